@@ -1,0 +1,227 @@
+"""The settings of SpanELECTRA: one frozen dataclass a topic, checked as soon as it is made.
+
+Reading files, composing, merging and printing is `compose.py`; flags are `commandline.py`. A field's help
+and choices stand in its metadata, so that the command line, the checks and the reader share one source.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from span_electra.errors import InputError
+
+
+def setting(default: Any, help: str, choices: tuple = (), least: float | None = None) -> Any:
+    """A dataclass field with its default, its help, and what values it may take."""
+    metadata = {"help": help, "choices": choices, "least": least}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def check_fields(settings: Any) -> None:
+    """Refuse a value that its field's choices or least value forbid.
+
+    Raises InputError naming the key, the value and the nearest allowed one.
+    """
+    for entry in fields(settings):
+        value, choices = getattr(settings, entry.name), entry.metadata.get("choices")
+        least = entry.metadata.get("least")
+        if choices and value not in choices:
+            nearest = difflib.get_close_matches(str(value), [str(choice) for choice in choices], 1, 0.0)[0]
+            allowed = ", ".join(str(choice) for choice in choices)
+            raise InputError(f"{entry.name}: {value!r} is not one of {allowed}; did you mean {nearest!r}?")
+        if least is not None and value is not None and not value >= least:  # `not >=` also refuses nan
+            raise InputError(f"{entry.name}: {value} is too small; the least is {least}")
+
+
+def check_share(name: str, value: float, highest: float = 1.0) -> None:
+    """Refuse a probability or share outside [0, highest)."""
+    if not 0.0 <= value < highest:
+        raise InputError(f"{name}: {value} is no share; give a number of at least 0 and below {highest}")
+
+
+# --- text to features ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    """How spans are hidden (SpanBERT section 3.1, with an exact budget)."""
+
+    mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden")
+    max_span_len: int = setting(20, "longest span, in whole words", least=1)
+    geometric_p: float = setting(0.2, "p of the geometric law of span lengths: P(l) ~ p (1 - p)^(l - 1)")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        # Above one half, spans that do not touch can run out of places.
+        check_share("mask_ratio", self.mask_ratio, highest=0.5000001)
+        if not 0.0 < self.geometric_p < 1.0:
+            raise InputError(f"geometric_p: {self.geometric_p} must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class ChunkConfig:
+    """How the stream of tokens is cut into rows."""
+
+    max_seq_len: int = setting(512, "tokens of the longest row, [CLS] and [SEP] included", least=3)
+    short_chunk_prob: float = setting(0.05, "share of chunks cut to a random shorter length")
+    respect_documents: bool = setting(False, "blank lines end a document; no chunk crosses one")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_share("short_chunk_prob", self.short_chunk_prob, highest=1.0000001)
+
+
+# --- the model ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The size of one encoder."""
+
+    hidden_size: int = setting(256, "width of the encoder", least=1)
+    num_hidden_layers: int = setting(12, "layers", least=1)
+    num_attention_heads: int = setting(4, "attention heads; must divide hidden_size", least=1)
+    intermediate_size: int = setting(1024, "width of the feed-forward part", least=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"num_attention_heads: {self.num_attention_heads} does not divide hidden_size "
+                f"{self.hidden_size}; choose a divisor"
+            )
+
+
+ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
+SHARING = ("auto", "embeddings", "gdes", "none")
+OBJECTIVES = ("joint", "generator", "discriminator")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Generator, discriminator, what they share, and what they are trained for."""
+
+    vocab_size: int | None = setting(None, "rows of the embedding table; null: the vocabulary's size")
+    embedding_size: int = setting(256, "width of the embeddings; projected where an encoder differs", least=1)
+    max_position_embeddings: int = setting(512, "longest row the model can read, in tokens", least=3)
+    type_vocab_size: int = setting(2, "token types; exported models need 2 for sentence pairs", least=1)
+    generator: NetworkConfig = field(default_factory=lambda: NetworkConfig(128, 12, 2, 512))
+    discriminator: NetworkConfig = field(default_factory=lambda: NetworkConfig(512, 12, 8, 2048))
+    hidden_act: str = setting("gelu", "activation of the feed-forward parts", ACTIVATIONS)
+    hidden_dropout_prob: float = setting(0.1, "dropout of hidden states")
+    attention_probs_dropout_prob: float = setting(0.1, "dropout of attention probabilities")
+    layer_norm_eps: float = setting(1e-12, "epsilon of LayerNorm")
+    initializer_range: float = setting(0.02, "deviation of the truncated normal that weights start from")
+    embedding_sharing: str = setting(
+        "auto",
+        "embeddings: one tensor for both networks; gdes: discriminator adds its own change to the "
+        "generator's, without gradient (DeBERTaV3); auto: embeddings, and the encoder if sizes agree",
+        SHARING,
+    )
+    objective: str = setting("joint", "which networks are trained", OBJECTIVES)
+    generator_weight: float = setting(1.0, "weight of the generator's loss", least=0)
+    discriminator_weight: float = setting(50.0, "weight of the discriminator's loss (ELECTRA: 50)", least=0)
+    use_SBGO: bool = setting(False, "add the generator's span-boundary objective")
+    use_SBPO: bool = setting(False, "add the discriminator's span-boundary objective")
+    span_boundary_weight: float = setting(1.0, "weight of each span-boundary loss", least=0)
+    average_span_predictions: bool = setting(False, "average span-boundary predictions into the heads' own")
+    sampling: str = setting("sample", "how replacements are drawn", ("sample", "argmax"))
+    temperature: float = setting(1.0, "temperature of the sampling; below 1 is bolder")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_share("hidden_dropout_prob", self.hidden_dropout_prob)
+        check_share("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
+        if self.temperature <= 0:
+            raise InputError(f"temperature: {self.temperature} must be above 0; use sampling argmax for 0")
+
+
+# --- training -----------------------------------------------------------------------------------------
+
+OPTIMIZERS = ("adamw", "adam", "radam", "lamb", "sgd", "muon")
+SCHEDULES = ("linear", "cosine", "step", "constant", "wsd")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Optimizer, learning rates and their course."""
+
+    optimizer: str = setting("adamw", "the optimizer", OPTIMIZERS)
+    lr: float = setting(5e-4, "peak learning rate", least=0)
+    generator_lr: float | None = setting(None, "the generator's own peak rate; null: lr", least=0)
+    discriminator_lr: float | None = setting(None, "the discriminator's own; null: lr", least=0)
+    weight_decay: float = setting(0.01, "weight decay, on matrices only", least=0)
+    betas: list[float] = setting([0.9, 0.999], "Adam's decay rates")
+    epsilon: float = setting(1e-6, "Adam's epsilon", least=0)
+    momentum: float = setting(0.9, "momentum of sgd and muon", least=0)
+    max_gradient_norm: float = setting(1.0, "gradients are clipped to this norm; 0: never", least=0)
+    schedule: str = setting("linear", "course of the learning rate after warm-up", SCHEDULES)
+    warmup: float = setting(0.1, "warm-up steps; a value of at most 1 is a share of all steps", least=0)
+    step_size: float = setting(0.3, "step: steps (or share of all) between two cuts", least=0)
+    step_factor: float = setting(0.1, "step: what a cut multiplies the rate by", least=0)
+    decay: float = setting(0.2, "wsd: steps (or share of all) of the final decay", least=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise InputError(f"betas: {list(self.betas)} must be two numbers of at least 0 and below 1")
+
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PARALLEL = ("ddp", "dp", "fsdp")
+FREEZABLE = ("embeddings", "generator", "discriminator")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, how wide, on what, and how often to tell, try and keep."""
+
+    epochs: int = setting(1, "passes over the rows", least=1)
+    max_steps: int = setting(0, "stop after so many optimizer steps; 0: epochs alone decide", least=0)
+    max_minutes: float = setting(0.0, "stop in time, with a checkpoint; 0: no limit", least=0)
+    gradient_accumulation_steps: int = setting(1, "batches whose gradients make one optimizer step", least=1)
+    seed: int = setting(0, "seed of weights, order, masks, samples and dropout", least=0)
+    device: str = setting("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
+    device_ids: list[int] = setting([], "one process for each of these devices; none: the first alone")
+    parallel: str = setting("ddp", "how several devices share the work", PARALLEL)
+    precision: str = setting("auto", "auto: bf16 on a GPU that has it, else fp32", PRECISIONS)
+    compile: str = setting("auto", "torch.compile; auto: on a GPU", ("auto", "on", "off"))
+    activation_checkpointing: bool = setting(False, "recompute activations: less memory, more time")
+    deterministic: bool = setting(False, "the same bits from run to run on a GPU too, more slowly")
+    freeze: list[str] = setting([], "parts that do not learn: embeddings, generator, discriminator")
+    log_steps: int = setting(50, "steps between two lines of the log; 0: none", least=0)
+    eval_steps: int = setting(0, "steps between two validations; 0: at the end of each epoch", least=0)
+    save_steps: int = setting(0, "steps between two checkpoints; 0: at the end of each epoch", least=0)
+    save_last: int = setting(2, "newest checkpoints to keep", least=1)
+    save_top_k: int = setting(1, "best checkpoints to keep besides", least=0)
+    monitor: str = setting("discriminator_f1", "validation metric that says which is best")
+    monitor_mode: str = setting("max", "whether more or less of it is better", ("max", "min"))
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for part in self.freeze:
+            if part not in FREEZABLE:
+                raise InputError(f"freeze: {part!r} is no part; choose from {', '.join(FREEZABLE)}")
+        if len(set(self.device_ids)) != len(self.device_ids) or any(number < 0 for number in self.device_ids):
+            raise InputError(f"device_ids: {list(self.device_ids)} must be different numbers from 0")
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """How rows become batches."""
+
+    batch_size: int = setting(32, "rows of a batch, all processes together", least=1)
+    batch_max_tokens: int = setting(0, "padded tokens of a batch, all processes; 0: rows decide", least=0)
+    bucket_span: int = setting(16, "batches whose rows are sorted by length together", least=1)
+    masking: str = setting(
+        "dynamic", "dynamic: new spans each epoch; static: the file's", ("dynamic", "static")
+    )
+    seed: int = setting(0, "seed of order, masks and samples", least=0)
+    workers: int = setting(1, "threads that prepare batches ahead", least=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
