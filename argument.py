@@ -1,0 +1,150 @@
+"""The stages' arguments: one dataclass a stage, each field with its default and its help.
+
+Every field is a flag of its script (`python create_feature_SE.py --help`) and a key of its config file. The
+older way works too: edit the defaults here and run the script bare. The sections of JointTrainingConfig are
+described in span_electra/config.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from span_electra.config import (
+    LoaderConfig,
+    MaskingConfig,
+    ModelConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    check_fields,
+    setting,
+)
+
+
+@dataclass(frozen=True)
+class VocabularyArgs:
+    """create_vocab_SE.py"""
+
+    data_dir: str = setting("data", "folder of text files; absent or empty: the sample corpus is made there")
+    out_dir: str = setting("vocab", "folder that gets the vocabulary")
+    tokenizer_type: str = setting("BPE", "byte-level BPE, or BERT's WordPiece", ("BPE", "BERT"))
+    min_fre: int = setting(2, "a pair of tokens seen less often is not merged", least=1)
+    vocab_size: int = setting(10000, "tokens of the vocabulary, special ones included", least=6)
+    model_name: str = setting("trial", "leads the file names: 'trial BPE-vocab.json'")
+    lowercase: bool = setting(True, "BERT: fold capital letters; BPE keeps every byte")
+    strip_accents: bool | None = setting(None, "BERT: drop accents; none: as lowercase does")
+    errors: str = setting("strict", "invalid UTF-8: stop, or go on with U+FFFD", ("strict", "replace"))
+    text_field: str = setting("text", "the field or column with the text in .jsonl, .tsv and .parquet")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class FeatureArgs:
+    """create_feature_SE.py"""
+
+    in_file: list[str] = setting([], "text files, folders or globs; none: every split found in data/")
+    out_file: str | None = setting(None, "the feature file; none: features/<split>.arrow")
+    tokenizer_type: str | None = setting(
+        None, "none: the type of the vocabulary found", (None, "BPE", "BERT")
+    )
+    vocab_file: str | None = setting(None, "'... BPE-vocab.json' or '... BERT-vocab.txt'; none: in vocab/")
+    merges_file: str | None = setting(None, "'... BPE-merges.txt'; none: beside the vocabulary")
+    max_seq_len: int = setting(512, "tokens of the longest row, [CLS] and [SEP] included", least=3)
+    short_chunk_prob: float = setting(0.05, "share of chunks cut to a random shorter length")
+    respect_documents: bool = setting(False, "blank lines end a document; no chunk crosses one")
+    mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden")
+    max_span_len: int = setting(20, "longest span, in whole words", least=1)
+    geometric_p: float = setting(0.2, "p of the geometric law of span lengths")
+    seed: int = setting(0, "seed of chunk lengths and masks", least=0)
+    workers: int = setting(2, "processes; more than the machine's cores are not started", least=1)
+    chunk_size: int = setting(20000, "lines handed to one process at a time", least=1)
+    shards: int = setting(0, "write a folder of so many files; 0: one file", least=0)
+    engine: str = setting("local", "processes of this machine, or a Ray cluster", ("local", "ray"))
+    errors: str = setting("strict", "invalid UTF-8: stop, or go on with U+FFFD", ("strict", "replace"))
+    text_field: str = setting("text", "the field or column with the text in .jsonl, .tsv and .parquet")
+    inspect: str | None = setting(None, "describe this feature file and stop")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class Joint_trainDataArgs:
+    """What the model learns from, and how its rows become batches."""
+
+    train_file: list[str] = setting([], "feature files, folders or globs; none: features/train.arrow")
+    train_occur: list[int] = setting([0], "use only so many rows, of all or of each file in turn; 0: all")
+    train_batch_size: int = setting(32, "rows of a batch, all devices together", least=1)
+    batch_max_tokens: int = setting(0, "padded tokens of a batch, all devices; 0: rows decide", least=0)
+    bucket_span: int = setting(16, "batches whose rows are sorted by length together", least=1)
+    masking: str = setting("dynamic", "new spans each epoch, or the file's", ("dynamic", "static"))
+    # Raw text instead of a feature file: the features are built first, with the settings below.
+    raw_text_dir: str | None = setting(None, "folder of text to make the training features from")
+    tokenizer_type: str | None = setting(
+        None, "none: the type of the vocabulary found", (None, "BPE", "BERT")
+    )
+    vocab_file: str | None = setting(None, "vocabulary; none: the one in vocab/")
+    merges_file: str | None = setting(None, "merges of a BPE vocabulary; none: beside it")
+    max_seq_len: int = setting(512, "tokens of the longest row, [CLS] and [SEP] included", least=3)
+    respect_documents: bool = setting(False, "blank lines end a document; no chunk crosses one")
+    mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden")
+    max_span_len: int = setting(20, "longest span, in whole words", least=1)
+    geometric_p: float = setting(0.2, "p of the geometric law of span lengths")
+    save_tokenized_text: bool = setting(False, "keep the tokens as text in the run folder")
+    save_features: bool = setting(False, "keep the features in the run folder")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        MaskingConfig(self.mask_ratio, self.max_span_len, self.geometric_p)  # checks its own
+        LoaderConfig(self.train_batch_size, self.batch_max_tokens, self.bucket_span, self.masking)
+
+
+@dataclass(frozen=True)
+class Joint_validDataArgs:
+    """What the model is tried on."""
+
+    valid_file: list[str] = setting([], "feature files; none: features/valid.arrow, else a split of train")
+    valid_occur: list[int] = setting([0], "use only so many rows, of all or of each file in turn; 0: all")
+    valid_batch_size: int = setting(32, "rows of a batch, all devices together", least=1)
+    valid_split: list[float] = setting(
+        [0.02], "without a validation file: rows (or, below 1, share) split from each training file"
+    )
+    raw_text_dir: str | None = setting(None, "folder of text to make the validation features from")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class JointTrainingConfig:
+    """joint_train_span_electra.py"""
+
+    model: ModelConfig = field(
+        default_factory=lambda: ModelConfig(
+            embedding_size=256,
+            max_position_embeddings=512,
+            generator=NetworkConfig(
+                hidden_size=128, num_hidden_layers=12, num_attention_heads=2, intermediate_size=512
+            ),
+            discriminator=NetworkConfig(
+                hidden_size=512, num_hidden_layers=12, num_attention_heads=8, intermediate_size=2048
+            ),
+        )
+    )
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    train_data: Joint_trainDataArgs = field(default_factory=Joint_trainDataArgs)
+    valid_data: Joint_validDataArgs = field(default_factory=Joint_validDataArgs)
+    workers: int = setting(1, "threads that prepare batches ahead", least=0)
+    out_dir: str | None = setting(None, "the run's folder; none: <output_prefix>/<experiment_name>")
+    output_prefix: str = setting("runs", "folder that holds the runs")
+    experiment_name: str | None = setting(None, "the run's name; none: the time it started")
+    resume: str | None = setting(None, "go on with this run folder, or 'latest' under output_prefix")
+    checkpoint_path: str | None = setting(None, "go on from this checkpoint folder")
+    init_from: str | None = setting(None, "start from the weights of a run or an exported folder")
+    generator_path: str | None = setting(None, "objective discriminator: where the trained generator stands")
+
+    def __post_init__(self) -> None:
+        check_fields(self)

@@ -1,0 +1,182 @@
+"""Composing settings: defaults, presets, files that include files, environment, flags; checked and printed.
+
+Precedence, lowest first: the schema's defaults, a preset (configs/<name>.json), a config file, the command
+line. Files are JSON or YAML. Two interpolations are known, besides references to other keys:
+
+  ${from_file:path}          the content of another file, relative to the including one,
+                             else to the folder named by SPAN_ELECTRA_CONFIG_DIR
+  ${oc.env:VARIABLE,default} an environment variable, cast to the type the schema asks for
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+from span_electra.errors import InputError
+
+PRESET_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+INCLUDE = re.compile(r"\$\{\s*from_file\s*:\s*(.+?)\s*\}")
+RESOLVER = re.compile(r"\$\{\s*([\w.\-]+)\s*:")
+KNOWN_RESOLVERS = ("from_file", "oc.env")
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values that overlay the ones below them, and the name errors call them by."""
+
+    source: str
+    values: dict[str, Any]
+
+
+def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
+    """Lay `layers` over the defaults of `schema`, later ones on top, and make the checked settings.
+
+    Raises InputError naming the layer and the key for unknown keys, values of a wrong type, and variables
+    that are not set.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    merged = OmegaConf.structured(schema)
+    for layer in layers:
+        _check_keys(schema, layer.values, layer.source)
+        try:
+            merged = OmegaConf.merge(merged, _listed(schema, layer.values))
+        except OmegaConfBaseException as error:
+            raise InputError(f"{layer.source}: {_first_line(error)}") from None
+    try:
+        return OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{layers[-1].source if layers else 'defaults'}: {_first_line(error)}") from None
+    except InputError as error:
+        # The check of one section knows its field, not the file that set it.
+        source = _last_to_set(layers, str(error).split(":")[0])
+        raise InputError(f"{source}: {error}" if source else str(error)) from None
+
+
+def preset(name: str) -> Layer:
+    """The layer of configs/<name>.json. Raises InputError naming the presets there are."""
+    names = sorted(path.stem for path in PRESET_FOLDER.glob("*.json"))
+    if name not in names:
+        raise InputError(f"--preset {name}: there is no such preset; choose from {', '.join(names)}")
+    return config_file(PRESET_FOLDER / f"{name}.json")
+
+
+def config_file(path: str | Path) -> Layer:
+    """The layer of one JSON or YAML file, its inclusions resolved."""
+    values = _read(Path(path), ())
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds no settings; write keys and values, as in configs/default.json")
+    return Layer(str(path), values)
+
+
+def dump(settings: Any) -> str:
+    """The whole settings as JSON text, ready to be a config file again."""
+    return json.dumps(asdict(settings), indent=2)
+
+
+def leaves(schema: type, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> dataclass field, for every setting of `schema` and of the sections in it."""
+    found = {}
+    hints = get_type_hints(schema)
+    for entry in fields(schema):
+        if is_dataclass(hints[entry.name]):
+            found |= leaves(hints[entry.name], f"{prefix}{entry.name}.")
+        else:
+            found[prefix + entry.name] = entry
+    return found
+
+
+def _read(path: Path, including: tuple[Path, ...]) -> Any:
+    """The plain content of a file, with what it includes in place."""
+    from omegaconf import OmegaConf
+
+    if path.resolve() in including:
+        chain = " -> ".join(str(file) for file in (*including, path.resolve()))
+        raise InputError(f"{path}: includes itself ({chain}); break the circle")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such config file; start from configs/default.json") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({_first_line(error)})") from None
+    except Exception as error:  # yaml and omegaconf raise many kinds
+        raise InputError(f"{path}: not valid JSON or YAML ({_first_line(error)})") from None
+    return _include(content, path, (*including, path.resolve()))
+
+
+def _include(value: Any, path: Path, including: tuple[Path, ...]) -> Any:
+    if isinstance(value, dict):
+        return {key: _include(item, path, including) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_include(item, path, including) for item in value]
+    if not isinstance(value, str):
+        return value
+    for name in RESOLVER.findall(value):
+        if name not in KNOWN_RESOLVERS:
+            raise InputError(f"{path}: ${{{name}:...}} is not known; use from_file or oc.env")
+    whole = INCLUDE.fullmatch(value.strip())
+    if whole:
+        return _read(_included_path(whole[1], path), including)
+    if INCLUDE.search(value):
+        raise InputError(f"{path}: {value!r}: from_file must be the whole value")
+    return value
+
+
+def _included_path(name: str, includer: Path) -> Path:
+    beside = includer.parent / name
+    folder = os.environ.get("SPAN_ELECTRA_CONFIG_DIR")
+    if not beside.exists() and folder and Path(folder, name).exists():
+        return Path(folder, name)
+    if not beside.exists():
+        raise InputError(f"{includer}: includes {name}; put it beside, or in SPAN_ELECTRA_CONFIG_DIR")
+    return beside
+
+
+def _check_keys(schema: type, values: dict[str, Any], source: str, prefix: str = "") -> None:
+    hints = get_type_hints(schema)
+    for key, value in values.items():
+        if key not in hints:
+            nearest = difflib.get_close_matches(str(key), list(hints), 1, 0.4)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(hints)}"
+            raise InputError(f"{source}: unknown key {prefix + str(key)!r}{hint}")
+        if is_dataclass(hints[key]):
+            if not isinstance(value, dict):
+                raise InputError(f"{source}: {prefix + key} is a section; give it keys of its own")
+            _check_keys(hints[key], value, source, f"{prefix}{key}.")
+
+
+def _listed(schema: type, values: dict[str, Any]) -> dict[str, Any]:
+    """The same values, with a single one where the schema wants a list made a list of one."""
+    hints = get_type_hints(schema)
+    listed = {}
+    for key, value in values.items():
+        if is_dataclass(hints[key]):
+            listed[key] = _listed(hints[key], value)
+        elif get_origin(hints[key]) is list and value is not None and not isinstance(value, list):
+            listed[key] = [value]
+        else:
+            listed[key] = value
+    return listed
+
+
+def _last_to_set(layers: list[Layer], leaf: str) -> str | None:
+    def sets(values: dict[str, Any]) -> bool:
+        return leaf in values or any(sets(item) for item in values.values() if isinstance(item, dict))
+
+    return next((layer.source for layer in reversed(layers) if sets(layer.values)), None)
+
+
+def _first_line(error: Exception) -> str:
+    """The message in one line, with the key omegaconf puts on a line of its own."""
+    text = str(error)
+    key = re.search(r"full_key: (\S+)", text)
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    return f"{key[1]}: {first}" if key else first
