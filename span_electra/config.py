@@ -216,7 +216,7 @@ class LoaderConfig:
 
     batch_size: int = setting(32, "rows of a batch, all processes together", least=1)
     batch_max_tokens: int = setting(0, "padded tokens of a batch, all processes; 0: rows decide", least=0)
-    bucket_span: int = setting(16, "batches whose rows are sorted by length together", least=1)
+    bucket_span: int = setting(64, "batches whose rows are sorted by length together", least=1)
     masking: str = setting(
         "dynamic", "dynamic: new spans each epoch; static: the file's", ("dynamic", "static")
     )
