@@ -57,8 +57,11 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
         raise InputError(f"{layers[-1].source if layers else 'defaults'}: {_first_line(error)}") from None
     except InputError as error:
         # The check of one section knows its field, not the file that set it.
-        source = _last_to_set(layers, str(error).split(":")[0])
-        raise InputError(f"{source}: {error}" if source else str(error)) from None
+        field_name, _, rest = str(error).partition(":")
+        source = _last_to_set(layers, field_name)
+        raise InputError(
+            f"{source}:{rest}" if source == f"--{field_name}" else f"{source}: {error}"
+        ) from None
 
 
 def preset(name: str) -> Layer:
@@ -96,18 +99,19 @@ def leaves(schema: type, prefix: str = "") -> dict[str, Any]:
 
 def _read(path: Path, including: tuple[Path, ...]) -> Any:
     """The plain content of a file, with what it includes in place."""
-    from omegaconf import OmegaConf
+    import yaml
 
     if path.resolve() in including:
         chain = " -> ".join(str(file) for file in (*including, path.resolve()))
         raise InputError(f"{path}: includes itself ({chain}); break the circle")
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except FileNotFoundError:
         raise InputError(f"{path}: no such config file; start from configs/default.json") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({_first_line(error)})") from None
-    except Exception as error:  # yaml and omegaconf raise many kinds
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; give a file of settings") from None
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON or YAML ({_first_line(error)})") from None
     return _include(content, path, (*including, path.resolve()))
 
@@ -178,5 +182,7 @@ def _first_line(error: Exception) -> str:
     """The message in one line, with the key omegaconf puts on a line of its own."""
     text = str(error)
     key = re.search(r"full_key: (\S+)", text)
-    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    first = " ".join(
+        line.strip() for line in text.splitlines() if not re.match(r"\s*\w+_?(key|type)[:=]", line)
+    )
     return f"{key[1]}: {first}" if key else first

@@ -1,0 +1,30 @@
+# Makes .venv and installs what the given requirement files list; sourced by run.sh and test.sh.
+# Usage: . ./environment.sh requirements.txt [more.txt ...]
+# A second call finds everything in place and returns at once.
+
+find_python() {
+    local name
+    for name in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.10 python; do
+        if [ -n "$name" ] && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+    echo "error: no Python >= 3.10 found; install one, or name it: PYTHON=/path/to/python $0" >&2
+    return 2
+}
+
+if [ ! -x .venv/bin/python ]; then
+    python=$(find_python) || exit 2
+    echo "making .venv with $($python --version)"
+    "$python" -m venv .venv || exit 2
+fi
+for requirements in "$@"; do
+    stamp=.venv/$requirements.installed
+    if ! cmp -s "$requirements" "$stamp"; then
+        echo "installing $requirements (once; some minutes)"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements" || exit 2
+        cp "$requirements" "$stamp"
+    fi
+done
+. .venv/bin/activate

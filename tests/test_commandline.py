@@ -1,0 +1,107 @@
+"""Flags made from dataclasses. Run: pytest tests/test_commandline.py"""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from argument import FeatureArgs, JointTrainingConfig, VocabularyArgs  # noqa: E402
+from span_electra.commandline import parse, parser_for, run_script  # noqa: E402
+from span_electra.compose import leaves  # noqa: E402
+from span_electra.errors import InputError  # noqa: E402
+
+# The users' own flags. A change here breaks somebody's scripts.
+PROMISED = {
+    VocabularyArgs: "data_dir out_dir tokenizer_type min_fre vocab_size model_name lowercase strip_accents",
+    FeatureArgs: """tokenizer_type vocab_file merges_file in_file out_file max_seq_len workers chunk_size
+        mask_ratio max_span_len geometric_p seed respect_documents errors text_field shards engine inspect""",
+    JointTrainingConfig: """config_file train_file valid_file out_dir train_batch_size valid_batch_size
+        workers epochs lr device_ids train_occur valid_occur checkpoint_path log_steps preset print_config resume
+        init_from objective generator_path embedding_sharing max_gradient_norm freeze parallel max_minutes
+        save_top_k masking batch_max_tokens bucket_span output_prefix experiment_name device use_SBGO
+        use_SBPO""",
+}
+
+
+@pytest.mark.parametrize("schema", PROMISED, ids=lambda schema: schema.__name__)
+def test_the_promised_flags_exist(schema):
+    flags = {flag for action in parser_for(schema, "")._actions for flag in action.option_strings}
+    missing = [name for name in PROMISED[schema].split() if f"--{name}" not in flags]
+    assert not missing
+
+
+@pytest.mark.parametrize("schema", PROMISED, ids=lambda schema: schema.__name__)
+def test_every_setting_has_a_flag_and_help(schema):
+    actions = {action.dest: action for action in parser_for(schema, "")._actions}
+    for key in leaves(schema):
+        assert actions[key].help, key
+    assert parser_for(schema, "").format_help()
+
+
+def test_precedence_default_preset_file_flag(tmp_path):
+    config = tmp_path / "mine.json"
+    config.write_text(json.dumps({"optimizer": {"lr": 0.5}, "model": {"embedding_size": 32}}))
+    made = parse(JointTrainingConfig, "", ["--preset", "small", "--config_file", str(config), "--lr", "0.25"])
+    assert made.optimizer.lr == 0.25  # the flag over the file over the preset
+    assert made.model.embedding_size == 32  # the file over the preset
+    assert made.model.discriminator.hidden_size == 256  # the preset over the default
+    assert made.training.epochs == JointTrainingConfig().training.epochs
+
+
+def test_flags_are_taken_as_they_are():
+    made = parse(
+        JointTrainingConfig, "", ["--train_file", "a b/${HOME}.arrow", "c", "--generator_lr", "none"]
+    )
+    assert made.train_data.train_file == ["a b/${HOME}.arrow", "c"]
+    assert made.optimizer.generator_lr is None
+
+
+def test_the_printed_config_is_a_config_file(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(JointTrainingConfig, "", ["--preset", "tiny", "--lr", "0.125", "--print_config"])
+    assert stopped.value.code == 0
+    printed = tmp_path / "printed.json"
+    printed.write_text(capsys.readouterr().out)
+    assert parse(JointTrainingConfig, "", ["--config_file", str(printed)]) == parse(
+        JointTrainingConfig, "", ["--preset", "tiny", "--lr", "0.125"]
+    )
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--lerning_rate", "1"], "--lerning_rate"),
+        (["--epoch", "1"], "did you mean --epochs"),
+        (["--lr"], "expected one argument"),
+        (["--lr", "fast"], "fast"),
+        (["--device_ids", "0", "zero"], "zero"),
+        (["--config_file", "nowhere.json"], "nowhere.json"),
+        (["stray"], "stray"),
+    ],
+)
+def test_a_bad_flag_is_one_line(argv, words):
+    with pytest.raises(InputError) as caught:
+        parse(JointTrainingConfig, "", argv)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error, code, line",
+    [
+        (InputError("x.txt: bad"), 2, "error: x.txt: bad"),
+        (PermissionError(13, "Permission denied", "/some/where"), 2, "error: /some/where: Permission denied"),
+        (KeyboardInterrupt(), 130, "stopped by the keyboard"),
+    ],
+)
+def test_a_script_fails_in_one_line_with_its_code(error, code, line, capsys):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        run_script(main)
+    assert stopped.value.code == code
+    assert capsys.readouterr().err.strip() == line

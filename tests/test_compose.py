@@ -1,0 +1,109 @@
+"""Composition of settings. Run: pytest tests/test_compose.py"""
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
+from span_electra.config import LoaderConfig, OptimizerConfig, check_fields, setting
+from span_electra.errors import InputError
+
+
+@dataclass(frozen=True)
+class Everything:
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    files: list[str] = setting([], "some files")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def write(path, content) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+def test_later_layers_win_and_untouched_keys_stay():
+    low, high = (
+        Layer("low", {"optimizer": {"lr": 1.0, "momentum": 0.5}}),
+        Layer("high", {"optimizer": {"lr": 2}}),
+    )
+    made = compose(Everything, [low, high])
+    assert (made.optimizer.lr, made.optimizer.momentum, made.loader) == (2.0, 0.5, LoaderConfig())
+
+
+def test_what_is_printed_is_a_config_file_again(tmp_path):
+    made = compose(Everything, [Layer("x", {"optimizer": {"betas": [0.8, 0.99]}, "files": ["a b", "ü"]})])
+    again = compose(Everything, [config_file(write(tmp_path / "printed.json", dump(made)))])
+    assert again == made
+
+
+def test_a_file_includes_others_relative_to_itself_in_lists_too(tmp_path, monkeypatch):
+    write(tmp_path / "parts/optimizer.yaml", "lr: ${from_file:deeper/rate.json}\nschedule: cosine\n")
+    write(tmp_path / "parts/deeper/rate.json", "0.25")
+    write(tmp_path / "central/name.yaml", "from the central folder")
+    monkeypatch.setenv("SPAN_ELECTRA_CONFIG_DIR", str(tmp_path / "central"))
+    whole = {"optimizer": "${from_file:parts/optimizer.yaml}", "files": ["first", "${from_file:name.yaml}"]}
+    made = compose(Everything, [config_file(write(tmp_path / "whole.json", whole))])
+    assert (made.optimizer.lr, made.optimizer.schedule) == (0.25, "cosine")
+    assert made.files == ["first", "from the central folder"]
+
+
+def test_environment_values_are_cast_and_default(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEST_LR", "3e-4")
+    monkeypatch.delenv("TEST_BATCH", raising=False)
+    text = "optimizer: {lr: '${oc.env:TEST_LR}'}\nloader: {batch_size: '${oc.env:TEST_BATCH,64}'}\n"
+    made = compose(Everything, [config_file(write(tmp_path / "env.yaml", text))])
+    assert (made.optimizer.lr, made.loader.batch_size) == (3e-4, 64)
+
+
+def test_a_single_value_serves_where_a_list_is_wanted():
+    assert compose(Everything, [Layer("x", {"files": "one"})]).files == ["one"]
+
+
+REFUSED = {
+    "unknown key": (
+        "optimizer: {momentun: 1}",
+        ["unknown key 'optimizer.momentun'", "did you mean 'momentum'"],
+    ),
+    "wrong type": ("optimizer: {lr: fast}", ["optimizer.lr", "fast"]),
+    "not a section": ("optimizer: 3", ["optimizer is a section"]),
+    "no such choice": ("optimizer: {schedule: linaer}", ["'linaer'", "did you mean 'linear'"]),
+    "out of range": ("loader: {batch_size: 0}", ["batch_size: 0 is too small"]),
+    "unset variable": ("optimizer: {lr: '${oc.env:SURELY_UNSET}'}", ["optimizer.lr", "SURELY_UNSET"]),
+    "missing include": ("optimizer: '${from_file:nowhere.json}'", ["nowhere.json"]),
+    "foreign resolver": ("files: ['${oc.decode:1}']", ["oc.decode", "not known"]),
+    "python tag": ("files: !!python/object/apply:os.system ['touch hacked']", ["not valid"]),
+    "no mapping": ("- 1\n- 2", ["holds no settings"]),
+    "broken": ("{", ["not valid JSON or YAML"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_file_is_refused_in_one_line_that_names_it(case, tmp_path):
+    content, words = REFUSED[case]
+    path = write(tmp_path / "bad.yaml", content)
+    with pytest.raises(InputError) as caught:
+        compose(Everything, [config_file(path)])
+    message = str(caught.value)
+    assert path in message and "\n" not in message
+    assert all(word in message for word in words), message
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_a_circle_of_inclusions_is_refused(tmp_path):
+    write(tmp_path / "b.yaml", "'${from_file:a.yaml}'")
+    with pytest.raises(InputError, match="includes itself"):
+        config_file(write(tmp_path / "a.yaml", "optimizer: '${from_file:b.yaml}'"))
+
+
+def test_an_unknown_preset_names_those_there_are():
+    with pytest.raises(InputError, match="base, default, large, small, tiny"):
+        preset("huge")
+
+
+def test_leaves_name_every_setting_by_its_path():
+    assert {"optimizer.lr", "loader.batch_size", "files"} <= set(leaves(Everything))

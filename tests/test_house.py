@@ -1,0 +1,153 @@
+"""The rules of the house, so that nobody has to remember them. Run: pytest tests/test_house.py"""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "span_electra"
+SCRIPTS = sorted(path for path in ROOT.glob("*_SE.py")) + [ROOT / "joint_train_span_electra.py"]
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# What a room may import of the package, besides itself and the ground.
+GROUND = {"batch", "config", "compose", "commandline", "errors"}
+MAY_IMPORT = {
+    "data": set(),
+    "model": set(),
+    "training": {"data", "model", "transfer"},
+    "transfer": {"data", "model", "training"},
+}
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
+
+
+def trees():
+    return [(path, ast.parse(path.read_text())) for path in MODULES]
+
+
+def imported(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def test_rooms_import_only_the_rooms_below_them():
+    for path, tree in trees():
+        room = path.relative_to(PACKAGE).parts[0]
+        for name in imported(tree):
+            if not name.startswith("span_electra."):
+                continue
+            other = name.split(".")[1]
+            if room in MAY_IMPORT:
+                assert other in GROUND | {room} | MAY_IMPORT[room], f"{path.name} imports {name}"
+            else:
+                allowed = GROUND | (
+                    {"data", "model", "training", "transfer"} if room == "pretrain.py" else set()
+                )
+                assert other in allowed, f"{path.name} imports {name}"
+
+
+def test_the_package_imports_no_script_and_not_the_arguments():
+    scripts = {path.stem for path in SCRIPTS} | {"argument"}
+    for path, tree in trees():
+        assert not imported(tree) & scripts, path.name
+
+
+def test_the_data_room_knows_torch_only_in_its_loader():
+    for path, tree in trees():
+        if path.parent.name == "data" and path.name != "loader.py":
+            assert not any(name.split(".")[0] == "torch" for name in imported(tree)), path.name
+
+
+def test_no_function_of_the_package_takes_args():
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                assert "args" not in [argument.arg for argument in node.args.args], (
+                    f"{path.name}: {node.name}"
+                )
+
+
+def test_nothing_is_unpickled_and_nothing_loads_quietly():
+    # Only calls count: a comment may say why a thing is not done.
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            words = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert not called.startswith("pickle."), f"{path.name}: {called}"
+            assert called != "torch.load" or words.get("weights_only") == "True", path.name
+            assert words.get("strict") != "False" or called == "zip", f"{path.name}: {called} strict=False"
+
+
+def test_files_and_functions_keep_their_size():
+    for path, tree in trees():
+        lines = path.read_text().count("\n")
+        assert lines <= MAX_FILE_LINES, f"{path.name} has {lines} lines; give a part of it a room of its own"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                assert length <= MAX_FUNCTION_LINES, f"{path.name}: {node.name} has {length} lines"
+
+
+def test_init_files_are_empty_and_nothing_is_named_utils():
+    for path in MODULES:
+        if path.name == "__init__.py":
+            assert not path.read_text().strip()
+        assert path.stem not in {"utils", "common", "helpers"}
+
+
+def test_every_module_says_what_it_is():
+    for path, tree in trees():
+        if path.name != "__init__.py":
+            assert ast.get_docstring(tree), path.name
+
+
+def test_every_public_function_has_type_hints():
+    for path, tree in trees():
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                if any("njit" in ast.unparse(decorator) for decorator in node.decorator_list):
+                    continue  # numba infers the types
+                bare = [argument.arg for argument in node.args.args if argument.annotation is None]
+                assert not bare, f"{path.name}: {node.name}({', '.join(bare)})"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_thin_and_import_late(script):
+    tree = ast.parse(script.read_text())
+    assert ast.get_docstring(tree)
+    at_import = {name.split(".")[0] for node in tree.body for name in imported(node)} if tree.body else set()
+    assert not at_import & {"torch", "transformers", "pyarrow", "numba"}, (
+        "imports at the top slow down --help"
+    )
+
+
+def test_every_module_has_its_test_file():
+    untested = {"batch", "config", "errors"}  # exercised by all the others
+    for path in MODULES:
+        if path.name != "__init__.py" and path.stem not in untested:
+            assert (ROOT / "tests" / f"test_{path.stem}.py").exists(), f"{path.name} has no test file"
+
+
+def test_default_json_holds_the_defaults():
+    sys.path.insert(0, str(ROOT))
+    from argument import JointTrainingConfig
+    from span_electra.compose import dump
+
+    assert json.loads((ROOT / "configs/default.json").read_text()) == json.loads(dump(JointTrainingConfig()))
+
+
+def test_the_readme_names_every_file_at_the_top():
+    readme = (ROOT / "README.md").read_text()
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    for name in {name.split("/")[0] for name in tracked} - {".gitignore", ".ci", "README.md"}:
+        assert re.search(rf"\b{re.escape(name)}\b", readme), f"README.md does not mention {name}"
