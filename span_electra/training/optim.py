@@ -1,0 +1,211 @@
+"""Parameters and settings -> optimizers, their learning rates, and their state as plain tensors.
+
+A parameter belongs to the discriminator if its first name begins with `discriminator.`; everything else, and
+so whatever the two networks share, belongs to the generator and learns at the generator's rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from span_electra.config import OptimizerConfig
+from span_electra.errors import InputError
+
+FUSED = ("adamw", "adam", "sgd")  # torch's fused kernels: one pass over memory, and steps skipped unseen
+
+
+def freeze(model: nn.Module, parts: Iterable[str]) -> None:
+    """Stop `embeddings`, `generator` or `discriminator` from learning.
+
+    Raises InputError if nothing is left that learns.
+    """
+    parts = set(parts)
+    for name, parameter in model.named_parameters():
+        inside = {name.partition(".")[0]} | ({"embeddings"} if ".embeddings." in name else set())
+        if inside & parts:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(f"freeze: {' '.join(sorted(parts))} leaves nothing that learns; freeze less")
+
+
+# --- learning rate ------------------------------------------------------------------------------------
+
+
+def steps_of(amount: float, total: int) -> int:
+    """A number of steps, or, at most 1, a share of all: steps_of(0.1, 500) -> 50; steps_of(20, 500) -> 20."""
+    return round(amount * total) if amount <= 1 else round(amount)
+
+
+def rate(done: int, total: int, config: OptimizerConfig) -> float:
+    """Return the share of the peak learning rate for the step after `done` steps of `total`.
+
+    The warm-up rises from 1/warmup to 1, so that no step is made at rate 0; linear, cosine and wsd end just
+    above 0. Never negative, whatever `done`.
+
+    Example: linear, 2 of 6 steps warm-up -> .5, 1, 1, .75, .5, .25
+    """
+    warmup = steps_of(config.warmup, total)
+    if done < warmup:
+        return (done + 1) / warmup
+    progress = min(1.0, (done - warmup) / max(1, total - warmup))
+    if config.schedule == "linear":
+        return 1.0 - progress
+    if config.schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+    if config.schedule == "step":
+        return config.step_factor ** ((done - warmup) // max(1, steps_of(config.step_size, total)))
+    if config.schedule == "wsd":  # warm-up, stable, decay (Hu et al. 2024, MiniCPM, section 4)
+        return max(0.0, min(1.0, (total - done) / max(1, steps_of(config.decay, total))))
+    assert config.schedule == "constant", config.schedule
+    return 1.0
+
+
+# --- optimizers ---------------------------------------------------------------------------------------
+
+
+class Optimizers:
+    """One optimizer, or Muon and AdamW for one model, driven as one; state travels by parameter name."""
+
+    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+        self.config = config
+        self.names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.parts = [_build(kind, groups, config) for kind, groups in _groups(model, config).items()]
+        self.parameters = [parameter for group in self.groups for parameter in group["params"]]
+        # With fused kernels a bad step is skipped on the device itself, without a look from the host.
+        self.skips_on_device = all(part.defaults.get("fused") for part in self.parts)
+
+    @property
+    def groups(self) -> list[dict]:
+        """All parameter groups; asked for anew each time, since loading state replaces them."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    def set_rate(self, share: float) -> None:
+        """Set every group's learning rate to this share of its peak."""
+        for group in self.groups:
+            group["lr"] = group["peak_lr"] * share
+
+    def step(self, skip: Tensor) -> None:
+        """Update the parameters, unless `skip` (float32 scalar) is 1."""
+        if not self.skips_on_device and skip.item():
+            return
+        for part in self.parts:
+            if self.skips_on_device:
+                part.found_inf = skip
+            part.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the state as `<what>:<parameter name>` -> tensor, with the step counts of groups."""
+        tensors = {}
+        for parameter, key, value in self._entries():
+            tensors[f"{key}:{self.names[id(parameter)]}"] = value
+        for number, group in enumerate(self.groups):
+            if "step" in group:  # the optimizers of pytorch-optimizer count by group
+                tensors[f"group_step:{number}"] = torch.tensor(group["step"])
+        return tensors
+
+    def _entries(self) -> Iterable[tuple[nn.Parameter, str, Tensor]]:
+        for part in self.parts:
+            for parameter, state in part.state.items():
+                for key, value in state.items():
+                    if value is None:
+                        continue
+                    assert isinstance(value, Tensor), f"state {key} of {type(part).__name__} is no tensor"
+                    yield parameter, key, value
+
+    def load(self, tensors: dict[str, Tensor], source: str) -> None:
+        """Take back what `state` gave. Raises InputError naming `source` when it does not fit."""
+        by_name: dict[str, dict[str, Tensor]] = {}
+        for label, value in tensors.items():
+            key, _, name = label.partition(":")
+            if key == "group_step" and name.isdigit() and int(name) < len(self.groups):
+                self.groups[int(name)]["step"] = int(value)
+            else:
+                by_name.setdefault(name, {})[key] = value
+        known = {self.names[id(parameter)] for parameter in self.parameters}
+        for name in by_name:
+            if name not in known:
+                raise InputError(f"{source}: optimizer state for {name!r}, which does not learn in this run")
+        for part in self.parts:
+            self._load_part(part, by_name, source)
+
+    def _load_part(
+        self, part: torch.optim.Optimizer, by_name: dict[str, dict[str, Tensor]], source: str
+    ) -> None:
+        layout = part.state_dict()
+        parameters = [parameter for group in part.param_groups for parameter in group["params"]]
+        for number, parameter in enumerate(parameters):
+            state = by_name.get(self.names[id(parameter)])
+            if state is None:
+                continue
+            for key, value in state.items():
+                if value.dim() and value.shape != parameter.shape:
+                    raise InputError(
+                        f"{source}: {key} of {self.names[id(parameter)]} has shape {tuple(value.shape)}, "
+                        f"its parameter {tuple(parameter.shape)}; it belongs to another model"
+                    )
+            layout["state"][number] = {key: _like(value, parameter) for key, value in state.items()}
+        part.load_state_dict(layout)
+
+
+def _like(value: Tensor, parameter: nn.Parameter) -> Tensor:
+    """`value`, cut over the devices as its parameter is (FSDP)."""
+    if value.dim() and hasattr(parameter, "device_mesh"):
+        from torch.distributed.tensor import distribute_tensor
+
+        return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
+    return value.clone()  # the caller's tensor must not change as we learn on
+
+
+def _groups(model: nn.Module, config: OptimizerConfig) -> dict[str, list[dict]]:
+    """Sort the parameters that learn by optimizer, network and whether they decay."""
+    rates = {"generator": config.generator_lr, "discriminator": config.discriminator_lr}
+    sorted_groups: dict[str, dict[tuple[str, bool], dict]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        matrix = parameter.dim() >= 2
+        hidden = matrix and ".layers." in name
+        kind = config.optimizer
+        if kind == "muon" and not hidden:
+            kind = "adamw"  # Muon is for hidden matrices; tables, heads, norms and biases take AdamW
+        network = "discriminator" if name.startswith("discriminator.") else "generator"
+        peak = config.lr if rates[network] is None else rates[network]
+        groups = sorted_groups.setdefault(kind, {})
+        empty = {
+            "params": [],
+            "lr": peak,
+            "peak_lr": peak,
+            "weight_decay": config.weight_decay if matrix else 0.0,  # never LayerNorm or bias
+        }
+        groups.setdefault((network, matrix), empty)["params"].append(parameter)
+    return {kind: list(groups.values()) for kind, groups in sorted_groups.items()}
+
+
+def _build(kind: str, groups: list[dict], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimizer of this kind with each of its explicit settings."""
+    betas, epsilon = tuple(config.betas), config.epsilon
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, betas=betas, eps=epsilon, fused=True)
+    if kind == "adam":
+        return torch.optim.Adam(groups, betas=betas, eps=epsilon, fused=True)
+    if kind == "radam":
+        return torch.optim.RAdam(groups, betas=betas, eps=epsilon, decoupled_weight_decay=True)
+    if kind == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum, fused=True)
+    if kind == "muon":
+        # Updates are scaled to AdamW's size, so that one learning rate serves both (Liu et al. 2025, 2.2).
+        return torch.optim.Muon(groups, momentum=config.momentum, adjust_lr_fn="match_rms_adamw")
+    assert kind == "lamb", kind
+    from pytorch_optimizer import Lamb  # seconds to import, so only for those who ask
+
+    # Its own clipping (max_grad_norm works inside pre_norm alone) stays off; the trainer clips.
+    return Lamb(groups, betas=betas, eps=epsilon, pre_norm=False)
