@@ -30,7 +30,7 @@ else
     exit 2
 fi
 
-count_gpus() { nvidia-smi --list-gpus 2>/dev/null | wc -l; }
+count_gpus() { { nvidia-smi --list-gpus 2>/dev/null || true; } | wc -l; }
 devices=${DEVICES:-${SLURM_GPUS_ON_NODE:-$(count_gpus)}}
 [ "$devices" -gt 0 ] || devices=1
 

@@ -1,4 +1,4 @@
-"""train.sh: local and SLURM, with stand-ins for torchrun, srun and scontrol. Run: pytest tests/test_launch.py"""
+"""train.sh, local and SLURM, with stand-ins for the launchers. Run: pytest tests/test_launch.py"""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ def test_on_one_machine_torchrun_gets_the_config_and_all_flags(launch):
     )
     assert code == 0
     assert calls == ["torchrun", "--standalone", "--nproc-per-node", "2", "joint_train_span_electra.py",
-                     "--config_file", "configs/small.json", "--epochs", "3", "--train_file", "a b.arrow"]  # fmt: skip
+                     "--config_file", "c/small.json", "--epochs", "3", "--train_file", "a b.arrow"]  # fmt: skip
 
 
 def test_without_a_gpu_one_process_runs(launch):
