@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from span_electra.config import MaskingConfig
+from span_electra.data.kernel import kernel
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's step: 2^64 divided by the golden ratio, made odd
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -40,7 +40,7 @@ class Spans:
 # --- keyed random numbers -------------------------------------------------------------------------------
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel
 def _mix(state):
     """splitmix64's finalizer: uint64 -> uint64, each input bit flips half of the output bits."""
     state = (state ^ (state >> np.uint64(30))) * MIX_1
@@ -48,13 +48,13 @@ def _mix(state):
     return state ^ (state >> np.uint64(31))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel
 def random_bits(key, counter):
     """Return the `counter`-th 64 random bits of `key`."""
     return _mix(key + np.uint64(counter) * GAMMA)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel
 def pick_below(bits, limit):
     """Turn the upper half of 64 random bits into an integer in [0, limit); limit below 2^32."""
     return np.int64(((bits >> HALF) * np.uint64(limit)) >> HALF)
@@ -70,7 +70,7 @@ def row_keys(seed: int, epoch: int, rows_R: np.ndarray, purpose: str) -> np.ndar
     return _keys_of_rows(base, np.ascontiguousarray(rows_R, dtype=np.int64))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _keys_of_rows(base, rows_R):
     keys_R = np.empty(len(rows_R), np.uint64)
     for row in range(len(rows_R)):
@@ -84,7 +84,7 @@ def uniforms(keys_R: np.ndarray, counts_R: np.ndarray) -> np.ndarray:
     return _uniforms(np.ascontiguousarray(keys_R, dtype=np.uint64), counts_R, int(counts_R.sum()))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _uniforms(keys_R, counts_R, total):
     uniforms_S = np.empty(total, np.float32)
     slot = 0
@@ -168,7 +168,7 @@ def draw_spans(
 # so that sorting sorts by start.
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _draw_rows(
     ids_T,
     row_starts_R,
@@ -183,9 +183,7 @@ def _draw_rows(
 ):
     longest = lengths_R.max() if len(lengths_R) else 0
     word_at_W = np.empty(longest + 1, np.int64)
-    taken = np.zeros(
-        longest + 2, np.uint8
-    )  # content token t is taken[t + 1]: both neighbours can be looked at
+    taken = np.zeros(longest + 2, np.uint8)  # content token t is taken[t + 1], so that t has neighbours
     spans = np.empty(longest + 1, np.int64)
     span = 0
     for row in range(len(lengths_R)):
@@ -203,7 +201,7 @@ def _draw_rows(
         row_ends_R[row] = span
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _find_words(ids_T, first, content, starts_word_V, word_at_W):
     """Write where the row's words start, and behind them the row's end; return the number of words."""
     word_at_W[0] = 0
@@ -219,7 +217,7 @@ def _find_words(ids_T, first, content, starts_word_V, word_at_W):
     return words
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _place_row(word_at_W, words, budget, key, thresholds_L, taken, spans):
     """Write the row's spans in the order drawn; return how many. `taken` is zeros before and after."""
     count, counter, left = 0, 0, budget
@@ -253,7 +251,7 @@ def _place_row(word_at_W, words, budget, key, thresholds_L, taken, spans):
     return count
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel
 def _draw_length(bits, thresholds_L):
     """Turn the lower half of 64 random bits into a length of the law."""
     length = 1
@@ -262,7 +260,7 @@ def _draw_length(bits, thresholds_L):
     return length
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fitting_length(word_at_W, words, word, span_words, left, taken):
     """Return the tokens of a span of `span_words` words at `word`, cut to `left`; 0: it does not fit."""
     start, content = word_at_W[word], word_at_W[words]
@@ -278,7 +276,7 @@ def _fitting_length(word_at_W, words, word, span_words, left, taken):
     return length
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _search_place(word_at_W, words, span_words, left, taken, bits):
     """Choose evenly among all places that fit, as endless retries would; fewer words where there is none."""
     for fewer in range(span_words, 0, -1):
@@ -297,7 +295,7 @@ def _search_place(word_at_W, words, span_words, left, taken, bits):
     return 0, 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _spread_row(content, budget, key, counter, thresholds_L, spans):
     """Draw the row anew in tokens, not words, and lay the spans out evenly over every way not to touch.
 

@@ -1,0 +1,194 @@
+"""What a feature file says of itself, and how rows become its columns.
+
+A row is a chunk: `input_ids` list<uint16|uint32> with [CLS] and [SEP], `span_starts` and `span_lengths`
+list<uint16>. The schema's metadata holds the header as JSON under `span_electra` and the whole tokenizer
+under `tokenizer.json`, so that a trainer needs nothing but the file.
+
+R rows, T tokens, S spans.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data.arrow_file import open_checked, write_checked
+from span_electra.data.masking import Spans
+from span_electra.data.vocabulary import Vocabulary
+from span_electra.errors import InputError
+
+FORMAT = 1
+HEADER_KEY, TOKENIZER_KEY = b"span_electra", b"tokenizer.json"
+LONGEST_ROW = 65535  # span places are uint16
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input file as it was when the features were made."""
+
+    path: str
+    size: int  # bytes on disk
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FeatureHeader:
+    """What a feature file says of itself."""
+
+    vocabulary_sha256: str
+    vocab_size: int
+    cls_id: int
+    sep_id: int
+    pad_id: int
+    mask_id: int
+    unk_id: int
+    seed: int
+    masking: MaskingConfig
+    chunking: ChunkConfig
+    sources: tuple[Source, ...]
+    rows: int
+    tokens: int  # [CLS] and [SEP] included
+    masked: int  # hidden tokens
+    spans: int
+    tokenizer_json: str = field(default="", repr=False)
+    format: int = FORMAT
+
+    @property
+    def max_seq_len(self) -> int:
+        """Tokens of the longest row there can be, [CLS] and [SEP] included."""
+        return self.chunking.max_seq_len
+
+    @property
+    def content(self) -> int:
+        """Tokens that came from the text."""
+        return self.tokens - 2 * self.rows
+
+    @property
+    def id_type(self) -> np.dtype:
+        """uint16 while the vocabulary fits."""
+        return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+
+
+def describe(
+    vocabulary: Vocabulary, masking: MaskingConfig, chunking: ChunkConfig, seed: int
+) -> FeatureHeader:
+    """Return the header of features still to be made: no sources, no counts.
+
+    Raises InputError when rows would be longer than the format can hold.
+    """
+    if chunking.max_seq_len > LONGEST_ROW:
+        raise InputError(f"max_seq_len: {chunking.max_seq_len} is too large; the most is {LONGEST_ROW}")
+    return FeatureHeader(
+        vocabulary_sha256=vocabulary.sha256,
+        vocab_size=vocabulary.size,
+        cls_id=vocabulary.cls_id,
+        sep_id=vocabulary.sep_id,
+        pad_id=vocabulary.pad_id,
+        mask_id=vocabulary.mask_id,
+        unk_id=vocabulary.unk_id,
+        seed=seed,
+        masking=masking,
+        chunking=chunking,
+        sources=(),
+        rows=0,
+        tokens=0,
+        masked=0,
+        spans=0,
+        tokenizer_json=vocabulary.to_json(),
+    )
+
+
+# --- writing ------------------------------------------------------------------------------------------
+
+
+def feature_schema(header: FeatureHeader) -> pa.Schema:
+    """The columns of a feature file, with the header in the metadata."""
+    described = asdict(header)
+    tokenizer_json = described.pop("tokenizer_json")
+    metadata = {
+        HEADER_KEY: json.dumps(described, sort_keys=True).encode(),
+        TOKENIZER_KEY: tokenizer_json.encode(),
+    }
+    small = pa.list_(pa.field("item", pa.uint16(), nullable=False))
+    ids = pa.list_(pa.field("item", pa.from_numpy_dtype(header.id_type), nullable=False))
+    names = {"input_ids": ids, "span_starts": small, "span_lengths": small}
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in names.items()], metadata)
+
+
+def feature_batch(
+    ids_T: np.ndarray, row_ends_R: np.ndarray, spans: Spans, schema: pa.Schema
+) -> pa.RecordBatch:
+    """Turn rows of ids, one after another, and their spans into a record batch; the ids are not copied."""
+    span_ends_R = spans.row_ends_R
+    columns = [
+        _list_column(ids_T, row_ends_R, schema.field(0).type),
+        _list_column(spans.starts_S.astype(np.uint16), span_ends_R, schema.field(1).type),
+        _list_column(spans.lengths_S.astype(np.uint16), span_ends_R, schema.field(2).type),
+    ]
+    return pa.record_batch(columns, schema=schema)
+
+
+def _list_column(values: np.ndarray, ends_R: np.ndarray, kind: pa.ListType) -> pa.ListArray:
+    offsets = np.zeros(len(ends_R) + 1, np.int32)
+    offsets[1:] = ends_R
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, kind.value_type), type=kind)
+
+
+def write_features(path: str | Path, header: FeatureHeader, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write a feature file; until it is whole and on disk, `path` keeps what it held."""
+    write_checked(path, feature_schema(header), batches)
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+def read_header(path: str | Path) -> FeatureHeader:
+    """Read what a feature file says of itself, and nothing more.
+
+    Raises InputError when it is no feature file, damaged, or of another format.
+    """
+    return parse_header(open_checked(path, verify=False).schema, path)
+
+
+def is_feature_file(path: str | Path) -> bool:
+    """Whether a feature file of ours, of any format and in any state, stands there."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1 << 16)
+    except OSError:
+        return False
+    return head.startswith(b"ARROW1") and HEADER_KEY in head
+
+
+def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
+    """Read the header from a schema; `path` names the file in errors, which are those of `read_header`."""
+    metadata = schema.metadata or {}
+    if HEADER_KEY not in metadata or TOKENIZER_KEY not in metadata:
+        raise InputError(f"{path}: an Arrow file, but not of features; make one with create_feature_SE.py")
+    try:
+        described = json.loads(metadata[HEADER_KEY])
+        if described.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: format {described.get('format')!r}, this program reads {FORMAT}; "
+                "run create_feature_SE.py again"
+            )
+        described["masking"] = MaskingConfig(**described["masking"])
+        described["chunking"] = ChunkConfig(**described["chunking"])
+        described["sources"] = tuple(Source(**source) for source in described["sources"])
+        header = FeatureHeader(**described, tokenizer_json=metadata[TOKENIZER_KEY].decode())
+        whole = [entry.name for entry in fields(header) if entry.type == "int"]
+        if not all(type(getattr(header, name)) is int and getattr(header, name) >= 0 for name in whole):
+            raise ValueError
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise InputError(f"{path}: its header cannot be read; run create_feature_SE.py again") from None
+    if feature_schema(header).types != schema.types:
+        raise InputError(f"{path}: its columns are not those of features; run create_feature_SE.py again")
+    return header
