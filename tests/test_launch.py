@@ -46,9 +46,7 @@ def launch(tmp_path):
 
 
 def test_on_one_machine_torchrun_gets_the_config_and_all_flags(launch):
-    code, _, calls = launch(
-        "--lr", "3", "--train_file", "a b.arrow", CONFIG="configs/small.json", DEVICES="2"
-    )
+    code, _, calls = launch("--lr", "3", "--train_file", "a b.arrow", CONFIG="c/small.json", DEVICES="2")
     assert code == 0
     assert calls == ["torchrun", "--standalone", "--nproc-per-node", "2", "joint_train_span_electra.py",
                      "--config_file", "c/small.json", "--lr", "3", "--train_file", "a b.arrow"]  # fmt: skip
