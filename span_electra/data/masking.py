@@ -16,12 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from span_electra.config import MaskingConfig
-from span_electra.data.kernel import kernel
-
-GAMMA = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's step: 2^64 divided by the golden ratio, made odd
-MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-LOW_HALF = np.uint64(0xFFFFFFFF)
-HALF = np.uint64(32)
+from span_electra.data.kernel import HALF_MASK, kernel, mix, pick_below, random_bits
 
 PLACE_TRIES = 16  # random places tried for a span before the free places are counted
 # Tokens; text without word starts (Chinese in a byte-level vocabulary) is cut into words of this size.
@@ -40,26 +35,6 @@ class Spans:
 # --- keyed random numbers -------------------------------------------------------------------------------
 
 
-@kernel
-def _mix(state):
-    """splitmix64's finalizer: uint64 -> uint64, each input bit flips half of the output bits."""
-    state = (state ^ (state >> np.uint64(30))) * MIX_1
-    state = (state ^ (state >> np.uint64(27))) * MIX_2
-    return state ^ (state >> np.uint64(31))
-
-
-@kernel
-def random_bits(key, counter):
-    """Return the `counter`-th 64 random bits of `key`."""
-    return _mix(key + np.uint64(counter) * GAMMA)
-
-
-@kernel
-def pick_below(bits, limit):
-    """Turn the upper half of 64 random bits into an integer in [0, limit); limit below 2^32."""
-    return np.int64(((bits >> HALF) * np.uint64(limit)) >> HALF)
-
-
 def row_keys(seed: int, epoch: int, rows_R: np.ndarray, purpose: str) -> np.ndarray:
     """Return one uint64 key a row, from (seed, epoch, row, purpose) alone.
 
@@ -74,7 +49,7 @@ def row_keys(seed: int, epoch: int, rows_R: np.ndarray, purpose: str) -> np.ndar
 def _keys_of_rows(base, rows_R):
     keys_R = np.empty(len(rows_R), np.uint64)
     for row in range(len(rows_R)):
-        keys_R[row] = _mix(_mix(base + np.uint64(rows_R[row])) ^ base)
+        keys_R[row] = mix(mix(base + np.uint64(rows_R[row])) ^ base)
     return keys_R
 
 
@@ -255,7 +230,7 @@ def _place_row(word_at_W, words, budget, key, thresholds_L, taken, spans):
 def _draw_length(bits, thresholds_L):
     """Turn the lower half of 64 random bits into a length of the law."""
     length = 1
-    while (bits & LOW_HALF) >= thresholds_L[length - 1]:
+    while (bits & HALF_MASK) >= thresholds_L[length - 1]:
         length += 1
     return length
 
