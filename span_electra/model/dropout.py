@@ -1,22 +1,28 @@
-"""Dropout and the sums, norms and attention it sits in.
+"""Dropout, and the sums, norms and attention it sits in.
 
 Shapes are in the names:
   B  rows of a batch   L  tokens of a row   D  width   H  heads   K  width of one head   Z  3 * D
-Every function takes a `key`: None asks for torch's own dropout and its generator; an integer makes the
-masks a pure function of the key and the element's number, so that a resumed run draws what it would have
-drawn, and nothing but the key needs to be stored.
+  C  rows of a piece   M  heads of a piece, C * H
+Every function takes a `key`. None: torch's own operators, its dropout and its generator (what a GPU needs).
+An integer, on float32 CPU tensors: the loops of `kernels.py`, whose masks are a pure function of the key, so
+that a resumed run draws what it would have drawn and nothing but the key needs to be stored.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 _WORD = (1 << 64) - 1
+PIECE = 1 << 19  # attention scores held at once; 2 MB stay in the cache
 
 
-def mix(word: int) -> int:
-    """Scramble a 64-bit number (the finaliser of splitmix64, Steele et al. 2014)."""
+def scramble(word: int) -> int:
+    """Permute the 64-bit numbers (the finaliser of splitmix64, Steele et al. 2014)."""
     word = (word + 0x9E3779B97F4A7C15) & _WORD
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
@@ -31,7 +37,7 @@ def subkey(key: int | None, *numbers: int) -> int | None:
     if key is None:
         return None
     for number in numbers:
-        key = mix(key ^ mix(number))
+        key = scramble(key ^ scramble(number))
     return key
 
 
@@ -39,12 +45,17 @@ def drop(x: Tensor, rate: float, key: int | None) -> Tensor:
     """Set elements to 0 with probability `rate` and scale the rest so that the mean stays."""
     if rate == 0.0:
         return x
-    return F.dropout(x, rate)
+    if key is None or not fits(x):
+        return F.dropout(x, rate)
+    return Drop.apply(x, rate, key)
 
 
 def drop_add_norm(x: Tensor, residual: Tensor, norm: nn.LayerNorm, rate: float, key: int | None) -> Tensor:
-    """LayerNorm(residual + dropout(x)), shapes [..., D]."""
-    return norm(residual + drop(x, rate, key))
+    """LayerNorm(residual + dropout(x)), shapes [..., D]; overwrites `x`, a product that nobody else needs."""
+    if key is None or not fits(x, residual, norm.weight):
+        dropped = F.dropout(x, rate) if rate else x
+        return norm(residual + dropped)
+    return DropAddNorm.apply(x, residual, norm.weight, norm.bias, norm.eps, rate, key)
 
 
 def attend(qkv_BLZ: Tensor, heads: int, attend_B11L: Tensor | None, rate: float, key: int | None) -> Tensor:
@@ -52,8 +63,185 @@ def attend(qkv_BLZ: Tensor, heads: int, attend_B11L: Tensor | None, rate: float,
 
     `attend_B11L` is True on keys that may be looked at; None: on all.
     """
+    if rate and key is not None and fits(qkv_BLZ):
+        return Attend.apply(qkv_BLZ, heads, attend_B11L, rate, key)
     rows, length, triple = qkv_BLZ.shape
     split_3BHLK = qkv_BLZ.view(rows, length, 3, heads, triple // 3 // heads).permute(2, 0, 3, 1, 4)
-    query, key_BHLK, value = split_3BHLK.unbind(0)
-    mixed_BHLK = F.scaled_dot_product_attention(query, key_BHLK, value, attend_B11L, dropout_p=rate)
+    query, keys, value = split_3BHLK.unbind(0)
+    mixed_BHLK = F.scaled_dot_product_attention(query, keys, value, attend_B11L, dropout_p=rate)
     return mixed_BHLK.transpose(1, 2).reshape(rows, length, triple // 3)
+
+
+def fits(*tensors: Tensor) -> bool:
+    """Can the loops of `kernels.py` work on these?"""
+    return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
+
+
+def loops(key: int, rate: float) -> tuple[Any, tuple[np.uint32, np.uint32, np.uint32, np.float32]]:
+    """Return the compiled loops, on as many threads as torch uses, and a mask's arguments.
+
+    numba is imported here, late: a run on a GPU never needs it.
+    """
+    import numba
+
+    from span_electra.model import kernels
+
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    threshold, scale = np.uint32(rate * 2**32), np.float32(1.0 / (1.0 - rate))
+    return kernels, (np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32), threshold, scale)
+
+
+class Drop(torch.autograd.Function):
+    """Dropout that keeps nothing: the backward pass makes the same mask again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rate: float, key: int) -> Tensor:
+        ctx.mask = rate, key
+        return Drop.masked(x, rate, key)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return Drop.masked(grad, *ctx.mask), None, None
+
+    @staticmethod
+    def masked(x: Tensor, rate: float, key: int) -> Tensor:
+        kernels, mask = loops(key, rate)
+        out = torch.empty(x.shape)
+        kernels.drop(x.detach().reshape(-1).numpy(), *mask, np.uint32(0), out.view(-1).numpy())
+        return out
+
+
+class DropAddNorm(torch.autograd.Function):
+    """LayerNorm(residual + dropout(x)) in one pass each way; `x` becomes the normalised sum that is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        residual: Tensor,
+        weight_D: Tensor,
+        bias_D: Tensor,
+        epsilon: float,
+        rate: float,
+        key: int,
+    ) -> Tensor:
+        kernels, mask = loops(key, rate)
+        width = x.shape[-1]
+        x_RD = x.detach().reshape(-1, width)
+        out_RD, inverse_R = torch.empty(x_RD.shape), torch.empty(x_RD.shape[0])
+        kernels.drop_add_norm(
+            x_RD.numpy(),
+            residual.detach().reshape(-1, width).numpy(),
+            weight_D.detach().numpy(),
+            bias_D.detach().numpy(),
+            np.float32(epsilon),
+            *mask,
+            out_RD.numpy(),
+            inverse_R.numpy(),
+        )
+        ctx.save_for_backward(x_RD, inverse_R, weight_D)
+        ctx.mask = rate, key
+        return out_RD.view(residual.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        normal_RD, inverse_R, weight_D = ctx.saved_tensors
+        rate, key = ctx.mask
+        kernels, mask = loops(key, rate)
+        grad_RD = grad.reshape(normal_RD.shape).contiguous()
+        grad_x_RD, grad_residual_RD = torch.empty(grad_RD.shape), torch.empty(grad_RD.shape)
+        sums_P2D = torch.empty(kernels.PARTS, 2, grad_RD.shape[1])
+        kernels.drop_add_norm_backward(
+            grad_RD.numpy(),
+            normal_RD.numpy(),
+            weight_D.detach().numpy(),
+            inverse_R.numpy(),
+            *mask,
+            grad_x_RD.numpy(),
+            grad_residual_RD.numpy(),
+            sums_P2D.numpy(),
+        )
+        weight_grad_D, bias_grad_D = sums_P2D.sum(0).unbind(0)
+        gradients = grad_x_RD.view(grad.shape), grad_residual_RD.view(grad.shape), weight_grad_D, bias_grad_D
+        return *gradients, None, None, None
+
+
+class Attend(torch.autograd.Function):
+    """Attention with dropout, a few rows at a time; keeps its input alone and computes the rest again.
+
+    Scores of a whole batch would not fit the cache, and keeping them costs more memory than all the rest.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, qkv_BLZ: Tensor, heads: int, attend_B11L: Tensor | None, rate: float, key: int
+    ) -> Tensor:
+        rows, length, triple = qkv_BLZ.shape
+        out_BLHK = torch.empty(rows, length, heads, triple // 3 // heads)
+        kernels, mask = loops(key, rate)
+        for piece, first in pieces(rows, heads, length):
+            query_MLK, keys_MLK, value_MLK = heads_of(qkv_BLZ[piece], heads)
+            probability_MLL = probabilities(query_MLK, keys_MLK, attend_B11L, piece)
+            flat = probability_MLL.view(-1).numpy()
+            kernels.drop(flat, *mask, first, flat)
+            mixed_MLK = torch.bmm(probability_MLL, value_MLK)
+            out_BLHK[piece].copy_(mixed_MLK.unflatten(0, (-1, heads)).transpose(1, 2))
+        ctx.save_for_backward(qkv_BLZ, attend_B11L)
+        ctx.settings = heads, rate, key
+        return out_BLHK.view(rows, length, triple // 3)
+
+    @staticmethod
+    def backward(ctx: Any, grad_BLD: Tensor) -> tuple[Tensor | None, ...]:
+        qkv_BLZ, attend_B11L = ctx.saved_tensors
+        heads, rate, key = ctx.settings
+        rows, length, triple = qkv_BLZ.shape
+        width = triple // 3 // heads
+        grad_qkv_BL3HK = torch.empty(rows, length, 3, heads, width)
+        kernels, mask = loops(key, rate)
+        for piece, first in pieces(rows, heads, length):
+            query_MLK, keys_MLK, value_MLK = heads_of(qkv_BLZ[piece], heads)
+            probability_MLL = probabilities(query_MLK, keys_MLK, attend_B11L, piece)
+            grad_MLK = (
+                grad_BLD[piece].unflatten(-1, (heads, width)).transpose(1, 2).reshape(-1, length, width)
+            )
+            grad_MLL = torch.bmm(grad_MLK, value_MLK.transpose(1, 2))
+            kernels.softmax_drop_backward(
+                probability_MLL.view(-1, length).numpy(), grad_MLL.view(-1, length).numpy(), *mask, first
+            )
+            grads_3MLK = torch.empty(3, *query_MLK.shape)
+            torch.bmm(grad_MLL, keys_MLK, out=grads_3MLK[0])
+            grads_3MLK[0].mul_(width**-0.5)
+            torch.bmm(grad_MLL.transpose(1, 2), query_MLK, out=grads_3MLK[1])
+            torch.bmm(probability_MLL.transpose(1, 2), grad_MLK, out=grads_3MLK[2])
+            grads_3CHLK = grads_3MLK.unflatten(1, (-1, heads))
+            grad_qkv_BL3HK[piece].copy_(grads_3CHLK.permute(1, 3, 0, 2, 4))
+        return grad_qkv_BL3HK.view(rows, length, triple), None, None, None, None
+
+
+def pieces(rows: int, heads: int, length: int) -> list[tuple[slice, np.uint32]]:
+    """Cut the batch so that a piece's scores stay in the cache; with each, the number of its first score."""
+    each = max(1, PIECE // (heads * length * length))
+    return [
+        (slice(row, row + each), np.uint32(row * heads * length * length & 0xFFFFFFFF))
+        for row in range(0, rows, each)
+    ]
+
+
+def heads_of(qkv_CLZ: Tensor, heads: int) -> Tensor:
+    """Return query (already scaled), key and value of a piece, each [M, L, K] and contiguous."""
+    length, triple = qkv_CLZ.shape[1:]
+    width = triple // 3 // heads
+    split_3CHLK = qkv_CLZ.unflatten(-1, (3, heads, width)).permute(2, 0, 3, 1, 4)
+    # A copy even where one head would allow a view: the query is scaled in place.
+    split = split_3CHLK.clone(memory_format=torch.contiguous_format).view(3, -1, length, width)
+    split[0].mul_(width**-0.5)
+    return split
+
+
+def probabilities(query_MLK: Tensor, keys_MLK: Tensor, attend_B11L: Tensor | None, piece: slice) -> Tensor:
+    """Return softmax(query key^T) of a piece, [M, L, L]; tokens that may not be looked at get 0."""
+    scores_MLL = torch.bmm(query_MLK, keys_MLK.transpose(1, 2))
+    if attend_B11L is not None:
+        allowed_C11L = attend_B11L[piece]
+        scores_MLL.unflatten(0, (len(allowed_C11L), -1)).masked_fill_(~allowed_C11L, float("-inf"))
+    return torch.softmax(scores_MLL, -1, out=scores_MLL)

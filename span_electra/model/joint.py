@@ -24,7 +24,7 @@ from span_electra.model.dropout import subkey
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder, initialize
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
 
-LogitPair = tuple[Tensor, "Tensor | None"]  # the head's own logits, and the span-boundary head's
+LogitPair = tuple[Tensor, Tensor | None]  # the head's own logits, and the span-boundary head's
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,103 @@
+"""The encoder: masks, positions, sharing and starts. Parity with `transformers` is in test_export.py.
+
+Run: pytest tests/test_encoder.py
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from model_examples import VOCAB, batch_of, small_config
+
+from span_electra.model.encoder import DisentangledEmbeddings, Embeddings, Encoder, initialize
+
+
+def encoder_of(config, seed=0, **kwargs):
+    encoder = Encoder(config.discriminator, config, **kwargs)
+    initialize(encoder, 0.2, seed)  # wide enough that differences show
+    return encoder
+
+
+def test_padding_changes_nothing_on_real_tokens():
+    config, masked = small_config(), batch_of(rows=3, padded=True)
+    encoder = encoder_of(config)
+    states_BLD = encoder(masked.original_BL, masked.real_BL)
+    for row, real_L in enumerate(masked.real_BL):
+        alone_1LD = encoder(masked.original_BL[row : row + 1, real_L], None)
+        assert torch.allclose(states_BLD[row, real_L], alone_1LD[0], atol=1e-5)
+
+
+def test_layers_are_post_norm_attention_and_feed_forward():
+    config = small_config()
+    layer = encoder_of(config).layers[0]
+    width, heads = config.discriminator.hidden_size, config.discriminator.num_attention_heads
+    x = torch.randn(2, 6, width)
+    query, key, value = (
+        part.view(2, 6, heads, -1).transpose(1, 2) for part in layer.qkv(x).split(width, dim=-1)
+    )
+    scores = (query @ key.transpose(2, 3) / (width // heads) ** 0.5).softmax(-1)
+    mixed = layer.mix((scores @ value).transpose(1, 2).reshape(2, 6, width))
+    middle = F.layer_norm(mixed + x, (width,), layer.mix_norm.weight, layer.mix_norm.bias, 1e-12)
+    wide = layer.down(F.gelu(layer.up(middle)))
+    expected = F.layer_norm(wide + middle, (width,), layer.down_norm.weight, layer.down_norm.bias, 1e-12)
+    assert torch.allclose(layer(x, None, None), expected, atol=1e-5)
+
+
+def test_recomputed_activations_give_the_same_gradients_with_dropout():
+    config, masked = small_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1), batch_of()
+    encoder, direction = encoder_of(config), torch.randn(4, 16, config.discriminator.hidden_size)
+    gradients = []
+    for encoder.checkpointing in (False, True):
+        encoder.zero_grad()
+        (encoder(masked.original_BL, None, key=5) * direction).sum().backward()
+        gradients.append([weight.grad.clone() for weight in encoder.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert torch.equal(plain, recomputed)
+
+
+def test_gdes_is_the_base_without_gradient_plus_a_delta_that_starts_at_zero():
+    config, masked = small_config(), batch_of()
+    base = Embeddings(config)
+    gdes = DisentangledEmbeddings(base, config)
+    initialize(gdes, 0.2, seed=1)
+    tables = ("word", "position", "token_type")
+    assert all((getattr(gdes.delta, name).weight == 0).all() for name in tables)
+    assert torch.equal(gdes(masked.original_BL), base(masked.original_BL)), "at the start it is the base"
+
+    for name in tables:
+        torch.nn.init.normal_(getattr(gdes.delta, name).weight)
+    weights = [getattr(base, name).weight.detach() + getattr(gdes.delta, name).weight for name in tables]
+    weights = [weight.detach().requires_grad_() for weight in weights]
+    ids_BL = masked.original_BL
+    expected = F.embedding(ids_BL, weights[0]) + weights[1][: ids_BL.shape[1]] + weights[2][0]
+    expected = F.layer_norm(expected, (config.embedding_size,), eps=1e-12)
+    given = gdes(ids_BL)
+    assert torch.allclose(given, expected, atol=1e-5)
+    direction = torch.randn_like(given)
+    (given * direction).sum().backward()
+    (expected * direction).sum().backward()
+    for name, weight in zip(tables, weights, strict=True):
+        assert torch.allclose(getattr(gdes.delta, name).weight.grad, weight.grad, atol=1e-4)
+        assert getattr(base, name).weight.grad is None, "no gradient may reach the generator's table"
+        folded = gdes.tables()[tables.index(name)]
+        assert torch.equal(folded, weight)
+
+
+def test_weights_start_from_the_table_and_the_seed_alone():
+    config = small_config()
+    one, same, other = encoder_of(config, 1), encoder_of(config, 1), encoder_of(config, 2)
+    for (name, weight), again, else_ in zip(
+        one.named_parameters(), same.parameters(), other.parameters(), strict=True
+    ):
+        assert torch.equal(weight, again)
+        if name.endswith("norm.weight"):
+            assert (weight == 1).all()
+        elif name.endswith("bias"):
+            assert (weight == 0).all()
+        else:
+            assert not torch.equal(weight, else_)
+            assert weight.abs().max() <= 0.4, "cut at two deviations"
+    word = one.embeddings.word.weight
+    assert word.std().item() == pytest.approx(
+        0.88 * 0.2, rel=0.05
+    )  # deviation of a normal cut at two deviations
+    assert word.shape == (VOCAB, config.embedding_size)
