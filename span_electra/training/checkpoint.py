@@ -174,15 +174,20 @@ def load(folder: str | Path) -> Checkpoint:
     """Read a checkpoint folder whole. Raises InputError when it is damaged or not ours."""
     folder = Path(folder)
     meta = read_meta(folder)
-    try:
-        weights, optimizer = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{folder}: is no safetensors checkpoint ({error})") from error
+    weights, optimizer = load_weights(folder / MODEL), load_weights(folder / OPTIMIZER)
     for alias, stored in meta["aliases"].items():
         if stored not in weights:
             raise InputError(f"{folder / META}: {alias!r} shares a tensor {stored!r} that is not there")
         weights[alias] = weights[stored]
     return Checkpoint(meta["step"], weights, optimizer, meta)
+
+
+def load_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a .safetensors file; raises InputError when it is none."""
+    try:
+        return load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: no safetensors file can be read there ({error})") from error
 
 
 def restore_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:

@@ -1,0 +1,169 @@
+"""Settings -> which devices compute, in how many processes, with what precision; and the group they form."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from span_electra.config import TrainingConfig
+from span_electra.errors import InputError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which devices of this machine a run takes, before any process is started."""
+
+    kind: str  # cpu or cuda
+    ids: tuple[int, ...]  # devices, or numbers of CPU processes
+    processes: int  # to be started by us; 1: this one does the work
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one process computes."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+    ids: tuple[int, ...] = ()  # devices that this one process drives (parallel dp)
+    precision: torch.dtype = torch.float32
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one process that writes files and speaks."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which a forward pass runs."""
+        if self.precision is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.precision)
+
+
+def under_torchrun() -> bool:
+    """Whether a launcher such as torchrun started this process and wrote its place into the environment."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+
+
+def plan_devices(config: TrainingConfig) -> Plan:
+    """Choose the devices. Raises InputError for devices that are not there; warns of a substitute."""
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if config.device == "cuda" and not present:
+        raise InputError("device: cuda was asked for, but no CUDA device is here; use --device cpu or auto")
+    kind = "cuda" if present and config.device != "cpu" else "cpu"
+    ids = tuple(config.device_ids) or (0,)
+    if under_torchrun():
+        return Plan(kind, ids, 1)
+    if kind == "cuda":
+        absent = [number for number in ids if number >= present]
+        if absent:
+            raise InputError(f"device_ids: {absent[0]} is not there; this machine has 0 to {present - 1}")
+        return Plan(kind, ids, 1 if config.parallel == "dp" else len(ids))
+    if config.parallel == "dp" and len(ids) > 1:
+        warnings.warn("parallel dp needs GPUs; one CPU process does the work", stacklevel=2)
+        return Plan(kind, (0,), 1)
+    if len(ids) > 1 or ids[0]:
+        listed = " ".join(map(str, ids))
+        warnings.warn(f"no GPU in use: device ids {listed} name {len(ids)} CPU processes", stacklevel=2)
+    return Plan(kind, ids, len(ids))
+
+
+def take_place(plan: Plan, config: TrainingConfig, rank: int, world: int, store: str | None) -> Place:
+    """Settle this process on its device and join the group of the others.
+
+    `store`: file through which processes that we started find each other; None: alone, or under torchrun.
+    """
+    local, local_world = rank, world
+    if under_torchrun():
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        local = int(os.environ.get("LOCAL_RANK", rank))
+        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if plan.kind == "cuda":
+        device = torch.device("cuda", local if under_torchrun() else plan.ids[rank])
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")
+    else:
+        device = torch.device("cpu")
+        # torchrun sets OMP_NUM_THREADS=1, and several processes at full width would fight for the cores.
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+        keep_freed_memory()
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    if world > 1:
+        _join(plan.kind, rank, world, store)
+    ids = plan.ids if config.parallel == "dp" and plan.kind == "cuda" else ()
+    return Place(device, rank, world, ids, _precision(config.precision, device))
+
+
+def _join(kind: str, rank: int, world: int, store: str | None) -> None:
+    backend = "nccl" if kind == "cuda" else "gloo"
+    if store is None:
+        dist.init_process_group(backend)
+        return
+    if os.path.exists("/sys/class/net/lo"):  # all on this machine, whose own name may lead nowhere
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group(
+        backend, init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(minutes=10)
+    )
+
+
+def leave(place: Place) -> None:
+    """Leave the group, if there is one."""
+    if place.world > 1 and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bf16" if fast else "fp32"
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory, so that each step does not fault the same pages in again."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library: a little slower, nothing else
+    mallopt(-4, 0)  # M_MMAP_MAX: no block gets a mapping of its own, which a free would give back
+    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, in bytes: nor does the heap's end
+
+
+class Agreement:
+    """Lets every process know the largest of all processes' wishes, without waiting for it in the step."""
+
+    def __init__(self, world: int) -> None:
+        self.group = dist.new_group(backend="gloo") if world > 1 else None
+        self.asked: tuple[torch.Tensor, dist.Work] | None = None
+
+    def gather(self) -> None:
+        """Wait until all processes have come here."""
+        if self.group is not None:
+            dist.barrier(self.group)
+
+    def ask(self, wish: int) -> int:
+        """Return the largest wish: alone, this one; among several, that of the call before."""
+        if self.group is None:
+            return wish
+        answer = self.settle()
+        mine = torch.tensor(wish)
+        self.asked = mine, dist.all_reduce(mine, dist.ReduceOp.MAX, self.group, async_op=True)
+        return answer
+
+    def settle(self) -> int:
+        """Wait for the question that is under way; return its answer, or 0 where there is none."""
+        if self.asked is None:
+            return 0
+        answer, work = self.asked
+        work.wait()
+        self.asked = None
+        return int(answer)

@@ -1,0 +1,123 @@
+"""One model over several devices: DDP, FSDP2 and DataParallel, with gradients summed over the processes.
+
+A process's loss is its share of the whole batch's mean, so gradients must be added; DDP and FSDP average, and
+the loss is multiplied by the number of processes first.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from span_electra.batch import JointOutput, MaskedBatch
+from span_electra.config import TrainingConfig
+from span_electra.training.devices import Place
+
+
+def spread(model: nn.Module, place: Place, config: TrainingConfig) -> nn.Module:
+    """Return the module to call for training; `model` keeps its names and stays the one to save."""
+    if place.world == 1:
+        return RowParallel(model, device_ids=list(place.ids)) if len(place.ids) > 1 else model
+    if config.parallel == "fsdp":
+        return _shard(model, place)
+    devices = [place.device] if place.device.type == "cuda" else None
+    # Parameters are equal by seed or checkpoint already, and there are no buffers to keep equal.
+    return DistributedDataParallel(model, devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _shard(model: nn.Module, place: Place) -> nn.Module:
+    """FSDP2: each layer's parameters lie in shares and are gathered while it computes; then the rest."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(place.device.type, (place.world,))
+    for module in list(model.modules()):
+        if isinstance(module, nn.ModuleList):
+            for layer in module:
+                fully_shard(layer, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+@contextmanager
+def _unsynced(network: Any) -> Any:
+    network.set_requires_gradient_sync(False)
+    try:
+        yield
+    finally:
+        network.set_requires_gradient_sync(True)
+
+
+def gathering(network: nn.Module, last: bool) -> AbstractContextManager:
+    """Context of one backward pass: gradients travel between processes at a step's last batch alone."""
+    if last:
+        return nullcontext()
+    if isinstance(network, DistributedDataParallel):
+        return network.no_sync()
+    return _unsynced(network) if hasattr(network, "set_requires_gradient_sync") else nullcontext()
+
+
+def add_over_processes(sums: Tensor, place: Place) -> Tensor:
+    """Return the sums of all processes; `sums` stays as it is."""
+    total = sums.clone()
+    if place.world > 1:
+        dist.all_reduce(total)
+    return total
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor in one piece if it lies in shares (FSDP; all processes must ask), else as it is."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+# --- DataParallel -------------------------------------------------------------------------------------
+
+
+class RowParallel(nn.DataParallel):
+    """torch.nn.DataParallel for our records: a batch's rows go to the devices in turn, losses are added."""
+
+    def scatter(self, inputs: tuple, kwargs: dict | None, device_ids: list[int]) -> tuple[tuple, tuple]:
+        parts = deal_rows(inputs[0], len(device_ids))
+        moved = [
+            (part.to(torch.device("cuda", number)),) for part, number in zip(parts, device_ids, strict=True)
+        ]
+        return tuple(moved), tuple(dict(kwargs or {}) for _ in moved)
+
+    def gather(self, outputs: list[JointOutput], output_device: int) -> JointOutput:
+        device = torch.device("cuda", output_device)
+        return add_outputs([output.to(device) for output in outputs])
+
+
+def add_outputs(outputs: list[JointOutput]) -> JointOutput:
+    """Losses and tallies are shares of the whole batch's, so they add up."""
+    return JointOutput(sum(output.loss for output in outputs), sum(output.tally for output in outputs))
+
+
+def deal_rows(masked: MaskedBatch, parts: int) -> list[MaskedBatch]:
+    """Cut a batch into `parts` batches: part p has the rows p, p + parts, ... with their slots."""
+    rows, width = masked.original_BL.shape
+    row_S, place_S = masked.slots_S // width, masked.slots_S % width
+    cut = []
+    for part in range(parts):
+        mine_S = row_S % parts == part
+        shift_S = (row_S // parts - row_S)[mine_S] * width  # from the row's old number to its new one
+        cut.append(
+            replace(
+                masked,
+                original_BL=masked.original_BL[part::parts],
+                real_BL=None if masked.real_BL is None else masked.real_BL[part::parts],
+                slots_S=(row_S // parts * width + place_S)[mine_S],
+                left_S=masked.left_S[mine_S] + shift_S,
+                right_S=masked.right_S[mine_S] + shift_S,
+                slot_weight_S=masked.slot_weight_S[mine_S],
+                offset_S=masked.offset_S[mine_S],
+                uniform_S=masked.uniform_S[mine_S],
+                rows_B=masked.rows_B[part::parts],
+            )
+        )
+    return cut

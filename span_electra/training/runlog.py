@@ -1,0 +1,137 @@
+"""What a run tells: metrics from counts, as JSON lines, TensorBoard curves and a progress bar.
+
+metrics.jsonl   {"step": 50, "split": "train", "loss": 21.4, ...} a line, whole lines only
+tensorboard/    the same numbers as curves
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from span_electra.batch import TALLY
+from span_electra.training.runfolder import replace_text
+
+METRICS = "metrics.jsonl"
+SHOWN = {  # what fits into a line on the screen
+    "loss": "loss",
+    "generator_loss": "gen",
+    "discriminator_loss": "disc",
+    "generator_accuracy": "gen acc",
+    "discriminator_f1": "F1",
+    "discriminator_precision": "P",
+    "discriminator_recall": "R",
+    "replaced_share": "replaced",
+    "tokens_per_second": "tok/s",
+}
+
+
+def metrics_of(sums: Mapping[str, float]) -> dict[str, float]:
+    """Turn summed counts (batch.TALLY, and `loss` summed over `steps`) into means and shares.
+
+    A share of nothing is left out, so that no metric is a guess. F1, precision and recall are those of the
+    discriminator's finding replaced tokens; replaced_share is of all tokens; losses are nats a token.
+    """
+    tokens, masked, replaced, hits = (sums[name] for name in ("tokens", "masked", "replaced", "hits"))
+    shares = {
+        "loss": (sums.get("loss", 0.0), sums.get("steps", 0.0)),
+        "generator_loss": (sums["generator_loss"], masked),
+        "generator_accuracy": (sums["generator_correct"], masked),
+        "discriminator_loss": (sums["discriminator_loss"], tokens),
+        "discriminator_precision": (hits, sums["flagged"]),
+        "discriminator_recall": (hits, replaced),
+        "discriminator_f1": (2 * hits, sums["flagged"] + replaced),
+        "discriminator_accuracy": (tokens - sums["flagged"] - replaced + 2 * hits, tokens),
+        "original_accuracy": (tokens - replaced - sums["flagged"] + hits, tokens - replaced),
+        "replaced_share": (replaced, tokens),
+        "replaced_of_masked": (replaced, masked if tokens else 0.0),
+    }
+    metrics = {name: above / below for name, (above, below) in shares.items() if below}
+    for name in ("SBGO_loss", "SBPO_loss"):
+        if sums[name]:
+            metrics[name] = sums[name] / masked
+    return metrics
+
+
+METRIC_NAMES = tuple(metrics_of(dict.fromkeys((*TALLY, "loss", "steps"), 0.9)))
+
+
+class RunLog:
+    """Writes what a run tells; on all processes but the leading one it writes nothing."""
+
+    def __init__(self, folder: Path, leads: bool, step: int, total: int) -> None:
+        self.leads = leads
+        if not leads:
+            return
+        cut_after(folder / METRICS, step)
+        # Line buffering: a line is on its way to the disk as soon as it is complete.
+        self.lines = (folder / METRICS).open("a", buffering=1, encoding="utf-8")
+        from torch.utils.tensorboard import SummaryWriter  # a second to import
+
+        self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self.bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True, disable=None)
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.leads:
+            self.bar.close()
+            self.curves.close()
+            self.lines.close()
+
+    def set_total(self, total: int) -> None:
+        """Tell the bar how many steps the whole run has."""
+        if self.leads:
+            self.bar.total = total
+            self.bar.refresh()
+
+    def advance(self) -> None:
+        """One step is done."""
+        if self.leads:
+            self.bar.update(1)
+
+    def write(self, step: int, split: str, metrics: Mapping[str, float], **more: Any) -> None:
+        """Tell the metrics of `split` (train or valid) at this step."""
+        if not self.leads:
+            return
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        self.lines.write(json.dumps({"step": step, "split": split, **finite, **more}) + "\n")
+        for name, value in finite.items():
+            self.curves.add_scalar(f"{split}/{name}", value, step)
+        self.curves.flush()
+        shown = "  ".join(f"{SHOWN[name]} {finite[name]:.4g}" for name in SHOWN if name in finite)
+        if self.bar.disable:
+            self.say(f"step {step:,} of {self.bar.total:,}  {split}: {shown}")
+        elif split == "train":
+            self.bar.set_postfix_str(shown, refresh=False)
+        else:
+            self.say(f"step {step:,}  {split}: {shown}")
+
+    def say(self, text: str) -> None:
+        """Print a line without breaking the bar."""
+        if self.leads:
+            tqdm.write(text, file=sys.stderr)
+
+
+def cut_after(path: Path, step: int) -> None:
+    """Drop lines beyond `step`, and a last line that a kill cut off, so that no step is told twice."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
+    if kept != lines:
+        replace_text(path, "".join(kept))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return math.inf

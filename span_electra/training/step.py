@@ -1,0 +1,116 @@
+"""One optimizer step: batches -> gradients -> update, without the host ever waiting for the device.
+
+A step whose loss or gradients are not finite is skipped, on the device itself where the optimizer can.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from span_electra.batch import TALLY, MaskedBatch
+from span_electra.model.dropout import subkey
+from span_electra.training.devices import Place
+from span_electra.training.optim import Optimizers
+from span_electra.training.parallel import gathering, whole
+
+COUNTS = (*TALLY, "loss", "steps", "skipped")  # the order of the vector of sums
+
+FIRST_SCALE = 2.0**16  # fp16: the loss is multiplied by this so that small gradients do not vanish
+GROWTH_STEPS = 2000  # fp16: finite steps after which the scale is doubled
+
+
+@dataclass
+class Counters:
+    """What is counted on the device, in float64, and read seldom."""
+
+    sums: Tensor  # [len(COUNTS)]; over the steps since the last line of the log, this process's share
+    in_a_row: Tensor  # scalar; steps skipped one after another until now
+    scale: Tensor  # scalar; fp16's factor on the loss, else 1
+    good: Tensor  # scalar; finite steps since the scale changed
+
+    @classmethod
+    def fresh(cls, place: Place) -> Counters:
+        """Counters of a run that has not begun."""
+        scale = FIRST_SCALE if place.precision is torch.float16 else 1.0
+        zeros = [0.0] * len(COUNTS)
+        return cls.from_lists({"sums": zeros, "in_a_row": 0.0, "scale": scale, "good": 0.0}, place)
+
+    @classmethod
+    def from_lists(cls, lists: dict, place: Place) -> Counters:
+        """Take back what `to_lists` gave."""
+        return cls(*(torch.tensor(lists[name], dtype=torch.float64, device=place.device) for name in _FIELDS))
+
+    def to_lists(self) -> dict:
+        """Plain numbers for a checkpoint; exact, since JSON keeps every bit of a float64."""
+        return {name: getattr(self, name).tolist() for name in _FIELDS}
+
+
+_FIELDS = ("sums", "in_a_row", "scale", "good")
+
+
+def train_step(
+    network: nn.Module,
+    optimizers: Optimizers,
+    batches: Sequence[MaskedBatch],
+    counters: Counters,
+    place: Place,
+    key: int,
+    share: float,
+) -> None:
+    """Make one optimizer step from the batches, whose totals are counted together.
+
+    Args:
+        key: of this step and process; all its random numbers follow from it.
+        share: of the peak learning rates.
+    """
+    tally = torch.zeros(len(COUNTS), dtype=torch.float64, device=place.device)
+    for number, masked in enumerate(batches):
+        masked = masked.to(place.device, non_blocking=True)
+        batch_key = subkey(key, number)
+        torch.manual_seed(batch_key % 2**63)
+        with gathering(network, last=number + 1 == len(batches)):
+            with place.autocast():
+                output = network(masked, dropout_key=None if masked.original_BL.is_cuda else batch_key)
+            # A loss that is not finite makes every gradient so, on every process: all skip the step.
+            factor = torch.where(output.loss.isfinite(), counters.scale * place.world, math.nan)
+            output.loss.backward(factor.to(output.loss.dtype))
+        tally[: len(TALLY)] += output.tally
+        tally[len(TALLY)] += output.loss.detach()
+    skip = _clip(optimizers, counters.scale)
+    optimizers.set_rate(share)
+    optimizers.step(skip)
+    optimizers.zero_grad()
+    _count(counters, tally, skip, place)
+
+
+def _clip(optimizers: Optimizers, scale: Tensor) -> Tensor:
+    """Scale the gradients to the allowed norm; return 1. (float32) where the norm is not finite, else 0."""
+    learning = [parameter for parameter in optimizers.parameters if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in learning]
+    norm = nn.utils.get_total_norm(gradients)
+    # fp16: the norm of the scaled gradients; unscaling and clipping are one multiplication.
+    most = optimizers.config.max_gradient_norm
+    clip = (most / (whole(norm) / scale + 1e-6)).clamp(max=1.0) if most else 1.0
+    torch._foreach_mul_(gradients, (clip / scale).to(whole(norm).dtype))
+    return (~whole(norm).isfinite()).float()
+
+
+def _count(counters: Counters, tally: Tensor, skip: Tensor, place: Place) -> None:
+    """Add the step to the sums: a skipped one counts as skipped alone."""
+    good = 1.0 - skip.double()
+    if place.leads:  # counted once, not once a process
+        tally[-2], tally[-1] = good, 1.0 - good
+    keep = torch.where(good > 0, tally, torch.zeros_like(tally))
+    keep[-1] = tally[-1]
+    counters.sums += keep
+    counters.in_a_row = torch.where(good > 0, 0.0, counters.in_a_row + 1.0)
+    if place.precision is torch.float16:
+        counters.good = torch.where(good > 0, counters.good + 1.0, 0.0)
+        grown = counters.good >= GROWTH_STEPS
+        counters.scale = torch.where(good > 0, counters.scale * (1.0 + grown), counters.scale / 2.0)
+        counters.good = torch.where(grown, 0.0, counters.good)
