@@ -45,6 +45,17 @@ class SampleCorpus:
     documents: int
     bytes: int
 
+    def __str__(self) -> str:
+        return f"{self.documents:,} documents, {self.bytes / 1e6:.1f} MB"
+
+
+def ensure_text(folder: str | Path) -> SampleCorpus | None:
+    """Write the default corpus where `folder` is absent or holds nothing but hidden files; else None."""
+    folder = Path(folder)
+    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        return None
+    return write_sample(folder)
+
 
 def write_sample(folder: str | Path, workers: int = 2) -> SampleCorpus:
     """Write train.txt and valid.txt into `folder`, split by document.

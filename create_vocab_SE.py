@@ -1,0 +1,52 @@
+"""Text -> vocabulary: byte-level BPE, or BERT's WordPiece.
+
+Reads the text files of a folder (hidden ones are passed over). Where the folder is absent or empty, the
+default corpus is made there first: the documentation strings of the Python packages on this machine.
+Writes '<model_name> BPE-vocab.json' and '<model_name> BPE-merges.txt', or '<model_name> BERT-vocab.txt', and
+a tokenizer.json, so that transformers' AutoTokenizer opens the folder.
+
+    python create_vocab_SE.py                                      data/ -> vocab/
+    python create_vocab_SE.py --data_dir "my text" --tokenizer_type BERT --vocab_size 30000
+"""
+
+import time
+from pathlib import Path
+
+from argument import VocabularyArgs
+from span_electra.commandline import parse, run_script
+
+
+def main() -> None:
+    settings = parse(VocabularyArgs, __doc__)
+    from span_electra.data.sample import ensure_text
+    from span_electra.data.vocabulary_builder import BuildSettings, build_vocabulary
+
+    started = time.perf_counter()
+    # Only the default place is filled unasked; a folder that was named must hold its own text.
+    if settings.data_dir == VocabularyArgs().data_dir:
+        made = ensure_text(settings.data_dir)
+        if made:
+            print(f"{settings.data_dir}/: no text there, so the default corpus was made: {made}")
+    vocabulary, files, notes = build_vocabulary(
+        settings.data_dir,
+        settings.out_dir,
+        settings.model_name,
+        BuildSettings(
+            settings.tokenizer_type,
+            settings.vocab_size,
+            settings.min_fre,
+            settings.lowercase,
+            settings.strip_accents,
+            settings.errors,
+            settings.text_field,
+        ),
+    )
+    for note in notes:
+        print(f"note: {note}")
+    size = f"{vocabulary.size:,} tokens, {vocabulary.sha256[:12]}"
+    print(f"vocabulary: {size}, in {time.perf_counter() - started:.0f} s -> {', '.join(map(str, files))}")
+    print(f"next: python create_feature_SE.py  (what {Path(settings.out_dir).resolve()} holds, it finds)")
+
+
+if __name__ == "__main__":
+    run_script(main)
