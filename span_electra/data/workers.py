@@ -1,0 +1,199 @@
+"""One function over many tasks in several processes; results as they come, and failures by name.
+
+Used where a task is large (megabytes of text): a process gets its next task while it works on the one before.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from span_electra.errors import InputError
+
+WATCH_SECONDS = 1.0  # how often an idle process looks whether its parent still lives
+END_SECONDS = 5.0  # how long a process may take to end before it is killed
+AHEAD = 2  # tasks a process holds: the one it works on and the next
+
+
+def available_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cap_workers(asked: int) -> tuple[int, str]:
+    """Return how many processes to start, and a note when these are fewer than asked for."""
+    cores = available_cores()
+    if asked <= cores:
+        return max(1, asked), ""
+    return cores, f"workers: {asked} asked for, {cores} used; this machine has no more cores to give"
+
+
+def run_tasks(
+    prepare: Callable[[Any], Callable[[Any], Any]], settings: Any, tasks: Iterable[Any], workers: int
+) -> Iterator[tuple[Any, Any]]:
+    """Yield (task, result) for every task, in the order results come.
+
+    `prepare(settings)` is called once in each process and returns the function of a task; it must be
+    importable by name, and tasks and results must pass a pipe. Tasks are taken from the iterable only as fast
+    as they are worked on. With one worker everything runs in this process, in order.
+
+    Raises what a task raised; InputError when a process was killed. However it ends, no process is left.
+    """
+    if workers <= 1:
+        work = prepare(settings)
+        for task in tasks:
+            yield task, work(task)
+        return
+    crew: list[_Worker] = []
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of fork beside threads; _start_method has made sure that none of ours runs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context = multiprocessing.get_context(_start_method())
+            for _ in range(workers):
+                crew.append(_hire(context, prepare, settings))
+        yield from _distribute(iter(tasks), crew)
+    finally:
+        _dismiss(crew)
+
+
+def _start_method() -> str:
+    """fork, which starts at once, while nothing has started threads that it would cut off."""
+    alone = threading.active_count() == 1 and "torch" not in sys.modules and "ray" not in sys.modules
+    return "fork" if sys.platform == "linux" and alone else "spawn"
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    tasks: list = field(default_factory=list)  # handed over and not answered, oldest first
+
+
+def _hire(context: Any, prepare: Callable, settings: Any) -> _Worker:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, prepare, settings, os.getpid()), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _distribute(tasks: Iterator[Any], crew: list[_Worker]) -> Iterator[tuple[Any, Any]]:
+    """Keep every process supplied, oldest supply first; yield answers."""
+    more = True
+    while True:
+        for _ in range(AHEAD):
+            for worker in crew:
+                if more and len(worker.tasks) < AHEAD:
+                    more = _hand_over(worker, tasks)
+        busy = [worker for worker in crew if worker.tasks]
+        if not busy:
+            return
+        ready = wait([worker.pipe for worker in busy])
+        for worker in busy:
+            if worker.pipe in ready:
+                yield worker.tasks.pop(0), _receive(worker)
+
+
+def _hand_over(worker: _Worker, tasks: Iterator[Any]) -> bool:
+    """Send the next task; False when there is none."""
+    for task in tasks:
+        worker.tasks.append(task)
+        try:
+            worker.pipe.send(task)
+        except (BrokenPipeError, ConnectionResetError):
+            raise _death(worker) from None
+        return True
+    return False
+
+
+def _receive(worker: _Worker) -> Any:
+    try:
+        outcome, value = worker.pipe.recv()
+    except (EOFError, ConnectionResetError):
+        raise _death(worker) from None
+    if outcome == "done":
+        return value
+    if outcome == "refused":
+        raise InputError(value)
+    if outcome == "disk":
+        raise OSError(*value)
+    raise RuntimeError(f"a worker process failed:\n{value}")
+
+
+def _death(worker: _Worker) -> InputError:
+    worker.process.join(END_SECONDS)
+    code = worker.process.exitcode
+    reason = f"ended with code {code}"
+    if code is not None and code < 0:
+        reason = f"was killed ({signal.Signals(-code).name})"
+    hint = "; was memory short? use fewer --workers or a smaller --chunk_size" if code == -9 else ""
+    return InputError(
+        f"worker process {worker.process.pid} {reason}{hint}; run again to go on where it stopped"
+    )
+
+
+def _dismiss(crew: list[_Worker]) -> None:
+    for worker in crew:
+        worker.pipe.close()
+        worker.process.terminate()
+    for worker in crew:
+        worker.process.join(END_SECONDS)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        worker.process.close()
+
+
+# --- in the process -----------------------------------------------------------------------------------
+
+
+def _work(pipe: Connection, prepare: Callable, settings: Any, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        work = None
+        while True:
+            # Forked brothers hold copies of the pipe's other end, so its end does not tell of a dead parent.
+            while not pipe.poll(WATCH_SECONDS):
+                if os.getppid() != parent:
+                    return
+            task = pipe.recv()
+            pipe.send(_attempt(work := work or _guarded(prepare, settings), task))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _guarded(prepare: Callable, settings: Any) -> Callable[[Any], Any]:
+    """`prepare`, whose failure is told as that of the first task."""
+    try:
+        return prepare(settings)
+    except Exception as error:
+        failure = error
+
+        def fail(task: Any) -> Any:
+            raise failure
+
+        return fail
+
+
+def _attempt(work: Callable[[Any], Any], task: Any) -> tuple[str, Any]:
+    try:
+        return "done", work(task)
+    except InputError as error:
+        return "refused", str(error)
+    except OSError as error:
+        return "disk", (error.errno, error.strerror, error.filename)
+    except BaseException:
+        return "failed", traceback.format_exc()
