@@ -25,8 +25,12 @@ MAGIC = b"ARROW1"
 PIECE = 1 << 24  # bytes hashed at a time; a mapped file need not be in memory at once
 
 
-def write_checked(path: str | Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+def write_checked(
+    path: str | Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], sync: bool = True
+) -> None:
     """Write an Arrow IPC file so that `path` holds either what it held before or all of it.
+
+    Without `sync` a loss of power may take it back; its checksum then tells.
 
     Raises OSError when the disk is full or the folder may not be written; nothing is left behind then.
     """
@@ -46,9 +50,11 @@ def write_checked(path: str | Path, schema: pa.Schema, batches: Iterable[pa.Reco
                 file.seek(place)
                 file.write(b"%08x" % checksum)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(beside, path)
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 

@@ -28,6 +28,7 @@ from span_electra.data.inputs import (
     InputFile,
     Inputs,
     find_column,
+    hash_file,
     open_raw,
     unpack,
 )
@@ -219,7 +220,7 @@ def _cut_parquet(
 ) -> Iterator[_Step]:
     rows: list[str | None] = []
     first = row = counted = 0
-    digest = _hash_file(file)
+    digest = hash_file(file)
     for texts, share in _parquet_rows(file, text_field):
         for text in texts:
             rows.append(text)
@@ -277,11 +278,3 @@ def _seekable(file: InputFile) -> BinaryIO:
             unpacked.write(segment)
     unpacked.seek(0)
     return unpacked
-
-
-def _hash_file(file: InputFile) -> str:
-    hasher = hashlib.sha256()
-    with open_raw(file) as raw:
-        while segment := raw.read(SEGMENT):
-            hasher.update(segment)
-    return hasher.hexdigest()

@@ -51,6 +51,9 @@ class FeatureHeader:
     seed: int
     masking: MaskingConfig
     chunking: ChunkConfig
+    chunk_size: int  # lines of a block; blocks are streams of their own, so it decides where rows end
+    errors: str  # what was done about invalid UTF-8: strict or replace
+    text_field: str
     sources: tuple[Source, ...]
     rows: int
     tokens: int  # [CLS] and [SEP] included
@@ -76,7 +79,13 @@ class FeatureHeader:
 
 
 def describe(
-    vocabulary: Vocabulary, masking: MaskingConfig, chunking: ChunkConfig, seed: int
+    vocabulary: Vocabulary,
+    masking: MaskingConfig,
+    chunking: ChunkConfig,
+    seed: int,
+    chunk_size: int = 20000,
+    errors: str = "strict",
+    text_field: str = "text",
 ) -> FeatureHeader:
     """Return the header of features still to be made: no sources, no counts.
 
@@ -95,6 +104,9 @@ def describe(
         seed=seed,
         masking=masking,
         chunking=chunking,
+        chunk_size=chunk_size,
+        errors=errors,
+        text_field=text_field,
         sources=(),
         rows=0,
         tokens=0,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bz2
 import glob
 import gzip
+import hashlib
 import io
 import lzma
 import os
@@ -28,6 +29,7 @@ from span_electra.errors import InputError
 KINDS = {".jsonl": "jsonl", ".tsv": "tsv", ".parquet": "parquet"}
 UTF8_BOM = b"\xef\xbb\xbf"
 PACKINGS = (".gz", ".bz2", ".xz", ".zst")
+PEEK = 1 << 16  # bytes looked at before a file is read
 # Text shrinks 3 to 10 times. What unpacks to more than this and is large has been made to fill disks.
 BOMB_RATIO, BOMB_LEAST = 250, 256 << 20
 UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowInvalid)
@@ -41,7 +43,7 @@ class InputFile:
     kind: str  # text, jsonl, tsv or parquet
     packing: str  # "", .gz, .bz2, .xz or .zst
     size: int  # bytes on disk
-    identity: str  # changes when the file does: size and time of its last change
+    identity: str  # changes when the file does: its size, the time of its last change, a hash of its ends
     by_name: bool = True  # named by the user, not found in a folder
 
     @property
@@ -152,14 +154,18 @@ def _describe(path: str, by_name: bool) -> InputFile:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path}: not a regular file; copy its content into one")
-        with open(path, "rb"):
-            pass
+        with open(path, "rb") as raw:
+            # An edit that keeps size and time, as some tools make, shows at one end or the other.
+            ends = raw.read(PEEK)
+            raw.seek(max(0, status.st_size - PEEK))
+            ends += raw.read(PEEK)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; check the path") from None
     if status.st_size == 0:
         raise InputError(f"{path}: empty; name a file with text")
     kind, packing = _kind_of(path)
-    return InputFile(path, kind, packing, status.st_size, f"{status.st_size} {status.st_mtime_ns}", by_name)
+    identity = f"{status.st_size} {status.st_mtime_ns} {zlib.crc32(ends):08x}"
+    return InputFile(path, kind, packing, status.st_size, identity, by_name)
 
 
 def _kind_of(path: str) -> tuple[str, str]:
@@ -256,6 +262,15 @@ def unpack(raw: BinaryIO, packing: str) -> BinaryIO:
     if packing == ".zst":
         return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
     return raw
+
+
+def hash_file(file: InputFile) -> str:
+    """SHA-256 of a file's stored bytes. Raises InputError when it cannot be read."""
+    hasher = hashlib.sha256()
+    with open_raw(file) as raw:
+        while segment := raw.read(1 << 20):
+            hasher.update(segment)
+    return hasher.hexdigest()
 
 
 class Counted(io.RawIOBase):

@@ -1,0 +1,305 @@
+"""Text + vocabulary -> the feature file: every block in a process of its own, then joined in order.
+
+Blocks are independent streams and parts pure functions of them, so the file has the same bytes for any number
+of processes, any order, and any number of restarts. Parts wait in `<out_file>.parts/`, which goes when the file
+stands.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data.corpus import Block, cut_blocks
+from span_electra.data.header import FeatureHeader, Source, describe
+from span_electra.data.inputs import Inputs, find_inputs, hash_file
+from span_electra.data.output import check_place, join_parts
+from span_electra.data.parts import (
+    PART_NAME,
+    PartCounts,
+    block_key,
+    kept_counts,
+    part_path,
+    recipe_key,
+    writing_maker,
+)
+from span_electra.data.store import open_features
+from span_electra.data.vocabulary import Vocabulary
+from span_electra.data.workers import cap_workers, run_tasks
+from span_electra.errors import InputError
+
+WORTH_A_PROCESS = 2 << 20  # bytes of text; starting a process takes as long as encoding these
+LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class FeatureCounts:
+    """What a feature file holds, and how it came about."""
+
+    path: Path
+    rows: int
+    content: int  # tokens that came from the text
+    masked: int  # hidden tokens
+    spans: int
+    fill: float  # mean row length, [CLS] and [SEP] included, over max_seq_len
+    kept_parts: int = 0  # blocks that an earlier, broken-off command had finished
+    made_parts: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"features: {self.content:,} tokens in, {self.content:,} tokens out, {self.rows:,} chunks, "
+            f"{self.fill:.1%} full, {self.masked:,} tokens hidden in {self.spans:,} spans -> {self.path}"
+        )
+
+
+def build_features(
+    inputs: str | Path | Iterable[str | Path],
+    vocabulary: Vocabulary,
+    out_file: str | Path,
+    chunking: ChunkConfig,
+    masking: MaskingConfig,
+    seed: int = 0,
+    workers: int = 1,
+    chunk_size: int = 20000,
+    errors: str = "strict",
+    text_field: str = "text",
+    shards: int = 0,
+    engine: str = "local",
+    progress: bool = True,
+) -> FeatureCounts:
+    """Make the features of all inputs together, or find that they are made already.
+
+    Args:
+        inputs: files, folders, globs or URLs; see inputs.py for the formats.
+        out_file: the feature file; a folder when `shards` is above 0. Features of ours are replaced,
+            anything else is left alone.
+        seed: of chunk lengths and masks.
+        workers: processes; no more than the machine has cores are started.
+        chunk_size: lines of a block.
+        errors: what to do about invalid UTF-8, strict or replace.
+        text_field: field or column of .jsonl, .tsv and .parquet.
+        engine: local, or ray: the blocks are worked on by a Ray cluster.
+        progress: show a bar, notes and the summary.
+
+    Raises InputError for bad input, a foreign file at out_file, or a process that died; finished blocks are
+    then kept for the next time. Raises OSError when the disk is full.
+    """
+    assert errors in ("strict", "replace") and engine in ("local", "ray")
+    began, out_file = time.monotonic(), Path(out_file)
+    say = _Speaker(progress)
+    found = find_inputs(inputs, text_field)
+    header = describe(vocabulary, masking, chunking, seed, chunk_size, errors, text_field)
+    for note in found.notes:
+        say.note(note)
+    check_place(out_file, shards)
+    done = _already_made(out_file, header, found, shards)
+    if done:
+        say.line(f"{done}\nfeatures: made already, from the same text with the same settings; nothing to do")
+        return done
+    if out_file.exists():
+        say.note(f"{out_file}: features of other text or settings; will be replaced when the new are whole")
+    with _parts_folder(out_file) as folder:
+        sources: list[Source] = []
+        counts = _make_parts(found, header, folder, sources, workers, engine, say)
+        total = sum((part for part, _ in counts), PartCounts())
+        if not total.encoded:
+            _remove_parts(folder)
+            raise InputError(
+                f"{', '.join(file.path for file in found.files[:3])}: no text in it; name others"
+            )
+        header = replace(
+            header,
+            sources=tuple(sources),
+            rows=total.rows,
+            tokens=total.tokens,
+            masked=total.masked,
+            spans=total.spans,
+        )
+        written = join_parts(folder, len(counts), header, out_file, shards)
+        # Counted anew from the rows that were written: what the encoder gave is what the file holds.
+        assert written.tokens - 2 * written.rows == total.encoded, "tokens were lost or doubled"
+        assert (written.rows, written.masked, written.spans) == (total.rows, total.masked, total.spans)
+        _remove_parts(folder)
+    kept = sum(was_kept for _, was_kept in counts)
+    result = _summary(out_file, header, kept, len(counts) - kept, time.monotonic() - began)
+    if total.fallback:
+        say.note(f"the tokenizer library did all the work, more slowly: {total.fallback}")
+    if kept:
+        say.note(f"{kept} of {len(counts)} blocks were finished before and kept")
+    say.line(str(result))
+    return result
+
+
+def _summary(out_file: Path, header: FeatureHeader, kept: int, made: int, seconds: float) -> FeatureCounts:
+    fill = header.tokens / max(1, header.rows * header.max_seq_len)
+    return FeatureCounts(
+        out_file, header.rows, header.content, header.masked, header.spans, fill, kept, made, seconds
+    )
+
+
+# --- parts --------------------------------------------------------------------------------------------
+
+
+def _make_parts(
+    found: Inputs,
+    header: FeatureHeader,
+    folder: Path,
+    sources: list[Source],
+    workers: int,
+    engine: str,
+    say: _Speaker,
+) -> list[tuple[PartCounts, bool]]:
+    """Make the parts that are not there yet; return each block's counts and whether it was kept."""
+    counts: dict[int, tuple[PartCounts, bool]] = {}
+    identities = {file.path: file.identity for file in found.files}
+    recipe = recipe_key(header)
+    with say.bar(found.size) as bar:
+
+        def missing() -> Iterator[tuple[Block, str]]:
+            for block in cut_blocks(found, header.chunk_size, header.text_field, sources):
+                key = block_key(recipe, block, identities)
+                kept = kept_counts(part_path(folder, block.number), key)
+                if kept is None:
+                    yield block, key
+                else:
+                    counts[block.number] = kept, True
+                    bar.done(block.consumed, kept.encoded)
+
+        for block, made in _run(header, folder, missing(), found.size, workers, engine, say):
+            counts[block.number] = made, False
+            bar.done(block.consumed, made.encoded)
+    for file in found.files:
+        if not file.remote and find_inputs(file.path).files[0].identity != file.identity:
+            raise InputError(f"{file.path}: was changed while it was read; run again")
+    return [counts[number] for number in range(len(counts))]
+
+
+def _run(
+    header: FeatureHeader,
+    folder: Path,
+    tasks: Iterator[tuple[Block, str]],
+    size: int,
+    workers: int,
+    engine: str,
+    say: _Speaker,
+) -> Iterator[tuple[Block, PartCounts]]:
+    if engine == "ray":
+        from span_electra.data.ray_engine import run_on_ray
+
+        results = run_on_ray(header, folder, tasks)
+    else:
+        workers, note = cap_workers(min(workers, 1 + size // WORTH_A_PROCESS))
+        if note:
+            say.note(note)
+        results = run_tasks(writing_maker, (header, folder), tasks, workers)
+    for (block, _), counts in results:
+        yield block, counts
+
+
+@contextmanager
+def _parts_folder(out_file: Path) -> Iterator[Path]:
+    """The folder of parts, locked: a second command for the same output is refused.
+
+    Raises InputError when the folder cannot be made or holds what is not ours.
+    """
+    folder = out_file.with_name(out_file.name + ".parts")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / LOCK, "w")
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}; name an output where files may be written") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{out_file}: another command is making it; wait for that one") from None
+        for name in os.listdir(folder):
+            if name != LOCK and not PART_NAME.fullmatch(name):
+                raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")
+        yield folder
+
+
+def _remove_parts(folder: Path) -> None:
+    for name in os.listdir(folder):
+        if name == LOCK or PART_NAME.fullmatch(name):
+            (folder / name).unlink()
+    folder.rmdir()
+
+
+def _already_made(out_file: Path, header: FeatureHeader, found: Inputs, shards: int) -> FeatureCounts | None:
+    """The summary of features that stand there whole, made from this text with these settings."""
+    if not out_file.exists() or not (out_file.is_dir() or out_file.stat().st_size):
+        return None
+    try:
+        features = open_features(out_file)
+    except InputError:
+        return None  # damaged, or of another format: made anew
+    if shards and len(features.files) != shards:
+        return None
+    made = features.header
+    if recipe_key(made) != recipe_key(header):
+        return None
+    if [(source.path, source.size) for source in made.sources] != [
+        (file.path, file.size) for file in found.files
+    ]:
+        return None
+    if [source.sha256 for source in made.sources] != [hash_file(file) for file in found.files]:
+        return None
+    return _summary(out_file, made, 0, 0, 0.0)
+
+
+# --- telling ------------------------------------------------------------------------------------------
+
+
+class _Speaker:
+    """Tells the user what happens, or keeps silent."""
+
+    def __init__(self, aloud: bool) -> None:
+        self._aloud = aloud
+
+    def line(self, text: str) -> None:
+        if self._aloud:
+            print(text)
+
+    def note(self, text: str) -> None:
+        if self._aloud:
+            print(f"note: {text}", file=sys.stderr)
+
+    def bar(self, size: int) -> _Bar:
+        return _Bar(size, self._aloud)
+
+
+class _Bar:
+    """A progress bar over bytes on disk, with tokens a second."""
+
+    def __init__(self, size: int, aloud: bool) -> None:
+        self._size, self._aloud = size, aloud
+        self._began, self._tokens, self._bar = time.monotonic(), 0, None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def done(self, consumed: int, tokens: int) -> None:
+        if not self._aloud:
+            return
+        if self._bar is None:  # only now: the bar starts a thread, and processes should fork before it
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self._size, unit="B", unit_scale=True, desc="features", leave=False)
+        self._tokens += tokens
+        rate = self._tokens / max(1e-9, time.monotonic() - self._began)
+        self._bar.set_postfix_str(f"{rate / 1e6:.2f}M tokens/s", refresh=False)
+        self._bar.update(consumed)

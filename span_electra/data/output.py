@@ -1,0 +1,149 @@
+"""Parts -> the feature file, or a folder of shards with a manifest; never half-written.
+
+B rows of a batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from span_electra.data.arrow_file import sync_folder
+from span_electra.data.header import FeatureHeader, feature_schema, is_feature_file, write_features
+from span_electra.data.parts import PartCounts, part_path, read_part
+from span_electra.data.store import MANIFEST
+from span_electra.errors import InputError
+
+
+def check_place(out_file: Path, shards: int) -> None:
+    """Refuse to write over what is not ours.
+
+    Raises InputError for a file that is no feature file, a folder without manifest, and one where the other
+    is wanted.
+    """
+    if out_file.is_dir():
+        if not shards:
+            raise InputError(f"{out_file}: a folder; name a file, or use --shards for a folder of files")
+        foreign = set(os.listdir(out_file)) - _own_files(out_file)
+        if foreign:
+            raise InputError(
+                f"{out_file}: holds {sorted(foreign)[0]!r}, which is not ours; name another folder"
+            )
+    elif os.path.lexists(out_file):
+        if shards:
+            raise InputError(f"{out_file}: a file; --shards needs the name of a folder")
+        if not out_file.is_file() or (out_file.stat().st_size and not is_feature_file(out_file)):
+            raise InputError(
+                f"{out_file}: exists and is no feature file; move it away or name another output"
+            )
+
+
+def _own_files(folder: Path) -> set[str]:
+    try:
+        listed = json.loads((folder / MANIFEST).read_text())["shards"]
+        return {MANIFEST, *(str(shard["file"]) for shard in listed)}
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
+
+
+def join_parts(folder: Path, number: int, header: FeatureHeader, out_file: Path, shards: int) -> PartCounts:
+    """Write parts 0 .. number - 1 as one feature file or `shards` of them; return what was written.
+
+    Raises InputError when a part was damaged meanwhile, or there are fewer rows than shards.
+    """
+    schema = feature_schema(header)
+    written: list[PartCounts] = []
+    if not shards:
+        write_features(out_file, header, _counted(_batches(folder, number, schema), written))
+        return _total(written)
+    if header.rows < shards:
+        raise InputError(f"shards: {shards} are more than the {header.rows} rows; ask for fewer")
+    beside = out_file.with_name(f".{out_file.name}.{os.getpid()}.partial")
+    beside.mkdir()
+    try:
+        _write_shards(folder, number, header, beside, shards, written)
+        _replace_folder(beside, out_file)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return _total(written)
+
+
+def _write_shards(
+    folder: Path, number: int, header: FeatureHeader, beside: Path, shards: int, written: list[PartCounts]
+) -> None:
+    """Shards hold nearly equal numbers of rows, in order; each is a feature file by itself."""
+    schema = feature_schema(header)
+    shard_list = []
+    for shard in range(shards):
+        begin, end = header.rows * shard // shards, header.rows * (shard + 1) // shards
+        # A header stands before its rows, so a shard is counted first; parts are mapped, not read in.
+        counts: list[PartCounts] = []
+        for _ in _counted(_slice(_batches(folder, number, schema), begin, end), counts):
+            pass
+        total = _total(counts)
+        own = replace(header, rows=total.rows, tokens=total.tokens, masked=total.masked, spans=total.spans)
+        name = f"features-{shard:05d}-of-{shards:05d}.arrow"
+        own_schema = feature_schema(own)
+        write_features(beside / name, own, _slice(_batches(folder, number, own_schema), begin, end))
+        size = (beside / name).stat().st_size
+        shard_list.append({"file": name, "rows": total.rows, "tokens": total.tokens, "bytes": size})
+        written.append(total)
+    text = json.dumps({"rows": header.rows, "tokens": header.tokens, "shards": shard_list}, indent=1)
+    (beside / MANIFEST).write_text(text + "\n")
+
+
+def _replace_folder(new: Path, place: Path) -> None:
+    """Put a folder in the place of one of ours, if there is one."""
+    if place.is_dir():
+        old = place.with_name(f".{place.name}.{os.getpid()}.old")
+        os.rename(place, old)
+        os.rename(new, place)
+        shutil.rmtree(old)
+    else:
+        os.rename(new, place)
+    sync_folder(place.parent)
+
+
+def _batches(folder: Path, number: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for part in range(number):
+        batch = read_part(part_path(folder, part))
+        if batch.num_rows:
+            yield batch.replace_schema_metadata(schema.metadata)
+
+
+def _slice(batches: Iterable[pa.RecordBatch], begin: int, end: int) -> Iterator[pa.RecordBatch]:
+    """Rows begin .. end - 1 of all batches."""
+    first = 0
+    for batch in batches:
+        low, high = max(begin - first, 0), min(end - first, batch.num_rows)
+        if low < high:
+            yield batch.slice(low, high - low)
+        first += batch.num_rows
+        if first >= end:
+            return
+
+
+def _counted(batches: Iterable[pa.RecordBatch], written: list[PartCounts]) -> Iterator[pa.RecordBatch]:
+    """Pass batches on, counting what is really in them."""
+    for batch in batches:
+        ids, starts, lengths = batch.columns
+        tokens, spans = _elements(ids), _elements(starts)
+        masked = int(lengths.flatten().to_numpy().sum(dtype=np.int64))
+        written.append(PartCounts(0, batch.num_rows, tokens, masked, spans))
+        yield batch
+
+
+def _elements(column: pa.ListArray) -> int:
+    offsets = column.offsets
+    return offsets[len(column)].as_py() - offsets[0].as_py()
+
+
+def _total(counts: list[PartCounts]) -> PartCounts:
+    return sum(counts, PartCounts())
