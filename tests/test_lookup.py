@@ -2,10 +2,14 @@
 
 import random
 
+import numpy as np
 import pytest
 from encode_examples import TOKENIZERS
+from tokenizers import Tokenizer, models, pre_tokenizers
 
+from span_electra.data import lookup
 from span_electra.data.encode import TextEncoder
+from span_electra.data.word_table import WordTable
 
 ALPHABETS = {"few letters": "ab", "letters": "adeinorstuw", "signs": ".'!-", "accents": "éaüoñ"}
 
@@ -29,3 +33,21 @@ def test_lengths_where_a_word_is_kept_otherwise(name, length):
         word = ("understanding" * 500)[: length - 1] + tail
         ours = encoder.encode(word.encode()).ids_T.tolist()
         assert ours == TOKENIZERS[name].encode(word, add_special_tokens=False).ids
+
+
+def test_of_equal_merges_the_leftmost_goes_first():
+    tokenizer = Tokenizer(models.BPE({"a": 0, "aa": 1, "aaa": 2}, [("a", "a")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    for word in ("aaa", "aaaaa", "a"):
+        ours = TextEncoder(tokenizer).encode(word.encode()).ids_T.tolist()
+        assert ours == tokenizer.encode(word).ids
+
+
+def test_a_hash_is_never_trusted():
+    """A long word of the same hash and length, but of other bytes, is another word."""
+    table, word = WordTable(10, id_bytes=2), b"a word of more than sixteen bytes"
+    table.insert(word, np.array([7, 0], np.uint8), 1)
+    word_B = np.frombuffer(word + bytes(lookup.PADDING), np.uint8).copy()
+    assert lookup._find(word_B, 0, len(word), table.table)[1]
+    table.table.keys_B[len(word) - 1] ^= 1
+    assert not lookup._find(word_B, 0, len(word), table.table)[1]
