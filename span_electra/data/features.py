@@ -1,12 +1,13 @@
 """Text + vocabulary -> the feature file: every block in a process of its own, then joined in order.
 
-Blocks are independent streams and parts pure functions of them, so the file has the same bytes for any number
-of processes, any order, and any number of restarts. Parts wait in `<out_file>.parts/`, which goes when the file
-stands.
+Blocks are independent streams and parts pure functions of them, so the file has the same bytes for any
+number of processes, any order, and any number of restarts. Parts wait in `<out_file>.parts/`, which goes when
+the file stands.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -109,8 +110,8 @@ def build_features(
         say.note(f"{out_file}: features of other text or settings; will be replaced when the new are whole")
     with _parts_folder(out_file) as folder:
         sources: list[Source] = []
-        counts = _make_parts(found, header, folder, sources, workers, engine, say)
-        total = sum((part for part, _ in counts), PartCounts())
+        parts = _make_parts(found, header, folder, sources, workers, engine, say)
+        total = sum((part.counts for part in parts), PartCounts())
         if not total.encoded:
             _remove_parts(folder)
             raise InputError(
@@ -124,17 +125,17 @@ def build_features(
             masked=total.masked,
             spans=total.spans,
         )
-        written = join_parts(folder, len(counts), header, out_file, shards)
+        written = join_parts(folder, [part.key for part in parts], header, out_file, shards)
         # Counted anew from the rows that were written: what the encoder gave is what the file holds.
         assert written.tokens - 2 * written.rows == total.encoded, "tokens were lost or doubled"
         assert (written.rows, written.masked, written.spans) == (total.rows, total.masked, total.spans)
         _remove_parts(folder)
-    kept = sum(was_kept for _, was_kept in counts)
-    result = _summary(out_file, header, kept, len(counts) - kept, time.monotonic() - began)
+    kept = sum(part.kept for part in parts)
+    result = _summary(out_file, header, kept, len(parts) - kept, time.monotonic() - began)
     if total.fallback:
         say.note(f"the tokenizer library did all the work, more slowly: {total.fallback}")
     if kept:
-        say.note(f"{kept} of {len(counts)} blocks were finished before and kept")
+        say.note(f"{kept} of {len(parts)} blocks were finished before and kept")
     say.line(str(result))
     return result
 
@@ -149,6 +150,15 @@ def _summary(out_file: Path, header: FeatureHeader, kept: int, made: int, second
 # --- parts --------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Finished:
+    """A part on disk."""
+
+    counts: PartCounts
+    key: str
+    kept: bool  # from an earlier command
+
+
 def _make_parts(
     found: Inputs,
     header: FeatureHeader,
@@ -157,9 +167,9 @@ def _make_parts(
     workers: int,
     engine: str,
     say: _Speaker,
-) -> list[tuple[PartCounts, bool]]:
-    """Make the parts that are not there yet; return each block's counts and whether it was kept."""
-    counts: dict[int, tuple[PartCounts, bool]] = {}
+) -> list[_Finished]:
+    """Make the parts that are not there yet; return all, by block."""
+    finished: dict[int, _Finished] = {}
     identities = {file.path: file.identity for file in found.files}
     recipe = recipe_key(header)
     with say.bar(found.size) as bar:
@@ -171,16 +181,16 @@ def _make_parts(
                 if kept is None:
                     yield block, key
                 else:
-                    counts[block.number] = kept, True
+                    finished[block.number] = _Finished(kept, key, kept=True)
                     bar.done(block.consumed, kept.encoded)
 
-        for block, made in _run(header, folder, missing(), found.size, workers, engine, say):
-            counts[block.number] = made, False
+        for (block, key), made in _run(header, folder, missing(), found.size, workers, engine, say):
+            finished[block.number] = _Finished(made, key, kept=False)
             bar.done(block.consumed, made.encoded)
     for file in found.files:
         if not file.remote and find_inputs(file.path).files[0].identity != file.identity:
             raise InputError(f"{file.path}: was changed while it was read; run again")
-    return [counts[number] for number in range(len(counts))]
+    return [finished[number] for number in range(len(finished))]
 
 
 def _run(
@@ -191,18 +201,15 @@ def _run(
     workers: int,
     engine: str,
     say: _Speaker,
-) -> Iterator[tuple[Block, PartCounts]]:
+) -> Iterator[tuple[tuple[Block, str], PartCounts]]:
     if engine == "ray":
         from span_electra.data.ray_engine import run_on_ray
 
-        results = run_on_ray(header, folder, tasks)
-    else:
-        workers, note = cap_workers(min(workers, 1 + size // WORTH_A_PROCESS))
-        if note:
-            say.note(note)
-        results = run_tasks(writing_maker, (header, folder), tasks, workers)
-    for (block, _), counts in results:
-        yield block, counts
+        return run_on_ray(header, folder, tasks)
+    workers, note = cap_workers(workers)
+    if note:
+        say.note(note)
+    return run_tasks(writing_maker, (header, folder), tasks, min(workers, 1 + size // WORTH_A_PROCESS))
 
 
 @contextmanager
@@ -219,7 +226,8 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
         raise InputError(f"{folder}: {error.strerror}; name an output where files may be written") from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Not flock: its lock would live on in worker processes whose command was killed.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{out_file}: another command is making it; wait for that one") from None
         for name in os.listdir(folder):
@@ -231,8 +239,13 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
 def _remove_parts(folder: Path) -> None:
     for name in os.listdir(folder):
         if name == LOCK or PART_NAME.fullmatch(name):
-            (folder / name).unlink()
-    folder.rmdir()
+            (folder / name).unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError as error:
+        # A worker whose command was killed may just have finished a part. It does no harm there.
+        if error.errno != errno.ENOTEMPTY:
+            raise
 
 
 def _already_made(out_file: Path, header: FeatureHeader, found: Inputs, shards: int) -> FeatureCounts | None:

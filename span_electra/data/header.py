@@ -25,6 +25,7 @@ from span_electra.errors import InputError
 
 FORMAT = 1
 HEADER_KEY, TOKENIZER_KEY = b"span_electra", b"tokenizer.json"
+LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers take some megabytes
 LONGEST_ROW = 65535  # span places are uint16
 
 
@@ -172,10 +173,13 @@ def is_feature_file(path: str | Path) -> bool:
     """Whether a feature file of ours, of any format and in any state, stands there."""
     try:
         with open(path, "rb") as file:
-            head = file.read(1 << 16)
+            start = file.read(16)
+            if not start.startswith(b"ARROW1"):
+                return False
+            # The schema comes first; its length stands before it.
+            return HEADER_KEY in file.read(min(int.from_bytes(start[12:16], "little"), LONGEST_SCHEMA))
     except OSError:
         return False
-    return head.startswith(b"ARROW1") and HEADER_KEY in head
 
 
 def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:

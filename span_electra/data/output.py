@@ -53,22 +53,24 @@ def _own_files(folder: Path) -> set[str]:
         return set()
 
 
-def join_parts(folder: Path, number: int, header: FeatureHeader, out_file: Path, shards: int) -> PartCounts:
-    """Write parts 0 .. number - 1 as one feature file or `shards` of them; return what was written.
+def join_parts(
+    folder: Path, keys: list[str], header: FeatureHeader, out_file: Path, shards: int
+) -> PartCounts:
+    """Write the parts, one a key, as one feature file or `shards` of them; return what was written.
 
     Raises InputError when a part was damaged meanwhile, or there are fewer rows than shards.
     """
     schema = feature_schema(header)
     written: list[PartCounts] = []
     if not shards:
-        write_features(out_file, header, _counted(_batches(folder, number, schema), written))
+        write_features(out_file, header, _counted(_batches(folder, keys, schema), written))
         return _total(written)
     if header.rows < shards:
         raise InputError(f"shards: {shards} are more than the {header.rows} rows; ask for fewer")
     beside = out_file.with_name(f".{out_file.name}.{os.getpid()}.partial")
     beside.mkdir()
     try:
-        _write_shards(folder, number, header, beside, shards, written)
+        _write_shards(folder, keys, header, beside, shards, written)
         _replace_folder(beside, out_file)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -76,7 +78,7 @@ def join_parts(folder: Path, number: int, header: FeatureHeader, out_file: Path,
 
 
 def _write_shards(
-    folder: Path, number: int, header: FeatureHeader, beside: Path, shards: int, written: list[PartCounts]
+    folder: Path, keys: list[str], header: FeatureHeader, beside: Path, shards: int, written: list[PartCounts]
 ) -> None:
     """Shards hold nearly equal numbers of rows, in order; each is a feature file by itself."""
     schema = feature_schema(header)
@@ -85,13 +87,13 @@ def _write_shards(
         begin, end = header.rows * shard // shards, header.rows * (shard + 1) // shards
         # A header stands before its rows, so a shard is counted first; parts are mapped, not read in.
         counts: list[PartCounts] = []
-        for _ in _counted(_slice(_batches(folder, number, schema), begin, end), counts):
+        for _ in _counted(_slice(_batches(folder, keys, schema), begin, end), counts):
             pass
         total = _total(counts)
         own = replace(header, rows=total.rows, tokens=total.tokens, masked=total.masked, spans=total.spans)
         name = f"features-{shard:05d}-of-{shards:05d}.arrow"
         own_schema = feature_schema(own)
-        write_features(beside / name, own, _slice(_batches(folder, number, own_schema), begin, end))
+        write_features(beside / name, own, _slice(_batches(folder, keys, own_schema), begin, end))
         size = (beside / name).stat().st_size
         shard_list.append({"file": name, "rows": total.rows, "tokens": total.tokens, "bytes": size})
         written.append(total)
@@ -111,9 +113,9 @@ def _replace_folder(new: Path, place: Path) -> None:
     sync_folder(place.parent)
 
 
-def _batches(folder: Path, number: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for part in range(number):
-        batch = read_part(part_path(folder, part))
+def _batches(folder: Path, keys: list[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for number, key in enumerate(keys):
+        batch = read_part(part_path(folder, number), key)
         if batch.num_rows:
             yield batch.replace_schema_metadata(schema.metadata)
 

@@ -1,8 +1,8 @@
 """Blocks -> parts: the features of one block each, kept on disk until all are there.
 
-A part is a pure function of its block and the recipe. It is written beside and renamed, and carries a key made
-of all that decides its bytes, and a checksum: so a command that was killed keeps what was finished, and what
-was made from other text or with other settings is made again.
+A part is a pure function of its block and the recipe. It is written beside and renamed, and carries a key
+made of all that decides its bytes, and a checksum: so a command that was killed keeps what was finished, and
+what was made from other text or with other settings is made again.
 
 D documents, R rows.
 """
@@ -122,9 +122,12 @@ def kept_counts(path: Path, key: str) -> PartCounts | None:
         return None
 
 
-def read_part(path: Path) -> pa.RecordBatch:
-    """The rows of a part, checked. Raises InputError when it is damaged."""
-    return open_checked(path).get_batch(0)
+def read_part(path: Path, key: str) -> pa.RecordBatch:
+    """The rows of a part, checked. Raises InputError when it is damaged or of another key."""
+    reader = open_checked(path)
+    if json.loads(reader.schema.metadata[PART_KEY])["key"] != key:
+        raise InputError(f"{path}: was replaced by another command meanwhile; run again")
+    return reader.get_batch(0)
 
 
 def writing_maker(settings: tuple[FeatureHeader, Path]) -> Callable[[tuple[Block, str]], PartCounts]:
