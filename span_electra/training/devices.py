@@ -91,8 +91,7 @@ def take_place(plan: Plan, config: TrainingConfig, rank: int, world: int, store:
         torch.set_float32_matmul_precision("high")
     else:
         device = torch.device("cpu")
-        # torchrun sets OMP_NUM_THREADS=1, and several processes at full width would fight for the cores.
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+        torch.set_num_threads(_threads(local_world))
         keep_freed_memory()
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -101,6 +100,17 @@ def take_place(plan: Plan, config: TrainingConfig, rank: int, world: int, store:
         _join(plan.kind, rank, world, store)
     ids = plan.ids if config.parallel == "dp" and plan.kind == "cuda" else ()
     return Place(device, rank, world, ids, _precision(config.precision, device))
+
+
+def _threads(local_world: int) -> int:
+    """Threads of one CPU process: the cores shared out, unless OMP_NUM_THREADS says otherwise.
+
+    Several processes at full width would fight for the cores; torchrun's own OMP_NUM_THREADS=1 is no wish.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and not under_torchrun():
+        return max(1, int(wanted))
+    return max(1, len(os.sched_getaffinity(0)) // local_world)
 
 
 def _join(kind: str, rank: int, world: int, store: str | None) -> None:

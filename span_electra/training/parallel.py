@@ -27,8 +27,7 @@ def spread(model: nn.Module, place: Place, config: TrainingConfig) -> nn.Module:
     if config.parallel == "fsdp":
         return _shard(model, place)
     devices = [place.device] if place.device.type == "cuda" else None
-    # Parameters are equal by seed or checkpoint already, and there are no buffers to keep equal.
-    return DistributedDataParallel(model, devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
 
 
 def _shard(model: nn.Module, place: Place) -> nn.Module:
@@ -60,6 +59,14 @@ def gathering(network: nn.Module, last: bool) -> AbstractContextManager:
     if isinstance(network, DistributedDataParallel):
         return network.no_sync()
     return _unsynced(network) if hasattr(network, "set_requires_gradient_sync") else nullcontext()
+
+
+def draws_by_key(network: nn.Module, place: Place) -> bool:
+    """Whether dropout draws its masks from a key (in numpy); else from torch's generator, seeded each step.
+
+    A GPU would compile anew for each key, and memory that numpy has seen cannot be freed, as FSDP must.
+    """
+    return place.device.type == "cpu" and not hasattr(network, "set_requires_gradient_sync")
 
 
 def add_over_processes(sums: Tensor, place: Place) -> Tensor:

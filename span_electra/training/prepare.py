@@ -33,6 +33,7 @@ class TrainingRun:
     valid_split: tuple[float, ...] = (0.0,)  # rows (or, below 1, share) held out, of all or of each file
     resume_from: str | None = None  # a checkpoint folder, or a run folder whose latest is meant
     init_from: str | None = None  # a checkpoint folder or .safetensors file with some weights in our names
+    config_json: str = ""  # the settings in the user's terms, stored with the run as config.json
 
 
 # --- data ---------------------------------------------------------------------------------------------

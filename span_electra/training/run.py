@@ -124,7 +124,7 @@ def run_here(settings: TrainingRun, place: Place, signals: Signals) -> RunResult
     agreement = Agreement(place.world)
     agreement.gather()  # all have read what they need; from here on the folder changes
     if place.leads:
-        prepare_folder(folder, data, saved)
+        prepare_folder(folder, settings, data, saved)
     step = saved.step if saved else 0
     run = assemble(settings, place, signals, data, model, agreement)
     with RunLog(folder, place.leads, step, 1) as log:
@@ -173,13 +173,17 @@ def check_folder(folder: Path, source: Path | None) -> None:
         )
 
 
-def prepare_folder(folder: Path, data: Data, saved: checkpoint.Checkpoint | None) -> None:
+def prepare_folder(
+    folder: Path, settings: TrainingRun, data: Data, saved: checkpoint.Checkpoint | None
+) -> None:
     """Clear what a kill left half-done, set an abandoned future aside, and mark the run as running."""
     checkpoint.clear_unfinished(folder)
     step = saved.step if saved else 0
     for moved in checkpoint.set_aside(folder, step):
         warnings.warn(f"set aside: {moved}, which lies beyond step {step}", stacklevel=2)
     runfolder.replace_text(folder / "tokenizer.json", data.train.header.tokenizer_json)
+    if settings.config_json:
+        runfolder.replace_text(folder / "config.json", settings.config_json + "\n")
     runfolder.write_mark(folder, "running", step)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter  # a second to import
 
         self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        tqdm.set_lock(threading.RLock())  # its own also serves processes, and leaks when one is killed
         self.bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True, disable=None)
 
     def __enter__(self) -> RunLog:

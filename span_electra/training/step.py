@@ -16,7 +16,7 @@ from span_electra.batch import TALLY, MaskedBatch
 from span_electra.model.dropout import subkey
 from span_electra.training.devices import Place
 from span_electra.training.optim import Optimizers
-from span_electra.training.parallel import gathering, whole
+from span_electra.training.parallel import draws_by_key, gathering, whole
 
 COUNTS = (*TALLY, "loss", "steps", "skipped")  # the order of the vector of sums
 
@@ -75,7 +75,7 @@ def train_step(
         torch.manual_seed(batch_key % 2**63)
         with gathering(network, last=number + 1 == len(batches)):
             with place.autocast():
-                output = network(masked, dropout_key=None if masked.original_BL.is_cuda else batch_key)
+                output = network(masked, dropout_key=batch_key if draws_by_key(network, place) else None)
             # A loss that is not finite makes every gradient so, on every process: all skip the step.
             factor = torch.where(output.loss.isfinite(), counters.scale * place.world, math.nan)
             output.loss.backward(factor.to(output.loss.dtype))

@@ -1,0 +1,81 @@
+"""Small features and small runs for the tests of training."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from span_electra.config import (
+    ChunkConfig,
+    LoaderConfig,
+    MaskingConfig,
+    ModelConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
+from span_electra.data.header import describe, feature_batch, feature_schema, write_features
+from span_electra.data.masking import draw_spans, row_keys
+from span_electra.data.vocabulary import Vocabulary
+from span_electra.training.prepare import TrainingRun
+
+# Nothing here is worth a second thread, and other tests may want the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+WORDS = 60
+LONGEST = 24
+
+
+def write_rows(path, rows=60, seed=0, prefix="w"):
+    """Write features of `rows` rows of 3 to 24 tokens, in which each word follows from the one before."""
+    special = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
+    table = {
+        token: number for number, token in enumerate([*special, *(f"{prefix}{i}" for i in range(WORDS))])
+    }
+    tokenizer = Tokenizer(models.WordPiece(table, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(special)
+    vocabulary = Vocabulary.from_json(tokenizer.to_str())
+    rng = np.random.default_rng(seed)
+    lengths_R = rng.integers(3, LONGEST + 1, rows)
+    first_R = rng.integers(0, WORDS, rows)
+    content = [
+        5 + (first + np.arange(length - 2)) % WORDS for first, length in zip(first_R, lengths_R, strict=True)
+    ]
+    ids_T = np.concatenate([np.concatenate([[0], row, [1]]) for row in content]).astype(np.uint16)
+    header = describe(vocabulary, MaskingConfig(), ChunkConfig(max_seq_len=LONGEST), seed)
+    ends_R = np.cumsum(lengths_R)
+    keys_R = row_keys(seed, 0, np.arange(rows), "spans")
+    spans = draw_spans(ids_T, ends_R - lengths_R, lengths_R, vocabulary.starts_word_V, keys_R, header.masking)
+    counts = {"rows": rows, "tokens": int(ends_R[-1]), "spans": len(spans.starts_S)}
+    header = replace(header, masked=int(spans.lengths_S.sum()), **counts)
+    write_features(path, header, [feature_batch(ids_T, ends_R, spans, feature_schema(header))])
+    return str(path)
+
+
+def small_run(
+    features, folder, dropout=0.1, optimizer=None, loader=None, valid=(0.1,), resume=None, **training
+):
+    """Settings of a run that takes about a second."""
+    model = ModelConfig(
+        embedding_size=8,
+        max_position_embeddings=LONGEST,
+        generator=NetworkConfig(8, 1, 2, 16),
+        discriminator=NetworkConfig(16, 1, 2, 32),
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    loader = loader or LoaderConfig(8)
+    training = {"epochs": 3, "log_steps": 2} | training
+    return TrainingRun(
+        model,
+        optimizer or OptimizerConfig(lr=5e-3),
+        TrainingConfig(**training),
+        loader,
+        loader,
+        (features,),
+        str(folder),
+        valid_split=valid,
+        resume_from=None if resume is None else str(resume),
+    )
