@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -22,7 +23,7 @@ CHECKSUM_KEY = b"crc32"
 MARK = b"\x01crc32:"
 DIGITS = 8
 MAGIC = b"ARROW1"
-PIECE = 1 << 24  # bytes hashed at a time; a mapped file need not be in memory at once
+PIECE = 1 << 20  # bytes hashed at a time
 
 
 def write_checked(
@@ -45,7 +46,7 @@ def write_checked(
                     writer.write_batch(batch.replace_schema_metadata(metadata))
         with open(beside, "r+b") as file:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                places, checksum = _digit_places(content), _crc32(content, ())
+                places, checksum = _digit_places(content), _crc32(file, ())
             for place in places:
                 file.seek(place)
                 file.write(b"%08x" % checksum)
@@ -81,7 +82,7 @@ def open_checked(path: str | Path, verify: bool = True) -> pa.RecordBatchFileRea
                 places = _digit_places(content)
                 if verify:
                     stated = {content[place : place + DIGITS] for place in places}
-                    intact = stated == {b"%08x" % _crc32(content, places)}
+                    intact = stated == {b"%08x" % _crc32(file, places)}
                 else:
                     intact = True
         if len(places) == 2 and intact:
@@ -106,14 +107,17 @@ def _digit_places(content: mmap.mmap) -> list[int]:
     return places
 
 
-def _crc32(content: mmap.mmap, zeroed: Iterable[int]) -> int:
-    """CRC-32 of the content with the eight digits at each place of `zeroed` taken as zeros."""
-    checksum, begin = 0, 0
-    with memoryview(content) as view:
-        for place in [*sorted(zeroed), len(view)]:
-            for piece in range(begin, place, PIECE):
-                checksum = zlib.crc32(view[piece : min(piece + PIECE, place)], checksum)
-            if place < len(view):
-                checksum = zlib.crc32(b"0" * DIGITS, checksum)
-            begin = place + DIGITS
+def _crc32(file: BinaryIO, zeroed: Iterable[int]) -> int:
+    """CRC-32 of the file with the eight digits at each place of `zeroed` taken as zeros.
+
+    Read, not mapped: a mapping's pages count as this process's memory.
+    """
+    checksum, begin, size = 0, 0, os.fstat(file.fileno()).st_size
+    for place in [*sorted(zeroed), size]:
+        file.seek(begin)
+        for piece in range(begin, place, PIECE):
+            checksum = zlib.crc32(file.read(min(PIECE, place - piece)), checksum)
+        if place < size:
+            checksum = zlib.crc32(b"0" * DIGITS, checksum)
+        begin = place + DIGITS
     return checksum
