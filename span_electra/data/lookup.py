@@ -79,8 +79,8 @@ def _bpe_ids(word_B, start, length, model, ids, merges):
 
 
 @njit
-def normalize(word_B, start, length, forms_C, form_bytes_B, normal_B):
-    """Write the normal form of a word to normal_B; (bytes, characters)."""
+def normalize(word_B, start, length, forms_C, form_bytes_B, normal_B, at):
+    """Write the normal form of a word to normal_B from `at` on; (bytes, characters)."""
     size = chars = 0
     p = start
     while p < start + length:
@@ -93,7 +93,7 @@ def normalize(word_B, start, length, forms_C, form_bytes_B, normal_B):
         p += 1 + bytes_left
         form = np.int64(forms_C[code_point])
         for i in range(form >> 4, (form >> 4) + (form & 15)):
-            normal_B[size] = form_bytes_B[i]
+            normal_B[at + size] = form_bytes_B[i]
             size += 1
             chars += form_bytes_B[i] & 0xC0 != 0x80
     return size, chars
@@ -252,7 +252,7 @@ def _ids_of(text_B, p, length, model, scratch):
     if model.style == BPE:
         count = _bpe_ids(text_B, p, length, model, scratch.ids, scratch.merges)
     elif model.style == WORDPIECE:
-        size, chars = normalize(text_B, p, length, model.forms_C, model.form_bytes_B, scratch.normal_B)
+        size, chars = normalize(text_B, p, length, model.forms_C, model.form_bytes_B, scratch.normal_B, 0)
         count = 1
         scratch.ids[0] = model.unknown_id
         if chars <= model.max_chars:
@@ -279,8 +279,7 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
             found = _find(text_B, p, length, table)
             at = found[0]
             if not found[1]:
-                asked = packed & 1 and model.style != COUNTING
-                count = -1 if asked else _ids_of(text_B, p, length, model, scratch)
+                count = -1 if packed & 1 else _ids_of(text_B, p, length, model, scratch)
                 if count < 0:
                     status = ASK_LIBRARY
                     break
@@ -343,3 +342,31 @@ def move_words(old, new, least_uses, spare, id_size, halve):
         new.slots_S[to], new.slots_S[to + 1], new.slots_S[to + 3] = low, high, inside
         new.slots_S[to + 2] = np.uint64((np.int64(meta) & 0xFFFF) | uses << 16)
         new.fill[0] += 1
+
+
+@njit
+def export_words(table, words_B, ends_W, uses_W):
+    """Write the bytes, end and number of uses of every word of the table, one after another."""
+    word = end = 0
+    for at in range(0, len(table.slots_S), 4):
+        meta = np.int64(table.slots_S[at + 2])
+        length = meta & 255
+        for i in range(length):
+            if length > 16:
+                words_B[end + i] = table.keys_B[np.int64(table.slots_S[at + 1]) + i]
+            else:
+                words_B[end + i] = table.slots_S[at + i // 8] >> np.uint64(8 * (i % 8)) & np.uint64(255)
+        if length:
+            end += length
+            ends_W[word], uses_W[word] = end, meta >> 16
+            word += 1
+
+
+@njit
+def normalize_words(words_B, ends_W, forms_C, form_bytes_B, normal_B, normal_ends_W):
+    """Write the normal forms of words, one after another, from words_B[0] on."""
+    start = end = 0
+    for word in range(len(ends_W)):
+        size, _ = normalize(words_B, start, ends_W[word] - start, forms_C, form_bytes_B, normal_B, end)
+        start, end = ends_W[word], end + size
+        normal_ends_W[word] = end

@@ -39,40 +39,54 @@ def why_not(settings: dict) -> str | None:
     """
     if settings["truncation"] is not None:
         return "it truncates"
-    model, normalizer, cutter = settings["model"], settings["normalizer"], settings["pre_tokenizer"] or {}
-    if normalizer is not None and any(token["normalized"] for token in settings["added_tokens"]):
+    if settings["normalizer"] is not None and any(token["normalized"] for token in settings["added_tokens"]):
         return "it looks for added tokens in normalized text"
-    if model["type"] == "BPE":
-        return _why_not_bpe(model, normalizer, cutter)
-    if model["type"] == "WordPiece":
-        return _why_not_wordpiece(model, normalizer, cutter)
-    return f"its model is {model['type']}"
+    reason = why_not_cut(settings)
+    if reason is None:
+        reason = (_why_not_bpe if settings["model"]["type"] == "BPE" else _why_not_wordpiece)(
+            settings["model"]
+        )
+    return reason or _why_not_ids(settings["model"]["vocab"])
 
 
-def _why_not_bpe(model: dict, normalizer: dict | None, cutter: dict) -> str | None:
-    if normalizer is not None:
-        return f"a BPE with normalizer {normalizer['type']}"
-    if cutter.get("type") != "ByteLevel" or not cutter.get("use_regex", True):
-        return f"a BPE whose pre-tokenizer is not ByteLevel with its pattern: {cutter}"
+def why_not_cut(settings: dict) -> str | None:
+    """The first of the settings for which text is not cut into words as cutting.py does it, or None."""
+    kind, normalizer, cutter = (
+        settings["model"]["type"],
+        settings["normalizer"],
+        settings["pre_tokenizer"] or {},
+    )
+    if kind == "BPE":
+        if normalizer is not None:
+            return f"a BPE with normalizer {normalizer['type']}"
+        if cutter.get("type") != "ByteLevel" or not cutter.get("use_regex", True):
+            return f"a BPE whose pre-tokenizer is not ByteLevel with its pattern: {cutter}"
+    elif kind == "WordPiece":
+        if normalizer is None or normalizer["type"] != "BertNormalizer":
+            return f"a WordPiece whose normalizer is not BertNormalizer: {normalizer}"
+        if cutter.get("type") != "BertPreTokenizer":
+            return f"a WordPiece whose pre-tokenizer is not BertPreTokenizer: {cutter}"
+    else:
+        return f"its model is {kind}"
+    return None
+
+
+def _why_not_bpe(model: dict) -> str | None:
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
         if model.get(name):
             return f"BPE setting {name} = {model[name]!r}"
     lacking = [letter for letter in byte_letters() if letter not in model["vocab"]]
     if lacking and (model.get("unk_token") is not None or model.get("byte_fallback")):
         return f"a BPE that lacks {len(lacking)} of the 256 bytes and has an unknown token"
-    return _why_not_ids(model["vocab"])
+    return None
 
 
-def _why_not_wordpiece(model: dict, normalizer: dict | None, cutter: dict) -> str | None:
-    if normalizer is None or normalizer["type"] != "BertNormalizer":
-        return f"a WordPiece whose normalizer is not BertNormalizer: {normalizer}"
-    if cutter.get("type") != "BertPreTokenizer":
-        return f"a WordPiece whose pre-tokenizer is not BertPreTokenizer: {cutter}"
+def _why_not_wordpiece(model: dict) -> str | None:
     if model["continuing_subword_prefix"] != "##":
         return f"WordPiece prefix {model['continuing_subword_prefix']!r}"
     if model["unk_token"] not in model["vocab"]:
         return f"its vocabulary lacks the unknown token {model['unk_token']!r}"
-    return _why_not_ids(model["vocab"])
+    return None
 
 
 def _why_not_ids(vocab: dict[str, int]) -> str | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from span_electra.data.lookup import MAX_KEPT, PADDING, insert_word, move_words
+from span_electra.data.lookup import COUNTING, MAX_KEPT, PADDING, export_words, insert_word, move_words
 
 FIRST_SLOTS = 1 << 15  # the table doubles as words come in
 MAX_OUTSIDE_BYTES = 48  # per word of max_words, of keys and ids that do not fit their slots
@@ -29,6 +29,14 @@ class Model(NamedTuple):
     max_chars: int  # a longer word is unknown as a whole
     forms_C: np.ndarray  # WordPiece: uint32, normal form of a code point: place << 4 | length in form_bytes_B
     form_bytes_B: np.ndarray
+
+
+def counting_model() -> Model:
+    """A model for tables that count words and give no ids."""
+    numbers, places, raw = np.empty(0, np.int64), np.empty(0, np.uint64), np.empty(0, np.uint8)
+    return Model(
+        COUNTING, 2, numbers, places, numbers, raw, numbers, numbers, 0, 0, 0, np.empty(0, np.uint32), raw
+    )
 
 
 class Table(NamedTuple):
@@ -93,6 +101,15 @@ class WordTable:
         id_room *= factor if 2 * id_bytes > id_room else 1
         old, self.table = self.table, _new_table(slots, key_room, id_room)
         move_words(old, self.table, least, spare, self._id_bytes, halve)
+
+    def words(self) -> tuple[list[bytes], np.ndarray]:
+        """All words, in no order, and how often each was used (int64)."""
+        count, key_bytes = int(self.table.fill[0]), int(self.table.fill[1])
+        words_B = np.empty(16 * count + key_bytes, np.uint8)
+        ends_W, uses_W = np.empty(count, np.int64), np.empty(count, np.int64)
+        export_words(self.table, words_B, ends_W, uses_W)
+        raw, ends = words_B.tobytes(), [0, *ends_W.tolist()]
+        return [raw[start:end] for start, end in zip(ends, ends[1:], strict=False)], uses_W
 
 
 def _new_table(slots: int, key_bytes: int, id_bytes: int) -> Table:
