@@ -1,0 +1,26 @@
+"""Features + config -> a trained SpanELECTRA: generator and discriminator, exported for transformers.
+
+Reads a feature file (or raw text, the older way: see argument.py) and a config. Writes a run folder with the
+settings, metrics, checkpoints, both exported networks and a report.
+
+    python joint_train_span_electra.py --device_ids 0 1
+    python joint_train_span_electra.py --config_file configs/small.json --train_file features/train.arrow \\
+        --valid_file features/valid.arrow --out_dir runs/small --epochs 3
+    python joint_train_span_electra.py --resume runs/small
+"""
+
+from argument import JointTrainingConfig
+from span_electra.commandline import parse, run_script
+
+
+def main() -> int:
+    from span_electra.pretrain import layers_under, pretrain
+
+    settings = parse(
+        JointTrainingConfig, __doc__, base=lambda given: layers_under(given, JointTrainingConfig())
+    )
+    return pretrain(settings)
+
+
+if __name__ == "__main__":
+    run_script(main)
