@@ -203,6 +203,27 @@ def test_shards_hold_the_same_rows(tmp_path, corpus, vocabulary):
     assert not (tmp_path / "more").exists()
 
 
+@pytest.mark.parametrize("shards", [0, 2])
+def test_an_output_url_gets_the_same_bytes(tmp_path, corpus, vocabulary, shards, monkeypatch):
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    monkeypatch.chdir(tmp_path)
+    url = f"memory://out-{vocabulary.kind}-{shards}"
+    build("in", vocabulary, "local", shards=shards)
+    for _ in range(2):  # the second time it replaces what is there
+        build("in", vocabulary, url, shards=shards)
+    if shards:
+        system.get(url, "copy", recursive=True)
+        assert open_features("copy").rows == open_features("local").rows
+    else:
+        assert system.cat(url) == Path("local").read_bytes()
+        system.pipe("memory://diary", b"dear diary")
+        with pytest.raises(InputError, match="memory://diary: exists and is no feature file"):
+            build("in", vocabulary, "memory://diary")
+    assert not list(tmp_path.glob(".staged*")) or not shards
+    build("in", vocabulary, f"file://{tmp_path}/by-url")
+    assert Path("by-url").exists()
+
+
 def test_nothing_foreign_is_written_over(tmp_path, corpus, vocabulary):
     (tmp_path / "notes.txt").write_text("dear diary")
     (tmp_path / "folder").mkdir()

@@ -21,8 +21,8 @@ from typing import Any
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.data.corpus import Block, cut_blocks
 from span_electra.data.header import FeatureHeader, Source, describe
-from span_electra.data.inputs import Inputs, find_inputs, hash_file
-from span_electra.data.output import check_place, join_parts
+from span_electra.data.inputs import Inputs, find_inputs, hash_file, is_url
+from span_electra.data.output import check_place, join_parts, staged
 from span_electra.data.parts import (
     PART_NAME,
     PartCounts,
@@ -81,8 +81,8 @@ def build_features(
 
     Args:
         inputs: files, folders, globs or URLs; see inputs.py for the formats.
-        out_file: the feature file; a folder when `shards` is above 0. Features of ours are replaced,
-            anything else is left alone.
+        out_file: the feature file, or its URL; a folder when `shards` is above 0. Features of ours are
+            replaced, anything else is left alone.
         seed: of chunk lengths and masks.
         workers: processes; no more than the machine has cores are started.
         chunk_size: lines of a block.
@@ -95,12 +95,28 @@ def build_features(
     then kept for the next time. Raises OSError when the disk is full.
     """
     assert errors in ("strict", "replace") and engine in ("local", "ray")
-    began, out_file = time.monotonic(), Path(out_file)
     say = _Speaker(progress)
     found = find_inputs(inputs, text_field)
     header = describe(vocabulary, masking, chunking, seed, chunk_size, errors, text_field)
     for note in found.notes:
         say.note(note)
+    target = str(out_file).removeprefix("file://")
+    if is_url(target):
+        with staged(target, shards) as local:
+            return _build(found, header, local, workers, shards, engine, say)
+    return _build(found, header, Path(target), workers, shards, engine, say)
+
+
+def _build(
+    found: Inputs,
+    header: FeatureHeader,
+    out_file: Path,
+    workers: int,
+    shards: int,
+    engine: str,
+    say: _Speaker,
+) -> FeatureCounts:
+    began = time.monotonic()
     check_place(out_file, shards)
     done = _already_made(out_file, header, found, shards)
     if done:

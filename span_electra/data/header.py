@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -173,13 +174,18 @@ def is_feature_file(path: str | Path) -> bool:
     """Whether a feature file of ours, of any format and in any state, stands there."""
     try:
         with open(path, "rb") as file:
-            start = file.read(16)
-            if not start.startswith(b"ARROW1"):
-                return False
-            # The schema comes first; its length stands before it.
-            return HEADER_KEY in file.read(min(int.from_bytes(start[12:16], "little"), LONGEST_SCHEMA))
+            return starts_features(file)
     except OSError:
         return False
+
+
+def starts_features(file: BinaryIO) -> bool:
+    """Whether an open file begins as features do."""
+    start = file.read(16)
+    if not start.startswith(b"ARROW1"):
+        return False
+    # The schema comes first; its length stands before it.
+    return HEADER_KEY in file.read(min(int.from_bytes(start[12:16], "little"), LONGEST_SCHEMA))
 
 
 def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:

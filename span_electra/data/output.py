@@ -5,18 +5,27 @@ B rows of a batch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
 
 from span_electra.data.arrow_file import sync_folder
-from span_electra.data.header import FeatureHeader, feature_schema, is_feature_file, write_features
+from span_electra.data.header import (
+    FeatureHeader,
+    feature_schema,
+    is_feature_file,
+    starts_features,
+    write_features,
+)
+from span_electra.data.inputs import open_filesystem
 from span_electra.data.parts import PartCounts, part_path, read_part
 from span_electra.data.store import MANIFEST
 from span_electra.errors import InputError
@@ -51,6 +60,38 @@ def _own_files(folder: Path) -> set[str]:
         return {MANIFEST, *(str(shard["file"]) for shard in listed)}
     except (OSError, ValueError, TypeError, KeyError):
         return set()
+
+
+@contextmanager
+def staged(url: str, shards: int) -> Iterator[Path]:
+    """A local place to build what belongs at a URL; on leaving without error it is sent there.
+
+    The place is the same for the same URL, so that finished parts are found again. At the URL the new
+    replaces the old whole: it is sent beside and moved.
+
+    Raises InputError for what is not ours there, and when sending fails.
+    """
+    system, target = open_filesystem(url)
+    try:
+        if not shards and system.isfile(target):
+            with system.open(target, "rb") as file:
+                if not starts_features(file):
+                    raise InputError(f"{url}: exists and is no feature file; name another output")
+        elif system.exists(target) and not (shards and system.exists(f"{target}/{MANIFEST}")):
+            raise InputError(f"{url}: exists and is no output of this kind; name another")
+        place = Path(f".staged-{hashlib.sha256(url.encode()).hexdigest()[:12]}")
+        place.mkdir(exist_ok=True)
+        local, beside = place / PurePosixPath(target).name, f"{target}.partial"
+        yield local
+        if system.exists(beside):
+            system.rm(beside, recursive=True)
+        system.put(str(local), beside, recursive=shards > 0)
+        if system.exists(target):
+            system.rm(target, recursive=shards > 0)
+        system.mv(beside, target, recursive=shards > 0)
+        shutil.rmtree(place)
+    except OSError as error:
+        raise InputError(f"{url}: {error}; check the URL and your rights") from None
 
 
 def join_parts(
