@@ -1,4 +1,4 @@
-"""Dropout by key: each fused pass against the formula written out. The law of the masks is in test_kernels.py.
+"""Dropout by key: each fused pass against the formula written out. The masks' law is in test_kernels.py.
 
 Run: pytest tests/test_dropout.py
 """
