@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import time
+import timeit
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from span_electra.data.discovery import feature_path, find_vocabulary
 from span_electra.errors import InputError
 
 CONFIG = "config.json"  # the resolved settings, in every run folder
+EFFICIENCY = 0.5  # of the processors' matrix peak that training reaches, see docs/benchmarks.md
+SAMPLE_TOKENS = 2_300_000  # of the default corpus, where no features are there to count
 
 
 # --- settings under the user's own --------------------------------------------------------------------
@@ -46,7 +49,8 @@ def layers_under(given: dict[str, Any], defaults: Any) -> list[Layer]:
     if "model" in edited or sizes_given:
         return []
     print(
-        "no config named and no accelerator found: taking configs/tiny.json. The full size:\n"
+        "no config named and no accelerator found: taking configs/tiny.json. The full size, about "
+        f"{estimated_hours(defaults, given):,.0f} hours here:\n"
         "    python joint_train_span_electra.py --config_file configs/default.json"
     )
     return [preset("tiny"), Layer("argument.py", edited)]
@@ -86,6 +90,24 @@ def differing(values: dict[str, Any], original: dict[str, Any]) -> dict[str, Any
         elif value != before:
             found[key] = value
     return found
+
+
+def estimated_hours(settings: Any, given: dict[str, Any]) -> float:
+    """How long `settings` would train on this machine, from the speed of one matrix product."""
+    import torch
+
+    from span_electra.data.header import read_header
+    from span_electra.model.arithmetic import training_flops
+
+    files = given.get("train_file") or [feature_path("train")]
+    header = read_header(files[0]) if Path(files[0]).is_file() else None
+    tokens = header.tokens if header else SAMPLE_TOKENS
+    size = header.vocab_size if header else 10_000
+    model = replace(settings.model, vocab_size=settings.model.vocab_size or size)
+    square = torch.randn(1024, 1024)
+    seconds = min(timeit.repeat(lambda: square @ square, number=3, repeat=3)) / 3
+    per_token = training_flops(model, header.max_seq_len if header else 512)
+    return tokens * settings.training.epochs * per_token / (EFFICIENCY * 2 * 1024**3 / seconds) / 3600
 
 
 def has_accelerator() -> bool:
