@@ -7,15 +7,15 @@ content is never replaced.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers
 
+from span_electra.data.bpe_trainer import train_bpe, train_wordpiece
 from span_electra.data.clean import read_block
 from span_electra.data.corpus import cut_blocks
 from span_electra.data.encode import TextEncoder
@@ -29,6 +29,7 @@ from span_electra.data.vocabulary import (
     tokenizer_contents,
     vocabulary_files,
 )
+from span_electra.data.words import count_words
 from span_electra.errors import InputError
 
 CHUNK_LINES = 20_000  # lines in memory at a time
@@ -64,6 +65,11 @@ def build_vocabulary(
         raise InputError(f"--vocab_size {settings.vocab_size}: byte-level BPE needs at least {LEAST_BPE}")
     found = find_inputs(inputs, settings.text_field)
     vocabulary = train(texts_of(found, settings), settings)
+    if vocabulary.size > settings.vocab_size:
+        raise InputError(
+            f"--vocab_size {settings.vocab_size}: the text's single characters alone make {vocabulary.size} "
+            f"tokens; give at least that, or --tokenizer_type BPE"
+        )
     if vocabulary.size < settings.vocab_size:
         raise InputError(
             f"--vocab_size {settings.vocab_size}: the text allows only {vocabulary.size} tokens at --min_fre "
@@ -80,25 +86,17 @@ def texts_of(inputs: Inputs, settings: BuildSettings) -> Iterator[bytes]:
 
 
 def train(texts: Iterable[bytes], settings: BuildSettings) -> Vocabulary:
-    """Train on blocks of lines; the result depends on the text alone."""
-    shared = {
-        "vocab_size": settings.vocab_size,
-        "min_frequency": settings.min_frequency,
-        "special_tokens": list(SPECIAL_TOKENS),
-        "show_progress": False,
-    }
-    if settings.kind == "BPE":
-        tokenizer = Tokenizer(models.BPE())
-        trainer = trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **shared)
+    """Train on blocks of lines: the words are counted first, then merges are found from the counts alone."""
+    kind, limits = settings.kind, (settings.vocab_size, settings.min_frequency, SPECIAL_TOKENS)
+    splitter = Tokenizer(models.BPE() if kind == "BPE" else models.WordPiece(unk_token="[UNK]"))
+    dress(splitter, kind, settings.lowercase, settings.strip_accents)
+    counts = count_words(texts, splitter)
+    merges: list[tuple[str, str]] = []
+    if kind == "BPE":
+        ids, merges = train_bpe(counts, *limits, pre_tokenizers.ByteLevel.alphabet())
     else:
-        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-        trainer = trainers.WordPieceTrainer(**shared)
-    dress(tokenizer, settings.kind, settings.lowercase, settings.strip_accents)
-    lines = (line for text in texts for line in text.decode().split("\n"))
-    tokenizer.train_from_iterator(lines, trainer)
-    model = json.loads(tokenizer.to_str())["model"]
-    merges = [tuple(pair) for pair in model.get("merges", [])]
-    return assemble(settings.kind, model["vocab"], merges, settings.lowercase, settings.strip_accents)
+        ids = train_wordpiece(counts, *limits)
+    return assemble(kind, ids, merges, settings.lowercase, settings.strip_accents)
 
 
 def preview(vocabulary: Vocabulary, inputs: Inputs, settings: BuildSettings) -> str:
