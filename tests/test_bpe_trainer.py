@@ -102,6 +102,16 @@ def test_wordpiece(text, min_frequency):
     check_wordpiece(TEXTS[text], 600, min_frequency)
 
 
+def test_a_merge_that_spells_a_special_token_is_that_token():
+    tokenizer = empty_bpe()
+    trainer = trainers.BpeTrainer(min_frequency=0, special_tokens=["ab"], show_progress=False)
+    tokenizer.train_from_iterator(["abab abc"], trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    vocab, merges = train_bpe(counts_of(["abab abc"], empty_bpe()), 30_000, 0, ["ab"], [])
+    assert (vocab, merges) == (model["vocab"], [tuple(pair) for pair in model["merges"]])
+    assert vocab["ab"] == 0
+
+
 def test_wordpiece_with_a_limited_alphabet():
     lines = ["aaaa bbb abca cab", "dd ab"]  # 7 times a, 6 b, 2 c, 2 d
     check_wordpiece(lines, 100, 0, limit=2)

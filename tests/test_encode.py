@@ -81,6 +81,11 @@ def test_line_ends():
     assert ids_by_line(encoder, b"a\nb") == ids_by_line(encoder, b"a\nb\n")
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_first_line_ever(name):
+    assert_identical(TOKENIZERS[name], TextEncoder(TOKENIZERS[name]), ["1Under STOOD's"])
+
+
 def random_lines(seed: int, lines: int, words: int) -> list[str]:
     rng = random.Random(seed)
     alphabet = "abcdefghijklmnopqrstuvwxyz"

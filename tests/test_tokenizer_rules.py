@@ -10,7 +10,10 @@ from span_electra.data.tokenizer_rules import CharacterTable, byte_letters, why_
 
 
 def table(name: str) -> CharacterTable:
-    return CharacterTable(TOKENIZERS[name], json.loads(TOKENIZERS[name].to_str()))
+    characters = CharacterTable(TOKENIZERS[name], json.loads(TOKENIZERS[name].to_str()))
+    characters.learn(0xE9)
+    characters.learn(0xA0)
+    return characters
 
 
 def test_byte_letters_are_the_librarys():

@@ -48,6 +48,12 @@ def test_blocks_add_up():
     assert counter.counts() == {b"one": 3, b" two": 6}
 
 
+def test_counts_outlive_the_growth_of_the_table():
+    text = " ".join(f"{i:x} {i:x} {i:x}" for i in range(0xA00000, 0xA00000 + 40_000)).encode()
+    counts = count_words([text], TOKENIZERS["wordpiece cased"])
+    assert len(counts) == 40_000 and set(counts.values()) == {3}
+
+
 def test_the_vocabulary_does_not_matter():
     empty = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     empty.normalizer = TOKENIZERS["wordpiece uncased"].normalizer

@@ -15,7 +15,7 @@ from span_electra.data import cutting
 from span_electra.data.lookup import BPE, WORDPIECE, hash_merges, hash_pieces
 from span_electra.data.word_table import Model
 
-BLOCK = 256  # characters learned together
+BLOCK = 64  # characters learned together; text meets few of most blocks
 CODE_POINTS = 0x110000
 
 
@@ -94,7 +94,7 @@ def _why_not_ids(vocab: dict[str, int]) -> str | None:
 
 
 class CharacterTable:
-    """Kind and normal form of each code point, learned from the library in blocks of 256.
+    """Kind and normal form of each code point, learned from the library a block at a time.
 
     kinds_C: uint8, kinds of cutting.py.
     forms_C: uint32, place << 4 | length of the normal form in form_bytes_B.
@@ -116,10 +116,11 @@ class CharacterTable:
         normalizer = settings["normalizer"] or {}
         strips = normalizer.get("strip_accents")
         self._decomposes = normalizer.get("lowercase", False) if strips is None else strips
-        self.learn(0)
+        for start in range(0, 0x80, BLOCK):  # the loops skip over ASCII letters without asking
+            self.learn(start)
 
     def learn(self, code_point: int) -> None:
-        """Learn the block of 256 that holds `code_point`."""
+        """Learn the block that holds `code_point`."""
         start = code_point // BLOCK * BLOCK
         block = [chr(c) for c in range(start, start + BLOCK) if not 0xD800 <= c < 0xE000]
         if self.bpe:
