@@ -130,3 +130,19 @@ def _text(features: Features, ids: np.ndarray) -> str:
     else:
         text = features.vocabulary.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def write_tokens(path: str | Path, out_file: str | Path) -> None:
+    """Write the rows of a feature file as text, a row a line, tokens as the vocabulary spells them."""
+    features, out_file = open_features(path), Path(out_file)
+    tokens_V, longest = features.vocabulary.tokens_V, int(features.lengths_R.max(initial=1))
+    out_file.parent.mkdir(parents=True, exist_ok=True)
+    beside = out_file.with_name(f".{out_file.name}.unfinished")
+    with beside.open("w", encoding="utf-8") as lines:
+        for begin in range(0, features.rows, 1000):
+            rows_B = np.arange(begin, min(begin + 1000, features.rows))
+            for ids_L, length in zip(
+                features.gather(rows_B, longest), features.lengths_R[rows_B], strict=True
+            ):
+                lines.write(" ".join(tokens_V[number] for number in ids_L[:length]) + "\n")
+    beside.replace(out_file)
