@@ -14,7 +14,7 @@ from span_electra.data.chunks import cut_chunks, document_ends, frame_chunks
 KEY = np.uint64(12345)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     documents=st.lists(st.integers(0, 300), min_size=1, max_size=8),
     max_seq_len=st.integers(3, 80),

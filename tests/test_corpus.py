@@ -52,7 +52,7 @@ def as_rows(kind, texts, path):
     return path.read_bytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     files=st.lists(st.lists(st.text(alphabet="ab \u00e9", max_size=12), max_size=9), min_size=1, max_size=4),
     ending=st.sampled_from(["", "\n"]),
@@ -95,7 +95,7 @@ def test_every_byte_comes_once_in_blocks_within_bounds(
         lines = sum(read_block(replace(block, pieces=(piece,))).count(b"\n") for piece in block.pieces)
         assert lines <= chunk_size
         *full, last = [piece.end - piece.begin for piece in block.pieces] or [0]
-        assert sum(full) < cap or cap == 1
+        assert sum(full) < cap
 
 
 @pytest.mark.parametrize("packing", PACK)
@@ -116,50 +116,11 @@ def test_rows_become_documents(tmp_path, kind, packing):
         assert b"".join(read(path, chunk_size)) == expected
 
 
-def test_line_breaks_in_a_row_stay_and_its_blank_lines_go(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({"text": "one\r\n\n two\n"}) + "\r\n" + '{"text": null}\n')
-    assert read(path) == [b"one\n two\n\n"]
-
-
-def test_folders_are_walked_in_order_without_hidden_files(tmp_path):
-    for name in ("b.txt", "a/z.txt", "a/b.txt", ".git/x.txt", "a/.x.txt", "empty.txt", "index.tsv"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("" if "empty" in name else f"{name}\n")
-    inputs = find_inputs(tmp_path)
-    names = [os.path.relpath(file.path, tmp_path) for file in inputs.files]
-    assert names == ["b.txt", "a/b.txt", "a/z.txt"]
-    notes = "\n".join(inputs.notes)
-    assert "2 hidden" in notes and "empty.txt: empty" in notes and "no column 'text'" in notes
-    globbed = find_inputs([tmp_path / "a" / "*.txt", str(tmp_path / "a" / "b.txt")])
-    assert [os.path.basename(file.path) for file in globbed.files] == ["b.txt", "z.txt"]
-    assert "named twice" in globbed.notes[0]
-
-
-def test_each_file_is_a_document_of_its_own(tmp_path):
-    for name in "abc":
-        (tmp_path / f"{name}.txt").write_text(name)
-    assert read(tmp_path) == [b"a\n\nb\n\nc\n"]
-
-
 def test_a_long_line_is_one_block(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"x\n" + b"word " * (5 << 20) + b"\ny\n")
     sizes = [len(text) for text in read(path)]
     assert sizes == [2 + (25 << 20) + 1, 2]
-
-
-def test_byte_order_mark_and_carriage_returns_go(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
-    assert read(path) == [b"one\ntwo\n"]
-
-
-def test_replace_goes_on_where_strict_stops(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"ok\nb\xff\x80d\n")
-    assert read(path, errors="replace") == ["ok\nb\ufffd\ufffdd\n".encode()]
 
 
 def test_urls_read_as_files(tmp_path):
@@ -206,18 +167,6 @@ def test_what_is_no_text_is_refused_by_name(tmp_path, case):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         read(tmp_path / name)
-
-
-def test_missing_and_special_files_are_refused(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    for name, message in (("absent.txt", "No such file"), ("*.txt", "no file matches"), ("pipe", "regular")):
-        with pytest.raises(InputError, match=message):
-            find_inputs(tmp_path / name)
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="no text files"):
-        find_inputs(tmp_path / "folder")
-    with pytest.raises(InputError, match="nosuchscheme"):
-        find_inputs("nosuchscheme://bucket/a.txt")
 
 
 @pytest.mark.parametrize("packing", [".gz", ".bz2", ".xz", ".zst"])

@@ -12,28 +12,18 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from feature_examples import build, text
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.data import features as F
-from span_electra.data.features import build_features
-from span_electra.data.preview import describe
 from span_electra.data.store import open_features
 from span_electra.data.vocabulary import SPECIAL_TOKENS, Vocabulary, dress
 from span_electra.errors import InputError
-
-WORDS = [word for word in Path(__file__).read_text(encoding="utf-8").split() if word.isalpha()]
-
-
-def text(lines, seed=0):
-    rng = random.Random(seed)
-    rows = (" ".join(rng.choices(WORDS, k=rng.randrange(1, 30))) for _ in range(lines))
-    return "".join(row + ("\n\n" if rng.random() < 0.2 else "\n") for row in rows)
 
 
 @pytest.fixture(scope="module", params=["BPE", "BERT"])
@@ -61,14 +51,6 @@ def corpus(tmp_path):
         "".join(json.dumps({"text": line}) + "\n" for line in text(60, 4).splitlines())
     )
     return tmp_path / "in"
-
-
-def build(inputs, vocabulary, out_file, **options):
-    settings = {"chunk_size": 50, "progress": False, **options}
-    chunking = settings.pop("chunking", ChunkConfig(max_seq_len=64))
-    return build_features(
-        inputs, vocabulary, out_file, chunking, settings.pop("masking", MaskingConfig()), **settings
-    )
 
 
 def stream(path):
@@ -188,64 +170,6 @@ def test_what_is_made_already_is_left_and_what_is_not_is_made(tmp_path, corpus, 
     assert build(corpus, vocabulary, out_file, seed=1).made_parts > 0
 
 
-def test_shards_hold_the_same_rows(tmp_path, corpus, vocabulary):
-    build(corpus, vocabulary, tmp_path / "one.arrow")
-    for shards in (3, 2):  # the second replaces the first
-        build(corpus, vocabulary, tmp_path / "shards", shards=shards)
-        assert len(os.listdir(tmp_path / "shards")) == shards + 1
-        one, many = open_features(tmp_path / "one.arrow"), open_features(tmp_path / "shards")
-        rows = np.arange(one.rows)
-        assert np.array_equal(one.gather(rows, 64), many.gather(rows, 64))
-        assert np.array_equal(one.spans(rows).starts_S, many.spans(rows).starts_S)
-    assert build(corpus, vocabulary, tmp_path / "shards", shards=2).made_parts == 0
-    with pytest.raises(InputError, match="shards: 99999 are more than the .* rows"):
-        build(corpus, vocabulary, tmp_path / "more", shards=99999)
-    assert not (tmp_path / "more").exists()
-
-
-@pytest.mark.parametrize("shards", [0, 2])
-def test_an_output_url_gets_the_same_bytes(tmp_path, corpus, vocabulary, shards, monkeypatch):
-    system = pytest.importorskip("fsspec").filesystem("memory")
-    monkeypatch.chdir(tmp_path)
-    url = f"memory://out-{vocabulary.kind}-{shards}"
-    build("in", vocabulary, "local", shards=shards)
-    for _ in range(2):  # the second time it replaces what is there
-        build("in", vocabulary, url, shards=shards)
-    if shards:
-        system.get(url, "copy", recursive=True)
-        assert open_features("copy").rows == open_features("local").rows
-    else:
-        assert system.cat(url) == Path("local").read_bytes()
-        system.pipe("memory://diary", b"dear diary")
-        with pytest.raises(InputError, match="memory://diary: exists and is no feature file"):
-            build("in", vocabulary, "memory://diary")
-    assert not list(tmp_path.glob(".staged*")) or not shards
-    build("in", vocabulary, f"file://{tmp_path}/by-url")
-    assert Path("by-url").exists()
-
-
-def test_nothing_foreign_is_written_over(tmp_path, corpus, vocabulary):
-    (tmp_path / "notes.txt").write_text("dear diary")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "notes.txt").write_text("dear diary")
-    (tmp_path / "file").write_text("")
-    for name, shards, message in (
-        ("notes.txt", 0, "notes.txt: exists and is no feature file"),
-        ("folder", 0, "folder: a folder"),
-        ("folder", 2, "folder: holds 'notes.txt'"),
-        ("notes.txt", 2, "notes.txt: a file"),
-        ("notes.txt/sub", 0, "sub.parts: Not a directory"),
-        ("in/a.txt", 0, "a.txt: exists"),
-    ):
-        with pytest.raises(InputError, match=message):
-            build(corpus, vocabulary, tmp_path / name, shards=shards)
-    (tmp_path / "g.parts").mkdir()
-    (tmp_path / "g.parts" / "thesis.doc").write_text("x")
-    with pytest.raises(InputError, match="g.parts: holds 'thesis.doc'"):
-        build(corpus, vocabulary, tmp_path / "g")
-    assert (tmp_path / "notes.txt").read_text() == "dear diary"
-
-
 def test_text_without_words_is_refused_and_leaves_nothing(tmp_path, vocabulary):
     (tmp_path / "a.txt").write_text("\n\n\n")
     with pytest.raises(InputError, match="a.txt: no text in it"):
@@ -319,19 +243,3 @@ def test_other_programs_read_the_rows(tmp_path, corpus, vocabulary):
         "arrow", data_files=str(tmp_path / "f.arrow"), cache_dir=str(tmp_path / "cache"), split="train"
     )
     assert [token for row in rows["input_ids"] for token in row[1:-1]] == stream(tmp_path / "f.arrow")
-
-
-def test_the_preview_shows_settings_histogram_and_hidden_words(tmp_path, corpus, vocabulary):
-    build(corpus, vocabulary, tmp_path / "f.arrow")
-    page, coloured = describe(tmp_path / "f.arrow", colour=False), describe(tmp_path / "f.arrow", colour=True)
-    for words in (
-        "ratio 0.2",
-        "row lengths:",
-        "hidden, mean span",
-        "row 0 (",
-        "a.txt",
-        vocabulary.sha256[:12],
-        "[[",
-    ):
-        assert words in page
-    assert "\033[1;30;43m" in coloured and "\033" not in page

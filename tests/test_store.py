@@ -5,54 +5,21 @@ Run: pytest tests/test_store.py
 
 import json
 import os
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from feature_examples import SPECIAL, VOCABULARY, WORDS, make
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.config import MaskingConfig
 from span_electra.data.header import (
-    Source,
-    describe,
-    feature_batch,
     feature_schema,
-    is_feature_file,
     read_header,
     write_features,
 )
-from span_electra.data.masking import draw_spans, row_keys
 from span_electra.data.store import open_features
 from span_electra.data.vocabulary import assemble
 from span_electra.errors import InputError
-
-SPECIAL = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
-WORDS = [f"w{number}" for number in range(60)] + [f"##{number}" for number in range(35)]
-VOCABULARY = assemble("BERT", {token: number for number, token in enumerate(SPECIAL + WORDS)})
-
-
-def make(path, rows=50, seed=0, batches=3, vocabulary=VOCABULARY, masking=None, longest=40):
-    """Write a feature file of random rows; return its rows as lists."""
-    rng = np.random.default_rng(seed)
-    header = describe(vocabulary, masking or MaskingConfig(), ChunkConfig(max_seq_len=longest), seed)
-    schema, written, totals = feature_schema(header), [], np.zeros(4, np.int64)
-    made = []
-    for block in range(batches):
-        lengths_R = rng.integers(3, longest + 1, rows // batches)
-        ids_T = rng.integers(5, vocabulary.size, lengths_R.sum()).astype(header.id_type)
-        ends_R = np.cumsum(lengths_R)
-        ids_T[ends_R - lengths_R], ids_T[ends_R - 1] = header.cls_id, header.sep_id
-        keys_R = row_keys(seed, block, np.arange(len(lengths_R)), "spans")
-        spans = draw_spans(
-            ids_T, ends_R - lengths_R, lengths_R, vocabulary.starts_word_V, keys_R, header.masking
-        )
-        made.append(feature_batch(ids_T, ends_R, spans, schema))
-        totals += [len(lengths_R), len(ids_T), spans.lengths_S.sum(), len(spans.starts_S)]
-        written.extend(np.split(ids_T, ends_R[:-1]))
-    counts = dict(zip(("rows", "tokens", "masked", "spans"), totals.tolist(), strict=True))
-    header = replace(header, sources=(Source("text.txt", 10, "0" * 64),), **counts)
-    write_features(path, header, made)
-    return written
 
 
 def test_rows_come_back_padded_in_any_order(tmp_path):
@@ -101,33 +68,6 @@ def test_several_files_globs_and_shards_read_as_one(tmp_path):
         ids_BL = features.gather(np.array([2, len(first) + 2]), 40)
         assert ids_BL[0, : len(first[2])].tolist() == first[2].tolist()
         assert ids_BL[1, : len(second[2])].tolist() == second[2].tolist()
-
-
-def test_header_says_all_and_the_tokenizer_travels(tmp_path):
-    make(tmp_path / "f.txt", masking=MaskingConfig(mask_ratio=0.3))
-    header = read_header(tmp_path / "f.txt")
-    assert header == open_features(tmp_path / "f.txt").header
-    assert header.masking.mask_ratio == 0.3 and header.max_seq_len == 40
-    assert header.vocabulary_sha256 == open_features(tmp_path / "f.txt").vocabulary.sha256
-    assert header.sources == (Source("text.txt", 10, "0" * 64),)
-    assert is_feature_file(tmp_path / "f.txt") and not is_feature_file(__file__)
-
-
-def test_every_flipped_bit_and_every_cut_is_recognised(tmp_path):
-    path, broken = tmp_path / "f.bin", tmp_path / "broken.bin"
-    make(path, rows=12)
-    whole = path.read_bytes()
-    places = sorted({*range(0, len(whole), 97), *range(len(whole) - 80, len(whole)), *range(64)})
-    for place in places:
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << (place % 8)
-        broken.write_bytes(damaged)
-        with pytest.raises(InputError, match="broken.bin: (damaged|not a feature file).*create_feature_SE"):
-            open_features(broken)
-    for size in (0, 1, 31, *range(32, len(whole), 331), len(whole) - 1):
-        broken.write_bytes(whole[:size])
-        with pytest.raises(InputError, match="broken.bin"):
-            open_features(broken)
 
 
 def test_rows_that_break_the_law_are_refused_though_the_checksum_holds(tmp_path):
@@ -196,28 +136,3 @@ def test_other_files_are_refused_by_name(tmp_path):
     ):
         with pytest.raises(InputError, match=f"{name[:6]}.*({words})"):
             open_features(tmp_path / name)
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    make(tmp_path / "f.bin")
-    before = (tmp_path / "f.bin").read_bytes()
-    header = read_header(tmp_path / "f.bin")
-
-    def failing():
-        raise OSError(28, "No space left on device")
-        yield
-
-    with pytest.raises(OSError, match="No space"):
-        write_features(tmp_path / "f.bin", header, failing())
-    assert os.listdir(tmp_path) == ["f.bin"] and (tmp_path / "f.bin").read_bytes() == before
-
-
-def test_rows_too_long_for_the_format_are_refused():
-    with pytest.raises(InputError, match="max_seq_len: 70000"):
-        describe(VOCABULARY, MaskingConfig(), ChunkConfig(max_seq_len=70000), 0)
-
-
-def test_other_programs_open_it(tmp_path):
-    written = make(tmp_path / "f.arrow")
-    polars = pytest.importorskip("polars")
-    assert polars.read_ipc(tmp_path / "f.arrow")["input_ids"].to_list() == [ids.tolist() for ids in written]

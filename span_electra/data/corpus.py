@@ -138,7 +138,8 @@ def _cut_lines(
         reader.finish(sources)
     rest = _closed(piece, parts) if piece.end > piece.begin else None
     lines += rest is not None and not terminated
-    yield _Step(rest, file.size - counted, lines, size, full=lines >= chunk_size)
+    full = lines >= chunk_size or size >= BLOCK_BYTES
+    yield _Step(rest, file.size - counted, lines, size, full)
 
 
 def _closed(piece: Piece, parts: list[bytes]) -> Piece:

@@ -28,7 +28,7 @@ def kernel(function: Callable) -> Callable:
 
 
 @kernel
-def mix(state):
+def mix(state: np.uint64) -> np.uint64:
     """splitmix64's finalizer: uint64 -> uint64, each input bit flips half of the output bits."""
     state = (state ^ (state >> np.uint64(30))) * MIX_1
     state = (state ^ (state >> np.uint64(27))) * MIX_2
@@ -36,12 +36,12 @@ def mix(state):
 
 
 @kernel
-def random_bits(key, counter):
+def random_bits(key: np.uint64, counter: int) -> np.uint64:
     """Return the `counter`-th 64 random bits of `key`."""
     return mix(key + np.uint64(counter) * GAMMA)
 
 
 @kernel
-def pick_below(bits, limit):
+def pick_below(bits: np.uint64, limit: int) -> int:
     """Turn the upper half of 64 random bits into an integer in [0, limit); limit below 2^32."""
     return np.int64(((bits >> HALF) * np.uint64(limit)) >> HALF)

@@ -1,0 +1,62 @@
+"""Small feature files, vocabularies and texts for the tests of features; holds no tests."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data.features import build_features
+from span_electra.data.header import Source, describe, feature_batch, feature_schema, write_features
+from span_electra.data.masking import draw_spans, row_keys
+from span_electra.data.vocabulary import assemble
+
+SPECIAL = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
+WORDS = [f"w{number}" for number in range(60)] + [f"##{number}" for number in range(35)]
+VOCABULARY = assemble("BERT", {token: number for number, token in enumerate(SPECIAL + WORDS)})
+
+
+def make(path, rows=50, seed=0, batches=3, vocabulary=VOCABULARY, masking=None, longest=40):
+    """Write a feature file of random rows; return its rows as lists."""
+    rng = np.random.default_rng(seed)
+    header = describe(vocabulary, masking or MaskingConfig(), ChunkConfig(max_seq_len=longest), seed)
+    schema, written, totals = feature_schema(header), [], np.zeros(4, np.int64)
+    made = []
+    for block in range(batches):
+        lengths_R = rng.integers(3, longest + 1, rows // batches)
+        ids_T = rng.integers(5, vocabulary.size, lengths_R.sum()).astype(header.id_type)
+        ends_R = np.cumsum(lengths_R)
+        ids_T[ends_R - lengths_R], ids_T[ends_R - 1] = header.cls_id, header.sep_id
+        keys_R = row_keys(seed, block, np.arange(len(lengths_R)), "spans")
+        spans = draw_spans(
+            ids_T, ends_R - lengths_R, lengths_R, vocabulary.starts_word_V, keys_R, header.masking
+        )
+        made.append(feature_batch(ids_T, ends_R, spans, schema))
+        totals += [len(lengths_R), len(ids_T), spans.lengths_S.sum(), len(spans.starts_S)]
+        written.extend(np.split(ids_T, ends_R[:-1]))
+    counts = dict(zip(("rows", "tokens", "masked", "spans"), totals.tolist(), strict=True))
+    header = replace(header, sources=(Source("text.txt", 10, "0" * 64),), **counts)
+    write_features(path, header, made)
+    return written
+
+
+PROSE = [
+    word
+    for word in Path(__file__).with_name("test_features.py").read_text(encoding="utf-8").split()
+    if word.isalpha()
+]
+
+
+def text(lines, seed=0):
+    rng = random.Random(seed)
+    rows = (" ".join(rng.choices(PROSE, k=rng.randrange(1, 30))) for _ in range(lines))
+    return "".join(row + ("\n\n" if rng.random() < 0.2 else "\n") for row in rows)
+
+
+def build(inputs, vocabulary, out_file, **options):
+    settings = {"chunk_size": 50, "progress": False, **options}
+    chunking = settings.pop("chunking", ChunkConfig(max_seq_len=64))
+    return build_features(
+        inputs, vocabulary, out_file, chunking, settings.pop("masking", MaskingConfig()), **settings
+    )
