@@ -148,3 +148,27 @@ class JointTrainingConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+@dataclass(frozen=True)
+class ExportArgs:
+    """export_SE.py"""
+
+    checkpoint_path: str | None = setting(None, "a checkpoint folder, runs/<run>/checkpoints/step-...")
+    out_dir: str | None = setting(None, "folder that gets generator/ and discriminator/")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class ReportArgs:
+    """report_SE.py"""
+
+    runs: list[str] = setting([], "run folders; one: its own report, several: side by side on one page")
+    out_file: str | None = setting(
+        None, "the page; none: report.html in the run's folder, or comparison.html here"
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
