@@ -1,0 +1,128 @@
+"""A run folder, read: what `report.py` shows of it.
+
+config.json      the settings            metrics.jsonl    one line a step told, `split` train or valid
+run.json         running, stopped ...    examples.json    sentences judged by the model (examples.py)
+statistics.json  the data in numbers     evaluation.json  scores without fine-tuning, any nested JSON
+Only the first two are needed; a run that has just begun has little else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from span_electra.errors import InputError
+
+MOST_LINES = 4000  # of each split; a chart is some 300 points wide, and a long run must not slow the report
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run folder holds."""
+
+    name: str
+    folder: Path
+    state: str  # running, stopped, finished, or unknown
+    config: dict[str, Any]
+    train: list[dict[str, Any]]  # lines of metrics.jsonl, by step
+    valid: list[dict[str, Any]]
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    evaluation: Any = None
+    statistics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """The last step told."""
+        return max((int(lines[-1]["step"]) for lines in (self.train, self.valid) if lines), default=0)
+
+    def latest(self, name: str, split: str = "valid") -> float | None:
+        """The last value of a metric in the split; None if it was never told."""
+        values = [line[name] for line in getattr(self, split) if is_number(line.get(name))]
+        return values[-1] if values else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value read from JSON is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def read_run(folder: str | Path) -> RunRecord:
+    """Read a run folder. Raises InputError when it is none of ours."""
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise InputError(f"{folder}: no run of ours (no config.json of a training); name a run's out_dir")
+    mark, examples = read_json(folder / "run.json"), read_json(folder / "examples.json")
+    statistics = read_json(folder / "statistics.json")
+    train, valid = read_metrics(folder / "metrics.jsonl")
+    return RunRecord(
+        name=folder.resolve().name,
+        folder=folder,
+        state=str(mark.get("state", "unknown")) if isinstance(mark, dict) else "unknown",
+        config=config,
+        train=train,
+        valid=valid,
+        examples=[entry for entry in examples if isinstance(entry, dict)]
+        if isinstance(examples, list)
+        else [],
+        evaluation=read_json(folder / "evaluation.json"),
+        statistics=statistics if isinstance(statistics, dict) else {},
+    )
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def read_metrics(path: Path) -> tuple[list[dict], list[dict]]:
+    """Read metrics.jsonl as (train, valid), by step; evenly thinned to MOST_LINES each, the last one kept.
+
+    A line that cannot be read, as the last one of a killed run may be, is passed over.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return [], []
+    raw = {"train": [], "valid": []}
+    for line in lines:
+        raw["valid" if b'"valid"' in line else "train"].append(line)
+    return parse_lines(thin(raw["train"])), parse_lines(thin(raw["valid"]))
+
+
+def thin(lines: list) -> list:
+    """Example: 10,000 lines -> every third, and the last."""
+    every = math.ceil(len(lines) / MOST_LINES) or 1
+    return lines[::-1][::every][::-1]
+
+
+def parse_lines(lines: list[bytes]) -> list[dict]:
+    """The JSON objects with a step among some lines, by step."""
+    parsed = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict) and is_number(entry.get("step")):
+            parsed.append(entry)
+    return sorted(parsed, key=lambda entry: entry["step"])
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys.
+
+    Example: {"model": {"generator": {"layers": 4}}} -> {"model.generator.layers": 4}
+    """
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat = {}
+    for key, inner in value.items():
+        flat |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    return flat
