@@ -54,6 +54,10 @@ def test_odd_contents_of_the_other_files_are_nothing(tmp_path):
     assert run.examples == [] and run.statistics == {} and run.state == "unknown" and run.evaluation is None
 
 
+def test_a_run_stopped_before_it_told_anything_knows_its_step(tmp_path):
+    assert read_run(make_run(tmp_path / "r", lines=[], run={"state": "stopped", "step": 63})).step == 63
+
+
 def test_nested_settings_become_dotted_keys():
     nested = {"model": {"generator": {"layers": 4}, "act": "gelu"}, "seed": 1}
     assert flatten(nested) == {"model.generator.layers": 4, "model.act": "gelu", "seed": 1}

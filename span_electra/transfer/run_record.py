@@ -32,11 +32,13 @@ class RunRecord:
     examples: list[dict[str, Any]] = field(default_factory=list)
     evaluation: Any = None
     statistics: dict[str, Any] = field(default_factory=dict)
+    marked_step: int = 0  # what run.json says; a run stopped early may have told nothing
 
     @property
     def step(self) -> int:
-        """The last step told."""
-        return max((int(lines[-1]["step"]) for lines in (self.train, self.valid) if lines), default=0)
+        """The last step told or marked."""
+        told = [int(lines[-1]["step"]) for lines in (self.train, self.valid) if lines]
+        return max([self.marked_step, *told])
 
     def latest(self, name: str, split: str = "valid") -> float | None:
         """The last value of a metric in the split; None if it was never told."""
@@ -70,6 +72,7 @@ def read_run(folder: str | Path) -> RunRecord:
         else [],
         evaluation=read_json(folder / "evaluation.json"),
         statistics=statistics if isinstance(statistics, dict) else {},
+        marked_step=int(mark["step"]) if isinstance(mark, dict) and is_number(mark.get("step")) else 0,
     )
 
 
