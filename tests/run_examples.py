@@ -1,6 +1,5 @@
 """Small features and small runs for the tests of training."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -20,15 +19,12 @@ from span_electra.data.masking import draw_spans, row_keys
 from span_electra.data.vocabulary import Vocabulary
 from span_electra.training.prepare import TrainingRun
 
-# Nothing here is worth a second thread, and other tests may want the cores.
-os.environ["OMP_NUM_THREADS"] = "1"
-
 WORDS = 60
 LONGEST = 24
 
 
-def write_rows(path, rows=60, seed=0, prefix="w"):
-    """Write features of `rows` rows of 3 to 24 tokens, in which each word follows from the one before."""
+def write_rows(path, rows=60, seed=0, prefix="w", longest=LONGEST):
+    """Write features of `rows` rows of 3 to `longest` tokens, in which each word follows from the last."""
     special = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
     table = {
         token: number for number, token in enumerate([*special, *(f"{prefix}{i}" for i in range(WORDS))])
@@ -38,13 +34,13 @@ def write_rows(path, rows=60, seed=0, prefix="w"):
     tokenizer.add_special_tokens(special)
     vocabulary = Vocabulary.from_json(tokenizer.to_str())
     rng = np.random.default_rng(seed)
-    lengths_R = rng.integers(3, LONGEST + 1, rows)
+    lengths_R = rng.integers(3, longest + 1, rows)
     first_R = rng.integers(0, WORDS, rows)
     content = [
         5 + (first + np.arange(length - 2)) % WORDS for first, length in zip(first_R, lengths_R, strict=True)
     ]
     ids_T = np.concatenate([np.concatenate([[0], row, [1]]) for row in content]).astype(np.uint16)
-    header = describe(vocabulary, MaskingConfig(), ChunkConfig(max_seq_len=LONGEST), seed)
+    header = describe(vocabulary, MaskingConfig(), ChunkConfig(max_seq_len=longest), seed)
     ends_R = np.cumsum(lengths_R)
     keys_R = row_keys(seed, 0, np.arange(rows), "spans")
     spans = draw_spans(ids_T, ends_R - lengths_R, lengths_R, vocabulary.starts_word_V, keys_R, header.masking)

@@ -19,8 +19,9 @@ from span_electra.config import LoaderConfig, OptimizerConfig, TrainingConfig
 from span_electra.data.loader import Batches
 from span_electra.data.store import open_features
 from span_electra.errors import InputError
+from span_electra.model.dropout import drop
 from span_electra.training import checkpoint
-from span_electra.training.devices import plan_devices, take_place
+from span_electra.training.devices import plan_devices, share_cores, take_place
 from span_electra.training.launch import launch
 from span_electra.training.parallel import add_outputs, deal_rows
 from span_electra.training.prepare import build_model, open_data
@@ -58,16 +59,36 @@ def test_with_gpus_each_id_is_one_and_absent_ones_are_refused(monkeypatch):
         plan_devices(TrainingConfig(device_ids=[0, 2]))
 
 
-def test_threads_are_shared_out_and_precision_follows_the_settings(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS")
+def test_several_processes_share_the_cores_and_one_is_left_alone(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    for processes in (1, 2, 3, 16):
+        share_cores(processes)
+    assert chosen == [torch.get_num_threads(), 4, 2, 1]
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    share_cores(1)
+    assert chosen[-1] == 8
+
+
+def test_precision_follows_the_settings():
+    config = TrainingConfig(device="cpu", precision="bf16")
+    place = take_place(plan_devices(config), config, 0, 1, None)
+    assert place.leads and place.precision is torch.bfloat16
+
+
+def threads_around_a_kernel(_, rank, world, store):
+    """Torch's threads before and after numba has started its own."""
+    share_cores(world)
     before = torch.get_num_threads()
-    try:
-        plan = plan_devices(TrainingConfig(device="cpu"))
-        place = take_place(plan, TrainingConfig(device="cpu", precision="bf16"), 0, 1, None)
-        assert torch.get_num_threads() == len(os.sched_getaffinity(0))
-        assert place.leads and place.precision is torch.bfloat16
-    finally:
-        torch.set_num_threads(before)
+    drop(torch.ones(10), 0.5, 1)
+    return before, torch.get_num_threads()
+
+
+def test_numba_leaves_torchs_threads_alone():
+    before, after = launch(threads_around_a_kernel, None, 2)[0]
+    assert before == after == max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 # --- many = one ---------------------------------------------------------------------------------------

@@ -269,6 +269,8 @@ def test_a_used_folder_is_never_written_over(features, tmp_path):
 def test_settings_that_do_not_fit_are_refused(features, tmp_path):
     with pytest.raises(InputError, match="monitor: 'glory' is no metric"):
         run_training(small_run(features, tmp_path / "a", monitor="glory"))
+    with pytest.raises(InputError, match="lamb cannot work on shares"):
+        run_training(small_run(features, tmp_path / "a", optimizer=OptimizerConfig("lamb"), parallel="fsdp"))
     other = write_rows(tmp_path / "other.arrow", prefix="v")
     settings = replace(small_run(features, tmp_path / "a"), valid_features=(other,))
     with pytest.raises(InputError, match="other.arrow: made with vocabulary .*create_feature_SE.py"):

@@ -91,7 +91,7 @@ def take_place(plan: Plan, config: TrainingConfig, rank: int, world: int, store:
         torch.set_float32_matmul_precision("high")
     else:
         device = torch.device("cpu")
-        torch.set_num_threads(_threads(local_world))
+        share_cores(local_world)
         keep_freed_memory()
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -102,15 +102,22 @@ def take_place(plan: Plan, config: TrainingConfig, rank: int, world: int, store:
     return Place(device, rank, world, ids, _precision(config.precision, device))
 
 
-def _threads(local_world: int) -> int:
-    """Threads of one CPU process: the cores shared out, unless OMP_NUM_THREADS says otherwise.
+def share_cores(local_world: int) -> None:
+    """Give each of several CPU processes its share of the cores; alone, torch's own choice stands.
 
-    Several processes at full width would fight for the cores; torchrun's own OMP_NUM_THREADS=1 is no wish.
+    Several processes at full width would fight for the cores, and torchrun's OMP_NUM_THREADS=1 leaves some
+    idle. Call it before the first computation: OpenMP may tie the main thread to one core, which then looks
+    like all there are.
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and not under_torchrun():
-        return max(1, int(wanted))
-    return max(1, len(os.sched_getaffinity(0)) // local_world)
+    import numba
+
+    threads = torch.get_num_threads()
+    if local_world > 1 or under_torchrun():
+        threads = max(1, len(os.sched_getaffinity(0)) // local_world)
+    # numba's threads are started here and now, because that sets OpenMP's number, and so torch's: in the
+    # middle of the first step it would make other bits than those of the same step in a resumed run.
+    numba.get_num_threads()
+    torch.set_num_threads(threads)
 
 
 def _join(kind: str, rank: int, world: int, store: str | None) -> None:

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 
-FUSED = ("adamw", "adam", "sgd")  # torch's fused kernels: one pass over memory, and steps skipped unseen
-
 
 def freeze(model: nn.Module, parts: Iterable[str]) -> None:
     """Stop `embeddings`, `generator` or `discriminator` from learning.
@@ -200,7 +198,9 @@ def _build(kind: str, groups: list[dict], config: OptimizerConfig) -> torch.opti
     if kind == "radam":
         return torch.optim.RAdam(groups, betas=betas, eps=epsilon, decoupled_weight_decay=True)
     if kind == "sgd":
-        return torch.optim.SGD(groups, momentum=config.momentum, fused=True)
+        # torch has no fused sgd for parameters that lie in shares (FSDP).
+        sharded = any(hasattr(parameter, "device_mesh") for group in groups for parameter in group["params"])
+        return torch.optim.SGD(groups, momentum=config.momentum, fused=not sharded)
     if kind == "muon":
         # Updates are scaled to AdamW's size, so that one learning rate serves both (Liu et al. 2025, 2.2).
         return torch.optim.Muon(groups, momentum=config.momentum, adjust_lr_fn="match_rms_adamw")

@@ -52,6 +52,8 @@ def run_training(settings: TrainingRun) -> RunResult:
     processes the caller must be a script guarded by `if __name__ == "__main__"`.
     """
     check_monitor(settings.training)
+    if settings.training.parallel == "fsdp" and settings.optimizer.optimizer == "lamb":
+        raise InputError("optimizer: lamb cannot work on shares of a tensor; use --parallel ddp or adamw")
     plan = plan_devices(settings.training)
     if plan.processes == 1:
         return explain_memory(work, settings, 0, 1, None)
