@@ -136,10 +136,11 @@ def pretrain(settings: Any) -> int:
         except InputError:
             forget_if_empty(folder, before)
             raise
-    if not leads:
-        return result.exit_code
-    if result.state == "finished":
-        export(result.checkpoint, folder, card_facts(settings, result))
+        if not leads:
+            return result.exit_code
+        if result.state == "finished":
+            export(result.checkpoint, folder, card_facts(settings, result))
+            picture(run, result.checkpoint, folder)
     print(epilogue(folder, result))
     return result.exit_code
 
@@ -295,6 +296,23 @@ def export(checkpoint_folder: str | Path, folder: Path, card: dict[str, Any]) ->
     return export_run(load_model(checkpoint_folder), vocabulary, folder, card)
 
 
+def picture(run: Any, checkpoint_folder: str, folder: Path) -> None:
+    """Write report.html: curves, the data in numbers, and held-out sentences as both networks see them."""
+    from span_electra.data.loader import Batches
+    from span_electra.training.prepare import load_model, open_data
+    from span_electra.transfer.examples import collect_examples, write_examples
+    from span_electra.transfer.report import write_report
+    from span_electra.transfer.statistics import write_statistics
+
+    data = open_data(run)
+    rows = data.valid_rows if len(data.valid_rows) else data.train_rows
+    batch = next(iter(Batches(data.valid, replace(run.valid_loader, workers=0), epoch=0, rows=rows)))
+    examples = collect_examples(load_model(checkpoint_folder), batch, data.train.vocabulary)
+    write_examples(folder, examples)
+    write_statistics(folder, data.train, data.valid if len(data.valid_rows) else None)
+    write_report(folder)
+
+
 # --- what to do next ----------------------------------------------------------------------------------
 
 
@@ -327,5 +345,6 @@ def epilogue(folder: Path, result: Any) -> str:
         f'ElectraForPreTraining.from_pretrained("{folder}/discriminator")\n'
         f"  {folder}/generator       fills gaps:  "
         f'pipeline("fill-mask", model="{folder}/generator")\n'
+        f"  {folder}/report.html     curves, and sentences as both networks see them\n"
         f"  {folder}/metrics.jsonl, tensorboard --logdir {folder}, {folder}/checkpoints"
     )
