@@ -20,7 +20,8 @@ PROMISED = {
     FeatureArgs: """tokenizer_type vocab_file merges_file in_file out_file max_seq_len workers chunk_size
         mask_ratio max_span_len geometric_p seed respect_documents errors text_field shards engine inspect""",
     JointTrainingConfig: """config_file train_file valid_file out_dir train_batch_size valid_batch_size
-        workers epochs lr device_ids train_occur valid_occur checkpoint_path log_steps preset print_config resume
+        workers epochs lr device_ids train_occur valid_occur checkpoint_path log_steps preset print_config
+        resume
         init_from objective generator_path embedding_sharing max_gradient_norm freeze parallel max_minutes
         save_top_k masking batch_max_tokens bucket_span output_prefix experiment_name device use_SBGO
         use_SBPO""",

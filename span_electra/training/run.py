@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -78,7 +80,7 @@ def work_spawned(settings: TrainingRun, rank: int, world: int, store: str) -> Ru
     return explain_memory(work, settings, rank, world, store)
 
 
-def explain_memory(function, settings: TrainingRun, *place) -> RunResult:
+def explain_memory(function: Callable[..., RunResult], settings: TrainingRun, *place: Any) -> RunResult:
     """Call it; turn running out of memory into a message that says which settings need less."""
     try:
         return function(settings, *place)
