@@ -162,6 +162,18 @@ def test_dealt_rows_add_up_to_the_whole_batch(features, tmp_path):
         assert torch.allclose(added.loss, whole.loss, atol=1e-5)
 
 
+@pytest.mark.parametrize("key", [None, 7])
+def test_a_share_without_rows_adds_nothing_and_breaks_nothing(features, tmp_path, key):
+    settings = small_run(features, tmp_path)
+    model = build_model(settings, open_data(settings))
+    empty = next(iter(Batches(open_features(features), LoaderConfig(1, workers=0), 0, rank=1, world=2)))
+    assert empty.original_BL.shape[0] == 0
+    output = model(empty, dropout_key=key)
+    output.loss.backward()
+    assert output.loss == 0 and not output.tally.any()
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
+
+
 # --- ends ---------------------------------------------------------------------------------------------
 
 
