@@ -68,8 +68,9 @@ def describe_step() -> None:
         model(batches[0]).loss.backward()
     print(
         f"for a GPU: 0 graph breaks, {len(graphs)} compilations for {len(shapes)} shapes in "
-        f"{len(batches[:40])} batches of documents, {counted.waiting} waits for the device in a step, {counted.all:,} operators "
-        f"forward and backward before fusion ({max(graphs):,} nodes in the forward graph)\n"
+        f"{len(batches[:40])} batches of documents, {counted.waiting} waits for the device in a step, "
+        f"{counted.all:,} operators forward and backward before fusion "
+        f"({max(graphs):,} nodes in the forward graph)\n"
     )
     torch._dynamo.reset()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from span_electra.model.dropout import attend, drop, drop_add_norm, subkey
+from span_electra.model.dropout import activated_linear, attend, drop, drop_add_norm, subkey
 
 RATE, KEY = 0.3, subkey(11, 3)
 
@@ -80,6 +80,20 @@ def test_attention_and_its_gradient(heads, padded, piece, monkeypatch):
     assert torch.equal(qkv, before), "attention leaves its input alone"
     given = gradients(lambda qkv: attend(qkv, heads, allowed if padded else None, RATE, KEY), direction, qkv)
     assert_same(given, gradients(written_out, direction, qkv))
+
+
+@pytest.mark.parametrize("activation", [torch.nn.functional.gelu, torch.relu])
+def test_activated_linear_and_its_gradients(activation):
+    linear, x, direction = nn.Linear(12, 5), torch.randn(2, 7, 12), torch.randn(2, 7, 5)
+
+    def with_weights(key):
+        x_ = x.clone().requires_grad_()
+        linear.zero_grad()
+        out = activated_linear(x_, activation, linear, key)
+        (out * direction).sum().backward()
+        return out.detach(), [x_.grad, linear.weight.grad.clone(), linear.bias.grad.clone()]
+
+    assert_same(with_weights(KEY), with_weights(None))
 
 
 def test_subkeys_differ_and_none_stays_none():

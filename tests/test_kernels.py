@@ -3,6 +3,10 @@
 Run: pytest tests/test_kernels.py
 """
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from scipy import stats
@@ -42,3 +46,13 @@ def test_masks_depend_on_key_and_place_alone():
     alone = factors(9999)
     torch.set_num_threads(threads)
     assert torch.equal(alone, factors(9999)), "nor on the number of threads"
+
+
+def test_first_use_leaves_the_number_of_threads_alone():
+    """numba starts its threads once a process, and would set torch's number to that of the cores."""
+    program = (
+        "import torch; from span_electra.model.dropout import drop; torch.set_num_threads(1);"
+        "drop(torch.ones(9), 0.5, 1); assert torch.get_num_threads() == 1, torch.get_num_threads()"
+    )
+    root = Path(__file__).resolve().parent.parent
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True)

@@ -1,4 +1,4 @@
-"""Dropout, and the sums, norms and attention it sits in.
+"""Dropout, and the sums, norms, attention and feed-forward parts round it, made for a small cache and memory.
 
 Shapes are in the names:
   B  rows of a batch   L  tokens of a row   D  width   H  heads   K  width of one head   Z  3 * D
@@ -10,6 +10,9 @@ that a resumed run draws what it would have drawn and nothing but the key needs 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -72,21 +75,39 @@ def attend(qkv_BLZ: Tensor, heads: int, attend_B11L: Tensor | None, rate: float,
     return mixed_BHLK.transpose(1, 2).reshape(rows, length, triple // 3)
 
 
+def activated_linear(
+    x: Tensor, activation: Callable[[Tensor], Tensor], linear: nn.Linear, key: int | None
+) -> Tensor:
+    """linear(activation(x)), keeping x alone: to compute the activations again costs less than their room."""
+    if key is None or not fits(x, linear.weight):
+        return linear(activation(x))
+    return ActivatedLinear.apply(x, linear.weight, linear.bias, activation)
+
+
 def fits(*tensors: Tensor) -> bool:
     """Can the loops of `kernels.py` work on these?"""
     return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
 
 
-def loops(key: int, rate: float) -> tuple[Any, tuple[np.uint32, np.uint32, np.uint32, np.float32]]:
-    """Return the compiled loops, on as many threads as torch uses, and a mask's arguments.
-
-    numba is imported here, late: a run on a GPU never needs it.
-    """
+@functools.cache
+def compiled_loops() -> ModuleType:
+    """Import the loops, late: a run on a GPU never needs numba."""
     import numba
 
     from span_electra.model import kernels
 
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    threads = torch.get_num_threads()
+    numba.set_num_threads(
+        1
+    )  # starts numba's threads, and that sets OpenMP's number of them, which is torch's
+    torch.set_num_threads(threads)
+    return kernels
+
+
+def loops(key: int, rate: float) -> tuple[ModuleType, tuple[np.uint32, np.uint32, np.uint32, np.float32]]:
+    """Return the compiled loops, on as many threads as torch uses, and a mask's arguments."""
+    kernels = compiled_loops()
+    kernels.use_threads(torch.get_num_threads())
     threshold, scale = np.uint32(rate * 2**32), np.float32(1.0 / (1.0 - rate))
     return kernels, (np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32), threshold, scale)
 
@@ -164,6 +185,28 @@ class DropAddNorm(torch.autograd.Function):
         weight_grad_D, bias_grad_D = sums_P2D.sum(0).unbind(0)
         gradients = grad_x_RD.view(grad.shape), grad_residual_RD.view(grad.shape), weight_grad_D, bias_grad_D
         return *gradients, None, None, None
+
+
+class ActivatedLinear(torch.autograd.Function):
+    """A linear layer of activations that are computed again in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, activation: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.activation = activation
+        return F.linear(activation(x), weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            active = ctx.activation(x)
+        flat, active_flat = grad.flatten(0, -2), active.detach().flatten(0, -2)
+        (grad_x,) = torch.autograd.grad(active, x, grad @ weight)
+        return grad_x, flat.T @ active_flat, flat.sum(0), None
 
 
 class Attend(torch.autograd.Function):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from span_electra.config import ModelConfig, NetworkConfig
-from span_electra.model.dropout import attend, drop, drop_add_norm, subkey
+from span_electra.model.dropout import activated_linear, attend, drop, drop_add_norm, subkey
 
 ACTIVATION = {
     "gelu": F.gelu,
@@ -91,8 +91,8 @@ class Layer(nn.Module):
         attention_rate = self.attention_dropout if self.training else 0.0
         heads_BLD = attend(self.qkv(x_BLD), self.heads, attend_B11L, attention_rate, subkey(key, 0))
         x_BLD = drop_add_norm(self.mix(heads_BLD), x_BLD, self.mix_norm, hidden_rate, subkey(key, 1))
-        wide_BLF = self.activation(self.up(x_BLD))
-        return drop_add_norm(self.down(wide_BLF), x_BLD, self.down_norm, hidden_rate, subkey(key, 2))
+        narrow_BLD = activated_linear(self.up(x_BLD), self.activation, self.down, key)
+        return drop_add_norm(narrow_BLD, x_BLD, self.down_norm, hidden_rate, subkey(key, 2))
 
 
 class Encoder(nn.Module):

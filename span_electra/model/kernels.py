@@ -12,11 +12,16 @@ A mask bit is 1 (kept) where a 32-bit hash of key and element number is at least
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import config, njit, prange, set_num_threads
 
 SPAN = 4096  # elements of one piece of work; small enough to share out, large enough to vectorise
 PARTS = 64  # partial sums over rows; fixed, so that results do not depend on the number of threads
 _u32 = np.uint32
+
+
+def use_threads(count: int) -> None:
+    """Share the work among so many threads, or as many as numba has."""
+    set_num_threads(min(count, config.NUMBA_NUM_THREADS))
 
 
 @njit(inline="always")
