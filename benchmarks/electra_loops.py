@@ -4,7 +4,7 @@ Shapes are in the names:
   R  rows of the features   B  rows of a batch   L  tokens of a row   S  masked slots   V  vocabulary
 `Ours` is the project's own loader, model and step. `Rival` is the loop as one would write it with
 transformers: ElectraForMaskedLM and ElectraForPreTraining with tied embeddings, rows padded to one length,
-logits of every position, the library's own losses, AdamW, clipping. Both hide the same tokens of the same rows.
+logits of every position, the library's own losses, AdamW, clipping. The rows and hidden tokens are the same.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def base_model(dropout: float, vocab_size: int = 30_522) -> ModelConfig:
 
 
 class MadeUpFeatures:
-    """Rows in memory with the interface of `data/store.py`: tokens by Zipf's law, half of them start words."""
+    """Rows in memory with the interface of `data/store.py`: tokens by Zipf's law, half start words."""
 
     def __init__(self, lengths_R: np.ndarray, vocab_size: int, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)

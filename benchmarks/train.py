@@ -199,9 +199,10 @@ def measure_cpu(steps: int, threads: int) -> list[str]:
         above = {kind: peak - before for kind, (before, peak) in record["memory"].items()}
         whole = {kind: peak for kind, (before, peak) in record["memory"].items()}
         share = above["ours"] / above["rival"]
+        verdict = "meets" if share <= MEMORY_BAR else "MISSES"
         summary.append(
-            f"peak memory, {name}: {share:.2f} above the imports "
-            f"({'meets' if share <= MEMORY_BAR else 'MISSES'} {MEMORY_BAR}), {whole['ours'] / whole['rival']:.2f} as whole processes"
+            f"peak memory, {name}: {share:.2f} above the imports ({verdict} {MEMORY_BAR}), "
+            f"{whole['ours'] / whole['rival']:.2f} as whole processes"
         )
     return summary
 
