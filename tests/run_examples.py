@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from span_electra.config import (
@@ -18,6 +19,9 @@ from span_electra.data.header import describe, feature_batch, feature_schema, wr
 from span_electra.data.masking import draw_spans, row_keys
 from span_electra.data.vocabulary import Vocabulary
 from span_electra.training.prepare import TrainingRun
+
+# Nothing here is worth a second thread; on a busy machine two would wait for each other most of the time.
+torch.set_num_threads(1)
 
 WORDS = 60
 LONGEST = 24
