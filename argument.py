@@ -78,7 +78,7 @@ class Joint_trainDataArgs:
     train_occur: list[int] = setting([0], "use only so many rows, of all or of each file in turn; 0: all")
     train_batch_size: int = setting(32, "rows of a batch, all devices together", least=1)
     batch_max_tokens: int = setting(0, "padded tokens of a batch, all devices; 0: rows decide", least=0)
-    bucket_span: int = setting(16, "batches whose rows are sorted by length together", least=1)
+    bucket_span: int = setting(64, "batches whose rows are sorted by length together", least=1)
     masking: str = setting("dynamic", "new spans each epoch, or the file's", ("dynamic", "static"))
     # Raw text instead of a feature file: the features are built first, with the settings below.
     raw_text_dir: str | None = setting(None, "folder of text to make the training features from")

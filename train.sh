@@ -39,7 +39,7 @@ if [ -z "${SLURM_JOB_ID:-}" ]; then
     exec torchrun --standalone --nproc-per-node "$devices" joint_train_span_electra.py "${flags[@]}" "$@"
 fi
 
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)  # not head: closing the pipe early would fail scontrol
 port=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 20000))}
 # One torchrun a node; they find one another at the first node.
 exec srun --ntasks "$SLURM_NNODES" --ntasks-per-node 1 \

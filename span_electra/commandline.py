@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -116,7 +117,8 @@ def _plain(value: Any) -> Any:
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Run a script's main and exit with its code; bad input is one line and code 2."""
+    """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         code = main()
     except InputError as error:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,9 @@ def test_a_bad_flag_is_one_line(argv, words):
         (KeyboardInterrupt(), 130, "stopped by the keyboard"),
     ],
 )
-def test_a_script_fails_in_one_line_with_its_code(error, code, line, capsys):
+def test_a_script_fails_in_one_line_with_its_code(error, code, line, capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back what a script sets
+
     def main():
         raise error
 
