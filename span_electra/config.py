@@ -136,6 +136,8 @@ class ModelConfig:
         check_fields(self)
         check_share("hidden_dropout_prob", self.hidden_dropout_prob)
         check_share("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
+        if self.average_span_predictions and not (self.use_SBGO or self.use_SBPO):
+            raise InputError("average_span_predictions: nothing to average; set use_SBGO or use_SBPO too")
         if self.temperature <= 0:
             raise InputError(f"temperature: {self.temperature} must be above 0; use sampling argmax for 0")
 

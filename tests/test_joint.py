@@ -36,6 +36,7 @@ def touched(model):
 def test_discriminator_loss_sends_no_gradient_into_the_generator():
     model, masked = model_of(embedding_sharing="none", generator_weight=0.0), batch_of()
     generated = model.generate(masked)
+    assert not generated.decision_SV.requires_grad
     generated.logits_SV.retain_grad()
     corrupted = model.corrupt(masked, generated)
     model.losses(masked, generated, corrupted, model.discriminate(masked, corrupted)).loss.backward()
