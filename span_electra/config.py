@@ -99,6 +99,7 @@ class NetworkConfig:
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 SHARING = ("auto", "embeddings", "gdes", "none")
 OBJECTIVES = ("joint", "generator", "discriminator")
+INITIALIZATIONS = ("normal", "local")
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,12 @@ class ModelConfig:
     hidden_dropout_prob: float = setting(0.1, "dropout of hidden states")
     attention_probs_dropout_prob: float = setting(0.1, "dropout of attention probabilities")
     layer_norm_eps: float = setting(1e-12, "epsilon of LayerNorm")
+    initialization: str = setting(
+        "normal",
+        "what weights start from; normal: ELECTRA's truncated normal; local: first heads look at the "
+        "neighbours, so that little text is enough to leave the plateau",
+        INITIALIZATIONS,
+    )
     initializer_range: float = setting(0.02, "deviation of the truncated normal that weights start from")
     embedding_sharing: str = setting(
         "auto",

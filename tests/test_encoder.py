@@ -1,19 +1,19 @@
-"""The encoder: masks, positions, sharing and starts. Parity with `transformers` is in test_export.py.
+"""The encoder: masks, positions and sharing. Parity with `transformers` is in test_export.py.
 
 Run: pytest tests/test_encoder.py
 """
 
-import pytest
 import torch
 import torch.nn.functional as F
-from model_examples import VOCAB, batch_of, small_config
+from model_examples import batch_of, small_config
 
-from span_electra.model.encoder import DisentangledEmbeddings, Embeddings, Encoder, initialize
+from span_electra.model.encoder import DisentangledEmbeddings, Embeddings, Encoder
+from span_electra.model.start import start_normal
 
 
 def encoder_of(config, seed=0, **kwargs):
     encoder = Encoder(config.discriminator, config, **kwargs)
-    initialize(encoder, 0.2, seed)  # wide enough that differences show
+    start_normal(encoder, 0.2, seed)  # wide enough that differences show
     return encoder
 
 
@@ -58,7 +58,7 @@ def test_gdes_is_the_base_without_gradient_plus_a_delta_that_starts_at_zero():
     config, masked = small_config(), batch_of()
     base = Embeddings(config)
     gdes = DisentangledEmbeddings(base, config)
-    initialize(gdes, 0.2, seed=1)
+    start_normal(gdes, 0.2, seed=1)
     tables = ("word", "position", "token_type")
     assert all((getattr(gdes.delta, name).weight == 0).all() for name in tables)
     assert torch.equal(gdes(masked.original_BL), base(masked.original_BL)), "at the start it is the base"
@@ -80,24 +80,3 @@ def test_gdes_is_the_base_without_gradient_plus_a_delta_that_starts_at_zero():
         assert getattr(base, name).weight.grad is None, "no gradient may reach the generator's table"
         folded = gdes.tables()[tables.index(name)]
         assert torch.equal(folded, weight)
-
-
-def test_weights_start_from_the_table_and_the_seed_alone():
-    config = small_config()
-    one, same, other = encoder_of(config, 1), encoder_of(config, 1), encoder_of(config, 2)
-    for (name, weight), again, else_ in zip(
-        one.named_parameters(), same.parameters(), other.parameters(), strict=True
-    ):
-        assert torch.equal(weight, again)
-        if name.endswith("norm.weight"):
-            assert (weight == 1).all()
-        elif name.endswith("bias"):
-            assert (weight == 0).all()
-        else:
-            assert not torch.equal(weight, else_)
-            assert weight.abs().max() <= 0.4, "cut at two deviations"
-    word = one.embeddings.word.weight
-    assert word.std().item() == pytest.approx(
-        0.88 * 0.2, rel=0.05
-    )  # deviation of a normal cut at two deviations
-    assert word.shape == (VOCAB, config.embedding_size)

@@ -132,21 +132,3 @@ class Encoder(nn.Module):
             else:
                 x = layer(x, attend_B11L, subkey(key, number))
         return x
-
-
-# What weights start from, by the last two parts of their names; everything else is a truncated normal.
-STARTS_AT = {"norm.weight": 1.0, "bias": 0.0, "delta.word.weight": 0.0, "delta.position.weight": 0.0}
-STARTS_AT["delta.token_type.weight"] = 0.0
-
-
-def initialize(model: nn.Module, deviation: float, seed: int) -> None:
-    """Give every parameter its start: a normal cut at two deviations, or the constant of `STARTS_AT`."""
-    dice = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            constants = [value for end, value in STARTS_AT.items() if name.endswith(end)]
-            if constants:
-                weight.fill_(constants[0])
-            else:
-                low, high = -2 * deviation, 2 * deviation
-                nn.init.trunc_normal_(weight, 0.0, deviation, low, high, generator=dice)

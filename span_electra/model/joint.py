@@ -21,8 +21,9 @@ from span_electra.batch import TALLY, JointOutput, MaskedBatch, Movable
 from span_electra.config import ModelConfig
 from span_electra.model.corruption import Corrupted, choose, corrupt, hide, put_in_slots
 from span_electra.model.dropout import subkey
-from span_electra.model.encoder import DisentangledEmbeddings, Encoder, initialize
+from span_electra.model.encoder import DisentangledEmbeddings, Encoder
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
+from span_electra.model.start import start_local, start_normal
 
 LogitPair = tuple[Tensor, Tensor | None]  # the head's own logits, and the span-boundary head's
 
@@ -135,7 +136,9 @@ class SpanElectra(nn.Module):
         self.mask_id = mask_id
         self.generator = Generator(config)
         self.discriminator = Discriminator(config, share_encoder(config, self.generator))
-        initialize(self, config.initializer_range, seed)
+        start_normal(self, config.initializer_range, seed)
+        if config.initialization == "local":
+            start_local([self.generator.encoder, self.discriminator.encoder], config.initializer_range, seed)
         if config.objective == "generator":
             self.discriminator.requires_grad_(False)
             self.generator.requires_grad_(True)  # what the two share learns

@@ -1,0 +1,139 @@
+"""What weights start from: ELECTRA's truncated normal, or a start whose attention looks at the neighbours.
+
+A masked language model first learns how frequent tokens are and stays there until attention has found the
+words around the gaps: on little text that plateau is the whole run. Attention that starts at the neighbours
+has nothing to find (the idea is that of Trockman and Kolter, Mimetic Initialization of Self-Attention Layers,
+2023; the construction is ours). It changes no architecture: everything learns on from there.
+
+Shapes are in the names:
+  E  width of the embeddings   D  width of the layers   H  attention heads   K  width of one head
+  L  positions                 F  frequencies; position columns come in pairs (cosine, sine), 2 F of them
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from span_electra.errors import InputError
+from span_electra.model.encoder import DisentangledEmbeddings, Encoder
+
+# What weights start from, by the last two parts of their names; everything else is a truncated normal.
+STARTS_AT = {"norm.weight": 1.0, "bias": 0.0, "delta.word.weight": 0.0, "delta.position.weight": 0.0}
+STARTS_AT["delta.token_type.weight"] = 0.0
+
+MOST_FREQUENCIES = 16  # 32 columns set the neighbours 8 nats apart from noise; more would crowd out the words
+PEAK = 8.0  # attention score of the place looked at, in nats; e^8 outweighs a hundred other places
+GOLDEN = 0.618034  # multiples of it, modulo 1, spread evenly
+
+
+def start_normal(model: nn.Module, deviation: float, seed: int) -> None:
+    """Give every parameter its start: a normal cut at two deviations, or the constant of `STARTS_AT`."""
+    dice = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            constants = [value for end, value in STARTS_AT.items() if name.endswith(end)]
+            if constants:
+                weight.fill_(constants[0])
+            else:
+                low, high = -2 * deviation, 2 * deviation
+                nn.init.trunc_normal_(weight, 0.0, deviation, low, high, generator=dice)
+
+
+@torch.no_grad()
+def start_local(encoders: Sequence[Encoder], deviation: float, seed: int) -> None:
+    """Let the first layer's heads look at the neighbours; call it after `start_normal`.
+
+    The first columns of the position table hold waves, and carry half of an embedding's variance; the
+    projection hands them on unchanged; head by head, queries are keys turned by one place to the left, one
+    to the right, two to the left ... All layers hand on what they read: their matrices start at
+    1/sqrt(fan-in), which keeps variance. Raises InputError when heads are too narrow to hold a wave.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    waves = min(wave_count(encoder) for encoder in encoders)  # one number, since the tables may be shared
+    for encoder in encoders:
+        write_waves(encoder, waves, deviation)
+        for layer in encoder.layers:
+            width = layer.mix.in_features
+            for weight in (
+                layer.qkv.weight[2 * width :],
+                layer.mix.weight,
+                layer.up.weight,
+                layer.down.weight,
+            ):
+                weight.normal_(0.0, weight.shape[1] ** -0.5, generator=dice)
+        look_around(encoder, waves)
+
+
+def wave_count(encoder: Encoder) -> int:
+    """Frequencies that fit the narrowest head and leave three quarters of the embedding to the words."""
+    embedding_size, first = base_of(encoder).position.embedding_dim, encoder.layers[0]
+    head_size = first.mix.in_features // first.heads
+    waves = min(MOST_FREQUENCIES, embedding_size // 8, head_size // 2)
+    if waves < 1:
+        raise InputError(
+            f"initialization: local needs embeddings at least 8 wide and heads at least 2 wide, not "
+            f"{embedding_size} and {head_size}; choose larger sizes or initialization normal"
+        )
+    return waves
+
+
+def frequencies(waves: int) -> Tensor:
+    """F angles a place, one in each F-th of (0, pi): two places agree in all only when they are one."""
+    number_F = torch.arange(waves, dtype=torch.float64)
+    return math.pi * (number_F + (number_F + 1) * GOLDEN % 1) / waves
+
+
+def write_waves(encoder: Encoder, waves: int, deviation: float) -> None:
+    """Write waves as strong as the words into the position table, and let the projection hand them on."""
+    position_LE = base_of(encoder).position.weight
+    places, width = position_LE.shape
+    angle_LF = torch.arange(places, dtype=torch.float64)[:, None] * frequencies(waves)
+    wave_LF2 = torch.stack([angle_LF.cos(), angle_LF.sin()], dim=-1)
+    position_LE.zero_()
+    # F (cos^2 + sin^2) a^2 = E deviation^2: half of the variance.
+    position_LE[:, : 2 * waves] = deviation * math.sqrt(width / waves) * wave_LF2.flatten(1)
+    if encoder.project is not None:
+        project_DE = encoder.project.weight
+        rest = project_DE[2 * waves :, 2 * waves :]
+        rest.normal_(0.0, rest.shape[1] ** -0.5, generator=torch.Generator().manual_seed(waves))
+        project_DE[2 * waves :, : 2 * waves] = 0.0
+        project_DE[: 2 * waves, 2 * waves :] = 0.0
+        project_DE[: 2 * waves, : 2 * waves] = torch.eye(2 * waves)
+
+
+def look_around(encoder: Encoder, waves: int) -> None:
+    """Set queries and keys of the first layer: head h looks at its `offsets`."""
+    first, width = encoder.layers[0], encoder.layers[0].mix.in_features
+    head_size = width // first.heads
+    # Normalised, a wave's square is E / (2 F); F of them, times gain^2 / sqrt(K), shall make the peak.
+    gain = math.sqrt(2 * PEAK * math.sqrt(head_size) / base_of(encoder).position.embedding_dim)
+    query_HKD = first.qkv.weight[:width].view(first.heads, head_size, width)
+    key_HKD = first.qkv.weight[width : 2 * width].view(first.heads, head_size, width)
+    for head in range(first.heads):
+        key_HKD[head, : 2 * waves, : 2 * waves] = gain * torch.eye(2 * waves)
+        turned = sum(rotation(waves, offset) for offset in offsets(head, first.heads))
+        query_HKD[head, : 2 * waves, : 2 * waves] = gain * turned
+
+
+def offsets(head: int, heads: int) -> tuple[int, ...]:
+    """Where a head looks. Example: of four heads -1, +1, -2, +2; a single head looks at -1 and +1."""
+    if heads == 1:
+        return (-1, 1)
+    return ((head // 2 + 1) * (1 if head % 2 else -1),)
+
+
+def rotation(waves: int, offset: int) -> Tensor:
+    """The matrix [2 F, 2 F] that turns the waves of place i into those of place i + offset."""
+    angle_F = frequencies(waves) * offset
+    blocks = [[[c, -s], [s, c]] for c, s in zip(angle_F.cos().tolist(), angle_F.sin().tolist(), strict=True)]
+    return torch.block_diag(*(torch.tensor(block) for block in blocks))
+
+
+def base_of(encoder: Encoder) -> nn.Module:
+    """The tables that hold the encoder's embeddings; those of gdes are its base's."""
+    embeddings = encoder.embeddings
+    return embeddings.base if isinstance(embeddings, DisentangledEmbeddings) else embeddings
