@@ -49,22 +49,22 @@ def start_local(encoders: Sequence[Encoder], deviation: float, seed: int) -> Non
 
     The first columns of the position table hold waves, and carry half of an embedding's variance; the
     projection hands them on unchanged; head by head, queries are keys turned by one place to the left, one
-    to the right, two to the left ... All layers hand on what they read: their matrices start at
+    to the right, two to the left ... The layers hand on what was read: their matrices start at
     1/sqrt(fan-in), which keeps variance. Raises InputError when heads are too narrow to hold a wave.
     """
     dice = torch.Generator().manual_seed(seed)
     waves = min(wave_count(encoder) for encoder in encoders)  # one number, since the tables may be shared
     for encoder in encoders:
         write_waves(encoder, waves, deviation)
-        for layer in encoder.layers:
-            width = layer.mix.in_features
-            for weight in (
-                layer.qkv.weight[2 * width :],
-                layer.mix.weight,
-                layer.up.weight,
-                layer.down.weight,
-            ):
-                weight.normal_(0.0, weight.shape[1] ** -0.5, generator=dice)
+        # What the first layer reads must outlast the others: post-norm, N sublayers of full strength would
+        # halve its variance N times; of strength 1/sqrt(N) they leave a third of it.
+        quiet = (2 * len(encoder.layers)) ** -0.5
+        for number, layer in enumerate(encoder.layers):
+            value_DD = layer.qkv.weight[2 * layer.mix.in_features :]
+            strengths = {value_DD: 1.0, layer.mix.weight: quiet if number else 1.0}
+            strengths |= {layer.up.weight: 1.0, layer.down.weight: quiet}
+            for weight, strength in strengths.items():
+                weight.normal_(0.0, strength * weight.shape[1] ** -0.5, generator=dice)
         look_around(encoder, waves)
 
 
