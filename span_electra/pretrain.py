@@ -122,7 +122,9 @@ def has_accelerator() -> bool:
 
 def pretrain(settings: Any) -> int:
     """Train as `settings` say and export the networks; returns the exit code of the script."""
+    from span_electra.training.prepare import load_model, open_data
     from span_electra.training.run import run_training
+    from span_electra.transfer.picture import picture
 
     folder = run_folder(settings)
     before = set(folder.iterdir()) if folder.is_dir() else None
@@ -130,7 +132,7 @@ def pretrain(settings: Any) -> int:
     with ExitStack() as stack:
         train, valid = feature_files(settings, folder, stack)
         run = training_run(settings, folder, train, valid)
-        run = replace(run, init_from=initial_weights(settings, run, stack))
+        run = replace(run, init_from=initial_weights(settings, run, stack), picture=picture)
         try:
             result = run_training(run)
         except InputError:
@@ -140,7 +142,7 @@ def pretrain(settings: Any) -> int:
             return result.exit_code
         if result.state == "finished":
             export(result.checkpoint, folder, card_facts(settings, result))
-            picture(run, result.checkpoint, folder)
+            picture(run, open_data(run), load_model(result.checkpoint))
     print(epilogue(folder, result))
     return result.exit_code
 
@@ -294,23 +296,6 @@ def export(checkpoint_folder: str | Path, folder: Path, card: dict[str, Any]) ->
     tokenizer = Path(checkpoint_folder).parent.parent / "tokenizer.json"
     vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
     return export_run(load_model(checkpoint_folder), vocabulary, folder, card)
-
-
-def picture(run: Any, checkpoint_folder: str, folder: Path) -> None:
-    """Write report.html: curves, the data in numbers, and held-out sentences as both networks see them."""
-    from span_electra.data.loader import Batches
-    from span_electra.training.prepare import load_model, open_data
-    from span_electra.transfer.examples import collect_examples, write_examples
-    from span_electra.transfer.report import write_report
-    from span_electra.transfer.statistics import write_statistics
-
-    data = open_data(run)
-    rows = data.valid_rows if len(data.valid_rows) else data.train_rows
-    batch = next(iter(Batches(data.valid, replace(run.valid_loader, workers=0), epoch=0, rows=rows)))
-    examples = collect_examples(load_model(checkpoint_folder), batch, data.train.vocabulary)
-    write_examples(folder, examples)
-    write_statistics(folder, data.train, data.valid if len(data.valid_rows) else None)
-    write_report(folder)
 
 
 # --- what to do next ----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from span_electra.training.prepare import load_model
 from span_electra.training.run import run_training
 from span_electra.training.runlog import RunLog
 
-CLOCKS = ("tokens_per_second",)
+CLOCKS = ("tokens_per_second", "mfu", "time")
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from span_electra.data.loader import Batches
 from span_electra.errors import InputError
 from span_electra.model.dropout import subkey
 from span_electra.training import checkpoint
+from span_electra.training.clock import Clock
 from span_electra.training.devices import Agreement, Place
 from span_electra.training.health import complaints
 from span_electra.training.optim import Optimizers, rate
@@ -65,6 +66,9 @@ class Run:
     signals: Signals
     agreement: Agreement
     commonest_share: float = 0.0  # share of the commonest token, for the health warnings
+    mfu_of: Callable[[float], float] | None = None  # tokens a second -> share of the devices' peak
+    after_validation: Callable[[], None] | None = None  # on the leading process: show how it stands
+    clock: Clock = field(default_factory=Clock)
     log: RunLog | None = None
     counters: Counters = field(init=False)
 
@@ -87,7 +91,7 @@ def train(run: Run, state: LoopState) -> int:
     while state.epoch < run.config.epochs and state.step < total:
         batches = run.train_batches(state.epoch, state.batch)
         with closing(groups(batches, run.config.gradient_accumulation_steps)) as steps:
-            for group in steps:
+            for group in run.clock.waiting("data", steps):
                 bad.append([masked.rows_B for masked in group])
                 key = subkey(run.config.seed, state.step, run.place.rank)
                 share = rate(state.step, total, run.optimizer_config)
@@ -181,7 +185,9 @@ def tell(run: Run, state: LoopState, total: int) -> None:
     if sums["skipped"]:
         more["skipped_steps"] = sums["skipped"]
         run.log.say(f"step {state.step:,}: {sums['skipped']:.0f} steps skipped, their losses were not finite")
-    run.log.write(state.step, "train", metrics | more)
+    if run.mfu_of:
+        more["mfu"] = run.mfu_of(speed)
+    run.log.write(state.step, "train", metrics | more, time=run.clock.take())
     if state.step > total * 0.3:  # warm-up is over and the first things are learned, or should be
         warn_once(run, state, metrics)
 
@@ -202,7 +208,8 @@ def try_(run: Run, state: LoopState) -> None:
     """Validate, and remember the monitored metric; a wish to stop puts it off to the resumed run."""
     if run.valid_batches is None:
         return
-    metrics = evaluate(run, state.seconds)
+    with run.clock.part("validation"):
+        metrics = evaluate(run, state.seconds)
     state.untried = metrics is None
     if metrics is None:
         return
@@ -212,6 +219,9 @@ def try_(run: Run, state: LoopState) -> None:
     if state.metric is not None:
         better = max if run.config.monitor_mode == "max" else min
         state.best = state.metric if state.best is None else better(state.best, state.metric)
+    if run.after_validation and run.place.leads:
+        with run.clock.part("report"):
+            run.after_validation()
 
 
 @torch.no_grad()
@@ -241,20 +251,21 @@ def evaluate(run: Run, seconds: float = 0.0) -> dict[str, float] | None:
 
 def keep(run: Run, state: LoopState) -> Path:
     """Write a checkpoint, then delete those that retention does not hold. All processes must come."""
-    weights, optimizer = gather_state(run)
-    meta = {
-        **run.facts,
-        "metric": state.metric,
-        "loop": asdict(state),
-        "counters": summed_counters(run),
-    }
-    target = run.folder / "checkpoints" / f"step-{state.step:08d}"
-    if run.place.leads:
-        checkpoint.save(run.folder, state.step, weights, optimizer, meta)
-        config = run.config
-        checkpoint.retain(
-            run.folder, config.save_last, config.save_top_k, config.monitor_mode == "max", target
-        )
+    with run.clock.part("saving"):
+        weights, optimizer = gather_state(run)
+        meta = {
+            **run.facts,
+            "metric": state.metric,
+            "loop": asdict(state),
+            "counters": summed_counters(run),
+        }
+        target = run.folder / "checkpoints" / f"step-{state.step:08d}"
+        if run.place.leads:
+            checkpoint.save(run.folder, state.step, weights, optimizer, meta)
+            config = run.config
+            checkpoint.retain(
+                run.folder, config.save_last, config.save_top_k, config.monitor_mode == "max", target
+            )
     return target
 
 

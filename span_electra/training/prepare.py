@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from span_electra.config import LoaderConfig, ModelConfig, NetworkConfig, Optimi
 from span_electra.data.loader import choose_rows
 from span_electra.data.store import Features, open_features
 from span_electra.errors import InputError
+from span_electra.model.arithmetic import training_flops
 from span_electra.model.joint import SpanElectra
 from span_electra.training import checkpoint
+from span_electra.training.clock import matrix_peak
+from span_electra.training.devices import Place
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """All that a run needs; plain values, so that it can be sent to other processes."""
+    """All that a run needs; plain values and a function of a module, to be sent to other processes."""
 
     model: ModelConfig
     optimizer: OptimizerConfig
@@ -34,6 +38,7 @@ class TrainingRun:
     resume_from: str | None = None  # a checkpoint folder, or a run folder whose latest is meant
     init_from: str | None = None  # a checkpoint folder or .safetensors file with some weights in our names
     config_json: str = ""  # the settings in the user's terms, stored with the run as config.json
+    picture: Callable[[TrainingRun, Data, SpanElectra | None], None] | None = None  # makes the run's report
 
 
 # --- data ---------------------------------------------------------------------------------------------
@@ -107,6 +112,21 @@ def commonest_share(data: Data) -> float:
     counts_V = np.bincount(ids, minlength=header.vocab_size)
     counts_V[[header.cls_id, header.sep_id, header.pad_id]] = 0
     return float(counts_V.max() / max(1, counts_V.sum()))
+
+
+def utilisation(settings: TrainingRun, data: Data, place: Place) -> Callable[[float], float] | None:
+    """Return what turns tokens a second into model FLOPs utilisation: a share of the devices' matrix peak.
+
+    None unless both networks are trained: the arithmetic of one alone is not counted.
+    """
+    if settings.model.objective != "joint":
+        return None
+    length = float(data.train.lengths_R[data.train_rows].mean())
+    flops = training_flops(
+        sized_model(settings.model, data), round(length), data.train.header.masking.mask_ratio
+    )
+    peak = matrix_peak(place) * max(place.world, len(place.ids))
+    return lambda tokens_per_second: tokens_per_second * flops / peak
 
 
 def check_same_data(settings: TrainingRun, data: Data, saved: checkpoint.Checkpoint, source: str) -> None:

@@ -15,6 +15,7 @@ from span_electra.data.loader import Batches
 from span_electra.errors import InputError
 from span_electra.model.joint import SpanElectra
 from span_electra.training import checkpoint, runfolder
+from span_electra.training.clock import seldom
 from span_electra.training.devices import Agreement, Place, leave, plan_devices, take_place
 from span_electra.training.launch import Interrupted, launch
 from span_electra.training.loop import TIME_IS_UP, LoopState, Run, restore, total_steps, train
@@ -30,9 +31,12 @@ from span_electra.training.prepare import (
     facts_of,
     initialize_from,
     open_data,
+    utilisation,
 )
 from span_electra.training.runlog import METRIC_NAMES, RunLog
 from span_electra.training.signals import Signals
+
+REPORT_EVERY = 60  # seconds at least between two drawings of the report, which take one or two
 
 
 @dataclass(frozen=True)
@@ -222,6 +226,12 @@ def assemble(
     def valid_batches() -> Batches:
         return Batches(data.valid, settings.valid_loader, 0, rows=data.valid_rows, **shared)
 
+    def draw() -> None:
+        try:  # shares of a model cannot read sentences on one process alone
+            settings.picture(settings, data, None if config.parallel == "fsdp" else model)
+        except Exception as error:  # whatever a picture lacks, the run goes on
+            warnings.warn(f"report.html is not written: {error!r}", stacklevel=2)
+
     return Run(
         model=model,
         network=network,
@@ -236,4 +246,6 @@ def assemble(
         signals=signals,
         agreement=agreement,
         commonest_share=commonest_share(data),
+        mfu_of=utilisation(settings, data, place),
+        after_validation=seldom(draw, REPORT_EVERY) if settings.picture else None,
     )

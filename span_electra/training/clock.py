@@ -1,0 +1,76 @@
+"""Where a run's time goes, and how much of the device's arithmetic it uses."""
+
+from __future__ import annotations
+
+import time
+import timeit
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from span_electra.training.devices import Place
+
+Item = TypeVar("Item")
+SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product shows a device's peak
+
+
+class Clock:
+    """Seconds by part of the work, since they were last taken; what no part claims goes to `step`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.since = time.monotonic()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the time inside the `with` for this part."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+
+    def waiting(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """Hand the items on; the time until each is there counts for this part."""
+        source, end = iter(items), object()
+        while True:
+            with self.part(name):
+                item = next(source, end)
+            if item is end:
+                return
+            yield item
+
+    def take(self) -> dict[str, float]:
+        """Seconds by part since the last time, which together are all the time that went by."""
+        now = time.monotonic()
+        parts = self.seconds | {"step": max(0.0, now - self.since - sum(self.seconds.values()))}
+        self.seconds, self.since = {}, now
+        return parts
+
+
+def seldom(action: Callable[[], None], seconds: float) -> Callable[[], None]:
+    """The action, which does nothing when called again within so many seconds of its last end."""
+    ended = -float("inf")
+
+    def act() -> None:
+        nonlocal ended
+        if time.monotonic() - ended >= seconds:
+            action()
+            ended = time.monotonic()
+
+    return act
+
+
+def matrix_peak(place: Place) -> float:
+    """Floating-point operations a second of the fastest of some square matrix products, on one device."""
+    side = SIDE[place.device.type]
+    square = torch.ones(side, side, device=place.device, dtype=place.precision)
+
+    def multiply() -> None:
+        torch.mm(square, square)
+        if place.device.type == "cuda":
+            torch.cuda.synchronize(place.device)
+
+    return 2 * side**3 / min(timeit.repeat(multiply, number=1, repeat=5))
