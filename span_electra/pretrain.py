@@ -293,9 +293,10 @@ def export(checkpoint_folder: str | Path, folder: Path, card: dict[str, Any]) ->
     from span_electra.training.prepare import load_model
     from span_electra.transfer.export import export_run
 
+    model = load_model(checkpoint_folder)
     tokenizer = Path(checkpoint_folder).parent.parent / "tokenizer.json"
     vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
-    return export_run(load_model(checkpoint_folder), vocabulary, folder, card)
+    return export_run(model, vocabulary, folder, card)
 
 
 # --- what to do next ----------------------------------------------------------------------------------

@@ -249,7 +249,11 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
         for name in os.listdir(folder):
             if name != LOCK and not PART_NAME.fullmatch(name):
                 raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")
-        yield folder
+        try:
+            yield folder
+        finally:
+            if folder.is_dir() and os.listdir(folder) == [LOCK]:  # no block was finished
+                _remove_parts(folder)
 
 
 def _remove_parts(folder: Path) -> None:

@@ -109,6 +109,7 @@ def work(settings: TrainingRun, rank: int, world: int, store: str | None) -> Run
         with Signals(spawned=world > 1) as signals:
             if not place.leads:
                 return run_here(settings, place, signals)
+            starting_point(settings, place)  # refuses before the lock, which leaves a file
             with runfolder.locked(folder):
                 return run_here(settings, place, signals)
     finally:
@@ -118,9 +119,7 @@ def work(settings: TrainingRun, rank: int, world: int, store: str | None) -> Run
 def run_here(settings: TrainingRun, place: Place, signals: Signals) -> RunResult:
     """Prepare the folder, the data and the model, then train."""
     folder = Path(settings.out_dir)
-    source = find_checkpoint(settings) if settings.resume_from else None
-    if place.leads:
-        check_folder(folder, source)
+    source = starting_point(settings, place)
     data = open_data(settings)
     model = build_model(settings, data)
     saved = checkpoint.load(source) if source else None
@@ -130,15 +129,14 @@ def run_here(settings: TrainingRun, place: Place, signals: Signals) -> RunResult
     elif settings.init_from:
         initialize_from(model, settings.init_from)
     agreement = Agreement(place.world)
+    run = assemble(settings, place, signals, data, model, agreement)
+    state = restore(run, saved, str(source)) if saved else LoopState()
+    total = total_steps(run)
     agreement.gather()  # all have read what they need; from here on the folder changes
     if place.leads:
         prepare_folder(folder, settings, data, saved)
-    step = saved.step if saved else 0
-    run = assemble(settings, place, signals, data, model, agreement)
-    with RunLog(folder, place.leads, step, 1) as log:
+    with RunLog(folder, place.leads, state.step, total) as log:
         run.log = log
-        state = restore(run, saved, str(source)) if saved else LoopState()
-        log.set_total(total_steps(run))
         stopped = train(run, state)
     return conclude(run, state, stopped)
 
@@ -155,6 +153,14 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
 
 
 # --- the folder ---------------------------------------------------------------------------------------
+
+
+def starting_point(settings: TrainingRun, place: Place) -> Path | None:
+    """The checkpoint to go on from, if any; the leading process refuses a folder that is taken."""
+    source = find_checkpoint(settings) if settings.resume_from else None
+    if place.leads:
+        check_folder(Path(settings.out_dir), source)
+    return source
 
 
 def find_checkpoint(settings: TrainingRun) -> Path:

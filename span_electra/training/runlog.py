@@ -88,12 +88,6 @@ class RunLog:
             self.curves.close()
             self.lines.close()
 
-    def set_total(self, total: int) -> None:
-        """Tell the bar how many steps the whole run has."""
-        if self.leads:
-            self.bar.total = total
-            self.bar.refresh()
-
     def advance(self) -> None:
         """One step is done."""
         if self.leads:
