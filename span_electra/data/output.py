@@ -178,9 +178,16 @@ def _counted(batches: Iterable[pa.RecordBatch], written: list[PartCounts]) -> It
     for batch in batches:
         ids, starts, lengths = batch.columns
         tokens, spans = _elements(ids), _elements(starts)
-        masked = int(lengths.flatten().to_numpy().sum(dtype=np.int64))
+        masked = int(_numbers(lengths).sum(dtype=np.int64))
         written.append(PartCounts(0, batch.num_rows, tokens, masked, spans))
         yield batch
+
+
+def _numbers(column: pa.ListArray) -> np.ndarray:
+    """All elements of a column of lists; not to_numpy(), which first imports pandas where it is installed."""
+    values = column.flatten()
+    kind = np.dtype(values.type.to_pandas_dtype())
+    return np.frombuffer(values.buffers()[1], kind, len(values), values.offset * kind.itemsize)
 
 
 def _elements(column: pa.ListArray) -> int:
