@@ -172,3 +172,23 @@ class ReportArgs:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+@dataclass(frozen=True)
+class EvaluateArgs:
+    """evaluate_SE.py"""
+
+    model: str | None = setting(None, "a run or an exported folder; none: the newest run in runs/")
+    pairs: list[str] = setting([], "minimal pairs: .jsonl files, or folders of them")
+    scores: list[str] = setting(
+        [], "of pairs: discriminator, pll, pll_l2r; none: all that the model can give"
+    )
+    spelling: str | None = setting(None, "folder with dev/ and test/, each with corrupt.txt and correct.txt")
+    text: str | None = setting(None, "held-out text: a file or folder")
+    max_seq_len: int = setting(128, "tokens of the longest row of --text, [CLS] and [SEP] included", least=3)
+    batch_size: int = setting(256, "rows computed together", least=1)
+    device: str = setting("auto", "auto, cpu, cuda or cuda:1")
+    out_file: str | None = setting(None, "JSON; none: evaluation.json in the run's folder, else here")
+
+    def __post_init__(self) -> None:
+        check_fields(self)

@@ -11,14 +11,11 @@ one page with all of them side by side.
 import sys
 
 from argument import ReportArgs
-from span_electra.commandline import parse, run_script
+from span_electra.commandline import first_as, parse, run_script
 
 
 def main() -> None:
-    argv = sys.argv[1:]
-    if argv and not argv[0].startswith("-"):
-        argv = ["--runs", *argv]  # the runs may stand first, without their flag
-    settings = parse(ReportArgs, __doc__, argv)
+    settings = parse(ReportArgs, __doc__, first_as("runs", sys.argv[1:]))
     from span_electra.transfer.report import make_page
 
     print(make_page(settings.runs, settings.out_file))

@@ -116,6 +116,14 @@ def _plain(value: Any) -> Any:
     return None if value.lower() in ("none", "null") else value.replace("${", "\\${")
 
 
+def first_as(name: str, argv: list[str]) -> list[str]:
+    """The command line with what stands before all flags put under the flag `name`.
+
+    Example: ("model", ["runs/first", "--text", "a.txt"]) -> ["--model", "runs/first", "--text", "a.txt"]
+    """
+    return [f"--{name}", *argv] if argv and not argv[0].startswith("-") else argv
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"

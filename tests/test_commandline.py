@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from argument import FeatureArgs, JointTrainingConfig, VocabularyArgs  # noqa: E402
-from span_electra.commandline import parse, parser_for, run_script  # noqa: E402
+from span_electra.commandline import first_as, parse, parser_for, run_script  # noqa: E402
 from span_electra.compose import leaves  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
 
@@ -109,3 +109,9 @@ def test_a_script_fails_in_one_line_with_its_code(error, code, line, capsys, mon
         run_script(main)
     assert stopped.value.code == code
     assert capsys.readouterr().err.strip() == line
+
+
+def test_what_stands_first_may_lack_its_flag():
+    assert first_as("model", ["runs/a", "--text", "b"]) == ["--model", "runs/a", "--text", "b"]
+    assert first_as("model", ["--text", "b"]) == ["--text", "b"]
+    assert first_as("model", []) == []

@@ -126,7 +126,7 @@ def load_exported(
     folder = Path(folder)
     found = {part: Path(folder, part) for part in PARTS if Path(folder, part, "config.json").is_file()}
     if not found:
-        found = {_read_part(folder): folder}
+        found = {read_part(folder): folder}
     if only:
         if only not in found:
             raise InputError(f"{folder}: holds no {only}; name the folder of one")
@@ -135,7 +135,7 @@ def load_exported(
     for part, place in found.items():  # all is read and checked before anything is taken
         _check_sizes(place, part, model.config)
         _check_vocabulary(place, vocabulary)
-        stock[part] = _read_weights(place)
+        stock[part] = read_weights(place)
     notes = []
     for part in PARTS:  # the generator first: under GDES the discriminator's change is counted from it
         if part in found:
@@ -144,7 +144,8 @@ def load_exported(
     return notes
 
 
-def _read_config(folder: Path) -> dict:
+def read_config(folder: Path) -> dict:
+    """The config.json of an exported network. Raises InputError when it is no ELECTRA's."""
     path = Path(folder, "config.json")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -157,8 +158,9 @@ def _read_config(folder: Path) -> dict:
     return config
 
 
-def _read_part(folder: Path) -> str:
-    classes = _read_config(folder).get("architectures") or []
+def read_part(folder: Path) -> str:
+    """Which network an exported folder holds: generator or discriminator."""
+    classes = read_config(folder).get("architectures") or []
     for part, name in ARCHITECTURE.items():
         if name in classes:
             return part
@@ -167,7 +169,7 @@ def _read_part(folder: Path) -> str:
 
 
 def _check_sizes(folder: Path, part: str, config: ModelConfig) -> None:
-    theirs, ours = _read_config(folder), stock_config(config, part, pad_id=0)
+    theirs, ours = read_config(folder), stock_config(config, part, pad_id=0)
     # What a stock config.json leaves out has these values there.
     usual = {
         "hidden_act": "gelu",
@@ -195,7 +197,8 @@ def _check_vocabulary(folder: Path, vocabulary: Vocabulary | None) -> None:
         )
 
 
-def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of an exported network under stock names. A pickle is refused."""
     path = Path(folder, "model.safetensors")
     if not path.is_file():
         if Path(folder, "pytorch_model.bin").is_file():

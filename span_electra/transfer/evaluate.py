@@ -1,0 +1,136 @@
+"""Trained networks -> numbers without fine-tuning: what evaluate_SE.py does once its flags are read.
+
+The numbers go to a JSON file, section by section, so that a later call adds to what an earlier one found;
+beside a run's config it is the file whose tables stand in the run's report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.training.runfolder import replace_text
+from span_electra.transfer.heldout import score_text
+from span_electra.transfer.networks import Networks, open_networks
+from span_electra.transfer.pairs import SCORES, read_pairs, score_pairs
+from span_electra.transfer.run_record import read_json
+from span_electra.transfer.scores import Table, tables_of
+from span_electra.transfer.spelling import score_spelling
+
+EVALUATION = "evaluation.json"
+MODEL = "evaluated"  # the section by which a file is known as one of ours
+
+
+def evaluate(
+    model: str | Path,
+    pairs: list[str],
+    spelling: str | None,
+    text: str | None,
+    scores: list[str],
+    batch_size: int = 256,
+    max_seq_len: int = 128,
+    device: str = "auto",
+    out_file: str | None = None,
+) -> Iterator[str]:
+    """Score what is asked for, write the JSON and yield what to print, as each part is done.
+
+    Raises InputError when nothing is asked for, a network is needed that the folder lacks, or a file is in
+    the way.
+    """
+    if not pairs and not spelling and not text:
+        raise InputError("nothing to evaluate on; give --pairs, --spelling or --text")
+    for name in scores:
+        if name not in SCORES:
+            raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
+    target = place_of(Path(model), out_file)
+    earlier = earlier_sections(target)
+    networks = open_networks(model, device)
+    sections = {MODEL: described(model, networks)}
+    if earlier.get(MODEL, {}).get("weights") != sections[MODEL]["weights"]:
+        earlier = {}  # numbers of another model
+    jobs = {
+        "minimal pairs": pairs
+        and (lambda: {"minimal pairs": pair_scores(networks, pairs, scores, batch_size)}),
+        "spelling": spelling and (lambda: {"spelling": score_spelling(networks, spelling, batch_size)}),
+        "held-out text": text and (lambda: score_text(networks, text, batch_size, max_seq_len, seed=0)),
+    }
+    for name, job in jobs.items():
+        if not job:
+            continue
+        started = time.perf_counter()
+        found = job()
+        sections |= found
+        for table in tables_of(found):
+            yield table_text(table)
+        yield f"{name}: {time.perf_counter() - started:.1f} s\n"
+    replace_text(target, json.dumps(earlier | sections, indent=1) + "\n")
+    yield str(target)
+
+
+def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_size: int) -> dict[str, Any]:
+    """Minimal pairs under the scores asked for; none asked: those that the opened networks can give."""
+    part_of = {
+        "discriminator": networks.discriminator,
+        "pll": networks.generator,
+        "pll_l2r": networks.generator,
+    }
+    return score_pairs(
+        networks, read_pairs(paths), scores or [name for name in SCORES if part_of[name]], batch_size
+    )
+
+
+def place_of(model: Path, out_file: str | None) -> Path:
+    """Where the numbers go: as named, else into a run's or a pair's folder, else here.
+
+    A single network's folder stays as it was exported or fetched.
+    """
+    if out_file:
+        return Path(out_file)
+    holds_both = any((model / part).is_dir() for part in ("generator", "discriminator", "checkpoints"))
+    return model / EVALUATION if holds_both else Path(EVALUATION)
+
+
+def earlier_sections(target: Path) -> dict[str, Any]:
+    """What an earlier call wrote. Raises InputError when something else stands there."""
+    if not target.exists():
+        return {}
+    found = read_json(target)
+    if not isinstance(found, dict) or not isinstance(found.get(MODEL), dict):
+        raise InputError(f"{target}: stands there and is no evaluation of ours; name another --out_file")
+    return found
+
+
+def described(model: str | Path, networks: Networks) -> dict[str, Any]:
+    """Which model the numbers are of; `weights` tells one state of a folder from another."""
+    opened = [network for network in (networks.generator, networks.discriminator) if network]
+    files = [Path(network.source, "model.safetensors").read_bytes() for network in opened]
+    digests = [hashlib.sha256(content).hexdigest()[:12] for content in files]
+    return {
+        "model": str(model),
+        "vocabulary": f"{networks.vocabulary.size:,} tokens, {networks.vocabulary.sha256[:12]}",
+        "weights": " and ".join(dict.fromkeys(digests)),
+    }
+
+
+def table_text(table: Table) -> str:
+    """A table for the terminal.
+
+    Example: Table("spelling", ("", "F1"), (("realistic", "0.612"),)) ->
+        spelling
+                      F1
+        realistic  0.612
+    """
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[number]) for line in lines) for number in range(len(table.columns))]
+    text = [table.title]
+    for first, *rest in lines:
+        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        text.append("  ".join(["  " + first.ljust(widths[0]), *cells]).rstrip())
+    if table.left_off:
+        text.append(f"  and {table.left_off} more")
+    return "\n".join(text) + "\n"

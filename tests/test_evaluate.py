@@ -1,0 +1,117 @@
+"""Evaluation as a whole: from a folder to tables, JSON and the report. Run: pytest tests/test_evaluate.py"""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from network_examples import exported
+from run_examples import small_run, write_rows
+
+from span_electra.errors import InputError
+from span_electra.training.run import run_training
+from span_electra.transfer.evaluate import evaluate, table_text
+from span_electra.transfer.report import make_page
+from span_electra.transfer.scores import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def tried(tmp_path):
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "a.jsonl").write_text('{"sentence_good": "the cat", "sentence_bad": "cat the"}\n')
+    (tmp_path / "text.txt").write_text("the cat sleeps on the mat\n" * 30)
+    for split in ("dev", "test"):
+        (tmp_path / "spelling" / split).mkdir(parents=True)
+        (tmp_path / "spelling" / split / "corrupt.txt").write_text("the cta\nmat\n")
+        (tmp_path / "spelling" / split / "correct.txt").write_text("0 1\n0\n")
+    return tmp_path
+
+
+def run(folder, pairs=(), spelling=None, text=None, **more):
+    asked = more.pop("scores", [])
+    return "".join(evaluate(folder, list(pairs), spelling, text, asked, **more))
+
+
+def test_everything_lands_in_one_file_and_later_calls_add_to_it(tried):
+    exported(tried / "model")
+    said = run(tried / "model", [str(tried / "pairs")], str(tried / "spelling"))
+    assert "minimal pairs · by field" in said and "area under curve" in said
+    target = tried / "model" / "evaluation.json"
+    assert said.endswith(str(target))
+    run(tried / "model", text=str(tried / "text.txt"))
+    found = json.loads(target.read_text())
+    assert {"evaluated", "minimal pairs", "spelling", "held-out text"} <= set(found)
+    assert set(found["minimal pairs"]["by field"]["all"]) >= {"discriminator", "pll", "pll_l2r, 95%"}
+
+
+def test_numbers_of_other_weights_do_not_mix(tried):
+    exported(tried / "model")
+    run(tried / "model", [str(tried / "pairs")])
+    exported(tried / "model", seed=1)
+    run(tried / "model", text=str(tried / "text.txt"))
+    assert "minimal pairs" not in json.loads((tried / "model" / "evaluation.json").read_text())
+
+
+def test_a_single_network_gives_what_it_can_and_its_folder_stays_as_it_is(tried):
+    exported(tried / "model")
+    before = sorted((tried / "model" / "discriminator").iterdir())
+    out = str(tried / "scores.json")
+    run(tried / "model" / "discriminator", [str(tried / "pairs")], out_file=out)
+    assert sorted((tried / "model" / "discriminator").iterdir()) == before
+    assert set(json.loads((tried / "scores.json").read_text())["minimal pairs"]["by field"]["all"]) == {
+        "pairs",
+        "discriminator",
+        "discriminator, 95%",
+    }
+    with pytest.raises(InputError, match="needs a generator"):
+        run(tried / "model" / "discriminator", [str(tried / "pairs")], scores=["pll"], out_file=out)
+
+
+def test_an_unfinished_run_is_scored_at_its_checkpoint_and_its_report_shows_it(tried):
+    features = write_rows(tried / "rows.arrow")
+    settings = small_run(features, tried / "run", epochs=1)
+    run_training(replace(settings, config_json='{"model": {}}'))
+    (tried / "pairs" / "a.jsonl").write_text('{"sentence_good": "w1 w2", "sentence_bad": "w2 w1"}\n')
+    run(tried / "run", [str(tried / "pairs")])
+    assert "by field" in make_page([str(tried / "run")]).read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_done_is_refused(tried):
+    exported(tried / "model")
+    with pytest.raises(InputError, match="nothing to evaluate on"):
+        run(tried / "model")
+    with pytest.raises(InputError, match="'plll' is not one of"):
+        run(tried / "model", [str(tried / "pairs")], scores=["plll"])
+    (tried / "mine.json").write_text('{"thesis": 1}')
+    with pytest.raises(InputError, match="no evaluation of ours"):
+        run(tried / "model", [str(tried / "pairs")], out_file=str(tried / "mine.json"))
+    assert (tried / "mine.json").read_text() == '{"thesis": 1}'
+
+
+def test_a_table_in_a_terminal():
+    table = Table("spelling", ("", "F1"), (("realistic", "0.612"), ("all", "0.5")), 3)
+    assert (
+        table_text(table)
+        == "spelling\n                F1\n  realistic  0.612\n  all          0.5\n  and 3 more\n"
+    )
+
+
+def test_the_script(tried):
+    exported(tried / "model")
+    command = [sys.executable, str(ROOT / "evaluate_SE.py"), str(tried / "model"), "--batch_size", "4"]
+    done = subprocess.run(
+        [*command, "--pairs", str(tried / "pairs"), "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        cwd=tried,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "minimal pairs" in done.stdout
+    wrong = subprocess.run(
+        [*command[:2], "nowhere", "--text", "x"], capture_output=True, text=True, cwd=tried
+    )
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
