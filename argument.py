@@ -192,3 +192,26 @@ class EvaluateArgs:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+@dataclass(frozen=True)
+class PredictArgs:
+    """predict_SE.py"""
+
+    model: str | None = setting(None, "a run or an exported folder; none: the newest run in runs/")
+    task: str = setting("detect", "what to do with each line", ("fill", "detect", "correct", "embed"))
+    in_file: str | None = setting(None, "lines of text; none: standard input")
+    out_file: str | None = setting(None, "where answers go, .npy for embed; none: standard output")
+    output: str = setting(
+        "auto", "JSON lines or text; auto: text on a terminal and for correct", ("auto", "json", "text")
+    )
+    threshold: float = setting(0.5, "probability from which a word is called wrong", least=0)
+    top_k: int = setting(5, "fillings told, candidates tried", least=1)
+    batch_size: int = setting(32, "rows computed together", least=1)
+    device: str = setting("auto", "auto, cpu, cuda or cuda:1")
+    serve: bool = setting(False, "open a page on this machine to type into")
+    host: str = setting("127.0.0.1", "address of the page; 0.0.0.0 lets other machines in")
+    port: int = setting(8765, "port of the page; 0: any that is free", least=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)

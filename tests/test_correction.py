@@ -1,0 +1,83 @@
+"""Finding and replacing wrong words, with networks made by hand. Run: pytest tests/test_correction.py"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from network_examples import by_hand, frequencies, spotter, vocabulary_of_words
+
+from span_electra.transfer.correction import Candidates, correct, detect, rank
+
+letters = st.text("catdogs", min_size=1, max_size=7)
+# What is not spelt with words is spelt with letters, and those the spotter takes for wrong.
+SUSPICIOUS = {**{f"##{letter}": 2.0 for letter in "abcdefghijklmnopqrstuvwxyz"}}
+
+
+def slow_distance(one, two):
+    """Optimal string alignment as the textbook has it."""
+    table = [[max(i, j) if 0 in (i, j) else 0 for j in range(len(two) + 1)] for i in range(len(one) + 1)]
+    for i in range(1, len(one) + 1):
+        for j in range(1, len(two) + 1):
+            table[i][j] = min(
+                table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (one[i - 1] != two[j - 1])
+            )
+            if i > 1 and j > 1 and one[i - 1] == two[j - 2] and one[i - 2] == two[j - 1]:
+                table[i][j] = min(table[i][j], table[i - 2][j - 2] + 1)
+    return table[-1][-1]
+
+
+@settings(deadline=None)
+@given(letters)
+def test_distances_are_the_textbooks(word):
+    table = Candidates(vocabulary_of_words())
+    assert table.distances(word).tolist() == [slow_distance(known, word) for known in table.words]
+    assert {"the", "cats", "un"} <= set(table.words) and "do" not in table.words
+
+
+def test_candidates_weigh_the_place_against_the_letters():
+    table = Candidates(vocabulary_of_words())
+    log_V = np.full(vocabulary_of_words().size, -3.0)
+    assert rank(table, "Teh", log_V, True, True, 1) == ["The"]
+    log_V[vocabulary_of_words().tokenizer.token_to_id("dogs")] = 30.0  # whatever was typed
+    assert rank(table, "teh", log_V, True, True, 2) == ["dogs", "the"]
+
+
+def test_both_must_agree():
+    texts = ["Teh cat, slepe on (teh) mat", "", "the cat"]
+    networks = by_hand(frequencies({}), spotter(SUSPICIOUS))
+    found = correct(networks, texts, 0.5, 3, 8)
+    assert [line.corrected for line in found] == ["The cat, sleep on (the) mat", "", "the cat"]
+    assert [(change.before, change.after) for change in found[0].changes] == [
+        ("Teh", "The"),
+        ("slepe", "sleep"),
+        ("teh", "the"),
+    ]
+    # A discriminator that calls every proposal wrong too leaves the words as they are.
+    stubborn = by_hand(frequencies({}), spotter(SUSPICIOUS, usual=2.0))
+    assert [line.corrected for line in correct(stubborn, texts, 0.5, 3, 8)] == texts
+
+
+def test_a_later_candidate_is_taken_where_the_first_is_found_wrong():
+    networks = by_hand(frequencies({}), spotter(SUSPICIOUS | {"cat": 3.0}))
+    assert correct(networks, ["the caat"], 0.5, 3, 8)[0].corrected == "the cats"
+    assert correct(networks, ["the caat"], 0.5, 1, 8)[0].corrected == "the caat"
+
+
+def test_masks_and_marks_are_left_alone():
+    networks = by_hand(frequencies({}), spotter({"[MASK]": 9.0, ".": 9.0}))
+    assert correct(networks, ["the [MASK] ."], 0.5, 3, 8)[0].corrected == "the [MASK] ."
+
+
+def test_long_lines_are_corrected_to_the_end():
+    networks = by_hand(frequencies({}), spotter(SUSPICIOUS))
+    assert correct(networks, ["teh " * 300], 0.5, 3, 8)[0].corrected == "the " * 300
+
+
+def test_detection_gives_each_word_its_worst_token():
+    found = detect(
+        by_hand(discriminator=spotter({"##do": 1.0, "cat": 0.0}, usual=-2.0)), ["undo cat  the", ""], 8
+    )
+    assert found[0].words == ["undo", "cat", "the"]
+    assert found[0].probability == pytest.approx([1 / (1 + np.exp(-1)), 0.5, 1 / (1 + np.exp(2))])
+    assert found[0].spans == [(0, 4), (5, 8), (10, 13)]
+    assert found[1].words == []
