@@ -79,8 +79,8 @@ def test_an_answer_by_hand(page):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"text", b"[]", b'{"text": 3}', b'{"text": "\\ud800"}', b'{"text": "a", "threshold": 7}', b"[" * 9000,
-     {"text": "x" * (MOST_CHARACTERS + 1)}, b"x" * 10**6],
+    [b"", b"text", b"[]", b'{"text": 3}', b'{"text": "\\ud800"}', b'{"text": "a", "threshold": 7}',
+     b"[" * 9000, {"text": "x" * (MOST_CHARACTERS + 1)}, b"x" * 10**6],
 )  # fmt: skip
 def test_bad_questions_are_answered_with_what_is_wrong(page, body):
     status, reply = ask(page, body)
