@@ -180,6 +180,33 @@ class OptimizerConfig:
             raise InputError(f"betas: {list(self.betas)} must be two numbers of at least 0 and below 1")
 
 
+UNITS = ("steps", "samples", "epochs", "evaluations", "minutes")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How often something is done; a number of 0: never on the way."""
+
+    number: float
+    unit: str
+
+
+def interval(name: str, text: str) -> Interval:
+    """Read an interval. Examples: 500 -> 500 steps; 1 epoch; 20,000 samples; 0.5 epochs; 15 minutes; 0
+
+    Raises InputError naming the setting.
+    """
+    number, _, unit = text.strip().replace(",", "").partition(" ")
+    unit = unit.strip() or "steps"
+    unit = unit if unit.endswith("s") else f"{unit}s"
+    try:
+        if unit in UNITS and 0 <= float(number) < float("inf"):
+            return Interval(float(number), unit)
+    except ValueError:
+        pass  # no number: refused below
+    raise InputError(f"{name}: {text!r} is no interval; give a number and one of {', '.join(UNITS)}")
+
+
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PARALLEL = ("ddp", "dp", "fsdp")
 FREEZABLE = ("embeddings", "generator", "discriminator")
@@ -203,8 +230,10 @@ class TrainingConfig:
     deterministic: bool = setting(False, "the same bits from run to run on a GPU too, more slowly")
     freeze: list[str] = setting([], "parts that do not learn: embeddings, generator, discriminator")
     log_steps: int = setting(50, "steps between two lines of the log; 0: none", least=0)
-    eval_steps: int = setting(0, "steps between two validations; 0: at the end of each epoch", least=0)
-    save_steps: int = setting(0, "steps between two checkpoints; 0: at the end of each epoch", least=0)
+    eval_every: str = setting(
+        "1 epoch", "validate every so many steps, samples, epochs or minutes; 0: at the end"
+    )
+    save_every: str = setting("1 epoch", "checkpoint each: any of these, or evaluations; 0: at the end")
     save_last: int = setting(2, "newest checkpoints to keep", least=1)
     save_top_k: int = setting(1, "best checkpoints to keep besides", least=0)
     monitor: str = setting("discriminator_f1", "validation metric that says which is best")
@@ -212,6 +241,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if interval("eval_every", self.eval_every).unit == "evaluations":
+            raise InputError("eval_every: evaluations cannot time themselves; give steps, epochs or minutes")
+        interval("save_every", self.save_every)
         for part in self.freeze:
             if part not in FREEZABLE:
                 raise InputError(f"freeze: {part!r} is no part; choose from {', '.join(FREEZABLE)}")

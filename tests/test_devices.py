@@ -126,7 +126,7 @@ def test_fifty_steps_on_two_processes_give_the_losses_of_one(features, tmp_path)
         "dropout": 0.0,
         "epochs": 8,
         "log_steps": 0,
-        "eval_steps": 50,
+        "eval_every": "50",
         "gradient_accumulation_steps": 1,
     }
     one = run_training(small_run(features, tmp_path / "a", **options))
@@ -137,7 +137,7 @@ def test_fifty_steps_on_two_processes_give_the_losses_of_one(features, tmp_path)
 
 @pytest.mark.filterwarnings(TWO)
 def test_a_checkpoint_of_two_sharded_processes_goes_on_alone_and_back(features, tmp_path):
-    options = {"dropout": 0.0, "gradient_accumulation_steps": 2, "valid": (0,), "save_steps": 4}
+    options = {"dropout": 0.0, "gradient_accumulation_steps": 2, "valid": (0,), "save_every": "4"}
     straight = run_training(small_run(features, tmp_path / "a", **options))
     two = small_run(features, tmp_path / "b", device_ids=[0, 1], parallel="fsdp", max_steps=4, **options)
     first = run_training(two)

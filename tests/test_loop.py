@@ -115,7 +115,7 @@ def test_a_validation_that_a_signal_cuts_short_is_made_up_for(features, tmp_path
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_end_is_the_same(features, tmp_path, monkeypatch):
-    options = {"save_steps": 4, "save_last": 5}
+    options = {"save_every": "4", "save_last": 5}
     straight = run_training(small_run(features, tmp_path / "a", **options))
     with monkeypatch.context() as patch:
         stop_at(patch, 10)
@@ -138,7 +138,7 @@ def test_out_of_time_stops_with_a_checkpoint(features, tmp_path):
 
 
 def test_a_run_shorter_than_every_interval_still_tells_tries_and_keeps(features, tmp_path):
-    long = {"log_steps": 1000, "eval_steps": 1000, "save_steps": 1000, "epochs": 1}
+    long = {"log_steps": 1000, "eval_every": "1000", "save_every": "1000", "epochs": 1}
     result = run_training(small_run(features, tmp_path / "run", **long))
     assert [line["split"] for line in lines_of(tmp_path / "run")] == ["train", "valid"]
     assert checkpoint.latest(tmp_path / "run") == Path(result.checkpoint)
@@ -146,13 +146,15 @@ def test_a_run_shorter_than_every_interval_still_tells_tries_and_keeps(features,
 
 
 def test_intervals_in_steps_and_at_epoch_ends(features, tmp_path):
-    run_training(small_run(features, tmp_path / "a", log_steps=0, eval_steps=0))  # 7 steps an epoch
+    run_training(small_run(features, tmp_path / "a", log_steps=0, eval_every="1 epoch"))  # 7 steps an epoch
     assert [(line["step"], line["split"]) for line in lines_of(tmp_path / "a")] == [
         (7, "valid"),
         (14, "valid"),
         (21, "valid"),
     ]
-    run_training(small_run(features, tmp_path / "b", log_steps=8, eval_steps=10, save_steps=5, save_last=9))
+    run_training(
+        small_run(features, tmp_path / "b", log_steps=8, eval_every="10", save_every="5", save_last=9)
+    )
     told = [(line["step"], line["split"]) for line in lines_of(tmp_path / "b")]
     assert told == [(8, "train"), (10, "valid"), (16, "train"), (20, "valid"), (21, "train"), (21, "valid")]
     kept = sorted(checkpoint.step_of(path) for path in checkpoint.in_run(tmp_path / "b"))
@@ -311,7 +313,7 @@ from span_electra.training.run import run_training
 folder = pathlib.Path({folder!r})
 resume = folder if runfolder.state_of(folder) == "resumable" else None
 print("ready", flush=True)
-options = dict(save_steps=3, eval_steps=5, gradient_accumulation_steps=2, epochs=60)
+options = dict(save_every="3", eval_every="5", gradient_accumulation_steps=2, epochs=60)
 run_training(small_run({features!r}, folder, resume=resume, **options))
 """
 

@@ -30,8 +30,8 @@ def test_a_report_drawn_at_each_validation_leaves_the_weights_as_they_were(tmp_p
         picture(settings, data, model)
         drawn.append((tmp_path / "drawn" / "report.html").stat().st_mtime_ns)
 
-    plain = run_training(small_run(features, tmp_path / "plain", eval_steps=3))
-    settings = small_run(features, tmp_path / "drawn", eval_steps=3)
+    plain = run_training(small_run(features, tmp_path / "plain", eval_every="3"))
+    settings = small_run(features, tmp_path / "drawn", eval_every="3")
     described = json.dumps({"model": asdict(settings.model)})
     watched = run_training(replace(settings, picture=watching, config_json=described))
     assert len(drawn) > 1 and len(set(drawn)) == len(drawn)

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from span_electra.batch import TALLY, MaskedBatch
-from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.config import OptimizerConfig, TrainingConfig, interval
 from span_electra.data.loader import Batches
 from span_electra.errors import InputError
 from span_electra.model.dropout import subkey
 from span_electra.training import checkpoint
+from span_electra.training.cadence import Progress, passed
 from span_electra.training.clock import Clock
 from span_electra.training.devices import Agreement, Place
 from span_electra.training.health import complaints
@@ -30,6 +31,7 @@ from span_electra.training.step import COUNTS, Counters, train_step
 
 PATIENCE = 10  # steps skipped one after another, for losses that are not finite, that end the run
 TIME_IS_UP = 1000  # a wish to stop that is no signal; larger than any signal's number
+CLOCK_BITS = 40  # of an answer on which processes agree: the seconds; above them the wish
 
 
 @dataclass
@@ -39,6 +41,9 @@ class LoopState:
     step: int = 0  # optimizer steps made
     epoch: int = 0
     batch: int = 0  # batches of the epoch consumed
+    samples: int = 0  # rows consumed, of all epochs
+    evaluations: int = 0  # validations finished
+    agreed: int = 0  # whole seconds spent training, as all processes agree
     seconds: float = 0.0  # spent training
     tokens: float = 0.0  # real tokens seen, as far as told
     told_at: float = 0.0  # `seconds` when last told
@@ -84,6 +89,8 @@ def train(run: Run, state: LoopState) -> int:
     started, spent = time.monotonic(), state.seconds  # monotonic: nobody can set this clock back
     total = total_steps(run)
     bad = deque(maxlen=PATIENCE)
+    eval_every = interval("eval_every", run.config.eval_every)
+    save_every = interval("save_every", run.config.save_every)
     run.network.train()
     if state.untried:
         try_(run, state)
@@ -95,19 +102,20 @@ def train(run: Run, state: LoopState) -> int:
                 bad.append([masked.rows_B for masked in group])
                 key = subkey(run.config.seed, state.step, run.place.rank)
                 share = rate(state.step, total, run.optimizer_config)
+                before = progress(state, batches)
                 train_step(run.network, run.optimizers, group, run.counters, run.place, key, share)
-                advance(state, len(group), len(batches))
+                advance(state, len(group), batches)
                 state.seconds = spent + time.monotonic() - started
                 run.log.advance()
                 last = state.step == total or state.epoch == run.config.epochs
                 # once in a while: tell, try, keep
-                if due(state, run.config.log_steps, last and run.config.log_steps):
+                if run.config.log_steps and (last or state.step % run.config.log_steps == 0):
                     tell(run, state, total)
-                if due(state, run.config.eval_steps, last or (ended(state) and not run.config.eval_steps)):
+                stop = agree(run, state)
+                if last or passed(eval_every, before, progress(state, batches)):
                     try_(run, state)
-                stop = run.agreement.ask(wish(run, state.seconds))
-                keeping = due(state, run.config.save_steps, ended(state) and not run.config.save_steps)
-                if keeping or last or stop:
+                    stop = stop or agree(run, state)
+                if last or stop or passed(save_every, before, progress(state, batches)):
                     keep(run, state)
                 if state.step % PATIENCE == 0:
                     end_if_hopeless(run, state, bad)
@@ -138,23 +146,21 @@ def groups(batches: Batches, size: int) -> Iterator[list[MaskedBatch]]:
             yield group
 
 
-def advance(state: LoopState, consumed: int, epoch_batches: int) -> None:
+def advance(state: LoopState, consumed: int, batches: Batches) -> None:
     """Count a step; at the epoch's end the next one begins."""
+    before = batches.ends_N[state.batch - 1] if state.batch else 0
     state.step += 1
     state.batch += consumed
+    state.samples += int(batches.ends_N[state.batch - 1] - before)
     state.metric = None
-    if state.batch == epoch_batches:
+    if state.batch == len(batches):
         state.epoch, state.batch = state.epoch + 1, 0
 
 
-def ended(state: LoopState) -> bool:
-    """Whether the step just made was its epoch's last."""
-    return state.batch == 0
-
-
-def due(state: LoopState, every: int, besides: bool | int) -> bool:
-    """Whether something done every so many steps (0: never), and besides when told, is due now."""
-    return bool(besides) or bool(every and state.step % every == 0)
+def progress(state: LoopState, batches: Batches) -> Progress:
+    """How far the run has come."""
+    epochs = state.epoch + state.batch / len(batches)
+    return Progress(state.step, state.samples, epochs, state.evaluations, state.agreed / 60)
 
 
 def wish(run: Run, seconds: float) -> int:
@@ -163,6 +169,13 @@ def wish(run: Run, seconds: float) -> int:
         return run.signals.received
     out_of_time = run.config.max_minutes and seconds >= 60 * run.config.max_minutes
     return TIME_IS_UP if out_of_time else 0
+
+
+def agree(run: Run, state: LoopState) -> int:
+    """Why to stop, or 0, as all processes agree; one question also settles what time it is."""
+    answer = run.agreement.ask(wish(run, state.seconds) << CLOCK_BITS | int(state.seconds))
+    state.agreed = max(state.agreed, answer % (1 << CLOCK_BITS))
+    return answer >> CLOCK_BITS
 
 
 # --- tell ---------------------------------------------------------------------------------------------
@@ -213,6 +226,7 @@ def try_(run: Run, state: LoopState) -> None:
     state.untried = metrics is None
     if metrics is None:
         return
+    state.evaluations += 1
     run.log.write(state.step, "valid", metrics)
     state.valid = metrics
     state.metric = metrics.get(run.config.monitor)
@@ -236,7 +250,7 @@ def evaluate(run: Run, seconds: float = 0.0) -> dict[str, float] | None:
             sums[:-1] += output.tally
             # The loss is a mean over the batch; weighted by tokens, means of batches make the whole's mean.
             sums[-1] += output.loss * masked.token_total.to(run.place.device)
-            if run.agreement.ask(wish(run, seconds)):
+            if run.agreement.ask(wish(run, seconds) << CLOCK_BITS) >> CLOCK_BITS:
                 run.network.train()
                 return None
     run.network.train()
