@@ -38,8 +38,10 @@ def test_candidates_weigh_the_place_against_the_letters():
     table = Candidates(vocabulary_of_words())
     log_V = np.full(vocabulary_of_words().size, -3.0)
     assert rank(table, "Teh", log_V, True, True, 1) == ["The"]
-    log_V[vocabulary_of_words().tokenizer.token_to_id("dogs")] = 30.0  # whatever was typed
-    assert rank(table, "teh", log_V, True, True, 2) == ["dogs", "the"]
+    log_V[vocabulary_of_words().tokenizer.token_to_id("cats")] = 30.0
+    assert rank(table, "cast", log_V, True, True, 2) == ["cats", "cat"]
+    assert rank(table, "catt", log_V, True, True, 1) == ["cats"], "what fits the place wins among equals"
+    assert rank(table, "teh", log_V, True, True, 9) == ["the"], "what shares half the letters is another word"
 
 
 def test_both_must_agree():
@@ -66,6 +68,8 @@ def test_a_later_candidate_is_taken_where_the_first_is_found_wrong():
 def test_masks_and_marks_are_left_alone():
     networks = by_hand(frequencies({}), spotter({"[MASK]": 9.0, ".": 9.0}))
     assert correct(networks, ["the [MASK] ."], 0.5, 3, 8)[0].corrected == "the [MASK] ."
+    spelled = by_hand(frequencies({}), spotter(SUSPICIOUS))
+    assert correct(spelled, ["<b>teh</b> teh"], 0.5, 3, 8)[0].corrected == "<b>teh</b> the"
 
 
 def test_long_lines_are_corrected_to_the_end():

@@ -154,7 +154,7 @@ def test_in_a_browser(page):
         assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         tab.goto(f"{page}/#the%20caat")
         tab.reload()
-        tab.wait_for_function("document.getElementById('corrected').textContent === 'the cat'")
+        playwright.expect(tab.locator("#corrected")).to_have_text("the cat", timeout=30_000)
         browser.close()
     assert complaints == []
     assert all(url.startswith(page) for url in asked)

@@ -21,7 +21,7 @@ from span_electra.transfer.examples import Pieces
 from span_electra.transfer.networks import Networks, filling_log_probability, replaced_probability
 from span_electra.transfer.text import Line, cut_windows, framed, over_windows, pool_words, read_lines
 
-CORE = re.compile(r"\w(?:.*\w)?", re.DOTALL)  # a word without the punctuation round it
+CORE = re.compile(r"\W*([\w'’-]*\w)\W*")  # a word without the punctuation round it; with some inside, none
 # Nats that each wrong letter costs: about one letter in 150 is mistyped, and a candidate far from what was
 # typed should have to be e^5 times likelier than one a letter nearer.
 NATS_A_LETTER = 5.0
@@ -147,14 +147,14 @@ def suspects(number: int, line: Line, wrong: list[int]) -> list[Suspect]:
     found = []
     for word in wrong:
         begin, end = line.word_spans[word]
-        core = CORE.search(line.text, begin, end)
+        core = CORE.fullmatch(line.text, begin, end)
         if core is None or any(token in line.text[begin:end] for token in SPECIAL_TOKENS):
             continue
-        inside = np.flatnonzero((line.starts_T < core.end()) & (line.ends_T > core.start()))
+        inside = np.flatnonzero((line.starts_T < core.end(1)) & (line.ends_T > core.start(1)))
         inside = inside[line.word_T[inside] == word]
         if len(inside):
             place = int(inside[0]), int(inside[-1]) + 1
-            found.append(Suspect(number, word, core.start(), core.end(), *place))
+            found.append(Suspect(number, word, core.start(1), core.end(1), *place))
     return found
 
 
@@ -201,8 +201,10 @@ def rank(
 ) -> list[str]:
     """Return the candidates of the highest score; what was typed may be one of them."""
     compared = typed.lower() if lowercase else typed
-    score_N = log_V[table.ids_N] - NATS_A_LETTER * table.distances(compared)
+    distance_N = table.distances(compared)
+    score_N = log_V[table.ids_N] - NATS_A_LETTER * distance_N
     score_N[table.blank_N != blank] = -np.inf  # a word after a bracket is another token than after a blank
+    score_N[distance_N > max(1, len(typed) // 2)] = -np.inf  # another word, not a correction of this one
     order = np.argsort(-score_N, kind="stable")[:top_k]
     words = [table.words[number] for number in order if score_N[number] > -np.inf]
     return [word[:1].upper() + word[1:] if lowercase and typed[:1].isupper() else word for word in words]
