@@ -76,7 +76,7 @@ def test_an_unfinished_run_is_scored_at_its_checkpoint_and_its_report_shows_it(t
     settings = small_run(features, tried / "run", epochs=1)
     run_training(replace(settings, config_json='{"model": {}}'))
     (tried / "pairs" / "a.jsonl").write_text('{"sentence_good": "w1 w2", "sentence_bad": "w2 w1"}\n')
-    run(tried / "run", [str(tried / "pairs")])
+    assert f"report_SE.py {tried / 'run'}" in run(tried / "run", [str(tried / "pairs")])
     assert "by field" in make_page([str(tried / "run")]).read_text(encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ from span_electra.transfer.networks import (
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import transformers  # noqa: F401  its import warns of things that are not ours
+    import transformers  # its import warns of things that are not ours
 
 SENTENCES = ["the cat sleeps", "dogs bark on the mat.", "a", "undo the cat and the dogs"]
 
@@ -71,6 +71,17 @@ def test_a_pair_and_each_alone_compute_what_was_exported(changes, tmp_path):
 
 
 @torch.no_grad()
+def test_a_folder_saved_by_the_stock_class_with_an_old_vocabulary_file(tmp_path):
+    model = exported(tmp_path / "ours")
+    stock = transformers.ElectraForPreTraining.from_pretrained(tmp_path / "ours" / "discriminator")
+    stock.save_pretrained(tmp_path / "stock")
+    tokens = vocabulary_of_words().tokens_V
+    (tmp_path / "stock" / "vocab.txt").write_text("".join(token + "\n" for token in tokens))
+    (tmp_path / "stock" / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    check(open_networks(tmp_path / "stock"), model)
+
+
+@torch.no_grad()
 def test_the_stock_classes_stand_in_where_our_encoder_cannot(tmp_path):
     model = exported(tmp_path, hidden_act="gelu_new")
     for part in ("generator", "discriminator"):  # the same function under a name that we do not know
@@ -102,7 +113,15 @@ def damage(folder, name):
     (folder / "discriminator" / name).write_bytes(b"damaged")
 
 
+def begin_run(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model": {}}')
+    (folder / "run.json").write_text("{}")
+
+
 REFUSED = {
+    "no checkpoint yet": begin_run,
     "no network there": lambda folder: shutil.rmtree(folder) or folder.mkdir(),
     "different vocabularies": lambda folder: other_vocabulary(folder),
     "cannot be read": lambda folder: damage(folder, "model.safetensors"),

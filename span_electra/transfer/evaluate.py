@@ -69,7 +69,7 @@ def evaluate(
             yield table_text(table)
         yield f"{name}: {time.perf_counter() - started:.1f} s\n"
     replace_text(target, json.dumps(earlier | sections, indent=1) + "\n")
-    yield str(target)
+    yield f"{target}" + (f"  (to see it: python report_SE.py {model})" if is_run(Path(model)) else "")
 
 
 def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_size: int) -> dict[str, Any]:
@@ -93,6 +93,11 @@ def place_of(model: Path, out_file: str | None) -> Path:
         return Path(out_file)
     holds_both = any((model / part).is_dir() for part in ("generator", "discriminator", "checkpoints"))
     return model / EVALUATION if holds_both else Path(EVALUATION)
+
+
+def is_run(model: Path) -> bool:
+    """Whether a folder is that of a training, which has a report."""
+    return (model / "run.json").is_file()
 
 
 def earlier_sections(target: Path) -> dict[str, Any]:

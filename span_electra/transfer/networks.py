@@ -84,6 +84,10 @@ def open_networks(folder: str | Path, device: str = "auto") -> Networks:
     newest = None if found or not (folder / "checkpoints").is_dir() else checkpoint.latest(folder)
     if newest is not None:
         return _from_checkpoint(newest, folder / "tokenizer.json", device)
+    if not found and (folder / "run.json").is_file():
+        raise InputError(
+            f"{folder}: this run has kept no checkpoint yet; wait for its first, or name another"
+        )
     if not found:
         if not (folder / "config.json").is_file():
             raise InputError(f"{folder}: no network there (no config.json); name a run or an exported folder")
