@@ -5,10 +5,7 @@ Run: pytest tests/test_loop.py
 
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -300,50 +297,3 @@ def test_starting_from_other_weights(features, tmp_path):
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     with pytest.raises(InputError, match="no safetensors file"):
         run_training(replace(settings, out_dir=str(tmp_path / "c"), init_from=features))
-
-
-# --- kills --------------------------------------------------------------------------------------------
-
-KILLED_RUN = """
-import sys, pathlib
-sys.path[:0] = [{tests!r}, {root!r}]
-from run_examples import small_run
-from span_electra.training import runfolder
-from span_electra.training.run import run_training
-folder = pathlib.Path({folder!r})
-resume = folder if runfolder.state_of(folder) == "resumable" else None
-print("ready", flush=True)
-options = dict(save_every="3", eval_every="5", gradient_accumulation_steps=2, epochs=60)
-run_training(small_run({features!r}, folder, resume=resume, **options))
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_thirty_random_moments_the_run_ends_as_if_never_stopped(features, tmp_path):
-    root = Path(__file__).parent.parent
-    names = {"tests": str(root / "tests"), "root": str(root), "features": features}
-
-    def start(folder):
-        code = KILLED_RUN.format(folder=str(folder), **names)
-        return subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-
-    with start(tmp_path / "straight") as process:
-        assert process.wait(300) == 0
-    rng, kills, done = random.Random(0), 0, False
-    folder = tmp_path / "killed"
-    while kills < 30 and not done:
-        with start(folder) as process:
-            process.stdout.readline()
-            try:
-                done = process.wait(rng.uniform(0.2, 1.6)) == 0
-            except subprocess.TimeoutExpired:
-                process.kill()
-                kills += 1
-    with start(folder) as process:
-        assert done or process.wait(300) == 0
-    ends = [checkpoint.load(checkpoint.latest(tmp_path / name)) for name in ("straight", "killed")]
-    assert ends[0].step == ends[1].step and kills >= 5
-    assert all(torch.equal(ends[0].weights[name], ends[1].weights[name]) for name in ends[0].weights)
-    assert lines_of(tmp_path / "straight") == lines_of(folder)

@@ -22,7 +22,7 @@ from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.data.corpus import Block, cut_blocks
 from span_electra.data.header import FeatureHeader, Source, describe
 from span_electra.data.inputs import Inputs, find_inputs, hash_file, is_url
-from span_electra.data.output import check_place, join_parts, staged
+from span_electra.data.output import check_place, clear_unfinished, join_parts, staged
 from span_electra.data.parts import (
     PART_NAME,
     PartCounts,
@@ -246,6 +246,7 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{out_file}: another command is making it; wait for that one") from None
+        clear_unfinished(out_file)
         for name in os.listdir(folder):
             if name != LOCK and not PART_NAME.fullmatch(name):
                 raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")

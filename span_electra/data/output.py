@@ -5,6 +5,7 @@ B rows of a batch.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -92,6 +93,15 @@ def staged(url: str, shards: int) -> Iterator[Path]:
         shutil.rmtree(place)
     except OSError as error:
         raise InputError(f"{url}: {error}; check the URL and your rights") from None
+
+
+def clear_unfinished(out_file: Path) -> None:
+    """Remove what a killed command left of the output; the caller holds the lock on making it."""
+    for left in out_file.parent.glob(f".{glob.escape(out_file.name)}.*.partial"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def join_parts(
