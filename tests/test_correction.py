@@ -9,6 +9,7 @@ from network_examples import by_hand, frequencies, spotter, vocabulary_of_words
 from span_electra.transfer.correction import Candidates, correct, detect, rank
 
 letters = st.text("catdogs", min_size=1, max_size=7)
+TABLE = Candidates(vocabulary_of_words())
 # What is not spelt with words is spelt with letters, and those the spotter takes for wrong.
 SUSPICIOUS = {**{f"##{letter}": 2.0 for letter in "abcdefghijklmnopqrstuvwxyz"}}
 
@@ -29,25 +30,23 @@ def slow_distance(one, two):
 @settings(deadline=None)
 @given(letters)
 def test_distances_are_the_textbooks(word):
-    table = Candidates(vocabulary_of_words())
-    assert table.distances(word).tolist() == [slow_distance(known, word) for known in table.words]
-    assert {"the", "cats", "un"} <= set(table.words) and "do" not in table.words
+    assert TABLE.distances(word).tolist() == [slow_distance(known, word) for known in TABLE.words]
+    assert {"the", "cats", "un"} <= set(TABLE.words) and "do" not in TABLE.words
 
 
 def test_candidates_weigh_the_place_against_the_letters():
-    table = Candidates(vocabulary_of_words())
     log_V = np.full(vocabulary_of_words().size, -3.0)
-    assert rank(table, "Teh", log_V, True, True, 1) == ["The"]
+    assert rank(TABLE, "Teh", log_V, True, True, 1) == ["The"]
     log_V[vocabulary_of_words().tokenizer.token_to_id("cats")] = 30.0
-    assert rank(table, "cast", log_V, True, True, 2) == ["cats", "cat"]
-    assert rank(table, "catt", log_V, True, True, 1) == ["cats"], "what fits the place wins among equals"
-    assert rank(table, "teh", log_V, True, True, 9) == ["the"], "what shares half the letters is another word"
+    assert rank(TABLE, "cast", log_V, True, True, 2) == ["cats", "cat"]
+    assert rank(TABLE, "catt", log_V, True, True, 1) == ["cats"], "what fits the place wins among equals"
+    assert rank(TABLE, "teh", log_V, True, True, 9) == ["the"], "what shares half the letters is another word"
 
 
 def test_both_must_agree():
     texts = ["Teh cat, slepe on (teh) mat", "", "the cat"]
     networks = by_hand(frequencies({}), spotter(SUSPICIOUS))
-    found = correct(networks, texts, 0.5, 3, 8)
+    found = correct(networks, TABLE, texts, 0.5, 3, 8)
     assert [line.corrected for line in found] == ["The cat, sleep on (the) mat", "", "the cat"]
     assert [(change.before, change.after) for change in found[0].changes] == [
         ("Teh", "The"),
@@ -56,25 +55,25 @@ def test_both_must_agree():
     ]
     # A discriminator that calls every proposal wrong too leaves the words as they are.
     stubborn = by_hand(frequencies({}), spotter(SUSPICIOUS, usual=2.0))
-    assert [line.corrected for line in correct(stubborn, texts, 0.5, 3, 8)] == texts
+    assert [line.corrected for line in correct(stubborn, TABLE, texts, 0.5, 3, 8)] == texts
 
 
 def test_a_later_candidate_is_taken_where_the_first_is_found_wrong():
     networks = by_hand(frequencies({}), spotter(SUSPICIOUS | {"cat": 3.0}))
-    assert correct(networks, ["the caat"], 0.5, 3, 8)[0].corrected == "the cats"
-    assert correct(networks, ["the caat"], 0.5, 1, 8)[0].corrected == "the caat"
+    assert correct(networks, TABLE, ["the caat"], 0.5, 3, 8)[0].corrected == "the cats"
+    assert correct(networks, TABLE, ["the caat"], 0.5, 1, 8)[0].corrected == "the caat"
 
 
 def test_masks_and_marks_are_left_alone():
     networks = by_hand(frequencies({}), spotter({"[MASK]": 9.0, ".": 9.0}))
-    assert correct(networks, ["the [MASK] ."], 0.5, 3, 8)[0].corrected == "the [MASK] ."
+    assert correct(networks, TABLE, ["the [MASK] ."], 0.5, 3, 8)[0].corrected == "the [MASK] ."
     spelled = by_hand(frequencies({}), spotter(SUSPICIOUS))
-    assert correct(spelled, ["<b>teh</b> teh"], 0.5, 3, 8)[0].corrected == "<b>teh</b> the"
+    assert correct(spelled, TABLE, ["<b>teh</b> teh"], 0.5, 3, 8)[0].corrected == "<b>teh</b> the"
 
 
 def test_long_lines_are_corrected_to_the_end():
     networks = by_hand(frequencies({}), spotter(SUSPICIOUS))
-    assert correct(networks, ["teh " * 300], 0.5, 3, 8)[0].corrected == "the " * 300
+    assert correct(networks, TABLE, ["teh " * 300], 0.5, 3, 8)[0].corrected == "the " * 300
 
 
 def test_detection_gives_each_word_its_worst_token():

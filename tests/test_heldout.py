@@ -40,6 +40,13 @@ def test_a_discriminator_that_spots_all_the_generator_writes(tmp_path):
     assert list(report["calibration of the discriminator"]) == ["0.0 to 0.1", "0.9 to 1.0"]
 
 
+def test_replacements_are_drawn_as_in_training(tmp_path):
+    generator = frequencies({"un": math.log(3), "##do": 0.0}, usual=-40.0)  # neither stands in the text
+    networks = by_hand(generator, spotter({"un": 40.0}, usual=-40.0))
+    found = score_text(networks, written(tmp_path), 8, 24, seed=0)["held-out text"]
+    assert found["discriminator_recall"] == pytest.approx(0.75, abs=0.15)
+
+
 def test_any_batch_size_gives_the_same_numbers(tmp_path):
     exported(tmp_path / "model")
     networks, path = open_networks(tmp_path / "model"), written(tmp_path)

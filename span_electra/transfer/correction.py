@@ -159,10 +159,15 @@ def suspects(number: int, line: Line, wrong: list[int]) -> list[Suspect]:
 
 
 def suggest(
-    networks: Networks, lines: list[Line], wrong: list[list[int]], top_k: int, batch_size: int
+    networks: Networks,
+    table: Candidates,
+    lines: list[Line],
+    wrong: list[list[int]],
+    top_k: int,
+    batch_size: int,
 ) -> list[tuple[Suspect, list[str]]]:
     """Return every suspect of every line with its best candidates, all suspects of a line hidden at once."""
-    table, pieces_V = Candidates(networks.vocabulary), Pieces(networks.vocabulary)
+    pieces_V = Pieces(networks.vocabulary)
     asked, rows, places = [], [], []
     for number, (line, words) in enumerate(zip(lines, wrong, strict=True)):
         found = suspects(number, line, words)
@@ -214,23 +219,23 @@ def rank(
 
 
 def correct(
-    networks: Networks, texts: list[str], threshold: float, top_k: int, batch_size: int
+    networks: Networks, table: Candidates, texts: list[str], threshold: float, top_k: int, batch_size: int
 ) -> list[Corrected]:
     """Return each line with the words at or above the threshold replaced where both networks agree."""
     before = detect(networks, texts, batch_size)
     wrong = [[n for n, share in enumerate(line.probability) if share >= threshold] for line in before]
     lines = read_lines(networks.vocabulary, texts)
-    asked = suggest(networks, lines, wrong, top_k, batch_size)
+    asked = suggest(networks, table, lines, wrong, top_k, batch_size)
     taken: dict[tuple[int, int], tuple[Suspect, str]] = {}
     for turn in range(top_k):
-        open_ = [(suspect, words[turn]) for suspect, words in asked if turn < len(words)]
-        open_ = [entry for entry in open_ if (entry[0].line, entry[0].word) not in taken]
-        numbers = sorted({suspect.line for suspect, _ in open_})
+        undecided = [(suspect, words[turn]) for suspect, words in asked if turn < len(words)]
+        undecided = [entry for entry in undecided if (entry[0].line, entry[0].word) not in taken]
+        numbers = sorted({suspect.line for suspect, _ in undecided})
         if not numbers:
             break
-        tried = [write(texts[n], n, [*taken.values(), *open_]) for n in numbers]
+        tried = [write(texts[n], n, [*taken.values(), *undecided]) for n in numbers]
         judged = dict(zip(numbers, detect(networks, tried, batch_size), strict=True))
-        for suspect, word in open_:
+        for suspect, word in undecided:
             now = judged[suspect.line].probability[suspect.word]
             if now < min(threshold, before[suspect.line].probability[suspect.word]) or same(
                 texts, suspect, word

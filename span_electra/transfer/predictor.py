@@ -13,11 +13,12 @@ N lines, T content tokens of a line, D width
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from span_electra.transfer.correction import Corrected, Detected, correct, detect
+from span_electra.transfer.correction import Candidates, Corrected, Detected, correct, detect
 from span_electra.transfer.filling import Filled, fill
 from span_electra.transfer.networks import Networks, for_each_token, open_networks
 from span_electra.transfer.text import frame, over_windows, read_lines
@@ -35,6 +36,11 @@ class Predictor:
         """Open a run, a pair of exported networks or one of them; see `networks.open_networks`."""
         return cls(open_networks(folder, device), batch_size)
 
+    @cached_property
+    def candidates(self) -> Candidates:
+        """The words that a correction may put in."""
+        return Candidates(self.networks.vocabulary)
+
     def fill(self, texts: list[str], top_k: int = 5) -> list[Filled]:
         """What the generator would write for each [MASK], and for runs of them as a whole."""
         return fill(self.networks, texts, top_k, self.batch_size)
@@ -45,7 +51,7 @@ class Predictor:
 
     def correct(self, texts: list[str], threshold: float = 0.5, top_k: int = 5) -> list[Corrected]:
         """Words at or above the threshold replaced by the first of `top_k` candidates found right."""
-        return correct(self.networks, texts, threshold, top_k, self.batch_size)
+        return correct(self.networks, self.candidates, texts, threshold, top_k, self.batch_size)
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """The mean of the last hidden states of a line's tokens, float32 [N, D]; zeros for an empty line.
