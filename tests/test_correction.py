@@ -58,6 +58,11 @@ def test_both_must_agree():
     assert [line.corrected for line in correct(stubborn, TABLE, texts, 0.5, 3, 8)] == texts
 
 
+def test_words_change_their_length_without_hurting_their_neighbours():
+    networks = by_hand(frequencies({}), spotter(SUSPICIOUS))
+    assert correct(networks, TABLE, ["caat sleepps, doggs!"], 0.5, 1, 8)[0].corrected == "cat sleeps, dogs!"
+
+
 def test_a_later_candidate_is_taken_where_the_first_is_found_wrong():
     networks = by_hand(frequencies({}), spotter(SUSPICIOUS | {"cat": 3.0}))
     assert correct(networks, TABLE, ["the caat"], 0.5, 3, 8)[0].corrected == "the cats"
