@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,7 +98,8 @@ def test_the_script_answers_a_pipe_before_it_ends(tmp_path):
     exported(tmp_path / "model")
     command = [sys.executable, str(ROOT / "predict_SE.py"), str(tmp_path / "model"), "--task", "detect"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*command, "--device", "cpu"], text=True, cwd=tmp_path, **pipes) as running:
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen([*command, "--device", "cpu"], text=True, env=usual, **pipes) as running:
         for line in ("the cat", "", "dogs bark"):
             running.stdin.write(line + "\n")
             running.stdin.flush()
