@@ -121,7 +121,8 @@ def kill_until_done(nursery: Nursery, place: Path, check) -> int:
         while not done and kills < KILLS:
             done, _ = nursery.attempt(out, dice.uniform(0.02, 1.0) * usual)
             kills += not done
-        nursery.attempt(out)
+        if not done:
+            nursery.attempt(out)
         check(place / "whole", out)
         shutil.rmtree(out)
         number += 1

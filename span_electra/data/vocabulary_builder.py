@@ -7,7 +7,6 @@ content is never replaced.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,9 +129,16 @@ def write_vocabulary(
     beside = {out_dir / name: text for name, text in tokenizer_contents(vocabulary, MODEL_MAX_LENGTH).items()}
     beside[out_dir / f"{model_name} vocab.preview.txt"] = preview_text
     out_dir.mkdir(parents=True, exist_ok=True)
-    # The vocabulary itself comes last: where it stands, all of it stands.
-    for path, text in (beside | dict(reversed(contents.items()))).items():
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.write_bytes(text.encode())
-        unfinished.replace(path)
+    # Nothing gets its name before all of it is on the disk, and the vocabulary itself comes last: where it
+    # stands, all of it stands. A killed command's leftovers have the names of the next one's.
+    contents = beside | dict(reversed(contents.items()))
+    unfinished = {path: path.with_name(f".{path.name}.unfinished") for path in contents}
+    try:
+        for path, text in contents.items():
+            unfinished[path].write_bytes(text.encode())
+        for path in contents:
+            unfinished[path].replace(path)
+    finally:
+        for path in unfinished.values():
+            path.unlink(missing_ok=True)
     return files

@@ -17,6 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from span_electra.batch import TALLY
+from span_electra.errors import InputError
 from span_electra.training.runfolder import replace_text
 
 METRICS = "metrics.jsonl"
@@ -67,7 +68,7 @@ class RunLog:
     """Writes what a run tells; on all processes but the leading one it writes nothing."""
 
     def __init__(self, folder: Path, leads: bool, step: int, total: int) -> None:
-        self.leads = leads
+        self.leads, self.folder = leads, folder
         if not leads:
             return
         cut_after(folder / METRICS, step)
@@ -85,8 +86,9 @@ class RunLog:
     def __exit__(self, *_: object) -> None:
         if self.leads:
             self.bar.close()
-            self.curves.close()
             self.lines.close()
+            if self.folder.is_dir():
+                self.curves.close()
 
     def advance(self) -> None:
         """One step is done."""
@@ -99,6 +101,8 @@ class RunLog:
             return
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         self.lines.write(json.dumps({"step": step, "split": split, **finite, **more}) + "\n")
+        if not self.folder.is_dir():  # TensorBoard's thread would say so in fifty lines
+            raise InputError(f"{self.folder}: is gone; a run needs its folder, start it again in another")
         for name, value in finite.items():
             self.curves.add_scalar(f"{split}/{name}", value, step)
         self.curves.flush()
