@@ -59,7 +59,7 @@ def _own_files(folder: Path) -> set[str]:
     try:
         listed = json.loads((folder / MANIFEST).read_text())["shards"]
         return {MANIFEST, *(str(shard["file"]) for shard in listed)}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return set()
 
 

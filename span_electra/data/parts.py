@@ -118,7 +118,7 @@ def kept_counts(path: Path, key: str) -> PartCounts | None:
     try:
         described = json.loads(open_checked(path).schema.metadata[PART_KEY])
         return PartCounts(**described["counts"]) if described["key"] == key else None
-    except (InputError, KeyError, TypeError, ValueError):
+    except (InputError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 

@@ -240,7 +240,7 @@ def _load_bpe(vocab_file: Path, merges_file: str | Path | None) -> Vocabulary:
     text = read_text(vocab_file)
     try:
         ids = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         ids = None
     if not isinstance(ids, dict) or not all(type(number) is int for number in ids.values()):
         raise InputError(

@@ -40,7 +40,7 @@ def read_mark(folder: Path) -> dict | None:
     """What a run says of itself, or None where there is no run of ours."""
     try:
         mark = json.loads((folder / MARK).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return mark if isinstance(mark, dict) and mark.get("span_electra_run") == checkpoint.FORMAT else None
 

@@ -91,7 +91,7 @@ def _check_free(target: Path) -> None:
     try:
         if OURS in json.loads(Path(target, "config.json").read_text(encoding="utf-8")):
             return
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         pass  # no config of ours: refused below
     raise InputError(f"{target}: is in the way and no export of ours; move it or choose another folder")
 
@@ -151,7 +151,7 @@ def read_config(folder: Path) -> dict:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name an exported folder or a stock ELECTRA's") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: not JSON; name an exported folder or a stock ELECTRA's") from None
     if not isinstance(config, dict) or config.get("model_type") != "electra":
         raise InputError(f"{path}: not an ELECTRA; name an exported folder or a stock ELECTRA's")

@@ -69,7 +69,7 @@ def _read_file(path: Path) -> Iterator[Pair]:
             good, bad = entry["sentence_good"], entry["sentence_bad"]
             if not isinstance(good, str) or not isinstance(bad, str) or "\n" in good + bad:
                 raise TypeError
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise InputError(
                 f"{path}: line {number} is no JSON object with sentence_good and sentence_bad, one line each"
             ) from None
