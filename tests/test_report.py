@@ -119,6 +119,17 @@ def test_hostile_text_stays_text(tmp_path):
         assert not page.handlers and not page.sources
 
 
+def test_long_tables_of_an_evaluation_are_folded_and_broad_ones_have_room(tmp_path):
+    rows = {f"paradigm {number}": {"accuracy": 0.5, "pairs": 9} for number in range(21)}
+    run = make_run(
+        tmp_path / "r",
+        evaluation={"by paradigm": rows, "by field": {"a": rows["paradigm 0"], "b": {"pairs": 9}}},
+    )
+    found = write_report(run).read_text(encoding="utf-8").split('id="evaluation"')[1]
+    assert found.count('class="card wide"') == 2
+    assert "<summary>by paradigm <span>21</span></summary>" in found and "<h3>by field</h3>" in found
+
+
 def test_ill_runs_are_told_what_to_look_at(tmp_path):
     lines = [metrics(10, "valid", discriminator_recall=0.01, generator_accuracy=0.03)]
     page = Page(write_report(make_run(tmp_path / "r", lines=lines)).read_text(encoding="utf-8"))
