@@ -17,7 +17,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 from feature_examples import VOCABULARY, make
 from run_examples import small_run, write_rows
 
@@ -136,8 +135,12 @@ def test_a_length_that_lies_is_not_believed(tmp_path):
 @pytest.mark.parametrize("kind", ["gz", "xz", "zst"])
 def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path, kind):
     path, piece = tmp_path / f"bomb.txt.{kind}", b"a" * (1 << 24)
-    opened = {"gz": gzip.open, "xz": lzma.open, "zst": zstandard.open}[kind](path, "wb")
-    with opened as out:
+    openers = {
+        "gz": gzip.open,
+        "xz": lzma.open,
+        "zst": lambda *_: pa.CompressedOutputStream(str(path), "zstd"),
+    }
+    with openers[kind](path, "wb") as out:
         for _ in range(BOMB // len(piece)):
             out.write(piece)
     assert path.stat().st_size < 10 << 20
