@@ -81,11 +81,12 @@ def test_long_lines_are_corrected_to_the_end():
     assert correct(networks, TABLE, ["teh " * 300], 0.5, 3, 8)[0].corrected == "the " * 300
 
 
-def test_detection_gives_each_word_its_worst_token():
+def test_a_word_is_wrong_if_any_of_its_tokens_is():
     found = detect(
         by_hand(discriminator=spotter({"##do": 1.0, "cat": 0.0}, usual=-2.0)), ["undo cat  the", ""], 8
     )
     assert found[0].words == ["undo", "cat", "the"]
-    assert found[0].probability == pytest.approx([1 / (1 + np.exp(-1)), 0.5, 1 / (1 + np.exp(2))])
+    do, others = 1 / (1 + np.exp(-1)), 1 / (1 + np.exp(2))
+    assert found[0].probability == pytest.approx([1 - (1 - do) * (1 - others), 0.5, others])
     assert found[0].spans == [(0, 4), (5, 8), (10, 13)]
     assert found[1].words == []
