@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from span_electra.config import (
+    LONGEST_ROW,
     LoaderConfig,
     MaskingConfig,
     ModelConfig,
@@ -51,16 +52,18 @@ class FeatureArgs:
     )
     vocab_file: str | None = setting(None, "'... BPE-vocab.json' or '... BERT-vocab.txt'; none: in vocab/")
     merges_file: str | None = setting(None, "'... BPE-merges.txt'; none: beside the vocabulary")
-    max_seq_len: int = setting(512, "tokens of the longest row, [CLS] and [SEP] included", least=3)
+    max_seq_len: int = setting(
+        512, "tokens of the longest row, [CLS] and [SEP] included", least=3, most=LONGEST_ROW
+    )
     short_chunk_prob: float = setting(0.05, "share of chunks cut to a random shorter length")
     respect_documents: bool = setting(False, "blank lines end a document; no chunk crosses one")
     mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden")
-    max_span_len: int = setting(20, "longest span, in whole words", least=1)
+    max_span_len: int = setting(20, "longest span, in whole words", least=1, most=LONGEST_ROW)
     geometric_p: float = setting(0.2, "p of the geometric law of span lengths")
     seed: int = setting(0, "seed of chunk lengths and masks", least=0)
     workers: int = setting(2, "processes; more than the machine's cores are not started", least=1)
     chunk_size: int = setting(20000, "lines handed to one process at a time", least=1)
-    shards: int = setting(0, "write a folder of so many files; 0: one file", least=0)
+    shards: int = setting(0, "write a folder of so many files; 0: one file", least=0, most=99999)
     engine: str = setting("local", "processes of this machine, or a Ray cluster", ("local", "ray"))
     errors: str = setting("strict", "invalid UTF-8: stop, or go on with U+FFFD", ("strict", "replace"))
     text_field: str = setting("text", "the field or column with the text in .jsonl, .tsv and .parquet")
@@ -75,7 +78,9 @@ class Joint_trainDataArgs:
     """What the model learns from, and how its rows become batches."""
 
     train_file: list[str] = setting([], "feature files, folders or globs; none: features/train.arrow")
-    train_occur: list[int] = setting([0], "use only so many rows, of all or of each file in turn; 0: all")
+    train_occur: list[int] = setting(
+        [0], "use only so many rows, of all or of each file in turn; 0: all", least=0
+    )
     train_batch_size: int = setting(32, "rows of a batch, all devices together", least=1)
     batch_max_tokens: int = setting(0, "padded tokens of a batch, all devices; 0: rows decide", least=0)
     bucket_span: int = setting(64, "batches whose rows are sorted by length together", least=1)
@@ -87,10 +92,12 @@ class Joint_trainDataArgs:
     )
     vocab_file: str | None = setting(None, "vocabulary; none: the one in vocab/")
     merges_file: str | None = setting(None, "merges of a BPE vocabulary; none: beside it")
-    max_seq_len: int = setting(512, "tokens of the longest row, [CLS] and [SEP] included", least=3)
+    max_seq_len: int = setting(
+        512, "tokens of the longest row, [CLS] and [SEP] included", least=3, most=LONGEST_ROW
+    )
     respect_documents: bool = setting(False, "blank lines end a document; no chunk crosses one")
     mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden")
-    max_span_len: int = setting(20, "longest span, in whole words", least=1)
+    max_span_len: int = setting(20, "longest span, in whole words", least=1, most=LONGEST_ROW)
     geometric_p: float = setting(0.2, "p of the geometric law of span lengths")
     save_tokenized_text: bool = setting(False, "keep the tokens as text in the run folder")
     save_features: bool = setting(False, "keep the features in the run folder")
@@ -106,10 +113,14 @@ class Joint_validDataArgs:
     """What the model is tried on."""
 
     valid_file: list[str] = setting([], "feature files; none: features/valid.arrow, else a split of train")
-    valid_occur: list[int] = setting([0], "use only so many rows, of all or of each file in turn; 0: all")
+    valid_occur: list[int] = setting(
+        [0], "use only so many rows, of all or of each file in turn; 0: all", least=0
+    )
     valid_batch_size: int = setting(32, "rows of a batch, all devices together", least=1)
     valid_split: list[float] = setting(
-        [0.02], "without a validation file: rows (or, below 1, share) split from each training file"
+        [0.02],
+        "without a validation file: rows (or, below 1, share) split from each training file",
+        least=0,
     )
     raw_text_dir: str | None = setting(None, "folder of text to make the validation features from")
 
@@ -211,7 +222,7 @@ class PredictArgs:
     device: str = setting("auto", "auto, cpu, cuda or cuda:1")
     serve: bool = setting(False, "open a page on this machine to type into")
     host: str = setting("127.0.0.1", "address of the page; 0.0.0.0 lets other machines in")
-    port: int = setting(8765, "port of the page; 0: any that is free", least=0)
+    port: int = setting(8765, "port of the page; 0: any that is free", least=0, most=65535)
 
     def __post_init__(self) -> None:
         check_fields(self)

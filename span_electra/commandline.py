@@ -137,7 +137,7 @@ def run_script(main: Callable[[], int | None]) -> None:
     except OSError as error:
         # The disk, a permission, a path: the user's to mend, and the error names the file.
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"error: {where}{error.strerror or error}; mend that and run again", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped by the keyboard", file=sys.stderr)

@@ -23,6 +23,9 @@ from span_electra.errors import InputError
 PRESET_FOLDER = Path(__file__).resolve().parent.parent / "configs"
 INCLUDE = re.compile(r"\$\{\s*from_file\s*:\s*(.+?)\s*\}")
 RESOLVER = re.compile(r"\$\{\s*([\w.\-]+)\s*:")
+COMPUTED = re.compile(r"\$\{[^:}]*\$\{")  # an interpolation whose name is made by another one
+LARGEST_FILE = 16 << 20  # bytes
+DEEPEST, MOST_VALUES = 20, 1 << 20  # of a file of settings; ours have three levels and some hundred values
 KNOWN_RESOLVERS = ("from_file", "oc.env")
 Settings = TypeVar("Settings")
 
@@ -101,19 +104,45 @@ def _read(path: Path, including: tuple[Path, ...]) -> Any:
     """The plain content of a file, with what it includes in place."""
     import yaml
 
-    if path.resolve() in including:
-        chain = " -> ".join(str(file) for file in (*including, path.resolve()))
+    absolute = Path(os.path.abspath(path))  # not resolve(): a link that leads to itself raises there
+    if absolute in including:
+        chain = " -> ".join(str(file) for file in (*including, absolute))
         raise InputError(f"{path}: includes itself ({chain}); break the circle")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise InputError(f"{path}: more than {LARGEST_FILE >> 20} MiB; settings take some kilobytes")
+        text = data.decode("utf-8-sig")
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        _check_tree(content)
     except FileNotFoundError:
         raise InputError(f"{path}: no such config file; start from configs/default.json") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give a file of settings") from None
+    except InputError:
+        raise
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON or YAML ({_first_line(error)})") from None
-    return _include(content, path, (*including, path.resolve()))
+        raise InputError(f"{path}: not valid JSON or YAML ({_first_line(error)}); mend it there") from None
+    return _include(content, path, (*including, absolute))
+
+
+def _check_tree(content: Any) -> None:
+    """Raise ValueError where values lie too deep or are too many, as aliases in YAML make them."""
+    level, total = [content], 0
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+        total += len(level)
+        if not level:
+            return
+        if total > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES} values")
+    raise ValueError(f"nested more than {DEEPEST} levels deep")
 
 
 def _include(value: Any, path: Path, including: tuple[Path, ...]) -> Any:
@@ -123,6 +152,8 @@ def _include(value: Any, path: Path, including: tuple[Path, ...]) -> Any:
         return [_include(item, path, including) for item in value]
     if not isinstance(value, str):
         return value
+    if COMPUTED.search(value):
+        raise InputError(f"{path}: {value!r}: a name inside ${{...}} must stand as it is; spell it out")
     for name in RESOLVER.findall(value):
         if name not in KNOWN_RESOLVERS:
             raise InputError(f"{path}: ${{{name}:...}} is not known; use from_file or oc.env")
@@ -181,6 +212,10 @@ def _last_to_set(layers: list[Layer], leaf: str) -> str | None:
 def _first_line(error: Exception) -> str:
     """The message in one line, with the key omegaconf puts on a line of its own."""
     text = str(error)
+    wrong = re.search(r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float)", text)
+    if wrong:
+        kind = "whole number" if wrong[2] == "Integer" else "number"
+        text = text.replace(wrong[0], f"{wrong[1]!r} is no {kind}; give one")
     key = re.search(r"full_key: (\S+)", text)
     first = " ".join(
         line.strip() for line in text.splitlines() if not re.match(r"\s*\w+_?(key|type)[:=]", line)

@@ -7,34 +7,53 @@ and choices stand in its metadata, so that the command line, the checks and the 
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from span_electra.errors import InputError
 
+LARGEST = 2**63 - 1  # what numpy and torch hold; also no sensible number of anything is larger
 
-def setting(default: Any, help: str, choices: tuple = (), least: float | None = None) -> Any:
+
+def setting(
+    default: Any, help: str, choices: tuple = (), least: float | None = None, most: float = LARGEST
+) -> Any:
     """A dataclass field with its default, its help, and what values it may take."""
-    metadata = {"help": help, "choices": choices, "least": least}
+    metadata = {"help": help, "choices": choices, "least": least, "most": most}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
 def check_fields(settings: Any) -> None:
-    """Refuse a value that its field's choices or least value forbid.
+    """Refuse a value that its field's choices, least or most value forbid, and an empty or infinite one.
 
     Raises InputError naming the key, the value and the nearest allowed one.
     """
     for entry in fields(settings):
         value, choices = getattr(settings, entry.name), entry.metadata.get("choices")
-        least = entry.metadata.get("least")
         if choices and value not in choices:
             nearest = difflib.get_close_matches(str(value), [str(choice) for choice in choices], 1, 0.0)[0]
             allowed = ", ".join(str(choice) for choice in choices)
             raise InputError(f"{entry.name}: {value!r} is not one of {allowed}; did you mean {nearest!r}?")
-        if least is not None and value is not None and not value >= least:  # `not >=` also refuses nan
-            raise InputError(f"{entry.name}: {value} is too small; the least is {least}")
+        least, most = entry.metadata.get("least"), entry.metadata.get("most", LARGEST)
+        for item in value if isinstance(value, list) else [value]:
+            _check_item(entry.name, item, least, most)
+
+
+def _check_item(name: str, value: Any, least: float | None, most: float) -> None:
+    if isinstance(value, dict | list):
+        raise InputError(f"{name}: {value!r} stands where one value belongs; give a number or a text")
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise InputError(f"{name}: {value!r} is no usable text; give another, or leave the setting out")
+    if isinstance(value, int | float):
+        if isinstance(value, float) and math.isnan(value):
+            raise InputError(f"{name}: nan is no number; give one")
+        if least is not None and value < least:
+            raise InputError(f"{name}: {value} is too small; the least is {least}")
+        if value > most or value == -math.inf:
+            raise InputError(f"{name}: {value} is too large; the most is {most}")
 
 
 def check_share(name: str, value: float, highest: float = 1.0) -> None:
@@ -45,13 +64,15 @@ def check_share(name: str, value: float, highest: float = 1.0) -> None:
 
 # --- text to features ---------------------------------------------------------------------------------
 
+LONGEST_ROW = 65535  # tokens; span places in feature files are uint16
+
 
 @dataclass(frozen=True)
 class MaskingConfig:
     """How spans are hidden (SpanBERT section 3.1, with an exact budget)."""
 
     mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden")
-    max_span_len: int = setting(20, "longest span, in whole words", least=1)
+    max_span_len: int = setting(20, "longest span, in whole words", least=1, most=LONGEST_ROW)
     geometric_p: float = setting(0.2, "p of the geometric law of span lengths: P(l) ~ p (1 - p)^(l - 1)")
 
     def __post_init__(self) -> None:
@@ -66,7 +87,9 @@ class MaskingConfig:
 class ChunkConfig:
     """How the stream of tokens is cut into rows."""
 
-    max_seq_len: int = setting(512, "tokens of the longest row, [CLS] and [SEP] included", least=3)
+    max_seq_len: int = setting(
+        512, "tokens of the longest row, [CLS] and [SEP] included", least=3, most=LONGEST_ROW
+    )
     short_chunk_prob: float = setting(0.05, "share of chunks cut to a random shorter length")
     respect_documents: bool = setting(False, "blank lines end a document; no chunk crosses one")
 
@@ -83,7 +106,7 @@ class NetworkConfig:
     """The size of one encoder."""
 
     hidden_size: int = setting(256, "width of the encoder", least=1)
-    num_hidden_layers: int = setting(12, "layers", least=1)
+    num_hidden_layers: int = setting(12, "layers", least=1, most=1000)
     num_attention_heads: int = setting(4, "attention heads; must divide hidden_size", least=1)
     intermediate_size: int = setting(1024, "width of the feed-forward part", least=1)
 
@@ -115,14 +138,16 @@ class ModelConfig:
     hidden_act: str = setting("gelu", "activation of the feed-forward parts", ACTIVATIONS)
     hidden_dropout_prob: float = setting(0.1, "dropout of hidden states")
     attention_probs_dropout_prob: float = setting(0.1, "dropout of attention probabilities")
-    layer_norm_eps: float = setting(1e-12, "epsilon of LayerNorm")
+    layer_norm_eps: float = setting(1e-12, "epsilon of LayerNorm", least=0)
     initialization: str = setting(
         "normal",
         "what weights start from; normal: ELECTRA's truncated normal; local: first heads look at the "
         "neighbours, so that little text is enough to leave the plateau",
         INITIALIZATIONS,
     )
-    initializer_range: float = setting(0.02, "deviation of the truncated normal that weights start from")
+    initializer_range: float = setting(
+        0.02, "deviation of the truncated normal that weights start from", least=0
+    )
     embedding_sharing: str = setting(
         "auto",
         "embeddings: one tensor for both networks; gdes: discriminator adds its own change to the "
@@ -166,7 +191,7 @@ class OptimizerConfig:
     weight_decay: float = setting(0.01, "weight decay, on matrices only", least=0)
     betas: list[float] = setting([0.9, 0.999], "Adam's decay rates")
     epsilon: float = setting(1e-6, "Adam's epsilon", least=0)
-    momentum: float = setting(0.9, "momentum of sgd and muon", least=0)
+    momentum: float = setting(0.9, "momentum of sgd and muon", least=0, most=1)
     max_gradient_norm: float = setting(1.0, "gradients are clipped to this norm; 0: never", least=0)
     schedule: str = setting("linear", "course of the learning rate after warm-up", SCHEDULES)
     warmup: float = setting(0.1, "warm-up steps; a value of at most 1 is a share of all steps", least=0)

@@ -128,6 +128,7 @@ def pretrain(settings: Any) -> int:
 
     folder = run_folder(settings)
     before = set(folder.iterdir()) if folder.is_dir() else None
+    absent = [parent for parent in folder.parents if not parent.exists()]
     leads = int(os.environ.get("RANK", "0")) == 0
     with ExitStack() as stack:
         train, valid = feature_files(settings, folder, stack)
@@ -136,7 +137,7 @@ def pretrain(settings: Any) -> int:
         try:
             result = run_training(run)
         except InputError:
-            forget_if_empty(folder, before)
+            forget_if_empty(folder, before, absent)
             raise
         if not leads:
             return result.exit_code
@@ -159,8 +160,11 @@ def run_folder(settings: Any) -> Path:
     return Path(settings.output_prefix, settings.experiment_name or time.strftime("%Y-%m-%d-%H-%M-%S"))
 
 
-def forget_if_empty(folder: Path, before: set[Path] | None) -> None:
-    """Remove a folder that we made and that holds nothing but our lock and settings."""
+def forget_if_empty(folder: Path, before: set[Path] | None, absent: list[Path]) -> None:
+    """Remove a folder that we made and that holds nothing but our lock and settings.
+
+    `absent`: parents, nearest first, that were not there either.
+    """
     if (
         before is None
         and folder.is_dir()
@@ -169,6 +173,9 @@ def forget_if_empty(folder: Path, before: set[Path] | None) -> None:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
+        for parent in absent:
+            if not any(parent.iterdir()):
+                parent.rmdir()
 
 
 def training_run(settings: Any, folder: Path, train: tuple[str, ...], valid: tuple[str, ...]) -> Any:

@@ -141,6 +141,9 @@ def _build(
             masked=total.masked,
             spans=total.spans,
         )
+        if total.rows < shards:
+            _remove_parts(folder)
+            raise InputError(f"shards: {shards} are more than the {total.rows} rows; ask for fewer")
         written = join_parts(folder, [part.key for part in parts], header, out_file, shards)
         # Counted anew from the rows that were written: what the encoder gave is what the file holds.
         assert written.tokens - 2 * written.rows == total.encoded, "tokens were lost or doubled"
@@ -235,10 +238,12 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
     Raises InputError when the folder cannot be made or holds what is not ours.
     """
     folder = out_file.with_name(out_file.name + ".parts")
+    absent = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / LOCK, "w")
     except OSError as error:
+        _remove_empty(absent)
         raise InputError(f"{folder}: {error.strerror}; name an output where files may be written") from None
     with lock:
         try:
@@ -255,6 +260,14 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
         finally:
             if folder.is_dir() and os.listdir(folder) == [LOCK]:  # no block was finished
                 _remove_parts(folder)
+            _remove_empty(absent)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove those of the folders, innermost first, that are there and hold nothing."""
+    for folder in folders:
+        if folder.is_dir() and not os.listdir(folder):
+            folder.rmdir()
 
 
 def _remove_parts(folder: Path) -> None:

@@ -27,7 +27,6 @@ from span_electra.errors import InputError
 FORMAT = 1
 HEADER_KEY, TOKENIZER_KEY = b"span_electra", b"tokenizer.json"
 LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers take some megabytes
-LONGEST_ROW = 65535  # span places are uint16
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,7 @@ def describe(
     errors: str = "strict",
     text_field: str = "text",
 ) -> FeatureHeader:
-    """Return the header of features still to be made: no sources, no counts.
-
-    Raises InputError when rows would be longer than the format can hold.
-    """
-    if chunking.max_seq_len > LONGEST_ROW:
-        raise InputError(f"max_seq_len: {chunking.max_seq_len} is too large; the most is {LONGEST_ROW}")
+    """Return the header of features still to be made: no sources, no counts."""
     return FeatureHeader(
         vocabulary_sha256=vocabulary.sha256,
         vocab_size=vocabulary.size,

@@ -109,15 +109,14 @@ def join_parts(
 ) -> PartCounts:
     """Write the parts, one a key, as one feature file or `shards` of them; return what was written.
 
-    Raises InputError when a part was damaged meanwhile, or there are fewer rows than shards.
+    Raises InputError when a part was damaged meanwhile.
     """
     schema = feature_schema(header)
     written: list[PartCounts] = []
     if not shards:
         write_features(out_file, header, _counted(_batches(folder, keys, schema), written))
         return _total(written)
-    if header.rows < shards:
-        raise InputError(f"shards: {shards} are more than the {header.rows} rows; ask for fewer")
+    assert header.rows >= shards
     beside = out_file.with_name(f".{out_file.name}.{os.getpid()}.partial")
     beside.mkdir()
     try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -264,6 +265,9 @@ def _check_ids(ids: dict[str, int], vocab_file: Path) -> None:
             raise InputError(
                 f"{vocab_file}: lacks the special token {token}; make it with create_vocab_SE.py"
             )
+    for token in ids:
+        if not token.isascii() and re.search("[\ud800-\udfff]", token):
+            raise InputError(f"{vocab_file}: the token {token!r} is no text (half a character); remove it")
     if sorted(ids.values()) != list(range(len(ids))):
         raise InputError(f"{vocab_file}: its ids do not run from 0 to {len(ids) - 1}; make it again")
 

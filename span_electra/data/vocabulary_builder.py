@@ -7,6 +7,8 @@ content is never replaced.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +60,9 @@ def build_vocabulary(
     Raises InputError for text that cannot be read, a size the text does not allow, a name that is no file
     name, and a different vocabulary that is there already.
     """
-    if not model_name.strip() or "/" in model_name or "\0" in model_name or model_name.startswith("."):
-        raise InputError(f"--model_name {model_name!r}: not usable in a file name; give a plain name")
+    # File systems take 255 bytes of a name, and ours get up to 30 more.
+    if not re.fullmatch(r"[^/.\s][^/\x00-\x1f]*", model_name) or len(os.fsencode(model_name)) > 200:
+        raise InputError(f"--model_name {model_name[:99]!r}: not usable in a file name; give a plain name")
     if settings.kind == "BPE" and settings.vocab_size < LEAST_BPE:
         raise InputError(f"--vocab_size {settings.vocab_size}: byte-level BPE needs at least {LEAST_BPE}")
     found = find_inputs(inputs, settings.text_field)
