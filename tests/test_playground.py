@@ -73,7 +73,7 @@ def test_an_answer_by_hand(page):
     assert found["doubted"] == [
         {"before": "Teh", "after": "The", "suggestions": found["doubted"][0]["suggestions"]}
     ]
-    assert ask(page, {"text": "Teh", "threshold": 0.9})[1]["doubted"] == []
+    assert ask(page, {"text": "Teh", "threshold": 0.99})[1]["doubted"] == []
     assert ask(page, {"text": ""})[1]["corrected"] == ""
 
 
