@@ -95,7 +95,11 @@ def test_a_bad_flag_is_one_line(argv, words):
     "error, code, line",
     [
         (InputError("x.txt: bad"), 2, "error: x.txt: bad"),
-        (PermissionError(13, "Permission denied", "/some/where"), 2, "error: /some/where: Permission denied; mend that and run again"),
+        (
+            PermissionError(13, "Permission denied", "/some/where"),
+            2,
+            "error: /some/where: Permission denied; mend that and run again",
+        ),
         (KeyboardInterrupt(), 130, "stopped by the keyboard"),
     ],
 )
