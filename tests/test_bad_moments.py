@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,25 @@ def test_a_run_goes_on_where_the_disk_was_full(tmp_path, disk, capfd):
         checkpoint.load(checkpoint.latest(folder)).weights for folder in (tmp_path / "whole", place / "run")
     ]
     assert all(torch.equal(weight, ends[1][name]) for name, weight in ends[0].items())
+
+
+def test_a_disk_that_is_full_when_the_run_tells_how_it_stands_is_named_in_one_line(
+    tmp_path, disk, monkeypatch, capfd
+):
+    features, place, tell = write_rows(tmp_path / "rows.arrow"), disk("size=16m"), loop.tell
+
+    def filled(run, state, total):
+        with suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(1 << 12))
+        while True:  # the last page of the file still takes some lines
+            tell(run, state, total)
+
+    monkeypatch.setattr(loop, "tell", filled)
+    said = refused(lambda: run_training(small_run(features, place / "run", log_steps=4)) and None, capfd)
+    assert "No space left" in said and str(place / "run") in said
+    for line in (place / "run" / "metrics.jsonl").read_text().splitlines(keepends=True):
+        assert line.endswith("}\n")
 
 
 def test_a_disk_that_went_read_only_is_named(tmp_path, disk, capfd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -56,6 +57,30 @@ def replace_text(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
+
+
+class Appended:
+    """A file that grows by whole records: one that a full disk cuts off leaves nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = path.open("ab", buffering=0)  # a record is on its way to the disk at once
+
+    def append(self, record: bytes) -> None:
+        """Write the record. Raises OSError naming the file."""
+        size = self.file.seek(0, os.SEEK_END)
+        try:
+            written = self.file.write(record)
+            if written < len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.ftruncate(self.file.fileno(), size)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from span_electra.batch import TALLY
 from span_electra.errors import InputError
-from span_electra.training.runfolder import replace_text
+from span_electra.training.events import Events
+from span_electra.training.runfolder import Appended, replace_text
 
 METRICS = "metrics.jsonl"
 SHOWN = {  # what fits into a line on the screen
@@ -72,11 +73,8 @@ class RunLog:
         if not leads:
             return
         cut_after(folder / METRICS, step)
-        # Line buffering: a line is on its way to the disk as soon as it is complete.
-        self.lines = (folder / METRICS).open("a", buffering=1, encoding="utf-8")
-        from torch.utils.tensorboard import SummaryWriter  # a second to import
-
-        self.curves = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self.lines = Appended(folder / METRICS)
+        self.curves = Events(folder / "tensorboard", step)
         tqdm.set_lock(threading.RLock())  # its own also serves processes, and leaks when one is killed
         self.bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True, disable=None)
 
@@ -87,8 +85,7 @@ class RunLog:
         if self.leads:
             self.bar.close()
             self.lines.close()
-            if self.folder.is_dir():
-                self.curves.close()
+            self.curves.close()
 
     def advance(self) -> None:
         """One step is done."""
@@ -100,12 +97,11 @@ class RunLog:
         if not self.leads:
             return
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        self.lines.write(json.dumps({"step": step, "split": split, **finite, **more}) + "\n")
-        if not self.folder.is_dir():  # TensorBoard's thread would say so in fifty lines
+        line = json.dumps({"step": step, "split": split, **finite, **more}) + "\n"
+        if not self.folder.is_dir():  # its open files would still take what nobody can read
             raise InputError(f"{self.folder}: is gone; a run needs its folder, start it again in another")
-        for name, value in finite.items():
-            self.curves.add_scalar(f"{split}/{name}", value, step)
-        self.curves.flush()
+        self.lines.append(line.encode())
+        self.curves.write(step, {f"{split}/{name}": value for name, value in finite.items()})
         shown = "  ".join(f"{SHOWN[name]} {finite[name]:.4g}" for name in SHOWN if name in finite)
         if self.bar.disable:
             self.say(f"step {step:,} of {self.bar.total:,}  {split}: {shown}")
