@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from span_electra.batch import MaskedBatch
+from span_electra.batch import TALLY, MaskedBatch
 from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, NetworkConfig, OptimizerConfig
 from span_electra.data.loader import Batches
 from span_electra.data.masking import Spans, draw_spans, row_keys
@@ -125,7 +125,7 @@ class Ours:
         self.model = SpanElectra(config, MASK).to(device).train()
         self.network = self.model if compile_mode is None else torch.compile(self.model, mode=compile_mode)
         self.optimizers = Optimizers(self.model, OptimizerConfig())
-        self.counters = Counters.fresh(self.place)
+        self.counters = Counters.fresh(self.place, len(TALLY))
         # Short rows go together in batches of as many tokens as the rival's.
         tokens = batch_rows * LENGTH if documents else 0
         static = device == "cuda"

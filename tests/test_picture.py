@@ -7,7 +7,7 @@ import pytest
 import torch
 from run_examples import small_run, write_rows
 
-from span_electra.training import run as run_module
+from span_electra.training import prepare
 from span_electra.training.checkpoint import load
 from span_electra.training.run import run_training
 from span_electra.transfer.picture import picture
@@ -23,7 +23,7 @@ def features(tmp_path):
 
 
 def test_a_report_drawn_at_each_validation_leaves_the_weights_as_they_were(tmp_path, features, monkeypatch):
-    monkeypatch.setattr(run_module, "REPORT_EVERY", 0)
+    monkeypatch.setattr(prepare, "REPORT_EVERY", 0)
     drawn = []
 
     def watching(settings, data, model):

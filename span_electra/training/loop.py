@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from span_electra.batch import TALLY, MaskedBatch
+from span_electra.batch import TALLY, Movable
 from span_electra.config import OptimizerConfig, TrainingConfig, interval
 from span_electra.data.loader import Batches
 from span_electra.errors import InputError
@@ -27,7 +27,7 @@ from span_electra.training.optim import Optimizers, rate
 from span_electra.training.parallel import add_over_processes, whole
 from span_electra.training.runlog import RunLog, metrics_of
 from span_electra.training.signals import Signals
-from span_electra.training.step import COUNTS, Counters, train_step
+from span_electra.training.step import COUNTED, Counters, train_step
 
 PATIENCE = 10  # steps skipped one after another, for losses that are not finite, that end the run
 TIME_IS_UP = 1000  # a wish to stop that is no signal; larger than any signal's number
@@ -70,6 +70,10 @@ class Run:
     facts: dict  # what checkpoints record besides: settings, vocabulary, data
     signals: Signals
     agreement: Agreement
+    tokenizer_json: str = ""  # of the vocabulary that the rows were made with, kept in the folder
+    tally: tuple[str, ...] = TALLY  # names of the sums that the model gives with each loss
+    measure: Callable[[dict[str, float]], dict[str, float]] = metrics_of  # sums -> metrics
+    tries: Callable[[Run, float], dict[str, float] | None] | None = None  # validates; none: `evaluate`
     commonest_share: float = 0.0  # share of the commonest token, for the health warnings
     mfu_of: Callable[[float], float] | None = None  # tokens a second -> share of the devices' peak
     after_validation: Callable[[], None] | None = None  # on the leading process: show how it stands
@@ -78,7 +82,7 @@ class Run:
     counters: Counters = field(init=False)
 
     def __post_init__(self) -> None:
-        self.counters = Counters.fresh(self.place)
+        self.counters = Counters.fresh(self.place, len(self.tally))
 
 
 def train(run: Run, state: LoopState) -> int:
@@ -99,7 +103,7 @@ def train(run: Run, state: LoopState) -> int:
         batches = run.train_batches(state.epoch, state.batch)
         with closing(groups(batches, run.config.gradient_accumulation_steps)) as steps:
             for group in run.clock.waiting("data", steps):
-                bad.append([masked.rows_B for masked in group])
+                bad.append([batch.rows_B for batch in group])
                 key = subkey(run.config.seed, state.step, run.place.rank)
                 share = rate(state.step, total, run.optimizer_config)
                 before = progress(state, batches)
@@ -133,12 +137,12 @@ def total_steps(run: Run) -> int:
     return min(steps, run.config.max_steps) if run.config.max_steps else steps
 
 
-def groups(batches: Batches, size: int) -> Iterator[list[MaskedBatch]]:
+def groups(batches: Batches, size: int) -> Iterator[list[Movable]]:
     """The batches of each optimizer step; the epoch's end flushes what is left."""
     with closing(iter(batches)) as source:
         group = []
-        for masked in source:
-            group.append(masked)
+        for batch in source:
+            group.append(batch)
             if len(group) == size:
                 yield group
                 group = []
@@ -183,12 +187,13 @@ def agree(run: Run, state: LoopState) -> int:
 
 def tell(run: Run, state: LoopState, total: int) -> None:
     """Log the means since the last line, and warn once of what is not healthy. This waits for the device."""
-    sums = dict(zip(COUNTS, add_over_processes(run.counters.sums, run.place).tolist(), strict=True))
+    names = (*run.tally, *COUNTED)
+    sums = dict(zip(names, add_over_processes(run.counters.sums, run.place).tolist(), strict=True))
     run.counters.sums.zero_()
-    tokens = sums["tokens"] or sums["masked"]
+    tokens = sums["tokens"] or sums.get("masked", 0.0)
     speed = tokens / max(state.seconds - state.told_at, 1e-9)
     state.tokens, state.told_at = state.tokens + tokens, state.seconds
-    metrics = metrics_of(sums)
+    metrics = run.measure(sums)
     more = {
         "epoch": state.epoch,
         "lr": max(group["lr"] for group in run.optimizers.groups),
@@ -219,10 +224,11 @@ def warn_once(run: Run, state: LoopState, metrics: dict[str, float]) -> None:
 
 def try_(run: Run, state: LoopState) -> None:
     """Validate, and remember the monitored metric; a wish to stop puts it off to the resumed run."""
-    if run.valid_batches is None:
+    tries = run.tries or (evaluate if run.valid_batches else None)
+    if tries is None:
         return
     with run.clock.part("validation"):
-        metrics = evaluate(run, state.seconds)
+        metrics = tries(run, state.seconds)
     state.untried = metrics is None
     if metrics is None:
         return

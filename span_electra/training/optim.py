@@ -7,7 +7,7 @@ so whatever the two networks share, belongs to the generator and learns at the g
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -68,10 +68,15 @@ def rate(done: int, total: int, config: OptimizerConfig) -> float:
 class Optimizers:
     """One optimizer, or Muon and AdamW for one model, driven as one; state travels by parameter name."""
 
-    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+    def __init__(
+        self, model: nn.Module, config: OptimizerConfig, share_of: Callable[[str], float] | None = None
+    ) -> None:
+        """`share_of`: of the peak rate at which the parameter of a name learns; none: all learn at it."""
         self.config = config
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
-        self.parts = [_build(kind, groups, config) for kind, groups in _groups(model, config).items()]
+        self.parts = [
+            _build(kind, groups, config) for kind, groups in _groups(model, config, share_of).items()
+        ]
         self.parameters = [parameter for group in self.groups for parameter in group["params"]]
         # With fused kernels a bad step is skipped on the device itself, without a look from the host.
         self.skips_on_device = all(part.defaults.get("fused") for part in self.parts)
@@ -163,10 +168,12 @@ def _like(value: Tensor, parameter: nn.Parameter) -> Tensor:
     return value.clone()  # the caller's tensor must not change as we learn on
 
 
-def _groups(model: nn.Module, config: OptimizerConfig) -> dict[str, list[dict]]:
-    """Sort the parameters that learn by optimizer, network and whether they decay."""
+def _groups(
+    model: nn.Module, config: OptimizerConfig, share_of: Callable[[str], float] | None
+) -> dict[str, list[dict]]:
+    """Sort the parameters that learn by optimizer, network, rate and whether they decay."""
     rates = {"generator": config.generator_lr, "discriminator": config.discriminator_lr}
-    sorted_groups: dict[str, dict[tuple[str, bool], dict]] = {}
+    sorted_groups: dict[str, dict[tuple[str, float, bool], dict]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -177,6 +184,8 @@ def _groups(model: nn.Module, config: OptimizerConfig) -> dict[str, list[dict]]:
             kind = "adamw"  # Muon is for hidden matrices; tables, heads, norms and biases take AdamW
         network = "discriminator" if name.startswith("discriminator.") else "generator"
         peak = config.lr if rates[network] is None else rates[network]
+        if share_of is not None:
+            peak *= share_of(name)
         groups = sorted_groups.setdefault(kind, {})
         empty = {
             "params": [],
@@ -184,7 +193,7 @@ def _groups(model: nn.Module, config: OptimizerConfig) -> dict[str, list[dict]]:
             "peak_lr": peak,
             "weight_decay": config.weight_decay if matrix else 0.0,  # never LayerNorm or bias
         }
-        groups.setdefault((network, matrix), empty)["params"].append(parameter)
+        groups.setdefault((network, peak, matrix), empty)["params"].append(parameter)
     return {kind: list(groups.values()) for kind, groups in sorted_groups.items()}
 
 

@@ -20,14 +20,19 @@ from span_electra.config import TrainingConfig
 from span_electra.training.devices import Place
 
 
-def spread(model: nn.Module, place: Place, config: TrainingConfig) -> nn.Module:
-    """Return the module to call for training; `model` keeps its names and stays the one to save."""
+def spread(model: nn.Module, place: Place, config: TrainingConfig, all_learn: bool = True) -> nn.Module:
+    """Return the module to call for training; `model` keeps its names and stays the one to save.
+
+    all_learn: every parameter that learns has a part in every batch's loss.
+    """
     if place.world == 1:
         return RowParallel(model, device_ids=list(place.ids)) if len(place.ids) > 1 else model
     if config.parallel == "fsdp":
         return _shard(model, place)
     devices = [place.device] if place.device.type == "cuda" else None
-    return DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
+    return DistributedDataParallel(
+        model, devices, gradient_as_bucket_view=True, find_unused_parameters=not all_learn
+    )
 
 
 def _shard(model: nn.Module, place: Place) -> nn.Module:

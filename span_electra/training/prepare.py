@@ -1,7 +1,8 @@
-"""Plain settings -> opened features, chosen rows and a model: what a run needs before its first step."""
+"""Plain settings of pretraining -> opened features, chosen rows, a model, and the run of them."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,14 +11,21 @@ import numpy as np
 import torch
 
 from span_electra.config import LoaderConfig, ModelConfig, NetworkConfig, OptimizerConfig, TrainingConfig
-from span_electra.data.loader import choose_rows
+from span_electra.data.loader import Batches, choose_rows
 from span_electra.data.store import Features, open_features
 from span_electra.errors import InputError
 from span_electra.model.arithmetic import training_flops
 from span_electra.model.joint import SpanElectra
 from span_electra.training import checkpoint
-from span_electra.training.clock import matrix_peak
-from span_electra.training.devices import Place
+from span_electra.training.clock import matrix_peak, seldom
+from span_electra.training.devices import Agreement, Place
+from span_electra.training.loop import Run
+from span_electra.training.optim import Optimizers, freeze
+from span_electra.training.parallel import spread
+from span_electra.training.runlog import METRIC_NAMES
+from span_electra.training.signals import Signals
+
+REPORT_EVERY = 60  # seconds at least between two drawings of the report, which take one or two
 
 
 @dataclass(frozen=True)
@@ -222,3 +230,74 @@ def compiles(config: TrainingConfig) -> bool:
     if config.compile == "auto":
         return config.device != "cpu" and torch.cuda.is_available()
     return config.compile == "on"
+
+
+# --- the run --------------------------------------------------------------------------------------------
+
+
+def assemble(
+    settings: TrainingRun,
+    place: Place,
+    signals: Signals,
+    agreement: Agreement,
+    saved: checkpoint.Checkpoint | None,
+    source: str,
+) -> Run:
+    """Put the run together on this process's device, with the weights of `saved`; its log comes later."""
+    check_monitor(settings.training)
+    data = open_data(settings)
+    model = build_model(settings, data)
+    if saved:
+        check_same_data(settings, data, saved, source)
+        checkpoint.restore_weights(model, saved.weights, source)
+    elif settings.init_from:
+        initialize_from(model, settings.init_from)
+    config = settings.training
+    if config.freeze:
+        freeze(model, config.freeze)
+    model.checkpoint_activations(config.activation_checkpointing)
+    model.to(place.device)
+    if compiles(config):
+        model.compile(dynamic=False)
+    network = spread(model, place, config)
+    shared = {"rank": place.rank, "world": place.world, "static_shapes": compiles(config)}
+    shared["pinned"] = place.device.type == "cuda"
+    together = config.gradient_accumulation_steps
+
+    def train_batches(epoch: int, start: int) -> Batches:
+        loader, rows = settings.train_loader, data.train_rows
+        return Batches(data.train, loader, epoch, start, rows=rows, together=together, **shared)
+
+    def valid_batches() -> Batches:
+        return Batches(data.valid, settings.valid_loader, 0, rows=data.valid_rows, **shared)
+
+    def draw() -> None:
+        try:  # shares of a model cannot read sentences on one process alone
+            settings.picture(settings, data, None if config.parallel == "fsdp" else model)
+        except Exception as error:  # whatever a picture lacks, the run goes on
+            warnings.warn(f"report.html is not written: {error!r}", stacklevel=2)
+
+    return Run(
+        model=model,
+        network=network,
+        optimizers=Optimizers(model, settings.optimizer),
+        place=place,
+        config=config,
+        optimizer_config=settings.optimizer,
+        train_batches=train_batches,
+        valid_batches=valid_batches if len(data.valid_rows) else None,
+        folder=Path(settings.out_dir),
+        facts=facts_of(settings, data),
+        signals=signals,
+        agreement=agreement,
+        tokenizer_json=data.train.header.tokenizer_json,
+        commonest_share=commonest_share(data),
+        mfu_of=utilisation(settings, data, place),
+        after_validation=seldom(draw, REPORT_EVERY) if settings.picture else None,
+    )
+
+
+def check_monitor(config: TrainingConfig) -> None:
+    """Refuse a metric that no validation has."""
+    if config.monitor not in METRIC_NAMES:
+        raise InputError(f"monitor: {config.monitor!r} is no metric; choose from {', '.join(METRIC_NAMES)}")

@@ -1,4 +1,8 @@
-"""A whole training run from plain settings: folder, processes, data, model, loop, and how it ended."""
+"""A whole training run from plain settings: folder, processes, loop, and how it ended.
+
+What is trained, on which data, is the matter of a function that assembles the run: `prepare.assemble` for
+pretraining.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +10,42 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from span_electra.config import TrainingConfig
-from span_electra.data.loader import Batches
+from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
-from span_electra.model.joint import SpanElectra
 from span_electra.training import checkpoint, runfolder
-from span_electra.training.clock import seldom
+from span_electra.training.checkpoint import Checkpoint
 from span_electra.training.devices import Agreement, Place, leave, plan_devices, take_place
 from span_electra.training.launch import Interrupted, launch
 from span_electra.training.loop import TIME_IS_UP, LoopState, Run, restore, total_steps, train
-from span_electra.training.optim import Optimizers, freeze
-from span_electra.training.parallel import spread
-from span_electra.training.prepare import (
-    Data,
-    TrainingRun,
-    build_model,
-    check_same_data,
-    commonest_share,
-    compiles,
-    facts_of,
-    initialize_from,
-    open_data,
-    utilisation,
-)
-from span_electra.training.runlog import METRIC_NAMES, RunLog
+from span_electra.training.prepare import assemble as pretraining
+from span_electra.training.runlog import RunLog
 from span_electra.training.signals import Signals
 
-REPORT_EVERY = 60  # seconds at least between two drawings of the report, which take one or two
+
+class RunSettings(Protocol):
+    """What every kind of run has; plain values, to be sent to other processes."""
+
+    out_dir: str
+    optimizer: OptimizerConfig
+    training: TrainingConfig
+    resume_from: str | None  # a checkpoint folder, or a run folder whose latest is meant
+    config_json: str  # the settings in the user's terms, stored with the run as config.json
+
+
+# (settings, place, signals, agreement, checkpoint to go on from and its name) -> the run, but for its log
+Assemble = Callable[[Any, Place, Signals, Agreement, Checkpoint | None, str], Run]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process needs to know of a run."""
+
+    settings: RunSettings
+    assemble: Assemble  # a function of a module
 
 
 @dataclass(frozen=True)
@@ -51,20 +60,19 @@ class RunResult:
     exit_code: int = 0  # 0, or 128 + the number of the signal that stopped it
 
 
-def run_training(settings: TrainingRun) -> RunResult:
+def run_training(settings: RunSettings, assemble: Assemble = pretraining) -> RunResult:
     """Train, on as many devices as asked for, until the end or a signal.
 
     Raises InputError for anything a user can mend, with `out_dir` as it was or resumable. With several
     processes the caller must be a script guarded by `if __name__ == "__main__"`.
     """
-    check_monitor(settings.training)
     if settings.training.parallel == "fsdp" and settings.optimizer.optimizer == "lamb":
         raise InputError("optimizer: lamb cannot work on shares of a tensor; use --parallel ddp or adamw")
-    plan = plan_devices(settings.training)
+    job, plan = Job(settings, assemble), plan_devices(settings.training)
     if plan.processes == 1:
-        return explain_memory(work, settings, 0, 1, None)
+        return explain_memory(work, job, 0, 1, None)
     try:
-        result, signal_number = launch(work_spawned, settings, plan.processes)
+        result, signal_number = launch(work_spawned, job, plan.processes)
     except Interrupted as interruption:
         return RunResult("stopped", 0, "", exit_code=128 + interruption.number)
     # The processes got another signal for the terminal's SIGINT; the code is for what the user sent.
@@ -73,21 +81,15 @@ def run_training(settings: TrainingRun) -> RunResult:
     return result
 
 
-def check_monitor(config: TrainingConfig) -> None:
-    """Refuse a metric that no validation has."""
-    if config.monitor not in METRIC_NAMES:
-        raise InputError(f"monitor: {config.monitor!r} is no metric; choose from {', '.join(METRIC_NAMES)}")
-
-
-def work_spawned(settings: TrainingRun, rank: int, world: int, store: str) -> RunResult:
+def work_spawned(job: Job, rank: int, world: int, store: str) -> RunResult:
     """The work of a process that we started."""
-    return explain_memory(work, settings, rank, world, store)
+    return explain_memory(work, job, rank, world, store)
 
 
-def explain_memory(function: Callable[..., RunResult], settings: TrainingRun, *place: Any) -> RunResult:
+def explain_memory(function: Callable[..., RunResult], job: Job, *place: Any) -> RunResult:
     """Call it; turn running out of memory into a message that says which settings need less."""
     try:
-        return function(settings, *place)
+        return function(job, *place)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
@@ -98,8 +100,9 @@ def explain_memory(function: Callable[..., RunResult], settings: TrainingRun, *p
         ) from error
 
 
-def work(settings: TrainingRun, rank: int, world: int, store: str | None) -> RunResult:
+def work(job: Job, rank: int, world: int, store: str | None) -> RunResult:
     """One process's part of the run: the same everywhere, but only the leading process writes."""
+    settings = job.settings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said already
         plan = plan_devices(settings.training)
@@ -108,34 +111,27 @@ def work(settings: TrainingRun, rank: int, world: int, store: str | None) -> Run
     try:
         with Signals(spawned=world > 1) as signals:
             if not place.leads:
-                return run_here(settings, place, signals)
+                return run_here(job, place, signals)
             starting_point(settings, place)  # refuses before the lock, which leaves a file
             with runfolder.locked(folder):
-                return run_here(settings, place, signals)
+                return run_here(job, place, signals)
     finally:
         leave(place)
 
 
-def run_here(settings: TrainingRun, place: Place, signals: Signals) -> RunResult:
-    """Prepare the folder, the data and the model, then train."""
-    folder = Path(settings.out_dir)
+def run_here(job: Job, place: Place, signals: Signals) -> RunResult:
+    """Assemble the run, prepare the folder, then train."""
+    settings = job.settings
     source = starting_point(settings, place)
-    data = open_data(settings)
-    model = build_model(settings, data)
     saved = checkpoint.load(source) if source else None
-    if saved:
-        check_same_data(settings, data, saved, str(source))
-        checkpoint.restore_weights(model, saved.weights, str(source))
-    elif settings.init_from:
-        initialize_from(model, settings.init_from)
     agreement = Agreement(place.world)
-    run = assemble(settings, place, signals, data, model, agreement)
+    run = job.assemble(settings, place, signals, agreement, saved, str(source))
     state = restore(run, saved, str(source)) if saved else LoopState()
     total = total_steps(run)
     agreement.gather()  # all have read what they need; from here on the folder changes
     if place.leads:
-        prepare_folder(folder, settings, data, saved)
-    with RunLog(folder, place.leads, state.step, total) as log:
+        prepare_folder(run, settings.config_json, state.step)
+    with RunLog(run.folder, place.leads, state.step, total) as log:
         run.log = log
         stopped = train(run, state)
     return conclude(run, state, stopped)
@@ -155,7 +151,7 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
 # --- the folder ---------------------------------------------------------------------------------------
 
 
-def starting_point(settings: TrainingRun, place: Place) -> Path | None:
+def starting_point(settings: RunSettings, place: Place) -> Path | None:
     """The checkpoint to go on from, if any; the leading process refuses a folder that is taken."""
     source = find_checkpoint(settings) if settings.resume_from else None
     if place.leads:
@@ -163,7 +159,7 @@ def starting_point(settings: TrainingRun, place: Place) -> Path | None:
     return source
 
 
-def find_checkpoint(settings: TrainingRun) -> Path:
+def find_checkpoint(settings: RunSettings) -> Path:
     """The checkpoint that `resume_from` means. Raises InputError when there is none."""
     path = Path(settings.resume_from)
     if (path / checkpoint.META).exists() or checkpoint.STEP_FOLDER.fullmatch(path.name):
@@ -187,71 +183,13 @@ def check_folder(folder: Path, source: Path | None) -> None:
         )
 
 
-def prepare_folder(
-    folder: Path, settings: TrainingRun, data: Data, saved: checkpoint.Checkpoint | None
-) -> None:
+def prepare_folder(run: Run, config_json: str, step: int) -> None:
     """Clear what a kill left half-done, set an abandoned future aside, and mark the run as running."""
+    folder = run.folder
     checkpoint.clear_unfinished(folder)
-    step = saved.step if saved else 0
     for moved in checkpoint.set_aside(folder, step):
         warnings.warn(f"set aside: {moved}, which lies beyond step {step}", stacklevel=2)
-    runfolder.replace_text(folder / "tokenizer.json", data.train.header.tokenizer_json)
-    if settings.config_json:
-        runfolder.replace_text(folder / "config.json", settings.config_json + "\n")
+    runfolder.replace_text(folder / "tokenizer.json", run.tokenizer_json)
+    if config_json:
+        runfolder.replace_text(folder / "config.json", config_json + "\n")
     runfolder.write_mark(folder, "running", step)
-
-
-# --- the run --------------------------------------------------------------------------------------------
-
-
-def assemble(
-    settings: TrainingRun,
-    place: Place,
-    signals: Signals,
-    data: Data,
-    model: SpanElectra,
-    agreement: Agreement,
-) -> Run:
-    """Put the run together on this process's device; its log comes later."""
-    config = settings.training
-    if config.freeze:
-        freeze(model, config.freeze)
-    model.checkpoint_activations(config.activation_checkpointing)
-    model.to(place.device)
-    if compiles(config):
-        model.compile(dynamic=False)
-    network = spread(model, place, config)
-    shared = {"rank": place.rank, "world": place.world, "static_shapes": compiles(config)}
-    shared["pinned"] = place.device.type == "cuda"
-    together = config.gradient_accumulation_steps
-
-    def train_batches(epoch: int, start: int) -> Batches:
-        loader, rows = settings.train_loader, data.train_rows
-        return Batches(data.train, loader, epoch, start, rows=rows, together=together, **shared)
-
-    def valid_batches() -> Batches:
-        return Batches(data.valid, settings.valid_loader, 0, rows=data.valid_rows, **shared)
-
-    def draw() -> None:
-        try:  # shares of a model cannot read sentences on one process alone
-            settings.picture(settings, data, None if config.parallel == "fsdp" else model)
-        except Exception as error:  # whatever a picture lacks, the run goes on
-            warnings.warn(f"report.html is not written: {error!r}", stacklevel=2)
-
-    return Run(
-        model=model,
-        network=network,
-        optimizers=Optimizers(model, settings.optimizer),
-        place=place,
-        config=config,
-        optimizer_config=settings.optimizer,
-        train_batches=train_batches,
-        valid_batches=valid_batches if len(data.valid_rows) else None,
-        folder=Path(settings.out_dir),
-        facts=facts_of(settings, data),
-        signals=signals,
-        agreement=agreement,
-        commonest_share=commonest_share(data),
-        mfu_of=utilisation(settings, data, place),
-        after_validation=seldom(draw, REPORT_EVERY) if settings.picture else None,
-    )

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from span_electra.batch import TALLY, MaskedBatch
+from span_electra.batch import Movable
 from span_electra.model.dropout import subkey
 from span_electra.training.devices import Place
 from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import draws_by_key, gathering, whole
 
-COUNTS = (*TALLY, "loss", "steps", "skipped")  # the order of the vector of sums
+COUNTED = ("loss", "steps", "skipped")  # follow the model's own tally in the vector of sums
 
 FIRST_SCALE = 2.0**16  # fp16: the loss is multiplied by this so that small gradients do not vanish
 GROWTH_STEPS = 2000  # fp16: finite steps after which the scale is doubled
@@ -28,16 +28,16 @@ GROWTH_STEPS = 2000  # fp16: finite steps after which the scale is doubled
 class Counters:
     """What is counted on the device, in float64, and read seldom."""
 
-    sums: Tensor  # [len(COUNTS)]; over the steps since the last line of the log, this process's share
+    sums: Tensor  # [tally, COUNTED]; over the steps since the last line of the log, this process's share
     in_a_row: Tensor  # scalar; steps skipped one after another until now
     scale: Tensor  # scalar; fp16's factor on the loss, else 1
     good: Tensor  # scalar; finite steps since the scale changed
 
     @classmethod
-    def fresh(cls, place: Place) -> Counters:
-        """Counters of a run that has not begun."""
+    def fresh(cls, place: Place, tally: int) -> Counters:
+        """Counters of a run that has not begun; `tally`: how many sums the model gives."""
         scale = FIRST_SCALE if place.precision is torch.float16 else 1.0
-        zeros = [0.0] * len(COUNTS)
+        zeros = [0.0] * (tally + len(COUNTED))
         return cls.from_lists({"sums": zeros, "in_a_row": 0.0, "scale": scale, "good": 0.0}, place)
 
     @classmethod
@@ -56,7 +56,7 @@ _FIELDS = ("sums", "in_a_row", "scale", "good")
 def train_step(
     network: nn.Module,
     optimizers: Optimizers,
-    batches: Sequence[MaskedBatch],
+    batches: Sequence[Movable],
     counters: Counters,
     place: Place,
     key: int,
@@ -68,19 +68,19 @@ def train_step(
         key: of this step and process; all its random numbers follow from it.
         share: of the peak learning rates.
     """
-    tally = torch.zeros(len(COUNTS), dtype=torch.float64, device=place.device)
-    for number, masked in enumerate(batches):
-        masked = masked.to(place.device, non_blocking=True)
+    tally = torch.zeros_like(counters.sums)
+    for number, batch in enumerate(batches):
+        batch = batch.to(place.device, non_blocking=True)
         batch_key = subkey(key, number)
         torch.manual_seed(batch_key % 2**63)
         with gathering(network, last=number + 1 == len(batches)):
             with place.autocast():
-                output = network(masked, dropout_key=batch_key if draws_by_key(network, place) else None)
+                output = network(batch, dropout_key=batch_key if draws_by_key(network, place) else None)
             # A loss that is not finite makes every gradient so, on every process: all skip the step.
             factor = torch.where(output.loss.isfinite(), counters.scale * place.world, math.nan)
             output.loss.backward(factor.to(output.loss.dtype))
-        tally[: len(TALLY)] += output.tally
-        tally[len(TALLY)] += output.loss.detach()
+        tally[: -len(COUNTED)] += output.tally
+        tally[-len(COUNTED)] += output.loss.detach()
     skip = _clip(optimizers, counters.scale)
     optimizers.set_rate(share)
     optimizers.step(skip)
