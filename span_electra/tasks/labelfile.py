@@ -1,0 +1,64 @@
+"""Labels as a person lists them: in the task file, or in a file beside the data.
+
+A list; a mapping from labels to the numbers 0 .. n-1; or a file with either in JSON, or one label a line.
+
+Example: {B-PER: 1, O: 0} -> ("O", "B-PER")
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from span_electra.errors import InputError
+
+LARGEST_FILE = 16 << 20  # bytes
+
+
+def labels_from_value(value: Any) -> tuple[str, ...]:
+    """The labels in the order of their numbers. Raises ValueError saying what is wrong."""
+    if isinstance(value, dict):
+        numbers = list(value.values())
+        if any(type(number) is not int for number in numbers) or sorted(numbers) != list(range(len(numbers))):
+            raise ValueError(
+                f"the labels' numbers must be 0 to {len(numbers) - 1}, each once; number them so"
+            )
+        value = sorted(value, key=value.get)
+    if not isinstance(value, list) or not value:
+        raise ValueError("names no labels; give a list, or a mapping from labels to numbers")
+    labels = tuple(_label(entry) for entry in value)
+    twice = next((label for at, label in enumerate(labels) if label in labels[:at]), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} stands there twice; leave one out")
+    return labels
+
+
+def _label(entry: Any) -> str:
+    # YAML reads yes, no, on and off as truth values, and nothing as null.
+    if isinstance(entry, bool) or not isinstance(entry, str | int | float) or entry == "":
+        raise ValueError(f"{entry!r} is no label; put it in quotes")
+    return str(entry)
+
+
+def labels_from_file(path: Path) -> tuple[str, ...]:
+    """The labels of a file. Raises InputError naming it."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise InputError(f"{path}: more than {LARGEST_FILE >> 20} MiB; labels take less")
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file of labels; it is looked for below --data_dir") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; write the labels as JSON or one a line") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; name a file of labels") from None
+    try:
+        # One label a line may begin with a bracket; a file that is said to be JSON must be.
+        content = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        return labels_from_value(content)
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: {reason}") from None
