@@ -1,0 +1,209 @@
+"""How good predictions of a task are, each metric by its name in task files, all on one scale: 1 is perfect.
+
+What a row has one of comes as an array [R], several labels a row as an array [R, C], and what each word of a
+row has as a list of lists; there the words of all rows count alike.
+  R  rows   C  candidates or labels of a row
+Nothing to be found gives 0, as nothing found does. Perplexity alone has a scale of its own, and is lower
+where it is better.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from span_electra.errors import InputError
+
+# The first of a task's metrics is what its best model is chosen by.
+DEFAULT_METRICS: dict[str, tuple[str, ...]] = {
+    "SingleSenClassification": ("accuracy", "macro_f1", "matthews"),
+    "SentencePairClassification": ("accuracy", "macro_f1", "matthews"),
+    "NER": ("chunk_f1", "accuracy"),
+    "MultiLabelClassification": ("f1", "macro_f1", "accuracy"),
+    "Regression": ("pearson", "spearman"),
+    "ResponseSelection": ("recall_at_1",),
+    "Conversation": ("perplexity",),
+    "SpellingWords": ("word_f1", "accuracy"),
+    "SpellingSequence": ("f1", "accuracy"),
+}
+BIO = re.compile(r"O|[BI]-.+")
+
+
+def measure(name: str, predictions: Any, targets: Any, labels: tuple[str, ...] = ()) -> float:
+    """Return one metric of predictions, as `METRICS[name]` takes them.
+
+    accuracy, f1, macro_f1, matthews: classes [R], 0/1 [R, C], or tags by words
+    pearson, spearman: numbers [R]
+    chunk_f1: tags by words, word_f1: 0/1 (wrong) by words
+    recall_at_1: predictions are scores_RC with the true candidate in column 0, targets are not looked at
+    perplexity: predictions are the sum of nats, targets the number of tokens
+
+    labels: names of the classes by id, where tags for chunk_f1 come as ids.
+    Raises InputError for an unknown name and for chunk_f1 of tags that are not BIO.
+
+    Example: measure("accuracy", [0, 1, 1, 0], [0, 1, 0, 0]) -> .75
+    """
+    if name not in METRICS:
+        close = difflib.get_close_matches(name, METRICS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose of {', '.join(METRICS)}"
+        raise InputError(f"metrics: {name!r} is no metric; {hint}")
+    if name == "chunk_f1" and labels:
+        predictions, targets = (named(rows, labels) for rows in (predictions, targets))
+    return float(METRICS[name](predictions, targets))
+
+
+# --- classes and 0/1 labels ---------------------------------------------------------------------------
+
+
+def accuracy(predictions: Any, targets: Any) -> float:
+    """Return the share of rows that are right; with several labels a row, all of them must be."""
+    found, wanted = paired(predictions, targets)
+    return (found == wanted).reshape(len(found), -1).all(axis=1).mean()
+
+
+def f1(predictions: Any, targets: Any) -> float:
+    """Return the F1 of label 1, over all labels of all rows (micro) where a row has several.
+
+    Example: found 1 1 0 of 1 0 1 -> 2 * 1 / (2 + 2) = .5
+    """
+    found, wanted = (array == 1 for array in paired(predictions, targets))
+    marked = int(found.sum()) + int(wanted.sum())
+    return 2 * int((found & wanted).sum()) / marked if marked else 0.0
+
+
+def macro_f1(predictions: Any, targets: Any) -> float:
+    """Return the mean of the labels' F1, each weighing the same; labels that occur nowhere are left out."""
+    from sklearn.metrics import f1_score
+
+    found, wanted = paired(predictions, targets)
+    return f1_score(wanted, found, average="macro", zero_division=0.0)
+
+
+def matthews(predictions: Any, targets: Any) -> float:
+    """Return Matthews' correlation; 0 where predictions or targets are all of one class."""
+    from sklearn.metrics import matthews_corrcoef
+
+    found, wanted = (array.reshape(-1) for array in paired(predictions, targets))
+    if (found == found[0]).all() or (wanted == wanted[0]).all():
+        return 0.0  # 0 / 0
+    return matthews_corrcoef(wanted, found)
+
+
+# --- numbers ------------------------------------------------------------------------------------------
+
+
+def pearson(predictions: Any, targets: Any) -> float:
+    """Return the linear correlation; 0 where either is constant, which explains nothing."""
+    return correlation("pearsonr", predictions, targets)
+
+
+def spearman(predictions: Any, targets: Any) -> float:
+    """Return the correlation of ranks; 0 where either is constant."""
+    return correlation("spearmanr", predictions, targets)
+
+
+def correlation(kind: str, predictions: Any, targets: Any) -> float:
+    """Return what scipy.stats calls by this name."""
+    import scipy.stats
+
+    found, wanted = (np.asarray(array, np.float64) for array in paired(predictions, targets))
+    if np.ptp(found) == 0 or np.ptp(wanted) == 0:
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an untrained head is nearly constant: no news to a person
+        return getattr(scipy.stats, kind)(found, wanted).statistic
+
+
+# --- words --------------------------------------------------------------------------------------------
+
+
+def word_f1(predictions: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> float:
+    """Return the F1 of words marked 1 (wrong), the words of all rows counted alike."""
+    return f1(predictions, targets)
+
+
+def chunk_f1(predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
+    """Return the F1 of whole chunks: found is what has the same words and the same type (conlleval's).
+
+    An I- that follows no chunk of its type begins one, as in conlleval.
+
+    Example: found B-PER I-PER O of B-PER O O -> 0.0  (its end is elsewhere)
+    """
+    from seqeval.metrics import f1_score
+
+    words_of(predictions, targets)  # as many tags as words
+    for tag in {tag for rows in (predictions, targets) for row in rows for tag in row}:
+        if not BIO.fullmatch(tag):
+            raise InputError(f"metrics: chunk_f1 needs tags O, B-... and I-..., not {tag!r}; use accuracy")
+    rows = [[list(row) for row in rows] for rows in (targets, predictions)]
+    return f1_score(*rows, average="micro", zero_division=0)
+
+
+def named(rows: Sequence[Sequence], labels: tuple[str, ...]) -> list[list[str]]:
+    """Return tags by name; what has its name already keeps it."""
+    return [[tag if isinstance(tag, str) else labels[tag] for tag in row] for row in rows]
+
+
+# --- conversations ------------------------------------------------------------------------------------
+
+
+def recall_at_1(scores_RC: Any, _: Any = None) -> float:
+    """Return the share of rows whose true candidate, in column 0, has the highest score.
+
+    A tie counts as a miss: a scorer that gives every candidate the same must not look perfect.
+    """
+    scores_RC = np.asarray(scores_RC, np.float64)
+    assert scores_RC.ndim == 2 and scores_RC.shape[0] and scores_RC.shape[1] > 1, scores_RC.shape
+    return (scores_RC[:, :1] > scores_RC[:, 1:]).all(axis=1).mean()
+
+
+def perplexity(nats: float, tokens: float) -> float:
+    """Return e to the mean loss of a token; infinite where that is too large for a number.
+
+    Example: 10 tokens with ln(50) nats each -> 50
+    """
+    assert tokens > 0, tokens
+    try:
+        return math.exp(nats / tokens)
+    except OverflowError:
+        return math.inf
+
+
+# --- shapes -------------------------------------------------------------------------------------------
+
+
+def paired(predictions: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as arrays of one shape, [R] or [R, C]; what is by words becomes one array of all words."""
+    if not isinstance(predictions, np.ndarray) and isinstance(predictions[0], (list, tuple, np.ndarray)):
+        predictions, targets = words_of(predictions, targets)
+    found, wanted = np.asarray(predictions), np.asarray(targets)
+    assert found.shape == wanted.shape and len(found), (found.shape, wanted.shape)
+    return found, wanted
+
+
+def words_of(predictions: Sequence[Sequence], targets: Sequence[Sequence]) -> tuple[list, list]:
+    """Return the words of all rows in one list each."""
+    lengths = [[len(row) for row in rows] for rows in (predictions, targets)]
+    assert lengths[0] == lengths[1], "a row has another number of words than its target"
+    return [word for row in predictions for word in row], [word for row in targets for word in row]
+
+
+METRICS: dict[str, Callable[[Any, Any], float]] = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "macro_f1": macro_f1,
+    "matthews": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
+    "word_f1": word_f1,
+    "chunk_f1": chunk_f1,
+    "recall_at_1": recall_at_1,
+    "perplexity": perplexity,
+}
+HIGHER_IS_BETTER: dict[str, bool] = {name: name != "perplexity" for name in METRICS}
