@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from feature_examples import make
 
-from span_electra.data.arrow_file import open_checked, write_checked
+from span_electra.data.arrow_file import checked_file, open_checked, write_checked
 from span_electra.data.header import read_header, write_features
 from span_electra.data.store import open_features
 from span_electra.errors import InputError
@@ -56,3 +56,16 @@ def test_metadata_cannot_pass_for_the_checksum(tmp_path):
     schema = pa.schema([pa.field("a", pa.int32())], {b"text": b"\\u0001crc32:00000000"})
     write_checked(tmp_path / "f", schema, [pa.record_batch([pa.array([1], pa.int32())], schema=schema)])
     assert open_checked(tmp_path / "f").get_batch(0).num_rows == 1
+
+
+@pytest.mark.parametrize("rows", [1, 1000, 70001])
+def test_metadata_told_at_the_end_gives_the_bytes_of_metadata_told_first(tmp_path, rows):
+    batch = pa.record_batch({"a": pa.array(range(rows), pa.int32())})
+    fields, ready, blank = list(batch.schema), {b"rows": b"%d" % rows}, {b"rows": b"?" * len(str(rows))}
+    write_checked(tmp_path / "first", pa.schema(fields, ready), [batch])
+    with checked_file(tmp_path / "last", pa.schema(fields, blank)) as file:
+        file.append(batch)
+        file.restate(b"rows", ready[b"rows"])
+        assert not (tmp_path / "last").exists()
+    assert (tmp_path / "last").read_bytes() == (tmp_path / "first").read_bytes()
+    assert open_checked(tmp_path / "last").schema.metadata[b"rows"] == b"%d" % rows

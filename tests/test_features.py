@@ -136,6 +136,25 @@ def test_a_broken_off_command_goes_on_and_gives_the_same_bytes(tmp_path, corpus,
     assert not (tmp_path / "f.arrow.parts").exists()
 
 
+def test_the_file_grows_while_parts_are_made(tmp_path, corpus, vocabulary, monkeypatch):
+    make, sizes = F.writing_maker, []
+
+    def watching(settings):
+        work = make(settings)
+
+        def watched(task):
+            (growing,) = tmp_path.glob(".f.arrow.*.partial")
+            sizes.append(growing.stat().st_size)
+            return work(task)
+
+        return watched
+
+    monkeypatch.setattr(F, "writing_maker", watching)
+    build(corpus, vocabulary, tmp_path / "f.arrow")
+    assert sizes == sorted(sizes) and sizes[-1] > sizes[0] + (tmp_path / "f.arrow").stat().st_size / 3
+    assert sorted(os.listdir(tmp_path)) == ["f.arrow", "in"]
+
+
 @pytest.mark.parametrize("change", ["text", "seed", "vocabulary"])
 def test_parts_of_other_text_or_settings_are_made_again(tmp_path, corpus, vocabulary, change):
     with pytest.MonkeyPatch.context() as patch:

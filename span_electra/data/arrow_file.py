@@ -1,5 +1,8 @@
 """Arrow IPC files that know their own checksum: written beside, synced, renamed; checked when opened.
 
+Rows are appended one batch after another, and metadata that is known only at the end (counts) is put into the
+room that was left for it.
+
 The CRC-32 of the whole file stands, as eight hex digits behind a mark, in the metadata, which an Arrow
 file holds twice: at its head and in its footer. It is counted with these digits as zeros. So every bit of
 the file is covered, and to other programs it is an ordinary Arrow file.
@@ -10,7 +13,8 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,35 +26,84 @@ CHECKSUM_KEY = b"crc32"
 # JSON escapes control characters, so no other metadata can hold this mark.
 MARK = b"\x01crc32:"
 DIGITS = 8
+CRC_POLYNOMIAL = 0xEDB88320  # of CRC-32, x^31 lowest
 MAGIC = b"ARROW1"
 PIECE = 1 << 20  # bytes hashed at a time
 
 
-def write_checked(
-    path: str | Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], sync: bool = True
-) -> None:
-    """Write an Arrow IPC file so that `path` holds either what it held before or all of it.
+class CheckedFile:
+    """An Arrow file in the making; its checksum is counted as the bytes pass."""
 
-    Without `sync` a loss of power may take it back; its checksum then tells.
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._metadata = {**(schema.metadata or {}), CHECKSUM_KEY: MARK + b"0" * DIGITS}
+        self._restated: list[tuple[bytes, bytes]] = []
+        self._sink = _Summed(file)
+        self._writer = pa.ipc.new_file(pa.PythonFile(self._sink, "w"), schema.with_metadata(self._metadata))
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Write some rows more."""
+        self._writer.write_batch(batch.replace_schema_metadata(self._metadata))
+
+    def restate(self, key: bytes, value: bytes) -> None:
+        """Give metadata its final value, which must be as long as the one given first."""
+        before, self._metadata[key] = self._metadata[key], value
+        assert len(before) == len(value), f"the room for {key!r} is {len(before)} bytes, not {len(value)}"
+        self._restated.append((before, value))
+
+    def _finish(self) -> None:
+        """Write the footer, and put restated metadata and the checksum into their places."""
+        self._writer.close()
+        file, checksum = self._sink.file, self._sink.checksum
+        file.flush()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for before, after in self._restated:
+                for place in _places(content, before):
+                    change = zlib.crc32(before) ^ zlib.crc32(after)
+                    checksum ^= _passed_over(change, len(content) - place - len(before))
+                    _put(file, place, after)
+            for place in _digit_places(content):
+                _put(file, place, b"%08x" % checksum)
+        file.flush()
+
+
+class _Summed:
+    """A file that Arrow writes through, with the CRC-32 of all that it wrote."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.checksum = file, 0
+
+    def write(self, data: pa.Buffer | bytes) -> int:
+        self.checksum = zlib.crc32(data, self.checksum)
+        return self.file.write(data)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def close(self) -> None:
+        """Arrow closes what it wrote to; this file still gets its checksum."""
+
+
+@contextmanager
+def checked_file(path: str | Path, schema: pa.Schema, sync: bool = True) -> Iterator[CheckedFile]:
+    """Yield a file to append to; when the block ends without an error, `path` holds it, whole and on disk.
+
+    Until then `path` keeps what it held. Without `sync` a loss of power may take the file back; its checksum
+    then tells.
 
     Raises OSError when the disk is full or the folder may not be written; nothing is left behind then.
     """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    metadata = dict(schema.metadata or {})
-    metadata[CHECKSUM_KEY] = MARK + b"0" * DIGITS
     try:
-        with pa.OSFile(str(beside), "wb") as sink:
-            with pa.ipc.new_file(sink, schema.with_metadata(metadata)) as writer:
-                for batch in batches:
-                    writer.write_batch(batch.replace_schema_metadata(metadata))
-        with open(beside, "r+b") as file:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                places, checksum = _digit_places(content), _crc32(file, ())
-            for place in places:
-                file.seek(place)
-                file.write(b"%08x" % checksum)
-            file.flush()
+        with open(beside, "w+b") as file:
+            growing = CheckedFile(file, schema)
+            yield growing
+            growing._finish()
             if sync:
                 os.fsync(file.fileno())
         os.replace(beside, path)
@@ -58,6 +111,15 @@ def write_checked(
             sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_checked(
+    path: str | Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], sync: bool = True
+) -> None:
+    """Write a whole file, as `checked_file` does."""
+    with checked_file(path, schema, sync) as file:
+        for batch in batches:
+            file.append(batch)
 
 
 def sync_folder(folder: Path) -> None:
@@ -94,17 +156,51 @@ def open_checked(path: str | Path, verify: bool = True) -> pa.RecordBatchFileRea
     raise InputError(f"{path}: damaged (cut off or altered); make it again with create_feature_SE.py")
 
 
-def _digit_places(content: mmap.mmap) -> list[int]:
-    """Where the checksum's digits stand: in the head's schema and in the footer's."""
+def _places(content: mmap.mmap, value: bytes) -> list[int]:
+    """Where a value of the metadata stands: in the head's schema and in the footer's."""
     head_end = 16 + int.from_bytes(content[12:16], "little", signed=True)
     footer = len(content) - 10 - int.from_bytes(content[-10:-6], "little", signed=True)
     places = []
     for begin, end in ((8, head_end), (footer, len(content) - 10)):
         if 8 <= begin < end <= len(content):
-            place = content.find(MARK, begin, end)
-            if place >= 0 and place + len(MARK) + DIGITS <= end:
-                places.append(place + len(MARK))
+            place = content.find(value, begin, end)
+            if place >= 0:
+                places.append(place)
     return places
+
+
+def _digit_places(content: mmap.mmap) -> list[int]:
+    """Where the checksum's digits stand."""
+    return [
+        place + len(MARK) for place in _places(content, MARK) if place + len(MARK) + DIGITS <= len(content)
+    ]
+
+
+def _put(file: BinaryIO, place: int, data: bytes) -> None:
+    file.seek(place)
+    file.write(data)
+
+
+def _passed_over(change: int, size: int) -> int:
+    """How a change of CRC-32 at one place of a file shows after `size` bytes more: change * x^(8 size).
+
+    Polynomials over two elements modulo that of CRC-32; bit 31 is x^0. Powers by squaring.
+    """
+    shift, step = 1 << 31, 1 << 23  # 1 and x^8
+    while size:
+        if size & 1:
+            shift = _times(shift, step)
+        step, size = _times(step, step), size >> 1
+    return _times(change, shift)
+
+
+def _times(a: int, b: int) -> int:
+    product = 0
+    for bit in range(31, -1, -1):
+        if a >> bit & 1:
+            product ^= b
+        b = b >> 1 ^ (CRC_POLYNOMIAL if b & 1 else 0)
+    return product
 
 
 def _crc32(file: BinaryIO, zeroed: Iterable[int]) -> int:

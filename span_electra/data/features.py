@@ -1,4 +1,4 @@
-"""Text + vocabulary -> the feature file: every block in a process of its own, then joined in order.
+"""Text + vocabulary -> the feature file: every block in a process of its own, joined in order meanwhile.
 
 Blocks are independent streams and parts pure functions of them, so the file has the same bytes for any
 number of processes, any order, and any number of restarts. Parts wait in `<out_file>.parts/`, which goes when
@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,14 @@ from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.data.corpus import Block, cut_blocks
 from span_electra.data.header import FeatureHeader, Source, describe
 from span_electra.data.inputs import Inputs, find_inputs, hash_file, is_url
-from span_electra.data.output import check_place, clear_unfinished, join_parts, staged
+from span_electra.data.output import (
+    JoinedFile,
+    check_place,
+    clear_unfinished,
+    join_shards,
+    joined_file,
+    staged,
+)
 from span_electra.data.parts import (
     PART_NAME,
     PartCounts,
@@ -125,34 +132,13 @@ def _build(
     if out_file.exists():
         say.note(f"{out_file}: features of other text or settings; will be replaced when the new are whole")
     with _parts_folder(out_file) as folder:
-        sources: list[Source] = []
-        parts = _make_parts(found, header, folder, sources, workers, engine, say)
-        total = sum((part.counts for part in parts), PartCounts())
-        if not total.encoded:
-            _remove_parts(folder)
-            raise InputError(
-                f"{', '.join(file.path for file in found.files[:3])}: no text in it; name others"
-            )
-        header = replace(
-            header,
-            sources=tuple(sources),
-            rows=total.rows,
-            tokens=total.tokens,
-            masked=total.masked,
-            spans=total.spans,
-        )
-        if total.rows < shards:
-            _remove_parts(folder)
-            raise InputError(f"shards: {shards} are more than the {total.rows} rows; ask for fewer")
-        written = join_parts(folder, [part.key for part in parts], header, out_file, shards)
-        # Counted anew from the rows that were written: what the encoder gave is what the file holds.
-        assert written.tokens - 2 * written.rows == total.encoded, "tokens were lost or doubled"
-        assert (written.rows, written.masked, written.spans) == (total.rows, total.masked, total.spans)
+        header, parts = _make_and_join(found, header, out_file, folder, workers, shards, engine, say)
         _remove_parts(folder)
+    fallback = next((part.counts.fallback for part in parts if part.counts.fallback), "")
     kept = sum(part.kept for part in parts)
     result = _summary(out_file, header, kept, len(parts) - kept, time.monotonic() - began)
-    if total.fallback:
-        say.note(f"the tokenizer library did all the work, more slowly: {total.fallback}")
+    if fallback:
+        say.note(f"the tokenizer library did all the work, more slowly: {fallback}")
     if kept:
         say.note(f"{kept} of {len(parts)} blocks were finished before and kept")
     say.line(str(result))
@@ -164,6 +150,54 @@ def _summary(out_file: Path, header: FeatureHeader, kept: int, made: int, second
     return FeatureCounts(
         out_file, header.rows, header.content, header.masked, header.spans, fill, kept, made, seconds
     )
+
+
+def _make_and_join(
+    found: Inputs,
+    header: FeatureHeader,
+    out_file: Path,
+    folder: Path,
+    workers: int,
+    shards: int,
+    engine: str,
+    say: _Speaker,
+) -> tuple[FeatureHeader, list[_Finished]]:
+    """Make the parts, and the output of them; return its header.
+
+    A file grows while parts are made; shards must know first how many rows there are in all.
+    """
+    unread = tuple(Source(file.path, file.size, "0" * 64) for file in found.files)
+    growing = joined_file(folder, replace(header, sources=unread), out_file) if not shards else nullcontext()
+    with growing as joined:
+        sources: list[Source] = []
+        parts = _make_parts(found, header, folder, sources, workers, engine, say, joined)
+        total = sum((part.counts for part in parts), PartCounts())
+        header = replace(
+            header,
+            sources=tuple(sources),
+            rows=total.rows,
+            tokens=total.tokens,
+            masked=total.masked,
+            spans=total.spans,
+        )
+        _refuse_few_rows(found, total, folder, shards)
+        if joined is not None:
+            written = joined.finish(header)
+        else:
+            written = join_shards(folder, [part.key for part in parts], header, out_file, shards)
+        # Counted anew from the rows that were written: what the encoder gave is what the file holds.
+        assert written.tokens - 2 * written.rows == total.encoded, "tokens were lost or doubled"
+        assert (written.rows, written.masked, written.spans) == (total.rows, total.masked, total.spans)
+    return header, parts
+
+
+def _refuse_few_rows(found: Inputs, total: PartCounts, folder: Path, shards: int) -> None:
+    if not total.encoded:
+        _remove_parts(folder)
+        raise InputError(f"{', '.join(file.path for file in found.files[:3])}: no text in it; name others")
+    if total.rows < shards:
+        _remove_parts(folder)
+        raise InputError(f"shards: {shards} are more than the {total.rows} rows; ask for fewer")
 
 
 # --- parts --------------------------------------------------------------------------------------------
@@ -186,12 +220,19 @@ def _make_parts(
     workers: int,
     engine: str,
     say: _Speaker,
+    joined: JoinedFile | None,
 ) -> list[_Finished]:
-    """Make the parts that are not there yet; return all, by block."""
+    """Make the parts that are not there yet, and join what can be joined; return all, by block."""
     finished: dict[int, _Finished] = {}
     identities = {file.path: file.identity for file in found.files}
     recipe = recipe_key(header)
     with say.bar(found.size) as bar:
+
+        def settle(block: Block, part: _Finished) -> None:
+            finished[block.number] = part
+            while joined is not None and joined.parts in finished:
+                joined.append(finished[joined.parts].key)
+            bar.done(block.consumed, part.counts.encoded)
 
         def missing() -> Iterator[tuple[Block, str]]:
             for block in cut_blocks(found, header.chunk_size, header.text_field, sources):
@@ -200,12 +241,10 @@ def _make_parts(
                 if kept is None:
                     yield block, key
                 else:
-                    finished[block.number] = _Finished(kept, key, kept=True)
-                    bar.done(block.consumed, kept.encoded)
+                    settle(block, _Finished(kept, key, kept=True))
 
         for (block, key), made in _run(header, folder, missing(), found.size, workers, engine, say):
-            finished[block.number] = _Finished(made, key, kept=False)
-            bar.done(block.consumed, made.encoded)
+            settle(block, _Finished(made, key, kept=False))
     for file in found.files:
         if not file.remote and find_inputs(file.path).files[0].identity != file.identity:
             raise InputError(f"{file.path}: was changed while it was read; run again")

@@ -26,6 +26,8 @@ from span_electra.errors import InputError
 
 FORMAT = 1
 HEADER_KEY, TOKENIZER_KEY = b"span_electra", b"tokenizer.json"
+COUNTS = ("rows", "tokens", "masked", "spans")
+COUNT_DIGITS = 19  # of the largest 64-bit number
 LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers take some megabytes
 
 
@@ -117,16 +119,19 @@ def describe(
 
 def feature_schema(header: FeatureHeader) -> pa.Schema:
     """The columns of a feature file, with the header in the metadata."""
-    described = asdict(header)
-    tokenizer_json = described.pop("tokenizer_json")
-    metadata = {
-        HEADER_KEY: json.dumps(described, sort_keys=True).encode(),
-        TOKENIZER_KEY: tokenizer_json.encode(),
-    }
+    metadata = {HEADER_KEY: header_json(header), TOKENIZER_KEY: header.tokenizer_json.encode()}
     small = pa.list_(pa.field("item", pa.uint16(), nullable=False))
     ids = pa.list_(pa.field("item", pa.from_numpy_dtype(header.id_type), nullable=False))
     names = {"input_ids": ids, "span_starts": small, "span_lengths": small}
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in names.items()], metadata)
+
+
+def header_json(header: FeatureHeader) -> bytes:
+    """The header as it stands in a file; its length does not depend on counts, which come last."""
+    described = asdict(header)
+    del described["tokenizer_json"]
+    digits = sum(len(str(described[name])) for name in COUNTS)
+    return json.dumps(described, sort_keys=True).encode() + b" " * (len(COUNTS) * COUNT_DIGITS - digits)
 
 
 def feature_batch(

@@ -18,10 +18,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from span_electra.data.arrow_file import sync_folder
+from span_electra.data.arrow_file import CheckedFile, checked_file, sync_folder
 from span_electra.data.header import (
+    HEADER_KEY,
     FeatureHeader,
     feature_schema,
+    header_json,
     is_feature_file,
     starts_features,
     write_features,
@@ -104,27 +106,54 @@ def clear_unfinished(out_file: Path) -> None:
             left.unlink()
 
 
-def join_parts(
-    folder: Path, keys: list[str], header: FeatureHeader, out_file: Path, shards: int
+class JoinedFile:
+    """The feature file in the making: parts are appended in order, while others are still being made."""
+
+    def __init__(self, folder: Path, file: CheckedFile) -> None:
+        self.parts = 0
+        self._folder, self._file, self._written = folder, file, PartCounts()
+
+    def append(self, key: str) -> None:
+        """Append the next part. Raises InputError when it was damaged meanwhile."""
+        batch = read_part(part_path(self._folder, self.parts), key)
+        self.parts += 1
+        if batch.num_rows:
+            self._written += _count(batch)
+            self._file.append(batch)
+
+    def finish(self, header: FeatureHeader) -> PartCounts:
+        """Say what is in the file; return what was written."""
+        self._file.restate(HEADER_KEY, header_json(header))
+        return self._written
+
+
+@contextmanager
+def joined_file(folder: Path, header: FeatureHeader, out_file: Path) -> Iterator[JoinedFile]:
+    """Yield a feature file to join the parts in; it stands at its place when the block ends without error.
+
+    `header` has every source, their hashes and the counts still to be told by `finish`.
+    """
+    with checked_file(out_file, feature_schema(header)) as file:
+        yield JoinedFile(folder, file)
+
+
+def join_shards(
+    folder: Path, keys: list[str], header: FeatureHeader, out_folder: Path, shards: int
 ) -> PartCounts:
-    """Write the parts, one a key, as one feature file or `shards` of them; return what was written.
+    """Write the parts, one a key, as a folder of feature files; return what was written.
 
     Raises InputError when a part was damaged meanwhile.
     """
-    schema = feature_schema(header)
-    written: list[PartCounts] = []
-    if not shards:
-        write_features(out_file, header, _counted(_batches(folder, keys, schema), written))
-        return _total(written)
     assert header.rows >= shards
-    beside = out_file.with_name(f".{out_file.name}.{os.getpid()}.partial")
+    written: list[PartCounts] = []
+    beside = out_folder.with_name(f".{out_folder.name}.{os.getpid()}.partial")
     beside.mkdir()
     try:
         _write_shards(folder, keys, header, beside, shards, written)
-        _replace_folder(beside, out_file)
+        _replace_folder(beside, out_folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return _total(written)
+    return sum(written, PartCounts())
 
 
 def _write_shards(
@@ -136,10 +165,7 @@ def _write_shards(
     for shard in range(shards):
         begin, end = header.rows * shard // shards, header.rows * (shard + 1) // shards
         # A header stands before its rows, so a shard is counted first; parts are mapped, not read in.
-        counts: list[PartCounts] = []
-        for _ in _counted(_slice(_batches(folder, keys, schema), begin, end), counts):
-            pass
-        total = _total(counts)
+        total = sum(map(_count, _slice(_batches(folder, keys, schema), begin, end)), PartCounts())
         own = replace(header, rows=total.rows, tokens=total.tokens, masked=total.masked, spans=total.spans)
         name = f"features-{shard:05d}-of-{shards:05d}.arrow"
         own_schema = feature_schema(own)
@@ -182,27 +208,25 @@ def _slice(batches: Iterable[pa.RecordBatch], begin: int, end: int) -> Iterator[
             return
 
 
-def _counted(batches: Iterable[pa.RecordBatch], written: list[PartCounts]) -> Iterator[pa.RecordBatch]:
-    """Pass batches on, counting what is really in them."""
-    for batch in batches:
-        ids, starts, lengths = batch.columns
-        tokens, spans = _elements(ids), _elements(starts)
-        masked = int(_numbers(lengths).sum(dtype=np.int64))
-        written.append(PartCounts(0, batch.num_rows, tokens, masked, spans))
-        yield batch
+def _count(batch: pa.RecordBatch) -> PartCounts:
+    """What is really in some rows."""
+    ids, starts, lengths = batch.columns
+    masked = int(_numbers(lengths).sum(dtype=np.int64))
+    return PartCounts(0, batch.num_rows, _elements(ids), masked, _elements(starts))
 
 
 def _numbers(column: pa.ListArray) -> np.ndarray:
-    """All elements of a column of lists; not to_numpy(), which first imports pandas where it is installed."""
-    values = column.flatten()
+    """All elements of a column of lists.
+
+    Not by to_numpy() and flatten(), which first import pandas, where it is installed, and Arrow's functions.
+    """
+    values, begin = column.values, column.offsets[0].as_py()
     kind = np.dtype(values.type.to_pandas_dtype())
-    return np.frombuffer(values.buffers()[1], kind, len(values), values.offset * kind.itemsize)
+    return np.frombuffer(
+        values.buffers()[1], kind, _elements(column), (values.offset + begin) * kind.itemsize
+    )
 
 
 def _elements(column: pa.ListArray) -> int:
     offsets = column.offsets
     return offsets[len(column)].as_py() - offsets[0].as_py()
-
-
-def _total(counts: list[PartCounts]) -> PartCounts:
-    return sum(counts, PartCounts())
