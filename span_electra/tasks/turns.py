@@ -1,0 +1,67 @@
+"""A conversation's turns -> one row for the encoder: `sep t0 sep t1 ... sep`, newest turns first to stay.
+
+A separator belongs to the turn that follows it: there a causal network foretells that turn's first token, and
+must know by the token type whose turn it is. So the last separator belongs to the turn to come.
+
+Token types alternate by turn and are counted from the end, so that the last turn, which is the one the
+network gives or judges, has type OWN_VOICE in every row: a network that speaks must know its own voice
+however long the talk has been. In an open-ended row the last turn is the answer to come. Hence training and
+talk agree: an open-ended row, then the answer (all OWN_VOICE), is the closed row of all these turns but for
+its last separator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from span_electra.errors import InputError
+
+OWN_VOICE = 1  # the second of ELECTRA's two token types, as of the second text of a pair
+
+
+@dataclass(frozen=True)
+class TurnRow:
+    """One conversation, laid out."""
+
+    ids: list[int]
+    types: list[int]  # 0 or 1, one a token
+    turns_kept: int  # the newest so many; where it is 1, the turn may have lost its beginning
+
+
+def lay_out(turns: Sequence[Sequence[int]], sep_id: int, longest: int, open_ended: bool = False) -> TurnRow:
+    """Lay out as many of the newest whole turns as `longest` tokens hold, separators included.
+
+    A last turn that is too long alone keeps its newest tokens, and stands alone. Without turns the row is one
+    separator. open_ended: an answer is to follow, for which the caller leaves room in `longest`.
+
+    Example: turns [5 6] [7] [8], sep 1, longest 6
+        closed      1 7 1 8 1   types 0 0 1 1 0   2 turns kept; the 8 is OWN_VOICE
+        open-ended  1 7 1 8 1   types 1 1 0 0 1   so is what follows the last 1
+
+    Raises InputError where not one token of a turn fits.
+    """
+    if longest < 3:
+        raise InputError(f"longest: {longest} tokens hold no turn between two separators; give 3 or more")
+    kept = _newest(turns, longest)
+    last = len(kept) if open_ended else len(kept) - 1  # the turn that has OWN_VOICE, maybe one to come
+    ids: list[int] = []
+    types: list[int] = []
+    for number, turn in enumerate([*kept, ()]):  # the turn to come has a separator only
+        ids += [sep_id, *turn]
+        types += [OWN_VOICE ^ ((last - number) & 1)] * (1 + len(turn))
+    return TurnRow(ids, types, len(kept))
+
+
+def _newest(turns: Sequence[Sequence[int]], longest: int) -> list[Sequence[int]]:
+    """The newest whole turns that fit, oldest first; at least the end of the last."""
+    kept: list[Sequence[int]] = []
+    room = longest - 1  # the separator at the end
+    for turn in reversed(turns):
+        room -= 1 + len(turn)
+        if room < 0:
+            break
+        kept.append(turn)
+    if turns and not kept:
+        kept.append(turns[-1][len(turns[-1]) - (longest - 2) :])
+    return kept[::-1]
