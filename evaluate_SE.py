@@ -5,9 +5,12 @@ the folder of one stock network). Prints tables and writes evaluation.json into 
 report_SE.py finds it; later calls add to it.
 
     python evaluate_SE.py runs/first --pairs blimp/           minimal pairs: .jsonl files or folders of them
-    python evaluate_SE.py runs/first --spelling spelling/     spelling errors: a folder with dev/ and test/
+    python evaluate_SE.py runs/first --spelling spelling/     spelling errors: found, by words and lines
     python evaluate_SE.py runs/first --text valid.txt         losses, F1, calibration on held-out text
     python evaluate_SE.py runs/first --pairs blimp/ --scores discriminator     the one-pass score alone
+
+The folder of --spelling has dev/ and test/; sets in them whose correct.txt is clean text are corrected too,
+the first 200 lines of each.
 """
 
 import sys

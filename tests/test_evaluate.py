@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from network_examples import exported
+from network_examples import by_hand, exported, frequencies, spotter
 from run_examples import small_run, write_rows
 
 from span_electra.errors import InputError
 from span_electra.training.run import run_training
-from span_electra.transfer.evaluate import evaluate, table_text
+from span_electra.transfer.evaluate import evaluate, read_texts, spelling_scores, table_text, text_sets
 from span_electra.transfer.report import make_page
 from span_electra.transfer.scores import Table
 
@@ -31,6 +31,12 @@ def tried(tmp_path):
     return tmp_path
 
 
+def write_texts(folder, corrupted, clean):
+    folder.mkdir(parents=True)
+    (folder / "corrupt.txt").write_text("".join(line + "\n" for line in corrupted))
+    (folder / "correct.txt").write_text("".join(line + "\n" for line in clean))
+
+
 def run(folder, pairs=(), spelling=None, text=None, **more):
     asked = more.pop("scores", [])
     return "".join(evaluate(folder, list(pairs), spelling, text, asked, **more))
@@ -46,6 +52,68 @@ def test_everything_lands_in_one_file_and_later_calls_add_to_it(tried):
     found = json.loads(target.read_text())
     assert {"evaluated", "minimal pairs", "spelling", "held-out text"} <= set(found)
     assert set(found["minimal pairs"]["by field"]["all"]) >= {"discriminator", "pll", "pll_l2r, 95%"}
+
+
+def test_lines_with_errors_are_found_by_their_words_by_hand(tmp_path):
+    for split in ("dev", "test"):
+        write_texts(
+            tmp_path / split / "words", ["the cats", "dog", "the mat", "dogs on"], ["0 1", "0", "0 0", "0 1"]
+        )
+    (tmp_path / "test" / "words" / "correct.txt").write_text("1 0\n0\n0 0\n0 1\n")
+    # Found: cats and dogs, by their words; in test the first line is wrong in another word, but wrong it is.
+    networks = by_hand(discriminator=spotter({"cats": 3.0, "on": 3.0}))
+    row = spelling_scores(networks, tmp_path, 8, 0)["spelling"]["words"]
+    assert (row["F1"], row["sequence F1"], row["sequences"]) == (0.5, 1.0, 4)
+    assert row["sequence F1 of calling all wrong"] == pytest.approx(2 * 2 / (4 + 2))
+
+
+def test_clean_texts_are_what_correction_is_scored_on_by_hand(tmp_path):
+    for split in ("dev", "test"):
+        write_texts(tmp_path / split / "words", ["the cta"], ["0 1"])
+    write_texts(tmp_path / "dev" / "sec", ["the cta"] * 2, ["the cat"] * 2)
+    lines = ["the cta", "the dgo", "the cat", "cta"]
+    write_texts(tmp_path / "test" / "sec", lines, ["the cat", "the dog", "the cat", "unread"])
+    # 't' and 'g' inside a word are odd: p = .73; 'cat' is the likeliest word, and near enough to 'cta' alone.
+    networks = by_hand(frequencies({"cat": 5.0}), spotter({"##t": 1.0, "##g": 1.0}))
+    found = spelling_scores(networks, tmp_path, 8, 3)
+    assert list(found["spelling"]) == ["words"]
+    row = found["spelling correction"]["sec"]
+    assert (row["first lines"], row["threshold"]) == (3, 0.5)
+    assert (row["precision"], row["recall"], row["correction F1"]) == (1.0, 1.0, 1.0)
+    assert row["mean normalised edit distance"] == 0.0
+    assert row["distance of leaving all as it is"] == pytest.approx((2 / 7 + 2 / 7 + 0) / 3)
+
+
+def test_the_threshold_of_correction_is_the_best_of_dev(tmp_path):
+    # Here p is .4: the usual threshold changes nothing.
+    for split in ("dev", "test"):
+        write_texts(tmp_path / split / "words", ["the cta"], ["0 1"])
+        write_texts(tmp_path / split / "sec", ["the cta"], ["the cat"])
+    networks = by_hand(frequencies({"cat": 5.0}), spotter({"##t": -0.4}))
+    row = spelling_scores(networks, tmp_path, 8, 1)["spelling correction"]["sec"]
+    assert (row["threshold"], row["correction F1"]) == (0.3, 1.0)
+
+
+def test_without_a_generator_or_with_no_lines_asked_for_nothing_is_corrected(tried):
+    write_texts(tried / "spelling" / "test" / "sec", ["the cta"], ["the cat"])
+    exported(tried / "model")
+    out = tried / "scores.json"
+    said = run(tried / "model" / "discriminator", spelling=str(tried / "spelling"), out_file=str(out))
+    assert "sequence F1" in said and "spelling correction" not in json.loads(out.read_text())
+    assert "correction F1" not in run(tried / "model", spelling=str(tried / "spelling"), correction_rows=0)
+    assert "correction F1" in run(tried / "model", spelling=str(tried / "spelling"))
+    assert set(json.loads((tried / "model" / "evaluation.json").read_text())) == {
+        "evaluated",
+        "spelling",
+        "spelling correction",
+    }
+
+
+def test_texts_that_are_no_pairs_are_named(tmp_path):
+    write_texts(tmp_path / "sec", ["a", "b"], ["a"])
+    assert text_sets(tmp_path) == {"sec": tmp_path / "sec"}
+    with pytest.raises(InputError, match="corrupt.txt has 2 lines, correct.txt 1"):
+        read_texts(tmp_path / "sec", 1)
 
 
 def test_numbers_of_other_weights_do_not_mix(tried):

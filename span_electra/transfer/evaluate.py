@@ -2,6 +2,8 @@
 
 The numbers go to a JSON file, section by section, so that a later call adds to what an earlier one found;
 beside a run's config it is the file whose tables stand in the run's report.
+
+W words of a set
 """
 
 from __future__ import annotations
@@ -13,17 +15,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from span_electra.data.vocabulary import read_text
 from span_electra.errors import InputError
 from span_electra.training.runfolder import replace_text
+from span_electra.transfer.correction import Candidates, correct
+from span_electra.transfer.correction_metrics import (
+    CorrectionScores,
+    correction_f1,
+    mean_normalized_edit_distance,
+    sequence_detection_f1,
+)
 from span_electra.transfer.heldout import score_text
 from span_electra.transfer.networks import Networks, open_networks
 from span_electra.transfer.pairs import SCORES, read_pairs, score_pairs
 from span_electra.transfer.run_record import read_json
 from span_electra.transfer.scores import Table, tables_of
-from span_electra.transfer.spelling import score_spelling
+from span_electra.transfer.spelling import find_sets, read_set, score_spelling, sets_below, word_probabilities
 
 EVALUATION = "evaluation.json"
 MODEL = "evaluated"  # the section by which a file is known as one of ours
+# A line's correction costs half a second on two cores, each doubtful word being compared with the vocabulary.
+CORRECTION_ROWS = 200
+DEV_ROWS = 40  # lines of dev on which a threshold of correction is chosen
+THRESHOLDS = (
+    0.5,
+    0.3,
+    0.6,
+    0.9,
+)  # the first, predict_SE.py's own, where there is no dev, and where none helps
+TOP_K = 5  # candidates tried for a word, as in predict_SE.py
 
 
 def evaluate(
@@ -36,9 +58,11 @@ def evaluate(
     max_seq_len: int = 128,
     device: str = "auto",
     out_file: str | None = None,
+    correction_rows: int = CORRECTION_ROWS,
 ) -> Iterator[str]:
     """Score what is asked for, write the JSON and yield what to print, as each part is done.
 
+    correction_rows: lines of a test set that are corrected, its first; 0: no correction is scored.
     Raises InputError when nothing is asked for, a network is needed that the folder lacks, or a file is in
     the way.
     """
@@ -56,7 +80,7 @@ def evaluate(
     jobs = {
         "minimal pairs": pairs
         and (lambda: {"minimal pairs": pair_scores(networks, pairs, scores, batch_size)}),
-        "spelling": spelling and (lambda: {"spelling": score_spelling(networks, spelling, batch_size)}),
+        "spelling": spelling and (lambda: spelling_scores(networks, spelling, batch_size, correction_rows)),
         "held-out text": text and (lambda: score_text(networks, text, batch_size, max_seq_len, seed=0)),
     }
     for name, job in jobs.items():
@@ -82,6 +106,100 @@ def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_s
     return score_pairs(
         networks, read_pairs(paths), scores or [name for name in SCORES if part_of[name]], batch_size
     )
+
+
+# --- spelling -----------------------------------------------------------------------------------------
+
+
+def spelling_scores(
+    networks: Networks, folder: str | Path, batch_size: int, correction_rows: int
+) -> dict[str, Any]:
+    """Misspelt words and lines found and, where clean text and a generator are at hand, corrected."""
+    words = score_spelling(networks, folder, batch_size)
+    tests = {name: test for name, (_, test) in find_sets(folder).items()}
+    found = {
+        "spelling": {
+            name: row | sequence_scores(networks, tests[name], row, batch_size) for name, row in words.items()
+        }
+    }
+    texts = text_sets(Path(folder, "test")) if networks.generator and correction_rows else {}
+    if texts:
+        found["spelling correction"] = correction_scores(
+            networks, text_sets(Path(folder, "dev")), texts, batch_size, correction_rows
+        )
+    return found
+
+
+def sequence_scores(networks: Networks, folder: Path, row: dict[str, Any], batch_size: int) -> dict[str, Any]:
+    """Lines with an error, found by any word called wrong as `row` calls it."""
+    tried = read_set(folder)
+    probability_W = word_probabilities(networks, tried.lines, batch_size)[row["pooling"]]
+    ends = np.cumsum([len(line.split()) for line in tried.lines])[:-1]
+    wrong = np.split(tried.wrong_W, ends)
+    found = np.split(probability_W >= row["threshold"], ends)
+    return {
+        "sequence F1": sequence_detection_f1(found, wrong),
+        "sequences": len(wrong),
+        "sequence F1 of calling all wrong": sequence_detection_f1([[True]] * len(wrong), wrong),
+    }
+
+
+def text_sets(folder: Path) -> dict[str, Path]:
+    """The sets in a folder or below it whose correct.txt is clean text, by their path in it."""
+    labelled = set(sets_below(folder).values())
+    places = [path.parent for path in sorted(folder.rglob("correct.txt"))]
+    return {
+        str(place.relative_to(folder)): place
+        for place in places
+        if place not in labelled and (place / "corrupt.txt").is_file()
+    }
+
+
+def read_texts(folder: Path, rows: int) -> tuple[list[str], list[str]]:
+    """Return a set's first corrupted and clean lines. Raises InputError where one has no other."""
+    corrupted, clean = (
+        read_text(folder / name).removesuffix("\n").split("\n") for name in ("corrupt.txt", "correct.txt")
+    )
+    if len(corrupted) != len(clean):
+        raise InputError(
+            f"{folder}: corrupt.txt has {len(corrupted)} lines, correct.txt {len(clean)}; they go in pairs"
+        )
+    return corrupted[:rows], clean[:rows]
+
+
+def correction_scores(
+    networks: Networks, dev: dict[str, Path], test: dict[str, Path], batch_size: int, rows: int
+) -> dict[str, Any]:
+    """Correct the first `rows` lines of every test set as predict_SE.py does; the threshold is dev's best."""
+    table = Candidates(networks.vocabulary)
+
+    def tried(corrupted: list[str], clean: list[str], threshold: float) -> tuple[CorrectionScores, float]:
+        lines = correct(networks, table, corrupted, threshold, TOP_K, batch_size)
+        corrected = [line.corrected for line in lines]
+        return correction_f1(corrupted, corrected, clean), mean_normalized_edit_distance(corrected, clean)
+
+    found = {}
+    for name, place in test.items():
+        threshold, chosen_on = THRESHOLDS[0], dev.get(name, next(iter(dev.values()), None))
+        if chosen_on is not None:
+            lines = read_texts(chosen_on, min(rows, DEV_ROWS))
+            threshold = max(THRESHOLDS, key=lambda cut, lines=lines: tried(*lines, cut)[0].f1)
+        corrupted, clean = read_texts(place, rows)
+        scores, distance = tried(corrupted, clean, threshold)
+        found[name] = {
+            "correction F1": scores.f1,
+            "precision": scores.precision,
+            "recall": scores.recall,
+            "mean normalised edit distance": distance,
+            # A figure above it has made the text worse.
+            "distance of leaving all as it is": mean_normalized_edit_distance(corrupted, clean),
+            "first lines": len(corrupted),
+            "threshold": threshold,
+        }
+    return found
+
+
+# --- where it goes ------------------------------------------------------------------------------------
 
 
 def place_of(model: Path, out_file: str | None) -> Path:
