@@ -226,3 +226,64 @@ class PredictArgs:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+@dataclass(frozen=True)
+class PrepareArgs:
+    """prepare_tasks_SE.py"""
+
+    task_file: str = setting("tasks.yaml", "YAML: the tasks, their types and files")
+    data_dir: str = setting("data", "folder that the task file's files lie in")
+    encoder: str | None = setting(None, "a run or an exported folder; none: the newest run in runs/")
+    do_lower_case: bool = setting(False, "fold capital letters first, whatever the vocabulary does")
+    max_seq_len: int = setting(128, "tokens of the longest row, special ones included", least=8)
+    workers: int = setting(2, "processes; more than the machine's cores are not started", least=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class FinetuneArgs:
+    """finetune_SE.py"""
+
+    task_file: str = setting("tasks.yaml", "YAML: the tasks, their types and files")
+    data_dir: str = setting("data", "folder of the tasks' files, or of prepared data")
+    out_dir: str | None = setting(None, "the run's folder; none: runs/finetune-<time>")
+    encoder: str | None = setting(None, "a run or an exported folder; none: the newest run in runs/")
+    network: str = setting(
+        "discriminator", "which network of a run is fine-tuned", ("discriminator", "generator")
+    )
+    from_scratch: bool = setting(False, "start the same network from random weights, to compare")
+    epochs: int = setting(3, "passes over the rows", least=1)
+    train_batch_size: int = setting(8, "rows of a batch, all devices together", least=1)
+    eval_batch_size: int = setting(32, "rows computed together when trying", least=1)
+    grad_accumulation_steps: int = setting(1, "batches whose gradients make one update", least=1)
+    log_per_updates: int = setting(10, "updates between two lines of the log; 0: none", least=0)
+    save_per_updates: int = setting(0, "updates between two checkpoints; 0: one an epoch", least=0)
+    limit_save: int = setting(2, "newest checkpoints to keep, besides the best", least=1)
+    silent: bool = setting(False, "tell nothing on the way")
+    max_seq_len: int = setting(128, "tokens of the longest row, special ones included", least=8)
+    do_lower_case: bool = setting(False, "fold capital letters first, whatever the vocabulary does")
+    load_saved_model: str | None = setting(None, "a run of this script, or a checkpoint, to start from")
+    resume_train: bool = setting(False, "go on with the saved run as if it had never stopped")
+    finetune: bool = setting(False, "take only the encoder of the saved model, for other tasks")
+    eval_while_train: bool = setting(False, "try on dev at every save, not at the epochs' ends alone")
+    test_while_train: bool = setting(False, "tell the metrics on test too, whenever dev is tried")
+    freeze_encoder: bool = setting(False, "only the heads learn")
+    layer_lr_decay: float = setting(1.0, "each layer's rate as a share of that above", least=0, most=1)
+    dropout: float = setting(0.1, "dropout of the encoder", least=0, most=0.9)
+    seeds: int = setting(1, "runs with different seeds, told as mean and deviation", least=1, most=1000)
+    seed: int = setting(0, "the first seed: of heads, order, noise and dropout", least=0)
+    shuffle_buffer_size: int = setting(0, "rows shuffled together; 0: all of a file", least=0)
+    workers: int = setting(2, "processes that prepare data", least=1)
+    max_steps: int = setting(0, "stop after so many updates; 0: epochs alone decide", least=0)
+    max_minutes: float = setting(0.0, "stop in time, with a checkpoint; 0: no limit", least=0)
+    device: str = setting("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
+    device_ids: list[int] = setting([], "one process for each of these devices; none: the first alone")
+    precision: str = setting("auto", "auto: bf16 on a GPU that has it", ("auto", "fp32", "bf16", "fp16"))
+    activation_checkpointing: bool = setting(False, "recompute activations: less memory, more time")
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4))
+
+    def __post_init__(self) -> None:
+        check_fields(self)

@@ -61,17 +61,18 @@ def drop_add_norm(x: Tensor, residual: Tensor, norm: nn.LayerNorm, rate: float, 
     return DropAddNorm.apply(x, residual, norm.weight, norm.bias, norm.eps, rate, key)
 
 
-def attend(qkv_BLZ: Tensor, heads: int, attend_B11L: Tensor | None, rate: float, key: int | None) -> Tensor:
+def attend(qkv_BLZ: Tensor, heads: int, attend_B1QL: Tensor | None, rate: float, key: int | None) -> Tensor:
     """Scaled dot-product attention with dropout of its probabilities; returns [B, L, D].
 
-    `attend_B11L` is True on keys that may be looked at; None: on all.
+    `attend_B1QL` is True on keys that may be looked at, by all alike (Q = 1) or one by one (Q = L); None: on
+    all.
     """
     if rate and key is not None and fits(qkv_BLZ):
-        return Attend.apply(qkv_BLZ, heads, attend_B11L, rate, key)
+        return Attend.apply(qkv_BLZ, heads, attend_B1QL, rate, key)
     rows, length, triple = qkv_BLZ.shape
     split_3BHLK = qkv_BLZ.view(rows, length, 3, heads, triple // 3 // heads).permute(2, 0, 3, 1, 4)
     query, keys, value = split_3BHLK.unbind(0)
-    mixed_BHLK = F.scaled_dot_product_attention(query, keys, value, attend_B11L, dropout_p=rate)
+    mixed_BHLK = F.scaled_dot_product_attention(query, keys, value, attend_B1QL, dropout_p=rate)
     return mixed_BHLK.transpose(1, 2).reshape(rows, length, triple // 3)
 
 
@@ -217,25 +218,25 @@ class Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, qkv_BLZ: Tensor, heads: int, attend_B11L: Tensor | None, rate: float, key: int
+        ctx: Any, qkv_BLZ: Tensor, heads: int, attend_B1QL: Tensor | None, rate: float, key: int
     ) -> Tensor:
         rows, length, triple = qkv_BLZ.shape
         out_BLHK = torch.empty(rows, length, heads, triple // 3 // heads)
         kernels, mask = loops(key, rate)
         for piece, first in pieces(rows, heads, length):
             query_MLK, keys_MLK, value_MLK = heads_of(qkv_BLZ[piece], heads)
-            probability_MLL = probabilities(query_MLK, keys_MLK, attend_B11L, piece)
+            probability_MLL = probabilities(query_MLK, keys_MLK, attend_B1QL, piece)
             flat = probability_MLL.view(-1).numpy()
             kernels.drop(flat, *mask, first, flat)
             mixed_MLK = torch.bmm(probability_MLL, value_MLK)
             out_BLHK[piece].copy_(mixed_MLK.unflatten(0, (-1, heads)).transpose(1, 2))
-        ctx.save_for_backward(qkv_BLZ, attend_B11L)
+        ctx.save_for_backward(qkv_BLZ, attend_B1QL)
         ctx.settings = heads, rate, key
         return out_BLHK.view(rows, length, triple // 3)
 
     @staticmethod
     def backward(ctx: Any, grad_BLD: Tensor) -> tuple[Tensor | None, ...]:
-        qkv_BLZ, attend_B11L = ctx.saved_tensors
+        qkv_BLZ, attend_B1QL = ctx.saved_tensors
         heads, rate, key = ctx.settings
         rows, length, triple = qkv_BLZ.shape
         width = triple // 3 // heads
@@ -243,7 +244,7 @@ class Attend(torch.autograd.Function):
         kernels, mask = loops(key, rate)
         for piece, first in pieces(rows, heads, length):
             query_MLK, keys_MLK, value_MLK = heads_of(qkv_BLZ[piece], heads)
-            probability_MLL = probabilities(query_MLK, keys_MLK, attend_B11L, piece)
+            probability_MLL = probabilities(query_MLK, keys_MLK, attend_B1QL, piece)
             grad_MLK = (
                 grad_BLD[piece].unflatten(-1, (heads, width)).transpose(1, 2).reshape(-1, length, width)
             )
@@ -281,10 +282,10 @@ def heads_of(qkv_CLZ: Tensor, heads: int) -> Tensor:
     return split
 
 
-def probabilities(query_MLK: Tensor, keys_MLK: Tensor, attend_B11L: Tensor | None, piece: slice) -> Tensor:
+def probabilities(query_MLK: Tensor, keys_MLK: Tensor, attend_B1QL: Tensor | None, piece: slice) -> Tensor:
     """Return softmax(query key^T) of a piece, [M, L, L]; tokens that may not be looked at get 0."""
     scores_MLL = torch.bmm(query_MLK, keys_MLK.transpose(1, 2))
-    if attend_B11L is not None:
-        allowed_C11L = attend_B11L[piece]
-        scores_MLL.unflatten(0, (len(allowed_C11L), -1)).masked_fill_(~allowed_C11L, float("-inf"))
+    if attend_B1QL is not None:
+        allowed_C1QL = attend_B1QL[piece]
+        scores_MLL.unflatten(0, (len(allowed_C1QL), -1)).masked_fill_(~allowed_C1QL, float("-inf"))
     return torch.softmax(scores_MLL, -1, out=scores_MLL)

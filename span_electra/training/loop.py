@@ -74,6 +74,7 @@ class Run:
     tally: tuple[str, ...] = TALLY  # names of the sums that the model gives with each loss
     measure: Callable[[dict[str, float]], dict[str, float]] = metrics_of  # sums -> metrics
     tries: Callable[[Run, float], dict[str, float] | None] | None = None  # validates; none: `evaluate`
+    silent: bool = False  # nothing is told on the screen
     commonest_share: float = 0.0  # share of the commonest token, for the health warnings
     mfu_of: Callable[[float], float] | None = None  # tokens a second -> share of the devices' peak
     after_validation: Callable[[], None] | None = None  # on the leading process: show how it stands

@@ -131,7 +131,7 @@ def run_here(job: Job, place: Place, signals: Signals) -> RunResult:
     agreement.gather()  # all have read what they need; from here on the folder changes
     if place.leads:
         prepare_folder(run, settings.config_json, state.step)
-    with RunLog(run.folder, place.leads, state.step, total) as log:
+    with RunLog(run.folder, place.leads, state.step, total, run.silent) as log:
         run.log = log
         stopped = train(run, state)
     return conclude(run, state, stopped)

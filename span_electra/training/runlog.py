@@ -68,15 +68,15 @@ METRIC_NAMES = tuple(metrics_of(dict.fromkeys((*TALLY, "loss", "steps"), 0.9)))
 class RunLog:
     """Writes what a run tells; on all processes but the leading one it writes nothing."""
 
-    def __init__(self, folder: Path, leads: bool, step: int, total: int) -> None:
-        self.leads, self.folder = leads, folder
+    def __init__(self, folder: Path, leads: bool, step: int, total: int, silent: bool = False) -> None:
+        self.leads, self.folder, self.silent = leads, folder, silent
         if not leads:
             return
         cut_after(folder / METRICS, step)
         self.lines = Appended(folder / METRICS)
         self.curves = Events(folder / "tensorboard", step)
         tqdm.set_lock(threading.RLock())  # its own also serves processes, and leaks when one is killed
-        self.bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True, disable=None)
+        self.bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True, disable=silent or None)
 
     def __enter__(self) -> RunLog:
         return self
@@ -102,7 +102,8 @@ class RunLog:
             raise InputError(f"{self.folder}: is gone; a run needs its folder, start it again in another")
         self.lines.append(line.encode())
         self.curves.write(step, {f"{split}/{name}": value for name, value in finite.items()})
-        shown = "  ".join(f"{SHOWN[name]} {finite[name]:.4g}" for name in SHOWN if name in finite)
+        names = SHOWN if any(name in finite for name in SHOWN if name != "loss") else dict.fromkeys(finite)
+        shown = "  ".join(f"{names[name] or name} {finite[name]:.4g}" for name in names if name in finite)
         if self.bar.disable:
             self.say(f"step {step:,} of {self.bar.total:,}  {split}: {shown}")
         elif split == "train":
@@ -112,7 +113,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
-        if self.leads:
+        if self.leads and not self.silent:
             tqdm.write(text, file=sys.stderr)
 
 

@@ -44,7 +44,7 @@ def export_run(model: SpanElectra, vocabulary: Vocabulary, folder: str | Path, c
     for target in targets:
         _check_free(target)
     for part, target in zip(parts, targets, strict=True):
-        with _written_beside(target) as beside:
+        with written_beside(target) as beside:
             _write_network(model, part, vocabulary, beside, card)
     return targets
 
@@ -81,7 +81,11 @@ def stock_config(config: ModelConfig, part: str, pad_id: int) -> dict:
         "initializer_range": config.initializer_range,
         "pad_token_id": pad_id,
         "tie_word_embeddings": True,
-        OURS: {"part": part, "embedding_sharing": config.embedding_sharing},
+        OURS: {
+            "part": part,
+            "embedding_sharing": config.embedding_sharing,
+            "initialization": config.initialization,  # for who compares with a start from random weights
+        },
     }
 
 
@@ -97,7 +101,7 @@ def _check_free(target: Path) -> None:
 
 
 @contextmanager
-def _written_beside(target: Path) -> Iterator[Path]:
+def written_beside(target: Path) -> Iterator[Path]:
     """Yield a new folder that takes the target's name once the block is through, and is gone if it fails."""
     beside, before = (target.with_name(f".{target.name}.{what}-{os.getpid()}") for what in ("new", "old"))
     beside.mkdir(parents=True)

@@ -26,7 +26,7 @@ from span_electra.model.encoder import ACTIVATION, Encoder
 from span_electra.model.joint import Discriminator, Generator
 from span_electra.training import checkpoint
 from span_electra.training.prepare import load_model
-from span_electra.transfer.export import ARCHITECTURE, SIZES, read_config, read_part, read_weights
+from span_electra.transfer.export import ARCHITECTURE, OURS, SIZES, read_config, read_part, read_weights
 from span_electra.transfer.weights import PARTS, take_stock_weights
 
 # Padded tokens of a batch at most, whatever its rows: the feed-forward part of a large model then needs
@@ -187,8 +187,9 @@ def our_config(settings: dict[str, Any]) -> ModelConfig | None:
             discriminator=network,
             hidden_act=settings["hidden_act"],
             layer_norm_eps=settings.get("layer_norm_eps", 1e-12),
+            initialization=settings.get(OURS, {}).get("initialization", "normal"),
         )
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         return None  # sizes left out have defaults that the stock class knows
 
 

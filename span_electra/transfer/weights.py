@@ -29,6 +29,7 @@ _LAYER = [  # module in a layer -> modules in theirs
     ("down_norm", ("output.LayerNorm",)),
 ]
 _HEADS = {
+    "none": [],
     "generator": [
         ("head.dense", ("generator_predictions.dense",)),
         ("head.norm", ("generator_predictions.LayerNorm",)),
@@ -43,7 +44,7 @@ _DERIVED = {"generator_lm_head.weight", "electra.embeddings.position_ids"}
 
 
 def name_table(part: str, layers: int, projected: bool) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the table of one network; `part` is generator or discriminator."""
+    """Return the table of one network; `part` is generator, discriminator, or none: the encoder alone."""
     modules = [("encoder.embeddings.norm", ("electra.embeddings.LayerNorm",))]
     if projected:
         modules.append(("encoder.project", ("electra.embeddings_project",)))

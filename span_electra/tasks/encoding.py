@@ -1,0 +1,128 @@
+"""Examples -> rows of token ids: what a prepared file holds, one JSON object a row.
+
+    {"uid": "7", "input_ids": [0, 52, 8, 1], "attention_mask": [1, 1, 1, 1], "token_type_ids": [0, 0, 0, 0],
+     "label": 1}
+
+Tasks by words add `word_ids`, the word of each token (-1: of none), and `words`, how many there are, of which
+the last may have been cut off. Conversations hold `turns`, lists of ids, and are laid out when they are read;
+sentences that are misspelt anew in each epoch hold `text`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from span_electra.data.vocabulary import Vocabulary
+from span_electra.tasks.readers import Example
+from span_electra.tasks.taskfile import CONVERSATIONS, Task
+
+# What the network learns of a task; see model/tasks.py.
+KIND_OF = {
+    "SingleSenClassification": "sequence",
+    "SentencePairClassification": "sequence",
+    "NER": "tokens",
+    "MultiLabelClassification": "several",
+    "Regression": "number",
+    "ResponseSelection": "ranking",
+    "Conversation": "language",
+    "SpellingWords": "replaced",
+    "SpellingSequence": "sequence",
+}
+BY_WORDS = ("tokens", "replaced")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the rows of a task besides its examples."""
+
+    task: Task
+    labels: tuple[str, ...]
+    max_seq_len: int  # tokens of the longest row, special ones included
+    lowercase: bool = False  # fold capital letters before the tokenizer sees them
+
+    @property
+    def kind(self) -> str:
+        return KIND_OF[self.task.task_type]
+
+
+def encode_examples(
+    vocabulary: Vocabulary, recipe: Recipe, examples: Sequence[Example]
+) -> list[dict[str, Any]]:
+    """Return one row for each example, in order."""
+    if recipe.task.noise and all(example.label is None for example in examples):
+        return [{"uid": example.uid, "text": example.texts[0]} for example in examples]
+    if recipe.task.task_type in CONVERSATIONS:
+        return [_conversation(vocabulary, recipe, example) for example in examples]
+    texts = [
+        _folded(" ".join(example.words) if example.words else text, recipe)
+        for example in examples
+        for text in (example.texts if example.words is None else [""])
+    ]
+    encodings = iter(vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False))
+    rows = []
+    for example in examples:
+        count = 1 if example.words is not None else len(example.texts)
+        pieces = [next(encodings) for _ in range(count)]
+        row = _framed(vocabulary, [piece.ids for piece in pieces], recipe.max_seq_len)
+        if recipe.kind in BY_WORDS:
+            words = words_of_tokens(pieces[0].offsets, [_folded(word, recipe) for word in example.words])
+            room = len(row["input_ids"]) - 2
+            row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
+        label = {} if example.label is None else {"label": numbered(example.label, recipe)}
+        rows.append({"uid": example.uid} | row | label)
+    return rows
+
+
+def _folded(text: str, recipe: Recipe) -> str:
+    return text.lower() if recipe.lowercase else text
+
+
+def _framed(vocabulary: Vocabulary, texts: list[list[int]], longest: int) -> dict[str, list[int]]:
+    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP] of types 0 and 1; what is too long loses its end.
+
+    Of two texts the longer one is cut, until both have the same length.
+    """
+    room = longest - 1 - len(texts)
+    if len(texts) == 2:
+        first, second = (len(text) for text in texts)
+        keep = min(first, max(room - second, (room + 1) // 2))
+        texts = [texts[0][:keep], texts[1][: room - keep]]
+    else:
+        texts = [texts[0][:room]]
+    ids, types = [vocabulary.cls_id], [0]
+    for number, text in enumerate(texts):
+        ids += [*text, vocabulary.sep_id]
+        types += [number] * (len(text) + 1)
+    return {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
+
+
+def words_of_tokens(offsets: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:
+    """The word that each token of `" ".join(words)` belongs to: the one its last character lies in.
+
+    Example: words "ab" "c", tokens at (0, 1) (1, 2) (2, 4) -> 0 0 1
+    """
+    if not offsets:
+        return []
+    lengths_W = np.array([len(word) for word in words], np.int64)
+    end_W = np.cumsum(lengths_W + 1) - 1
+    start_T, end_T = np.array(offsets, np.int64).T
+    word_T = np.searchsorted(end_W, np.maximum(end_T - 1, start_T), side="right")
+    return np.minimum(word_T, len(words) - 1).tolist()
+
+
+def numbered(label: str | tuple[str, ...], recipe: Recipe) -> int | float | list[int]:
+    """A label as the network's target: its number, those of several, or the number that it is."""
+    if recipe.kind == "number":
+        return float(label)
+    number_of = {name: number for number, name in enumerate(recipe.labels)}
+    return number_of[label] if isinstance(label, str) else [number_of[name] for name in label]
+
+
+def _conversation(vocabulary: Vocabulary, recipe: Recipe, example: Example) -> dict[str, Any]:
+    texts = [_folded(text, recipe) for text in example.texts]
+    encodings = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
+    return {"uid": example.uid, "turns": [encoding.ids for encoding in encodings]}
