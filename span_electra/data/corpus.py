@@ -164,13 +164,15 @@ class _Segments:
         self.file, self.begin = file, 0
         self._hasher = hashlib.sha256()
         self._file = open_raw(file)
-        self._raw = Counted(self._file, self._hasher)
-        self._stream = unpack(self._raw, file.packing) if file.packing else self._raw
+        self._raw = Counted(self._file, self._hasher) if file.packing else None
+        self._stream = unpack(self._raw, file.packing) if self._raw else self._file
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield segments; `begin` is the place of the latest in the unpacked file."""
         try:
             while segment := self._stream.read(SEGMENT):
+                if self._raw is None:
+                    self._hasher.update(segment)
                 self._refuse_binary(segment)
                 yield segment
                 self.begin += len(segment)
@@ -198,17 +200,17 @@ class _Segments:
 
     def taken(self, end: int) -> int:
         """Bytes on disk read for the content up to `end`."""
-        return self._raw.taken if self.file.packing else end
+        return self._raw.taken if self._raw else end
 
     def finish(self, sources: list[Source] | None) -> None:
         """Record the source; what follows the content of a packed file is hashed too."""
-        while self._raw.read(SEGMENT):
+        while self._raw and self._raw.read(SEGMENT):
             pass
         if sources is not None:
             sources.append(Source(self.file.path, self.file.size, self._hasher.hexdigest()))
 
     def close(self) -> None:
-        if self._stream is not self._raw:
+        if self._raw:
             self._stream.close()
         self._file.close()
 
