@@ -1,5 +1,9 @@
 """What the compiled loops stand on. Run: pytest tests/test_compiled.py"""
 
+import subprocess
+import sys
+import textwrap
+
 import numba
 import numpy as np
 
@@ -39,3 +43,14 @@ def test_loops_compile_where_no_cache_can_be_written(monkeypatch):
 
     monkeypatch.setattr(compiled.numba, "njit", unwritable)
     assert compiled.njit(lambda x: x + 1)(1) == 2
+
+
+def test_loops_run_without_linear_algebra():
+    script = """
+        import sys
+        from span_electra.data.compiled import njit, spare_linear_algebra
+        spare_linear_algebra()
+        print(njit(lambda value: value + 1)(4), sys.modules["scipy.linalg"])
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
+    assert run.stdout == "5 None\n", run.stderr

@@ -5,6 +5,7 @@ numba's cache on disk does not notice a change in a function that is called into
 of compiled loops call only into this one, and what is here keeps its meaning for ever: change a function by
 giving it a new name."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,15 @@ def njit(function: Callable) -> Callable:
         return numba.njit(nogil=True, _nrt=False, cache=True)(function)
     except RuntimeError:  # neither beside the source nor in the home folder may be written
         return numba.njit(nogil=True, _nrt=False)(function)
+
+
+def spare_linear_algebra() -> None:
+    """Let numba start in this process without scipy's linear algebra, a third sooner.
+
+    numba imports it only to learn whether it is there, and no loop here needs it. Other code may: call this
+    in a process that does nothing else.
+    """
+    sys.modules.setdefault("scipy.linalg", None)  # an import then fails, which numba takes for an answer
 
 
 def _address(context, builder, signature, arguments):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import re
 import zlib
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ import pyarrow as pa
 from span_electra.data.arrow_file import open_checked, write_checked
 from span_electra.data.chunks import cut_chunks, document_ends, frame_chunks
 from span_electra.data.clean import read_block
+from span_electra.data.compiled import spare_linear_algebra
 from span_electra.data.corpus import Block
 from span_electra.data.encode import TextEncoder
 from span_electra.data.header import FeatureHeader, feature_batch, feature_schema
@@ -133,6 +135,8 @@ def read_part(path: Path, key: str) -> pa.RecordBatch:
 def writing_maker(settings: tuple[FeatureHeader, Path]) -> Callable[[tuple[Block, str]], PartCounts]:
     """Return the function that a process of this machine runs: (block, key) -> a part on disk, its counts."""
     header, folder = settings
+    if multiprocessing.parent_process() is not None:
+        spare_linear_algebra()
     make = part_maker(header)
 
     def work(task: tuple[Block, str]) -> PartCounts:
