@@ -57,10 +57,10 @@ def test_everything_lands_in_one_file_and_later_calls_add_to_it(tried):
 def test_lines_with_errors_are_found_by_their_words_by_hand(tmp_path):
     for split in ("dev", "test"):
         write_texts(
-            tmp_path / split / "words", ["the cats", "dog", "the mat", "dogs on"], ["0 1", "0", "0 0", "0 1"]
+            tmp_path / split / "words", ["the cats", "dogs on", "the mat", "dog"], ["0 1", "0 1", "0 0", "0"]
         )
-    (tmp_path / "test" / "words" / "correct.txt").write_text("1 0\n0\n0 0\n0 1\n")
-    # Found: cats and dogs, by their words; in test the first line is wrong in another word, but wrong it is.
+    (tmp_path / "test" / "words" / "correct.txt").write_text("1 0\n0 1\n0 0\n0\n")
+    # Found: cats and on; in test the first line is wrong in another word, but wrong it is.
     networks = by_hand(discriminator=spotter({"cats": 3.0, "on": 3.0}))
     row = spelling_scores(networks, tmp_path, 8, 0)["spelling"]["words"]
     assert (row["F1"], row["sequence F1"], row["sequences"]) == (0.5, 1.0, 4)

@@ -39,12 +39,8 @@ MODEL = "evaluated"  # the section by which a file is known as one of ours
 # A line's correction costs half a second on two cores, each doubtful word being compared with the vocabulary.
 CORRECTION_ROWS = 200
 DEV_ROWS = 40  # lines of dev on which a threshold of correction is chosen
-THRESHOLDS = (
-    0.5,
-    0.3,
-    0.6,
-    0.9,
-)  # the first, predict_SE.py's own, where there is no dev, and where none helps
+# The first, predict_SE.py's own, serves where there is no dev, and where no other does better there.
+THRESHOLDS = (0.5, 0.3, 0.6, 0.9)
 TOP_K = 5  # candidates tried for a word, as in predict_SE.py
 
 
