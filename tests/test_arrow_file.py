@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from feature_examples import make
 
+from span_electra.data import arrow_file
 from span_electra.data.arrow_file import checked_file, open_checked, write_checked
 from span_electra.data.header import read_header, write_features
 from span_electra.data.store import open_features
@@ -69,3 +70,20 @@ def test_metadata_told_at_the_end_gives_the_bytes_of_metadata_told_first(tmp_pat
         assert not (tmp_path / "last").exists()
     assert (tmp_path / "last").read_bytes() == (tmp_path / "first").read_bytes()
     assert open_checked(tmp_path / "last").schema.metadata[b"rows"] == b"%d" % rows
+
+
+def test_a_disk_that_fails_meanwhile_fails_the_file(tmp_path, monkeypatch):
+    """The kernel tells of a lost write once, to whoever syncs next."""
+    batch, failures = pa.record_batch({"a": pa.array(range(5000), pa.int32())}), [OSError(5, "lost")]
+
+    def sync(descriptor):
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(arrow_file.os, "fsync", sync)
+    monkeypatch.setattr(arrow_file, "SYNC_BYTES", 1)
+    with pytest.raises(OSError, match="lost"):
+        write_checked(tmp_path / "f", batch.schema, [batch, batch])
+    assert not failures and os.listdir(tmp_path) == []
+    write_checked(tmp_path / "f", batch.schema, [batch, batch])
+    assert open_checked(tmp_path / "f").num_record_batches == 2

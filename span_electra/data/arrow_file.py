@@ -14,6 +14,7 @@ import mmap
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -29,12 +30,14 @@ DIGITS = 8
 CRC_POLYNOMIAL = 0xEDB88320  # of CRC-32, x^31 lowest
 MAGIC = b"ARROW1"
 PIECE = 1 << 20  # bytes hashed at a time
+SYNC_BYTES = 16 << 20  # bytes; how much more is written before another part is sent to the disk
 
 
 class CheckedFile:
     """An Arrow file in the making; its checksum is counted as the bytes pass."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, file: BinaryIO, schema: pa.Schema, pool: Executor | None) -> None:
+        self._pool, self._sync, self._synced = pool, None, 0
         self._metadata = {**(schema.metadata or {}), CHECKSUM_KEY: MARK + b"0" * DIGITS}
         self._restated: list[tuple[bytes, bytes]] = []
         self._sink = _Summed(file)
@@ -43,6 +46,8 @@ class CheckedFile:
     def append(self, batch: pa.RecordBatch) -> None:
         """Write some rows more."""
         self._writer.write_batch(batch.replace_schema_metadata(self._metadata))
+        if self._pool and self._sink.tell() >= self._synced + SYNC_BYTES:
+            self._begin_sync()
 
     def restate(self, key: bytes, value: bytes) -> None:
         """Give metadata its final value, which must be as long as the one given first."""
@@ -64,6 +69,19 @@ class CheckedFile:
             for place in _digit_places(content):
                 _put(file, place, b"%08x" % checksum)
         file.flush()
+        if self._sync:
+            self._sync.result()
+        if self._pool:
+            os.fsync(file.fileno())
+
+    def _begin_sync(self) -> None:
+        """Let a thread send to the disk what is written so far; at the end little is left to wait for."""
+        if self._sync:
+            if not self._sync.done():
+                return
+            self._sync.result()  # an error is told only once, so none may be passed over
+        self._sink.flush()
+        self._sync, self._synced = self._pool.submit(os.fsync, self._sink.file.fileno()), self._sink.tell()
 
 
 class _Summed:
@@ -100,12 +118,10 @@ def checked_file(path: str | Path, schema: pa.Schema, sync: bool = True) -> Iter
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(beside, "w+b") as file:
-            growing = CheckedFile(file, schema)
+        with open(beside, "w+b") as file, ThreadPoolExecutor(1) as pool:
+            growing = CheckedFile(file, schema, pool if sync else None)
             yield growing
             growing._finish()
-            if sync:
-                os.fsync(file.fileno())
         os.replace(beside, path)
         if sync:
             sync_folder(path.parent)
