@@ -218,7 +218,6 @@ def _parquet(path: Path, columns: list[str]) -> Iterator[Row]:
             if file.packing:
                 for segment in _segments(file):
                     raw.write(segment)
-                raw.seek(0)
             table = pq.ParquetFile(raw)
             _check_columns(path, columns, table.schema_arrow.names)
             number = 0
