@@ -213,6 +213,11 @@ def test_a_token_a_line(tmp_path, name, gap):
     assert read(path, NER, labelled=False) == unlabelled
 
 
+def test_a_conll_file_may_begin_with_brackets(tmp_path):
+    path = write(tmp_path, "a.conll", "(\t[O]\n")
+    assert read(path, NER) == [Example("1", ("(",), ("(",), ("[O]",))]
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
