@@ -20,7 +20,7 @@ import torch
 
 from span_electra.data.vocabulary import Vocabulary
 from span_electra.errors import InputError
-from span_electra.model.tasks import IGNORED, TaskBatch
+from span_electra.model.task_network import IGNORED, TaskBatch
 from span_electra.tasks.encoding import Recipe, encode_examples
 from span_electra.tasks.noise import NoiseConfig, corrupt_words, load_misspellings
 from span_electra.tasks.readers import Example

@@ -15,7 +15,7 @@ from torch import Tensor
 from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.data.vocabulary import Vocabulary, read_text
 from span_electra.errors import InputError
-from span_electra.model.tasks import TaskNetwork
+from span_electra.model.task_network import TaskNetwork
 from span_electra.training import checkpoint
 from span_electra.training.prepare import load_model
 from span_electra.transfer.export import read_config, read_weights

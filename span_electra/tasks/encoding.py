@@ -20,7 +20,7 @@ from span_electra.data.vocabulary import Vocabulary
 from span_electra.tasks.readers import Example
 from span_electra.tasks.taskfile import CONVERSATIONS, Task
 
-# What the network learns of a task; see model/tasks.py.
+# What the network learns of a task; see model/task_network.py.
 KIND_OF = {
     "SingleSenClassification": "sequence",
     "SentencePairClassification": "sequence",

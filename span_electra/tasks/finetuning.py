@@ -12,7 +12,7 @@ from pathlib import Path
 from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.data.vocabulary import Vocabulary, read_text
 from span_electra.errors import InputError
-from span_electra.model.tasks import HeadConfig, TaskNetwork
+from span_electra.model.task_network import HeadConfig, TaskNetwork
 from span_electra.tasks.batching import Order, TaskBatches, TaskRows
 from span_electra.tasks.encoders import Pretrained, config_of, open_encoder, take_pretrained
 from span_electra.tasks.encoding import KIND_OF, Recipe

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from span_electra.model.tasks import TaskNetwork
+from span_electra.model.task_network import TaskNetwork
 from span_electra.tasks.batching import (
     TEST_CANDIDATES,
     Laid,

@@ -12,15 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from itertools import chain, islice
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from span_electra.data.inputs import find_inputs, hash_file
 from span_electra.data.vocabulary import Vocabulary
-from span_electra.data.workers import cap_workers, run_tasks
+from span_electra.data.workers import cap_workers
 from span_electra.errors import InputError
 from span_electra.tasks.encoding import Recipe, encode_examples
 from span_electra.tasks.readers import Example, label_map, read_examples
@@ -30,6 +34,7 @@ from span_electra.training.runfolder import replace_text
 MARK = "prepared.json"
 FORMAT = 1
 CHUNK = 2000  # examples handed to one process at a time
+WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,9 @@ def _prepare(
     labelled = needs_label(task)
     labels = ()
     if "train" in task.files:
-        labels = label_map(task, _examples(task, "train", data_dir, labelled) if labelled else [])
+        # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
+        every = _examples(replace(task, limit=0), "train", data_dir, labelled) if labelled else []
+        labels = label_map(task, every)
     task = replace(task, labels=labels) if labels and task.labels is None else task
     recipe = Recipe(task, labels, prepared.max_seq_len, prepared.lowercase)
     place = prepared.folder / task.name
@@ -147,42 +154,56 @@ def _examples(task: Task, split: str, data_dir: str | Path, labelled: bool) -> I
 def _write(
     path: Path, vocabulary: Vocabulary, recipe: Recipe, examples: Iterable[Example], workers: int
 ) -> int:
-    """Encode in several processes and write in order, whole or not at all; returns the rows."""
+    """Encode, in several processes where that pays, and write in order and whole; returns the rows."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    rows, waiting, due = 0, {}, 0
+    rows = 0
     try:
         with beside.open("w", encoding="utf-8") as file:
-            tasks = run_tasks(
-                _encoder, (vocabulary.to_json(), recipe), _chunks(examples), cap_workers(workers)[0]
-            )
-            for (number, chunk), lines in tasks:
-                waiting[number] = lines
-                rows += len(chunk)
-                while due in waiting:
-                    file.write("".join(waiting.pop(due)))
-                    due += 1
+            for lines in _encoded(_chunks(examples), vocabulary.to_json(), recipe, cap_workers(workers)[0]):
+                file.write("".join(lines))
+                rows += len(lines)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
     return rows
 
 
-def _chunks(examples: Iterable[Example]) -> Iterator[tuple[int, list[Example]]]:
-    source, number = iter(examples), 0
+def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    source = iter(examples)
     while chunk := list(islice(source, CHUNK)):
-        yield number, chunk
-        number += 1
+        yield chunk
 
 
-def _encoder(settings: tuple[str, Recipe]) -> Any:
-    """What a process makes of a chunk: the lines of its rows."""
-    vocabulary = Vocabulary.from_json(settings[0])
+def _encoded(
+    chunks: Iterator[list[Example]], tokenizer_json: str, recipe: Recipe, workers: int
+) -> Iterator[list[str]]:
+    """The lines of each chunk, in order. Raises InputError when a process was killed."""
+    encode = partial(_lines, tokenizer_json, recipe)
+    first = list(islice(chunks, WORTH_PROCESSES))
+    if workers == 1 or len(first) < WORTH_PROCESSES:
+        yield from map(encode, chain(first, chunks))
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting: deque[Future[list[str]]] = deque()
+        try:
+            for chunk in chain(first, chunks):
+                waiting.append(pool.submit(encode, chunk))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise InputError("a process that prepared data was killed; use fewer --workers") from None
 
-    def encode(chunk: tuple[int, list[Example]]) -> list[str]:
-        rows = encode_examples(vocabulary, settings[1], chunk[1])
-        return [json.dumps(row, separators=(",", ":")) + "\n" for row in rows]
 
-    return encode
+def _lines(tokenizer_json: str, recipe: Recipe, chunk: list[Example]) -> list[str]:
+    rows = encode_examples(_vocabulary(tokenizer_json), recipe, chunk)
+    return [json.dumps(row, separators=(",", ":")) + "\n" for row in rows]
+
+
+@lru_cache(maxsize=1)
+def _vocabulary(tokenizer_json: str) -> Vocabulary:
+    return Vocabulary.from_json(tokenizer_json)
 
 
 def _hold_out(place: Path, task: Task, counts: dict[str, int]) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from span_electra.data.vocabulary import Vocabulary, save_transformers_tokenizer
-from span_electra.model.tasks import TaskNetwork
+from span_electra.model.task_network import TaskNetwork
 from span_electra.tasks.encoding import Recipe
 from span_electra.transfer.export import OURS, stock_config, written_beside
 from span_electra.transfer.weights import stock_weights
