@@ -50,6 +50,12 @@ HOSTILE = {
     "code": {"vocab_size": "__import__('os').abort()"},
     "other format": {"format": 2},
     "sources": {"sources": [{"path": "x"}]},
+    "text for a number": {"chunking": {"max_seq_len": "128"}},
+    "a number for text": {"errors": 3},
+    "truth for a number": {"rows": True},
+    "beyond 64 bits": {"tokens": 1 << 70},
+    "an id beyond the vocabulary": {"mask_id": 99_999},
+    "sizes of a source": {"sources": [{"path": "x", "size": "huge", "sha256": "0"}]},
 }
 
 

@@ -5,6 +5,7 @@ Run: pytest tests/test_store.py
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -102,6 +103,15 @@ def test_files_that_do_not_belong_together_are_refused_with_both_hashes(tmp_path
         open_features([tmp_path / "a.bin", tmp_path / "b.bin"])
     with pytest.raises(InputError, match="mask_ratio=0.1"):
         open_features([tmp_path / "a.bin", tmp_path / "c.bin"])
+
+
+def test_a_vocabulary_that_is_not_the_features_own_is_refused_with_both_hashes(tmp_path):
+    other = assemble("BERT", {token: number for number, token in enumerate([*SPECIAL, *reversed(WORDS)])})
+    make(tmp_path / "a.bin")
+    features = open_features(tmp_path / "a.bin")
+    features.header = replace(features.header, tokenizer_json=other.to_json())
+    with pytest.raises(InputError, match=f"{VOCABULARY.sha256[:12]}.*{other.sha256[:12]}"):
+        _ = features.vocabulary
 
 
 @pytest.mark.parametrize("name", ["../f.bin", "/etc/passwd", "link", ".hidden", "sub/f", 3, None, "absent"])

@@ -123,3 +123,34 @@ def test_a_cased_vocabulary_without_its_tokenizer_json_stays_cased(tmp_path):
     assert not load_vocabulary("BERT", path).lowercase
     path.write_text("\n".join([*SPECIAL_TOKENS, "a"]))
     assert load_vocabulary("BERT", path).lowercase
+
+
+def a_huge_id(described):
+    described["model"]["vocab"]["a"] = 1 << 40
+
+
+def a_negative_id(described):
+    described["added_tokens"][0]["id"] = -1
+
+
+def no_unknown_token(described):
+    described["model"]["unk_token"] = "[NONE]"
+
+
+def a_broken_table(described):
+    described["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+
+
+def dropout(described):
+    described["model"] |= {"type": "BPE", "merges": [], "dropout": 0.5}
+
+
+@pytest.mark.parametrize(
+    "change", [a_huge_id, a_negative_id, no_unknown_token, a_broken_table, dropout], ids=lambda f: f.__name__
+)
+def test_a_tokenizer_that_would_end_the_process_or_fail_later_is_refused_in_one_line(change):
+    described = json.loads(bert().to_json())
+    change(described)
+    with pytest.raises(InputError) as refusal:
+        Vocabulary.from_json(json.dumps(described), "evil.json")
+    assert str(refusal.value).startswith("evil.json") and "\n" not in str(refusal.value)

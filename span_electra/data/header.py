@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -193,6 +193,20 @@ def starts_features(file: BinaryIO) -> bool:
     return HEADER_KEY in file.read(min(int.from_bytes(start[12:16], "little"), LONGEST_SCHEMA))
 
 
+KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def _checked(record: type, values: dict) -> Any:
+    """A record of the header: every field there, of its kind, no number negative or beyond 64 bits."""
+    for entry in fields(record):
+        value, kinds = values[entry.name], KINDS.get(entry.type)
+        if kinds and type(value) not in kinds:
+            raise TypeError
+        if int in (kinds or ()) and not 0 <= value < 1 << 63:
+            raise ValueError
+    return record(**values)
+
+
 def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
     """Read the header from a schema; `path` names the file in errors, which are those of `read_header`."""
     metadata = schema.metadata or {}
@@ -205,12 +219,13 @@ def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
                 f"{path}: format {described.get('format')!r}, this program reads {FORMAT}; "
                 "run create_feature_SE.py again"
             )
-        described["masking"] = MaskingConfig(**described["masking"])
-        described["chunking"] = ChunkConfig(**described["chunking"])
-        described["sources"] = tuple(Source(**source) for source in described["sources"])
-        header = FeatureHeader(**described, tokenizer_json=metadata[TOKENIZER_KEY].decode())
-        whole = [entry.name for entry in fields(header) if entry.type == "int"]
-        if not all(type(getattr(header, name)) is int and getattr(header, name) >= 0 for name in whole):
+        described["masking"] = _checked(MaskingConfig, described["masking"])
+        described["chunking"] = _checked(ChunkConfig, described["chunking"])
+        described["sources"] = tuple(_checked(Source, source) for source in described["sources"])
+        described["tokenizer_json"] = metadata[TOKENIZER_KEY].decode()
+        header = _checked(FeatureHeader, described)
+        ids = (header.cls_id, header.sep_id, header.pad_id, header.mask_id, header.unk_id)
+        if max(ids) >= header.vocab_size:
             raise ValueError
     except InputError:
         raise

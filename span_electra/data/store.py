@@ -261,8 +261,14 @@ class Features:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary that travels with the features."""
-        return Vocabulary.from_json(self.header.tokenizer_json, str(self.files[0]))
+        """The vocabulary that travels with the features. Raises InputError when it is not theirs."""
+        vocabulary = Vocabulary.from_json(self.header.tokenizer_json, str(self.files[0]))
+        if (vocabulary.sha256, vocabulary.size) != (self.header.vocabulary_sha256, self.header.vocab_size):
+            raise InputError(
+                f"{self.files[0]}: made with vocabulary {self.header.vocabulary_sha256[:12]}, "
+                f"the one in it is {vocabulary.sha256[:12]}; run create_feature_SE.py again"
+            )
+        return vocabulary
 
     def gather(self, rows_B: np.ndarray, width: int) -> np.ndarray:
         """Return the rows' ids, int64 [B, width], padded with pad_id; width is at least the longest row's."""

@@ -25,6 +25,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from span_electra.errors import InputError
 
 SPECIAL_TOKENS = ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
+MOST_GAPS = 1 << 16  # ids without a token, in a stranger's vocabulary; ours have none
 TOKENIZER_TYPES = ("BPE", "BERT")
 
 
@@ -42,6 +43,7 @@ class Vocabulary:
         Raises InputError if it is no tokenizer of ours: byte-level BPE or WordPiece with our special tokens.
         """
         try:
+            _check_described(json.loads(tokenizer_json))
             tokenizer = Tokenizer.from_str(tokenizer_json)
         except Exception as error:  # the library raises a bare Exception
             raise InputError(
@@ -110,7 +112,28 @@ class Vocabulary:
 
     @property
     def lowercase(self) -> bool:
-        return self.kind == "BERT" and bool(self.tokenizer.normalizer.lowercase)
+        return self.kind == "BERT" and bool(getattr(self.tokenizer.normalizer, "lowercase", False))
+
+
+def _check_described(described: dict) -> None:
+    """Raise ValueError for a tokenizer.json that would end the process or fail later: the library trusts it.
+
+    It makes a table up to the highest id, panics at a broken table of characters (no vocabulary of ours has
+    one), and looks the unknown token up only when it meets unknown text.
+    """
+    model = described["model"]
+    tokens = list(described.get("added_tokens") or [])
+    numbers = [*model["vocab"].values(), *(token["id"] for token in tokens)]
+    highest = len(numbers) + MOST_GAPS
+    if not all(type(number) is int and 0 <= number < highest for number in numbers):
+        raise ValueError("ids that are no row of a table")
+    if '"Precompiled"' in json.dumps(described.get("normalizer")):
+        raise ValueError("a precompiled normalizer")
+    known = {*model["vocab"], *(token["content"] for token in tokens)}
+    if model.get("unk_token") is not None and model["unk_token"] not in known:
+        raise ValueError(f"the unknown token {model['unk_token']!r} is no token")
+    if model.get("dropout"):
+        raise ValueError("dropout, with which a text's ids are never the same twice")
 
 
 def assemble(
