@@ -7,10 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from model_examples import small_config
 from torch import nn
 
 from span_electra.config import OPTIMIZERS, SCHEDULES, OptimizerConfig
 from span_electra.errors import InputError
+from span_electra.model.task_network import HeadConfig, TaskNetwork
+from span_electra.tasks.finetuning import rate_shares
 from span_electra.training.optim import Optimizers, freeze, rate
 
 GO = torch.zeros(())
@@ -132,6 +135,60 @@ def test_muon_takes_hidden_matrices_and_adamw_the_rest():
         "discriminator.layers.0.weight",
     }
     assert set(kinds.values()) == {"Muon", "AdamW"}
+
+
+def rates_of(model, optimizers):
+    """The peak rate of every parameter that learns, by name."""
+    return {
+        optimizers.names[id(parameter)]: group["peak_lr"]
+        for group in optimizers.groups
+        for parameter in group["params"]
+    }
+
+
+# layer_lr_decay 0.5 over two layers at lr 0.8: heads, the upper layer, the lower one, what is below both.
+LAYER_TABLE = {
+    "heads.0.dense": 0.8,
+    "heads.0.score": 0.8,
+    "heads.1.score": 0.8,
+    **{f"encoder.layers.1.{part}": 0.4 for part in ("qkv", "mix", "mix_norm", "up", "down", "down_norm")},
+    **{f"encoder.layers.0.{part}": 0.2 for part in ("qkv", "mix", "mix_norm", "up", "down", "down_norm")},
+    "encoder.project": 0.1,
+    "encoder.embeddings.norm": 0.1,
+    "encoder.embeddings.word": 0.1,
+    "encoder.embeddings.position": 0.1,
+    "encoder.embeddings.token_type": 0.1,
+}
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_layers_learn_at_the_rates_of_a_written_out_table(name):
+    heads = (HeadConfig("sequence", 2), HeadConfig("tokens", 3))
+    network = TaskNetwork(small_config(), heads)
+    optimizers = Optimizers(network, OptimizerConfig(name, lr=0.8), rate_shares(network, 0.5))
+    found = rates_of(network, optimizers)
+    expected = {name: LAYER_TABLE[name.rpartition(".")[0]] for name, _ in network.named_parameters()}
+    assert found == pytest.approx(expected)
+    optimizers.set_rate(0.5)
+    assert all(group["lr"] == 0.5 * group["peak_lr"] for group in optimizers.groups)
+    decays = {
+        optimizers.names[id(parameter)]
+        for group in optimizers.groups
+        for parameter in group["params"]
+        if group["weight_decay"]
+    }
+    assert decays == {name for name, parameter in network.named_parameters() if parameter.dim() > 1}
+
+
+def test_a_decay_of_1_is_one_rate_for_all_and_frozen_encoders_have_none():
+    network = TaskNetwork(small_config(), (HeadConfig("sequence", 2),))
+    config = OptimizerConfig(lr=0.8)
+    plain = rates_of(network, Optimizers(network, config))
+    assert rates_of(network, Optimizers(network, config, rate_shares(network, 1.0))) == plain
+    assert set(plain.values()) == {0.8}
+    network.encoder.requires_grad_(False)
+    found = rates_of(network, Optimizers(network, config, rate_shares(network, 0.5)))
+    assert found and all(name.startswith("heads.") for name in found)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

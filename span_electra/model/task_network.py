@@ -112,11 +112,14 @@ class TaskNetwork(nn.Module):
         """Recompute each layer's activations in the backward pass: less memory, more time."""
         self.encoder.checkpointing = on
 
+    def states(self, batch: TaskBatch, key: int | None = None) -> Tensor:
+        """The encoder's hidden states [B, L, D]; of a language task they look back alone."""
+        causal = self.tasks[batch.task].kind == "language"
+        return self.encoder(batch.ids_BL, batch.real_BL, subkey(key, 0), batch.types_BL, causal)
+
     def logits(self, batch: TaskBatch, key: int | None = None) -> Tensor:
         """What the batch's head says, float32: [B, C], [B, L, C], [B, L], or [B, L, V]."""
-        causal = self.tasks[batch.task].kind == "language"
-        states_BLD = self.encoder(batch.ids_BL, batch.real_BL, subkey(key, 0), batch.types_BL, causal)
-        return self.answer(batch.task, states_BLD, subkey(key, 1)).float()
+        return self.answer(batch.task, self.states(batch, key), subkey(key, 1)).float()
 
     def answer(self, task: int, states: Tensor, key: int | None = None) -> Tensor:
         """What the head of a task says of hidden states."""
@@ -138,32 +141,26 @@ class TaskNetwork(nn.Module):
         return JointOutput(loss, tally)
 
     def losses(self, batch: TaskBatch, key: int | None = None) -> Tensor:
-        """The loss of every target, nats (of a number: squared error), [N]; where IGNORED, 0."""
-        kind = self.tasks[batch.task].kind
-        if kind == "language":
-            return self.language_losses(batch, key)
-        logits, targets = self.logits(batch, key), batch.targets
+        """The loss of every target, nats (of a number: squared error), [N]; an IGNORED one has 0 or none."""
+        kind, targets = self.tasks[batch.task].kind, batch.targets
+        if kind == "language":  # the vocabulary's logits are made where they are asked for alone
+            asked_BL = targets != IGNORED
+            logits_NV = self.answer(batch.task, self.states(batch, key)[asked_BL]).float()
+            return F.cross_entropy(logits_NV, targets[asked_BL], reduction="none")
+        logits = self.logits(batch, key)
         if kind == "number":
             return (logits.squeeze(-1) - targets).square()
         if kind == "several":
             return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
         if kind == "replaced":
-            labelled_BL = targets != IGNORED
-            return F.binary_cross_entropy_with_logits(
-                logits[labelled_BL], targets[labelled_BL].float(), reduction="none"
-            )
+            asked_BL = targets != IGNORED
+            wrong_N = targets[asked_BL].float()
+            return F.binary_cross_entropy_with_logits(logits[asked_BL], wrong_N, reduction="none")
         if kind == "ranking" and len(targets):  # a process may have no rows of a small batch
             logits = logits.view(len(targets), -1)
         return F.cross_entropy(
             logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none"
         )
-
-    def language_losses(self, batch: TaskBatch, key: int | None = None) -> Tensor:
-        """The loss of each next token that has a target: the vocabulary's logits are made at these alone."""
-        states_BLD = self.encoder(batch.ids_BL, batch.real_BL, subkey(key, 0), batch.types_BL, causal=True)
-        asked_BL = batch.targets != IGNORED
-        logits_NV = self.answer(batch.task, states_BLD[asked_BL]).float()
-        return F.cross_entropy(logits_NV, batch.targets[asked_BL], reduction="none")
 
 
 def target_count(targets: Tensor) -> Tensor:
