@@ -10,6 +10,9 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -33,13 +36,13 @@ def prepare(
     encoder: str | None, task_file: str, data_dir: str, lowercase: bool, max_seq_len: int, workers: int
 ) -> int:
     """Prepare the data of a task file for an encoder, and say what came of it."""
-    from span_electra.tasks.encoders import open_encoder
+    from span_electra.tasks.finetuning import open_start
     from span_electra.tasks.prepare import prepare_tasks
     from span_electra.tasks.taskfile import load_task_file
     from span_electra.transfer.networks import newest_run
 
-    pretrained = open_encoder(encoder or newest_run())
-    check_length(max_seq_len, pretrained.config.max_position_embeddings, pretrained.source)
+    pretrained = open_start(encoder or newest_run())
+    check_length(max_seq_len, pretrained)
     folder = prepared_folder(pretrained.name)
     tasks = load_task_file(task_file, data_dir)
     prepared = prepare_tasks(tasks, data_dir, folder, pretrained.vocabulary, max_seq_len, lowercase, workers)
@@ -51,85 +54,198 @@ def prepare(
     return 0
 
 
-def check_length(asked: int, longest: int, source: str) -> None:
+def check_length(asked: int, pretrained: Any) -> None:
     """Refuse rows that the encoder cannot read."""
+    longest = pretrained.config.max_position_embeddings
     if asked > longest:
-        raise InputError(f"max_seq_len: {asked} is more than the {longest} positions of {source}; lower it")
+        raise InputError(
+            f"max_seq_len: {asked} is more than the {longest} positions of {pretrained.source}; lower it"
+        )
 
 
 # --- fine-tuning ----------------------------------------------------------------------------------------
 
 
 def finetune(settings: Any) -> int:
-    """Fine-tune as `settings` say, once for each seed; returns the exit code of the script."""
-    folder = Path(settings.out_dir or Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S")))
-    seeds = range(settings.seed, settings.seed + settings.seeds)
-    found = []
-    for seed in seeds:
-        place = folder / f"seed-{seed}" if settings.seeds > 1 else folder
-        code, results = finetune_once(settings, place, seed)
-        if results is None:
-            return code
-        found.append(results)
+    """Fine-tune as `settings` say, once for each seed; returns the exit code of the script.
+
+    What is refused (InputError) leaves no new folder behind.
+    """
+    from span_electra.tasks.finetuning import open_start
+
+    check_start(settings)
+    folder, encoder = run_folder(settings), encoder_of(settings)
+    pretrained = open_start(encoder, settings.network)
+    data, given = data_folder(settings, pretrained)
+    with nothing_left_if_refused(folder, data):
+        tasks = tasks_of(settings, data if given else None)
+        seeds = range(settings.seed, settings.seed + settings.seeds)
+        places = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
+        runs = [
+            finetuning_run(settings, tasks, encoder, data, place, seed)
+            for seed, place in zip(seeds, places, strict=True)
+        ]
+        refuse_taken(folder, runs)
+        ready(settings, tasks, pretrained, data, given)
+        found = []
+        for run in runs:
+            code, results = finetune_once(run)
+            if results is None:
+                return code
+            found.append(results)
     if settings.seeds > 1:
         summary = over_seeds(found)
-        (folder / RESULTS).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        write_results(folder, summary)
         print(table_of(summary))
     print(f"\n{folder}: {RESULTS}, predictions, checkpoints and exported models")
     return 0
 
 
-def finetune_once(settings: Any, folder: Path, seed: int) -> tuple[int, dict | None]:
+def finetune_once(run: Any) -> tuple[int, dict | None]:
     """One run; returns its exit code, and the results of its best model where it came to its end."""
     from span_electra.tasks.finetuning import assemble
     from span_electra.training.run import run_training
 
-    run = finetuning_run(settings, folder, seed)
     result = run_training(run, assemble)
     if result.state != "finished":
-        print(f"stopped at step {result.step:,}; go on: add --load_saved_model {folder} --resume_train")
+        print(f"stopped at step {result.step:,}; go on: add --load_saved_model {run.out_dir} --resume_train")
         return result.exit_code, None
-    results = conclude(run, folder)
-    if settings.seeds == 1 or not settings.silent:
+    results = conclude(run)
+    if not run.silent:
         print(table_of(results))
     return 0, results
 
 
-def finetuning_run(settings: Any, folder: Path, seed: int) -> Any:
-    """The settings as the task room takes them; data that are not prepared are prepared first."""
-    from span_electra.tasks.batching import Order
-    from span_electra.tasks.encoders import open_encoder
-    from span_electra.tasks.finetuning import FinetuningRun
-    from span_electra.tasks.prepare import MARK, prepare_tasks
-    from span_electra.tasks.taskfile import load_task_file
-    from span_electra.transfer.networks import newest_run
+# --- what to start from, and where ----------------------------------------------------------------------
 
+
+def check_start(settings: Any) -> None:
+    """Refuse flags that contradict each other."""
     saved = settings.load_saved_model
     if (settings.resume_train or settings.finetune) and not saved:
         raise InputError("--resume_train and --finetune need --load_saved_model and the folder of a run")
-    encoder = str(settings.encoder or saved or newest_run())
-    if settings.finetune:
-        encoder = saved
-    pretrained = open_encoder(encoder, settings.network)
-    check_length(settings.max_seq_len, pretrained.config.max_position_embeddings, pretrained.source)
-    tasks = load_task_file(settings.task_file, settings.data_dir)
-    prepared = Path(settings.data_dir)
-    if not (prepared / MARK).is_file():
-        prepared = prepared_folder(pretrained.name)
-        prepare_tasks(
-            tasks, settings.data_dir, prepared, pretrained.vocabulary,
-            settings.max_seq_len, settings.do_lower_case, settings.workers,
-        )  # fmt: skip
-    training = training_config(settings, seed)
+    if settings.resume_train and settings.finetune:
+        raise InputError("--resume_train goes on with a run, --finetune starts another; give one of them")
+    if settings.resume_train and settings.seeds > 1:
+        raise InputError(f"--resume_train goes on with one run; name {saved}/seed-... and leave out --seeds")
+    if saved and not settings.resume_train:
+        for name in ("encoder", "from_scratch"):
+            if getattr(settings, name):
+                raise InputError(f"--{name}: --load_saved_model has an encoder of its own; give one of them")
+
+
+def encoder_of(settings: Any) -> str:
+    """Where the encoder's weights stand."""
+    from span_electra.transfer.networks import newest_run
+
+    return str(settings.load_saved_model or settings.encoder or newest_run())
+
+
+def run_folder(settings: Any) -> Path:
+    """The folder of the run: `out_dir`, a resumed run's own, or a new one with the time in its name."""
+    if settings.out_dir:
+        return Path(settings.out_dir)
+    if settings.resume_train:
+        saved = Path(settings.load_saved_model)
+        return saved.parent.parent if saved.parent.name == "checkpoints" else saved
+    return Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
+
+
+def data_folder(settings: Any, pretrained: Any) -> tuple[Path, bool]:
+    """Where the prepared data are or will be, and whether it was them that --data_dir names."""
+    from span_electra.tasks.prepare import MARK
+
+    given = Path(settings.data_dir, MARK).is_file()
+    return (Path(settings.data_dir) if given else prepared_folder(pretrained.name)), given
+
+
+def tasks_of(settings: Any, prepared: Path | None) -> Any:
+    """The task file, whose files lie in --data_dir, or where those lay that `prepared` was made of."""
+    from span_electra.tasks.prepare import open_prepared
+    from span_electra.tasks.taskfile import load_task_file
+
+    return load_task_file(
+        settings.task_file, open_prepared(prepared).data_dir if prepared else settings.data_dir
+    )
+
+
+def ready(settings: Any, tasks: Any, pretrained: Any, data: Path, given: bool) -> None:
+    """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
+    from span_electra.tasks.finetuning import check_vocabulary, open_rows, recipe_of
+    from span_electra.tasks.outcomes import check_metrics
+    from span_electra.tasks.prepare import open_prepared, prepare_tasks
+
+    if given:
+        prepared = open_prepared(data)
+        check_vocabulary(prepared, pretrained)
+        check_length(prepared.max_seq_len, pretrained)
+        open_rows(tasks.tasks, prepared, pretrained.vocabulary, "train")
+    else:
+        check_length(settings.max_seq_len, pretrained)
+        prepared = prepare_tasks(
+            tasks,
+            settings.data_dir,
+            data,
+            pretrained.vocabulary,
+            settings.max_seq_len,
+            settings.do_lower_case,
+            settings.workers,
+        )
+    for task in tasks.tasks:
+        check_metrics(recipe_of(task, prepared))
+
+
+def refuse_taken(folder: Path, runs: list[Any]) -> None:
+    """Refuse a folder that holds something else, before anything is prepared or written."""
+    from span_electra.training.run import check_folder, find_checkpoint
+    from span_electra.training.runfolder import state_of
+
+    if len(runs) > 1 and state_of(folder) != "new":
+        raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
+    for run in runs:
+        check_folder(Path(run.out_dir), find_checkpoint(run) if run.resume_from else None)
+
+
+@contextmanager
+def nothing_left_if_refused(folder: Path, data: Path) -> Iterator[None]:
+    """Remove the run's folder and the prepared data again if neither was there and nothing was trained."""
+    from shutil import rmtree
+
+    from span_electra.training.runfolder import LOCK
+
+    absent = [place for place in (folder, *folder.parents) if not place.exists()]
+    data_absent = not data.exists()
+    try:
+        yield
+    except InputError:
+        untouched = all(path.name == LOCK or path.is_dir() for path in folder.rglob("*"))
+        if absent and untouched:
+            rmtree(folder, ignore_errors=True)
+            for parent in absent[1:]:
+                if parent.exists() and not any(parent.iterdir()):
+                    parent.rmdir()
+        if data_absent and untouched:
+            rmtree(data, ignore_errors=True)
+        raise
+
+
+# --- settings in the words of the rooms -----------------------------------------------------------------
+
+
+def finetuning_run(settings: Any, tasks: Any, encoder: str, data: Path, folder: Path, seed: int) -> Any:
+    """The settings of one run as the task room takes them."""
+    from span_electra.tasks.batching import Order
+    from span_electra.tasks.finetuning import FinetuningRun
+
+    size, buffer = settings.train_batch_size, settings.shuffle_buffer_size
+    saved = settings.load_saved_model
     return FinetuningRun(
         tasks=tasks.tasks,
-        prepared=str(prepared),
+        prepared=str(data),
         encoder=encoder,
         optimizer=settings.optimizer,
-        training=training,
-        order=Order(
-            settings.train_batch_size, tasks.sampling, settings.epochs, seed, settings.shuffle_buffer_size
-        ),
+        training=training_config(settings, seed),
+        order=Order(size, tasks.sampling, settings.epochs, seed, buffer),
         out_dir=str(folder),
         part=settings.network,
         from_scratch=settings.from_scratch,
@@ -138,10 +254,10 @@ def finetuning_run(settings: Any, folder: Path, seed: int) -> Any:
         layer_lr_decay=settings.layer_lr_decay,
         eval_batch_size=settings.eval_batch_size,
         tests=settings.test_while_train,
-        heads_from=saved if saved and not settings.finetune and not settings.resume_train else None,
+        heads=bool(saved) and not settings.finetune,
         resume_from=saved if settings.resume_train else None,
         silent=settings.silent,
-        config_json=dump(settings),
+        config_json=dump(replace(settings, load_saved_model=None, resume_train=False)),
     )
 
 
@@ -172,37 +288,54 @@ def training_config(settings: Any, seed: int) -> TrainingConfig:
 # --- results --------------------------------------------------------------------------------------------
 
 
-def conclude(run: Any, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+def conclude(run: Any) -> dict[str, dict[str, dict[str, float]]]:
     """Try the best model on dev and test, write its predictions, export its tasks; returns the metrics.
 
-    They stand by task, split and name.
+    They stand by task, split and name. The best model need not be the last one tried, so dev is tried again.
     """
-    import torch
-
     from span_electra.tasks.finetuning import load_task_model, open_rows
     from span_electra.tasks.outcomes import metrics_of_task, predict_rows, prediction_lines
     from span_electra.tasks.prepare import open_prepared
     from span_electra.tasks.task_export import export_task
-    from span_electra.training.devices import Place
+    from span_electra.training.runfolder import replace_text
 
-    network, recipes, vocabulary, _ = load_task_model(folder)
-    device = "cuda" if run.training.device != "cpu" and torch.cuda.is_available() else "cpu"
-    network.to(device)
-    prepared, results = open_prepared(run.prepared), {recipe.task.name: {} for recipe in recipes}
+    folder, model, place = Path(run.out_dir), load_task_model(run.out_dir), place_to_try(run.training)
+    model.network.to(place.device)
+    prepared, results = open_prepared(run.prepared), {task.name: {} for task in run.tasks}
     (folder / "predictions").mkdir(exist_ok=True)
     for split in ("dev", "test"):
-        for number, source in enumerate(open_rows(run.tasks, prepared, vocabulary, split)):
+        for number, source in enumerate(open_rows(run.tasks, prepared, model.vocabulary, split)):
             if source is None:
                 continue
-            outcome = predict_rows(network, number, source, run.eval_batch_size, Place(torch.device(device)))
-            name = recipes[number].task.name
+            outcome = predict_rows(model.network, number, source, run.eval_batch_size, place)
+            name = run.tasks[number].name
             results[name][split] = metrics_of_task(outcome, source)
-            path = folder / "predictions" / f"{name}-{split}.tsv"
-            path.write_text("".join(prediction_lines(outcome, source)), encoding="utf-8")
-    for number, recipe in enumerate(recipes):
-        export_task(network.cpu(), number, recipe, vocabulary, folder / "exported" / recipe.task.name)
-    (folder / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            lines = "".join(prediction_lines(outcome, source))
+            replace_text(folder / "predictions" / f"{name}-{split}.tsv", lines)
+    model.network.cpu()
+    for number, recipe in enumerate(model.recipes):
+        place = folder / "exported" / recipe.task.name
+        export_task(model.network, number, recipe, model.vocabulary, place)
+    write_results(folder, results)
     return results
+
+
+def place_to_try(training: TrainingConfig) -> Any:
+    """The first of the run's devices, in full precision."""
+    import torch
+
+    from span_electra.training.devices import Place
+
+    if training.device == "cpu" or not torch.cuda.is_available():
+        return Place(torch.device("cpu"))
+    return Place(torch.device("cuda", training.device_ids[0] if training.device_ids else 0))
+
+
+def write_results(folder: Path, results: dict) -> None:
+    """Write results.json, whole or not at all."""
+    from span_electra.training.runfolder import replace_text
+
+    replace_text(folder / RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 def over_seeds(found: list[dict]) -> dict:

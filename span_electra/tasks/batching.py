@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,9 +27,12 @@ from span_electra.tasks.noise import NoiseConfig, corrupt_words, load_misspellin
 from span_electra.tasks.readers import Example
 from span_electra.tasks.turns import lay_out
 
+ANEW = "remove that file, then run prepare_tasks_SE.py again"
 BUCKET_SPAN = 16  # batches whose rows are sorted by length together
 TRAIN_CANDIDATES, TEST_CANDIDATES = 4, 10  # replies to choose from; the test is recall@1 of 10
 LEAST_ANNEALED = 0.2  # exponent of the last epoch under annealed sampling (Stickland and Murray 2019, 3.2)
+# Draws for different purposes share nothing, also where their other keys are the same numbers.
+ROWS, TASKS, WINDOW, REPLIES = 1, 2, 3, 4
 
 
 class TaskRows:
@@ -36,13 +40,16 @@ class TaskRows:
 
     def __init__(self, path: str | Path, recipe: Recipe, vocabulary: Vocabulary) -> None:
         self.path, self.recipe, self.vocabulary = Path(path), recipe, vocabulary
-        with self.path.open("rb") as file:
-            self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        breaks = np.flatnonzero(np.frombuffer(self.bytes, np.uint8) == ord("\n"))
-        self.starts_R = np.concatenate([[0], breaks[:-1] + 1])
-        self.ends_R = breaks
-        first = json.loads(self.bytes[: self.ends_R[0]])
-        self.raw = "text" in first  # sentences that are misspelt anew each epoch
+        try:
+            with self.path.open("rb") as file:
+                self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # absent, or empty
+            raise InputError(f"{self.path}: {error}; {ANEW}") from None
+        self.ends_R = np.flatnonzero(np.frombuffer(self.bytes, np.uint8) == ord("\n"))
+        self.starts_R = np.concatenate([[0], self.ends_R[:-1] + 1])
+        if not len(self.ends_R) or self.ends_R[-1] != len(self.bytes) - 1:
+            raise InputError(f"{self.path}: its end is missing; {ANEW}")
+        self.raw = "text" in self.stored(0)  # sentences that are misspelt anew each epoch
         if self.raw:
             self.noise = NoiseConfig(**recipe.task.noise)
             self.misspellings = load_misspellings(self.noise.misspellings) if self.noise.misspellings else {}
@@ -55,9 +62,7 @@ class TaskRows:
         try:
             return json.loads(self.bytes[self.starts_R[row] : self.ends_R[row]])
         except ValueError:
-            raise InputError(
-                f"{self.path}: line {row + 1} is damaged; run prepare_tasks_SE.py again"
-            ) from None
+            raise InputError(f"{self.path}: line {row + 1} is damaged; {ANEW}") from None
 
     @cached_property
     def lengths_R(self) -> np.ndarray:
@@ -100,13 +105,17 @@ class Laid:
 # --- rows -> tensors ----------------------------------------------------------------------------------
 
 
-def lay_rows(source: TaskRows, rows_B: np.ndarray, seed: int, epoch: int, candidates: int) -> Laid:
-    """Lay out rows with their targets; a reply's candidates are rows of their own, the true one first."""
+def lay_rows(
+    source: TaskRows, rows_B: np.ndarray, rows: list[dict[str, Any]], seed: int, epoch: int, training: bool
+) -> Laid:
+    """Lay out `rows`, whose numbers are `rows_B`, with their targets.
+
+    A reply's candidates are rows of their own, the true one first.
+    """
     if source.recipe.kind == "ranking":
-        return _candidates(source, rows_B, seed, epoch, candidates)
-    rows = source.rows(rows_B, seed, epoch)
+        return _candidates(source, rows_B, rows, seed, epoch, training)
     if source.recipe.kind == "language":
-        return _talks(source, rows, seed, epoch, rows_B)
+        return _talks(source, rows_B, rows, seed, epoch)
     ids = [row["input_ids"] for row in rows]
     return Laid(ids, [row["token_type_ids"] for row in rows], _targets(source.recipe, rows))
 
@@ -134,12 +143,12 @@ def token_targets(row: dict[str, Any], every: bool) -> list[int]:
     return targets
 
 
-def _talks(source: TaskRows, rows: list[dict[str, Any]], seed: int, epoch: int, rows_B: np.ndarray) -> Laid:
+def _talks(source: TaskRows, rows_B: np.ndarray, rows: list[dict[str, Any]], seed: int, epoch: int) -> Laid:
     """One window of each conversation; which one, the epoch decides, so that every turn has its day."""
     laid = []
     for row, number in zip(rows, rows_B, strict=True):
         windows = turn_windows(row["turns"], source.recipe.max_seq_len)
-        rng = np.random.default_rng([seed, epoch, int(number)])
+        rng = np.random.default_rng([WINDOW, seed, epoch, int(number)])
         begin, end = windows[rng.integers(len(windows))]
         laid.append(lay_out(row["turns"][begin:end], source.vocabulary.sep_id, source.recipe.max_seq_len))
     return language_rows([row.ids for row in laid], [row.types for row in laid])
@@ -164,19 +173,21 @@ def turn_windows(turns: list[list[int]], longest: int) -> list[tuple[int, int]]:
     return [*windows, (begin, len(turns))]
 
 
-def _candidates(source: TaskRows, rows_B: np.ndarray, seed: int, epoch: int, candidates: int) -> Laid:
+def _candidates(
+    source: TaskRows, rows_B: np.ndarray, rows: list[dict[str, Any]], seed: int, epoch: int, training: bool
+) -> Laid:
     """For each conversation its true reply and those of others, after the same turns.
 
-    In training (`TRAIN_CANDIDATES`) any turn but the first may be the reply; else it is the last one.
+    In training any turn but the first may be the reply, and any turn of others; else the last ones are.
     """
     ids, types = [], []
-    training = candidates == TRAIN_CANDIDATES
-    for number, row in zip(rows_B, source.rows(rows_B, seed, epoch), strict=True):
-        rng = np.random.default_rng([seed, epoch if training else 0, int(number)])
+    count = TRAIN_CANDIDATES if training else TEST_CANDIDATES
+    for number, row in zip(rows_B, rows, strict=True):
+        rng = np.random.default_rng([REPLIES, seed, epoch, int(number)])
         turns = row["turns"]
         if training:
-            turns = turns[: rng.integers(2, len(turns) + 1)] if len(turns) > 1 else turns
-        replies = [turns[-1], *_other_replies(source, int(number), turns[-1], candidates - 1, rng, training)]
+            turns = turns[: rng.integers(2, len(turns) + 1)]
+        replies = [turns[-1], *_other_replies(source, int(number), turns[-1], count - 1, rng, training)]
         for reply in replies:
             laid = lay_out([*turns[:-1], reply], source.vocabulary.sep_id, source.recipe.max_seq_len)
             ids.append(laid.ids)
@@ -185,18 +196,31 @@ def _candidates(source: TaskRows, rows_B: np.ndarray, seed: int, epoch: int, can
 
 
 def _other_replies(
-    source: TaskRows, row: int, truth: list[int], count: int, rng: np.random.Generator, any_turn: bool
+    source: TaskRows, row: int, truth: list[int], count: int, rng: np.random.Generator, training: bool
 ) -> list[list[int]]:
-    """Replies of other conversations that differ from the truth, where there are others."""
+    """Replies of other conversations that differ from the truth; when tested also from each other."""
     replies: list[list[int]] = []
-    for _ in range(20 * count):
+    for _ in range(100 * count):  # where there are enough, so many draws miss one once in 10,000 rows
         other = source.stored(int((row + 1 + rng.integers(max(1, len(source) - 1))) % len(source)))["turns"]
-        reply = other[rng.integers(len(other))] if any_turn else other[-1]
-        if reply != truth and (any_turn or reply not in replies):
+        reply = other[rng.integers(len(other))] if training else other[-1]
+        if reply != truth and (training or reply not in replies):
             replies.append(reply)
         if len(replies) == count:
             return replies
-    raise InputError(f"{source.path}: has fewer than {count} other replies to choose from; give more rows")
+    raise InputError(f"{source.path}: too few replies that differ; give more conversations")
+
+
+def check_replies(source: TaskRows, training: bool) -> None:
+    """Refuse conversations of which too few end differently to choose a reply from, before it is needed."""
+    needed, found = 2 if training else TEST_CANDIDATES, set()
+    for row in range(len(source)):
+        found.add(tuple(source.stored(row)["turns"][-1]))
+        if len(found) == needed:
+            return
+    raise InputError(
+        f"{source.path}: {len(found)} different last turns, and {needed} are needed to choose a reply from; "
+        "give more conversations"
+    )
 
 
 def to_batch(task: int, laid: Laid, pad_id: int, total: float, rows_B: np.ndarray) -> TaskBatch:
@@ -264,20 +288,18 @@ class TaskBatches:
         for first in range(self.start - self.start % self.together, len(self), self.together):
             group = self.plan[first : first + self.together]
             laid = [self._lay(*planned) for planned in group]
-            # Each task's loss is a mean over its targets of the step; the tasks of a step weigh alike.
-            tasks = {task for task, _ in group}
-            totals = {
-                task: sum(
-                    _targets_in(rows) for (other, _), rows in zip(group, laid, strict=True) if other == task
-                )
-                for task in tasks
-            }
+            totals: Counter[int] = Counter()
+            for (task, _), rows in zip(group, laid, strict=True):
+                totals[task] += _targets_in(rows)
             for number, ((task, rows_B), rows) in enumerate(zip(group, laid, strict=True), start=first):
                 if number >= self.start:
-                    yield self._share(task, rows, rows_B, totals[task] * len(tasks))
+                    # Each task's loss is a mean over its targets of the step; its tasks weigh alike.
+                    yield self._share(task, rows, rows_B, totals[task] * len(totals))
 
     def _lay(self, task: int, rows_B: np.ndarray) -> Laid:
-        return lay_rows(self.sources[task], rows_B, self.order.seed, self.epoch, TRAIN_CANDIDATES)
+        source, order = self.sources[task], self.order
+        rows = source.rows(rows_B, order.seed, self.epoch)
+        return lay_rows(source, rows_B, rows, order.seed, self.epoch, training=True)
 
     def _share(self, task: int, laid: Laid, rows_B: np.ndarray, total: float) -> TaskBatch:
         """Every world-th row of the batch, with all its candidates."""
@@ -299,19 +321,18 @@ def _targets_in(laid: Laid) -> int:
 def plan_tasks(lengths: Sequence[np.ndarray], order: Order, epoch: int) -> list[tuple[int, np.ndarray]]:
     """Return (task, rows) of each batch of an epoch; a task given more batches than it has begins anew."""
     own = [-(-len(lengths_R) // order.batch_size) for lengths_R in lengths]
-    batches: list[tuple[int, np.ndarray]] = []
+    queues = []
     for task, quota in enumerate(quotas(own, order, epoch)):
-        again = 0
-        while quota > 0:
-            key = [order.seed, epoch, task, again]
-            cut = _cut(lengths[task], order, np.random.default_rng(key))[:quota]
-            batches += [(task, rows_B) for rows_B in cut]
-            quota, again = quota - len(cut), again + 1
-    rng = np.random.default_rng([order.seed, epoch])
-    # In windows, where rows are shuffled in windows, so that a file is read once from front to back.
-    if order.shuffle_buffer_size and len(lengths) == 1:
-        return batches
-    return [batches[number] for number in rng.permutation(len(batches))]
+        queue: list[np.ndarray] = []
+        while len(queue) < quota:
+            rng = np.random.default_rng([ROWS, order.seed, epoch, task, len(queue)])
+            queue += _cut(lengths[task], order, rng)
+        queues.append(queue[:quota])
+    # The tasks take turns by chance; each one's batches keep their order, so that its buffer holds.
+    turns = np.repeat(np.arange(len(queues)), [len(queue) for queue in queues])
+    turns = np.random.default_rng([TASKS, order.seed, epoch]).permutation(turns)
+    sources = [iter(queue) for queue in queues]
+    return [(int(task), next(sources[task])) for task in turns]
 
 
 def quotas(own: Sequence[int], order: Order, epoch: int) -> list[int]:
@@ -334,18 +355,20 @@ def quotas(own: Sequence[int], order: Order, epoch: int) -> list[int]:
 
 
 def _cut(lengths_R: np.ndarray, order: Order, rng: np.random.Generator) -> list[np.ndarray]:
-    """All rows in batches: shuffled, sorted by length within a span of batches, the batches shuffled."""
-    window = order.shuffle_buffer_size or len(lengths_R)
-    shuffled_R = np.concatenate(
-        [
-            begin + rng.permutation(min(window, len(lengths_R) - begin))
-            for begin in range(0, len(lengths_R), window)
-        ]
+    """All rows in batches: shuffled, sorted by length within a span of batches, the batches shuffled.
+
+    With a shuffle buffer all this happens within windows of its size, in whole batches.
+    """
+    size = order.batch_size
+    window = (
+        max(size, order.shuffle_buffer_size // size * size) if order.shuffle_buffer_size else len(lengths_R)
     )
-    batches, span_rows = [], order.batch_size * BUCKET_SPAN
-    for begin in range(0, len(shuffled_R), span_rows):
-        span = shuffled_R[begin : begin + span_rows]
-        span = span[np.argsort(lengths_R[span], kind="stable")]
-        cut = [span[first : first + order.batch_size] for first in range(0, len(span), order.batch_size)]
-        batches += [cut[number] for number in rng.permutation(len(cut))]
+    batches = []
+    for begin in range(0, len(lengths_R), window):
+        shuffled = begin + rng.permutation(min(window, len(lengths_R) - begin))
+        for first in range(0, len(shuffled), size * BUCKET_SPAN):
+            span = shuffled[first : first + size * BUCKET_SPAN]
+            span = span[np.argsort(lengths_R[span], kind="stable")]
+            cut = [span[place : place + size] for place in range(0, len(span), size)]
+            batches += [cut[number] for number in rng.permutation(len(cut))]
     return batches

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.data.vocabulary import Vocabulary, read_text
 from span_electra.errors import InputError
 from span_electra.model.task_network import HeadConfig, TaskNetwork
-from span_electra.tasks.batching import Order, TaskBatches, TaskRows
+from span_electra.tasks.batching import ANEW, Order, TaskBatches, TaskRows, check_replies
 from span_electra.tasks.encoders import Pretrained, config_of, open_encoder, take_pretrained
 from span_electra.tasks.encoding import KIND_OF, Recipe
 from span_electra.tasks.outcomes import metrics_of_task, one_score, predict_rows
@@ -35,7 +36,7 @@ class FinetuningRun:
 
     tasks: tuple[Task, ...]
     prepared: str  # folder of the prepared data
-    encoder: str  # a run, an exported folder, or a stock ELECTRA's
+    encoder: str  # a run of either kind, a checkpoint of fine-tuning, an exported folder, a stock ELECTRA's
     optimizer: OptimizerConfig
     training: TrainingConfig
     order: Order
@@ -47,7 +48,7 @@ class FinetuningRun:
     layer_lr_decay: float = 1.0  # each layer learns at this share of the rate of the one above
     eval_batch_size: int = 32
     tests: bool = False  # tell the test metrics at each validation too
-    heads_from: str | None = None  # a saved model of ours whose heads are taken, task by task
+    heads: bool = False  # of a fine-tuned encoder also take the heads, task by task
     resume_from: str | None = None
     silent: bool = False
     config_json: str = ""
@@ -62,11 +63,11 @@ def assemble(
     source: str,
 ) -> Run:
     """Put the run together on this process's device, with the weights of `saved`; its log comes later."""
-    pretrained = open_encoder(settings.encoder, settings.part)
+    pretrained = open_start(settings.encoder, settings.part)
     prepared = open_prepared(settings.prepared)
     check_vocabulary(prepared, pretrained)
     network = build_network(settings, pretrained, prepared)
-    facts = facts_of(settings, network, prepared)
+    facts = facts_of(settings, network, prepared, pretrained)
     if saved:
         check_same_tasks(facts, saved, source)
         checkpoint.restore_weights(network, saved.weights, source)
@@ -76,9 +77,7 @@ def assemble(
         split: open_rows(settings.tasks, prepared, pretrained.vocabulary, split)
         for split in ("train", "dev", "test")
     }
-    if None in rows["train"]:
-        lacking = settings.tasks[rows["train"].index(None)].name
-        raise InputError(f"{lacking}: has no train file; name one under file_names")
+    check_rows(rows)
     together = settings.training.gradient_accumulation_steps
 
     def train_batches(epoch: int, start: int) -> TaskBatches:
@@ -121,13 +120,33 @@ def check_vocabulary(prepared: Prepared, pretrained: Pretrained) -> None:
 # --- the network ----------------------------------------------------------------------------------------
 
 
+def open_start(folder: str | Path, part: str = "discriminator") -> Pretrained:
+    """What the encoder starts from: a pretrained one, or that of a fine-tuned model at its best.
+
+    `source` of the latter is the encoder that was there first, whose prepared data fit this one too.
+    Raises InputError for what holds no encoder of ours or of `transformers`.
+    """
+    folder = Path(folder)
+    ours = (folder / checkpoint.META).is_file() or (folder / "checkpoints").is_dir()
+    meta = checkpoint.read_meta(best_checkpoint(folder)) if ours else {}
+    if "heads" not in meta:
+        return open_encoder(folder, part)
+    model = load_task_model(folder)
+    weights = {
+        name: weight for name, weight in model.network.state_dict().items() if name.startswith("encoder.")
+    }
+    source = meta.get("encoder", str(folder))
+    return Pretrained(model.network.config, weights, "none", model.vocabulary, source)
+
+
 def head_configs(tasks: tuple[Task, ...], prepared: Prepared) -> tuple[HeadConfig, ...]:
     """What the network is told of each task."""
-    return tuple(
-        HeadConfig(kind := KIND_OF[task.task_type], outputs_of(kind, prepared.labels[task.name]),
-                   task.dropout_prob, task.loss_weight)
-        for task in tasks
-    )  # fmt: skip
+    heads = []
+    for task in tasks:
+        kind = KIND_OF[task.task_type]
+        outputs = outputs_of(kind, prepared.labels[task.name])
+        heads.append(HeadConfig(kind, outputs, task.dropout_prob, task.loss_weight))
+    return tuple(heads)
 
 
 def outputs_of(kind: str, labels: tuple[str, ...]) -> int:
@@ -147,8 +166,8 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
     network = TaskNetwork(config, head_configs(settings.tasks, prepared), settings.training.seed)
     if not settings.from_scratch:
         take_pretrained(network, pretrained)
-    if settings.heads_from:
-        take_heads(network, settings.tasks, prepared, settings.heads_from)
+    if settings.heads:
+        take_heads(network, settings.tasks, prepared, settings.encoder)
     if settings.freeze_encoder:
         network.encoder.requires_grad_(False)
     return network
@@ -156,14 +175,15 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
 
 def take_heads(network: TaskNetwork, tasks: tuple[Task, ...], prepared: Prepared, folder: str) -> None:
     """Take the heads of a saved model of ours for the tasks of the same name, type and labels."""
-    other, recipes, _, _ = load_task_model(folder)
-    theirs = {recipe.task.name: number for number, recipe in enumerate(recipes)}
-    for number, task in enumerate(tasks):
-        found = theirs.get(task.name)
-        if found is None or recipes[found].task.task_type != task.task_type:
-            continue
-        if recipes[found].labels == prepared.labels[task.name]:
-            network.heads[number].load_state_dict(other.heads[found].state_dict())
+    other = load_task_model(folder)
+    theirs = {
+        (recipe.task.name, recipe.task.task_type, recipe.labels): head
+        for recipe, head in zip(other.recipes, other.network.heads, strict=True)
+    }
+    for head, task in zip(network.heads, tasks, strict=True):
+        found = theirs.get((task.name, task.task_type, prepared.labels[task.name]))
+        if found is not None:
+            head.load_state_dict(found.state_dict())
 
 
 def rate_shares(network: TaskNetwork, decay: float) -> Callable[[str], float]:
@@ -183,8 +203,17 @@ def rate_shares(network: TaskNetwork, decay: float) -> Callable[[str], float]:
     return share
 
 
-def load_task_model(folder: str | Path) -> tuple[TaskNetwork, tuple[Recipe, ...], Vocabulary, dict]:
-    """Rebuild a fine-tuned network: its weights, the recipes of its tasks, its vocabulary, its meta.
+class TaskModel(NamedTuple):
+    """A fine-tuned network, on the CPU, and what is needed to use it."""
+
+    network: TaskNetwork
+    recipes: tuple[Recipe, ...]  # one a head
+    vocabulary: Vocabulary
+    meta: dict  # of its checkpoint
+
+
+def load_task_model(folder: str | Path) -> TaskModel:
+    """Rebuild a fine-tuned network.
 
     `folder`: a run of fine-tuning, of which the best checkpoint is taken, or a checkpoint. Raises InputError.
     """
@@ -198,7 +227,7 @@ def load_task_model(folder: str | Path) -> tuple[TaskNetwork, tuple[Recipe, ...]
         raise InputError(f"{place}: describes no fine-tuned model of ours ({error})") from error
     checkpoint.restore_weights(network, saved.weights, str(place))
     path = place.parent.parent / "tokenizer.json"
-    return network, recipes, Vocabulary.from_json(read_text(path), str(path)), saved.meta
+    return TaskModel(network, recipes, Vocabulary.from_json(read_text(path), str(path)), saved.meta)
 
 
 def _recipe(described: dict) -> Recipe:
@@ -245,7 +274,19 @@ def open_rows(
             )
         path = prepared.path(task.name, split)
         opened.append(TaskRows(path, recipe_of(task, prepared), vocabulary) if path else None)
+        if path and len(opened[-1]) != prepared.rows[task.name][split]:
+            raise InputError(
+                f"{path}: {len(opened[-1])} rows where {prepared.rows[task.name][split]} were; {ANEW}"
+            )
     return opened
+
+
+def check_rows(rows: dict[str, list[TaskRows | None]]) -> None:
+    """Refuse conversations too few to choose replies from now, not at the first validation."""
+    for split, sources in rows.items():
+        for source in sources:
+            if source is not None and source.recipe.kind == "ranking":
+                check_replies(source, training=split == "train")
 
 
 # --- telling --------------------------------------------------------------------------------------------
@@ -280,10 +321,8 @@ def trial(
                     run.network.train()
                     return None
                 found = metrics_of_task(outcome, source)
-                prefix = "" if split == "dev" else f"{split}_"
-                metrics |= {
-                    f"{prefix}{settings.tasks[number].name}_{name}": value for name, value in found.items()
-                }
+                prefix = source.recipe.task.name if split == "dev" else f"{split}_{source.recipe.task.name}"
+                metrics |= {f"{prefix}_{name}": value for name, value in found.items()}
                 if split == "dev" and found:
                     scores.append(one_score(*next(iter(found.items()))))
         run.network.train()
@@ -295,10 +334,13 @@ def trial(
 # --- what checkpoints say -------------------------------------------------------------------------------
 
 
-def facts_of(settings: FinetuningRun, network: TaskNetwork, prepared: Prepared) -> dict:
+def facts_of(
+    settings: FinetuningRun, network: TaskNetwork, prepared: Prepared, pretrained: Pretrained
+) -> dict:
     """What every checkpoint of the run records of its settings and data."""
     return {
         "vocabulary_sha256": prepared.vocabulary_sha256,
+        "encoder": str(Path(pretrained.source).absolute()),
         "model": asdict(network.config),
         "heads": [asdict(task) for task in network.tasks],
         "recipes": [asdict(recipe_of(task, prepared)) for task in settings.tasks],
@@ -310,9 +352,28 @@ def facts_of(settings: FinetuningRun, network: TaskNetwork, prepared: Prepared) 
 
 
 def check_same_tasks(facts: dict, saved: checkpoint.Checkpoint, source: str) -> None:
-    """Refuse to go on with other data or another order of it."""
-    for key in ("vocabulary_sha256", "prepared", "order"):
-        if saved.meta.get(key) != facts[key]:
+    """Refuse to go on with other data or another order of it. Raises InputError naming what differs."""
+    before, now = _deciding(saved.meta), _deciding(facts)
+    for key in now:
+        if before.get(key) != now[key]:
             raise InputError(
-                f"{source}: was trained with other {key}; go on with the data and settings it had"
+                f"{source}: was trained with {key} {before.get(key)!r}, this is {now[key]!r}; go on with the "
+                "data and settings it had, or start anew without --resume_train"
             )
+
+
+def _deciding(facts: dict) -> dict:
+    """What decides which rows come when, by the names that users know."""
+    order, training = facts.get("order", {}), facts.get("training", {})
+    deciding = {
+        "vocabulary": facts.get("vocabulary_sha256"),
+        "tasks": [head.get("kind") for head in facts.get("heads", [])],
+        "rows": {name: key[:12] for name, key in facts.get("prepared", {}).items()},
+        "train_batch_size": order.get("batch_size"),
+        "sampling": order.get("sampling"),
+        "seed": order.get("seed"),
+        "shuffle_buffer_size": order.get("shuffle_buffer_size"),
+        "grad_accumulation_steps": training.get("gradient_accumulation_steps"),
+    }
+    # More epochs may be added, but where sampling changes from the first to the last they decide its course.
+    return deciding | ({"epochs": order.get("epochs")} if order.get("sampling") == "annealed" else {})

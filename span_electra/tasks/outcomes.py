@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from span_electra.errors import InputError
 from span_electra.model.task_network import TaskNetwork
 from span_electra.tasks.batching import (
-    TEST_CANDIDATES,
     Laid,
     TaskRows,
     language_rows,
@@ -24,7 +24,8 @@ from span_electra.tasks.batching import (
     to_batch,
     turn_windows,
 )
-from span_electra.tasks.task_metrics import measure
+from span_electra.tasks.encoding import Recipe
+from span_electra.tasks.task_metrics import BIO, measure
 from span_electra.tasks.turns import lay_out
 from span_electra.training.devices import Place
 
@@ -56,9 +57,12 @@ def predict_rows(
     network.eval()
     for begin in range(0, len(order_R), batch_size):
         rows_B = order_R[begin : begin + batch_size]
-        stored = source.rows(rows_B, 0, HELD_OUT)
-        answers = _answers(network, task, source, rows_B, stored, place)
-        for row, entry, answer in zip(rows_B, stored, answers, strict=True):
+        rows = source.rows(rows_B, 0, HELD_OUT)
+        if source.recipe.kind == "language":
+            answers = _perplexity_counts(network, task, source, rows, batch_size, place)
+        else:
+            answers = _answers(network, task, source, rows_B, rows, place)
+        for row, entry, answer in zip(rows_B, rows, answers, strict=True):
             found[row], targets[row], uids[row] = answer, entry.get("label"), entry["uid"]
         if stop():
             return None
@@ -68,12 +72,10 @@ def predict_rows(
 
 
 def _answers(
-    network: TaskNetwork, task: int, source: TaskRows, rows_B: np.ndarray, stored: list[dict], place: Place
+    network: TaskNetwork, task: int, source: TaskRows, rows_B: np.ndarray, rows: list[dict], place: Place
 ) -> list[Any]:
     kind = source.recipe.kind
-    if kind == "language":
-        return [_perplexity_counts(network, task, source, row["turns"], place) for row in stored]
-    laid = lay_rows(source, rows_B, 0, HELD_OUT, TEST_CANDIDATES)
+    laid = lay_rows(source, rows_B, rows, 0, HELD_OUT, training=False)
     logits = run_rows(network, task, source, laid, place)
     if kind == "ranking":
         return list(logits.reshape(len(rows_B), -1))
@@ -83,7 +85,7 @@ def _answers(
         return logits.argmax(-1).tolist()
     if kind == "several":
         return [np.flatnonzero(row_C > 0).tolist() for row_C in logits]
-    return [word_labels(row, answer, kind) for row, answer in zip(stored, logits, strict=True)]
+    return [word_labels(row, answer, kind) for row, answer in zip(rows, logits, strict=True)]
 
 
 @torch.no_grad()
@@ -113,19 +115,56 @@ def word_labels(row: dict[str, Any], logits: np.ndarray, kind: str) -> list[int]
 
 @torch.no_grad()
 def _perplexity_counts(
-    network: TaskNetwork, task: int, source: TaskRows, turns: list[list[int]], place: Place
-) -> tuple[float, int]:
-    """Nats and tokens of a conversation, every turn counted once."""
+    network: TaskNetwork, task: int, source: TaskRows, rows: list[dict], batch_size: int, place: Place
+) -> list[tuple[float, int]]:
+    """Nats and tokens of each conversation; every turn is counted once, in the window it is in."""
     longest, sep_id = source.recipe.max_seq_len, source.vocabulary.sep_id
-    rows = [lay_out(turns[begin:end], sep_id, longest) for begin, end in turn_windows(turns, longest)]
-    laid = language_rows([row.ids for row in rows], [row.types for row in rows])
-    batch = to_batch(task, laid, source.vocabulary.pad_id, 1.0, np.arange(len(rows))).to(place.device)
-    with place.autocast():
-        loss_N = network.losses(batch)
-    return float(loss_N.double().sum()), len(loss_N)
+    windows = [
+        (number, lay_out(row["turns"][begin:end], sep_id, longest))
+        for number, row in enumerate(rows)
+        for begin, end in turn_windows(row["turns"], longest)
+    ]
+    nats_R, tokens_R = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
+    for first in range(0, len(windows), batch_size):
+        owner_B = np.array([number for number, _ in windows[first : first + batch_size]])
+        laid_B = [laid for _, laid in windows[first : first + batch_size]]
+        laid = language_rows([row.ids for row in laid_B], [row.types for row in laid_B])
+        batch = to_batch(task, laid, source.vocabulary.pad_id, 1.0, owner_B).to(place.device)
+        with place.autocast():
+            loss_N = network.losses(batch).double().cpu().numpy()
+        owner_N = np.repeat(owner_B, [len(row.ids) - 1 for row in laid_B])
+        nats_R += np.bincount(owner_N, loss_N, len(rows))
+        tokens_R += np.bincount(owner_N, minlength=len(rows))
+    return list(zip(nats_R.tolist(), tokens_R.tolist(), strict=True))
 
 
 # --- metrics ------------------------------------------------------------------------------------------
+
+METRICS_OF = {
+    "sequence": ("accuracy", "f1", "macro_f1", "matthews"),
+    "several": ("accuracy", "f1", "macro_f1"),
+    "number": ("pearson", "spearman"),
+    "tokens": ("accuracy", "chunk_f1", "macro_f1"),
+    "replaced": ("word_f1", "accuracy", "macro_f1", "matthews"),
+    "ranking": ("recall_at_1",),
+    "language": ("perplexity",),
+}
+
+
+def check_metrics(recipe: Recipe) -> None:
+    """Refuse a metric that cannot be taken of the task, before it is trained for."""
+    name, known = recipe.task.name, METRICS_OF[recipe.kind]
+    for metric in recipe.task.metrics:
+        if metric not in known:
+            raise InputError(
+                f"{name}.metrics: {metric} is none of {recipe.task.task_type}: {', '.join(known)}"
+            )
+    strange = [label for label in recipe.labels if not BIO.fullmatch(label)]
+    if "chunk_f1" in recipe.task.metrics and strange:
+        raise InputError(
+            f"{name}.metrics: chunk_f1 needs tags O, B-... and I-..., not {strange[0]!r}; "
+            "write metrics: [accuracy]"
+        )
 
 
 def metrics_of_task(outcome: Outcome, source: TaskRows) -> dict[str, float]:
@@ -169,7 +208,7 @@ def prediction_lines(outcome: Outcome, source: TaskRows) -> Iterator[str]:
         fields = [uid, shown(prediction, source)]
         if outcome.targets is not None:
             fields.append(_shown_target(outcome.targets[number], source))
-        yield "\t".join(fields) + "\n"
+        yield "\t".join(" ".join(field.split()) for field in fields) + "\n"  # a uid may hold line ends
 
 
 def shown(prediction: Any, source: TaskRows) -> str:

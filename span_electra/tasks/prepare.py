@@ -4,37 +4,43 @@
       prepared.json          vocabulary's hash, settings, and of each task its labels and counts
       <task>/train.jsonl     one row an example, in the order of the files; see encoding.py
 
-Each task carries a key made of all that decides its rows, and is made anew when that changes.
+Each task carries a key made of all that decides its rows, and is made anew when that changes. Rows are made
+in a folder beside and put in place together, once every task is done: what fails changes nothing.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
 
-from span_electra.data.inputs import find_inputs, hash_file
 from span_electra.data.vocabulary import Vocabulary
 from span_electra.data.workers import cap_workers
 from span_electra.errors import InputError
 from span_electra.tasks.encoding import Recipe, encode_examples
 from span_electra.tasks.readers import Example, label_map, read_examples
-from span_electra.tasks.taskfile import Task, TaskFile, needs_label, split_files
+from span_electra.tasks.taskfile import SPELLING, Task, TaskFile, split_files
 from span_electra.training.runfolder import replace_text
 
 MARK = "prepared.json"
 FORMAT = 1
+MAKING = ".making-"  # leads the name of the folder in which rows are made; one that a kill left is no harm
 CHUNK = 2000  # examples handed to one process at a time
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
+NO_MATTER = ("metrics", "dropout_prob", "loss_weight")  # what a task says that decides nothing of its rows
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Prepared:
     """A folder of prepared data, as its mark describes it."""
 
     folder: Path
+    data_dir: str  # of the task files that were prepared last
     vocabulary_sha256: str
     max_seq_len: int
     lowercase: bool
@@ -52,6 +59,21 @@ class Prepared:
     def path(self, task: str, split: str) -> Path | None:
         """The rows of a split; None where the task has none."""
         return self.folder / task / f"{split}.jsonl" if split in self.rows[task] else None
+
+    def holds(self, task: str, key: str) -> bool:
+        """Whether a task stands there as it would be made by this key."""
+        return self.keys.get(task) == key and all(
+            self.path(task, split).is_file() for split in self.rows[task]
+        )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One task, prepared."""
+
+    labels: tuple[str, ...]
+    rows: dict[str, int]
+    key: str
 
 
 def prepare_tasks(
@@ -65,27 +87,82 @@ def prepare_tasks(
 ) -> Prepared:
     """Encode all files of all tasks; a task that stands prepared in `folder` already is left as it is.
 
-    Raises InputError for bad data, and for a folder that holds something else.
+    Raises InputError for bad data, and for a folder that holds something else; then nothing has changed.
     """
-    folder = Path(folder)
-    before = open_prepared(folder) if (folder / MARK).is_file() else None
-    if before is None and folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder}: is not empty and holds no prepared data; choose another folder")
-    same = before is not None and before.vocabulary_sha256 == vocabulary.sha256
-    same = same and (before.max_seq_len, before.lowercase) == (max_seq_len, lowercase)
-    others = (before.labels, before.rows, before.keys) if same else ({}, {}, {})  # of other task files
-    prepared = Prepared(folder, vocabulary.sha256, max_seq_len, lowercase, *map(dict, others))
-    for task in task_file.tasks:
-        key = recipe_key(task, data_dir, vocabulary, max_seq_len, lowercase)
-        if same and before.keys.get(task.name) == key:
-            kept = before
-        else:
-            kept = _prepare(task, data_dir, prepared, vocabulary, key, workers)
-        for name in ("labels", "rows", "keys"):
-            getattr(prepared, name)[task.name] = getattr(kept, name)[task.name]
-    described = {name: value for name, value in asdict(prepared).items() if name != "folder"}
-    replace_text(folder / MARK, json.dumps({"span_electra_prepared": FORMAT, **described}, indent=1) + "\n")
+    folder, told = Path(folder), str(Path(data_dir).absolute())
+    fresh = Prepared(folder, told, vocabulary.sha256, max_seq_len, lowercase, {}, {}, {})
+    before = _standing(fresh)
+    made: dict[str, _Made] = {}
+    with _making(folder) as beside:
+        for task in task_file.tasks:
+            if task.name == MARK or task.name.startswith(MAKING):
+                raise InputError(f"{task.name}: this name is taken in prepared data; rename the task")
+            key = recipe_key(task, data_dir, vocabulary, max_seq_len, lowercase)
+            if not before.holds(task.name, key):
+                made[task.name] = _prepare(
+                    task, data_dir, beside / task.name, vocabulary, fresh, key, workers
+                )
+        return _put_in_place(made, beside, fresh)
+
+
+def _standing(fresh: Prepared) -> Prepared:
+    """What `fresh.folder` holds that was made with the same vocabulary and settings; else `fresh`."""
+    if not (fresh.folder / MARK).exists():
+        if fresh.folder.exists() and any(not name.startswith(MAKING) for name in os.listdir(fresh.folder)):
+            raise InputError(
+                f"{fresh.folder}: is not empty and holds no prepared data; choose another folder"
+            )
+        return fresh
+    before = open_prepared(fresh.folder)
+    settings = ("vocabulary_sha256", "max_seq_len", "lowercase")
+    same = all(getattr(before, name) == getattr(fresh, name) for name in settings)
+    return replace(before, data_dir=fresh.data_dir) if same else fresh
+
+
+@contextmanager
+def _making(folder: Path) -> Iterator[Path]:
+    """A folder inside `folder` to make rows in; afterwards both are gone, unless rows were put in place."""
+    absent = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder) as beside:
+            yield Path(beside)
+    finally:
+        if absent and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _put_in_place(made: dict[str, _Made], beside: Path, fresh: Prepared) -> Prepared:
+    """Move what was made to where it belongs; another process may have put its own tasks there meanwhile."""
+    with _alone(fresh.folder):
+        prepared = _standing(fresh)
+        for name in made:
+            prepared.keys.pop(name, None)
+        if made:
+            _write_mark(prepared)  # so that a kill from here on leaves them unprepared, not half another's
+        for name, task in made.items():
+            shutil.rmtree(prepared.folder / name, ignore_errors=True)
+            (beside / name).replace(prepared.folder / name)
+            prepared.labels[name], prepared.rows[name], prepared.keys[name] = task.labels, task.rows, task.key
+        _write_mark(prepared)
     return prepared
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process puts rows in place there, and keep others waiting."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)  # frees the lock
+
+
+def _write_mark(prepared: Prepared) -> None:
+    described = {name: value for name, value in asdict(prepared).items() if name != "folder"}
+    text = json.dumps({"span_electra_prepared": FORMAT, **described}, indent=1)
+    replace_text(prepared.folder / MARK, text + "\n")
 
 
 def open_prepared(folder: str | Path) -> Prepared:
@@ -96,10 +173,14 @@ def open_prepared(folder: str | Path) -> Prepared:
         if described.pop("span_electra_prepared") != FORMAT:
             raise ValueError("another format")
         described["labels"] = {name: tuple(labels) for name, labels in described["labels"].items()}
-        return Prepared(Path(folder), **described)
+        prepared = Prepared(Path(folder), **described)
+        if not all(prepared.rows[name].keys() and name in prepared.labels for name in prepared.keys):
+            raise ValueError("a task without rows")
+        return prepared
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{path}: no prepared data of ours ({error}); run prepare_tasks_SE.py again"
+            f"{path}: no prepared data of ours ({reason}); remove the folder, then run prepare_tasks_SE.py"
         ) from None
 
 
@@ -107,64 +188,77 @@ def recipe_key(
     task: Task, data_dir: str | Path, vocabulary: Vocabulary, max_seq_len: int, lowercase: bool
 ) -> str:
     """A hash of all that decides a task's rows: its settings, the files' contents, the vocabulary."""
-    contents = []
-    for split in task.files:
-        for path in split_files(task, split, data_dir):
-            beside = sorted(path.iterdir()) if path.is_dir() else sorted(path.parent.glob("correct*"))
-            for file in [path, *beside] if path.is_file() else beside:
-                if file.is_file():
-                    contents.append((split, file.name, hash_file(find_inputs(file).files[0])))
-    settings = {
-        name: value for name, value in asdict(task).items() if name not in ("dropout_prob", "loss_weight")
-    }
+    files = [
+        (split, file) for split in task.files for path in split_files(task, split, data_dir)
+        for file in _files_of(task, path)
+    ]  # fmt: skip
+    if task.noise.get("misspellings"):
+        files.append(("noise", Path(task.noise["misspellings"])))
+    contents = [(split, file.name, _hash(file)) for split, file in files]
+    settings = {name: value for name, value in asdict(task).items() if name not in NO_MATTER}
     told = json.dumps([FORMAT, settings, contents, vocabulary.sha256, max_seq_len, lowercase], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
 
 
+def _files_of(task: Task, path: Path) -> list[Path]:
+    """The files that are read for one that is named: of spelling also correct.txt beside corrupt.txt."""
+    if task.task_type not in SPELLING:
+        return [path]
+    beside = path.iterdir() if path.is_dir() else [path, *path.parent.glob("correct.txt*")]
+    return sorted(file for file in beside if file.is_file())
+
+
+def _hash(path: Path) -> str:
+    """SHA-256 of a file's bytes. Raises InputError when it cannot be read."""
+    hasher = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while segment := file.read(1 << 20):
+                hasher.update(segment)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; name a file that can be read") from None
+    return hasher.hexdigest()
+
+
+# --- one task -------------------------------------------------------------------------------------------
+
+
 def _prepare(
-    task: Task, data_dir: str | Path, prepared: Prepared, vocabulary: Vocabulary, key: str, workers: int
-) -> Prepared:
-    """Write the rows of one task; returns a record that describes it alone."""
-    labelled = needs_label(task)
-    labels = ()
-    if "train" in task.files:
-        # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
-        every = _examples(replace(task, limit=0), "train", data_dir, labelled) if labelled else []
-        labels = label_map(task, every)
+    task: Task, data_dir: str | Path, place: Path, vocabulary: Vocabulary, fresh: Prepared, key: str,
+    workers: int,
+) -> _Made:  # fmt: skip
+    """Write the rows of one task into `place`."""
+    # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
+    labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir))
     task = replace(task, labels=labels) if labels and task.labels is None else task
-    recipe = Recipe(task, labels, prepared.max_seq_len, prepared.lowercase)
-    place = prepared.folder / task.name
-    place.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(task, labels, fresh.max_seq_len, fresh.lowercase)
+    place.mkdir()
     counts = {}
     for split in task.files:
-        examples = _examples(task, split, data_dir, labelled)
+        examples = _examples(task, split, data_dir)
         counts[split] = _write(place / f"{split}.jsonl", vocabulary, recipe, examples, workers)
-    if task.val_split and "train" in counts:
-        _hold_out(place, task, counts)
-    return replace(prepared, labels={task.name: labels}, rows={task.name: counts}, keys={task.name: key})
+    if task.val_split:
+        counts |= _hold_out(place, task, counts["train"])
+    return _Made(labels, counts, key)
 
 
-def _examples(task: Task, split: str, data_dir: str | Path, labelled: bool) -> Iterator[Example]:
+def _examples(task: Task, split: str, data_dir: str | Path) -> Iterator[Example]:
     """The examples of a split; of train no more than the task's limit."""
     files = split_files(task, split, data_dir)
-    examples = chain.from_iterable(read_examples(task, path, labelled) for path in files)
+    # Clean text for noise and conversations have no labels to read, and readers ask for none of them.
+    examples = chain.from_iterable(read_examples(task, path, labelled=True) for path in files)
     return islice(examples, task.limit) if split == "train" and task.limit else examples
 
 
 def _write(
     path: Path, vocabulary: Vocabulary, recipe: Recipe, examples: Iterable[Example], workers: int
 ) -> int:
-    """Encode, in several processes where that pays, and write in order and whole; returns the rows."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Encode, in several processes where that pays, and write in order; returns the rows."""
     rows = 0
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            for lines in _encoded(_chunks(examples), vocabulary.to_json(), recipe, cap_workers(workers)[0]):
-                file.write("".join(lines))
-                rows += len(lines)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for lines in _encoded(_chunks(examples), vocabulary.to_json(), recipe, cap_workers(workers)[0]):
+            file.writelines(lines)
+            rows += len(lines)
     return rows
 
 
@@ -206,16 +300,22 @@ def _vocabulary(tokenizer_json: str) -> Vocabulary:
     return Vocabulary.from_json(tokenizer_json)
 
 
-def _hold_out(place: Path, task: Task, counts: dict[str, int]) -> None:
-    """Move the rows of `val_split` from train to dev."""
+def _hold_out(place: Path, task: Task, rows: int) -> dict[str, int]:
+    """Move the rows of `val_split` from train to dev; returns how many each has then."""
     from span_electra.data.loader import choose_rows
 
-    _, held_R = choose_rows(counts["train"], valid=task.val_split)
+    try:
+        kept_R, held_R = choose_rows(rows, valid=task.val_split)
+    except InputError as error:
+        raise InputError(f"{task.name}: {error}; lower val_split") from None
     held = set(held_R.tolist())
-    parts: dict[str, list[str]] = {"train": [], "dev": []}
-    with (place / "train.jsonl").open(encoding="utf-8") as lines:
+    whole = (place / "train.jsonl").replace(place / "whole.jsonl")
+    with (
+        whole.open(encoding="utf-8") as lines,
+        (place / "train.jsonl").open("w", encoding="utf-8") as train,
+        (place / "dev.jsonl").open("w", encoding="utf-8") as dev,
+    ):
         for number, line in enumerate(lines):
-            parts["dev" if number in held else "train"].append(line)
-    for split, lines in parts.items():
-        replace_text(place / f"{split}.jsonl", "".join(lines))
-        counts[split] = len(lines)
+            (dev if number in held else train).write(line)
+    whole.unlink()
+    return {"train": len(kept_R), "dev": len(held_R)}
