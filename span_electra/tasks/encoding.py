@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from tokenizers import normalizers
 
 from span_electra.data.vocabulary import Vocabulary
 from span_electra.tasks.readers import Example
@@ -48,6 +50,11 @@ class Recipe:
     def kind(self) -> str:
         return KIND_OF[self.task.task_type]
 
+    @cached_property
+    def number_of(self) -> dict[str, int]:
+        """The number of each label."""
+        return {name: number for number, name in enumerate(self.labels)}
+
 
 def encode_examples(
     vocabulary: Vocabulary, recipe: Recipe, examples: Sequence[Example]
@@ -57,16 +64,12 @@ def encode_examples(
         return [{"uid": example.uid, "text": example.texts[0]} for example in examples]
     if recipe.task.task_type in CONVERSATIONS:
         return [_conversation(vocabulary, recipe, example) for example in examples]
-    texts = [
-        _folded(" ".join(example.words) if example.words else text, recipe)
-        for example in examples
-        for text in (example.texts if example.words is None else [""])
-    ]
-    encodings = iter(vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False))
+    texts = [_texts(example, recipe) for example in examples]
+    flat = [text for pair in texts for text in pair]
+    encodings = iter(vocabulary.tokenizer.encode_batch(flat, add_special_tokens=False))
     rows = []
-    for example in examples:
-        count = 1 if example.words is not None else len(example.texts)
-        pieces = [next(encodings) for _ in range(count)]
+    for example, pair in zip(examples, texts, strict=True):
+        pieces = [next(encodings) for _ in pair]
         row = _framed(vocabulary, [piece.ids for piece in pieces], recipe.max_seq_len)
         if recipe.kind in BY_WORDS:
             words = words_of_tokens(pieces[0].offsets, [_folded(word, recipe) for word in example.words])
@@ -77,27 +80,39 @@ def encode_examples(
     return rows
 
 
+def _texts(example: Example, recipe: Recipe) -> list[str]:
+    """What the tokenizer is given of an example: one text or two."""
+    texts = example.texts if recipe.kind not in BY_WORDS else (" ".join(example.words),)
+    return [_folded(text, recipe) for text in texts]
+
+
 def _folded(text: str, recipe: Recipe) -> str:
-    return text.lower() if recipe.lowercase else text
+    """The text in small letters where the recipe says so, one by one, as an exported tokenizer folds them."""
+    return normalizers.Lowercase().normalize_str(text) if recipe.lowercase else text
 
 
 def _framed(vocabulary: Vocabulary, texts: list[list[int]], longest: int) -> dict[str, list[int]]:
-    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP] of types 0 and 1; what is too long loses its end.
-
-    Of two texts the longer one is cut, until both have the same length.
-    """
+    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP] of types 0 and 1; what is too long loses its end."""
     room = longest - 1 - len(texts)
-    if len(texts) == 2:
-        first, second = (len(text) for text in texts)
-        keep = min(first, max(room - second, (room + 1) // 2))
-        texts = [texts[0][:keep], texts[1][: room - keep]]
-    else:
-        texts = [texts[0][:room]]
+    assert room >= 0, "the settings see to it that a row holds its special tokens"
+    kept = [room] if len(texts) == 1 else kept_of_pair(len(texts[0]), len(texts[1]), room)
     ids, types = [vocabulary.cls_id], [0]
-    for number, text in enumerate(texts):
-        ids += [*text, vocabulary.sep_id]
-        types += [number] * (len(text) + 1)
+    for number, (text, length) in enumerate(zip(texts, kept, strict=True)):
+        cut = text[:length]
+        ids += [*cut, vocabulary.sep_id]
+        types += [number] * (len(cut) + 1)
     return {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
+
+
+def kept_of_pair(first: int, second: int, room: int) -> tuple[int, int]:
+    """How much of two texts stays: the longer one is cut until both are equal, then both.
+
+    The odd token goes to the longer one, of two equal ones to the second, as with `longest_first` of
+    `tokenizers`. Example: 9 and 3 tokens, room for 7 -> 4 and 3
+    """
+    shorter = min(first, second, room // 2)
+    longer = min(max(first, second), room - shorter)
+    return (longer, shorter) if first > second else (shorter, longer)
 
 
 def words_of_tokens(offsets: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:
@@ -118,8 +133,9 @@ def numbered(label: str | tuple[str, ...], recipe: Recipe) -> int | float | list
     """A label as the network's target: its number, those of several, or the number that it is."""
     if recipe.kind == "number":
         return float(label)
-    number_of = {name: number for number, name in enumerate(recipe.labels)}
-    return number_of[label] if isinstance(label, str) else [number_of[name] for name in label]
+    if isinstance(label, str):
+        return recipe.number_of[label]
+    return [recipe.number_of[name] for name in label]
 
 
 def _conversation(vocabulary: Vocabulary, recipe: Recipe, example: Example) -> dict[str, Any]:
