@@ -170,8 +170,8 @@ def stock(tmp_path_factory):
 @pytest.mark.parametrize("fold", [False, True])
 @pytest.mark.parametrize("name", VOCABULARIES)
 def test_rows_are_those_of_the_exported_tokenizer(name, fold, stock):
-    texts = ["", "a", "The CATS sleep", "ΑΣ ΌΣΟΣ İstanbul ẞß", *TEXT, "the dogs bark " * 9, "un" * 50]
-    for longest in (3, 8, 9, 24):
+    texts = ["", "a", "The CATS sleep", "ΑΣ ΌΣΟΣ İstanbul ẞß", *TEXT[:2], "the dogs bark " * 9, "un" * 50]
+    for longest in (3, 8, 9):
         recipe = recipe_of("SentencePairClassification", longest=longest, lowercase=fold)
         tokenizer = stock(VOCABULARIES[name], recipe)
         firsts, seconds = zip(*((one, other) for one in texts for other in texts), strict=True)
