@@ -20,6 +20,7 @@ from span_electra.config import (
     check_fields,
     setting,
 )
+from span_electra.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -210,14 +211,33 @@ class PredictArgs:
     """predict_SE.py"""
 
     model: str | None = setting(None, "a run or an exported folder; none: the newest run in runs/")
-    task: str = setting("detect", "what to do with each line", ("fill", "detect", "correct", "embed"))
+    task: list[str] = setting(
+        [],
+        "fill, detect (if none is named), correct or embed; of a fine-tuned run its tasks by name, or all",
+    )
+    talk: bool = setting(False, "hold a conversation; no model named: the newest run in runs/ that can")
     in_file: str | None = setting(None, "lines of text; none: standard input")
     out_file: str | None = setting(None, "where answers go, .npy for embed; none: standard output")
     output: str = setting(
         "auto", "JSON lines or text; auto: text on a terminal and for correct", ("auto", "json", "text")
     )
     threshold: float = setting(0.5, "probability from which a word is called wrong", least=0)
-    top_k: int = setting(5, "fillings told, candidates tried", least=1)
+    top_k: int | None = setting(
+        None, "fillings told, candidates tried, none: 5; replies draw from so many tokens, none: all", least=1
+    )
+    max_new_tokens: int | None = setting(
+        None, "most tokens of a reply; none: 40, and at most half a row", least=1
+    )
+    temperature: float = setting(1.0, "replies: below 1 bolder, above 1 wilder; 0: no draws", least=0)
+    top_p: float | None = setting(
+        None,
+        "replies: draw from the likeliest tokens of this share; none: 0.9, with beams 1",
+        least=0,
+        most=1,
+    )
+    beams: int = setting(1, "replies: searched side by side; above 1 nothing is drawn", least=1)
+    no_repeat_ngram: int = setting(0, "replies: no run of so many tokens comes twice; 0: any may", least=0)
+    seed: int = setting(0, "replies: seed of the draws", least=0)
     batch_size: int = setting(32, "rows computed together", least=1)
     device: str = setting("auto", "auto, cpu, cuda or cuda:1")
     serve: bool = setting(False, "open a page on this machine to type into")
@@ -226,6 +246,10 @@ class PredictArgs:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.talk and (self.in_file or self.out_file or self.serve):
+            raise InputError(
+                "talk: is held on the terminal or through a pipe; leave out in_file, out_file and serve"
+            )
 
 
 @dataclass(frozen=True)

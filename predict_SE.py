@@ -1,13 +1,21 @@
 """Lines of text -> what a trained model makes of them.
 
-Reads a run folder of joint_train_span_electra.py or an exported ELECTRA, and lines from a file, from standard
-input, or as you type them. Writes one answer for each line, in order: text on a terminal, JSON lines else.
+Reads a run folder of joint_train_span_electra.py, an exported ELECTRA, or a run of finetune_SE.py, and lines
+from a file, from standard input, or as you type them. Writes one answer for each line, in order: text on a
+terminal, JSON lines else.
 
     python predict_SE.py runs/first --task fill           what belongs in each [MASK], also several in a row
     python predict_SE.py runs/first --task detect         which words look wrong
     echo "Teh cat sat." | python predict_SE.py runs/first --task correct
     python predict_SE.py runs/first --task embed --in_file lines.txt --out_file vectors.npy
     python predict_SE.py runs/first --serve               a page to type into, http://127.0.0.1:8765
+
+    python predict_SE.py runs/finetune-1                  all tasks of a fine-tuned run that can read the line
+    python predict_SE.py runs/finetune-1 --task mrpc      one of them; a TAB parts the texts of a pair
+    python predict_SE.py --talk                           a conversation
+
+From Python: span_electra.transfer.predictor.Predictor for pretrained models, for fine-tuned ones
+span_electra.tasks.task_predictor.TaskPredictor: `TaskPredictor.from_folder(run)(texts, tasks)`.
 """
 
 import sys
@@ -18,26 +26,60 @@ from span_electra.commandline import first_as, parse, run_script
 
 def main() -> None:
     settings = parse(PredictArgs, __doc__, first_as("model", sys.argv[1:]))
+    from span_electra.tasks.task_predictor import is_finetuned
     from span_electra.transfer.networks import newest_run
-    from span_electra.transfer.predict import predict
+
+    if settings.talk:
+        with_tasks(settings, settings.model)
+        return
+    model = settings.model or newest_run()
+    (with_tasks if is_finetuned(model) else without_tasks)(settings, model)
+
+
+def without_tasks(settings: PredictArgs, model: str) -> None:
+    """What a pretrained model can do."""
+    from span_electra.transfer.predict import one_task, predict
     from span_electra.transfer.predictor import Predictor
 
-    model = settings.model or newest_run()
+    task, top_k = one_task(settings.task), settings.top_k or 5
     predictor = Predictor.from_folder(model, settings.device, settings.batch_size)
     if settings.serve:
         from span_electra.transfer.playground import serve
 
-        serve(predictor, str(model), settings.threshold, settings.top_k, settings.host, settings.port)
+        serve(predictor, str(model), settings.threshold, top_k, settings.host, settings.port)
         return
-    predict(
-        predictor,
-        settings.task,
-        settings.in_file,
-        settings.out_file,
-        settings.output,
-        settings.threshold,
-        settings.top_k,
+    predict(predictor, task, settings.in_file, settings.out_file, settings.output, settings.threshold, top_k)
+
+
+def with_tasks(settings: PredictArgs, model: str | None) -> None:
+    """What a fine-tuned run can do."""
+    from span_electra.errors import InputError
+    from span_electra.tasks.talk import Speech, talk
+    from span_electra.tasks.task_lines import predict_lines
+    from span_electra.tasks.task_predictor import TaskPredictor, newest_talker
+
+    if settings.serve:
+        raise InputError(f"serve: {model} is fine-tuned, the page shows pretrained models; name one")
+    speech = Speech(
+        settings.max_new_tokens,
+        settings.temperature,
+        settings.top_k or 0,
+        settings.top_p,
+        settings.beams,
+        settings.no_repeat_ngram,
+        settings.seed,
     )
+    predictor = TaskPredictor.from_folder(
+        model or newest_talker(),
+        settings.device,
+        settings.batch_size,
+        threshold=settings.threshold,
+        speech=speech,
+    )
+    if settings.talk:
+        talk(predictor.talker(settings.task))
+    else:
+        predict_lines(predictor, settings.task, settings.in_file, settings.out_file, settings.output)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ person. Answers are JSON lines, or text for the eye; corrected lines are plain l
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from span_electra.transfer.correction import Corrected, Detected
 from span_electra.transfer.filling import Filled, Filling
 from span_electra.transfer.predictor import Predictor
 
+TASKS = ("detect", "fill", "correct", "embed")  # the first is done where none is named
 BLOCK = 1024  # lines of a file that are answered together, so that rows of one length find each other
 RED, YELLOW, PLAIN = "\033[31;1m", "\033[33m", "\033[0m"
 Answer = Callable[[list[str]], list[str]]  # lines -> what is written for each
@@ -51,13 +53,31 @@ def predict(
     to_terminal = not out_file and sys.stdout.isatty()
     as_text = output == "text" or (output == "auto" and (to_terminal or task == "correct"))
     answer = answering(predictor, task, as_text, threshold, top_k, coloured=to_terminal)
+    deliver(answer, in_file, out_file, "a sentence with [MASK] in it" if task == "fill" else "a sentence")
+
+
+def one_task(names: list[str]) -> str:
+    """The task that is asked for, of TASKS. Raises InputError naming the nearest one."""
+    for name in names:
+        if name not in TASKS:
+            nearest = difflib.get_close_matches(name, TASKS, 1, 0.0)[0]
+            raise InputError(
+                f"--task {name}: a pretrained model can {', '.join(TASKS)}; did you mean {nearest!r}?"
+            )
+    if len(names) > 1:
+        raise InputError(f"--task {' '.join(names)}: a pretrained model does one at a time; name one of them")
+    return names[0] if names else TASKS[0]
+
+
+def deliver(answer: Answer, in_file: str | None, out_file: str | None, hint: str) -> None:
+    """Answer every line of the file, of a pipe, or of a person, who is told by `hint` what to type."""
     if out_file:
         with written_beside(out_file) as beside, beside.open("w", encoding="utf-8") as file:
             pass_on(answer, blocks_of(in_file), file)
     elif in_file or not sys.stdin.isatty():
         pass_on(answer, blocks_of(in_file), sys.stdout)
     else:
-        converse(answer, task)
+        converse(answer, hint)
 
 
 def pass_on(answer: Answer, blocks: Iterable[list[str]], file: TextIO) -> None:
@@ -68,10 +88,18 @@ def pass_on(answer: Answer, blocks: Iterable[list[str]], file: TextIO) -> None:
         file.flush()
 
 
-def converse(answer: Answer, task: str) -> None:
-    """Answer a person line by line, until an empty line or the end of input."""
-    hint = "a sentence with [MASK] in it" if task == "fill" else "a sentence"
-    print(f"{hint}, then Enter; an empty line ends", file=sys.stderr)
+def converse(answer: Answer, hint: str) -> None:
+    """Answer a person line by line; a line that cannot be answered is told why, and the next one may be."""
+    for line in typed(f"{hint}, then Enter; an empty line ends"):
+        try:
+            print("\n".join(answer([line])), flush=True)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+
+
+def typed(hint: str) -> Iterator[str]:
+    """Yield what a person types, until an empty line or the end of input."""
+    print(hint, file=sys.stderr)
     while True:
         try:
             line = input("> ")
@@ -79,7 +107,7 @@ def converse(answer: Answer, task: str) -> None:
             return
         if not line.strip():
             return
-        print("\n".join(answer([line])), flush=True)
+        yield line
 
 
 # --- lines --------------------------------------------------------------------------------------------

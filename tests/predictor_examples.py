@@ -1,0 +1,51 @@
+"""A small fine-tuned run with a task of every type, with random weights, for the tests of its use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+from model_examples import small_config
+from network_examples import vocabulary_of_words
+
+from span_electra.model.task_network import HeadConfig, TaskNetwork
+from span_electra.tasks.encoding import Recipe
+from span_electra.tasks.finetuning import outputs_of
+from span_electra.tasks.taskfile import Task
+from span_electra.training import checkpoint
+
+LONGEST = 16
+TASKS = {
+    "film": ("SingleSenClassification", ("no", "yes", "maybe")),
+    "same": ("SentencePairClassification", ("0", "1")),
+    "topics": ("MultiLabelClassification", ("a", "b", "c", "d")),
+    "near": ("Regression", ()),
+    "tags": ("NER", ("O", "B-X", "I-X")),
+    "select": ("ResponseSelection", ()),
+    "chat": ("Conversation", ()),
+    "wrong": ("SpellingWords", ("0", "1")),
+    "clean": ("SpellingSequence", ("0", "1")),
+}
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of one of TASKS; spelling tasks are trained on clean text with noise."""
+    task_type, labels = TASKS[name]
+    noise = {"edits": ["swap"]} if task_type.startswith("Spelling") else {}
+    return Recipe(Task(name, task_type, {"train": ("a.tsv",)}, noise=noise), labels, LONGEST)
+
+
+def finetuned(folder, *names: str, seed: int = 0) -> None:
+    """Write a run with the named tasks, none: all of them."""
+    vocabulary, recipes = vocabulary_of_words(), [recipe_of(name) for name in names or TASKS]
+    heads = tuple(HeadConfig(recipe.kind, outputs_of(recipe.kind, recipe.labels)) for recipe in recipes)
+    config = small_config(vocab_size=vocabulary.size + 3)  # with rows that no token has
+    network = TaskNetwork(config, heads, seed)
+    dice = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn(weight.shape, generator=dice) * 0.3)
+    told = {"heads": [asdict(head) for head in heads], "recipes": [asdict(recipe) for recipe in recipes]}
+    meta = {"model": asdict(config), "metric": 0.5, **told}
+    checkpoint.save(folder, 1, network.state_dict(), {"step": torch.ones(1)}, meta)
+    (folder / "tokenizer.json").write_text(vocabulary.to_json(), encoding="utf-8")
