@@ -12,12 +12,13 @@ import json
 from pathlib import Path
 
 from safetensors.torch import save_file
+from tokenizers import Tokenizer, normalizers, processors
 from torch import Tensor, nn
 
 from span_electra.data.vocabulary import Vocabulary, save_transformers_tokenizer
 from span_electra.model.task_network import TaskNetwork
 from span_electra.tasks.encoding import Recipe
-from span_electra.transfer.export import OURS, stock_config, written_beside
+from span_electra.transfer.export import OURS, _check_free, stock_config, written_beside
 from span_electra.transfer.weights import stock_weights
 
 CLASS_OF = {
@@ -41,6 +42,11 @@ HEADS = {
     "ElectraForTokenClassification": {"score": "classifier"},
 }
 
+# How a text and a pair are framed, with token types. Of turns (tasks/turns.py) a text is a question that an
+# answer is to follow, a pair a question with its answer, whose type is OWN_VOICE.
+SENTENCES = ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
+TURNS = ("[SEP]:0 $A:0 [SEP]:1", "[SEP]:0 $A:0 [SEP]:1 $B:1 [SEP]:0")
+
 
 def export_task(
     network: TaskNetwork, task: int, recipe: Recipe, vocabulary: Vocabulary, folder: str | Path
@@ -49,19 +55,21 @@ def export_task(
 
     Raises InputError for any other folder in the way.
     """
-    with written_beside(Path(folder)) as beside:
-        config = task_config(network, task, recipe, vocabulary.pad_id)
-        Path(beside, "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        weights = task_weights(network, task)
-        save_file(weights, Path(beside, "model.safetensors"), metadata={"format": "pt"})
-        save_transformers_tokenizer(vocabulary, beside, recipe.max_seq_len)
-    return Path(folder)
+    folder = Path(folder)
+    _check_free(folder)
+    with written_beside(folder) as beside:
+        config = json.dumps(task_config(network, task, recipe, vocabulary), indent=2)
+        (beside / "config.json").write_text(config + "\n", encoding="utf-8")
+        # transformers refuses a file that does not say which framework's tensors it holds.
+        save_file(task_weights(network, task), beside / "model.safetensors", metadata={"format": "pt"})
+        save_transformers_tokenizer(tokenizer_of(vocabulary, recipe), beside, recipe.max_seq_len)
+    return folder
 
 
-def task_config(network: TaskNetwork, task: int, recipe: Recipe, pad_id: int) -> dict:
+def task_config(network: TaskNetwork, task: int, recipe: Recipe, vocabulary: Vocabulary) -> dict:
     """The config.json of one task."""
     head = network.tasks[task]
-    config = stock_config(network.config, "discriminator", pad_id)
+    config = stock_config(network.config, "discriminator", vocabulary.pad_id)
     config["architectures"] = [CLASS_OF[head.kind]]
     config[OURS] = {"task": recipe.task.name, "task_type": recipe.task.task_type}
     config["classifier_dropout"] = head.dropout
@@ -69,11 +77,25 @@ def task_config(network: TaskNetwork, task: int, recipe: Recipe, pad_id: int) ->
         config["problem_type"] = PROBLEM_OF[head.kind]
     if head.kind == "language":
         config["is_decoder"] = True
+        # A separator stands before the first turn and after each: `generate` ends with the turn.
+        config["bos_token_id"] = config["eos_token_id"] = vocabulary.sep_id
     elif head.kind != "replaced":
         names = recipe.labels or ("score",)
         config["id2label"] = {str(number): name for number, name in enumerate(names)}
         config["label2id"] = {name: number for number, name in enumerate(names)}
     return config
+
+
+def tokenizer_of(vocabulary: Vocabulary, recipe: Recipe) -> Vocabulary:
+    """The vocabulary with a tokenizer that gives a text or pair the very row the task was trained on."""
+    tokenizer = Tokenizer.from_str(vocabulary.to_json())
+    if recipe.lowercase:
+        folding = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+        tokenizer.normalizer = normalizers.Sequence(folding)
+    single, pair = TURNS if recipe.kind in ("language", "ranking") else SENTENCES
+    special = [("[CLS]", vocabulary.cls_id), ("[SEP]", vocabulary.sep_id)]
+    tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=special)
+    return Vocabulary(tokenizer, vocabulary.kind)
 
 
 class Joined(nn.Module):
