@@ -196,7 +196,10 @@ class EvaluateArgs:
         [], "of pairs: discriminator, pll, pll_l2r; none: all that the model can give"
     )
     spelling: str | None = setting(None, "folder with dev/ and test/, each with corrupt.txt and correct.txt")
+    correction_rows: int = setting(200, "lines of each clean-text set that are corrected; 0: none", least=0)
     text: str | None = setting(None, "held-out text: a file or folder")
+    task_file: str | None = setting(None, "YAML: tasks on which a run of finetune_SE.py is tried")
+    data_dir: str = setting("data", "folder that the task file's files lie in")
     max_seq_len: int = setting(128, "tokens of the longest row of --text, [CLS] and [SEP] included", least=3)
     batch_size: int = setting(256, "rows computed together", least=1)
     device: str = setting("auto", "auto, cpu, cuda or cuda:1")

@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_examples import by_hand, frequencies, spotter, vocabulary_of_words
 
-from span_electra.transfer.correction import Candidates, correct, detect, rank
+from span_electra.transfer.correction import (
+    NATS_AN_EDIT,
+    Candidates,
+    Suspect,
+    correct,
+    detect,
+    hide_suspects,
+    rank,
+)
 
 letters = st.text("catdogs", min_size=1, max_size=7)
 TABLE = Candidates(vocabulary_of_words())
@@ -31,6 +39,7 @@ def slow_distance(one, two):
 @given(letters)
 def test_distances_are_the_textbooks(word):
     assert TABLE.distances(word).tolist() == [slow_distance(known, word) for known in TABLE.words]
+    assert TABLE.distances(word, 2).tolist() == [min(slow_distance(known, word), 3) for known in TABLE.words]
     assert {"the", "cats", "un"} <= set(TABLE.words) and "do" not in TABLE.words
 
 
@@ -56,6 +65,27 @@ def test_both_must_agree():
     # A discriminator that calls every proposal wrong too leaves the words as they are.
     stubborn = by_hand(frequencies({}), spotter(SUSPICIOUS, usual=2.0))
     assert [line.corrected for line in correct(stubborn, TABLE, texts, 0.5, 3, 8)] == texts
+
+
+def test_a_known_word_changes_on_strong_evidence_only():
+    """'cat' looks wrong and 'cats' right, yet the generator has to prefer it by far."""
+    for ahead, wanted in ((NATS_AN_EDIT - 4.0, "the cat"), (30.0, "the cats")):
+        networks = by_hand(frequencies({"cat": 0.0, "cats": ahead}), spotter({"cat": 0.5}, usual=-0.5))
+        assert correct(networks, TABLE, ["the cat"], 0.5, 3, 8)[0].corrected == wanted
+
+
+def test_the_typed_word_counts_with_all_its_tokens():
+    """Spelt with letters that the generator expects, 'catt' is no slip; else it is."""
+    networks = by_hand(frequencies({"cat": 9.0, "##t": 30.0}), spotter({"##t": 1.0}))
+    assert correct(networks, TABLE, ["the catt"], 0.5, 3, 8)[0].corrected == "the catt"
+    networks = by_hand(frequencies({"cat": 9.0}), spotter({"##t": 1.0}))
+    assert correct(networks, TABLE, ["the catt"], 0.5, 3, 8)[0].corrected == "the cat"
+
+
+def test_masks_stand_where_the_suspects_did():
+    found = [Suspect(0, 0, 0, 2, 0, 2), Suspect(0, 2, 5, 6, 3, 4)]
+    hidden = hide_suspects(np.array([10, 11, 12, 13, 14]), found, [1, 2], 3)
+    assert hidden.ids_T.tolist() == [3, 12, 3, 3, 14] and hidden.starts == [0, 2]
 
 
 def test_words_change_their_length_without_hurting_their_neighbours():

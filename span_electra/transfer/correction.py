@@ -1,17 +1,20 @@
 """Correction: the discriminator finds wrong words, the generator proposes, and what both agree on is kept.
 
 The generator alone would write any word that fits the place. So a candidate is scored as a noisy channel
-does: how likely the generator finds it, times how likely one comes to type what stands there instead. The
-discriminator then judges the line with each candidate in it, best first, and the first that it finds right
-is kept; where it finds none right, the word stays.
+does: how likely the generator finds it, times how likely one comes to type what stands there instead. What
+was typed is scored the same way, with a mask for each of its tokens, and a candidate has to beat it. The
+discriminator judges the line with each candidate in it, which adds to the evidence; one that it finds wrong
+is not taken. Without enough evidence the word stays.
 
 Shapes are in the names:
-  V  vocabulary   N  candidates   C  letters of the longest candidate   S  wrong words of all lines
+  V  vocabulary   N  candidates   S  wrong words of all lines
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,9 +28,15 @@ CORE = re.compile(r"\W*([\w'’-]*\w)\W*")  # a word without the punctuation rou
 # How tokens' probabilities become a word's. A misspelt word falls into several odd tokens, none of which need
 # be improbable by itself: of text.pool_words' three ways this has found most on development sets.
 POOLING = "any"
-# Nats that each wrong letter costs: about one letter in 150 is mistyped, and a candidate far from what was
-# typed should have to be e^5 times likelier than one a letter nearer.
-NATS_A_LETTER = 5.0
+# The numbers below are the best of a grid on a development set in which one word in five is misspelt.
+NATS_AN_EDIT = 4.0  # that each edit costs a candidate
+FAR = 2  # most edits of a correction; more make another word
+SHORT = 3  # letters of words that bear one edit only
+JUDGE = 1.0  # weight of the discriminator's log odds, beside the generator's nats
+MARGIN = 4.0  # nats by which a candidate must be ahead of what was typed
+KNOWN_MARGIN = 8.0  # the same where a whole word of the vocabulary was typed, which is rarely a slip
+LEAST_GAIN = -6.0  # nats of the generator below which the discriminator is not asked
+DOUBTED = 0.8  # probability of being wrong from which a candidate is not taken, whatever it has gained
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ def detect(networks: Networks, texts: list[str], batch_size: int) -> list[Detect
 
 
 class Candidates:
-    """The whole words of a vocabulary, as rows of letters, to be compared with a word all at once."""
+    """The whole words of a vocabulary, to be compared with a word all at once."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         pieces_V = Pieces(vocabulary)
@@ -99,38 +108,20 @@ class Candidates:
         self.ids_N = np.array(kept, dtype=np.int64)
         self.words = [texts[number].strip() for number in kept]
         self.blank_N = np.array([texts[number].startswith(" ") for number in kept], dtype=bool)
-        self.lengths_N = np.array([len(word) for word in self.words], dtype=np.int64)
-        self.letters_NC = np.zeros((len(kept), max(self.lengths_N, default=0)), np.int32)
-        for row, word in enumerate(self.words):
-            self.letters_NC[row, : len(word)] = [ord(letter) for letter in word]
 
-    def distances(self, word: str) -> np.ndarray:
+    def distances(self, word: str, most: int | None = None) -> np.ndarray:
         """Return the edits from each candidate to `word`: a letter more, less, other, or two exchanged, [N].
 
-        Optimal string alignment (Damerau 1964), one row of its table for all candidates at a time.
+        Optimal string alignment (Damerau 1964). Above `most` edits are not counted on, but told as most + 1.
 
         Example: to "teh": the -> 1, tea -> 1, he -> 2
         """
-        count, width = self.letters_NC.shape
-        before = old = np.tile(np.arange(width + 1), (count, 1))
-        for row, letter in enumerate(map(ord, word), start=1):
-            now = np.empty_like(before)
-            now[:, 0] = row
-            for column in range(1, width + 1):
-                same = self.letters_NC[:, column - 1] == letter
-                now[:, column] = np.minimum(
-                    before[:, column - 1] + ~same, np.minimum(before[:, column], now[:, column - 1]) + 1
-                )
-                if row > 1 and column > 1:
-                    swapped = same_letters(self.letters_NC, column, ord(word[row - 2]), letter)
-                    now[swapped, column] = np.minimum(now[swapped, column], old[swapped, column - 2] + 1)
-            old, before = before, now
-        return before[np.arange(count), self.lengths_N]
+        from rapidfuzz import process
+        from rapidfuzz.distance import OSA
 
-
-def same_letters(letters_NC: np.ndarray, column: int, first: int, second: int) -> np.ndarray:
-    """Whether the two letters that end at `column` are these two, the other way round."""
-    return (letters_NC[:, column - 1] == first) & (letters_NC[:, column - 2] == second)
+        if not self.words:
+            return np.zeros(0, np.int32)
+        return process.cdist([word], self.words, scorer=OSA.distance, score_cutoff=most, dtype=np.int32)[0]
 
 
 @dataclass(frozen=True)
@@ -161,6 +152,15 @@ def suspects(number: int, line: Line, wrong: list[int]) -> list[Suspect]:
     return found
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A suspect, its candidates, and by how many nats each is likelier meant than what was typed."""
+
+    suspect: Suspect
+    words: list[str]  # best first
+    gains: list[float]
+
+
 def suggest(
     networks: Networks,
     table: Candidates,
@@ -168,54 +168,105 @@ def suggest(
     wrong: list[list[int]],
     top_k: int,
     batch_size: int,
-) -> list[tuple[Suspect, list[str]]]:
-    """Return every suspect of every line with its best candidates, all suspects of a line hidden at once."""
+) -> list[Asked]:
+    """Return every suspect of every line with its best candidates, all suspects of a line hidden at once.
+
+    Candidates are whole words, seen at one mask; what was typed has a mask for each of its tokens.
+    """
     pieces_V = Pieces(networks.vocabulary)
-    asked, rows, places = [], [], []
-    for number, (line, words) in enumerate(zip(lines, wrong, strict=True)):
-        found = suspects(number, line, words)
-        ids_T, at = hide_suspects(line.ids_T, found, networks.vocabulary.mask_id)
-        windows = cut_windows(np.array([len(ids_T)]), networks.longest - 2)
-        for window, row in zip(windows, framed(networks.vocabulary, [ids_T], windows), strict=True):
-            here = [n for n, place in enumerate(at) if window.judged_start <= place < window.judged_end]
-            if here:
+    found = [
+        suspect
+        for number, (line, words) in enumerate(zip(lines, wrong, strict=True))
+        for suspect in suspects(number, line, words)
+    ]
+    best: list[list[tuple[str, float]]] = [[] for _ in found]
+    typed_S = np.zeros(len(found))
+    for number, _, log_V in at_masks(networks, lines, found, [1] * len(found), batch_size):
+        suspect, line = found[number], lines[found[number].line]
+        blank = pieces_V[int(line.ids_T[suspect.first])].startswith(" ")
+        typed = line.text[suspect.start : suspect.end]
+        best[number] = ranked(table, typed, log_V, blank, networks.vocabulary.lowercase, top_k)
+    widths = [suspect.last - suspect.first for suspect in found]
+    for number, place, log_V in at_masks(networks, lines, found, widths, batch_size):
+        suspect = found[number]
+        typed_S[number] += log_V[lines[suspect.line].ids_T[suspect.first + place]]
+    return [
+        Asked(suspect, [word for word, _ in words], [score - typed for _, score in words])
+        for suspect, words, typed in zip(found, best, typed_S.tolist(), strict=True)
+    ]
+
+
+def at_masks(
+    networks: Networks, lines: list[Line], found: list[Suspect], widths: list[int], batch_size: int
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Hide each suspect behind so many masks; yield (suspect, which of its masks, log probabilities [V])."""
+    rows, places, owners = [], [], []
+    for line in sorted({suspect.line for suspect in found}):
+        here = [n for n, suspect in enumerate(found) if suspect.line == line]
+        hidden = hide_suspects(
+            lines[line].ids_T,
+            [found[n] for n in here],
+            [widths[n] for n in here],
+            networks.vocabulary.mask_id,
+        )
+        mask_of = {
+            place: (n, offset)
+            for n, start in zip(here, hidden.starts, strict=True)
+            for offset, place in enumerate(range(start, start + widths[n]))
+        }
+        windows = cut_windows(np.array([len(hidden.ids_T)]), networks.longest - 2)
+        for window, row in zip(windows, framed(networks.vocabulary, [hidden.ids_T], windows), strict=True):
+            judged = [place for place in mask_of if window.judged_start <= place < window.judged_end]
+            if judged:
                 rows.append(row)
-                places.append(np.array([at[n] - window.start + 1 for n in here]))
-                asked += [found[n] for n in here]
-    best: list[list[str]] = [[] for _ in asked]
+                places.append(np.array(judged) - window.start + 1)
+                owners += [mask_of[place] for place in judged]
     for numbers_S, log_SV in filling_log_probability(networks, rows, places, batch_size):
         for number, log_V in zip(numbers_S, log_SV.cpu().numpy(), strict=True):
-            suspect = asked[number]
-            line = lines[suspect.line]
-            typed = line.text[suspect.start : suspect.end]
-            blank = pieces_V[int(line.ids_T[suspect.first])].startswith(" ")
-            best[number] = rank(table, typed, log_V, blank, networks.vocabulary.lowercase, top_k)
-    return list(zip(asked, best, strict=True))
+            yield *owners[number], log_V
 
 
-def hide_suspects(ids_T: np.ndarray, found: list[Suspect], mask_id: int) -> tuple[np.ndarray, list[int]]:
-    """Return the tokens with each suspect's become one [MASK], and where these stand."""
-    parts, places, done, length = [], [], 0, 0
-    for suspect in found:
-        parts += [ids_T[done : suspect.first], [mask_id]]
-        length += suspect.first - done + 1
-        places.append(length - 1)
+@dataclass(frozen=True)
+class Hidden:
+    """A line's tokens with suspects behind masks, and where the masks of each begin."""
+
+    ids_T: np.ndarray
+    starts: list[int]
+
+
+def hide_suspects(ids_T: np.ndarray, found: list[Suspect], widths: list[int], mask_id: int) -> Hidden:
+    """Put so many [MASK] in the place of each suspect's tokens."""
+    parts, starts, done, length = [], [], 0, 0
+    for suspect, width in zip(found, widths, strict=True):
+        parts += [ids_T[done : suspect.first], [mask_id] * width]
+        length += suspect.first - done
+        starts.append(length)
+        length += width
         done = suspect.last
-    return np.concatenate([*parts, ids_T[done:]]).astype(np.int64), places
+    return Hidden(np.concatenate([*parts, ids_T[done:]]).astype(np.int64), starts)
 
 
 def rank(
     table: Candidates, typed: str, log_V: np.ndarray, blank: bool, lowercase: bool, top_k: int
 ) -> list[str]:
     """Return the candidates of the highest score; what was typed may be one of them."""
-    compared = typed.lower() if lowercase else typed
-    distance_N = table.distances(compared)
-    score_N = log_V[table.ids_N] - NATS_A_LETTER * distance_N
-    score_N[table.blank_N != blank] = -np.inf  # a word after a bracket is another token than after a blank
-    score_N[distance_N > max(1, len(typed) // 2)] = -np.inf  # another word, not a correction of this one
+    return [word for word, _ in ranked(table, typed, log_V, blank, lowercase, top_k)]
+
+
+def ranked(
+    table: Candidates, typed: str, log_V: np.ndarray, blank: bool, lowercase: bool, top_k: int
+) -> list[tuple[str, float]]:
+    """Return the candidates of the highest score with it, best first: nats of the word, less its edits'."""
+    most = FAR if len(typed) > SHORT else 1
+    distance_N = table.distances(typed.lower() if lowercase else typed, most)
+    # A word after a bracket is another token than after a blank.
+    near = np.flatnonzero((distance_N <= most) & (table.blank_N == blank))
+    score_N = log_V[table.ids_N[near]] - NATS_AN_EDIT * distance_N[near]
     order = np.argsort(-score_N, kind="stable")[:top_k]
-    words = [table.words[number] for number in order if score_N[number] > -np.inf]
-    return [word[:1].upper() + word[1:] if lowercase and typed[:1].isupper() else word for word in words]
+    found = [(table.words[near[number]], float(score_N[number])) for number in order]
+    if lowercase and typed[:1].isupper():
+        found = [(word[:1].upper() + word[1:], score) for word, score in found]
+    return found
 
 
 # --- correction ---------------------------------------------------------------------------------------
@@ -229,33 +280,48 @@ def correct(
     wrong = [[n for n, share in enumerate(line.probability) if share >= threshold] for line in before]
     lines = read_lines(networks.vocabulary, texts)
     asked = suggest(networks, table, lines, wrong, top_k, batch_size)
-    taken: dict[tuple[int, int], tuple[Suspect, str]] = {}
+    best: dict[int, tuple[float, str]] = {}  # of each suspect: its evidence and the word
     for turn in range(top_k):
-        undecided = [(suspect, words[turn]) for suspect, words in asked if turn < len(words)]
-        undecided = [entry for entry in undecided if (entry[0].line, entry[0].word) not in taken]
-        numbers = sorted({suspect.line for suspect, _ in undecided})
-        if not numbers:
-            break
-        tried = [write(texts[n], n, [*taken.values(), *undecided]) for n in numbers]
-        judged = dict(zip(numbers, detect(networks, tried, batch_size), strict=True))
-        for suspect, word in undecided:
-            now = judged[suspect.line].probability[suspect.word]
-            if now < min(threshold, before[suspect.line].probability[suspect.word]) or same(
-                texts, suspect, word
-            ):
-                taken[suspect.line, suspect.word] = suspect, word
-    results = [Corrected(text, write(text, n, list(taken.values()))) for n, text in enumerate(texts)]
+        tried = [
+            (number, entry.suspect, entry.words[turn])
+            for number, entry in enumerate(asked)
+            if turn < len(entry.words) and entry.gains[turn] > LEAST_GAIN
+        ]
+        numbers = sorted({suspect.line for _, suspect, _ in tried})
+        entries = [(suspect, word) for _, suspect, word in tried]
+        judged = detect(networks, [write(texts[n], n, entries) for n in numbers], batch_size)
+        now = dict(zip(numbers, judged, strict=True))
+        for number, suspect, word in tried:
+            was, becomes = (
+                line.probability[suspect.word] for line in (before[suspect.line], now[suspect.line])
+            )
+            evidence = asked[number].gains[turn] + JUDGE * (logit(was) - logit(becomes))
+            if becomes < DOUBTED and evidence > best.get(number, (0.0, ""))[0]:
+                best[number] = evidence, word
+    taken = {
+        number: word
+        for number, (evidence, word) in best.items()
+        if evidence > margin_of(asked[number].suspect)
+    }
+    entries = [(asked[number].suspect, word) for number, word in taken.items()]
+    results = [Corrected(text, write(text, n, entries)) for n, text in enumerate(texts)]
     changes: list[list[Change]] = [[] for _ in texts]
-    for suspect, words in asked:
-        typed = texts[suspect.line][suspect.start : suspect.end]
-        after = taken.get((suspect.line, suspect.word), (None, None))[1]
-        changes[suspect.line].append(Change(suspect.word, typed, None if after == typed else after, words))
+    for number, entry in enumerate(asked):
+        typed = texts[entry.suspect.line][entry.suspect.start : entry.suspect.end]
+        change = Change(entry.suspect.word, typed, taken.get(number), entry.words)
+        changes[entry.suspect.line].append(change)
     return [replace(result, changes=found) for result, found in zip(results, changes, strict=True)]
 
 
-def same(texts: list[str], suspect: Suspect, word: str) -> bool:
-    """Whether the generator's own choice is what was typed: then nothing is to be changed."""
-    return texts[suspect.line][suspect.start : suspect.end] == word
+def margin_of(suspect: Suspect) -> float:
+    """Nats that a candidate must be ahead by; more where a whole word was typed, which is rarely a slip."""
+    return KNOWN_MARGIN if suspect.last - suspect.first == 1 else MARGIN
+
+
+def logit(probability: float) -> float:
+    """Example: .5 -> 0"""
+    held = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(held / (1 - held))
 
 
 def write(text: str, number: int, entries: list[tuple[Suspect, str]]) -> str:

@@ -36,11 +36,10 @@ from span_electra.transfer.spelling import find_sets, read_set, score_spelling, 
 
 EVALUATION = "evaluation.json"
 MODEL = "evaluated"  # the section by which a file is known as one of ours
-# A line's correction costs half a second on two cores, each doubtful word being compared with the vocabulary.
-CORRECTION_ROWS = 200
+CORRECTION_ROWS = 200  # lines of a test set that are corrected
 DEV_ROWS = 40  # lines of dev on which a threshold of correction is chosen
 # The first, predict_SE.py's own, serves where there is no dev, and where no other does better there.
-THRESHOLDS = (0.5, 0.3, 0.6, 0.9)
+THRESHOLDS = (0.5, 0.3, 0.1, 0.7)
 TOP_K = 5  # candidates tried for a word, as in predict_SE.py
 
 
@@ -71,8 +70,6 @@ def evaluate(
     earlier = earlier_sections(target)
     networks = open_networks(model, device)
     sections = {MODEL: described(model, networks)}
-    if earlier.get(MODEL, {}).get("weights") != sections[MODEL]["weights"]:
-        earlier = {}  # numbers of another model
     jobs = {
         "minimal pairs": pairs
         and (lambda: {"minimal pairs": pair_scores(networks, pairs, scores, batch_size)}),
@@ -88,8 +85,7 @@ def evaluate(
         for table in tables_of(found):
             yield table_text(table)
         yield f"{name}: {time.perf_counter() - started:.1f} s\n"
-    replace_text(target, json.dumps(earlier | sections, indent=1) + "\n")
-    yield f"{target}" + (f"  (to see it: python report_SE.py {model})" if is_run(Path(model)) else "")
+    yield save_sections(target, Path(model), earlier, sections)
 
 
 def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_size: int) -> dict[str, Any]:
@@ -210,8 +206,10 @@ def place_of(model: Path, out_file: str | None) -> Path:
 
 
 def is_run(model: Path) -> bool:
-    """Whether a folder is that of a training, which has a report."""
-    return (model / "run.json").is_file()
+    """Whether a folder is that of a pretraining, which has a report."""
+    config = read_json(model / "config.json")
+    described = isinstance(config, dict) and isinstance(config.get("model"), dict)
+    return described and (model / "run.json").is_file()
 
 
 def earlier_sections(target: Path) -> dict[str, Any]:
@@ -222,6 +220,14 @@ def earlier_sections(target: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get(MODEL), dict):
         raise InputError(f"{target}: stands there and is no evaluation of ours; name another --out_file")
     return found
+
+
+def save_sections(target: Path, model: Path, earlier: dict[str, Any], sections: dict[str, Any]) -> str:
+    """Write the sections beside those of an earlier call, if they are of the same weights; say where."""
+    if earlier.get(MODEL, {}).get("weights") != sections[MODEL]["weights"]:
+        earlier = {}
+    replace_text(target, json.dumps(earlier | sections, indent=1) + "\n")
+    return f"{target}" + (f"  (to see it: python report_SE.py {model})" if is_run(model) else "")
 
 
 def described(model: str | Path, networks: Networks) -> dict[str, Any]:
