@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from span_electra.data.vocabulary import Vocabulary, save_transformers_tokenizer
 from span_electra.model.task_network import TaskNetwork
 from span_electra.tasks.encoding import Recipe
-from span_electra.transfer.export import OURS, _check_free, stock_config, written_beside
+from span_electra.transfer.export import OURS, check_free, stock_config, written_beside
 from span_electra.transfer.weights import stock_weights
 
 CLASS_OF = {
@@ -56,7 +56,7 @@ def export_task(
     Raises InputError for any other folder in the way.
     """
     folder = Path(folder)
-    _check_free(folder)
+    check_free(folder)
     with written_beside(folder) as beside:
         config = json.dumps(task_config(network, task, recipe, vocabulary), indent=2)
         (beside / "config.json").write_text(config + "\n", encoding="utf-8")

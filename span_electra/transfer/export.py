@@ -42,7 +42,7 @@ def export_run(model: SpanElectra, vocabulary: Vocabulary, folder: str | Path, c
     parts = PARTS[:1] if model.config.objective == "generator" else PARTS
     targets = [Path(folder, part) for part in parts]
     for target in targets:
-        _check_free(target)
+        check_free(target)
     for part, target in zip(parts, targets, strict=True):
         with written_beside(target) as beside:
             _write_network(model, part, vocabulary, beside, card)
@@ -89,7 +89,7 @@ def stock_config(config: ModelConfig, part: str, pad_id: int) -> dict:
     }
 
 
-def _check_free(target: Path) -> None:
+def check_free(target: Path) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     try:

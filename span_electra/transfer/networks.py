@@ -187,6 +187,7 @@ def our_config(settings: dict[str, Any]) -> ModelConfig | None:
             discriminator=network,
             hidden_act=settings["hidden_act"],
             layer_norm_eps=settings.get("layer_norm_eps", 1e-12),
+            initializer_range=settings.get("initializer_range", 0.02),
             initialization=settings.get(OURS, {}).get("initialization", "normal"),
         )
     except (KeyError, TypeError, AttributeError):
