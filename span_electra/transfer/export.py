@@ -90,6 +90,7 @@ def stock_config(config: ModelConfig, part: str, pad_id: int) -> dict:
 
 
 def check_free(target: Path) -> None:
+    """Refuse a place that holds something else than an export of ours. Raises InputError naming it."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     try:
