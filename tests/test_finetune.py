@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 from finetune_examples import ROWS, lines_of, settings_of, write_task
-from network_examples import exported
 from task_examples import write
 
 from span_electra.config import OptimizerConfig
@@ -247,8 +246,8 @@ def bad(name, folder):
 
 
 WRONGS = (
-    "task file absent", "unknown label", "encoder absent", "too long", "used folder", "metric of another type",
-    "another vocabulary", "too few replies", "resume alone", "parallel",
+    "task file absent", "unknown label", "encoder absent", "too long", "used folder",
+    "metric of another type",    "another vocabulary", "too few replies", "resume alone", "parallel",
 )  # fmt: skip
 
 
@@ -299,4 +298,3 @@ def test_two_processes_train_the_weights_of_one(tmp_path):
     assert finetune(replace(settings, out_dir="two", device_ids=[0, 1])) == 0
     one, two = weights_of("run"), weights_of("two")
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
-    exported(tmp_path / "unused")
