@@ -36,12 +36,12 @@ def prepare(
     encoder: str | None, task_file: str, data_dir: str, lowercase: bool, max_seq_len: int, workers: int
 ) -> int:
     """Prepare the data of a task file for an encoder, and say what came of it."""
-    from span_electra.tasks.finetuning import open_start
+    from span_electra.tasks.encoders import open_encoder
     from span_electra.tasks.prepare import prepare_tasks
     from span_electra.tasks.taskfile import load_task_file
     from span_electra.transfer.networks import newest_run
 
-    pretrained = open_start(encoder or newest_run())
+    pretrained = open_encoder(encoder or newest_run())
     check_length(max_seq_len, pretrained)
     folder = prepared_folder(pretrained.name)
     tasks = load_task_file(task_file, data_dir)
@@ -71,11 +71,11 @@ def finetune(settings: Any) -> int:
 
     What is refused (InputError) leaves no new folder behind.
     """
-    from span_electra.tasks.finetuning import open_start
+    from span_electra.tasks.encoders import open_encoder
 
     check_start(settings)
     folder, encoder = run_folder(settings), encoder_of(settings)
-    pretrained = open_start(encoder, settings.network)
+    pretrained = open_encoder(encoder, settings.network)
     data, given = data_folder(settings, pretrained)
     with nothing_left_if_refused(folder, data):
         tasks = tasks_of(settings, data if given else None)

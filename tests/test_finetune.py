@@ -20,7 +20,8 @@ from task_examples import write
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.finetune import finetune, over_seeds, prepare
-from span_electra.tasks.finetuning import best_checkpoint, load_task_model
+from span_electra.tasks.encoders import best_checkpoint
+from span_electra.tasks.finetuning import load_task_model
 from span_electra.tasks.taskfile import TASK_TYPES
 from span_electra.training import checkpoint
 from span_electra.training.runlog import RunLog

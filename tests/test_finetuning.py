@@ -6,15 +6,15 @@ from network_examples import exported, vocabulary_of_words
 
 from span_electra.config import TrainingConfig
 from span_electra.model.task_network import HeadConfig, TaskNetwork
-from span_electra.tasks.encoders import take_pretrained
-from span_electra.tasks.finetuning import open_start, outputs_of, rate_shares, task_losses
+from span_electra.tasks.encoders import open_encoder, take_pretrained
+from span_electra.tasks.finetuning import outputs_of, rate_shares, task_losses
 from span_electra.tasks.task_metrics import METRICS
 
 
 @pytest.fixture
 def start(tmp_path):
     exported(tmp_path / "small")
-    return open_start(tmp_path / "small")
+    return open_encoder(tmp_path / "small")
 
 
 def test_each_layer_has_the_rate_of_the_written_out_table(start):

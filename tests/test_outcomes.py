@@ -17,9 +17,9 @@ from task_examples import one_task, write
 from span_electra.errors import InputError
 from span_electra.model.task_network import HeadConfig, TaskNetwork
 from span_electra.tasks.batching import turn_windows
-from span_electra.tasks.encoders import take_pretrained
+from span_electra.tasks.encoders import open_encoder, take_pretrained
 from span_electra.tasks.encoding import Recipe
-from span_electra.tasks.finetuning import open_rows, open_start, outputs_of
+from span_electra.tasks.finetuning import open_rows, outputs_of
 from span_electra.tasks.outcomes import (
     Outcome,
     check_metrics,
@@ -39,7 +39,7 @@ CPU = Place(torch.device("cpu"))
 
 def network_and_rows(folder, kind):
     exported(folder / "small")
-    start = open_start(folder / "small", "generator" if kind == "Conversation" else "discriminator")
+    start = open_encoder(folder / "small", "generator" if kind == "Conversation" else "discriminator")
     tasks = load_task_file(
         write(folder, "tasks.yaml", json.dumps({"t": write_task(folder, kind)})), folder / "data"
     )

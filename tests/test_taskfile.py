@@ -6,9 +6,8 @@ import pytest
 from task_examples import one_task, task_file, write
 
 from span_electra.errors import InputError
+from span_electra.tasks.task_metrics import DEFAULT_METRICS, METRICS
 from span_electra.tasks.taskfile import (
-    FIRST_METRIC,
-    METRICS,
     TASK_TYPES,
     Task,
     TaskFile,
@@ -71,7 +70,7 @@ def test_json_and_includes_and_the_environment_are_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize("task_type", TASK_TYPES)
 def test_every_type_has_defaults(tmp_path, task_type):
     task = one_task(tmp_path, task_type)
-    assert task.metrics == (FIRST_METRIC[task_type],) and task.metrics[0] in METRICS
+    assert task.metrics == DEFAULT_METRICS[task_type][:1] and task.metrics[0] in METRICS
     assert (task.dropout_prob, task.loss_weight, task.limit, task.val_split) == (0.1, 1.0, 0, 0.0)
     assert (task.class_num, task.labels, task.columns, task.noise) == (None, None, {}, {})
 
@@ -136,6 +135,8 @@ def test_the_sampling_of_all_tasks_is_one(tmp_path):
         ({"val_split": 0.1, "file_names": ["a.tsv", "a.tsv"]}, "t.val_split: there is a dev file"),
         ({"noise": {"kind": "artificial"}}, "only SpellingWords and SpellingSequence"),
         ({"task_type": "SpellingWords", "noise": "artificial"}, "t.noise: .* is no mapping"),
+        ({"task_type": "SpellingWords", "noise": {"word_shar": 0.3}}, "t.noise: .* mean 'word_share'"),
+        ({"task_type": "SpellingWords", "noise": {"word_share": 7}}, "t.noise: word_share"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_by_file_and_key(tmp_path, settings, problem):
@@ -217,7 +218,7 @@ def test_columns_fit_the_type(tmp_path):
 
 
 def test_clean_text_needs_no_label(tmp_path):
-    noise = {"kind": "artificial", "probability": 0.2}
+    noise = {"kind": "artificial", "word_share": 0.3}
     task = one_task(tmp_path, "SpellingWords", columns={"text": "a"}, noise=noise)
     assert task.noise == noise and not needs_label(task)
     with pytest.raises(InputError, match="names no label"):

@@ -102,7 +102,8 @@ def _from_checkpoint(place: Path, part: str, run: Path) -> Pretrained:
         config = config_of(meta.get("model"), f"{place}/{checkpoint.META}")
         saved = checkpoint.load(place).weights
         weights = {name: weight for name, weight in saved.items() if name.startswith("encoder.")}
-        return Pretrained(config, weights, "none", vocabulary, str(run))
+        # Its source is the encoder that was there first, whose prepared data fit this one too.
+        return Pretrained(config, weights, "none", vocabulary, meta.get("encoder", str(run)))
     model = load_model(place)
     if part == "discriminator" and model.config.objective == "generator":
         raise InputError(f"{run}: trained its generator alone; use --network generator")

@@ -15,7 +15,13 @@ from span_electra.data.vocabulary import Vocabulary, read_text
 from span_electra.errors import InputError
 from span_electra.model.task_network import HeadConfig, TaskNetwork
 from span_electra.tasks.batching import ANEW, Order, TaskBatches, TaskRows, check_replies
-from span_electra.tasks.encoders import Pretrained, config_of, open_encoder, take_pretrained
+from span_electra.tasks.encoders import (
+    Pretrained,
+    best_checkpoint,
+    config_of,
+    open_encoder,
+    take_pretrained,
+)
 from span_electra.tasks.encoding import KIND_OF, Recipe
 from span_electra.tasks.outcomes import metrics_of_task, one_score, predict_rows
 from span_electra.tasks.prepare import Prepared, open_prepared
@@ -63,7 +69,7 @@ def assemble(
     source: str,
 ) -> Run:
     """Put the run together on this process's device, with the weights of `saved`; its log comes later."""
-    pretrained = open_start(settings.encoder, settings.part)
+    pretrained = open_encoder(settings.encoder, settings.part)
     prepared = open_prepared(settings.prepared)
     check_vocabulary(prepared, pretrained)
     network = build_network(settings, pretrained, prepared)
@@ -118,25 +124,6 @@ def check_vocabulary(prepared: Prepared, pretrained: Pretrained) -> None:
 
 
 # --- the network ----------------------------------------------------------------------------------------
-
-
-def open_start(folder: str | Path, part: str = "discriminator") -> Pretrained:
-    """What the encoder starts from: a pretrained one, or that of a fine-tuned model at its best.
-
-    `source` of the latter is the encoder that was there first, whose prepared data fit this one too.
-    Raises InputError for what holds no encoder of ours or of `transformers`.
-    """
-    folder = Path(folder)
-    ours = (folder / checkpoint.META).is_file() or (folder / "checkpoints").is_dir()
-    meta = checkpoint.read_meta(best_checkpoint(folder)) if ours else {}
-    if "heads" not in meta:
-        return open_encoder(folder, part)
-    model = load_task_model(folder)
-    weights = {
-        name: weight for name, weight in model.network.state_dict().items() if name.startswith("encoder.")
-    }
-    source = meta.get("encoder", str(folder))
-    return Pretrained(model.network.config, weights, "none", model.vocabulary, source)
 
 
 def head_configs(tasks: tuple[Task, ...], prepared: Prepared) -> tuple[HeadConfig, ...]:
@@ -236,22 +223,6 @@ def _recipe(described: dict) -> Recipe:
     for name in ("labels", "metrics"):
         task[name] = None if task[name] is None else tuple(task[name])
     return Recipe(Task(**task), tuple(described["labels"]), described["max_seq_len"], described["lowercase"])
-
-
-def best_checkpoint(folder: Path) -> Path:
-    """The checkpoint with the best score, the newest where none was tried."""
-    if (folder / checkpoint.META).is_file():
-        return folder
-    scores = {}
-    for place in checkpoint.in_run(folder):
-        try:
-            scores[place] = checkpoint.read_meta(place).get("metric")
-        except InputError:
-            continue  # broken: passed over as in resuming
-    if not scores:
-        raise InputError(f"{folder}: holds no whole checkpoint; name a folder that finetune_SE.py made")
-    tried = [place for place, score in scores.items() if isinstance(score, float)]
-    return max(tried, key=lambda place: scores[place]) if tried else next(iter(scores))
 
 
 # --- the rows -------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from span_electra.tasks.batching import (
     turn_windows,
 )
 from span_electra.tasks.encoding import Recipe
-from span_electra.tasks.task_metrics import BIO, measure
+from span_electra.tasks.task_metrics import BIO, HIGHER_IS_BETTER, measure
 from span_electra.tasks.turns import lay_out
 from span_electra.training.devices import Place
 
@@ -195,7 +195,7 @@ def marked(rows: list[list[int]], classes: int) -> np.ndarray:
 
 def one_score(metric: str, value: float) -> float:
     """A metric's value so that more is better: perplexity as its inverse."""
-    return 1.0 / value if metric == "perplexity" and value else value
+    return value if HIGHER_IS_BETTER[metric] or not value else 1.0 / value
 
 
 # --- to the eye ---------------------------------------------------------------------------------------

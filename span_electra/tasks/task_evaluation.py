@@ -17,8 +17,9 @@ from typing import Any
 from span_electra.data.vocabulary import Vocabulary
 from span_electra.errors import InputError
 from span_electra.tasks.batching import TEST_CANDIDATES, TaskRows
+from span_electra.tasks.encoders import best_checkpoint
 from span_electra.tasks.encoding import Recipe
-from span_electra.tasks.finetuning import best_checkpoint, load_task_model, open_rows
+from span_electra.tasks.finetuning import load_task_model, open_rows
 from span_electra.tasks.outcomes import Outcome, metrics_of_task, predict_rows
 from span_electra.tasks.prepare import prepare_tasks
 from span_electra.tasks.taskfile import Task, TaskFile, load_task_file

@@ -22,27 +22,13 @@ from span_electra.compose import config_file
 from span_electra.data.inputs import PACKINGS
 from span_electra.errors import InputError
 from span_electra.tasks.labelfile import labels_from_file, labels_from_value
+from span_electra.tasks.noise import NoiseConfig
 from span_electra.tasks.section import Section, not_among
+from span_electra.tasks.task_metrics import DEFAULT_METRICS, METRICS
 
-# The metric that says which model is best where the task names none.
-FIRST_METRIC = {
-    "SingleSenClassification": "accuracy",
-    "SentencePairClassification": "accuracy",
-    "NER": "chunk_f1",
-    "MultiLabelClassification": "f1",
-    "Regression": "pearson",
-    "ResponseSelection": "recall_at_1",
-    "Conversation": "perplexity",
-    "SpellingWords": "word_f1",
-    "SpellingSequence": "f1",
-}
-TASK_TYPES = tuple(FIRST_METRIC)
+TASK_TYPES = tuple(DEFAULT_METRICS)
 CONVERSATIONS = ("ResponseSelection", "Conversation")
 SPELLING = ("SpellingWords", "SpellingSequence")
-METRICS = (
-    "accuracy", "f1", "macro_f1", "matthews", "chunk_f1", "pearson", "spearman", "recall_at_1", "perplexity",
-    "word_f1",
-)  # fmt: skip
 SAMPLINGS = ("proportional", "square_root", "annealed")
 SPLITS = ("train", "dev", "test")
 ROLES = ("text", "pair", "label", "uid")
@@ -248,7 +234,7 @@ def _metrics(section: Section, task_type: str) -> tuple[str, ...]:
     value = section.values.get("metrics")
     metrics = [value] if isinstance(value, str) else value
     if metrics is None:
-        return (FIRST_METRIC[task_type],)
+        return DEFAULT_METRICS[task_type][:1]
     if not isinstance(metrics, list) or not metrics:
         raise section.wrong("metrics", f"{value!r} is no list of metrics; known are {', '.join(METRICS)}")
     for metric in metrics:
@@ -263,6 +249,14 @@ def _noise(section: Section, task_type: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise section.wrong("noise", f"{value!r} is no mapping; give it keys of its own")
+    known = [entry.name for entry in fields(NoiseConfig)]
+    for key in value:
+        if key not in known:
+            raise section.wrong("noise", f"unknown key {not_among(key, known)}")
+    try:
+        NoiseConfig(**value)
+    except (InputError, TypeError) as error:
+        raise section.wrong("noise", str(error)) from None
     if task_type not in SPELLING:
         raise section.wrong("noise", f"only {' and '.join(SPELLING)} are made from clean text; leave it out")
     return value
