@@ -36,7 +36,7 @@ def test_there_is_an_example_of_every_type_and_one_of_two_tasks():
 
 def test_the_noise_of_an_example_is_settings_of_ours():
     [task] = load_task_file(ROOT / "examples/noisy_spelling.yaml", DATA).tasks
-    words = load_misspellings(ROOT / NoiseConfig(**task.noise).misspellings)
+    words = load_misspellings(NoiseConfig(**task.noise).misspellings)
     assert words["their"] == ["thier", "there"]
 
 

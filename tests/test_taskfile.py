@@ -136,6 +136,10 @@ def test_the_sampling_of_all_tasks_is_one(tmp_path):
         ({"noise": {"kind": "artificial"}}, "only SpellingWords and SpellingSequence"),
         ({"task_type": "SpellingWords", "noise": "artificial"}, "t.noise: .* is no mapping"),
         ({"task_type": "SpellingWords", "noise": {"word_shar": 0.3}}, "t.noise: .* mean 'word_share'"),
+        (
+            {"task_type": "SpellingWords", "noise": {"kind": "realistic", "misspellings": "none.json"}},
+            "t.noise.misspellings: .*none.json: no such file",
+        ),
         ({"task_type": "SpellingWords", "noise": {"word_share": 7}}, "t.noise: word_share"),
     ],
 )  # fmt: skip

@@ -257,6 +257,13 @@ def _noise(section: Section, task_type: str) -> dict[str, Any]:
         NoiseConfig(**value)
     except (InputError, TypeError) as error:
         raise section.wrong("noise", str(error)) from None
+    if "misspellings" in value and value["misspellings"] is not None:
+        path = section.below("noise.misspellings", value["misspellings"])
+        if not path.is_file():
+            raise section.wrong(
+                "noise.misspellings", f"{path}: no such file; it is looked for below --data_dir"
+            )
+        value = value | {"misspellings": str(path)}
     if task_type not in SPELLING:
         raise section.wrong("noise", f"only {' and '.join(SPELLING)} are made from clean text; leave it out")
     return value
