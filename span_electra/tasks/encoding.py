@@ -10,9 +10,10 @@ sentences that are misspelt anew in each epoch hold `text`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,17 @@ class Recipe:
     def number_of(self) -> dict[str, int]:
         """The number of each label."""
         return {name: number for number, name in enumerate(self.labels)}
+
+
+def encode_lines(tokenizer_json: str, recipe: Recipe, examples: Sequence[Example]) -> list[str]:
+    """The lines of a prepared file for these examples, in order."""
+    rows = encode_examples(_vocabulary(tokenizer_json), recipe, examples)
+    return [json.dumps(row, separators=(",", ":")) + "\n" for row in rows]
+
+
+@lru_cache(maxsize=1)  # a process is given chunk after chunk with the same one
+def _vocabulary(tokenizer_json: str) -> Vocabulary:
+    return Vocabulary.from_json(tokenizer_json)
 
 
 def encode_examples(

@@ -22,7 +22,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,7 +30,7 @@ from pathlib import Path
 from span_electra.data.vocabulary import Vocabulary
 from span_electra.data.workers import cap_workers
 from span_electra.errors import InputError
-from span_electra.tasks.encoding import Recipe, encode_examples
+from span_electra.tasks.encoding import Recipe, encode_lines
 from span_electra.tasks.readers import Example, label_map, read_examples
 from span_electra.tasks.taskfile import SPELLING, Task, TaskFile, split_files
 from span_electra.training.runfolder import replace_text
@@ -272,7 +272,7 @@ def _encoded(
     chunks: Iterator[list[Example]], tokenizer_json: str, recipe: Recipe, workers: int
 ) -> Iterator[list[str]]:
     """The lines of each chunk, in order. Raises InputError when a process was killed."""
-    encode = partial(_lines, tokenizer_json, recipe)
+    encode = partial(encode_lines, tokenizer_json, recipe)  # of a module that loads no torch
     first = list(islice(chunks, WORTH_PROCESSES))
     if workers == 1 or len(first) < WORTH_PROCESSES:
         yield from map(encode, chain(first, chunks))
@@ -288,16 +288,6 @@ def _encoded(
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise InputError("a process that prepared data was killed; use fewer --workers") from None
-
-
-def _lines(tokenizer_json: str, recipe: Recipe, chunk: list[Example]) -> list[str]:
-    rows = encode_examples(_vocabulary(tokenizer_json), recipe, chunk)
-    return [json.dumps(row, separators=(",", ":")) + "\n" for row in rows]
-
-
-@lru_cache(maxsize=1)
-def _vocabulary(tokenizer_json: str) -> Vocabulary:
-    return Vocabulary.from_json(tokenizer_json)
 
 
 def _hold_out(place: Path, task: Task, rows: int) -> dict[str, int]:
