@@ -56,7 +56,7 @@ def read_run(folder: str | Path) -> RunRecord:
     folder = Path(folder)
     config = read_json(folder / "config.json")
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
-        raise InputError(f"{folder}: no run of ours (no config.json of a training); name a run's out_dir")
+        raise InputError(f"{folder}: no run of pretraining (no config.json of one); name a run's out_dir")
     mark, examples = read_json(folder / "run.json"), read_json(folder / "examples.json")
     statistics = read_json(folder / "statistics.json")
     train, valid = read_metrics(folder / "metrics.jsonl")
