@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from network_examples import by_hand, frequencies, spotter, vocabulary_of_words
+from network_examples import by_hand, frequencies, id_of, spotter, vocabulary_of_words
 
 from span_electra.transfer.correction import (
     NATS_AN_EDIT,
@@ -13,8 +14,12 @@ from span_electra.transfer.correction import (
     correct,
     detect,
     hide_suspects,
+    in_pieces,
+    one_edit_away,
     rank,
+    suspects,
 )
+from span_electra.transfer.text import read_lines
 
 letters = st.text("catdogs", min_size=1, max_size=7)
 TABLE = Candidates(vocabulary_of_words())
@@ -93,8 +98,34 @@ def test_words_change_their_length_without_hurting_their_neighbours():
     assert correct(networks, TABLE, ["caat sleepps, doggs!"], 0.5, 1, 8)[0].corrected == "cat sleeps, dogs!"
 
 
+def test_words_of_several_tokens_are_seen_at_as_many_masks():
+    networks = by_hand(frequencies({"un": 0.0, "##d": -2.0}))
+    lines = read_lines(networks.vocabulary, ["the undd", "the un"])
+    found = [suspect for number, line in enumerate(lines) for suspect in suspects(number, line, [1])]
+    ((number, scored),) = in_pieces(networks, lines, found, 2, 8)  # what has no more than two is left out
+    tokens = {
+        word: networks.vocabulary.tokenizer.encode(word, add_special_tokens=False).tokens
+        for word, _ in scored
+    }
+    assert (
+        number == 0 and tokens["und"] == ["un", "##d"] and {len(pieces) for pieces in tokens.values()} == {2}
+    )
+    log_V = frequencies({"un": 0.0, "##d": -2.0}).answer(torch.zeros(1)).log_softmax(-1)
+    expected = float(log_V[id_of("un")] + log_V[id_of("##d")]) - NATS_AN_EDIT
+    assert dict(scored)["und"] == pytest.approx(expected, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.text("abcé", min_size=1, max_size=6))
+def test_one_edit_makes_all_that_is_one_edit_away(word):
+    made = one_edit_away(word)
+    assert {slow_distance(word, other) for other in made} == {1} and len(set(made)) == len(made)
+    # Letters less, exchanged, other and more, but for those that two ways give and the empty word.
+    assert {word + "q", "q" + word, word[:-1] + "q"} <= set(made) and ("" not in made)
+
+
 def test_a_later_candidate_is_taken_where_the_first_is_found_wrong():
-    networks = by_hand(frequencies({}), spotter(SUSPICIOUS | {"cat": 3.0}))
+    networks = by_hand(frequencies({"cats": -6.0}), spotter(SUSPICIOUS | {"cat": 3.0}))
     assert correct(networks, TABLE, ["the caat"], 0.5, 3, 8)[0].corrected == "the cats"
     assert correct(networks, TABLE, ["the caat"], 0.5, 1, 8)[0].corrected == "the caat"
 

@@ -219,7 +219,11 @@ def test_the_script_takes_runs_and_names_the_page(tmp_path):
     done = script(*runs, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "comparison.html\n", "")
     refused = script(tmp_path, cwd=tmp_path)
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "no run of pretraining" in refused.stderr
+    assert (
+        refused.returncode == 2
+        and refused.stderr.count("\n") == 1
+        and "no run of pretraining" in refused.stderr
+    )
 
 
 # --- in a browser ---------------------------------------------------------------------------------------

@@ -29,12 +29,13 @@ CORE = re.compile(r"\W*([\w'’-]*\w)\W*")  # a word without the punctuation rou
 # be improbable by itself: of text.pool_words' three ways this has found most on development sets.
 POOLING = "any"
 # The numbers below are the best of a grid on a development set in which one word in five is misspelt.
-NATS_AN_EDIT = 4.0  # that each edit costs a candidate
+NATS_AN_EDIT = 5.0  # that each edit costs a candidate
 FAR = 2  # most edits of a correction; more make another word
 SHORT = 3  # letters of words that bear one edit only
 JUDGE = 1.0  # weight of the discriminator's log odds, beside the generator's nats
-MARGIN = 4.0  # nats by which a candidate must be ahead of what was typed
+MARGIN = 5.0  # nats by which a candidate must be ahead of what was typed
 KNOWN_MARGIN = 8.0  # the same where a whole word of the vocabulary was typed, which is rarely a slip
+SEVERAL = (2, 3)  # tokens of words that the vocabulary does not have whole; each number is one more pass
 LEAST_GAIN = -6.0  # nats of the generator below which the discriminator is not asked
 DOUBTED = 0.8  # probability of being wrong from which a candidate is not taken, whatever it has gained
 
@@ -171,7 +172,8 @@ def suggest(
 ) -> list[Asked]:
     """Return every suspect of every line with its best candidates, all suspects of a line hidden at once.
 
-    Candidates are whole words, seen at one mask; what was typed has a mask for each of its tokens.
+    A whole word of the vocabulary is seen at one mask, what was typed at a mask for each of its tokens, and
+    so is what is one edit away from it in fewer: a misspelt word falls into more tokens than a right one.
     """
     pieces_V = Pieces(networks.vocabulary)
     found = [
@@ -187,6 +189,9 @@ def suggest(
         typed = line.text[suspect.start : suspect.end]
         best[number] = ranked(table, typed, log_V, blank, networks.vocabulary.lowercase, top_k)
     widths = [suspect.last - suspect.first for suspect in found]
+    for width in SEVERAL:
+        for number, more in in_pieces(networks, lines, found, width, batch_size):
+            best[number] = sorted(best[number] + more, key=lambda scored: -scored[1])[:top_k]
     for number, place, log_V in at_masks(networks, lines, found, widths, batch_size):
         suspect = found[number]
         typed_S[number] += log_V[lines[suspect.line].ids_T[suspect.first + place]]
@@ -194,6 +199,46 @@ def suggest(
         Asked(suspect, [word for word, _ in words], [score - typed for _, score in words])
         for suspect, words, typed in zip(found, best, typed_S.tolist(), strict=True)
     ]
+
+
+def in_pieces(
+    networks: Networks, lines: list[Line], found: list[Suspect], width: int, batch_size: int
+) -> Iterator[tuple[int, list[tuple[str, float]]]]:
+    """Yield each suspect of more than `width` tokens with what is one edit away and has just so many."""
+    vocabulary, seen = networks.vocabulary, {}
+    long = [number for number, suspect in enumerate(found) if suspect.last - suspect.first > width]
+    widths = [width if number in set(long) else 1 for number in range(len(found))]
+    if long:
+        for number, place, log_V in at_masks(networks, lines, found, widths, batch_size):
+            seen[number, place] = log_V
+    for number in long:
+        line, suspect = lines[found[number].line], found[number]
+        typed = line.text[suspect.start : suspect.end]
+        words = one_edit_away(typed.lower() if vocabulary.lowercase else typed)
+        blank = " " if suspect.start and line.text[suspect.start - 1] == " " else ""
+        encodings = vocabulary.tokenizer.encode_batch_fast(
+            [blank + word for word in words], add_special_tokens=False
+        )
+        scored = [
+            (word, sum(float(seen[number, place][token]) for place, token in enumerate(encoding.ids)))
+            for word, encoding in zip(words, encodings, strict=True)
+            if len(encoding.ids) == width
+        ]
+        yield number, [(word, score - NATS_AN_EDIT) for word, score in scored]
+
+
+def one_edit_away(word: str) -> list[str]:
+    """All that one edit makes of a word: a letter less, two exchanged, another letter, a letter more.
+
+    Letters are those of the word and a to z. Example: "ab" -> "b", "a", "ba", "bb", "cb", ..., "abz"
+    """
+    letters = sorted(set(word.lower()) | set("abcdefghijklmnopqrstuvwxyz"))
+    cuts = [(word[:place], word[place:]) for place in range(len(word) + 1)]
+    made = [left + right[1:] for left, right in cuts if right]
+    made += [left + right[1] + right[0] + right[2:] for left, right in cuts if len(right) > 1]
+    made += [left + letter + right[1:] for left, right in cuts if right for letter in letters]
+    made += [left + letter + right for left, right in cuts for letter in letters]
+    return [text for text in dict.fromkeys(made) if text and text != word]
 
 
 def at_masks(
