@@ -282,6 +282,7 @@ def test_two_processes_train_the_weights_of_one(tmp_path):
     tasks = {name: task | {"dropout_prob": 0.0} for name, task in tasks.items()}
     settings = settings_of(tmp_path, tasks, dropout=0.0, grad_accumulation_steps=2)
     assert finetune(settings) == 0
-    assert finetune(replace(settings, out_dir="two", device_ids=[0, 1])) == 0
+    with pytest.warns(UserWarning, match="2 CPU processes"):
+        assert finetune(replace(settings, out_dir="two", device_ids=[0, 1])) == 0
     one, two = weights_of("run"), weights_of("two")
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
