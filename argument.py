@@ -314,3 +314,8 @@ class FinetuneArgs:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for name in ("generator_lr", "discriminator_lr"):
+            if getattr(self.optimizer, name) is not None:
+                raise InputError(
+                    f"{name}: fine-tuning has one network; use lr, and layer_lr_decay for layers"
+                )

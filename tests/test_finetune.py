@@ -241,12 +241,14 @@ def bad(name, folder):
     return {
         "resume alone": (["--resume_train"], "load_saved_model"),
         "parallel": (["--parallel", "dp"], "parallel"),
+        "rate of another network": (["--discriminator_lr", "1"], "use lr"),
     }[name]
 
 
 WRONGS = (
     "task file absent", "unknown label", "encoder absent", "too long", "used folder",
     "metric of another type",    "another vocabulary", "too few replies", "resume alone", "parallel",
+    "rate of another network",
 )  # fmt: skip
 
 

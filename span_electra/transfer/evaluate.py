@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from span_electra.data.vocabulary import read_text
 from span_electra.errors import InputError
 from span_electra.training.runfolder import replace_text
@@ -25,14 +23,13 @@ from span_electra.transfer.correction_metrics import (
     CorrectionScores,
     correction_f1,
     mean_normalized_edit_distance,
-    sequence_detection_f1,
 )
 from span_electra.transfer.heldout import score_text
 from span_electra.transfer.networks import Networks, open_networks
 from span_electra.transfer.pairs import SCORES, read_pairs, score_pairs
 from span_electra.transfer.run_record import read_json
 from span_electra.transfer.scores import Table, tables_of
-from span_electra.transfer.spelling import find_sets, read_set, score_spelling, sets_below, word_probabilities
+from span_electra.transfer.spelling import score_spelling, sets_below
 
 EVALUATION = "evaluation.json"
 MODEL = "evaluated"  # the section by which a file is known as one of ours
@@ -107,33 +104,13 @@ def spelling_scores(
     networks: Networks, folder: str | Path, batch_size: int, correction_rows: int
 ) -> dict[str, Any]:
     """Misspelt words and lines found and, where clean text and a generator are at hand, corrected."""
-    words = score_spelling(networks, folder, batch_size)
-    tests = {name: test for name, (_, test) in find_sets(folder).items()}
-    found = {
-        "spelling": {
-            name: row | sequence_scores(networks, tests[name], row, batch_size) for name, row in words.items()
-        }
-    }
+    found = {"spelling": score_spelling(networks, folder, batch_size)}
     texts = text_sets(Path(folder, "test")) if networks.generator and correction_rows else {}
     if texts:
         found["spelling correction"] = correction_scores(
             networks, text_sets(Path(folder, "dev")), texts, batch_size, correction_rows
         )
     return found
-
-
-def sequence_scores(networks: Networks, folder: Path, row: dict[str, Any], batch_size: int) -> dict[str, Any]:
-    """Lines with an error, found by any word called wrong as `row` calls it."""
-    tried = read_set(folder)
-    probability_W = word_probabilities(networks, tried.lines, batch_size)[row["pooling"]]
-    ends = np.cumsum([len(line.split()) for line in tried.lines])[:-1]
-    wrong = np.split(tried.wrong_W, ends)
-    found = np.split(probability_W >= row["threshold"], ends)
-    return {
-        "sequence F1": sequence_detection_f1(found, wrong),
-        "sequences": len(wrong),
-        "sequence F1 of calling all wrong": sequence_detection_f1([[True]] * len(wrong), wrong),
-    }
 
 
 def text_sets(folder: Path) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from span_electra.errors import InputError
+from span_electra.transfer.correction_metrics import sequence_detection_f1
 from span_electra.transfer.metrics import area_under_curve, best_threshold, detection
 from span_electra.transfer.networks import Networks, replaced_probability
 from span_electra.transfer.text import over_windows, pool_words, read_lines
@@ -101,7 +102,7 @@ def word_probabilities(networks: Networks, lines: list[str], batch_size: int) ->
 
 
 def score_spelling(networks: Networks, folder: str | Path, batch_size: int) -> dict[str, Any]:
-    """Return F1, precision, recall and area under the curve of every test set, one row each."""
+    """Return F1, precision, recall and area under the curve of every test set by words, and F1 by lines."""
     rows, chosen = {}, {}
     for name, (dev, test) in find_sets(folder).items():
         if dev not in chosen:
@@ -121,8 +122,20 @@ def score_spelling(networks: Networks, folder: str | Path, batch_size: int) -> d
             "F1 of calling all wrong": detection(tried.wrong_W, probability_W, -1.0).f1,
             "pooling": pooling,
             "threshold": threshold,
+            **sequence_scores(tried, probability_W >= threshold),
         }
     return rows
+
+
+def sequence_scores(tried: SpellingSet, found_W: np.ndarray) -> dict[str, Any]:
+    """Lines with an error, found by any word called wrong."""
+    ends = np.cumsum([len(line.split()) for line in tried.lines])[:-1]
+    wrong, found = np.split(tried.wrong_W, ends), np.split(found_W, ends)
+    return {
+        "sequence F1": sequence_detection_f1(found, wrong),
+        "sequences": len(wrong),
+        "sequence F1 of calling all wrong": sequence_detection_f1([[True]] * len(wrong), wrong),
+    }
 
 
 def choose(networks: Networks, dev: SpellingSet, batch_size: int) -> tuple[str, float]:
