@@ -14,6 +14,7 @@ from network_examples import vocabulary_of_words
 from task_examples import write
 
 from span_electra.errors import InputError
+from span_electra.model.task_network import IGNORED
 from span_electra.tasks.batching import (
     TEST_CANDIDATES,
     Order,
@@ -156,6 +157,21 @@ def test_every_turn_of_a_conversation_is_in_one_window():
         assert [n for begin, end in windows for n in range(begin, end)] == list(range(len(turns)))
         for begin, end in windows:
             assert end == begin + 1 or 1 + sum(len(turn) + 1 for turn in turns[begin:end]) <= 12
+
+
+def test_every_turn_of_every_conversation_is_learnt_once_an_epoch(tmp_path):
+    words = ["the", "cat", "sat"]
+    talks = [[words[n % 3]] * (3 + n) for n in range(9)], [["cat"] * 40, ["the"]]
+    lines = "".join(json.dumps([" ".join(turn) for turn in talk]) + "\n" for talk in talks)
+    write(tmp_path / "data", "t/talk.jsonl", lines)
+    task = {"task_type": "Conversation", "file_names": {"train": "t/talk.jsonl"}}
+    [source] = sources_of(tmp_path, {"t": task})
+    learnt = [batch for batch in TaskBatches([source], Order(batch_size=2), 3)]
+    targets = sum(int((batch.targets != IGNORED).sum()) for batch in learnt)
+    # Every token and the separator after every turn; of a turn that no row holds, a row of it.
+    turns = [turn for row in range(2) for turn in source.stored(row)["turns"]]
+    assert targets == sum(min(len(turn) + 1, 31) for turn in turns)
+    assert sum(len(batch.rows_B) for batch in learnt) == len(source.windows_P) > len(talks)
 
 
 @pytest.mark.parametrize("damage", [b"", b'{"uid": "1"', b"not json\n"])

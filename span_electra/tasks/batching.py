@@ -2,6 +2,7 @@
 
 Shapes are in the names:
   R  rows of a task          N  batches of an epoch     B  rows of a batch, or of this process's share
+  P  pieces: what is learnt one by one, windows of conversations, else rows
   L  tokens of the longest   G  candidates of a reply, the true one first
 """
 
@@ -32,7 +33,16 @@ BUCKET_SPAN = 16  # batches whose rows are sorted by length together
 TRAIN_CANDIDATES, TEST_CANDIDATES = 4, 10  # replies to choose from; the test is recall@1 of 10
 LEAST_ANNEALED = 0.2  # exponent of the last epoch under annealed sampling (Stickland and Murray 2019, 3.2)
 # Draws for different purposes share nothing, also where their other keys are the same numbers.
-ROWS, TASKS, WINDOW, REPLIES = 1, 2, 3, 4
+ROWS, TASKS, REPLIES = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Window:
+    """Turns [begin, end) of the conversation in a row."""
+
+    row: int
+    begin: int
+    end: int
 
 
 class TaskRows:
@@ -68,6 +78,25 @@ class TaskRows:
     def lengths_R(self) -> np.ndarray:
         """Tokens of each row, about, where it is made anew each epoch; at most max_seq_len."""
         return np.array([min(self._length(row), self.recipe.max_seq_len) for row in range(len(self))])
+
+    @cached_property
+    def windows_P(self) -> list[Window]:
+        """Of conversations to be continued: the windows that together hold every turn once."""
+        longest = self.recipe.max_seq_len
+        cut = (turn_windows(self.stored(row)["turns"], longest) for row in range(len(self)))
+        return [Window(row, *place) for row, places in enumerate(cut) for place in places]
+
+    @cached_property
+    def lengths_P(self) -> np.ndarray:
+        """Tokens of each piece, about."""
+        if self.recipe.kind != "language":
+            return self.lengths_R
+        longest = self.recipe.max_seq_len
+        return np.array([min(longest, 1 + sum(len(t) + 1 for t in self.turns(w))) for w in self.windows_P])
+
+    def turns(self, window: Window) -> list[list[int]]:
+        """The turns in a window."""
+        return self.stored(window.row)["turns"][window.begin : window.end]
 
     def _length(self, row: int) -> int:
         stored = self.stored(row)
@@ -108,14 +137,12 @@ class Laid:
 def lay_rows(
     source: TaskRows, rows_B: np.ndarray, rows: list[dict[str, Any]], seed: int, epoch: int, training: bool
 ) -> Laid:
-    """Lay out `rows`, whose numbers are `rows_B`, with their targets.
+    """Lay out `rows`, whose numbers are `rows_B`, with their targets; windows are laid by `lay_windows`.
 
     A reply's candidates are rows of their own, the true one first.
     """
     if source.recipe.kind == "ranking":
         return _candidates(source, rows_B, rows, seed, epoch, training)
-    if source.recipe.kind == "language":
-        return _talks(source, rows_B, rows, seed, epoch)
     ids = [row["input_ids"] for row in rows]
     return Laid(ids, [row["token_type_ids"] for row in rows], _targets(source.recipe, rows))
 
@@ -143,20 +170,11 @@ def token_targets(row: dict[str, Any], every: bool) -> list[int]:
     return targets
 
 
-def _talks(source: TaskRows, rows_B: np.ndarray, rows: list[dict[str, Any]], seed: int, epoch: int) -> Laid:
-    """One window of each conversation; which one, the epoch decides, so that every turn has its day."""
-    laid = []
-    for row, number in zip(rows, rows_B, strict=True):
-        windows = turn_windows(row["turns"], source.recipe.max_seq_len)
-        rng = np.random.default_rng([WINDOW, seed, epoch, int(number)])
-        begin, end = windows[rng.integers(len(windows))]
-        laid.append(lay_out(row["turns"][begin:end], source.vocabulary.sep_id, source.recipe.max_seq_len))
-    return language_rows([row.ids for row in laid], [row.types for row in laid])
-
-
-def language_rows(ids: list[list[int]], types: list[list[int]]) -> Laid:
-    """Rows whose targets are their next tokens."""
-    return Laid(ids, types, [[*row[1:], IGNORED] for row in ids])
+def lay_windows(source: TaskRows, turns: list[list[list[int]]]) -> Laid:
+    """Lay out the turns of each window; every next token is a target."""
+    laid = [lay_out(said, source.vocabulary.sep_id, source.recipe.max_seq_len) for said in turns]
+    ids = [row.ids for row in laid]
+    return Laid(ids, [row.types for row in laid], [[*row[1:], IGNORED] for row in ids])
 
 
 def turn_windows(turns: list[list[int]], longest: int) -> list[tuple[int, int]]:
@@ -278,7 +296,7 @@ class TaskBatches:
     ) -> None:
         self.sources, self.order, self.epoch, self.start = sources, order, epoch, start
         self.rank, self.world, self.together = rank, world, together
-        self.plan = plan_tasks([source.lengths_R for source in sources], order, epoch)
+        self.plan = plan_tasks([source.lengths_P for source in sources], order, epoch)
         self.ends_N = np.cumsum([len(rows_B) for _, rows_B in self.plan])
 
     def __len__(self) -> int:
@@ -298,6 +316,8 @@ class TaskBatches:
 
     def _lay(self, task: int, rows_B: np.ndarray) -> Laid:
         source, order = self.sources[task], self.order
+        if source.recipe.kind == "language":
+            return lay_windows(source, [source.turns(source.windows_P[piece]) for piece in rows_B])
         rows = source.rows(rows_B, order.seed, self.epoch)
         return lay_rows(source, rows_B, rows, order.seed, self.epoch, training=True)
 
@@ -319,7 +339,7 @@ def _targets_in(laid: Laid) -> int:
 
 
 def plan_tasks(lengths: Sequence[np.ndarray], order: Order, epoch: int) -> list[tuple[int, np.ndarray]]:
-    """Return (task, rows) of each batch of an epoch; a task given more batches than it has begins anew."""
+    """Return (task, pieces) of each batch of an epoch; a task given more than it has begins anew."""
     own = [-(-len(lengths_R) // order.batch_size) for lengths_R in lengths]
     queues = []
     for task, quota in enumerate(quotas(own, order, epoch)):

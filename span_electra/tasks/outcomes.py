@@ -19,14 +19,13 @@ from span_electra.model.task_network import TaskNetwork
 from span_electra.tasks.batching import (
     Laid,
     TaskRows,
-    language_rows,
     lay_rows,
+    lay_windows,
     to_batch,
     turn_windows,
 )
 from span_electra.tasks.encoding import Recipe
 from span_electra.tasks.task_metrics import BIO, HIGHER_IS_BETTER, measure
-from span_electra.tasks.turns import lay_out
 from span_electra.training.devices import Place
 
 HELD_OUT = 0  # the epoch whose noise and candidates are those of every evaluation
@@ -118,21 +117,20 @@ def _perplexity_counts(
     network: TaskNetwork, task: int, source: TaskRows, rows: list[dict], batch_size: int, place: Place
 ) -> list[tuple[float, int]]:
     """Nats and tokens of each conversation; every turn is counted once, in the window it is in."""
-    longest, sep_id = source.recipe.max_seq_len, source.vocabulary.sep_id
+    longest = source.recipe.max_seq_len
     windows = [
-        (number, lay_out(row["turns"][begin:end], sep_id, longest))
+        (number, row["turns"][begin:end])
         for number, row in enumerate(rows)
         for begin, end in turn_windows(row["turns"], longest)
     ]
     nats_R, tokens_R = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
     for first in range(0, len(windows), batch_size):
         owner_B = np.array([number for number, _ in windows[first : first + batch_size]])
-        laid_B = [laid for _, laid in windows[first : first + batch_size]]
-        laid = language_rows([row.ids for row in laid_B], [row.types for row in laid_B])
+        laid = lay_windows(source, [turns for _, turns in windows[first : first + batch_size]])
         batch = to_batch(task, laid, source.vocabulary.pad_id, 1.0, owner_B).to(place.device)
         with place.autocast():
             loss_N = network.losses(batch).double().cpu().numpy()
-        owner_N = np.repeat(owner_B, [len(row.ids) - 1 for row in laid_B])
+        owner_N = np.repeat(owner_B, [len(ids) - 1 for ids in laid.ids])
         nats_R += np.bincount(owner_N, loss_N, len(rows))
         tokens_R += np.bincount(owner_N, minlength=len(rows))
     return list(zip(nats_R.tolist(), tokens_R.tolist(), strict=True))
