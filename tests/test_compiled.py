@@ -1,56 +1,140 @@
-"""What the compiled loops stand on. Run: pytest tests/test_compiled.py"""
+"""Laws of compiled loops: what comes in and goes out, and which machine code is taken for which loop.
 
+Run: pytest tests/test_compiled.py
+"""
+
+import os
 import subprocess
 import sys
 import textwrap
+from typing import NamedTuple
 
-import numba
 import numpy as np
+import pytest
 
-from span_electra.data import compiled
-from span_electra.data.compiled import load8, njit, store8, trailing_zeros
+from span_electra.data import compiled as C
+from span_electra.data.compiled import compiled
 
-
-@njit
-def swap_at(array_B, a, b):
-    first, second = load8(array_B, a), load8(array_B, b)
-    store8(array_B, a, second)
-    store8(array_B, b, first)
+FACTOR = 3
 
 
-@njit
-def zeros_below(value):
-    return trailing_zeros(value)
+class Pair(NamedTuple):
+    values: np.ndarray
+    weight: int
 
 
-def test_eight_bytes_move_from_and_to_any_place():
-    array_B = np.arange(30, dtype=np.uint8)
-    swap_at(array_B, 3, 17)
-    assert array_B.tolist() == [*range(3), *range(17, 25), *range(11, 17), *range(3, 11), *range(25, 30)]
+@compiled
+def times_factor(value):
+    return value * FACTOR
 
 
-def test_trailing_zeros():
-    assert [zeros_below(np.uint64(1 << n)) for n in (0, 7, 63)] == [0, 7, 63]
+@compiled
+def weigh(pair, ids_RC, doubled):
+    total = 0
+    for row in range(ids_RC.shape[0]):
+        for column in range(ids_RC.shape[1]):
+            total += times_factor(np.int64(ids_RC[row, column])) * pair.values[row] * pair.weight
+    return 2 * total if doubled else total
 
 
-def test_loops_compile_where_no_cache_can_be_written(monkeypatch):
-    original = numba.njit
+def run(script: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert not done.returncode, done.stderr
+    return done.stdout
 
-    def unwritable(**options):
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return original(**options)
 
-    monkeypatch.setattr(compiled.numba, "njit", unwritable)
-    assert compiled.njit(lambda x: x + 1)(1) == 2
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """An empty folder of machine code."""
+    monkeypatch.setattr(C, "_folders", lambda: [tmp_path])
+    return tmp_path
 
 
-def test_loops_run_without_linear_algebra():
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
+@pytest.mark.parametrize("doubled", [False, True])
+def test_arguments_of_every_kind_arrive(dtype, doubled):
+    ids_RC = np.arange(6).astype(dtype).reshape(2, 3)
+    pair = Pair(np.array([2, -5]), 7)
+    expected = int((ids_RC.astype(np.int64).sum(1) * pair.values).sum()) * 7 * FACTOR * (1 + doubled)
+    assert weigh(pair, ids_RC, doubled) == expected
+    assert weigh(pair, np.asfortranarray(ids_RC), doubled) == expected  # by its strides
+    assert weigh(pair, np.repeat(ids_RC, 2, axis=1)[:, ::2], doubled) == expected
+    frozen = ids_RC.copy()
+    frozen.flags.writeable = False
+    assert weigh(pair, frozen, doubled) == expected
+
+
+def test_a_record_s_arrays_are_read_anew_when_the_record_is_another():
+    ids_RC = np.ones((1, 1), np.int64)
+    for weight in (1, 1, 2, 2, 3):
+        pair = Pair(np.array([weight]), 1)
+        for _ in range(3):
+            assert weigh(pair, ids_RC, False) == FACTOR * weight
+        pair.values[0] = 10
+        assert weigh(pair, ids_RC, False) == FACTOR * 10
+
+
+def test_what_a_loop_cannot_take_or_give_is_refused():
+    @compiled
+    def both(value):
+        return value, value
+
+    scope = {"__name__": "somewhere", "compiled": compiled, "names": ["a"]}
+    exec("@compiled\ndef first(value):\n    return names[value]", scope)
+    with pytest.raises(TypeError, match="takes no str"):
+        times_factor("a")
+    with pytest.raises(TypeError, match="only loops may call it"):
+        both(1)
+    with pytest.raises(TypeError, match="refers to names"):
+        scope["first"](0)
+
+
+def loops_with(factor: int, inner: str) -> C.Loop:
+    scope = {"__name__": "somewhere", "compiled": compiled, "FACTOR": factor}
+    exec(f"@compiled\ndef inner(v):\n    return {inner}", scope)
+    exec("@compiled\ndef outer(v):\n    return inner(v) * FACTOR", scope)
+    return scope["outer"]
+
+
+def test_machine_code_is_made_again_when_the_loop_or_what_it_refers_to_changed(shelf, monkeypatch):
+    assert loops_with(2, "v + 1")(5) == 12
+    assert loops_with(3, "v + 1")(5) == 18
+    assert loops_with(3, "v + 2")(5) == 21
+    kept = sorted(path.name for path in shelf.iterdir())
+    assert len(kept) == 3
+    assert loops_with(2, "v + 1")(5) == 12 and sorted(path.name for path in shelf.iterdir()) == kept
+    monkeypatch.setattr(C, "_machine", lambda: "another processor")
+    assert loops_with(2, "v + 1")(5) == 12 and len(list(shelf.iterdir())) == 4
+
+
+def test_damaged_machine_code_is_made_again(shelf):
+    assert loops_with(2, "v + 1")(5) == 12
+    (kept,) = shelf.iterdir()
+    whole = kept.read_bytes()
+    for damaged in (b"", b"{}\n", whole[:-9], whole[:200] + b"\0" + whole[201:], b"[]\n" + whole):
+        kept.write_bytes(damaged)
+        assert loops_with(2, "v + 1")(5) == 12
+        assert C._read(kept.name).code
+
+
+def test_loops_run_where_nothing_can_be_kept(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(C, "_folders", lambda: [tmp_path / "file" / "folder"])
+    assert loops_with(2, "v + 1")(5) == 12
+
+
+def test_loops_with_machine_code_run_without_numba(tmp_path):
     script = """
         import sys
-        from span_electra.data.compiled import njit, spare_linear_algebra
-        spare_linear_algebra()
-        print(njit(lambda value: value + 1)(4), sys.modules["scipy.linalg"])
+        import numpy as np
+        from span_electra.data.keyed_random import mix
+        print(mix(np.uint64(5)), "numba" in sys.modules)
     """
-    run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
-    assert run.stdout == "5 None\n", run.stderr
+    run(script)  # there is machine code now, whether or not there was
+    first, second = run(script).split()
+    assert int(first) == int(np.uint64(first)) and second == "False"

@@ -65,20 +65,34 @@ def test_spans_are_whole_words_of_at_most_max_span_len_but_for_one_cut_a_row():
             assert begins_T[start : start + size].sum() <= 5
 
 
-def first_drawn(masking, rows, words):
-    """Start and length of the span drawn first in each of `rows` rows of one-token words."""
-    word_at_W, taken = np.arange(words + 1), np.zeros(words + 2, np.uint8)
-    buffer, drawn = np.empty(words + 1, np.int64), []
-    for key in M.row_keys(7, 0, np.arange(rows), "spans"):
-        M._place_row(word_at_W, words, words // 4, key, M._length_thresholds(masking), taken, buffer)
-        assert not taken.any()
-        drawn.append((buffer[0] >> 32, buffer[0] & 0xFFFFFFFF))
-    return np.array(drawn).T
+def spans_within(budget, masking, keys_R, words):
+    """The spans of rows of one-token words, one row a key, with a budget of so many tokens."""
+    rows = len(keys_R)
+    starts_S, lengths_S = np.empty((2, rows * budget), np.int32)
+    row_ends_R = np.empty(rows, np.int64)
+    M._draw_rows(
+        *(np.zeros(words + 2, np.int64), np.zeros(rows, np.int64), np.full(rows, words + 2)),
+        *(np.full(rows, budget), np.ones(1, bool), keys_R, M._length_thresholds(masking)),
+        *(np.empty(words + 1, np.int64), np.zeros(words + 2 + M.PADDING, np.uint8)),
+        *(starts_S, lengths_S, row_ends_R),
+    )
+    return M.Spans(starts_S, lengths_S, row_ends_R)
+
+
+def lengths_drawn(number, masking, keys_R, words):
+    """The lengths drawn first, second ... `number`-th: a row has k + 1 spans as soon as its budget exceeds
+    the first k lengths together."""
+    sums_RK = np.zeros((len(keys_R), number + 1), np.int64)
+    for budget in range(1, number * masking.max_span_len + 1):
+        counts_R = np.diff(spans_within(budget, masking, keys_R, words).row_ends_R, prepend=0)
+        sums_RK += counts_R[:, None] <= np.arange(number + 1)
+    return np.diff(sums_RK, axis=1)
 
 
 @pytest.mark.parametrize("longest", [2, 3, 10, 20])
 def test_lengths_follow_the_truncated_geometric_law(longest):
-    _, lengths = first_drawn(MaskingConfig(max_span_len=longest), 40_000, 100)
+    keys_R = M.row_keys(7, 0, np.arange(40_000), "spans")
+    lengths = lengths_drawn(1, MaskingConfig(max_span_len=longest), keys_R, 100)[:, 0]
     law_L = stats.geom.pmf(np.arange(1, longest + 1), 0.2) / stats.geom.cdf(longest, 0.2)
     counts_L = np.bincount(lengths, minlength=longest + 1)[1:]
     assert stats.chisquare(counts_L, law_L * counts_L.sum()).pvalue > 1e-4
@@ -91,13 +105,10 @@ def test_lengths_keep_the_law_where_places_are_rare():
     compared over the first half of the budget only, before any row stops.
     """
     masking = MaskingConfig(mask_ratio=0.5, max_span_len=10)
-    words, counts_L = 400, np.zeros(11)
-    word_at_W, taken = np.arange(words + 1), np.zeros(words + 2, np.uint8)
-    buffer = np.empty(words + 1, np.int64)
-    for key in M.row_keys(3, 0, np.arange(3000), "spans"):
-        M._place_row(word_at_W, words, 200, key, M._length_thresholds(masking), taken, buffer)
-        # Twenty spans of at most ten words never reach the budget of 200 tokens before they are drawn.
-        counts_L += np.bincount(buffer[:20] & 0xFFFFFFFF, minlength=11)
+    # Twenty spans of at most ten words fill half of the row.
+    lengths_RK = lengths_drawn(20, masking, M.row_keys(3, 0, np.arange(3000), "spans"), 400)
+    counts_L = np.bincount(lengths_RK.ravel(), minlength=11)
+    assert counts_L.sum() == 3000 * 20
     law_L = M.length_law(masking)
     assert stats.chisquare(counts_L[1:], law_L * counts_L.sum()).pvalue > 1e-4
 
@@ -109,9 +120,11 @@ def test_the_law_is_spanbert_s():
 
 
 def test_places_are_even():
-    starts, lengths = first_drawn(MaskingConfig(max_span_len=4), 60_000, 40)
+    masking, keys_R = MaskingConfig(max_span_len=4), M.row_keys(7, 0, np.arange(60_000), "spans")
+    lengths_R = lengths_drawn(1, masking, keys_R, 40)[:, 0]
     for length in range(1, 5):
-        counts = np.bincount(starts[lengths == length], minlength=41 - length)
+        starts = spans_within(length, masking, keys_R[lengths_R == length], 40).starts_S - 1
+        counts = np.bincount(starts[: (lengths_R == length).sum()], minlength=41 - length)
         assert len(counts) == 41 - length
         assert stats.chisquare(counts).pvalue > 1e-4
 

@@ -34,22 +34,22 @@ HEADER = describe(VOCABULARY, MaskingConfig(), ChunkConfig(max_seq_len=32), 0)
 
 
 def test_a_part_depends_on_its_block_alone(blocks):
-    forwards, backwards = part_maker(HEADER), part_maker(HEADER)
+    forwards, backwards = part_maker(HEADER, VOCABULARY), part_maker(HEADER, VOCABULARY)
     parts = [forwards(block) for block in blocks]
     for block, part in reversed(list(zip(blocks, parts, strict=True))):
         again = backwards(block)
         assert again.batch.equals(part.batch) and again.counts == part.counts
-    assert not part_maker(replace(HEADER, seed=1))(blocks[0]).batch.equals(parts[0].batch)
+    assert not part_maker(replace(HEADER, seed=1), VOCABULARY)(blocks[0]).batch.equals(parts[0].batch)
 
 
 def test_blocks_of_the_same_text_are_masked_differently(blocks):
-    make = part_maker(HEADER)
+    make = part_maker(HEADER, VOCABULARY)
     twin = replace(blocks[0], number=7)
     assert not make(twin).batch["span_starts"].equals(make(blocks[0]).batch["span_starts"])
 
 
 def test_kept_only_with_its_own_key_and_whole(tmp_path, blocks):
-    path, part = part_path(tmp_path, 0), part_maker(HEADER)(blocks[0])
+    path, part = part_path(tmp_path, 0), part_maker(HEADER, VOCABULARY)(blocks[0])
     assert kept_counts(path, "key") is None
     write_part(path, part, "key", HEADER)
     assert kept_counts(path, "key") == part.counts and kept_counts(path, "other") is None

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from span_electra.data.compiled import njit
+from span_electra.data.compiled import compiled
 from span_electra.data.tokenizer_rules import byte_letters
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -45,7 +45,7 @@ class State(NamedTuple):
     used: np.ndarray
 
 
-@njit
+@compiled
 def _pair_number(state, left, right):
     """Number of a pair, given to it now if it is new."""
     pair = left << 32 | right
@@ -63,7 +63,7 @@ def _pair_number(state, left, right):
     return number
 
 
-@njit
+@compiled
 def rehash(state):
     """Number all pairs again in an empty, larger hash."""
     mask = len(state.hashed_H) - 1
@@ -75,7 +75,7 @@ def rehash(state):
         state.hashed_H[at] = number + 1
 
 
-@njit
+@compiled
 def _met(state, left, right, word):
     """A pair came up in a word: count it and note the word."""
     number = _pair_number(state, left, right)
@@ -92,20 +92,20 @@ def _met(state, left, right, word):
     state.used[OCCURRENCES] += 1
 
 
-@njit
+@compiled
 def _goes_before(state, a, b):
     if state.queue_counts_Q[a] != state.queue_counts_Q[b]:
         return state.queue_counts_Q[a] > state.queue_counts_Q[b]
     return state.pairs_P[state.queue_pairs_Q[a]] < state.pairs_P[state.queue_pairs_Q[b]]
 
 
-@njit
+@compiled
 def _swap(state, a, b):
     for array in (state.queue_counts_Q, state.queue_pairs_Q, state.queue_lists_Q):
         array[a], array[b] = array[b], array[a]
 
 
-@njit
+@compiled
 def _sink(state):
     """Put the first entry of the queue where it belongs."""
     at = 0
@@ -120,7 +120,7 @@ def _sink(state):
         at = first
 
 
-@njit
+@compiled
 def queue_touched(state):
     """Queue the pairs met since the last time, with the words they were met in."""
     for i in range(state.used[TOUCHED]):
@@ -138,7 +138,7 @@ def queue_touched(state):
     state.used[TOUCHED] = 0
 
 
-@njit
+@compiled
 def count_pairs(state):
     for word in range(len(state.starts_W)):
         start = state.starts_W[word]
@@ -147,7 +147,7 @@ def count_pairs(state):
     queue_touched(state)
 
 
-@njit
+@compiled
 def next_pair(state, min_frequency):
     """left << 32 | right of the pair to merge now, first of the queue; -1 when none is frequent enough."""
     while state.used[QUEUED] > 0:
@@ -161,7 +161,7 @@ def next_pair(state, min_frequency):
     return -1
 
 
-@njit
+@compiled
 def _merge_in_word(state, word, left, right, new):
     start, length = state.starts_W[word], state.lengths_W[word]
     read = write = start
@@ -186,7 +186,7 @@ def _merge_in_word(state, word, left, right, new):
     state.lengths_W[word] = write - start
 
 
-@njit
+@compiled
 def merge_first(state, new):
     """Merge the first pair of the queue into the symbol `new`, in the words of its entry."""
     pair, occurrence = state.pairs_P[state.queue_pairs_Q[0]], state.queue_lists_Q[0]

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from span_electra.config import ChunkConfig
-from span_electra.data.kernel import kernel, pick_below, random_bits
+from span_electra.data.compiled import compiled
+from span_electra.data.keyed_random import pick_below, random_bits
 
 
 def cut_chunks(document_ends_D: np.ndarray, chunking: ChunkConfig, key: np.uint64) -> np.ndarray:
@@ -25,7 +26,11 @@ def cut_chunks(document_ends_D: np.ndarray, chunking: ChunkConfig, key: np.uint6
     # As thresholds on 32 bits: a row is short when its random number is below.
     short_below = np.uint64(round(chunking.short_chunk_prob * 2.0**32))
     most = chunking.max_seq_len - 2
-    return _cut(np.asarray(document_ends_D, dtype=np.int64), most, short_below, np.uint64(key))
+    document_ends_D = np.asarray(document_ends_D, dtype=np.int64)
+    rows = _cut(document_ends_D, most, short_below, np.uint64(key), np.empty(0, np.int64))
+    ends_R = np.empty(rows, np.int64)
+    _cut(document_ends_D, most, short_below, np.uint64(key), ends_R)
+    return ends_R
 
 
 def document_ends(text: bytes, line_ends_N: np.ndarray) -> np.ndarray:
@@ -33,7 +38,8 @@ def document_ends(text: bytes, line_ends_N: np.ndarray) -> np.ndarray:
 
     line_ends_N: the exclusive end in the stream of each of the text's lines.
     """
-    blank_N = _blank_lines(np.frombuffer(text, np.uint8), len(line_ends_N))
+    blank_N = np.ones(len(line_ends_N), np.bool_)
+    _find_blank_lines(np.frombuffer(text, np.uint8), blank_N)
     stream_end = line_ends_N[-1:]
     return np.concatenate([line_ends_N[blank_N], stream_end])
 
@@ -45,51 +51,48 @@ def frame_chunks(
 
     Example: ids 7 8 9, ends 2 3 -> [CLS] 7 8 [SEP] [CLS] 9 [SEP], ends 4 7
     """
-    framed_T = _frame(ids_T, chunk_ends_R, cls_id, sep_id)
+    framed_T = np.empty(len(ids_T) + 2 * len(chunk_ends_R), ids_T.dtype)
+    _frame(ids_T, chunk_ends_R, cls_id, sep_id, framed_T)
     return framed_T, chunk_ends_R + 2 * np.arange(1, len(chunk_ends_R) + 1)
 
 
-@kernel
-def _cut(document_ends_D, most, short_below, key):
-    ends_R = np.empty(1024, np.int64)
+@compiled
+def _cut(document_ends_D, most, short_below, key, ends_R):
+    """Write the rows' ends, those that there is room for; return how many there are."""
     row, start = 0, 0
-    for document_end in document_ends_D:
-        while start < document_end:
-            if row == len(ends_R):
-                grown_R = np.empty(2 * row, np.int64)
-                grown_R[:row] = ends_R
-                ends_R = grown_R
+    for document in range(len(document_ends_D)):
+        while start < document_ends_D[document]:
             size = most
             bits = random_bits(key, row)
             if bits & np.uint64(0xFFFFFFFF) < short_below:
                 size = 1 + pick_below(bits, most)
-            start = min(start + size, document_end)
-            ends_R[row] = start
+            start = min(start + size, document_ends_D[document])
+            if row < len(ends_R):
+                ends_R[row] = start
             row += 1
-    return ends_R[:row].copy()
+    return row
 
 
-@kernel
-def _blank_lines(text_B, lines):
-    """bool a line: nothing in it but white space (space, tab, carriage return, form feed, vertical tab)."""
-    blank_N = np.ones(lines, np.bool_)
+@compiled
+def _find_blank_lines(text_B, blank_N):
+    """Unmark lines that hold more than spaces, tabs, carriage returns, form feeds and vertical tabs."""
     line = 0
-    for byte in text_B:
+    for place in range(len(text_B)):
+        byte = text_B[place]
         if byte == 10:
             line += 1
         elif byte != 32 and not 9 <= byte <= 13:
             blank_N[line] = False
-    return blank_N
 
 
-@kernel
-def _frame(ids_T, chunk_ends_R, cls_id, sep_id):
-    framed_T = np.empty(len(ids_T) + 2 * len(chunk_ends_R), ids_T.dtype)
+@compiled
+def _frame(ids_T, chunk_ends_R, cls_id, sep_id, framed_T):
     start, place = 0, 0
-    for end in chunk_ends_R:
+    for row in range(len(chunk_ends_R)):
         framed_T[place] = cls_id
-        framed_T[place + 1 : place + 1 + end - start] = ids_T[start:end]
-        place += end - start + 2
+        place += 1
+        for token in range(start, chunk_ends_R[row]):
+            framed_T[place + token - start] = ids_T[token]
+        place += chunk_ends_R[row] - start + 1
         framed_T[place - 1] = sep_id
-        start = end
-    return framed_T
+        start = chunk_ends_R[row]

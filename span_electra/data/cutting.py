@@ -11,7 +11,7 @@ Shapes: B bytes of text, C code points, W words, N lines.
 
 import numpy as np
 
-from span_electra.data.compiled import load8, njit, trailing_zeros
+from span_electra.data.compiled import compiled, load8, trailing_zeros
 
 # Kinds. BPE words are runs of LETTER, of NUMBER or of OTHER; in WordPiece every character inside a word is
 # a LETTER.
@@ -31,7 +31,7 @@ _CASE_BITS = np.uint64(0x2020202020202020)
 _APOSTROPHE, _BLANK, _NEWLINE = 0x27, 0x20, 0x0A
 
 
-@njit
+@compiled
 def _decode(text_B, p):
     """(code point, bytes) of the UTF-8 character at p, which is not ASCII."""
     first = np.int64(text_B[p])
@@ -44,7 +44,7 @@ def _decode(text_B, p):
     return ((first & 7) << 18 | tail << 6 | np.int64(text_B[p + 3]) & 63) % 0x110000, 4
 
 
-@njit
+@compiled
 def _character(text_B, p, kinds_C):
     """(code point, bytes, kind) of the character at p."""
     if text_B[p] < 0x80:
@@ -53,13 +53,13 @@ def _character(text_B, p, kinds_C):
     return code_point, size, kinds_C[code_point]
 
 
-@njit
+@compiled
 def _between(bytes_8, low, high):
     """High bit of each of eight 7-bit values that is at least `low` and below `high`."""
     return (bytes_8 + np.uint64(128 - low) * _ONES) & ~(bytes_8 + np.uint64(128 - high) * _ONES)
 
 
-@njit
+@compiled
 def _skip_ascii_word(text_B, p, digits_too):
     """First place from p on that holds no ASCII letter (nor digit), eight bytes at a time."""
     while True:
@@ -73,7 +73,7 @@ def _skip_ascii_word(text_B, p, digits_too):
         p += 8
 
 
-@njit
+@compiled
 def _run_end(text_B, p, kind, kinds_C):
     """End of the run of `kind` from p, or -1 - the code point whose kind is unknown yet."""
     while True:
@@ -85,7 +85,7 @@ def _run_end(text_B, p, kind, kinds_C):
         p += size
 
 
-@njit
+@compiled
 def _bpe_word_end(text_B, p, kinds_C):
     r"""End of the match at p of 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 
@@ -120,7 +120,7 @@ def _bpe_word_end(text_B, p, kinds_C):
     return end if kind == LINE_END or last == p else last
 
 
-@njit
+@compiled
 def cut_bpe(text_B, lines, skipped_N, prefix_space, kinds_C, progress, words_W, line_words_N):
     """Cut `lines` lines from progress on; -1 when done, else a code point whose kind has to be learned first.
 
@@ -157,7 +157,7 @@ def cut_bpe(text_B, lines, skipped_N, prefix_space, kinds_C, progress, words_W, 
     return stopped
 
 
-@njit
+@compiled
 def _wordpiece_end(text_B, p, kinds_C):
     """(end, odd) of the run of word characters from p; an end below 0 as in _run_end."""
     odd = 0
@@ -170,7 +170,7 @@ def _wordpiece_end(text_B, p, kinds_C):
         p += size
 
 
-@njit
+@compiled
 def cut_wordpiece(text_B, lines, skipped_N, kinds_C, progress, words_W, line_words_N):
     """As cut_bpe; white space belongs to no word."""
     p, line, count = progress[POS], progress[LINE], progress[WORDS]

@@ -79,12 +79,11 @@ class TextEncoder:
     def _encode_window(self, window: Window) -> EncodedLines:
         line_ends_N = np.empty(len(window.line_words_N), np.int64)
         progress = np.zeros(3, np.int64)
-        model = self._model._replace(
-            form_bytes_B=self._characters.form_bytes_B
-        )  # cutting may have learned more
+        if self._model.form_bytes_B is not self._characters.form_bytes_B:  # cutting learned more
+            self._model = self._model._replace(form_bytes_B=self._characters.form_bytes_B)
         while True:
             status = lookup.look_up(
-                *(window.text_B, window.words_W, window.line_words_N, model, self._words.table),
+                *(window.text_B, window.words_W, window.line_words_N, self._model, self._words.table),
                 *(self._words.max_words, self._words.scratch, progress, self._out_B, line_ends_N),
             )
             if status == lookup.DONE:

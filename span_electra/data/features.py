@@ -107,32 +107,38 @@ def build_features(
     header = describe(vocabulary, masking, chunking, seed, chunk_size, errors, text_field)
     for note in found.notes:
         say.note(note)
+    job = _Job(found, header, vocabulary, workers, shards, engine, say)
     target = str(out_file).removeprefix("file://")
     if is_url(target):
         with staged(target, shards) as local:
-            return _build(found, header, local, workers, shards, engine, say)
-    return _build(found, header, Path(target), workers, shards, engine, say)
+            return _build(job, local)
+    return _build(job, Path(target))
 
 
-def _build(
-    found: Inputs,
-    header: FeatureHeader,
-    out_file: Path,
-    workers: int,
-    shards: int,
-    engine: str,
-    say: _Speaker,
-) -> FeatureCounts:
-    began = time.monotonic()
-    check_place(out_file, shards)
-    done = _already_made(out_file, header, found, shards)
+@dataclass(frozen=True)
+class _Job:
+    """What is to be made, and how."""
+
+    found: Inputs
+    header: FeatureHeader  # sources and counts are still to come
+    vocabulary: Vocabulary
+    workers: int
+    shards: int
+    engine: str
+    say: _Speaker
+
+
+def _build(job: _Job, out_file: Path) -> FeatureCounts:
+    began, say = time.monotonic(), job.say
+    check_place(out_file, job.shards)
+    done = _already_made(job, out_file)
     if done:
         say.line(f"{done}\nfeatures: made already, from the same text with the same settings; nothing to do")
         return done
     if out_file.exists():
         say.note(f"{out_file}: features of other text or settings; will be replaced when the new are whole")
     with _parts_folder(out_file) as folder:
-        header, parts = _make_and_join(found, header, out_file, folder, workers, shards, engine, say)
+        header, parts = _make_and_join(job, out_file, folder)
         _remove_parts(folder)
     fallback = next((part.counts.fallback for part in parts if part.counts.fallback), "")
     kept = sum(part.kept for part in parts)
@@ -152,52 +158,44 @@ def _summary(out_file: Path, header: FeatureHeader, kept: int, made: int, second
     )
 
 
-def _make_and_join(
-    found: Inputs,
-    header: FeatureHeader,
-    out_file: Path,
-    folder: Path,
-    workers: int,
-    shards: int,
-    engine: str,
-    say: _Speaker,
-) -> tuple[FeatureHeader, list[_Finished]]:
+def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHeader, list[_Finished]]:
     """Make the parts, and the output of them; return its header.
 
     A file grows while parts are made; shards must know first how many rows there are in all.
     """
-    unread = tuple(Source(file.path, file.size, "0" * 64) for file in found.files)
-    growing = joined_file(folder, replace(header, sources=unread), out_file) if not shards else nullcontext()
-    with growing as joined:
+    unread = tuple(Source(file.path, file.size, "0" * 64) for file in job.found.files)
+    room = replace(job.header, sources=unread)
+    with nullcontext() if job.shards else joined_file(folder, room, out_file) as joined:
         sources: list[Source] = []
-        parts = _make_parts(found, header, folder, sources, workers, engine, say, joined)
+        parts = _make_parts(job, folder, sources, joined)
         total = sum((part.counts for part in parts), PartCounts())
         header = replace(
-            header,
+            job.header,
             sources=tuple(sources),
             rows=total.rows,
             tokens=total.tokens,
             masked=total.masked,
             spans=total.spans,
         )
-        _refuse_few_rows(found, total, folder, shards)
+        _refuse_few_rows(job, total, folder)
         if joined is not None:
             written = joined.finish(header)
         else:
-            written = join_shards(folder, [part.key for part in parts], header, out_file, shards)
+            written = join_shards(folder, [part.key for part in parts], header, out_file, job.shards)
         # Counted anew from the rows that were written: what the encoder gave is what the file holds.
         assert written.tokens - 2 * written.rows == total.encoded, "tokens were lost or doubled"
         assert (written.rows, written.masked, written.spans) == (total.rows, total.masked, total.spans)
     return header, parts
 
 
-def _refuse_few_rows(found: Inputs, total: PartCounts, folder: Path, shards: int) -> None:
+def _refuse_few_rows(job: _Job, total: PartCounts, folder: Path) -> None:
     if not total.encoded:
         _remove_parts(folder)
-        raise InputError(f"{', '.join(file.path for file in found.files[:3])}: no text in it; name others")
-    if total.rows < shards:
+        names = ", ".join(file.path for file in job.found.files[:3])
+        raise InputError(f"{names}: no text in it; name others")
+    if total.rows < job.shards:
         _remove_parts(folder)
-        raise InputError(f"shards: {shards} are more than the {total.rows} rows; ask for fewer")
+        raise InputError(f"shards: {job.shards} are more than the {total.rows} rows; ask for fewer")
 
 
 # --- parts --------------------------------------------------------------------------------------------
@@ -212,21 +210,13 @@ class _Finished:
     kept: bool  # from an earlier command
 
 
-def _make_parts(
-    found: Inputs,
-    header: FeatureHeader,
-    folder: Path,
-    sources: list[Source],
-    workers: int,
-    engine: str,
-    say: _Speaker,
-    joined: JoinedFile | None,
-) -> list[_Finished]:
+def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFile | None) -> list[_Finished]:
     """Make the parts that are not there yet, and join what can be joined; return all, by block."""
     finished: dict[int, _Finished] = {}
+    found, header = job.found, job.header
     identities = {file.path: file.identity for file in found.files}
     recipe = recipe_key(header)
-    with say.bar(found.size) as bar:
+    with job.say.bar(found.size) as bar:
 
         def settle(block: Block, part: _Finished) -> None:
             finished[block.number] = part
@@ -243,7 +233,7 @@ def _make_parts(
                 else:
                     settle(block, _Finished(kept, key, kept=True))
 
-        for (block, key), made in _run(header, folder, missing(), found.size, workers, engine, say):
+        for (block, key), made in _run(job, folder, missing()):
             settle(block, _Finished(made, key, kept=False))
     for file in found.files:
         if not file.remote and find_inputs(file.path).files[0].identity != file.identity:
@@ -252,22 +242,17 @@ def _make_parts(
 
 
 def _run(
-    header: FeatureHeader,
-    folder: Path,
-    tasks: Iterator[tuple[Block, str]],
-    size: int,
-    workers: int,
-    engine: str,
-    say: _Speaker,
+    job: _Job, folder: Path, tasks: Iterator[tuple[Block, str]]
 ) -> Iterator[tuple[tuple[Block, str], PartCounts]]:
-    if engine == "ray":
+    if job.engine == "ray":
         from span_electra.data.ray_engine import run_on_ray
 
-        return run_on_ray(header, folder, tasks)
-    workers, note = cap_workers(workers)
+        return run_on_ray(job.header, folder, tasks)
+    workers, note = cap_workers(job.workers)
     if note:
-        say.note(note)
-    return run_tasks(writing_maker, (header, folder), tasks, min(workers, 1 + size // WORTH_A_PROCESS))
+        job.say.note(note)
+    worth = 1 + job.found.size // WORTH_A_PROCESS
+    return run_tasks(writing_maker, (job.header, job.vocabulary, folder), tasks, min(workers, worth))
 
 
 @contextmanager
@@ -321,7 +306,7 @@ def _remove_parts(folder: Path) -> None:
             raise
 
 
-def _already_made(out_file: Path, header: FeatureHeader, found: Inputs, shards: int) -> FeatureCounts | None:
+def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
     """The summary of features that stand there whole, made from this text with these settings."""
     if not out_file.exists() or not (out_file.is_dir() or out_file.stat().st_size):
         return None
@@ -329,11 +314,12 @@ def _already_made(out_file: Path, header: FeatureHeader, found: Inputs, shards: 
         features = open_features(out_file)
     except InputError:
         return None  # damaged, or of another format: made anew
-    if shards and len(features.files) != shards:
+    if job.shards and len(features.files) != job.shards:
         return None
     made = features.header
-    if recipe_key(made) != recipe_key(header):
+    if recipe_key(made) != recipe_key(job.header):
         return None
+    found = job.found
     if [(source.path, source.size) for source in made.sources] != [
         (file.path, file.size) for file in found.files
     ]:

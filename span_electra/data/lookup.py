@@ -14,7 +14,7 @@ Shapes: B bytes, S slots of 4 numbers, W words, N lines, H hash places, V pieces
 
 import numpy as np
 
-from span_electra.data.compiled import load8, njit, store8
+from span_electra.data.compiled import compiled, load8, store8
 
 BPE, WORDPIECE, COUNTING = range(3)  # Model.style; COUNTING gives no ids, only uses
 DONE, TABLE_FULL, ASK_LIBRARY, OUTPUT_FULL = range(4)  # why look_up stopped
@@ -32,7 +32,7 @@ _KEEP_HIGH = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(17)], np.uint
 # ---- ids of a new word
 
 
-@njit
+@compiled
 def _pair_at(hashed_H, key):
     """Place of `key` in a hash, or of the empty place where it would be."""
     mixed = key * _MIX_A
@@ -42,14 +42,14 @@ def _pair_at(hashed_H, key):
     return at
 
 
-@njit
+@compiled
 def _merge_of(model, left, right):
     """rank << 32 | new id of a merge, or a number above every rank."""
     at = _pair_at(model.hashed_H, np.uint64(left << 32 | right) + np.uint64(1))  # 0 is kept for empty
     return model.values_H[at] if model.hashed_H[at] != 0 else np.int64(1) << 62
 
 
-@njit
+@compiled
 def _bpe_ids(word_B, start, length, model, ids, merges):
     """Byte-level BPE: always the merge of lowest rank, leftmost of equals. Fills ids; their number."""
     count = 0
@@ -78,7 +78,7 @@ def _bpe_ids(word_B, start, length, model, ids, merges):
     return count
 
 
-@njit
+@compiled
 def normalize(word_B, start, length, forms_C, form_bytes_B, normal_B, at):
     """Write the normal form of a word to normal_B from `at` on; (bytes, characters)."""
     size = chars = 0
@@ -99,14 +99,14 @@ def normalize(word_B, start, length, forms_C, form_bytes_B, normal_B, at):
     return size, chars
 
 
-@njit
+@compiled
 def _step(hashed, byte):
     """Hash of a piece one byte longer."""
     mixed = (hashed ^ np.uint64(byte)) * _MIX_A
     return mixed ^ mixed >> np.uint64(32)
 
 
-@njit
+@compiled
 def _piece_at(model, hashed, word_B, start, length, continues):
     """Number of the piece whose bytes are word_B[start:start+length], or -1."""
     at = np.int64(hashed) & (len(model.hashed_H) - 1)
@@ -124,7 +124,7 @@ def _piece_at(model, hashed, word_B, start, length, continues):
     return -1
 
 
-@njit
+@compiled
 def _wordpiece_ids(normal_B, size, model, ids):
     """WordPiece: from the left always the longest piece there is; unknown as a whole if one is missing."""
     count = start = 0
@@ -144,7 +144,7 @@ def _wordpiece_ids(normal_B, size, model, ids):
     return count
 
 
-@njit
+@compiled
 def hash_pieces(model):
     """Fill the hash of a WordPiece vocabulary."""
     for number in range(len(model.piece_ends_V)):
@@ -157,7 +157,7 @@ def hash_pieces(model):
         model.hashed_H[at], model.values_H[at] = hashed, number
 
 
-@njit
+@compiled
 def hash_merges(model, lefts, rights, news):
     """Fill the hash of BPE merges, lowest rank first; of a pair given twice the library keeps the last."""
     for rank in range(len(lefts)):
@@ -169,13 +169,13 @@ def hash_merges(model, lefts, rights, news):
 # ---- the table
 
 
-@njit
+@compiled
 def _home(low, high):
     mixed = (low ^ high * _MIX_B) * _MIX_A
     return np.int64(mixed ^ mixed >> np.uint64(32))
 
 
-@njit
+@compiled
 def _hash_long(text_B, p, length):
     mixed = _MIX_B
     for done in range(0, length, 8):
@@ -184,7 +184,7 @@ def _hash_long(text_B, p, length):
     return mixed
 
 
-@njit
+@compiled
 def _find(text_B, p, length, table):
     """(place in slots_S of the word or of where it would be, whether it is there, its two keys)."""
     if length <= 16:
@@ -209,7 +209,7 @@ def _find(text_B, p, length, table):
         at = (at + 4) & mask
 
 
-@njit
+@compiled
 def _insert(text_B, p, length, found, table, ids_B, id_size, id_count, max_words):
     """Fill the empty slot that _find gave; False if there is no room."""
     at, _, low, high = found
@@ -238,14 +238,14 @@ def _insert(text_B, p, length, found, table, ids_B, id_size, id_count, max_words
     return True
 
 
-@njit
+@compiled
 def insert_word(word_B, length, ids_B, id_count, id_size, table, max_words):
     """Keep a word whose ids the library gave (padded arrays); False if the table has no room."""
     found = _find(word_B, 0, length, table)
     return found[1] or _insert(word_B, 0, length, found, table, ids_B, id_size, id_count, max_words)
 
 
-@njit
+@compiled
 def _ids_of(text_B, p, length, model, scratch):
     """Ids of a new word as bytes in scratch.ids_B; their number, or -1 where the library has to be asked."""
     count = 0
@@ -263,7 +263,7 @@ def _ids_of(text_B, p, length, model, scratch):
     return count if count <= MAX_KEPT else -1
 
 
-@njit
+@compiled
 def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, progress, out_B, line_ends_N):
     """Write each word's ids to out_B and each line's end to line_ends_N, from progress on; why it stopped."""
     id_bytes, slots_S = model.id_bytes, table.slots_S
@@ -308,7 +308,7 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
     return status
 
 
-@njit
+@compiled
 def move_words(old, new, least_uses, spare, id_size, halve):
     """Copy words used more than least_uses times, and `spare` of those used as often, to an empty table."""
     mask = len(new.slots_S) - 1
@@ -344,7 +344,7 @@ def move_words(old, new, least_uses, spare, id_size, halve):
         new.fill[0] += 1
 
 
-@njit
+@compiled
 def export_words(table, words_B, ends_W, uses_W):
     """Write the bytes, end and number of uses of every word of the table, one after another."""
     word = end = 0
@@ -362,7 +362,7 @@ def export_words(table, words_B, ends_W, uses_W):
             word += 1
 
 
-@njit
+@compiled
 def normalize_words(words_B, ends_W, forms_C, form_bytes_B, normal_B, normal_ends_W):
     """Write the normal forms of words, one after another, from words_B[0] on."""
     start = end = 0

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from span_electra.config import MaskingConfig
-from span_electra.data.kernel import HALF_MASK, kernel, mix, pick_below, random_bits
+from span_electra.data.compiled import compiled, load8, trailing_zeros
+from span_electra.data.keyed_random import HALF_MASK, mix, pick_below, random_bits
 
 PLACE_TRIES = 16  # random places tried for a span before the free places are counted
 # Tokens; text without word starts (Chinese in a byte-level vocabulary) is cut into words of this size.
 LONGEST_WORD = 32
+PADDING = 8  # bytes after the marks, because eight are read at a time
 
 
 @dataclass(frozen=True)
@@ -42,26 +44,27 @@ def row_keys(seed: int, epoch: int, rows_R: np.ndarray, purpose: str) -> np.ndar
     """
     words = f"{purpose}\0{int(seed)}\0{int(epoch)}".encode()
     base = np.uint64(int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little"))
-    return _keys_of_rows(base, np.ascontiguousarray(rows_R, dtype=np.int64))
-
-
-@kernel
-def _keys_of_rows(base, rows_R):
     keys_R = np.empty(len(rows_R), np.uint64)
+    _keys_of_rows(base, np.ascontiguousarray(rows_R, dtype=np.int64), keys_R)
+    return keys_R
+
+
+@compiled
+def _keys_of_rows(base, rows_R, keys_R):
     for row in range(len(rows_R)):
         keys_R[row] = mix(mix(base + np.uint64(rows_R[row])) ^ base)
-    return keys_R
 
 
 def uniforms(keys_R: np.ndarray, counts_R: np.ndarray) -> np.ndarray:
     """Return float32 numbers in [0, 1): `counts_R[r]` of them for row r, rows one after another."""
     counts_R = np.ascontiguousarray(counts_R, dtype=np.int64)
-    return _uniforms(np.ascontiguousarray(keys_R, dtype=np.uint64), counts_R, int(counts_R.sum()))
+    uniforms_S = np.empty(int(counts_R.sum()), np.float32)
+    _uniforms(np.ascontiguousarray(keys_R, dtype=np.uint64), counts_R, uniforms_S)
+    return uniforms_S
 
 
-@kernel
-def _uniforms(keys_R, counts_R, total):
-    uniforms_S = np.empty(total, np.float32)
+@compiled
+def _uniforms(keys_R, counts_R, uniforms_S):
     slot = 0
     for row in range(len(keys_R)):
         for counter in range(counts_R[row]):
@@ -69,7 +72,6 @@ def _uniforms(keys_R, counts_R, total):
             bits = random_bits(keys_R[row], counter + 1) >> np.uint64(40)
             uniforms_S[slot] = np.float32(bits) * np.float32(2.0**-24)
             slot += 1
-    return uniforms_S
 
 
 # --- the law --------------------------------------------------------------------------------------------
@@ -122,6 +124,7 @@ def draw_spans(
     most = int(budgets_R.sum())  # a span hides at least one token
     starts_S, lengths_S = np.empty(most, np.int32), np.empty(most, np.int32)
     row_ends_R = np.empty(len(lengths_R), np.int64)
+    longest = int(lengths_R.max(initial=0))
     _draw_rows(
         ids_T,
         np.ascontiguousarray(row_starts_R, dtype=np.int64),
@@ -130,6 +133,8 @@ def draw_spans(
         np.ascontiguousarray(starts_word_V, dtype=np.bool_),
         np.ascontiguousarray(keys_R, dtype=np.uint64),
         _length_thresholds(masking),
+        np.empty(longest + 1, np.int64),
+        np.zeros(longest + 2 + PADDING, np.uint8),
         starts_S,
         lengths_S,
         row_ends_R,
@@ -138,12 +143,12 @@ def draw_spans(
     return Spans(starts_S[:count].copy(), lengths_S[:count].copy(), row_ends_R)
 
 
-# --- kernels --------------------------------------------------------------------------------------------
-# Inside a row positions count content tokens from 0. A span is packed into one integer, start << 32 | length,
-# so that sorting sorts by start.
+# --- loops ----------------------------------------------------------------------------------------------
+# Inside a row positions count content tokens from 0. `taken` marks the hidden ones, token t at taken[t + 1],
+# so that every token has neighbours. Spans never touch, so its runs are the row's spans in order.
 
 
-@kernel
+@compiled
 def _draw_rows(
     ids_T,
     row_starts_R,
@@ -152,31 +157,26 @@ def _draw_rows(
     starts_word_V,
     keys_R,
     thresholds_L,
+    word_at_W,
+    taken,
     starts_S,
     lengths_S,
     row_ends_R,
 ):
-    longest = lengths_R.max() if len(lengths_R) else 0
-    word_at_W = np.empty(longest + 1, np.int64)
-    taken = np.zeros(longest + 2, np.uint8)  # content token t is taken[t + 1], so that t has neighbours
-    spans = np.empty(longest + 1, np.int64)
+    """Fill starts_S, lengths_S and row_ends_R. `taken` is zeros before and after each row."""
     span = 0
     for row in range(len(lengths_R)):
-        content = lengths_R[row] - 2
-        if budgets_R[row] > 0:
-            first = row_starts_R[row] + 1
-            words = _find_words(ids_T, first, content, starts_word_V, word_at_W)
-            count = _place_row(word_at_W, words, budgets_R[row], keys_R[row], thresholds_L, taken, spans)
-            if count > 1:
-                spans[:count].sort()
-            for packed in spans[:count]:
-                starts_S[span] = (packed >> 32) + 1
-                lengths_S[span] = packed & 0xFFFFFFFF
-                span += 1
+        content, budget = lengths_R[row] - 2, budgets_R[row]
+        if budget > 0:
+            words = _find_words(ids_T, row_starts_R[row] + 1, content, starts_word_V, word_at_W)
+            stopped = _place_row(word_at_W, words, budget, keys_R[row], thresholds_L, taken)
+            if stopped:
+                _spread_row(content, budget, keys_R[row], stopped, thresholds_L, word_at_W, taken)
+            span = _take_spans(taken, content, starts_S, lengths_S, span)
         row_ends_R[row] = span
 
 
-@kernel
+@compiled
 def _find_words(ids_T, first, content, starts_word_V, word_at_W):
     """Write where the row's words start, and behind them the row's end; return the number of words."""
     word_at_W[0] = 0
@@ -192,10 +192,10 @@ def _find_words(ids_T, first, content, starts_word_V, word_at_W):
     return words
 
 
-@kernel
-def _place_row(word_at_W, words, budget, key, thresholds_L, taken, spans):
-    """Write the row's spans in the order drawn; return how many. `taken` is zeros before and after."""
-    count, counter, left = 0, 0, budget
+@compiled
+def _place_row(word_at_W, words, budget, key, thresholds_L, taken):
+    """Mark spans one after another; 0, or the numbers drawn until no place was left, and nothing marked."""
+    counter, left = 0, budget
     while left > 0:
         counter += 1
         bits = random_bits(key, counter)
@@ -212,21 +212,34 @@ def _place_row(word_at_W, words, budget, key, thresholds_L, taken, spans):
             counter += 1
             word, length = _search_place(word_at_W, words, span_words, left, taken, random_bits(key, counter))
         if length == 0:
-            break
+            taken[: word_at_W[words] + 1] = 0
+            return counter
         start = word_at_W[word]
         taken[start + 1 : start + 1 + length] = 1
-        spans[count] = (start << 32) | length
-        count += 1
         left -= length
-    for packed in spans[:count]:
-        start = packed >> 32
-        taken[start + 1 : start + 1 + (packed & 0xFFFFFFFF)] = 0
-    if left > 0:
-        count = _spread_row(word_at_W[words], budget, key, counter, thresholds_L, spans)
-    return count
+    return 0
 
 
-@kernel
+@compiled
+def _take_spans(taken, content, starts_S, lengths_S, span):
+    """Write the runs of marks as spans, from number `span` on, and clear them; the number after the last."""
+    place = 1
+    while place <= content:
+        marks = load8(taken, place)
+        if marks == 0:
+            place += 8
+            continue
+        place += np.int64(trailing_zeros(marks) >> np.uint64(3))
+        start = place
+        while taken[place]:
+            taken[place] = 0
+            place += 1
+        starts_S[span], lengths_S[span] = start, place - start
+        span += 1
+    return span
+
+
+@compiled
 def _draw_length(bits, thresholds_L):
     """Turn the lower half of 64 random bits into a length of the law."""
     length = 1
@@ -235,7 +248,7 @@ def _draw_length(bits, thresholds_L):
     return length
 
 
-@kernel
+@compiled
 def _fitting_length(word_at_W, words, word, span_words, left, taken):
     """Return the tokens of a span of `span_words` words at `word`, cut to `left`; 0: it does not fit."""
     start, content = word_at_W[word], word_at_W[words]
@@ -251,7 +264,7 @@ def _fitting_length(word_at_W, words, word, span_words, left, taken):
     return length
 
 
-@kernel
+@compiled
 def _search_place(word_at_W, words, span_words, left, taken, bits):
     """Choose evenly among all places that fit, as endless retries would; fewer words where there is none."""
     for fewer in range(span_words, 0, -1):
@@ -270,29 +283,28 @@ def _search_place(word_at_W, words, span_words, left, taken, bits):
     return 0, 0
 
 
-@kernel
-def _spread_row(content, budget, key, counter, thresholds_L, spans):
+@compiled
+def _spread_row(content, budget, key, counter, thresholds_L, lengths, taken):
     """Draw the row anew in tokens, not words, and lay the spans out evenly over every way not to touch.
 
     Stars and bars: count spans need count - 1 tokens between them; the other free tokens and the spans come
-    in any order. There is always room, for at most half the content (rounded up) is hidden.
+    in any order. There is always room, for at most half the content (rounded up) is hidden. `lengths` is room
+    for the spans' lengths.
     """
     count, left = 0, budget
     while left > 0:
         counter += 1
-        spans[count] = min(_draw_length(random_bits(key, counter), thresholds_L), left)
-        left -= spans[count]
+        lengths[count] = min(_draw_length(random_bits(key, counter), thresholds_L), left)
+        left -= lengths[count]
         count += 1
     free = content - budget - (count - 1)
     start, laid = 0, 0
     while laid < count:
         counter += 1
         if pick_below(random_bits(key, counter), free + count - laid) < count - laid:
-            length = spans[laid]
-            spans[laid] = (start << 32) | length
-            start += length + 1
+            taken[start + 1 : start + 1 + lengths[laid]] = 1
+            start += lengths[laid] + 1
             laid += 1
         else:
             start += 1
             free -= 1
-    return count

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import re
 import zlib
 from collections.abc import Callable, Iterable
@@ -24,7 +23,6 @@ import pyarrow as pa
 from span_electra.data.arrow_file import open_checked, write_checked
 from span_electra.data.chunks import cut_chunks, document_ends, frame_chunks
 from span_electra.data.clean import read_block
-from span_electra.data.compiled import spare_linear_algebra
 from span_electra.data.corpus import Block
 from span_electra.data.encode import TextEncoder
 from span_electra.data.header import FeatureHeader, feature_batch, feature_schema
@@ -65,9 +63,8 @@ def part_path(folder: Path, number: int) -> Path:
     return folder / f"part-{number:07d}.arrow"
 
 
-def part_maker(header: FeatureHeader) -> Callable[[Block], Part]:
+def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block], Part]:
     """Return the function from blocks to parts; `header` is the recipe, its sources and counts unread."""
-    vocabulary = Vocabulary.from_json(header.tokenizer_json)
     encoder = TextEncoder(vocabulary.tokenizer)
     schema = feature_schema(header)
 
@@ -132,12 +129,12 @@ def read_part(path: Path, key: str) -> pa.RecordBatch:
     return reader.get_batch(0)
 
 
-def writing_maker(settings: tuple[FeatureHeader, Path]) -> Callable[[tuple[Block, str]], PartCounts]:
+def writing_maker(
+    settings: tuple[FeatureHeader, Vocabulary, Path],
+) -> Callable[[tuple[Block, str]], PartCounts]:
     """Return the function that a process of this machine runs: (block, key) -> a part on disk, its counts."""
-    header, folder = settings
-    if multiprocessing.parent_process() is not None:
-        spare_linear_algebra()
-    make = part_maker(header)
+    header, vocabulary, folder = settings
+    make = part_maker(header, vocabulary)
 
     def work(task: tuple[Block, str]) -> PartCounts:
         block, key = task

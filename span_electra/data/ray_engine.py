@@ -18,6 +18,7 @@ from typing import Any
 from span_electra.data.corpus import Block
 from span_electra.data.header import FeatureHeader
 from span_electra.data.parts import Part, PartCounts, part_maker, part_path, write_part
+from span_electra.data.vocabulary import Vocabulary
 from span_electra.errors import InputError
 
 RETRIES = 5  # of a task whose node was lost
@@ -63,7 +64,7 @@ def make_part(header: FeatureHeader, block: Block) -> Part | str:
     key = repr(header) + header.vocabulary_sha256
     if key not in _makers:
         _makers.clear()
-        _makers[key] = part_maker(header)
+        _makers[key] = part_maker(header, Vocabulary.from_json(header.tokenizer_json))
     try:
         return _makers[key](block)
     except InputError as error:

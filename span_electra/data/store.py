@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from span_electra.data.arrow_file import open_checked
+from span_electra.data.compiled import compiled
 from span_electra.data.header import FeatureHeader, parse_header
-from span_electra.data.kernel import kernel
 from span_electra.data.masking import Spans, draw_spans, row_keys, span_budget
 from span_electra.data.vocabulary import Vocabulary
 from span_electra.errors import InputError
@@ -189,7 +189,7 @@ def _check_rows(part: _Index, header: FeatureHeader, file: Path) -> None:
         raise InputError(f"{file}: row {row} is damaged; run create_feature_SE.py again")
 
 
-@kernel
+@compiled
 def _first_unsound_row(
     ids, id_starts_R, lengths_R, size, starts, starts_R, lengths, length_starts_R, counts_R, budgets_R
 ):
@@ -275,15 +275,18 @@ class Features:
         rows_B = self._checked(rows_B)
         lengths_B = self.lengths_R[rows_B]
         assert not len(rows_B) or lengths_B.max() <= width, f"a row is longer than {width}"
-        return _gather(self._ids, self._id_starts_R[rows_B], lengths_B, int(width), self.header.pad_id)
+        ids_BL = np.empty((len(rows_B), width), np.int64)
+        _gather(self._ids, self._id_starts_R[rows_B], lengths_B, self.header.pad_id, ids_BL)
+        return ids_BL
 
     def spans(self, rows_B: np.ndarray) -> Spans:
         """Return the spans that the file holds for the rows."""
         rows_B = self._checked(rows_B)
         counts_B = self.span_counts_R[rows_B]
         row_ends_B = np.cumsum(counts_B, dtype=np.int64)
-        starts_S = _concatenate(self._starts, self._span_starts_R[rows_B], counts_B, row_ends_B)
-        lengths_S = _concatenate(self._lengths, self._length_starts_R[rows_B], counts_B, row_ends_B)
+        starts_S, lengths_S = np.empty((2, int(counts_B.sum())), np.int32)
+        _concatenate(self._starts, self._span_starts_R[rows_B], counts_B, starts_S)
+        _concatenate(self._lengths, self._length_starts_R[rows_B], counts_B, lengths_S)
         return Spans(starts_S, lengths_S, row_ends_B)
 
     def draw(self, rows_B: np.ndarray, epoch: int, seed: int) -> Spans:
@@ -304,24 +307,20 @@ class Features:
         return rows_B
 
 
-@kernel
-def _gather(ids, starts_B, lengths_B, width, pad_id):
-    ids_BL = np.empty((len(starts_B), width), np.int64)
+@compiled
+def _gather(ids, starts_B, lengths_B, pad_id, ids_BL):
     for row in range(len(starts_B)):
         start, length = starts_B[row], lengths_B[row]
         for place in range(length):
             ids_BL[row, place] = ids[start + place]
-        for place in range(length, width):
+        for place in range(length, ids_BL.shape[1]):
             ids_BL[row, place] = pad_id
-    return ids_BL
 
 
-@kernel
-def _concatenate(values, starts_B, counts_B, row_ends_B):
-    total = row_ends_B[-1] if len(row_ends_B) else 0
-    joined_S = np.empty(total, np.int32)
+@compiled
+def _concatenate(values, starts_B, counts_B, joined_S):
+    first = 0
     for row in range(len(starts_B)):
-        first = row_ends_B[row] - counts_B[row]
         for place in range(counts_B[row]):
             joined_S[first + place] = values[starts_B[row] + place]
-    return joined_S
+        first += counts_B[row]

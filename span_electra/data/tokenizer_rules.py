@@ -132,6 +132,9 @@ class CharacterTable:
 
     def _learn_bpe(self, block: list[str]) -> None:
         code_points = np.array([ord(c) for c in block])
+        if len(self._cutter.pre_tokenize_str("a" + "".join(block))) == 1:  # as in most scripts
+            self.kinds_C[code_points] = cutting.LETTER
+            return
         self.kinds_C[code_points] = cutting.SPACE  # what joins no letter, no digit and no sign
         for neighbour, kind in (("a", cutting.LETTER), ("1", cutting.NUMBER), ("!", cutting.OTHER)):
             probe = "".join(neighbour + c + "\n" for c in block)

@@ -1,11 +1,11 @@
 """The keyed random numbers are splitmix64's, for ever.
 
-Run: pytest tests/test_kernel.py
+Run: pytest tests/test_keyed_random.py
 """
 
 import numpy as np
 
-from span_electra.data.kernel import pick_below, random_bits
+from span_electra.data.keyed_random import pick_below, random_bits
 
 
 def test_the_numbers_are_splitmix64_s():
