@@ -10,6 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import numpy as np
+import pyarrow as pa
+
 from span_electra.data.corpus import Block, Piece
 from span_electra.data.inputs import UTF8_BOM
 from span_electra.errors import InputError
@@ -62,7 +65,8 @@ def _clean(data: bytes, piece: Piece, errors: str) -> bytes:
             )
         data = data.replace(b"\0", REPLACEMENT)
     try:
-        data.decode()
+        if not _surely_utf8(data):
+            data.decode()
     except UnicodeDecodeError as error:
         if errors == "strict":
             line = piece.first_line + data.count(b"\n", 0, error.start)
@@ -73,6 +77,16 @@ def _clean(data: bytes, piece: Piece, errors: str) -> bytes:
             ) from None
         data = data.decode(errors="replace").encode()
     return data.replace(b"\r\n", b"\n") if b"\r" in data else data
+
+
+def _surely_utf8(data: bytes) -> bool:
+    """Whether Arrow finds the bytes valid, which takes it no memory."""
+    ends = pa.py_buffer(np.array([0, len(data)], np.int64))
+    try:
+        pa.LargeStringArray.from_buffers(1, ends, pa.py_buffer(data)).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _rows_of(piece: Piece, text_field: str, errors: str) -> Iterator[bytes]:

@@ -31,6 +31,8 @@ from functools import cache, update_wrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import llvmlite
+import llvmlite.binding as llvm
 import numpy as np
 
 ENTRY = "entry"  # name of the function that machine code begins with: int32 (address of words)
@@ -192,9 +194,6 @@ def _recipe(loop: Loop) -> tuple:
 @cache
 def _machine() -> tuple:
     """The processor, and the versions of what makes machine code."""
-    import llvmlite
-    import llvmlite.binding as llvm
-
     maker = zlib.crc32((_HERE / "machine_code.py").read_bytes())
     processor = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     return sys.version_info[:2], llvmlite.__version__, maker, processor
@@ -204,8 +203,6 @@ class _Linker:
     """Machine code in this process, where it stays."""
 
     def __init__(self) -> None:
-        import llvmlite.binding as llvm
-
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         target = llvm.Target.from_triple(llvm.get_process_triple())

@@ -34,9 +34,9 @@ from span_electra.data.inputs import (
 )
 from span_electra.errors import InputError
 
-BLOCK_BYTES = 16 << 20  # a block ends with the line that reaches this, whatever its number of lines
+BLOCK_BYTES = 4 << 20  # a block ends with the line that reaches this, whatever its number of lines
 LONGEST_LINE = 1 << 30  # bytes; a longer one is no text, and a block must fit into memory
-SEGMENT = 1 << 20  # bytes read at a time
+SEGMENT = 1 << 18  # bytes read at a time: so few that they do not drive words out of a core's cache
 OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 
 
@@ -114,18 +114,15 @@ def _cut_lines(
                 line_number += start > 0
                 piece = replace(blank, column=column, begin=start, end=start, first_line=line_number)
             terminated = segment.endswith(b"\n")
-            newlines_P = np.flatnonzero(np.frombuffer(segment, np.uint8) == 10)
-            passed = int(np.searchsorted(newlines_P, start))
+            newline_B = np.frombuffer(segment, np.uint8) == 10
             while start < len(segment):
-                last, through = _find_cut(newlines_P, passed, chunk_size - lines, start + BLOCK_BYTES - size)
-                stop = through if last else len(segment)
-                seen = (last or len(newlines_P)) - passed
-                lines, size, line_number = lines + seen, size + stop - start, line_number + seen
-                passed += seen
+                passed, cut = _pass_lines(newline_B[start:], chunk_size - lines, BLOCK_BYTES - size)
+                stop = start + cut if cut else len(segment)
+                lines, size, line_number = lines + passed, size + stop - start, line_number + passed
                 piece = replace(piece, end=reader.begin + stop)
                 if not file.in_ranges:
                     parts.append(segment[start:stop])
-                if last:
+                if cut:
                     taken, counted = reader.taken(piece.end) - counted, reader.taken(piece.end)
                     yield _Step(_closed(piece, parts), taken, lines, size, full=True)
                     parts, lines, size = [], 0, 0
@@ -146,15 +143,18 @@ def _closed(piece: Piece, parts: list[bytes]) -> Piece:
     return piece if piece.text is None else replace(piece, text=b"".join(parts))
 
 
-def _find_cut(newlines_P: np.ndarray, passed: int, lines_left: int, bytes_left: int) -> tuple[int, int]:
-    """Find the newline that fills the block: the lines_left-th, or the first that reaches its bytes.
+def _pass_lines(newline_B: np.ndarray, most_lines: int, enough: int) -> tuple[int, int]:
+    """Pass lines until they are `most_lines`, or one ends at `enough` or later.
 
-    Returns how many newlines of the segment are then passed and the place behind the last; 0, 0 if none.
+    newline_B: bool, which bytes are newlines. Returns how many were passed, and the place behind the last or
+    0 when the bytes end first.
     """
-    by_lines = passed + lines_left
-    by_bytes = max(passed, int(np.searchsorted(newlines_P, bytes_left - 1))) + 1
-    last = min(by_lines, by_bytes)
-    return (last, int(newlines_P[last - 1]) + 1) if last <= len(newlines_P) else (0, 0)
+    newlines = int(np.count_nonzero(newline_B))
+    if newlines < most_lines and len(newline_B) < enough:
+        return newlines, 0  # as nearly always, and cheaper than to find where they are
+    newlines_P = np.flatnonzero(newline_B)
+    last = min(most_lines, int(np.searchsorted(newlines_P, enough - 1)) + 1)
+    return (last, int(newlines_P[last - 1]) + 1) if last <= newlines else (newlines, 0)
 
 
 class _Segments:
