@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +79,17 @@ def test_a_record_s_arrays_are_read_anew_when_the_record_is_another():
             assert weigh(pair, ids_RC, False) == FACTOR * weight
         pair.values[0] = 10
         assert weigh(pair, ids_RC, False) == FACTOR * 10
+        del pair  # the next may come to lie at its address
+    for weight in range(20):
+        assert weigh(Pair(np.array([weight]), 1), ids_RC, False) == FACTOR * weight
+
+
+def test_a_record_that_comes_once_is_not_kept_alive():
+    pair = Pair(np.ones(1000, np.int64), 1)
+    values = weakref.ref(pair.values)
+    weigh(pair, np.ones((1, 1), np.int64), False)
+    del pair
+    assert values() is None
 
 
 def test_what_a_loop_cannot_take_or_give_is_refused():
@@ -86,8 +99,9 @@ def test_what_a_loop_cannot_take_or_give_is_refused():
 
     scope = {"__name__": "somewhere", "compiled": compiled, "names": ["a"]}
     exec("@compiled\ndef first(value):\n    return names[value]", scope)
-    with pytest.raises(TypeError, match="takes no str"):
-        times_factor("a")
+    for value in ("a", (1, 2), 1.5, None):
+        with pytest.raises(TypeError, match=f"takes no {type(value).__name__}"):
+            times_factor(value)
     with pytest.raises(TypeError, match="only loops may call it"):
         both(1)
     with pytest.raises(TypeError, match="refers to names"):
@@ -120,6 +134,14 @@ def test_damaged_machine_code_is_made_again(shelf):
         kept.write_bytes(damaged)
         assert loops_with(2, "v + 1")(5) == 12
         assert C._read(kept.name).code
+
+
+def test_threads_that_come_at_once_get_their_own_loops(shelf):
+    factors = [2, 3] * 50
+    assert [loops_with(factor, "v + 1")(5) for factor in factors[:2]] == [12, 18]  # made; now to be linked
+    with ThreadPoolExecutor(8) as pool:
+        loops = [loops_with(factor, "v + 1") for factor in factors]
+        assert list(pool.map(lambda loop: loop(5), loops)) == [6 * factor for factor in factors]
 
 
 def test_loops_run_where_nothing_can_be_kept(monkeypatch, tmp_path):

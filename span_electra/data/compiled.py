@@ -104,13 +104,12 @@ class Loop:
             return seen.flat
         flat = Flat([], [])
         _flatten(record, flat)
-        again = seen is not None and seen.identity == id(record)
-        self._records[place] = _Seen(id(record), record if again else None, flat)
+        again = seen is not None and seen.flat == flat
+        self._records[place] = _Seen(record if again else None, flat)
         return flat
 
 
 class _Seen(NamedTuple):
-    identity: int
     record: tuple | None  # kept alive only from the second time on: most are large, and many come once
     flat: Flat
 
@@ -132,7 +131,7 @@ def _flatten(value: Any, flat: Flat) -> None:
     if isinstance(value, np.ndarray):
         flat.kinds.append((value.dtype.str, value.ndim, value.flags.num & _LAYOUT))
         flat.words.extend((0, 0, value.size, value.itemsize, value.ctypes.data, *value.shape, *value.strides))
-    elif isinstance(value, tuple):
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
         flat.kinds.append((type(value).__name__, *value._fields))
         for field in value:
             _flatten(field, flat)
@@ -225,8 +224,8 @@ _linker, _linking = cache(_Linker), threading.Lock()
 
 def _folders() -> list[Path]:
     """Where machine code is kept: beside the source, or where that may not be written, with the user."""
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [_HERE / "__pycache__", user / "span_electra"]
+    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return [_HERE / "__pycache__", Path(user, "span_electra")]
 
 
 def _read(name: str) -> MachineCode | None:
@@ -234,7 +233,7 @@ def _read(name: str) -> MachineCode | None:
         try:
             heading, code = (folder / name).read_bytes().split(b"\n", 1)
             said = json.loads(heading)
-            if said["crc"] == zlib.crc32(code):
+            if said["crc"] == zlib.crc32(code) and said["result"] in RESULTS:
                 return MachineCode(said["result"], code)
         except (OSError, ValueError, KeyError, TypeError):
             continue

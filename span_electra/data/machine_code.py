@@ -32,7 +32,7 @@ def compile_loop(loop: Loop, values: tuple) -> MachineCode:
     text = made.library.get_llvm_str()
     inner = llvm.parse_assembly(text).get_function(made.fndesc.llvm_func_name)
     module = llvm.parse_assembly(text + _entry(inner))
-    return MachineCode(result, _machine().emit_object(module))
+    return MachineCode(result, _target_machine().emit_object(module))
 
 
 def _entry(inner: Any) -> str:
@@ -54,7 +54,7 @@ def _entry(inner: Any) -> str:
 
 
 @cache
-def _machine() -> llvm.TargetMachine:
+def _target_machine() -> llvm.TargetMachine:
     target = llvm.Target.from_triple(llvm.get_process_triple())
     features = llvm.get_host_cpu_features().flatten()
     return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True)
