@@ -43,7 +43,7 @@ for line in sys.stdin:
 
 FEATURES = """
 from span_electra.config import ChunkConfig, MaskingConfig
-from span_electra.data import features, kernel, masking
+from span_electra.data import features
 from span_electra.data.vocabulary import Vocabulary
 vocabulary = Vocabulary.from_json(pathlib.Path({place!r}, "tokenizer.json").read_text())
 def job(out):

@@ -45,6 +45,15 @@ def test_the_most_used_stay_and_their_fame_fades():
     assert set((table.table.slots_S[2::4] >> np.uint64(16)).tolist()) == {0, 50}
 
 
+def test_searches_stay_short_however_often_half_of_it_goes():
+    table = WordTable(2000, id_bytes=2)
+    for word in numbers(30_000, width=6):
+        table.insert(word, np.array([1, 0], np.uint8), 1)
+    empty_S = np.flatnonzero(table.table.slots_S[2::4] == 0)
+    assert len(empty_S) > len(table.table.slots_S) // 8
+    assert np.diff(empty_S).max() < 100  # a search ends at the next empty slot
+
+
 def test_long_words_and_many_ids_do_not_grow_without_bound():
     table = WordTable(1000, id_bytes=2)
     ids_B = np.zeros(2 * 200, np.uint8)

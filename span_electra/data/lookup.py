@@ -309,9 +309,13 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
 
 
 @compiled
-def move_words(old, new, least_uses, spare, id_size, halve):
-    """Copy words used more than least_uses times, and `spare` of those used as often, to an empty table."""
-    mask = len(new.slots_S) - 1
+def move_words(old, new, least_uses, equal, spare, id_size, halve):
+    """Copy words used more than least_uses times to an empty table, and of the `equal` used as often `spare`.
+
+    Those are taken evenly from the whole table. Were they its first, one end would fill up from time to time
+    until searches there hardly ended.
+    """
+    mask, met = len(new.slots_S) - 1, 0
     for at in range(0, len(old.slots_S), 4):
         low, high, meta, inside = (
             old.slots_S[at],
@@ -320,9 +324,12 @@ def move_words(old, new, least_uses, spare, id_size, halve):
             old.slots_S[at + 3],
         )
         uses = np.int64(meta >> np.uint64(16))
-        if meta == 0 or uses < least_uses or (uses == least_uses and spare == 0):
+        if meta == 0 or uses < least_uses:
             continue
-        spare -= uses == least_uses
+        if uses == least_uses:
+            met += 1
+            if met * spare // equal == (met - 1) * spare // equal:
+                continue
         length, size = np.int64(meta) & 255, (np.int64(meta) >> 8 & 255) * id_size
         to = _home(low, high if length <= 16 else np.uint64(0)) * 4 & mask
         while new.slots_S[to + 2] != 0:

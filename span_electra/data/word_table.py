@@ -88,19 +88,20 @@ class WordTable:
         words, key_bytes, id_bytes = (int(used) for used in self.table.fill)
         slots = len(self.table.slots_S) // 4
         if words < self.max_words and key_bytes + id_bytes < MAX_OUTSIDE_BYTES * self.max_words + (1 << 16):
-            least, spare, halve = 0, words, False
+            least, equal, spare, halve = 0, words, words, False
             slots *= 2 if 2 * words >= slots else 1
         else:
             uses_S = np.sort((self.table.slots_S[2::4] >> np.uint64(16))[self.table.slots_S[2::4] != 0])
             keep = words // 2
             least, halve = int(uses_S[words - keep]), True
+            equal = int(np.count_nonzero(uses_S == least))
             spare = keep - int(np.count_nonzero(uses_S > least))
         factor = 1 if halve else 2  # of room for long keys and ids, where half of it is used
         key_room, id_room = len(self.table.keys_B), len(self.table.ids_B)
         key_room *= factor if 2 * key_bytes > key_room else 1
         id_room *= factor if 2 * id_bytes > id_room else 1
         old, self.table = self.table, _new_table(slots, key_room, id_room)
-        move_words(old, self.table, least, spare, self._id_bytes, halve)
+        move_words(old, self.table, least, equal, spare, self._id_bytes, halve)
 
     def words(self) -> tuple[list[bytes], np.ndarray]:
         """All words, in no order, and how often each was used (int64)."""
