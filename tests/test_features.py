@@ -174,6 +174,17 @@ def test_parts_of_other_text_or_settings_are_made_again(tmp_path, corpus, vocabu
     assert again.kept_parts == 0
 
 
+def test_parts_that_a_killed_command_left_go_with_the_next(tmp_path, corpus, vocabulary, monkeypatch):
+    """It was killed when the features stood and their parts were being removed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(F, "_remove_parts", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(corpus, vocabulary, tmp_path / "f.arrow")
+    assert (tmp_path / "f.arrow").exists() and list((tmp_path / "f.arrow.parts").glob("part-*"))
+    assert build(corpus, vocabulary, tmp_path / "f.arrow").made_parts == 0
+    assert sorted(os.listdir(tmp_path)) == ["f.arrow", "in"]
+
+
 def test_what_is_made_already_is_left_and_what_is_not_is_made(tmp_path, corpus, vocabulary, capsys):
     out_file = tmp_path / "f.arrow"
     build(corpus, vocabulary, out_file)

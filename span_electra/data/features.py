@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,7 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     check_place(out_file, job.shards)
     done = _already_made(job, out_file)
     if done:
+        _remove_left_parts(out_file)
         say.line(f"{done}\nfeatures: made already, from the same text with the same settings; nothing to do")
         return done
     if out_file.exists():
@@ -255,13 +256,17 @@ def _run(
     return run_tasks(writing_maker, (job.header, job.vocabulary, folder), tasks, min(workers, worth))
 
 
+def _parts_place(out_file: Path) -> Path:
+    return out_file.with_name(out_file.name + ".parts")
+
+
 @contextmanager
 def _parts_folder(out_file: Path) -> Iterator[Path]:
     """The folder of parts, locked: a second command for the same output is refused.
 
     Raises InputError when the folder cannot be made or holds what is not ours.
     """
-    folder = out_file.with_name(out_file.name + ".parts")
+    folder = _parts_place(out_file)
     absent = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -292,6 +297,13 @@ def _remove_empty(folders: list[Path]) -> None:
     for folder in folders:
         if folder.is_dir() and not os.listdir(folder):
             folder.rmdir()
+
+
+def _remove_left_parts(out_file: Path) -> None:
+    """Remove the parts of finished features, whose command was killed before it did; busy ones stay."""
+    if _parts_place(out_file).is_dir():
+        with suppress(InputError), _parts_folder(out_file) as folder:
+            _remove_parts(folder)
 
 
 def _remove_parts(folder: Path) -> None:
