@@ -1,9 +1,9 @@
 """Loops over arrays as machine code: numba compiles them once, and later commands run them without numba.
 
-numba takes as long to start as fifty megabytes of text take to encode. So the machine code of a loop is
-kept in a file, beside the source or in the user's cache folder, and linked from there. The file's name is a
-hash of all that the code depends on: the loop's own code, every loop and number that it refers to, the types
-of its arguments, the processor, the versions. What changed is compiled again, and nothing else is.
+numba takes as long to start as fifty megabytes of text take to encode. So the machine code of a loop is kept
+in a file, beside the source or in the user's cache folder, and linked from there. The file's name is a hash
+of all that the code depends on: the loop's own code, every loop and number that it refers to, the types of
+its arguments, the processor, the versions. What changed is compiled again, and nothing else is.
 
     @compiled
     def double(values_N, doubled_N):

@@ -207,7 +207,7 @@ def in_pieces(
     """Yield each suspect of more than `width` tokens with what is one edit away and has just so many."""
     vocabulary, seen = networks.vocabulary, {}
     long = [number for number, suspect in enumerate(found) if suspect.last - suspect.first > width]
-    widths = [width if number in set(long) else 1 for number in range(len(found))]
+    widths = [width if suspect.last - suspect.first > width else 1 for suspect in found]
     if long:
         for number, place, log_V in at_masks(networks, lines, found, widths, batch_size):
             seen[number, place] = log_V
