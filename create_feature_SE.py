@@ -16,14 +16,14 @@ from span_electra.commandline import parse, run_script
 def main() -> None:
     settings = parse(FeatureArgs, __doc__)
     if settings.inspect:
-        from span_electra.data.preview import describe
+        from span_electra.features.preview import describe
 
         print(describe(settings.inspect))
         return
     from span_electra.config import ChunkConfig, MaskingConfig
-    from span_electra.data.discovery import feature_path, find_splits, find_vocabulary
-    from span_electra.data.features import build_features
-    from span_electra.data.vocabulary import load_vocabulary
+    from span_electra.features.build import build_features
+    from span_electra.text.default_files import feature_path, find_splits, find_vocabulary
+    from span_electra.text.vocabulary import load_vocabulary
 
     files = find_vocabulary(settings.tokenizer_type, settings.vocab_file, settings.merges_file)
     vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)

@@ -18,8 +18,8 @@ from span_electra.commandline import parse, run_script
 
 def main() -> None:
     settings = parse(VocabularyArgs, __doc__)
-    from span_electra.data.sample import ensure_text
-    from span_electra.data.vocabulary_builder import BuildSettings, build_vocabulary
+    from span_electra.text.sample import ensure_text
+    from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
 
     started = time.perf_counter()
     # Only the default place is filled unasked; a folder that was named must hold its own text.

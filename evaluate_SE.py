@@ -30,11 +30,11 @@ def main() -> None:
 
 def tables(settings: EvaluateArgs) -> Iterator[str]:
     """What to print, by what was asked for."""
-    from span_electra.transfer.evaluate import evaluate
-    from span_electra.transfer.networks import newest_run
+    from span_electra.evaluation.stage import evaluate
+    from span_electra.hub.networks import newest_run
 
     if settings.task_file:
-        from span_electra.tasks.task_evaluation import evaluate_tasks
+        from span_electra.evaluation.tasks import evaluate_tasks
 
         if settings.pairs or settings.spelling or settings.text:
             raise InputError(

@@ -14,7 +14,7 @@ from span_electra.commandline import parse, run_script
 def main() -> None:
     settings = parse(ExportArgs, __doc__)
     from span_electra.errors import InputError
-    from span_electra.pretrain import export
+    from span_electra.pretraining.stage import export
 
     for name in ("checkpoint_path", "out_dir"):
         if getattr(settings, name) is None:

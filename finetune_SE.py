@@ -16,7 +16,7 @@ from span_electra.commandline import parse, run_script
 
 def main() -> int:
     settings = parse(FinetuneArgs, __doc__)
-    from span_electra.finetune import finetune
+    from span_electra.finetuning.stage import finetune
 
     return finetune(settings)
 

@@ -14,7 +14,7 @@ from span_electra.commandline import parse, run_script
 
 
 def main() -> int:
-    from span_electra.pretrain import layers_under, pretrain
+    from span_electra.pretraining.stage import layers_under, pretrain
 
     settings = parse(
         JointTrainingConfig, __doc__, base=lambda given: layers_under(given, JointTrainingConfig())

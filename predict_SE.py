@@ -14,8 +14,8 @@ terminal, JSON lines else.
     python predict_SE.py runs/finetune-1 --task mrpc      one of them; a TAB parts the texts of a pair
     python predict_SE.py --talk                           a conversation
 
-From Python: span_electra.transfer.predictor.Predictor for pretrained models, for fine-tuned ones
-span_electra.tasks.task_predictor.TaskPredictor: `TaskPredictor.from_folder(run)(texts, tasks)`.
+From Python: span_electra.inference.predictor.Predictor for pretrained models, for fine-tuned ones
+span_electra.inference.tasks.TaskPredictor: `TaskPredictor.from_folder(run)(texts, tasks)`.
 """
 
 import sys
@@ -26,8 +26,8 @@ from span_electra.commandline import first_as, parse, run_script
 
 def main() -> None:
     settings = parse(PredictArgs, __doc__, first_as("model", sys.argv[1:]))
-    from span_electra.tasks.task_predictor import is_finetuned
-    from span_electra.transfer.networks import newest_run
+    from span_electra.hub.networks import newest_run
+    from span_electra.inference.tasks import is_finetuned
 
     if settings.talk:
         with_tasks(settings, settings.model)
@@ -38,13 +38,13 @@ def main() -> None:
 
 def without_tasks(settings: PredictArgs, model: str) -> None:
     """What a pretrained model can do."""
-    from span_electra.transfer.predict import one_task, predict
-    from span_electra.transfer.predictor import Predictor
+    from span_electra.inference.lines import one_task, predict
+    from span_electra.inference.predictor import Predictor
 
     task, top_k = one_task(settings.task), settings.top_k or 5
     predictor = Predictor.from_folder(model, settings.device, settings.batch_size)
     if settings.serve:
-        from span_electra.transfer.playground import serve
+        from span_electra.inference.playground import serve
 
         serve(predictor, str(model), settings.threshold, top_k, settings.host, settings.port)
         return
@@ -54,9 +54,9 @@ def without_tasks(settings: PredictArgs, model: str) -> None:
 def with_tasks(settings: PredictArgs, model: str | None) -> None:
     """What a fine-tuned run can do."""
     from span_electra.errors import InputError
-    from span_electra.tasks.talk import Speech, talk
-    from span_electra.tasks.task_lines import predict_lines
-    from span_electra.tasks.task_predictor import TaskPredictor, newest_talker
+    from span_electra.inference.chat import Speech, talk
+    from span_electra.inference.task_lines import predict_lines
+    from span_electra.inference.tasks import TaskPredictor, newest_talker
 
     if settings.serve:
         raise InputError(f"serve: {model} is fine-tuned, the page shows pretrained models; name one")

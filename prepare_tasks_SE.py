@@ -12,7 +12,7 @@ from span_electra.commandline import parse, run_script
 
 def main() -> int:
     settings = parse(PrepareArgs, __doc__)
-    from span_electra.finetune import prepare
+    from span_electra.finetuning.stage import prepare
 
     return prepare(
         settings.encoder,

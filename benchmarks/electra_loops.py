@@ -18,8 +18,8 @@ import torch
 
 from span_electra.batch import TALLY, MaskedBatch
 from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, NetworkConfig, OptimizerConfig
-from span_electra.data.loader import Batches
-from span_electra.data.masking import Spans, draw_spans, row_keys
+from span_electra.features.masking import Spans, draw_spans, row_keys
+from span_electra.pretraining.loader import Batches
 
 LENGTH = 128
 CLS, SEP, PAD, MASK, FIRST_WORD = 0, 1, 2, 3, 5
@@ -113,7 +113,7 @@ class Ours:
         documents: bool,
         compile_mode: str | None = None,
     ) -> None:
-        from span_electra.model.joint import SpanElectra
+        from span_electra.model.electra import SpanElectra
         from span_electra.training.devices import Place, keep_freed_memory
         from span_electra.training.optim import Optimizers
         from span_electra.training.step import Counters

@@ -40,8 +40,8 @@ def read_text(files: list[str], megabytes: float) -> str:
 def ours(files: list[str], vocabulary_file: str, folder: str, workers: int) -> dict:
     """Text files to a finished feature file."""
     from span_electra.config import ChunkConfig, MaskingConfig
-    from span_electra.data.features import build_features
-    from span_electra.data.vocabulary import Vocabulary
+    from span_electra.features.build import build_features
+    from span_electra.text.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.from_json(Path(vocabulary_file).read_text())
     out_file = Path(folder, f"features-{workers}.arrow")
@@ -120,7 +120,7 @@ def masking(vocabulary_file: str, features_file: str) -> dict:
     """New spans for every row, on one core."""
     import numpy as np
 
-    from span_electra.data.store import open_features
+    from span_electra.features.store import open_features
 
     features = open_features(features_file)
     rows_R = np.arange(features.rows)
@@ -160,9 +160,9 @@ def some_vocabulary(text: str, folder: str) -> str:
     """The vocabulary in vocab/, or one trained on the text, as a tokenizer.json."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    from span_electra.data.discovery import find_vocabulary
-    from span_electra.data.vocabulary import SPECIAL_TOKENS, dress, load_vocabulary
     from span_electra.errors import InputError
+    from span_electra.text.default_files import find_vocabulary
+    from span_electra.text.vocabulary import SPECIAL_TOKENS, dress, load_vocabulary
 
     path = Path(folder, "tokenizer.json")
     try:
@@ -219,7 +219,7 @@ def measure(settings: argparse.Namespace, files: list[str]) -> dict:
 
 
 def main() -> None:
-    from span_electra.data.inputs import find_inputs
+    from span_electra.text.inputs import find_inputs
 
     settings = parse()
     found = find_inputs(settings.text)

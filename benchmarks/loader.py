@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from run_examples import write_rows
 
 from span_electra.config import LoaderConfig
-from span_electra.data.loader import Batches
-from span_electra.data.store import open_features
+from span_electra.features.store import open_features
+from span_electra.pretraining.loader import Batches
 
 
 def measure(batches: Batches, count: int) -> tuple[float, float]:

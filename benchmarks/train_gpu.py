@@ -43,8 +43,8 @@ class Operators(TorchDispatchMode):
 def describe_step() -> None:
     """Print what a GPU's step would be made of: graph breaks, compilations, waits and operators."""
     from span_electra.config import LoaderConfig
-    from span_electra.data.loader import Batches
-    from span_electra.model.joint import SpanElectra
+    from span_electra.model.electra import SpanElectra
+    from span_electra.pretraining.loader import Batches
 
     warnings.simplefilter("ignore")
     config = loops.small_model(0.1, vocab_size=1000)
@@ -131,8 +131,8 @@ def count_waits(loop: object) -> int:
 def parity() -> float:
     """The largest difference between the eager CPU loss and the compiled GPU loss, in float32, relative."""
     from span_electra.config import LoaderConfig
-    from span_electra.data.loader import Batches
-    from span_electra.model.joint import SpanElectra
+    from span_electra.model.electra import SpanElectra
+    from span_electra.pretraining.loader import Batches
 
     config = loops.small_model(0.0, vocab_size=1000)
     features = loops.MadeUpFeatures(loops.row_lengths(True, 20_000), config.vocab_size)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from span_electra.config import ChunkConfig, MaskingConfig
-from span_electra.data.features import build_features
-from span_electra.data.header import Source, describe, feature_batch, feature_schema, write_features
-from span_electra.data.masking import draw_spans, row_keys
-from span_electra.data.vocabulary import assemble
+from span_electra.features.build import build_features
+from span_electra.features.header import Source, describe, feature_batch, feature_schema, write_features
+from span_electra.features.masking import draw_spans, row_keys
+from span_electra.text.vocabulary import assemble
 
 SPECIAL = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
 WORDS = [f"w{number}" for number in range(60)] + [f"##{number}" for number in range(35)]
@@ -43,7 +43,11 @@ def make(path, rows=50, seed=0, batches=3, vocabulary=VOCABULARY, masking=None, 
 
 PROSE = [
     word
-    for word in Path(__file__).with_name("test_features.py").read_text(encoding="utf-8").split()
+    for word in Path(__file__)
+    .with_name("features")
+    .joinpath("test_build.py")
+    .read_text(encoding="utf-8")
+    .split()
     if word.isalpha()
 ]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from model_examples import small_config
 
-from span_electra.data.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble
-from span_electra.model.joint import SpanElectra
-from span_electra.transfer.export import export_run
-from span_electra.transfer.networks import Network, Networks
+from span_electra.hub.export import export_run
+from span_electra.hub.networks import Network, Networks
+from span_electra.model.electra import SpanElectra
+from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble
 
 # Nothing here is worth a second thread; on a busy machine two would wait for each other most of the time.
 torch.set_num_threads(1)

@@ -8,10 +8,10 @@ import torch
 from model_examples import small_config
 from network_examples import vocabulary_of_words
 
-from span_electra.model.task_network import HeadConfig, TaskNetwork
-from span_electra.tasks.encoding import Recipe
-from span_electra.tasks.finetuning import outputs_of
-from span_electra.tasks.taskfile import Task
+from span_electra.finetuning.encoding import Recipe
+from span_electra.finetuning.experiment import outputs_of
+from span_electra.finetuning.task_file import Task
+from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training import checkpoint
 
 LONGEST = 16

@@ -15,10 +15,10 @@ from span_electra.config import (
     OptimizerConfig,
     TrainingConfig,
 )
-from span_electra.data.header import describe, feature_batch, feature_schema, write_features
-from span_electra.data.masking import draw_spans, row_keys
-from span_electra.data.vocabulary import Vocabulary
-from span_electra.training.prepare import TrainingRun
+from span_electra.features.header import describe, feature_batch, feature_schema, write_features
+from span_electra.features.masking import draw_spans, row_keys
+from span_electra.pretraining.experiment import TrainingRun
+from span_electra.text.vocabulary import Vocabulary
 
 # Nothing here is worth a second thread; on a busy machine two would wait for each other most of the time.
 torch.set_num_threads(1)

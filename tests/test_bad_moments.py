@@ -17,8 +17,8 @@ from feature_examples import VOCABULARY, build, text
 from run_examples import small_run, write_rows
 
 from span_electra.commandline import run_script
-from span_electra.data.loader import Batches
-from span_electra.data.vocabulary_builder import BuildSettings, build_vocabulary
+from span_electra.pretraining.loader import Batches
+from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
 from span_electra.training import checkpoint, loop
 from span_electra.training.run import run_training
 

@@ -157,8 +157,8 @@ def test_a_parquet_file_may_not_name_another(tmp_path):
 
 
 def test_every_flipped_kilobyte_of_a_feature_file_is_noticed(tmp_path):
-    from span_electra.data.store import open_features
     from span_electra.errors import InputError
+    from span_electra.features.store import open_features
 
     make(tmp_path / "f.arrow", rows=600, seed=3)
     data = (tmp_path / "f.arrow").read_bytes()

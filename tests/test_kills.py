@@ -43,8 +43,8 @@ for line in sys.stdin:
 
 FEATURES = """
 from span_electra.config import ChunkConfig, MaskingConfig
-from span_electra.data import features
-from span_electra.data.vocabulary import Vocabulary
+from span_electra.features import build as features
+from span_electra.text.vocabulary import Vocabulary
 vocabulary = Vocabulary.from_json(pathlib.Path({place!r}, "tokenizer.json").read_text())
 def job(out):
     out.mkdir(exist_ok=True)
@@ -54,7 +54,7 @@ def job(out):
 """
 
 VOCABULARIES = """
-from span_electra.data import vocabulary_builder as builder
+from span_electra.text import vocabulary_builder as builder
 settings = builder.BuildSettings("BPE", 300, 2, True, None, "strict", "text")
 def job(out):
     builder.build_vocabulary({place!r} + "/text", out, "trial", settings)
@@ -63,7 +63,7 @@ def job(out):
 TRAINING = """
 from run_examples import small_run
 from span_electra.config import OptimizerConfig
-from span_electra.training import runfolder
+from span_electra.training import run_folder as runfolder
 from span_electra.training.run import run_training
 def job(out):
     resume = out if runfolder.state_of(out) == "resumable" else None

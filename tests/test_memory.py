@@ -17,8 +17,8 @@ KNOWN_WORDS = 20_000  # other words are new wherever they come, which fills any 
 MEASURE = """
 import sys
 from span_electra.config import ChunkConfig, MaskingConfig
-from span_electra.data.features import build_features
-from span_electra.data.vocabulary import Vocabulary
+from span_electra.features.build import build_features
+from span_electra.text.vocabulary import Vocabulary
 folder, text = sys.argv[1:]
 vocabulary = Vocabulary.from_json(open(folder + "/tokenizer.json").read())
 counts = build_features(

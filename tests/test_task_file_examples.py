@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from span_electra.tasks.noise import NoiseConfig, load_misspellings
-from span_electra.tasks.readers import label_map, read_examples
-from span_electra.tasks.taskfile import TASK_KEYS, TASK_TYPES, load_task_file, split_files
+from span_electra.finetuning.noise import NoiseConfig, load_misspellings
+from span_electra.finetuning.readers import label_map, read_examples
+from span_electra.finetuning.task_file import TASK_KEYS, TASK_TYPES, load_task_file, split_files
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "examples/data"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from span_electra.training.runfolder import Appended
+from span_electra.training.run_folder import Appended
 
 
 class Events:

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 from span_electra.batch import TALLY, Movable
 from span_electra.config import OptimizerConfig, TrainingConfig, interval
-from span_electra.data.loader import Batches
 from span_electra.errors import InputError
 from span_electra.model.dropout import subkey
+from span_electra.pretraining.health import complaints
+from span_electra.pretraining.loader import Batches
 from span_electra.training import checkpoint
 from span_electra.training.cadence import Progress, passed
 from span_electra.training.clock import Clock
 from span_electra.training.devices import Agreement, Place
-from span_electra.training.health import complaints
+from span_electra.training.log import RunLog, metrics_of
 from span_electra.training.optim import Optimizers, rate
 from span_electra.training.parallel import add_over_processes, whole
-from span_electra.training.runlog import RunLog, metrics_of
 from span_electra.training.signals import Signals
 from span_electra.training.step import COUNTED, Counters, train_step
 

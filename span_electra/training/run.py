@@ -16,13 +16,14 @@ import torch
 
 from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
-from span_electra.training import checkpoint, runfolder
+from span_electra.pretraining.experiment import assemble as pretraining
+from span_electra.training import checkpoint
+from span_electra.training import run_folder as runfolder
 from span_electra.training.checkpoint import Checkpoint
 from span_electra.training.devices import Agreement, Place, leave, plan_devices, take_place
 from span_electra.training.launch import Interrupted, launch
+from span_electra.training.log import RunLog
 from span_electra.training.loop import TIME_IS_UP, LoopState, Run, restore, total_steps, train
-from span_electra.training.prepare import assemble as pretraining
-from span_electra.training.runlog import RunLog
 from span_electra.training.signals import Signals
 
 

@@ -1,0 +1,148 @@
+"""Spelling errors found word by word by a discriminator that was never taught to: is this token replaced?
+
+A set is a folder with corrupt.txt, a sentence a line, and correct.txt, a 0 or 1 (wrong) for each of its
+words, cut at white space. A folder of sets has dev/ and test/ with the same sets below them: how the tokens'
+probabilities become one for the word, and the threshold above which it is called wrong, are chosen on dev.
+
+W words of a set
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from span_electra.errors import InputError
+from span_electra.evaluation.correction_metrics import sequence_detection_f1
+from span_electra.evaluation.metrics import area_under_curve, best_threshold, detection
+from span_electra.hub.networks import Networks, replaced_probability
+from span_electra.text.token_spans import over_windows, pool_words, read_lines
+
+POOLINGS = ("max", "mean", "any")
+
+
+@dataclass(frozen=True)
+class SpellingSet:
+    """Lines and, for each of their words, whether it is misspelt."""
+
+    lines: list[str]
+    wrong_W: np.ndarray  # bool, the words of all lines in order
+
+
+def find_sets(folder: str | Path) -> dict[str, tuple[Path, Path]]:
+    """Return (dev, test) folders of every set, by name. Raises InputError where there are none.
+
+    A test set without one of the same name in dev takes the first there.
+    """
+    folder = Path(folder)
+    found = {split: sets_below(folder / split) for split in ("dev", "test")}
+    for split, sets in found.items():
+        if not sets:
+            raise InputError(
+                f"{folder / split}: no set there (corrupt.txt, and correct.txt of 0 and 1); the folder needs "
+                "dev/ to choose the threshold on and test/"
+            )
+    first = next(iter(found["dev"].values()))
+    return {name: (found["dev"].get(name, first), place) for name, place in found["test"].items()}
+
+
+def sets_below(folder: Path) -> dict[str, Path]:
+    """The sets in a folder or below it, by their path in it; other tasks' folders are passed over."""
+    sets = {}
+    for labels in sorted(folder.rglob("correct.txt")):
+        if not (labels.parent / "corrupt.txt").is_file():
+            continue
+        with labels.open(encoding="utf-8") as lines:
+            if set(next(lines, "").split()) <= {"0", "1"}:
+                name = str(labels.parent.relative_to(folder))
+                sets["all" if name == "." else name] = labels.parent
+    return sets
+
+
+def read_set(folder: Path) -> SpellingSet:
+    """Read a set. Raises InputError naming the line whose words and labels do not fit."""
+    lines = (folder / "corrupt.txt").read_text(encoding="utf-8").split("\n")
+    labels = (folder / "correct.txt").read_text(encoding="utf-8").split("\n")
+    lines, labels = (texts[:-1] if texts[-1] == "" else texts for texts in (lines, labels))
+    if len(lines) != len(labels):
+        raise InputError(f"{folder}: corrupt.txt has {len(lines)} lines, correct.txt {len(labels)}")
+    wrong: list[bool] = []
+    for number, (line, marks) in enumerate(zip(lines, labels, strict=True), start=1):
+        words, marks = line.split(), marks.split()
+        if len(words) != len(marks) or not set(marks) <= {"0", "1"}:
+            raise InputError(
+                f"{folder / 'correct.txt'}: line {number} is no 0 or 1 for each of {len(words)} words"
+            )
+        wrong += [mark == "1" for mark in marks]
+    return SpellingSet(lines, np.array(wrong, dtype=bool))
+
+
+def word_probabilities(networks: Networks, lines: list[str], batch_size: int) -> dict[str, np.ndarray]:
+    """Return each word's probability of being wrong under every pooling, float64 [W]."""
+    read = read_lines(networks.vocabulary, lines)
+    probability = over_windows(
+        networks.vocabulary,
+        networks.longest,
+        [line.ids_T for line in read],
+        lambda rows: replaced_probability(networks, rows, batch_size),
+    )
+    return {
+        pooling: np.concatenate(
+            [np.zeros(0)]
+            + [
+                pool_words(probability_T, line.word_T, len(line.word_spans), pooling)
+                for line, probability_T in zip(read, probability, strict=True)
+            ]
+        )
+        for pooling in POOLINGS
+    }
+
+
+def score_spelling(networks: Networks, folder: str | Path, batch_size: int) -> dict[str, Any]:
+    """Return F1, precision, recall and area under the curve of every test set by words, and F1 by lines."""
+    rows, chosen = {}, {}
+    for name, (dev, test) in find_sets(folder).items():
+        if dev not in chosen:
+            chosen[dev] = choose(networks, read_set(dev), batch_size)
+        pooling, threshold = chosen[dev]
+        tried = read_set(test)
+        probability_W = word_probabilities(networks, tried.lines, batch_size)[pooling]
+        found = detection(tried.wrong_W, probability_W, threshold)
+        rows[name] = {
+            "F1": found.f1,
+            "precision": found.precision,
+            "recall": found.recall,
+            "area under curve": area_under_curve(tried.wrong_W, probability_W),
+            "words": len(tried.wrong_W),
+            "wrong": float(tried.wrong_W.mean()),
+            # What calling every word wrong would score: a figure below it has learned nothing.
+            "F1 of calling all wrong": detection(tried.wrong_W, probability_W, -1.0).f1,
+            "pooling": pooling,
+            "threshold": threshold,
+            **sequence_scores(tried, probability_W >= threshold),
+        }
+    return rows
+
+
+def sequence_scores(tried: SpellingSet, found_W: np.ndarray) -> dict[str, Any]:
+    """Lines with an error, found by any word called wrong."""
+    ends = np.cumsum([len(line.split()) for line in tried.lines])[:-1]
+    wrong, found = np.split(tried.wrong_W, ends), np.split(found_W, ends)
+    return {
+        "sequence F1": sequence_detection_f1(found, wrong),
+        "sequences": len(wrong),
+        "sequence F1 of calling all wrong": sequence_detection_f1([[True]] * len(wrong), wrong),
+    }
+
+
+def choose(networks: Networks, dev: SpellingSet, batch_size: int) -> tuple[str, float]:
+    """Return the pooling and the threshold of the highest F1 on a development set."""
+    tried = {}
+    for pooling, probability_W in word_probabilities(networks, dev.lines, batch_size).items():
+        threshold = best_threshold(dev.wrong_W, probability_W)
+        tried[pooling] = detection(dev.wrong_W, probability_W, threshold).f1, threshold
+    best = max(tried, key=lambda pooling: tried[pooling][0])
+    return best, tried[best][1]

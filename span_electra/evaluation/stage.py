@@ -1,0 +1,238 @@
+"""Trained networks -> numbers without fine-tuning: what evaluate_SE.py does once its flags are read.
+
+The numbers go to a JSON file, section by section, so that a later call adds to what an earlier one found;
+beside a run's config it is the file whose tables stand in the run's report.
+
+W words of a set
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.evaluation.correction_metrics import (
+    CorrectionScores,
+    correction_f1,
+    mean_normalized_edit_distance,
+)
+from span_electra.evaluation.heldout import score_text
+from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
+from span_electra.evaluation.spelling import score_spelling, sets_below
+from span_electra.hub.networks import Networks, open_networks
+from span_electra.inference.correction import Candidates, correct
+from span_electra.report.run_record import read_json
+from span_electra.report.scores import Table, tables_of
+from span_electra.text.vocabulary import read_text
+from span_electra.training.run_folder import replace_text
+
+EVALUATION = "evaluation.json"
+MODEL = "evaluated"  # the section by which a file is known as one of ours
+CORRECTION_ROWS = 200  # lines of a test set that are corrected
+DEV_ROWS = 40  # lines of dev on which a threshold of correction is chosen
+# The first, predict_SE.py's own, serves where there is no dev, and where no other does better there.
+THRESHOLDS = (0.5, 0.3, 0.1, 0.7)
+TOP_K = 5  # candidates tried for a word, as in predict_SE.py
+
+
+def evaluate(
+    model: str | Path,
+    pairs: list[str],
+    spelling: str | None,
+    text: str | None,
+    scores: list[str],
+    batch_size: int = 256,
+    max_seq_len: int = 128,
+    device: str = "auto",
+    out_file: str | None = None,
+    correction_rows: int = CORRECTION_ROWS,
+) -> Iterator[str]:
+    """Score what is asked for, write the JSON and yield what to print, as each part is done.
+
+    correction_rows: lines of a test set that are corrected, its first; 0: no correction is scored.
+    Raises InputError when nothing is asked for, a network is needed that the folder lacks, or a file is in
+    the way.
+    """
+    if not pairs and not spelling and not text:
+        raise InputError("nothing to evaluate on; give --pairs, --spelling or --text")
+    for name in scores:
+        if name not in SCORES:
+            raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
+    target = place_of(Path(model), out_file)
+    earlier = earlier_sections(target)
+    networks = open_networks(model, device)
+    sections = {MODEL: described(model, networks)}
+    jobs = {
+        "minimal pairs": pairs
+        and (lambda: {"minimal pairs": pair_scores(networks, pairs, scores, batch_size)}),
+        "spelling": spelling and (lambda: spelling_scores(networks, spelling, batch_size, correction_rows)),
+        "held-out text": text and (lambda: score_text(networks, text, batch_size, max_seq_len, seed=0)),
+    }
+    for name, job in jobs.items():
+        if not job:
+            continue
+        started = time.perf_counter()
+        found = job()
+        sections |= found
+        for table in tables_of(found):
+            yield table_text(table)
+        yield f"{name}: {time.perf_counter() - started:.1f} s\n"
+    yield save_sections(target, Path(model), earlier, sections)
+
+
+def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_size: int) -> dict[str, Any]:
+    """Minimal pairs under the scores asked for; none asked: those that the opened networks can give."""
+    part_of = {
+        "discriminator": networks.discriminator,
+        "pll": networks.generator,
+        "pll_l2r": networks.generator,
+    }
+    return score_pairs(
+        networks, read_pairs(paths), scores or [name for name in SCORES if part_of[name]], batch_size
+    )
+
+
+# --- spelling -----------------------------------------------------------------------------------------
+
+
+def spelling_scores(
+    networks: Networks, folder: str | Path, batch_size: int, correction_rows: int
+) -> dict[str, Any]:
+    """Misspelt words and lines found and, where clean text and a generator are at hand, corrected."""
+    found = {"spelling": score_spelling(networks, folder, batch_size)}
+    texts = text_sets(Path(folder, "test")) if networks.generator and correction_rows else {}
+    if texts:
+        found["spelling correction"] = correction_scores(
+            networks, text_sets(Path(folder, "dev")), texts, batch_size, correction_rows
+        )
+    return found
+
+
+def text_sets(folder: Path) -> dict[str, Path]:
+    """The sets in a folder or below it whose correct.txt is clean text, by their path in it."""
+    labelled = set(sets_below(folder).values())
+    places = [path.parent for path in sorted(folder.rglob("correct.txt"))]
+    return {
+        str(place.relative_to(folder)): place
+        for place in places
+        if place not in labelled and (place / "corrupt.txt").is_file()
+    }
+
+
+def read_texts(folder: Path, rows: int) -> tuple[list[str], list[str]]:
+    """Return a set's first corrupted and clean lines. Raises InputError where one has no other."""
+    corrupted, clean = (
+        read_text(folder / name).removesuffix("\n").split("\n") for name in ("corrupt.txt", "correct.txt")
+    )
+    if len(corrupted) != len(clean):
+        raise InputError(
+            f"{folder}: corrupt.txt has {len(corrupted)} lines, correct.txt {len(clean)}; they go in pairs"
+        )
+    return corrupted[:rows], clean[:rows]
+
+
+def correction_scores(
+    networks: Networks, dev: dict[str, Path], test: dict[str, Path], batch_size: int, rows: int
+) -> dict[str, Any]:
+    """Correct the first `rows` lines of every test set as predict_SE.py does; the threshold is dev's best."""
+    table = Candidates(networks.vocabulary)
+
+    def tried(corrupted: list[str], clean: list[str], threshold: float) -> tuple[CorrectionScores, float]:
+        lines = correct(networks, table, corrupted, threshold, TOP_K, batch_size)
+        corrected = [line.corrected for line in lines]
+        return correction_f1(corrupted, corrected, clean), mean_normalized_edit_distance(corrected, clean)
+
+    found = {}
+    for name, place in test.items():
+        threshold, chosen_on = THRESHOLDS[0], dev.get(name, next(iter(dev.values()), None))
+        if chosen_on is not None:
+            lines = read_texts(chosen_on, min(rows, DEV_ROWS))
+            threshold = max(THRESHOLDS, key=lambda cut, lines=lines: tried(*lines, cut)[0].f1)
+        corrupted, clean = read_texts(place, rows)
+        scores, distance = tried(corrupted, clean, threshold)
+        found[name] = {
+            "correction F1": scores.f1,
+            "precision": scores.precision,
+            "recall": scores.recall,
+            "mean normalised edit distance": distance,
+            # A figure above it has made the text worse.
+            "distance of leaving all as it is": mean_normalized_edit_distance(corrupted, clean),
+            "first lines": len(corrupted),
+            "threshold": threshold,
+        }
+    return found
+
+
+# --- where it goes ------------------------------------------------------------------------------------
+
+
+def place_of(model: Path, out_file: str | None) -> Path:
+    """Where the numbers go: as named, else into a run's or a pair's folder, else here.
+
+    A single network's folder stays as it was exported or fetched.
+    """
+    if out_file:
+        return Path(out_file)
+    holds_both = any((model / part).is_dir() for part in ("generator", "discriminator", "checkpoints"))
+    return model / EVALUATION if holds_both else Path(EVALUATION)
+
+
+def is_run(model: Path) -> bool:
+    """Whether a folder is that of a pretraining, which has a report."""
+    config = read_json(model / "config.json")
+    described = isinstance(config, dict) and isinstance(config.get("model"), dict)
+    return described and (model / "run.json").is_file()
+
+
+def earlier_sections(target: Path) -> dict[str, Any]:
+    """What an earlier call wrote. Raises InputError when something else stands there."""
+    if not target.exists():
+        return {}
+    found = read_json(target)
+    if not isinstance(found, dict) or not isinstance(found.get(MODEL), dict):
+        raise InputError(f"{target}: stands there and is no evaluation of ours; name another --out_file")
+    return found
+
+
+def save_sections(target: Path, model: Path, earlier: dict[str, Any], sections: dict[str, Any]) -> str:
+    """Write the sections beside those of an earlier call, if they are of the same weights; say where."""
+    if earlier.get(MODEL, {}).get("weights") != sections[MODEL]["weights"]:
+        earlier = {}
+    replace_text(target, json.dumps(earlier | sections, indent=1) + "\n")
+    return f"{target}" + (f"  (to see it: python report_SE.py {model})" if is_run(model) else "")
+
+
+def described(model: str | Path, networks: Networks) -> dict[str, Any]:
+    """Which model the numbers are of; `weights` tells one state of a folder from another."""
+    opened = [network for network in (networks.generator, networks.discriminator) if network]
+    files = [Path(network.source, "model.safetensors").read_bytes() for network in opened]
+    digests = [hashlib.sha256(content).hexdigest()[:12] for content in files]
+    return {
+        "model": str(model),
+        "vocabulary": f"{networks.vocabulary.size:,} tokens, {networks.vocabulary.sha256[:12]}",
+        "weights": " and ".join(dict.fromkeys(digests)),
+    }
+
+
+def table_text(table: Table) -> str:
+    """A table for the terminal.
+
+    Example: Table("spelling", ("", "F1"), (("realistic", "0.612"),)) ->
+        spelling
+                      F1
+        realistic  0.612
+    """
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[number]) for line in lines) for number in range(len(table.columns))]
+    text = [table.title]
+    for first, *rest in lines:
+        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        text.append("  ".join(["  " + first.ljust(widths[0]), *cells]).rstrip())
+    if table.left_off:
+        text.append(f"  and {table.left_off} more")
+    return "\n".join(text) + "\n"

@@ -1,0 +1,137 @@
+"""A fine-tuned run and a task file -> each task's metrics on dev and test: evaluate_SE.py --task_file.
+
+What the tasks' files hold now is prepared into a temporary folder, with the run's own labels, vocabulary and
+length of rows; so a model can be tried on other files than those it was fine-tuned with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.evaluation.correction_metrics import sequence_detection_f1
+from span_electra.evaluation.stage import MODEL, earlier_sections, place_of, save_sections, table_text
+from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
+from span_electra.finetuning.encoding import Recipe
+from span_electra.finetuning.experiment import load_task_model, open_rows
+from span_electra.finetuning.predictions import Outcome, metrics_of_task, predict_rows
+from span_electra.finetuning.prepare import prepare_tasks
+from span_electra.finetuning.task_file import Task, TaskFile, load_task_file
+from span_electra.hub.encoders import best_checkpoint
+from span_electra.hub.networks import choose_device
+from span_electra.report.scores import tables_of
+from span_electra.text.vocabulary import Vocabulary
+from span_electra.training.checkpoint import MODEL as WEIGHTS
+from span_electra.training.devices import Place
+
+SECTION = "tasks"
+# Names that say more than those of task files.
+TITLE_OF = {"recall_at_1": f"recall@1 of {TEST_CANDIDATES}"}
+
+
+def evaluate_tasks(
+    model: str | Path,
+    task_file: str | Path,
+    data_dir: str | Path,
+    batch_size: int = 32,
+    device: str = "auto",
+    out_file: str | None = None,
+) -> Iterator[str]:
+    """Try a fine-tuned model on the tasks of a file, write the JSON and yield what to print.
+
+    model: a run of finetune_SE.py, whose best checkpoint is taken, or a checkpoint. Raises InputError for
+    anything else, for tasks that it did not learn, and for data that cannot be read.
+    """
+    model = Path(model)
+    started = time.perf_counter()
+    target = place_of(model, out_file)
+    earlier = earlier_sections(target)
+    network, recipes, vocabulary, _ = load_task_model(model)
+    network.to(choose_device(device))
+    asked = load_task_file(task_file, data_dir).tasks
+    learnt = [recipe_for(task, recipes, str(task_file)) for task in asked]
+    sections = {MODEL: described(model, vocabulary), SECTION: {}}
+    with tempfile.TemporaryDirectory(prefix="span_electra_") as folder:
+        for number, split, source in prepared_rows(asked, learnt, recipes, vocabulary, data_dir, folder):
+            place = Place(next(network.parameters()).device)
+            outcome = predict_rows(network, number, source, batch_size, place)
+            row = metrics_of(outcome, source)
+            if row:
+                sections[SECTION][f"{source.recipe.task.name}, {split}"] = row
+    if not sections[SECTION]:
+        raise InputError(f"{task_file}: no task has labelled dev or test rows; name files that have some")
+    for table in tables_of(sections[SECTION], SECTION):
+        yield table_text(table)
+    yield f"tasks: {time.perf_counter() - started:.1f} s\n"
+    yield save_sections(target, model, earlier, sections)
+
+
+def recipe_for(task: Task, recipes: tuple[Recipe, ...], source: str) -> int:
+    """The number of the task in the model. Raises InputError when the model did not learn it."""
+    names = [recipe.task.name for recipe in recipes]
+    if task.name not in names:
+        raise InputError(f"{source}: {task.name}: the model did not learn it; it knows {', '.join(names)}")
+    number = names.index(task.name)
+    if recipes[number].task.task_type != task.task_type:
+        raise InputError(
+            f"{source}: {task.name}: task_type {task.task_type}, but the model learnt it as "
+            f"{recipes[number].task.task_type}"
+        )
+    return number
+
+
+def prepared_rows(
+    asked: tuple[Task, ...],
+    learnt: list[int],
+    recipes: tuple[Recipe, ...],
+    vocabulary: Vocabulary,
+    data_dir: str | Path,
+    folder: str | Path,
+) -> Iterator[tuple[int, str, TaskRows]]:
+    """Prepare the tasks in `folder` and yield (number in the model, split, rows), a task at a time.
+
+    The train file is read only where dev is split from it: one row of it must do, labels being the model's.
+    """
+    tasks = tuple(
+        replace(task, labels=recipes[number].labels or None, limit=task.limit if task.val_split else 1)
+        for task, number in zip(asked, learnt, strict=True)
+    )
+    first = recipes[0]  # all tasks of a run share the length of rows and the folding of letters
+    prepared = prepare_tasks(
+        TaskFile(tasks), data_dir, folder, vocabulary, first.max_seq_len, first.lowercase
+    )
+    opened = {split: open_rows(tasks, prepared, vocabulary, split) for split in ("dev", "test")}
+    for place, number in enumerate(learnt):
+        for split, sources in opened.items():
+            if sources[place] is not None:
+                yield number, split, sources[place]
+
+
+def metrics_of(outcome: Outcome, source: TaskRows) -> dict[str, Any]:
+    """The task's metrics and number of rows; none where the rows have no labels.
+
+    Misspelt words are told by lines too, as the spelling benchmark does.
+    """
+    found = metrics_of_task(outcome, source)
+    named = {TITLE_OF.get(name, name): value for name, value in found.items()}
+    if named and source.recipe.kind == "replaced":
+        named["sequence_f1"] = sequence_detection_f1(outcome.predictions, outcome.targets)
+    return named | {"rows": len(outcome.uids)} if named else {}
+
+
+def described(model: Path, vocabulary: Vocabulary) -> dict[str, str]:
+    """Which model the numbers are of; `weights` tells one state of a folder from another."""
+    place = best_checkpoint(model)
+    digest = hashlib.sha256((place / WEIGHTS).read_bytes()).hexdigest()
+    return {
+        "model": str(model),
+        "checkpoint": place.name,
+        "vocabulary": f"{vocabulary.size:,} tokens, {vocabulary.sha256[:12]}",
+        "weights": digest[:12],
+    }

@@ -1,0 +1,389 @@
+"""Text + vocabulary -> the feature file: every block in a process of its own, joined in order meanwhile.
+
+Blocks are independent streams and parts pure functions of them, so the file has the same bytes for any
+number of processes, any order, and any number of restarts. Parts wait in `<out_file>.parts/`, which goes when
+the file stands.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.errors import InputError
+from span_electra.features.header import FeatureHeader, Source, describe
+from span_electra.features.output import (
+    JoinedFile,
+    check_place,
+    clear_unfinished,
+    join_shards,
+    joined_file,
+    staged,
+)
+from span_electra.features.parts import (
+    PART_NAME,
+    PartCounts,
+    block_key,
+    kept_counts,
+    part_path,
+    recipe_key,
+    writing_maker,
+)
+from span_electra.features.store import open_features
+from span_electra.text.corpus import Block, cut_blocks
+from span_electra.text.inputs import Inputs, find_inputs, hash_file, is_url
+from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.workers import cap_workers, run_tasks
+
+WORTH_A_PROCESS = 2 << 20  # bytes of text; starting a process takes as long as encoding these
+LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class FeatureCounts:
+    """What a feature file holds, and how it came about."""
+
+    path: Path
+    rows: int
+    content: int  # tokens that came from the text
+    masked: int  # hidden tokens
+    spans: int
+    fill: float  # mean row length, [CLS] and [SEP] included, over max_seq_len
+    kept_parts: int = 0  # blocks that an earlier, broken-off command had finished
+    made_parts: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"features: {self.content:,} tokens in, {self.content:,} tokens out, {self.rows:,} chunks, "
+            f"{self.fill:.1%} full, {self.masked:,} tokens hidden in {self.spans:,} spans -> {self.path}"
+        )
+
+
+def build_features(
+    inputs: str | Path | Iterable[str | Path],
+    vocabulary: Vocabulary,
+    out_file: str | Path,
+    chunking: ChunkConfig,
+    masking: MaskingConfig,
+    seed: int = 0,
+    workers: int = 1,
+    chunk_size: int = 20000,
+    errors: str = "strict",
+    text_field: str = "text",
+    shards: int = 0,
+    engine: str = "local",
+    progress: bool = True,
+) -> FeatureCounts:
+    """Make the features of all inputs together, or find that they are made already.
+
+    Args:
+        inputs: files, folders, globs or URLs; see inputs.py for the formats.
+        out_file: the feature file, or its URL; a folder when `shards` is above 0. Features of ours are
+            replaced, anything else is left alone.
+        seed: of chunk lengths and masks.
+        workers: processes; no more than the machine has cores are started.
+        chunk_size: lines of a block.
+        errors: what to do about invalid UTF-8, strict or replace.
+        text_field: field or column of .jsonl, .tsv and .parquet.
+        engine: local, or ray: the blocks are worked on by a Ray cluster.
+        progress: show a bar, notes and the summary.
+
+    Raises InputError for bad input, a foreign file at out_file, or a process that died; finished blocks are
+    then kept for the next time. Raises OSError when the disk is full.
+    """
+    assert errors in ("strict", "replace") and engine in ("local", "ray")
+    say = _Speaker(progress)
+    found = find_inputs(inputs, text_field)
+    header = describe(vocabulary, masking, chunking, seed, chunk_size, errors, text_field)
+    for note in found.notes:
+        say.note(note)
+    job = _Job(found, header, vocabulary, workers, shards, engine, say)
+    target = str(out_file).removeprefix("file://")
+    if is_url(target):
+        with staged(target, shards) as local:
+            return _build(job, local)
+    return _build(job, Path(target))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be made, and how."""
+
+    found: Inputs
+    header: FeatureHeader  # sources and counts are still to come
+    vocabulary: Vocabulary
+    workers: int
+    shards: int
+    engine: str
+    say: _Speaker
+
+
+def _build(job: _Job, out_file: Path) -> FeatureCounts:
+    began, say = time.monotonic(), job.say
+    check_place(out_file, job.shards)
+    done = _already_made(job, out_file)
+    if done:
+        _remove_left_parts(out_file)
+        say.line(f"{done}\nfeatures: made already, from the same text with the same settings; nothing to do")
+        return done
+    if out_file.exists():
+        say.note(f"{out_file}: features of other text or settings; will be replaced when the new are whole")
+    with _parts_folder(out_file) as folder:
+        header, parts = _make_and_join(job, out_file, folder)
+        _remove_parts(folder)
+    fallback = next((part.counts.fallback for part in parts if part.counts.fallback), "")
+    kept = sum(part.kept for part in parts)
+    result = _summary(out_file, header, kept, len(parts) - kept, time.monotonic() - began)
+    if fallback:
+        say.note(f"the tokenizer library did all the work, more slowly: {fallback}")
+    if kept:
+        say.note(f"{kept} of {len(parts)} blocks were finished before and kept")
+    say.line(str(result))
+    return result
+
+
+def _summary(out_file: Path, header: FeatureHeader, kept: int, made: int, seconds: float) -> FeatureCounts:
+    fill = header.tokens / max(1, header.rows * header.max_seq_len)
+    return FeatureCounts(
+        out_file, header.rows, header.content, header.masked, header.spans, fill, kept, made, seconds
+    )
+
+
+def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHeader, list[_Finished]]:
+    """Make the parts, and the output of them; return its header.
+
+    A file grows while parts are made; shards must know first how many rows there are in all.
+    """
+    unread = tuple(Source(file.path, file.size, "0" * 64) for file in job.found.files)
+    room = replace(job.header, sources=unread)
+    with nullcontext() if job.shards else joined_file(folder, room, out_file) as joined:
+        sources: list[Source] = []
+        parts = _make_parts(job, folder, sources, joined)
+        total = sum((part.counts for part in parts), PartCounts())
+        header = replace(
+            job.header,
+            sources=tuple(sources),
+            rows=total.rows,
+            tokens=total.tokens,
+            masked=total.masked,
+            spans=total.spans,
+        )
+        _refuse_few_rows(job, total, folder)
+        if joined is not None:
+            written = joined.finish(header)
+        else:
+            written = join_shards(folder, [part.key for part in parts], header, out_file, job.shards)
+        # Counted anew from the rows that were written: what the encoder gave is what the file holds.
+        assert written.tokens - 2 * written.rows == total.encoded, "tokens were lost or doubled"
+        assert (written.rows, written.masked, written.spans) == (total.rows, total.masked, total.spans)
+    return header, parts
+
+
+def _refuse_few_rows(job: _Job, total: PartCounts, folder: Path) -> None:
+    if not total.encoded:
+        _remove_parts(folder)
+        names = ", ".join(file.path for file in job.found.files[:3])
+        raise InputError(f"{names}: no text in it; name others")
+    if total.rows < job.shards:
+        _remove_parts(folder)
+        raise InputError(f"shards: {job.shards} are more than the {total.rows} rows; ask for fewer")
+
+
+# --- parts --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A part on disk."""
+
+    counts: PartCounts
+    key: str
+    kept: bool  # from an earlier command
+
+
+def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFile | None) -> list[_Finished]:
+    """Make the parts that are not there yet, and join what can be joined; return all, by block."""
+    finished: dict[int, _Finished] = {}
+    found, header = job.found, job.header
+    identities = {file.path: file.identity for file in found.files}
+    recipe = recipe_key(header)
+    with job.say.bar(found.size) as bar:
+
+        def settle(block: Block, part: _Finished) -> None:
+            finished[block.number] = part
+            while joined is not None and joined.parts in finished:
+                joined.append(finished[joined.parts].key)
+            bar.done(block.consumed, part.counts.encoded)
+
+        def missing() -> Iterator[tuple[Block, str]]:
+            for block in cut_blocks(found, header.chunk_size, header.text_field, sources):
+                key = block_key(recipe, block, identities)
+                kept = kept_counts(part_path(folder, block.number), key)
+                if kept is None:
+                    yield block, key
+                else:
+                    settle(block, _Finished(kept, key, kept=True))
+
+        for (block, key), made in _run(job, folder, missing()):
+            settle(block, _Finished(made, key, kept=False))
+    for file in found.files:
+        if not file.remote and find_inputs(file.path).files[0].identity != file.identity:
+            raise InputError(f"{file.path}: was changed while it was read; run again")
+    return [finished[number] for number in range(len(finished))]
+
+
+def _run(
+    job: _Job, folder: Path, tasks: Iterator[tuple[Block, str]]
+) -> Iterator[tuple[tuple[Block, str], PartCounts]]:
+    if job.engine == "ray":
+        from span_electra.features.ray_engine import run_on_ray
+
+        return run_on_ray(job.header, folder, tasks)
+    workers, note = cap_workers(job.workers)
+    if note:
+        job.say.note(note)
+    worth = 1 + job.found.size // WORTH_A_PROCESS
+    return run_tasks(writing_maker, (job.header, job.vocabulary, folder), tasks, min(workers, worth))
+
+
+def _parts_place(out_file: Path) -> Path:
+    return out_file.with_name(out_file.name + ".parts")
+
+
+@contextmanager
+def _parts_folder(out_file: Path) -> Iterator[Path]:
+    """The folder of parts, locked: a second command for the same output is refused.
+
+    Raises InputError when the folder cannot be made or holds what is not ours.
+    """
+    folder = _parts_place(out_file)
+    absent = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / LOCK, "w")
+    except OSError as error:
+        _remove_empty(absent)
+        raise InputError(f"{folder}: {error.strerror}; name an output where files may be written") from None
+    with lock:
+        try:
+            # Not flock: its lock would live on in worker processes whose command was killed.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{out_file}: another command is making it; wait for that one") from None
+        clear_unfinished(out_file)
+        for name in os.listdir(folder):
+            if name != LOCK and not PART_NAME.fullmatch(name):
+                raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")
+        try:
+            yield folder
+        finally:
+            if folder.is_dir() and os.listdir(folder) == [LOCK]:  # no block was finished
+                _remove_parts(folder)
+            _remove_empty(absent)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove those of the folders, innermost first, that are there and hold nothing."""
+    for folder in folders:
+        if folder.is_dir() and not os.listdir(folder):
+            folder.rmdir()
+
+
+def _remove_left_parts(out_file: Path) -> None:
+    """Remove the parts of finished features, whose command was killed before it did; busy ones stay."""
+    if _parts_place(out_file).is_dir():
+        with suppress(InputError), _parts_folder(out_file) as folder:
+            _remove_parts(folder)
+
+
+def _remove_parts(folder: Path) -> None:
+    for name in os.listdir(folder):
+        if name == LOCK or PART_NAME.fullmatch(name):
+            (folder / name).unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError as error:
+        # A worker whose command was killed may just have finished a part. It does no harm there.
+        if error.errno != errno.ENOTEMPTY:
+            raise
+
+
+def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
+    """The summary of features that stand there whole, made from this text with these settings."""
+    if not out_file.exists() or not (out_file.is_dir() or out_file.stat().st_size):
+        return None
+    try:
+        features = open_features(out_file)
+    except InputError:
+        return None  # damaged, or of another format: made anew
+    if job.shards and len(features.files) != job.shards:
+        return None
+    made = features.header
+    if recipe_key(made) != recipe_key(job.header):
+        return None
+    found = job.found
+    if [(source.path, source.size) for source in made.sources] != [
+        (file.path, file.size) for file in found.files
+    ]:
+        return None
+    if [source.sha256 for source in made.sources] != [hash_file(file) for file in found.files]:
+        return None
+    return _summary(out_file, made, 0, 0, 0.0)
+
+
+# --- telling ------------------------------------------------------------------------------------------
+
+
+class _Speaker:
+    """Tells the user what happens, or keeps silent."""
+
+    def __init__(self, aloud: bool) -> None:
+        self._aloud = aloud
+
+    def line(self, text: str) -> None:
+        if self._aloud:
+            print(text)
+
+    def note(self, text: str) -> None:
+        if self._aloud:
+            print(f"note: {text}", file=sys.stderr)
+
+    def bar(self, size: int) -> _Bar:
+        return _Bar(size, self._aloud)
+
+
+class _Bar:
+    """A progress bar over bytes on disk, with tokens a second."""
+
+    def __init__(self, size: int, aloud: bool) -> None:
+        self._size, self._aloud = size, aloud
+        self._began, self._tokens, self._bar = time.monotonic(), 0, None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def done(self, consumed: int, tokens: int) -> None:
+        if not self._aloud:
+            return
+        if self._bar is None:  # only now: the bar starts a thread, and processes should fork before it
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self._size, unit="B", unit_scale=True, desc="features", leave=False)
+        self._tokens += tokens
+        rate = self._tokens / max(1e-9, time.monotonic() - self._began)
+        self._bar.set_postfix_str(f"{rate / 1e6:.2f}M tokens/s", refresh=False)
+        self._bar.update(consumed)

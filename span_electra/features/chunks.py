@@ -1,0 +1,98 @@
+"""A stream of token ids -> rows: max_seq_len - 2 content tokens with [CLS] and [SEP] round them.
+
+Every token comes out once, in order. A share of rows is cut to a random shorter length, so that lengths run
+from 1 content token to the most, as in BERT's and ELECTRA's data.
+
+T tokens, D documents, R rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from span_electra.config import ChunkConfig
+from span_electra.features.keyed_random import pick_below, random_bits
+from span_electra.text.compiled import compiled
+
+
+def cut_chunks(document_ends_D: np.ndarray, chunking: ChunkConfig, key: np.uint64) -> np.ndarray:
+    """Return the rows' exclusive ends in the stream, int64; no row crosses a document's end.
+
+    document_ends_D: ascending exclusive ends, the last being the stream's; one entry where documents do not
+    matter. Equal neighbours are documents without tokens. key: the stream's own, see `masking.row_keys`.
+
+    Example: max_seq_len 6, no short rows, documents ending at 3, 9 -> rows ending at 3, 7, 9
+    """
+    # As thresholds on 32 bits: a row is short when its random number is below.
+    short_below = np.uint64(round(chunking.short_chunk_prob * 2.0**32))
+    most = chunking.max_seq_len - 2
+    document_ends_D = np.asarray(document_ends_D, dtype=np.int64)
+    rows = _cut(document_ends_D, most, short_below, np.uint64(key), np.empty(0, np.int64))
+    ends_R = np.empty(rows, np.int64)
+    _cut(document_ends_D, most, short_below, np.uint64(key), ends_R)
+    return ends_R
+
+
+def document_ends(text: bytes, line_ends_N: np.ndarray) -> np.ndarray:
+    """Return where documents end in the stream: at every blank line and at the end, int64.
+
+    line_ends_N: the exclusive end in the stream of each of the text's lines.
+    """
+    blank_N = np.ones(len(line_ends_N), np.bool_)
+    _find_blank_lines(np.frombuffer(text, np.uint8), blank_N)
+    stream_end = line_ends_N[-1:]
+    return np.concatenate([line_ends_N[blank_N], stream_end])
+
+
+def frame_chunks(
+    ids_T: np.ndarray, chunk_ends_R: np.ndarray, cls_id: int, sep_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put [CLS] and [SEP] round each row; return all rows' ids, one after another, and the rows' new ends.
+
+    Example: ids 7 8 9, ends 2 3 -> [CLS] 7 8 [SEP] [CLS] 9 [SEP], ends 4 7
+    """
+    framed_T = np.empty(len(ids_T) + 2 * len(chunk_ends_R), ids_T.dtype)
+    _frame(ids_T, chunk_ends_R, cls_id, sep_id, framed_T)
+    return framed_T, chunk_ends_R + 2 * np.arange(1, len(chunk_ends_R) + 1)
+
+
+@compiled
+def _cut(document_ends_D, most, short_below, key, ends_R):
+    """Write the rows' ends, those that there is room for; return how many there are."""
+    row, start = 0, 0
+    for document in range(len(document_ends_D)):
+        while start < document_ends_D[document]:
+            size = most
+            bits = random_bits(key, row)
+            if bits & np.uint64(0xFFFFFFFF) < short_below:
+                size = 1 + pick_below(bits, most)
+            start = min(start + size, document_ends_D[document])
+            if row < len(ends_R):
+                ends_R[row] = start
+            row += 1
+    return row
+
+
+@compiled
+def _find_blank_lines(text_B, blank_N):
+    """Unmark lines that hold more than spaces, tabs, carriage returns, form feeds and vertical tabs."""
+    line = 0
+    for place in range(len(text_B)):
+        byte = text_B[place]
+        if byte == 10:
+            line += 1
+        elif byte != 32 and not 9 <= byte <= 13:
+            blank_N[line] = False
+
+
+@compiled
+def _frame(ids_T, chunk_ends_R, cls_id, sep_id, framed_T):
+    start, place = 0, 0
+    for row in range(len(chunk_ends_R)):
+        framed_T[place] = cls_id
+        place += 1
+        for token in range(start, chunk_ends_R[row]):
+            framed_T[place + token - start] = ids_T[token]
+        place += chunk_ends_R[row] - start + 1
+        framed_T[place - 1] = sep_id
+        start = chunk_ends_R[row]

@@ -1,0 +1,236 @@
+"""What a feature file says of itself, and how rows become its columns.
+
+A row is a chunk: `input_ids` list<uint16|uint32> with [CLS] and [SEP], `span_starts` and `span_lengths`
+list<uint16>. The schema's metadata holds the header as JSON under `span_electra` and the whole tokenizer
+under `tokenizer.json`, so that a trainer needs nothing but the file.
+
+R rows, T tokens, S spans.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.errors import InputError
+from span_electra.features.arrow_file import open_checked, write_checked
+from span_electra.features.masking import Spans
+from span_electra.text.vocabulary import Vocabulary
+
+FORMAT = 1
+HEADER_KEY, TOKENIZER_KEY = b"span_electra", b"tokenizer.json"
+COUNTS = ("rows", "tokens", "masked", "spans")
+COUNT_DIGITS = 19  # of the largest 64-bit number
+LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers take some megabytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input file as it was when the features were made."""
+
+    path: str
+    size: int  # bytes on disk
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FeatureHeader:
+    """What a feature file says of itself."""
+
+    vocabulary_sha256: str
+    vocab_size: int
+    cls_id: int
+    sep_id: int
+    pad_id: int
+    mask_id: int
+    unk_id: int
+    seed: int
+    masking: MaskingConfig
+    chunking: ChunkConfig
+    chunk_size: int  # lines of a block; blocks are streams of their own, so it decides where rows end
+    errors: str  # what was done about invalid UTF-8: strict or replace
+    text_field: str
+    sources: tuple[Source, ...]
+    rows: int
+    tokens: int  # [CLS] and [SEP] included
+    masked: int  # hidden tokens
+    spans: int
+    tokenizer_json: str = field(default="", repr=False)
+    format: int = FORMAT
+
+    @property
+    def max_seq_len(self) -> int:
+        """Tokens of the longest row there can be, [CLS] and [SEP] included."""
+        return self.chunking.max_seq_len
+
+    @property
+    def content(self) -> int:
+        """Tokens that came from the text."""
+        return self.tokens - 2 * self.rows
+
+    @property
+    def id_type(self) -> np.dtype:
+        """uint16 while the vocabulary fits."""
+        return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+
+
+def describe(
+    vocabulary: Vocabulary,
+    masking: MaskingConfig,
+    chunking: ChunkConfig,
+    seed: int,
+    chunk_size: int = 20000,
+    errors: str = "strict",
+    text_field: str = "text",
+) -> FeatureHeader:
+    """Return the header of features still to be made: no sources, no counts."""
+    return FeatureHeader(
+        vocabulary_sha256=vocabulary.sha256,
+        vocab_size=vocabulary.size,
+        cls_id=vocabulary.cls_id,
+        sep_id=vocabulary.sep_id,
+        pad_id=vocabulary.pad_id,
+        mask_id=vocabulary.mask_id,
+        unk_id=vocabulary.unk_id,
+        seed=seed,
+        masking=masking,
+        chunking=chunking,
+        chunk_size=chunk_size,
+        errors=errors,
+        text_field=text_field,
+        sources=(),
+        rows=0,
+        tokens=0,
+        masked=0,
+        spans=0,
+        tokenizer_json=vocabulary.to_json(),
+    )
+
+
+# --- writing ------------------------------------------------------------------------------------------
+
+
+def feature_schema(header: FeatureHeader) -> pa.Schema:
+    """The columns of a feature file, with the header in the metadata."""
+    metadata = {HEADER_KEY: header_json(header), TOKENIZER_KEY: header.tokenizer_json.encode()}
+    small = pa.list_(pa.field("item", pa.uint16(), nullable=False))
+    ids = pa.list_(pa.field("item", pa.from_numpy_dtype(header.id_type), nullable=False))
+    names = {"input_ids": ids, "span_starts": small, "span_lengths": small}
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in names.items()], metadata)
+
+
+def header_json(header: FeatureHeader) -> bytes:
+    """The header as it stands in a file; its length does not depend on counts, which come last."""
+    described = asdict(header)
+    del described["tokenizer_json"]
+    digits = sum(len(str(described[name])) for name in COUNTS)
+    return json.dumps(described, sort_keys=True).encode() + b" " * (len(COUNTS) * COUNT_DIGITS - digits)
+
+
+def feature_batch(
+    ids_T: np.ndarray, row_ends_R: np.ndarray, spans: Spans, schema: pa.Schema
+) -> pa.RecordBatch:
+    """Turn rows of ids, one after another, and their spans into a record batch; the ids are not copied."""
+    span_ends_R = spans.row_ends_R
+    columns = [
+        _list_column(ids_T, row_ends_R, schema.field(0).type),
+        _list_column(spans.starts_S.astype(np.uint16), span_ends_R, schema.field(1).type),
+        _list_column(spans.lengths_S.astype(np.uint16), span_ends_R, schema.field(2).type),
+    ]
+    return pa.record_batch(columns, schema=schema)
+
+
+def _list_column(values: np.ndarray, ends_R: np.ndarray, kind: pa.ListType) -> pa.ListArray:
+    offsets = np.zeros(len(ends_R) + 1, np.int32)
+    offsets[1:] = ends_R
+    # Buffers as they are: pa.array() would first import pandas, where it is installed, for .2 s.
+    items = _plain_array(values.astype(kind.value_type.to_pandas_dtype(), copy=False), kind.value_type)
+    return pa.ListArray.from_buffers(kind, len(ends_R), [None, pa.py_buffer(offsets)], children=[items])
+
+
+def _plain_array(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def write_features(path: str | Path, header: FeatureHeader, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write a feature file; until it is whole and on disk, `path` keeps what it held."""
+    write_checked(path, feature_schema(header), batches)
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+def read_header(path: str | Path) -> FeatureHeader:
+    """Read what a feature file says of itself, and nothing more.
+
+    Raises InputError when it is no feature file, damaged, or of another format.
+    """
+    return parse_header(open_checked(path, verify=False).schema, path)
+
+
+def is_feature_file(path: str | Path) -> bool:
+    """Whether a feature file of ours, of any format and in any state, stands there."""
+    try:
+        with open(path, "rb") as file:
+            return starts_features(file)
+    except OSError:
+        return False
+
+
+def starts_features(file: BinaryIO) -> bool:
+    """Whether an open file begins as features do."""
+    start = file.read(16)
+    if not start.startswith(b"ARROW1"):
+        return False
+    # The schema comes first; its length stands before it.
+    return HEADER_KEY in file.read(min(int.from_bytes(start[12:16], "little"), LONGEST_SCHEMA))
+
+
+KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def _checked(record: type, values: dict) -> Any:
+    """A record of the header: every field there, of its kind, no number negative or beyond 64 bits."""
+    for entry in fields(record):
+        value, kinds = values[entry.name], KINDS.get(entry.type)
+        if kinds and type(value) not in kinds:
+            raise TypeError
+        if int in (kinds or ()) and not 0 <= value < 1 << 63:
+            raise ValueError
+    return record(**values)
+
+
+def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
+    """Read the header from a schema; `path` names the file in errors, which are those of `read_header`."""
+    metadata = schema.metadata or {}
+    if HEADER_KEY not in metadata or TOKENIZER_KEY not in metadata:
+        raise InputError(f"{path}: an Arrow file, but not of features; make one with create_feature_SE.py")
+    try:
+        described = json.loads(metadata[HEADER_KEY])
+        if described.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: format {described.get('format')!r}, this program reads {FORMAT}; "
+                "run create_feature_SE.py again"
+            )
+        described["masking"] = _checked(MaskingConfig, described["masking"])
+        described["chunking"] = _checked(ChunkConfig, described["chunking"])
+        described["sources"] = tuple(_checked(Source, source) for source in described["sources"])
+        described["tokenizer_json"] = metadata[TOKENIZER_KEY].decode()
+        header = _checked(FeatureHeader, described)
+        ids = (header.cls_id, header.sep_id, header.pad_id, header.mask_id, header.unk_id)
+        if max(ids) >= header.vocab_size:
+            raise ValueError
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise InputError(f"{path}: its header cannot be read; run create_feature_SE.py again") from None
+    if feature_schema(header).types != schema.types:
+        raise InputError(f"{path}: its columns are not those of features; run create_feature_SE.py again")
+    return header

@@ -1,0 +1,232 @@
+"""Parts -> the feature file, or a folder of shards with a manifest; never half-written.
+
+B rows of a batch.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+
+from span_electra.errors import InputError
+from span_electra.features.arrow_file import CheckedFile, checked_file, sync_folder
+from span_electra.features.header import (
+    HEADER_KEY,
+    FeatureHeader,
+    feature_schema,
+    header_json,
+    is_feature_file,
+    starts_features,
+    write_features,
+)
+from span_electra.features.parts import PartCounts, part_path, read_part
+from span_electra.features.store import MANIFEST
+from span_electra.text.inputs import open_filesystem
+
+
+def check_place(out_file: Path, shards: int) -> None:
+    """Refuse to write over what is not ours.
+
+    Raises InputError for a file that is no feature file, a folder without manifest, and one where the other
+    is wanted.
+    """
+    if out_file.is_dir():
+        if not shards:
+            raise InputError(f"{out_file}: a folder; name a file, or use --shards for a folder of files")
+        foreign = set(os.listdir(out_file)) - _own_files(out_file)
+        if foreign:
+            raise InputError(
+                f"{out_file}: holds {sorted(foreign)[0]!r}, which is not ours; name another folder"
+            )
+    elif os.path.lexists(out_file):
+        if shards:
+            raise InputError(f"{out_file}: a file; --shards needs the name of a folder")
+        if not out_file.is_file() or (out_file.stat().st_size and not is_feature_file(out_file)):
+            raise InputError(
+                f"{out_file}: exists and is no feature file; move it away or name another output"
+            )
+
+
+def _own_files(folder: Path) -> set[str]:
+    try:
+        listed = json.loads((folder / MANIFEST).read_text())["shards"]
+        return {MANIFEST, *(str(shard["file"]) for shard in listed)}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return set()
+
+
+@contextmanager
+def staged(url: str, shards: int) -> Iterator[Path]:
+    """A local place to build what belongs at a URL; on leaving without error it is sent there.
+
+    The place is the same for the same URL, so that finished parts are found again. At the URL the new
+    replaces the old whole: it is sent beside and moved.
+
+    Raises InputError for what is not ours there, and when sending fails.
+    """
+    system, target = open_filesystem(url)
+    try:
+        if not shards and system.isfile(target):
+            with system.open(target, "rb") as file:
+                if not starts_features(file):
+                    raise InputError(f"{url}: exists and is no feature file; name another output")
+        elif system.exists(target) and not (shards and system.exists(f"{target}/{MANIFEST}")):
+            raise InputError(f"{url}: exists and is no output of this kind; name another")
+        place = Path(f".staged-{hashlib.sha256(url.encode()).hexdigest()[:12]}")
+        place.mkdir(exist_ok=True)
+        local, beside = place / PurePosixPath(target).name, f"{target}.partial"
+        yield local
+        if system.exists(beside):
+            system.rm(beside, recursive=True)
+        system.put(str(local), beside, recursive=shards > 0)
+        if system.exists(target):
+            system.rm(target, recursive=shards > 0)
+        system.mv(beside, target, recursive=shards > 0)
+        shutil.rmtree(place)
+    except OSError as error:
+        raise InputError(f"{url}: {error}; check the URL and your rights") from None
+
+
+def clear_unfinished(out_file: Path) -> None:
+    """Remove what a killed command left of the output; the caller holds the lock on making it."""
+    for left in out_file.parent.glob(f".{glob.escape(out_file.name)}.*.partial"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
+class JoinedFile:
+    """The feature file in the making: parts are appended in order, while others are still being made."""
+
+    def __init__(self, folder: Path, file: CheckedFile) -> None:
+        self.parts = 0
+        self._folder, self._file, self._written = folder, file, PartCounts()
+
+    def append(self, key: str) -> None:
+        """Append the next part. Raises InputError when it was damaged meanwhile."""
+        batch = read_part(part_path(self._folder, self.parts), key)
+        self.parts += 1
+        if batch.num_rows:
+            self._written += _count(batch)
+            self._file.append(batch)
+
+    def finish(self, header: FeatureHeader) -> PartCounts:
+        """Say what is in the file; return what was written."""
+        self._file.restate(HEADER_KEY, header_json(header))
+        return self._written
+
+
+@contextmanager
+def joined_file(folder: Path, header: FeatureHeader, out_file: Path) -> Iterator[JoinedFile]:
+    """Yield a feature file to join the parts in; it stands at its place when the block ends without error.
+
+    `header` has every source, their hashes and the counts still to be told by `finish`.
+    """
+    with checked_file(out_file, feature_schema(header)) as file:
+        yield JoinedFile(folder, file)
+
+
+def join_shards(
+    folder: Path, keys: list[str], header: FeatureHeader, out_folder: Path, shards: int
+) -> PartCounts:
+    """Write the parts, one a key, as a folder of feature files; return what was written.
+
+    Raises InputError when a part was damaged meanwhile.
+    """
+    assert header.rows >= shards
+    written: list[PartCounts] = []
+    beside = out_folder.with_name(f".{out_folder.name}.{os.getpid()}.partial")
+    beside.mkdir()
+    try:
+        _write_shards(folder, keys, header, beside, shards, written)
+        _replace_folder(beside, out_folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return sum(written, PartCounts())
+
+
+def _write_shards(
+    folder: Path, keys: list[str], header: FeatureHeader, beside: Path, shards: int, written: list[PartCounts]
+) -> None:
+    """Shards hold nearly equal numbers of rows, in order; each is a feature file by itself."""
+    schema = feature_schema(header)
+    shard_list = []
+    for shard in range(shards):
+        begin, end = header.rows * shard // shards, header.rows * (shard + 1) // shards
+        # A header stands before its rows, so a shard is counted first; parts are mapped, not read in.
+        total = sum(map(_count, _slice(_batches(folder, keys, schema), begin, end)), PartCounts())
+        own = replace(header, rows=total.rows, tokens=total.tokens, masked=total.masked, spans=total.spans)
+        name = f"features-{shard:05d}-of-{shards:05d}.arrow"
+        own_schema = feature_schema(own)
+        write_features(beside / name, own, _slice(_batches(folder, keys, own_schema), begin, end))
+        size = (beside / name).stat().st_size
+        shard_list.append({"file": name, "rows": total.rows, "tokens": total.tokens, "bytes": size})
+        written.append(total)
+    text = json.dumps({"rows": header.rows, "tokens": header.tokens, "shards": shard_list}, indent=1)
+    (beside / MANIFEST).write_text(text + "\n")
+
+
+def _replace_folder(new: Path, place: Path) -> None:
+    """Put a folder in the place of one of ours, if there is one."""
+    if place.is_dir():
+        old = place.with_name(f".{place.name}.{os.getpid()}.old")
+        os.rename(place, old)
+        os.rename(new, place)
+        shutil.rmtree(old)
+    else:
+        os.rename(new, place)
+    sync_folder(place.parent)
+
+
+def _batches(folder: Path, keys: list[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for number, key in enumerate(keys):
+        batch = read_part(part_path(folder, number), key)
+        if batch.num_rows:
+            yield batch.replace_schema_metadata(schema.metadata)
+
+
+def _slice(batches: Iterable[pa.RecordBatch], begin: int, end: int) -> Iterator[pa.RecordBatch]:
+    """Rows begin .. end - 1 of all batches."""
+    first = 0
+    for batch in batches:
+        low, high = max(begin - first, 0), min(end - first, batch.num_rows)
+        if low < high:
+            yield batch.slice(low, high - low)
+        first += batch.num_rows
+        if first >= end:
+            return
+
+
+def _count(batch: pa.RecordBatch) -> PartCounts:
+    """What is really in some rows."""
+    ids, starts, lengths = batch.columns
+    masked = int(_numbers(lengths).sum(dtype=np.int64))
+    return PartCounts(0, batch.num_rows, _elements(ids), masked, _elements(starts))
+
+
+def _numbers(column: pa.ListArray) -> np.ndarray:
+    """All elements of a column of lists.
+
+    Not by to_numpy() and flatten(), which first import pandas, where it is installed, and Arrow's functions.
+    """
+    values, begin = column.values, column.offsets[0].as_py()
+    kind = np.dtype(values.type.to_pandas_dtype())
+    return np.frombuffer(
+        values.buffers()[1], kind, _elements(column), (values.offset + begin) * kind.itemsize
+    )
+
+
+def _elements(column: pa.ListArray) -> int:
+    offsets = column.offsets
+    return offsets[len(column)].as_py() - offsets[0].as_py()

@@ -1,0 +1,168 @@
+"""Blocks -> parts: the features of one block each, kept on disk until all are there.
+
+A part is a pure function of its block and the recipe. It is written beside and renamed, and carries a key
+made of all that decides its bytes, and a checksum: so a command that was killed keeps what was finished, and
+what was made from other text or with other settings is made again.
+
+D documents, R rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, astuple, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from span_electra.errors import InputError
+from span_electra.features.arrow_file import open_checked, write_checked
+from span_electra.features.chunks import cut_chunks, document_ends, frame_chunks
+from span_electra.features.header import FeatureHeader, feature_batch, feature_schema
+from span_electra.features.masking import draw_spans, row_keys
+from span_electra.text.clean import read_block
+from span_electra.text.corpus import Block
+from span_electra.text.encode import TextEncoder
+from span_electra.text.vocabulary import Vocabulary
+
+PART_KEY = b"span_electra.part"
+PART_NAME = re.compile(r"\.?part-\d+\.arrow(\.\d+\.partial)?")
+
+
+@dataclass(frozen=True)
+class PartCounts:
+    """What a part holds."""
+
+    encoded: int = 0  # tokens that the encoder gave
+    rows: int = 0
+    tokens: int = 0  # [CLS] and [SEP] included
+    masked: int = 0
+    spans: int = 0
+    fallback: str = ""  # why the tokenizer library had to do all the work, if so
+
+    def __add__(self, other: PartCounts) -> PartCounts:
+        added = [a + b for a, b in zip(astuple(self)[:-1], astuple(other)[:-1], strict=True)]
+        return PartCounts(*added, self.fallback or other.fallback)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The features of one block."""
+
+    batch: pa.RecordBatch
+    counts: PartCounts
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Where the part of a block stands."""
+    return folder / f"part-{number:07d}.arrow"
+
+
+def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block], Part]:
+    """Return the function from blocks to parts; `header` is the recipe, its sources and counts unread."""
+    encoder = TextEncoder(vocabulary.tokenizer)
+    schema = feature_schema(header)
+
+    def make(block: Block) -> Part:
+        text = read_block(block, header.text_field, header.errors)
+        lines = encoder.encode(text)
+        encoded = len(lines.ids_T)
+        ends_D = np.array([encoded])
+        if header.chunking.respect_documents:
+            ends_D = document_ends(text, lines.line_ends_N)
+        del text
+        key = row_keys(header.seed, block.number, np.zeros(1), "chunks")[0]
+        chunk_ends_R = cut_chunks(ends_D, header.chunking, key)
+        ids_T = lines.ids_T.astype(header.id_type, copy=False)
+        framed_T, ends_R = frame_chunks(ids_T, chunk_ends_R, header.cls_id, header.sep_id)
+        lengths_R = np.diff(ends_R, prepend=0)
+        keys_R = row_keys(header.seed, block.number, np.arange(len(ends_R)), "block spans")
+        spans = draw_spans(
+            framed_T, ends_R - lengths_R, lengths_R, vocabulary.starts_word_V, keys_R, header.masking
+        )
+        assert len(framed_T) == encoded + 2 * len(ends_R), "the chunker lost or doubled tokens"
+        counts = PartCounts(
+            encoded,
+            len(ends_R),
+            len(framed_T),
+            int(spans.lengths_S.sum()),
+            len(spans.starts_S),
+            encoder.fallback_reason or "",
+        )
+        return Part(feature_batch(framed_T, ends_R, spans, schema), counts)
+
+    return make
+
+
+# --- parts on disk ------------------------------------------------------------------------------------
+
+
+def write_part(path: Path, part: Part, key: str, header: FeatureHeader) -> None:
+    """Write a part, or leave what stood there."""
+    schema = feature_schema(header)
+    described = {PART_KEY: json.dumps({"key": key, "counts": asdict(part.counts)}).encode()}
+    # No sync: a part that a loss of power takes back is found out by its checksum and made again.
+    write_checked(path, schema.with_metadata({**schema.metadata, **described}), [part.batch], sync=False)
+
+
+def kept_counts(path: Path, key: str) -> PartCounts | None:
+    """What a finished part holds; None if it is absent, damaged, or of another key."""
+    if not path.exists():
+        return None
+    try:
+        described = json.loads(open_checked(path).schema.metadata[PART_KEY])
+        return PartCounts(**described["counts"]) if described["key"] == key else None
+    except (InputError, KeyError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def read_part(path: Path, key: str) -> pa.RecordBatch:
+    """The rows of a part, checked. Raises InputError when it is damaged or of another key."""
+    reader = open_checked(path)
+    if json.loads(reader.schema.metadata[PART_KEY])["key"] != key:
+        raise InputError(f"{path}: was replaced by another command meanwhile; run again")
+    return reader.get_batch(0)
+
+
+def writing_maker(
+    settings: tuple[FeatureHeader, Vocabulary, Path],
+) -> Callable[[tuple[Block, str]], PartCounts]:
+    """Return the function that a process of this machine runs: (block, key) -> a part on disk, its counts."""
+    header, vocabulary, folder = settings
+    make = part_maker(header, vocabulary)
+
+    def work(task: tuple[Block, str]) -> PartCounts:
+        block, key = task
+        part = make(block)
+        write_part(part_path(folder, block.number), part, key, header)
+        return part.counts
+
+    return work
+
+
+# --- keys ---------------------------------------------------------------------------------------------
+
+
+def recipe_key(header: FeatureHeader) -> str:
+    """Hash of every setting that decides the rows' bytes."""
+    recipe = asdict(replace(header, sources=(), rows=0, tokens=0, masked=0, spans=0))
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def block_key(recipe: str, block: Block, identities: dict[str, str]) -> str:
+    """Hash of the recipe, the block's place in its files, and these files' identities."""
+    places = []
+    for piece in block.pieces:
+        content = zlib.crc32(piece.text) if piece.text is not None else _rows_crc(piece.rows or ())
+        place = replace(piece, text=None, rows=None)
+        places.append([*astuple(place), content, identities[piece.path]])
+    return hashlib.sha256(json.dumps([recipe, block.number, places]).encode()).hexdigest()
+
+
+def _rows_crc(rows: Iterable[str | None]) -> int:
+    return zlib.crc32(json.dumps(list(rows)).encode())

@@ -1,0 +1,326 @@
+"""Feature files, opened: one, a folder of shards or several read as one sequence of memory-mapped rows.
+
+Shapes are in the names:
+  R  rows of all files    B  rows asked for    L  tokens of the widest row asked for    S  spans
+The columns and the header are described in header.py.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from span_electra.errors import InputError
+from span_electra.features.arrow_file import open_checked
+from span_electra.features.header import FeatureHeader, parse_header
+from span_electra.features.masking import Spans, draw_spans, row_keys, span_budget
+from span_electra.text.compiled import compiled
+from span_electra.text.vocabulary import Vocabulary
+
+MANIFEST = "manifest.json"
+VERIFIED_BYTES = 4 << 30  # up to here every bit is checked on opening (about a second); above, on request
+
+
+# --- opening ------------------------------------------------------------------------------------------
+
+
+def open_features(paths: str | Path | Sequence[str | Path], verify: bool | None = None) -> Features:
+    """Open a file, a folder of shards, a glob, or several of these as one sequence of rows, memory-mapped.
+
+    verify: check every bit and every row first; None does so up to VERIFIED_BYTES. Sizes are always checked.
+
+    Raises InputError when a file is missing, damaged or no feature file, or when the files do not belong
+    together.
+    """
+    files = _find_files([paths] if isinstance(paths, str | Path) else list(paths))
+    if verify is None:
+        verify = sum(file.stat().st_size for file in files) <= VERIFIED_BYTES
+    opened = []
+    for file in files:
+        reader = open_checked(file, verify)
+        header = parse_header(reader.schema, file)
+        part = _index_file(reader, header, file)
+        if verify:
+            _check_rows(part, header, file)
+        opened.append((file, header, part))
+    return Features(_common_header(opened), [part for _, _, part in opened], files)
+
+
+def _find_files(paths: list[str | Path]) -> list[Path]:
+    """Turn names, folders of shards and globs into files, in the order given, a glob's sorted."""
+    if not paths:
+        raise InputError("no feature file named; make one with create_feature_SE.py")
+    files = []
+    for path in paths:
+        path = Path(path)
+        if path.is_dir():
+            files.extend(_read_manifest(path))
+        elif path.is_file():
+            files.append(path)
+        else:
+            found = sorted(Path(name) for name in glob.glob(str(path)))
+            if not found:
+                raise InputError(f"{path}: no such feature file; make it with create_feature_SE.py")
+            files.extend(_find_files(list(found)))
+    return files
+
+
+def _read_manifest(folder: Path) -> list[Path]:
+    """The shards of a folder, in order. Raises InputError for an unsound manifest or an absent shard."""
+    manifest = folder / MANIFEST
+    try:
+        names = [shard["file"] for shard in json.loads(manifest.read_text(encoding="utf-8"))["shards"]]
+    except FileNotFoundError:
+        raise InputError(f"{folder}: a folder without {MANIFEST}; name feature files or a glob") from None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        raise InputError(f"{manifest}: cannot be read; run create_feature_SE.py again") from None
+    for name in names:
+        # A manifest is data: it may name files of its own folder and nothing else.
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+            raise InputError(
+                f"{manifest}: {name!r} is no file of this folder; run create_feature_SE.py again"
+            )
+        if (folder / name).is_symlink() or not (folder / name).is_file():
+            raise InputError(f"{folder / name}: not there, though the manifest names it; copy it again")
+    if not names:
+        raise InputError(f"{manifest}: names no shards; run create_feature_SE.py again")
+    return [folder / name for name in names]
+
+
+def _common_header(opened: list) -> FeatureHeader:
+    """The header of all files together. Raises InputError when they do not belong together."""
+    first_file, first, _ = opened[0]
+    for file, header, _ in opened[1:]:
+        if header.vocabulary_sha256 != first.vocabulary_sha256:
+            raise InputError(
+                f"{file}: made with vocabulary {header.vocabulary_sha256[:12]}, {first_file} with "
+                f"{first.vocabulary_sha256[:12]}; run create_feature_SE.py again with one vocabulary for both"
+            )
+        if header.masking != first.masking:
+            raise InputError(
+                f"{file}: masked with {header.masking}, {first_file} with {first.masking}; "
+                "run create_feature_SE.py again with the same masking for both"
+            )
+    headers = [header for _, header, _ in opened]
+    totals = {
+        name: sum(getattr(header, name) for header in headers) for name in ("tokens", "masked", "spans")
+    }
+    return replace(
+        first,
+        chunking=max((header.chunking for header in headers), key=lambda chunking: chunking.max_seq_len),
+        sources=tuple(dict.fromkeys(source for header in headers for source in header.sources)),
+        rows=sum(len(part.id_starts_R) for _, _, part in opened),
+        **totals,
+    )
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Where a file's rows lie: element addresses (byte address / element size), and the maps they lie in."""
+
+    id_starts_R: np.ndarray  # int64
+    lengths_R: np.ndarray  # int32
+    span_starts_R: np.ndarray  # int64, of the first span's start
+    length_starts_R: np.ndarray  # int64, of the first span's length
+    span_counts_R: np.ndarray  # int32
+    keep: list  # the record batches; the addresses are good while these live
+
+
+def _index_file(reader: pa.RecordBatchFileReader, header: FeatureHeader, file: Path) -> _Index:
+    """Find every row's address. Raises InputError when offsets point outside or counts disagree."""
+    batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    damaged = InputError(f"{file}: its rows are damaged; run create_feature_SE.py again")
+    columns: list[list[np.ndarray]] = [[], [], [], [], []]
+    for batch in batches:
+        ids, starts, lengths = (_addresses(column, damaged) for column in batch.columns)
+        if not np.array_equal(starts[1], lengths[1]):
+            raise damaged
+        for column, values in zip(columns, (*ids, starts[0], lengths[0], starts[1]), strict=True):
+            column.append(values)
+    joined = [np.concatenate(column) if column else np.empty(0, np.int64) for column in columns]
+    id_starts_R, lengths_R, span_starts_R, length_starts_R, span_counts_R = joined
+    counts = (len(id_starts_R), int(lengths_R.sum()), int(span_counts_R.sum()))
+    if counts != (header.rows, header.tokens, header.spans):
+        raise damaged
+    if counts[0] and not 2 <= lengths_R.min() <= lengths_R.max() <= header.max_seq_len:
+        raise damaged
+    sizes = (lengths_R.astype(np.int32), span_starts_R, length_starts_R, span_counts_R.astype(np.int32))
+    return _Index(id_starts_R, *sizes, keep=batches)
+
+
+def _addresses(column: pa.ListArray, damaged: InputError) -> tuple[np.ndarray, np.ndarray]:
+    """Return each list's element address and its length, int64."""
+    if column.null_count or column.values.null_count:
+        raise damaged
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    lengths_R = np.diff(offsets.astype(np.int64))
+    if len(column) == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    if offsets[0] < 0 or offsets[-1] > len(column.values) or lengths_R.min() < 0:
+        raise damaged
+    size = column.values.type.bit_width // 8
+    address = column.values.buffers()[1].address + column.values.offset * size
+    if address % size:
+        raise damaged
+    return address // size + offsets[:-1].astype(np.int64), lengths_R
+
+
+def _check_rows(part: _Index, header: FeatureHeader, file: Path) -> None:
+    """Raise InputError unless all ids are of the vocabulary and all spans keep the law of the header."""
+    if len(part.id_starts_R) == 0:
+        return
+    ids, ids_at = _window(part.id_starts_R, part.lengths_R, header.id_type)
+    counts = part.span_counts_R
+    starts, starts_at = _window(part.span_starts_R, counts, np.dtype(np.uint16))
+    lengths, lengths_at = _window(part.length_starts_R, counts, np.dtype(np.uint16))
+    budgets_R = span_budget(part.lengths_R, header.masking.mask_ratio)
+    tokens = (ids, part.id_starts_R - ids_at, part.lengths_R, header.vocab_size)
+    spans = (starts, part.span_starts_R - starts_at, lengths, part.length_starts_R - lengths_at, counts)
+    row = _first_unsound_row(*tokens, *spans, budgets_R)
+    if row >= 0:
+        raise InputError(f"{file}: row {row} is damaged; run create_feature_SE.py again")
+
+
+@compiled
+def _first_unsound_row(
+    ids, id_starts_R, lengths_R, size, starts, starts_R, lengths, length_starts_R, counts_R, budgets_R
+):
+    for row in range(len(lengths_R)):
+        highest = ids[id_starts_R[row]]
+        for token in range(lengths_R[row]):
+            highest = max(highest, ids[id_starts_R[row] + token])
+        after, hidden = 0, 0
+        for span in range(counts_R[row]):
+            start = np.int64(starts[starts_R[row] + span])
+            length = np.int64(lengths[length_starts_R[row] + span])
+            if start <= after or length < 1:
+                return row
+            after = start + length
+            hidden += length
+        if highest >= size or after > lengths_R[row] - 1 or hidden != budgets_R[row]:
+            return row
+    return -1
+
+
+class _Memory:
+    """A stretch of the address space, for numpy."""
+
+    def __init__(self, address: int, elements: int, kind: np.dtype) -> None:
+        self.__array_interface__ = {
+            "shape": (elements,),
+            "typestr": kind.str,
+            "data": (address * kind.itemsize, True),
+            "version": 3,
+        }
+
+
+def _window(starts_R: np.ndarray, counts_R: np.ndarray, kind: np.dtype) -> tuple[np.ndarray, int]:
+    """Return one array over everything from the lowest to the highest row, and its first element's address.
+
+    Files are mapped at unrelated addresses; seen through one array, a row of any file is one index, and a
+    compiled loop can gather rows of all files at once. Between the files the array must not be touched.
+    """
+    if len(starts_R) == 0:
+        return np.empty(0, kind), 0
+    first = int(starts_R.min())
+    return np.asarray(_Memory(first, int((starts_R + counts_R).max()) - first, kind)), first
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+class Features:
+    """Rows of one or several feature files, addressed by number over all of them; nothing is copied."""
+
+    def __init__(self, header: FeatureHeader, parts: list[_Index], files: list[Path]) -> None:
+        self.header, self.files = header, files
+        self._keep = [part.keep for part in parts]
+        self.lengths_R = np.concatenate([part.lengths_R for part in parts])
+        self.span_counts_R = np.concatenate([part.span_counts_R for part in parts])
+        id_starts_R = np.concatenate([part.id_starts_R for part in parts])
+        self._ids, first = _window(id_starts_R, self.lengths_R, header.id_type)
+        self._id_starts_R = id_starts_R - first
+        small, addresses = np.dtype(np.uint16), []
+        for name in ("span_starts_R", "length_starts_R"):
+            starts_R = np.concatenate([getattr(part, name) for part in parts])
+            window, first = _window(starts_R, self.span_counts_R, small)
+            addresses.append((window, starts_R - first))
+        (self._starts, self._span_starts_R), (self._lengths, self._length_starts_R) = addresses
+
+    @property
+    def rows(self) -> int:
+        return len(self.lengths_R)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary that travels with the features. Raises InputError when it is not theirs."""
+        vocabulary = Vocabulary.from_json(self.header.tokenizer_json, str(self.files[0]))
+        if (vocabulary.sha256, vocabulary.size) != (self.header.vocabulary_sha256, self.header.vocab_size):
+            raise InputError(
+                f"{self.files[0]}: made with vocabulary {self.header.vocabulary_sha256[:12]}, "
+                f"the one in it is {vocabulary.sha256[:12]}; run create_feature_SE.py again"
+            )
+        return vocabulary
+
+    def gather(self, rows_B: np.ndarray, width: int) -> np.ndarray:
+        """Return the rows' ids, int64 [B, width], padded with pad_id; width is at least the longest row's."""
+        rows_B = self._checked(rows_B)
+        lengths_B = self.lengths_R[rows_B]
+        assert not len(rows_B) or lengths_B.max() <= width, f"a row is longer than {width}"
+        ids_BL = np.empty((len(rows_B), width), np.int64)
+        _gather(self._ids, self._id_starts_R[rows_B], lengths_B, self.header.pad_id, ids_BL)
+        return ids_BL
+
+    def spans(self, rows_B: np.ndarray) -> Spans:
+        """Return the spans that the file holds for the rows."""
+        rows_B = self._checked(rows_B)
+        counts_B = self.span_counts_R[rows_B]
+        row_ends_B = np.cumsum(counts_B, dtype=np.int64)
+        starts_S, lengths_S = np.empty((2, int(counts_B.sum())), np.int32)
+        _concatenate(self._starts, self._span_starts_R[rows_B], counts_B, starts_S)
+        _concatenate(self._lengths, self._length_starts_R[rows_B], counts_B, lengths_S)
+        return Spans(starts_S, lengths_S, row_ends_B)
+
+    def draw(self, rows_B: np.ndarray, epoch: int, seed: int) -> Spans:
+        """Draw new spans by the header's law; they depend on (seed, epoch, row) alone."""
+        rows_B = self._checked(rows_B)
+        return draw_spans(
+            self._ids,
+            self._id_starts_R[rows_B],
+            self.lengths_R[rows_B],
+            self.vocabulary.starts_word_V,
+            row_keys(seed, epoch, rows_B, "spans"),
+            self.header.masking,
+        )
+
+    def _checked(self, rows_B: np.ndarray) -> np.ndarray:
+        rows_B = np.asarray(rows_B, dtype=np.int64)
+        assert not len(rows_B) or 0 <= rows_B.min() <= rows_B.max() < self.rows, "no such row"
+        return rows_B
+
+
+@compiled
+def _gather(ids, starts_B, lengths_B, pad_id, ids_BL):
+    for row in range(len(starts_B)):
+        start, length = starts_B[row], lengths_B[row]
+        for place in range(length):
+            ids_BL[row, place] = ids[start + place]
+        for place in range(length, ids_BL.shape[1]):
+            ids_BL[row, place] = pad_id
+
+
+@compiled
+def _concatenate(values, starts_B, counts_B, joined_S):
+    first = 0
+    for row in range(len(starts_B)):
+        for place in range(counts_B[row]):
+            joined_S[first + place] = values[starts_B[row] + place]
+        first += counts_B[row]

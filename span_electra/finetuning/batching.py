@@ -1,0 +1,394 @@
+"""Prepared rows -> batches of one task each, whose order is that of (seed, epoch) alone.
+
+Shapes are in the names:
+  R  rows of a task          N  batches of an epoch     B  rows of a batch, or of this process's share
+  P  pieces: what is learnt one by one, windows of conversations, else rows
+  L  tokens of the longest   G  candidates of a reply, the true one first
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from span_electra.errors import InputError
+from span_electra.finetuning.encoding import Recipe, encode_examples
+from span_electra.finetuning.noise import NoiseConfig, corrupt_words, load_misspellings
+from span_electra.finetuning.readers import Example
+from span_electra.finetuning.turns import lay_out
+from span_electra.model.multi_task import IGNORED, TaskBatch
+from span_electra.text.vocabulary import Vocabulary
+
+ANEW = "remove that file, then run prepare_tasks_SE.py again"
+BUCKET_SPAN = 16  # batches whose rows are sorted by length together
+TRAIN_CANDIDATES, TEST_CANDIDATES = 4, 10  # replies to choose from; the test is recall@1 of 10
+LEAST_ANNEALED = 0.2  # exponent of the last epoch under annealed sampling (Stickland and Murray 2019, 3.2)
+# Draws for different purposes share nothing, also where their other keys are the same numbers.
+ROWS, TASKS, REPLIES = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Window:
+    """Turns [begin, end) of the conversation in a row."""
+
+    row: int
+    begin: int
+    end: int
+
+
+class TaskRows:
+    """The rows of one split of one task, read from the file when they are asked for."""
+
+    def __init__(self, path: str | Path, recipe: Recipe, vocabulary: Vocabulary) -> None:
+        self.path, self.recipe, self.vocabulary = Path(path), recipe, vocabulary
+        try:
+            with self.path.open("rb") as file:
+                self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # absent, or empty
+            raise InputError(f"{self.path}: {error}; {ANEW}") from None
+        self.ends_R = np.flatnonzero(np.frombuffer(self.bytes, np.uint8) == ord("\n"))
+        self.starts_R = np.concatenate([[0], self.ends_R[:-1] + 1])
+        if not len(self.ends_R) or self.ends_R[-1] != len(self.bytes) - 1:
+            raise InputError(f"{self.path}: its end is missing; {ANEW}")
+        self.raw = "text" in self.stored(0)  # sentences that are misspelt anew each epoch
+        if self.raw:
+            self.noise = NoiseConfig(**recipe.task.noise)
+            self.misspellings = load_misspellings(self.noise.misspellings) if self.noise.misspellings else {}
+
+    def __len__(self) -> int:
+        return len(self.ends_R)
+
+    def stored(self, row: int) -> dict[str, Any]:
+        """The row as its file has it. Raises InputError when it is damaged."""
+        try:
+            return json.loads(self.bytes[self.starts_R[row] : self.ends_R[row]])
+        except ValueError:
+            raise InputError(f"{self.path}: line {row + 1} is damaged; {ANEW}") from None
+
+    @cached_property
+    def lengths_R(self) -> np.ndarray:
+        """Tokens of each row, about, where it is made anew each epoch; at most max_seq_len."""
+        return np.array([min(self._length(row), self.recipe.max_seq_len) for row in range(len(self))])
+
+    @cached_property
+    def windows_P(self) -> list[Window]:
+        """Of conversations to be continued: the windows that together hold every turn once."""
+        longest = self.recipe.max_seq_len
+        cut = (turn_windows(self.stored(row)["turns"], longest) for row in range(len(self)))
+        return [Window(row, *place) for row, places in enumerate(cut) for place in places]
+
+    @cached_property
+    def lengths_P(self) -> np.ndarray:
+        """Tokens of each piece, about."""
+        if self.recipe.kind != "language":
+            return self.lengths_R
+        longest = self.recipe.max_seq_len
+        return np.array([min(longest, 1 + sum(len(t) + 1 for t in self.turns(w))) for w in self.windows_P])
+
+    def turns(self, window: Window) -> list[list[int]]:
+        """The turns in a window."""
+        return self.stored(window.row)["turns"][window.begin : window.end]
+
+    def _length(self, row: int) -> int:
+        stored = self.stored(row)
+        if "turns" in stored:
+            return 1 + sum(len(turn) + 1 for turn in stored["turns"])
+        return len(stored["input_ids"]) if "input_ids" in stored else len(stored["text"]) // 4
+
+    def rows(self, rows_B: Sequence[int], seed: int, epoch: int) -> list[dict[str, Any]]:
+        """The rows as they are seen in an epoch."""
+        stored = [self.stored(row) for row in rows_B]
+        if not self.raw:
+            return stored
+        examples = [
+            self._misspelt(entry, (seed, epoch, int(row))) for entry, row in zip(stored, rows_B, strict=True)
+        ]
+        return encode_examples(self.vocabulary, self.recipe, examples)
+
+    def _misspelt(self, stored: dict[str, Any], key: tuple[int, int, int]) -> Example:
+        noisy = corrupt_words(stored["text"].split(), self.noise, self.misspellings, key)
+        text = " ".join(noisy.words)
+        if self.recipe.kind == "replaced":
+            return Example(stored["uid"], (text,), noisy.words, tuple(map(str, noisy.wrong)))
+        return Example(stored["uid"], (text,), None, str(int(any(noisy.wrong))))
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Rows ready to be padded."""
+
+    ids: list[list[int]]
+    types: list[list[int]]
+    targets: Any  # an array of a value a row, or one list a row (of tokens)
+
+
+# --- rows -> tensors ----------------------------------------------------------------------------------
+
+
+def lay_rows(
+    source: TaskRows, rows_B: np.ndarray, rows: list[dict[str, Any]], seed: int, epoch: int, training: bool
+) -> Laid:
+    """Lay out `rows`, whose numbers are `rows_B`, with their targets; windows are laid by `lay_windows`.
+
+    A reply's candidates are rows of their own, the true one first.
+    """
+    if source.recipe.kind == "ranking":
+        return _candidates(source, rows_B, rows, seed, epoch, training)
+    ids = [row["input_ids"] for row in rows]
+    return Laid(ids, [row["token_type_ids"] for row in rows], _targets(source.recipe, rows))
+
+
+def _targets(recipe: Recipe, rows: list[dict[str, Any]]) -> Any:
+    if recipe.kind == "number":
+        return np.array([row.get("label", 0.0) for row in rows], np.float32)
+    if recipe.kind == "sequence":
+        return np.array([row.get("label", IGNORED) for row in rows], np.int64)
+    if recipe.kind == "several":
+        marked_BC = np.zeros((len(rows), len(recipe.labels)), np.float32)
+        for number, row in enumerate(rows):
+            marked_BC[number, row.get("label", [])] = 1.0
+        return marked_BC
+    return [token_targets(row, recipe.kind == "replaced") for row in rows]
+
+
+def token_targets(row: dict[str, Any], every: bool) -> list[int]:
+    """The label of each token: that of its word on the first of the word's tokens, or on `every` one."""
+    targets, before = [], -1
+    for word in row["word_ids"]:
+        labelled = word >= 0 and "label" in row and (every or word != before)
+        targets.append(row["label"][word] if labelled else IGNORED)
+        before = word
+    return targets
+
+
+def lay_windows(source: TaskRows, turns: list[list[list[int]]]) -> Laid:
+    """Lay out the turns of each window; every next token is a target."""
+    laid = [lay_out(said, source.vocabulary.sep_id, source.recipe.max_seq_len) for said in turns]
+    ids = [row.ids for row in laid]
+    return Laid(ids, [row.types for row in laid], [[*row[1:], IGNORED] for row in ids])
+
+
+def turn_windows(turns: list[list[int]], longest: int) -> list[tuple[int, int]]:
+    """Cut a conversation into windows of whole turns that fit a row; every turn is in exactly one.
+
+    Example: turns of 3, 3 and 9 tokens, rows of 10 -> (0, 2), (2, 3)
+    """
+    windows, begin, used = [], 0, 1
+    for number, turn in enumerate(turns):
+        if number > begin and used + len(turn) + 1 > longest:
+            windows.append((begin, number))
+            begin, used = number, 1
+        used += len(turn) + 1
+    return [*windows, (begin, len(turns))]
+
+
+def _candidates(
+    source: TaskRows, rows_B: np.ndarray, rows: list[dict[str, Any]], seed: int, epoch: int, training: bool
+) -> Laid:
+    """For each conversation its true reply and those of others, after the same turns.
+
+    In training any turn but the first may be the reply, and any turn of others; else the last ones are.
+    """
+    ids, types = [], []
+    count = TRAIN_CANDIDATES if training else TEST_CANDIDATES
+    for number, row in zip(rows_B, rows, strict=True):
+        rng = np.random.default_rng([REPLIES, seed, epoch, int(number)])
+        turns = row["turns"]
+        if training:
+            turns = turns[: rng.integers(2, len(turns) + 1)]
+        replies = [turns[-1], *_other_replies(source, int(number), turns[-1], count - 1, rng, training)]
+        for reply in replies:
+            laid = lay_out([*turns[:-1], reply], source.vocabulary.sep_id, source.recipe.max_seq_len)
+            ids.append(laid.ids)
+            types.append(laid.types)
+    return Laid(ids, types, np.zeros(len(rows_B), np.int64))
+
+
+def _other_replies(
+    source: TaskRows, row: int, truth: list[int], count: int, rng: np.random.Generator, training: bool
+) -> list[list[int]]:
+    """Replies of other conversations that differ from the truth; when tested also from each other."""
+    replies: list[list[int]] = []
+    for _ in range(100 * count):  # where there are enough, so many draws miss one once in 10,000 rows
+        other = source.stored(int((row + 1 + rng.integers(max(1, len(source) - 1))) % len(source)))["turns"]
+        reply = other[rng.integers(len(other))] if training else other[-1]
+        if reply != truth and (training or reply not in replies):
+            replies.append(reply)
+        if len(replies) == count:
+            return replies
+    raise InputError(f"{source.path}: too few replies that differ; give more conversations")
+
+
+def check_replies(source: TaskRows, training: bool) -> None:
+    """Refuse conversations of which too few end differently to choose a reply from, before it is needed."""
+    needed, found = 2 if training else TEST_CANDIDATES, set()
+    for row in range(len(source)):
+        found.add(tuple(source.stored(row)["turns"][-1]))
+        if len(found) == needed:
+            return
+    raise InputError(
+        f"{source.path}: {len(found)} different last turns, and {needed} are needed to choose a reply from; "
+        "give more conversations"
+    )
+
+
+def to_batch(task: int, laid: Laid, pad_id: int, total: float, rows_B: np.ndarray) -> TaskBatch:
+    """Pad rows and targets to tensors on the CPU."""
+    lengths_B = np.array([len(row) for row in laid.ids], np.int64)
+    width = int(lengths_B.max()) if len(lengths_B) else 1
+    real_BL = np.arange(width) < lengths_B[:, None]
+
+    def padded(rows: list[list[int]], value: int) -> torch.Tensor:
+        array_BL = np.full((len(rows), width), value, np.int64)
+        if rows:
+            array_BL[real_BL] = np.concatenate(rows)
+        return torch.from_numpy(array_BL)
+
+    targets = laid.targets
+    targets = padded(targets, IGNORED) if isinstance(targets, list) else torch.from_numpy(targets)
+    types_BL = padded(laid.types, 0) if any(any(row) for row in laid.types) else None
+    return TaskBatch(
+        task=task,
+        ids_BL=padded(laid.ids, pad_id),
+        types_BL=types_BL,
+        real_BL=None if real_BL.all() else torch.from_numpy(real_BL),
+        targets=targets,
+        target_total=torch.tensor(float(total)),
+        rows_B=torch.from_numpy(np.asarray(rows_B, np.int64)),
+    )
+
+
+# --- order --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Order:
+    """How the rows of several tasks become an epoch."""
+
+    batch_size: int = 8  # rows, all processes together
+    sampling: str = "proportional"  # how many of an epoch's batches a task gets; see `quotas`
+    epochs: int = 1  # of the whole run, over which annealed sampling goes
+    seed: int = 0
+    shuffle_buffer_size: int = 0  # rows shuffled together; 0: all
+
+
+class TaskBatches:
+    """The batches of one epoch, from batch `start` on, as this process's shares."""
+
+    def __init__(
+        self,
+        sources: Sequence[TaskRows],
+        order: Order,
+        epoch: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        together: int = 1,
+    ) -> None:
+        self.sources, self.order, self.epoch, self.start = sources, order, epoch, start
+        self.rank, self.world, self.together = rank, world, together
+        self.plan = plan_tasks([source.lengths_P for source in sources], order, epoch)
+        self.ends_N = np.cumsum([len(rows_B) for _, rows_B in self.plan])
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[TaskBatch]:
+        for first in range(self.start - self.start % self.together, len(self), self.together):
+            group = self.plan[first : first + self.together]
+            laid = [self._lay(*planned) for planned in group]
+            totals: Counter[int] = Counter()
+            for (task, _), rows in zip(group, laid, strict=True):
+                totals[task] += _targets_in(rows)
+            for number, ((task, rows_B), rows) in enumerate(zip(group, laid, strict=True), start=first):
+                if number >= self.start:
+                    # Each task's loss is a mean over its targets of the step; its tasks weigh alike.
+                    yield self._share(task, rows, rows_B, totals[task] * len(totals))
+
+    def _lay(self, task: int, rows_B: np.ndarray) -> Laid:
+        source, order = self.sources[task], self.order
+        if source.recipe.kind == "language":
+            return lay_windows(source, [source.turns(source.windows_P[piece]) for piece in rows_B])
+        rows = source.rows(rows_B, order.seed, self.epoch)
+        return lay_rows(source, rows_B, rows, order.seed, self.epoch, training=True)
+
+    def _share(self, task: int, laid: Laid, rows_B: np.ndarray, total: float) -> TaskBatch:
+        """Every world-th row of the batch, with all its candidates."""
+        each = len(laid.ids) // len(rows_B)
+        mine = range(self.rank, len(rows_B), self.world)
+        rows = [row * each + candidate for row in mine for candidate in range(each)]
+        targets = laid.targets
+        targets = [targets[row] for row in mine] if isinstance(targets, list) else targets[list(mine)]
+        share = Laid([laid.ids[row] for row in rows], [laid.types[row] for row in rows], targets)
+        return to_batch(task, share, self.sources[task].vocabulary.pad_id, total, rows_B[list(mine)])
+
+
+def _targets_in(laid: Laid) -> int:
+    if isinstance(laid.targets, list):
+        return sum(target != IGNORED for row in laid.targets for target in row)
+    return len(laid.targets)
+
+
+def plan_tasks(lengths: Sequence[np.ndarray], order: Order, epoch: int) -> list[tuple[int, np.ndarray]]:
+    """Return (task, pieces) of each batch of an epoch; a task given more than it has begins anew."""
+    own = [-(-len(lengths_R) // order.batch_size) for lengths_R in lengths]
+    queues = []
+    for task, quota in enumerate(quotas(own, order, epoch)):
+        queue: list[np.ndarray] = []
+        while len(queue) < quota:
+            rng = np.random.default_rng([ROWS, order.seed, epoch, task, len(queue)])
+            queue += _cut(lengths[task], order, rng)
+        queues.append(queue[:quota])
+    # The tasks take turns by chance; each one's batches keep their order, so that its buffer holds.
+    turns = np.repeat(np.arange(len(queues)), [len(queue) for queue in queues])
+    turns = np.random.default_rng([TASKS, order.seed, epoch]).permutation(turns)
+    sources = [iter(queue) for queue in queues]
+    return [(int(task), next(sources[task])) for task in turns]
+
+
+def quotas(own: Sequence[int], order: Order, epoch: int) -> list[int]:
+    """How many batches of an epoch each task gets; together always as many as they have.
+
+    proportional: its own; square_root: in proportion to their square roots; annealed: to their powers, from
+    1 in the first epoch to LEAST_ANNEALED in the last.
+    Example: square_root, tasks of 4 and 16 batches -> 7 and 13
+    """
+    progress = epoch / max(1, order.epochs - 1)
+    annealed = 1.0 - (1.0 - LEAST_ANNEALED) * min(1.0, progress)
+    power = {"proportional": 1.0, "square_root": 0.5, "annealed": annealed}[order.sampling]
+    weights = np.array(own, np.float64) ** power
+    shares = weights / weights.sum() * sum(own)
+    counts = np.floor(shares).astype(int)
+    # Largest remainders first; what rounding in the last digit would turn is held by the stable sort.
+    rest = np.argsort(-(shares - counts).round(9), kind="stable")[: sum(own) - counts.sum()]
+    counts[rest] += 1
+    return counts.tolist()
+
+
+def _cut(lengths_R: np.ndarray, order: Order, rng: np.random.Generator) -> list[np.ndarray]:
+    """All rows in batches: shuffled, sorted by length within a span of batches, the batches shuffled.
+
+    With a shuffle buffer all this happens within windows of its size, in whole batches.
+    """
+    size = order.batch_size
+    window = (
+        max(size, order.shuffle_buffer_size // size * size) if order.shuffle_buffer_size else len(lengths_R)
+    )
+    batches = []
+    for begin in range(0, len(lengths_R), window):
+        shuffled = begin + rng.permutation(min(window, len(lengths_R) - begin))
+        for first in range(0, len(shuffled), size * BUCKET_SPAN):
+            span = shuffled[first : first + size * BUCKET_SPAN]
+            span = span[np.argsort(lengths_R[span], kind="stable")]
+            cut = [span[place : place + size] for place in range(0, len(span), size)]
+            batches += [cut[number] for number in rng.permutation(len(cut))]
+    return batches

@@ -1,0 +1,156 @@
+"""Examples -> rows of token ids: what a prepared file holds, one JSON object a row.
+
+    {"uid": "7", "input_ids": [0, 52, 8, 1], "attention_mask": [1, 1, 1, 1], "token_type_ids": [0, 0, 0, 0],
+     "label": 1}
+
+Tasks by words add `word_ids`, the word of each token (-1: of none), and `words`, how many there are, of which
+the last may have been cut off. Conversations hold `turns`, lists of ids, and are laid out when they are read;
+sentences that are misspelt anew in each epoch hold `text`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from tokenizers import normalizers
+
+from span_electra.finetuning.readers import Example
+from span_electra.finetuning.task_file import CONVERSATIONS, Task
+from span_electra.text.vocabulary import Vocabulary
+
+# What the network learns of a task; see model/task_network.py.
+KIND_OF = {
+    "SingleSenClassification": "sequence",
+    "SentencePairClassification": "sequence",
+    "NER": "tokens",
+    "MultiLabelClassification": "several",
+    "Regression": "number",
+    "ResponseSelection": "ranking",
+    "Conversation": "language",
+    "SpellingWords": "replaced",
+    "SpellingSequence": "sequence",
+}
+BY_WORDS = ("tokens", "replaced")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the rows of a task besides its examples."""
+
+    task: Task
+    labels: tuple[str, ...]
+    max_seq_len: int  # tokens of the longest row, special ones included
+    lowercase: bool = False  # fold capital letters before the tokenizer sees them
+
+    @property
+    def kind(self) -> str:
+        return KIND_OF[self.task.task_type]
+
+    @cached_property
+    def number_of(self) -> dict[str, int]:
+        """The number of each label."""
+        return {name: number for number, name in enumerate(self.labels)}
+
+
+def encode_lines(tokenizer_json: str, recipe: Recipe, examples: Sequence[Example]) -> list[str]:
+    """The lines of a prepared file for these examples, in order."""
+    rows = encode_examples(_vocabulary(tokenizer_json), recipe, examples)
+    return [json.dumps(row, separators=(",", ":")) + "\n" for row in rows]
+
+
+@lru_cache(maxsize=1)  # a process is given chunk after chunk with the same one
+def _vocabulary(tokenizer_json: str) -> Vocabulary:
+    return Vocabulary.from_json(tokenizer_json)
+
+
+def encode_examples(
+    vocabulary: Vocabulary, recipe: Recipe, examples: Sequence[Example]
+) -> list[dict[str, Any]]:
+    """Return one row for each example, in order."""
+    if recipe.task.noise and all(example.label is None for example in examples):
+        return [{"uid": example.uid, "text": example.texts[0]} for example in examples]
+    if recipe.task.task_type in CONVERSATIONS:
+        return [_conversation(vocabulary, recipe, example) for example in examples]
+    texts = [_texts(example, recipe) for example in examples]
+    flat = [text for pair in texts for text in pair]
+    encodings = iter(vocabulary.tokenizer.encode_batch(flat, add_special_tokens=False))
+    rows = []
+    for example, pair in zip(examples, texts, strict=True):
+        pieces = [next(encodings) for _ in pair]
+        row = _framed(vocabulary, [piece.ids for piece in pieces], recipe.max_seq_len)
+        if recipe.kind in BY_WORDS:
+            words = words_of_tokens(pieces[0].offsets, [_folded(word, recipe) for word in example.words])
+            room = len(row["input_ids"]) - 2
+            row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
+        label = {} if example.label is None else {"label": numbered(example.label, recipe)}
+        rows.append({"uid": example.uid} | row | label)
+    return rows
+
+
+def _texts(example: Example, recipe: Recipe) -> list[str]:
+    """What the tokenizer is given of an example: one text or two."""
+    texts = example.texts if recipe.kind not in BY_WORDS else (" ".join(example.words),)
+    return [_folded(text, recipe) for text in texts]
+
+
+def _folded(text: str, recipe: Recipe) -> str:
+    """The text in small letters where the recipe says so, one by one, as an exported tokenizer folds them."""
+    return normalizers.Lowercase().normalize_str(text) if recipe.lowercase else text
+
+
+def _framed(vocabulary: Vocabulary, texts: list[list[int]], longest: int) -> dict[str, list[int]]:
+    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP] of types 0 and 1; what is too long loses its end."""
+    room = longest - 1 - len(texts)
+    assert room >= 0, "the settings see to it that a row holds its special tokens"
+    kept = [room] if len(texts) == 1 else kept_of_pair(len(texts[0]), len(texts[1]), room)
+    ids, types = [vocabulary.cls_id], [0]
+    for number, (text, length) in enumerate(zip(texts, kept, strict=True)):
+        cut = text[:length]
+        ids += [*cut, vocabulary.sep_id]
+        types += [number] * (len(cut) + 1)
+    return {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
+
+
+def kept_of_pair(first: int, second: int, room: int) -> tuple[int, int]:
+    """How much of two texts stays: the longer one is cut until both are equal, then both.
+
+    The odd token goes to the longer one, of two equal ones to the second, as with `longest_first` of
+    `tokenizers`. Example: 9 and 3 tokens, room for 7 -> 4 and 3
+    """
+    shorter = min(first, second, room // 2)
+    longer = min(max(first, second), room - shorter)
+    return (longer, shorter) if first > second else (shorter, longer)
+
+
+def words_of_tokens(offsets: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:
+    """The word that each token of `" ".join(words)` belongs to: the one its last character lies in.
+
+    Example: words "ab" "c", tokens at (0, 1) (1, 2) (2, 4) -> 0 0 1
+    """
+    if not offsets:
+        return []
+    lengths_W = np.array([len(word) for word in words], np.int64)
+    end_W = np.cumsum(lengths_W + 1) - 1
+    start_T, end_T = np.array(offsets, np.int64).T
+    word_T = np.searchsorted(end_W, np.maximum(end_T - 1, start_T), side="right")
+    return np.minimum(word_T, len(words) - 1).tolist()
+
+
+def numbered(label: str | tuple[str, ...], recipe: Recipe) -> int | float | list[int]:
+    """A label as the network's target: its number, those of several, or the number that it is."""
+    if recipe.kind == "number":
+        return float(label)
+    if isinstance(label, str):
+        return recipe.number_of[label]
+    return [recipe.number_of[name] for name in label]
+
+
+def _conversation(vocabulary: Vocabulary, recipe: Recipe, example: Example) -> dict[str, Any]:
+    texts = [_folded(text, recipe) for text in example.texts]
+    encodings = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
+    return {"uid": example.uid, "turns": [encoding.ids for encoding in encodings]}

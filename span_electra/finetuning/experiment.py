@@ -1,0 +1,350 @@
+"""Plain settings of fine-tuning -> a run for the training loop: prepared tasks, one network, dev metrics.
+
+A run is kept and resumed as pretraining's are; what its checkpoints say besides names the tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.errors import InputError
+from span_electra.finetuning.batching import ANEW, Order, TaskBatches, TaskRows, check_replies
+from span_electra.finetuning.encoding import KIND_OF, Recipe
+from span_electra.finetuning.predictions import metrics_of_task, one_score, predict_rows
+from span_electra.finetuning.prepare import Prepared, open_prepared
+from span_electra.finetuning.task_file import Task
+from span_electra.hub.encoders import (
+    Pretrained,
+    best_checkpoint,
+    config_of,
+    open_encoder,
+    take_pretrained,
+)
+from span_electra.model.multi_task import HeadConfig, TaskNetwork
+from span_electra.text.vocabulary import Vocabulary, read_text
+from span_electra.training import checkpoint
+from span_electra.training.devices import Agreement, Place
+from span_electra.training.loop import CLOCK_BITS, Run, wish
+from span_electra.training.optim import Optimizers
+from span_electra.training.parallel import spread
+from span_electra.training.signals import Signals
+
+SCORE = "score"  # the metric of a validation that says which model is best
+
+
+@dataclass(frozen=True)
+class FinetuningRun:
+    """All that a run of fine-tuning needs; plain values, to be sent to other processes."""
+
+    tasks: tuple[Task, ...]
+    prepared: str  # folder of the prepared data
+    encoder: str  # a run of either kind, a checkpoint of fine-tuning, an exported folder, a stock ELECTRA's
+    optimizer: OptimizerConfig
+    training: TrainingConfig
+    order: Order
+    out_dir: str
+    part: str = "discriminator"  # which of a run's two networks
+    from_scratch: bool = False  # the same network, started from random weights
+    dropout: float = 0.1  # of the encoder
+    freeze_encoder: bool = False
+    layer_lr_decay: float = 1.0  # each layer learns at this share of the rate of the one above
+    eval_batch_size: int = 32
+    tests: bool = False  # tell the test metrics at each validation too
+    heads: bool = False  # of a fine-tuned encoder also take the heads, task by task
+    resume_from: str | None = None
+    silent: bool = False
+    config_json: str = ""
+
+
+def assemble(
+    settings: FinetuningRun,
+    place: Place,
+    signals: Signals,
+    agreement: Agreement,
+    saved: checkpoint.Checkpoint | None,
+    source: str,
+) -> Run:
+    """Put the run together on this process's device, with the weights of `saved`; its log comes later."""
+    pretrained = open_encoder(settings.encoder, settings.part)
+    prepared = open_prepared(settings.prepared)
+    check_vocabulary(prepared, pretrained)
+    network = build_network(settings, pretrained, prepared)
+    facts = facts_of(settings, network, prepared, pretrained)
+    if saved:
+        check_same_tasks(facts, saved, source)
+        checkpoint.restore_weights(network, saved.weights, source)
+    network.to(place.device)
+    network.checkpoint_activations(settings.training.activation_checkpointing)
+    rows = {
+        split: open_rows(settings.tasks, prepared, pretrained.vocabulary, split)
+        for split in ("train", "dev", "test")
+    }
+    check_rows(rows)
+    together = settings.training.gradient_accumulation_steps
+
+    def train_batches(epoch: int, start: int) -> TaskBatches:
+        return TaskBatches(rows["train"], settings.order, epoch, start, place.rank, place.world, together)
+
+    names = [task.name for task in settings.tasks]
+    splits = ("dev", "test") if settings.tests else ("dev",)
+    tried = {split: rows[split] for split in splits if any(rows[split])}
+    return Run(
+        model=network,
+        network=spread(network, place, settings.training, all_learn=False),
+        optimizers=Optimizers(network, settings.optimizer, rate_shares(network, settings.layer_lr_decay)),
+        place=place,
+        config=settings.training,
+        optimizer_config=settings.optimizer,
+        train_batches=train_batches,
+        valid_batches=None,
+        folder=Path(settings.out_dir),
+        facts=facts,
+        signals=signals,
+        agreement=agreement,
+        tokenizer_json=pretrained.vocabulary.to_json(),
+        tally=("tokens", *(f"{name}:{part}" for name in names for part in ("loss", "targets"))),
+        measure=lambda sums: task_losses(sums, names),
+        tries=trial(tried, settings) if tried else None,
+        silent=settings.silent,
+    )
+
+
+def check_vocabulary(prepared: Prepared, pretrained: Pretrained) -> None:
+    """Refuse rows that were made with another vocabulary than the encoder's."""
+    ours, theirs = pretrained.vocabulary.sha256, prepared.vocabulary_sha256
+    if ours != theirs:
+        raise InputError(
+            f"{prepared.folder}: prepared with vocabulary {theirs[:12]}, the encoder has {ours[:12]}; "
+            "run prepare_tasks_SE.py with this encoder"
+        )
+
+
+# --- the network ----------------------------------------------------------------------------------------
+
+
+def head_configs(tasks: tuple[Task, ...], prepared: Prepared) -> tuple[HeadConfig, ...]:
+    """What the network is told of each task."""
+    heads = []
+    for task in tasks:
+        kind = KIND_OF[task.task_type]
+        outputs = outputs_of(kind, prepared.labels[task.name])
+        heads.append(HeadConfig(kind, outputs, task.dropout_prob, task.loss_weight))
+    return tuple(heads)
+
+
+def outputs_of(kind: str, labels: tuple[str, ...]) -> int:
+    """Numbers that a head of this kind gives; see HeadConfig."""
+    if kind == "language":
+        return 0
+    return len(labels) if kind in ("sequence", "several", "tokens") else 1
+
+
+def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Prepared) -> TaskNetwork:
+    """The network as it starts, on the CPU: pretrained or from scratch, the heads from the seed."""
+    config = replace(
+        pretrained.config,
+        hidden_dropout_prob=settings.dropout,
+        attention_probs_dropout_prob=settings.dropout,
+    )
+    network = TaskNetwork(config, head_configs(settings.tasks, prepared), settings.training.seed)
+    if not settings.from_scratch:
+        take_pretrained(network, pretrained)
+    if settings.heads:
+        take_heads(network, settings.tasks, prepared, settings.encoder)
+    if settings.freeze_encoder:
+        network.encoder.requires_grad_(False)
+    return network
+
+
+def take_heads(network: TaskNetwork, tasks: tuple[Task, ...], prepared: Prepared, folder: str) -> None:
+    """Take the heads of a saved model of ours for the tasks of the same name, type and labels."""
+    other = load_task_model(folder)
+    theirs = {
+        (recipe.task.name, recipe.task.task_type, recipe.labels): head
+        for recipe, head in zip(other.recipes, other.network.heads, strict=True)
+    }
+    for head, task in zip(network.heads, tasks, strict=True):
+        found = theirs.get((task.name, task.task_type, prepared.labels[task.name]))
+        if found is not None:
+            head.load_state_dict(found.state_dict())
+
+
+def rate_shares(network: TaskNetwork, decay: float) -> Callable[[str], float]:
+    """The share of the learning rate for each parameter: heads 1, the last layer `decay`, and so on down.
+
+    With N layers, layer i (from 0) learns at decay^(N - i), embeddings and projection at decay^(N + 1).
+    Example: decay .5, two layers -> heads 1, layer 1 .5, layer 0 .25, embeddings .125
+    """
+    layers = len(network.encoder.layers)
+
+    def share(name: str) -> float:
+        if not name.startswith("encoder."):
+            return 1.0
+        below = name.removeprefix("encoder.layers.")
+        return decay ** (layers + 1 if below == name else layers - int(below.partition(".")[0]))
+
+    return share
+
+
+class TaskModel(NamedTuple):
+    """A fine-tuned network, on the CPU, and what is needed to use it."""
+
+    network: TaskNetwork
+    recipes: tuple[Recipe, ...]  # one a head
+    vocabulary: Vocabulary
+    meta: dict  # of its checkpoint
+
+
+def load_task_model(folder: str | Path) -> TaskModel:
+    """Rebuild a fine-tuned network.
+
+    `folder`: a run of fine-tuning, of which the best checkpoint is taken, or a checkpoint. Raises InputError.
+    """
+    place = best_checkpoint(Path(folder))
+    saved = checkpoint.load(place)
+    try:
+        heads = tuple(HeadConfig(**head) for head in saved.meta["heads"])
+        network = TaskNetwork(config_of(saved.meta["model"]), heads)
+        recipes = tuple(_recipe(recipe) for recipe in saved.meta["recipes"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{place}: describes no fine-tuned model of ours ({error})") from error
+    checkpoint.restore_weights(network, saved.weights, str(place))
+    path = place.parent.parent / "tokenizer.json"
+    return TaskModel(network, recipes, Vocabulary.from_json(read_text(path), str(path)), saved.meta)
+
+
+def _recipe(described: dict) -> Recipe:
+    task = dict(described["task"])
+    task["files"] = {split: tuple(names) for split, names in task["files"].items()}
+    for name in ("labels", "metrics"):
+        task[name] = None if task[name] is None else tuple(task[name])
+    return Recipe(Task(**task), tuple(described["labels"]), described["max_seq_len"], described["lowercase"])
+
+
+# --- the rows -------------------------------------------------------------------------------------------
+
+
+def recipe_of(task: Task, prepared: Prepared) -> Recipe:
+    """What the rows of a task were made by."""
+    return Recipe(task, prepared.labels[task.name], prepared.max_seq_len, prepared.lowercase)
+
+
+def open_rows(
+    tasks: tuple[Task, ...], prepared: Prepared, vocabulary: Vocabulary, split: str
+) -> list[TaskRows | None]:
+    """The rows of a split of each task; None where it has none."""
+    opened = []
+    for task in tasks:
+        if task.name not in prepared.rows:
+            raise InputError(
+                f"{prepared.folder}: task {task.name!r} is not prepared; run prepare_tasks_SE.py"
+            )
+        path = prepared.path(task.name, split)
+        opened.append(TaskRows(path, recipe_of(task, prepared), vocabulary) if path else None)
+        if path and len(opened[-1]) != prepared.rows[task.name][split]:
+            raise InputError(
+                f"{path}: {len(opened[-1])} rows where {prepared.rows[task.name][split]} were; {ANEW}"
+            )
+    return opened
+
+
+def check_rows(rows: dict[str, list[TaskRows | None]]) -> None:
+    """Refuse conversations too few to choose replies from now, not at the first validation."""
+    for split, sources in rows.items():
+        for source in sources:
+            if source is not None and source.recipe.kind == "ranking":
+                check_replies(source, training=split == "train")
+
+
+# --- telling --------------------------------------------------------------------------------------------
+
+
+def task_losses(sums: dict[str, float], names: list[str]) -> dict[str, float]:
+    """Mean losses: that of the steps, and each task's a target."""
+    metrics = {"loss": sums["loss"] / sums["steps"]} if sums["steps"] else {}
+    for name in names:
+        if sums[f"{name}:targets"]:
+            metrics[f"{name}_loss"] = sums[f"{name}:loss"] / sums[f"{name}:targets"]
+    return metrics
+
+
+def trial(
+    tried: dict[str, list[TaskRows | None]], settings: FinetuningRun
+) -> Callable[[Run, float], dict[str, float] | None]:
+    """What validates: every task's metrics on dev (and test), and the score: the mean of the first on dev."""
+
+    def try_(run: Run, seconds: float) -> dict[str, float] | None:
+        metrics, scores = {}, []
+
+        def stop() -> bool:
+            return bool(run.agreement.ask(wish(run, seconds) << CLOCK_BITS) >> CLOCK_BITS)
+
+        for split, sources in tried.items():
+            for number, source in enumerate(sources):
+                if source is None:
+                    continue
+                outcome = predict_rows(run.model, number, source, settings.eval_batch_size, run.place, stop)
+                if outcome is None:
+                    run.network.train()
+                    return None
+                found = metrics_of_task(outcome, source)
+                prefix = source.recipe.task.name if split == "dev" else f"{split}_{source.recipe.task.name}"
+                metrics |= {f"{prefix}_{name}": value for name, value in found.items()}
+                if split == "dev" and found:
+                    scores.append(one_score(*next(iter(found.items()))))
+        run.network.train()
+        return metrics | ({SCORE: sum(scores) / len(scores)} if scores else {})
+
+    return try_
+
+
+# --- what checkpoints say -------------------------------------------------------------------------------
+
+
+def facts_of(
+    settings: FinetuningRun, network: TaskNetwork, prepared: Prepared, pretrained: Pretrained
+) -> dict:
+    """What every checkpoint of the run records of its settings and data."""
+    return {
+        "vocabulary_sha256": prepared.vocabulary_sha256,
+        "encoder": str(Path(pretrained.source).absolute()),
+        "model": asdict(network.config),
+        "heads": [asdict(task) for task in network.tasks],
+        "recipes": [asdict(recipe_of(task, prepared)) for task in settings.tasks],
+        "optimizer": asdict(settings.optimizer),
+        "training": asdict(settings.training),
+        "prepared": {task.name: prepared.keys[task.name] for task in settings.tasks},
+        "order": asdict(settings.order),
+    }
+
+
+def check_same_tasks(facts: dict, saved: checkpoint.Checkpoint, source: str) -> None:
+    """Refuse to go on with other data or another order of it. Raises InputError naming what differs."""
+    before, now = _deciding(saved.meta), _deciding(facts)
+    for key in now:
+        if before.get(key) != now[key]:
+            raise InputError(
+                f"{source}: was trained with {key} {before.get(key)!r}, this is {now[key]!r}; go on with the "
+                "data and settings it had, or start anew without --resume_train"
+            )
+
+
+def _deciding(facts: dict) -> dict:
+    """What decides which rows come when, by the names that users know."""
+    order, training = facts.get("order", {}), facts.get("training", {})
+    deciding = {
+        "vocabulary": facts.get("vocabulary_sha256"),
+        "tasks": [head.get("kind") for head in facts.get("heads", [])],
+        "rows": {name: key[:12] for name, key in facts.get("prepared", {}).items()},
+        "train_batch_size": order.get("batch_size"),
+        "sampling": order.get("sampling"),
+        "seed": order.get("seed"),
+        "shuffle_buffer_size": order.get("shuffle_buffer_size"),
+        "grad_accumulation_steps": training.get("gradient_accumulation_steps"),
+    }
+    # More epochs may be added, but where sampling changes from the first to the last they decide its course.
+    return deciding | ({"epochs": order.get("epochs")} if order.get("sampling") == "annealed" else {})

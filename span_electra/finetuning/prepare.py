@@ -1,0 +1,311 @@
+"""A task file -> prepared data: every split of every task as rows of token ids, with the label maps.
+
+    <encoder>_prepared_data/
+      prepared.json          vocabulary's hash, settings, and of each task its labels and counts
+      <task>/train.jsonl     one row an example, in the order of the files; see encoding.py
+
+Each task carries a key made of all that decides its rows, and is made anew when that changes. Rows are made
+in a folder beside and put in place together, once every task is done: what fails changes nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from multiprocessing import get_context
+from pathlib import Path
+
+from span_electra.errors import InputError
+from span_electra.finetuning.encoding import Recipe, encode_lines
+from span_electra.finetuning.readers import Example, label_map, read_examples
+from span_electra.finetuning.task_file import SPELLING, Task, TaskFile, split_files
+from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.workers import cap_workers
+from span_electra.training.run_folder import replace_text
+
+MARK = "prepared.json"
+FORMAT = 1
+MAKING = ".making-"  # leads the name of the folder in which rows are made; one that a kill left is no harm
+CHUNK = 2000  # examples handed to one process at a time
+WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
+NO_MATTER = ("metrics", "dropout_prob", "loss_weight")  # what a task says that decides nothing of its rows
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder of prepared data, as its mark describes it."""
+
+    folder: Path
+    data_dir: str  # of the task files that were prepared last
+    vocabulary_sha256: str
+    max_seq_len: int
+    lowercase: bool
+    labels: dict[str, tuple[str, ...]]  # by task
+    rows: dict[str, dict[str, int]]  # by task and split
+    keys: dict[str, str]  # by task
+
+    def path(self, task: str, split: str) -> Path | None:
+        """The rows of a split; None where the task has none."""
+        return self.folder / task / f"{split}.jsonl" if split in self.rows[task] else None
+
+    def holds(self, task: str, key: str) -> bool:
+        """Whether a task stands there as it would be made by this key."""
+        return self.keys.get(task) == key and all(
+            self.path(task, split).is_file() for split in self.rows[task]
+        )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One task, prepared."""
+
+    labels: tuple[str, ...]
+    rows: dict[str, int]
+    key: str
+
+
+def prepare_tasks(
+    task_file: TaskFile,
+    data_dir: str | Path,
+    folder: str | Path,
+    vocabulary: Vocabulary,
+    max_seq_len: int = 128,
+    lowercase: bool = False,
+    workers: int = 1,
+) -> Prepared:
+    """Encode all files of all tasks; a task that stands prepared in `folder` already is left as it is.
+
+    Raises InputError for bad data, and for a folder that holds something else; then nothing has changed.
+    """
+    folder, told = Path(folder), str(Path(data_dir).absolute())
+    fresh = Prepared(folder, told, vocabulary.sha256, max_seq_len, lowercase, {}, {}, {})
+    before = _standing(fresh)
+    made: dict[str, _Made] = {}
+    with _making(folder) as beside:
+        for task in task_file.tasks:
+            if task.name == MARK or task.name.startswith(MAKING):
+                raise InputError(f"{task.name}: this name is taken in prepared data; rename the task")
+            key = recipe_key(task, data_dir, vocabulary, max_seq_len, lowercase)
+            if not before.holds(task.name, key):
+                made[task.name] = _prepare(
+                    task, data_dir, beside / task.name, vocabulary, fresh, key, workers
+                )
+        return _put_in_place(made, beside, fresh)
+
+
+def _standing(fresh: Prepared) -> Prepared:
+    """What `fresh.folder` holds that was made with the same vocabulary and settings; else `fresh`."""
+    if not (fresh.folder / MARK).exists():
+        if fresh.folder.exists() and any(not name.startswith(MAKING) for name in os.listdir(fresh.folder)):
+            raise InputError(
+                f"{fresh.folder}: is not empty and holds no prepared data; choose another folder"
+            )
+        return fresh
+    before = open_prepared(fresh.folder)
+    settings = ("vocabulary_sha256", "max_seq_len", "lowercase")
+    same = all(getattr(before, name) == getattr(fresh, name) for name in settings)
+    return replace(before, data_dir=fresh.data_dir) if same else fresh
+
+
+@contextmanager
+def _making(folder: Path) -> Iterator[Path]:
+    """A folder inside `folder` to make rows in; afterwards both are gone, unless rows were put in place."""
+    absent = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder) as beside:
+            yield Path(beside)
+    finally:
+        if absent and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _put_in_place(made: dict[str, _Made], beside: Path, fresh: Prepared) -> Prepared:
+    """Move what was made to where it belongs; another process may have put its own tasks there meanwhile."""
+    with _alone(fresh.folder):
+        prepared = _standing(fresh)
+        for name in made:
+            prepared.keys.pop(name, None)
+        if made:
+            _write_mark(prepared)  # so that a kill from here on leaves them unprepared, not half another's
+        for name, task in made.items():
+            shutil.rmtree(prepared.folder / name, ignore_errors=True)
+            (beside / name).replace(prepared.folder / name)
+            prepared.labels[name], prepared.rows[name], prepared.keys[name] = task.labels, task.rows, task.key
+        _write_mark(prepared)
+    return prepared
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process puts rows in place there, and keep others waiting."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)  # frees the lock
+
+
+def _write_mark(prepared: Prepared) -> None:
+    described = {name: value for name, value in asdict(prepared).items() if name != "folder"}
+    text = json.dumps({"span_electra_prepared": FORMAT, **described}, indent=1)
+    replace_text(prepared.folder / MARK, text + "\n")
+
+
+def open_prepared(folder: str | Path) -> Prepared:
+    """Read a folder's mark. Raises InputError when it is none of ours."""
+    path = Path(folder) / MARK
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        if described.pop("span_electra_prepared") != FORMAT:
+            raise ValueError("another format")
+        described["labels"] = {name: tuple(labels) for name, labels in described["labels"].items()}
+        prepared = Prepared(Path(folder), **described)
+        if not all(prepared.rows[name].keys() and name in prepared.labels for name in prepared.keys):
+            raise ValueError("a task without rows")
+        return prepared
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path}: no prepared data of ours ({reason}); remove the folder, then run prepare_tasks_SE.py"
+        ) from None
+
+
+def recipe_key(
+    task: Task, data_dir: str | Path, vocabulary: Vocabulary, max_seq_len: int, lowercase: bool
+) -> str:
+    """A hash of all that decides a task's rows: its settings, the files' contents, the vocabulary."""
+    files = [
+        (split, file) for split in task.files for path in split_files(task, split, data_dir)
+        for file in _files_of(task, path)
+    ]  # fmt: skip
+    if task.noise.get("misspellings"):
+        files.append(("noise", Path(task.noise["misspellings"])))
+    contents = [(split, file.name, _hash(file)) for split, file in files]
+    settings = {name: value for name, value in asdict(task).items() if name not in NO_MATTER}
+    told = json.dumps([FORMAT, settings, contents, vocabulary.sha256, max_seq_len, lowercase], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _files_of(task: Task, path: Path) -> list[Path]:
+    """The files that are read for one that is named: of spelling also correct.txt beside corrupt.txt."""
+    if task.task_type not in SPELLING:
+        return [path]
+    beside = path.iterdir() if path.is_dir() else [path, *path.parent.glob("correct.txt*")]
+    return sorted(file for file in beside if file.is_file())
+
+
+def _hash(path: Path) -> str:
+    """SHA-256 of a file's bytes. Raises InputError when it cannot be read."""
+    hasher = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while segment := file.read(1 << 20):
+                hasher.update(segment)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; name a file that can be read") from None
+    return hasher.hexdigest()
+
+
+# --- one task -------------------------------------------------------------------------------------------
+
+
+def _prepare(
+    task: Task, data_dir: str | Path, place: Path, vocabulary: Vocabulary, fresh: Prepared, key: str,
+    workers: int,
+) -> _Made:  # fmt: skip
+    """Write the rows of one task into `place`."""
+    # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
+    labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir))
+    task = replace(task, labels=labels) if labels and task.labels is None else task
+    recipe = Recipe(task, labels, fresh.max_seq_len, fresh.lowercase)
+    place.mkdir()
+    counts = {}
+    for split in task.files:
+        examples = _examples(task, split, data_dir)
+        counts[split] = _write(place / f"{split}.jsonl", vocabulary, recipe, examples, workers)
+    if task.val_split:
+        counts |= _hold_out(place, task, counts["train"])
+    return _Made(labels, counts, key)
+
+
+def _examples(task: Task, split: str, data_dir: str | Path) -> Iterator[Example]:
+    """The examples of a split; of train no more than the task's limit."""
+    files = split_files(task, split, data_dir)
+    # Clean text for noise and conversations have no labels to read, and readers ask for none of them.
+    examples = chain.from_iterable(read_examples(task, path, labelled=True) for path in files)
+    return islice(examples, task.limit) if split == "train" and task.limit else examples
+
+
+def _write(
+    path: Path, vocabulary: Vocabulary, recipe: Recipe, examples: Iterable[Example], workers: int
+) -> int:
+    """Encode, in several processes where that pays, and write in order; returns the rows."""
+    rows = 0
+    with path.open("w", encoding="utf-8") as file:
+        for lines in _encoded(_chunks(examples), vocabulary.to_json(), recipe, cap_workers(workers)[0]):
+            file.writelines(lines)
+            rows += len(lines)
+    return rows
+
+
+def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    source = iter(examples)
+    while chunk := list(islice(source, CHUNK)):
+        yield chunk
+
+
+def _encoded(
+    chunks: Iterator[list[Example]], tokenizer_json: str, recipe: Recipe, workers: int
+) -> Iterator[list[str]]:
+    """The lines of each chunk, in order. Raises InputError when a process was killed."""
+    encode = partial(encode_lines, tokenizer_json, recipe)  # of a module that loads no torch
+    first = list(islice(chunks, WORTH_PROCESSES))
+    if workers == 1 or len(first) < WORTH_PROCESSES:
+        yield from map(encode, chain(first, chunks))
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting: deque[Future[list[str]]] = deque()
+        try:
+            for chunk in chain(first, chunks):
+                waiting.append(pool.submit(encode, chunk))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise InputError("a process that prepared data was killed; use fewer --workers") from None
+
+
+def _hold_out(place: Path, task: Task, rows: int) -> dict[str, int]:
+    """Move the rows of `val_split` from train to dev; returns how many each has then."""
+    from span_electra.pretraining.loader import choose_rows
+
+    try:
+        kept_R, held_R = choose_rows(rows, valid=task.val_split)
+    except InputError as error:
+        raise InputError(f"{task.name}: {error}; lower val_split") from None
+    held = set(held_R.tolist())
+    whole = (place / "train.jsonl").replace(place / "whole.jsonl")
+    with (
+        whole.open(encoding="utf-8") as lines,
+        (place / "train.jsonl").open("w", encoding="utf-8") as train,
+        (place / "dev.jsonl").open("w", encoding="utf-8") as dev,
+    ):
+        for number, line in enumerate(lines):
+            (dev if number in held else train).write(line)
+    whole.unlink()
+    return {"train": len(kept_R), "dev": len(held_R)}

@@ -1,0 +1,340 @@
+"""The files of a task -> examples: one a row, in file order, with the label as the file says it.
+
+Which layout a file has:
+
+  task with columns         .tsv .txt (no quoting), .csv (quoting), .jsonl, .parquet, each with a header
+  conversations             JSON lines, each a list of turns
+  spelling                  a folder or its corrupt.txt, beside it correct.txt with 0 or 1 a word; any other
+                            file is clean text or text to judge, a sentence a line, without labels
+  NER                       uid <tab> ['O', 'B-PER'] <tab> ['My', 'name'] if the first line that is not blank
+                            has two or three columns, the last one in square brackets, and the file is no
+                            .conll; else CoNLL: token, tab or blank, tag; blank lines between sentences
+  other tasks               uid <tab> label <tab> sentence, with a fourth column for the second of a pair
+
+Where labels are left out, for prediction, so is their column.
+
+Shapes: W words of a sentence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.finetuning.rows import (
+    Row,
+    first_lines,
+    read_headerless,
+    read_json_lines,
+    read_lines,
+    read_table,
+    suffix_of,
+)
+from span_electra.finetuning.section import not_among
+from span_electra.finetuning.task_file import CONVERSATIONS, SPELLING, Task
+from span_electra.finetuning.values import list_of, text_of, word_of, words_of
+from span_electra.text.inputs import PACKINGS
+
+WORD_TASKS = ("NER", "SpellingWords")  # a label for each word
+WRONG_OR_NOT = ("0", "1")  # labels of spelling tasks; 1 is misspelt
+TRUTHS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row of a task's file."""
+
+    uid: str  # the file's, else the number of the example from 1
+    texts: tuple[str, ...]  # one text, two of a pair, or the turns of a conversation
+    words: tuple[str, ...] | None = None  # of token labelling and SpellingWords
+    label: str | tuple[str, ...] | None = None  # several for MultiLabelClassification, one a word for words
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What reading a file goes by."""
+
+    task: Task
+    path: Path
+    labelled: bool
+    known: dict[str, None] | None  # labels in order; None: any
+
+    def check(self, label: str, where: str) -> str:
+        if self.known is not None:
+            check_label(label, self.known, where)
+        return label
+
+
+def read_examples(task: Task, split_file: str | Path, labelled: bool) -> Iterator[Example]:
+    """Yield the examples of a file, one a row. Without `labelled`, labels are neither read nor expected.
+
+    Labels are checked against the task's: `replace(task, labels=label_map(...))` has dev and test files
+    checked against the train file's. A spelling task's clean text has no label even where `labelled`: noise
+    makes it. Raises InputError naming file and row.
+    """
+    known = known_labels(task)
+    reading = _Reading(task, Path(split_file), labelled, None if known is None else dict.fromkeys(known))
+    empty = True
+    for example in _layout(reading):
+        empty = False
+        yield example
+    if empty:
+        raise InputError(f"{split_file}: no rows; name a file that has some")
+
+
+def _layout(reading: _Reading) -> Iterator[Example]:
+    """The examples, read by the layout that task and file have."""
+    task, path = reading.task, reading.path
+    if task.columns:
+        return _from_table(reading)
+    if suffix_of(path) in (".csv", ".parquet") or (
+        suffix_of(path) == ".jsonl" and task.task_type not in CONVERSATIONS
+    ):
+        raise InputError(f"{path}: has named columns; say in the task file which is what (columns:)")
+    if task.task_type in CONVERSATIONS:
+        return _conversations(reading)
+    if task.task_type in SPELLING:
+        return _spelling(reading)
+    if task.task_type == "NER" and not _holds_lists(path):
+        return _conll(reading)
+    return _headerless(reading)
+
+
+# --- labels ---------------------------------------------------------------------------------------------
+
+
+def known_labels(task: Task) -> tuple[str, ...] | None:
+    """The labels that a task allows; None where the train file decides, or any number or none will do."""
+    if task.labels is not None:
+        return task.labels
+    if task.task_type in SPELLING:
+        return WRONG_OR_NOT
+    if task.task_type == "MultiLabelClassification" and isinstance(task.columns.get("label"), list):
+        return tuple(task.columns["label"])
+    if task.task_type in (*CONVERSATIONS, "Regression") or task.class_num is None:
+        return None
+    return tuple(str(number) for number in range(task.class_num))
+
+
+def check_label(label: str, known: Collection[str], where: str) -> None:
+    """Refuse a label that is not known. Raises InputError naming `where` and the nearest known one."""
+    if label not in known:
+        raise InputError(f"{where}: label {not_among(label, known)}")
+
+
+def label_map(task: Task, examples: Iterable[Example]) -> tuple[str, ...]:
+    """The task's labels in the order of their numbers: as the task says, else those of the train examples.
+
+    Sorted, numbers by size, and O before the other tags. Tasks without classes have none.
+    Example: labels B-PER, O, I-PER of NER -> ("O", "B-PER", "I-PER"); labels 10, 2 -> ("2", "10")
+    """
+    known = known_labels(task)
+    if known is not None:
+        return known
+    if task.task_type in (*CONVERSATIONS, "Regression"):
+        return ()
+    found: set[str] = set()
+    for example in examples:
+        assert example.label is not None, "labels are made from labelled examples"
+        found.update((example.label,) if isinstance(example.label, str) else example.label)
+    numbers = {label: _number_of(label) for label in found}
+    if all(number is not None for number in numbers.values()):
+        return tuple(sorted(found, key=lambda label: (numbers[label], label)))
+    return tuple(sorted(found, key=lambda label: (task.task_type == "NER" and label != "O", label)))
+
+
+def _number_of(text: str) -> float | None:
+    """The finite number that a text is, if it is one."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+# --- tables and headerless files ------------------------------------------------------------------------
+
+
+def _from_table(reading: _Reading) -> Iterator[Example]:
+    columns = {role: names for role, names in reading.task.columns.items() if role != "label"}
+    if reading.labelled and "label" in reading.task.columns:
+        columns["label"] = reading.task.columns["label"]
+    wanted = [name for names in columns.values() for name in (names if isinstance(names, list) else [names])]
+    for number, row in enumerate(read_table(reading.path, list(dict.fromkeys(wanted))), start=1):
+        yield _example(reading, row, columns, number)
+
+
+def _headerless(reading: _Reading) -> Iterator[Example]:
+    names = ("uid", "label", "text") if reading.labelled else ("uid", "text")
+    paired = reading.task.task_type == "SentencePairClassification"
+    if reading.task.task_type in ("Regression", "MultiLabelClassification"):  # of one sentence or of two
+        paired = any(line.count("\t") == len(names) for line in first_lines(reading.path, 1))
+    names = (*names, "pair") if paired else names
+    columns = {name: name for name in names}
+    for number, row in enumerate(read_headerless(reading.path, names), start=1):
+        yield _example(reading, row, columns, number)
+
+
+def _example(reading: _Reading, row: Row, columns: dict[str, Any], number: int) -> Example:
+    """The example of a row whose columns have these roles."""
+    task_type = reading.task.task_type
+    uid = word_of(row, row.values[columns["uid"]], "uid") if "uid" in columns else str(number)
+    names = columns["text"] if isinstance(columns["text"], list) else [columns["text"]]
+    names = names + [columns["pair"]] if "pair" in columns else names
+    words = None
+    if task_type in CONVERSATIONS and len(names) == 1:
+        texts = _turns(reading, row.values[names[0]], row)
+    elif task_type == "NER":
+        words = words_of(row, row.values[names[0]], "words", split=bool(reading.task.columns))
+        texts = (" ".join(words),)
+    else:
+        texts = tuple(text_of(row, row.values[name], name) for name in names)
+        words = tuple(texts[0].split()) if task_type == "SpellingWords" else None
+    label = _label(reading, row, columns["label"], words) if "label" in columns else None
+    return Example(uid, texts, words, label)
+
+
+def _label(
+    reading: _Reading, row: Row, name: str | list[str], words: tuple[str, ...] | None
+) -> str | tuple[str, ...]:
+    """What a row says is true of it, checked."""
+    task_type = reading.task.task_type
+    if isinstance(name, list):
+        return tuple(column for column in name if _truth(row, column))
+    value = row.values[name]
+    if task_type in WORD_TASKS:
+        labels = words_of(row, value, "labels", split=bool(reading.task.columns))
+        if len(labels) != len(words):
+            raise InputError(f"{row.where}: {len(labels)} labels for {len(words)} words; give one a word")
+        return tuple(reading.check(label, row.where) for label in labels)
+    if task_type == "MultiLabelClassification":
+        return tuple(reading.check(label, row.where) for label in _several(row, value))
+    label = word_of(row, value, "label")
+    if task_type == "Regression" and _number_of(label) is None:
+        raise InputError(f"{row.where}: label {label!r} is no number; Regression needs one")
+    return reading.check(label, row.where)
+
+
+def _several(row: Row, value: Any) -> tuple[str, ...]:
+    """Labels of a MultiLabel row: a list, or a text with commas between; an empty one means none."""
+    listed = list_of(value)
+    if listed is None:
+        listed = [part.strip() for part in text_of(row, value, "label").split(",")] if value != "" else []
+    return tuple(word_of(row, entry, "label") for entry in listed)
+
+
+def _truth(row: Row, column: str) -> bool:
+    text = text_of(row, row.values[column], column).strip().lower()
+    if text not in TRUTHS:
+        raise InputError(f"{row.where}: {column} is {text!r}; a label's own column holds 0 or 1")
+    return TRUTHS[text]
+
+
+# --- other layouts --------------------------------------------------------------------------------------
+
+
+def _conversations(reading: _Reading) -> Iterator[Example]:
+    for number, value in read_json_lines(reading.path):
+        row = Row(reading.path, number, {})
+        if isinstance(value, dict):
+            there = ", ".join(value)[:200]
+            raise InputError(
+                f"{row.where}: an object ({there}); name the one that holds the turns (columns: text)"
+            )
+        yield Example(str(number), _turns(reading, value, row))
+
+
+def _turns(reading: _Reading, value: Any, row: Row) -> tuple[str, ...]:
+    turns = list_of(value)
+    if turns is None:
+        raise InputError(f'{row.where}: no list of turns; write a conversation as ["Hello.", "Hi!"]')
+    least = 2 if reading.task.task_type == "ResponseSelection" and reading.labelled else 1
+    if len(turns) < least:
+        raise InputError(f"{row.where}: {len(turns)} turns; {reading.task.task_type} needs at least {least}")
+    return tuple(text_of(row, turn, "a turn") for turn in turns)
+
+
+def _holds_lists(path: Path) -> bool:
+    """Whether a file for NER has a list a row rather than a token a line: see the top of this file."""
+    fields = next(iter(first_lines(path, 1)), "").split("\t")
+    last = fields[-1].strip()
+    bracketed = last.startswith("[") and last.endswith("]")
+    return suffix_of(path) != ".conll" and len(fields) in (2, 3) and bracketed
+
+
+def _conll(reading: _Reading) -> Iterator[Example]:
+    """Sentences of a file with a token a line; without labels the tag may be there or not."""
+    sentences, tokens, tags = 0, [], []
+    for number, line in _and_blank(read_lines(reading.path)):
+        if line.strip(" \t"):
+            fields = line.split("\t") if "\t" in line else line.split(" ")
+            fields = [part for part in fields if part] if "\t" not in line else fields
+            _check_token(reading, fields, number)
+            tokens.append(fields[0])
+            tags.append(fields[-1])
+        elif tokens:
+            sentences += 1
+            words = tuple(tokens)
+            label = tuple(tags) if reading.labelled else None
+            yield Example(str(sentences), (" ".join(words),), words, label)
+            tokens, tags = [], []
+
+
+def _and_blank(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """The lines, and a blank one that ends the last sentence."""
+    yield from lines
+    yield 0, ""
+
+
+def _check_token(reading: _Reading, fields: list[str], number: int) -> None:
+    where = f"{reading.path}: line {number}"
+    if len(fields) != 2 and (reading.labelled or len(fields) != 1):
+        raise InputError(
+            f"{where}: {len(fields)} column{'s' * (len(fields) != 1)} where 2 belong (token, tag); mend the "
+            "row, or write uid, ['O', 'O'] and ['two', 'words'] with tabs between"
+        )
+    if not all(fields):
+        raise InputError(f"{where}: an empty token or tag; mend the row")
+    if reading.labelled:
+        reading.check(fields[1], where)
+
+
+def _spelling(reading: _Reading) -> Iterator[Example]:
+    """Sentences, and where correct.txt lies beside them, which of their words are wrong."""
+    path = reading.path
+    if path.is_dir():
+        path = _packed(path, "corrupt.txt") or path / "corrupt.txt"
+    labels = _packed(path.parent, "correct.txt") if path.name.lower().startswith("corrupt.txt") else None
+    if reading.labelled and labels is None and not reading.task.noise:
+        raise InputError(f"{path}: no labels; name a corrupt.txt with correct.txt beside it, or give noise")
+    if not reading.labelled or labels is None:
+        for number, text in read_lines(path):
+            yield _judged(reading, number, text)
+        return
+    for line, marks in zip_longest(read_lines(path), read_lines(labels)):
+        if line is None or marks is None:
+            shorter, longer = (path, labels) if line is None else (labels, path)
+            raise InputError(f"{shorter}: ends before {longer}; both need as many lines")
+        words = line[1].split()
+        if len(marks[1].split()) != len(words) or not set(marks[1].split()) <= set(WRONG_OR_NOT):
+            problem = f"is no 0 or 1 for each of {len(words)} words; mend it"
+            raise InputError(f"{labels}: line {line[0]} {problem}")
+        yield _judged(reading, *line, tuple(marks[1].split()))
+
+
+def _packed(folder: Path, name: str) -> Path | None:
+    """The file of that name in a folder, as it is or packed."""
+    paths = (folder / f"{name}{packing}" for packing in ("", *PACKINGS))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _judged(reading: _Reading, number: int, text: str, wrong_W: tuple[str, ...] | None = None) -> Example:
+    """A sentence and, where they are known, its words' labels."""
+    if reading.task.task_type == "SpellingWords":
+        return Example(str(number), (text,), tuple(text.split()), wrong_W)
+    return Example(str(number), (text,), None, None if wrong_W is None else str(int("1" in wrong_W)))

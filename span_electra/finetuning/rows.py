@@ -1,0 +1,230 @@
+"""Rows of a file, whatever its format: lines, tables with a header (.tsv .csv .jsonl .parquet), JSON lines.
+
+All but .parquet also packed as .gz, .bz2, .xz or .zst; .parquet is unpacked to a temporary file first. Rows
+come in file order, one at a time, and every error names the file and the row.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.text.inputs import (
+    BOMB_LEAST,
+    BOMB_RATIO,
+    PACKINGS,
+    UNPACKING_ERRORS,
+    UTF8_BOM,
+    InputFile,
+    find_inputs,
+    open_raw,
+    unpack,
+)
+
+SEGMENT = 1 << 20  # bytes read at a time
+LONGEST_LINE = 64 << 20  # bytes; a longer one is no row of a task
+TABLES = (".tsv", ".txt", ".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: the values of its columns, and where it stands."""
+
+    path: Path
+    number: int  # of its line, from 1; in .parquet, of the row
+    values: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}: {'row' if suffix_of(self.path) == '.parquet' else 'line'} {self.number}"
+
+
+def suffix_of(path: Path) -> str:
+    """What kind of file it is, below its packing.
+
+    Example: a.JSONL.zst -> .jsonl
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in PACKINGS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+# --- lines ----------------------------------------------------------------------------------------------
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1, line without its end). What follows the last line end is a line if not empty.
+
+    Raises InputError for files that are absent, empty, damaged, binary or not UTF-8.
+    """
+    number, rest = 0, b""
+    for segment in _segments(_input_file(path)):
+        *lines, rest = (rest + segment).split(b"\n")
+        for line in lines:
+            number += 1
+            yield number, _decoded(line, path, number)
+        if len(rest) > LONGEST_LINE:
+            raise InputError(f"{path}: line {number + 1}: longer than {LONGEST_LINE >> 20} MiB; cut it")
+    if rest:
+        yield number + 1, _decoded(rest, path, number + 1)
+
+
+def _input_file(path: Path) -> InputFile:
+    if not path.is_file():
+        problem = "a folder, not a file" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {problem}; name a file")
+    return find_inputs(path).files[0]
+
+
+def _segments(file: InputFile) -> Iterator[bytes]:
+    """The unpacked content of a file, some at a time."""
+    size = 0
+    try:
+        with open_raw(file) as raw, unpack(raw, file.packing) as stream:
+            while segment := stream.read(SEGMENT):
+                size += len(segment)
+                if file.packing and size > max(BOMB_LEAST, BOMB_RATIO * file.size):
+                    raise InputError(f"{file.path}: unpacks to more than {BOMB_RATIO} times its size")
+                yield segment
+    except UNPACKING_ERRORS as error:
+        raise InputError(f"{file.path}: cannot be read to its end ({error}); get it again") from None
+
+
+def _decoded(line: bytes, path: Path, number: int) -> str:
+    if number == 1:
+        line = line.removeprefix(UTF8_BOM)
+    if b"\0" in line:
+        raise InputError(f"{path}: line {number}: binary (a NUL byte); name a file of text")
+    try:
+        return line.removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{line[error.start]:02x} at {error.start}"
+        raise InputError(f"{path}: line {number}: not UTF-8 ({byte}); convert the file (iconv)") from None
+
+
+def first_lines(path: Path, count: int) -> list[str]:
+    """Up to `count` lines from the beginning that are not blank."""
+    found = []
+    with closing(read_lines(path)) as lines:
+        for _, line in lines:
+            if line.strip():
+                found.append(line)
+            if len(found) == count:
+                break
+    return found
+
+
+# --- tables ---------------------------------------------------------------------------------------------
+
+
+def read_table(path: Path, columns: list[str]) -> Iterator[Row]:
+    """Rows of a file with a header, with the named columns; which format it has says its suffix.
+
+    .tsv and .txt have no quoting, .csv has; a line of .jsonl is an object; a line of .tsv may not be broken.
+    """
+    suffix = suffix_of(path)
+    if suffix == ".jsonl":
+        return _objects(path, columns)
+    if suffix == ".parquet":
+        return _parquet(path, columns)
+    if suffix == ".csv":
+        return _separated(path, columns, _quoted(path))
+    if suffix in TABLES:
+        return _separated(path, columns, ((number, line.split("\t")) for number, line in read_lines(path)))
+    raise InputError(f"{path}: a file with columns ends in {', '.join(TABLES)}; rename it or drop columns")
+
+
+def read_headerless(path: Path, names: tuple[str, ...]) -> Iterator[Row]:
+    """Rows of a tab-separated file whose columns are, in order, `names`."""
+    for number, line in read_lines(path):
+        fields = line.split("\t")
+        hint = ", or name the columns of the header in the task file" if number == 1 else ""
+        _check_width(path, number, len(fields), names, hint)
+        yield Row(path, number, dict(zip(names, fields, strict=True)))
+
+
+def _separated(path: Path, columns: list[str], lines: Iterator[tuple[int, list[str]]]) -> Iterator[Row]:
+    _, names = next(lines, (0, []))
+    _check_columns(path, columns, names)
+    for number, fields in lines:
+        _check_width(path, number, len(fields), names)
+        yield Row(path, number, dict(zip(names, fields, strict=True)))
+
+
+def _quoted(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Fields of .csv, where a quoted one may hold line ends: (number of the row's last line, fields)."""
+    rows = csv.reader((f"{line}\n" for _, line in read_lines(path)), strict=True)
+    try:
+        for fields in rows:
+            yield rows.line_num, fields or [""]  # a blank line is one empty field
+    except csv.Error as error:
+        raise InputError(f"{path}: line {rows.line_num}: {error}; mend the quotes") from None
+
+
+def _check_width(
+    path: Path, number: int, width: int, names: list[str] | tuple[str, ...], hint: str = ""
+) -> None:
+    if width != len(names):
+        raise InputError(
+            f"{path}: line {number}: {width} column{'s' * (width != 1)} where {len(names)} belong "
+            f"({', '.join(names)[:80]}); mend the row{hint}"
+        )
+
+
+def _check_columns(path: Path, columns: list[str], names: list[str]) -> None:
+    for column in columns:
+        if names.count(column) != 1:
+            problem = "no" if column not in names else "more than one"
+            there = ", ".join(names)[:200]
+            raise InputError(f"{path}: {problem} column {column!r}; there are {there}")
+
+
+def _objects(path: Path, columns: list[str]) -> Iterator[Row]:
+    for number, value in read_json_lines(path):
+        if not isinstance(value, dict):
+            raise InputError(f"{path}: line {number}: no JSON object; columns are named, so each line is one")
+        missing = [column for column in columns if column not in value]
+        if missing:
+            there = ", ".join(value)[:200] or "none"
+            raise InputError(f"{path}: line {number}: no column {missing[0]!r}; there are {there}")
+        yield Row(path, number, value)
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (number from 1, value) of each line."""
+    for number, line in read_lines(path):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", None) or str(error).splitlines()[0]
+            raise InputError(f"{path}: line {number}: not JSON ({reason}); mend the row") from None
+        yield number, value
+
+
+def _parquet(path: Path, columns: list[str]) -> Iterator[Row]:
+    import pyarrow.parquet as pq
+
+    file = _input_file(path)
+    try:
+        with open_raw(file) if not file.packing else tempfile.TemporaryFile() as raw:
+            if file.packing:
+                for segment in _segments(file):
+                    raw.write(segment)
+            table = pq.ParquetFile(raw)
+            _check_columns(path, columns, table.schema_arrow.names)
+            number = 0
+            for batch in table.iter_batches(batch_size=512, columns=columns):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(path, number, values)
+    except (*UNPACKING_ERRORS, UnicodeDecodeError, MemoryError) as error:
+        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a sound .parquet file ({reason}); get it again") from None

@@ -1,0 +1,369 @@
+"""Fine-tuning as a whole: what its scripts do once the flags are read.
+
+Data are prepared where they are not yet, each seed has a run of its own, and of every run the best model is
+tried on dev and test, its predictions written, and its tasks exported. `settings` is always
+argument.FinetuneArgs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from span_electra.compose import dump
+from span_electra.config import TrainingConfig
+from span_electra.errors import InputError
+
+RESULTS = "results.json"
+
+
+# --- preparing ------------------------------------------------------------------------------------------
+
+
+def prepared_folder(encoder_name: str) -> Path:
+    """Where the prepared data of an encoder lie."""
+    return Path(f"{encoder_name}_prepared_data")
+
+
+def prepare(
+    encoder: str | None, task_file: str, data_dir: str, lowercase: bool, max_seq_len: int, workers: int
+) -> int:
+    """Prepare the data of a task file for an encoder, and say what came of it."""
+    from span_electra.finetuning.prepare import prepare_tasks
+    from span_electra.finetuning.task_file import load_task_file
+    from span_electra.hub.encoders import open_encoder
+    from span_electra.hub.networks import newest_run
+
+    pretrained = open_encoder(encoder or newest_run())
+    check_length(max_seq_len, pretrained)
+    folder = prepared_folder(pretrained.name)
+    tasks = load_task_file(task_file, data_dir)
+    prepared = prepare_tasks(tasks, data_dir, folder, pretrained.vocabulary, max_seq_len, lowercase, workers)
+    for task in tasks.tasks:
+        counts = ", ".join(f"{split} {rows:,}" for split, rows in prepared.rows[task.name].items())
+        labels = prepared.labels[task.name]
+        print(f"{task.name}: {counts}" + (f"; {len(labels)} labels" if labels else ""))
+    print(f"prepared with vocabulary {prepared.vocabulary_sha256[:12]} -> {folder}/")
+    return 0
+
+
+def check_length(asked: int, pretrained: Any) -> None:
+    """Refuse rows that the encoder cannot read."""
+    longest = pretrained.config.max_position_embeddings
+    if asked > longest:
+        raise InputError(
+            f"max_seq_len: {asked} is more than the {longest} positions of {pretrained.source}; lower it"
+        )
+
+
+# --- fine-tuning ----------------------------------------------------------------------------------------
+
+
+def finetune(settings: Any) -> int:
+    """Fine-tune as `settings` say, once for each seed; returns the exit code of the script.
+
+    What is refused (InputError) leaves no new folder behind.
+    """
+    from span_electra.hub.encoders import open_encoder
+
+    check_start(settings)
+    folder, encoder = run_folder(settings), encoder_of(settings)
+    pretrained = open_encoder(encoder, settings.network)
+    data, given = data_folder(settings, pretrained)
+    with nothing_left_if_refused(folder, data):
+        tasks = tasks_of(settings, data if given else None)
+        seeds = range(settings.seed, settings.seed + settings.seeds)
+        places = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
+        runs = [
+            finetuning_run(settings, tasks, encoder, data, place, seed)
+            for seed, place in zip(seeds, places, strict=True)
+        ]
+        refuse_taken(folder, runs)
+        ready(settings, tasks, pretrained, data, given)
+        found = []
+        for run in runs:
+            code, results = finetune_once(run)
+            if results is None:
+                return code
+            found.append(results)
+    if settings.seeds > 1:
+        summary = over_seeds(found)
+        write_results(folder, summary)
+        print(table_of(summary))
+    print(f"\n{folder}: {RESULTS}, predictions, checkpoints and exported models")
+    return 0
+
+
+def finetune_once(run: Any) -> tuple[int, dict | None]:
+    """One run; returns its exit code, and the results of its best model where it came to its end."""
+    from span_electra.finetuning.experiment import assemble
+    from span_electra.training.run import run_training
+
+    result = run_training(run, assemble)
+    if result.state != "finished":
+        print(f"stopped at step {result.step:,}; go on: add --load_saved_model {run.out_dir} --resume_train")
+        return result.exit_code, None
+    results = conclude(run)
+    if not run.silent:
+        print(table_of(results))
+    return 0, results
+
+
+# --- what to start from, and where ----------------------------------------------------------------------
+
+
+def check_start(settings: Any) -> None:
+    """Refuse flags that contradict each other."""
+    saved = settings.load_saved_model
+    if (settings.resume_train or settings.finetune) and not saved:
+        raise InputError("--resume_train and --finetune need --load_saved_model and the folder of a run")
+    if settings.resume_train and settings.finetune:
+        raise InputError("--resume_train goes on with a run, --finetune starts another; give one of them")
+    if settings.resume_train and settings.seeds > 1:
+        raise InputError(f"--resume_train goes on with one run; name {saved}/seed-... and leave out --seeds")
+    if saved and not settings.resume_train:
+        for name in ("encoder", "from_scratch"):
+            if getattr(settings, name):
+                raise InputError(f"--{name}: --load_saved_model has an encoder of its own; give one of them")
+
+
+def encoder_of(settings: Any) -> str:
+    """Where the encoder's weights stand."""
+    from span_electra.hub.networks import newest_run
+
+    return str(settings.load_saved_model or settings.encoder or newest_run())
+
+
+def run_folder(settings: Any) -> Path:
+    """The folder of the run: `out_dir`, a resumed run's own, or a new one with the time in its name."""
+    if settings.out_dir:
+        return Path(settings.out_dir)
+    if settings.resume_train:
+        saved = Path(settings.load_saved_model)
+        return saved.parent.parent if saved.parent.name == "checkpoints" else saved
+    return Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
+
+
+def data_folder(settings: Any, pretrained: Any) -> tuple[Path, bool]:
+    """Where the prepared data are or will be, and whether it was them that --data_dir names."""
+    from span_electra.finetuning.prepare import MARK
+
+    given = Path(settings.data_dir, MARK).is_file()
+    return (Path(settings.data_dir) if given else prepared_folder(pretrained.name)), given
+
+
+def tasks_of(settings: Any, prepared: Path | None) -> Any:
+    """The task file, whose files lie in --data_dir, or where those lay that `prepared` was made of."""
+    from span_electra.finetuning.prepare import open_prepared
+    from span_electra.finetuning.task_file import load_task_file
+
+    return load_task_file(
+        settings.task_file, open_prepared(prepared).data_dir if prepared else settings.data_dir
+    )
+
+
+def ready(settings: Any, tasks: Any, pretrained: Any, data: Path, given: bool) -> None:
+    """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
+    from span_electra.finetuning.experiment import check_vocabulary, open_rows, recipe_of
+    from span_electra.finetuning.predictions import check_metrics
+    from span_electra.finetuning.prepare import open_prepared, prepare_tasks
+
+    if given:
+        prepared = open_prepared(data)
+        check_vocabulary(prepared, pretrained)
+        check_length(prepared.max_seq_len, pretrained)
+        open_rows(tasks.tasks, prepared, pretrained.vocabulary, "train")
+    else:
+        check_length(settings.max_seq_len, pretrained)
+        prepared = prepare_tasks(
+            tasks,
+            settings.data_dir,
+            data,
+            pretrained.vocabulary,
+            settings.max_seq_len,
+            settings.do_lower_case,
+            settings.workers,
+        )
+    for task in tasks.tasks:
+        check_metrics(recipe_of(task, prepared))
+
+
+def refuse_taken(folder: Path, runs: list[Any]) -> None:
+    """Refuse a folder that holds something else, before anything is prepared or written."""
+    from span_electra.training.run import check_folder, find_checkpoint
+    from span_electra.training.run_folder import state_of
+
+    if len(runs) > 1 and state_of(folder) != "new":
+        raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
+    for run in runs:
+        check_folder(Path(run.out_dir), find_checkpoint(run) if run.resume_from else None)
+
+
+@contextmanager
+def nothing_left_if_refused(folder: Path, data: Path) -> Iterator[None]:
+    """Remove the run's folder and the prepared data again if neither was there and nothing was trained."""
+    from shutil import rmtree
+
+    from span_electra.training.run_folder import LOCK
+
+    absent = [place for place in (folder, *folder.parents) if not place.exists()]
+    data_absent = not data.exists()
+    try:
+        yield
+    except InputError:
+        untouched = all(path.name == LOCK or path.is_dir() for path in folder.rglob("*"))
+        if absent and untouched:
+            rmtree(folder, ignore_errors=True)
+            for parent in absent[1:]:
+                if parent.exists() and not any(parent.iterdir()):
+                    parent.rmdir()
+        if data_absent and untouched:
+            rmtree(data, ignore_errors=True)
+        raise
+
+
+# --- settings in the words of the rooms -----------------------------------------------------------------
+
+
+def finetuning_run(settings: Any, tasks: Any, encoder: str, data: Path, folder: Path, seed: int) -> Any:
+    """The settings of one run as the task room takes them."""
+    from span_electra.finetuning.batching import Order
+    from span_electra.finetuning.experiment import FinetuningRun
+
+    size, buffer = settings.train_batch_size, settings.shuffle_buffer_size
+    saved = settings.load_saved_model
+    return FinetuningRun(
+        tasks=tasks.tasks,
+        prepared=str(data),
+        encoder=encoder,
+        optimizer=settings.optimizer,
+        training=training_config(settings, seed),
+        order=Order(size, tasks.sampling, settings.epochs, seed, buffer),
+        out_dir=str(folder),
+        part=settings.network,
+        from_scratch=settings.from_scratch,
+        dropout=settings.dropout,
+        freeze_encoder=settings.freeze_encoder,
+        layer_lr_decay=settings.layer_lr_decay,
+        eval_batch_size=settings.eval_batch_size,
+        tests=settings.test_while_train,
+        heads=bool(saved) and not settings.finetune,
+        resume_from=saved if settings.resume_train else None,
+        silent=settings.silent,
+        config_json=dump(replace(settings, load_saved_model=None, resume_train=False)),
+    )
+
+
+def training_config(settings: Any, seed: int) -> TrainingConfig:
+    """The loop's settings, in the words of fine-tuning."""
+    from span_electra.finetuning.experiment import SCORE
+
+    steps = f"{settings.save_per_updates} steps" if settings.save_per_updates else "1 epoch"
+    return TrainingConfig(
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        max_minutes=settings.max_minutes,
+        gradient_accumulation_steps=settings.grad_accumulation_steps,
+        seed=seed,
+        device=settings.device,
+        device_ids=settings.device_ids,
+        precision=settings.precision,
+        compile="off",  # every batch has a width of its own
+        activation_checkpointing=settings.activation_checkpointing,
+        log_steps=settings.log_per_updates,
+        eval_every=steps if settings.eval_while_train else "1 epoch",
+        save_every=steps,
+        save_last=settings.limit_save,
+        monitor=SCORE,
+    )
+
+
+# --- results --------------------------------------------------------------------------------------------
+
+
+def conclude(run: Any) -> dict[str, dict[str, dict[str, float]]]:
+    """Try the best model on dev and test, write its predictions, export its tasks; returns the metrics.
+
+    They stand by task, split and name. The best model need not be the last one tried, so dev is tried again.
+    """
+    from span_electra.finetuning.experiment import load_task_model, open_rows
+    from span_electra.finetuning.export import export_task
+    from span_electra.finetuning.predictions import metrics_of_task, predict_rows, prediction_lines
+    from span_electra.finetuning.prepare import open_prepared
+    from span_electra.training.run_folder import replace_text
+
+    folder, model, place = Path(run.out_dir), load_task_model(run.out_dir), place_to_try(run.training)
+    model.network.to(place.device)
+    prepared, results = open_prepared(run.prepared), {task.name: {} for task in run.tasks}
+    (folder / "predictions").mkdir(exist_ok=True)
+    for split in ("dev", "test"):
+        for number, source in enumerate(open_rows(run.tasks, prepared, model.vocabulary, split)):
+            if source is None:
+                continue
+            outcome = predict_rows(model.network, number, source, run.eval_batch_size, place)
+            name = run.tasks[number].name
+            results[name][split] = metrics_of_task(outcome, source)
+            lines = "".join(prediction_lines(outcome, source))
+            replace_text(folder / "predictions" / f"{name}-{split}.tsv", lines)
+    model.network.cpu()
+    for number, recipe in enumerate(model.recipes):
+        place = folder / "exported" / recipe.task.name
+        export_task(model.network, number, recipe, model.vocabulary, place)
+    write_results(folder, results)
+    return results
+
+
+def place_to_try(training: TrainingConfig) -> Any:
+    """The first of the run's devices, in full precision."""
+    import torch
+
+    from span_electra.training.devices import Place
+
+    if training.device == "cpu" or not torch.cuda.is_available():
+        return Place(torch.device("cpu"))
+    return Place(torch.device("cuda", training.device_ids[0] if training.device_ids else 0))
+
+
+def write_results(folder: Path, results: dict) -> None:
+    """Write results.json, whole or not at all."""
+    from span_electra.training.run_folder import replace_text
+
+    replace_text(folder / RESULTS, json.dumps(results, indent=1) + "\n")
+
+
+def over_seeds(found: list[dict]) -> dict:
+    """Mean and deviation of every metric: {task: {split: {metric: {mean, deviation, values}}}}."""
+    summary: dict = {}
+    for task, splits in found[0].items():
+        for split, metrics in splits.items():
+            for name in metrics:
+                values = [results[task][split][name] for results in found]
+                told = {"mean": mean(values), "deviation": stdev(values), "values": values}
+                summary.setdefault(task, {}).setdefault(split, {})[name] = told
+    return summary
+
+
+def table_of(results: dict) -> str:
+    """The metrics as lines of text, a task a line."""
+    lines = []
+    for task, splits in results.items():
+        told = [
+            f"{split} {name} {_number(value)}"
+            for split, metrics in splits.items()
+            for name, value in metrics.items()
+        ]
+        lines.append(f"{task}: {', '.join(told) or 'nothing to try it on'}")
+    return "\n".join(lines)
+
+
+def _number(value: float | dict) -> str:
+    if isinstance(value, dict):
+        return f"{value['mean']:.4g} ± {value['deviation']:.2g}"
+    return f"{value:.4g}" if math.isfinite(value) else str(value)

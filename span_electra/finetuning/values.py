@@ -1,0 +1,67 @@
+"""What a value in a row says: a text, a word, words; or why it cannot.
+
+Values come from tab-separated files as text, from JSON and .parquet as what they are.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import warnings
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.finetuning.rows import Row
+
+
+def text_of(row: Row, value: Any, name: str) -> str:
+    """The text of a single value; numbers and truth values as JSON spells them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if not isinstance(value, str):
+        kind = "nothing" if value is None else f"a {type(value).__name__}"
+        raise InputError(f"{row.where}: {name} holds {kind} where a text belongs; mend the row")
+    # JSON can spell what no UTF-8 text holds.
+    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
+        raise InputError(f"{row.where}: {name} holds a NUL or half a surrogate pair; mend the row")
+    return value
+
+
+def word_of(row: Row, value: Any, name: str) -> str:
+    """A text that is not empty and stays in its place in a TSV of predictions."""
+    text = text_of(row, value, name)
+    if not text or "\t" in text or "\n" in text or "\r" in text:
+        problem = "holds a tab or a line end" if text else "is empty"
+        raise InputError(f"{row.where}: {name} {problem}; mend the row")
+    return text
+
+
+def words_of(row: Row, value: Any, name: str, split: bool) -> tuple[str, ...]:
+    """Words or their labels: a list, one written out in brackets, or, to `split`, a text with white space."""
+    listed = list_of(value)
+    if listed is None:
+        text = text_of(row, value, name)
+        if not split:
+            raise InputError(f"{row.where}: {text[:40]!r} is no list; write {name} as ['one', 'two']")
+        return tuple(text.split())
+    return tuple(word_of(row, entry, name) for entry in listed)
+
+
+def list_of(value: Any) -> list | None:
+    """The list that a value is or spells, in JSON or with single quotes; None if it is none."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str) or value.strip()[:1] != "[" or value.strip()[-1:] != "]":
+        return None
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of backslashes in a row, which are the row's own
+                parsed = ast.literal_eval(value.strip())  # values only: nothing in it can run
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
+    return parsed if isinstance(parsed, list) else None

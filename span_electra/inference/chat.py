@@ -1,0 +1,124 @@
+"""A model with a Conversation task answers turns: one reply, or a talk with a person or a pipe.
+
+The rows are those of training: open-ended rows of the newest turns, and whatever follows speaks with
+OWN_VOICE. Room for the reply is left from the start, so that no turn is forgotten while it is written.
+
+Shapes are in the names:
+  B  rows: one, or one a beam   L  tokens of a row   D  width   V  vocabulary
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from span_electra.errors import InputError
+from span_electra.finetuning.encoding import Recipe, encode_examples
+from span_electra.finetuning.readers import Example
+from span_electra.finetuning.turns import OWN_VOICE, TurnRow, lay_out
+from span_electra.inference.generate import GenerationConfig, generate
+from span_electra.inference.lines import blocks_of, typed
+from span_electra.model.multi_task import TaskNetwork
+from span_electra.text.vocabulary import Vocabulary
+
+USUAL_TOKENS = 40  # of a reply at most: three sentences
+USUAL_TOP_P = 0.9  # cuts the long tail of unlikely words (Holtzman et al. 2020, section 5)
+LEAST_PROMPT = 3  # tokens: a separator, one of the last turn, a separator
+
+
+@dataclass(frozen=True)
+class Speech:
+    """How replies are made; see GenerationConfig. What is None fits itself to the rest."""
+
+    max_new_tokens: int | None = None  # none: USUAL_TOKENS, but no more than half a row
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float | None = None  # none: USUAL_TOP_P, but 1 with beams, which draw nothing
+    beams: int = 1
+    no_repeat_ngram: int = 0
+    seed: int = 0
+
+    def config(self, longest: int, turns: int = 0) -> GenerationConfig:
+        """The settings of the reply to so many turns, in rows of `longest` tokens.
+
+        Each turn has draws of its own. Raises InputError for settings that do not go together.
+        """
+        most, top_p = self.max_new_tokens, self.top_p
+        if most is None:
+            most = min(USUAL_TOKENS, longest // 2)
+        if longest - most < LEAST_PROMPT:
+            raise InputError(
+                f"max_new_tokens: {most} leave no room for a turn in the model's rows of {longest} tokens; "
+                f"give {longest - LEAST_PROMPT} at most"
+            )
+        return GenerationConfig(
+            max_new_tokens=most,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=(1.0 if self.beams > 1 else USUAL_TOP_P) if top_p is None else top_p,
+            beams=self.beams,
+            no_repeat_ngram=self.no_repeat_ngram,
+            seed=self.seed + turns,
+        )
+
+
+def reply(
+    network: TaskNetwork,
+    task: int,
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+    turns: Sequence[str],
+    speech: Speech,
+) -> str:
+    """Return what the network says after these turns, the newest last. It must be in eval mode."""
+    assert recipe.kind == "language", recipe.kind
+    config = speech.config(recipe.max_seq_len, len(turns))
+    ids = encode_examples(vocabulary, recipe, [Example("", tuple(turns))])[0]["turns"]
+    room = recipe.max_seq_len - config.max_new_tokens
+    row = lay_out(ids, vocabulary.sep_id, room, open_ended=True)
+    never = [vocabulary.cls_id, vocabulary.pad_id, vocabulary.mask_id, vocabulary.unk_id]
+    never += range(vocabulary.size, network.config.vocab_size)  # rows of the table that no token has
+    follows = next_token(network, task, row)
+    answer = generate(follows, row.ids, vocabulary.sep_id, config, never, recipe.max_seq_len)
+    return vocabulary.tokenizer.decode(answer).strip()
+
+
+def next_token(network: TaskNetwork, task: int, row: TurnRow) -> Callable[[Tensor], Tensor]:
+    """What gives the logits of the token after rows that begin as `row`: ids_BL -> logits_BV."""
+    prompt_types_P = torch.tensor(row.types)
+    device = next(network.parameters()).device
+
+    def next_logits(ids_BL: Tensor) -> Tensor:
+        types_BL = torch.full_like(ids_BL, OWN_VOICE)
+        types_BL[:, : len(prompt_types_P)] = prompt_types_P
+        states_BLD = network.encoder(ids_BL.to(device), None, None, types_BL=types_BL.to(device), causal=True)
+        return network.answer(task, states_BLD[:, -1]).float()
+
+    return next_logits
+
+
+def talk(answer: Callable[[list[str]], str]) -> None:
+    """Answer a person, or a pipe line by line, until an empty line or the end of input.
+
+    `answer` gets all turns so far, its own among them.
+    """
+    turns: list[str] = []
+    for line in _said():
+        turns.append(line)
+        turns.append(answer(turns))
+        print(turns[-1], flush=True)
+
+
+def _said() -> Iterator[str]:
+    if sys.stdin.isatty():
+        yield from typed("say something, then Enter; an empty line ends")
+        return
+    for block in blocks_of(None):
+        for line in block:
+            if not line.strip():
+                return
+            yield line

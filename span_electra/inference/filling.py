@@ -1,0 +1,183 @@
+"""Lines with [MASK] -> what the generator would write: each mask by itself, and runs of them as a whole.
+
+Shapes are in the names:
+  S  masks of all lines   V  vocabulary   T  content tokens of a line
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from span_electra.hub.networks import Networks, filling_log_probability
+from span_electra.report.examples import Pieces
+from span_electra.text.token_spans import Line, cut_windows, frame, framed, read_lines
+from span_electra.text.vocabulary import SPECIAL_TOKENS
+
+
+@dataclass(frozen=True)
+class Filling:
+    """Something the generator would write, and how probable it finds that."""
+
+    text: str  # with the blank before it where a word starts
+    probability: float
+
+
+@dataclass(frozen=True)
+class Blank:
+    """A run of masks, mostly of one."""
+
+    start: int  # characters of the line that it takes
+    end: int
+    tokens: list[list[Filling]]  # of each mask by itself, likeliest first
+    whole: list[Filling]  # of the run together, likeliest first
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A line, its blanks, and the line with the likeliest fillings in them."""
+
+    text: str
+    blanks: list[Blank]
+    filled: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring masks of one line: content tokens [start, end)."""
+
+    line: int
+    start: int
+    end: int
+
+
+def fill(networks: Networks, texts: list[str], top_k: int, batch_size: int) -> list[Filled]:
+    """Return what the generator makes of each line; a line without [MASK] has no blanks."""
+    lines = read_lines(networks.vocabulary, texts)
+    runs = mask_runs(lines, networks.vocabulary.mask_id)
+    pieces_V = Pieces(networks.vocabulary)
+    wanted = [np.flatnonzero(line.ids_T == networks.vocabulary.mask_id) for line in lines]
+    alone = top_tokens(networks, [line.ids_T for line in lines], wanted, top_k, batch_size)
+    whole = search(networks, lines, runs, top_k, batch_size)
+    answers = {(line, place): found for line, row in enumerate(alone) for place, found in row.items()}
+    blanks: list[list[Blank]] = [[] for _ in lines]
+    for run, spans in zip(runs, whole, strict=True):
+        line = lines[run.line]
+        each = [
+            [(ids_1, share) for ids_1, share in answers[run.line, place]]
+            for place in range(run.start, run.end)
+        ]
+        blanks[run.line].append(
+            Blank(
+                int(line.starts_T[run.start]),
+                int(line.ends_T[run.end - 1]),
+                [readable(found, pieces_V) for found in each],
+                readable(spans, pieces_V) if run.end - run.start > 1 else readable(each[0], pieces_V),
+            )
+        )
+    return [
+        Filled(line.text, found, fill_in(line.text, found)) for line, found in zip(lines, blanks, strict=True)
+    ]
+
+
+def readable(found: list[tuple[tuple[int, ...], float]], pieces_V: Pieces) -> list[Filling]:
+    """Fillings as text."""
+    return [Filling("".join(pieces_V[number] for number in ids), share) for ids, share in found]
+
+
+def fill_in(text: str, blanks: list[Blank]) -> str:
+    """The line with the likeliest filling of every blank.
+
+    A filling that starts a word brings its own blank, one that does not joins what stands before it.
+
+    Example: "go [MASK]", " on" -> "go on"; "go [MASK]", "ing" -> "going"
+    """
+    for blank in reversed(blanks):
+        before = text[: blank.start].rstrip(" ")
+        filling = blank.whole[0].text if blank.whole else ""
+        text = before + (filling if before else filling.lstrip()) + text[blank.end :]
+    return text
+
+
+def mask_runs(lines: list[Line], mask_id: int) -> list[Run]:
+    """Find the runs of neighbouring masks, in order."""
+    runs = []
+    for number, line in enumerate(lines):
+        edges = np.flatnonzero(np.diff(line.ids_T == mask_id, prepend=False, append=False))
+        runs += [Run(number, int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+    return runs
+
+
+def top_tokens(
+    networks: Networks, ids: list[np.ndarray], wanted: list[np.ndarray], top_k: int, batch_size: int
+) -> list[dict[int, list[tuple[tuple[int, ...], float]]]]:
+    """Return, for each wanted place of each line, the likeliest tokens ((id,), probability)."""
+    windows = cut_windows(np.array([len(ids_T) for ids_T in ids], dtype=np.int64), networks.longest - 2)
+    asked, owners = [], []
+    for window in windows:
+        places = wanted[window.line]
+        places = places[(places >= window.judged_start) & (places < window.judged_end)]
+        asked.append(places - window.start + 1)
+        owners += [(window.line, int(place)) for place in places]
+    found: list[dict] = [{} for _ in ids]
+    rows = framed(networks.vocabulary, ids, windows)
+    for numbers_S, log_SV in filling_log_probability(networks, rows, asked, batch_size):
+        best = without_specials(networks, log_SV).topk(min(top_k, log_SV.shape[1] - len(SPECIAL_TOKENS)))
+        for number, ids_K, log_K in zip(
+            numbers_S, best.indices.tolist(), best.values.exp().tolist(), strict=True
+        ):
+            line, place = owners[number]
+            found[line][place] = [((token,), share) for token, share in zip(ids_K, log_K, strict=True)]
+    return found
+
+
+def without_specials(networks: Networks, log_SV: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities with those of special tokens, and of rows beyond the vocabulary, taken away."""
+    vocabulary = networks.vocabulary
+    log_SV = log_SV.clone()
+    log_SV[:, [vocabulary.tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]] = -torch.inf
+    log_SV[:, vocabulary.size :] = -torch.inf
+    return log_SV
+
+
+def search(
+    networks: Networks, lines: list[Line], runs: list[Run], top_k: int, batch_size: int
+) -> list[list[tuple[tuple[int, ...], float]]]:
+    """Return the likeliest fillings of every run of several masks, by beam search from left to right.
+
+    The probability is the product of each token's, given those before it in the run. A run that no row can
+    hold with something round it has none.
+    """
+    room = networks.longest - 2
+    beams = {n: [((), 0.0)] for n, run in enumerate(runs) if 1 < run.end - run.start <= room // 2}
+    step = 0
+    while going := [n for n in beams if runs[n].end - runs[n].start > step]:
+        rows, places, owners = [], [], []
+        for number in going:
+            run = runs[number]
+            ids_T = lines[run.line].ids_T
+            # The run in the middle of what one row can hold.
+            start = max(0, min((run.start + run.end - room) // 2, len(ids_T) - room))
+            for written, score in beams[number]:
+                row = ids_T.copy()
+                row[run.start : run.start + step] = written
+                rows.append(frame(networks.vocabulary, row[start : start + room]))
+                places.append(np.array([run.start + step - start + 1]))
+                owners.append((number, written, score))
+        longer: dict[int, list] = {number: [] for number in going}
+        for numbers_S, log_SV in filling_log_probability(networks, rows, places, batch_size):
+            best = without_specials(networks, log_SV).topk(min(top_k, log_SV.shape[1]))
+            for at, ids_K, log_K in zip(numbers_S, best.indices.tolist(), best.values.tolist(), strict=True):
+                number, written, score = owners[at]
+                longer[number] += [
+                    ((*written, token), score + more) for token, more in zip(ids_K, log_K, strict=True)
+                ]
+        for number, found in longer.items():
+            beams[number] = sorted(found, key=lambda entry: -entry[1])[:top_k]
+        step += 1
+    return [
+        [(ids, float(np.exp(score))) for ids, score in beams.get(n, []) if score > -np.inf]
+        for n in range(len(runs))
+    ]

@@ -1,0 +1,253 @@
+"""Lines in, answers out, one for each line and in their order: what predict_SE.py does with a model.
+
+Lines come from a file (in blocks), from a pipe (each is answered before the next is waited for) or from a
+person. Answers are JSON lines, or text for the eye; corrected lines are plain lines unless JSON is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from span_electra.errors import InputError
+from span_electra.inference.correction import Corrected, Detected
+from span_electra.inference.filling import Filled, Filling
+from span_electra.inference.predictor import Predictor
+
+TASKS = ("detect", "fill", "correct", "embed")  # the first is done where none is named
+BLOCK = 1024  # lines of a file that are answered together, so that rows of one length find each other
+RED, YELLOW, PLAIN = "\033[31;1m", "\033[33m", "\033[0m"
+Answer = Callable[[list[str]], list[str]]  # lines -> what is written for each
+
+
+def predict(
+    predictor: Predictor,
+    task: str,
+    in_file: str | None,
+    out_file: str | None,
+    output: str = "auto",
+    threshold: float = 0.5,
+    top_k: int = 5,
+) -> None:
+    """Answer every line of the file, or of standard input, there or on standard output.
+
+    Raises InputError for a file that is not there, is not UTF-8, or is in the way.
+    """
+    if out_file and out_file.endswith(".npy"):
+        if task != "embed":
+            raise InputError(
+                f"--out_file {out_file}: only --task embed writes .npy; name a .jsonl or .txt file"
+            )
+        blocks = [predictor.embed(block) for block in blocks_of(in_file)]
+        with written_beside(out_file) as beside, beside.open("wb") as file:
+            np.save(file, np.concatenate([predictor.embed([])[:0], *blocks]))
+        return
+    to_terminal = not out_file and sys.stdout.isatty()
+    as_text = output == "text" or (output == "auto" and (to_terminal or task == "correct"))
+    answer = answering(predictor, task, as_text, threshold, top_k, coloured=to_terminal)
+    deliver(answer, in_file, out_file, "a sentence with [MASK] in it" if task == "fill" else "a sentence")
+
+
+def one_task(names: list[str]) -> str:
+    """The task that is asked for, of TASKS. Raises InputError naming the nearest one."""
+    for name in names:
+        if name not in TASKS:
+            nearest = difflib.get_close_matches(name, TASKS, 1, 0.0)[0]
+            raise InputError(
+                f"--task {name}: a pretrained model can {', '.join(TASKS)}; did you mean {nearest!r}?"
+            )
+    if len(names) > 1:
+        raise InputError(f"--task {' '.join(names)}: a pretrained model does one at a time; name one of them")
+    return names[0] if names else TASKS[0]
+
+
+def deliver(answer: Answer, in_file: str | None, out_file: str | None, hint: str) -> None:
+    """Answer every line of the file, of a pipe, or of a person, who is told by `hint` what to type."""
+    if out_file:
+        with written_beside(out_file) as beside, beside.open("w", encoding="utf-8") as file:
+            pass_on(answer, blocks_of(in_file), file)
+    elif in_file or not sys.stdin.isatty():
+        pass_on(answer, blocks_of(in_file), sys.stdout)
+    else:
+        converse(answer, hint)
+
+
+def pass_on(answer: Answer, blocks: Iterable[list[str]], file: TextIO) -> None:
+    """Write the answers of each block before the next is read."""
+    for block in blocks:
+        for line in answer(block):
+            file.write(line + "\n")
+        file.flush()
+
+
+def converse(answer: Answer, hint: str) -> None:
+    """Answer a person line by line; a line that cannot be answered is told why, and the next one may be."""
+    for line in typed(f"{hint}, then Enter; an empty line ends"):
+        try:
+            print("\n".join(answer([line])), flush=True)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+
+
+def typed(hint: str) -> Iterator[str]:
+    """Yield what a person types, until an empty line or the end of input."""
+    print(hint, file=sys.stderr)
+    while True:
+        try:
+            line = input("> ")
+        except EOFError:
+            return
+        if not line.strip():
+            return
+        yield line
+
+
+# --- lines --------------------------------------------------------------------------------------------
+
+
+def blocks_of(in_file: str | None) -> Iterator[list[str]]:
+    """Yield the lines of a file in blocks of BLOCK, those of standard input one by one, without line ends."""
+    if in_file is None:
+        for number, raw in enumerate(sys.stdin.buffer, start=1):
+            yield [decoded(raw, "standard input", number)]
+        return
+    try:
+        file = open(in_file, "rb")
+    except OSError as error:
+        raise InputError(f"{in_file}: {error.strerror}; name a text file") from None
+    with file:
+        block: list[str] = []
+        for number, raw in enumerate(file, start=1):
+            block.append(decoded(raw, in_file, number))
+            if len(block) == BLOCK:
+                yield block
+                block = []
+        if block:
+            yield block
+
+
+def decoded(raw: bytes, source: str, number: int) -> str:
+    """One line as text. Raises InputError where it is not UTF-8."""
+    try:
+        return raw.decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: line {number} is not UTF-8 ({error.reason}); convert the file") from None
+
+
+@contextmanager
+def written_beside(target: str) -> Iterator[Path]:
+    """Yield a path whose file takes the target's name once the block is through, and is gone if it fails."""
+    place = Path(target)
+    if place.exists():
+        raise InputError(f"{place}: stands there already; move it or name another --out_file")
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        yield beside
+        beside.replace(place)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+# --- answers ------------------------------------------------------------------------------------------
+
+
+def answering(
+    predictor: Predictor, task: str, as_text: bool, threshold: float, top_k: int, coloured: bool = False
+) -> Answer:
+    """Return what turns lines into the lines to write, one text for each."""
+    if task == "correct":
+        as_line = (lambda line: line.corrected) if as_text else as_json(corrected_record)
+        return lambda texts: [as_line(line) for line in predictor.correct(texts, threshold, top_k)]
+    if task == "embed":
+        return lambda texts: [
+            json.dumps([round(x, 6) for x in row]) for row in predictor.embed(texts).tolist()
+        ]
+    if task == "detect":
+        plain = as_json(lambda line: detected_record(line, threshold))
+        shown = (lambda line: detected_text(line, threshold, coloured)) if as_text else plain
+        return lambda texts: [shown(line) for line in predictor.detect(texts)]
+    assert task == "fill", task
+    told = filled_text if as_text else as_json(filled_record)
+    return lambda texts: [told(line) for line in predictor.fill(texts, top_k)]
+
+
+def as_json(record: Callable[[Any], dict[str, Any]]) -> Callable[[Any], str]:
+    """A result as one line of JSON."""
+    return lambda result: json.dumps(record(result), ensure_ascii=False)
+
+
+def detected_record(line: Detected, threshold: float) -> dict[str, Any]:
+    """Words with their probabilities and verdicts."""
+    return {
+        "text": line.text,
+        "words": line.words,
+        "probability": [short(share) for share in line.probability],
+        "wrong": [share >= threshold for share in line.probability],
+    }
+
+
+def corrected_record(line: Corrected) -> dict[str, Any]:
+    """A line, the corrected line, and the words that were doubted."""
+    doubted = [
+        {
+            "word": change.word,
+            "before": change.before,
+            "after": change.after,
+            "suggestions": change.suggestions,
+        }
+        for change in line.changes
+    ]
+    return {"text": line.text, "corrected": line.corrected, "doubted": doubted}
+
+
+def filled_record(line: Filled) -> dict[str, Any]:
+    """A line, the filled line, and for each blank the tokens of each mask and the whole."""
+    blanks = [
+        {"tokens": [pairs(token) for token in blank.tokens], "whole": pairs(blank.whole)}
+        for blank in line.blanks
+    ]
+    return {"text": line.text, "filled": line.filled, "blanks": blanks}
+
+
+def pairs(fillings: list[Filling]) -> list[list[Any]]:
+    """Example: [Filling(" list", 0.4)] -> [["list", 0.4]]"""
+    return [[filling.text.strip(), short(filling.probability)] for filling in fillings]
+
+
+def short(share: float) -> float:
+    """Four digits that count. Example: 0.00012345 -> 0.0001234"""
+    return float(f"{share:.4g}")
+
+
+def detected_text(line: Detected, threshold: float, coloured: bool) -> str:
+    """The line with wrong words red and doubtful ones yellow; without colours, wrong ones with their numbers.
+
+    Example: "The fucntion returns" -> "The fucntion{.97} returns"
+    """
+    text, done = [], 0
+    for (start, end), share in zip(line.spans, line.probability, strict=True):
+        text.append(line.text[done:start])
+        word = line.text[start:end]
+        if coloured and share >= threshold / 2:
+            text.append(f"{RED if share >= threshold else YELLOW}{word}{PLAIN}")
+        else:
+            text.append(f"{word}{{{share:.2f}}}".replace("{0.", "{.") if share >= threshold else word)
+        done = end
+    return "".join([*text, line.text[done:]])
+
+
+def filled_text(line: Filled) -> str:
+    """The filled line, and under it the likeliest fillings of each blank."""
+    told = [line.filled]
+    for number, blank in enumerate(line.blanks, start=1):
+        best = ", ".join(f"{filling.text.strip()} {filling.probability:.1%}" for filling in blank.whole)
+        told.append(f"  [{number}] {best}")
+    return "\n".join(told)

@@ -1,0 +1,73 @@
+"""What a trained model can do with a line of text, from Python:
+
+    >>> predictor = Predictor.from_folder("runs/tiny")
+    >>> predictor.fill(["The function returns a [MASK] of strings."])[0].filled
+    >>> predictor.detect(["The fucntion returns."])[0].probability      # one for each word
+    >>> predictor.correct(["The fucntion returns."])[0].corrected
+    >>> predictor.embed(["The function returns."]).shape               # [N, D]
+
+Lines may have any length; results stand in the order of the lines.
+N lines, T content tokens of a line, D width
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from span_electra.hub.networks import Networks, for_each_token, open_networks
+from span_electra.inference.correction import Candidates, Corrected, Detected, correct, detect
+from span_electra.inference.filling import Filled, fill
+from span_electra.text.token_spans import frame, over_windows, read_lines
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Opened networks and how many rows they compute together."""
+
+    networks: Networks
+    batch_size: int = 32
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, device: str = "auto", batch_size: int = 32) -> Predictor:
+        """Open a run, a pair of exported networks or one of them; see `networks.open_networks`."""
+        return cls(open_networks(folder, device), batch_size)
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """The words that a correction may put in."""
+        return Candidates(self.networks.vocabulary)
+
+    def fill(self, texts: list[str], top_k: int = 5) -> list[Filled]:
+        """What the generator would write for each [MASK], and for runs of them as a whole."""
+        return fill(self.networks, texts, top_k, self.batch_size)
+
+    def detect(self, texts: list[str]) -> list[Detected]:
+        """The probability that each word, cut at white space, is wrong."""
+        return detect(self.networks, texts, self.batch_size)
+
+    def correct(self, texts: list[str], threshold: float = 0.5, top_k: int = 5) -> list[Corrected]:
+        """Words at or above the threshold replaced by the first of `top_k` candidates found right."""
+        return correct(self.networks, self.candidates, texts, threshold, top_k, self.batch_size)
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """The mean of the last hidden states of a line's tokens, float32 [N, D]; zeros for an empty line.
+
+        The discriminator's states, which is the network to fine-tune; the generator's if it is alone.
+        """
+        part = "discriminator" if self.networks.discriminator else "generator"
+        vocabulary = self.networks.vocabulary
+
+        def states(rows: list[np.ndarray]) -> list[np.ndarray]:
+            return for_each_token(self.networks, part, rows, self.batch_size, lambda states_BLD: states_BLD)
+
+        ids = [line.ids_T for line in read_lines(vocabulary, texts)]
+        width = states([frame(vocabulary, np.zeros(0, np.int64))])[0].shape[1]
+        means = np.zeros((len(texts), width), np.float32)
+        for number, states_TD in enumerate(over_windows(vocabulary, self.networks.longest, ids, states)):
+            if len(states_TD):
+                means[number] = states_TD.mean(axis=0)
+        return means

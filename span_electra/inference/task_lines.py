@@ -1,0 +1,176 @@
+"""Lines in, a fine-tuned model's answers out, one line for each and in their order.
+
+A line is a text. For tasks of pairs a TAB stands between the two; conversations are JSON, see `text_of_line`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.finetuning.encoding import Recipe
+from span_electra.finetuning.task_file import PAIRS
+from span_electra.inference import lines as predict
+from span_electra.inference.tasks import (
+    Answer,
+    Label,
+    Labels,
+    Number,
+    Ranking,
+    Reply,
+    TaskPredictor,
+    Text,
+    example_of,
+)
+
+NOTHING = "O"  # the tag of words that are no part of anything, as in CoNLL; not shown to the eye
+
+
+def predict_lines(
+    predictor: TaskPredictor,
+    names: Sequence[str],
+    in_file: str | None,
+    out_file: str | None,
+    output: str = "auto",
+) -> None:
+    """Answer every line of the file, or of standard input, there or on standard output.
+
+    names: the tasks; none: of each line all that can read it. Raises InputError for an unknown task, for a
+    line that a named task, or none at all, can read, and for files as `transfer.predict.predict` does.
+    """
+    predictor.numbers_of(names or None)
+    if out_file and out_file.endswith(".npy"):
+        raise InputError(f"--out_file {out_file}: answers are lines; name a .jsonl or .txt file")
+    as_text = output == "text" or (output == "auto" and not out_file and sys.stdout.isatty())
+    hint = "a pair with a TAB between, or a text" if _pairs(predictor, names) else "a text"
+    predict.deliver(answering(predictor, names, as_text), in_file, out_file, hint)
+
+
+def _pairs(predictor: TaskPredictor, names: Sequence[str]) -> bool:
+    numbers = predictor.numbers_of(names or None)
+    return any(predictor.recipes[number].task.task_type in PAIRS for number in numbers)
+
+
+def answering(predictor: TaskPredictor, names: Sequence[str], as_text: bool) -> predict.Answer:
+    """Return what turns lines into the lines to write, one for each; it counts the lines it has had."""
+    counted = itertools.count(1)
+
+    def answer(lines: list[str]) -> list[str]:
+        numbers = list(itertools.islice(counted, len(lines)))
+        answers = answers_of_lines(predictor, names, lines, numbers)
+        if as_text:
+            return [shown(found, len(predictor.recipes) > 1 and len(names) != 1) for found in answers]
+        return [record(line, found) for line, found in zip(lines, answers, strict=True)]
+
+    return answer
+
+
+def answers_of_lines(
+    predictor: TaskPredictor, names: Sequence[str], lines: list[str], numbers: Sequence[int]
+) -> list[dict[str, Answer]]:
+    """Return the answers to each line, by task; `numbers` are the lines' in errors."""
+    found: list[dict[str, Answer]] = [{} for _ in lines]
+    asked = predictor.numbers_of(names or None)
+    for task in asked:
+        recipe = predictor.recipes[task]
+        texts = [text_of_line(recipe, line) for line in lines]
+        able = [place for place, text in enumerate(texts) if example_of(recipe, text) is not None]
+        if names and len(able) < len(lines):
+            place = next(place for place in range(len(lines)) if place not in set(able))
+            raise InputError(f"line {numbers[place]}: {predictor.wants(task)}")
+        answers = predictor([texts[place] for place in able], recipe.task.name)[recipe.task.name]
+        for place, answer in zip(able, answers, strict=True):
+            found[place][recipe.task.name] = answer
+    if {} in found:
+        wanted = "; ".join(predictor.wants(task) for task in asked)
+        raise InputError(f"line {numbers[found.index({})]}: {wanted}")
+    return found
+
+
+def text_of_line(recipe: Recipe, line: str) -> Text | None:
+    """What a line says to a task; None where it cannot be said in a line like this.
+
+    Example: "A cat.\\tA dog." -> ("A cat.", "A dog.") for a task of pairs; '["Hello.", "Hi!"]' -> two turns
+    for a Conversation; '{"turns": ["Hello."], "candidates": ["Hi!", "No."]}' for a ResponseSelection. An
+    empty line is an empty text, pair, or conversation.
+    """
+    blank = not line.strip()
+    if recipe.kind == "ranking":
+        value = {"turns": [], "candidates": []} if blank else _json(line)
+        known = isinstance(value, dict) and set(value) == {"turns", "candidates"}
+        return (value["turns"], value["candidates"]) if known else None
+    if recipe.kind == "language":
+        value = [] if blank else _json(line)
+        turns = isinstance(value, list) and all(isinstance(turn, str) for turn in value)
+        return value if turns else [line]
+    if recipe.task.task_type in PAIRS and line.count("\t") == 1:
+        first, second = line.split("\t")
+        return first, second
+    if recipe.task.task_type == "SentencePairClassification":
+        return ("", "") if blank else None
+    return line
+
+
+def _json(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+# --- answers as lines -----------------------------------------------------------------------------------
+
+
+def record(line: str, answers: dict[str, Answer]) -> str:
+    """A line of JSON: {"text": the line, "answers": {task: its record}}, numbers with four digits."""
+    found = {
+        name: {key: _short(value) for key, value in asdict(answer).items()}
+        for name, answer in answers.items()
+    }
+    return json.dumps({"text": line, "answers": found}, ensure_ascii=False)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return predict.short(value)
+    if isinstance(value, dict):
+        return {key: _short(part) for key, part in value.items()}
+    return [_short(part) for part in value] if isinstance(value, tuple) else value
+
+
+def shown(answers: dict[str, Answer], with_names: bool) -> str:
+    """The answers for the eye, in one line.
+
+    Example: "sentiment: 1 97.0%   ner: My name is Ann{B-PER}"
+    """
+    return "   ".join(f"{name}: {_shown(answer)}" if with_names else _shown(answer)
+                      for name, answer in answers.items())  # fmt: skip
+
+
+def _shown(answer: Answer) -> str:
+    match answer:
+        case Label(label, share):
+            return f"{label} {share:.1%}"
+        case Labels(labels, shares):
+            return ", ".join(f"{label} {shares[label]:.1%}" for label in labels) or "none"
+        case Number(value):
+            return f"{value:.4g}"
+        case Ranking(scores):
+            return f"{1 + scores.index(max(scores))} of {len(scores)}" if scores else "no candidates"
+        case Reply(text):
+            return text
+    return " ".join(
+        _marked(*word) for word in zip(answer.words, answer.labels, answer.probability, strict=True)
+    )
+
+
+def _marked(word: str, label: str, share: float) -> str:
+    """A word with what is remarkable about it: its tag, or 1 for misspelt as its probability."""
+    if label in (NOTHING, "0"):
+        return word
+    return f"{word}{{{share:.2f}}}".replace("{0.", "{.") if label == "1" else f"{word}{{{label}}}"

@@ -1,0 +1,345 @@
+"""What a fine-tuned model says of texts, from Python or line by line:
+
+    >>> predictor = TaskPredictor.from_folder("runs/finetune-1")
+    >>> predictor(["A fine film."])["sentiment"][0]          # Label(label='1', probability=0.97)
+    >>> predictor([("A cat.", "A dog.")], "same")            # a task that reads pairs
+    >>> predictor([["My", "name"]], ["ner"])["ner"][0].labels
+    >>> predictor([(["Hello."], ["Hi!", "No."])], "select")["select"][0].scores
+
+`transfer.predictor.Predictor` does the same for pretrained models; `is_finetuned` says which one opens a
+folder, as predict_SE.py does. Answers stand in the order of the texts.
+
+Shapes are in the names:
+  R  rows   B  rows of a batch   L  tokens of a row   T  content tokens of a text   W  words   C  classes
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from span_electra.errors import InputError
+from span_electra.finetuning.batching import Laid, to_batch
+from span_electra.finetuning.encoding import BY_WORDS, Recipe, encode_examples
+from span_electra.finetuning.experiment import load_task_model
+from span_electra.finetuning.readers import Example
+from span_electra.finetuning.section import not_among
+from span_electra.finetuning.task_file import PAIRS
+from span_electra.finetuning.turns import lay_out
+from span_electra.hub.networks import choose_device, length_batches
+from span_electra.inference.chat import Speech, reply
+from span_electra.model.multi_task import TaskNetwork
+from span_electra.text.token_spans import over_windows, pool_words
+from span_electra.text.vocabulary import Vocabulary
+from span_electra.training import checkpoint
+
+WHOLE = 1 << 40  # tokens; a row that is not cut
+
+
+@dataclass(frozen=True)
+class Label:
+    """The likeliest of several classes."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels that are true of a text, and the probability of each there is."""
+
+    labels: tuple[str, ...]
+    probability: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Number:
+    """The value of a regression."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Words:
+    """A label for each word. probability: of that label; of being misspelt for SpellingWords."""
+
+    words: tuple[str, ...]
+    labels: tuple[str, ...]
+    probability: tuple[float, ...]  # 0 for a word that the vocabulary has no token for
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well each candidate answers the turns; any number, the highest is the best."""
+
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model says next."""
+
+    text: str
+
+
+Answer = Label | Labels | Number | Words | Ranking | Reply
+# A text; a pair (str, str); words or turns [str, ...]; turns with candidates ([str, ...], [str, ...])
+Text = str | tuple[str, str] | list[str] | tuple[list[str], list[str]]
+
+
+@dataclass(frozen=True)
+class TaskPredictor:
+    """A fine-tuned network and what its tasks read."""
+
+    network: TaskNetwork
+    recipes: tuple[Recipe, ...]
+    vocabulary: Vocabulary
+    source: str
+    device: str = "cpu"
+    batch_size: int = 32  # rows computed together
+    threshold: float = 0.5  # probability above which a word is called misspelt
+    speech: Speech = Speech()
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, device: str = "auto", batch_size: int = 32, **others: Any
+    ) -> TaskPredictor:
+        """Open a run of finetune_SE.py, of which the best checkpoint is taken, or one of its checkpoints.
+
+        others: threshold and speech. Raises InputError for any other folder.
+        """
+        device = choose_device(device)
+        network, recipes, vocabulary, _ = load_task_model(folder)
+        return cls(network.to(device).eval(), recipes, vocabulary, str(folder), device, batch_size, **others)
+
+    def __call__(
+        self, texts: Sequence[Text], tasks: Sequence[str] | str | None = None
+    ) -> dict[str, list[Answer]]:
+        """Return an answer for each text, by task. tasks: names, or none: all that can read every text.
+
+        Sentences and pairs are cut as in training; every word is judged, however long its text.
+        Raises InputError for an unknown task, and for texts that a task, or none of them, can read.
+        """
+        if isinstance(texts, str):
+            raise InputError("texts: one text alone; give a list of them, [text]")
+        named = self.numbers_of(tasks)
+        read = {number: [example_of(self.recipes[number], text) for text in texts] for number in named}
+        able = [number for number, examples in read.items() if None not in examples]
+        if not able:
+            wanted = "; ".join(self.wants(number) for number in named)
+            raise InputError(f"texts: no task can read them all: {wanted}")
+        if tasks is not None and able != named:
+            number = next(number for number in named if number not in able)
+            raise InputError(f"text {read[number].index(None) + 1}: {self.wants(number)}")
+        return {self.recipes[number].task.name: self._answers(number, read[number]) for number in able}
+
+    def numbers_of(self, tasks: Sequence[str] | str | None) -> list[int]:
+        """The tasks' numbers; of all where none is named. Raises InputError naming the nearest one."""
+        known = [recipe.task.name for recipe in self.recipes]
+        names = [tasks] if isinstance(tasks, str) else known if tasks is None else list(tasks)
+        for name in names:
+            if name not in known:
+                raise InputError(f"task {not_among(name, known)}")
+        return [known.index(name) for name in dict.fromkeys(names)]
+
+    def wants(self, number: int) -> str:
+        """What a task reads, to one who gave it something else."""
+        recipe = self.recipes[number]
+        return f"task {recipe.task.name!r} ({recipe.task.task_type}) reads {readable(recipe)}"
+
+    def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
+        """What replies to turns: the named Conversation task, or the only one. Raises InputError."""
+        able = [
+            number for number in self.numbers_of(names or None) if self.recipes[number].kind == "language"
+        ]
+        if len(able) != 1:
+            tasks = ", ".join(f"{recipe.task.name} ({recipe.task.task_type})" for recipe in self.recipes)
+            problem = (
+                "name one Conversation task with --task" if able else "has no Conversation task to talk with"
+            )
+            raise InputError(f"{self.source}: {problem}; its tasks are {tasks}")
+        self.speech.config(self.recipes[able[0]].max_seq_len)  # settings are refused before the talk begins
+        return lambda turns: self._reply(able[0], turns)
+
+    # --- answers ------------------------------------------------------------------------------------------
+
+    def _answers(self, number: int, examples: list[Example]) -> list[Answer]:
+        # Without noise: what is misspelt in training is judged here as it stands.
+        recipe = self.recipes[number]
+        recipe = replace(recipe, task=replace(recipe.task, noise={}))
+        if recipe.kind == "language":
+            return [Reply(self._reply(number, example.texts)) for example in examples]
+        if recipe.kind == "ranking":
+            return self._rankings(number, recipe, examples)
+        if recipe.kind in BY_WORDS:
+            return self._words(number, recipe, examples)
+        rows = encode_examples(self.vocabulary, recipe, examples)
+        said = self._said(number, [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows])
+        return [_of_text(recipe, logits_C) for logits_C in said]
+
+    def _reply(self, number: int, turns: Sequence[str]) -> str:
+        return reply(self.network, number, self.recipes[number], self.vocabulary, turns, self.speech)
+
+    def _rankings(self, number: int, recipe: Recipe, examples: list[Example]) -> list[Answer]:
+        """Each candidate in a row of its own, after the turns."""
+        laid, sep_id = [], self.vocabulary.sep_id
+        said = encode_examples(self.vocabulary, recipe, examples)
+        last = encode_examples(self.vocabulary, recipe, [Example("", example.words) for example in examples])
+        for before, candidates in zip(said, last, strict=True):
+            rows = [[*before["turns"], candidate] for candidate in candidates["turns"]]
+            laid.append([lay_out(turns, sep_id, recipe.max_seq_len) for turns in rows])
+        flat = [row for rows in laid for row in rows]
+        scores = iter(self._said(number, [row.ids for row in flat], [row.types for row in flat]))
+        return [Ranking(tuple(float(next(scores)[0]) for _ in rows)) for rows in laid]
+
+    def _words(self, number: int, recipe: Recipe, examples: list[Example]) -> list[Answer]:
+        """Long texts in overlapping windows, so that every word is judged."""
+        rows = encode_examples(self.vocabulary, replace(recipe, max_seq_len=WHOLE), examples)
+        ids = [np.array(row["input_ids"][1:-1], np.int64) for row in rows]
+
+        def judge(windows: list[np.ndarray]) -> list[np.ndarray]:
+            rows = [window.tolist() for window in windows]
+            return self._said(number, rows, [[0] * len(row) for row in rows])
+
+        said = over_windows(self.vocabulary, recipe.max_seq_len, ids, judge)
+        return [
+            self._of_words(recipe, example.words, np.array(row["word_ids"][1:-1], np.int64), logits)
+            for example, row, logits in zip(examples, rows, said, strict=True)
+        ]
+
+    def _of_words(
+        self, recipe: Recipe, words: tuple[str, ...], word_T: np.ndarray, logits: np.ndarray
+    ) -> Words:
+        """A word's label: that of its first token; misspelt where any of its tokens is."""
+        if recipe.kind == "replaced":
+            wrong_W = pool_words(_sigmoid(logits), word_T, len(words), "max")
+            labels = tuple(recipe.labels[int(share > self.threshold)] for share in wrong_W)
+            return Words(words, labels, tuple(wrong_W.tolist()))
+        label_W, share_W = np.zeros(len(words), np.int64), np.zeros(len(words))
+        seen_W, first_W = np.unique(word_T, return_index=True)
+        if len(seen_W):
+            share_WC = _softmax(logits[first_W])
+            label_W[seen_W], share_W[seen_W] = share_WC.argmax(-1), share_WC.max(-1)
+        return Words(words, tuple(recipe.labels[label] for label in label_W), tuple(share_W.tolist()))
+
+    @torch.inference_mode()
+    def _said(self, number: int, ids: list[list[int]], types: list[list[int]]) -> list[np.ndarray]:
+        """The head's logits for each row, float32 [C], or [L] or [L, C] where it judges tokens."""
+        by_tokens, found = self.recipes[number].kind in BY_WORDS, [np.zeros(0)] * len(ids)
+        lengths_R = np.array([len(row) for row in ids], np.int64)
+        for rows_B in length_batches(lengths_R, self.batch_size):
+            no_targets = np.zeros(len(rows_B), np.int64)
+            laid = Laid([ids[row] for row in rows_B], [types[row] for row in rows_B], no_targets)
+            batch = to_batch(number, laid, self.vocabulary.pad_id, 1.0, rows_B).to(self.device)
+            logits = self.network.logits(batch).cpu().numpy()
+            for place, row in enumerate(rows_B):
+                found[row] = logits[place, : lengths_R[row]] if by_tokens else logits[place]
+        return found
+
+
+def _of_text(recipe: Recipe, logits_C: np.ndarray) -> Answer:
+    if recipe.kind == "number":
+        return Number(float(logits_C[0]))
+    if recipe.kind == "several":
+        share_C = _sigmoid(logits_C).tolist()
+        true = tuple(name for name, logit in zip(recipe.labels, logits_C, strict=True) if logit > 0)
+        return Labels(true, dict(zip(recipe.labels, share_C, strict=True)))
+    share_C = _softmax(logits_C)
+    return Label(recipe.labels[share_C.argmax()], float(share_C.max()))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(logits).double().softmax(-1).numpy()
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(logits).double().sigmoid().numpy()
+
+
+# --- what a task reads ----------------------------------------------------------------------------------
+
+
+def readable(recipe: Recipe) -> str:
+    """What the texts of a task are, in a few words; lines say pairs with a TAB and lists in JSON."""
+    if recipe.kind == "ranking":
+        return '(turns, candidates), two lists; as a line {"turns": [...], "candidates": [...]}'
+    if recipe.kind == "language":
+        return "a list of turns; as a line one turn, or a JSON list of them"
+    if recipe.task.task_type == "SentencePairClassification":
+        return "a pair of texts; as a line one TAB between them"
+    return "a text or a list of words" if recipe.kind in BY_WORDS else "a text"
+
+
+def example_of(recipe: Recipe, text: Text) -> Example | None:
+    """A text as the task's readers would give it, None where it is none of the task's.
+
+    The texts of a ResponseSelection example are the turns before, its words the candidates.
+    """
+    listed = isinstance(text, list) and all(isinstance(part, str) for part in text)
+    if recipe.kind == "ranking":
+        return _with_candidates(text)
+    if recipe.kind in BY_WORDS:
+        words = text.split() if isinstance(text, str) else text if listed else None
+        return None if words is None else Example("", (" ".join(words),), tuple(words))
+    if recipe.kind == "language":
+        turns = [text] if isinstance(text, str) else text if listed else None
+        return None if turns is None else Example("", tuple(turns))
+    paired = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
+    if paired and recipe.task.task_type in PAIRS:
+        return Example("", text)
+    alone = isinstance(text, str) and recipe.task.task_type != "SentencePairClassification"
+    return Example("", (text,)) if alone else None
+
+
+def _with_candidates(text: Any) -> Example | None:
+    lists = isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(part, list) for part in text)
+    if not lists or not all(isinstance(turn, str) for part in text for turn in part):
+        return None
+    turns, candidates = text
+    return Example("", tuple(turns), tuple(candidates))
+
+
+# --- which folders --------------------------------------------------------------------------------------
+
+
+def is_finetuned(folder: str | Path) -> bool:
+    """Whether a folder is a run of finetune_SE.py or one of its checkpoints.
+
+    Raises InputError for one that holds a run of each of several seeds.
+    """
+    folder = Path(folder)
+    seeds = sorted(path.parent for path in folder.glob("seed-*/checkpoints"))
+    if seeds and not (folder / "checkpoints").is_dir():
+        raise InputError(f"{folder}: holds a run of each seed; name one, such as {seeds[0]}")
+    return bool(_heads(folder))
+
+
+def newest_talker(prefix: str | Path = "runs") -> Path:
+    """The run under `prefix` that has a Conversation task and was changed last. Raises InputError."""
+    found = [
+        path.parent
+        for pattern in ("*/checkpoints", "*/seed-*/checkpoints")
+        for path in Path(prefix).glob(pattern)
+        if any(head.get("kind") == "language" for head in _heads(path.parent))
+    ]
+    if not found:
+        raise InputError(
+            f"no model named and none in {prefix}/ that talks; fine-tune one on a task of type Conversation"
+        )
+    return max(found, key=lambda run: run.stat().st_mtime)
+
+
+def _heads(folder: Path) -> list[dict]:
+    """The heads that the newest readable checkpoint tells of; what is damaged is found when it is opened."""
+    for place in [folder] if (folder / checkpoint.META).is_file() else checkpoint.in_run(folder):
+        try:
+            return json.loads((place / checkpoint.META).read_text(encoding="utf-8")).get("heads", [])
+        except (OSError, ValueError, AttributeError):
+            continue
+    return []

@@ -1,0 +1,168 @@
+"""One encoder under many heads: what fine-tuning trains.
+
+Shapes are in the names:
+  B  rows          L  tokens of a row   D  width of the encoder   C  classes or labels of a task
+  N  targets of a batch (rows, tokens, or groups of rows)         G  candidates of a group
+A head is a kind, and each kind has its targets:
+  sequence   one label a row, int64 [B]          several    labels a row, float32 0 or 1 [B, C]
+  number     one value a row, float32 [B]        tokens     one label a token, int64 [B, L]
+  replaced   is this token wrong, int64 [B, L]   language   the next token, int64 [B, L]
+  ranking    the first of each G rows is the right one, int64 [B / G], all 0
+Where a token has no label its target is IGNORED.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from span_electra.batch import JointOutput, Movable
+from span_electra.config import ModelConfig, NetworkConfig
+from span_electra.model.dropout import drop, subkey
+from span_electra.model.encoder import Encoder
+from span_electra.model.heads import ReplacedHead, TokenHead
+from span_electra.model.init import start_local, start_normal
+
+IGNORED = -100  # as torch and transformers mark a token without label
+KINDS = ("sequence", "several", "number", "tokens", "replaced", "language", "ranking")
+ON_FIRST_TOKEN = ("sequence", "several", "number", "ranking")
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """One task as the network sees it."""
+
+    kind: str
+    outputs: int  # classes; 1 for number, replaced and ranking; 0 for language, which has the vocabulary's
+    dropout: float = 0.1  # of what the head reads
+    weight: float = 1.0  # of its loss
+
+
+@dataclass(frozen=True)
+class TaskBatch(Movable):
+    """Rows of one task."""
+
+    task: int
+    ids_BL: Tensor  # int64; [CLS] content [SEP] (content [SEP]), then [PAD]
+    types_BL: Tensor | None  # int64, 0 or 1; None: all 0
+    real_BL: Tensor | None  # bool, True on tokens that are not padding; None: no row is padded
+    targets: Tensor  # as the head's kind says
+    target_total: Tensor  # float32 scalar; targets of the whole optimizer step, all processes together
+    rows_B: Tensor  # int64; the examples' numbers in their file
+
+
+class SequenceHead(nn.Module):
+    """Dropout, dense, GELU, dropout, scores, on [CLS]: that of ElectraForSequenceClassification."""
+
+    def __init__(self, network: NetworkConfig, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(network.hidden_size, network.hidden_size)
+        self.score = nn.Linear(network.hidden_size, outputs)
+        self.dropout = dropout
+
+    def forward(self, hidden_BLD: Tensor, key: int | None = None) -> Tensor:
+        """Return logits [B, C]."""
+        rate = self.dropout if self.training else 0.0
+        first_BD = drop(hidden_BLD[:, 0], rate, subkey(key, 0))
+        return self.score(drop(F.gelu(self.dense(first_BD)), rate, subkey(key, 1)))
+
+
+class TagHead(nn.Module):
+    """Dropout and one linear layer on every token: that of ElectraForTokenClassification."""
+
+    def __init__(self, network: NetworkConfig, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.score = nn.Linear(network.hidden_size, outputs)
+        self.dropout = dropout
+
+    def forward(self, hidden_BLD: Tensor, key: int | None = None) -> Tensor:
+        """Return logits [B, L, C]."""
+        return self.score(drop(hidden_BLD, self.dropout if self.training else 0.0, key))
+
+
+def head_of(task: HeadConfig, network: NetworkConfig, config: ModelConfig) -> nn.Module:
+    """The module of a head."""
+    assert task.kind in KINDS, task.kind
+    if task.kind in ON_FIRST_TOKEN:
+        return SequenceHead(network, task.outputs, task.dropout)
+    if task.kind == "tokens":
+        return TagHead(network, task.outputs, task.dropout)
+    return ReplacedHead(network, config) if task.kind == "replaced" else TokenHead(network, config)
+
+
+class TaskNetwork(nn.Module):
+    """The encoder of `config.discriminator` and one head a task.
+
+    `config.vocab_size` must be known. `seed` alone decides the weights it starts from.
+    """
+
+    def __init__(self, config: ModelConfig, tasks: tuple[HeadConfig, ...], seed: int = 0) -> None:
+        super().__init__()
+        self.config, self.tasks = config, tasks
+        self.encoder = Encoder(config.discriminator, config)
+        self.heads = nn.ModuleList(head_of(task, config.discriminator, config) for task in tasks)
+        start_normal(self, config.initializer_range, seed)
+        if config.initialization == "local":
+            start_local([self.encoder], config.initializer_range, seed)
+
+    def checkpoint_activations(self, on: bool) -> None:
+        """Recompute each layer's activations in the backward pass: less memory, more time."""
+        self.encoder.checkpointing = on
+
+    def states(self, batch: TaskBatch, key: int | None = None) -> Tensor:
+        """The encoder's hidden states [B, L, D]; of a language task they look back alone."""
+        causal = self.tasks[batch.task].kind == "language"
+        return self.encoder(batch.ids_BL, batch.real_BL, subkey(key, 0), batch.types_BL, causal)
+
+    def logits(self, batch: TaskBatch, key: int | None = None) -> Tensor:
+        """What the batch's head says, float32: [B, C], [B, L, C], [B, L], or [B, L, V]."""
+        return self.answer(batch.task, self.states(batch, key), subkey(key, 1)).float()
+
+    def answer(self, task: int, states: Tensor, key: int | None = None) -> Tensor:
+        """What the head of a task says of hidden states."""
+        head = self.heads[task]
+        if isinstance(head, TokenHead):
+            return head(states, self.encoder.embeddings.word.weight)
+        return head(states) if isinstance(head, ReplacedHead) else head(states, key)
+
+    def forward(self, batch: TaskBatch, dropout_key: int | None = None) -> JointOutput:
+        """Return this process's share of the loss; the tally is tokens, then (loss, targets) of each task."""
+        key = None if batch.ids_BL.is_cuda else dropout_key
+        task = self.tasks[batch.task]
+        loss_N = self.losses(batch, key)
+        loss = task.weight * loss_N.sum() / batch.target_total.clamp(min=1)
+        tally = batch.ids_BL.new_zeros(1 + 2 * len(self.tasks), dtype=torch.float32)
+        tally[0] = batch.ids_BL.numel() if batch.real_BL is None else batch.real_BL.sum()
+        tally[1 + 2 * batch.task] = loss_N.detach().sum()
+        tally[2 + 2 * batch.task] = target_count(batch.targets)
+        return JointOutput(loss, tally)
+
+    def losses(self, batch: TaskBatch, key: int | None = None) -> Tensor:
+        """The loss of every target, nats (of a number: squared error), [N]; an IGNORED one has 0 or none."""
+        kind, targets = self.tasks[batch.task].kind, batch.targets
+        if kind == "language":  # the vocabulary's logits are made where they are asked for alone
+            asked_BL = targets != IGNORED
+            logits_NV = self.answer(batch.task, self.states(batch, key)[asked_BL]).float()
+            return F.cross_entropy(logits_NV, targets[asked_BL], reduction="none")
+        logits = self.logits(batch, key)
+        if kind == "number":
+            return (logits.squeeze(-1) - targets).square()
+        if kind == "several":
+            return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
+        if kind == "replaced":
+            asked_BL = targets != IGNORED
+            wrong_N = targets[asked_BL].float()
+            return F.binary_cross_entropy_with_logits(logits[asked_BL], wrong_N, reduction="none")
+        if kind == "ranking" and len(targets):  # a process may have no rows of a small batch
+            logits = logits.view(len(targets), -1)
+        return F.cross_entropy(
+            logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+
+
+def target_count(targets: Tensor) -> Tensor:
+    """How many targets there are; labels of one row that may be several count once."""
+    return (targets != IGNORED).sum() if targets.dtype == torch.int64 else targets.new_tensor(len(targets))

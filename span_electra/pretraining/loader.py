@@ -1,0 +1,258 @@
+"""Features -> batches: order, masks and random numbers from (seed, epoch, row) alone.
+
+Shapes are in the names:
+  R  rows of an epoch           N  batches of an epoch          P  spans of a batch
+  B  rows of a batch (share)    L  tokens of the longest row    S  hidden tokens of a batch
+A global batch is what all processes together compute in one pass; each process builds its own share of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from span_electra.batch import MaskedBatch
+from span_electra.config import LoaderConfig
+from span_electra.errors import InputError
+from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
+
+if TYPE_CHECKING:
+    from span_electra.features.store import Features
+
+AHEAD = 4  # batches in preparation for each thread; enough to hide a slow one, little memory
+RUNGS = 8  # static shapes: rows are padded to one of so many widths
+
+
+class Batches:
+    """The batches of one epoch, from batch number `start` on, as this process's shares.
+
+    Every row of `rows` comes once. `together` batches make one optimizer step (accumulation): they share
+    their totals, so that adding their losses gives the mean over the step. With `static_shapes` rows are
+    padded to few widths and slots filled up to a fixed count, for compiled models. A process whose share of
+    a small last batch is empty gets a batch of no rows.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        config: LoaderConfig,
+        epoch: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        rows: np.ndarray | None = None,
+        together: int = 1,
+        static_shapes: bool = False,
+        pinned: bool = False,
+    ) -> None:
+        self.features, self.config, self.epoch, self.start = features, config, epoch, start
+        self.rank, self.world, self.pinned, self.static_shapes = rank, world, pinned, static_shapes
+        rows_R = np.arange(features.rows, dtype=np.int64) if rows is None else np.asarray(rows, np.int64)
+        self.ladder = width_ladder(features.header.max_seq_len) if static_shapes else None
+        lengths_R = np.asarray(features.lengths_R)[rows_R].astype(np.int64)
+        order_R, self.ends_N = plan_epoch(lengths_R, config, epoch, self.ladder)
+        self.rows_R, self.lengths_R = rows_R[order_R], lengths_R[order_R]
+        self.mask_ratio = features.header.masking.mask_ratio
+        self.masked_N, self.tokens_N = self._totals(together)
+
+    def __len__(self) -> int:
+        return len(self.ends_N)
+
+    def __iter__(self) -> Iterator[MaskedBatch]:
+        numbers = range(self.start, len(self))
+        if self.config.workers == 0:
+            yield from map(self.build, numbers)
+            return
+        yield from self._ahead(iter(numbers))
+
+    def _ahead(self, numbers: Iterator[int]) -> Iterator[MaskedBatch]:
+        """Build with threads, in order; the threads end when the consumer stops, whyever it does."""
+        pool = ThreadPoolExecutor(self.config.workers, thread_name_prefix="batches")
+        waiting: deque[Future[MaskedBatch]] = deque()
+        try:
+            for number in numbers:
+                waiting.append(pool.submit(self.build, number))
+                if len(waiting) >= AHEAD * self.config.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _totals(self, together: int) -> tuple[np.ndarray, np.ndarray]:
+        """Hidden and real tokens of the optimizer step that each batch belongs to (all processes)."""
+        first_N = np.concatenate([[0], self.ends_N[:-1]])
+        masked_N = np.add.reduceat(span_budget(self.lengths_R, self.mask_ratio), first_N)
+        tokens_N = np.add.reduceat(self.lengths_R, first_N)
+        groups = np.arange(0, len(self.ends_N), together)
+        steps_N = np.arange(len(self.ends_N)) // together
+        return np.add.reduceat(masked_N, groups)[steps_N], np.add.reduceat(tokens_N, groups)[steps_N]
+
+    def build(self, number: int) -> MaskedBatch:
+        """Return this process's share of global batch `number`, on the CPU."""
+        begin = 0 if number == 0 else self.ends_N[number - 1]
+        whole = slice(begin, self.ends_N[number])
+        width = padded_width(int(self.lengths_R[whole].max()), self.ladder)
+        # Rows lie sorted by length: every world-th of them gives each process about the same work.
+        rows_B = self.rows_R[whole][self.rank :: self.world]
+        lengths_B = self.lengths_R[whole][self.rank :: self.world]
+        arrays = self._masks(rows_B, lengths_B, width)
+        arrays["original_BL"] = self.features.gather(rows_B, width)
+        arrays["rows_B"] = rows_B
+        # A step may hide nothing (rows of one token); dividing its zero sums by 1 keeps them zero.
+        arrays["masked_total"] = np.float32(max(self.masked_N[number], 1))
+        arrays["token_total"] = np.float32(self.tokens_N[number])
+        full = bool((lengths_B == width).all())
+        arrays["real_BL"] = None if full else np.arange(width)[None, :] < lengths_B[:, None]
+        return MaskedBatch(**{name: self._tensor(value) for name, value in arrays.items()})
+
+    def _masks(self, rows_B: np.ndarray, lengths_B: np.ndarray, width: int) -> dict[str, np.ndarray]:
+        """The fields of MaskedBatch with one entry a slot."""
+        if self.epoch == 0 or self.config.masking == "static":
+            spans = self.features.spans(rows_B)
+        else:
+            spans = self.features.draw(rows_B, self.epoch, self.config.seed)
+        slots, counts_B = locate_slots(spans, width)
+        wrong_B = counts_B != span_budget(lengths_B, self.mask_ratio)
+        if wrong_B.any():
+            raise InputError(
+                f"row {rows_B[wrong_B][0]} of the features hides {counts_B[wrong_B][0]} tokens, not the "
+                f"share {self.mask_ratio} that their header promises; run create_feature_SE.py again"
+            )
+        keys_B = row_keys(self.config.seed, self.epoch, rows_B, "sample")
+        slots["uniform_S"] = uniforms(keys_B, counts_B)
+        slots["slot_weight_S"] = np.ones(len(slots["slots_S"]), np.float32)
+        if self.static_shapes:
+            most = int(span_budget(np.array([width]), self.mask_ratio)[0]) * len(rows_B)
+            slots = {name: np.pad(value, (0, most - len(value))) for name, value in slots.items()}
+        return slots
+
+    def _tensor(self, value: np.ndarray | None) -> torch.Tensor | None:
+        if value is None:
+            return None
+        tensor = torch.from_numpy(np.ascontiguousarray(value)) if np.ndim(value) else torch.tensor(value)
+        return tensor.pin_memory() if self.pinned else tensor
+
+
+def locate_slots(spans: Spans, width: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the flat places of all hidden tokens, of their spans' neighbours, and the hidden count a row.
+
+    Example: width 8, row 0 hides [2, 4), row 1 hides [1, 2) -> slots 2 3 9, left 1 1 8, right 4 4 10,
+    offset 0 1 0, counts 2 1.
+    """
+    lengths_P = np.asarray(spans.lengths_S, np.int64)
+    row_ends_B = np.asarray(spans.row_ends_R, np.int64)
+    rows_P = np.repeat(np.arange(len(row_ends_B)), np.diff(row_ends_B, prepend=0))
+    first_P = rows_P * width + np.asarray(spans.starts_S, np.int64)
+    before_P = np.cumsum(lengths_P) - lengths_P
+    offset_S = np.arange(lengths_P.sum()) - np.repeat(before_P, lengths_P)
+    first_S = np.repeat(first_P, lengths_P)
+    slots = {
+        "slots_S": first_S + offset_S,
+        "left_S": first_S - 1,
+        "right_S": first_S + np.repeat(lengths_P, lengths_P),
+        "offset_S": offset_S,
+    }
+    counts_B = np.bincount(rows_P, weights=lengths_P, minlength=len(row_ends_B)).astype(np.int64)
+    return slots, counts_B
+
+
+# --- order --------------------------------------------------------------------------------------------
+
+
+def plan_epoch(
+    lengths_R: np.ndarray, config: LoaderConfig, epoch: int, ladder: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order of the rows and the exclusive end of each global batch in it.
+
+    The rows are shuffled, cut into spans of about `bucket_span` batches, sorted by length inside a span and
+    cut into batches; the batches of a span are shuffled. Raises InputError when a row is longer than
+    `batch_max_tokens`.
+    """
+    assert len(lengths_R), "an epoch needs rows"
+    # The largest batches that rows need in memory, in tokens or in rows.
+    tokens, rows = config.batch_max_tokens, config.batch_size
+    longest = padded_width(int(lengths_R.max()), ladder)
+    if tokens and longest > tokens:
+        raise InputError(
+            f"batch_max_tokens: {tokens} is less than the longest row ({longest} tokens, padding included); "
+            "raise it or make features with a smaller --max_seq_len"
+        )
+    rng = np.random.Generator(np.random.Philox(key=np.array([config.seed, epoch], np.uint64)))
+    shuffled_R = rng.permutation(len(lengths_R))
+    batch_rows = tokens / lengths_R.mean() if tokens else rows
+    span_rows = max(1, round(batch_rows * config.bucket_span))
+    batches: list[np.ndarray] = []
+    for begin in range(0, len(shuffled_R), span_rows):
+        span = shuffled_R[begin : begin + span_rows]
+        span = span[np.argsort(lengths_R[span], kind="stable")]
+        cut = _cut_by_tokens(span, lengths_R, tokens, ladder) if tokens else _cut_by_rows(span, rows)
+        batches.extend(cut[number] for number in rng.permutation(len(cut)))
+    return np.concatenate(batches), np.cumsum([len(batch) for batch in batches])
+
+
+def _cut_by_rows(span: np.ndarray, rows: int) -> list[np.ndarray]:
+    return [span[begin : begin + rows] for begin in range(0, len(span), rows)]
+
+
+def _cut_by_tokens(
+    span: np.ndarray, lengths_R: np.ndarray, tokens: int, ladder: np.ndarray | None
+) -> list[np.ndarray]:
+    """Cut from the longest row down: the first row of a batch says how many of its width fit."""
+    batches, end = [], len(span)
+    while end:
+        width = padded_width(int(lengths_R[span[end - 1]]), ladder)
+        begin = max(0, end - tokens // width)
+        batches.append(span[begin:end])
+        end = begin
+    return batches
+
+
+def width_ladder(max_seq_len: int) -> np.ndarray:
+    """The widths of static shapes: eighths of the longest row, rounded up to multiples of 8.
+
+    Example: width_ladder(128) -> [16, 32, 48, ..., 128]
+    """
+    steps = np.arange(1, RUNGS + 1) * max_seq_len
+    return np.unique(np.minimum(-(-steps // (8 * RUNGS)) * 8, max_seq_len))
+
+
+def padded_width(longest: int, ladder: np.ndarray | None) -> int:
+    """The width that rows of at most `longest` tokens are padded to."""
+    return longest if ladder is None else int(ladder[np.searchsorted(ladder, longest)])
+
+
+# --- which rows ---------------------------------------------------------------------------------------
+
+
+def choose_rows(
+    total: int, limit: int = 0, valid: float = 0.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train on and the rows held out for validation, each ascending.
+
+    Args:
+        total: rows of the features.
+        limit: use only the first so many rows; 0: all.
+        valid: held-out rows: a count, or below 1 a share (at least one row); 0: none.
+        seed: of the choice.
+
+    Raises InputError when nothing would be left to train on.
+    """
+    rows_R = np.arange(min(total, limit) if limit else total, dtype=np.int64)
+    if not valid:
+        return rows_R, rows_R[:0]
+    held = max(1, round(valid * len(rows_R))) if valid < 1 else int(valid)
+    if held >= len(rows_R):
+        raise InputError(
+            f"validation split {valid:g}: {held} of {len(rows_R)} rows would leave none to train on"
+        )
+    # A key of its own (epochs count from 0), so that the split is no part of any epoch's shuffle.
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, 2**64 - 1], np.uint64)))
+    held_R = np.zeros(len(rows_R), bool)
+    held_R[rng.permutation(len(rows_R))[:held]] = True
+    return rows_R[~held_R], rows_R[held_R]

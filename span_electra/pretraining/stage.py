@@ -1,0 +1,343 @@
+"""The pretraining stage as a whole: what its script does once the flags are read.
+
+It finds or makes the features, chooses the run folder, trains, exports both networks and says where things
+are. `settings` is always argument.JointTrainingConfig.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+import timeit
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from span_electra.compose import PRESET_FOLDER, Layer, config_file, dump, preset
+from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
+from span_electra.errors import InputError
+from span_electra.text.default_files import feature_path, find_vocabulary
+
+CONFIG = "config.json"  # the resolved settings, in every run folder
+EFFICIENCY = 0.5  # of the processors' matrix peak that training reaches, see docs/benchmarks.md
+SAMPLE_TOKENS = 2_300_000  # of the default corpus, where no features are there to count
+
+
+# --- settings under the user's own --------------------------------------------------------------------
+
+
+def layers_under(given: dict[str, Any], defaults: Any) -> list[Layer]:
+    """The layers that lie under the preset, the config file and the flags that were `given`.
+
+    A resumed run's own settings; or, where no sizes are named and no accelerator is found, configs/tiny.json,
+    under what was edited in argument.py.
+    """
+    run = resumed_run(given)
+    if run is not None:
+        path = run / CONFIG
+        if path.is_file():
+            return [config_file(path)]
+        raise InputError(f"{path}: not there; is {run} the folder of a run?")
+    if given.get("preset") or given.get("config_file") or given.get("print_config") or has_accelerator():
+        return []
+    original = json.loads((PRESET_FOLDER / "default.json").read_text(encoding="utf-8"))
+    edited = differing(asdict(defaults), original)
+    sizes_given = any(key.startswith("model.") for key in given)
+    if "model" in edited or sizes_given:
+        return []
+    print(
+        "no config named and no accelerator found: taking configs/tiny.json. The full size, about "
+        f"{estimated_hours(defaults, given):,.0f} hours here:\n"
+        "    python joint_train_span_electra.py --config_file configs/default.json"
+    )
+    return [preset("tiny"), Layer("argument.py", edited)]
+
+
+def resumed_run(given: dict[str, Any]) -> Path | None:
+    """The run folder that --resume or --checkpoint_path means, or None."""
+    if given.get("resume") and given.get("checkpoint_path"):
+        raise InputError("--resume and --checkpoint_path: give one of them")
+    for other in ("init_from", "preset"):
+        if given.get(other) and (given.get("resume") or given.get("checkpoint_path")):
+            raise InputError(f"--{other}: a resumed run goes on as it was; leave it out, or start a new run")
+    if given.get("checkpoint_path"):
+        path = Path(given["checkpoint_path"])
+        return path.parent.parent if path.parent.name == "checkpoints" else path
+    if given.get("resume") == "latest":
+        return latest_run(Path(given.get("output_prefix", "runs")))
+    return Path(given["resume"]) if given.get("resume") else None
+
+
+def latest_run(prefix: Path) -> Path:
+    """The run folder under `prefix` that was written to last."""
+    runs = [path.parent for path in prefix.glob(f"*/{CONFIG}") if (path.parent / "checkpoints").is_dir()]
+    if not runs:
+        raise InputError(f"--resume latest: no run with a checkpoint under {prefix}/; name the folder")
+    return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime)
+
+
+def differing(values: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:
+    """The part of nested `values` that differs from `original`."""
+    found = {}
+    for key, value in values.items():
+        before = original.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            inner = differing(value, before)
+            found |= {key: inner} if inner else {}
+        elif value != before:
+            found[key] = value
+    return found
+
+
+def estimated_hours(settings: Any, given: dict[str, Any]) -> float:
+    """How long `settings` would train on this machine, from the speed of one matrix product."""
+    import torch
+
+    from span_electra.features.header import read_header
+    from span_electra.model.flops import training_flops
+
+    files = given.get("train_file") or [feature_path("train")]
+    header = read_header(files[0]) if Path(files[0]).is_file() else None
+    tokens = header.tokens if header else SAMPLE_TOKENS
+    size = header.vocab_size if header else 10_000
+    model = replace(settings.model, vocab_size=settings.model.vocab_size or size)
+    square = torch.randn(1024, 1024)
+    seconds = min(timeit.repeat(lambda: square @ square, number=3, repeat=3)) / 3
+    per_token = training_flops(model, header.max_seq_len if header else 512)
+    return tokens * settings.training.epochs * per_token / (EFFICIENCY * 2 * 1024**3 / seconds) / 3600
+
+
+def has_accelerator() -> bool:
+    """Whether torch sees a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+# --- the stage ----------------------------------------------------------------------------------------
+
+
+def pretrain(settings: Any) -> int:
+    """Train as `settings` say and export the networks; returns the exit code of the script."""
+    from span_electra.pretraining.experiment import load_model, open_data
+    from span_electra.report.live import picture
+    from span_electra.training.run import run_training
+
+    folder = run_folder(settings)
+    before = set(folder.iterdir()) if folder.is_dir() else None
+    absent = [parent for parent in folder.parents if not parent.exists()]
+    leads = int(os.environ.get("RANK", "0")) == 0
+    with ExitStack() as stack:
+        train, valid = feature_files(settings, folder, stack)
+        run = training_run(settings, folder, train, valid)
+        run = replace(run, init_from=initial_weights(settings, run, stack), picture=picture)
+        try:
+            result = run_training(run)
+        except InputError:
+            forget_if_empty(folder, before, absent)
+            raise
+        if not leads:
+            return result.exit_code
+        if result.state == "finished":
+            export(result.checkpoint, folder, card_facts(settings, result))
+            picture(run, open_data(run), load_model(result.checkpoint))
+    print(epilogue(folder, result))
+    return result.exit_code
+
+
+def run_folder(settings: Any) -> Path:
+    """The folder of this run: a resumed one's, `out_dir`, or <output_prefix>/<experiment_name>."""
+    resumed = resumed_run(
+        {key: getattr(settings, key) for key in ("resume", "checkpoint_path", "output_prefix")}
+    )
+    if resumed is not None:
+        return resumed
+    if settings.out_dir:
+        return Path(settings.out_dir)
+    return Path(settings.output_prefix, settings.experiment_name or time.strftime("%Y-%m-%d-%H-%M-%S"))
+
+
+def forget_if_empty(folder: Path, before: set[Path] | None, absent: list[Path]) -> None:
+    """Remove a folder that we made and that holds nothing but our lock and settings.
+
+    `absent`: parents, nearest first, that were not there either.
+    """
+    if (
+        before is None
+        and folder.is_dir()
+        and {path.name for path in folder.iterdir()} <= {CONFIG, "run.lock"}
+    ):
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        for parent in absent:
+            if not any(parent.iterdir()):
+                parent.rmdir()
+
+
+def training_run(settings: Any, folder: Path, train: tuple[str, ...], valid: tuple[str, ...]) -> Any:
+    """The settings as the training room takes them."""
+    from span_electra.pretraining.experiment import TrainingRun
+
+    data, held_out = settings.train_data, settings.valid_data
+    loader = LoaderConfig(
+        data.train_batch_size,
+        data.batch_max_tokens,
+        data.bucket_span,
+        data.masking,
+        settings.training.seed,
+        settings.workers,
+    )
+    return TrainingRun(
+        model=settings.model,
+        optimizer=settings.optimizer,
+        training=settings.training,
+        train_loader=loader,
+        valid_loader=replace(loader, batch_size=held_out.valid_batch_size, masking="static"),
+        train_features=train,
+        out_dir=str(folder),
+        valid_features=valid,
+        train_rows=tuple(data.train_occur),
+        valid_rows=tuple(held_out.valid_occur),
+        valid_split=tuple(held_out.valid_split),
+        resume_from=settings.checkpoint_path or (str(folder) if settings.resume else None),
+        config_json=dump(replace(settings, resume=None, checkpoint_path=None)),
+    )
+
+
+# --- data ---------------------------------------------------------------------------------------------
+
+
+def feature_files(settings: Any, folder: Path, stack: ExitStack) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The training and validation features: named, built from raw text, or where the stage before left them.
+
+    Raises InputError naming the command that makes them when there are none.
+    """
+    data, held_out = settings.train_data, settings.valid_data
+    train, valid = tuple(data.train_file), tuple(held_out.valid_file)
+    if not train and data.raw_text_dir:
+        train = (build_from_raw(settings, folder, "train", data.raw_text_dir, stack),)
+    if not valid and held_out.raw_text_dir:
+        valid = (build_from_raw(settings, folder, "valid", held_out.raw_text_dir, stack),)
+    if not train:
+        if not feature_path("train").exists():
+            raise InputError(
+                f"{feature_path('train')}: not there; run create_feature_SE.py, or give --train_file"
+            )
+        train = (str(feature_path("train")),)
+        if not valid and feature_path("valid").exists():
+            valid = (str(feature_path("valid")),)
+    return train, valid
+
+
+def build_from_raw(settings: Any, folder: Path, split: str, text_dir: str, stack: ExitStack) -> str:
+    """Make the features of a split from raw text; they are kept in the run folder if asked for."""
+    from span_electra.features.build import build_features
+    from span_electra.text.vocabulary import load_vocabulary
+
+    data = settings.train_data
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(f"{text_dir}: raw text under torchrun; run create_feature_SE.py first")
+    files = find_vocabulary(data.tokenizer_type, data.vocab_file, data.merges_file)
+    vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
+    place = folder if data.save_features else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    out_file = place / "features" / f"{split}.arrow"
+    out_file.parent.mkdir(parents=True, exist_ok=True)
+    build_features(
+        [text_dir],
+        vocabulary,
+        out_file,
+        ChunkConfig(data.max_seq_len, respect_documents=data.respect_documents),
+        MaskingConfig(data.mask_ratio, data.max_span_len, data.geometric_p),
+        seed=settings.training.seed,
+        workers=os.cpu_count() or 1,
+    )
+    if data.save_tokenized_text:
+        from span_electra.features.preview import write_tokens
+
+        write_tokens(out_file, folder / "tokenized" / f"{split}.txt")
+    return str(out_file)
+
+
+# --- weights in and out --------------------------------------------------------------------------------
+
+
+def initial_weights(settings: Any, run: Any, stack: ExitStack) -> str | None:
+    """Where the run's first weights stand: a checkpoint as it is, an exported folder brought into our names.
+
+    --generator_path gives the generator alone, --init_from whatever networks it holds.
+    """
+    path, only = settings.init_from, None
+    if settings.generator_path:
+        if path:
+            raise InputError("--init_from and --generator_path: give one of them")
+        path, only = settings.generator_path, "generator"
+    elif settings.model.objective == "discriminator" and not path and not run.resume_from:
+        raise InputError("objective discriminator: needs a trained generator; give --generator_path")
+    if path is None or Path(path, "meta.json").is_file() or path.endswith(".safetensors"):
+        return path
+    from safetensors.torch import save_file
+
+    from span_electra.hub.export import load_exported
+    from span_electra.pretraining.experiment import build_model, open_data
+
+    data = open_data(run)
+    model = build_model(run, data)
+    for note in load_exported(path, model, data.train.vocabulary, only):
+        print(note)
+    brought = Path(stack.enter_context(tempfile.TemporaryDirectory()), "initial.safetensors")
+    # Copies: the format refuses tensors that share memory, and each of their names is loaded anyway.
+    save_file({name: tensor.clone() for name, tensor in model.state_dict().items()}, brought)
+    return str(brought)
+
+
+def export(checkpoint_folder: str | Path, folder: Path, card: dict[str, Any]) -> list[Path]:
+    """Write generator/ and discriminator/ into `folder` from a checkpoint of a run."""
+    from span_electra.hub.export import export_run
+    from span_electra.pretraining.experiment import load_model
+    from span_electra.text.vocabulary import Vocabulary, read_text
+
+    model = load_model(checkpoint_folder)
+    tokenizer = Path(checkpoint_folder).parent.parent / "tokenizer.json"
+    vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
+    return export_run(model, vocabulary, folder, card)
+
+
+# --- what to do next ----------------------------------------------------------------------------------
+
+
+def card_facts(settings: Any, result: Any) -> dict[str, Any]:
+    """What the exported models' cards say of this run."""
+    data = settings.train_data
+    return {
+        "training data": ", ".join(data.train_file) or data.raw_text_dir or str(feature_path("train")),
+        "steps": result.step,
+        "optimizer": asdict(settings.optimizer),
+        "metrics on held-out rows": result.metrics,
+    }
+
+
+def epilogue(folder: Path, result: Any) -> str:
+    """Where everything is, how good it is, and what to do next."""
+    if result.state != "finished":
+        return f"stopped at step {result.step:,}; go on: python joint_train_span_electra.py --resume {folder}"
+    shown = {
+        "generator accuracy": "generator_accuracy",
+        "discriminator F1": "discriminator_f1",
+        "replaced share": "replaced_share",
+    }
+    numbers = ", ".join(
+        f"{name} {result.metrics[key]:.3f}" for name, key in shown.items() if key in result.metrics
+    )
+    return (
+        f"\ntrained {result.step:,} steps; on held-out rows: {numbers or 'not tried'}\n"
+        f"  {folder}/discriminator   the encoder to fine-tune:  "
+        f'ElectraForPreTraining.from_pretrained("{folder}/discriminator")\n'
+        f"  {folder}/generator       fills gaps:  "
+        f'pipeline("fill-mask", model="{folder}/generator")\n'
+        f"  {folder}/report.html     curves, and sentences as both networks see them\n"
+        f"  {folder}/metrics.jsonl, tensorboard --logdir {folder}, {folder}/checkpoints"
+    )

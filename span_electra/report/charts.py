@@ -1,0 +1,291 @@
+"""Series of numbers -> charts as SVG text that takes its colours from the page.
+
+Drawn by matplotlib, without pyplot: no window, no global figure, safe beside a training. It draws in
+stand-in colours; these become CSS variables afterwards, so that a chart follows light and dark.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Stand-in -> what the page's style sheet calls it. The series' hues (page.css) are Okabe and Ito's, which
+# people with any kind of colour blindness can tell apart.
+SERIES = ("#010101", "#020202", "#030303", "#040404", "#050505", "#060606")
+INK, MUTED, GRID, BAND, PAPER = "#0a0a0a", "#0b0b0b", "#0c0c0c", "#0d0d0d", "#0e0e0e"
+VARIABLES = {shade: f"var(--series-{number})" for number, shade in enumerate(SERIES, 1)} | {
+    INK: "currentColor",
+    MUTED: "var(--muted)",
+    GRID: "var(--grid)",
+    BAND: "var(--band)",
+    PAPER: "var(--card)",
+}
+SIZE = (3.75, 2.05)  # inches at 96 pixels: one column of a phone, so that text is never shrunk much
+MOST_POINTS = 240  # of a line; neighbours are averaged beyond that
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart; numbers that are not finite leave a gap."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    color: int = 0  # which of the series' colours
+    points: bool = False  # validation: marked points, drawn above the lines
+    label: bool = True  # whether its last value stands beside its end
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What one chart shows."""
+
+    title: str
+    series: tuple[Series, ...]
+    unit: str = "number"  # number, share or rate
+    note: str = ""  # one line under the title
+    band: tuple[float, float] | None = None  # what is healthy
+    x_name: str = "step"
+    from_zero: bool = False  # whether the axis starts at 0 whatever the data
+
+
+def show(value: float, unit: str = "number") -> str:
+    """A number as people read it.
+
+    Example: 0.0731 share -> 7.3%; 12345.6 number -> 12,346; 0.00048 number -> 0.00048
+    """
+    if not math.isfinite(value):
+        return "not finite"
+    if unit == "share":
+        return f"{value:.1%}"
+    if unit == "rate":
+        return f"{value:.2e}".replace("e-0", "e-") if value else "0"
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def shorten(x: Sequence[float], y: Sequence[float], most: int = MOST_POINTS) -> tuple[list, list]:
+    """Average neighbouring points until at most `most` are left; the last point is kept as it is."""
+    each = math.ceil(len(x) / most)
+    if each <= 1:
+        return list(x), list(y)
+    spans = [slice(first, first + each) for first in range(0, len(x) - 1, each)]
+    means = [(sum(x[span]) / len(x[span]), sum(y[span]) / len(y[span])) for span in spans]
+    return [mean[0] for mean in means] + [x[-1]], [mean[1] for mean in means] + [y[-1]]
+
+
+def draw_lines(chart: Chart) -> str:
+    """Return the chart of lines and points as an <svg>, with what the pointer shows in `data-points`."""
+    figure, axes = blank(chart.unit)
+    drawn = []
+    if chart.band:
+        axes.axhspan(*chart.band, color=BAND, linewidth=0, zorder=0)
+    for series in chart.series:
+        x, y = (list(series.x), list(series.y)) if series.points else shorten(series.x, series.y)
+        shade = SERIES[series.color % len(SERIES)]
+        if series.points:
+            style = {"marker": "o", "markersize": 4.2, "markeredgecolor": PAPER, "markeredgewidth": 0.8}
+            axes.plot(x, y, color=shade, linewidth=1.1, zorder=4, **style)
+        else:
+            faint = any(other.points for other in chart.series)
+            axes.plot(x, y, color=shade, linewidth=1.1 if faint else 1.6, alpha=0.55 if faint else 1)
+        drawn.append((series, x, y))
+    limit_axes(axes, chart, drawn)
+    label_ends(axes, [entry for entry in drawn if entry[0].label and entry[1]], chart.unit)
+    return themed(figure, chart.title, pointer_data(axes, drawn, chart))
+
+
+def limit_axes(axes: Any, chart: Chart, drawn: list[tuple[Series, list, list]]) -> None:
+    """Fit the axes to the data, not to the band; shares stay between 0 and 1 and start at 0 unless flat."""
+    values = [value for _, _, y in drawn for value in y if math.isfinite(value)]
+    steps = [value for _, x, _ in drawn for value in x]
+    if not values:
+        return
+    low, high = min(values), max(values)
+    if chart.from_zero or chart.unit in ("share", "rate") or low < 0.4 * high:
+        low = min(low, 0.0)
+    room = (high - low or abs(high) or 1.0) * 0.08
+    top = high + room
+    axes.set_ylim(low if low == 0 else low - room, min(top, 1.02) if chart.unit == "share" else top)
+    first, last = min(steps), max(steps)
+    axes.set_xlim(first, last if last > first else first + 1)
+
+
+def label_ends(axes: Any, drawn: list[tuple[Series, list, list]], unit: str) -> None:
+    """Write each series' name and last value beside its end, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    least = (high - low) * 0.19  # two lines of text: the name, and the value
+    ends = [(y[-1], series) for series, _, y in drawn if math.isfinite(y[-1])]
+    ends.sort(key=lambda end: end[0])
+    places = spread_apart([value for value, _ in ends], least, low + least * 0.3, high - least * 0.2)
+    for place, (value, series) in zip(places, ends, strict=True):
+        axes.annotate(
+            f"{series.name}\n{show(value, unit)}" if series.name else show(value, unit),
+            (1.0, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.1,
+            color=SERIES[series.color % len(SERIES)],
+            linespacing=1.05,
+            parse_math=False,  # a name is a name, dollars and all
+        )
+
+
+def spread_apart(values: list[float], least: float, low: float, high: float) -> list[float]:
+    """Move ascending places until neighbours are `least` apart, within low and high where they fit.
+
+    Example: [1, 1.1], least 1, low 0, high 10 -> [1, 2]
+    """
+    places = []
+    for value in values:
+        places.append(max(value, low, places[-1] + least if places else low))
+    for number in range(len(places) - 1, -1, -1):
+        above = places[number + 1] - least if number + 1 < len(places) else high
+        places[number] = min(places[number], above)
+    return places
+
+
+def draw_bars(
+    title: str, edges: Sequence[float], counts: Sequence[float], law: Sequence[float] | None = None,
+    x_name: str = "", unit: str = "number",
+) -> str:  # fmt: skip
+    """Return a histogram as an <svg>: bars between edges (one more than bars), and a law as points."""
+    figure, axes = blank(unit)
+    middles = [(left + right) / 2 for left, right in itertools.pairwise(edges)]
+    widths = [(right - left) * 0.86 for left, right in itertools.pairwise(edges)]
+    axes.bar(middles, counts, widths, color=SERIES[0], alpha=0.75, linewidth=0)
+    names = [("share" if unit == "share" else "rows", SERIES[0], list(counts))]
+    if law is not None:
+        axes.plot(middles, law, color=SERIES[1], marker="o", markersize=3.4, linewidth=1)
+        names = [("drawn", SERIES[0], list(counts)), ("law", SERIES[1], list(law))]
+    axes.set_ylim(0, max([*counts, *(law if law is not None else []), 1e-9]) * 1.12)
+    axes.set_xlabel(x_name, fontsize=8.1, color=MUTED)
+    for number, (name, shade, _) in enumerate(names if law is not None else []):
+        corner = (0.98, 0.9 - 0.11 * number)
+        axes.annotate(name, corner, xycoords="axes fraction", ha="right", fontsize=8.4, color=shade)
+    data = {
+        "at": [place(axes, middle, 0)[0] for middle in middles],
+        "x": [span_name(left, right) for left, right in itertools.pairwise(edges)],
+        "series": [
+            {"name": name, "color": VARIABLES[shade], "y": [show(value, unit) for value in values]}
+            for name, shade, values in names
+        ],
+        "top": 0.05,
+        "bottom": 0.8,
+    }
+    return themed(figure, title, data)
+
+
+def span_name(left: float, right: float) -> str:
+    """Example: 0.5, 1.5 -> 1; 16, 32 -> 16 to 31"""
+    first, last = math.ceil(left), math.ceil(right) - 1
+    return f"{first:,}" if last <= first else f"{first:,} to {last:,}"
+
+
+# --- the drawing surface --------------------------------------------------------------------------------
+
+
+def blank(unit: str) -> tuple[Any, Any]:
+    """An empty figure and its axes, in the house's style."""
+    from matplotlib.figure import Figure  # half a second to import
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    figure = Figure(SIZE, dpi=72)
+    axes = figure.add_axes((0.13, 0.155, 0.66, 0.805))
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=8, labelcolor=MUTED, pad=4)
+    axes.patch.set_visible(False)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: brief(value)))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:.3g}" if abs(value) < 1000 else brief(value))
+    )
+    if unit == "share":
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
+    if unit == "rate":
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: brief_rate(value)))
+    return figure, axes
+
+
+def brief_rate(value: float) -> str:
+    """Example: 0.00045 -> 4.5e-4"""
+    return f"{value:.1e}".replace("e-0", "e-") if value else "0"
+
+
+def brief(value: float) -> str:
+    """Example: 1500 -> 1.5k, 2000000 -> 2M"""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def place(axes: Any, x: float, y: float) -> tuple[float, float]:
+    """Where a point of the data lies in the picture, as shares of its width and height from the top left."""
+    across, up = axes.figure.transFigure.inverted().transform(axes.transData.transform((x, y)))
+    return round(float(across), 4), round(1 - float(up), 4)
+
+
+def pointer_data(axes: Any, drawn: list[tuple[Series, list, list]], chart: Chart) -> dict[str, Any]:
+    """What the page shows under the pointer: at each x, every series' value there."""
+    steps = sorted({x for _, xs, _ in drawn for x in xs})
+    series = []
+    for entry, xs, ys in drawn:
+        at = dict(zip(xs, ys, strict=True))
+        values = [show(at[step], chart.unit) if step in at else None for step in steps]
+        name = entry.name or ("valid" if entry.points else "train")
+        series.append({"name": name, "color": VARIABLES[SERIES[entry.color % len(SERIES)]], "y": values})
+    return {
+        "at": [place(axes, step, 0)[0] for step in steps],
+        "x": [f"{chart.x_name} {step:,.0f}" for step in steps],
+        "series": series,
+        "top": 0.04,
+        "bottom": 0.85,
+    }
+
+
+def themed(figure: Any, title: str, data: dict[str, Any]) -> str:
+    """The figure as an <svg> that scales, speaks the page's colours, and says what it is."""
+    from html import escape
+
+    from matplotlib import rc_context
+
+    sink = io.StringIO()
+    # Text stays text, so that it takes the page's font and can be read aloud and found.
+    style = {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif"}
+    with rc_context(style), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that its own font lacks: the page's font has them
+        figure.savefig(
+            sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None}
+        )
+    svg = sink.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\s+(?:xmlns:xlink|xmlns|version)="[^"]*"', "", svg)
+    svg = re.sub(r"<!--.*?-->|\n\s*", " ", svg, flags=re.DOTALL)
+    for shade, variable in VARIABLES.items():
+        svg = svg.replace(shade, variable)
+    # Each picture's ids become its own: several stand in one page.
+    own = re.sub(r"\W", "", title.lower()) + "-"
+    svg = re.sub(r'\bid="', f'id="{own}', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)', lambda found: found[1] + own, svg).replace("xlink:href", "href")
+    size = re.search(r'width="[^"]*" height="[^"]*"', svg[:400]) or re.search(r"$", "")
+    svg = svg.replace(size[0], "", 1) if size[0] else svg
+    points = escape(json.dumps(data, separators=(",", ":")))
+    label = escape(title, quote=True)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}" data-points="{points}"', 1)

@@ -1,0 +1,116 @@
+"""Metrics of one or several runs -> the charts of the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from span_electra.pretraining.health import LEAST_RECALL, LEAST_REPLACED, MOST_REPLACED
+from span_electra.report.charts import Chart, Series, draw_lines
+from span_electra.report.run_record import RunRecord, is_number
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one chart shows: metrics, each with its label."""
+
+    title: str
+    metrics: tuple[tuple[str, str], ...]
+    note: str
+    unit: str = "number"
+    band: tuple[float, float] | None = None
+    train_only: bool = False
+    from_zero: bool = False
+
+
+PLANS = (
+    Plan("Generator loss", (("generator_loss", ""),), "nats a masked token; lower is better"),
+    Plan("Generator accuracy", (("generator_accuracy", ""),), "masked tokens filled as they were", "share"),
+    Plan("Discriminator loss", (("discriminator_loss", ""),), "nats a token; lower is better"),
+    Plan(
+        "Finding the replaced tokens",
+        (("discriminator_f1", "F1"), ("discriminator_precision", "precision"),
+         ("discriminator_recall", "recall")),
+        f"by the discriminator; healthy recall: above {LEAST_RECALL:.0%}",
+        "share",
+    ),
+    Plan(
+        "Replaced share",
+        (("replaced_of_masked", ""),),
+        f"of the masked tokens; shaded: healthy, {LEAST_REPLACED:.0%} to {MOST_REPLACED:.0%}",
+        "share",
+        (LEAST_REPLACED, MOST_REPLACED),
+    ),
+    Plan("Span-boundary loss, generator", (("SBGO_loss", ""),), "nats a masked token"),
+    Plan("Span-boundary loss, discriminator", (("SBPO_loss", ""),), "nats a masked token"),
+    Plan("Total loss", (("loss", ""),), "all losses, weighted, as they are minimised"),
+    Plan("Learning rate", (("lr", ""),), "of the fastest part", "rate", train_only=True),
+    Plan("Speed", (("tokens_per_second", ""),), "tokens a second", train_only=True, from_zero=True),
+)  # fmt: skip
+
+
+def values_of(lines: list[dict[str, Any]], metric: str) -> tuple[list[float], list[float]]:
+    """Steps and values of a metric, where it is told."""
+    told = [(line["step"], line[metric]) for line in lines if is_number(line.get(metric))]
+    return [step for step, _ in told], [value for _, value in told]
+
+
+def run_chart(run: RunRecord, plan: Plan) -> Chart | None:
+    """One run's chart: training as lines, validation as points; None where nothing was told."""
+    found = []
+    for color, (metric, name) in enumerate(plan.metrics):
+        train, valid = values_of(run.train, metric), values_of(run.valid, metric)
+        # With three metrics in one picture, training's noisy lines stay only where nothing else is known.
+        if train[0] and not (len(plan.metrics) > 1 and len(valid[0]) > 1):
+            label = "" if plan.train_only else "train"
+            found.append(Series(name or label, *train, color=color, label=not valid[0]))
+        if valid[0]:
+            shade = color if name else color + 1
+            found.append(Series(name or "valid", *valid, color=shade, points=True))
+            if not name and train[0]:
+                found[-2] = replace(found[-2], label=True)
+    if not found:
+        return None
+    band, note = plan.band, plan.note
+    commonest = (run.statistics.get("vocabulary") or {}).get("commonest_share")
+    if plan.title == "Generator accuracy" and is_number(commonest):
+        band, note = (commonest, 1.0), f"shaded: better than always the commonest token, {commonest:.1%}"
+    return Chart(plan.title, tuple(found), plan.unit, note, band, from_zero=plan.from_zero)
+
+
+def compared_chart(runs: list[RunRecord], plan: Plan) -> Chart | None:
+    """Several runs in one chart of the plan's first metric: validation, or training where there is none."""
+    found = []
+    metric, name = plan.metrics[0]
+    for number, run in enumerate(runs):
+        lines = run.train if plan.train_only else run.valid
+        steps, values = values_of(lines, metric)
+        if not steps:
+            steps, values = values_of(run.train, metric)
+        if steps:
+            several = lines is run.valid and len(steps) < 60
+            label = run.name if len(run.name) <= 11 else run.name[:10] + "…"
+            found.append(Series(label, steps, values, color=number, points=several))
+    title = f"{plan.title}: {name}" if name else plan.title
+    if not found:
+        return None
+    return Chart(title, tuple(found), plan.unit, plan.note, plan.band, from_zero=plan.from_zero)
+
+
+def pictures(charts: list[Chart | None]) -> list[dict[str, str]]:
+    """Title, note and <svg> of each chart there is."""
+    return [
+        {"title": chart.title, "note": chart.note, "svg": draw_lines(chart)}
+        for chart in charts
+        if chart is not None
+    ]
+
+
+def run_pictures(run: RunRecord) -> list[dict[str, str]]:
+    """All charts of one run."""
+    return pictures([run_chart(run, plan) for plan in PLANS])
+
+
+def compared_pictures(runs: list[RunRecord]) -> list[dict[str, str]]:
+    """All charts of several runs."""
+    return pictures([compared_chart(runs, plan) for plan in PLANS])

@@ -1,0 +1,180 @@
+"""Validation sentences as the model reads them: original, masked, what the generator wrote, the verdict.
+
+B rows of a batch, L tokens of the longest row, S masked slots, T tokens of the sentence shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from span_electra.training.run_folder import replace_text
+
+if TYPE_CHECKING:
+    from span_electra.batch import MaskedBatch
+    from span_electra.model.electra import SpanElectra
+    from span_electra.text.vocabulary import Vocabulary
+
+LEAST_TOKENS, MOST_TOKENS = 12, 60  # of a sentence that is shown
+SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
+
+
+def collect_examples(
+    model: SpanElectra, batch: MaskedBatch, vocabulary: Vocabulary, count: int = 12
+) -> list[dict[str, Any]]:
+    """Judge a batch and return up to `count` sentences with hidden tokens, as plain JSON values.
+
+    Each has `row` and these lists of T: `original` and `written` (text, with the blanks between words),
+    `masked`, `replaced` (bool), `probability` (of being replaced, by the discriminator),
+    `generator_probability` (what the generator gave the original; None off the masked tokens). The model is
+    left in the mode it was in.
+    """
+    if not len(batch.rows_B):
+        return []
+    batch = batch.to(next(model.parameters()).device)
+    training = model.training
+    model.eval()
+    try:
+        judged = model.judge(batch).to("cpu")
+    finally:
+        model.train(training)
+    batch = batch.to("cpu")
+    slots_S = batch.slots_S[batch.slot_weight_S > 0].numpy()
+    arrays = {
+        "original": batch.original_BL.numpy(),
+        "written": judged.corrupted_BL.numpy(),
+        "masked": scatter(slots_S, True, batch.original_BL.shape),
+        "replaced": judged.replaced_BL.numpy(),
+        "probability": judged.replaced_probability_BL.float().numpy(),
+        "generator_probability": scatter(
+            slots_S, judged.generator_probability_S[batch.slot_weight_S > 0].float().numpy(),
+            batch.original_BL.shape, np.nan,
+        ),
+    }  # fmt: skip
+    pieces_V = Pieces(vocabulary)
+    chosen = pick_sentences(arrays, pieces_V, vocabulary, count)
+    return [record(arrays, int(batch.rows_B[row]), row, part, pieces_V) for row, part in chosen]
+
+
+def scatter(slots_S: np.ndarray, values: Any, shape: tuple, empty: Any = False) -> np.ndarray:
+    """Values at the slots of an array of `shape`, `empty` elsewhere."""
+    flat = np.full(int(np.prod(shape)), empty)
+    flat[slots_S] = values
+    return flat.reshape(shape)
+
+
+def write_examples(run_folder: str | Path, examples: list[dict[str, Any]]) -> None:
+    """Keep the sentences in the run folder for the report, whole or not at all."""
+    replace_text(Path(run_folder, "examples.json"), json.dumps(examples) + "\n")
+
+
+class Pieces(dict):
+    """Token id -> its text, with the blank before it where a word starts; made when first asked for."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.byte_of = bytes_of_letters() if vocabulary.kind == "BPE" else {}
+
+    def __missing__(self, number: int) -> str:
+        token = self.vocabulary.tokens_V[number]
+        special = token.startswith("[") and token.endswith("]") and len(token) > 2
+        if self.vocabulary.kind == "BERT" or special:
+            text = token[2:] if token.startswith("##") else " " + token
+        else:
+            # A token may be part of a character: what is not text by itself is shown as U+FFFD.
+            text = bytes(self.byte_of.get(letter, 63) for letter in token).decode("utf-8", "replace")
+        self[number] = text
+        return text
+
+
+def bytes_of_letters() -> dict[str, int]:
+    """How byte-level BPE spells bytes (GPT-2): visible ones as they are, the rest as letters from U+0100."""
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(256 + at): byte for at, byte in enumerate(hidden)}
+
+
+def pick_sentences(
+    arrays: dict[str, np.ndarray], pieces_V: Pieces, vocabulary: Vocabulary, count: int
+) -> list[tuple[int, slice]]:
+    """Choose (row, part) of sentences with hidden tokens: one a row first, then more where rows are few."""
+    original_BL, masked_BL = arrays["original"], arrays["masked"]
+    found = []
+    for row in range(len(original_BL)):
+        ids_L = original_BL[row]
+        end = int(np.flatnonzero(ids_L != vocabulary.pad_id)[-1])  # [SEP]
+        parts = [part for part in sentences(ids_L, end, pieces_V) if masked_BL[row, part].any()]
+        whole = [part for part in parts if part.start > 1] or parts  # a chunk's first one may lack its start
+        found.append([(row, part) for part in whole])
+    turns = max(map(len, found), default=0)
+    ordered = [row[turn] for turn in range(turns) for row in found if turn < len(row)]
+    return sorted(ordered[:count], key=lambda entry: (entry[0], entry[1].start))
+
+
+def sentences(ids_L: np.ndarray, end: int, pieces_V: Pieces) -> Iterator[slice]:
+    """Cut a row's content, tokens 1 .. end - 1, into parts that end with a sentence or at MOST_TOKENS."""
+    start = 1
+    for at in range(1, end):
+        long = at + 1 - start >= LEAST_TOKENS
+        ends = pieces_V[int(ids_L[at])].rstrip().endswith(SENTENCE_ENDS)
+        if (ends and long) or at + 1 - start >= MOST_TOKENS:
+            yield slice(start, at + 1)
+            start = at + 1
+    if end - start >= LEAST_TOKENS or (start == 1 and end > 1):
+        yield slice(start, end)
+
+
+def record(
+    arrays: dict[str, np.ndarray], number: int, row: int, part: slice, pieces_V: Pieces
+) -> dict[str, Any]:
+    """One sentence as JSON values."""
+    cut = {name: values[row, part].tolist() for name, values in arrays.items()}
+    given = [None if value != value else round(value, 4) for value in cut["generator_probability"]]
+    return {
+        "row": number,
+        "original": [pieces_V[token] for token in cut["original"]],
+        "written": [pieces_V[token] for token in cut["written"]],
+        "masked": cut["masked"],
+        "replaced": cut["replaced"],
+        "probability": [round(value, 4) for value in cut["probability"]],
+        "generator_probability": given,
+    }
+
+
+# --- for the page ---------------------------------------------------------------------------------------
+
+
+def verdicts(example: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the page shows of each token of a sentence.
+
+    `verdict` is hit, miss, false-alarm or none; `level` is the probability of being replaced in tenths, 0-10.
+    """
+    lists = [
+        example[name]
+        for name in ("original", "written", "masked", "replaced", "probability", "generator_probability")
+    ]
+    tokens = []
+    for original, written, masked, replaced, probability, given in zip(*lists, strict=True):
+        flagged = probability > 0.5
+        verdict = ("hit" if flagged else "miss") if replaced else ("false-alarm" if flagged else "none")
+        note = f"probability of being replaced {probability:.0%}"
+        if masked:
+            note += f"; was “{original.strip()}”"
+            note += f", which the generator gave {given:.1%}" if given is not None else ""
+        tokens.append(
+            {
+                "original": original,
+                "written": written,
+                "masked": bool(masked),
+                "replaced": bool(replaced),
+                "level": min(10, max(0, round(10 * probability))),
+                "verdict": verdict,
+                "note": note,
+            }
+        )
+    return tokens

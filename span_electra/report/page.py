@@ -1,0 +1,376 @@
+"""A run folder -> report.html: one file that opens from disk, without network, in light and dark.
+
+The trainer calls `write_report` at every validation and at the end; `report_SE.py` also puts several runs
+side by side. The page is page.html (Jinja2, which escapes every value), page.css and page.js.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.pretraining.health import complaints
+from span_electra.report.charts import draw_bars, show
+from span_electra.report.curves import compared_pictures, run_pictures
+from span_electra.report.examples import verdicts
+from span_electra.report.run_record import RunRecord, flatten, is_number, read_run
+from span_electra.report.scores import tables_of
+
+log = logging.getLogger(__name__)
+
+REPORT = "report.html"
+HERE = Path(__file__).parent
+# metric, label, unit, what it is
+TILES = (
+    ("discriminator_f1", "Discriminator F1", "share", "finding replaced tokens"),
+    ("generator_accuracy", "Generator accuracy", "share", "masked tokens restored"),
+    ("replaced_of_masked", "Replaced", "share", "of the masked tokens"),
+    ("loss", "Total loss", "number", "weighted, per token"),
+)
+
+
+def write_report(run_folder: str | Path) -> Path:
+    """Write the run's report.html, whole or not at all, and return its path.
+
+    A disk that cannot be written is logged, not raised: a picture must not end a training of days.
+
+    Raises InputError when the folder is no run of ours.
+    """
+    page = run_page(read_run(run_folder))
+    target = Path(run_folder) / REPORT
+    try:
+        replace_page(target, page)
+    except OSError as error:
+        log.warning("%s: not written (%s)", target, error.strerror or error)
+    return target
+
+
+def write_comparison(run_folders: list[str | Path], out_file: str | Path) -> Path:
+    """Write one page with several runs side by side and return its path.
+
+    Raises InputError when a folder is no run of ours, OSError when the page cannot be written.
+    """
+    target = Path(out_file)
+    replace_page(target, comparison_page([read_run(folder) for folder in run_folders]))
+    return target
+
+
+def make_page(run_folders: list[str], out_file: str | None = None) -> Path:
+    """One run's page, in its folder unless `out_file` says where, or several runs' page; returns where it is.
+
+    Raises InputError when no folder is named or one is no run of ours, OSError when it cannot be written.
+    """
+    if not run_folders:
+        raise InputError("no run named; give a run's folder: python report_SE.py runs/first")
+    if len(run_folders) > 1:
+        return write_comparison(run_folders, out_file or "comparison.html")
+    target = Path(out_file) if out_file else Path(run_folders[0], REPORT)
+    replace_page(target, run_page(read_run(run_folders[0])))
+    return target
+
+
+def replace_page(target: Path, page: str) -> None:
+    """Write the page beside its place and rename it, so that a browser never reads half a page.
+
+    Raises InputError when something that is no report of ours stands there.
+    """
+    if target.exists() and b'name="generator" content="SpanELECTRA report"' not in target.read_bytes()[:2000]:
+        raise InputError(
+            f"{target}: stands there and is no report of ours; move it or name another --out_file"
+        )
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        beside.write_text(page, encoding="utf-8")
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+# --- pages ----------------------------------------------------------------------------------------------
+
+
+def run_page(run: RunRecord) -> str:
+    """The page of one run."""
+    learned, judged = run.config["model"].get("objective") != "discriminator", has_verdicts(run)
+    return render(
+        title=run.name,
+        heading=run.name,
+        lead=lead_of(run),
+        state=run.state,
+        tiles=tiles_of(run),
+        warnings=warnings_of(run),
+        charts=part(run_pictures, run),
+        examples=part(examples_of, run),
+        judged=judged,
+        learned=learned,
+        speed=part(speed_of, run),
+        data=part(data_of, run),
+        tables=part(lambda run: tables_of(run.evaluation), run),
+        settings=settings_of(run),
+        compared=None,
+    )
+
+
+def comparison_page(runs: list[RunRecord]) -> str:
+    """The page of several runs."""
+    return render(
+        title=f"{len(runs)} runs",
+        heading="Runs side by side",
+        lead=f"{len(runs)} runs; validation where there is one, else training",
+        state="compared",
+        tiles=[],
+        warnings=[],
+        charts=part(compared_pictures, runs),
+        compared=compared_of(runs),
+        tables=part(compared_scores, runs),
+    )
+
+
+def render(**parts: Any) -> str:
+    """Fill the page's template; every value is escaped but the charts, which `charts.py` made."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    # The page may run this very script and nothing else, and may load nothing.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    empty = {"examples": None, "speed": None, "data": None, "settings": None, "judged": False}
+    template = environment.get_template("page.html")
+    return template.render(
+        **empty | parts, style=Markup(style), script=Markup(script), script_hash=digest, svg=Markup
+    )
+
+
+def part(make: Callable[[Any], Any], value: Any) -> Any:
+    """Make a part of the page; if it fails, a sentence that says so stands in its place.
+
+    Whatever is wrong with one part (a library, a file of another version), the training and the rest of the
+    page go on.
+    """
+    try:
+        return make(value)
+    except Exception as error:
+        log.warning("report: a part could not be made (%s: %s)", type(error).__name__, error)
+        return f"This part could not be made ({type(error).__name__}: {error})."
+
+
+# --- parts of one run -----------------------------------------------------------------------------------
+
+
+def lead_of(run: RunRecord) -> str:
+    """One line under the name: how far, on how much."""
+    words = [f"step {run.step:,}"]
+    tokens = run.latest("tokens", "train")
+    if tokens:
+        words.append(f"{show(tokens)} tokens seen")
+    epoch = run.latest("epoch", "train")
+    if epoch is not None:
+        words.append(f"epoch {epoch + 1:.0f}" if run.state != "finished" else f"{max(epoch, 1):.0f} epochs")
+    seconds = training_seconds(run)
+    if seconds:
+        words.append(f"{duration(seconds)} of training")
+    return " · ".join(words)
+
+
+def tiles_of(run: RunRecord) -> list[dict[str, str]]:
+    """The numbers one looks for first; validation's where there is one."""
+    tiles = []
+    for metric, label, unit, note in TILES:
+        split = "valid" if run.latest(metric) is not None else "train"
+        value = run.latest(metric, split)
+        if value is not None:
+            tiles.append({"label": label, "value": show(value, unit), "note": note, "split": split})
+    speed = run.latest("tokens_per_second", "train")
+    if speed is not None:
+        tiles.append({"label": "Speed", "value": show(speed), "note": "tokens a second", "split": "train"})
+    return tiles
+
+
+def warnings_of(run: RunRecord) -> list[str]:
+    """What is not as healthy runs are, by the last validation, or training where there is none."""
+    lines = run.valid or run.train
+    if not lines:
+        return []
+    vocabulary = run.statistics.get("vocabulary")
+    commonest = vocabulary.get("commonest_share") if isinstance(vocabulary, dict) else None
+    numbers = {name: value for name, value in lines[-1].items() if is_number(value)}
+    return complaints(numbers, commonest if is_number(commonest) else 0.0)
+
+
+def has_verdicts(run: RunRecord) -> bool:
+    """Whether the run trains a discriminator, so that its verdicts mean something."""
+    return run.config["model"].get("objective") != "generator"
+
+
+def examples_of(run: RunRecord) -> list[dict[str, Any]]:
+    """Each sentence's tokens with what is counted of them."""
+    shown = []
+    for example in run.examples:
+        tokens = verdicts(example)
+        found = [token["verdict"] for token in tokens]
+        masked = [token for token in tokens if token["masked"]]
+        shown.append(
+            {
+                "row": example["row"],
+                "tokens": tokens,
+                "masked": len(masked),
+                "restored": sum(not token["replaced"] for token in masked),
+                "hits": found.count("hit"),
+                "misses": found.count("miss"),
+                "false_alarms": found.count("false-alarm"),
+            }
+        )
+    return shown
+
+
+def training_seconds(run: RunRecord) -> float:
+    """Time from the first token to the last line told, summed from the speeds."""
+    seconds, before = 0.0, 0.0
+    for line in run.train:
+        speed, tokens = line.get("tokens_per_second"), line.get("tokens")
+        if is_number(speed) and is_number(tokens) and speed > 0:
+            seconds += max(0.0, tokens - before) / speed
+            before = tokens
+    return seconds
+
+
+def duration(seconds: float) -> str:
+    """Example: 42 -> 42 s; 312 -> 5 min 12 s; 7500 -> 2 h 5 min"""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600:,} h {seconds % 3600 // 60} min"
+
+
+def speed_of(run: RunRecord) -> dict[str, Any]:
+    """Tokens a second, MFU and the time of each part, as far as the run tells them.
+
+    Read from training's lines: `tokens_per_second`, `mfu` (share of the device's peak), and `time`, a mapping
+    of parts (data, generator, ...) to seconds since the line before.
+    """
+    speeds = sorted(
+        line["tokens_per_second"] for line in run.train if is_number(line.get("tokens_per_second"))
+    )
+    facts = []
+    if speeds:
+        facts.append(("Tokens a second, median", show(speeds[len(speeds) // 2])))
+        facts.append(("Slowest and fastest told", f"{show(speeds[0])} to {show(speeds[-1])}"))
+    mfu = run.latest("mfu", "train")
+    if mfu is not None:
+        facts.append(("Model FLOPs utilisation", show(mfu, "share")))
+    spent: dict[str, float] = {}
+    for line in run.train:
+        times = line.get("time")
+        for name, seconds in times.items() if isinstance(times, dict) else ():
+            if is_number(seconds):
+                spent[str(name)] = spent.get(str(name), 0.0) + seconds
+    total = sum(spent.values())
+    parts = [
+        {"name": name, "seconds": duration(value), "share": show(value / total, "share"),
+         "width": round(100 * value / total, 1)}
+        for name, value in sorted(spent.items(), key=lambda entry: -entry[1]) if total > 0
+    ]  # fmt: skip
+    return {"facts": facts, "parts": parts}
+
+
+def data_of(run: RunRecord) -> dict[str, Any] | None:
+    """The data's pictures and numbers; None where statistics.json has not been written."""
+    found = run.statistics
+    if not found:
+        return None
+    lengths, spans, words = found["lengths"], found["spans"], found["vocabulary"]
+    charts = [
+        {
+            "title": "Row lengths",
+            "note": "rows by tokens, [CLS] and [SEP] included",
+            "svg": draw_bars("Row lengths", lengths["edges"], lengths["counts"], x_name="tokens"),
+        },
+        {
+            "title": "Span lengths",
+            "note": f"in whole words, against the geometric law (p = {spans['geometric_p']:g})",
+            "svg": draw_bars(
+                "Span lengths", [number + 0.5 for number in range(len(spans["law"]) + 1)],
+                spans["shares"], spans["law"], "words", "share",
+            ),
+        },
+    ]  # fmt: skip
+    vocabulary = [
+        ("Type", {"BPE": "byte-level BPE", "BERT": "WordPiece"}.get(words["type"], words["type"])),
+        ("Tokens", f"{words['size']:,}"),
+        ("Used by the text", show(words["used"], "share")),
+        ("Tokens a word", f"{words['tokens_a_word']:.2f}"),
+        ("Unknown tokens", show(words["unknown"], "share")),
+        ("Commonest token", f"“{words['commonest']}” ({show(words['commonest_share'], 'share')})"),
+        ("SHA-256", words["sha256"][:12]),
+    ]
+    means = f"{spans['mean_words']:.2f} words, {spans['mean_tokens']:.2f} tokens a span on average"
+    return {"charts": charts, "splits": found["splits"], "vocabulary": vocabulary, "means": means}
+
+
+def settings_of(run: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The settings, section by section."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for key, value in flatten(run.config).items():
+        head, _, rest = key.partition(".")
+        name, shown = (head, rest) if rest else ("run", head)
+        sections.setdefault(name, []).append((shown, setting_text(value)))
+    return list(sections.items())
+
+
+def setting_text(value: Any) -> str:
+    """Example: None -> –; [0, 1] -> 0 1; true -> yes"""
+    if value is None or value == []:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(setting_text, value)) if isinstance(value, list) else str(value)
+
+
+# --- parts of several runs ------------------------------------------------------------------------------
+
+
+def compared_of(runs: list[RunRecord]) -> dict[str, Any]:
+    """Last numbers of each run, and the settings in which they differ."""
+    numbers = []
+    for metric, label, unit, _ in TILES:
+        values = [run.latest(metric) for run in runs]
+        values = [
+            run.latest(metric, "train") if value is None else value
+            for run, value in zip(runs, values, strict=True)
+        ]
+        numbers.append((label, ["–" if value is None else show(value, unit) for value in values]))
+    speeds = [run.latest("tokens_per_second", "train") for run in runs]
+    numbers.append(("Tokens a second", ["–" if value is None else show(value) for value in speeds]))
+    numbers.append(("Steps", [f"{run.step:,}" for run in runs]))
+    numbers.append(("Training", [duration(training_seconds(run)) for run in runs]))
+    settings = [flatten(run.config) for run in runs]
+    keys = list(dict.fromkeys(key for flat in settings for key in flat))
+    different = [
+        (key, [setting_text(flat.get(key)) for flat in settings])
+        for key in keys
+        if len({json.dumps(flat.get(key)) for flat in settings}) > 1
+    ]
+    return {"names": [(run.name, run.state) for run in runs], "numbers": numbers, "different": different}
+
+
+def compared_scores(runs: list[RunRecord]) -> list:
+    """Each run's evaluation, one after another, named by the run."""
+    return [
+        table for run in runs if run.evaluation is not None for table in tables_of(run.evaluation, run.name)
+    ]

@@ -1,0 +1,117 @@
+"""Features -> the data in numbers, for the report; plain JSON values.
+
+R rows, N rows looked into, T tokens of these, S spans of these, V vocabulary.
+Row lengths are counted over all rows; what needs the tokens themselves, over at most SAMPLE rows.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from span_electra.features.masking import length_law
+from span_electra.features.store import Features
+from span_electra.report.examples import Pieces
+from span_electra.text.vocabulary import Vocabulary
+from span_electra.training.run_folder import replace_text
+
+SAMPLE = 2000  # rows, evenly spaced; some 40,000 spans at 512 tokens a row
+MOST_BINS = 32  # of the lengths' histogram
+
+
+def describe_data(features: Features, valid: Features | None = None) -> dict[str, Any]:
+    """Return the statistics of the training features, their vocabulary and, if given, the validation's."""
+    splits = {"train": split_statistics(features)}
+    if valid is not None:
+        splits["valid"] = split_statistics(valid)
+    rows_N = np.unique(np.linspace(0, features.rows - 1, min(SAMPLE, features.rows)).astype(np.int64))
+    ids_T, starts_N = content_of(features, rows_N)
+    return {
+        "splits": splits,
+        "lengths": length_histogram(features),
+        "spans": span_statistics(features, rows_N),
+        "vocabulary": vocabulary_statistics(features.vocabulary, ids_T),
+    }
+
+
+def write_statistics(run_folder: str | Path, features: Features, valid: Features | None = None) -> None:
+    """Keep the statistics in the run folder for the report, whole or not at all."""
+    replace_text(Path(run_folder, "statistics.json"), json.dumps(describe_data(features, valid)) + "\n")
+
+
+def split_statistics(features: Features) -> dict[str, Any]:
+    """Rows, tokens, how full the rows are, and where they came from."""
+    header, rows = features.header, features.rows
+    return {
+        "rows": rows,
+        "tokens": int(features.lengths_R.sum(dtype=np.int64)),
+        "masked": header.masked,
+        "fill": float(features.lengths_R.mean() / header.max_seq_len) if rows else 0.0,
+        "max_seq_len": header.max_seq_len,
+        "mask_ratio": header.masking.mask_ratio,
+        "sources": [Path(source.path).name for source in header.sources[:5]],
+        "more_sources": max(0, len(header.sources) - 5),
+    }
+
+
+def length_histogram(features: Features) -> dict[str, list]:
+    """Rows by length: `edges`, one more than `counts`."""
+    longest = features.header.max_seq_len
+    width = -(-longest // MOST_BINS)
+    edges = np.arange(0, longest + width + 1, width) + 1
+    edges = edges[: np.searchsorted(edges, longest + 1) + 1]
+    counts = np.histogram(features.lengths_R, edges)[0]
+    return {"edges": edges.tolist(), "counts": counts.tolist()}
+
+
+def content_of(features: Features, rows_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows' tokens without [CLS] and [SEP], one row after another, and where each row starts."""
+    if not len(rows_N):
+        return np.empty(0, np.int64), np.zeros(1, np.int64)
+    lengths_N = features.lengths_R[rows_N].astype(np.int64)
+    ids_NL = features.gather(rows_N, int(lengths_N.max()))
+    place_L = np.arange(ids_NL.shape[1])
+    inside_NL = (place_L >= 1) & (place_L < lengths_N[:, None] - 1)
+    return ids_NL[inside_NL], np.concatenate([[0], np.cumsum(lengths_N - 2)])
+
+
+def span_statistics(features: Features, rows_N: np.ndarray) -> dict[str, Any]:
+    """Spans by their length in whole words, as shares, beside the geometric law they are drawn by."""
+    law_L = length_law(features.header.masking)
+    spans = features.spans(rows_N)
+    ids_T, starts_N = content_of(features, rows_N)
+    starts_word = np.concatenate([[0], np.cumsum(features.vocabulary.starts_word_V[ids_T])])
+    row_S = np.repeat(np.arange(len(rows_N)), np.diff(spans.row_ends_R, prepend=0))
+    first_S = starts_N[row_S] + spans.starts_S - 1  # spans count from [CLS]
+    # The span's own first token opens a word whether or not it is spelt so (a row may start inside a word).
+    words_S = 1 + starts_word[first_S + spans.lengths_S] - starts_word[first_S + 1]
+    counts_L = np.bincount(np.minimum(words_S, len(law_L)), minlength=len(law_L) + 1)[1:]
+    total = max(1, int(counts_L.sum()))
+    return {
+        "shares": (counts_L / total).tolist(),
+        "law": law_L.tolist(),
+        "mean_words": float(words_S.mean()) if len(words_S) else 0.0,
+        "mean_tokens": float(spans.lengths_S.mean()) if len(words_S) else 0.0,
+        "geometric_p": features.header.masking.geometric_p,
+        "rows": len(rows_N),
+    }
+
+
+def vocabulary_statistics(vocabulary: Vocabulary, ids_T: np.ndarray) -> dict[str, Any]:
+    """What the vocabulary is, and how the text uses it."""
+    counts_V = np.bincount(ids_T, minlength=vocabulary.size)
+    total, words = max(1, len(ids_T)), int(vocabulary.starts_word_V[ids_T].sum())
+    return {
+        "type": vocabulary.kind,
+        "size": vocabulary.size,
+        "sha256": vocabulary.sha256,
+        "word_starts": float(vocabulary.starts_word_V.mean()),
+        "used": float((counts_V > 0).mean()),
+        "tokens_a_word": len(ids_T) / max(1, words),
+        "unknown": float(counts_V[vocabulary.unk_id] / total),
+        "commonest_share": float(counts_V.max() / total) if len(ids_T) else 0.0,
+        "commonest": Pieces(vocabulary)[int(counts_V.argmax())].strip() if len(ids_T) else "",
+    }

@@ -1,0 +1,158 @@
+"""A block of the corpus -> clean text.
+
+Clean text is UTF-8 without BOM, lines end in a newline, blank lines separate documents. A row of .jsonl, .tsv
+or .parquet is one document: its line breaks stay line breaks, its own blank lines are dropped, a blank line
+follows it. Each file is a document of its own too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from span_electra.errors import InputError
+from span_electra.text.corpus import Block, Piece
+from span_electra.text.inputs import UTF8_BOM
+
+REPLACEMENT = "\ufffd".encode()
+
+
+def read_block(block: Block, text_field: str = "text", errors: str = "strict") -> bytes:
+    """Return the clean text of a block; it ends in a newline or is empty.
+
+    Raises InputError naming file, line and byte for what is not UTF-8 (unless `errors` is "replace"), and
+    file and row for a row without text.
+    """
+    texts = []
+    for piece in block.pieces:
+        if piece.kind == "text":
+            text = _clean(_bytes_of(piece), piece, errors)
+        else:
+            text = _rows_text(_rows_of(piece, text_field, errors))
+        if text and not text.endswith(b"\n"):
+            text += b"\n"
+        if texts and piece is not block.pieces[0]:
+            texts.append(b"\n")  # each file is a document of its own
+        texts.append(text)
+    return b"".join(texts) if len(texts) > 1 else texts[0] if texts else b""
+
+
+def _bytes_of(piece: Piece) -> bytes:
+    if piece.text is not None:
+        data = piece.text
+    else:
+        try:
+            with open(piece.path, "rb") as file:
+                file.seek(piece.begin)
+                data = file.read(piece.end - piece.begin)
+        except OSError as error:
+            raise InputError(f"{piece.path}: {error.strerror}; check the file") from None
+        if len(data) < piece.end - piece.begin:
+            raise InputError(f"{piece.path}: became shorter while it was read; run again when it is complete")
+    return data.removeprefix(UTF8_BOM) if piece.begin == 0 else data
+
+
+def _clean(data: bytes, piece: Piece, errors: str) -> bytes:
+    """Check that bytes are text; turn CRLF into LF."""
+    if b"\0" in data:
+        if errors == "strict":
+            line = piece.first_line + data.count(b"\n", 0, data.index(b"\0"))
+            raise InputError(
+                f"{piece.path}: line {line} holds a NUL byte; clean the file or use --errors replace"
+            )
+        data = data.replace(b"\0", REPLACEMENT)
+    try:
+        if not _surely_utf8(data):
+            data.decode()
+    except UnicodeDecodeError as error:
+        if errors == "strict":
+            line = piece.first_line + data.count(b"\n", 0, error.start)
+            place = error.start - (data.rfind(b"\n", 0, error.start) + 1)
+            raise InputError(
+                f"{piece.path}: line {line} is not UTF-8 (byte {data[error.start]:#04x} at {place}); "
+                "convert the file or use --errors replace"
+            ) from None
+        data = data.decode(errors="replace").encode()
+    return data.replace(b"\r\n", b"\n") if b"\r" in data else data
+
+
+def _surely_utf8(data: bytes) -> bool:
+    """Whether Arrow finds the bytes valid, which takes it no memory."""
+    ends = pa.py_buffer(np.array([0, len(data)], np.int64))
+    try:
+        pa.LargeStringArray.from_buffers(1, ends, pa.py_buffer(data)).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _rows_of(piece: Piece, text_field: str, errors: str) -> Iterator[bytes]:
+    """Yield each row's text."""
+    if piece.kind == "parquet":
+        for number, text in enumerate(piece.rows or (), start=piece.first_line):
+            yield _row_bytes(text, f"{piece.path}: row {number}", errors)
+        return
+    # Numbers count lines of the file, so that an editor finds the row.
+    lines = _clean(_bytes_of(piece), piece, errors).split(b"\n")
+    for number, line in enumerate(lines, start=piece.first_line):
+        where = f"{piece.path}: row {number}"
+        if not line.strip():
+            continue
+        if piece.kind == "tsv":
+            yield _cell(line, piece.column, where)
+        else:
+            yield _row_bytes(_json_text(line, text_field, where), where, errors)
+
+
+def _row_bytes(text: str | None, where: str, errors: str) -> bytes:
+    """Encode a row's text; a NUL or half a surrogate pair, which JSON can spell, is refused or replaced."""
+    if not text:
+        return b""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        if errors == "strict":
+            raise InputError(f"{where} holds half a character; mend it or use --errors replace") from None
+        data = text.encode(errors="replace")
+    if b"\0" in data:
+        if errors == "strict":
+            raise InputError(f"{where} holds a NUL character; mend it or use --errors replace")
+        data = data.replace(b"\0", REPLACEMENT)
+    return data.replace(b"\r\n", b"\n")
+
+
+def _json_text(line: bytes, text_field: str, where: str) -> str | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        raise InputError(f"{where} is not JSON; mend the row") from None
+    if not isinstance(row, dict) or text_field not in row:
+        there = ", ".join(row)[:80] if isinstance(row, dict) else type(row).__name__
+        raise InputError(
+            f"{where} has no field {text_field!r} (there is {there}); name one with --text_field"
+        )
+    if row[text_field] is not None and not isinstance(row[text_field], str):
+        found = type(row[text_field]).__name__
+        raise InputError(f"{where}: field {text_field!r} is no text but {found}; name one with --text_field")
+    return row[text_field]
+
+
+def _cell(line: bytes, column: int, where: str) -> bytes:
+    cells = line.split(b"\t")
+    if column >= len(cells):
+        raise InputError(f"{where} has {len(cells)} columns, the text should be in column {column} from 0")
+    return cells[column]
+
+
+def _rows_text(rows: Iterator[bytes]) -> bytes:
+    """Write rows as lines, a blank line after each row; a row's own blank lines are dropped."""
+    documents = []
+    for data in rows:
+        if b"\n" in data:
+            data = b"\n".join(line for line in data.split(b"\n") if line.strip())
+        if data.strip():
+            documents.append(data + b"\n\n")
+    return b"".join(documents)

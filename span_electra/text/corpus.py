@@ -1,0 +1,283 @@
+"""Input files -> blocks of lines, which processes then read by themselves (clean.py).
+
+A block is some `chunk_size` lines (rows, in .jsonl, .tsv and .parquet), of one large file or of several small
+ones, and ends early at BLOCK_BYTES. Plain local files are only scanned for line ends here; the process that
+gets the block reads its byte range. Packed and remote files and .parquet are read once, here, and their text
+is handed over.
+
+P newlines of a segment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import numpy as np
+
+from span_electra.errors import InputError
+from span_electra.features.header import Source
+from span_electra.text.inputs import (
+    BOMB_LEAST,
+    BOMB_RATIO,
+    UNPACKING_ERRORS,
+    Counted,
+    InputFile,
+    Inputs,
+    find_column,
+    hash_file,
+    open_raw,
+    unpack,
+)
+
+BLOCK_BYTES = 4 << 20  # a block ends with the line that reaches this, whatever its number of lines
+LONGEST_LINE = 1 << 30  # bytes; a longer one is no text, and a block must fit into memory
+SEGMENT = 1 << 18  # bytes read at a time: so few that they do not drive words out of a core's cache
+OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The part of one file that belongs to a block."""
+
+    path: str
+    kind: str  # text, jsonl, tsv or parquet
+    begin: int  # byte range in the unpacked file; in .parquet, rows
+    end: int
+    first_line: int  # number of its first line, from 1, for messages
+    column: int = 0  # .tsv: which column holds the text
+    text: bytes | None = None  # its bytes, where no process can read them by itself
+    rows: tuple[str | None, ...] | None = None  # .parquet: the rows' texts
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one process works on at a time."""
+
+    number: int
+    pieces: tuple[Piece, ...]
+    consumed: int  # bytes on disk that it stands for; all blocks' add up to the inputs' size
+
+
+def cut_blocks(
+    inputs: Inputs, chunk_size: int, text_field: str = "text", sources: list[Source] | None = None
+) -> Iterator[Block]:
+    """Yield all inputs as blocks, in order. Memory stays that of one block.
+
+    `sources`, if given, gets each file's size and SHA-256 when it has been passed.
+
+    Raises InputError for a file that cannot be read, is binary or damaged, or lacks the text field.
+    """
+    assert chunk_size > 0
+    open_pieces: list[Piece] = []
+    number = lines = size = consumed = 0
+    for file in inputs.files:
+        cut = _cut_parquet if file.kind == "parquet" else _cut_lines
+        for step in cut(file, chunk_size, text_field, sources, lines, size):
+            open_pieces += [step.piece] if step.piece else []
+            consumed += step.consumed
+            lines, size = step.lines, step.size
+            if step.full and open_pieces:
+                yield Block(number, tuple(open_pieces), consumed)
+                open_pieces, number, lines, size, consumed = [], number + 1, 0, 0, 0
+    if open_pieces or consumed:
+        yield Block(number, tuple(open_pieces), consumed)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A piece more; whether the block is full with it, and what the block then holds."""
+
+    piece: Piece | None
+    consumed: int
+    lines: int
+    size: int
+    full: bool
+
+
+def _cut_lines(
+    file: InputFile, chunk_size: int, text_field: str, sources: list | None, lines: int, size: int
+) -> Iterator[_Step]:
+    """Cut a file of lines. `lines` and `size` are what the open block already holds."""
+    parts: list[bytes] = []  # the open piece's text, when it must be handed over
+    blank = piece = Piece(file.path, file.kind, 0, 0, 1, text=None if file.in_ranges else b"")
+    line_number, counted, terminated = 1, 0, True
+    with closing(_Segments(file)) as reader:
+        for segment in reader:
+            start = 0
+            if reader.begin == 0 and file.kind == "tsv":
+                column, start = find_column(file.path, segment, text_field)
+                line_number += start > 0
+                piece = replace(blank, column=column, begin=start, end=start, first_line=line_number)
+            terminated = segment.endswith(b"\n")
+            newline_B = np.frombuffer(segment, np.uint8) == 10
+            while start < len(segment):
+                passed, cut = _pass_lines(newline_B[start:], chunk_size - lines, BLOCK_BYTES - size)
+                stop = start + cut if cut else len(segment)
+                lines, size, line_number = lines + passed, size + stop - start, line_number + passed
+                piece = replace(piece, end=reader.begin + stop)
+                if not file.in_ranges:
+                    parts.append(segment[start:stop])
+                if cut:
+                    taken, counted = reader.taken(piece.end) - counted, reader.taken(piece.end)
+                    yield _Step(_closed(piece, parts), taken, lines, size, full=True)
+                    parts, lines, size = [], 0, 0
+                    piece = replace(piece, begin=piece.end, first_line=line_number)
+                elif size > LONGEST_LINE:
+                    raise InputError(
+                        f"{file.path}: line {line_number} is longer than 1 GiB; break it into lines"
+                    )
+                start = stop
+        reader.finish(sources)
+    rest = _closed(piece, parts) if piece.end > piece.begin else None
+    lines += rest is not None and not terminated
+    full = lines >= chunk_size or size >= BLOCK_BYTES
+    yield _Step(rest, file.size - counted, lines, size, full)
+
+
+def _closed(piece: Piece, parts: list[bytes]) -> Piece:
+    return piece if piece.text is None else replace(piece, text=b"".join(parts))
+
+
+def _pass_lines(newline_B: np.ndarray, most_lines: int, enough: int) -> tuple[int, int]:
+    """Pass lines until they are `most_lines`, or one ends at `enough` or later.
+
+    newline_B: bool, which bytes are newlines. Returns how many were passed, and the place behind the last or
+    0 when the bytes end first.
+    """
+    newlines = int(np.count_nonzero(newline_B))
+    if newlines < most_lines and len(newline_B) < enough:
+        return newlines, 0  # as nearly always, and cheaper than to find where they are
+    newlines_P = np.flatnonzero(newline_B)
+    last = min(most_lines, int(np.searchsorted(newlines_P, enough - 1)) + 1)
+    return (last, int(newlines_P[last - 1]) + 1) if last <= newlines else (newlines, 0)
+
+
+class _Segments:
+    """A file's unpacked content in segments; hashes the stored bytes in passing."""
+
+    def __init__(self, file: InputFile) -> None:
+        self.file, self.begin = file, 0
+        self._hasher = hashlib.sha256()
+        self._file = open_raw(file)
+        self._raw = Counted(self._file, self._hasher) if file.packing else None
+        self._stream = unpack(self._raw, file.packing) if self._raw else self._file
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield segments; `begin` is the place of the latest in the unpacked file."""
+        try:
+            while segment := self._stream.read(SEGMENT):
+                if self._raw is None:
+                    self._hasher.update(segment)
+                self._refuse_binary(segment)
+                yield segment
+                self.begin += len(segment)
+                if self.begin > max(BOMB_LEAST, BOMB_RATIO * self.file.size):
+                    raise InputError(
+                        f"{self.file.path}: unpacks to more than {BOMB_RATIO} times its size; "
+                        "if that is meant, unpack it first"
+                    )
+        except InputError:
+            raise
+        except UNPACKING_ERRORS as error:
+            raise InputError(f"{self.file.path}: cannot be read to its end ({error}); get it again") from None
+
+    def _refuse_binary(self, segment: bytes) -> None:
+        if self.begin:
+            return
+        for bom, name in OTHER_BOMS.items():
+            if segment.startswith(bom):
+                raise InputError(f"{self.file.path}: {name} text; convert it to UTF-8 (iconv)")
+        if segment.startswith((b"ARROW1", b"PAR1")):
+            raise InputError(f"{self.file.path}: features or a table, not text; name text files")
+        if b"\0" in segment:
+            place = segment.index(b"\0")
+            raise InputError(f"{self.file.path}: binary (a NUL byte at {place}); name text files")
+
+    def taken(self, end: int) -> int:
+        """Bytes on disk read for the content up to `end`."""
+        return self._raw.taken if self._raw else end
+
+    def finish(self, sources: list[Source] | None) -> None:
+        """Record the source; what follows the content of a packed file is hashed too."""
+        while self._raw and self._raw.read(SEGMENT):
+            pass
+        if sources is not None:
+            sources.append(Source(self.file.path, self.file.size, self._hasher.hexdigest()))
+
+    def close(self) -> None:
+        if self._raw:
+            self._stream.close()
+        self._file.close()
+
+
+# --- parquet ------------------------------------------------------------------------------------------
+
+
+def _cut_parquet(
+    file: InputFile, chunk_size: int, text_field: str, sources: list | None, lines: int, size: int
+) -> Iterator[_Step]:
+    rows: list[str | None] = []
+    first = row = counted = 0
+    digest = hash_file(file)
+    for texts, share in _parquet_rows(file, text_field):
+        for text in texts:
+            rows.append(text)
+            row, lines, size = row + 1, lines + 1, size + len(text or "")
+            if lines >= chunk_size or size >= BLOCK_BYTES:
+                taken, counted = int(share * file.size) - counted, int(share * file.size)
+                piece = Piece(file.path, "parquet", first, row, first + 1, rows=tuple(rows))
+                yield _Step(piece, taken, lines, size, full=True)
+                rows, first, lines, size = [], row, 0, 0
+    if sources is not None:
+        sources.append(Source(file.path, file.size, digest))
+    piece = Piece(file.path, "parquet", first, row, first + 1, rows=tuple(rows)) if rows else None
+    yield _Step(piece, file.size - counted, lines, size, full=False)
+
+
+def _parquet_rows(file: InputFile, text_field: str) -> Iterator[tuple[list, float]]:
+    """Yield some rows at a time, and which share of the file's rows came before their end."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with _seekable(file) as raw:
+            table = pq.ParquetFile(raw)
+            names = table.schema_arrow.names
+            kind = table.schema_arrow.field(text_field).type if text_field in names else None
+            if kind not in (pa.string(), pa.large_string(), pa.string_view()):
+                problem = (
+                    f"no column {text_field!r}" if kind is None else f"column {text_field!r} holds {kind}"
+                )
+                raise InputError(
+                    f"{file.path}: {problem} (there are {', '.join(names)[:80]}); name one with --text_field"
+                )
+            passed, total = 0, max(1, table.metadata.num_rows)
+            for batch in table.iter_batches(batch_size=512, columns=[text_field]):
+                passed += batch.num_rows
+                yield batch.column(0).to_pylist(), passed / total
+    except (*UNPACKING_ERRORS, UnicodeDecodeError, MemoryError) as error:
+        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+        raise InputError(f"{file.path}: not a sound .parquet file ({reason}); get it again") from None
+
+
+def _seekable(file: InputFile) -> BinaryIO:
+    """A file that parquet's reader can jump about in; a packed one is unpacked to a temporary file."""
+    raw = open_raw(file)
+    if not file.packing:
+        return raw
+    unpacked, size = tempfile.TemporaryFile(), 0
+    with raw, unpack(raw, file.packing) as stream:
+        while segment := stream.read(SEGMENT):
+            size += len(segment)
+            if size > max(BOMB_LEAST, BOMB_RATIO * file.size):
+                raise InputError(
+                    f"{file.path}: unpacks to more than {BOMB_RATIO} times its size; unpack it first"
+                )
+            unpacked.write(segment)
+    unpacked.seek(0)
+    return unpacked

@@ -1,0 +1,97 @@
+"""What a stage takes when nothing is named: the vocabulary in vocab/, the splits in data/, the features.
+
+Nothing is guessed among several: then the error lists them, and the user names one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from span_electra.errors import InputError
+from span_electra.text.vocabulary import vocabulary_files
+
+SPLIT_NAMES = {
+    "train": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+}
+FEATURES_FOLDER = Path("features")
+VOCABULARY_FOLDER = Path("vocab")
+DATA_FOLDER = Path("data")
+
+
+@dataclass(frozen=True)
+class VocabularyFiles:
+    """A vocabulary's type and files."""
+
+    kind: str  # "BPE" or "BERT"
+    vocab_file: Path
+    merges_file: Path | None
+
+
+def find_vocabulary(
+    kind: str | None = None,
+    vocab_file: str | Path | None = None,
+    merges_file: str | Path | None = None,
+    folder: str | Path = VOCABULARY_FOLDER,
+) -> VocabularyFiles:
+    """Complete what the user named: the type by the file's name, the merges by the vocabulary's.
+
+    Raises InputError if there is none, or more than one to choose from.
+    """
+    if vocab_file is None:
+        vocab_file = _only_vocabulary(Path(folder), kind)
+    vocab_file = Path(vocab_file)
+    kind = kind or ("BPE" if vocab_file.suffix == ".json" else "BERT")
+    if kind == "BPE" and merges_file is None:
+        beside = vocab_file.with_name(re.sub(r"vocab\.json$", "merges.txt", vocab_file.name))
+        if beside == vocab_file or not beside.is_file():
+            raise InputError(f"{vocab_file}: no merges beside it; name them with --merges_file")
+        merges_file = beside
+    return VocabularyFiles(kind, vocab_file, Path(merges_file) if merges_file else None)
+
+
+def _only_vocabulary(folder: Path, kind: str | None) -> Path:
+    found = []
+    for candidate in ("BPE", "BERT"):
+        if kind in (None, candidate):
+            ending = vocabulary_files(folder, "", candidate)[0].name
+            found += sorted(path for path in folder.glob("*" + ending.strip()) if path.is_file())
+    if not found:
+        wanted = f"{kind} vocabulary" if kind else "vocabulary"
+        raise InputError(f"{folder}/: no {wanted} there; run create_vocab_SE.py, or give --vocab_file")
+    if len(found) > 1:
+        names = ", ".join(repr(path.name) for path in found)
+        raise InputError(f"{folder}/: several vocabularies ({names}); name one with --vocab_file")
+    return found[0]
+
+
+def find_splits(folder: str | Path = DATA_FOLDER) -> dict[str, list[Path]]:
+    """Split -> its text files or folders in `folder`; without any so named, everything is `train`.
+
+    Example: data/train.txt, data/dev.txt.gz, data/notes.txt -> {"train": [...], "valid": [...]}; notes.txt
+    belongs to no split and is left out. data/a.txt, data/b.txt -> {"train": [both]}.
+    Raises InputError if the folder is absent or holds nothing but hidden files.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}/: no such folder; run create_vocab_SE.py first, or give --in_file")
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    if not entries:
+        raise InputError(f"{folder}/: empty; put text there, or give --in_file")
+    splits: dict[str, list[Path]] = {}
+    for path in entries:
+        split = SPLIT_NAMES.get(re.split(r"[^a-zA-Z]", path.name)[0].lower())
+        if split:
+            splits.setdefault(split, []).append(path)
+    return splits or {"train": entries}
+
+
+def feature_path(split: str) -> Path:
+    """Where the features of a split stand when no place is named."""
+    return FEATURES_FOLDER / f"{split}.arrow"

@@ -1,0 +1,291 @@
+"""What the user named -> input files in a fixed order, and how each is opened.
+
+Plain text (any suffix that is not one of these), .jsonl, .tsv and .parquet, each also .gz, .bz2, .xz or .zst;
+local paths or URLs that fsspec knows. Folders are walked in sorted order; hidden files are passed over with a
+note.
+"""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import stat
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from span_electra.errors import InputError
+from span_electra.features.header import is_feature_file
+
+KINDS = {".jsonl": "jsonl", ".tsv": "tsv", ".parquet": "parquet"}
+UTF8_BOM = b"\xef\xbb\xbf"
+PACKINGS = (".gz", ".bz2", ".xz", ".zst")
+PEEK = 1 << 16  # bytes looked at before a file is read
+# Text shrinks 3 to 10 times. What unpacks to more than this and is large has been made to fill disks.
+BOMB_RATIO, BOMB_LEAST = 250, 256 << 20
+UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowInvalid)
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file to read text from, as it stood when it was found."""
+
+    path: str  # or URL
+    kind: str  # text, jsonl, tsv or parquet
+    packing: str  # "", .gz, .bz2, .xz or .zst
+    size: int  # bytes on disk
+    identity: str  # changes when the file does: its size, the time of its last change, a hash of its ends
+    by_name: bool = True  # named by the user, not found in a folder
+
+    @property
+    def remote(self) -> bool:
+        return is_url(self.path)
+
+    @property
+    def in_ranges(self) -> bool:
+        """Whether a process can read its own byte range: a plain local file of lines."""
+        return not self.remote and not self.packing and self.kind != "parquet"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The input files in reading order, and what was passed over."""
+
+    files: tuple[InputFile, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether fsspec must open it; `file://` is a local path with a longer name."""
+    return "://" in str(path)
+
+
+def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "text") -> Inputs:
+    """Find the files that `paths` name: files, folders, globs or URLs, one or several.
+
+    The order is that of `paths`; within a folder or glob it is sorted. A file met twice is read once.
+
+    Raises InputError when one is missing, unreadable or empty, or nothing is left to read.
+    """
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not named:
+        raise InputError("no input named; give text files, folders or globs with --in_file")
+    files: dict[str, InputFile] = {}
+    notes: list[str] = []
+    for path in named:
+        path = str(path).removeprefix("file://")
+        found = _find_remote(path) if is_url(path) else _find_local(path, notes, text_field)
+        for file in found:
+            if file.path in files:
+                notes.append(f"{file.path}: named twice, read once")
+            files.setdefault(file.path, file)
+    if not files:
+        raise InputError(f"{', '.join(map(str, named))}: no text files there; put some in or name others")
+    return Inputs(tuple(files.values()), tuple(notes))
+
+
+def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]:
+    if os.path.isdir(path):
+        return _walk(path, notes, text_field)
+    if not os.path.lexists(path) and glob.has_magic(path):
+        found = sorted(glob.glob(path, recursive=True))
+        if not found:
+            raise InputError(f"{path}: no file matches; check the pattern")
+        return [file for match in found for file in _find_local(match, notes, text_field)]
+    return [_describe(path, by_name=True)]
+
+
+def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
+    """All files below a folder, sorted, without hidden ones, empty ones and features."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: {error.strerror}; make it readable or name other files")
+
+    files, hidden = [], []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        hidden += [os.path.join(place, name) for name in (*folders, *names) if name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path = os.path.join(place, name)
+            if is_feature_file(path):
+                notes.append(f"{path}: features, not text; passed over")
+            elif os.path.isfile(path) and os.path.getsize(path) == 0:
+                notes.append(f"{path}: empty; passed over")
+            else:
+                file = _describe(path, by_name=False)
+                if file.kind == "tsv" and not _has_column(file, text_field):
+                    notes.append(f"{path}: no column {text_field!r}; passed over")
+                else:
+                    files.append(file)
+    if hidden:
+        names = ", ".join(hidden[:3]) + (", ..." if len(hidden) > 3 else "")
+        notes.append(f"{folder}: {len(hidden)} hidden files or folders passed over ({names})")
+    # As the walk goes, a folder's own files come before those of its subfolders.
+    return files
+
+
+def _has_column(file: InputFile, text_field: str) -> bool:
+    """Whether a table found in a folder holds text at all; folders often have an index beside the texts."""
+    try:
+        with open_raw(file) as raw, unpack(raw, file.packing) as stream:
+            find_column(file.path, stream.read(1 << 16), text_field)
+    except InputError:
+        return False
+    except UNPACKING_ERRORS:
+        pass  # the reader will say what is wrong
+    return True
+
+
+def _describe(path: str, by_name: bool) -> InputFile:
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path}: not a regular file; copy its content into one")
+        with open(path, "rb") as raw:
+            # An edit that keeps size and time, as some tools make, shows at one end or the other.
+            ends = raw.read(PEEK)
+            raw.seek(max(0, status.st_size - PEEK))
+            ends += raw.read(PEEK)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; check the path") from None
+    if status.st_size == 0:
+        raise InputError(f"{path}: empty; name a file with text")
+    kind, packing = _kind_of(path)
+    identity = f"{status.st_size} {status.st_mtime_ns} {zlib.crc32(ends):08x}"
+    return InputFile(path, kind, packing, status.st_size, identity, by_name)
+
+
+def _kind_of(path: str) -> tuple[str, str]:
+    """The kind of rows and the packing, by suffixes.
+
+    Example: a.jsonl.zst -> jsonl, .zst
+    """
+    suffixes = PurePosixPath(path.lower()).suffixes
+    packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
+    return KINDS.get(suffixes[-1] if suffixes else "", "text"), packing
+
+
+def find_column(path: str, head: bytes, text_field: str) -> tuple[int, int]:
+    """Return which column of a .tsv holds the text, and how many bytes its header line takes.
+
+    `text_field` is a name of the header line, or a number counting from 0 in a file without one.
+    Raises InputError naming the columns there are.
+    """
+    if text_field.isdecimal():
+        return int(text_field), 0
+    line = head.split(b"\n", 1)[0]
+    names = line.removeprefix(UTF8_BOM).decode("utf-8", "replace").rstrip("\r").split("\t")
+    if text_field not in names:
+        raise InputError(
+            f"{path}: no column {text_field!r} in its first line ({', '.join(names)[:80]}); name one with "
+            "--text_field, or its number from 0"
+        )
+    return names.index(text_field), len(line) + 1
+
+
+# --- remote -------------------------------------------------------------------------------------------
+
+
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL and the path in it. Raises InputError when a package is missing."""
+    try:
+        import fsspec
+
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise InputError(f"{url}: {error}; install it, or copy the file here") from None
+    except ValueError as error:
+        raise InputError(f"{url}: {error}; check the URL") from None
+
+
+def _find_remote(url: str) -> list[InputFile]:
+    system, path = open_filesystem(url)
+    try:
+        if glob.has_magic(path):
+            found = sorted(system.glob(path))
+        else:
+            found = sorted(system.find(path))
+        visible = [name for name in found if not PurePosixPath(name).name.startswith(".")]
+        files = []
+        for name in visible:
+            facts = system.info(name)
+            changed = next(
+                (facts[key] for key in ("ETag", "LastModified", "mtime", "created") if key in facts), ""
+            )
+            kind, packing = _kind_of(name)
+            identity = f"{facts['size']} {changed}"
+            full = system.unstrip_protocol(name)
+            if facts["size"]:
+                files.append(InputFile(full, kind, packing, facts["size"], identity, name == path))
+    except OSError as error:
+        raise InputError(f"{url}: {error}; check the URL and your rights") from None
+    if not files:
+        raise InputError(f"{url}: no file with text there; check the URL")
+    return files
+
+
+# --- opening ------------------------------------------------------------------------------------------
+
+
+def open_raw(file: InputFile) -> BinaryIO:
+    """Open a file's bytes as they are stored. Raises InputError when that fails."""
+    try:
+        if file.remote:
+            system, path = open_filesystem(file.path)
+            return system.open(path, "rb")
+        return open(file.path, "rb")
+    except OSError as error:
+        raise InputError(f"{file.path}: {error.strerror or error}; check the path") from None
+
+
+def unpack(raw: BinaryIO, packing: str) -> BinaryIO:
+    """A stream of a packed file's content; reading it may raise one of UNPACKING_ERRORS."""
+    if packing == ".gz":
+        return gzip.GzipFile(fileobj=raw)
+    if packing == ".bz2":
+        return bz2.BZ2File(raw)
+    if packing == ".xz":
+        return lzma.LZMAFile(raw)
+    if packing == ".zst":
+        return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
+    return raw
+
+
+def hash_file(file: InputFile) -> str:
+    """SHA-256 of a file's stored bytes. Raises InputError when it cannot be read."""
+    hasher = hashlib.sha256()
+    with open_raw(file) as raw:
+        while segment := raw.read(1 << 20):
+            hasher.update(segment)
+    return hasher.hexdigest()
+
+
+class Counted(io.RawIOBase):
+    """A file that hashes and counts what is read from it; for decompressors that hide where they are."""
+
+    def __init__(self, raw: BinaryIO, hasher: Any) -> None:
+        super().__init__()
+        self._raw, self._hasher, self.taken = raw, hasher, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._raw.read(len(buffer))
+        buffer[: len(data)] = data
+        self._hasher.update(data)
+        self.taken += len(data)
+        return len(data)

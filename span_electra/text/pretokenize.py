@@ -1,0 +1,207 @@
+r"""Compiled loops that cut lines of UTF-8 text into words, as the pre-tokenizers of the two tokenizer
+types do.
+
+    b"it's  ok\n"  ->  BPE: "it", "'s", " ", " ok"        WordPiece: "it", "'", "s", "ok"
+
+Every character has a kind, learned from the tokenizer library (tokenizer_rules.py); nothing here knows
+Unicode. A word is one int64, `start << 30 | length << 1 | odd`; odd words are left to the library.
+
+Shapes: B bytes of text, C code points, W words, N lines.
+"""
+
+import numpy as np
+
+from span_electra.text.compiled import compiled, load8, trailing_zeros
+
+# Kinds. BPE words are runs of LETTER, of NUMBER or of OTHER; in WordPiece every character inside a word is
+# a LETTER.
+# ALONE: a word by itself (punctuation, Chinese). ODD: inside a word whose normal form needs more than its
+# characters'.
+UNKNOWN, LETTER, NUMBER, OTHER, SPACE, ALONE, ODD, LINE_END = range(8)
+
+MAX_TEXT_BYTES = 1 << 28  # of one call, so that a length fits its bits
+PADDING = 24  # bytes of line ends that must follow the text, because eight are read at a time
+# Places of the progress vector: cutting stops where a character's kind is unknown and goes on when it is
+# learned.
+POS, LINE, WORDS, NEXT_SKIPPED, AT_LINE_START = range(5)
+
+_ONES = np.uint64(0x0101010101010101)
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_CASE_BITS = np.uint64(0x2020202020202020)
+_APOSTROPHE, _BLANK, _NEWLINE = 0x27, 0x20, 0x0A
+
+
+@compiled
+def _decode(text_B, p):
+    """(code point, bytes) of the UTF-8 character at p, which is not ASCII."""
+    first = np.int64(text_B[p])
+    tail = np.int64(text_B[p + 1]) & 63
+    if first < 0xE0:
+        return (first & 31) << 6 | tail, 2
+    tail = tail << 6 | np.int64(text_B[p + 2]) & 63
+    if first < 0xF0:
+        return (first & 15) << 12 | tail, 3
+    return ((first & 7) << 18 | tail << 6 | np.int64(text_B[p + 3]) & 63) % 0x110000, 4
+
+
+@compiled
+def _character(text_B, p, kinds_C):
+    """(code point, bytes, kind) of the character at p."""
+    if text_B[p] < 0x80:
+        return np.int64(text_B[p]), 1, kinds_C[text_B[p]]
+    code_point, size = _decode(text_B, p)
+    return code_point, size, kinds_C[code_point]
+
+
+@compiled
+def _between(bytes_8, low, high):
+    """High bit of each of eight 7-bit values that is at least `low` and below `high`."""
+    return (bytes_8 + np.uint64(128 - low) * _ONES) & ~(bytes_8 + np.uint64(128 - high) * _ONES)
+
+
+@compiled
+def _skip_ascii_word(text_B, p, digits_too):
+    """First place from p on that holds no ASCII letter (nor digit), eight bytes at a time."""
+    while True:
+        eight = load8(text_B, p)
+        wordlike = _between((eight | _CASE_BITS) & ~_HIGH_BITS, 0x61, 0x7B)  # a-z
+        if digits_too:
+            wordlike |= _between(eight & ~_HIGH_BITS, 0x30, 0x3A)
+        rest = ~wordlike & _HIGH_BITS | eight & _HIGH_BITS
+        if rest != 0:
+            return p + np.int64(trailing_zeros(rest) >> np.uint64(3))
+        p += 8
+
+
+@compiled
+def _run_end(text_B, p, kind, kinds_C):
+    """End of the run of `kind` from p, or -1 - the code point whose kind is unknown yet."""
+    while True:
+        if kind == LETTER:
+            p = _skip_ascii_word(text_B, p, False)
+        code_point, size, found = _character(text_B, p, kinds_C)
+        if found != kind:
+            return -1 - code_point if found == UNKNOWN else p
+        p += size
+
+
+@compiled
+def _bpe_word_end(text_B, p, kinds_C):
+    r"""End of the match at p of 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+
+    or -1 - the code point whose kind is unknown yet. A match depends on nothing before p.
+    """
+    start = p + (text_B[p] == _BLANK)
+    if 0x61 <= text_B[start] | 0x20 <= 0x7A:  # most words are ASCII letters and end before ASCII
+        end = _skip_ascii_word(text_B, start, False)
+        return end if text_B[end] < 0x80 else _run_end(text_B, end, LETTER, kinds_C)
+    if text_B[p] == _APOSTROPHE:
+        a, b = text_B[p + 1], text_B[p + 2]
+        if a == 0x73 or a == 0x74 or a == 0x6D or a == 0x64:  # s t m d
+            return p + 2
+        if ((a == 0x72 or a == 0x76) and b == 0x65) or (a == 0x6C and b == 0x6C):  # re ve ll
+            return p + 3
+    code_point, size, kind = _character(text_B, start, kinds_C)
+    if kind == UNKNOWN:
+        return -1 - code_point
+    if kind <= OTHER:
+        return _run_end(text_B, start + size, kind, kinds_C)
+    last = end = (
+        p  # white space: at the line's end all of it, else all but its last character, which may lead a word
+    )
+    while True:
+        code_point, size, kind = _character(text_B, end, kinds_C)
+        if kind != SPACE:
+            break
+        last = end
+        end += size
+    if kind == UNKNOWN:
+        return -1 - code_point
+    return end if kind == LINE_END or last == p else last
+
+
+@compiled
+def cut_bpe(text_B, lines, skipped_N, prefix_space, kinds_C, progress, words_W, line_words_N):
+    """Cut `lines` lines from progress on; -1 when done, else a code point whose kind has to be learned first.
+
+    Every line ends with a newline; text_B[0] lies before the first. Lines in skipped_N (sorted) get no words.
+    With `prefix_space` a line that does not start with a blank gets one, written over the newline before it.
+    """
+    p, line, count = progress[POS], progress[LINE], progress[WORDS]
+    skip, fresh = progress[NEXT_SKIPPED], progress[AT_LINE_START]
+    stopped = -1
+    while line < lines:
+        if fresh:
+            if skip < len(skipped_N) and skipped_N[skip] == line:
+                skip += 1
+                while text_B[p] != _NEWLINE:
+                    p += 1
+            elif prefix_space and text_B[p] != _BLANK and text_B[p] != _NEWLINE:
+                p -= 1
+                text_B[p] = _BLANK
+            fresh = 0
+        while text_B[p] != _NEWLINE:
+            end = _bpe_word_end(text_B, p, kinds_C)
+            if end < 0:
+                stopped = -1 - end
+                break
+            words_W[count] = p << 30 | (end - p) << 1
+            count += 1
+            p = end
+        if stopped >= 0:
+            break
+        line_words_N[line] = count
+        p, line, fresh = p + 1, line + 1, 1
+    progress[POS], progress[LINE], progress[WORDS] = p, line, count
+    progress[NEXT_SKIPPED], progress[AT_LINE_START] = skip, fresh
+    return stopped
+
+
+@compiled
+def _wordpiece_end(text_B, p, kinds_C):
+    """(end, odd) of the run of word characters from p; an end below 0 as in _run_end."""
+    odd = 0
+    while True:
+        p = _skip_ascii_word(text_B, p, True)
+        code_point, size, kind = _character(text_B, p, kinds_C)
+        if kind != LETTER and kind != ODD:
+            return -1 - code_point if kind == UNKNOWN else p, odd
+        odd |= kind == ODD
+        p += size
+
+
+@compiled
+def cut_wordpiece(text_B, lines, skipped_N, kinds_C, progress, words_W, line_words_N):
+    """As cut_bpe; white space belongs to no word."""
+    p, line, count = progress[POS], progress[LINE], progress[WORDS]
+    skip, fresh = progress[NEXT_SKIPPED], progress[AT_LINE_START]
+    stopped = -1
+    while line < lines and stopped < 0:
+        if fresh and skip < len(skipped_N) and skipped_N[skip] == line:
+            skip += 1
+            while text_B[p] != _NEWLINE:
+                p += 1
+        fresh = 0
+        code_point, size, kind = _character(text_B, p, kinds_C)
+        if kind == LETTER or kind == ODD:
+            end, odd = _wordpiece_end(text_B, p, kinds_C)
+            if end < 0:
+                stopped = -1 - end
+                break
+            words_W[count] = p << 30 | (end - p) << 1 | odd
+            count += 1
+            p = end
+        elif kind == ALONE:
+            words_W[count] = p << 30 | size << 1
+            count += 1
+            p += size
+        elif kind == SPACE:
+            p += size
+        elif kind == LINE_END:
+            line_words_N[line] = count
+            p, line, fresh = p + 1, line + 1, 1
+        else:
+            stopped = code_point
+    progress[POS], progress[LINE], progress[WORDS] = p, line, count
+    progress[NEXT_SKIPPED], progress[AT_LINE_START] = skip, fresh
+    return stopped

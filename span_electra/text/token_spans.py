@@ -1,0 +1,143 @@
+"""Lines of text as tokens that know their place: which characters, which word, in which window.
+
+Shapes are in the names:
+  T  content tokens of a line   W  words of a line, cut at white space   N  lines   L  tokens of a row
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from span_electra.text.vocabulary import Vocabulary
+
+WORD = re.compile(r"\S+")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of text; `text[starts_T[t]:ends_T[t]]` is what token t stands for."""
+
+    text: str
+    ids_T: np.ndarray  # int64, without [CLS] and [SEP]
+    starts_T: np.ndarray  # int64, characters; blanks before the word are not counted
+    ends_T: np.ndarray
+    word_T: np.ndarray  # int64; number of the word that the token belongs to
+    word_spans: tuple[tuple[int, int], ...]  # characters of each word
+
+    @property
+    def words(self) -> list[str]:
+        return [self.text[start:end] for start, end in self.word_spans]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Tokens [start, end) of a line, seen together; those of [judged_start, judged_end) are judged."""
+
+    line: int
+    start: int
+    end: int
+    judged_start: int
+    judged_end: int
+
+
+def read_lines(vocabulary: Vocabulary, texts: list[str]) -> list[Line]:
+    """Cut texts into tokens and words. A word is what stands between white space."""
+    encodings = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
+    return [
+        _line(text, encoding.ids, encoding.offsets) for text, encoding in zip(texts, encodings, strict=True)
+    ]
+
+
+def _line(text: str, ids: list[int], offsets: list[tuple[int, int]]) -> Line:
+    spans = tuple(match.span() for match in WORD.finditer(text))
+    starts_T, ends_T = np.array(offsets, dtype=np.int64).reshape(-1, 2).T.copy()
+    if not spans:  # tokens of blanks alone belong to no word
+        starts_T, ends_T, ids = starts_T[:0], ends_T[:0], []
+    word_T = np.zeros(len(ids), np.int64)
+    if len(ids):
+        first_W, end_W = np.array(spans).T
+        # A byte-level token begins with the blank before its word: its last character says where it belongs,
+        # and a token that is nothing but blanks belongs to the word they lead to.
+        word_T = np.searchsorted(end_W, np.maximum(ends_T - 1, starts_T), side="right")
+        word_T = np.minimum(word_T, len(spans) - 1)
+        starts_T = np.minimum(np.maximum(starts_T, first_W[word_T]), end_W[word_T])
+        ends_T = np.maximum(ends_T, starts_T)
+    return Line(text, np.array(ids, dtype=np.int64), starts_T, ends_T, word_T, spans)
+
+
+def cut_windows(lengths_N: np.ndarray, room: int) -> list[Window]:
+    """Cut lines of `lengths_N` tokens into windows of at most `room`, each token judged in exactly one.
+
+    Neighbours overlap by at least half a window, and where two see a token the one in which it lies deeper
+    judges it; so every judged token has room // 4 tokens, or the line's end, on either side.
+
+    Example: one line of 10 tokens, room 4 -> [0, 4) judges [0, 3), [2, 6) judges [3, 5),
+    [4, 8) judges [5, 7), [6, 10) judges [7, 10)
+    """
+    assert room > 0
+    windows = []
+    stride = max(1, room // 2)
+    for line, length in enumerate(lengths_N.tolist()):
+        if length == 0:
+            continue
+        last = max(0, length - room)
+        starts = [*range(0, last, stride), last]
+        ends = [min(start + room, length) for start in starts]
+        middles = [(start + end) // 2 for start, end in zip(starts[1:], ends[:-1], strict=True)]
+        borders = [0, *middles, length]
+        windows += [
+            Window(line, start, end, borders[number], borders[number + 1])
+            for number, (start, end) in enumerate(zip(starts, ends, strict=True))
+        ]
+    return windows
+
+
+def frame(vocabulary: Vocabulary, ids_T: np.ndarray) -> np.ndarray:
+    """Return [CLS] ids [SEP]."""
+    return np.concatenate([[vocabulary.cls_id], ids_T, [vocabulary.sep_id]]).astype(np.int64)
+
+
+def framed(vocabulary: Vocabulary, ids: list[np.ndarray], windows: list[Window]) -> list[np.ndarray]:
+    """Return the row of each window."""
+    return [frame(vocabulary, ids[window.line][window.start : window.end]) for window in windows]
+
+
+def over_windows(
+    vocabulary: Vocabulary,
+    longest: int,
+    ids: list[np.ndarray],
+    judge: Callable[[list[np.ndarray]], list[np.ndarray]],
+) -> list[np.ndarray]:
+    """Return `judge`'s value for every content token of every line, whatever the lines' lengths.
+
+    longest: tokens of the longest row, [CLS] and [SEP] included. `judge` gets rows and gives one array
+    [L, ...] for each. A line without tokens gives an array of length 0.
+    """
+    windows = cut_windows(np.array([len(ids_T) for ids_T in ids], dtype=np.int64), longest - 2)
+    answers = judge(framed(vocabulary, ids, windows))
+    parts: list[list[np.ndarray]] = [[] for _ in ids]
+    for window, answer_L in zip(windows, answers, strict=True):
+        shift = 1 - window.start  # the content begins after [CLS]
+        parts[window.line].append(answer_L[window.judged_start + shift : window.judged_end + shift])
+    return [np.concatenate(part) if part else np.zeros(0, np.float32) for part in parts]
+
+
+def pool_words(probability_T: np.ndarray, word_T: np.ndarray, words: int, pooling: str) -> np.ndarray:
+    """Return one probability a word from those of its tokens, float64 [W]; a word without tokens gets 0.
+
+    max: the highest; mean: the mean; any: 1 - product of (1 - p), as if tokens were independent.
+    """
+    if pooling == "max":
+        pooled_W = np.zeros(words)
+        np.maximum.at(pooled_W, word_T, probability_T)
+        return pooled_W
+    if pooling == "mean":
+        counts_W = np.bincount(word_T, minlength=words)
+        return np.bincount(word_T, probability_T, words) / np.maximum(counts_W, 1)
+    assert pooling == "any", pooling
+    kept_T = np.log1p(-np.minimum(probability_T.astype(np.float64), 1 - 1e-12))
+    return -np.expm1(np.bincount(word_T, kept_T, words))

@@ -1,0 +1,147 @@
+"""Text -> a vocabulary in its folder.
+
+The files are written beside and renamed, the vocabulary's own last: a build that is killed leaves nothing
+that looks finished, and one run again gives the same bytes. An existing vocabulary of the same name but other
+content is never replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from span_electra.errors import InputError
+from span_electra.text.bpe_trainer import train_bpe, train_wordpiece
+from span_electra.text.clean import read_block
+from span_electra.text.corpus import cut_blocks
+from span_electra.text.encode import TextEncoder
+from span_electra.text.inputs import Inputs, find_inputs
+from span_electra.text.vocabulary import (
+    SPECIAL_TOKENS,
+    Vocabulary,
+    assemble,
+    dress,
+    file_contents,
+    tokenizer_contents,
+    vocabulary_files,
+)
+from span_electra.text.word_counts import count_words
+
+CHUNK_LINES = 20_000  # lines in memory at a time
+LEAST_BPE = 256 + len(SPECIAL_TOKENS)  # every byte, so that no text is unknown
+PREVIEW_BYTES = 20_000_000  # of text, whose tokens are counted for the eye
+MODEL_MAX_LENGTH = 512  # what the folder's tokenizer_config.json says; features and exports say their own
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What decides a vocabulary besides the text."""
+
+    kind: str  # "BPE" or "BERT"
+    vocab_size: int
+    min_frequency: int
+    lowercase: bool = True  # BERT alone
+    strip_accents: bool | None = None
+    errors: str = "strict"
+    text_field: str = "text"
+
+
+def build_vocabulary(
+    inputs: str | Path | Iterable[str | Path], out_dir: str | Path, model_name: str, settings: BuildSettings
+) -> tuple[Vocabulary, list[Path], tuple[str, ...]]:
+    """Train a vocabulary on text and write it. Returns it, its files, and notes on what was passed over.
+
+    Raises InputError for text that cannot be read, a size the text does not allow, a name that is no file
+    name, and a different vocabulary that is there already.
+    """
+    # File systems take 255 bytes of a name, and ours get up to 30 more.
+    if not re.fullmatch(r"[^/.\s][^/\x00-\x1f]*", model_name) or len(os.fsencode(model_name)) > 200:
+        raise InputError(f"--model_name {model_name[:99]!r}: not usable in a file name; give a plain name")
+    if settings.kind == "BPE" and settings.vocab_size < LEAST_BPE:
+        raise InputError(f"--vocab_size {settings.vocab_size}: byte-level BPE needs at least {LEAST_BPE}")
+    found = find_inputs(inputs, settings.text_field)
+    vocabulary = train(texts_of(found, settings), settings)
+    if vocabulary.size > settings.vocab_size:
+        raise InputError(
+            f"--vocab_size {settings.vocab_size}: the text's single characters alone make {vocabulary.size} "
+            f"tokens; give at least that, or --tokenizer_type BPE"
+        )
+    if vocabulary.size < settings.vocab_size:
+        raise InputError(
+            f"--vocab_size {settings.vocab_size}: the text allows only {vocabulary.size} tokens at --min_fre "
+            f"{settings.min_frequency}; give --vocab_size {vocabulary.size}, or more text"
+        )
+    files = write_vocabulary(vocabulary, out_dir, model_name, preview(vocabulary, found, settings))
+    return vocabulary, files, found.notes
+
+
+def texts_of(inputs: Inputs, settings: BuildSettings) -> Iterator[bytes]:
+    """Clean text of the inputs, some megabytes at a time."""
+    for block in cut_blocks(inputs, CHUNK_LINES, settings.text_field):
+        yield read_block(block, settings.text_field, settings.errors)
+
+
+def train(texts: Iterable[bytes], settings: BuildSettings) -> Vocabulary:
+    """Train on blocks of lines: the words are counted first, then merges are found from the counts alone."""
+    kind, limits = settings.kind, (settings.vocab_size, settings.min_frequency, SPECIAL_TOKENS)
+    splitter = Tokenizer(models.BPE() if kind == "BPE" else models.WordPiece(unk_token="[UNK]"))
+    dress(splitter, kind, settings.lowercase, settings.strip_accents)
+    counts = count_words(texts, splitter)
+    merges: list[tuple[str, str]] = []
+    if kind == "BPE":
+        ids, merges = train_bpe(counts, *limits, pre_tokenizers.ByteLevel.alphabet())
+    else:
+        ids = train_wordpiece(counts, *limits)
+    return assemble(kind, ids, merges, settings.lowercase, settings.strip_accents)
+
+
+def preview(vocabulary: Vocabulary, inputs: Inputs, settings: BuildSettings) -> str:
+    """One line a token for the eye, with how often it was seen.
+
+    Example: `  1042  ##ing  seen 88,213 times`
+    """
+    encoder, counts_V, read = TextEncoder(vocabulary.tokenizer), np.zeros(vocabulary.size, np.int64), 0
+    for text in texts_of(inputs, settings):
+        counts_V += np.bincount(encoder.encode(text).ids_T, minlength=vocabulary.size)
+        read += len(text)
+        if read >= PREVIEW_BYTES:
+            break
+    lines = (f"{number:6}  {token}  seen {count:,} times\n" for number, (token, count)
+             in enumerate(zip(vocabulary.tokens_V, counts_V, strict=True)))  # fmt: skip
+    return f"in the first {read:,} bytes of text:\n" + "".join(lines)
+
+
+def write_vocabulary(
+    vocabulary: Vocabulary, out_dir: str | Path, model_name: str, preview_text: str
+) -> list[Path]:
+    """Write the vocabulary's files and what goes beside them; returns the vocabulary's own."""
+    out_dir = Path(out_dir)
+    files = vocabulary_files(out_dir, model_name, vocabulary.kind)
+    contents = dict(zip(files, file_contents(vocabulary), strict=True))
+    for path, text in contents.items():
+        if path.exists() and path.read_bytes() != text.encode():
+            raise InputError(
+                f"{path}: holds another vocabulary; give another --model_name or --out_dir, or remove it"
+            )
+    beside = {out_dir / name: text for name, text in tokenizer_contents(vocabulary, MODEL_MAX_LENGTH).items()}
+    beside[out_dir / f"{model_name} vocab.preview.txt"] = preview_text
+    out_dir.mkdir(parents=True, exist_ok=True)
+    # Nothing gets its name before all of it is on the disk, and the vocabulary itself comes last: where it
+    # stands, all of it stands. A killed command's leftovers have the names of the next one's.
+    contents = beside | dict(reversed(contents.items()))
+    unfinished = {path: path.with_name(f".{path.name}.unfinished") for path in contents}
+    try:
+        for path, text in contents.items():
+            unfinished[path].write_bytes(text.encode())
+        for path in contents:
+            unfinished[path].replace(path)
+    finally:
+        for path in unfinished.values():
+            path.unlink(missing_ok=True)
+    return files

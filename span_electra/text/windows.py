@@ -1,0 +1,108 @@
+"""Text, a window of lines at a time, cut into words: what encoding and counting have in common.
+
+Shapes: B bytes, N lines, W words.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from span_electra.text import pretokenize as cutting
+from span_electra.text.tokenizer_rules import CharacterTable
+
+WINDOW = 1 << 17  # bytes at a time: text, words and ids then stay in a core's own cache
+_NEWLINE = 0x0A
+
+
+@dataclass(frozen=True)
+class Window:
+    text_B: (
+        np.ndarray
+    )  # the lines, a newline before the first and padding after the last; the next window reuses it
+    words_W: np.ndarray  # packed as in cutting.py
+    line_words_N: np.ndarray  # words up to each line's end
+    skipped: dict[int, str]  # lines not cut, by number
+
+    def word(self, number: int) -> bytes:
+        packed = int(self.words_W[number])
+        start = packed >> 30
+        return self.text_B[start : start + (packed >> 1 & 0x1FFFFFFF)].tobytes()
+
+
+class WordCutter:
+    """Cuts text into words; lines that hold one of `literals` are left whole."""
+
+    def __init__(self, characters: CharacterTable, literals: list[bytes]):
+        self._characters = characters
+        self._literals = literals
+        self._text_B = np.empty(0, np.uint8)
+        self._words_W = np.empty(0, np.int64)
+
+    def windows(self, text: bytes) -> Iterator[Window]:
+        """Windows of whole lines of `text`, in order."""
+        start = 0
+        while start < len(text):
+            end = text.find(b"\n", start + WINDOW) + 1 or len(text)
+            yield self._cut(text, start, end)
+            start = end
+
+    def _cut(self, text: bytes, start: int, end: int) -> Window:
+        size = end - start
+        if len(self._text_B) < size + 2 + cutting.PADDING:
+            self._text_B = np.empty(2 * size + 2 + cutting.PADDING, np.uint8)
+            self._words_W = np.empty(len(self._text_B), np.int64)  # a word has at least one byte of its own
+        text_B, kinds_C = self._text_B, self._characters.kinds_C
+        text_B[0] = _NEWLINE
+        text_B[1 : 1 + size] = np.frombuffer(text, np.uint8, size, start)
+        text_B[1 + size : 1 + size + cutting.PADDING] = _NEWLINE
+        lines = text.count(b"\n", start, end) + (text[end - 1] != _NEWLINE)
+        skipped_N = self._lines_with_literals(text_B[1 : 1 + size])
+        if size >= cutting.MAX_TEXT_BYTES:
+            skipped_N = np.arange(lines)
+        line_words_N = np.zeros(lines, np.int64)
+        progress = np.zeros(5, np.int64)
+        progress[cutting.POS] = progress[cutting.AT_LINE_START] = 1
+        while True:
+            if self._characters.bpe:
+                stopped = cutting.cut_bpe(
+                    text_B,
+                    lines,
+                    skipped_N,
+                    self._characters.prefix_space,
+                    kinds_C,
+                    progress,
+                    self._words_W,
+                    line_words_N,
+                )
+            else:
+                stopped = cutting.cut_wordpiece(
+                    text_B, lines, skipped_N, kinds_C, progress, self._words_W, line_words_N
+                )
+            if stopped < 0:
+                break
+            self._characters.learn(stopped)
+        skipped = {}
+        if len(skipped_N):
+            whole = text[start:end].decode().split("\n")
+            skipped = {int(line): whole[line] for line in skipped_N}
+        return Window(text_B, self._words_W[: progress[cutting.WORDS]], line_words_N, skipped)
+
+    def _lines_with_literals(self, text_B: np.ndarray) -> np.ndarray:
+        """Numbers of the lines that hold one of the literals, in order."""
+        hits = []
+        for first in {literal[0] for literal in self._literals}:
+            starts = np.flatnonzero(text_B == first)
+            for literal in self._literals:
+                if literal[0] != first:
+                    continue
+                found = starts[starts <= len(text_B) - len(literal)]
+                for i, byte in enumerate(literal[1:], 1):
+                    if len(found) == 0:
+                        break
+                    found = found[text_B[found + i] == byte]
+                hits.append(found)
+        if not any(len(found) for found in hits):
+            return np.empty(0, np.int64)
+        newlines = np.flatnonzero(text_B == _NEWLINE)
+        return np.unique(np.searchsorted(newlines, np.concatenate(hits)))

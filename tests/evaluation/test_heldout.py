@@ -1,0 +1,69 @@
+"""Held-out text: losses of networks made by hand. Run: pytest tests/evaluation/test_heldout.py"""
+
+import math
+
+import numpy as np
+import pytest
+from network_examples import by_hand, exported, frequencies, spotter
+
+from span_electra.errors import InputError
+from span_electra.evaluation.heldout import bins, characters, score_text
+from span_electra.hub.networks import open_networks
+
+TEXT = "the cat sleeps on the mat\ndogs bark\n\nthe dog barks on the mat\n" * 20
+
+
+def written(folder, text=TEXT):
+    path = folder / "held out.txt"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_generator_that_always_says_the_by_hand(tmp_path):
+    networks = by_hand(frequencies({"the": 0.0}, usual=0.0))
+    found = score_text(networks, written(tmp_path), 8, 24, seed=0)["held-out text"]
+    size = networks.vocabulary.size
+    assert found["generator_loss"] == pytest.approx(math.log(size), rel=1e-5)
+    tokens, letters = 20 * 14, 20 * (len("the cat sleeps on the mat") + len("dogs bark") + 24)
+    assert found["tokens"] == tokens
+    assert found["bits_per_character"] == pytest.approx(math.log2(size) * tokens / letters, rel=1e-5)
+    assert "discriminator_loss" not in found
+
+
+def test_a_discriminator_that_spots_all_the_generator_writes(tmp_path):
+    generator = frequencies({"un": 40.0}, usual=0.0)
+    discriminator = spotter({"un": 40.0}, usual=-40.0)
+    report = score_text(by_hand(generator, discriminator), written(tmp_path), 8, 24, seed=0)
+    found = report["held-out text"]
+    assert found["discriminator_f1"] == 1.0 and found["replaced_of_masked"] == 1.0
+    assert found["calibration_error"] == pytest.approx(0.0, abs=1e-6)
+    assert list(report["calibration of the discriminator"]) == ["0.0 to 0.1", "0.9 to 1.0"]
+
+
+def test_replacements_are_drawn_as_in_training(tmp_path):
+    generator = frequencies({"un": math.log(3), "##do": 0.0}, usual=-40.0)  # neither stands in the text
+    networks = by_hand(generator, spotter({"un": 40.0}, usual=-40.0))
+    found = score_text(networks, written(tmp_path), 8, 24, seed=0)["held-out text"]
+    assert found["discriminator_recall"] == pytest.approx(0.75, abs=0.15)
+
+
+def test_any_batch_size_gives_the_same_numbers(tmp_path):
+    exported(tmp_path / "model")
+    networks, path = open_networks(tmp_path / "model"), written(tmp_path)
+    one, many = (score_text(networks, path, size, 24, seed=0)["held-out text"] for size in (1, 64))
+    assert one == pytest.approx(many, rel=1e-4)
+
+
+def test_characters_are_counted_not_bytes(tmp_path):
+    assert characters(written(tmp_path, "äöü\n漢字 x")) == 7
+
+
+def test_bins_by_hand():
+    table = bins(np.array([True, False, True]), np.array([0.05, 0.07, 1.0]))
+    assert table["0.0 to 0.1"] == {"mean probability": pytest.approx(0.06), "replaced": 0.5, "tokens": 2}
+    assert table["0.9 to 1.0"]["tokens"] == 1
+
+
+def test_a_discriminator_alone_is_refused(tmp_path):
+    with pytest.raises(InputError, match="needs a generator"):
+        score_text(by_hand(discriminator=spotter({})), written(tmp_path), 8, 24, seed=0)

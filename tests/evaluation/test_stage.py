@@ -1,0 +1,188 @@
+"""Evaluation as a whole: from a folder to tables, JSON and the report.
+
+Run: pytest tests/evaluation/test_stage.py
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from network_examples import by_hand, exported, frequencies, spotter
+from run_examples import small_run, write_rows
+
+from span_electra.errors import InputError
+from span_electra.evaluation.stage import evaluate, read_texts, spelling_scores, table_text, text_sets
+from span_electra.report.page import make_page
+from span_electra.report.scores import Table
+from span_electra.training.run import run_training
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def tried(tmp_path):
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "a.jsonl").write_text('{"sentence_good": "the cat", "sentence_bad": "cat the"}\n')
+    (tmp_path / "text.txt").write_text("the cat sleeps on the mat\n" * 30)
+    for split in ("dev", "test"):
+        (tmp_path / "spelling" / split).mkdir(parents=True)
+        (tmp_path / "spelling" / split / "corrupt.txt").write_text("the cta\nmat\n")
+        (tmp_path / "spelling" / split / "correct.txt").write_text("0 1\n0\n")
+    return tmp_path
+
+
+def write_texts(folder, corrupted, clean):
+    folder.mkdir(parents=True)
+    (folder / "corrupt.txt").write_text("".join(line + "\n" for line in corrupted))
+    (folder / "correct.txt").write_text("".join(line + "\n" for line in clean))
+
+
+def run(folder, pairs=(), spelling=None, text=None, **more):
+    asked = more.pop("scores", [])
+    return "".join(evaluate(folder, list(pairs), spelling, text, asked, **more))
+
+
+def test_everything_lands_in_one_file_and_later_calls_add_to_it(tried):
+    exported(tried / "model")
+    said = run(tried / "model", [str(tried / "pairs")], str(tried / "spelling"))
+    assert "minimal pairs · by field" in said and "area under curve" in said
+    target = tried / "model" / "evaluation.json"
+    assert said.endswith(str(target))
+    run(tried / "model", text=str(tried / "text.txt"))
+    found = json.loads(target.read_text())
+    assert {"evaluated", "minimal pairs", "spelling", "held-out text"} <= set(found)
+    assert set(found["minimal pairs"]["by field"]["all"]) >= {"discriminator", "pll", "pll_l2r, 95%"}
+
+
+def test_lines_with_errors_are_found_by_their_words_by_hand(tmp_path):
+    for split in ("dev", "test"):
+        write_texts(
+            tmp_path / split / "words", ["the cats", "dogs on", "the mat", "dog"], ["0 1", "0 1", "0 0", "0"]
+        )
+    (tmp_path / "test" / "words" / "correct.txt").write_text("1 0\n0 1\n0 0\n0\n")
+    # Found: cats and on; in test the first line is wrong in another word, but wrong it is.
+    networks = by_hand(discriminator=spotter({"cats": 3.0, "on": 3.0}))
+    row = spelling_scores(networks, tmp_path, 8, 0)["spelling"]["words"]
+    assert (row["F1"], row["sequence F1"], row["sequences"]) == (0.5, 1.0, 4)
+    assert row["sequence F1 of calling all wrong"] == pytest.approx(2 * 2 / (4 + 2))
+
+
+def test_clean_texts_are_what_correction_is_scored_on_by_hand(tmp_path):
+    for split in ("dev", "test"):
+        write_texts(tmp_path / split / "words", ["the cta"], ["0 1"])
+    write_texts(tmp_path / "dev" / "sec", ["the cta"] * 2, ["the cat"] * 2)
+    lines = ["the cta", "the dgo", "the cat", "cta"]
+    write_texts(tmp_path / "test" / "sec", lines, ["the cat", "the dog", "the cat", "unread"])
+    # 't' and 'g' inside a word are odd: p = .73; 'cat' is the likeliest word, and near enough to 'cta' alone.
+    networks = by_hand(frequencies({"cat": 5.0}), spotter({"##t": 1.0, "##g": 1.0}))
+    found = spelling_scores(networks, tmp_path, 8, 3)
+    assert list(found["spelling"]) == ["words"]
+    row = found["spelling correction"]["sec"]
+    assert (row["first lines"], row["threshold"]) == (3, 0.5)
+    assert (row["precision"], row["recall"], row["correction F1"]) == (1.0, 1.0, 1.0)
+    assert row["mean normalised edit distance"] == 0.0
+    assert row["distance of leaving all as it is"] == pytest.approx((2 / 7 + 2 / 7 + 0) / 3)
+
+
+def test_the_threshold_of_correction_is_the_best_of_dev(tmp_path):
+    # Here p is .4: the usual threshold changes nothing.
+    for split in ("dev", "test"):
+        write_texts(tmp_path / split / "words", ["the cta"], ["0 1"])
+        write_texts(tmp_path / split / "sec", ["the cta"], ["the cat"])
+    networks = by_hand(frequencies({"cat": 5.0}), spotter({"##t": -0.4}))
+    row = spelling_scores(networks, tmp_path, 8, 1)["spelling correction"]["sec"]
+    assert (row["threshold"], row["correction F1"]) == (0.3, 1.0)
+
+
+def test_without_a_generator_or_with_no_lines_asked_for_nothing_is_corrected(tried):
+    write_texts(tried / "spelling" / "test" / "sec", ["the cta"], ["the cat"])
+    exported(tried / "model")
+    out = tried / "scores.json"
+    said = run(tried / "model" / "discriminator", spelling=str(tried / "spelling"), out_file=str(out))
+    assert "sequence F1" in said and "spelling correction" not in json.loads(out.read_text())
+    assert "correction F1" not in run(tried / "model", spelling=str(tried / "spelling"), correction_rows=0)
+    assert "correction F1" in run(tried / "model", spelling=str(tried / "spelling"))
+    assert set(json.loads((tried / "model" / "evaluation.json").read_text())) == {
+        "evaluated",
+        "spelling",
+        "spelling correction",
+    }
+
+
+def test_texts_that_are_no_pairs_are_named(tmp_path):
+    write_texts(tmp_path / "sec", ["a", "b"], ["a"])
+    assert text_sets(tmp_path) == {"sec": tmp_path / "sec"}
+    with pytest.raises(InputError, match="corrupt.txt has 2 lines, correct.txt 1"):
+        read_texts(tmp_path / "sec", 1)
+
+
+def test_numbers_of_other_weights_do_not_mix(tried):
+    exported(tried / "model")
+    run(tried / "model", [str(tried / "pairs")])
+    exported(tried / "model", seed=1)
+    run(tried / "model", text=str(tried / "text.txt"))
+    assert "minimal pairs" not in json.loads((tried / "model" / "evaluation.json").read_text())
+
+
+def test_a_single_network_gives_what_it_can_and_its_folder_stays_as_it_is(tried):
+    exported(tried / "model")
+    before = sorted((tried / "model" / "discriminator").iterdir())
+    out = str(tried / "scores.json")
+    run(tried / "model" / "discriminator", [str(tried / "pairs")], out_file=out)
+    assert sorted((tried / "model" / "discriminator").iterdir()) == before
+    assert set(json.loads((tried / "scores.json").read_text())["minimal pairs"]["by field"]["all"]) == {
+        "pairs",
+        "discriminator",
+        "discriminator, 95%",
+    }
+    with pytest.raises(InputError, match="needs a generator"):
+        run(tried / "model" / "discriminator", [str(tried / "pairs")], scores=["pll"], out_file=out)
+
+
+def test_an_unfinished_run_is_scored_at_its_checkpoint_and_its_report_shows_it(tried):
+    features = write_rows(tried / "rows.arrow")
+    settings = small_run(features, tried / "run", epochs=1)
+    run_training(replace(settings, config_json='{"model": {}}'))
+    (tried / "pairs" / "a.jsonl").write_text('{"sentence_good": "w1 w2", "sentence_bad": "w2 w1"}\n')
+    assert f"report_SE.py {tried / 'run'}" in run(tried / "run", [str(tried / "pairs")])
+    assert "by field" in make_page([str(tried / "run")]).read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_done_is_refused(tried):
+    exported(tried / "model")
+    with pytest.raises(InputError, match="nothing to evaluate on"):
+        run(tried / "model")
+    with pytest.raises(InputError, match="'plll' is not one of"):
+        run(tried / "model", [str(tried / "pairs")], scores=["plll"])
+    (tried / "mine.json").write_text('{"thesis": 1}')
+    with pytest.raises(InputError, match="no evaluation of ours"):
+        run(tried / "model", [str(tried / "pairs")], out_file=str(tried / "mine.json"))
+    assert (tried / "mine.json").read_text() == '{"thesis": 1}'
+
+
+def test_a_table_in_a_terminal():
+    table = Table("spelling", ("", "F1"), (("realistic", "0.612"), ("all", "0.5")), 3)
+    assert (
+        table_text(table)
+        == "spelling\n                F1\n  realistic  0.612\n  all          0.5\n  and 3 more\n"
+    )
+
+
+def test_the_script(tried):
+    exported(tried / "model")
+    command = [sys.executable, str(ROOT / "evaluate_SE.py"), str(tried / "model"), "--batch_size", "4"]
+    done = subprocess.run(
+        [*command, "--pairs", str(tried / "pairs"), "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        cwd=tried,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "minimal pairs" in done.stdout
+    wrong = subprocess.run(
+        [*command[:2], "nowhere", "--text", "x"], capture_output=True, text=True, cwd=tried
+    )
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)

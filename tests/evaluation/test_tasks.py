@@ -1,0 +1,154 @@
+"""Fine-tuned models tried on task files. Run: pytest tests/evaluation/test_tasks.py"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from network_examples import exported
+from task_examples import write
+
+from argument import FinetuneArgs
+from span_electra.errors import InputError
+from span_electra.evaluation.tasks import evaluate_tasks
+from span_electra.finetuning.stage import finetune
+from span_electra.report.scores import tables_of
+
+ROOT = Path(__file__).resolve().parents[2]
+TASKS = {
+    "mood": {"task_type": "SingleSenClassification", "metrics": ["accuracy", "matthews"]},
+    "spelling": {"task_type": "SpellingWords"},
+    "reply": {"task_type": "ResponseSelection"},
+    "talk": {"task_type": "Conversation"},
+}
+FILE = {"mood": "{}.tsv", "spelling": "{}/corrupt.txt", "reply": "{}.jsonl", "talk": "{}.jsonl"}
+WORDS = ["cat", "dog", "mat", "cats", "dogs", "sleeps", "barks", "on", "the", "bark", "sleep", "un"]
+
+
+def rows_of(task, first, count):
+    """Lines of a task's file; which words they have, their numbers say."""
+    words = [(WORDS[n % 12], WORDS[n // 12 % 12]) for n in range(first, first + count)]
+    if task == "mood":
+        return [f"{n}\t{'good' if n % 3 else 'bad'}\t{a} {b} the" for n, (a, b) in enumerate(words)]
+    if task == "spelling":
+        return [f"{a} {b}" for a, b in words]
+    return [json.dumps([a, b, f"the {a} {b}"]) for a, b in words]
+
+
+def write_task_file(folder, tasks, files=("train", "dev", "test")):
+    sections = {}
+    for name in tasks:
+        names = {split: FILE[name].format(f"{name}-{split}") for split in files}
+        for number, path in enumerate(names.values()):
+            write(folder / "data", path, "\n".join(rows_of(name, 30 * number, 24)) + "\n")
+            if name == "spelling":  # the benchmark's layout: which words are wrong stands beside
+                write(folder / "data", path.replace("corrupt", "correct"), "0 1\n0 0\n" * 12)
+        sections[name] = TASKS[name] | {"file_names": names}
+    return write(folder, "tasks.yaml", json.dumps(sections))
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A run that learnt all four tasks for an epoch; its folder holds tasks.yaml, data/ and run/."""
+    folder = tmp_path_factory.mktemp("tuned")
+    exported(folder / "model")
+    write_task_file(folder, TASKS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        settings = FinetuneArgs(
+            task_file="tasks.yaml", out_dir="run", encoder="model", epochs=1, max_seq_len=16, silent=True
+        )
+        assert finetune(settings) == 0
+    return folder
+
+
+def tried(folder, task_file="tasks.yaml", **more):
+    """What is said, and what is written."""
+    out = folder / "scores.json"
+    out.unlink(missing_ok=True)
+    said = list(
+        evaluate_tasks(
+            folder / "run", folder / task_file, folder / "data", device="cpu", out_file=str(out), **more
+        )
+    )
+    return "".join(said), json.loads(out.read_text())["tasks"]
+
+
+def test_the_same_files_give_the_numbers_of_fine_tuning(tuned):
+    said, found = tried(tuned)
+    results = json.loads((tuned / "run" / "results.json").read_text())
+    assert set(found) == {f"{task}, {split}" for task in TASKS for split in ("dev", "test")}
+    for row, metrics in found.items():
+        task, split = row.split(", ")
+        wanted = {
+            name.replace("recall_at_1", "recall@1 of 10"): v for name, v in results[task][split].items()
+        }
+        told = {name: value for name, value in metrics.items() if name not in ("rows", "sequence_f1")}
+        assert told == pytest.approx(wanted, abs=1e-5), row
+        assert metrics["rows"] == 24
+    assert "perplexity" in found["talk, dev"] and "recall@1 of 10" in said
+
+
+def test_lines_with_errors_are_told_beside_the_words(tuned):
+    _, found = tried(tuned)
+    lines = (tuned / "run" / "predictions" / "spelling-test.tsv").read_text().splitlines()[1:]
+    called, wrong = ([("1" in line.split("\t")[at].split()) for line in lines] for at in (1, 2))
+    hits = sum(one and other for one, other in zip(called, wrong, strict=True))
+    assert found["spelling, test"]["sequence_f1"] == pytest.approx(2 * hits / (sum(called) + sum(wrong)))
+
+
+def test_the_labels_are_the_models_whatever_the_train_file_has_now(tuned, tmp_path):
+    """Prepared from this train file alone, `bad` would be unknown and `good` label 0."""
+    named = {"train": "now.tsv", "dev": "mood-dev.tsv"}
+    write(tuned / "data", "now.tsv", "1\tgood\tthe cat\n" * 3)
+    write(tuned, "now.yaml", json.dumps({"mood": TASKS["mood"] | {"file_names": named}}))
+    _, now = tried(tuned, "now.yaml")
+    _, before = tried(tuned)
+    assert now == {"mood, dev": before["mood, dev"]}
+
+
+def test_dev_is_split_from_train_as_in_fine_tuning(tuned):
+    named = {"train": "mood-train.tsv"}
+    write(tuned, "split.yaml", json.dumps({"mood": TASKS["mood"] | {"file_names": named, "val_split": 5}}))
+    assert tried(tuned, "split.yaml")[1]["mood, dev"]["rows"] == 5
+
+
+def test_nothing_is_left_behind_but_the_numbers_as_one_table(tuned):
+    before = {path for path in tuned.rglob("*") if path.name != "scores.json"}
+    said = list(evaluate_tasks(tuned / "run", tuned / "tasks.yaml", tuned / "data", device="cpu"))
+    assert said[-1].startswith(str(tuned / "run" / "evaluation.json"))
+    after = {path for path in tuned.rglob("*") if path.name != "scores.json"}
+    assert after - before == {tuned / "run" / "evaluation.json"}
+    tables = tables_of(json.loads((tuned / "run" / "evaluation.json").read_text()))
+    assert [row[0] for row in tables[-1].rows[:2]] == ["mood, dev", "mood, test"]
+
+
+def test_what_cannot_be_tried_is_refused(tuned):
+    files = {"train": "mood-train.tsv"}
+    for name, section, message in (
+        ("mod", TASKS["mood"] | {"file_names": files}, "mod: the model did not learn it; it knows mood"),
+        ("mood", {"task_type": "Regression", "file_names": files}, "learnt it as SingleSenClassification"),
+        ("mood", TASKS["mood"] | {"file_names": files}, "no task has labelled dev or test rows"),
+    ):
+        write(tuned, "wrong.yaml", json.dumps({name: section}))
+        with pytest.raises(InputError, match=message):
+            tried(tuned, "wrong.yaml")
+    with pytest.raises(InputError, match="no whole checkpoint"):
+        list(evaluate_tasks(tuned / "model", tuned / "tasks.yaml", tuned / "data", out_file="none.json"))
+
+
+def test_the_script(tuned):
+    def run(*flags):
+        command = [sys.executable, str(ROOT / "evaluate_SE.py"), *flags, "--task_file", "tasks.yaml"]
+        return subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, cwd=tuned)
+
+    done = run("run", "--data_dir", "data", "--out_file", "script.json")
+    assert done.returncode == 0, done.stderr
+    assert "talk, test" in done.stdout and (tuned / "script.json").is_file()
+    for wrong, message in (
+        (run("run", "--pairs", "x"), "run the script once for each"),
+        (run(), "name the folder"),
+    ):
+        assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+        assert message in wrong.stderr

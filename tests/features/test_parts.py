@@ -1,0 +1,79 @@
+"""Laws of parts: a pure function of block and recipe; a part of another key, or damaged, is not kept.
+
+Run: pytest tests/features/test_parts.py
+"""
+
+from dataclasses import replace
+
+import pytest
+from feature_examples import VOCABULARY, text
+
+from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.errors import InputError
+from span_electra.features.header import describe
+from span_electra.features.parts import (
+    block_key,
+    kept_counts,
+    part_maker,
+    part_path,
+    read_part,
+    recipe_key,
+    write_part,
+)
+from span_electra.text.corpus import cut_blocks
+from span_electra.text.inputs import find_inputs
+
+
+@pytest.fixture
+def blocks(tmp_path):
+    (tmp_path / "a.txt").write_text(text(200))
+    return list(cut_blocks(find_inputs(tmp_path / "a.txt"), 50))
+
+
+HEADER = describe(VOCABULARY, MaskingConfig(), ChunkConfig(max_seq_len=32), 0)
+
+
+def test_a_part_depends_on_its_block_alone(blocks):
+    forwards, backwards = part_maker(HEADER, VOCABULARY), part_maker(HEADER, VOCABULARY)
+    parts = [forwards(block) for block in blocks]
+    for block, part in reversed(list(zip(blocks, parts, strict=True))):
+        again = backwards(block)
+        assert again.batch.equals(part.batch) and again.counts == part.counts
+    assert not part_maker(replace(HEADER, seed=1), VOCABULARY)(blocks[0]).batch.equals(parts[0].batch)
+
+
+def test_blocks_of_the_same_text_are_masked_differently(blocks):
+    make = part_maker(HEADER, VOCABULARY)
+    twin = replace(blocks[0], number=7)
+    assert not make(twin).batch["span_starts"].equals(make(blocks[0]).batch["span_starts"])
+
+
+def test_kept_only_with_its_own_key_and_whole(tmp_path, blocks):
+    path, part = part_path(tmp_path, 0), part_maker(HEADER, VOCABULARY)(blocks[0])
+    assert kept_counts(path, "key") is None
+    write_part(path, part, "key", HEADER)
+    assert kept_counts(path, "key") == part.counts and kept_counts(path, "other") is None
+    assert read_part(path, "key").num_rows == part.counts.rows
+    with pytest.raises(InputError, match="replaced by another command"):
+        read_part(path, "other")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert kept_counts(path, "key") is None
+
+
+def test_keys_tell_recipes_blocks_and_files_apart(blocks):
+    recipe = recipe_key(HEADER)
+    others = [
+        replace(HEADER, seed=1),
+        replace(HEADER, errors="replace"),
+        replace(HEADER, text_field="body"),
+        replace(HEADER, chunk_size=1),
+        replace(HEADER, masking=MaskingConfig(mask_ratio=0.1)),
+        replace(HEADER, tokenizer_json="{}"),
+    ]
+    assert len({recipe, *map(recipe_key, others)}) == 1 + len(others)
+    assert recipe_key(replace(HEADER, rows=5, tokens=9)) == recipe
+    path = blocks[0].pieces[0].path
+    keys = {block_key(recipe, block, {path: identity}) for block in blocks for identity in "ab"}
+    assert len(keys) == 2 * len(blocks)
+    piece = replace(blocks[0].pieces[0], text=b"x")
+    assert block_key(recipe, replace(blocks[0], pieces=(piece,)), {path: "a"}) not in keys

@@ -1,0 +1,182 @@
+"""Each row once an epoch, in an order of (seed, epoch) alone; noise, candidates and windows by their keys.
+
+Run: pytest tests/finetuning/test_batching.py
+"""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from finetune_examples import write_task
+from network_examples import vocabulary_of_words
+from task_examples import write
+
+from span_electra.errors import InputError
+from span_electra.finetuning.batching import (
+    TEST_CANDIDATES,
+    Order,
+    TaskBatches,
+    TaskRows,
+    check_replies,
+    lay_rows,
+    plan_tasks,
+    quotas,
+    turn_windows,
+)
+from span_electra.finetuning.experiment import open_rows
+from span_electra.finetuning.prepare import prepare_tasks
+from span_electra.finetuning.task_file import load_task_file
+from span_electra.model.multi_task import IGNORED
+
+SINGLE = "SingleSenClassification"
+
+
+def sources_of(folder, tasks, split="train"):
+    loaded = load_task_file(write(folder, "tasks.yaml", json.dumps(tasks)), folder / "data")
+    made = prepare_tasks(loaded, folder / "data", folder / "out", vocabulary_of_words(), 32)
+    return open_rows(loaded.tasks, made, vocabulary_of_words(), split)
+
+
+@pytest.fixture
+def two(tmp_path):
+    return sources_of(
+        tmp_path, {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "NER", "b")}
+    )
+
+
+def seen(plan):
+    return Counter((task, int(row)) for task, rows_B in plan for row in rows_B)
+
+
+def as_lists(plan):
+    return [(task, rows_B.tolist()) for task, rows_B in plan]
+
+
+LENGTHS = [np.arange(21) % 7 + 3, np.arange(50) % 5 + 3]
+
+
+@pytest.mark.parametrize("buffer", [0, 3, 16])
+def test_each_row_comes_once_an_epoch_in_batches_of_one_task(buffer):
+    plan = plan_tasks(LENGTHS, Order(4, shuffle_buffer_size=buffer), 0)
+    assert seen(plan) == Counter((task, row) for task in (0, 1) for row in range(len(LENGTHS[task])))
+    assert len(plan) == 6 + 13 and max(len(rows_B) for _, rows_B in plan) == 4
+
+
+def test_quotas_are_those_worked_by_hand():
+    assert quotas([4, 16], Order(sampling="square_root"), 0) == [7, 13]  # 20 x 2/6, 20 x 4/6
+    annealed = Order(sampling="annealed", epochs=3)
+    assert quotas([4, 16], annealed, 0) == [4, 16]
+    assert quotas([4, 16], annealed, 1) == [6, 14]  # powers .6: 2.297, 5.278 of 7.575 -> 6.07, 13.93
+    assert quotas([4, 16], annealed, 2) == [9, 11]  # powers .2: 1.320, 1.741 of 3.061 -> 8.62, 11.38
+    for sampling in ("proportional", "square_root", "annealed"):
+        for own in ([1, 1, 1], [3, 500], [7], [2, 3, 5, 7, 11]):
+            assert sum(quotas(own, Order(sampling=sampling, epochs=2), 1)) == sum(own)
+
+
+def test_the_order_is_that_of_seed_and_epoch():
+    first = as_lists(plan_tasks(LENGTHS, Order(4, seed=5), 2))
+    assert first == as_lists(plan_tasks(LENGTHS, Order(4, seed=5), 2))
+    assert first != as_lists(plan_tasks(LENGTHS, Order(4, seed=5), 3))
+    assert first != as_lists(plan_tasks(LENGTHS, Order(4, seed=6), 2))
+
+
+def test_a_row_comes_no_more_than_a_buffer_from_its_place():
+    lengths = [np.random.default_rng(0).integers(3, 30, 500), LENGTHS[1]]
+    plan = plan_tasks(lengths, Order(4, shuffle_buffer_size=42), 0)
+    order = np.concatenate([rows_B for task, rows_B in plan if task == 0])
+    assert (np.abs(order - np.arange(500)) < 42).all() and (order != np.arange(500)).any()
+
+
+def assert_same_batches(one, other):
+    assert len(one) == len(other)
+    for mine, theirs in zip(one, other, strict=True):
+        assert mine.task == theirs.task and torch.equal(mine.rows_B, theirs.rows_B)
+        assert torch.equal(mine.ids_BL, theirs.ids_BL) and torch.equal(mine.targets, theirs.targets)
+        assert mine.target_total == theirs.target_total
+
+
+@pytest.mark.parametrize("start", [0, 2, 5])
+def test_from_a_batch_on_is_the_tail_of_the_whole(two, start):
+    whole = list(TaskBatches(two, Order(8), 1, together=2))
+    assert_same_batches(list(TaskBatches(two, Order(8), 1, start, together=2)), whole[start:])
+
+
+def test_shares_of_processes_are_the_batch_also_a_last_small_one(two):
+    order = Order(5)  # 26 rows: the last batch has one
+    whole = list(TaskBatches(two, order, 0))
+    shares = [list(TaskBatches(two, order, 0, rank=rank, world=2)) for rank in (0, 1)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        rows = [row for part in parts for row in part.rows_B.tolist()]
+        assert sorted(rows) == sorted(batch.rows_B.tolist()) and len(set(rows)) == len(rows)
+        assert all(part.target_total == batch.target_total for part in parts)
+        for part in parts:
+            assert len(part.ids_BL) == len(part.targets) == len(part.rows_B)
+    assert min(len(part.rows_B) for part in shares[1]) == 0
+
+
+def test_noise_differs_by_epoch_and_by_nothing_else(tmp_path):
+    task = write_task(tmp_path, "SpellingWords") | {"noise": {"kind": "artificial", "word_share": 0.5}}
+    write(tmp_path / "data", "clean.txt", "the cat sleeps on the mat\nthe dogs bark on the mat\n" * 5)
+    task["file_names"]["train"] = "clean.txt"
+    [source] = sources_of(tmp_path, {"t": task})
+    assert source.raw
+    first = source.rows([3, 4], 0, 1)
+    assert first == source.rows([3, 4], 0, 1) and first[1:] == source.rows([4], 0, 1)
+    assert first != source.rows([3, 4], 0, 2)
+
+
+def test_the_true_reply_is_first_and_none_equals_it(tmp_path):
+    [source] = sources_of(tmp_path, {"t": write_task(tmp_path, "ResponseSelection")}, "dev")
+    rows_B = np.arange(len(source))
+    rows = source.rows(rows_B, 0, 0)
+    laid = lay_rows(source, rows_B, rows, 0, 0, training=False)
+    again = lay_rows(source, rows_B, rows, 0, 0, training=False)
+    assert laid.ids == again.ids and len(laid.ids) == TEST_CANDIDATES * len(source)
+    for row, stored in enumerate(rows):
+        group = laid.ids[row * TEST_CANDIDATES : (row + 1) * TEST_CANDIDATES]
+        last = stored["turns"][-1]
+        assert group[0][-1 - len(last) : -1] == last
+        assert len(set(map(tuple, group))) == TEST_CANDIDATES
+
+
+def test_too_few_replies_are_refused_before_they_are_needed(tmp_path):
+    task = write_task(tmp_path, "ResponseSelection")
+    write(tmp_path / "data", "t/dev.tsv", '["the cat", "barks"]\n' * 20)
+    [source] = sources_of(tmp_path, {"t": task}, "dev")
+    with pytest.raises(InputError, match="1 different last turns, and 10"):
+        check_replies(source, training=False)
+
+
+def test_every_turn_of_a_conversation_is_in_one_window():
+    dice = np.random.default_rng(0)
+    for _ in range(200):
+        turns = [[7] * int(length) for length in dice.integers(1, 15, dice.integers(1, 12))]
+        windows = turn_windows(turns, 12)
+        assert [n for begin, end in windows for n in range(begin, end)] == list(range(len(turns)))
+        for begin, end in windows:
+            assert end == begin + 1 or 1 + sum(len(turn) + 1 for turn in turns[begin:end]) <= 12
+
+
+def test_every_turn_of_every_conversation_is_learnt_once_an_epoch(tmp_path):
+    words = ["the", "cat", "sat"]
+    talks = [[words[n % 3]] * (3 + n) for n in range(9)], [["cat"] * 40, ["the"]]
+    lines = "".join(json.dumps([" ".join(turn) for turn in talk]) + "\n" for talk in talks)
+    write(tmp_path / "data", "t/talk.jsonl", lines)
+    task = {"task_type": "Conversation", "file_names": {"train": "t/talk.jsonl"}}
+    [source] = sources_of(tmp_path, {"t": task})
+    learnt = [batch for batch in TaskBatches([source], Order(batch_size=2), 3)]
+    targets = sum(int((batch.targets != IGNORED).sum()) for batch in learnt)
+    # Every token and the separator after every turn; of a turn that no row holds, a row of it.
+    turns = [turn for row in range(2) for turn in source.stored(row)["turns"]]
+    assert targets == sum(min(len(turn) + 1, 31) for turn in turns)
+    assert sum(len(batch.rows_B) for batch in learnt) == len(source.windows_P) > len(talks)
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"uid": "1"', b"not json\n"])
+def test_a_damaged_file_is_named(two, tmp_path, damage):
+    path = tmp_path / "damaged.jsonl"
+    path.write_bytes(damage)
+    with pytest.raises(InputError, match="damaged.jsonl: .*run prepare_tasks_SE.py again"):
+        TaskRows(path, two[0].recipe, vocabulary_of_words())

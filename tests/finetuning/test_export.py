@@ -1,0 +1,211 @@
+"""What the stock classes compute from an exported task is what we compute, offline.
+
+Run: pytest tests/finetuning/test_export.py
+"""
+
+import json
+import warnings
+
+import pytest
+import torch
+from model_examples import small_config
+from network_examples import vocabulary_of_words
+
+from span_electra.errors import InputError
+from span_electra.finetuning.encoding import KIND_OF, Recipe, encode_examples
+from span_electra.finetuning.export import export_task
+from span_electra.finetuning.readers import Example
+from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.turns import lay_out
+from span_electra.hub.encoders import open_encoder
+from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import transformers  # its import warns of things that are not ours
+
+VOCABULARY = vocabulary_of_words()
+TAGS = ("O", "B-PET", "I-PET", "B-ACT")
+LABELS = {
+    "SingleSenClassification": ("bad", "good", "so so"),
+    "SentencePairClassification": ("no", "yes"),
+    "NER": TAGS,
+    "MultiLabelClassification": ("calm", "loud", "soft"),
+    "SpellingWords": ("0", "1"),
+    "SpellingSequence": ("0", "1"),
+}
+AUTO = {
+    "tokens": "AutoModelForTokenClassification",
+    "replaced": "AutoModelForPreTraining",
+    "language": "AutoModelForCausalLM",
+}
+TEXTS = ["The cat sleeps on the mat.", "dogs", "undo the CATS and bark"]
+PAIRS = [(TEXTS[0], "dogs bark"), (TEXTS[1], TEXTS[2]), (TEXTS[2], "")]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def recipe_of(task_type, lowercase=False):
+    return Recipe(Task("t", task_type, {}), LABELS.get(task_type, ()), 32, lowercase)
+
+
+def network_of(*task_types, seed=0):
+    """A network whose every weight is away from its start, with a head for each type."""
+    heads = []
+    for task_type in task_types:
+        kind, labels = KIND_OF[task_type], LABELS.get(task_type, ())
+        outputs = {"language": 0, "replaced": 1}.get(kind, len(labels) or 1)
+        heads.append(HeadConfig(kind, outputs, dropout=0.25))
+    network = TaskNetwork(small_config(vocab_size=VOCABULARY.size), tuple(heads), seed).eval()
+    dice = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn(weight.shape, generator=dice) * 0.3)
+    return network
+
+
+@torch.no_grad()
+def ours_of(network, recipe, texts, task=0):
+    """Our own rows of texts, one by one without padding, and their logits."""
+    found = []
+    for text in texts:
+        text = (text,) if isinstance(text, str) else text
+        if recipe.kind in ("language", "ranking"):
+            turns = [VOCABULARY.tokenizer.encode(turn, add_special_tokens=False).ids for turn in text]
+            laid = lay_out(turns, VOCABULARY.sep_id, 32, open_ended=len(turns) == 1)
+            ids, types = laid.ids, laid.types
+        else:
+            words = tuple(text[0].split()) if recipe.kind in ("tokens", "replaced") else None
+            row = encode_examples(VOCABULARY, recipe, [Example("1", text, words)])[0]
+            ids, types = row["input_ids"], row["token_type_ids"]
+        ids_1L, types_1L = torch.tensor([ids]), torch.tensor([types])
+        nothing = torch.zeros(0)
+        batch = TaskBatch(task, ids_1L, types_1L, None, nothing, nothing, nothing)
+        found.append((ids_1L[0], types_1L[0], network.logits(batch)[0]))
+    return found
+
+
+def stock_of(folder, kind):
+    auto = getattr(transformers, AUTO.get(kind, "AutoModelForSequenceClassification"))
+    model, told = auto.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    assert not told["missing_keys"] and not told["unexpected_keys"]
+    return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+# --- the same numbers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("task_type", KIND_OF)
+@torch.no_grad()
+def test_stock_classes_give_our_logits_for_our_rows(task_type, lowercase, paired, tmp_path):
+    recipe, network = recipe_of(task_type, lowercase), network_of(task_type)
+    if paired and recipe.kind in ("tokens", "replaced"):
+        return  # words come one sentence a row
+    export_task(network, 0, recipe, VOCABULARY, tmp_path / "out")
+    model, tokenizer = stock_of(tmp_path / "out", recipe.kind)
+    texts = PAIRS if paired else TEXTS
+    columns = zip(*PAIRS, strict=True) if paired else [TEXTS]
+    asked = tokenizer(*map(list, columns), padding=True, return_tensors="pt")
+    theirs = model(**asked).logits
+    for row, (ids_L, types_L, logits) in enumerate(ours_of(network, recipe, texts)):
+        real = asked["attention_mask"][row].bool()
+        assert torch.equal(asked["input_ids"][row][real], ids_L)
+        assert torch.equal(asked["token_type_ids"][row][real], types_L)
+        by_token = recipe.kind in ("tokens", "replaced", "language")
+        told = theirs[row][real] if by_token else theirs[row]
+        assert (told - logits).abs().max() <= 1e-5
+        assert logits.abs().max() > 0.01, "logits of nearly zero would prove nothing"
+
+
+def test_the_config_names_labels_and_problem(tmp_path):
+    types = ("SingleSenClassification", "MultiLabelClassification", "Regression", "NER", "Conversation")
+    network, configs = network_of(*types), {}
+    for number, task_type in enumerate(types):
+        folder = export_task(network, number, recipe_of(task_type), VOCABULARY, tmp_path / task_type)
+        configs[task_type] = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    assert configs["NER"].id2label == dict(enumerate(TAGS))
+    assert configs["NER"].label2id == {name: number for number, name in enumerate(TAGS)}
+    problems = [configs[task_type].problem_type for task_type in types[:3]]
+    assert problems == ["single_label_classification", "multi_label_classification", "regression"]
+    assert configs["Regression"].num_labels == 1 and configs["SingleSenClassification"].num_labels == 3
+    assert configs["Conversation"].is_decoder and configs["Conversation"].eos_token_id == VOCABULARY.sep_id
+    assert all(config.classifier_dropout == 0.25 for config in configs.values())
+    assert all(config.pad_token_id == VOCABULARY.pad_id for config in configs.values())
+
+
+def test_pipelines_give_the_label_we_predict(tmp_path):
+    types = ("SingleSenClassification", "NER")
+    network = network_of(*types, seed=4)  # whose labels differ
+    folders = [
+        export_task(network, number, recipe_of(task_type), VOCABULARY, tmp_path / task_type)
+        for number, task_type in enumerate(types)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classify = transformers.pipeline("text-classification", model=str(folders[0]), device="cpu")
+        tag = transformers.pipeline("token-classification", model=str(folders[1]), device="cpu",
+                                    ignore_labels=[])  # fmt: skip
+        classes, tags = classify(TEXTS), tag(TEXTS)
+    assert len({answer["label"] for answer in classes}) > 1, "the same label for all would prove little"
+    for answer, (*_, logits_C) in zip(classes, ours_of(network, recipe_of(types[0]), TEXTS), strict=True):
+        assert answer["label"] == LABELS[types[0]][logits_C.argmax()]
+        assert answer["score"] == pytest.approx(float(logits_C.softmax(0).max()), abs=1e-5)
+    for answers, (*_, logits_LC) in zip(tags, ours_of(network, recipe_of("NER"), TEXTS, task=1), strict=True):
+        found = [TAGS[number] for number in logits_LC[1:-1].argmax(-1)]
+        assert [answer["entity"] for answer in answers] == found
+
+
+def test_generate_runs_and_takes_the_likeliest_token(tmp_path):
+    network, recipe = network_of("Conversation"), recipe_of("Conversation")
+    model, tokenizer = stock_of(export_task(network, 0, recipe, VOCABULARY, tmp_path / "out"), "language")
+    asked = tokenizer("the cat", return_tensors="pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        said = model.generate(**asked, max_new_tokens=6, do_sample=False)[0]
+    length = asked["input_ids"].shape[1]
+    types_1L = torch.cat(
+        [asked["token_type_ids"], asked["token_type_ids"].new_ones(1, len(said) - length)], 1
+    )
+    nothing = torch.zeros(0)
+    with torch.no_grad():
+        logits_LV = network.logits(TaskBatch(0, said[None], types_1L, None, nothing, nothing, nothing))[0]
+    assert length < len(said) <= length + 6
+    assert torch.equal(logits_LV[length - 1 : -1].argmax(-1), said[length:])
+
+
+# --- folders --------------------------------------------------------------------------------------------
+
+
+def test_an_export_of_ours_is_replaced_and_nothing_else(tmp_path):
+    recipe, folder = recipe_of("NER"), tmp_path / "out"
+    export_task(network_of("NER"), 0, recipe, VOCABULARY, folder)
+    (folder / "left over").write_text("")
+    before = (folder / "model.safetensors").read_bytes()
+    assert export_task(network_of("NER", seed=1), 0, recipe, VOCABULARY, folder) == folder
+    assert not (folder / "left over").exists() and (folder / "model.safetensors").read_bytes() != before
+    for name, text in (
+        ("thesis.txt", "years of work"),
+        ("config.json", json.dumps({"model_type": "electra"})),
+    ):
+        foreign = tmp_path / name
+        foreign.mkdir()
+        (foreign / name).write_text(text)
+        with pytest.raises(InputError, match="in the way and no export of ours"):
+            export_task(network_of("NER"), 0, recipe, VOCABULARY, foreign)
+        assert [path.read_text() for path in foreign.iterdir()] == [text]
+    assert not list(tmp_path.glob(".*")), "nothing is left beside"
+
+
+@pytest.mark.parametrize("task_type, part", [("NER", "none"), ("SpellingWords", "discriminator"),
+                                             ("Conversation", "generator")])  # fmt: skip
+def test_an_exported_task_is_an_encoder_to_start_from(task_type, part, tmp_path):
+    network = network_of(task_type)
+    pretrained = open_encoder(export_task(network, 0, recipe_of(task_type), VOCABULARY, tmp_path / "out"))
+    assert pretrained.part == part and pretrained.vocabulary.sha256 == VOCABULARY.sha256
+    for name, weight in network.encoder.state_dict().items():
+        assert torch.equal(pretrained.weights[f"encoder.{name}"], weight)

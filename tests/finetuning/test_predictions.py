@@ -1,0 +1,121 @@
+"""Predictions in the rows' order whatever the batches; metrics, and what is written of them.
+
+Run: pytest tests/finetuning/test_predictions.py
+"""
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from finetune_examples import write_task
+from network_examples import exported, vocabulary_of_words
+from task_examples import one_task, write
+
+from span_electra.errors import InputError
+from span_electra.finetuning.batching import turn_windows
+from span_electra.finetuning.encoding import Recipe
+from span_electra.finetuning.experiment import open_rows, outputs_of
+from span_electra.finetuning.export import export_task
+from span_electra.finetuning.predictions import (
+    Outcome,
+    check_metrics,
+    metrics_of_task,
+    predict_rows,
+    prediction_lines,
+    word_labels,
+)
+from span_electra.finetuning.prepare import prepare_tasks
+from span_electra.finetuning.task_file import TASK_TYPES, load_task_file
+from span_electra.finetuning.turns import lay_out
+from span_electra.hub.encoders import open_encoder, take_pretrained
+from span_electra.model.multi_task import HeadConfig, TaskNetwork
+from span_electra.training.devices import Place
+
+CPU = Place(torch.device("cpu"))
+
+
+def network_and_rows(folder, kind):
+    exported(folder / "small")
+    start = open_encoder(folder / "small", "generator" if kind == "Conversation" else "discriminator")
+    tasks = load_task_file(
+        write(folder, "tasks.yaml", json.dumps({"t": write_task(folder, kind)})), folder / "data"
+    )
+    made = prepare_tasks(tasks, folder / "data", folder / "out", vocabulary_of_words(), 32)
+    [source] = open_rows(tasks.tasks, made, vocabulary_of_words(), "dev")
+    head = HeadConfig(source.recipe.kind, outputs_of(source.recipe.kind, made.labels["t"]))
+    network = TaskNetwork(start.config, (head,), seed=1)
+    take_pretrained(network, start)
+    return network, source
+
+
+@pytest.mark.parametrize("kind", TASK_TYPES)
+def test_predictions_come_in_the_rows_order_whatever_the_batch_size(kind, tmp_path):
+    network, source = network_and_rows(tmp_path, kind)
+    one, many = (predict_rows(network, 0, source, size, CPU) for size in (1, 7))
+    assert one.uids == many.uids == [str(source.stored(row)["uid"]) for row in range(len(source))]
+    for mine, theirs in zip(one.predictions, many.predictions, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+    assert predict_rows(network, 0, source, 7, CPU, stop=lambda: True) is None
+
+
+def test_perplexity_is_that_of_the_exported_folder_by_hand(tmp_path):
+    network, source = network_and_rows(tmp_path, "Conversation")
+    found = metrics_of_task(predict_rows(network, 0, source, 5, CPU), source)["perplexity"]
+    export_task(network, 0, source.recipe, vocabulary_of_words(), tmp_path / "talk")
+    from transformers import ElectraForCausalLM
+
+    model = ElectraForCausalLM.from_pretrained(tmp_path / "talk").eval()
+    nats, tokens = 0.0, 0
+    for row in range(len(source)):
+        turns = source.stored(row)["turns"]
+        for begin, end in turn_windows(turns, 32):
+            laid = lay_out(turns[begin:end], vocabulary_of_words().sep_id, 32)
+            ids, types = torch.tensor([laid.ids]), torch.tensor([laid.types])
+            with torch.no_grad():
+                log_LV = model(input_ids=ids, token_type_ids=types).logits[0].log_softmax(-1)
+            nats -= float(log_LV[:-1].gather(1, ids[0, 1:, None]).double().sum())
+            tokens += ids.shape[1] - 1
+    assert found == pytest.approx(math.exp(nats / tokens), rel=1e-4)
+
+
+def test_a_word_has_the_class_of_its_first_token_or_is_wrong_where_any_token_is():
+    row = {"words": 4, "word_ids": [-1, 0, 0, 2, -1]}  # the second word has no token, the last was cut off
+    logits_LC = np.eye(3)[[0, 2, 1, 1, 0]]
+    assert word_labels(row, logits_LC, "tokens") == [2, 0, 1, 0]
+    assert word_labels(row, np.array([9.0, -1.0, 2.0, -3.0, 9.0]), "replaced") == [1, 0, 0, 0]
+
+
+def told(kind, labels=(), metrics=()):
+    recipe = SimpleNamespace(kind=kind, labels=labels, task=SimpleNamespace(metrics=metrics))
+    return SimpleNamespace(recipe=recipe)
+
+
+def test_metrics_and_lines_of_outcomes_made_by_hand():
+    uids = ["x\ty", "2", "3", "4"]
+    sequence, outcome = (
+        told("sequence", ("no", "yes"), ("accuracy",)),
+        Outcome(uids, [0, 1, 1, 0], [0, 1, 0, 0]),
+    )
+    assert metrics_of_task(outcome, sequence) == {"accuracy": 0.75}
+    lines = list(prediction_lines(outcome, sequence))
+    assert lines[:2] == ["uid\tprediction\tlabel\n", "x y\tno\tno\n"] and len(lines) == 5
+    several = told("several", ("a", "b"), ("f1",))
+    assert metrics_of_task(Outcome(["1", "2"], [[0], []], [[0, 1], []]), several) == {
+        "f1": pytest.approx(2 / 3)
+    }
+    assert list(prediction_lines(Outcome(["1"], [[0, 1]], None), several))[1] == "1\ta,b\n"
+    talk = Outcome(["1", "2"], [(10 * math.log(50), 10), (10 * math.log(50), 10)], [None, None])
+    assert metrics_of_task(talk, told("language"))["perplexity"] == pytest.approx(50)
+    ranked = Outcome(["1"], [np.array([0.5, 0.9, 0.1])], [None])
+    assert list(prediction_lines(ranked, told("ranking")))[1] == "1\t2\t1\n"
+    assert metrics_of_task(Outcome(["1"], [0], None), sequence) == {}
+
+
+def test_metrics_that_cannot_be_taken_are_refused_before_training(tmp_path):
+    task = one_task(tmp_path, "NER")
+    with pytest.raises(InputError, match=r"chunk_f1 needs tags .* not 'NN'; write metrics: \[accuracy\]"):
+        check_metrics(Recipe(task, ("O", "NN"), 32))
+    check_metrics(Recipe(task, ("O", "B-X"), 32))

@@ -1,0 +1,149 @@
+"""Rows in = rows out, in order, the same bytes for any workers; made anew only when something changed.
+
+Run: pytest tests/finetuning/test_prepare.py
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from finetune_examples import lines_of, sentences, write_task
+from network_examples import vocabulary_of_words
+from task_examples import write
+
+from span_electra.errors import InputError
+from span_electra.finetuning import prepare
+from span_electra.finetuning.prepare import MARK, open_prepared, prepare_tasks
+from span_electra.finetuning.task_file import load_task_file
+
+SINGLE = "SingleSenClassification"
+
+
+def prepared(folder, tasks, place="out", **settings):
+    loaded = load_task_file(write(folder, "tasks.yaml", json.dumps(tasks)), folder / "data")
+    settings = {"max_seq_len": 32} | settings
+    return prepare_tasks(loaded, folder / "data", folder / place, vocabulary_of_words(), **settings)
+
+
+def rows_of(made, split, task="t"):
+    return [json.loads(line) for line in made.path(task, split).read_text().splitlines()]
+
+
+def files_in(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 23])
+def test_rows_in_are_rows_out_in_order_for_any_workers(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "CHUNK", 3)
+    monkeypatch.setattr(prepare, "WORTH_PROCESSES", 2)
+    monkeypatch.setattr(prepare, "cap_workers", lambda asked: (asked, ""))
+    task = write_task(tmp_path, SINGLE) | {"label_map_or_file": ["no", "yes"]}
+    write(tmp_path / "data", "t/train.tsv", lines_of(SINGLE, rows))
+    found = {workers: prepared(tmp_path, {"t": task}, str(workers), workers=workers) for workers in (1, 2)}
+    assert found[1].rows["t"]["train"] == rows
+    assert [row["uid"] for row in rows_of(found[2], "train")] == [str(number) for number in range(rows)]
+    assert files_in(tmp_path / "1") == files_in(tmp_path / "2")
+
+
+def test_a_task_is_made_again_only_when_something_changed(tmp_path):
+    task = write_task(tmp_path, SINGLE)
+    write(tmp_path / "data", "labels.txt", "no\nyes\n")
+    task["label_map_or_file"] = "labels.txt"
+    key = prepared(tmp_path, {"t": task}).keys["t"]
+    file = tmp_path / "out/t/train.jsonl"
+    before = file.stat().st_ino
+    assert prepared(tmp_path, {"t": task | {"dropout_prob": 0.3}}).keys["t"] == key
+    assert file.stat().st_ino == before
+    seen = {key}
+
+    def made_anew(**settings):
+        new = prepared(tmp_path, {"t": task}, **settings).keys["t"]
+        assert new not in seen
+        seen.add(new)
+
+    made_anew(max_seq_len=16)
+    made_anew(lowercase=True)
+    write(tmp_path / "data", "labels.txt", "yes\nno\n")
+    made_anew()
+    write(tmp_path / "data", "t/dev.tsv", lines_of(SINGLE, seed=77))
+    made_anew()
+    file.unlink()
+    assert prepared(tmp_path, {"t": task}).path("t", "train").is_file()
+
+
+def test_a_broken_row_is_named_and_changes_nothing(tmp_path):
+    task = write_task(tmp_path, SINGLE)
+    write(tmp_path / "data", "t/dev.tsv", "1\tyes\tthe cat\n2\tmaybe\tthe dog\n")
+    with pytest.raises(InputError, match="dev.tsv: .*2.*maybe"):
+        prepared(tmp_path, {"t": task})
+    assert not (tmp_path / "out").exists()
+    other = write_task(tmp_path, SINGLE, "u")
+    prepared(tmp_path, {"u": other})
+    before = files_in(tmp_path / "out")
+    with pytest.raises(InputError, match="maybe"):
+        prepared(tmp_path, {"u": other, "t": task})
+    assert files_in(tmp_path / "out") == before and set(Path(tmp_path, "out").iterdir()) == {
+        tmp_path / "out" / MARK,
+        tmp_path / "out/u",
+    }
+
+
+def test_other_tasks_of_the_folder_stay(tmp_path):
+    first, second = write_task(tmp_path, SINGLE, "a"), write_task(tmp_path, "NER", "b")
+    prepared(tmp_path, {"a": first})
+    before = files_in(tmp_path / "out/a")
+    assert set(prepared(tmp_path, {"b": second}).keys) == {"a", "b"}
+    assert files_in(tmp_path / "out/a") == before
+
+
+def test_val_split_moves_rows_without_loss(tmp_path):
+    task = write_task(tmp_path, SINGLE)
+    whole = rows_of(prepared(tmp_path, {"t": task}), "train")
+    del task["file_names"]["dev"]
+    made = prepared(tmp_path, {"t": task | {"val_split": 5}})
+    train, dev = rows_of(made, "train"), rows_of(made, "dev")
+    assert len(dev) == made.rows["t"]["dev"] == 5
+    assert sorted(train + dev, key=lambda row: int(row["uid"])) == whole
+    with pytest.raises(InputError, match="t: .*lower val_split"):
+        prepared(tmp_path, {"t": task | {"val_split": 26}})
+
+
+def test_labels_are_those_of_the_whole_train_file_whatever_the_limit(tmp_path):
+    task = write_task(tmp_path, SINGLE) | {"limit": 1}
+    made = prepared(tmp_path, {"t": task})
+    assert made.labels["t"] == ("no", "yes") and made.rows["t"]["train"] == 1
+
+
+def test_noise_makes_labels_of_clean_text_and_leaves_those_of_a_benchmark(tmp_path):
+    task = write_task(tmp_path, "SpellingWords") | {"noise": {"kind": "artificial"}}
+    write(tmp_path / "data", "clean.txt", "\n".join(sentences()) + "\n")
+    task["file_names"]["train"] = "clean.txt"
+    made = prepared(tmp_path, {"t": task})
+    assert set(rows_of(made, "train")[0]) == {"uid", "text"}
+    assert "label" in rows_of(made, "dev")[0]
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    write(tmp_path, "out/mine.txt", "mine")
+    with pytest.raises(InputError, match="not empty"):
+        prepared(tmp_path, {"t": write_task(tmp_path, SINGLE)})
+    assert files_in(tmp_path / "out") == {"mine.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{}", b"[1]", b"\xff", b'{"span_electra_prepared": 1, "labels": 3}']
+)
+def test_a_damaged_mark_is_one_line(damage, tmp_path):
+    made = prepared(tmp_path, {"t": write_task(tmp_path, SINGLE)})
+    (made.folder / MARK).write_bytes(damage)
+    with pytest.raises(InputError, match="prepared.json: no prepared data") as error:
+        open_prepared(made.folder)
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_kill_left_of_the_making_is_no_harm(tmp_path):
+    write(tmp_path, "out/.making-x/t/train.jsonl", "{")
+    assert prepared(tmp_path, {"t": write_task(tmp_path, SINGLE)}).rows["t"]["train"] == 26
+    assert replace(open_prepared(tmp_path / "out"), data_dir="").keys

@@ -1,0 +1,398 @@
+"""Readers of task files. Run: pytest tests/finetuning/test_readers.py
+
+The last ones need the folder ../shared/data/eval beside the repository and are skipped without it.
+"""
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from task_examples import write
+
+from span_electra.errors import InputError
+from span_electra.finetuning.readers import Example, check_label, known_labels, label_map, read_examples
+from span_electra.finetuning.task_file import TASK_TYPES, Task
+
+SINGLE, PAIR, NER = "SingleSenClassification", "SentencePairClassification", "NER"
+MULTI, SCORE, SELECT, TALK = "MultiLabelClassification", "Regression", "ResponseSelection", "Conversation"
+WORDS, SEQUENCE = "SpellingWords", "SpellingSequence"
+EVAL = Path(__file__).resolve().parents[3] / "shared/data/eval"
+
+
+def task(task_type: str, **settings) -> Task:
+    return Task("t", task_type, {}, **settings)
+
+
+def read(path: Path, task_type: str, labelled: bool = True, **settings) -> list[Example]:
+    return list(read_examples(task(task_type, **settings), path, labelled))
+
+
+# --- headerless -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task_type", "text", "example"),
+    [
+        (SINGLE, "u1\tgood\tA \"text.\n", Example("u1", ('A "text.',), None, "good")),
+        (PAIR, "u1\t1\tOne.\tTwo.\n", Example("u1", ("One.", "Two."), None, "1")),
+        (SCORE, "u1\t-2.50\tOne.\n", Example("u1", ("One.",), None, "-2.50")),
+        (SCORE, "u1\t3\tOne.\tTwo.\n", Example("u1", ("One.", "Two."), None, "3")),
+        (MULTI, "u1\ta, b\tOne.\n", Example("u1", ("One.",), None, ("a", "b"))),
+        (MULTI, 'u1\t["a,b", "c"]\tOne.\tTwo.\n', Example("u1", ("One.", "Two."), None, ("a,b", "c"))),
+        (MULTI, "u1\t\tOne.\n", Example("u1", ("One.",), None, ())),
+        (NER, "u1\t['O','B-A']\t['My','name']\n", Example("u1", ("My name",), ("My", "name"), ("O", "B-A"))),
+        (NER, 'u1\t["O"]\t["it\'s"]', Example("u1", ("it's",), ("it's",), ("O",))),
+    ],
+)  # fmt: skip
+def test_headerless_rows_with_and_without_labels(tmp_path, task_type, text, example):
+    assert read(write(tmp_path, "a.tsv", text), task_type) == [example]
+    uid, _, rest = text.split("\t", 2)
+    path = write(tmp_path, "b.tsv", f"{uid}\t{rest}")
+    assert read(path, task_type, labelled=False) == [replace(example, label=None)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r\0")), min_size=1))
+def test_rows_in_are_rows_out_in_order(tmp_path, texts):
+    path = write(tmp_path, "a.tsv", "".join(f"u{at}\tx\t{text}\n" for at, text in enumerate(texts)))
+    assert read(path, SINGLE) == [Example(f"u{at}", (text,), None, "x") for at, text in enumerate(texts)]
+    rows = [text.split() or ["."] for text in texts]
+    path = write(tmp_path, "b.tsv", "".join(f"u{at}\t{row!r}\t{row!r}\n" for at, row in enumerate(rows)))
+    found = [(example.words, example.label) for example in read(path, NER)]
+    assert found == [(tuple(row), tuple(row)) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("task_type", "text", "problem"),
+    [
+        (SINGLE, "1\tx\ta\n2\ta\n", "line 2: 2 columns where 3 belong"),
+        (SINGLE, "1\tx\ta\tb\n", "line 1: 4 columns where 3 belong"),
+        (PAIR, "1\tx\ta\n", r"line 1: 3 columns where 4 belong \(uid, label, text, pair\)"),
+        (SCORE, "1\t2\ta\tb\n1\t2\ta\n", "line 2: 3 columns where 4 belong"),
+        (SCORE, "1\thigh\ta\n", "line 1: label 'high' is no number"),
+        (SCORE, "1\tnan\ta\n", "line 1: label 'nan' is no number"),
+        (SINGLE, "1\t\ta\n", "line 1: label is empty"),
+        (SINGLE, "\tx\ta\n", "line 1: uid is empty"),
+        (SINGLE, "1\tx\ta\n\n", "line 2: 1 column where 3 belong"),
+        (NER, "1\t['O']\t['a']\n2\t['O']\t['a', 'b']\n", "line 2: 1 labels for 2 words"),
+        (NER, "1\t['O']\t['a']\n2\tO\t['a']\n", r"line 2: 'O' is no list; write labels as"),
+        (NER, "1\t['O']\t['a']\n2\t['O']\t['a'\n", r"line 2: .* is no list; write words as"),
+        (NER, "1\t[['O']]\t['a']\n", "line 1: labels holds a list"),
+    ],
+)  # fmt: skip
+def test_a_bad_headerless_row_is_refused_by_file_and_line(tmp_path, task_type, text, problem):
+    with pytest.raises(InputError, match=f"a.tsv: {problem}"):
+        read(write(tmp_path, "a.tsv", text), task_type)
+
+
+def test_rows_before_a_bad_one_are_read_as_they_come(tmp_path):
+    stream = read_examples(task(SINGLE), write(tmp_path, "a.tsv", "1\tx\ta\nbad\n"), labelled=True)
+    assert next(stream).uid == "1"
+    with pytest.raises(InputError, match="line 2"):
+        next(stream)
+
+
+@pytest.mark.parametrize("task_type", TASK_TYPES)
+def test_a_file_without_rows_is_refused(tmp_path, task_type):
+    name = "a.jsonl" if task_type in (TALK, SELECT) else "corrupt.txt"
+    write(tmp_path, "correct.txt", "")
+    with pytest.raises(InputError, match=f"{name}: empty"):
+        read(write(tmp_path, name, ""), task_type)
+    for packed in (tmp_path / f"{name}.gz", tmp_path / "correct.txt.gz"):
+        packed.write_bytes(gzip.compress(b""))
+    (tmp_path / "correct.txt").unlink()
+    with pytest.raises(InputError, match=f"{name}.gz: no rows"):
+        read(tmp_path / f"{name}.gz", task_type)
+
+
+def test_named_columns_must_be_named(tmp_path):
+    for name in ("a.csv", "a.jsonl", "a.parquet"):
+        with pytest.raises(InputError, match=f"{name}: has named columns"):
+            read(write(tmp_path, name, "x"), SINGLE)
+
+
+# --- tables ---------------------------------------------------------------------------------------------
+
+RECORDS = [{"id": 7, "s": "One.", "t": "Two.", "y": "1"}, {"id": 8, "s": "", "t": "Three, four", "y": "0"}]
+
+
+def table(folder: Path, name: str) -> Path:
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist(RECORDS), folder / name)
+        return folder / name
+    lines = [[str(value) for value in record.values()] for record in RECORDS]
+    if name.endswith(".jsonl"):
+        text = "".join(json.dumps(record) + "\n" for record in RECORDS)
+    elif name.endswith(".csv"):
+        text = "id,s,t,y\n" + "".join('"' + '","'.join(line) + '"\n' for line in lines)
+    else:
+        text = "id\ts\tt\ty\n" + "".join("\t".join(line) + "\n" for line in lines)
+    return write(folder, name, text)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt", "a.csv", "a.jsonl", "a.parquet"])
+def test_files_with_columns_give_the_same_examples(tmp_path, name):
+    path = table(tmp_path, name)
+    columns = {"text": "s", "pair": "t", "label": "y", "uid": "id"}
+    expected = [Example("7", ("One.", "Two."), None, "1"), Example("8", ("", "Three, four"), None, "0")]
+    assert read(path, PAIR, columns=columns) == expected
+    assert read(path, PAIR, columns={"text": ["s", "t"], "label": "y", "uid": "id"}) == expected
+    assert read(path, SINGLE, columns={"text": "t", "label": "y"})[1] == Example(
+        "2", ("Three, four",), None, "0"
+    )
+    # One file serves several tasks by its label columns, and none of them is needed to predict.
+    assert read(path, SCORE, columns={"text": "s", "label": "id"})[0].label == "7"
+    assert read(path, SINGLE, labelled=False, columns={"text": "s", "label": "absent"})[0].label is None
+    with pytest.raises(InputError, match=f"{name}: .*no column 'absent'; there are id, s, t, y"):
+        read(path, SINGLE, columns={"text": "s", "label": "absent"})
+
+
+def test_words_and_their_labels_in_columns(tmp_path):
+    columns = {"text": "words", "label": "tags"}
+    expected = [Example("1", ("My name",), ("My", "name"), ("O", "3"))]
+    record = {"words": ["My", "name"], "tags": ["O", 3]}
+    assert read(write(tmp_path, "a.jsonl", json.dumps(record)), NER, columns=columns) == expected
+    assert read(write(tmp_path, "a.tsv", "words\ttags\nMy name\tO 3\n"), NER, columns=columns) == expected
+    with pytest.raises(InputError, match="line 2: 3 labels for 2 words"):
+        read(write(tmp_path, "a.tsv", "words\ttags\nMy name\tO O O\n"), NER, columns=columns)
+    path = write(tmp_path, "b.tsv", "words\ttags\n[sic] nmae\t0 1\n")
+    assert read(path, WORDS, columns=columns) == [
+        Example("1", ("[sic] nmae",), ("[sic]", "nmae"), ("0", "1"))
+    ]
+
+
+def test_several_labels_in_columns_of_their_own(tmp_path):
+    path = write(tmp_path, "a.csv", "s,rude,loud\nOne.,1,0\nTwo.,true,1\nThree.,0,0\n")
+    settings = {"columns": {"text": "s", "label": ["loud", "rude"]}}
+    labels = [example.label for example in read(path, MULTI, **settings)]
+    assert labels == [("rude",), ("loud", "rude"), ()]
+    assert label_map(task(MULTI, **settings), []) == ("loud", "rude")
+    with pytest.raises(InputError, match="line 2: loud is 'maybe'"):
+        read(write(tmp_path, "a.csv", "s,rude,loud\nOne.,1,maybe\n"), MULTI, **settings)
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        ({"s": "a", "y": None}, "label holds nothing"), ({"s": None, "y": 1}, "s holds nothing"),
+        ({"s": ["a"], "y": 1}, "s holds a list"), ({"s": "a", "y": ""}, "label is empty"),
+        ({"s": "\ud83d", "y": 1}, "s holds a NUL or half"), ({"s": "a", "y": "b\nc"}, "label holds a tab or"),
+    ],
+)  # fmt: skip
+def test_values_that_are_no_text_are_refused_by_line(tmp_path, record, problem):
+    path = write(tmp_path, "a.jsonl", json.dumps({"s": "a", "y": True}) + "\n" + json.dumps(record))
+    with pytest.raises(InputError, match=f"a.jsonl: line 2: {problem}"):
+        read(path, SINGLE, columns={"text": "s", "label": "y"})
+
+
+# --- CoNLL ----------------------------------------------------------------------------------------------
+
+SENTENCES = [
+    Example("1", ("My name",), ("My", "name"), ("O", "B-PER")),
+    Example("2", ("[ 1 ]",), ("[", "1", "]"), ("O", "O", "[x]")),
+]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt", "a.conll", "a.conll.gz"])
+@pytest.mark.parametrize("gap", ["\t", " "])
+def test_a_token_a_line(tmp_path, name, gap):
+    text = "\n\nMy O\nname B-PER\n\n\t\n[ O\n1 O\n] [x]".replace(" ", gap)
+    path = write(tmp_path, name, text)
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(text.encode()))
+    assert read(path, NER) == SENTENCES
+    unlabelled = [replace(example, label=None) for example in SENTENCES]
+    assert read(path, NER, labelled=False) == unlabelled
+    path = write(tmp_path, "b.txt", "My\nname\n\n[\n1\n]\n")
+    assert read(path, NER, labelled=False) == unlabelled
+
+
+def test_a_conll_file_may_begin_with_brackets(tmp_path):
+    path = write(tmp_path, "a.conll", "(\t[O]\n")
+    assert read(path, NER) == [Example("1", ("(",), ("(",), ("[O]",))]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("My O\nname\n", r"line 2: 1 column where 2 belong \(token, tag\)"),
+        ("My\tO\nname\tN\tB\n", "line 2: 3 columns"), ("My\tO\n\tO\n", "line 2: an empty token or tag"),
+        ("My\tO\nname\t\n", "line 2: an empty token or tag"), ("\n\n", "no rows"),
+    ],
+)  # fmt: skip
+def test_a_bad_token_is_refused_by_file_and_line(tmp_path, text, problem):
+    with pytest.raises(InputError, match=f"a.txt: {problem}"):
+        read(write(tmp_path, "a.txt", text), NER)
+
+
+# --- conversations --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task_type", [TALK, SELECT])
+def test_a_conversation_a_line(tmp_path, task_type):
+    text = '["Hello.", "Hi!", ""]\n["One", "two"]\n'
+    expected = [Example("1", ("Hello.", "Hi!", "")), Example("2", ("One", "two"))]
+    assert read(write(tmp_path, "a.jsonl", text), task_type) == expected
+    objects = "".join(f'{{"turns": {line}, "other": 1}}\n' for line in text.splitlines())
+    path = write(tmp_path, "b.jsonl", objects)
+    assert read(path, task_type, columns={"text": "turns"}) == expected
+    with pytest.raises(InputError, match=r"b.jsonl: line 1: an object \(turns, other\); name the one"):
+        read(path, task_type)
+    path = write(tmp_path, "c.tsv", "q\ta\nHello.\tHi!\n")
+    assert read(path, task_type, columns={"text": ["q", "a"]}) == [Example("1", ("Hello.", "Hi!"))]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("[]", "0 turns; ResponseSelection needs at least 2"), ('["a"]', "1 turns"), ("3", "no list of"),
+        ('["a", null]', "a turn holds nothing"), ('["a", ["b"]]', "a turn holds a list"), ("", "not JSON"),
+        ('["a"', "not JSON"),
+    ],
+)  # fmt: skip
+def test_a_bad_conversation_is_refused_by_line(tmp_path, line, problem):
+    with pytest.raises(InputError, match=f"a.jsonl: line 2: {problem}"):
+        read(write(tmp_path, "a.jsonl", f'["a", "b"]\n{line}\n["a", "b"]\n'), SELECT)
+
+
+def test_one_turn_is_enough_to_answer(tmp_path):
+    path = write(tmp_path, "a.jsonl", '["Hello."]')
+    assert read(path, SELECT, labelled=False) == read(path, TALK) == [Example("1", ("Hello.",))]
+
+
+# --- spelling -------------------------------------------------------------------------------------------
+
+
+def test_misspelt_sentences_by_word_and_whole(tmp_path):
+    corrupt = write(tmp_path, "set/corrupt.txt", "Early õears.\n\nAll fine\n")
+    write(tmp_path, "set/correct.txt", "0 1\n\n0 0\n")
+    by_word = [
+        Example("1", ("Early õears.",), ("Early", "õears."), ("0", "1")),
+        Example("2", ("",), (), ()),
+        Example("3", ("All fine",), ("All", "fine"), ("0", "0")),
+    ]
+    labels = ["1", "0", "0"]
+    for path in (corrupt, corrupt.parent):
+        assert read(path, WORDS) == by_word
+        whole = read(path, SEQUENCE)
+        assert [(example.words, example.label) for example in whole] == [(None, label) for label in labels]
+        assert read(path, WORDS, labelled=False) == [replace(example, label=None) for example in by_word]
+    for name in ("corrupt.txt", "correct.txt"):
+        plain = corrupt.with_name(name)
+        corrupt.with_name(f"{name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+    assert read(corrupt.parent, WORDS) == by_word
+
+
+@pytest.mark.parametrize(
+    ("marks", "problem"),
+    [
+        ("0 0\n0\n", "correct.txt: line 2 is no 0 or 1 for each of 2 words"),
+        ("0 0\n0 2\n", "line 2 is no 0"),
+        ("A corrected\nsentence here\n", "line 1 is no 0 or 1"),
+        ("0 0\n", "correct.txt: ends before .*corrupt"),
+        ("0 0\n0 0\n0\n", "corrupt.txt: ends before .*correct.txt"),
+    ],
+)  # fmt: skip
+def test_labels_that_do_not_fit_are_refused_by_line(tmp_path, marks, problem):
+    write(tmp_path, "correct.txt", marks)
+    with pytest.raises(InputError, match=problem):
+        read(write(tmp_path, "corrupt.txt", "two words\nand two\n"), WORDS)
+
+
+def test_clean_text_waits_for_its_noise(tmp_path):
+    path = write(tmp_path, "clean.txt", "Some text.\n")
+    expected = [Example("1", ("Some text.",), ("Some", "text."))]
+    assert read(path, WORDS, noise={"kind": "artificial"}) == expected
+    assert read(path, WORDS, labelled=False) == expected
+    with pytest.raises(InputError, match="clean.txt: no labels; name a corrupt.txt"):
+        read(path, WORDS)
+
+
+# --- labels ---------------------------------------------------------------------------------------------
+
+
+def examples(*labels) -> list[Example]:
+    return [Example("1", ("a",), None, label) for label in labels]
+
+
+def test_the_label_map_has_a_fixed_order():
+    assert label_map(task(SINGLE), examples("b", "a", "b")) == ("a", "b")
+    assert label_map(task(SINGLE), examples("10", "2", "-1.5", "2")) == ("-1.5", "2", "10")
+    assert label_map(task(SINGLE), examples("10", "2", "x")) == ("10", "2", "x")
+    assert label_map(task(NER), examples(("I-A", "B-A"), ("O", "B-A"))) == ("O", "B-A", "I-A")
+    assert label_map(task(SINGLE), examples("O", "B")) == ("B", "O")
+    assert label_map(task(MULTI), examples(("b", "a"), ())) == ("a", "b")
+
+
+def test_the_task_decides_where_it_says_its_labels():
+    assert label_map(task(SINGLE, labels=("b", "a")), examples("c")) == ("b", "a")
+    assert label_map(task(SINGLE, class_num=3), []) == ("0", "1", "2")
+    assert label_map(task(WORDS), []) == label_map(task(SEQUENCE), []) == ("0", "1")
+    for task_type in (SCORE, SELECT, TALK):
+        assert label_map(task(task_type), examples(None)) == ()
+    assert known_labels(task(SCORE, class_num=1)) is None
+
+
+def test_an_unknown_label_is_refused_by_file_and_line(tmp_path):
+    train = write(tmp_path, "train.tsv", "1\tgood\ta\n2\tbad\tb\n")
+    dev = write(tmp_path, "dev.tsv", "1\tgood\ta\n2\tgod\tb\n")
+    plain = task(SINGLE)
+    learnt = replace(plain, labels=label_map(plain, read_examples(plain, train, labelled=True)))
+    with pytest.raises(InputError, match="dev.tsv: line 2: label 'god' is not known; did you mean 'good'"):
+        list(read_examples(learnt, dev, labelled=True))
+    with pytest.raises(InputError, match="dev.tsv: line 1: label 'good' is not known; known are 0, 1"):
+        read(dev, SINGLE, class_num=2)
+    with pytest.raises(InputError, match="a.txt: line 2: label 'B-LOC' is not known; did you mean 'B-LOK'"):
+        read(write(tmp_path, "a.txt", "a O\nb B-LOC\n"), NER, labels=("O", "B-LOK"))
+    with pytest.raises(InputError, match="b.tsv: line 1: label 'x'"):
+        read(write(tmp_path, "b.tsv", "1\t['O', 'x']\t['a', 'b']\n"), NER, labels=("O",))
+    with pytest.raises(InputError, match="c.tsv: line 1: label 'x'"):
+        read(write(tmp_path, "c.tsv", "1\ta,x\tb\n"), MULTI, labels=("a",))
+
+
+def test_check_label_says_where():
+    check_label("a", ("a", "b"), "a.tsv: line 1")
+    with pytest.raises(InputError, match="^a.tsv: line 1: label 'c' is not known; known are a, b$"):
+        check_label("c", ("a", "b"), "a.tsv: line 1")
+
+
+# --- real files -----------------------------------------------------------------------------------------
+
+ONE = {"text": "sentence1", "label": "label"}
+TWO = {"text": ["sentence1", "sentence2"], "label": "label"}
+REAL = [
+    (SINGLE, "glue-like/cola/train.tsv", ONE, 8551, ("0", "1")),
+    (SINGLE, "glue-like/sst2/dev.tsv", ONE, 872, ("0", "1")),
+    (PAIR, "glue-like/mrpc/train.tsv", TWO, 3668, ("0", "1")),
+    (SINGLE, "intent/snips/train.tsv", ONE, 13084, 7),
+    (NER, "intent/snips/slots_dev.tsv", {}, 700, "O"),
+    (NER, "ner/wnut17/dev.tsv", {}, 1009, 13),
+    (NER, "ner/uner_ewt/dev.tsv", {}, 2001, 7),
+    (NER, "pos/dev.tsv", {}, 2001, 17),
+    (TALK, "conversation/train.jsonl", {}, 1078, ()),
+    (SELECT, "conversation/valid.jsonl", {}, 505, ()),
+    (WORDS, "spelling/test/sed_words/wikidump/realistic", {}, 10000, ("0", "1")),
+    (SEQUENCE, "spelling/dev/sed_words/wikidump/realistic/corrupt.txt", {}, 10000, ("0", "1")),
+]
+
+
+@pytest.mark.skipif(not EVAL.is_dir(), reason="no ../shared/data/eval beside the repository")
+@pytest.mark.parametrize(("task_type", "name", "columns", "count", "labels"), REAL, ids=str)
+def test_real_files_are_read_whole(task_type, name, columns, count, labels):
+    plain = task(task_type, columns=columns)
+    found = list(read_examples(plain, EVAL / name, labelled=True))
+    assert len(found) == count
+    made = label_map(plain, found)
+    if isinstance(labels, int):
+        assert len(made) == labels
+    elif isinstance(labels, str):
+        assert made[0] == labels and "O" not in made[1:]
+    else:
+        assert made == labels

@@ -1,0 +1,290 @@
+"""Fine-tuning as a whole: every type of task, resume, transfer, seeds, and what bad input leaves behind.
+
+Run: pytest tests/finetuning/test_stage.py
+"""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from finetune_examples import ROWS, lines_of, settings_of, write_task
+from task_examples import write
+
+from span_electra.config import OptimizerConfig
+from span_electra.errors import InputError
+from span_electra.finetuning.experiment import load_task_model
+from span_electra.finetuning.stage import finetune, over_seeds, prepare
+from span_electra.finetuning.task_file import TASK_TYPES
+from span_electra.hub.encoders import best_checkpoint
+from span_electra.training import checkpoint
+from span_electra.training.log import RunLog
+
+ROOT = Path(__file__).resolve().parents[2]
+SINGLE = "SingleSenClassification"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Prepared data go into the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def results_of(folder):
+    return json.loads((Path(folder) / "results.json").read_text())
+
+
+def weights_of(folder):
+    return checkpoint.load(next(checkpoint.in_run(Path(folder)))).weights
+
+
+def assert_same_bits(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+# --- every type of task ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", TASK_TYPES)
+def test_every_type_of_task_is_trained_tried_predicted_and_exported(kind, tmp_path):
+    assert finetune(settings_of(tmp_path, {"t": write_task(tmp_path, kind)}, epochs=1)) == 0
+    results = results_of("run")["t"]
+    assert set(results) == {"dev", "test"} and all(results["dev"].values()) is not None
+    assert len(results["dev"]) == 1 and all(value == value for value in results["dev"].values())
+    for split in ("dev", "test"):
+        lines = Path(f"run/predictions/t-{split}.tsv").read_text().splitlines()
+        assert len(lines) == 1 + ROWS and lines[0] == "uid\tprediction\tlabel"
+        uids = [line.split("\t")[0] for line in lines[1:]]
+        assert uids == sorted(uids, key=int)
+    assert (tmp_path / "run/exported/t/model.safetensors").is_file()
+    assert json.loads(Path("run/exported/t/config.json").read_text())["model_type"] == "electra"
+
+
+def test_tasks_of_one_file_are_trained_together_and_each_is_exported(tmp_path):
+    tasks = {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "NER", "b")}
+    assert finetune(settings_of(tmp_path, tasks, epochs=1)) == 0
+    assert set(results_of("run")) == {"a", "b"}
+    assert {path.name for path in Path("run/exported").iterdir()} == {"a", "b"}
+
+
+def test_a_separable_task_is_learnt_and_shuffled_labels_are_not(tmp_path):
+    task = write_task(tmp_path, SINGLE)
+    write(tmp_path / "data", "t/train.tsv", lines_of(SINGLE, 120, seed=9))
+    learn = {"epochs": 8, "optimizer": OptimizerConfig(lr=5e-3), "dropout": 0.0}
+    assert finetune(settings_of(tmp_path, {"t": task}, **learn)) == 0
+    assert results_of("run")["t"]["test"]["accuracy"] == 1.0
+    rows = [line.split("\t") for line in lines_of(SINGLE, 120, seed=9).splitlines()]
+    dice = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(rows), generator=dice).tolist()
+    shuffled = [[uid, rows[other][1], text] for (uid, _, text), other in zip(rows, order, strict=True)]
+    write(tmp_path / "data", "t/train.tsv", "".join("\t".join(row) + "\n" for row in shuffled))
+    assert finetune(settings_of(tmp_path, {"t": task}, out_dir="other", **learn)) == 0
+    assert results_of("other")["t"]["test"]["accuracy"] < 0.9
+
+
+# --- resume and transfer --------------------------------------------------------------------------------
+
+
+def stop_at(monkeypatch, step):
+    advance, made = RunLog.advance, []
+
+    def advance_and_ask(log):
+        made.append(1)
+        if len(made) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        advance(log)
+
+    monkeypatch.setattr(RunLog, "advance", advance_and_ask)
+
+
+@pytest.mark.parametrize("step", [2, 4, 5])
+def test_stopped_and_resumed_is_never_stopped(step, tmp_path, monkeypatch, capsys):
+    tasks = {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "ResponseSelection", "b")}
+    tasks["a"]["sampling"] = "annealed"
+    settings = settings_of(tmp_path, tasks, grad_accumulation_steps=2)
+    assert finetune(settings) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        assert finetune(replace(settings, out_dir="stopped")) == 128 + signal.SIGTERM
+    assert "--load_saved_model stopped --resume_train" in capsys.readouterr().out
+    changes = {"load_saved_model": "stopped", "resume_train": True, "out_dir": None}
+    assert finetune(replace(settings, **changes)) == 0
+    straight, resumed = (checkpoint.load(next(checkpoint.in_run(Path(f)))) for f in ("run", "stopped"))
+    assert straight.step == resumed.step == 8
+    assert_same_bits(straight.weights, resumed.weights)
+    assert_same_bits(straight.optimizer, resumed.optimizer)
+    assert results_of("run") == results_of("stopped")
+    assert sorted(path.name for path in tmp_path.glob("*_prepared_data")) == ["small_prepared_data"]
+
+
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        ({"epochs": 3}, "epochs"),
+        ({"seed": 1}, "seed"),
+        ({"grad_accumulation_steps": 2}, "grad_accumulation_steps"),
+        ({"train_batch_size": 4}, "train_batch_size"),
+    ],
+)
+def test_a_resumed_run_keeps_what_decides_its_rows(change, word, tmp_path):
+    task = write_task(tmp_path, SINGLE) | {"sampling": "annealed"}
+    settings = settings_of(tmp_path, {"t": task}, max_steps=2)
+    assert finetune(settings) == 0
+    with pytest.raises(InputError, match=f"was trained with {word} "):
+        finetune(replace(settings, load_saved_model="run", resume_train=True, **change))
+
+
+def test_a_saved_model_gives_its_encoder_or_also_the_heads_of_tasks_of_the_same_name(tmp_path):
+    kept, other = write_task(tmp_path, SINGLE, "kept"), write_task(tmp_path, SINGLE, "other")
+    assert finetune(settings_of(tmp_path, {"kept": kept, "other": other})) == 0
+    saved = load_task_model("run").network
+    tasks = {"new": other, "kept": kept}
+    frozen = {"optimizer": OptimizerConfig(lr=0.0), "load_saved_model": "run", "epochs": 1}
+    assert finetune(settings_of(tmp_path, tasks, out_dir="both", **frozen)) == 0
+    assert finetune(settings_of(tmp_path, tasks, out_dir="encoder", finetune=True, **frozen)) == 0
+    both, encoder = (load_task_model(folder).network for folder in ("both", "encoder"))
+    for network in (both, encoder):
+        assert_same_bits(saved.encoder.state_dict(), network.encoder.state_dict())
+    assert_same_bits(saved.heads[0].state_dict(), both.heads[1].state_dict())
+    assert not torch.equal(saved.heads[0].score.weight, encoder.heads[1].score.weight)
+    assert not torch.equal(saved.heads[1].score.weight, both.heads[0].score.weight)
+
+
+def test_a_frozen_encoder_keeps_its_bits_and_the_heads_learn(tmp_path):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, freeze_encoder=True)
+    assert finetune(settings) == 0
+    start = replace(settings, out_dir="start", optimizer=OptimizerConfig(lr=0.0), epochs=1)
+    assert finetune(start) == 0
+    learnt, began = load_task_model("run").network, load_task_model("start").network
+    assert_same_bits(learnt.encoder.state_dict(), began.encoder.state_dict())
+    assert not torch.equal(learnt.heads[0].score.weight, began.heads[0].score.weight)
+
+
+# --- seeds, the best, prepared data ---------------------------------------------------------------------
+
+
+def test_seeds_are_told_as_mean_and_deviation(tmp_path):
+    assert finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=2, epochs=1)) == 0
+    each = [results_of(f"run/seed-{seed}")["t"]["dev"]["accuracy"] for seed in (0, 1)]
+    told = results_of("run")["t"]["dev"]["accuracy"]
+    assert told["values"] == each and told["mean"] == pytest.approx(sum(each) / 2)
+    found = [{"t": {"dev": {"f1": value}}} for value in (1.0, 3.0)]
+    assert over_seeds(found)["t"]["dev"]["f1"]["deviation"] == pytest.approx(2**0.5)
+
+
+def test_what_is_exported_is_the_checkpoint_with_the_best_score(tmp_path, monkeypatch):
+    from span_electra.finetuning import experiment as finetuning
+
+    scores = iter([0.9, 0.1, 0.2])
+    monkeypatch.setattr(finetuning, "one_score", lambda *_: next(scores))
+    assert finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=3, limit_save=1)) == 0
+    assert [checkpoint.step_of(place) for place in checkpoint.in_run(Path("run"))] == [12, 4]
+    assert checkpoint.step_of(best_checkpoint(Path("run"))) == 4
+    from safetensors.torch import load_file
+
+    theirs = load_file("run/exported/t/model.safetensors")["classifier.out_proj.weight"]
+    assert torch.equal(theirs, load_task_model("run").network.heads[0].score.weight)
+
+
+def test_data_that_are_prepared_are_taken_as_they_are(tmp_path):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
+    assert prepare("small", "tasks.yaml", "data", False, 24, 1) == 0
+    mark = Path("small_prepared_data/prepared.json")
+    before = mark.stat().st_mtime_ns
+    assert finetune(replace(settings, data_dir="small_prepared_data")) == 0
+    assert mark.stat().st_mtime_ns == before
+    assert load_task_model("run").recipes[0].max_seq_len == 24
+
+
+# --- bad input ------------------------------------------------------------------------------------------
+
+
+def names_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def bad(name, folder):
+    """Make one thing wrong; returns the flags that differ and a word of the message."""
+    data = folder / "data/t"
+    if name == "task file absent":
+        return ["--task_file", "none.yaml"], "none.yaml"
+    if name == "unknown label":
+        write(data, "dev.tsv", "1\tyes\tthe cat\n2\tyse\tthe dog\n")
+        return [], "dev.tsv"
+    if name == "encoder absent":
+        return ["--encoder", "nowhere"], "nowhere"
+    if name == "too long":
+        return ["--max_seq_len", "64"], "max_seq_len"
+    if name == "used folder":
+        write(folder, "used/a.txt", "mine")
+        return ["--out_dir", "used"], "used"
+    if name == "metric of another type":
+        task = json.loads((folder / "tasks.yaml").read_text())
+        write(folder, "tasks.yaml", json.dumps({"t": task["t"] | {"metrics": ["pearson"]}}))
+        return [], "pearson"
+    if name == "another vocabulary":
+        assert prepare("small", "tasks.yaml", "data", False, 24, 1) == 0
+        mark = folder / "small_prepared_data/prepared.json"
+        mark.write_text(mark.read_text().replace('"vocabulary_sha256": "', '"vocabulary_sha256": "f00'))
+        return ["--data_dir", "small_prepared_data"], "vocabulary f00"
+    if name == "too few replies":
+        write(data, "dev.tsv", '["hi", "a"]\n')
+        task = {"task_type": "ResponseSelection", "file_names": {"train": "t/talk.tsv", "dev": "t/dev.tsv"}}
+        write(data, "talk.tsv", lines_of("ResponseSelection"))
+        write(folder, "tasks.yaml", json.dumps({"t": task}))
+        return [], "conversations"
+    return {
+        "resume alone": (["--resume_train"], "load_saved_model"),
+        "parallel": (["--parallel", "dp"], "parallel"),
+        "rate of another network": (["--discriminator_lr", "1"], "use lr"),
+    }[name]
+
+
+WRONGS = (
+    "task file absent", "unknown label", "encoder absent", "too long", "used folder",
+    "metric of another type",    "another vocabulary", "too few replies", "resume alone", "parallel",
+    "rate of another network",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONGS)
+def test_bad_input_is_one_line_and_leaves_nothing_new(name, tmp_path, monkeypatch, capsys):
+    import finetune_SE
+    from span_electra.commandline import run_script
+
+    settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)})
+    flags, word = bad(name, tmp_path)
+    usual = {"--task_file": "tasks.yaml", "--data_dir": "data", "--encoder": "small", "--max_seq_len": "32"}
+    usual["--out_dir"] = "deep/run"
+    usual |= dict(zip(flags[::2], flags[1::2], strict=False))
+    before = names_in(tmp_path)
+    argv = [part for flag, value in usual.items() for part in (flag, value)]
+    monkeypatch.setattr(sys, "argv", ["finetune_SE.py", *argv, *flags[len(flags) // 2 * 2 :]])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run_script(finetune_SE.main)
+    message = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message.startswith("error: ") and message.count("\n") == 1 and word in message
+    assert names_in(tmp_path) == before
+
+
+# --- two processes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_weights_of_one(tmp_path):
+    tasks = {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "NER", "b")}
+    settings = settings_of(tmp_path, tasks, dropout=0.0, grad_accumulation_steps=2)
+    tasks = {name: task | {"dropout_prob": 0.0} for name, task in tasks.items()}
+    settings = settings_of(tmp_path, tasks, dropout=0.0, grad_accumulation_steps=2)
+    assert finetune(settings) == 0
+    with pytest.warns(UserWarning, match="2 CPU processes"):
+        assert finetune(replace(settings, out_dir="two", device_ids=[0, 1])) == 0
+    one, two = weights_of("run"), weights_of("two")
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)

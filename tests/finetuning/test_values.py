@@ -1,0 +1,71 @@
+"""What a value in a row says. Run: pytest tests/finetuning/test_values.py"""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from span_electra.errors import InputError
+from span_electra.finetuning.rows import Row
+from span_electra.finetuning.values import list_of, text_of, word_of, words_of
+
+ROW = Row(Path("a.tsv"), 7, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("é ", "é "), ("", ""), (3, "3"), (2.5, "2.5"), (True, "true"), (False, "false")]
+)
+def test_single_values_are_texts(value, text):
+    assert text_of(ROW, value, "label") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (None, "holds nothing"), (["a"], "holds a list"), ({}, "holds a dict"), (b"a", "holds a bytes"),
+        ("a\0", "NUL"), ("\ud83d", "half a surrogate pair"),
+    ],
+)  # fmt: skip
+def test_other_values_are_refused_by_row(value, problem):
+    with pytest.raises(InputError, match=f"^a.tsv: line 7: label .*{problem}"):
+        text_of(ROW, value, "label")
+
+
+@pytest.mark.parametrize("value", ["", "a\tb", "a\nb", "a\rb"])
+def test_a_word_keeps_its_place_in_a_table(value):
+    assert word_of(ROW, "a b", "uid") == "a b"
+    with pytest.raises(InputError, match=r"a.tsv: line 7: uid (is empty|holds a tab or a line end)"):
+        word_of(ROW, value, "uid")
+
+
+@pytest.mark.parametrize(
+    ("value", "listed"),
+    [
+        (["a"], ["a"]), ("['O','B-PER']", ["O", "B-PER"]), ('["it\'s"]', ["it's"]), ("[]", []),
+        (" [1, 'a'] ", [1, "a"]), (r"['\d']", ["\\d"]), ("[x]", None), ("a", None), ("", None),
+        ("['a'", None),
+        ("[1], [2]", None), ("[__import__('os')]", None), ("[1]+[2]", None), ("[" * 9999 + "]" * 9999, None),
+        (None, None), ({"a": 1}, None), ("('a',)", None), ("['a\0']", None),
+    ],
+    ids=range(18),
+)  # fmt: skip
+def test_lists_are_read_and_nothing_runs(value, listed):
+    assert list_of(value) == listed
+
+
+@given(st.lists(st.text()))
+def test_lists_come_back_from_both_spellings(words):
+    assert list_of(repr(words)) == words
+    assert list_of(json.dumps(words)) == words
+
+
+def test_words_stand_in_a_list_or_between_white_space():
+    assert words_of(ROW, "['My', 'name']", "words", split=False) == ("My", "name")
+    assert words_of(ROW, ["B", 1], "labels", split=False) == ("B", "1")
+    assert words_of(ROW, " My  name ", "words", split=True) == ("My", "name")
+    with pytest.raises(InputError, match=r"line 7: 'My name' is no list; write words as \['one', 'two'\]"):
+        words_of(ROW, "My name", "words", split=False)
+    with pytest.raises(InputError, match="line 7: words is empty"):
+        words_of(ROW, ["My", ""], "words", split=False)

@@ -1,0 +1,196 @@
+"""Export: what `transformers` computes from our folders is what we compute, and folders start models again.
+
+Run: pytest tests/hub/test_export.py   (the one file of tests that imports transformers)
+"""
+
+import json
+import warnings
+
+import pytest
+import torch
+from model_examples import MASK, VOCAB, batch_of, small_config
+from safetensors.torch import load_file, save_file
+
+from span_electra.errors import InputError
+from span_electra.hub.export import export_run, load_exported
+from span_electra.model.electra import SpanElectra
+from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from transformers import AutoTokenizer, ElectraForMaskedLM, ElectraForPreTraining, pipeline
+
+
+def vocabulary_of(last="zebra"):
+    words = [f"word{number}" for number in range(VOCAB - len(SPECIAL_TOKENS) - 1)]
+    tokens = [*SPECIAL_TOKENS, *words, last]
+    return assemble("BERT", {token: number for number, token in enumerate(tokens)})
+
+
+def model_of(seed=0, **changes):
+    """A model whose every weight is away from its start, as after training."""
+    model = SpanElectra(small_config(**changes), MASK, seed).eval()
+    dice = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=dice) * 0.1)
+    return model
+
+
+def export(model, folder):
+    export_run(model, vocabulary_of(), folder, {"metrics": {"f1": 0.5}})
+    return folder
+
+
+EQUAL = {"generator": small_config().discriminator, "embedding_size": 16}
+CASES = [
+    {"embedding_sharing": "auto"},
+    {"embedding_sharing": "gdes", "hidden_act": "gelu_new"},
+    {"embedding_sharing": "none", "hidden_act": "silu", "use_SBGO": True, "use_SBPO": True},
+    {"embedding_sharing": "auto", **EQUAL},
+    {"embedding_sharing": "gdes", "hidden_act": "relu", **EQUAL},
+]
+
+
+@pytest.mark.parametrize("changes", CASES, ids=lambda changes: "-".join(map(str, changes.values()))[:24])
+@pytest.mark.parametrize("padded", [False, True])
+@torch.no_grad()
+def test_stock_classes_give_our_logits(changes, padded, tmp_path):
+    model, masked = model_of(**changes), batch_of(padded=padded)
+    export(model, tmp_path)
+    asked = {} if masked.real_BL is None else {"attention_mask": masked.real_BL.long()}
+    real_BL = torch.ones_like(masked.original_BL, dtype=torch.bool) if not padded else masked.real_BL
+
+    generator = ElectraForMaskedLM.from_pretrained(tmp_path / "generator").eval()
+    states_BLD = model.generator.encoder(masked.original_BL, masked.real_BL)
+    table_VE = model.generator.encoder.embeddings.word.weight
+    ours_BLV = model.generator.head(states_BLD, table_VE)
+    theirs_BLV = generator(masked.original_BL, **asked).logits
+    assert (ours_BLV - theirs_BLV)[real_BL].abs().max() <= 1e-5
+    slots_SV, _ = model.generator(masked.original_BL, masked, None)
+    assert (slots_SV - theirs_BLV.flatten(0, 1)[masked.slots_S]).abs().max() <= 1e-5
+
+    discriminator = ElectraForPreTraining.from_pretrained(tmp_path / "discriminator").eval()
+    ours_BL, _ = model.discriminator(masked.original_BL, masked, None)
+    theirs_BL = discriminator(masked.original_BL, **asked).logits
+    assert (ours_BL - theirs_BL)[real_BL].abs().max() <= 1e-5
+    assert ours_BL.abs().max() > 0.01, "logits of nearly zero would prove nothing"
+
+
+def test_stock_tokenizer_gives_our_ids_and_fill_mask_works(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    export(model_of(), tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "discriminator")
+    assert tokenizer("word7 [MASK] zebra").input_ids == [0, 12, 3, VOCAB - 1, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fill = pipeline("fill-mask", model=str(tmp_path / "generator"), device="cpu")
+    answers = fill("word7 [MASK] zebra")
+    assert len(answers) == 5 and all(answer["token_str"] for answer in answers)
+
+
+@pytest.mark.parametrize("changes", CASES, ids=lambda changes: "-".join(map(str, changes.values()))[:24])
+def test_a_model_started_from_an_export_is_the_exported_one(changes, tmp_path):
+    model, again = model_of(**changes), model_of(seed=1, **changes)
+    export(model, tmp_path)
+    notes = load_exported(tmp_path, again, vocabulary_of())
+    assert len(notes) == (4 if "use_SBGO" in changes else 2)
+    batch = batch_of()
+    assert torch.allclose(model(batch).loss, again(batch).loss, rtol=1e-5)
+    assert torch.allclose(model(batch).tally, again(batch).tally, rtol=1e-4)
+
+
+def test_one_network_alone_can_be_taken(tmp_path):
+    model, again = model_of(embedding_sharing="none"), model_of(seed=1, embedding_sharing="none")
+    export(model, tmp_path)
+    before = again.generator.head.dense.weight.clone()
+    load_exported(tmp_path / "discriminator", again)
+    assert torch.equal(again.discriminator.head.dense.weight, model.discriminator.head.dense.weight)
+    assert torch.equal(again.generator.head.dense.weight, before)
+    load_exported(tmp_path, again, only="generator")
+    assert torch.equal(again.generator.head.dense.weight, model.generator.head.dense.weight)
+    with pytest.raises(InputError, match="holds no generator"):
+        load_exported(tmp_path / "discriminator", again, only="generator")
+
+
+def test_a_folder_written_by_the_stock_class_starts_a_model(tmp_path):
+    export(model_of(), tmp_path)
+    stock = ElectraForPreTraining.from_pretrained(tmp_path / "discriminator")
+    torch.nn.init.normal_(stock.electra.encoder.layer[1].attention.self.key.weight)
+    stock.save_pretrained(tmp_path / "stock")
+    again = model_of(seed=1)
+    load_exported(tmp_path / "stock", again)
+    width = again.config.discriminator.hidden_size
+    key = again.discriminator.encoder.layers[1].qkv.weight[width : 2 * width]
+    assert torch.equal(key, stock.electra.encoder.layer[1].attention.self.key.weight)
+
+
+def test_an_export_replaces_an_export_and_nothing_else(tmp_path):
+    export(model_of(), tmp_path)
+    (tmp_path / "generator" / "left over").write_text("")
+    export(model_of(seed=1), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["discriminator", "generator"]
+    assert not (tmp_path / "generator" / "left over").exists()
+    other = tmp_path / "elsewhere" / "discriminator"
+    other.mkdir(parents=True)
+    (other / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="in the way"):
+        export(model_of(), tmp_path / "elsewhere")
+    assert [path.name for path in (tmp_path / "elsewhere").rglob("*.txt")] == ["thesis.txt"]
+    assert not (tmp_path / "elsewhere" / "generator").exists()
+
+
+def test_a_failed_export_leaves_nothing_half_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("span_electra.hub.export.render_card", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export(model_of(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_objective_generator_exports_the_generator_alone(tmp_path):
+    export(model_of(objective="generator"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["generator"]
+
+
+def spoil_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+REFUSED = {
+    "hidden_size is 99, the model's is 16; set discriminator.hidden_size=99": {"hidden_size": 99},
+    "vocab_size is 30522, the model's is 300": {"vocab_size": 30522},
+    "hidden_act is relu": {"hidden_act": "relu"},
+    "not an ELECTRA": {"model_type": "bert"},
+    "its class is ElectraForTokenClassification": {"architectures": ["ElectraForTokenClassification"]},
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_folders_that_do_not_fit_are_refused_by_name(message, tmp_path):
+    folder = export(model_of(), tmp_path) / "discriminator"
+    spoil_config(folder, **REFUSED[message])
+    with pytest.raises(InputError, match=message) as caught:
+        load_exported(folder, model_of())
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_pickles_damage_and_foreign_vocabularies_are_refused(tmp_path):
+    folder, model = export(model_of(), tmp_path) / "discriminator", model_of()
+    with pytest.raises(InputError, match="vocabulary"):
+        load_exported(folder, model, vocabulary_of(last="lion"))
+    # Copies: the file they are mapped from is about to be damaged.
+    weights = {name: weight.clone() for name, weight in load_file(folder / "model.safetensors").items()}
+    (folder / "model.safetensors").write_bytes(b"\x07damaged")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_exported(folder, model)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="not there"):
+        load_exported(folder, model)
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(InputError, match="pickle"):
+        load_exported(folder, model)
+    save_file(weights, folder / "model.safetensors")
+    load_exported(folder, model)
+    with pytest.raises(InputError, match="config.json"):
+        load_exported(tmp_path / "nowhere", model)

@@ -1,0 +1,160 @@
+"""Opened networks compute what the model did, from all kinds of folder.
+
+Run: pytest tests/hub/test_networks.py
+"""
+
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from network_examples import exported, vocabulary_of_words
+
+from span_electra.errors import InputError
+from span_electra.hub.networks import (
+    choose_device,
+    filling_log_probability,
+    for_each_token,
+    length_batches,
+    newest_run,
+    open_networks,
+    replaced_probability,
+)
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import transformers  # its import warns of things that are not ours
+
+SENTENCES = ["the cat sleeps", "dogs bark on the mat.", "a", "undo the cat and the dogs"]
+
+
+def rows_of(vocabulary):
+    return [np.array(vocabulary.tokenizer.encode(text).ids) for text in SENTENCES]
+
+
+def logits_of(model, row):
+    ids_1L = torch.tensor(row)[None]
+    generator = model.generator
+    states_1LD = generator.encoder(ids_1L, None)
+    filled_LV = generator.head(states_1LD, generator.encoder.embeddings.word.weight)[0]
+    return filled_LV.log_softmax(-1), model.discriminator.head(model.discriminator.encoder(ids_1L, None))[0]
+
+
+def check(networks, model, tolerance=1e-5):
+    """All rows in padded batches against each row alone in the model that was exported."""
+    rows = rows_of(networks.vocabulary)
+    answers = [logits_of(model, row) for row in rows]
+    if networks.discriminator:
+        found = replaced_probability(networks, rows, batch_size=3)
+        for ours_L, (_, theirs_L) in zip(found, answers, strict=True):
+            assert np.allclose(ours_L, theirs_L.sigmoid().numpy(), atol=tolerance)
+    if networks.generator:
+        places = [np.arange(1, len(row) - 1) for row in rows]
+        theirs_SV = torch.cat([filled_LV[1:-1] for filled_LV, _ in answers])
+        seen = []
+        for numbers_S, ours_SV in filling_log_probability(networks, rows, places, batch_size=3):
+            seen += numbers_S.tolist()
+            assert torch.allclose(ours_SV, theirs_SV[numbers_S], atol=10 * tolerance)
+        assert sorted(seen) == list(range(len(theirs_SV)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "changes", [{}, {"embedding_sharing": "gdes", "hidden_act": "gelu_new"}], ids=["", "gdes"]
+)
+def test_a_pair_and_each_alone_compute_what_was_exported(changes, tmp_path):
+    model = exported(tmp_path, **changes)
+    check(open_networks(tmp_path), model)
+    alone = open_networks(tmp_path / "discriminator")
+    assert alone.generator is None
+    check(alone, model)
+    check(open_networks(tmp_path / "generator"), model)
+
+
+@torch.no_grad()
+def test_a_folder_saved_by_the_stock_class_with_an_old_vocabulary_file(tmp_path):
+    model = exported(tmp_path / "ours")
+    stock = transformers.ElectraForPreTraining.from_pretrained(tmp_path / "ours" / "discriminator")
+    stock.save_pretrained(tmp_path / "stock")
+    tokens = vocabulary_of_words().tokens_V
+    (tmp_path / "stock" / "vocab.txt").write_text("".join(token + "\n" for token in tokens))
+    (tmp_path / "stock" / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    check(open_networks(tmp_path / "stock"), model)
+
+
+@torch.no_grad()
+def test_the_stock_classes_stand_in_where_our_encoder_cannot(tmp_path):
+    model = exported(tmp_path, hidden_act="gelu_new")
+    for part in ("generator", "discriminator"):  # the same function under a name that we do not know
+        path = tmp_path / part / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "gelu_pytorch_tanh"}))
+    networks = open_networks(tmp_path)
+    assert type(networks.generator.encode).__name__ == "function"
+    check(networks, model)
+
+
+def test_what_is_asked_of_hidden_states_comes_by_row(tmp_path):
+    exported(tmp_path)
+    networks = open_networks(tmp_path)
+    rows = rows_of(networks.vocabulary)
+    states = for_each_token(networks, "discriminator", rows, 2, lambda states_BLD: states_BLD)
+    assert [found.shape for found in states] == [(len(row), 16) for row in rows]
+    assert for_each_token(networks, "discriminator", [], 2) == []
+
+
+def test_batches_hold_every_row_once_and_few_tokens():
+    lengths_R = np.random.default_rng(0).integers(3, 9000, 300)
+    batches = list(length_batches(lengths_R, 16))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(300))
+    assert all(len(rows) == 1 or len(rows) * lengths_R[rows].max() <= 16384 for rows in batches)
+    assert max(map(len, batches)) == 16
+
+
+def damage(folder, name):
+    (folder / "discriminator" / name).write_bytes(b"damaged")
+
+
+def begin_run(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model": {}}')
+    (folder / "run.json").write_text("{}")
+
+
+REFUSED = {
+    "no checkpoint yet": begin_run,
+    "no network there": lambda folder: shutil.rmtree(folder) or folder.mkdir(),
+    "different vocabularies": lambda folder: other_vocabulary(folder),
+    "cannot be read": lambda folder: damage(folder, "model.safetensors"),
+    "not JSON": lambda folder: damage(folder, "config.json"),
+    "not a tokenizer": lambda folder: damage(folder, "tokenizer.json"),
+    "no tokenizer.json": lambda folder: (folder / "generator" / "tokenizer.json").unlink(),
+}
+
+
+def other_vocabulary(folder):
+    vocabulary = vocabulary_of_words()
+    vocabulary.tokenizer.add_tokens(["lion"])
+    (folder / "generator" / "tokenizer.json").write_text(vocabulary.to_json())
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_be_opened_is_refused_in_one_line(message, tmp_path):
+    exported(tmp_path)
+    REFUSED[message](tmp_path)
+    with pytest.raises(InputError, match=message) as caught:
+        open_networks(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_is_not_there_is_named(tmp_path):
+    exported(tmp_path)
+    with pytest.raises(InputError, match="needs a generator"):
+        open_networks(tmp_path / "discriminator").need("generator")
+    with pytest.raises(InputError, match="no such device"):
+        choose_device("cuda:77")
+    with pytest.raises(InputError, match="none in"):
+        newest_run(tmp_path / "nowhere")
+    assert newest_run(tmp_path.parent) == tmp_path

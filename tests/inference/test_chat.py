@@ -1,0 +1,130 @@
+"""Talking: the rows of a reply by hand; the loop over a pipe and a person.
+
+Run: pytest tests/inference/test_chat.py
+"""
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from predictor_examples import LONGEST, finetuned
+
+from span_electra.errors import InputError
+from span_electra.finetuning.turns import OWN_VOICE
+from span_electra.inference.chat import Speech, talk
+from span_electra.inference.generate import GenerationConfig
+from span_electra.inference.tasks import TaskPredictor
+
+ROOT = Path(__file__).resolve().parents[2]
+TURNS = ["the cat", "sleeps on the mat", "dogs bark"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("talker")
+    finetuned(place, "film", "chat")
+    return place
+
+
+@pytest.fixture(scope="module")
+def predictor(folder):
+    return TaskPredictor.from_folder(folder, "cpu")
+
+
+@torch.no_grad()
+def by_hand(predictor, turns, most):
+    """The likeliest tokens, one after another, of the row that training would have had."""
+    vocabulary, network = predictor.vocabulary, predictor.network
+    told = [vocabulary.tokenizer.encode(turn, add_special_tokens=False).ids for turn in turns]
+    ids, types = [], []
+    for number, turn in enumerate(told):
+        ids += [vocabulary.sep_id, *turn]
+        types += [OWN_VOICE ^ ((len(told) - number) % 2)] * (1 + len(turn))
+    ids, types, answer = [*ids, vocabulary.sep_id], [*types, OWN_VOICE], []
+    assert len(ids) <= LONGEST - most, "nothing may be cut here"
+    for _ in range(most):
+        ids_1L, types_1L = torch.tensor([ids + answer]), torch.tensor([types + [OWN_VOICE] * len(answer)])
+        states_1LD = network.encoder(ids_1L, None, types_BL=types_1L, causal=True)
+        logits_V = network.answer(1, states_1LD)[0, -1]
+        logits_V[[0, 2, 3, 4, *range(vocabulary.size, len(logits_V))]] = -1e9
+        if (token := int(logits_V.argmax())) == vocabulary.sep_id:
+            break
+        answer.append(token)
+    return vocabulary.tokenizer.decode(answer).strip()
+
+
+def test_a_greedy_reply_is_that_by_hand(predictor):
+    greedy = replace(predictor, speech=Speech(max_new_tokens=4, temperature=0)).talker()
+    found = [greedy(TURNS[-count:]) for count in (1, 2, 3)]
+    assert found == [by_hand(predictor, TURNS[-count:], 4) for count in (1, 2, 3)]
+    assert any(found) and len(set(found)) > 1
+
+
+def test_long_talks_keep_the_newest_turns_and_room_for_the_reply(predictor):
+    greedy = replace(predictor, speech=Speech(max_new_tokens=9, temperature=0)).talker()
+    assert greedy(["bark bark bark"] * 7 + ["the cat", "sleeps"]) == greedy(["the cat", "sleeps"])
+    assert greedy(["cat " * 99]) == greedy(["cat " * 5])
+
+
+def test_draws_differ_by_seed_and_turn_alone(predictor):
+    talkers = [replace(predictor, speech=Speech(max_new_tokens=8, seed=seed)).talker() for seed in (0, 0, 99)]
+    assert talkers[0](TURNS) == talkers[1](TURNS) != talkers[2](TURNS)
+
+
+def test_settings_fit_themselves_to_rows_and_beams():
+    assert Speech().config(128) == GenerationConfig(40, 1.0, 0, 0.9)
+    assert Speech(seed=3).config(16, turns=2) == GenerationConfig(8, 1.0, 0, 0.9, seed=5)
+    assert Speech(beams=3).config(128) == GenerationConfig(40, beams=3)
+    with pytest.raises(InputError, match="3 beams draw nothing"):
+        Speech(beams=3, top_k=5).config(128)
+    with pytest.raises(InputError, match="of 16 tokens; give 13 at most"):
+        Speech(max_new_tokens=14).config(16)
+
+
+def echo(turns):
+    return f"{len(turns)} {turns[-1]}"
+
+
+class Pipe(io.StringIO):
+    """Standard input that is no terminal."""
+
+    @property
+    def buffer(self):
+        return io.BytesIO(self.getvalue().encode())
+
+
+def test_a_pipe_is_answered_until_an_empty_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", Pipe("Hello.\nWho?\n\nnot this\n"))
+    talk(echo)
+    assert capsys.readouterr().out == "1 Hello.\n3 Who?\n"
+
+
+def test_a_person_is_answered_and_every_turn_is_kept(monkeypatch, capsys):
+    typed, seen = iter(["Hello.", "Who?", " "]), []
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdin", terminal)
+    talk(lambda turns: seen.append(list(turns)) or echo(turns))
+    assert seen == [["Hello."], ["Hello.", "1 Hello.", "Who?"]]
+    assert capsys.readouterr().out == "1 Hello.\n3 Who?\n"
+
+
+def test_the_script_talks_through_a_pipe_before_it_ends(folder, predictor):
+    flags = ["--talk", "--device", "cpu", "--max_new_tokens", "5", "--temperature", "0"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, str(ROOT / "predict_SE.py"), str(folder), *flags]
+    greedy, turns = replace(predictor, speech=Speech(max_new_tokens=5, temperature=0)).talker(), []
+    with subprocess.Popen(command, text=True, **pipes) as running:
+        for line in ("the cat", "dogs bark"):
+            running.stdin.write(line + "\n")
+            running.stdin.flush()
+            turns.append(line)
+            turns.append(greedy(turns))
+            assert running.stdout.readline() == turns[-1] + "\n"
+        running.stdin.close()
+        assert running.wait(timeout=300) == 0, running.stderr.read()

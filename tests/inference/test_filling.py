@@ -1,0 +1,81 @@
+"""What the generator would write, against one mask at a time. Run: pytest tests/inference/test_filling.py"""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from network_examples import by_hand, exported, frequencies, vocabulary_of_words
+
+from span_electra.hub.networks import open_networks
+from span_electra.inference.filling import Blank, Filling, fill, fill_in
+
+
+@torch.no_grad()
+def slow_log(model, ids, place):
+    states_LD = model.generator.encoder(torch.tensor([ids]), None)[0]
+    logits_LV = model.generator.head(states_LD, model.generator.encoder.embeddings.word.weight)
+    return logits_LV[place].double().log_softmax(-1)
+
+
+def test_the_likeliest_tokens_by_hand():
+    networks = by_hand(frequencies({"cat": 3.0, "dog": 2.0, "##do": 1.0, "[PAD]": 9.0}))
+    found = fill(networks, ["the [MASK] sleeps", "", "no blank"], 3, 8)
+    blank = found[0].blanks[0]
+    assert [filling.text for filling in blank.whole] == [" cat", " dog", "do"]
+    assert blank.whole[0].probability / blank.whole[1].probability == pytest.approx(np.e)
+    assert (blank.start, blank.end) == (4, 10)
+    assert [line.filled for line in found] == ["the cat sleeps", "", "no blank"]
+
+
+def test_tokens_and_spans_are_those_of_the_model(tmp_path):
+    model = exported(tmp_path)
+    networks = open_networks(tmp_path)
+    vocabulary = networks.vocabulary
+    text = "[MASK] the [MASK] [MASK] on"
+    ids = vocabulary.tokenizer.encode(text).ids
+    first, second = fill(networks, ["on", text], vocabulary.size, 4)[1].blanks
+    log_V = slow_log(model, ids, 1)[5:]
+    assert [filling.probability for filling in first.whole] == pytest.approx(
+        sorted(log_V.exp().tolist(), reverse=True), rel=1e-3
+    )
+    # A beam as wide as the vocabulary has looked at everything: the best pair is the best there is.
+    log_V, best = slow_log(model, ids, 3), -np.inf
+    for one, two in itertools.product(range(5, vocabulary.size), repeat=2):
+        if one > 5 and two > 5:
+            continue  # a sample of all pairs is enough, and quick
+        after = slow_log(model, [*ids[:3], one, *ids[4:]], 4)
+        best = max(best, (log_V[one] + after[two]).item())
+    assert np.log(second.whole[0].probability) >= best - 1e-4
+    assert len(second.tokens) == 2 and len(second.whole) == vocabulary.size
+
+
+def test_long_lines_are_filled_wherever_the_blank_is(tmp_path):
+    exported(tmp_path)
+    networks = open_networks(tmp_path)
+    words = ["cat"] * 200
+    for place in (0, 1, 29, 100, 199):
+        text = " ".join([*words[:place], "[MASK]", "[MASK]", *words[place:]])
+        found = fill(networks, [text], 2, 8)[0]
+        assert len(found.blanks) == 1 and len(found.blanks[0].whole) == 2
+        assert "[MASK]" not in found.filled
+    everything = fill(networks, ["[MASK] " * 60], 2, 8)[0].blanks[0]
+    assert len(everything.tokens) == 60 and everything.whole == []
+
+
+def test_fillings_keep_their_blanks():
+    def filled(text, filling):
+        start = text.index("[")
+        return fill_in(text, [Blank(start, start + 6, [], [Filling(filling, 1.0)])])
+
+    assert filled("go [MASK]", " on") == "go on"
+    assert filled("go [MASK]", "ing") == "going"
+    assert filled("[MASK] on", " go") == "go on"
+
+
+def test_a_special_token_is_never_written():
+    networks = by_hand(frequencies({token: 30.0 for token in ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")}))
+    size = vocabulary_of_words().size
+    found = fill(networks, ["[MASK] [MASK]"], size, 8)[0].blanks[0]
+    assert len(found.tokens[0]) == size - 5
+    assert not any("[" in filling.text for filling in found.whole + found.tokens[1])

@@ -1,0 +1,160 @@
+"""The page to type into, by HTTP and in a real browser. Run: pytest tests/inference/test_playground.py"""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from network_examples import by_hand, exported, frequencies, spotter
+
+from span_electra.inference.playground import MOST_BYTES, MOST_CHARACTERS, PAGE, application, hosts_of
+from span_electra.inference.predictor import Predictor
+
+ROOT = Path(__file__).resolve().parents[2]
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SUSPICIOUS = {f"##{letter}": 2.0 for letter in "abcdefghijklmnopqrstuvwxyz"}
+NASTY = "<img src=x onerror=\"document.title='broken'\"> & </script>"
+
+
+@contextmanager
+def serving(predictor, host="127.0.0.1"):
+    """The application on a free port, in a thread of this process."""
+    settings = uvicorn.Config(application(predictor, "<b>tiny</b>", 0.5, 3, host), log_level="error")
+    server = uvicorn.Server(settings)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()  # from here on a question waits until the server is up
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def page():
+    networks = by_hand(frequencies({"dog": 1.0}, usual=0.0), spotter(SUSPICIOUS))
+    with serving(Predictor(networks)) as address:
+        yield address
+
+
+def ask(address, body, **headers):
+    """(status, reply) of one question."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(f"{address}/judge", data, {"Content-Type": "application/json"} | headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_an_answer_by_hand(page):
+    status, found = ask(page, {"text": "Teh [MASK]\nsleeps"})
+    assert status == 200 and found["text"] == "Teh [MASK] sleeps"
+    spelled = {found["text"][start:end]: share for start, end, share in found["tokens"]}
+    assert spelled == pytest.approx(
+        {"T": 0.018, "e": 0.8808, "h": 0.8808, "[MASK]": 0.018, "sleeps": 0.018}, abs=1e-3
+    )
+    assert found["blanks"][0][0][0] == "dog"
+    assert found["corrected"] == "The [MASK] sleeps"
+    assert found["doubted"] == [
+        {"before": "Teh", "after": "The", "suggestions": found["doubted"][0]["suggestions"]}
+    ]
+    assert ask(page, {"text": "Teh", "threshold": 0.99})[1]["doubted"] == []
+    assert ask(page, {"text": ""})[1]["corrected"] == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"text", b"[]", b'{"text": 3}', b'{"text": "\\ud800"}', b'{"text": "a", "threshold": 7}',
+     b"[" * 9000, {"text": "x" * (MOST_CHARACTERS + 1)}, b" " * MOST_BYTES + b'{"text": "a"}'],
+)  # fmt: skip
+def test_bad_questions_are_answered_with_what_is_wrong(page, body):
+    status, reply = ask(page, body)
+    assert status == 400 and "error" in json.loads(reply)
+
+
+def test_only_this_machine_is_answered(page):
+    assert ask(page, {"text": "a"}, Host="evil.example")[0] == 400
+    assert ask(page, {"text": "a"}, Host="localhost:1")[0] == 200
+    assert hosts_of("0.0.0.0") == ["*"] and "*" not in hosts_of("127.0.0.1")
+
+
+def test_the_page_is_whole_in_itself_and_may_load_nothing(page):
+    with urllib.request.urlopen(page, timeout=30) as reply:
+        policy, source = reply.headers["Content-Security-Policy"], reply.read().decode()
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy
+    assert source == PAGE.read_text(encoding="utf-8")
+    assert not re.search(r"https?://(?!127\.0\.0\.1)|src=|href=|innerHTML|insertAdjacent|style=", source)
+
+
+def test_one_network_alone_shows_what_it_can(tmp_path):
+    exported(tmp_path)
+    with serving(Predictor.from_folder(tmp_path / "discriminator")) as address:
+        found = ask(address, {"text": "the cat [MASK]"})[1]
+    assert len(found["tokens"]) == 3 and found["blanks"] == [] and "corrected" not in found
+
+
+def test_the_script_serves_and_a_taken_port_is_refused(tmp_path):
+    exported(tmp_path / "model")
+    command = [
+        sys.executable,
+        str(ROOT / "predict_SE.py"),
+        str(tmp_path / "model"),
+        "--serve",
+        "--device",
+        "cpu",
+    ]
+    with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as running:
+        try:
+            address = running.stdout.readline().split()[0]
+            assert address.startswith("http://127.0.0.1:")
+            assert ask(address, {"text": "the cat"})[0] == 200
+            port = address.rpartition(":")[2]
+            second = subprocess.run([*command, "--port", port], capture_output=True, text=True, timeout=60)
+            assert second.returncode == 2 and "cannot listen" in second.stderr
+        finally:
+            running.terminate()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: apt-get install chromium")
+def test_in_a_browser(page):
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=quiet)
+        tab = browser.new_page(viewport={"width": 390, "height": 844})  # a phone's
+        complaints, asked = [], []
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(page)
+        tab.fill("#text", f"Teh 🐈 {NASTY} [MASK]")
+        tab.click("#ask")
+        tab.wait_for_selector("#answer:not([hidden])")
+        assert tab.text_content("#tokens") == f"Teh 🐈 {NASTY} [MASK]"
+        assert tab.text_content("#corrected").startswith("The 🐈 <")
+        assert tab.text_content("#blanks").startswith("dog ")
+        assert tab.locator(".token.wrong").first.text_content() == "e"
+        assert tab.locator("img").count() == 0 and tab.title() == "SpanELECTRA playground"
+        assert tab.text_content("#model") == "<b>tiny</b> (generator and discriminator)"
+        assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        tab.goto(f"{page}/#the%20caat")
+        tab.reload()
+        playwright.expect(tab.locator("#corrected")).to_have_text("the cat", timeout=30_000)
+        browser.close()
+    assert complaints == []
+    assert all(url.startswith(page) for url in asked)

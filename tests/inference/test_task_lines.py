@@ -1,0 +1,101 @@
+"""Lines in, a fine-tuned model's answers out. Run: pytest tests/inference/test_task_lines.py"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from predictor_examples import finetuned, recipe_of
+
+from span_electra.errors import InputError
+from span_electra.inference.lines import one_task
+from span_electra.inference.task_lines import answering, predict_lines, shown, text_of_line
+from span_electra.inference.tasks import Label, Labels, Number, Ranking, Reply, TaskPredictor, Words
+
+ROOT = Path(__file__).resolve().parents[2]
+LINES = ["the cat sleeps", "", "dogs\tbark", "the cat  sleeps"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("run")
+    finetuned(place, "film", "same", "topics", "tags", "select")
+    return place
+
+
+@pytest.fixture(scope="module")
+def predictor(folder):
+    return TaskPredictor.from_folder(folder, "cpu", batch_size=2)
+
+
+@pytest.mark.parametrize("names", [[], ["film"], ["tags", "film"]])
+def test_every_line_has_its_answer_in_its_place(names, predictor, tmp_path):
+    (tmp_path / "lines.txt").write_text("".join(line + "\n" for line in LINES))
+    predict_lines(predictor, names, str(tmp_path / "lines.txt"), str(tmp_path / "out.jsonl"))
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in found] == LINES
+    expected = predictor(LINES, "film")["film"]
+    assert [line["answers"]["film"]["label"] for line in found] == [answer.label for answer in expected]
+    if names:
+        assert all(list(line["answers"]) == names for line in found)
+    else:
+        assert ["same" in line["answers"] for line in found] == [False, True, True, False]
+        pair = predictor([("dogs", "bark")], ["same", "topics"])
+        assert found[2]["answers"]["same"]["label"] == pair["same"][0].label
+        assert found[2]["answers"]["topics"]["labels"] == list(pair["topics"][0].labels)
+        assert "select" in found[1]["answers"] and "select" not in found[0]["answers"]
+
+
+def test_what_a_line_says_to_a_task():
+    assert text_of_line(recipe_of("same"), "a\tb") == ("a", "b")
+    assert text_of_line(recipe_of("same"), "a") is None and text_of_line(recipe_of("same"), "a\tb\tc") is None
+    assert text_of_line(recipe_of("near"), "a") == "a" and text_of_line(recipe_of("near"), "a\tb") == (
+        "a",
+        "b",
+    )
+    assert text_of_line(recipe_of("film"), "a\tb") == "a\tb"
+    assert text_of_line(recipe_of("chat"), '["a", "b"]') == ["a", "b"]
+    assert text_of_line(recipe_of("chat"), "[a") == ["[a"] and text_of_line(recipe_of("chat"), "") == []
+    asked = {"turns": ["a"], "candidates": ["b", "c"]}
+    assert text_of_line(recipe_of("select"), json.dumps(asked)) == (["a"], ["b", "c"])
+    assert text_of_line(recipe_of("select"), '["a"]') is None
+
+
+def test_lines_that_cannot_be_read_are_counted_over_blocks(predictor):
+    answer = answering(predictor, ["same"], as_text=False)
+    answer(["a\tb", "c\td"])
+    with pytest.raises(InputError, match="line 4: task 'same' .* one TAB"):
+        answer(["a\tb", "no tab"])
+    with pytest.raises(InputError, match="line 1: task 'select'"):
+        answering(predictor, ["select"], as_text=True)(['{"turns": 3, "candidates": []}'])
+    with pytest.raises(InputError, match="did you mean 'film'"):
+        predict_lines(predictor, ["flim"], None, None)
+    with pytest.raises(InputError, match="answers are lines"):
+        predict_lines(predictor, ["film"], None, "vectors.npy")
+    with pytest.raises(InputError, match="--task flil: .* did you mean 'fill'"):
+        one_task(["flil"])
+    with pytest.raises(InputError, match="one at a time"):
+        one_task(["fill", "embed"])
+
+
+def test_text_for_the_eye():
+    words = Words(("My", "name", "is", "Ann"), ("O", "O", "O", "B-PER"), (0.9, 0.9, 0.9, 0.8))
+    assert shown({"a": Label("1", 0.97), "b": words}, True) == "a: 1 97.0%   b: My name is Ann{B-PER}"
+    assert shown({"w": Words(("teh", "cat"), ("1", "0"), (0.97, 0.02))}, False) == "teh{.97} cat"
+    assert shown({"l": Labels(("x",), {"x": 0.8, "y": 0.1})}, False) == "x 80.0%"
+    assert shown({"l": Labels((), {"x": 0.2})}, False) == "none"
+    several = {"n": Number(2.5), "r": Ranking((0.1, 3.0)), "s": Reply("Hi."), "e": Ranking(())}
+    assert shown(several, True) == "n: 2.5   r: 2 of 2   s: Hi.   e: no candidates"
+
+
+def test_the_script_answers_a_pipe_before_it_ends(folder):
+    command = [sys.executable, str(ROOT / "predict_SE.py"), str(folder), "--task", "same"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, "--device", "cpu"], text=True, **pipes) as running:
+        for line in ("the cat\ta dog", "", "dogs\tbark"):
+            running.stdin.write(line + "\n")
+            running.stdin.flush()
+            assert json.loads(running.stdout.readline())["text"] == line
+        running.stdin.close()
+        assert running.wait(timeout=300) == 0, running.stderr.read()

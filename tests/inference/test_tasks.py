@@ -1,0 +1,167 @@
+"""A fine-tuned run from Python: order, pairs, windows, and the answers of training's own evaluation.
+
+Run: pytest tests/inference/test_tasks.py
+"""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from network_examples import exported
+from predictor_examples import LONGEST, TASKS, finetuned, recipe_of
+
+from span_electra.errors import InputError
+from span_electra.finetuning.batching import TaskRows
+from span_electra.finetuning.encoding import encode_examples
+from span_electra.finetuning.predictions import predict_rows
+from span_electra.finetuning.readers import Example
+from span_electra.finetuning.turns import lay_out
+from span_electra.inference.chat import Speech
+from span_electra.inference.tasks import Ranking, TaskPredictor, Words, is_finetuned, newest_talker
+from span_electra.training.devices import Place
+
+TEXTS = ["the cat sleeps", "", "dogs bark on the mat", "the cat sleeps", "cat " * 40, "a"]
+PAIRS = [("the cat", "a dog"), ("", ""), ("dogs " * 30, "bark"), ("the cat", "a dog")]
+NUMBER = {name: number for number, name in enumerate(TASKS)}
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    finetuned(folder)
+    return TaskPredictor.from_folder(folder, "cpu", batch_size=3)
+
+
+def evaluated(predictor, name, examples, folder):
+    """What training's evaluation predicts of the same examples."""
+    recipe = recipe_of(name)
+    recipe = replace(recipe, task=replace(recipe.task, noise={}))
+    rows = encode_examples(predictor.vocabulary, recipe, examples)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = TaskRows(folder / "rows.jsonl", recipe, predictor.vocabulary)
+    return predict_rows(predictor.network, NUMBER[name], source, 2, Place(torch.device("cpu"))).predictions
+
+
+@pytest.mark.parametrize("name", ["film", "clean", "topics", "near", "tags", "wrong", "same"])
+def test_answers_are_those_of_the_evaluation_in_the_order_of_the_texts(name, predictor, tmp_path):
+    texts = PAIRS if name == "same" else TEXTS
+    if name in ("tags", "wrong"):  # evaluation does not judge what is cut off
+        texts = [text for text in texts if len(text.split()) < LONGEST - 2]
+        examples = [Example(str(n), (text,), tuple(text.split())) for n, text in enumerate(texts)]
+    else:
+        examples = [Example(str(n), text if name == "same" else (text,)) for n, text in enumerate(texts)]
+    expected, labels = evaluated(predictor, name, examples, tmp_path), TASKS[name][1]
+    found = predictor(texts, name)[name]
+    if name == "near":
+        assert [answer.value for answer in found] == pytest.approx(expected, abs=1e-5)
+        assert len(set(np.round(expected, 4))) > 3
+    elif name in ("film", "clean", "same"):
+        assert [answer.label for answer in found] == [labels[number] for number in expected]
+        assert all(1 / len(labels) <= answer.probability <= 1 for answer in found)
+    else:
+        assert [list(answer.labels) for answer in found] == [[labels[n] for n in row] for row in expected]
+    if name == "topics":
+        assert all((answer.probability[label] > 0.5) == (label in answer.labels)
+                   for answer in found for label in labels)  # fmt: skip
+
+
+def test_words_have_the_probabilities_of_their_tokens(predictor):
+    words = ["the", "zz", "cat"]  # two tokens for the second
+    ids = predictor.vocabulary.tokenizer.encode("the zz cat").ids
+    states_1LD = predictor.network.encoder(torch.tensor([ids]), None)
+    with torch.no_grad():
+        wrong_T = predictor.network.answer(NUMBER["wrong"], states_1LD)[0, 1:-1].sigmoid().tolist()
+        tags_TC = predictor.network.answer(NUMBER["tags"], states_1LD)[0, 1:-1].softmax(-1)
+    assert len(wrong_T) == 4
+    found = predictor([words, "the zz cat"], ["wrong", "tags"])
+    expected = [wrong_T[0], max(wrong_T[1:3]), wrong_T[3]]
+    assert found["wrong"][0].probability == pytest.approx(expected, abs=1e-5)
+    best_W = tags_TC[[0, 1, 3]].max(-1).values.tolist()
+    assert found["tags"][0].probability == pytest.approx(best_W, abs=1e-5)
+    assert found["wrong"][0] == found["wrong"][1] and found["wrong"][0].words == tuple(words)
+    strict = replace(predictor, threshold=max(expected))
+    assert set(strict([words], "wrong")["wrong"][0].labels) == {"0"}
+    assert "1" in replace(predictor, threshold=0.0)([words], "wrong")["wrong"][0].labels
+
+
+def test_every_word_of_a_long_text_is_judged_in_its_window(predictor):
+    words = ("the cat sleeps on dogs mat un bark " * 8).split()
+    found = predictor([words, [], words], ["tags", "wrong"])
+    for name in ("tags", "wrong"):
+        assert [len(answer.labels) for answer in found[name]] == [64, 0, 64]
+        assert min(found[name][0].probability) > 0
+        assert found[name][1] == Words((), (), ())
+        assert found[name][0] == found[name][2]
+    # The last window is the last 14 tokens, and judges the second half of them.
+    alone = predictor([words[-14:]], "tags")["tags"][0]
+    assert found["tags"][0].probability[-7:] == pytest.approx(alone.probability[-7:], abs=1e-5)
+
+
+@torch.no_grad()
+def test_candidates_are_scored_after_their_turns(predictor):
+    vocabulary, task = predictor.vocabulary, NUMBER["select"]
+    asked = [(["the cat", "sleeps"], ["the mat", "dogs bark", ""]), (["a dog"], []), ([], ["un"])]
+    found = predictor(asked)["select"]
+    for (turns, candidates), answer in zip(asked, found, strict=True):
+        expected = []
+        for last in candidates:
+            ids = [vocabulary.tokenizer.encode(turn, add_special_tokens=False).ids for turn in [*turns, last]]
+            row = lay_out(ids, vocabulary.sep_id, LONGEST)
+            types_1L = torch.tensor([row.types])
+            states_1LD = predictor.network.encoder(torch.tensor([row.ids]), None, types_BL=types_1L)
+            expected.append(predictor.network.answer(task, states_1LD).item())
+        assert answer.scores == pytest.approx(expected, abs=1e-5)
+    assert found[1] == Ranking(()) and len(set(found[0].scores)) == 3
+
+
+def test_all_tasks_that_can_read_the_texts_answer(predictor):
+    assert set(predictor(["the cat"])) == {"film", "topics", "near", "tags", "chat", "wrong", "clean"}
+    assert set(predictor([("the cat", "a dog")])) == {"same", "topics", "near"}
+    assert set(predictor([["the", "cat"]])) == {"tags", "chat", "wrong"}
+    assert set(predictor([(["the"], ["cat"])])) == {"select"}
+    assert all(answers == [] for answers in predictor([]).values())
+    assert predictor(["the cat", ["the", "cat"]], "tags")["tags"][0].words == ("the", "cat")
+
+
+@pytest.mark.parametrize(
+    ("texts", "tasks", "message"),
+    [
+        (["a"], "flim", "task 'flim' is not known; did you mean 'film'"),
+        (["a"], ["film", "same"], "text 1: task 'same' .* reads a pair"),
+        (["a", ("a", "b")], ["near", "film"], "text 2: task 'film' .* reads a text"),
+        ([("a", "b"), "a"], ["same"], "no task can read them all: task 'same'"),
+        ([["a"], ("a", "b", "c")], None, "no task can read them all: task 'film'"),
+        ([(["a"], "b")], "select", r"task 'select' .* reads \(turns, candidates\)"),
+        ("a", "film", "give a list"),
+    ],
+)
+def test_what_cannot_be_read_is_told(texts, tasks, message, predictor):
+    with pytest.raises(InputError, match=message):
+        predictor(texts, tasks)
+
+
+def test_a_conversation_is_answered_with_its_turns(predictor):
+    bold = replace(predictor, speech=Speech(max_new_tokens=4, temperature=0))
+    talker = bold.talker()
+    found = [answer.text for answer in bold([["the cat", "sleeps"], "dogs bark", []], "chat")["chat"]]
+    assert found == [talker(["the cat", "sleeps"]), talker(["dogs bark"]), talker([])]
+    with pytest.raises(InputError, match="leave no room"):
+        replace(predictor, speech=Speech(max_new_tokens=14)).talker()
+
+
+def test_which_folders_are_fine_tuned_and_which_talk(tmp_path):
+    for place, names in (("one/seed-3", ["chat"]), ("two", ["film", "tags"])):
+        (tmp_path / place).mkdir(parents=True)
+        finetuned(tmp_path / place, *names)
+    exported(tmp_path / "pretrained")
+    assert is_finetuned(tmp_path / "two") and is_finetuned(tmp_path / "two" / "checkpoints" / "step-00000001")
+    assert not is_finetuned(tmp_path / "pretrained") and not is_finetuned(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="one/seed-3"):
+        is_finetuned(tmp_path / "one")
+    assert newest_talker(tmp_path) == tmp_path / "one" / "seed-3"
+    with pytest.raises(InputError, match="none in .* that talks"):
+        newest_talker(tmp_path / "two")
+    with pytest.raises(InputError, match=r"two: has no Conversation task.*film \(Single.*tags \(NER\)"):
+        TaskPredictor.from_folder(tmp_path / "two", "cpu").talker()

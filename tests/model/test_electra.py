@@ -1,0 +1,258 @@
+"""The joint model: what flows where, what is shared, what is counted.
+
+Run: pytest tests/model/test_electra.py
+"""
+
+import dataclasses
+import io
+
+import pytest
+import torch
+import torch.nn.functional as F
+from model_examples import MASK, VOCAB, batch_of, small_config
+from safetensors.torch import load_model, save_model
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from span_electra.batch import TALLY
+from span_electra.config import NetworkConfig
+from span_electra.model.dropout import subkey
+from span_electra.model.electra import SpanElectra
+
+EVERYTHING = {"use_SBGO": True, "use_SBPO": True, "average_span_predictions": True}
+
+
+def model_of(**changes):
+    return SpanElectra(small_config(**changes), mask_id=MASK)
+
+
+def tally_of(output):
+    return dict(zip(TALLY, output.tally.tolist(), strict=True))
+
+
+def touched(model):
+    """Names of the parameters that a gradient other than zero has reached."""
+    return {
+        name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()
+    }
+
+
+def test_discriminator_loss_sends_no_gradient_into_the_generator():
+    model, masked = model_of(embedding_sharing="none", generator_weight=0.0), batch_of()
+    generated = model.generate(masked)
+    assert not generated.decision_SV.requires_grad
+    generated.logits_SV.retain_grad()
+    corrupted = model.corrupt(masked, generated)
+    model.losses(masked, generated, corrupted, model.discriminate(masked, corrupted)).loss.backward()
+    assert not generated.logits_SV.grad.any()
+    assert touched(model) and all(name.startswith("discriminator.") for name in touched(model))
+
+
+def test_every_trained_parameter_learns_and_span_losses_are_optimised():
+    model = model_of(**EVERYTHING)
+    model(batch_of()).loss.backward()
+    silent = {name for name, _ in model.named_parameters()} - touched(model)
+    # Softmax does not change when all keys shift alike: a key's bias has no gradient but for rounding.
+    assert not {name for name in silent if not name.endswith("qkv.bias")}
+    model = model_of(**EVERYTHING, generator_weight=0.0, discriminator_weight=0.0)
+    model(batch_of()).loss.backward()
+    names = touched(model)
+    assert any("generator.span_head" in name for name in names)
+    assert any("discriminator.span_head" in name for name in names)
+    assert not any(".head." in name for name in names)
+
+
+def test_loss_is_the_weighted_sum_of_means():
+    model = model_of(**EVERYTHING, generator_weight=2.0, discriminator_weight=30.0, span_boundary_weight=0.7)
+    output = model(batch_of())
+    tally = tally_of(output)
+    spans = 0.7 * (tally["SBGO_loss"] + tally["SBPO_loss"]) / tally["masked"]
+    own = 2 * tally["generator_loss"] / tally["masked"] + 30 * tally["discriminator_loss"] / tally["tokens"]
+    assert output.loss.item() == pytest.approx(own + spans, rel=1e-5)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_tally_counts_what_its_names_say(padded):
+    model, masked = model_of(), batch_of(padded=padded)
+    tally, judgement = tally_of(model(masked)), model.judge(masked)
+    hidden = masked.slot_weight_S > 0
+    slots, flat = masked.slots_S[hidden], masked.original_BL.flatten()
+    real_BL = torch.ones_like(masked.original_BL, dtype=torch.bool) if not padded else masked.real_BL
+    probability = judgement.generator_probability_S[hidden]
+    assert tally["tokens"] == real_BL.sum() == masked.token_total
+    assert tally["masked"] == len(slots) == masked.masked_total
+    assert tally["generator_loss"] == pytest.approx(-probability.log().sum().item(), rel=1e-4)
+    assert tally["generator_correct"] == (judgement.likeliest_S[hidden] == flat[slots]).sum()
+    replaced_BL, said_BL = judgement.replaced_BL, judgement.replaced_probability_BL > 0.5
+    assert tally["replaced"] == replaced_BL.sum() == (judgement.corrupted_BL != masked.original_BL).sum()
+    assert tally["flagged"] == (said_BL & real_BL).sum()
+    assert tally["hits"] == (said_BL & replaced_BL).sum()
+    right_BL = torch.where(
+        replaced_BL, judgement.replaced_probability_BL, 1 - judgement.replaced_probability_BL
+    )
+    assert tally["discriminator_loss"] == pytest.approx(-right_BL.log()[real_BL].sum().item(), rel=1e-4)
+
+
+def test_halves_of_a_batch_add_up_to_the_whole():
+    model, whole = model_of(**EVERYTHING), batch_of(rows=4, fill=0)
+    parts = []
+    for start in (0, 2):
+        half = {name: value for name, value in vars(whole).items()}
+        for name in ("original_BL", "rows_B"):
+            half[name] = half[name][start : start + 2]
+        for name in (name for name in half if name.endswith("_S")):
+            half[name] = half[name][start * 3 : start * 3 + 6]
+        for name in ("slots_S", "left_S", "right_S"):
+            half[name] = half[name] - start * 16
+        parts.append(model(dataclasses.replace(whole, **half)))
+    output = model(whole)
+    assert torch.allclose(parts[0].loss + parts[1].loss, output.loss, rtol=1e-6)
+    assert torch.allclose(parts[0].tally + parts[1].tally, output.tally, rtol=1e-5)
+
+
+def test_filling_slots_and_other_rows_change_nothing():
+    model = model_of(**EVERYTHING)
+    few, many = model(batch_of(fill=0, seed=4)), batch_of(fill=0, seed=4)
+    nothing = torch.zeros(9, dtype=torch.long)
+    longer = {name: torch.cat([getattr(many, name), nothing]) for name in ("slots_S", "left_S", "right_S")}
+    longer["offset_S"] = torch.cat([many.offset_S, nothing])
+    longer["slot_weight_S"] = torch.cat([many.slot_weight_S, nothing.float()])
+    longer["uniform_S"] = torch.cat([many.uniform_S, torch.rand(9)])
+    output = model(dataclasses.replace(many, **longer))
+    assert torch.allclose(output.loss, few.loss, rtol=1e-6)
+    assert torch.allclose(output.tally, few.tally, rtol=1e-5)
+
+
+EQUAL = {"generator": NetworkConfig(16, 2, 4, 24), "discriminator": NetworkConfig(16, 2, 4, 24)}
+SHARED = [  # sharing, sizes, objective -> is the embedding block one module, is the encoder
+    ("auto", {}, "joint", True, False),
+    ("auto", EQUAL, "joint", True, True),
+    ("embeddings", EQUAL, "joint", True, False),
+    ("gdes", EQUAL, "joint", False, False),
+    ("none", EQUAL, "joint", False, False),
+    ("auto", EQUAL, "discriminator", False, False),
+    ("auto", {}, "generator", True, False),
+]
+
+
+def shared(model):
+    one, other = model.generator.encoder, model.discriminator.encoder
+    words = [
+        getattr(encoder.embeddings, "word", None) or encoder.embeddings.delta.word for encoder in (one, other)
+    ]
+    return words[0].weight is words[1].weight, one.layers[0].qkv.weight is other.layers[0].qkv.weight
+
+
+@pytest.mark.parametrize(("sharing", "sizes", "objective", "embeddings", "encoder"), SHARED)
+def test_what_is_shared_is_one_tensor_before_and_after_a_save_and_a_load(
+    sharing, sizes, objective, embeddings, encoder, tmp_path
+):
+    settings = {"embedding_sharing": sharing, "objective": objective, **sizes}
+    model = model_of(**settings)
+    assert shared(model) == (embeddings, encoder)
+    save_model(model, tmp_path / "model.safetensors")
+    again = SpanElectra(model.config, MASK, seed=1)
+    load_model(again, tmp_path / "model.safetensors")
+    assert shared(again) == (embeddings, encoder)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    buffer.seek(0)
+    again.load_state_dict(torch.load(buffer, weights_only=True))
+    assert shared(again) == (embeddings, encoder)
+
+
+def test_objective_generator_trains_the_generator_alone():
+    model = model_of(objective="generator")
+    output = model(batch_of())
+    output.loss.backward()
+    assert tally_of(output)["discriminator_loss"] == 0
+    assert all(name.startswith("generator.") for name in touched(model))
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert not learning - {name for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+@pytest.mark.parametrize("sharing", ["auto", "gdes", "none"])
+def test_objective_discriminator_keeps_the_generator_as_it_is(sharing):
+    model = model_of(objective="discriminator", embedding_sharing=sharing, hidden_dropout_prob=0.3).train()
+    masked = batch_of()
+    assert not model.generator.training
+    generated = model.generate(masked)
+    assert generated.logits_SV.grad_fn is None, "no graph is kept for the frozen generator"
+    assert torch.equal(generated.logits_SV, model.generate(masked).logits_SV), "it never drops out"
+    model(masked).loss.backward()
+    assert all(weight.grad is None for weight in model.generator.parameters())
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert learning == {name for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+def test_span_predictions_are_averaged_into_drawing_and_decision():
+    model, masked = model_of(**EVERYTHING), batch_of()
+    plain = SpanElectra(dataclasses.replace(model.config, average_span_predictions=False), MASK)
+    plain.load_state_dict(model.state_dict())
+    own, mean = plain.generate(masked), model.generate(masked)
+    assert torch.equal(own.decision_SV, own.logits_SV)
+    assert torch.allclose(mean.decision_SV, (own.logits_SV + own.span_logits_SV) / 2)
+    corrupted = plain.corrupt(masked, own)
+    own, mean = plain.discriminate(masked, corrupted), model.discriminate(masked, corrupted)
+    expected = own.decision_BL.flatten().clone()
+    hidden = masked.slot_weight_S > 0
+    slots = masked.slots_S[hidden]
+    expected[slots] = (expected[slots] + own.span_logits_S[hidden]) / 2
+    assert torch.allclose(mean.decision_BL.flatten(), expected)
+
+
+class NoSynchronisation(TorchDispatchMode):
+    """Records the operators that make the host wait for the device, or whose shapes depend on values."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "item", "is_nonzero")
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        boolean = name == "index" and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if name in self.WAITS or boolean:
+            self.waits.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_step_never_waits_for_the_device(padded):
+    model, masked = model_of(**EVERYTHING, hidden_dropout_prob=0.1), batch_of(padded=padded)
+    with NoSynchronisation() as counted:
+        model(masked).loss.backward()
+    assert counted.waits == []
+    with NoSynchronisation() as counted:  # the counter itself must see what it looks for
+        masked.original_BL[masked.original_BL > 3].sum().item()
+    assert counted.waits
+
+
+def test_a_step_compiles_without_a_break():
+    model, masked = model_of(**EVERYTHING, hidden_dropout_prob=0.1, embedding_sharing="gdes"), batch_of()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)  # `eager` traces and generates no code
+    assert torch.isfinite(compiled(masked).loss)
+    torch._dynamo.reset()
+
+
+def test_dropout_of_a_step_depends_on_its_key_alone():
+    model = model_of(hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2)
+    masked = batch_of()
+    first, same, other = (model(masked, subkey(0, step)).loss for step in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    model.eval()
+    assert torch.equal(model(masked, 1).loss, model(masked, 2).loss)
+
+
+def test_first_losses_are_where_ignorance_puts_them():
+    """A fresh model knows nothing: the generator is near ln V, the discriminator near ln 2."""
+    tally = tally_of(model_of()(batch_of(rows=16)))
+    assert tally["generator_loss"] / tally["masked"] == pytest.approx(
+        F.cross_entropy(torch.zeros(1, VOCAB), torch.zeros(1, dtype=torch.long)).item(), abs=0.1
+    )
+    assert tally["discriminator_loss"] / tally["tokens"] == pytest.approx(0.6931, abs=0.02)

@@ -1,0 +1,141 @@
+"""The encoder: masks, positions and sharing. Parity with `transformers` is in test_export.py.
+
+Run: pytest tests/model/test_encoder.py
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from model_examples import batch_of, small_config
+
+from span_electra.model.encoder import DisentangledEmbeddings, Embeddings, Encoder
+from span_electra.model.init import start_normal
+
+
+def encoder_of(config, seed=0, **kwargs):
+    encoder = Encoder(config.discriminator, config, **kwargs)
+    start_normal(encoder, 0.2, seed)  # wide enough that differences show
+    return encoder
+
+
+def test_padding_changes_nothing_on_real_tokens():
+    config, masked = small_config(), batch_of(rows=3, padded=True)
+    encoder = encoder_of(config)
+    states_BLD = encoder(masked.original_BL, masked.real_BL)
+    for row, real_L in enumerate(masked.real_BL):
+        alone_1LD = encoder(masked.original_BL[row : row + 1, real_L], None)
+        assert torch.allclose(states_BLD[row, real_L], alone_1LD[0], atol=1e-5)
+
+
+def test_layers_are_post_norm_attention_and_feed_forward():
+    config = small_config()
+    layer = encoder_of(config).layers[0]
+    width, heads = config.discriminator.hidden_size, config.discriminator.num_attention_heads
+    x = torch.randn(2, 6, width)
+    query, key, value = (
+        part.view(2, 6, heads, -1).transpose(1, 2) for part in layer.qkv(x).split(width, dim=-1)
+    )
+    scores = (query @ key.transpose(2, 3) / (width // heads) ** 0.5).softmax(-1)
+    mixed = layer.mix((scores @ value).transpose(1, 2).reshape(2, 6, width))
+    middle = F.layer_norm(mixed + x, (width,), layer.mix_norm.weight, layer.mix_norm.bias, 1e-12)
+    wide = layer.down(F.gelu(layer.up(middle)))
+    expected = F.layer_norm(wide + middle, (width,), layer.down_norm.weight, layer.down_norm.bias, 1e-12)
+    assert torch.allclose(layer(x, None, None), expected, atol=1e-5)
+
+
+def test_recomputed_activations_give_the_same_gradients_with_dropout():
+    config, masked = small_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1), batch_of()
+    encoder, direction = encoder_of(config), torch.randn(4, 16, config.discriminator.hidden_size)
+    gradients = []
+    for encoder.checkpointing in (False, True):
+        encoder.zero_grad()
+        (encoder(masked.original_BL, None, key=5) * direction).sum().backward()
+        gradients.append([weight.grad.clone() for weight in encoder.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert torch.equal(plain, recomputed)
+
+
+def test_gdes_is_the_base_without_gradient_plus_a_delta_that_starts_at_zero():
+    config, masked = small_config(), batch_of()
+    base = Embeddings(config)
+    gdes = DisentangledEmbeddings(base, config)
+    start_normal(gdes, 0.2, seed=1)
+    tables = ("word", "position", "token_type")
+    assert all((getattr(gdes.delta, name).weight == 0).all() for name in tables)
+    assert torch.equal(gdes(masked.original_BL), base(masked.original_BL)), "at the start it is the base"
+
+    for name in tables:
+        torch.nn.init.normal_(getattr(gdes.delta, name).weight)
+    weights = [getattr(base, name).weight.detach() + getattr(gdes.delta, name).weight for name in tables]
+    weights = [weight.detach().requires_grad_() for weight in weights]
+    ids_BL = masked.original_BL
+    expected = F.embedding(ids_BL, weights[0]) + weights[1][: ids_BL.shape[1]] + weights[2][0]
+    expected = F.layer_norm(expected, (config.embedding_size,), eps=1e-12)
+    given = gdes(ids_BL)
+    assert torch.allclose(given, expected, atol=1e-5)
+    direction = torch.randn_like(given)
+    (given * direction).sum().backward()
+    (expected * direction).sum().backward()
+    for name, weight in zip(tables, weights, strict=True):
+        assert torch.allclose(getattr(gdes.delta, name).weight.grad, weight.grad, atol=1e-4)
+        assert getattr(base, name).weight.grad is None, "no gradient may reach the generator's table"
+        folded = gdes.tables()[tables.index(name)]
+        assert torch.equal(folded, weight)
+
+
+def test_a_causal_pass_looks_at_itself_and_what_is_before():
+    config, masked = small_config(), batch_of(rows=3, padded=True)
+    encoder = encoder_of(config).eval()
+    states_BLD = encoder(masked.original_BL, masked.real_BL, causal=True)
+    for length in (1, 5, 12):
+        cut_BLD = encoder(masked.original_BL[:, :length], None, causal=True)
+        assert torch.allclose(states_BLD[:, :length], cut_BLD, atol=1e-5), "a later token changed an earlier"
+        whole_BLD = encoder(masked.original_BL[:, :length], None)
+        assert torch.allclose(whole_BLD[:, -1], cut_BLD[:, -1], atol=1e-5) == (length == 1)
+
+
+def test_token_types_choose_rows_of_their_table():
+    config, masked = small_config(), batch_of()
+    encoder, ids_BL = encoder_of(config), masked.original_BL
+    zeros_BL = torch.zeros_like(ids_BL)
+    assert torch.equal(encoder(ids_BL, None, types_BL=zeros_BL), encoder(ids_BL, None))
+    assert not torch.allclose(encoder(ids_BL, None, types_BL=zeros_BL + 1), encoder(ids_BL, None))
+    gdes = DisentangledEmbeddings(encoder.embeddings, config)
+    start_normal(gdes.delta, 0.2, seed=1)
+    torch.nn.init.normal_(gdes.delta.token_type.weight)
+    types_BL = torch.arange(ids_BL.shape[1]).expand_as(ids_BL) % 2
+    word, position, token_type = gdes.tables()
+    expected = F.embedding(ids_BL, word) + position[: ids_BL.shape[1]] + F.embedding(types_BL, token_type)
+    expected = F.layer_norm(expected, (config.embedding_size,), eps=1e-12)
+    assert torch.allclose(gdes(ids_BL, types_BL), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_attention_with_dropout_by_key_takes_causal_masks(padded):
+    """Each row may see other tokens: the pieces of attention must take their own part of the mask."""
+    masked = batch_of(rows=3, padded=padded)
+    encoder = encoder_of(small_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=1e-9))
+    direction, passes = torch.randn(3, 16, 16), []
+    for key in (None, 5):  # torch's own operators, and the loops whose dropout is all but off
+        encoder.zero_grad()
+        states_BLD = encoder.train(key is not None)(masked.original_BL, masked.real_BL, key, causal=True)
+        (states_BLD * direction).sum().backward()
+        passes.append((states_BLD, [weight.grad.clone() for weight in encoder.parameters()]))
+    (plain, plain_gradients), (fused, fused_gradients) = passes
+    assert torch.allclose(plain, fused, atol=1e-5)
+    for one, other in zip(plain_gradients, fused_gradients, strict=True):
+        assert torch.allclose(one, other, atol=1e-3, rtol=1e-3)
+
+
+def test_dropout_lets_no_later_token_through():
+    masked = batch_of()
+    encoder = encoder_of(small_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1))
+    changed_BL = masked.original_BL.clone()
+    changed_BL[:, 9] = 5
+    one, same, other = (
+        encoder(ids_BL, None, key=5, causal=True)
+        for ids_BL in (masked.original_BL, masked.original_BL, changed_BL)
+    )
+    assert torch.equal(one, same) and torch.equal(one[:, :9], other[:, :9])
+    assert not torch.equal(one[:, 9:], other[:, 9:])
+    assert not torch.equal(one, encoder(masked.original_BL, None, key=6, causal=True))

@@ -1,0 +1,67 @@
+"""Heads: against the formulas written out. Run: pytest tests/model/test_heads.py"""
+
+import torch
+import torch.nn.functional as F
+from model_examples import VOCAB, batch_of, small_config
+
+from span_electra.model.electra import SpanElectra, boundary
+from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
+
+
+def layer_norm(x, norm):
+    centred = x - x.mean(-1, keepdim=True)
+    return norm.weight * centred / (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt() + norm.bias
+
+
+def test_token_head_is_dense_gelu_norm_and_the_table():
+    config = small_config(hidden_act="relu")  # the generator's head keeps GELU whatever the layers use
+    head, table_VE = TokenHead(config.generator, config), torch.randn(VOCAB, config.embedding_size)
+    torch.nn.init.normal_(head.bias)
+    hidden_SD = torch.randn(7, config.generator.hidden_size)
+    features = layer_norm(F.gelu(hidden_SD @ head.dense.weight.T + head.dense.bias), head.norm)
+    assert torch.allclose(head(hidden_SD, table_VE), features @ table_VE.T + head.bias, atol=1e-5)
+
+
+def test_replaced_head_is_dense_activation_and_one_logit():
+    config = small_config(hidden_act="relu")
+    head = ReplacedHead(config.discriminator, config)
+    hidden_BLD = torch.randn(2, 5, config.discriminator.hidden_size)
+    wide = torch.relu(hidden_BLD @ head.dense.weight.T + head.dense.bias)
+    assert torch.allclose(head(hidden_BLD), wide @ head.score.weight[0] + head.score.bias, atol=1e-6)
+
+
+def boundary_features(features, states_TD, masked, slot):
+    before = states_TD[masked.left_S[slot]]
+    after = states_TD[masked.right_S[slot]]
+    x = torch.cat([before, after, features.offset.weight[masked.offset_S[slot]]])
+    x = layer_norm(F.gelu(features.first(x)), features.first_norm)
+    return layer_norm(F.gelu(features.second(x)), features.second_norm)
+
+
+def test_span_heads_see_the_boundary_and_the_offset_alone():
+    config, masked = small_config(), batch_of(fill=0)
+    for network, head in [
+        (config.generator, SpanTokenHead(config.generator, config)),
+        (config.discriminator, SpanReplacedHead(config.discriminator, config)),
+    ]:
+        states_TD = torch.randn(masked.original_BL.numel(), network.hidden_size)
+        table_VE = torch.randn(VOCAB, config.embedding_size)
+        tables = (table_VE,) if isinstance(head, SpanTokenHead) else ()
+        logits = head(*boundary(states_TD, masked), *tables)
+        for slot in (0, 1, 5):
+            expected = boundary_features(head.features, states_TD, masked, slot)
+            expected = expected @ table_VE.T if tables else head.score(expected)[0]
+            assert torch.allclose(logits[slot], expected, atol=1e-5)
+        states_TD[masked.slots_S] = 0.0  # what the slots themselves hold must not matter
+        assert torch.equal(head(*boundary(states_TD, masked), *tables), logits)
+
+
+def test_the_generator_decodes_with_the_very_embedding_table():
+    model = SpanElectra(small_config(use_SBGO=True), mask_id=3).eval()
+    masked = batch_of()
+    before, span_before = model.generator(masked.original_BL, masked, None)
+    with torch.no_grad():
+        model.generator.encoder.embeddings.word.weight[VOCAB - 1] = 0.0  # a token the batch may not hold
+    after, span_after = model.generator(masked.original_BL.clamp(max=VOCAB - 2), masked, None)
+    assert (after[:, VOCAB - 1] == 0).all() and (span_after[:, VOCAB - 1] == 0).all()
+    assert (before[:, VOCAB - 1] != 0).any() and (span_before[:, VOCAB - 1] != 0).any()

@@ -1,0 +1,102 @@
+"""What weights start from: the table, the seed, and heads that look at the neighbours.
+
+Run: pytest tests/model/test_init.py
+"""
+
+import pytest
+import torch
+from model_examples import MASK, VOCAB, small_config
+
+from span_electra.config import NetworkConfig
+from span_electra.errors import InputError
+from span_electra.model.electra import SpanElectra
+from span_electra.model.encoder import Encoder
+from span_electra.model.init import offsets, start_normal
+
+
+def encoder_of(config, seed):
+    encoder = Encoder(config.discriminator, config)
+    start_normal(encoder, 0.2, seed)
+    return encoder
+
+
+def test_weights_start_from_the_table_and_the_seed_alone():
+    config = small_config()
+    one, same, other = encoder_of(config, 1), encoder_of(config, 1), encoder_of(config, 2)
+    for (name, weight), again, else_ in zip(
+        one.named_parameters(), same.parameters(), other.parameters(), strict=True
+    ):
+        assert torch.equal(weight, again)
+        if name.endswith("norm.weight"):
+            assert (weight == 1).all()
+        elif name.endswith("bias"):
+            assert (weight == 0).all()
+        else:
+            assert not torch.equal(weight, else_)
+            assert weight.abs().max() <= 0.4, "cut at two deviations"
+    word = one.embeddings.word.weight
+    assert word.std().item() == pytest.approx(
+        0.88 * 0.2, rel=0.05
+    )  # deviation of a normal cut at two deviations
+    assert word.shape == (VOCAB, config.embedding_size)
+
+
+def local_model(seed=0, **changes):
+    sizes = {
+        "embedding_size": 64,
+        "generator": NetworkConfig(32, 2, 2, 64),
+        "discriminator": NetworkConfig(64, 2, 4, 128),
+        "initialization": "local",
+    }
+    return SpanElectra(small_config(**(sizes | changes)), MASK, seed)
+
+
+def first_attention(encoder, ids_BL):
+    """Probabilities [B, H, L, L] of the first layer."""
+    x_BLD = encoder.embeddings(ids_BL)
+    x_BLD = x_BLD if encoder.project is None else encoder.project(x_BLD)
+    first = encoder.layers[0]
+    query, key, _ = (
+        part.unflatten(-1, (first.heads, -1)).transpose(1, 2) for part in first.qkv(x_BLD).chunk(3, dim=-1)
+    )
+    return (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(-1)
+
+
+@pytest.mark.parametrize("sharing", ["embeddings", "gdes", "none"])
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_each_head_looks_at_its_neighbour_whatever_is_shared(sharing, heads):
+    sizes = {"generator": NetworkConfig(32, 2, heads, 64), "embedding_sharing": sharing}
+    model = local_model(**sizes)
+    ids_BL = torch.randint(5, VOCAB, (4, 30), generator=torch.Generator().manual_seed(1))
+    for network in (model.generator, model.discriminator):
+        attention_BHLL = first_attention(network.encoder, ids_BL)
+        for head in range(attention_BHLL.shape[1]):
+            looked_at = sum(
+                attention_BHLL[:, head].diagonal(offset, 1, 2)[:, 2:-2].mean()
+                for offset in offsets(head, attention_BHLL.shape[1])
+            )
+            assert looked_at > 0.4, (head, looked_at)  # evenly spread it would be 1/30
+
+
+def test_a_gap_hears_of_its_neighbour_at_the_start_and_at_electras_start_does_not():
+    heard = {}
+    for start in ("local", "normal"):
+        encoder = local_model(initialization=start).generator.encoder
+        ids_BL = torch.full((2, 9), MASK)
+        ids_BL[0, 3], ids_BL[1, 3] = 7, 8
+        states_BLD = encoder(ids_BL, None)
+        heard[start] = (states_BLD[0, 4] - states_BLD[1, 4]).abs().mean().item()
+    assert heard["local"] > 0.1 > 10 * heard["normal"]
+
+
+def test_the_local_start_follows_from_the_seed_alone():
+    one, same, other = (local_model(seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(weight, same[name]) for name, weight in one.items())
+    assert not torch.equal(
+        one["generator.encoder.layers.1.up.weight"], other["generator.encoder.layers.1.up.weight"]
+    )
+
+
+def test_heads_too_narrow_for_a_wave_are_refused():
+    with pytest.raises(InputError, match="initialization: local needs"):
+        local_model(generator=NetworkConfig(4, 2, 4, 8))

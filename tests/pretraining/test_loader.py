@@ -1,0 +1,243 @@
+"""Laws of the loader: each row once, order and masks from (seed, epoch, row), shares that add up.
+
+Run: pytest tests/pretraining/test_loader.py
+"""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from span_electra.config import LoaderConfig, MaskingConfig
+from span_electra.errors import InputError
+from span_electra.features.masking import Spans, draw_spans, row_keys, span_budget
+from span_electra.pretraining.loader import Batches, choose_rows, locate_slots, plan_epoch
+
+MASKING = MaskingConfig()
+
+
+class InMemoryFeatures:
+    """Rows of random tokens with the interface of data/store.py's Features."""
+
+    def __init__(self, lengths, seed=0):
+        self.lengths_R = np.asarray(lengths, np.int32)
+        self.rows = len(lengths)
+        self.starts_R = np.concatenate([[0], np.cumsum(self.lengths_R)[:-1]])
+        self.ids_T = np.random.default_rng(seed).integers(5, 100, self.lengths_R.sum()).astype(np.uint16)
+        self.ids_T[self.starts_R], self.ids_T[np.cumsum(self.lengths_R) - 1] = 0, 1
+        self.header = SimpleNamespace(max_seq_len=int(max(lengths)), masking=MASKING)
+
+    def gather(self, rows_B, width):
+        ids_BL = np.full((len(rows_B), width), 2, np.int64)
+        for number, row in enumerate(rows_B):
+            ids_BL[number, : self.lengths_R[row]] = self.row(row)
+        return ids_BL
+
+    def row(self, row):
+        return self.ids_T[self.starts_R[row] : self.starts_R[row] + self.lengths_R[row]]
+
+    def draw(self, rows_B, epoch, seed):
+        keys = row_keys(seed, epoch, rows_B, "spans")
+        starts_word_V = np.ones(100, bool)
+        return draw_spans(
+            self.ids_T, self.starts_R[rows_B], self.lengths_R[rows_B], starts_word_V, keys, MASKING
+        )
+
+    def spans(self, rows_B):
+        return self.draw(rows_B, 0, 77)
+
+
+def features_of(rows, longest=40, seed=0):
+    lengths = np.random.default_rng(seed).integers(3, longest + 1, rows)
+    return InMemoryFeatures(lengths, seed)
+
+
+def by_row(batches):
+    """Every row's (tokens, slots in the row, uniforms) by row number."""
+    seen = {}
+    for masked in batches:
+        width = masked.original_BL.shape[1]
+        for number, row in enumerate(masked.rows_B.tolist()):
+            assert row not in seen, "a row came twice"
+            real = slice(None) if masked.real_BL is None else masked.real_BL[number]
+            here = (masked.slots_S // width == number) & (masked.slot_weight_S > 0)
+            slots = (masked.slots_S[here] % width).tolist()
+            seen[row] = (masked.original_BL[number][real].tolist(), slots, masked.uniform_S[here].tolist())
+    return seen
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(1, 60),
+    size=st.integers(1, 9),
+    tokens=st.sampled_from([0, 40, 100, 333]),
+    span=st.integers(1, 5),
+    world=st.integers(1, 4),
+    workers=st.integers(0, 2),
+    static=st.booleans(),
+)
+def test_every_row_comes_once_whatever_the_cut_and_the_processes(
+    rows, size, tokens, span, world, workers, static
+):
+    features = features_of(rows)
+    config = LoaderConfig(size, tokens, span, workers=workers)
+    shares = [Batches(features, config, 3, rank=r, world=world, static_shapes=static) for r in range(world)]
+    assert len({len(share) for share in shares}) == 1
+    seen = by_row(masked for share in shares for masked in share)
+    alone = by_row(Batches(features, config, 3))
+    assert seen == alone and sorted(seen) == list(range(rows))
+    for row, (ids, slots, uniforms) in seen.items():
+        assert ids == features.row(row).tolist()
+        assert len(slots) == len(uniforms) == span_budget(features.lengths_R[[row]], 0.2)[0]
+
+
+def test_masks_and_samples_of_a_row_do_not_depend_on_its_batch():
+    features = features_of(50)
+    one = by_row(Batches(features, LoaderConfig(4, seed=5), 2))
+    other = by_row(Batches(features, LoaderConfig(9, 100, 3, seed=5), 2, rows=np.arange(10, 30)))
+    assert all(one[row] == other[row] for row in range(10, 30))
+
+
+def test_seed_and_epoch_change_order_masks_and_samples():
+    features = features_of(50)
+    orders, tables = [], []
+    for seed, epoch in ((0, 1), (0, 2), (1, 1)):
+        batches = Batches(features, LoaderConfig(4, seed=seed), epoch)
+        orders.append(batches.rows_R.tolist())
+        tables.append(by_row(batches))
+    assert len({tuple(order) for order in orders}) == 3
+    long = int(np.argmax(features.lengths_R))
+    assert len({tuple(table[long][1]) for table in tables}) == 3
+    assert len({tuple(table[long][2]) for table in tables}) == 3
+
+
+def test_epoch_0_and_static_masking_use_the_masks_of_the_file():
+    features = features_of(30)
+    dynamic, static = LoaderConfig(4, seed=5), LoaderConfig(4, masking="static", seed=5)
+    file_masks = {row: slots for row, (_, slots, _) in by_row(Batches(features, dynamic, 0)).items()}
+    later = by_row(Batches(features, static, 4))
+    redrawn = by_row(Batches(features, dynamic, 4))
+    assert all(later[row][1] == file_masks[row] for row in range(30))
+    assert any(redrawn[row][1] != file_masks[row] for row in range(30))
+
+
+@pytest.mark.parametrize("tokens", [0, 120])
+@pytest.mark.parametrize("together", [1, 3])
+def test_totals_are_those_of_all_processes_and_of_the_whole_step(tokens, together):
+    features = features_of(41)
+    config = LoaderConfig(4, tokens, 2, workers=0)
+    shares = [list(Batches(features, config, 1, rank=r, world=3, together=together)) for r in range(3)]
+    for first in range(0, len(shares[0]), together):
+        step = [masked for share in shares for masked in share[first : first + together]]
+        masked_total = sum(float(masked.slot_weight_S.sum()) for masked in step)
+        token_total = sum(int(features.lengths_R[masked.rows_B].sum()) for masked in step)
+        assert {float(masked.masked_total) for masked in step} == {max(masked_total, 1.0)}
+        assert {float(masked.token_total) for masked in step} == {float(token_total)}
+
+
+def test_starting_in_the_middle_gives_the_rest_of_the_same_epoch():
+    features = features_of(37)
+    whole = list(Batches(features, LoaderConfig(4), 2))
+    rest = list(Batches(features, LoaderConfig(4), 2, start=5))
+    assert len(rest) == len(whole) - 5
+    for one, other in zip(whole[5:], rest, strict=True):
+        assert torch.equal(one.original_BL, other.original_BL) and torch.equal(one.slots_S, other.slots_S)
+
+
+def test_batches_keep_to_the_tokens_they_are_allowed_and_waste_few():
+    rng = np.random.default_rng(0)
+    lengths = np.minimum(rng.lognormal(4, 0.8, 4000).astype(int) + 3, 128)
+    features = InMemoryFeatures(lengths)
+    batches = Batches(features, LoaderConfig(batch_max_tokens=4096), 1)
+    padded = 0
+    for masked in batches:
+        assert masked.original_BL.numel() <= 4096
+        padded += masked.original_BL.numel()
+    assert lengths.sum() / padded >= 0.97
+
+
+def test_batches_of_one_span_are_shuffled_and_rows_sorted_inside():
+    lengths = np.random.default_rng(0).integers(3, 100, 640)
+    order, ends = plan_epoch(lengths, LoaderConfig(32, bucket_span=20), 0)
+    firsts = [lengths[order[begin]] for begin in np.concatenate([[0], ends[:-1]])]
+    assert firsts != sorted(firsts)
+    assert all((np.diff(lengths[rows]) >= 0).all() for rows in np.split(order, ends[:-1]))
+
+
+def test_static_shapes_are_few_and_the_slots_follow_from_them():
+    features = features_of(400, longest=64)
+    shapes = set()
+    for masked in Batches(features, LoaderConfig(16), 1, static_shapes=True):
+        shapes.add((tuple(masked.original_BL.shape), len(masked.slots_S)))
+    assert len(shapes) <= 8
+    assert len({shape for shape, _ in shapes}) == len(shapes)
+
+
+def test_slots_know_their_span():
+    spans = Spans(np.array([2, 1]), np.array([2, 1]), np.array([1, 2]))
+    slots, counts = locate_slots(spans, 8)
+    assert slots["slots_S"].tolist() == [2, 3, 9]
+    assert slots["left_S"].tolist() == [1, 1, 8]
+    assert slots["right_S"].tolist() == [4, 4, 10]
+    assert slots["offset_S"].tolist() == [0, 1, 0]
+    assert counts.tolist() == [2, 1]
+
+
+def test_a_share_without_rows_is_an_empty_batch():
+    features = features_of(5)
+    shares = [list(Batches(features, LoaderConfig(4), 0, rank=r, world=4)) for r in range(4)]
+    assert [len(share) for share in shares] == [2, 2, 2, 2]
+    assert (
+        sum(share[1].original_BL.shape[0] == 0 for share in shares)
+        + sum(share[0].original_BL.shape[0] == 0 for share in shares)
+        == 3
+    )
+
+
+def test_an_error_in_a_thread_reaches_the_consumer_and_no_thread_stays():
+    features = features_of(40)
+    features.gather = lambda rows_B, width: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        list(Batches(features, LoaderConfig(4, workers=2), 0))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_threads_end_when_the_consumer_stops_early():
+    iterator = iter(Batches(features_of(200), LoaderConfig(4, workers=2), 0))
+    next(iterator)
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+    iterator.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_rows_longer_than_the_token_budget_are_refused():
+    with pytest.raises(InputError, match="batch_max_tokens: 30 is less than the longest row"):
+        Batches(InMemoryFeatures([40, 3]), LoaderConfig(batch_max_tokens=30), 0)
+
+
+def test_masks_that_break_the_headers_promise_are_refused():
+    features = features_of(10)
+    features.spans = lambda rows_B: Spans(np.array([]), np.array([]), np.zeros(len(rows_B), np.int64))
+    with pytest.raises(InputError, match="hides 0 tokens.*create_feature_SE.py"):
+        list(Batches(features, LoaderConfig(4, workers=0), 0))
+
+
+@pytest.mark.parametrize("valid, held", [(0.0, 0), (0.1, 10), (0.001, 1), (7, 7)])
+def test_validation_rows_are_chosen_by_seed_and_never_none_if_asked(valid, held):
+    train, valid_rows = choose_rows(100, valid=valid, seed=3)
+    assert len(valid_rows) == held
+    assert sorted([*train, *valid_rows]) == list(range(100))
+    again = choose_rows(100, valid=valid, seed=3)[1]
+    assert valid_rows.tolist() == again.tolist()
+    if held > 1:
+        assert choose_rows(100, valid=valid, seed=4)[1].tolist() != valid_rows.tolist()
+
+
+def test_a_limit_takes_the_first_rows_and_a_split_of_everything_is_refused():
+    assert choose_rows(100, limit=9)[0].tolist() == list(range(9))
+    with pytest.raises(InputError, match="would leave none to train on"):
+        choose_rows(5, valid=5)

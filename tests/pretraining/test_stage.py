@@ -1,0 +1,115 @@
+"""What lies under the flags, which run is resumed, where it goes.
+
+Run: pytest tests/pretraining/test_stage.py
+"""
+
+import json
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from argument import JointTrainingConfig  # noqa: E402
+from span_electra.errors import InputError  # noqa: E402
+from span_electra.pretraining import stage as pretrain  # noqa: E402
+
+DEFAULTS = JointTrainingConfig()
+
+
+@pytest.fixture
+def no_accelerator(monkeypatch, tmp_path):
+    monkeypatch.setattr(pretrain, "has_accelerator", lambda: False)
+    monkeypatch.setattr(pretrain, "estimated_hours", lambda settings, given: 7.0)
+    monkeypatch.chdir(tmp_path)
+
+
+def make_run(folder: Path, **settings) -> Path:
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(asdict(replace(DEFAULTS, **settings))))
+    return folder
+
+
+def test_without_a_config_and_a_gpu_tiny_is_taken_and_said(no_accelerator, capsys):
+    layers = pretrain.layers_under({}, DEFAULTS)
+    assert "tiny" in layers[0].source and not layers[1].values
+    said = capsys.readouterr().out
+    assert "configs/default.json" in said and "7 hours" in said
+
+
+@pytest.mark.parametrize(
+    "given", [{"config_file": "x.json"}, {"preset": "base"}, {"model.hidden_act": "relu"}]
+)
+def test_whoever_names_sizes_gets_them(no_accelerator, given):
+    assert pretrain.layers_under(given, DEFAULTS) == []
+
+
+def test_what_was_edited_in_argument_py_lies_over_tiny(no_accelerator):
+    edited = replace(
+        DEFAULTS, train_data=replace(DEFAULTS.train_data, raw_text_dir="my text", mask_ratio=0.1)
+    )
+    tiny, own = pretrain.layers_under({}, edited)
+    assert own.values == {"train_data": {"raw_text_dir": "my text", "mask_ratio": 0.1}}
+    resized = replace(DEFAULTS, model=replace(DEFAULTS.model, embedding_size=32))
+    assert pretrain.layers_under({}, resized) == []
+
+
+def test_a_resumed_run_brings_its_own_settings(no_accelerator, tmp_path):
+    run = make_run(tmp_path / "runs/a", workers=3)
+    for given in (
+        {"resume": str(run)},
+        {"resume": "latest"},
+        {"checkpoint_path": f"{run}/checkpoints/step-1"},
+    ):
+        assert pretrain.layers_under(given, DEFAULTS)[0].values["workers"] == 3
+
+
+def test_latest_is_the_run_written_to_last(no_accelerator, tmp_path):
+    old, new = make_run(tmp_path / "runs/z"), make_run(tmp_path / "runs/a")
+    os.utime(old / "checkpoints", (1, 1))
+    assert pretrain.latest_run(tmp_path / "runs") == new
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"resume": "a", "checkpoint_path": "b"}, "give one of them"),
+        ({"resume": "a", "init_from": "b"}, "init_from"),
+        ({"resume": "latest"}, "no run with a checkpoint"),
+        ({"resume": "nowhere"}, "is nowhere the folder of a run"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(no_accelerator, given, words):
+    with pytest.raises(InputError, match=words):
+        pretrain.layers_under(given, DEFAULTS)
+
+
+def test_the_run_folder_is_named_or_made_of_prefix_and_name(no_accelerator, tmp_path):
+    named = replace(DEFAULTS, out_dir="here")
+    made = replace(DEFAULTS, output_prefix="there", experiment_name="first")
+    assert pretrain.run_folder(named) == Path("here")
+    assert pretrain.run_folder(made) == Path("there/first")
+    assert pretrain.run_folder(DEFAULTS).parent == Path("runs")
+
+
+def test_a_folder_we_made_for_nothing_goes_and_any_other_stays(tmp_path):
+    ours, used = tmp_path / "ours", tmp_path / "used"
+    for folder in (ours, used):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    (used / "notes.txt").write_text("mine")
+    pretrain.forget_if_empty(ours, None, [])
+    pretrain.forget_if_empty(used, None, [])
+    assert not ours.exists() and (used / "notes.txt").exists()
+
+
+def test_the_discriminator_alone_needs_a_generator(no_accelerator, tmp_path):
+    settings = replace(DEFAULTS, model=replace(DEFAULTS.model, objective="discriminator"))
+    run = pretrain.training_run(settings, tmp_path, ("x.arrow",), ())
+    with ExitStack() as stack, pytest.raises(InputError, match="--generator_path"):
+        pretrain.initial_weights(settings, run, stack)

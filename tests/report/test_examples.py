@@ -1,0 +1,100 @@
+"""Laws of the example sentences: they say of each token what the model saw and said.
+
+Run: pytest tests/report/test_examples.py
+"""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from feature_examples import VOCABULARY
+from model_examples import MASK, batch_of, small_config
+from report_examples import EXAMPLE
+
+from span_electra.model.electra import SpanElectra
+from span_electra.report.examples import (
+    Pieces,
+    bytes_of_letters,
+    collect_examples,
+    verdicts,
+    write_examples,
+)
+from span_electra.text.vocabulary import assemble
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return SpanElectra(small_config(vocab_size=VOCABULARY.size), MASK)
+
+
+def batch(**settings):
+    made = batch_of(**settings)
+    return replace(
+        made, original_BL=torch.where(made.original_BL > 4, made.original_BL % 90 + 5, made.original_BL)
+    )
+
+
+def test_the_sentences_are_what_the_model_saw_and_said(model):
+    masked = batch(rows=4, length=20, padded=True)
+    found = collect_examples(model, masked, VOCABULARY)
+    model.eval()
+    judged, pieces_V = model.judge(masked), Pieces(VOCABULARY)
+    model.train()
+    assert [example["row"] for example in found] == [0, 1, 2, 3]
+    for row, example in enumerate(found):
+        width = len(example["original"])
+        content = slice(1, 1 + width)
+        assert width == 18 - row, "the whole content, without [CLS], [SEP] and [PAD]"
+        assert example["original"] == [pieces_V[int(token)] for token in masked.original_BL[row, content]]
+        assert example["written"] == [pieces_V[int(token)] for token in judged.corrupted_BL[row, content]]
+        assert np.flatnonzero(example["masked"]).tolist() == [
+            1,
+            2,
+            3,
+        ]  # the span at token 2, counted from [CLS]
+        said = judged.replaced_probability_BL[row, content].tolist()
+        assert example["probability"] == pytest.approx(said, abs=1e-4)
+        given = judged.generator_probability_S[3 * row : 3 * row + 3].tolist()
+        assert example["generator_probability"][1:4] == pytest.approx(given, abs=1e-4)
+        assert example["generator_probability"][0] is None
+        assert example["replaced"] == [a != b for a, b in zip(
+            masked.original_BL[row, content], judged.corrupted_BL[row, content], strict=True)]  # fmt: skip
+
+
+def test_the_model_is_left_as_it_was_and_the_json_is_plain(model, tmp_path):
+    model.train()
+    found = collect_examples(model, batch(), VOCABULARY, count=2)
+    assert model.training and model.discriminator.training and len(found) == 2
+    write_examples(tmp_path, found)
+    assert json.loads((tmp_path / "examples.json").read_text()) == found
+
+
+def test_long_rows_are_cut_into_sentences_with_hidden_tokens(model):
+    longer = SpanElectra(small_config(vocab_size=VOCABULARY.size, max_position_embeddings=200), MASK)
+    found = collect_examples(longer, batch(rows=2, length=180), VOCABULARY, count=12)
+    assert len(found) == 2 and all(
+        len(example["original"]) == 60 and any(example["masked"]) for example in found
+    )
+
+
+def test_a_batch_of_no_rows_gives_no_sentences(model):
+    assert collect_examples(model, replace(batch(), rows_B=torch.empty(0)), VOCABULARY) == []
+
+
+def test_byte_level_tokens_are_read_as_text():
+    letter = {byte: spelt for spelt, byte in bytes_of_letters().items()}
+    assert len(letter) == 256
+    spelt = ["".join(letter[byte] for byte in text) for text in (b" caf\xc3\xa9", b"\xc3", b"<b>")]
+    special = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
+    pieces_V = Pieces(assemble("BPE", {token: number for number, token in enumerate(special + spelt)}))
+    assert [pieces_V[number] for number in (5, 6, 7, 3)] == [" café", "\ufffd", "<b>", " [MASK]"]
+
+
+def test_verdicts_tell_hits_misses_and_false_alarms():
+    tokens = verdicts(EXAMPLE)
+    assert [token["verdict"] for token in tokens] == ["none", "hit", "none", "miss", "false-alarm"]
+    assert [token["level"] for token in tokens] == [0, 9, 1, 3, 7]
+    assert tokens[1]["note"] == "probability of being replaced 93%; was “cat”, which the generator gave 11.0%"

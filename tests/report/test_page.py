@@ -1,0 +1,279 @@
+"""Laws of the report: one self-contained page, everything escaped, never the end of a training.
+
+Run: pytest tests/report/test_page.py
+"""
+
+import copy
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_examples import CONFIG, EXAMPLE, make_run, metrics
+
+from span_electra.errors import InputError
+from span_electra.report.page import duration, make_page, write_comparison, write_report
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "path", "use", "rect"}
+
+
+class Page(HTMLParser):
+    """Ids, links, loaded addresses, event handlers and texts of a page whose tags must match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.hrefs, self.sources, self.handlers, self.texts, self.open = [], [], [], [], [], []
+        self.tags = []
+        self.feed(text)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            {"id": self.ids, "href": self.hrefs, "src": self.sources}.get(name, []).append(value)
+            if name.startswith("on"):
+                self.handlers.append(value)
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in EMPTY:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in EMPTY:
+            assert self.open and self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", "".join(self.texts))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = make_run(tmp_path_factory.mktemp("runs") / "first")
+    text = write_report(folder).read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_the_page_has_its_sections_and_its_numbers(whole):
+    text, page = whole
+    assert {"learning", "sentences", "evaluation", "speed", "data", "settings"} <= set(page.ids)
+    assert all(link.removeprefix("#") in page.ids for link in page.hrefs if link.startswith("#"))
+    for said in (
+        "50.0%",
+        "first",
+        "finished",
+        "Healthy",
+        "100,000 tokens seen",
+        "0.512",
+        "model",
+        "hidden_size",
+    ):
+        assert said in page.text, said
+    assert "could not be made" not in text and len(page.ids) == len(set(page.ids))
+    assert text.count('<svg role="img"') == 10
+
+
+def test_the_page_loads_nothing(whole):
+    text, page = whole
+    assert not page.sources and "http:" not in text and "https:" not in text and "@import" not in text
+    assert all(link.startswith(("#", "data:,")) for link in page.hrefs)
+    assert "default-src 'none'" in text and "url(" not in re.sub(r"url\(#", "", text)
+
+
+def test_each_token_shows_its_probability_and_its_truth(whole):
+    text, page = whole
+    assert re.search(r'<mark class="p9 hit"[^>]*>dog</mark>', text)
+    assert re.search(r'<mark class="p3 miss"[^>]*>up</mark>', text)
+    assert re.search(r'<mark class="p7 false-alarm"[^>]*>\.</mark>', text)
+    assert re.search(r'<mark class="p0" [^>]*>the</mark>', text)
+    assert "3 hidden, 1 restored · 1 of 2 replaced found, 1 false alarm" in page.text
+
+
+def test_hostile_text_stays_text(tmp_path):
+    evil = "</script><script>alert(1)</script><img src=http://evil.example onerror=alert(2)>\"'"
+    config = copy.deepcopy(CONFIG) | {evil: {evil: evil}, "out_dir": evil}
+    example = EXAMPLE | {"original": [evil] * 5, "written": [evil] * 5}
+    lines = [metrics(10, "train", **{evil: 1.0, "time": {evil: 2.0}})]
+    run = make_run(
+        tmp_path / "<b>r&x", config=config, examples=[example], lines=lines, evaluation={evil: {evil: evil}},
+        run={"state": evil},
+    )  # fmt: skip
+    for path in (write_report(run), write_comparison([run, run], tmp_path / "both.html")):
+        page = Page(path.read_text(encoding="utf-8"))
+        assert page.tags.count("script") == 1 and "img" not in page.tags and "b>r" not in page.tags
+        assert not page.handlers and not page.sources
+
+
+def test_long_tables_of_an_evaluation_are_folded_and_broad_ones_have_room(tmp_path):
+    rows = {f"paradigm {number}": {"accuracy": 0.5, "pairs": 9} for number in range(21)}
+    run = make_run(
+        tmp_path / "r",
+        evaluation={"by paradigm": rows, "by field": {"a": rows["paradigm 0"], "b": {"pairs": 9}}},
+    )
+    found = write_report(run).read_text(encoding="utf-8").split('id="evaluation"')[1]
+    assert found.count('class="card wide"') == 2
+    assert "<summary>by paradigm <span>21</span></summary>" in found and "<h3>by field</h3>" in found
+
+
+def test_ill_runs_are_told_what_to_look_at(tmp_path):
+    lines = [metrics(10, "valid", discriminator_recall=0.01, generator_accuracy=0.03)]
+    page = Page(write_report(make_run(tmp_path / "r", lines=lines)).read_text(encoding="utf-8"))
+    assert "2 things to look at" in page.text and "calls everything original" in page.text
+    assert "no better than always guessing the commonest token (5.0%)" in page.text
+
+
+def test_without_a_discriminator_there_are_no_verdicts(tmp_path):
+    config = copy.deepcopy(CONFIG)
+    config["model"]["objective"] = "generator"
+    page = Page(write_report(make_run(tmp_path / "r", config=config)).read_text(encoding="utf-8"))
+    assert "mark" not in page.tags and "Generator" in page.text
+
+
+def test_a_run_that_has_just_begun_has_a_page(tmp_path):
+    run = make_run(tmp_path / "r", lines=[], examples=None, statistics=None, evaluation=None, run=None)
+    page = Page(write_report(run).read_text(encoding="utf-8"))
+    assert "Nothing told yet" in page.text and "could not be made" not in page.text
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"statistics": {"spans": 3}}, {"examples": [{"row": 1}]}, {"statistics": {"vocabulary": 3}}],
+    ids=str,
+)  # fmt: skip
+def test_a_part_that_cannot_be_made_leaves_the_others(tmp_path, broken, caplog):
+    text = write_report(make_run(tmp_path / "r", **broken)).read_text(encoding="utf-8")
+    assert "could not be made" in text and "Settings" in text and "a part could not be made" in caplog.text
+
+
+def test_the_page_is_written_again_and_nothing_else_is_touched(tmp_path):
+    run = make_run(tmp_path / "r")
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first, "the same run is the same page"
+    after = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert after == before | {"report.html": first}
+
+
+def test_what_is_no_report_of_ours_is_not_written_over(tmp_path):
+    run = make_run(tmp_path / "r")
+    (tmp_path / "notes.html").write_text("mine")
+    with pytest.raises(InputError, match="notes.html: stands there and is no report of ours"):
+        make_page([str(run)], str(tmp_path / "notes.html"))
+    assert (tmp_path / "notes.html").read_text() == "mine"
+
+
+def test_a_disk_that_cannot_be_written_does_not_end_a_training(tmp_path, monkeypatch, caplog):
+    run = make_run(tmp_path / "r")
+
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with caplog.at_level(logging.WARNING):
+        write_report(run)
+    assert "No space left on device" in caplog.text and not (run / "report.html").exists()
+    with pytest.raises(OSError):  # but a person who asked for the page is told
+        make_page([str(run)])
+
+
+def test_runs_side_by_side_show_what_differs(tmp_path):
+    config = copy.deepcopy(CONFIG)
+    config["model"]["generator"]["hidden_size"] = 128
+    runs = [make_run(tmp_path / "one"), make_run(tmp_path / "two", config=config)]
+    text = write_comparison(runs, tmp_path / "both.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert "model.generator.hidden_size" in page.text and "training.seed" not in page.text
+    assert "one" in page.text and "two" in page.text and text.count('<svg role="img"') == 8
+    assert "could not be made" not in text
+
+
+def test_times_read_as_people_say_them():
+    assert [duration(seconds) for seconds in (42, 312, 7500)] == ["42 s", "5 min 12 s", "2 h 5 min"]
+
+
+# --- the script -----------------------------------------------------------------------------------------
+
+
+def script(*words, cwd):
+    command = [sys.executable, str(ROOT / "report_SE.py"), *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+
+
+def test_the_script_takes_runs_and_names_the_page(tmp_path):
+    runs = [make_run(tmp_path / "a run"), make_run(tmp_path / "other")]
+    done = script(*runs, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "comparison.html\n", "")
+    refused = script(tmp_path, cwd=tmp_path)
+    assert (
+        refused.returncode == 2
+        and refused.stderr.count("\n") == 1
+        and "no run of pretraining" in refused.stderr
+    )
+
+
+# --- in a browser ---------------------------------------------------------------------------------------
+
+PROBE = """<script>addEventListener("load", () => {
+  const at = (element) => element.getBoundingClientRect(), plot = document.querySelector(".plot");
+  const box = at(plot), places = JSON.parse(plot.querySelector("svg").dataset.points).at;
+  const spot = { clientX: box.left + box.width * places[4] + 1, clientY: box.top + 9, bubbles: true };
+  plot.dispatchEvent(new PointerEvent("pointermove", spot));
+  parent.postMessage(JSON.stringify({
+    width: document.documentElement.scrollWidth, window: innerWidth,
+    paper: getComputedStyle(document.body).backgroundColor, line: getComputedStyle(
+      document.querySelector('[style*="--series-1"]')).stroke,
+    text: parseFloat(getComputedStyle(document.querySelector(".plot text")).fontSize) *
+      box.width / document.querySelector(".plot svg").viewBox.baseVal.width,
+    pointer: document.getElementById("pointer").innerText }), "*");
+});</script></body>"""
+
+
+# A window without a head has a least width; a frame is as wide as asked for.
+FRAME = """<!doctype html><meta name="color-scheme" content="light dark"><body>
+<iframe src="probed.html" style="width: {width}px; height: 900px; border: 0"></iframe>
+<script>addEventListener("message", (event) => {{ document.body.dataset.probe = event.data; }});</script>"""
+
+
+def browse(page, folder, dark=False, width=390):
+    """What the page says of itself in Chromium; the policy is lifted for the probe alone."""
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+    probed = folder / "probed.html"
+    probed.write_text(text.replace("</body>", PROBE), encoding="utf-8")
+    framed = folder / "framed.html"
+    framed.write_text(FRAME.format(width=width), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as profile:
+        command = [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={profile}", "--window-size=1200,1000", "--virtual-time-budget=2000",
+            f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom", framed.as_uri(),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    found = re.search(r'data-probe="([^"]*)"', done.stdout)
+    assert found, done.stderr[-2000:]
+    return json.loads(found[1].replace("&quot;", '"'))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_in_a_browser_it_fits_a_phone_follows_the_scheme_and_answers_the_pointer(tmp_path):
+    page = write_report(make_run(tmp_path / "r"))
+    light, dark = (browse(page, tmp_path, dark) for dark in (False, True))
+    assert light["width"] <= light["window"] == 390, "a phone must not scroll sideways"
+    assert light["paper"] != dark["paper"] and light["line"] != dark["line"]
+    assert light["text"] >= 9, "text in the charts is too small on a phone"
+    assert "step 50" in light["pointer"] and "5.75" in light["pointer"]

@@ -1,0 +1,71 @@
+"""Laws of the data's statistics: every row counted, spans by the law they were drawn by.
+
+Run: pytest tests/report/test_statistics.py
+"""
+
+import json
+
+import numpy as np
+import pytest
+from feature_examples import VOCABULARY, make
+
+from span_electra.features.store import open_features
+from span_electra.report.statistics import content_of, describe_data, write_statistics
+
+
+@pytest.fixture
+def features(tmp_path):
+    make(tmp_path / "train", rows=900)
+    return open_features(tmp_path / "train")
+
+
+def test_every_row_is_in_the_histogram(features):
+    found = describe_data(features)["lengths"]
+    assert sum(found["counts"]) == features.rows and len(found["edges"]) == len(found["counts"]) + 1
+    for number, count in enumerate(found["counts"]):
+        inside = (features.lengths_R >= found["edges"][number]) & (
+            features.lengths_R < found["edges"][number + 1]
+        )
+        assert count == inside.sum()
+
+
+def test_content_is_the_text_without_its_frame(features):
+    rows_N = np.array([3, 800])
+    ids_T, starts_N = content_of(features, rows_N)
+    for number, row in enumerate(rows_N):
+        whole = features.gather([row], int(features.lengths_R[row]))[0]
+        assert ids_T[starts_N[number] : starts_N[number + 1]].tolist() == whole[1:-1].tolist()
+
+
+def test_span_lengths_are_counted_in_whole_words(features):
+    """By hand: a span has a word for its first token and for every later one that starts a word."""
+    rows_N, words = np.arange(features.rows), []
+    spans, begin = features.spans(rows_N), 0
+    for row, end in enumerate(spans.row_ends_R):
+        ids_L = features.gather([row], int(features.lengths_R[row]))[0]
+        for start, length in zip(spans.starts_S[begin:end], spans.lengths_S[begin:end], strict=True):
+            words.append(1 + int(VOCABULARY.starts_word_V[ids_L[start + 1 : start + length]].sum()))
+        begin = end
+    found = describe_data(features)["spans"]
+    assert found["mean_words"] == pytest.approx(np.mean(words))
+    assert found["shares"][:3] == pytest.approx([np.mean(np.array(words) == number) for number in (1, 2, 3)])
+    assert sum(found["shares"]) == pytest.approx(1) == sum(found["law"])
+
+
+def test_the_vocabularys_numbers(features):
+    found = describe_data(features)["vocabulary"]
+    assert (found["size"], found["type"]) == (VOCABULARY.size, "BERT")
+    assert found["unknown"] == 0 and 0 < found["commonest_share"] < 0.1 and found["tokens_a_word"] > 1
+
+
+def test_it_is_written_as_json_with_both_splits(features, tmp_path):
+    write_statistics(tmp_path, features, features)
+    splits = json.loads((tmp_path / "statistics.json").read_text())["splits"]
+    assert splits["train"] == splits["valid"] and splits["train"]["rows"] == features.rows
+    assert 0 < splits["train"]["fill"] < 1
+
+
+def test_few_rows_and_no_spans_are_no_trouble(tmp_path):
+    make(tmp_path / "one", rows=1, batches=1, longest=3)
+    found = describe_data(open_features(tmp_path / "one"))
+    assert found["spans"]["mean_words"] == 0 and found["lengths"]["counts"] == [0, 0, 1]

@@ -1,0 +1,38 @@
+"""Laws of clean text: lines, documents, marks and bytes that are no text.
+
+Run: pytest tests/text/test_clean.py
+"""
+
+import json
+
+from span_electra.text.clean import read_block
+from span_electra.text.corpus import cut_blocks
+from span_electra.text.inputs import find_inputs
+
+
+def read(paths, chunk_size=1000, **options):
+    return [read_block(block, **options) for block in cut_blocks(find_inputs(paths), chunk_size)]
+
+
+def test_line_breaks_in_a_row_stay_and_its_blank_lines_go(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "one\r\n\n two\n"}) + "\r\n" + '{"text": null}\n')
+    assert read(path) == [b"one\n two\n\n"]
+
+
+def test_each_file_is_a_document_of_its_own(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(name)
+    assert read(tmp_path) == [b"a\n\nb\n\nc\n"]
+
+
+def test_byte_order_mark_and_carriage_returns_go(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert read(path) == [b"one\ntwo\n"]
+
+
+def test_replace_goes_on_where_strict_stops(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"ok\nb\xff\x80d\n")
+    assert read(path, errors="replace") == ["ok\nb\ufffd\ufffdd\n".encode()]

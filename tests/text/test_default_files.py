@@ -1,0 +1,52 @@
+"""What is taken when nothing is named. Run: pytest tests/text/test_default_files.py"""
+
+import pytest
+
+from span_electra.errors import InputError
+from span_electra.text.default_files import find_splits, find_vocabulary
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+
+
+def test_the_only_vocabulary_is_found_with_its_type_and_merges(tmp_path):
+    touch(tmp_path, "my model BPE-vocab.json", "my model BPE-merges.txt", "tokenizer.json")
+    found = find_vocabulary(folder=tmp_path)
+    assert (found.kind, found.vocab_file.name) == ("BPE", "my model BPE-vocab.json")
+    assert found.merges_file.name == "my model BPE-merges.txt"
+
+
+def test_of_two_types_the_named_one_is_taken(tmp_path):
+    touch(tmp_path, "a BPE-vocab.json", "a BPE-merges.txt", "a BERT-vocab.txt")
+    assert find_vocabulary("BERT", folder=tmp_path).vocab_file.name == "a BERT-vocab.txt"
+    with pytest.raises(InputError, match="several vocabularies.*a BERT-vocab.txt.*--vocab_file"):
+        find_vocabulary(folder=tmp_path)
+
+
+def test_without_a_vocabulary_the_way_out_is_named(tmp_path):
+    with pytest.raises(InputError, match="create_vocab_SE.py"):
+        find_vocabulary(folder=tmp_path)
+    touch(tmp_path, "x BPE-vocab.json")
+    with pytest.raises(InputError, match="--merges_file"):
+        find_vocabulary(folder=tmp_path)
+
+
+def test_splits_go_by_their_names(tmp_path):
+    touch(tmp_path, "train.txt", "train_2.jsonl.gz", "dev/a.txt", "notes.txt", ".hidden")
+    splits = {split: [path.name for path in paths] for split, paths in find_splits(tmp_path).items()}
+    assert splits == {"train": ["train.txt", "train_2.jsonl.gz"], "valid": ["dev"]}
+
+
+def test_unnamed_files_are_all_train(tmp_path):
+    touch(tmp_path, "b.txt", "a.txt", "trainer_notes.txt")
+    assert [path.name for path in find_splits(tmp_path)["train"]] == ["a.txt", "b.txt", "trainer_notes.txt"]
+
+
+def test_nothing_to_split_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="empty"):
+        find_splits(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        find_splits(tmp_path / "absent")

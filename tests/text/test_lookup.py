@@ -1,0 +1,60 @@
+"""The ids of a word, known or new, are the model's. Run: pytest tests/text/test_lookup.py"""
+
+import random
+
+import numpy as np
+import pytest
+from encode_examples import TOKENIZERS
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from span_electra.text import lookup
+from span_electra.text.compiled import compiled
+from span_electra.text.encode import TextEncoder
+from span_electra.text.lookup import _find as find
+from span_electra.text.word_table import WordTable
+
+ALPHABETS = {"few letters": "ab", "letters": "adeinorstuw", "signs": ".'!-", "accents": "éaüoñ"}
+
+
+@pytest.mark.parametrize("name", ["bpe", "wordpiece cased"])
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+def test_ids_of_random_words(name, alphabet):
+    rng = random.Random(5)
+    encoder = TextEncoder(TOKENIZERS[name])
+    words = ["".join(rng.choices(ALPHABETS[alphabet], k=rng.randint(1, 60))) for _ in range(400)]
+    for word in words + words:  # new, then known
+        ours = encoder.encode(word.encode()).ids_T.tolist()
+        assert ours == TOKENIZERS[name].encode(word, add_special_tokens=False).ids, word
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 15, 16, 17, 24, 99, 100, 101, 254, 255, 256, 257, 5000])
+@pytest.mark.parametrize("name", ["bpe", "wordpiece cased"])
+def test_lengths_where_a_word_is_kept_otherwise(name, length):
+    encoder = TextEncoder(TOKENIZERS[name])
+    for tail in ("d", "w", "d"):
+        word = ("understanding" * 500)[: length - 1] + tail
+        ours = encoder.encode(word.encode()).ids_T.tolist()
+        assert ours == TOKENIZERS[name].encode(word, add_special_tokens=False).ids
+
+
+def test_of_equal_merges_the_leftmost_goes_first():
+    tokenizer = Tokenizer(models.BPE({"a": 0, "aa": 1, "aaa": 2}, [("a", "a")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    for word in ("aaa", "aaaaa", "a"):
+        ours = TextEncoder(tokenizer).encode(word.encode()).ids_T.tolist()
+        assert ours == tokenizer.encode(word).ids
+
+
+@compiled
+def is_kept(text_B, length, table):
+    return find(text_B, 0, length, table)[1]
+
+
+def test_a_hash_is_never_trusted():
+    """A long word of the same hash and length, but of other bytes, is another word."""
+    table, word = WordTable(10, id_bytes=2), b"a word of more than sixteen bytes"
+    table.insert(word, np.array([7, 0], np.uint8), 1)
+    word_B = np.frombuffer(word + bytes(lookup.PADDING), np.uint8).copy()
+    assert is_kept(word_B, len(word), table.table)
+    table.table.keys_B[len(word) - 1] ^= 1
+    assert not is_kept(word_B, len(word), table.table)

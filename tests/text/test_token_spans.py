@@ -1,0 +1,58 @@
+"""Words of lines, and windows over lines that are too long. Run: pytest tests/text/test_token_spans.py"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from network_examples import vocabulary_of_words
+
+from span_electra.text.token_spans import cut_windows, over_windows, pool_words, read_lines
+from span_electra.text.vocabulary import assemble
+
+
+def test_words_are_what_stands_between_white_space():
+    line = read_lines(vocabulary_of_words(), ["  the undo, cats "])[0]
+    assert line.words == ["the", "undo,", "cats"]
+    assert line.word_T.tolist() == [0, 1, 1, 1, 2]
+    pieces = [line.text[start:end] for start, end in zip(line.starts_T, line.ends_T, strict=True)]
+    assert pieces == ["the", "un", "do", ",", "cats"]
+
+
+def test_byte_level_tokens_belong_to_the_word_they_lead_to():
+    ids = {
+        token: number
+        for number, token in enumerate(["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "Ġ", *"abc"])
+    }
+    lines = read_lines(assemble("BPE", ids, []), ["ab  c", "a", "", "   "])
+    assert lines[0].word_T.tolist() == [0, 0, 0, 1, 1, 1]  # Ġ a b Ġ Ġ c
+    assert lines[0].words == ["ab", "c"]
+    assert [len(line.ids_T) for line in lines[1:]] == [2, 0, 0]
+
+
+@given(st.integers(0, 200), st.integers(1, 30))
+def test_every_token_is_judged_once_with_room_on_both_sides(length, room):
+    windows = cut_windows(np.array([length]), room)
+    judged = [place for window in windows for place in range(window.judged_start, window.judged_end)]
+    assert judged == list(range(length))
+    for window in windows:
+        assert window.start <= window.judged_start < window.judged_end <= window.end
+        assert window.end - window.start <= room
+        if window.start:
+            assert window.judged_start - window.start >= room // 4
+        if window.end < length:
+            assert window.end - window.judged_end >= room // 4
+
+
+@given(st.lists(st.integers(0, 40), max_size=6), st.integers(3, 12))
+def test_windows_give_each_token_its_own_value(lengths, longest):
+    vocabulary = vocabulary_of_words()
+    ids = [np.arange(length) + 1000 * number for number, length in enumerate(lengths)]
+    seen = over_windows(vocabulary, longest, ids, lambda rows: [row.astype(float) for row in rows])
+    assert [found.tolist() for found in seen] == [row.tolist() for row in ids]
+
+
+def test_pooling_by_hand():
+    share_T, word_T = np.array([0.5, 0.2, 0.9]), np.array([0, 0, 2])
+    assert pool_words(share_T, word_T, 3, "max").tolist() == [0.5, 0.0, 0.9]
+    assert pool_words(share_T, word_T, 3, "mean").tolist() == [0.35, 0.0, 0.9]
+    assert pool_words(share_T, word_T, 3, "any") == pytest.approx([0.6, 0.0, 0.9])

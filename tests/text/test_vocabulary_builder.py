@@ -1,0 +1,76 @@
+"""Vocabularies from text, whole or not at all. Run: pytest tests/text/test_vocabulary_builder.py"""
+
+import random
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from span_electra.errors import InputError
+from span_electra.text.vocabulary import SPECIAL_TOKENS, dress, load_vocabulary
+from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
+
+
+def words(seed: int = 0, lines: int = 400) -> str:
+    """Lines of made-up words with capitals, accents and punctuation."""
+    dice = random.Random(seed)
+    syllables = ["ka", "ri", "to", "nél", "shu", "Be", "ox", "42", "st"]
+    made = ["".join(dice.choices(syllables, k=dice.randint(1, 4))) for _ in range(300)]
+    return "\n".join(
+        " ".join(dice.choices(made, k=9)) + dice.choice([".", "!", ", so?"]) for _ in range(lines)
+    )
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "some text"
+    folder.mkdir()
+    (folder / "a.txt").write_text(words(0))
+    (folder / "b.txt").write_text(words(1))
+    (folder / ".hidden.txt").write_text("secret " * 1000)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["BPE", "BERT"])
+def test_the_files_open_again_and_a_second_build_changes_no_byte(kind, corpus, tmp_path):
+    settings = BuildSettings(kind, 400, 2)
+    made, files, notes = build_vocabulary(corpus, tmp_path / "v", "my name", settings)
+    first = {path: path.read_bytes() for path in (tmp_path / "v").iterdir()}
+    assert made.size == 400 and any("hidden" in note for note in notes)
+    assert load_vocabulary(kind, *files).sha256 == made.sha256
+    build_vocabulary(corpus, tmp_path / "v", "my name", settings)
+    assert {path: path.read_bytes() for path in (tmp_path / "v").iterdir()} == first
+
+
+def test_the_merges_are_those_the_library_finds(corpus, tmp_path):
+    made, _, _ = build_vocabulary(corpus, tmp_path / "v", "x", BuildSettings("BPE", 400, 2))
+    rival = Tokenizer(models.BPE())
+    dress(rival, "BPE", True, None)
+    trainer = trainers.BpeTrainer(vocab_size=400, min_frequency=2, special_tokens=list(SPECIAL_TOKENS),
+                                  show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())  # fmt: skip
+    lines = [line for name in ("a.txt", "b.txt") for line in (corpus / name).read_text().split("\n")]
+    rival.train_from_iterator(lines, trainer)
+    assert rival.get_vocab() == made.tokenizer.get_vocab()
+
+
+def test_another_vocabulary_of_the_name_is_not_replaced(corpus, tmp_path):
+    build_vocabulary(corpus, tmp_path / "v", "x", BuildSettings("BPE", 400, 2))
+    before = (tmp_path / "v/x BPE-vocab.json").read_bytes()
+    with pytest.raises(InputError, match="x BPE-vocab.json: holds another vocabulary.*--model_name"):
+        build_vocabulary(corpus, tmp_path / "v", "x", BuildSettings("BPE", 350, 2))
+    assert (tmp_path / "v/x BPE-vocab.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "settings, name, words",
+    [
+        (BuildSettings("BPE", 9000, 2), "x", "the text allows only"),
+        (BuildSettings("BPE", 100, 2), "x", "at least 261"),
+        (BuildSettings("BERT", 8, 2), "x", "single characters"),
+        (BuildSettings("BPE", 400, 2), "a/b", "model_name"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(settings, name, words, corpus, tmp_path):
+    with pytest.raises(InputError, match=words):
+        build_vocabulary(corpus, tmp_path / "v", name, settings)
+    assert not (tmp_path / "v").exists()

@@ -1,0 +1,72 @@
+"""Word counts are those of the library's own cutting, line by line.
+
+Run: pytest tests/text/test_word_counts.py
+"""
+
+from collections import Counter
+
+import pytest
+from encode_examples import NASTY, SETTINGS, TEXT, TOKENIZERS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from span_electra.errors import InputError
+from span_electra.text.tokenizer_rules import byte_letters
+from span_electra.text.word_counts import WordCounter, count_words
+
+BYTES = {letter: byte for byte, letter in enumerate(byte_letters())}
+
+
+def counted_by_library(tokenizer: Tokenizer, lines: list[str]) -> Counter[bytes]:
+    counts: Counter[bytes] = Counter()
+    for line in lines:
+        if tokenizer.normalizer is not None:
+            line = tokenizer.normalizer.normalize_str(line)
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(line):
+            bytelevel = isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel)
+            counts[bytes(BYTES[c] for c in word) if bytelevel else word.encode()] += 1
+    return counts
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_nasty_lines(name):
+    lines = NASTY * 2 + TEXT
+    text = "".join(line + "\n" for line in lines).encode()
+    assert count_words([text], TOKENIZERS[name]) == counted_by_library(TOKENIZERS[name], lines)
+
+
+@pytest.mark.parametrize("name", ["bpe with prefix space", "wordpiece uncased"])
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(lines=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"))))
+def test_any_text(name, lines):
+    text = "".join(line + "\n" for line in lines).encode()
+    assert count_words([text], TOKENIZERS[name]) == counted_by_library(TOKENIZERS[name], lines)
+
+
+def test_blocks_add_up():
+    counter = WordCounter(TOKENIZERS["bpe"])
+    for _ in range(3):
+        counter.add(b"one two two")
+    assert counter.counts() == {b"one": 3, b" two": 6}
+
+
+def test_counts_outlive_the_growth_of_the_table():
+    text = " ".join(f"{i:x} {i:x} {i:x}" for i in range(0xA00000, 0xA00000 + 40_000)).encode()
+    counts = count_words([text], TOKENIZERS["wordpiece cased"])
+    assert len(counts) == 40_000 and set(counts.values()) == {3}
+
+
+def test_the_vocabulary_does_not_matter():
+    empty = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    empty.normalizer = TOKENIZERS["wordpiece uncased"].normalizer
+    empty.pre_tokenizer = TOKENIZERS["wordpiece uncased"].pre_tokenizer
+    counts = count_words([b"The cat, the dog\n"], empty)
+    assert counts == {b"the": 2, b"cat": 1, b",": 1, b"dog": 1}
+
+
+def test_a_tokenizer_that_cuts_in_its_own_way_is_refused():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    with pytest.raises(InputError, match="Whitespace"):
+        count_words([b"x"], tokenizer)

@@ -1,0 +1,242 @@
+"""Devices are chosen or refused; two processes = one; whatever ends one process ends all, with its message.
+
+Run: pytest tests/training/test_devices.py
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from run_examples import small_run, write_rows
+
+from span_electra.config import LoaderConfig, OptimizerConfig, TrainingConfig
+from span_electra.errors import InputError
+from span_electra.features.store import open_features
+from span_electra.model.dropout import drop
+from span_electra.pretraining.experiment import build_model, open_data
+from span_electra.pretraining.loader import Batches
+from span_electra.training import checkpoint
+from span_electra.training.devices import plan_devices, share_cores, take_place
+from span_electra.training.launch import launch
+from span_electra.training.parallel import add_outputs, deal_rows
+from span_electra.training.run import run_training
+
+TWO = "ignore:no GPU in use"
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    return write_rows(tmp_path_factory.mktemp("features") / "rows.arrow")
+
+
+# --- which devices ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_without_a_gpu_ids_name_processes_and_cuda_is_refused():
+    with pytest.warns(UserWarning, match="device ids 0 1 name 2 CPU processes"):
+        assert plan_devices(TrainingConfig(device_ids=[0, 1])).processes == 2
+    with pytest.warns(UserWarning, match="parallel dp needs GPUs"):
+        assert plan_devices(TrainingConfig(device_ids=[0, 1], parallel="dp")).processes == 1
+    assert plan_devices(TrainingConfig()).processes == 1
+    with pytest.raises(InputError, match="no CUDA device is here; use --device cpu"):
+        plan_devices(TrainingConfig(device="cuda"))
+
+
+def test_with_gpus_each_id_is_one_and_absent_ones_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    plan = plan_devices(TrainingConfig(device_ids=[1, 0]))
+    assert (plan.kind, plan.ids, plan.processes) == ("cuda", (1, 0), 2)
+    assert plan_devices(TrainingConfig(device_ids=[1, 0], parallel="dp")).processes == 1
+    with pytest.raises(InputError, match="device_ids: 2 is not there; this machine has 0 to 1"):
+        plan_devices(TrainingConfig(device_ids=[0, 2]))
+
+
+def test_several_processes_share_the_cores_and_one_is_left_alone(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    alone = torch.get_num_threads()  # asked before: numba's threads, once started, change the answer
+    for processes in (1, 2, 3, 16):
+        share_cores(processes)
+    assert chosen == [alone, 4, 2, 1]
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    share_cores(1)
+    assert chosen[-1] == 8
+
+
+def test_precision_follows_the_settings():
+    config = TrainingConfig(device="cpu", precision="bf16")
+    place = take_place(plan_devices(config), config, 0, 1, None)
+    assert place.leads and place.precision is torch.bfloat16
+
+
+def threads_around_a_kernel(_, rank, world, store):
+    """Torch's threads before and after numba has started its own."""
+    share_cores(world)
+    before = torch.get_num_threads()
+    drop(torch.ones(10), 0.5, 1)
+    return before, torch.get_num_threads()
+
+
+def test_numba_leaves_torchs_threads_alone():
+    before, after = launch(threads_around_a_kernel, None, 2)[0]
+    assert before == after == max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+# --- many = one ---------------------------------------------------------------------------------------
+
+
+def gap(one, other, part):
+    first, second = (getattr(checkpoint.load(result.checkpoint), part) for result in (one, other))
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+@pytest.mark.filterwarnings(TWO)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_are_one_in_gradients_and_losses(features, tmp_path, parallel):
+    # sgd without momentum or clipping at rate 1: the weights' difference is the gradients'.
+    options = {
+        "optimizer": OptimizerConfig("sgd", lr=1.0, momentum=0.0, max_gradient_norm=0.0, warmup=0.0),
+        "loader": LoaderConfig(8),
+        "dropout": 0.0,
+        "valid": (0.1,),
+    }
+    one = run_training(small_run(features, tmp_path / "a", max_steps=1, **options))
+    two = run_training(
+        small_run(features, tmp_path / "b", max_steps=1, device_ids=[0, 1], parallel=parallel, **options)
+    )
+    assert gap(one, two, "weights") < 1e-6
+    for name, value in one.metrics.items():
+        assert two.metrics[name] == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.filterwarnings(TWO)
+def test_fifty_steps_on_two_processes_give_the_losses_of_one(features, tmp_path):
+    options = {
+        "dropout": 0.0,
+        "epochs": 8,
+        "log_steps": 0,
+        "eval_every": "50",
+        "gradient_accumulation_steps": 1,
+    }
+    one = run_training(small_run(features, tmp_path / "a", **options))
+    two = run_training(small_run(features, tmp_path / "b", device_ids=[0, 1], **options))
+    assert one.step == two.step >= 50
+    assert two.metrics["loss"] == pytest.approx(one.metrics["loss"], rel=1e-5)
+
+
+@pytest.mark.filterwarnings(TWO)
+def test_a_checkpoint_of_two_sharded_processes_goes_on_alone_and_back(features, tmp_path):
+    options = {"dropout": 0.0, "gradient_accumulation_steps": 2, "valid": (0,), "save_every": "4"}
+    straight = run_training(small_run(features, tmp_path / "a", **options))
+    two = small_run(features, tmp_path / "b", device_ids=[0, 1], parallel="fsdp", max_steps=4, **options)
+    first = run_training(two)
+    assert first.step == 4
+    options["optimizer"] = OptimizerConfig(lr=5e-3)
+    resumed = run_training(small_run(features, tmp_path / "b", resume=first.checkpoint, **options))
+    assert resumed.step == straight.step
+    again = small_run(
+        features, tmp_path / "b", resume=resumed.checkpoint, device_ids=[0, 1], **options | {"epochs": 4}
+    )
+    assert run_training(again).step > straight.step
+
+
+def test_dealt_rows_add_up_to_the_whole_batch(features, tmp_path):
+    settings = small_run(features, tmp_path, dropout=0.0)
+    model = build_model(settings, open_data(settings)).eval()
+    for masked in Batches(open_features(features), LoaderConfig(7, workers=0), 0):
+        whole = model(masked)
+        parts = deal_rows(masked, 3)
+        assert sum(len(part.rows_B) for part in parts) == len(masked.rows_B)
+        added = add_outputs([model(part) for part in parts])
+        assert torch.allclose(added.tally, whole.tally, atol=1e-3)
+        assert torch.allclose(added.loss, whole.loss, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", [None, 7])
+def test_a_share_without_rows_adds_nothing_and_breaks_nothing(features, tmp_path, key):
+    settings = small_run(features, tmp_path)
+    model = build_model(settings, open_data(settings))
+    empty = next(iter(Batches(open_features(features), LoaderConfig(1, workers=0), 0, rank=1, world=2)))
+    assert empty.original_BL.shape[0] == 0
+    output = model(empty, dropout_key=key)
+    output.loss.backward()
+    assert output.loss == 0 and not output.tally.any()
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
+
+
+# --- ends ---------------------------------------------------------------------------------------------
+
+
+def misbehave(how, rank, world, store):
+    """Rank 1 ends badly while rank 0 would wait for ever."""
+    if rank == 1:
+        if how == "input":
+            raise InputError("rows.arrow: is broken; make it again")
+        if how == "crash":
+            raise KeyError("a bug of ours")
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return how
+    while how != "fine":
+        time.sleep(0.05)  # stands in for a collective that will never complete
+    return rank
+
+
+@pytest.mark.parametrize(
+    "how, error, message",
+    [
+        ("input", InputError, "^rows.arrow: is broken; make it again$"),
+        ("crash", RuntimeError, "process 1 failed:(.|\n)*KeyError: 'a bug of ours'"),
+        ("kill", RuntimeError, "process 1 was killed by SIGKILL"),
+    ],
+)
+def test_whatever_ends_one_process_ends_all(how, error, message):
+    with pytest.raises(error, match=message):
+        launch(misbehave, how, 2)
+    assert not multiprocessing.active_children()
+
+
+def test_the_leading_process_gives_the_result():
+    assert launch(misbehave, "fine", 2) == (0, 0)
+
+
+SIGNALLED_RUN = """
+import sys
+sys.path[:0] = [{tests!r}, {root!r}]
+from run_examples import small_run
+from span_electra.training.run import run_training
+if __name__ == "__main__":
+    options = dict(epochs=4000, device_ids=[0, 1], log_steps=1)
+    result = run_training(small_run({features!r}, {folder!r}, **options))
+    print(result.state, result.step)
+    sys.exit(result.exit_code)
+"""
+
+
+def test_a_signal_to_two_processes_keeps_a_checkpoint_and_the_customary_code(features, tmp_path):
+    root, script = Path(__file__).resolve().parents[2], tmp_path / "script.py"
+    places = {"tests": str(root / "tests"), "root": str(root), "folder": str(tmp_path / "run")}
+    script.write_text(SIGNALLED_RUN.format(features=features, **places))
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        for line in process.stderr:
+            if line.startswith("step 2 "):
+                process.send_signal(signal.SIGINT)
+                break
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    state, step = out.split()
+    assert state == "stopped" and checkpoint.latest(tmp_path / "run").name == f"step-{int(step):08d}"

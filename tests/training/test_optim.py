@@ -1,0 +1,240 @@
+"""Schedules never go negative; every optimizer takes its settings, and resumes exactly.
+
+Run: pytest tests/training/test_optim.py
+"""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from model_examples import small_config
+from torch import nn
+
+from span_electra.config import OPTIMIZERS, SCHEDULES, OptimizerConfig
+from span_electra.errors import InputError
+from span_electra.finetuning.experiment import rate_shares
+from span_electra.model.multi_task import HeadConfig, TaskNetwork
+from span_electra.training.optim import Optimizers, freeze, rate
+
+GO = torch.zeros(())
+
+
+class TwoNetworks(nn.Module):
+    """The names of the joint model: two networks, a table they share, hidden matrices under `layers`."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.generator = nn.ModuleDict({"embeddings": nn.ModuleDict({"word": nn.Embedding(7, 4)})})
+        self.generator["layers"] = nn.ModuleList([nn.Linear(4, 4), nn.LayerNorm(4)])
+        self.discriminator = nn.ModuleDict({"embeddings": self.generator["embeddings"]})
+        self.discriminator["layers"] = nn.ModuleList([nn.Linear(4, 4)])
+
+    def forward(self, ids):
+        states = self.generator["embeddings"]["word"](ids)
+        for layer in (*self.generator["layers"], *self.discriminator["layers"]):
+            states = layer(states)
+        return states.square().sum()
+
+
+def learn(model, optimizers, steps, first=0):
+    for step in range(first, first + steps):
+        optimizers.set_rate(rate(step, 20, optimizers.config))
+        model(torch.arange(step, step + 3) % 7).backward()
+        optimizers.step(GO)
+        optimizers.zero_grad()
+
+
+@given(
+    schedule=st.sampled_from(SCHEDULES),
+    total=st.integers(1, 200),
+    warmup=st.floats(0, 300),
+    decay=st.floats(0, 300),
+    size=st.floats(0, 300),
+)
+def test_rates_are_never_negative_nor_above_the_peak(schedule, total, warmup, decay, size):
+    config = OptimizerConfig(schedule=schedule, warmup=warmup, decay=decay, step_size=size)
+    assert all(0.0 <= rate(done, total, config) <= 1.0 for done in range(total + 5))
+
+
+@pytest.mark.parametrize(
+    "schedule, expected",
+    [
+        ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5, 1, 1, 0.853553, 0.5, 0.146447]),
+        ("step", [0.5, 1, 1, 1, 0.1, 0.1]),
+        ("constant", [0.5, 1, 1, 1, 1, 1]),
+        ("wsd", [0.5, 1, 1, 1, 1, 0.5]),
+    ],
+)
+def test_each_schedule_written_out(schedule, expected):
+    config = OptimizerConfig(schedule=schedule, warmup=2, step_size=2, decay=2)
+    assert [rate(done, 6, config) for done in range(6)] == pytest.approx(expected, abs=1e-6)
+
+
+def test_at_most_1_is_a_share_of_all_steps():
+    share, steps = OptimizerConfig(warmup=0.1), OptimizerConfig(warmup=50)
+    assert [rate(done, 500, share) for done in range(500)] == [rate(done, 500, steps) for done in range(500)]
+
+
+EXPLICIT = {
+    "betas": [0.8, 0.95],
+    "epsilon": 1e-3,
+    "momentum": 0.5,
+    "weight_decay": 0.3,
+    "generator_lr": 1e-2,
+    "discriminator_lr": 3e-3,
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("option", [None, *EXPLICIT])
+def test_every_optimizer_takes_every_setting_and_learns(name, option):
+    config = OptimizerConfig(name, **({option: EXPLICIT[option]} if option else {}))
+    model = TwoNetworks()
+    optimizers = Optimizers(model, config)
+    before = [parameter.clone() for parameter in model.parameters()]
+    learn(model, optimizers, 8)  # radam adapts from its sixth step on
+    assert all((old != new).any() for old, new in zip(before, model.parameters(), strict=True))
+    used = {"momentum": ("sgd", "muon")}.get(option, () if option in ("betas", "epsilon") else OPTIMIZERS)
+    if option in ("betas", "epsilon"):
+        used = ("adamw", "adam", "radam", "lamb")
+    if option and name in used:
+        plain = TwoNetworks()
+        learn(plain, Optimizers(plain, OptimizerConfig(name)), 8)
+        pairs = zip(model.parameters(), plain.parameters(), strict=True)
+        assert any((one != other).any() for one, other in pairs), f"{option} changed nothing"
+
+
+def test_decay_is_for_matrices_and_shared_tensors_learn_at_the_generators_rate():
+    model = TwoNetworks()
+    optimizers = Optimizers(model, OptimizerConfig(generator_lr=0.1, discriminator_lr=0.2, weight_decay=0.3))
+    facts = {}
+    for group in optimizers.groups:
+        for parameter in group["params"]:
+            name = optimizers.names[id(parameter)]
+            assert name not in facts
+            facts[name] = (group["peak_lr"], group["weight_decay"])
+    assert facts["generator.embeddings.word.weight"] == (0.1, 0.3)
+    assert facts["generator.layers.1.weight"] == (0.1, 0.0)
+    assert facts["discriminator.layers.0.weight"] == (0.2, 0.3)
+    assert facts["discriminator.layers.0.bias"] == (0.2, 0.0)
+    assert len(facts) == len(list(model.parameters()))
+
+
+def test_muon_takes_hidden_matrices_and_adamw_the_rest():
+    optimizers = Optimizers(TwoNetworks(), OptimizerConfig("muon"))
+    kinds = {
+        optimizers.names[id(parameter)]: type(part).__name__
+        for part in optimizers.parts
+        for group in part.param_groups
+        for parameter in group["params"]
+    }
+    assert {name for name, kind in kinds.items() if kind == "Muon"} == {
+        "generator.layers.0.weight",
+        "discriminator.layers.0.weight",
+    }
+    assert set(kinds.values()) == {"Muon", "AdamW"}
+
+
+def rates_of(model, optimizers):
+    """The peak rate of every parameter that learns, by name."""
+    return {
+        optimizers.names[id(parameter)]: group["peak_lr"]
+        for group in optimizers.groups
+        for parameter in group["params"]
+    }
+
+
+# layer_lr_decay 0.5 over two layers at lr 0.8: heads, the upper layer, the lower one, what is below both.
+LAYER_TABLE = {
+    "heads.0.dense": 0.8,
+    "heads.0.score": 0.8,
+    "heads.1.score": 0.8,
+    **{f"encoder.layers.1.{part}": 0.4 for part in ("qkv", "mix", "mix_norm", "up", "down", "down_norm")},
+    **{f"encoder.layers.0.{part}": 0.2 for part in ("qkv", "mix", "mix_norm", "up", "down", "down_norm")},
+    "encoder.project": 0.1,
+    "encoder.embeddings.norm": 0.1,
+    "encoder.embeddings.word": 0.1,
+    "encoder.embeddings.position": 0.1,
+    "encoder.embeddings.token_type": 0.1,
+}
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_layers_learn_at_the_rates_of_a_written_out_table(name):
+    heads = (HeadConfig("sequence", 2), HeadConfig("tokens", 3))
+    network = TaskNetwork(small_config(), heads)
+    optimizers = Optimizers(network, OptimizerConfig(name, lr=0.8), rate_shares(network, 0.5))
+    found = rates_of(network, optimizers)
+    expected = {name: LAYER_TABLE[name.rpartition(".")[0]] for name, _ in network.named_parameters()}
+    assert found == pytest.approx(expected)
+    optimizers.set_rate(0.5)
+    assert all(group["lr"] == 0.5 * group["peak_lr"] for group in optimizers.groups)
+    decays = {
+        optimizers.names[id(parameter)]
+        for group in optimizers.groups
+        for parameter in group["params"]
+        if group["weight_decay"]
+    }
+    assert decays == {name for name, parameter in network.named_parameters() if parameter.dim() > 1}
+
+
+def test_a_decay_of_1_is_one_rate_for_all_and_frozen_encoders_have_none():
+    network = TaskNetwork(small_config(), (HeadConfig("sequence", 2),))
+    config = OptimizerConfig(lr=0.8)
+    plain = rates_of(network, Optimizers(network, config))
+    assert rates_of(network, Optimizers(network, config, rate_shares(network, 1.0))) == plain
+    assert set(plain.values()) == {0.8}
+    network.encoder.requires_grad_(False)
+    found = rates_of(network, Optimizers(network, config, rate_shares(network, 0.5)))
+    assert found and all(name.startswith("heads.") for name in found)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_state_taken_out_and_back_in_goes_on_bit_for_bit(name):
+    config = OptimizerConfig(name, lr=0.01)
+    straight = TwoNetworks()
+    learn(straight, Optimizers(straight, config), 6)
+    stopped = TwoNetworks()
+    optimizers = Optimizers(stopped, config)
+    learn(stopped, optimizers, 3)
+    state = {label: tensor.clone() for label, tensor in optimizers.state().items()}
+    resumed = TwoNetworks()
+    resumed.load_state_dict(stopped.state_dict())
+    again = Optimizers(resumed, config)
+    again.load(state, "here")
+    learn(resumed, again, 3, first=3)
+    for one, other in zip(straight.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_that_must_be_skipped_changes_nothing(name):
+    model = TwoNetworks()
+    optimizers = Optimizers(model, OptimizerConfig(name))
+    learn(model, optimizers, 1)
+    before = {label: tensor.clone() for label, tensor in (optimizers.state() | model.state_dict()).items()}
+    (model(torch.arange(3)) * float("nan")).backward()
+    optimizers.step(torch.ones(()))
+    after = optimizers.state() | model.state_dict()
+    assert all(torch.equal(before[label], after[label]) for label in before)
+
+
+def test_freezing_stops_a_part_and_not_everything_can_be_frozen():
+    model = TwoNetworks()
+    freeze(model, ["embeddings", "discriminator"])
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert learning and all(name.startswith("generator.layers") for name in learning)
+    assert len(Optimizers(model, OptimizerConfig()).parameters) == len(learning)
+    with pytest.raises(InputError, match="leaves nothing that learns"):
+        freeze(model, ["generator"])
+
+
+def test_state_of_another_model_is_refused():
+    model = TwoNetworks()
+    optimizers = Optimizers(model, OptimizerConfig())
+    with pytest.raises(InputError, match="here: optimizer state for 'other.weight'"):
+        optimizers.load({"exp_avg:other.weight": torch.zeros(2)}, "here")
+    with pytest.raises(InputError, match=r"exp_avg of generator.layers.0.weight has shape \(2, 2\)"):
+        optimizers.load({"exp_avg:generator.layers.0.weight": torch.zeros(2, 2)}, "here")
