@@ -96,7 +96,7 @@ def test_without_fork_it_works_too():
         import sys, types
         sys.modules["torch"] = types.ModuleType("torch")
         from span_electra.text.workers import run_tasks, _start_method
-        from tests.test_workers import prepare
+        from tests.text.test_workers import prepare
         if __name__ == "__main__":
             assert _start_method() == "spawn"
             print(sorted(task for task, _ in run_tasks(prepare, "s", range(5), 2)))
