@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from span_electra.batch import TALLY, MaskedBatch
 from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, NetworkConfig, OptimizerConfig
 from span_electra.features.masking import Spans, draw_spans, row_keys
+from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.pretraining.loader import Batches
 
 LENGTH = 128

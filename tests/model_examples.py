@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from span_electra.batch import MaskedBatch
 from span_electra.config import ModelConfig, NetworkConfig
+from span_electra.model.batch import MaskedBatch
 
 CLS, SEP, PAD, MASK = 0, 1, 2, 3
 VOCAB = 300  # more than two blocks of the sampler, and not a multiple of one

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from span_electra.batch import TALLY, MaskedBatch
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
 from span_electra.evaluation.metrics import calibration_error
 from span_electra.features.build import build_features
 from span_electra.features.store import open_features
 from span_electra.hub.networks import Networks
+from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.corruption import choose, corrupt, hide
 from span_electra.model.electra import Generated, Judged, discriminator_sums, generator_sums
 from span_electra.pretraining.loader import Batches

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from span_electra.batch import MaskedBatch, Movable
+from span_electra.batch import Movable
+from span_electra.model.batch import MaskedBatch
 
 BLOCK = 128  # entries of a block in the two-step search of `draw`; near the square root of a vocabulary
 BELOW_ONE = 1.0 - 2.0**-24  # the largest float32 below 1; times x it is always below x

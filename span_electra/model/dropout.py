@@ -20,28 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_WORD = (1 << 64) - 1
 PIECE = 1 << 19  # attention scores held at once; 2 MB stay in the cache
-
-
-def scramble(word: int) -> int:
-    """Permute the 64-bit numbers (the finaliser of splitmix64, Steele et al. 2014)."""
-    word = (word + 0x9E3779B97F4A7C15) & _WORD
-    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
-    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
-    return word ^ (word >> 31)
-
-
-def subkey(key: int | None, *numbers: int) -> int | None:
-    """Derive the key of a part from the key of the whole; None stays None.
-
-    Example: a trainer's step has `subkey(seed, step, micro_step, rank)`.
-    """
-    if key is None:
-        return None
-    for number in numbers:
-        key = scramble(key ^ scramble(number))
-    return key
 
 
 def drop(x: Tensor, rate: float, key: int | None) -> Tensor:

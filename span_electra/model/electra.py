@@ -17,13 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from span_electra.batch import TALLY, JointOutput, MaskedBatch, Movable
+from span_electra.batch import Movable, StepOutput
 from span_electra.config import ModelConfig
+from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.corruption import Corrupted, choose, corrupt, hide, put_in_slots
-from span_electra.model.dropout import subkey
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
 from span_electra.model.init import start_local, start_normal
+from span_electra.random_keys import subkey
 
 LogitPair = tuple[Tensor, Tensor | None]  # the head's own logits, and the span-boundary head's
 
@@ -158,7 +159,7 @@ class SpanElectra(nn.Module):
         self.generator.encoder.checkpointing = on
         self.discriminator.encoder.checkpointing = on
 
-    def forward(self, masked: MaskedBatch, dropout_key: int | None = None) -> JointOutput:
+    def forward(self, masked: MaskedBatch, dropout_key: int | None = None) -> StepOutput:
         """Return this process's share of the loss, and the sums that `batch.TALLY` names.
 
         `dropout_key`: see `dropout.py`; give it `subkey(seed, step, micro_step, rank)` on the CPU.
@@ -203,7 +204,7 @@ class SpanElectra(nn.Module):
 
     def losses(
         self, masked: MaskedBatch, generated: Generated, corrupted: Corrupted | None, judged: Judged | None
-    ) -> JointOutput:
+    ) -> StepOutput:
         """Return the weighted loss and the tally; without `judged` the discriminator's part is 0."""
         target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
         sums = generator_sums(masked, generated, target_S)
@@ -222,7 +223,7 @@ class SpanElectra(nn.Module):
                 loss = loss + config.span_boundary_weight * sums["SBPO_loss"] / masked_total
         nothing = masked.slot_weight_S.new_zeros(())
         tally = torch.stack([sums.get(name, nothing).detach().float() for name in TALLY])
-        return JointOutput(loss, tally)
+        return StepOutput(loss, tally)
 
     @torch.no_grad()
     def judge(self, masked: MaskedBatch) -> Judgement:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from span_electra.config import ModelConfig, NetworkConfig
-from span_electra.model.dropout import activated_linear, attend, drop, drop_add_norm, subkey
+from span_electra.model.dropout import activated_linear, attend, drop, drop_add_norm
+from span_electra.random_keys import subkey
 
 ACTIVATION = {
     "gelu": F.gelu,

@@ -19,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from span_electra.batch import JointOutput, Movable
+from span_electra.batch import Movable, StepOutput
 from span_electra.config import ModelConfig, NetworkConfig
-from span_electra.model.dropout import drop, subkey
+from span_electra.model.dropout import drop
 from span_electra.model.encoder import Encoder
 from span_electra.model.heads import ReplacedHead, TokenHead
 from span_electra.model.init import start_local, start_normal
+from span_electra.random_keys import subkey
 
 IGNORED = -100  # as torch and transformers mark a token without label
 KINDS = ("sequence", "several", "number", "tokens", "replaced", "language", "ranking")
@@ -128,7 +129,7 @@ class TaskNetwork(nn.Module):
             return head(states, self.encoder.embeddings.word.weight)
         return head(states) if isinstance(head, ReplacedHead) else head(states, key)
 
-    def forward(self, batch: TaskBatch, dropout_key: int | None = None) -> JointOutput:
+    def forward(self, batch: TaskBatch, dropout_key: int | None = None) -> StepOutput:
         """Return this process's share of the loss; the tally is tokens, then (loss, targets) of each task."""
         key = None if batch.ids_BL.is_cuda else dropout_key
         task = self.tasks[batch.task]
@@ -138,7 +139,7 @@ class TaskNetwork(nn.Module):
         tally[0] = batch.ids_BL.numel() if batch.real_BL is None else batch.real_BL.sum()
         tally[1 + 2 * batch.task] = loss_N.detach().sum()
         tally[2 + 2 * batch.task] = target_count(batch.targets)
-        return JointOutput(loss, tally)
+        return StepOutput(loss, tally)
 
     def losses(self, batch: TaskBatch, key: int | None = None) -> Tensor:
         """The loss of every target, nats (of a number: squared error), [N]; an IGNORED one has 0 or none."""

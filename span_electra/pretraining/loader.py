@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from span_electra.batch import MaskedBatch
 from span_electra.config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
+from span_electra.model.batch import MaskedBatch
 
 if TYPE_CHECKING:
     from span_electra.features.store import Features

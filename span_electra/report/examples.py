@@ -15,7 +15,7 @@ import numpy as np
 from span_electra.training.run_folder import replace_text
 
 if TYPE_CHECKING:
-    from span_electra.batch import MaskedBatch
+    from span_electra.model.batch import MaskedBatch
     from span_electra.model.electra import SpanElectra
     from span_electra.text.vocabulary import Vocabulary
 

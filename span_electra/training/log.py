@@ -16,8 +16,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from span_electra.batch import TALLY
 from span_electra.errors import InputError
+from span_electra.model.batch import TALLY
 from span_electra.training.events import Events
 from span_electra.training.run_folder import Appended, replace_text
 

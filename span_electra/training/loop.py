@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from span_electra.batch import TALLY, Movable
+from span_electra.batch import Movable
 from span_electra.config import OptimizerConfig, TrainingConfig, interval
 from span_electra.errors import InputError
-from span_electra.model.dropout import subkey
+from span_electra.model.batch import TALLY
 from span_electra.pretraining.health import complaints
 from span_electra.pretraining.loader import Batches
+from span_electra.random_keys import subkey
 from span_electra.training import checkpoint
 from span_electra.training.cadence import Progress, passed
 from span_electra.training.clock import Clock

@@ -7,7 +7,6 @@ the loss is multiplied by the number of processes first.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from span_electra.batch import JointOutput, MaskedBatch
+from span_electra.batch import StepOutput
 from span_electra.config import TrainingConfig
 from span_electra.training.devices import Place
 
@@ -94,42 +93,17 @@ class RowParallel(nn.DataParallel):
     """torch.nn.DataParallel for our records: a batch's rows go to the devices in turn, losses are added."""
 
     def scatter(self, inputs: tuple, kwargs: dict | None, device_ids: list[int]) -> tuple[tuple, tuple]:
-        parts = deal_rows(inputs[0], len(device_ids))
+        parts = inputs[0].split_rows(len(device_ids))
         moved = [
             (part.to(torch.device("cuda", number)),) for part, number in zip(parts, device_ids, strict=True)
         ]
         return tuple(moved), tuple(dict(kwargs or {}) for _ in moved)
 
-    def gather(self, outputs: list[JointOutput], output_device: int) -> JointOutput:
+    def gather(self, outputs: list[StepOutput], output_device: int) -> StepOutput:
         device = torch.device("cuda", output_device)
         return add_outputs([output.to(device) for output in outputs])
 
 
-def add_outputs(outputs: list[JointOutput]) -> JointOutput:
+def add_outputs(outputs: list[StepOutput]) -> StepOutput:
     """Losses and tallies are shares of the whole batch's, so they add up."""
-    return JointOutput(sum(output.loss for output in outputs), sum(output.tally for output in outputs))
-
-
-def deal_rows(masked: MaskedBatch, parts: int) -> list[MaskedBatch]:
-    """Cut a batch into `parts` batches: part p has the rows p, p + parts, ... with their slots."""
-    rows, width = masked.original_BL.shape
-    row_S, place_S = masked.slots_S // width, masked.slots_S % width
-    cut = []
-    for part in range(parts):
-        mine_S = row_S % parts == part
-        shift_S = (row_S // parts - row_S)[mine_S] * width  # from the row's old number to its new one
-        cut.append(
-            replace(
-                masked,
-                original_BL=masked.original_BL[part::parts],
-                real_BL=None if masked.real_BL is None else masked.real_BL[part::parts],
-                slots_S=(row_S // parts * width + place_S)[mine_S],
-                left_S=masked.left_S[mine_S] + shift_S,
-                right_S=masked.right_S[mine_S] + shift_S,
-                slot_weight_S=masked.slot_weight_S[mine_S],
-                offset_S=masked.offset_S[mine_S],
-                uniform_S=masked.uniform_S[mine_S],
-                rows_B=masked.rows_B[part::parts],
-            )
-        )
-    return cut
+    return StepOutput(sum(output.loss for output in outputs), sum(output.tally for output in outputs))

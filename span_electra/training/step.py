@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from span_electra.batch import Movable
-from span_electra.model.dropout import subkey
+from span_electra.random_keys import subkey
 from span_electra.training.devices import Place
 from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import draws_by_key, gathering, whole

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from span_electra.model.dropout import activated_linear, attend, drop, drop_add_norm, subkey
+from span_electra.model.dropout import activated_linear, attend, drop, drop_add_norm
+from span_electra.random_keys import subkey
 
 RATE, KEY = 0.3, subkey(11, 3)
 
@@ -94,10 +95,3 @@ def test_activated_linear_and_its_gradients(activation):
         return out.detach(), [x_.grad, linear.weight.grad.clone(), linear.bias.grad.clone()]
 
     assert_same(with_weights(KEY), with_weights(None))
-
-
-def test_subkeys_differ_and_none_stays_none():
-    assert subkey(None, 3) is None
-    keys = {subkey(seed, step, part) for seed in range(10) for step in range(10) for part in range(10)}
-    assert len(keys) == 1000
-    assert all(0 <= key < 2**64 for key in keys)

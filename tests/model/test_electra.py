@@ -13,10 +13,10 @@ from model_examples import MASK, VOCAB, batch_of, small_config
 from safetensors.torch import load_model, save_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from span_electra.batch import TALLY
 from span_electra.config import NetworkConfig
-from span_electra.model.dropout import subkey
+from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
+from span_electra.random_keys import subkey
 
 EVERYTHING = {"use_SBGO": True, "use_SBPO": True, "average_span_predictions": True}
 

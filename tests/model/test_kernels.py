@@ -11,7 +11,8 @@ import pytest
 import torch
 from scipy import stats
 
-from span_electra.model.dropout import drop, subkey
+from span_electra.model.dropout import drop
+from span_electra.random_keys import subkey
 
 RATE, KEY = 0.3, subkey(11, 3)
 

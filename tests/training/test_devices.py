@@ -24,7 +24,7 @@ from span_electra.pretraining.loader import Batches
 from span_electra.training import checkpoint
 from span_electra.training.devices import plan_devices, share_cores, take_place
 from span_electra.training.launch import launch
-from span_electra.training.parallel import add_outputs, deal_rows
+from span_electra.training.parallel import add_outputs
 from span_electra.training.run import run_training
 
 TWO = "ignore:no GPU in use"
@@ -156,7 +156,7 @@ def test_dealt_rows_add_up_to_the_whole_batch(features, tmp_path):
     model = build_model(settings, open_data(settings)).eval()
     for masked in Batches(open_features(features), LoaderConfig(7, workers=0), 0):
         whole = model(masked)
-        parts = deal_rows(masked, 3)
+        parts = masked.split_rows(3)
         assert sum(len(part.rows_B) for part in parts) == len(masked.rows_B)
         added = add_outputs([model(part) for part in parts])
         assert torch.allclose(added.tally, whole.tally, atol=1e-3)

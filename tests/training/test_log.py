@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from span_electra.batch import TALLY
+from span_electra.model.batch import TALLY
 from span_electra.pretraining.health import complaints
 from span_electra.training.log import METRICS, RunLog, cut_after, metrics_of
 

@@ -1,28 +1,35 @@
-"""Rows dealt to devices keep everything (processes: test_devices.py).
+"""What one process does with several devices' answers (processes: test_devices.py).
 
 Run: pytest tests/training/test_parallel.py
 """
 
-import pytest
+from types import SimpleNamespace
+
 import torch
-from model_examples import batch_of, small_config
+from torch import nn
 
-from span_electra.model.electra import SpanElectra
-from span_electra.training.parallel import add_outputs, deal_rows
-
-
-@pytest.mark.parametrize("parts", [1, 2, 3, 7])
-def test_every_row_and_slot_is_dealt_once(parts):
-    whole = batch_of(rows=5, fill=0)
-    dealt = [part for part in deal_rows(whole, parts) if len(part.rows_B)]
-    assert sorted(row for part in dealt for row in part.rows_B.tolist()) == whole.rows_B.tolist()
-    hidden = torch.cat([part.original_BL.flatten()[part.slots_S[part.slot_weight_S > 0]] for part in dealt])
-    assert sorted(hidden.tolist()) == sorted(whole.original_BL.flatten()[whole.slots_S].tolist())
+from span_electra.batch import StepOutput
+from span_electra.training.devices import Place
+from span_electra.training.parallel import add_outputs, draws_by_key, gathering, whole
 
 
-@pytest.mark.parametrize("padded", [False, True])
-def test_the_parts_together_give_the_loss_of_the_whole(padded):
-    whole, model = batch_of(rows=4, fill=0, padded=padded), SpanElectra(small_config(), mask_id=3)
-    together = add_outputs([model(part) for part in deal_rows(whole, 2)])
-    torch.testing.assert_close(together.loss, model(whole).loss)
-    torch.testing.assert_close(together.tally, model(whole).tally)
+def test_losses_and_tallies_of_devices_add_up():
+    parts = [StepOutput(torch.tensor(0.5), torch.tensor([1.0, 2.0])) for _ in range(3)]
+    added = add_outputs(parts)
+    assert added.loss == 1.5 and added.tally.tolist() == [3.0, 6.0]
+
+
+def test_gradients_travel_at_the_last_batch_alone():
+    asked = []
+    network = SimpleNamespace(set_requires_gradient_sync=asked.append)
+    with gathering(network, last=False):
+        assert asked == [False]
+    assert asked == [False, True]
+    with gathering(network, last=True):
+        assert asked == [False, True]
+
+
+def test_a_plain_network_draws_by_key_on_the_cpu_and_its_tensors_are_whole():
+    network = nn.Linear(2, 2)
+    assert draws_by_key(network, Place(torch.device("cpu")))
+    assert whole(network.weight) is network.weight

@@ -1,0 +1,76 @@
+"""The batch of joint training, and what a step counts.
+
+Shapes are in the names:
+  B  rows of a batch            L  tokens of the longest row, [CLS] and [SEP] included
+  S  masked slots of the batch  V  vocabulary size
+A slot is one hidden token. Slots are numbered over the whole batch, not by row, so that rows may hide
+different numbers of tokens without padding; where shapes must be static, slots of weight 0 fill up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from span_electra.batch import Movable
+
+
+@dataclass(frozen=True)
+class MaskedBatch(Movable):
+    """Rows of the corpus with the spans that the generator must fill.
+
+    Both totals count the whole global batch, all processes together, so that each process can divide its
+    sums by them: then adding the processes' losses gives the mean over the batch, however it is cut.
+    """
+
+    original_BL: Tensor  # int64; [CLS] content [SEP], then [PAD]
+    real_BL: Tensor | None  # bool, True on tokens that are not padding; None: no row is padded
+    slots_S: Tensor  # int64; flat positions b * L + l of the hidden tokens, rows in order
+    slot_weight_S: Tensor  # float32; 1 on hidden tokens, 0 on slots that only fill up (they point at 0)
+    left_S: Tensor  # int64; flat position of the token before the slot's span
+    right_S: Tensor  # int64; flat position of the token after the slot's span
+    offset_S: Tensor  # int64; the slot's place in its span, from 0
+    uniform_S: Tensor  # float32 in [0, 1); what the slot's replacement is sampled with, keyed by row
+    masked_total: Tensor  # float32 scalar; hidden tokens of the global batch
+    token_total: Tensor  # float32 scalar; real tokens of the global batch, [CLS] and [SEP] included
+    rows_B: Tensor  # int64; the rows' numbers in the feature files, for reports and error messages
+
+    def split_rows(self, parts: int) -> list[MaskedBatch]:
+        """Cut into `parts` batches: part p has the rows p, p + parts, ... with their slots."""
+        rows, width = self.original_BL.shape
+        row_S, place_S = self.slots_S // width, self.slots_S % width
+        cut = []
+        for part in range(parts):
+            mine_S = row_S % parts == part
+            shift_S = (row_S // parts - row_S)[mine_S] * width  # from the row's old number to its new one
+            cut.append(
+                replace(
+                    self,
+                    original_BL=self.original_BL[part::parts],
+                    real_BL=None if self.real_BL is None else self.real_BL[part::parts],
+                    slots_S=(row_S // parts * width + place_S)[mine_S],
+                    left_S=self.left_S[mine_S] + shift_S,
+                    right_S=self.right_S[mine_S] + shift_S,
+                    slot_weight_S=self.slot_weight_S[mine_S],
+                    offset_S=self.offset_S[mine_S],
+                    uniform_S=self.uniform_S[mine_S],
+                    rows_B=self.rows_B[part::parts],
+                )
+            )
+        return cut
+
+
+# What a step counts, in the order of the vector `StepOutput.tally`; all are sums over the process's rows.
+TALLY = (
+    "tokens",  # real tokens judged by the discriminator
+    "masked",  # hidden tokens the generator filled
+    "generator_loss",  # nats, summed over hidden tokens
+    "generator_correct",  # hidden tokens whose most likely filling is the original
+    "discriminator_loss",  # nats, summed over real tokens
+    "replaced",  # tokens that differ from the original
+    "flagged",  # tokens the discriminator calls replaced (probability above one half)
+    "hits",  # replaced tokens it calls replaced
+    "SBGO_loss",  # nats, summed over hidden tokens; 0 without the head
+    "SBPO_loss",  # nats, summed over hidden tokens; 0 without the head
+)
