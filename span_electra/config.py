@@ -74,13 +74,17 @@ class MaskingConfig:
     mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden")
     max_span_len: int = setting(20, "longest span, in whole words", least=1, most=LONGEST_ROW)
     geometric_p: float = setting(0.2, "p of the geometric law of span lengths: P(l) ~ p (1 - p)^(l - 1)")
+    whole_words: bool = setting(True, "spans are of whole words; else of single tokens, wherever a word ends")
 
     def __post_init__(self) -> None:
         check_fields(self)
         # Above one half, spans that do not touch can run out of places.
-        check_share("mask_ratio", self.mask_ratio, highest=0.5000001)
-        if not 0.0 < self.geometric_p < 1.0:
-            raise InputError(f"geometric_p: {self.geometric_p} must lie between 0 and 1")
+        if not 0.0 <= self.mask_ratio <= 0.5:
+            raise InputError(f"mask_ratio: {self.mask_ratio:g} is not a share from 0 to 0.5; give one")
+        if not 0.0 < self.geometric_p <= 1.0:
+            raise InputError(
+                f"geometric_p: {self.geometric_p:g} must be above 0 and at most 1; 1 hides single words"
+            )
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,10 @@ class ChunkConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_share("short_chunk_prob", self.short_chunk_prob, highest=1.0000001)
+        if not 0.0 <= self.short_chunk_prob <= 1.0:
+            raise InputError(
+                f"short_chunk_prob: {self.short_chunk_prob:g} is not a share from 0 to 1; give one"
+            )
 
 
 # --- the model ----------------------------------------------------------------------------------------

@@ -130,6 +130,7 @@ def header_json(header: FeatureHeader) -> bytes:
     """The header as it stands in a file; its length does not depend on counts, which come last."""
     described = asdict(header)
     del described["tokenizer_json"]
+    assert described["masking"].pop("whole_words"), "format 1 knows whole words alone"
     digits = sum(len(str(described[name])) for name in COUNTS)
     return json.dumps(described, sort_keys=True).encode() + b" " * (len(COUNTS) * COUNT_DIGITS - digits)
 
@@ -219,7 +220,7 @@ def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
                 f"{path}: format {described.get('format')!r}, this program reads {FORMAT}; "
                 "run create_feature_SE.py again"
             )
-        described["masking"] = _checked(MaskingConfig, described["masking"])
+        described["masking"] = _checked(MaskingConfig, described["masking"] | {"whole_words": True})
         described["chunking"] = _checked(ChunkConfig, described["chunking"])
         described["sources"] = tuple(_checked(Source, source) for source in described["sources"])
         described["tokenizer_json"] = metadata[TOKENIZER_KEY].decode()

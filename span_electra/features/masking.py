@@ -130,7 +130,8 @@ def draw_spans(
         np.ascontiguousarray(row_starts_R, dtype=np.int64),
         lengths_R,
         budgets_R,
-        np.ascontiguousarray(starts_word_V, dtype=np.bool_),
+        # Without whole words every token may begin a span.
+        np.ascontiguousarray(starts_word_V | (not masking.whole_words), dtype=np.bool_),
         np.ascontiguousarray(keys_R, dtype=np.uint64),
         _length_thresholds(masking),
         np.empty(longest + 1, np.int64),

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from span_electra.config import MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
 from span_electra.features.header import FeatureHeader, parse_header
@@ -289,8 +290,8 @@ class Features:
         _concatenate(self._lengths, self._length_starts_R[rows_B], counts_B, lengths_S)
         return Spans(starts_S, lengths_S, row_ends_B)
 
-    def draw(self, rows_B: np.ndarray, epoch: int, seed: int) -> Spans:
-        """Draw new spans by the header's law; they depend on (seed, epoch, row) alone."""
+    def draw(self, rows_B: np.ndarray, epoch: int, seed: int, masking: MaskingConfig | None = None) -> Spans:
+        """Draw new spans; they depend on (seed, epoch, row) and `masking` alone, None being the header's."""
         rows_B = self._checked(rows_B)
         return draw_spans(
             self._ids,
@@ -298,7 +299,7 @@ class Features:
             self.lengths_R[rows_B],
             self.vocabulary.starts_word_V,
             row_keys(seed, epoch, rows_B, "spans"),
-            self.header.masking,
+            masking or self.header.masking,
         )
 
     def _checked(self, rows_B: np.ndarray) -> np.ndarray:

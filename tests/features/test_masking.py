@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from span_electra.config import MaskingConfig
+from span_electra.errors import InputError
 from span_electra.features import masking as M
 
 EVERY_TOKEN_A_WORD = np.ones(100, dtype=bool)
@@ -30,6 +31,19 @@ def rows_of(spans):
     for end in spans.row_ends_R:
         yield spans.starts_S[begin:end], spans.lengths_S[begin:end]
         begin = end
+
+
+def test_single_tokens_are_hidden_wherever_words_end():
+    starts_word_V = np.zeros(100, dtype=bool)  # in whole words these rows are one word each
+    masking = MaskingConfig(mask_ratio=0.3, max_span_len=1, whole_words=False)
+    _, _, spans = draw([66] * 500, starts_word_V, masking)
+    assert (spans.lengths_S == 1).all() and len(spans.starts_S) == 500 * round(0.3 * 64)
+    assert set(np.unique(spans.starts_S)) == set(range(1, 65))
+
+
+def test_with_p_of_one_spans_are_single_words():
+    _, _, spans = draw([66] * 50, EVERY_TOKEN_A_WORD, MaskingConfig(geometric_p=1.0))
+    assert (spans.lengths_S == 1).all() and len(spans.starts_S) == 50 * round(0.2 * 64)
 
 
 @settings(max_examples=150, deadline=None)
@@ -180,3 +194,16 @@ def test_budget_rounds_as_python_does():
 def test_no_rows_give_no_spans():
     spans = M.draw_spans(*[np.empty(0, np.int64)] * 3, EVERY_TOKEN_A_WORD, np.empty(0), MaskingConfig())
     assert len(spans.starts_S) == 0 and len(spans.row_ends_R) == 0
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"mask_ratio": 0.6}, "mask_ratio: 0.6 is not a share from 0 to 0.5"),
+        ({"geometric_p": 0.0}, "geometric_p: 0 must be above 0 and at most 1"),
+        ({"geometric_p": 1.5}, "geometric_p: 1.5 must be above 0 and at most 1"),
+    ],
+)
+def test_what_no_law_allows_is_refused_in_round_numbers(settings, words):
+    with pytest.raises(InputError, match=words):
+        MaskingConfig(**settings)
