@@ -15,7 +15,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from torch import nn
 
+from span_electra.batch import StepOutput
 from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, NetworkConfig, OptimizerConfig
 from span_electra.features.masking import Spans, draw_spans, row_keys
 from span_electra.model.batch import TALLY, MaskedBatch
@@ -114,18 +116,18 @@ class Ours:
         compile_mode: str | None = None,
     ) -> None:
         from span_electra.model.electra import SpanElectra
-        from span_electra.training.devices import Place, keep_freed_memory
+        from span_electra.training.devices import Process, keep_freed_memory
         from span_electra.training.optim import Optimizers
         from span_electra.training.step import Counters
 
         if device == "cpu":
             keep_freed_memory()
         precision = torch.bfloat16 if device == "cuda" else torch.float32
-        self.place = Place(torch.device(device), precision=precision)
+        self.process = Process(torch.device(device), precision=precision)
         self.model = SpanElectra(config, MASK).to(device).train()
         self.network = self.model if compile_mode is None else torch.compile(self.model, mode=compile_mode)
         self.optimizers = Optimizers(self.model, OptimizerConfig())
-        self.counters = Counters.fresh(self.place, len(TALLY))
+        self.counters = Counters.fresh(self.process, len(TALLY))
         # Short rows go together in batches of as many tokens as the rival's.
         tokens = batch_rows * LENGTH if documents else 0
         static = device == "cuda"
@@ -136,12 +138,25 @@ class Ours:
         )
         self.steps = 0
 
+    def loss(self, network: nn.Module, batch: MaskedBatch, dropout_key: int | None) -> StepOutput:
+        """The experiment's part of a step."""
+        return network(batch, dropout_key=dropout_key)
+
     def step(self) -> int:
         """Make one optimizer step; returns the real tokens in it."""
         from span_electra.training.step import train_step
 
         masked = next(self.batches)
-        train_step(self.network, self.optimizers, [masked], self.counters, self.place, self.steps, share=1.0)
+        train_step(
+            self,
+            self.network,
+            [masked],
+            optimizers=self.optimizers,
+            counters=self.counters,
+            process=self.process,
+            key=self.steps,
+            lr_multiplier=1.0,
+        )
         self.steps += 1
         return int(masked.token_total)
 

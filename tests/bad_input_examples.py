@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from run_examples import small_run, write_rows
 
-from span_electra.training.run import run_training
+from span_electra.pretraining.experiment import run_pretraining
 
 TEXT = "the small red cat sees a dog under the old tree and runs home.\n" * 40
 
@@ -139,7 +139,7 @@ def write_features(place: Path, bad: Path) -> None:
     whole = write_rows(place / "rows.arrow")
     write_rows(place / "other.arrow", prefix="v")
     settings = json.dumps({"model": {"embedding_size": 16}})
-    run_training(replace(small_run(whole, place / "run"), config_json=settings))
+    run_pretraining(replace(small_run(whole, place / "run"), config_json=settings))
     data = Path(whole).read_bytes()
     (bad / "cut.arrow").write_bytes(data[: len(data) // 2])
     (bad / "empty.arrow").write_bytes(b"")

@@ -17,7 +17,7 @@ from span_electra.config import (
 )
 from span_electra.features.header import describe, feature_batch, feature_schema, write_features
 from span_electra.features.masking import draw_spans, row_keys
-from span_electra.pretraining.experiment import TrainingRun
+from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.text.vocabulary import Vocabulary
 
 # Nothing here is worth a second thread; on a busy machine two would wait for each other most of the time.
@@ -68,7 +68,7 @@ def small_run(
     )
     loader = loader or LoaderConfig(8)
     training = {"epochs": 3, "log_steps": 2} | training
-    return TrainingRun(
+    return PretrainingSettings(
         model,
         optimizer or OptimizerConfig(lr=5e-3),
         TrainingConfig(**training),

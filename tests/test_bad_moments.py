@@ -17,10 +17,10 @@ from feature_examples import VOCABULARY, build, text
 from run_examples import small_run, write_rows
 
 from span_electra.commandline import run_script
+from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.loader import Batches
 from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
 from span_electra.training import checkpoint, loop
-from span_electra.training.run import run_training
 
 
 @pytest.fixture
@@ -79,13 +79,13 @@ def test_a_vocabulary_that_does_not_fit_leaves_none(tmp_path, disk, capfd):
 
 def test_a_run_goes_on_where_the_disk_was_full(tmp_path, disk, capfd):
     features = write_rows(tmp_path / "rows.arrow")
-    whole = run_training(small_run(features, tmp_path / "whole", save_every="3"))
+    whole = run_pretraining(small_run(features, tmp_path / "whole", save_every="3"))
     size = sum(path.stat().st_size for path in Path(whole.checkpoint).iterdir())
     place = disk(f"size={(size * 2 + (64 << 10)) // 1024}k")  # room for two checkpoints, not for a third
     options = {"save_every": "3", "save_last": 9}
 
     def train(resume=None):
-        run_training(small_run(features, place / "run", resume=resume, **options))
+        run_pretraining(small_run(features, place / "run", resume=resume, **options))
 
     assert "No space left" in refused(train, capfd)
     assert checkpoint.latest(place / "run") is not None
@@ -110,7 +110,7 @@ def test_a_disk_that_is_full_when_the_run_tells_how_it_stands_is_named_in_one_li
             tell(run, state, total)
 
     monkeypatch.setattr(loop, "tell", filled)
-    said = refused(lambda: run_training(small_run(features, place / "run", log_steps=4)) and None, capfd)
+    said = refused(lambda: run_pretraining(small_run(features, place / "run", log_steps=4)) and None, capfd)
     assert "No space left" in said and str(place / "run") in said
     for line in (place / "run" / "metrics.jsonl").read_text().splitlines(keepends=True):
         assert line.endswith("}\n")
@@ -123,7 +123,7 @@ def test_a_disk_that_went_read_only_is_named(tmp_path, disk, capfd):
     features = write_rows(tmp_path / "rows.arrow")
     for action in (
         lambda: build(tmp_path / "a.txt", VOCABULARY, place / "f.arrow") and None,
-        lambda: run_training(small_run(features, place / "run")) and None,
+        lambda: run_pretraining(small_run(features, place / "run")) and None,
     ):
         said = refused(action, capfd)
         assert str(place) in said and "Read-only" in said, said
@@ -137,7 +137,7 @@ def test_a_run_folder_deleted_under_the_run_ends_it_in_one_line(tmp_path, monkey
         shutil.rmtree(folder, ignore_errors=True)
 
     monkeypatch.setattr(loop, "tell", deleting)
-    assert "run" in refused(lambda: run_training(small_run(features, folder, log_steps=4)) and None, capfd)
+    assert "run" in refused(lambda: run_pretraining(small_run(features, folder, log_steps=4)) and None, capfd)
 
 
 def test_a_thread_of_the_loader_that_fails_ends_the_run_with_its_reason(tmp_path, monkeypatch):
@@ -150,4 +150,4 @@ def test_a_thread_of_the_loader_that_fails_ends_the_run_with_its_reason(tmp_path
 
     monkeypatch.setattr(Batches, "build", failing)
     with pytest.raises(OSError, match="Input/output error"):
-        run_training(small_run(features, tmp_path / "run"))
+        run_pretraining(small_run(features, tmp_path / "run"))

@@ -174,10 +174,10 @@ def test_every_flipped_kilobyte_of_a_feature_file_is_noticed(tmp_path):
 
 
 def test_a_run_folder_of_a_stranger_is_only_data(tmp_path, mark):
-    from span_electra.training.run import run_training
+    from span_electra.pretraining.experiment import run_pretraining
 
     features = write_rows(tmp_path / "rows.arrow")
-    result = run_training(small_run(features, tmp_path / "run"))
+    result = run_pretraining(small_run(features, tmp_path / "run"))
     settings = Path(result.checkpoint, "meta.json")
     described = json.loads(settings.read_text())
     described["model"]["__reduce__"] = [f"touch {mark}"]

@@ -64,11 +64,11 @@ TRAINING = """
 from run_examples import small_run
 from span_electra.config import OptimizerConfig
 from span_electra.training import run_folder as runfolder
-from span_electra.training.run import run_training
+from span_electra.pretraining.experiment import run_pretraining
 def job(out):
     resume = out if runfolder.state_of(out) == "resumable" else None
     options = dict(save_every="3", eval_every="5", gradient_accumulation_steps=2, epochs=6, log_steps=2)
-    run_training(small_run({place!r} + "/rows.arrow", out, resume=resume, **options))
+    run_pretraining(small_run({place!r} + "/rows.arrow", out, resume=resume, **options))
 """
 
 

@@ -20,7 +20,7 @@ sys.path[:0] = [{tests!r}, {root!r}]
 from dataclasses import replace
 from run_examples import small_run
 from span_electra.training import loop
-from span_electra.training.run import run_training
+from span_electra.pretraining.experiment import run_pretraining
 
 def now():
     kilobytes = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
@@ -33,7 +33,7 @@ def watching(run, state, total):
     seen[state.step] = now()
 loop.tell = watching
 settings = small_run({features!r}, {folder!r}, log_steps=100, eval_every="100", save_every="100", epochs=400)
-run_training(replace(settings, training=replace(settings.training, max_steps={steps})))
+run_pretraining(replace(settings, training=replace(settings.training, max_steps={steps})))
 print(json.dumps(seen))
 """
 

@@ -24,10 +24,10 @@ from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.corruption import choose, corrupt, hide
 from span_electra.model.electra import Generated, Judged, discriminator_sums, generator_sums
 from span_electra.pretraining.loader import Batches
+from span_electra.pretraining.metrics import compute_metrics
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
-from span_electra.training.log import metrics_of
 
 LINES = 20000  # of a block of text; any number gives the same rows
 BINS = 10  # rows of the calibration table
@@ -52,7 +52,9 @@ def score_text(networks: Networks, path: str, batch_size: int, max_seq_len: int,
         batches = Batches(features, LoaderConfig(batch_size, seed=seed, workers=0), epoch=0)
         sums, replaced_N, probability_N = judge_all(networks, batches)
         content = features.header.tokens - 2 * features.rows
-    report = {"rows of at most": longest, "tokens": content, "hidden": int(sums["masked"])} | metrics_of(sums)
+    report = {"rows of at most": longest, "tokens": content, "hidden": int(sums["masked"])} | compute_metrics(
+        sums
+    )
     # Nats a hidden token -> bits a token -> bits a character, with the text's own tokens per character.
     rate = content / characters(path)
     report["bits_per_character"] = report["generator_loss"] / math.log(2) * rate

@@ -28,7 +28,7 @@ from span_electra.hub.networks import choose_device
 from span_electra.report.scores import tables_of
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.checkpoint import MODEL as WEIGHTS
-from span_electra.training.devices import Place
+from span_electra.training.devices import Process
 
 SECTION = "tasks"
 # Names that say more than those of task files.
@@ -59,7 +59,7 @@ def evaluate_tasks(
     sections = {MODEL: described(model, vocabulary), SECTION: {}}
     with tempfile.TemporaryDirectory(prefix="span_electra_") as folder:
         for number, split, source in prepared_rows(asked, learnt, recipes, vocabulary, data_dir, folder):
-            place = Place(next(network.parameters()).device)
+            place = Process(next(network.parameters()).device)
             outcome = predict_rows(network, number, source, batch_size, place)
             row = metrics_of(outcome, source)
             if row:

@@ -1,15 +1,18 @@
-"""Plain settings of fine-tuning -> a run for the training loop: prepared tasks, one network, dev metrics.
+"""The fine-tuning experiment: prepared tasks, one network, dev metrics, as the training engine wants them.
 
 A run is kept and resumed as pretraining's are; what its checkpoints say besides names the tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from torch import nn
+
+from span_electra.batch import StepOutput
 from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, Order, TaskBatches, TaskRows, check_replies
@@ -24,14 +27,10 @@ from span_electra.hub.encoders import (
     open_encoder,
     take_pretrained,
 )
-from span_electra.model.multi_task import HeadConfig, TaskNetwork
+from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
 from span_electra.text.vocabulary import Vocabulary, read_text
 from span_electra.training import checkpoint
-from span_electra.training.devices import Agreement, Place
-from span_electra.training.loop import CLOCK_BITS, Run, wish
-from span_electra.training.optim import Optimizers
-from span_electra.training.parallel import spread
-from span_electra.training.signals import Signals
+from span_electra.training.devices import Process
 
 SCORE = "score"  # the metric of a validation that says which model is best
 
@@ -60,57 +59,78 @@ class FinetuningRun:
     config_json: str = ""
 
 
-def assemble(
-    settings: FinetuningRun,
-    place: Place,
-    signals: Signals,
-    agreement: Agreement,
-    saved: checkpoint.Checkpoint | None,
-    source: str,
-) -> Run:
-    """Put the run together on this process's device, with the weights of `saved`; its log comes later."""
-    pretrained = open_encoder(settings.encoder, settings.part)
-    prepared = open_prepared(settings.prepared)
-    check_vocabulary(prepared, pretrained)
-    network = build_network(settings, pretrained, prepared)
-    facts = facts_of(settings, network, prepared, pretrained)
-    if saved:
-        check_same_tasks(facts, saved, source)
-        checkpoint.restore_weights(network, saved.weights, source)
-    network.to(place.device)
-    network.checkpoint_activations(settings.training.activation_checkpointing)
-    rows = {
-        split: open_rows(settings.tasks, prepared, pretrained.vocabulary, split)
-        for split in ("train", "dev", "test")
-    }
-    check_rows(rows)
-    together = settings.training.gradient_accumulation_steps
+class Finetuning:
+    """Every task's head on one encoder; see `training.experiment.Experiment` for what each part is.
 
-    def train_batches(epoch: int, start: int) -> TaskBatches:
-        return TaskBatches(rows["train"], settings.order, epoch, start, place.rank, place.world, together)
+    Raises InputError where encoder, tasks and prepared data do not fit together.
+    """
 
-    names = [task.name for task in settings.tasks]
-    splits = ("dev", "test") if settings.tests else ("dev",)
-    tried = {split: rows[split] for split in splits if any(rows[split])}
-    return Run(
-        model=network,
-        network=spread(network, place, settings.training, all_learn=False),
-        optimizers=Optimizers(network, settings.optimizer, rate_shares(network, settings.layer_lr_decay)),
-        place=place,
-        config=settings.training,
-        optimizer_config=settings.optimizer,
-        train_batches=train_batches,
-        valid_batches=None,
-        folder=Path(settings.out_dir),
-        facts=facts,
-        signals=signals,
-        agreement=agreement,
-        tokenizer_json=pretrained.vocabulary.to_json(),
-        tally=("tokens", *(f"{name}:{part}" for name in names for part in ("loss", "targets"))),
-        measure=lambda sums: task_losses(sums, names),
-        tries=trial(tried, settings) if tried else None,
-        silent=settings.silent,
-    )
+    shown_metrics: Mapping[str, str] = {}
+    all_parameters_learn = False  # a batch is of one task, and the other tasks' heads have no part in it
+
+    def __init__(self, settings: FinetuningRun, process: Process) -> None:
+        self.settings, self.process = settings, process
+        pretrained = open_encoder(settings.encoder, settings.part)
+        prepared = open_prepared(settings.prepared)
+        check_vocabulary(prepared, pretrained)
+        self.model = build_network(settings, pretrained, prepared)
+        self.facts = facts_of(settings, self.model, prepared, pretrained)
+        self.rows = {
+            split: open_rows(settings.tasks, prepared, pretrained.vocabulary, split)
+            for split in ("train", "dev", "test")
+        }
+        check_rows(self.rows)
+        self.names = [task.name for task in settings.tasks]
+        self.tally = ("tokens", *(f"{name}:{part}" for name in self.names for part in ("loss", "targets")))
+        self.tokenizer_json = pretrained.vocabulary.to_json()
+        self._rate_shares = rate_shares(self.model, settings.layer_lr_decay)
+
+    def train_batches(self, epoch: int, start: int) -> TaskBatches:
+        """The epoch's batches, of one task each, from batch `start` on."""
+        together = self.settings.training.gradient_accumulation_steps
+        rank, world = self.process.rank, self.process.world_size
+        return TaskBatches(self.rows["train"], self.settings.order, epoch, start, rank, world, together)
+
+    def loss(self, network: nn.Module, batch: TaskBatch, dropout_key: int | None) -> StepOutput:
+        """The weighted loss of the batch's task."""
+        return network(batch, dropout_key=dropout_key)
+
+    def validate(self, stop_requested: Callable[[], bool]) -> dict[str, float] | None:
+        """Every task's metrics on dev (and test), and the score: the mean of the first on dev."""
+        splits = ("dev", "test") if self.settings.tests else ("dev",)
+        sources = {split: self.rows[split] for split in splits}
+        return validation_metrics(self.model, sources, self.settings, self.process, stop_requested)
+
+    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Mean losses: that of the steps, and each task's a target."""
+        return task_losses(sums, self.names)
+
+    def count_tokens(self, sums: Mapping[str, float]) -> float:
+        """Real tokens of the rows."""
+        return sums["tokens"]
+
+    def utilization(self, tokens_per_second: float) -> float | None:
+        """Not counted: heads and tasks differ too much in their arithmetic."""
+        return None
+
+    def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
+        """None: what is healthy differs from task to task."""
+        return []
+
+    def write_report(self) -> None:
+        """Nothing: report_SE.py draws fine-tuned runs when asked to."""
+
+    def metadata(self) -> dict[str, Any]:
+        """Settings, tasks and data."""
+        return self.facts
+
+    def check_resume(self, meta: Mapping[str, Any], source: str) -> None:
+        """Refuse other data or another order of it."""
+        check_same_tasks(self.facts, meta, source)
+
+    def learning_rate(self, parameter: str) -> tuple[str, float]:
+        """One group; lower layers learn more slowly where `layer_lr_decay` says so."""
+        return "network", self.settings.optimizer.lr * self._rate_shares(parameter)
 
 
 def check_vocabulary(prepared: Prepared, pretrained: Pretrained) -> None:
@@ -260,10 +280,10 @@ def check_rows(rows: dict[str, list[TaskRows | None]]) -> None:
                 check_replies(source, training=split == "train")
 
 
-# --- telling --------------------------------------------------------------------------------------------
+# --- metrics --------------------------------------------------------------------------------------------
 
 
-def task_losses(sums: dict[str, float], names: list[str]) -> dict[str, float]:
+def task_losses(sums: Mapping[str, float], names: list[str]) -> dict[str, float]:
     """Mean losses: that of the steps, and each task's a target."""
     metrics = {"loss": sums["loss"] / sums["steps"]} if sums["steps"] else {}
     for name in names:
@@ -272,34 +292,28 @@ def task_losses(sums: dict[str, float], names: list[str]) -> dict[str, float]:
     return metrics
 
 
-def trial(
-    tried: dict[str, list[TaskRows | None]], settings: FinetuningRun
-) -> Callable[[Run, float], dict[str, float] | None]:
-    """What validates: every task's metrics on dev (and test), and the score: the mean of the first on dev."""
-
-    def try_(run: Run, seconds: float) -> dict[str, float] | None:
-        metrics, scores = {}, []
-
-        def stop() -> bool:
-            return bool(run.agreement.ask(wish(run, seconds) << CLOCK_BITS) >> CLOCK_BITS)
-
-        for split, sources in tried.items():
-            for number, source in enumerate(sources):
-                if source is None:
-                    continue
-                outcome = predict_rows(run.model, number, source, settings.eval_batch_size, run.place, stop)
-                if outcome is None:
-                    run.network.train()
-                    return None
-                found = metrics_of_task(outcome, source)
-                prefix = source.recipe.task.name if split == "dev" else f"{split}_{source.recipe.task.name}"
-                metrics |= {f"{prefix}_{name}": value for name, value in found.items()}
-                if split == "dev" and found:
-                    scores.append(one_score(*next(iter(found.items()))))
-        run.network.train()
-        return metrics | ({SCORE: sum(scores) / len(scores)} if scores else {})
-
-    return try_
+def validation_metrics(
+    network: TaskNetwork,
+    sources: Mapping[str, list[TaskRows | None]],
+    settings: FinetuningRun,
+    process: Process,
+    stop_requested: Callable[[], bool],
+) -> dict[str, float] | None:
+    """Metrics of each task on each split, and the score of dev; None: a stop was asked for on the way."""
+    metrics, scores = {}, []
+    for split, rows in sources.items():
+        for number, source in enumerate(rows):
+            if source is None:
+                continue
+            outcome = predict_rows(network, number, source, settings.eval_batch_size, process, stop_requested)
+            if outcome is None:
+                return None
+            found = metrics_of_task(outcome, source)
+            prefix = source.recipe.task.name if split == "dev" else f"{split}_{source.recipe.task.name}"
+            metrics |= {f"{prefix}_{name}": value for name, value in found.items()}
+            if split == "dev" and found:
+                scores.append(one_score(*next(iter(found.items()))))
+    return metrics | ({SCORE: sum(scores) / len(scores)} if scores else {})
 
 
 # --- what checkpoints say -------------------------------------------------------------------------------
@@ -322,9 +336,9 @@ def facts_of(
     }
 
 
-def check_same_tasks(facts: dict, saved: checkpoint.Checkpoint, source: str) -> None:
+def check_same_tasks(facts: dict, meta: Mapping[str, Any], source: str) -> None:
     """Refuse to go on with other data or another order of it. Raises InputError naming what differs."""
-    before, now = _deciding(saved.meta), _deciding(facts)
+    before, now = _deciding(meta), _deciding(facts)
     for key in now:
         if before.get(key) != now[key]:
             raise InputError(
@@ -333,7 +347,7 @@ def check_same_tasks(facts: dict, saved: checkpoint.Checkpoint, source: str) -> 
             )
 
 
-def _deciding(facts: dict) -> dict:
+def _deciding(facts: Mapping[str, Any]) -> dict:
     """What decides which rows come when, by the names that users know."""
     order, training = facts.get("order", {}), facts.get("training", {})
     deciding = {

@@ -26,7 +26,7 @@ from span_electra.finetuning.batching import (
 from span_electra.finetuning.encoding import Recipe
 from span_electra.finetuning.metrics import BIO, HIGHER_IS_BETTER, measure
 from span_electra.model.multi_task import TaskNetwork
-from span_electra.training.devices import Place
+from span_electra.training.devices import Process
 
 HELD_OUT = 0  # the epoch whose noise and candidates are those of every evaluation
 
@@ -45,7 +45,7 @@ def predict_rows(
     task: int,
     source: TaskRows,
     batch_size: int,
-    place: Place,
+    process: Process,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome | None:
     """Return the outcome of all rows, or None when `stop` says so in between. Leaves the network's mode."""
@@ -58,9 +58,9 @@ def predict_rows(
         rows_B = order_R[begin : begin + batch_size]
         rows = source.rows(rows_B, 0, HELD_OUT)
         if source.recipe.kind == "language":
-            answers = _perplexity_counts(network, task, source, rows, batch_size, place)
+            answers = _perplexity_counts(network, task, source, rows, batch_size, process)
         else:
-            answers = _answers(network, task, source, rows_B, rows, place)
+            answers = _answers(network, task, source, rows_B, rows, process)
         for row, entry, answer in zip(rows_B, rows, answers, strict=True):
             found[row], targets[row], uids[row] = answer, entry.get("label"), entry["uid"]
         if stop():
@@ -71,11 +71,11 @@ def predict_rows(
 
 
 def _answers(
-    network: TaskNetwork, task: int, source: TaskRows, rows_B: np.ndarray, rows: list[dict], place: Place
+    network: TaskNetwork, task: int, source: TaskRows, rows_B: np.ndarray, rows: list[dict], process: Process
 ) -> list[Any]:
     kind = source.recipe.kind
     laid = lay_rows(source, rows_B, rows, 0, HELD_OUT, training=False)
-    logits = run_rows(network, task, source, laid, place)
+    logits = run_rows(network, task, source, laid, process)
     if kind == "ranking":
         return list(logits.reshape(len(rows_B), -1))
     if kind == "number":
@@ -88,11 +88,11 @@ def _answers(
 
 
 @torch.no_grad()
-def run_rows(network: TaskNetwork, task: int, source: TaskRows, laid: Laid, place: Place) -> np.ndarray:
+def run_rows(network: TaskNetwork, task: int, source: TaskRows, laid: Laid, process: Process) -> np.ndarray:
     """The head's answer to rows that are laid out, float32."""
     batch = to_batch(task, laid, source.vocabulary.pad_id, 1.0, np.arange(len(laid.ids)))
-    with place.autocast():
-        return network.logits(batch.to(place.device)).float().cpu().numpy()
+    with process.autocast():
+        return network.logits(batch.to(process.device)).float().cpu().numpy()
 
 
 def word_labels(row: dict[str, Any], logits: np.ndarray, kind: str) -> list[int]:
@@ -114,7 +114,7 @@ def word_labels(row: dict[str, Any], logits: np.ndarray, kind: str) -> list[int]
 
 @torch.no_grad()
 def _perplexity_counts(
-    network: TaskNetwork, task: int, source: TaskRows, rows: list[dict], batch_size: int, place: Place
+    network: TaskNetwork, task: int, source: TaskRows, rows: list[dict], batch_size: int, process: Process
 ) -> list[tuple[float, int]]:
     """Nats and tokens of each conversation; every turn is counted once, in the window it is in."""
     longest = source.recipe.max_seq_len
@@ -127,8 +127,8 @@ def _perplexity_counts(
     for first in range(0, len(windows), batch_size):
         owner_B = np.array([number for number, _ in windows[first : first + batch_size]])
         laid = lay_windows(source, [turns for _, turns in windows[first : first + batch_size]])
-        batch = to_batch(task, laid, source.vocabulary.pad_id, 1.0, owner_B).to(place.device)
-        with place.autocast():
+        batch = to_batch(task, laid, source.vocabulary.pad_id, 1.0, owner_B).to(process.device)
+        with process.autocast():
             loss_N = network.losses(batch).double().cpu().numpy()
         owner_N = np.repeat(owner_B, [len(ids) - 1 for ids in laid.ids])
         nats_R += np.bincount(owner_N, loss_N, len(rows))

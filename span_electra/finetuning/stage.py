@@ -103,10 +103,10 @@ def finetune(settings: Any) -> int:
 
 def finetune_once(run: Any) -> tuple[int, dict | None]:
     """One run; returns its exit code, and the results of its best model where it came to its end."""
-    from span_electra.finetuning.experiment import assemble
+    from span_electra.finetuning.experiment import Finetuning
     from span_electra.training.run import run_training
 
-    result = run_training(run, assemble)
+    result = run_training(run, Finetuning)
     if result.state != "finished":
         print(f"stopped at step {result.step:,}; go on: add --load_saved_model {run.out_dir} --resume_train")
         return result.exit_code, None
@@ -324,11 +324,11 @@ def place_to_try(training: TrainingConfig) -> Any:
     """The first of the run's devices, in full precision."""
     import torch
 
-    from span_electra.training.devices import Place
+    from span_electra.training.devices import Process
 
     if training.device == "cpu" or not torch.cuda.is_available():
-        return Place(torch.device("cpu"))
-    return Place(torch.device("cuda", training.device_ids[0] if training.device_ids else 0))
+        return Process(torch.device("cpu"))
+    return Process(torch.device("cuda", training.device_ids[0] if training.device_ids else 0))
 
 
 def write_results(folder: Path, results: dict) -> None:

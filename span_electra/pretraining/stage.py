@@ -122,9 +122,9 @@ def has_accelerator() -> bool:
 
 def pretrain(settings: Any) -> int:
     """Train as `settings` say and export the networks; returns the exit code of the script."""
-    from span_electra.pretraining.experiment import load_model, open_data
-    from span_electra.report.live import picture
-    from span_electra.training.run import run_training
+    from span_electra.pretraining.data import open_data
+    from span_electra.pretraining.experiment import load_model, run_pretraining
+    from span_electra.pretraining.live_report import write_live_report
 
     folder = run_folder(settings)
     before = set(folder.iterdir()) if folder.is_dir() else None
@@ -133,9 +133,9 @@ def pretrain(settings: Any) -> int:
     with ExitStack() as stack:
         train, valid = feature_files(settings, folder, stack)
         run = training_run(settings, folder, train, valid)
-        run = replace(run, init_from=initial_weights(settings, run, stack), picture=picture)
+        run = replace(run, init_from=initial_weights(settings, run, stack), live_report=True)
         try:
-            result = run_training(run)
+            result = run_pretraining(run)
         except InputError:
             forget_if_empty(folder, before, absent)
             raise
@@ -143,7 +143,7 @@ def pretrain(settings: Any) -> int:
             return result.exit_code
         if result.state == "finished":
             export(result.checkpoint, folder, card_facts(settings, result))
-            picture(run, open_data(run), load_model(result.checkpoint))
+            write_live_report(folder, open_data(run), run.valid_loader, load_model(result.checkpoint))
     print(epilogue(folder, result))
     return result.exit_code
 
@@ -180,7 +180,7 @@ def forget_if_empty(folder: Path, before: set[Path] | None, absent: list[Path]) 
 
 def training_run(settings: Any, folder: Path, train: tuple[str, ...], valid: tuple[str, ...]) -> Any:
     """The settings as the training room takes them."""
-    from span_electra.pretraining.experiment import TrainingRun
+    from span_electra.pretraining.settings import PretrainingSettings
 
     data, held_out = settings.train_data, settings.valid_data
     loader = LoaderConfig(
@@ -191,7 +191,7 @@ def training_run(settings: Any, folder: Path, train: tuple[str, ...], valid: tup
         settings.training.seed,
         settings.workers,
     )
-    return TrainingRun(
+    return PretrainingSettings(
         model=settings.model,
         optimizer=settings.optimizer,
         training=settings.training,
@@ -282,7 +282,8 @@ def initial_weights(settings: Any, run: Any, stack: ExitStack) -> str | None:
     from safetensors.torch import save_file
 
     from span_electra.hub.export import load_exported
-    from span_electra.pretraining.experiment import build_model, open_data
+    from span_electra.pretraining.data import open_data
+    from span_electra.pretraining.experiment import build_model
 
     data = open_data(run)
     model = build_model(run, data)

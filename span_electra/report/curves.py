@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from span_electra.pretraining.health import LEAST_RECALL, LEAST_REPLACED, MOST_REPLACED
 from span_electra.report.charts import Chart, Series, draw_lines
+from span_electra.report.health import LEAST_RECALL, LEAST_REPLACED, MOST_REPLACED
 from span_electra.report.run_record import RunRecord, is_number
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
-from span_electra.pretraining.health import complaints
 from span_electra.report.charts import draw_bars, show
 from span_electra.report.curves import compared_pictures, run_pictures
 from span_electra.report.examples import verdicts
+from span_electra.report.health import health_warnings
 from span_electra.report.run_record import RunRecord, flatten, is_number, read_run
 from span_electra.report.scores import tables_of
 
@@ -208,7 +208,7 @@ def warnings_of(run: RunRecord) -> list[str]:
     vocabulary = run.statistics.get("vocabulary")
     commonest = vocabulary.get("commonest_share") if isinstance(vocabulary, dict) else None
     numbers = {name: value for name, value in lines[-1].items() if is_number(value)}
-    return complaints(numbers, commonest if is_number(commonest) else 0.0)
+    return health_warnings(numbers, commonest if is_number(commonest) else 0.0)
 
 
 def has_verdicts(run: RunRecord) -> bool:

@@ -240,7 +240,7 @@ def latest(run: str | Path) -> Path | None:
     return None
 
 
-def retain(run: Path, last: int, best: int, higher_is_better: bool, newest: Path) -> None:
+def retain(run: Path, *, last: int, best: int, higher_is_better: bool, newest: Path) -> None:
     """Delete our checkpoints but for the `last` newest and the `best` best by their recorded metric.
 
     `newest`, just written, always stays, and so does every folder that is no checkpoint of ours.

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from span_electra.training.devices import Place
+from span_electra.training.devices import Process
 
 Item = TypeVar("Item")
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product shows a device's peak
@@ -50,7 +50,7 @@ class Clock:
         return parts
 
 
-def seldom(action: Callable[[], None], seconds: float) -> Callable[[], None]:
+def at_most_every(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
     """The action, which does nothing when called again within so many seconds of its last end."""
     ended = -float("inf")
 
@@ -63,14 +63,14 @@ def seldom(action: Callable[[], None], seconds: float) -> Callable[[], None]:
     return act
 
 
-def matrix_peak(place: Place) -> float:
+def matrix_peak(process: Process) -> float:
     """Floating-point operations a second of the fastest of some square matrix products, on one device."""
-    side = SIDE[place.device.type]
-    square = torch.ones(side, side, device=place.device, dtype=place.precision)
+    side = SIDE[process.device.type]
+    square = torch.ones(side, side, device=process.device, dtype=process.precision)
 
     def multiply() -> None:
         torch.mm(square, square)
-        if place.device.type == "cuda":
-            torch.cuda.synchronize(place.device)
+        if process.device.type == "cuda":
+            torch.cuda.synchronize(process.device)
 
     return 2 * side**3 / min(timeit.repeat(multiply, number=1, repeat=5))

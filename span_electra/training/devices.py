@@ -26,18 +26,18 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one process computes."""
+class Process:
+    """One process of a run, and where it computes."""
 
     device: torch.device
     rank: int = 0
-    world: int = 1
-    ids: tuple[int, ...] = ()  # devices that this one process drives (parallel dp)
+    world_size: int = 1
+    replica_ids: tuple[int, ...] = ()  # devices that this one process drives (parallel dp)
     precision: torch.dtype = torch.float32
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the one process that writes files and speaks."""
+    def is_main_process(self) -> bool:
+        """Whether this is the one process that writes files and prints."""
         return self.rank == 0
 
     def autocast(self) -> AbstractContextManager:
@@ -75,16 +75,16 @@ def plan_devices(config: TrainingConfig) -> Plan:
     return Plan(kind, ids, len(ids))
 
 
-def take_place(plan: Plan, config: TrainingConfig, rank: int, world: int, store: str | None) -> Place:
+def join(plan: Plan, config: TrainingConfig, *, rank: int, world_size: int, store: str | None) -> Process:
     """Settle this process on its device and join the group of the others.
 
     `store`: file through which processes that we started find each other; None: alone, or under torchrun.
     """
-    local, local_world = rank, world
+    local, local_world = rank, world_size
     if under_torchrun():
-        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local = int(os.environ.get("LOCAL_RANK", rank))
-        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
     if plan.kind == "cuda":
         device = torch.device("cuda", local if under_torchrun() else plan.ids[rank])
         torch.cuda.set_device(device)
@@ -96,10 +96,10 @@ def take_place(plan: Plan, config: TrainingConfig, rank: int, world: int, store:
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    if world > 1:
-        _join(plan.kind, rank, world, store)
-    ids = plan.ids if config.parallel == "dp" and plan.kind == "cuda" else ()
-    return Place(device, rank, world, ids, _precision(config.precision, device))
+    if world_size > 1:
+        _init_group(plan.kind, rank, world_size, store)
+    replicas = plan.ids if config.parallel == "dp" and plan.kind == "cuda" else ()
+    return Process(device, rank, world_size, replicas, _precision(config.precision, device))
 
 
 def share_cores(local_world: int) -> None:
@@ -120,7 +120,7 @@ def share_cores(local_world: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _join(kind: str, rank: int, world: int, store: str | None) -> None:
+def _init_group(kind: str, rank: int, world_size: int, store: str | None) -> None:
     backend = "nccl" if kind == "cuda" else "gloo"
     if store is None:
         dist.init_process_group(backend)
@@ -128,13 +128,17 @@ def _join(kind: str, rank: int, world: int, store: str | None) -> None:
     if os.path.exists("/sys/class/net/lo"):  # all on this machine, whose own name may lead nowhere
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group(
-        backend, init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(minutes=10)
+        backend,
+        init_method=f"file://{store}",
+        rank=rank,
+        world_size=world_size,
+        timeout=timedelta(minutes=10),
     )
 
 
-def leave(place: Place) -> None:
+def leave(process: Process) -> None:
     """Leave the group, if there is one."""
-    if place.world > 1 and dist.is_initialized():
+    if process.world_size > 1 and dist.is_initialized():
         dist.destroy_process_group()
 
 
@@ -156,31 +160,34 @@ def keep_freed_memory() -> None:
 
 
 class Agreement:
-    """Lets every process know the largest of all processes' wishes, without waiting for it in the step."""
+    """Lets every process know the largest of all processes' numbers, without waiting for it in the step."""
 
-    def __init__(self, world: int) -> None:
-        self.group = dist.new_group(backend="gloo") if world > 1 else None
-        self.asked: tuple[torch.Tensor, dist.Work] | None = None
+    def __init__(self, world_size: int) -> None:
+        self.group = dist.new_group(backend="gloo") if world_size > 1 else None
+        self.pending: tuple[torch.Tensor, dist.Work] | None = None
 
-    def gather(self) -> None:
+    def barrier(self) -> None:
         """Wait until all processes have come here."""
         if self.group is not None:
             dist.barrier(self.group)
 
-    def ask(self, wish: int) -> int:
-        """Return the largest wish: alone, this one; among several, that of the call before."""
+    def largest(self, number: int) -> int:
+        """Return the largest number: alone, this one; among several processes, that of the call before.
+
+        An answer one call late costs a step at a stop; an answer at once would cost a wait in every step.
+        """
         if self.group is None:
-            return wish
-        answer = self.settle()
-        mine = torch.tensor(wish)
-        self.asked = mine, dist.all_reduce(mine, dist.ReduceOp.MAX, self.group, async_op=True)
+            return number
+        answer = self.finish()
+        mine = torch.tensor(number)
+        self.pending = mine, dist.all_reduce(mine, dist.ReduceOp.MAX, self.group, async_op=True)
         return answer
 
-    def settle(self) -> int:
-        """Wait for the question that is under way; return its answer, or 0 where there is none."""
-        if self.asked is None:
+    def finish(self) -> int:
+        """Wait for the reduction that is under way; return its answer, or 0 where there is none."""
+        if self.pending is None:
             return 0
-        answer, work = self.asked
+        answer, work = self.pending
         work.wait()
-        self.asked = None
+        self.pending = None
         return int(answer)

@@ -1,4 +1,4 @@
-"""What a run tells: metrics from counts, as JSON lines, TensorBoard curves and a progress bar.
+"""What a run writes about itself: JSON lines, TensorBoard curves and a progress bar.
 
 metrics.jsonl   {"step": 50, "split": "train", "loss": 21.4, ...} a line, whole lines only
 tensorboard/    the same numbers as curves
@@ -6,10 +6,12 @@ tensorboard/    the same numbers as curves
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,64 +19,31 @@ from typing import Any
 from tqdm import tqdm
 
 from span_electra.errors import InputError
-from span_electra.model.batch import TALLY
-from span_electra.training.events import Events
 from span_electra.training.run_folder import Appended, replace_text
 
 METRICS = "metrics.jsonl"
-SHOWN = {  # what fits into a line on the screen
-    "loss": "loss",
-    "generator_loss": "gen",
-    "discriminator_loss": "disc",
-    "generator_accuracy": "gen acc",
-    "discriminator_f1": "F1",
-    "discriminator_precision": "P",
-    "discriminator_recall": "R",
-    "replaced_share": "replaced",
-    "tokens_per_second": "tok/s",
-}
-
-
-def metrics_of(sums: Mapping[str, float]) -> dict[str, float]:
-    """Turn summed counts (batch.TALLY, and `loss` summed over `steps`) into means and shares.
-
-    A share of nothing is left out, so that no metric is a guess. F1, precision and recall are those of the
-    discriminator's finding replaced tokens; replaced_share is of all tokens; losses are nats a token.
-    """
-    tokens, masked, replaced, hits = (sums[name] for name in ("tokens", "masked", "replaced", "hits"))
-    shares = {
-        "loss": (sums.get("loss", 0.0), sums.get("steps", 0.0)),
-        "generator_loss": (sums["generator_loss"], masked),
-        "generator_accuracy": (sums["generator_correct"], masked),
-        "discriminator_loss": (sums["discriminator_loss"], tokens),
-        "discriminator_precision": (hits, sums["flagged"]),
-        "discriminator_recall": (hits, replaced),
-        "discriminator_f1": (2 * hits, sums["flagged"] + replaced),
-        "discriminator_accuracy": (tokens - sums["flagged"] - replaced + 2 * hits, tokens),
-        "original_accuracy": (tokens - replaced - sums["flagged"] + hits, tokens - replaced),
-        "replaced_share": (replaced, tokens),
-        "replaced_of_masked": (replaced, masked if tokens else 0.0),
-    }
-    metrics = {name: above / below for name, (above, below) in shares.items() if below}
-    for name in ("SBGO_loss", "SBPO_loss"):
-        if sums[name]:
-            metrics[name] = sums[name] / masked
-    return metrics
-
-
-METRIC_NAMES = tuple(metrics_of(dict.fromkeys((*TALLY, "loss", "steps"), 0.9)))
 
 
 class RunLog:
-    """Writes what a run tells; on all processes but the leading one it writes nothing."""
+    """Writes and prints what a run has to say; on all processes but the main one it does nothing."""
 
-    def __init__(self, folder: Path, leads: bool, step: int, total: int, silent: bool = False) -> None:
-        self.leads, self.folder, self.silent = leads, folder, silent
-        if not leads:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        enabled: bool,
+        step: int,
+        total: int,
+        silent: bool = False,
+        shown: Mapping[str, str] | None = None,
+    ) -> None:
+        """`shown`: metric -> its short name in a line on the screen; none: all metrics, as they are named."""
+        self.enabled, self.folder, self.silent, self.shown = enabled, folder, silent, shown or {}
+        if not enabled:
             return
         cut_after(folder / METRICS, step)
         self.lines = Appended(folder / METRICS)
-        self.curves = Events(folder / "tensorboard", step)
+        self.curves = EventFile(folder / "tensorboard", step)
         tqdm.set_lock(threading.RLock())  # its own also serves processes, and leaks when one is killed
         self.bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True, disable=silent or None)
 
@@ -82,43 +51,92 @@ class RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.leads:
+        if self.enabled:
             self.bar.close()
             self.lines.close()
             self.curves.close()
 
     def advance(self) -> None:
         """One step is done."""
-        if self.leads:
+        if self.enabled:
             self.bar.update(1)
 
-    def write(self, step: int, split: str, metrics: Mapping[str, float], **more: Any) -> None:
-        """Tell the metrics of `split` (train or valid) at this step."""
-        if not self.leads:
+    def log_metrics(self, step: int, split: str, metrics: Mapping[str, float], **extra: Any) -> None:
+        """Write the metrics of `split` (train or valid) at this step; `extra` goes into the file alone."""
+        if not self.enabled:
             return
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        line = json.dumps({"step": step, "split": split, **finite, **more}) + "\n"
+        line = json.dumps({"step": step, "split": split, **finite, **extra}) + "\n"
         if not self.folder.is_dir():  # its open files would still take what nobody can read
             raise InputError(f"{self.folder}: is gone; a run needs its folder, start it again in another")
         self.lines.append(line.encode())
         self.curves.write(step, {f"{split}/{name}": value for name, value in finite.items()})
-        names = SHOWN if any(name in finite for name in SHOWN if name != "loss") else dict.fromkeys(finite)
-        shown = "  ".join(f"{names[name] or name} {finite[name]:.4g}" for name in names if name in finite)
+        text = self._line(finite)
         if self.bar.disable:
-            self.say(f"step {step:,} of {self.bar.total:,}  {split}: {shown}")
+            self.info(f"step {step:,} of {self.bar.total:,}  {split}: {text}")
         elif split == "train":
-            self.bar.set_postfix_str(shown, refresh=False)
+            self.bar.set_postfix_str(text, refresh=False)
         else:
-            self.say(f"step {step:,}  {split}: {shown}")
+            self.info(f"step {step:,}  {split}: {text}")
 
-    def say(self, text: str) -> None:
+    def _line(self, metrics: Mapping[str, float]) -> str:
+        """The metrics that fit into a line; where none of those is there, all."""
+        known = any(name in metrics for name in self.shown if name != "loss")
+        names = self.shown if known else {name: name for name in metrics}
+        return "  ".join(f"{names[name]} {metrics[name]:.4g}" for name in names if name in metrics)
+
+    def info(self, text: str) -> None:
         """Print a line without breaking the bar."""
-        if self.leads and not self.silent:
+        if self.enabled and not self.silent:
             tqdm.write(text, file=sys.stderr)
 
 
+# --- TensorBoard --------------------------------------------------------------------------------------
+
+
+class EventFile:
+    """TensorBoard's event file of a run from `step` on; later steps in earlier files no longer count.
+
+    Its own writer buffers, so that a kill or a full disk leaves half a record, which ends the reading of a
+    file; here a record is on its way to the disk, whole, before the call returns. The file's name begins with
+    the step, not with the time, so that the files of a resumed run are read in order whatever the clock says.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # a second to import
+
+        number = sum(1 for _ in folder.glob("*tfevents*"))
+        self.file = Appended(folder / f"events.out.tfevents.{step:010d}.{number}")
+        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if step:
+            start = SessionLog(status=SessionLog.START)
+            self._append(Event(wall_time=time.time(), step=step + 1, session_log=start))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one point to each named curve. Raises OSError naming the file."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=points)))
+
+    def _append(self, event: object) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        self.file.append(record.getvalue())
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+# --- resuming ------------------------------------------------------------------------------------------
+
+
 def cut_after(path: Path, step: int) -> None:
-    """Drop lines beyond `step`, and a last line that a kill cut off, so that no step is told twice."""
+    """Drop lines beyond `step`, and a last line that a kill cut off, so that no step is logged twice."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)

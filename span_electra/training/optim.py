@@ -1,8 +1,4 @@
-"""Parameters and settings -> optimizers, their learning rates, and their state as plain tensors.
-
-A parameter belongs to the discriminator if its first name begins with `discriminator.`; everything else, and
-so whatever the two networks share, belongs to the generator and learns at the generator's rate.
-"""
+"""Parameters and settings -> optimizers, their learning rates, and their state as plain tensors."""
 
 from __future__ import annotations
 
@@ -15,21 +11,6 @@ from torch import Tensor, nn
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 
-
-def freeze(model: nn.Module, parts: Iterable[str]) -> None:
-    """Stop `embeddings`, `generator` or `discriminator` from learning.
-
-    Raises InputError if nothing is left that learns.
-    """
-    parts = set(parts)
-    for name, parameter in model.named_parameters():
-        inside = {name.partition(".")[0]} | ({"embeddings"} if ".embeddings." in name else set())
-        if inside & parts:
-            parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError(f"freeze: {' '.join(sorted(parts))} leaves nothing that learns; freeze less")
-
-
 # --- learning rate ------------------------------------------------------------------------------------
 
 
@@ -38,8 +19,8 @@ def steps_of(amount: float, total: int) -> int:
     return round(amount * total) if amount <= 1 else round(amount)
 
 
-def rate(done: int, total: int, config: OptimizerConfig) -> float:
-    """Return the share of the peak learning rate for the step after `done` steps of `total`.
+def lr_multiplier(done: int, total: int, config: OptimizerConfig) -> float:
+    """Return what the peak learning rate is multiplied by in the step after `done` steps of `total`.
 
     The warm-up rises from 1/warmup to 1, so that no step is made at rate 0; linear, cosine and wsd end just
     above 0. Never negative, whatever `done`.
@@ -69,13 +50,16 @@ class Optimizers:
     """One optimizer, or Muon and AdamW for one model, driven as one; state travels by parameter name."""
 
     def __init__(
-        self, model: nn.Module, config: OptimizerConfig, share_of: Callable[[str], float] | None = None
+        self,
+        model: nn.Module,
+        config: OptimizerConfig,
+        learning_rate: Callable[[str], tuple[str, float]] | None = None,
     ) -> None:
-        """`share_of`: of the peak rate at which the parameter of a name learns; none: all learn at it."""
+        """`learning_rate`: a parameter's name -> its group and peak rate; none: one group at `config.lr`."""
         self.config = config
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.parts = [
-            _build(kind, groups, config) for kind, groups in _groups(model, config, share_of).items()
+            _build(kind, groups, config) for kind, groups in _groups(model, config, learning_rate).items()
         ]
         self.parameters = [parameter for group in self.groups for parameter in group["params"]]
         # With fused kernels a bad step is skipped on the device itself, without a look from the host.
@@ -86,10 +70,10 @@ class Optimizers:
         """All parameter groups; asked for anew each time, since loading state replaces them."""
         return [group for part in self.parts for group in part.param_groups]
 
-    def set_rate(self, share: float) -> None:
-        """Set every group's learning rate to this share of its peak."""
+    def set_lr(self, multiplier: float) -> None:
+        """Set every group's learning rate to its peak times this."""
         for group in self.groups:
-            group["lr"] = group["peak_lr"] * share
+            group["lr"] = group["peak_lr"] * multiplier
 
     def step(self, skip: Tensor) -> None:
         """Update the parameters, unless `skip` (float32 scalar) is 1."""
@@ -169,10 +153,9 @@ def _like(value: Tensor, parameter: nn.Parameter) -> Tensor:
 
 
 def _groups(
-    model: nn.Module, config: OptimizerConfig, share_of: Callable[[str], float] | None
+    model: nn.Module, config: OptimizerConfig, learning_rate: Callable[[str], tuple[str, float]] | None
 ) -> dict[str, list[dict]]:
-    """Sort the parameters that learn by optimizer, network, rate and whether they decay."""
-    rates = {"generator": config.generator_lr, "discriminator": config.discriminator_lr}
+    """Sort the parameters that learn by optimizer, group, rate and whether they decay."""
     sorted_groups: dict[str, dict[tuple[str, float, bool], dict]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -182,10 +165,7 @@ def _groups(
         kind = config.optimizer
         if kind == "muon" and not hidden:
             kind = "adamw"  # Muon is for hidden matrices; tables, heads, norms and biases take AdamW
-        network = "discriminator" if name.startswith("discriminator.") else "generator"
-        peak = config.lr if rates[network] is None else rates[network]
-        if share_of is not None:
-            peak *= share_of(name)
+        label, peak = learning_rate(name) if learning_rate else ("", config.lr)
         groups = sorted_groups.setdefault(kind, {})
         empty = {
             "params": [],
@@ -193,7 +173,7 @@ def _groups(
             "peak_lr": peak,
             "weight_decay": config.weight_decay if matrix else 0.0,  # never LayerNorm or bias
         }
-        groups.setdefault((network, peak, matrix), empty)["params"].append(parameter)
+        groups.setdefault((label, peak, matrix), empty)["params"].append(parameter)
     return {kind: list(groups.values()) for kind, groups in sorted_groups.items()}
 
 

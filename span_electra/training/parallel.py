@@ -16,30 +16,33 @@ from torch.nn.parallel import DistributedDataParallel
 
 from span_electra.batch import StepOutput
 from span_electra.config import TrainingConfig
-from span_electra.training.devices import Place
+from span_electra.training.devices import Process
 
 
-def spread(model: nn.Module, place: Place, config: TrainingConfig, all_learn: bool = True) -> nn.Module:
+def wrap_model(
+    model: nn.Module, process: Process, config: TrainingConfig, *, all_parameters_learn: bool = True
+) -> nn.Module:
     """Return the module to call for training; `model` keeps its names and stays the one to save.
 
-    all_learn: every parameter that learns has a part in every batch's loss.
+    all_parameters_learn: every parameter that learns has a part in every batch's loss.
     """
-    if place.world == 1:
-        return RowParallel(model, device_ids=list(place.ids)) if len(place.ids) > 1 else model
+    if process.world_size == 1:
+        several = len(process.replica_ids) > 1
+        return RowParallel(model, device_ids=list(process.replica_ids)) if several else model
     if config.parallel == "fsdp":
-        return _shard(model, place)
-    devices = [place.device] if place.device.type == "cuda" else None
+        return _shard(model, process)
+    devices = [process.device] if process.device.type == "cuda" else None
     return DistributedDataParallel(
-        model, devices, gradient_as_bucket_view=True, find_unused_parameters=not all_learn
+        model, devices, gradient_as_bucket_view=True, find_unused_parameters=not all_parameters_learn
     )
 
 
-def _shard(model: nn.Module, place: Place) -> nn.Module:
+def _shard(model: nn.Module, process: Process) -> nn.Module:
     """FSDP2: each layer's parameters lie in shares and are gathered while it computes; then the rest."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(place.device.type, (place.world,))
+    mesh = init_device_mesh(process.device.type, (process.world_size,))
     for module in list(model.modules()):
         if isinstance(module, nn.ModuleList):
             for layer in module:
@@ -56,32 +59,35 @@ def _unsynced(network: Any) -> Any:
         network.set_requires_gradient_sync(True)
 
 
-def gathering(network: nn.Module, last: bool) -> AbstractContextManager:
-    """Context of one backward pass: gradients travel between processes at a step's last batch alone."""
-    if last:
+def no_sync(network: nn.Module, *, enabled: bool) -> AbstractContextManager:
+    """Context of one backward pass; enabled: its gradients stay on this process, to be added to.
+
+    Of a step's batches only the last lets gradients travel, so that accumulation costs no network.
+    """
+    if not enabled:
         return nullcontext()
     if isinstance(network, DistributedDataParallel):
         return network.no_sync()
     return _unsynced(network) if hasattr(network, "set_requires_gradient_sync") else nullcontext()
 
 
-def draws_by_key(network: nn.Module, place: Place) -> bool:
+def uses_dropout_keys(network: nn.Module, process: Process) -> bool:
     """Whether dropout draws its masks from a key (in numpy); else from torch's generator, seeded each step.
 
     A GPU would compile anew for each key, and memory that numpy has seen cannot be freed, as FSDP must.
     """
-    return place.device.type == "cpu" and not hasattr(network, "set_requires_gradient_sync")
+    return process.device.type == "cpu" and not hasattr(network, "set_requires_gradient_sync")
 
 
-def add_over_processes(sums: Tensor, place: Place) -> Tensor:
+def sum_over_processes(sums: Tensor, process: Process) -> Tensor:
     """Return the sums of all processes; `sums` stays as it is."""
     total = sums.clone()
-    if place.world > 1:
+    if process.world_size > 1:
         dist.all_reduce(total)
     return total
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return a tensor in one piece if it lies in shares (FSDP; all processes must ask), else as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 

@@ -1,7 +1,6 @@
 """A whole training run from plain settings: folder, processes, loop, and how it ended.
 
-What is trained, on which data, is the matter of a function that assembles the run: `prepare.assemble` for
-pretraining.
+What is trained, on which data, is the matter of an experiment, which every process builds for itself.
 """
 
 from __future__ import annotations
@@ -10,35 +9,27 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
-from span_electra.pretraining.experiment import assemble as pretraining
-from span_electra.training import checkpoint
+from span_electra.training import checkpoint, devices
 from span_electra.training import run_folder as runfolder
 from span_electra.training.checkpoint import Checkpoint
-from span_electra.training.devices import Agreement, Place, leave, plan_devices, take_place
+from span_electra.training.devices import Agreement, Process, plan_devices
+from span_electra.training.experiment import Experiment, RunSettings
 from span_electra.training.launch import Interrupted, launch
 from span_electra.training.log import RunLog
 from span_electra.training.loop import TIME_IS_UP, LoopState, Run, restore, total_steps, train
+from span_electra.training.optim import Optimizers
+from span_electra.training.parallel import wrap_model
 from span_electra.training.signals import Signals
+from span_electra.training.step import Counters
 
-
-class RunSettings(Protocol):
-    """What every kind of run has; plain values, to be sent to other processes."""
-
-    out_dir: str
-    optimizer: OptimizerConfig
-    training: TrainingConfig
-    resume_from: str | None  # a checkpoint folder, or a run folder whose latest is meant
-    config_json: str  # the settings in the user's terms, stored with the run as config.json
-
-
-# (settings, place, signals, agreement, checkpoint to go on from and its name) -> the run, but for its log
-Assemble = Callable[[Any, Place, Signals, Agreement, Checkpoint | None, str], Run]
+# A class or function of a module, so that it can be sent to other processes by its name.
+BuildExperiment = Callable[[Any, Process], Experiment]
 
 
 @dataclass(frozen=True)
@@ -46,7 +37,7 @@ class Job:
     """What a process needs to know of a run."""
 
     settings: RunSettings
-    assemble: Assemble  # a function of a module
+    build: BuildExperiment
 
 
 @dataclass(frozen=True)
@@ -61,15 +52,15 @@ class RunResult:
     exit_code: int = 0  # 0, or 128 + the number of the signal that stopped it
 
 
-def run_training(settings: RunSettings, assemble: Assemble = pretraining) -> RunResult:
-    """Train, on as many devices as asked for, until the end or a signal.
+def run_training(settings: RunSettings, build: BuildExperiment) -> RunResult:
+    """Train the experiment that `build` makes of the settings, on as many devices as they ask for.
 
     Raises InputError for anything a user can mend, with `out_dir` as it was or resumable. With several
     processes the caller must be a script guarded by `if __name__ == "__main__"`.
     """
     if settings.training.parallel == "fsdp" and settings.optimizer.optimizer == "lamb":
         raise InputError("optimizer: lamb cannot work on shares of a tensor; use --parallel ddp or adamw")
-    job, plan = Job(settings, assemble), plan_devices(settings.training)
+    job, plan = Job(settings, build), plan_devices(settings.training)
     if plan.processes == 1:
         return explain_memory(work, job, 0, 1, None)
     try:
@@ -82,15 +73,15 @@ def run_training(settings: RunSettings, assemble: Assemble = pretraining) -> Run
     return result
 
 
-def work_spawned(job: Job, rank: int, world: int, store: str) -> RunResult:
+def work_spawned(job: Job, rank: int, world_size: int, store: str) -> RunResult:
     """The work of a process that we started."""
-    return explain_memory(work, job, rank, world, store)
+    return explain_memory(work, job, rank, world_size, store)
 
 
-def explain_memory(function: Callable[..., RunResult], job: Job, *place: Any) -> RunResult:
+def explain_memory(function: Callable[..., RunResult], job: Job, *arguments: Any) -> RunResult:
     """Call it; turn running out of memory into a message that says which settings need less."""
     try:
-        return function(job, *place)
+        return function(job, *arguments)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
@@ -101,48 +92,97 @@ def explain_memory(function: Callable[..., RunResult], job: Job, *place: Any) ->
         ) from error
 
 
-def work(job: Job, rank: int, world: int, store: str | None) -> RunResult:
-    """One process's part of the run: the same everywhere, but only the leading process writes."""
+def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
+    """One process's part of the run: the same everywhere, but only the main process writes."""
     settings = job.settings
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said already
+        warnings.simplefilter("ignore")  # the process that started us has given them
         plan = plan_devices(settings.training)
-    place = take_place(plan, settings.training, rank, world, store)
+    process = devices.join(plan, settings.training, rank=rank, world_size=world_size, store=store)
     folder = Path(settings.out_dir)
     try:
-        with Signals(spawned=world > 1) as signals:
-            if not place.leads:
-                return run_here(job, place, signals)
-            starting_point(settings, place)  # refuses before the lock, which leaves a file
+        with Signals(spawned=world_size > 1) as signals:
+            if not process.is_main_process:
+                return run_here(job, process, signals)
+            starting_point(settings, process)  # refuses before the lock, which leaves a file
             with runfolder.locked(folder):
-                return run_here(job, place, signals)
+                return run_here(job, process, signals)
     finally:
-        leave(place)
+        devices.leave(process)
 
 
-def run_here(job: Job, place: Place, signals: Signals) -> RunResult:
-    """Assemble the run, prepare the folder, then train."""
+def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
+    """Build the experiment, put it on this process's device, prepare the folder, then train."""
     settings = job.settings
-    source = starting_point(settings, place)
+    source = starting_point(settings, process)
     saved = checkpoint.load(source) if source else None
-    agreement = Agreement(place.world)
-    run = job.assemble(settings, place, signals, agreement, saved, str(source))
-    state = restore(run, saved, str(source)) if saved else LoopState()
-    total = total_steps(run)
-    agreement.gather()  # all have read what they need; from here on the folder changes
-    if place.leads:
-        prepare_folder(run, settings.config_json, state.step)
-    with RunLog(run.folder, place.leads, state.step, total, run.silent) as log:
-        run.log = log
+    agreement = Agreement(process.world_size)
+    experiment = job.build(settings, process)
+    network = place_model(experiment, settings.training, process, saved, str(source))
+    optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate)
+    state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
+    if saved:
+        state, counters = restore(saved, optimizers, process, str(source))
+    folder, total = Path(settings.out_dir), total_steps(experiment, settings.training)
+    agreement.barrier()  # all have read what they need; from here on the folder changes
+    if process.is_main_process:
+        prepare_folder(folder, settings.config_json, experiment.tokenizer_json, state.step)
+    with RunLog(
+        folder,
+        enabled=process.is_main_process,
+        step=state.step,
+        total=total,
+        silent=settings.silent,
+        shown=experiment.shown_metrics,
+    ) as log:
+        run = Run(
+            experiment=experiment,
+            config=settings.training,
+            optimizer_config=settings.optimizer,
+            process=process,
+            network=network,
+            optimizers=optimizers,
+            folder=folder,
+            signals=signals,
+            agreement=agreement,
+            log=log,
+            counters=counters,
+        )
         stopped = train(run, state)
     return conclude(run, state, stopped)
 
 
+def place_model(
+    experiment: Experiment,
+    config: TrainingConfig,
+    process: Process,
+    saved: Checkpoint | None,
+    source: str,
+) -> torch.nn.Module:
+    """Put the experiment's model on the device, with the weights of `saved`; return what is to be called."""
+    model = experiment.model
+    if saved:
+        experiment.check_resume(saved.meta, source)
+        checkpoint.restore_weights(model, saved.weights, source)
+    model.checkpoint_activations(config.activation_checkpointing)
+    model.to(process.device)
+    if compiles(config):
+        model.compile(dynamic=False)
+    return wrap_model(model, process, config, all_parameters_learn=experiment.all_parameters_learn)
+
+
+def compiles(config: TrainingConfig) -> bool:
+    """Whether the model is compiled, and so needs batches of static shapes."""
+    if config.compile == "auto":
+        return config.device != "cpu" and torch.cuda.is_available()
+    return config.compile == "on"
+
+
 def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
-    """Mark the folder and say how it ended."""
-    run.agreement.settle()
+    """Mark the folder and return how it ended."""
+    run.agreement.finish()
     name = "stopped" if stopped else "finished"
-    if run.place.leads:
+    if run.process.is_main_process:
         runfolder.write_mark(run.folder, name, state.step)
     newest = run.folder / "checkpoints" / f"step-{state.step:08d}"
     exit_code = 128 + stopped if 0 < stopped < TIME_IS_UP else 0
@@ -152,10 +192,10 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
 # --- the folder ---------------------------------------------------------------------------------------
 
 
-def starting_point(settings: RunSettings, place: Place) -> Path | None:
-    """The checkpoint to go on from, if any; the leading process refuses a folder that is taken."""
+def starting_point(settings: RunSettings, process: Process) -> Path | None:
+    """The checkpoint to go on from, if any; the main process refuses a folder that is taken."""
     source = find_checkpoint(settings) if settings.resume_from else None
-    if place.leads:
+    if process.is_main_process:
         check_folder(Path(settings.out_dir), source)
     return source
 
@@ -184,13 +224,12 @@ def check_folder(folder: Path, source: Path | None) -> None:
         )
 
 
-def prepare_folder(run: Run, config_json: str, step: int) -> None:
+def prepare_folder(folder: Path, config_json: str, tokenizer_json: str, step: int) -> None:
     """Clear what a kill left half-done, set an abandoned future aside, and mark the run as running."""
-    folder = run.folder
     checkpoint.clear_unfinished(folder)
     for moved in checkpoint.set_aside(folder, step):
         warnings.warn(f"set aside: {moved}, which lies beyond step {step}", stacklevel=2)
-    runfolder.replace_text(folder / "tokenizer.json", run.tokenizer_json)
+    runfolder.replace_text(folder / "tokenizer.json", tokenizer_json)
     if config_json:
         runfolder.replace_text(folder / "config.json", config_json + "\n")
     runfolder.write_mark(folder, "running", step)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from span_electra.batch import Movable
 from span_electra.random_keys import subkey
-from span_electra.training.devices import Place
+from span_electra.training.devices import Process
+from span_electra.training.experiment import Batch, Experiment
 from span_electra.training.optim import Optimizers
-from span_electra.training.parallel import draws_by_key, gathering, whole
+from span_electra.training.parallel import full_tensor, no_sync, uses_dropout_keys
 
-COUNTED = ("loss", "steps", "skipped")  # follow the model's own tally in the vector of sums
+COUNTED = ("loss", "steps", "skipped")  # follow the experiment's own tally in the vector of sums
 
 FIRST_SCALE = 2.0**16  # fp16: the loss is multiplied by this so that small gradients do not vanish
 GROWTH_STEPS = 2000  # fp16: finite steps after which the scale is doubled
@@ -34,16 +34,18 @@ class Counters:
     good: Tensor  # scalar; finite steps since the scale changed
 
     @classmethod
-    def fresh(cls, place: Place, tally: int) -> Counters:
-        """Counters of a run that has not begun; `tally`: how many sums the model gives."""
-        scale = FIRST_SCALE if place.precision is torch.float16 else 1.0
+    def fresh(cls, process: Process, tally: int) -> Counters:
+        """Counters of a run that has not begun; `tally`: how many sums the experiment gives."""
+        scale = FIRST_SCALE if process.precision is torch.float16 else 1.0
         zeros = [0.0] * (tally + len(COUNTED))
-        return cls.from_lists({"sums": zeros, "in_a_row": 0.0, "scale": scale, "good": 0.0}, place)
+        return cls.from_lists({"sums": zeros, "in_a_row": 0.0, "scale": scale, "good": 0.0}, process)
 
     @classmethod
-    def from_lists(cls, lists: dict, place: Place) -> Counters:
+    def from_lists(cls, lists: dict, process: Process) -> Counters:
         """Take back what `to_lists` gave."""
-        return cls(*(torch.tensor(lists[name], dtype=torch.float64, device=place.device) for name in _FIELDS))
+        return cls(
+            *(torch.tensor(lists[name], dtype=torch.float64, device=process.device) for name in _FIELDS)
+        )
 
     def to_lists(self) -> dict:
         """Plain numbers for a checkpoint; exact, since JSON keeps every bit of a float64."""
@@ -54,62 +56,65 @@ _FIELDS = ("sums", "in_a_row", "scale", "good")
 
 
 def train_step(
+    experiment: Experiment,
     network: nn.Module,
+    batches: Sequence[Batch],
+    *,
     optimizers: Optimizers,
-    batches: Sequence[Movable],
     counters: Counters,
-    place: Place,
+    process: Process,
     key: int,
-    share: float,
+    lr_multiplier: float,
 ) -> None:
     """Make one optimizer step from the batches, whose totals are counted together.
 
     Args:
+        network: the experiment's model, or what wraps it over several devices.
         key: of this step and process; all its random numbers follow from it.
-        share: of the peak learning rates.
+        lr_multiplier: of the peak learning rates.
     """
     tally = torch.zeros_like(counters.sums)
     for number, batch in enumerate(batches):
-        batch = batch.to(place.device, non_blocking=True)
+        batch = batch.to(process.device, non_blocking=True)
         batch_key = subkey(key, number)
         torch.manual_seed(batch_key % 2**63)
-        with gathering(network, last=number + 1 == len(batches)):
-            with place.autocast():
-                output = network(batch, dropout_key=batch_key if draws_by_key(network, place) else None)
+        dropout_key = batch_key if uses_dropout_keys(network, process) else None
+        with no_sync(network, enabled=number + 1 < len(batches)):
+            with process.autocast():
+                output = experiment.loss(network, batch, dropout_key)
             # A loss that is not finite makes every gradient so, on every process: all skip the step.
-            factor = torch.where(output.loss.isfinite(), counters.scale * place.world, math.nan)
+            factor = torch.where(output.loss.isfinite(), counters.scale * process.world_size, math.nan)
             output.loss.backward(factor.to(output.loss.dtype))
         tally[: -len(COUNTED)] += output.tally
         tally[-len(COUNTED)] += output.loss.detach()
     skip = _clip(optimizers, counters.scale)
-    optimizers.set_rate(share)
+    optimizers.set_lr(lr_multiplier)
     optimizers.step(skip)
     optimizers.zero_grad()
-    _count(counters, tally, skip, place)
+    _count(counters, tally, skip, process)
 
 
 def _clip(optimizers: Optimizers, scale: Tensor) -> Tensor:
     """Scale the gradients to the allowed norm; return 1. (float32) where the norm is not finite, else 0."""
-    learning = [parameter for parameter in optimizers.parameters if parameter.grad is not None]
-    gradients = [parameter.grad for parameter in learning]
-    norm = nn.utils.get_total_norm(gradients)
-    # fp16: the norm of the scaled gradients; unscaling and clipping are one multiplication.
+    gradients = [parameter.grad for parameter in optimizers.parameters if parameter.grad is not None]
+    norm = full_tensor(nn.utils.get_total_norm(gradients))
+    # fp16: the norm is that of the scaled gradients; unscaling and clipping are one multiplication.
     most = optimizers.config.max_gradient_norm
-    clip = (most / (whole(norm) / scale + 1e-6)).clamp(max=1.0) if most else 1.0
-    torch._foreach_mul_(gradients, (clip / scale).to(whole(norm).dtype))
-    return (~whole(norm).isfinite()).float()
+    clip = (most / (norm / scale + 1e-6)).clamp(max=1.0) if most else 1.0
+    torch._foreach_mul_(gradients, (clip / scale).to(norm.dtype))
+    return (~norm.isfinite()).float()
 
 
-def _count(counters: Counters, tally: Tensor, skip: Tensor, place: Place) -> None:
+def _count(counters: Counters, tally: Tensor, skip: Tensor, process: Process) -> None:
     """Add the step to the sums: a skipped one counts as skipped alone."""
     good = 1.0 - skip.double()
-    if place.leads:  # counted once, not once a process
+    if process.is_main_process:  # each process would count it once more
         tally[-2], tally[-1] = good, 1.0 - good
     keep = torch.where(good > 0, tally, torch.zeros_like(tally))
     keep[-1] = tally[-1]
     counters.sums += keep
     counters.in_a_row = torch.where(good > 0, 0.0, counters.in_a_row + 1.0)
-    if place.precision is torch.float16:
+    if process.precision is torch.float16:
         counters.good = torch.where(good > 0, counters.good + 1.0, 0.0)
         grown = counters.good >= GROWTH_STEPS
         counters.scale = torch.where(good > 0, counters.scale * (1.0 + grown), counters.scale / 2.0)

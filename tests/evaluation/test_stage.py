@@ -15,9 +15,9 @@ from run_examples import small_run, write_rows
 
 from span_electra.errors import InputError
 from span_electra.evaluation.stage import evaluate, read_texts, spelling_scores, table_text, text_sets
+from span_electra.pretraining.experiment import run_pretraining
 from span_electra.report.page import make_page
 from span_electra.report.scores import Table
-from span_electra.training.run import run_training
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -145,7 +145,7 @@ def test_a_single_network_gives_what_it_can_and_its_folder_stays_as_it_is(tried)
 def test_an_unfinished_run_is_scored_at_its_checkpoint_and_its_report_shows_it(tried):
     features = write_rows(tried / "rows.arrow")
     settings = small_run(features, tried / "run", epochs=1)
-    run_training(replace(settings, config_json='{"model": {}}'))
+    run_pretraining(replace(settings, config_json='{"model": {}}'))
     (tried / "pairs" / "a.jsonl").write_text('{"sentence_good": "w1 w2", "sentence_bad": "w2 w1"}\n')
     assert f"report_SE.py {tried / 'run'}" in run(tried / "run", [str(tried / "pairs")])
     assert "by field" in make_page([str(tried / "run")]).read_text(encoding="utf-8")

@@ -5,13 +5,15 @@ Run: pytest tests/finetuning/test_experiment.py
 
 import pytest
 import torch
+from model_examples import small_config
 from network_examples import exported, vocabulary_of_words
 
-from span_electra.config import TrainingConfig
+from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.finetuning.experiment import outputs_of, rate_shares, task_losses
 from span_electra.finetuning.metrics import METRICS
 from span_electra.hub.encoders import open_encoder, take_pretrained
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
+from span_electra.training.optim import Optimizers
 
 
 @pytest.fixture
@@ -57,3 +59,65 @@ def test_outputs_of_heads_and_losses_by_task():
     sums = {"loss": 6.0, "steps": 3, "a:loss": 8.0, "a:targets": 4, "b:loss": 0.0, "b:targets": 0}
     assert task_losses(sums, ["a", "b"]) == {"loss": 2.0, "a_loss": 2.0}
     assert TrainingConfig().epochs and METRICS
+
+
+# --- rates by layer -------------------------------------------------------------------------------------
+
+
+def optimizers_of(network, config, decay):
+    share = rate_shares(network, decay)
+    return Optimizers(network, config, lambda name: ("network", config.lr * share(name)))
+
+
+def rates_of(optimizers):
+    """The peak rate of every parameter that learns, by name."""
+    return {
+        optimizers.names[id(parameter)]: group["peak_lr"]
+        for group in optimizers.groups
+        for parameter in group["params"]
+    }
+
+
+# layer_lr_decay 0.5 over two layers at lr 0.8: heads, the upper layer, the lower one, what is below both.
+LAYER_TABLE = {
+    "heads.0.dense": 0.8,
+    "heads.0.score": 0.8,
+    "heads.1.score": 0.8,
+    **{f"encoder.layers.1.{part}": 0.4 for part in ("qkv", "mix", "mix_norm", "up", "down", "down_norm")},
+    **{f"encoder.layers.0.{part}": 0.2 for part in ("qkv", "mix", "mix_norm", "up", "down", "down_norm")},
+    "encoder.project": 0.1,
+    "encoder.embeddings.norm": 0.1,
+    "encoder.embeddings.word": 0.1,
+    "encoder.embeddings.position": 0.1,
+    "encoder.embeddings.token_type": 0.1,
+}
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_layers_learn_at_the_rates_of_a_written_out_table(name):
+    heads = (HeadConfig("sequence", 2), HeadConfig("tokens", 3))
+    network = TaskNetwork(small_config(), heads)
+    optimizers = optimizers_of(network, OptimizerConfig(name, lr=0.8), 0.5)
+    found = rates_of(optimizers)
+    expected = {name: LAYER_TABLE[name.rpartition(".")[0]] for name, _ in network.named_parameters()}
+    assert found == pytest.approx(expected)
+    optimizers.set_lr(0.5)
+    assert all(group["lr"] == 0.5 * group["peak_lr"] for group in optimizers.groups)
+    decays = {
+        optimizers.names[id(parameter)]
+        for group in optimizers.groups
+        for parameter in group["params"]
+        if group["weight_decay"]
+    }
+    assert decays == {name for name, parameter in network.named_parameters() if parameter.dim() > 1}
+
+
+def test_a_decay_of_1_is_one_rate_for_all_and_frozen_encoders_have_none():
+    network = TaskNetwork(small_config(), (HeadConfig("sequence", 2),))
+    config = OptimizerConfig(lr=0.8)
+    plain = rates_of(Optimizers(network, config))
+    assert rates_of(optimizers_of(network, config, 1.0)) == plain
+    assert set(plain.values()) == {0.8}
+    network.encoder.requires_grad_(False)
+    found = rates_of(optimizers_of(network, config, 0.5))
+    assert found and all(name.startswith("heads.") for name in found)

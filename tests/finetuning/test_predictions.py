@@ -32,9 +32,9 @@ from span_electra.finetuning.task_file import TASK_TYPES, load_task_file
 from span_electra.finetuning.turns import lay_out
 from span_electra.hub.encoders import open_encoder, take_pretrained
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
-from span_electra.training.devices import Place
+from span_electra.training.devices import Process
 
-CPU = Place(torch.device("cpu"))
+CPU = Process(torch.device("cpu"))
 
 
 def network_and_rows(folder, kind):

@@ -20,7 +20,7 @@ from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import lay_out
 from span_electra.inference.chat import Speech
 from span_electra.inference.tasks import Ranking, TaskPredictor, Words, is_finetuned, newest_talker
-from span_electra.training.devices import Place
+from span_electra.training.devices import Process
 
 TEXTS = ["the cat sleeps", "", "dogs bark on the mat", "the cat sleeps", "cat " * 40, "a"]
 PAIRS = [("the cat", "a dog"), ("", ""), ("dogs " * 30, "bark"), ("the cat", "a dog")]
@@ -41,7 +41,7 @@ def evaluated(predictor, name, examples, folder):
     rows = encode_examples(predictor.vocabulary, recipe, examples)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = TaskRows(folder / "rows.jsonl", recipe, predictor.vocabulary)
-    return predict_rows(predictor.network, NUMBER[name], source, 2, Place(torch.device("cpu"))).predictions
+    return predict_rows(predictor.network, NUMBER[name], source, 2, Process(torch.device("cpu"))).predictions
 
 
 @pytest.mark.parametrize("name", ["film", "clean", "topics", "near", "tags", "wrong", "same"])

@@ -7,9 +7,9 @@ from run_examples import small_run, write_rows
 
 from span_electra.config import UNITS, Interval, TrainingConfig, interval
 from span_electra.errors import InputError
+from span_electra.pretraining.experiment import run_pretraining
 from span_electra.training import checkpoint, loop
 from span_electra.training.cadence import Progress, passed
-from span_electra.training.run import run_training
 
 
 def at(value, unit):
@@ -80,7 +80,7 @@ def kept(folder):
 )
 def test_checkpoints_come_by_the_interval_and_at_the_end(tmp_path, features, every, steps):
     options = {"save_every": every, "save_last": 99, "save_top_k": 0}
-    run_training(small_run(features, tmp_path / "run", eval_every="3", **options))
+    run_pretraining(small_run(features, tmp_path / "run", eval_every="3", **options))
     assert kept(tmp_path / "run") == steps
 
 
@@ -93,7 +93,7 @@ def test_minutes_are_those_of_a_clock_that_nobody_sets_back(tmp_path, features, 
 
     monkeypatch.setattr(loop.time, "monotonic", clock)
     monkeypatch.setattr(loop.time, "time", lambda: 0.0)
-    run_training(small_run(features, tmp_path / "run", save_every="1 minute", save_last=99, save_top_k=0))
+    run_pretraining(small_run(features, tmp_path / "run", save_every="1 minute", save_last=99, save_top_k=0))
     saved = kept(tmp_path / "run")
     assert 3 < len(saved) and saved[-1] == 21
     meta = next(checkpoint.in_run(tmp_path / "run"))

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from span_electra.training import clock
-from span_electra.training.clock import Clock, matrix_peak, seldom
-from span_electra.training.devices import Place
+from span_electra.training.clock import Clock, at_most_every, matrix_peak
+from span_electra.training.devices import Process
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def test_a_part_that_raises_is_counted_too(hands):
     assert watch.take()["report"] == 4.0
 
 
-def test_seldom_means_not_again_within_its_seconds(hands):
+def test_at_most_every_means_not_again_within_its_seconds(hands):
     done = []
-    action = seldom(lambda: done.append(hands[0]), 60)
+    action = at_most_every(60, lambda: done.append(hands[0]))
     for passed in (0, 30, 29, 1, 59, 1):
         hands[0] += passed
         action()
@@ -61,5 +61,5 @@ def test_seldom_means_not_again_within_its_seconds(hands):
 
 
 def test_the_peak_is_that_of_a_processor():
-    peak = matrix_peak(Place(torch.device("cpu")))
+    peak = matrix_peak(Process(torch.device("cpu")))
     assert 1e8 < peak < 1e15

@@ -19,13 +19,13 @@ from span_electra.config import LoaderConfig, OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
 from span_electra.features.store import open_features
 from span_electra.model.dropout import drop
-from span_electra.pretraining.experiment import build_model, open_data
+from span_electra.pretraining.data import open_data
+from span_electra.pretraining.experiment import build_model, run_pretraining
 from span_electra.pretraining.loader import Batches
 from span_electra.training import checkpoint
-from span_electra.training.devices import plan_devices, share_cores, take_place
+from span_electra.training.devices import join, plan_devices, share_cores
 from span_electra.training.launch import launch
 from span_electra.training.parallel import add_outputs
-from span_electra.training.run import run_training
 
 TWO = "ignore:no GPU in use"
 
@@ -75,8 +75,8 @@ def test_several_processes_share_the_cores_and_one_is_left_alone(monkeypatch):
 
 def test_precision_follows_the_settings():
     config = TrainingConfig(device="cpu", precision="bf16")
-    place = take_place(plan_devices(config), config, 0, 1, None)
-    assert place.leads and place.precision is torch.bfloat16
+    process = join(plan_devices(config), config, rank=0, world_size=1, store=None)
+    assert process.is_main_process and process.precision is torch.bfloat16
 
 
 def threads_around_a_kernel(_, rank, world, store):
@@ -111,8 +111,8 @@ def test_two_processes_are_one_in_gradients_and_losses(features, tmp_path, paral
         "dropout": 0.0,
         "valid": (0.1,),
     }
-    one = run_training(small_run(features, tmp_path / "a", max_steps=1, **options))
-    two = run_training(
+    one = run_pretraining(small_run(features, tmp_path / "a", max_steps=1, **options))
+    two = run_pretraining(
         small_run(features, tmp_path / "b", max_steps=1, device_ids=[0, 1], parallel=parallel, **options)
     )
     assert gap(one, two, "weights") < 1e-6
@@ -129,8 +129,8 @@ def test_fifty_steps_on_two_processes_give_the_losses_of_one(features, tmp_path)
         "eval_every": "50",
         "gradient_accumulation_steps": 1,
     }
-    one = run_training(small_run(features, tmp_path / "a", **options))
-    two = run_training(small_run(features, tmp_path / "b", device_ids=[0, 1], **options))
+    one = run_pretraining(small_run(features, tmp_path / "a", **options))
+    two = run_pretraining(small_run(features, tmp_path / "b", device_ids=[0, 1], **options))
     assert one.step == two.step >= 50
     assert two.metrics["loss"] == pytest.approx(one.metrics["loss"], rel=1e-5)
 
@@ -138,17 +138,17 @@ def test_fifty_steps_on_two_processes_give_the_losses_of_one(features, tmp_path)
 @pytest.mark.filterwarnings(TWO)
 def test_a_checkpoint_of_two_sharded_processes_goes_on_alone_and_back(features, tmp_path):
     options = {"dropout": 0.0, "gradient_accumulation_steps": 2, "valid": (0,), "save_every": "4"}
-    straight = run_training(small_run(features, tmp_path / "a", **options))
+    straight = run_pretraining(small_run(features, tmp_path / "a", **options))
     two = small_run(features, tmp_path / "b", device_ids=[0, 1], parallel="fsdp", max_steps=4, **options)
-    first = run_training(two)
+    first = run_pretraining(two)
     assert first.step == 4
     options["optimizer"] = OptimizerConfig(lr=5e-3)
-    resumed = run_training(small_run(features, tmp_path / "b", resume=first.checkpoint, **options))
+    resumed = run_pretraining(small_run(features, tmp_path / "b", resume=first.checkpoint, **options))
     assert resumed.step == straight.step
     again = small_run(
         features, tmp_path / "b", resume=resumed.checkpoint, device_ids=[0, 1], **options | {"epochs": 4}
     )
-    assert run_training(again).step > straight.step
+    assert run_pretraining(again).step > straight.step
 
 
 def test_dealt_rows_add_up_to_the_whole_batch(features, tmp_path):
@@ -215,10 +215,10 @@ SIGNALLED_RUN = """
 import sys
 sys.path[:0] = [{tests!r}, {root!r}]
 from run_examples import small_run
-from span_electra.training.run import run_training
+from span_electra.pretraining.experiment import run_pretraining
 if __name__ == "__main__":
     options = dict(epochs=4000, device_ids=[0, 1], log_steps=1)
-    result = run_training(small_run({features!r}, {folder!r}, **options))
+    result = run_pretraining(small_run({features!r}, {folder!r}, **options))
     print(result.state, result.step)
     sys.exit(result.exit_code)
 """

@@ -1,53 +1,28 @@
-"""Metrics follow from counts; lines are whole and told once; warnings come when a share is not healthy.
+"""Lines are whole and logged once; TensorBoard's own reader finds its curves; a full disk leaves both whole.
 
 Run: pytest tests/training/test_log.py
 """
 
 import json
+import time
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from span_electra.model.batch import TALLY
-from span_electra.pretraining.health import complaints
-from span_electra.training.log import METRICS, RunLog, cut_after, metrics_of
-
-COUNTS = dict(zip(TALLY, (100, 20, 60.0, 5, 30.0, 10, 8, 6, 0.0, 0.0), strict=True))
-
-
-def test_metrics_written_out():
-    metrics = metrics_of(COUNTS | {"loss": 9.0, "steps": 3})
-    expected = {
-        "loss": 3.0,
-        "generator_loss": 3.0,
-        "generator_accuracy": 0.25,
-        "discriminator_loss": 0.3,
-        "discriminator_precision": 6 / 8,
-        "discriminator_recall": 6 / 10,
-        "discriminator_f1": 12 / 18,
-        "discriminator_accuracy": (88 + 6) / 100,  # 88 originals left alone, 6 replaced ones found
-        "original_accuracy": 88 / 90,
-        "replaced_share": 0.1,
-        "replaced_of_masked": 0.5,
-    }
-    assert metrics == pytest.approx(expected)
-
-
-def test_a_share_of_nothing_is_left_out():
-    assert metrics_of(dict.fromkeys(TALLY, 0.0)) == {}
-    generator_alone = COUNTS | dict.fromkeys(("tokens", "replaced", "flagged", "hits"), 0)
-    assert set(metrics_of(generator_alone)) == {"generator_loss", "generator_accuracy"}
+from span_electra.training import run_folder as runfolder
+from span_electra.training.log import METRICS, EventFile, RunLog, cut_after
 
 
 def test_lines_are_whole_numbers_finite_and_followers_write_nothing(tmp_path):
-    with RunLog(tmp_path, True, 0, 10) as log:
-        log.write(5, "train", {"loss": 2.5, "generator_loss": float("nan")}, epoch=1)
+    with RunLog(tmp_path, enabled=True, step=0, total=10) as log:
+        log.log_metrics(5, "train", {"loss": 2.5, "generator_loss": float("nan")}, epoch=1)
         told = (tmp_path / METRICS).read_text()  # before closing: a kill would lose nothing
     assert [json.loads(line) for line in told.splitlines()] == [
         {"step": 5, "split": "train", "loss": 2.5, "epoch": 1}
     ]
     assert list((tmp_path / "tensorboard").iterdir())
-    with RunLog(tmp_path / "none", False, 0, 10) as log:
-        log.write(5, "train", {"loss": 2.5})
+    with RunLog(tmp_path / "none", enabled=False, step=0, total=10) as log:
+        log.log_metrics(5, "train", {"loss": 2.5})
         log.advance()
     assert not (tmp_path / "none").exists()
 
@@ -60,30 +35,59 @@ def test_a_resumed_log_drops_what_lies_beyond_its_checkpoint_and_cut_off_lines(t
     cut_after(tmp_path / "absent", 3)
 
 
-HEALTHY = {
-    "generator_accuracy": 0.3,
-    "replaced_of_masked": 0.6,
-    "discriminator_recall": 0.5,
-    "original_accuracy": 0.97,
-}
+def test_a_line_on_the_screen_has_the_short_names_and_without_any_all_metrics(tmp_path, capsys):
+    metrics = {"loss": 2.5, "accuracy": 0.25}
+    with RunLog(
+        tmp_path / "a", enabled=True, step=0, total=10, shown={"loss": "loss", "accuracy": "acc"}
+    ) as log:
+        log.bar.disable = True
+        log.log_metrics(5, "train", metrics)
+    with RunLog(tmp_path / "b", enabled=True, step=0, total=10) as log:
+        log.bar.disable = True
+        log.log_metrics(5, "valid", metrics)
+    first, second = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step 5")]
+    assert first.endswith("train: loss 2.5  acc 0.25") and second.endswith("valid: loss 2.5  accuracy 0.25")
 
 
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        ({}, None),
-        ({"generator_accuracy": 0.05}, "no better than always guessing the commonest token"),
-        ({"replaced_of_masked": 0.1}, "make the generator smaller"),
-        ({"replaced_of_masked": 0.99}, "learned next to nothing"),
-        ({"discriminator_recall": 0.01}, "calls everything original"),
-        ({"original_accuracy": 0.5}, "lower --discriminator_lr"),
-    ],
-)
-def test_each_unhealthy_share_has_its_warning_and_a_healthy_run_none(change, words):
-    found = complaints(HEALTHY | change, commonest_share=0.06)
-    assert len(found) == (words is not None)
-    assert not words or words in found[0]
+def curve(folder, name):
+    read = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    read.Reload()
+    return [(point.step, point.value) for point in read.Scalars(name)]
 
 
-def test_no_metric_no_complaint():
-    assert complaints({}, 0.06) == []
+def test_a_resumed_run_s_curve_goes_on_from_its_checkpoint_though_the_clock_was_set_back(
+    tmp_path, monkeypatch
+):
+    first = EventFile(tmp_path, 0)
+    for step in (10, 20, 30):
+        first.write(step, {"train/loss": step / 2})
+    first.close()
+    monkeypatch.setattr(time, "time", lambda: 1000.0)  # decades ago
+    second = EventFile(tmp_path, 20)
+    second.write(30, {"train/loss": 7.0})
+    second.close()
+    assert curve(tmp_path, "train/loss") == [(10, 5.0), (20, 10.0), (30, 7.0)]
+
+
+def test_a_record_that_does_not_fit_is_named_and_leaves_nothing(tmp_path):
+    path = tmp_path / "lines"
+    file = runfolder.Appended(path)
+    file.append(b"one\n")
+    whole, file.file = file.file, HalfWriting(file.file)
+    with pytest.raises(OSError, match=f"No space left.*{path.name}"):
+        file.append(b"two\n")
+    assert path.read_bytes() == b"one\n"
+    file.file = whole
+    file.append(b"three\n")
+    file.close()
+    assert path.read_bytes() == b"one\nthree\n"
+
+
+class HalfWriting:
+    """A file on a disk that fills up in the middle of a record."""
+
+    def __init__(self, file):
+        self.file, self.seek, self.fileno = file, file.seek, file.fileno
+
+    def write(self, record):
+        return self.file.write(record[: len(record) // 2])

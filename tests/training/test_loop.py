@@ -16,12 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from span_electra.config import OPTIMIZERS, LoaderConfig, OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.pretraining.experiment import load_model
+from span_electra.pretraining.experiment import Pretraining, load_model, run_pretraining
 from span_electra.training import checkpoint, loop
 from span_electra.training import run_folder as runfolder
 from span_electra.training import step as step_module
 from span_electra.training.log import RunLog
-from span_electra.training.run import run_training
 
 CLOCKS = ("tokens_per_second", "mfu", "time")
 
@@ -67,14 +66,14 @@ def test_stopped_and_resumed_is_never_stopped_for_each_optimizer(features, tmp_p
         "gradient_accumulation_steps": 2,
         "loader": LoaderConfig(6, workers=2),
     }
-    straight = run_training(small_run(features, tmp_path / "a", **options))
+    straight = run_pretraining(small_run(features, tmp_path / "a", **options))
     assert straight.state == "finished" and straight.step == 15  # 54 rows: 9 batches, 5 steps, 3 times
     with monkeypatch.context() as patch:
         stop_at(patch, 7)
-        stopped = run_training(small_run(features, tmp_path / "b", **options))
+        stopped = run_pretraining(small_run(features, tmp_path / "b", **options))
     assert (stopped.state, stopped.exit_code, stopped.step) == ("stopped", 128 + signal.SIGTERM, 7)
     folder = (tmp_path / "b").rename(tmp_path / "moved")
-    resumed = run_training(small_run(features, folder, resume=folder, **options))
+    resumed = run_pretraining(small_run(features, folder, resume=folder, **options))
     assert_same_end(straight, resumed)
     assert lines_of(tmp_path / "a") == lines_of(folder)
     assert resumed.best == straight.best and resumed.metrics == straight.metrics
@@ -83,51 +82,53 @@ def test_stopped_and_resumed_is_never_stopped_for_each_optimizer(features, tmp_p
 @pytest.mark.parametrize("step", [1, 5, 6, 10, 14])
 def test_stopped_at_any_step_epoch_ends_included(features, tmp_path, monkeypatch, step):
     options = {"gradient_accumulation_steps": 2, "loader": LoaderConfig(6)}
-    straight = run_training(small_run(features, tmp_path / "a", **options))
+    straight = run_pretraining(small_run(features, tmp_path / "a", **options))
     with monkeypatch.context() as patch:
         stop_at(patch, step, signal.SIGUSR1)
-        assert run_training(small_run(features, tmp_path / "b", **options)).exit_code == 128 + signal.SIGUSR1
-    resumed = run_training(small_run(features, tmp_path / "b", resume=tmp_path / "b", **options))
+        assert (
+            run_pretraining(small_run(features, tmp_path / "b", **options)).exit_code == 128 + signal.SIGUSR1
+        )
+    resumed = run_pretraining(small_run(features, tmp_path / "b", resume=tmp_path / "b", **options))
     assert_same_end(straight, resumed)
     assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
 
 
 def test_a_validation_that_a_signal_cuts_short_is_made_up_for(features, tmp_path, monkeypatch):
-    straight = run_training(small_run(features, tmp_path / "a"))
-    evaluate, asked = loop.evaluate, []
+    straight = run_pretraining(small_run(features, tmp_path / "a"))
+    validate, asked = Pretraining.validate, []
 
-    def ask_and_evaluate(run, seconds):
+    def ask_and_validate(experiment, stop_requested):
         if not asked:
             asked.append(os.kill(os.getpid(), signal.SIGTERM))
-        return evaluate(run, seconds)
+        return validate(experiment, stop_requested)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "evaluate", ask_and_evaluate)
-        stopped = run_training(small_run(features, tmp_path / "b"))
+        patch.setattr(Pretraining, "validate", ask_and_validate)
+        stopped = run_pretraining(small_run(features, tmp_path / "b"))
     assert stopped.state == "stopped" and not [
         line for line in lines_of(tmp_path / "b") if line["split"] == "valid"
     ]
-    resumed = run_training(small_run(features, tmp_path / "b", resume=tmp_path / "b"))
+    resumed = run_pretraining(small_run(features, tmp_path / "b", resume=tmp_path / "b"))
     assert_same_end(straight, resumed)
     assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_end_is_the_same(features, tmp_path, monkeypatch):
     options = {"save_every": "4", "save_last": 5}
-    straight = run_training(small_run(features, tmp_path / "a", **options))
+    straight = run_pretraining(small_run(features, tmp_path / "a", **options))
     with monkeypatch.context() as patch:
         stop_at(patch, 10)
-        stopped = run_training(small_run(features, tmp_path / "b", **options))
+        stopped = run_pretraining(small_run(features, tmp_path / "b", **options))
     weights = Path(stopped.checkpoint) / checkpoint.MODEL
     weights.write_bytes(weights.read_bytes()[:-3])
     with pytest.warns(UserWarning, match="step-00000010.*going on from .*step-00000008|set aside"):
-        resumed = run_training(small_run(features, tmp_path / "b", resume=tmp_path / "b", **options))
+        resumed = run_pretraining(small_run(features, tmp_path / "b", resume=tmp_path / "b", **options))
     assert_same_end(straight, resumed)
     assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
 
 
 def test_out_of_time_stops_with_a_checkpoint(features, tmp_path):
-    result = run_training(small_run(features, tmp_path / "run", max_minutes=1e-9))
+    result = run_pretraining(small_run(features, tmp_path / "run", max_minutes=1e-9))
     assert (result.state, result.exit_code, result.step) == ("stopped", 0, 1)
     assert runfolder.state_of(tmp_path / "run") == "resumable"
 
@@ -137,20 +138,22 @@ def test_out_of_time_stops_with_a_checkpoint(features, tmp_path):
 
 def test_a_run_shorter_than_every_interval_still_tells_tries_and_keeps(features, tmp_path):
     long = {"log_steps": 1000, "eval_every": "1000", "save_every": "1000", "epochs": 1}
-    result = run_training(small_run(features, tmp_path / "run", **long))
+    result = run_pretraining(small_run(features, tmp_path / "run", **long))
     assert [line["split"] for line in lines_of(tmp_path / "run")] == ["train", "valid"]
     assert checkpoint.latest(tmp_path / "run") == Path(result.checkpoint)
     assert runfolder.state_of(tmp_path / "run") == "finished"
 
 
 def test_intervals_in_steps_and_at_epoch_ends(features, tmp_path):
-    run_training(small_run(features, tmp_path / "a", log_steps=0, eval_every="1 epoch"))  # 7 steps an epoch
+    run_pretraining(
+        small_run(features, tmp_path / "a", log_steps=0, eval_every="1 epoch")
+    )  # 7 steps an epoch
     assert [(line["step"], line["split"]) for line in lines_of(tmp_path / "a")] == [
         (7, "valid"),
         (14, "valid"),
         (21, "valid"),
     ]
-    run_training(
+    run_pretraining(
         small_run(features, tmp_path / "b", log_steps=8, eval_every="10", save_every="5", save_last=9)
     )
     told = [(line["step"], line["split"]) for line in lines_of(tmp_path / "b")]
@@ -160,16 +163,18 @@ def test_intervals_in_steps_and_at_epoch_ends(features, tmp_path):
 
 
 def test_max_steps_ends_the_run_and_the_schedule(features, tmp_path):
-    result = run_training(small_run(features, tmp_path / "run", max_steps=4))
+    result = run_pretraining(small_run(features, tmp_path / "run", max_steps=4))
     assert result.step == 4 and lines_of(tmp_path / "run")[-1]["step"] == 4
 
 
 def test_accumulated_batches_make_the_step_of_one_large_batch(features, tmp_path):
     options = {"dropout": 0.0, "epochs": 1, "valid": (0,)}
     sorted_rows = {"bucket_span": 1000}
-    one = run_training(small_run(features, tmp_path / "a", loader=LoaderConfig(60, **sorted_rows), **options))
+    one = run_pretraining(
+        small_run(features, tmp_path / "a", loader=LoaderConfig(60, **sorted_rows), **options)
+    )
     loader = LoaderConfig(10, **sorted_rows)
-    six = run_training(
+    six = run_pretraining(
         small_run(features, tmp_path / "b", loader=loader, gradient_accumulation_steps=6, **options)
     )
     assert one.step == six.step == 1
@@ -179,7 +184,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(features, tmp_path
 
 
 def test_the_model_learns_and_can_be_rebuilt_from_its_checkpoint(features, tmp_path):
-    result = run_training(small_run(features, tmp_path / "run", dropout=0.0, epochs=20, log_steps=20))
+    result = run_pretraining(small_run(features, tmp_path / "run", dropout=0.0, epochs=20, log_steps=20))
     told = [line for line in lines_of(tmp_path / "run") if line["split"] == "train"]
     assert told[-1]["loss"] < told[0]["loss"] - 5
     model = load_model(result.checkpoint)
@@ -194,21 +199,21 @@ def break_losses(monkeypatch, bad_steps):
     """Make the losses of these steps not finite."""
     honest, made = step_module.train_step, []
 
-    def dishonest(network, *rest):
+    def dishonest(experiment, network, batches, **rest):
         made.append(1)
 
         def broken(masked, dropout_key):
             output = network(masked, dropout_key=dropout_key)
             return replace(output, loss=output.loss * float("nan")) if len(made) in bad_steps else output
 
-        return honest(broken, *rest)
+        return honest(experiment, broken, batches, **rest)
 
     monkeypatch.setattr(loop, "train_step", dishonest)
 
 
 def test_a_loss_that_is_not_finite_skips_its_step_and_is_counted(features, tmp_path, monkeypatch):
     break_losses(monkeypatch, {3})
-    result = run_training(small_run(features, tmp_path / "run"))
+    result = run_pretraining(small_run(features, tmp_path / "run"))
     lines = [line for line in lines_of(tmp_path / "run") if line["split"] == "train"]
     assert sum(line.get("skipped_steps", 0) for line in lines) == 1
     saved = checkpoint.load(result.checkpoint)
@@ -220,7 +225,7 @@ def test_losses_that_stay_not_finite_end_the_run_naming_rows_and_the_last_good_c
 ):
     break_losses(monkeypatch, set(range(8, 100)))
     with pytest.raises(InputError, match=r"10 times in a row \(rows \d.*last good checkpoint: .*step-000000"):
-        run_training(small_run(features, tmp_path / "run"))
+        run_pretraining(small_run(features, tmp_path / "run"))
     for folder in checkpoint.in_run(tmp_path / "run"):
         assert all(tensor.isfinite().all() for tensor in checkpoint.load(folder).weights.values())
 
@@ -236,65 +241,69 @@ def test_a_step_never_waits_for_the_device(features, tmp_path, monkeypatch):
 
     honest = step_module.train_step
 
-    def watched(*arguments):
+    def watched(*arguments, **options):
         with Watch():
-            honest(*arguments)
+            honest(*arguments, **options)
 
     monkeypatch.setattr(loop, "train_step", watched)
-    run_training(small_run(features, tmp_path / "run", epochs=1, dropout=0.0))
+    run_pretraining(small_run(features, tmp_path / "run", epochs=1, dropout=0.0))
     assert not waits
 
 
 def test_memory_that_runs_out_names_the_settings_that_need_less(features, tmp_path, monkeypatch):
-    def no_memory(*arguments):
+    def no_memory(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(loop, "train_step", no_memory)
     with pytest.raises(InputError, match="out of memory.*--train_batch_size"):
-        run_training(small_run(features, tmp_path / "run"))
+        run_pretraining(small_run(features, tmp_path / "run"))
 
 
 def test_a_used_folder_is_never_written_over(features, tmp_path):
-    run_training(small_run(features, tmp_path / "run", epochs=1))
+    run_pretraining(small_run(features, tmp_path / "run", epochs=1))
     with pytest.raises(InputError, match="holds a finished run already; go on with --resume"):
-        run_training(small_run(features, tmp_path / "run"))
+        run_pretraining(small_run(features, tmp_path / "run"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(InputError, match="holds no run of ours"):
-        run_training(small_run(features, tmp_path / "mine"))
+        run_pretraining(small_run(features, tmp_path / "mine"))
     with pytest.raises(InputError, match="holds no whole checkpoint"):
-        run_training(small_run(features, tmp_path / "new", resume=tmp_path / "mine"))
+        run_pretraining(small_run(features, tmp_path / "new", resume=tmp_path / "mine"))
 
 
 def test_settings_that_do_not_fit_are_refused(features, tmp_path):
     with pytest.raises(InputError, match="monitor: 'glory' is no metric"):
-        run_training(small_run(features, tmp_path / "a", monitor="glory"))
+        run_pretraining(small_run(features, tmp_path / "a", monitor="glory"))
     with pytest.raises(InputError, match="lamb cannot work on shares"):
-        run_training(small_run(features, tmp_path / "a", optimizer=OptimizerConfig("lamb"), parallel="fsdp"))
+        run_pretraining(
+            small_run(features, tmp_path / "a", optimizer=OptimizerConfig("lamb"), parallel="fsdp")
+        )
     other = write_rows(tmp_path / "other.arrow", prefix="v")
     settings = replace(small_run(features, tmp_path / "a"), valid_features=(other,))
     with pytest.raises(InputError, match="other.arrow: made with vocabulary .*create_feature_SE.py"):
-        run_training(settings)
+        run_pretraining(settings)
     settings = small_run(features, tmp_path / "a")
     with pytest.raises(InputError, match="max_position_embeddings: 12 is less"):
-        run_training(replace(settings, model=replace(settings.model, max_position_embeddings=12)))
+        run_pretraining(replace(settings, model=replace(settings.model, max_position_embeddings=12)))
     with pytest.raises(InputError, match="vocab_size: 9 is less"):
-        run_training(replace(settings, model=replace(settings.model, vocab_size=9)))
+        run_pretraining(replace(settings, model=replace(settings.model, vocab_size=9)))
 
 
 def test_resuming_inside_an_epoch_with_another_order_is_refused(features, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 3)
-        run_training(small_run(features, tmp_path / "run"))
+        run_pretraining(small_run(features, tmp_path / "run"))
     with pytest.raises(InputError, match="inside an epoch with batch_size 8, now it is 4"):
-        run_training(small_run(features, tmp_path / "run", resume=tmp_path / "run", loader=LoaderConfig(4)))
+        run_pretraining(
+            small_run(features, tmp_path / "run", resume=tmp_path / "run", loader=LoaderConfig(4))
+        )
 
 
 def test_starting_from_other_weights(features, tmp_path):
-    first = run_training(small_run(features, tmp_path / "a", epochs=1))
+    first = run_pretraining(small_run(features, tmp_path / "a", epochs=1))
     settings = small_run(features, tmp_path / "b", max_steps=1, optimizer=OptimizerConfig(lr=0.0))
-    second = run_training(replace(settings, init_from=first.checkpoint))
+    second = run_pretraining(replace(settings, init_from=first.checkpoint))
     mine, theirs = checkpoint.load(first.checkpoint).weights, checkpoint.load(second.checkpoint).weights
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     with pytest.raises(InputError, match="no safetensors file"):
-        run_training(replace(settings, out_dir=str(tmp_path / "c"), init_from=features))
+        run_pretraining(replace(settings, out_dir=str(tmp_path / "c"), init_from=features))

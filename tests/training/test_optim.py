@@ -7,14 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from model_examples import small_config
 from torch import nn
 
 from span_electra.config import OPTIMIZERS, SCHEDULES, OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.experiment import rate_shares
-from span_electra.model.multi_task import HeadConfig, TaskNetwork
-from span_electra.training.optim import Optimizers, freeze, rate
+from span_electra.training.optim import Optimizers, lr_multiplier
 
 GO = torch.zeros(())
 
@@ -37,9 +34,24 @@ class TwoNetworks(nn.Module):
         return states.square().sum()
 
 
+def learning_rate(config):
+    """Two groups by the first name, each with its own rate, as pretraining has them."""
+    rates = {"generator": config.generator_lr, "discriminator": config.discriminator_lr}
+
+    def of(name):
+        group = name.partition(".")[0]
+        return group, config.lr if rates[group] is None else rates[group]
+
+    return of
+
+
+def optimizers_of(model, config):
+    return Optimizers(model, config, learning_rate(config))
+
+
 def learn(model, optimizers, steps, first=0):
     for step in range(first, first + steps):
-        optimizers.set_rate(rate(step, 20, optimizers.config))
+        optimizers.set_lr(lr_multiplier(step, 20, optimizers.config))
         model(torch.arange(step, step + 3) % 7).backward()
         optimizers.step(GO)
         optimizers.zero_grad()
@@ -54,7 +66,7 @@ def learn(model, optimizers, steps, first=0):
 )
 def test_rates_are_never_negative_nor_above_the_peak(schedule, total, warmup, decay, size):
     config = OptimizerConfig(schedule=schedule, warmup=warmup, decay=decay, step_size=size)
-    assert all(0.0 <= rate(done, total, config) <= 1.0 for done in range(total + 5))
+    assert all(0.0 <= lr_multiplier(done, total, config) <= 1.0 for done in range(total + 5))
 
 
 @pytest.mark.parametrize(
@@ -69,12 +81,14 @@ def test_rates_are_never_negative_nor_above_the_peak(schedule, total, warmup, de
 )
 def test_each_schedule_written_out(schedule, expected):
     config = OptimizerConfig(schedule=schedule, warmup=2, step_size=2, decay=2)
-    assert [rate(done, 6, config) for done in range(6)] == pytest.approx(expected, abs=1e-6)
+    assert [lr_multiplier(done, 6, config) for done in range(6)] == pytest.approx(expected, abs=1e-6)
 
 
 def test_at_most_1_is_a_share_of_all_steps():
     share, steps = OptimizerConfig(warmup=0.1), OptimizerConfig(warmup=50)
-    assert [rate(done, 500, share) for done in range(500)] == [rate(done, 500, steps) for done in range(500)]
+    assert [lr_multiplier(done, 500, share) for done in range(500)] == [
+        lr_multiplier(done, 500, steps) for done in range(500)
+    ]
 
 
 EXPLICIT = {
@@ -92,7 +106,7 @@ EXPLICIT = {
 def test_every_optimizer_takes_every_setting_and_learns(name, option):
     config = OptimizerConfig(name, **({option: EXPLICIT[option]} if option else {}))
     model = TwoNetworks()
-    optimizers = Optimizers(model, config)
+    optimizers = optimizers_of(model, config)
     before = [parameter.clone() for parameter in model.parameters()]
     learn(model, optimizers, 8)  # radam adapts from its sixth step on
     assert all((old != new).any() for old, new in zip(before, model.parameters(), strict=True))
@@ -101,14 +115,16 @@ def test_every_optimizer_takes_every_setting_and_learns(name, option):
         used = ("adamw", "adam", "radam", "lamb")
     if option and name in used:
         plain = TwoNetworks()
-        learn(plain, Optimizers(plain, OptimizerConfig(name)), 8)
+        learn(plain, optimizers_of(plain, OptimizerConfig(name)), 8)
         pairs = zip(model.parameters(), plain.parameters(), strict=True)
         assert any((one != other).any() for one, other in pairs), f"{option} changed nothing"
 
 
-def test_decay_is_for_matrices_and_shared_tensors_learn_at_the_generators_rate():
+def test_decay_is_for_matrices_and_groups_have_their_own_rates():
     model = TwoNetworks()
-    optimizers = Optimizers(model, OptimizerConfig(generator_lr=0.1, discriminator_lr=0.2, weight_decay=0.3))
+    optimizers = optimizers_of(
+        model, OptimizerConfig(generator_lr=0.1, discriminator_lr=0.2, weight_decay=0.3)
+    )
     facts = {}
     for group in optimizers.groups:
         for parameter in group["params"]:
@@ -123,7 +139,7 @@ def test_decay_is_for_matrices_and_shared_tensors_learn_at_the_generators_rate()
 
 
 def test_muon_takes_hidden_matrices_and_adamw_the_rest():
-    optimizers = Optimizers(TwoNetworks(), OptimizerConfig("muon"))
+    optimizers = optimizers_of(TwoNetworks(), OptimizerConfig("muon"))
     kinds = {
         optimizers.names[id(parameter)]: type(part).__name__
         for part in optimizers.parts
@@ -137,72 +153,18 @@ def test_muon_takes_hidden_matrices_and_adamw_the_rest():
     assert set(kinds.values()) == {"Muon", "AdamW"}
 
 
-def rates_of(model, optimizers):
-    """The peak rate of every parameter that learns, by name."""
-    return {
-        optimizers.names[id(parameter)]: group["peak_lr"]
-        for group in optimizers.groups
-        for parameter in group["params"]
-    }
-
-
-# layer_lr_decay 0.5 over two layers at lr 0.8: heads, the upper layer, the lower one, what is below both.
-LAYER_TABLE = {
-    "heads.0.dense": 0.8,
-    "heads.0.score": 0.8,
-    "heads.1.score": 0.8,
-    **{f"encoder.layers.1.{part}": 0.4 for part in ("qkv", "mix", "mix_norm", "up", "down", "down_norm")},
-    **{f"encoder.layers.0.{part}": 0.2 for part in ("qkv", "mix", "mix_norm", "up", "down", "down_norm")},
-    "encoder.project": 0.1,
-    "encoder.embeddings.norm": 0.1,
-    "encoder.embeddings.word": 0.1,
-    "encoder.embeddings.position": 0.1,
-    "encoder.embeddings.token_type": 0.1,
-}
-
-
-@pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_layers_learn_at_the_rates_of_a_written_out_table(name):
-    heads = (HeadConfig("sequence", 2), HeadConfig("tokens", 3))
-    network = TaskNetwork(small_config(), heads)
-    optimizers = Optimizers(network, OptimizerConfig(name, lr=0.8), rate_shares(network, 0.5))
-    found = rates_of(network, optimizers)
-    expected = {name: LAYER_TABLE[name.rpartition(".")[0]] for name, _ in network.named_parameters()}
-    assert found == pytest.approx(expected)
-    optimizers.set_rate(0.5)
-    assert all(group["lr"] == 0.5 * group["peak_lr"] for group in optimizers.groups)
-    decays = {
-        optimizers.names[id(parameter)]
-        for group in optimizers.groups
-        for parameter in group["params"]
-        if group["weight_decay"]
-    }
-    assert decays == {name for name, parameter in network.named_parameters() if parameter.dim() > 1}
-
-
-def test_a_decay_of_1_is_one_rate_for_all_and_frozen_encoders_have_none():
-    network = TaskNetwork(small_config(), (HeadConfig("sequence", 2),))
-    config = OptimizerConfig(lr=0.8)
-    plain = rates_of(network, Optimizers(network, config))
-    assert rates_of(network, Optimizers(network, config, rate_shares(network, 1.0))) == plain
-    assert set(plain.values()) == {0.8}
-    network.encoder.requires_grad_(False)
-    found = rates_of(network, Optimizers(network, config, rate_shares(network, 0.5)))
-    assert found and all(name.startswith("heads.") for name in found)
-
-
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_state_taken_out_and_back_in_goes_on_bit_for_bit(name):
     config = OptimizerConfig(name, lr=0.01)
     straight = TwoNetworks()
-    learn(straight, Optimizers(straight, config), 6)
+    learn(straight, optimizers_of(straight, config), 6)
     stopped = TwoNetworks()
-    optimizers = Optimizers(stopped, config)
+    optimizers = optimizers_of(stopped, config)
     learn(stopped, optimizers, 3)
     state = {label: tensor.clone() for label, tensor in optimizers.state().items()}
     resumed = TwoNetworks()
     resumed.load_state_dict(stopped.state_dict())
-    again = Optimizers(resumed, config)
+    again = optimizers_of(resumed, config)
     again.load(state, "here")
     learn(resumed, again, 3, first=3)
     for one, other in zip(straight.parameters(), resumed.parameters(), strict=True):
@@ -212,7 +174,7 @@ def test_state_taken_out_and_back_in_goes_on_bit_for_bit(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_step_that_must_be_skipped_changes_nothing(name):
     model = TwoNetworks()
-    optimizers = Optimizers(model, OptimizerConfig(name))
+    optimizers = optimizers_of(model, OptimizerConfig(name))
     learn(model, optimizers, 1)
     before = {label: tensor.clone() for label, tensor in (optimizers.state() | model.state_dict()).items()}
     (model(torch.arange(3)) * float("nan")).backward()
@@ -221,19 +183,9 @@ def test_a_step_that_must_be_skipped_changes_nothing(name):
     assert all(torch.equal(before[label], after[label]) for label in before)
 
 
-def test_freezing_stops_a_part_and_not_everything_can_be_frozen():
-    model = TwoNetworks()
-    freeze(model, ["embeddings", "discriminator"])
-    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    assert learning and all(name.startswith("generator.layers") for name in learning)
-    assert len(Optimizers(model, OptimizerConfig()).parameters) == len(learning)
-    with pytest.raises(InputError, match="leaves nothing that learns"):
-        freeze(model, ["generator"])
-
-
 def test_state_of_another_model_is_refused():
     model = TwoNetworks()
-    optimizers = Optimizers(model, OptimizerConfig())
+    optimizers = optimizers_of(model, OptimizerConfig())
     with pytest.raises(InputError, match="here: optimizer state for 'other.weight'"):
         optimizers.load({"exp_avg:other.weight": torch.zeros(2)}, "here")
     with pytest.raises(InputError, match=r"exp_avg of generator.layers.0.weight has shape \(2, 2\)"):

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from span_electra.batch import StepOutput
-from span_electra.training.devices import Place
-from span_electra.training.parallel import add_outputs, draws_by_key, gathering, whole
+from span_electra.training.devices import Process
+from span_electra.training.parallel import add_outputs, full_tensor, no_sync, uses_dropout_keys
 
 
 def test_losses_and_tallies_of_devices_add_up():
@@ -22,14 +22,14 @@ def test_losses_and_tallies_of_devices_add_up():
 def test_gradients_travel_at_the_last_batch_alone():
     asked = []
     network = SimpleNamespace(set_requires_gradient_sync=asked.append)
-    with gathering(network, last=False):
+    with no_sync(network, enabled=True):
         assert asked == [False]
     assert asked == [False, True]
-    with gathering(network, last=True):
+    with no_sync(network, enabled=False):
         assert asked == [False, True]
 
 
-def test_a_plain_network_draws_by_key_on_the_cpu_and_its_tensors_are_whole():
+def test_a_plain_network_draws_by_key_on_the_cpu_and_its_tensors_are_in_one_piece():
     network = nn.Linear(2, 2)
-    assert draws_by_key(network, Place(torch.device("cpu")))
-    assert whole(network.weight) is network.weight
+    assert uses_dropout_keys(network, Process(torch.device("cpu")))
+    assert full_tensor(network.weight) is network.weight

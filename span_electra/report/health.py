@@ -11,8 +11,8 @@ LEAST_RECALL = 0.05  # of replaced tokens found
 LEAST_ORIGINAL = 0.8  # of original tokens left alone
 
 
-def complaints(metrics: Mapping[str, float], commonest_share: float) -> list[str]:
-    """Return one sentence for each metric outside its healthy range; no metric, no complaint.
+def health_warnings(metrics: Mapping[str, float], commonest_share: float) -> list[str]:
+    """Return one sentence for each metric outside its healthy range; no metric, no warning.
 
     commonest_share: share of the commonest token, which is what always guessing it would score.
     """

@@ -1,8 +1,8 @@
-"""Warnings of what is not healthy. Run: pytest tests/pretraining/test_health.py"""
+"""Warnings of what is not healthy. Run: pytest tests/report/test_health.py"""
 
 import pytest
 
-from span_electra.pretraining.health import complaints
+from span_electra.report.health import health_warnings
 
 HEALTHY = {
     "generator_accuracy": 0.3,
@@ -13,8 +13,8 @@ HEALTHY = {
 
 
 def test_a_healthy_run_is_left_in_peace():
-    assert complaints(HEALTHY, commonest_share=0.05) == []
-    assert complaints({}, commonest_share=0.05) == []
+    assert health_warnings(HEALTHY, commonest_share=0.05) == []
+    assert health_warnings({}, commonest_share=0.05) == []
 
 
 @pytest.mark.parametrize(
@@ -28,5 +28,5 @@ def test_a_healthy_run_is_left_in_peace():
     ],
 )
 def test_each_metric_out_of_range_has_its_sentence_with_a_way_out(metric, value, words):
-    found = complaints(HEALTHY | {metric: value}, commonest_share=0.05)
+    found = health_warnings(HEALTHY | {metric: value}, commonest_share=0.05)
     assert len(found) == 1 and words in found[0]

@@ -1,0 +1,95 @@
+"""Settings of pretraining -> opened features, and the rows of them that are used and held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from span_electra.config import ModelConfig
+from span_electra.errors import InputError
+from span_electra.features.store import Features, open_features
+from span_electra.pretraining.loader import choose_rows
+from span_electra.pretraining.settings import PretrainingSettings
+
+
+@dataclass(frozen=True)
+class Data:
+    """Opened features and the rows of them that are used."""
+
+    train: Features
+    train_rows: np.ndarray
+    valid: Features
+    valid_rows: np.ndarray  # may be empty
+
+
+def open_data(settings: PretrainingSettings) -> Data:
+    """Open the features and choose rows. Raises InputError when they do not fit together or to the model."""
+    train = open_features(list(settings.train_features))
+    splits = settings.valid_split if not settings.valid_features else (0.0,)
+    train_rows, valid_rows = rows_of(settings.train_features, settings.train_rows, splits, settings)
+    valid = train
+    if settings.valid_features:
+        valid = open_features(list(settings.valid_features))
+        valid_rows, _ = rows_of(settings.valid_features, settings.valid_rows, (0.0,), settings)
+        ours, theirs = train.header.vocabulary_sha256, valid.header.vocabulary_sha256
+        if ours != theirs:
+            raise InputError(
+                f"{settings.valid_features[0]}: made with vocabulary {theirs[:12]}, the training features "
+                f"with {ours[:12]}; run create_feature_SE.py again with one vocabulary for both"
+            )
+    if not len(train_rows):
+        raise InputError(f"{settings.train_features[0]}: has no rows; give create_feature_SE.py more text")
+    longest = max(train.header.max_seq_len, valid.header.max_seq_len)
+    if longest > settings.model.max_position_embeddings:
+        raise InputError(
+            f"max_position_embeddings: {settings.model.max_position_embeddings} is less than the features' "
+            f"max_seq_len {longest}; raise it or make shorter features"
+        )
+    return Data(train, train_rows, valid, valid_rows)
+
+
+def rows_of(
+    paths: tuple[str, ...], limits: tuple[int, ...], splits: tuple[float, ...], settings: PretrainingSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to use and rows held out, numbered over all files; one limit or split holds for all together."""
+    seed = settings.training.seed
+    if len(limits) == 1 and len(splits) == 1:
+        rows = open_features(list(paths), verify=False).rows
+        return choose_rows(rows, limits[0], splits[0], seed)
+    for name, values in (("train_occur", limits), ("valid_split", splits)):
+        if len(values) not in (1, len(paths)):
+            raise InputError(
+                f"{name}: {len(values)} values for {len(paths)} files; give one, or one for each"
+            )
+    used, held, before = [], [], 0
+    for number, path in enumerate(paths):
+        rows = open_features(path, verify=False).rows
+        limit, split = limits[number % len(limits)], splits[number % len(splits)]
+        chosen, out = choose_rows(rows, limit, split, seed)
+        used.append(chosen + before)
+        held.append(out + before)
+        before += rows
+    return np.concatenate(used), np.concatenate(held)
+
+
+def commonest_share(data: Data) -> float:
+    """Share of the commonest token among the content of some rows: what always guessing it would score."""
+    header = data.train.header
+    rows_B = data.train_rows[:: max(1, len(data.train_rows) // 512)]
+    ids = data.train.gather(rows_B, int(data.train.lengths_R[rows_B].max())).ravel()
+    counts_V = np.bincount(ids, minlength=header.vocab_size)
+    counts_V[[header.cls_id, header.sep_id, header.pad_id]] = 0
+    return float(counts_V.max() / max(1, counts_V.sum()))
+
+
+def sized_model(config: ModelConfig, data: Data) -> ModelConfig:
+    """The model's settings with a vocabulary size that holds the features' ids."""
+    needed = data.train.header.vocab_size
+    if config.vocab_size is None:
+        return replace(config, vocab_size=needed)
+    if config.vocab_size < needed:
+        raise InputError(
+            f"vocab_size: {config.vocab_size} is less than the features' {needed}; set it to null or to more"
+        )
+    return config

@@ -1,0 +1,80 @@
+"""Sums of the joint model's tally -> metrics; and validation, which sums them over all held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+
+import torch
+
+from span_electra.model.batch import TALLY
+from span_electra.model.electra import SpanElectra
+from span_electra.pretraining.loader import Batches
+from span_electra.training.devices import Process
+from span_electra.training.parallel import sum_over_processes
+
+SHOWN = {  # what fits into a line on the screen
+    "loss": "loss",
+    "generator_loss": "gen",
+    "discriminator_loss": "disc",
+    "generator_accuracy": "gen acc",
+    "discriminator_f1": "F1",
+    "discriminator_precision": "P",
+    "discriminator_recall": "R",
+    "replaced_share": "replaced",
+    "tokens_per_second": "tok/s",
+}
+
+
+def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
+    """Turn summed counts (TALLY, and `loss` summed over `steps`) into means and shares.
+
+    A share of nothing is left out, so that no metric is a guess. F1, precision and recall are those of the
+    discriminator's finding replaced tokens; replaced_share is of all tokens; losses are nats a token.
+    """
+    tokens, masked, replaced, hits = (sums[name] for name in ("tokens", "masked", "replaced", "hits"))
+    shares = {
+        "loss": (sums.get("loss", 0.0), sums.get("steps", 0.0)),
+        "generator_loss": (sums["generator_loss"], masked),
+        "generator_accuracy": (sums["generator_correct"], masked),
+        "discriminator_loss": (sums["discriminator_loss"], tokens),
+        "discriminator_precision": (hits, sums["flagged"]),
+        "discriminator_recall": (hits, replaced),
+        "discriminator_f1": (2 * hits, sums["flagged"] + replaced),
+        "discriminator_accuracy": (tokens - sums["flagged"] - replaced + 2 * hits, tokens),
+        "original_accuracy": (tokens - replaced - sums["flagged"] + hits, tokens - replaced),
+        "replaced_share": (replaced, tokens),
+        "replaced_of_masked": (replaced, masked if tokens else 0.0),
+    }
+    metrics = {name: above / below for name, (above, below) in shares.items() if below}
+    for name in ("SBGO_loss", "SBPO_loss"):
+        if sums[name]:
+            metrics[name] = sums[name] / masked
+    return metrics
+
+
+METRIC_NAMES = tuple(compute_metrics(dict.fromkeys((*TALLY, "loss", "steps"), 0.9)))
+
+
+def count_tokens(sums: Mapping[str, float]) -> float:
+    """Real tokens; where the discriminator judges none, the masked tokens that the generator filled."""
+    return sums["tokens"] or sums.get("masked", 0.0)
+
+
+def validation_metrics(
+    model: SpanElectra, batches: Batches, process: Process, stop_requested: Callable[[], bool]
+) -> dict[str, float] | None:
+    """Metrics on all rows of the batches of all processes, each masked as in its file; None: stopped."""
+    sums = torch.zeros(len(TALLY) + 1, dtype=torch.float64, device=process.device)
+    with closing(iter(batches)) as source:
+        for masked in source:
+            with process.autocast():
+                output = model(masked.to(process.device, non_blocking=True))
+            sums[:-1] += output.tally
+            # The loss is a mean over the batch; weighted by tokens, means of batches make the whole's mean.
+            sums[-1] += output.loss * masked.token_total.to(process.device)
+            if stop_requested():
+                return None
+    totals = sum_over_processes(sums, process).tolist()
+    named = dict(zip(TALLY, totals, strict=False))
+    return compute_metrics(named | {"loss": totals[-1], "steps": count_tokens(named)})

@@ -1,0 +1,93 @@
+"""What the engine trains: the one seam between the training loop and an objective.
+
+Pretraining and fine-tuning each give an `Experiment`. The engine asks it for batches, losses and metrics, and
+knows neither what they mean nor which networks there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from span_electra.batch import StepOutput
+from span_electra.config import OptimizerConfig, TrainingConfig
+
+
+class RunSettings(Protocol):
+    """What the settings of every kind of run have; plain values, to be sent to other processes."""
+
+    out_dir: str
+    optimizer: OptimizerConfig
+    training: TrainingConfig
+    resume_from: str | None  # a checkpoint folder, or a run folder whose latest is meant
+    config_json: str  # the settings in the user's terms, stored with the run as config.json
+    silent: bool  # nothing is printed
+
+
+class Batch(Protocol):
+    """This process's share of one batch of all processes."""
+
+    rows_B: Tensor  # the rows' numbers in their file, for error messages
+
+    def to(self, device: Any, non_blocking: bool = False) -> Batch:
+        """The same batch on that device."""
+
+
+class EpochBatches(Protocol):
+    """The batches of one epoch; its length counts all of them, iteration begins where it was asked to."""
+
+    ends_N: np.ndarray  # rows of the epoch consumed after each batch
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class Experiment(Protocol):
+    """A network and an objective, with the data for it. Built anew in every process, from settings alone."""
+
+    model: nn.Module  # as it starts, on the CPU; its names are those of checkpoints
+    tally: tuple[str, ...]  # names of the sums in a StepOutput's tally, in order
+    tokenizer_json: str  # of the vocabulary that the rows were made with, kept in the run folder
+    shown_metrics: Mapping[str, str]  # metric -> its short name in a line on the screen; empty: all, as named
+    all_parameters_learn: bool  # every parameter that learns has a part in every batch's loss
+
+    def train_batches(self, epoch: int, start: int) -> EpochBatches:
+        """The epoch's batches, from batch `start` on. They follow from (settings, epoch) alone."""
+
+    def loss(self, network: nn.Module, batch: Batch, dropout_key: int | None) -> StepOutput:
+        """One forward pass. `network` is `model`, or what wraps it over several devices."""
+
+    def validate(self, stop_requested: Callable[[], bool]) -> dict[str, float] | None:
+        """Metrics on all held-out rows, empty where there are none; None: a stop was asked for on the way.
+
+        Called on all processes, in evaluation mode, without gradients; each must ask `stop_requested` equally
+        often, since the answer is agreed on by all.
+        """
+
+    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Sums of the tally, and `loss` over `steps`, of all processes -> means and shares."""
+
+    def count_tokens(self, sums: Mapping[str, float]) -> float:
+        """Tokens that the sums were taken over, for the speed in the log."""
+
+    def utilization(self, tokens_per_second: float) -> float | None:
+        """Model FLOPs utilisation: the share of the devices' matrix peak, where it is known."""
+
+    def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
+        """A sentence for each metric that a healthy run would not have."""
+
+    def write_report(self) -> None:
+        """Show how the run stands; called on the main process after each validation."""
+
+    def metadata(self) -> dict[str, Any]:
+        """What every checkpoint records of settings and data."""
+
+    def check_resume(self, meta: Mapping[str, Any], source: str) -> None:
+        """Raise InputError, naming `source`, where a checkpoint's metadata belong to other data or order."""
+
+    def learning_rate(self, parameter: str) -> tuple[str, float]:
+        """The group that a parameter belongs to by its name, and its peak learning rate."""

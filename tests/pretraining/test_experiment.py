@@ -1,0 +1,40 @@
+"""What the ELECTRA experiment tells the engine. Run: pytest tests/pretraining/test_experiment.py"""
+
+import pytest
+import torch
+from model_examples import small_config
+from run_examples import small_run, write_rows
+
+from span_electra.config import OptimizerConfig
+from span_electra.errors import InputError
+from span_electra.model.electra import SpanElectra
+from span_electra.pretraining.experiment import Pretraining, freeze
+from span_electra.training.devices import Process
+from span_electra.training.optim import Optimizers
+
+CPU = Process(torch.device("cpu"))
+
+
+def test_shared_tensors_learn_at_the_generators_rate(tmp_path):
+    features = write_rows(tmp_path / "rows.arrow")
+    config = OptimizerConfig(generator_lr=0.1, discriminator_lr=0.2)
+    experiment = Pretraining(small_run(features, tmp_path / "run", optimizer=config), CPU)
+    optimizers = Optimizers(experiment.model, config, experiment.learning_rate)
+    peaks = {
+        optimizers.names[id(parameter)]: group["peak_lr"]
+        for group in optimizers.groups
+        for parameter in group["params"]
+    }
+    assert len(peaks) == len(list(experiment.model.parameters()))
+    assert all(peak == (0.2 if name.startswith("discriminator.") else 0.1) for name, peak in peaks.items())
+    assert peaks["generator.encoder.embeddings.word.weight"] == 0.1
+
+
+def test_freezing_stops_a_part_and_not_everything_can_be_frozen():
+    model = SpanElectra(small_config(), mask_id=3)
+    freeze(model, ["embeddings", "discriminator"])
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert learning and all(name.startswith("generator.") and "embeddings" not in name for name in learning)
+    assert len(Optimizers(model, OptimizerConfig()).parameters) == len(learning)
+    with pytest.raises(InputError, match="leaves nothing that learns"):
+        freeze(model, ["generator"])

@@ -1,0 +1,32 @@
+"""Metrics follow from counts. Run: pytest tests/pretraining/test_metrics.py"""
+
+import pytest
+
+from span_electra.model.batch import TALLY
+from span_electra.pretraining.metrics import compute_metrics
+
+COUNTS = dict(zip(TALLY, (100, 20, 60.0, 5, 30.0, 10, 8, 6, 0.0, 0.0), strict=True))
+
+
+def test_metrics_written_out():
+    metrics = compute_metrics(COUNTS | {"loss": 9.0, "steps": 3})
+    expected = {
+        "loss": 3.0,
+        "generator_loss": 3.0,
+        "generator_accuracy": 0.25,
+        "discriminator_loss": 0.3,
+        "discriminator_precision": 6 / 8,
+        "discriminator_recall": 6 / 10,
+        "discriminator_f1": 12 / 18,
+        "discriminator_accuracy": (88 + 6) / 100,  # 88 originals left alone, 6 replaced ones found
+        "original_accuracy": 88 / 90,
+        "replaced_share": 0.1,
+        "replaced_of_masked": 0.5,
+    }
+    assert metrics == pytest.approx(expected)
+
+
+def test_a_share_of_nothing_is_left_out():
+    assert compute_metrics(dict.fromkeys(TALLY, 0.0)) == {}
+    generator_alone = COUNTS | dict.fromkeys(("tokens", "replaced", "flagged", "hits"), 0)
+    assert set(compute_metrics(generator_alone)) == {"generator_loss", "generator_accuracy"}
