@@ -100,16 +100,16 @@ def test_a_run_goes_on_where_the_disk_was_full(tmp_path, disk, capfd):
 def test_a_disk_that_is_full_when_the_run_tells_how_it_stands_is_named_in_one_line(
     tmp_path, disk, monkeypatch, capfd
 ):
-    features, place, tell = write_rows(tmp_path / "rows.arrow"), disk("size=16m"), loop.tell
+    features, place, log_metrics = write_rows(tmp_path / "rows.arrow"), disk("size=16m"), loop.log_metrics
 
     def filled(run, state, total):
         with suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
             while True:
                 filler.write(bytes(1 << 12))
         while True:  # the last page of the file still takes some lines
-            tell(run, state, total)
+            log_metrics(run, state, total)
 
-    monkeypatch.setattr(loop, "tell", filled)
+    monkeypatch.setattr(loop, "log_metrics", filled)
     said = refused(lambda: run_pretraining(small_run(features, place / "run", log_steps=4)) and None, capfd)
     assert "No space left" in said and str(place / "run") in said
     for line in (place / "run" / "metrics.jsonl").read_text().splitlines(keepends=True):
@@ -130,13 +130,13 @@ def test_a_disk_that_went_read_only_is_named(tmp_path, disk, capfd):
 
 
 def test_a_run_folder_deleted_under_the_run_ends_it_in_one_line(tmp_path, monkeypatch, capfd):
-    features, folder, tell = write_rows(tmp_path / "rows.arrow"), tmp_path / "run", loop.tell
+    features, folder, log_metrics = write_rows(tmp_path / "rows.arrow"), tmp_path / "run", loop.log_metrics
 
     def deleting(run, state, total):
-        tell(run, state, total)
+        log_metrics(run, state, total)
         shutil.rmtree(folder, ignore_errors=True)
 
-    monkeypatch.setattr(loop, "tell", deleting)
+    monkeypatch.setattr(loop, "log_metrics", deleting)
     assert "run" in refused(lambda: run_pretraining(small_run(features, folder, log_steps=4)) and None, capfd)
 
 

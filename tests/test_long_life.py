@@ -27,11 +27,11 @@ def now():
     children = open(f"/proc/self/task/{{os.getpid()}}/children").read().split()
     return [kilobytes, len(os.listdir("/proc/self/fd")), threading.active_count(), len(children)]
 
-seen, tell = {{}}, loop.tell
+seen, log_metrics = {{}}, loop.log_metrics
 def watching(run, state, total):
-    tell(run, state, total)
+    log_metrics(run, state, total)
     seen[state.step] = now()
-loop.tell = watching
+loop.log_metrics = watching
 settings = small_run({features!r}, {folder!r}, log_steps=100, eval_every="100", save_every="100", epochs=400)
 run_pretraining(replace(settings, training=replace(settings.training, max_steps={steps})))
 print(json.dumps(seen))

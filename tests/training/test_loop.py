@@ -1,4 +1,4 @@
-"""Stopped anywhere and resumed = never stopped; what is told, tried and kept, and when; bad moments.
+"""Stopped anywhere and resumed = never stopped; what is logged, validated and saved, and when; bad moments.
 
 Run: pytest tests/training/test_loop.py
 """
@@ -6,7 +6,7 @@ Run: pytest tests/training/test_loop.py
 import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -133,7 +133,17 @@ def test_out_of_time_stops_with_a_checkpoint(features, tmp_path):
     assert runfolder.state_of(tmp_path / "run") == "resumable"
 
 
-# --- tell, try, keep ----------------------------------------------------------------------------------
+def test_a_state_saved_by_an_earlier_release_is_read_under_its_former_names():
+    saved = {"step": 3, "agreed": 7, "told_at": 1.5, "untried": True, "told": ["topic"]}
+    state = loop.LoopState.from_dict(saved)
+    assert (state.step, state.agreed_seconds, state.logged_at) == (3, 7, 1.5)
+    assert state.validation_due and state.warned == ["topic"]
+    assert loop.LoopState.from_dict(asdict(state)) == state
+    with pytest.raises(TypeError):
+        loop.LoopState.from_dict({"mood": "good"})
+
+
+# --- log, validate, save ------------------------------------------------------------------------------
 
 
 def test_a_run_shorter_than_every_interval_still_tells_tries_and_keeps(features, tmp_path):
