@@ -28,10 +28,9 @@ from span_electra.hub.networks import Networks, open_networks
 from span_electra.inference.correction import Candidates, correct
 from span_electra.report.run_record import read_json
 from span_electra.report.scores import Table, tables_of
+from span_electra.storage import EVALUATION, write_text
 from span_electra.text.vocabulary import read_text
-from span_electra.training.run_folder import replace_text
 
-EVALUATION = "evaluation.json"
 MODEL = "evaluated"  # the section by which a file is known as one of ours
 CORRECTION_ROWS = 200  # lines of a test set that are corrected
 DEV_ROWS = 40  # lines of dev on which a threshold of correction is chosen
@@ -203,7 +202,7 @@ def save_sections(target: Path, model: Path, earlier: dict[str, Any], sections: 
     """Write the sections beside those of an earlier call, if they are of the same weights; say where."""
     if earlier.get(MODEL, {}).get("weights") != sections[MODEL]["weights"]:
         earlier = {}
-    replace_text(target, json.dumps(earlier | sections, indent=1) + "\n")
+    write_text(target, json.dumps(earlier | sections, indent=1) + "\n")
     return f"{target}" + (f"  (to see it: python report_SE.py {model})" if is_run(model) else "")
 
 

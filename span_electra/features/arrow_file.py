@@ -22,31 +22,32 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from span_electra.errors import InputError
+from span_electra.storage import atomic_file, sync
 
 CHECKSUM_KEY = b"crc32"
 # JSON escapes control characters, so no other metadata can hold this mark.
 MARK = b"\x01crc32:"
 DIGITS = 8
-CRC_POLYNOMIAL = 0xEDB88320  # of CRC-32, x^31 lowest
 MAGIC = b"ARROW1"
 PIECE = 1 << 20  # bytes hashed at a time
 SYNC_BYTES = 16 << 20  # bytes; how much more is written before another part is sent to the disk
 
 
 class CheckedFile:
-    """An Arrow file in the making; its checksum is counted as the bytes pass."""
+    """An Arrow file in the making."""
 
     def __init__(self, file: BinaryIO, schema: pa.Schema, pool: Executor | None) -> None:
-        self._pool, self._sync, self._synced = pool, None, 0
+        self._file, self._pool, self._sync, self._synced = file, pool, None, 0
         self._metadata = {**(schema.metadata or {}), CHECKSUM_KEY: MARK + b"0" * DIGITS}
         self._restated: list[tuple[bytes, bytes]] = []
-        self._sink = _Summed(file)
-        self._writer = pa.ipc.new_file(pa.PythonFile(self._sink, "w"), schema.with_metadata(self._metadata))
+        # Kept: Arrow's end of the file closes ours when it is collected, and ours still gets its checksum.
+        self._sink = pa.PythonFile(file, "w")
+        self._writer = pa.ipc.new_file(self._sink, schema.with_metadata(self._metadata))
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Write some rows more."""
         self._writer.write_batch(batch.replace_schema_metadata(self._metadata))
-        if self._pool and self._sink.tell() >= self._synced + SYNC_BYTES:
+        if self._pool and self._file.tell() >= self._synced + SYNC_BYTES:
             self._begin_sync()
 
     def restate(self, key: bytes, value: bytes) -> None:
@@ -56,23 +57,28 @@ class CheckedFile:
         self._restated.append((before, value))
 
     def _finish(self) -> None:
-        """Write the footer, and put restated metadata and the checksum into their places."""
+        """Write the footer, restated metadata in its two places, and the checksum of all that.
+
+        The file is read once more for it: metadata at its head changes last, so a sum counted on the way
+        would have to be corrected by algebra. It still lies in the system's memory then.
+        """
         self._writer.close()
-        file, checksum = self._sink.file, self._sink.checksum
+        file = self._file
         file.flush()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            for before, after in self._restated:
-                for place in _places(content, before):
-                    change = zlib.crc32(before) ^ zlib.crc32(after)
-                    checksum ^= _passed_over(change, len(content) - place - len(before))
-                    _put(file, place, after)
-            for place in _digit_places(content):
-                _put(file, place, b"%08x" % checksum)
+            restated = [
+                (place, after) for before, after in self._restated for place in _places(content, before)
+            ]
+            digit_places = _digit_places(content)
+        for place, value in restated:
+            _put(file, place, value)
+        file.flush()
+        checksum = _crc32(file, digit_places)
+        for place in digit_places:
+            _put(file, place, b"%08x" % checksum)
         file.flush()
         if self._sync:
             self._sync.result()
-        if self._pool:
-            os.fsync(file.fileno())
 
     def _begin_sync(self) -> None:
         """Let a thread send to the disk what is written so far; at the end little is left to wait for."""
@@ -80,71 +86,36 @@ class CheckedFile:
             if not self._sync.done():
                 return
             self._sync.result()  # an error is told only once, so none may be passed over
-        self._sink.flush()
-        self._sync, self._synced = self._pool.submit(os.fsync, self._sink.file.fileno()), self._sink.tell()
-
-
-class _Summed:
-    """A file that Arrow writes through, with the CRC-32 of all that it wrote."""
-
-    closed = False
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.checksum = file, 0
-
-    def write(self, data: pa.Buffer | bytes) -> int:
-        self.checksum = zlib.crc32(data, self.checksum)
-        return self.file.write(data)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-    def flush(self) -> None:
-        self.file.flush()
-
-    def close(self) -> None:
-        """Arrow closes what it wrote to; this file still gets its checksum."""
+        self._file.flush()
+        self._sync, self._synced = self._pool.submit(sync, self._file.fileno()), self._file.tell()
 
 
 @contextmanager
-def checked_file(path: str | Path, schema: pa.Schema, sync: bool = True) -> Iterator[CheckedFile]:
+def checked_file(path: str | Path, schema: pa.Schema, durable: bool = True) -> Iterator[CheckedFile]:
     """Yield a file to append to; when the block ends without an error, `path` holds it, whole and on disk.
 
-    Until then `path` keeps what it held. Without `sync` a loss of power may take the file back; its checksum
-    then tells.
+    Until then `path` keeps what it held. Without `durable` a loss of power may take the file back; its
+    checksum then tells.
 
     Raises OSError when the disk is full or the folder may not be written; nothing is left behind then.
     """
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(beside, "w+b") as file, ThreadPoolExecutor(1) as pool:
-            growing = CheckedFile(file, schema, pool if sync else None)
-            yield growing
-            growing._finish()
-        os.replace(beside, path)
-        if sync:
-            sync_folder(path.parent)
-    finally:
-        beside.unlink(missing_ok=True)
+    with (
+        atomic_file(path, durable) as beside,
+        open(beside, "w+b") as file,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        growing = CheckedFile(file, schema, pool if durable else None)
+        yield growing
+        growing._finish()
 
 
 def write_checked(
-    path: str | Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], sync: bool = True
+    path: str | Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], durable: bool = True
 ) -> None:
     """Write a whole file, as `checked_file` does."""
-    with checked_file(path, schema, sync) as file:
+    with checked_file(path, schema, durable) as file:
         for batch in batches:
             file.append(batch)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the renames in `folder` last through a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def open_checked(path: str | Path, verify: bool = True) -> pa.RecordBatchFileReader:
@@ -195,28 +166,6 @@ def _digit_places(content: mmap.mmap) -> list[int]:
 def _put(file: BinaryIO, place: int, data: bytes) -> None:
     file.seek(place)
     file.write(data)
-
-
-def _passed_over(change: int, size: int) -> int:
-    """How a change of CRC-32 at one place of a file shows after `size` bytes more: change * x^(8 size).
-
-    Polynomials over two elements modulo that of CRC-32; bit 31 is x^0. Powers by squaring.
-    """
-    shift, step = 1 << 31, 1 << 23  # 1 and x^8
-    while size:
-        if size & 1:
-            shift = _times(shift, step)
-        step, size = _times(step, step), size >> 1
-    return _times(change, shift)
-
-
-def _times(a: int, b: int) -> int:
-    product = 0
-    for bit in range(31, -1, -1):
-        if a >> bit & 1:
-            product ^= b
-        b = b >> 1 ^ (CRC_POLYNOMIAL if b & 1 else 0)
-    return product
 
 
 def _crc32(file: BinaryIO, zeroed: Iterable[int]) -> int:

@@ -8,12 +8,11 @@ the file stands.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from span_electra.features.header import FeatureHeader, Source, describe
 from span_electra.features.output import (
     JoinedFile,
     check_place,
-    clear_unfinished,
     join_shards,
     joined_file,
     staged,
@@ -39,6 +37,7 @@ from span_electra.features.parts import (
     writing_maker,
 )
 from span_electra.features.store import open_features
+from span_electra.storage import locked, recover
 from span_electra.text.corpus import Block, cut_blocks
 from span_electra.text.inputs import Inputs, find_inputs, hash_file, is_url
 from span_electra.text.vocabulary import Vocabulary
@@ -268,19 +267,17 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
     """
     folder = _parts_place(out_file)
     absent = [parent for parent in folder.parents if not parent.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / LOCK, "w")
-    except OSError as error:
-        _remove_empty(absent)
-        raise InputError(f"{folder}: {error.strerror}; name an output where files may be written") from None
-    with lock:
+    with ExitStack() as stack:
         try:
-            # Not flock: its lock would live on in worker processes whose command was killed.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{out_file}: another command is making it; wait for that one") from None
-        clear_unfinished(out_file)
+            folder.mkdir(parents=True, exist_ok=True)
+            busy = "another command is making it (process {holder}); wait for that one"
+            stack.enter_context(locked(folder / LOCK, out_file, busy))
+        except OSError as error:
+            _remove_empty(absent)
+            raise InputError(
+                f"{folder}: {error.strerror}; name an output where files may be written"
+            ) from None
+        recover(out_file)
         for name in os.listdir(folder):
             if name != LOCK and not PART_NAME.fullmatch(name):
                 raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")

@@ -5,7 +5,6 @@ B rows of a batch.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from span_electra.errors import InputError
-from span_electra.features.arrow_file import CheckedFile, checked_file, sync_folder
+from span_electra.features.arrow_file import CheckedFile, checked_file
 from span_electra.features.header import (
     HEADER_KEY,
     FeatureHeader,
@@ -31,6 +30,7 @@ from span_electra.features.header import (
 )
 from span_electra.features.parts import PartCounts, part_path, read_part
 from span_electra.features.store import MANIFEST
+from span_electra.storage import atomic_folder
 from span_electra.text.inputs import open_filesystem
 
 
@@ -97,15 +97,6 @@ def staged(url: str, shards: int) -> Iterator[Path]:
         raise InputError(f"{url}: {error}; check the URL and your rights") from None
 
 
-def clear_unfinished(out_file: Path) -> None:
-    """Remove what a killed command left of the output; the caller holds the lock on making it."""
-    for left in out_file.parent.glob(f".{glob.escape(out_file.name)}.*.partial"):
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
-
-
 class JoinedFile:
     """The feature file in the making: parts are appended in order, while others are still being made."""
 
@@ -146,13 +137,8 @@ def join_shards(
     """
     assert header.rows >= shards
     written: list[PartCounts] = []
-    beside = out_folder.with_name(f".{out_folder.name}.{os.getpid()}.partial")
-    beside.mkdir()
-    try:
+    with atomic_folder(out_folder) as beside:
         _write_shards(folder, keys, header, beside, shards, written)
-        _replace_folder(beside, out_folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return sum(written, PartCounts())
 
 
@@ -175,18 +161,6 @@ def _write_shards(
         written.append(total)
     text = json.dumps({"rows": header.rows, "tokens": header.tokens, "shards": shard_list}, indent=1)
     (beside / MANIFEST).write_text(text + "\n")
-
-
-def _replace_folder(new: Path, place: Path) -> None:
-    """Put a folder in the place of one of ours, if there is one."""
-    if place.is_dir():
-        old = place.with_name(f".{place.name}.{os.getpid()}.old")
-        os.rename(place, old)
-        os.rename(new, place)
-        shutil.rmtree(old)
-    else:
-        os.rename(new, place)
-    sync_folder(place.parent)
 
 
 def _batches(folder: Path, keys: list[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

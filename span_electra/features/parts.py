@@ -107,7 +107,7 @@ def write_part(path: Path, part: Part, key: str, header: FeatureHeader) -> None:
     schema = feature_schema(header)
     described = {PART_KEY: json.dumps({"key": key, "counts": asdict(part.counts)}).encode()}
     # No sync: a part that a loss of power takes back is found out by its checksum and made again.
-    write_checked(path, schema.with_metadata({**schema.metadata, **described}), [part.batch], sync=False)
+    write_checked(path, schema.with_metadata({**schema.metadata, **described}), [part.batch], durable=False)
 
 
 def kept_counts(path: Path, key: str) -> PartCounts | None:

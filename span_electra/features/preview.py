@@ -14,6 +14,7 @@ import numpy as np
 from span_electra.features.header import FeatureHeader
 from span_electra.features.masking import length_law
 from span_electra.features.store import Features, open_features
+from span_electra.storage import atomic_file
 
 ROWS_SHOWN = 3
 TOKENS_SHOWN = 120  # of each shown row
@@ -137,12 +138,10 @@ def write_tokens(path: str | Path, out_file: str | Path) -> None:
     features, out_file = open_features(path), Path(out_file)
     tokens_V, longest = features.vocabulary.tokens_V, int(features.lengths_R.max(initial=1))
     out_file.parent.mkdir(parents=True, exist_ok=True)
-    beside = out_file.with_name(f".{out_file.name}.unfinished")
-    with beside.open("w", encoding="utf-8") as lines:
+    with atomic_file(out_file) as beside, beside.open("w", encoding="utf-8") as lines:
         for begin in range(0, features.rows, 1000):
             rows_B = np.arange(begin, min(begin + 1000, features.rows))
             for ids_L, length in zip(
                 features.gather(rows_B, longest), features.lengths_R[rows_B], strict=True
             ):
                 lines.write(" ".join(tokens_V[number] for number in ids_L[:length]) + "\n")
-    beside.replace(out_file)

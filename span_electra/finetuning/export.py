@@ -16,9 +16,10 @@ from tokenizers import Tokenizer, normalizers, processors
 from torch import Tensor, nn
 
 from span_electra.finetuning.encoding import Recipe
-from span_electra.hub.export import OURS, check_free, stock_config, written_beside
+from span_electra.hub.export import OURS, check_free, stock_config
 from span_electra.hub.weights import stock_weights
 from span_electra.model.multi_task import TaskNetwork
+from span_electra.storage import atomic_folder
 from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
 
 CLASS_OF = {
@@ -57,7 +58,7 @@ def export_task(
     """
     folder = Path(folder)
     check_free(folder)
-    with written_beside(folder) as beside:
+    with atomic_folder(folder) as beside:
         config = json.dumps(task_config(network, task, recipe, vocabulary), indent=2)
         (beside / "config.json").write_text(config + "\n", encoding="utf-8")
         # transformers refuses a file that does not say which framework's tensors it holds.

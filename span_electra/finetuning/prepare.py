@@ -10,11 +10,9 @@ in a folder beside and put in place together, once every task is done: what fail
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -31,12 +29,13 @@ from span_electra.errors import InputError
 from span_electra.finetuning.encoding import Recipe, encode_lines
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task_file import SPELLING, Task, TaskFile, split_files
+from span_electra.storage import locked, replace_folder, write_text
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers
-from span_electra.training.run_folder import replace_text
 
 MARK = "prepared.json"
 FORMAT = 1
+LOCK = ".making-lock"
 MAKING = ".making-"  # leads the name of the folder in which rows are made; one that a kill left is no harm
 CHUNK = 2000  # examples handed to one process at a time
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
@@ -134,35 +133,23 @@ def _making(folder: Path) -> Iterator[Path]:
 
 def _put_in_place(made: dict[str, _Made], beside: Path, fresh: Prepared) -> Prepared:
     """Move what was made to where it belongs; another process may have put its own tasks there meanwhile."""
-    with _alone(fresh.folder):
+    with locked(fresh.folder / LOCK, fresh.folder, "another command puts rows there", wait=True):
         prepared = _standing(fresh)
         for name in made:
             prepared.keys.pop(name, None)
         if made:
             _write_mark(prepared)  # so that a kill from here on leaves them unprepared, not half another's
         for name, task in made.items():
-            shutil.rmtree(prepared.folder / name, ignore_errors=True)
-            (beside / name).replace(prepared.folder / name)
+            replace_folder(beside / name, prepared.folder / name)
             prepared.labels[name], prepared.rows[name], prepared.keys[name] = task.labels, task.rows, task.key
         _write_mark(prepared)
     return prepared
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process puts rows in place there, and keep others waiting."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(opened)  # frees the lock
-
-
 def _write_mark(prepared: Prepared) -> None:
     described = {name: value for name, value in asdict(prepared).items() if name != "folder"}
     text = json.dumps({"span_electra_prepared": FORMAT, **described}, indent=1)
-    replace_text(prepared.folder / MARK, text + "\n")
+    write_text(prepared.folder / MARK, text + "\n")
 
 
 def open_prepared(folder: str | Path) -> Prepared:

@@ -211,14 +211,14 @@ def nothing_left_if_refused(folder: Path, data: Path) -> Iterator[None]:
     """Remove the run's folder and the prepared data again if neither was there and nothing was trained."""
     from shutil import rmtree
 
-    from span_electra.training.run_folder import LOCK
+    from span_electra.storage import RUN_LOCK
 
     absent = [place for place in (folder, *folder.parents) if not place.exists()]
     data_absent = not data.exists()
     try:
         yield
     except InputError:
-        untouched = all(path.name == LOCK or path.is_dir() for path in folder.rglob("*"))
+        untouched = all(path.name == RUN_LOCK or path.is_dir() for path in folder.rglob("*"))
         if absent and untouched:
             rmtree(folder, ignore_errors=True)
             for parent in absent[1:]:
@@ -297,7 +297,7 @@ def conclude(run: Any) -> dict[str, dict[str, dict[str, float]]]:
     from span_electra.finetuning.export import export_task
     from span_electra.finetuning.predictions import metrics_of_task, predict_rows, prediction_lines
     from span_electra.finetuning.prepare import open_prepared
-    from span_electra.training.run_folder import replace_text
+    from span_electra.storage import write_text
 
     folder, model, place = Path(run.out_dir), load_task_model(run.out_dir), place_to_try(run.training)
     model.network.to(place.device)
@@ -311,7 +311,7 @@ def conclude(run: Any) -> dict[str, dict[str, dict[str, float]]]:
             name = run.tasks[number].name
             results[name][split] = metrics_of_task(outcome, source)
             lines = "".join(prediction_lines(outcome, source))
-            replace_text(folder / "predictions" / f"{name}-{split}.tsv", lines)
+            write_text(folder / "predictions" / f"{name}-{split}.tsv", lines)
     model.network.cpu()
     for number, recipe in enumerate(model.recipes):
         place = folder / "exported" / recipe.task.name
@@ -333,9 +333,9 @@ def place_to_try(training: TrainingConfig) -> Any:
 
 def write_results(folder: Path, results: dict) -> None:
     """Write results.json, whole or not at all."""
-    from span_electra.training.run_folder import replace_text
+    from span_electra.storage import write_text
 
-    replace_text(folder / RESULTS, json.dumps(results, indent=1) + "\n")
+    write_text(folder / RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 def over_seeds(found: list[dict]) -> dict:

@@ -8,10 +8,6 @@ span-boundary head, for which the stock classes have no place, stands aside in s
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -23,6 +19,7 @@ from span_electra.errors import InputError
 from span_electra.hub.model_card import render_card
 from span_electra.hub.weights import PARTS, stock_weights, take_stock_weights
 from span_electra.model.electra import SpanElectra
+from span_electra.storage import atomic_folder
 from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
 
 ARCHITECTURE = {"generator": "ElectraForMaskedLM", "discriminator": "ElectraForPreTraining"}
@@ -44,7 +41,7 @@ def export_run(model: SpanElectra, vocabulary: Vocabulary, folder: str | Path, c
     for target in targets:
         check_free(target)
     for part, target in zip(parts, targets, strict=True):
-        with written_beside(target) as beside:
+        with atomic_folder(target) as beside:
             _write_network(model, part, vocabulary, beside, card)
     return targets
 
@@ -99,21 +96,6 @@ def check_free(target: Path) -> None:
     except (OSError, ValueError, RecursionError):
         pass  # no config of ours: refused below
     raise InputError(f"{target}: is in the way and no export of ours; move it or choose another folder")
-
-
-@contextmanager
-def written_beside(target: Path) -> Iterator[Path]:
-    """Yield a new folder that takes the target's name once the block is through, and is gone if it fails."""
-    beside, before = (target.with_name(f".{target.name}.{what}-{os.getpid()}") for what in ("new", "old"))
-    beside.mkdir(parents=True)
-    try:
-        yield beside
-        if target.exists():
-            target.rename(before)
-        beside.rename(target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)
 
 
 # --- back ---------------------------------------------------------------------------------------------

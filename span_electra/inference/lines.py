@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from span_electra.errors import InputError
 from span_electra.inference.correction import Corrected, Detected
 from span_electra.inference.filling import Filled, Filling
 from span_electra.inference.predictor import Predictor
+from span_electra.storage import atomic_file
 
 TASKS = ("detect", "fill", "correct", "embed")  # the first is done where none is named
 BLOCK = 1024  # lines of a file that are answered together, so that rows of one length find each other
@@ -47,7 +47,7 @@ def predict(
                 f"--out_file {out_file}: only --task embed writes .npy; name a .jsonl or .txt file"
             )
         blocks = [predictor.embed(block) for block in blocks_of(in_file)]
-        with written_beside(out_file) as beside, beside.open("wb") as file:
+        with new_file(out_file) as beside, beside.open("wb") as file:
             np.save(file, np.concatenate([predictor.embed([])[:0], *blocks]))
         return
     to_terminal = not out_file and sys.stdout.isatty()
@@ -72,7 +72,7 @@ def one_task(names: list[str]) -> str:
 def deliver(answer: Answer, in_file: str | None, out_file: str | None, hint: str) -> None:
     """Answer every line of the file, of a pipe, or of a person, who is told by `hint` what to type."""
     if out_file:
-        with written_beside(out_file) as beside, beside.open("w", encoding="utf-8") as file:
+        with new_file(out_file) as beside, beside.open("w", encoding="utf-8") as file:
             pass_on(answer, blocks_of(in_file), file)
     elif in_file or not sys.stdin.isatty():
         pass_on(answer, blocks_of(in_file), sys.stdout)
@@ -143,17 +143,12 @@ def decoded(raw: bytes, source: str, number: int) -> str:
 
 
 @contextmanager
-def written_beside(target: str) -> Iterator[Path]:
-    """Yield a path whose file takes the target's name once the block is through, and is gone if it fails."""
-    place = Path(target)
-    if place.exists():
-        raise InputError(f"{place}: stands there already; move it or name another --out_file")
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
+def new_file(target: str) -> Iterator[Path]:
+    """As `atomic_file`, at a place where nothing stands yet. Raises InputError where something does."""
+    if Path(target).exists():
+        raise InputError(f"{target}: stands there already; move it or name another --out_file")
+    with atomic_file(target) as beside:
         yield beside
-        beside.replace(place)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 # --- answers ------------------------------------------------------------------------------------------

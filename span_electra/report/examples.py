@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from span_electra.training.run_folder import replace_text
+from span_electra.storage import EXAMPLES, write_text
 
 if TYPE_CHECKING:
     from span_electra.model.batch import MaskedBatch
@@ -69,7 +69,7 @@ def scatter(slots_S: np.ndarray, values: Any, shape: tuple, empty: Any = False) 
 
 def write_examples(run_folder: str | Path, examples: list[dict[str, Any]]) -> None:
     """Keep the sentences in the run folder for the report, whole or not at all."""
-    replace_text(Path(run_folder, "examples.json"), json.dumps(examples) + "\n")
+    write_text(Path(run_folder, EXAMPLES), json.dumps(examples) + "\n")
 
 
 class Pieces(dict):

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from span_electra.report.examples import verdicts
 from span_electra.report.health import health_warnings
 from span_electra.report.run_record import RunRecord, flatten, is_number, read_run
 from span_electra.report.scores import tables_of
+from span_electra.storage import REPORT, write_text
 
 log = logging.getLogger(__name__)
 
-REPORT = "report.html"
 HERE = Path(__file__).parent
 # metric, label, unit, what it is
 TILES = (
@@ -85,12 +84,7 @@ def replace_page(target: Path, page: str) -> None:
         raise InputError(
             f"{target}: stands there and is no report of ours; move it or name another --out_file"
         )
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_text(target, page)
 
 
 # --- pages ----------------------------------------------------------------------------------------------

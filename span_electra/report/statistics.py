@@ -15,8 +15,8 @@ import numpy as np
 from span_electra.features.masking import length_law
 from span_electra.features.store import Features
 from span_electra.report.examples import Pieces
+from span_electra.storage import STATISTICS, write_text
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.training.run_folder import replace_text
 
 SAMPLE = 2000  # rows, evenly spaced; some 40,000 spans at 512 tokens a row
 MOST_BINS = 32  # of the lengths' histogram
@@ -39,7 +39,7 @@ def describe_data(features: Features, valid: Features | None = None) -> dict[str
 
 def write_statistics(run_folder: str | Path, features: Features, valid: Features | None = None) -> None:
     """Keep the statistics in the run folder for the report, whole or not at all."""
-    replace_text(Path(run_folder, "statistics.json"), json.dumps(describe_data(features, valid)) + "\n")
+    write_text(Path(run_folder, STATISTICS), json.dumps(describe_data(features, valid)) + "\n")
 
 
 def split_statistics(features: Features) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from span_electra.storage import write_text
+
 TARGET_BYTES = 10_500_000  # enough for a first run; the rest of a large environment would only repeat itself
 BATCH_FILES = 200  # files a process is handed at a time
 VALID_SHARE = 0.03  # of the documents
@@ -73,9 +75,7 @@ def write_sample(folder: str | Path, workers: int = 2) -> SampleCorpus:
     for name, paragraphs in documents:
         splits[valid_file if falls_to_valid(name) else train_file].append("\n".join(paragraphs) + "\n")
     for path, texts in splits.items():
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text("\n".join(texts), encoding="utf-8")
-        beside.rename(path)
+        write_text(path, "\n".join(texts))
     size = train_file.stat().st_size + valid_file.stat().st_size
     return SampleCorpus(train_file, valid_file, len(documents), size)
 

@@ -17,6 +17,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from span_electra.errors import InputError
+from span_electra.storage import write_files
 from span_electra.text.bpe_trainer import train_bpe, train_wordpiece
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
@@ -133,15 +134,6 @@ def write_vocabulary(
     beside[out_dir / f"{model_name} vocab.preview.txt"] = preview_text
     out_dir.mkdir(parents=True, exist_ok=True)
     # Nothing gets its name before all of it is on the disk, and the vocabulary itself comes last: where it
-    # stands, all of it stands. A killed command's leftovers have the names of the next one's.
-    contents = beside | dict(reversed(contents.items()))
-    unfinished = {path: path.with_name(f".{path.name}.unfinished") for path in contents}
-    try:
-        for path, text in contents.items():
-            unfinished[path].write_bytes(text.encode())
-        for path in contents:
-            unfinished[path].replace(path)
-    finally:
-        for path in unfinished.values():
-            path.unlink(missing_ok=True)
+    # stands, all of it stands.
+    write_files(beside | dict(reversed(contents.items())))
     return files

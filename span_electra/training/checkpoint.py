@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from span_electra.errors import InputError
+from span_electra.storage import CHECKPOINTS, atomic_folder, recover
 
 FORMAT = 1
 MODEL, OPTIMIZER, META = "model.safetensors", "optimizer.safetensors", "meta.json"
@@ -53,20 +52,16 @@ def save(
 
     Raises InputError when the disk is full or may not be written; what was there before stays.
     """
-    target = run / "checkpoints" / f"step-{step:08d}"
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    target = run / CHECKPOINTS / f"step-{step:08d}"
     try:
-        beside.mkdir(parents=True)
-        kept, aliases = _shared_once(weights)
-        _write_tensors(beside / MODEL, kept)
-        _write_tensors(beside / OPTIMIZER, {name: tensor.cpu() for name, tensor in optimizer.items()})
-        files = {name: _fingerprint(beside / name) for name in (MODEL, OPTIMIZER)}
-        whole = {"format": FORMAT, "step": step, "aliases": aliases, "files": files, **meta}
-        _write_text(beside / META, json.dumps(whole, indent=1))
-        _sync(beside)
-        _put_in_place(beside, target)
+        with atomic_folder(target) as beside:
+            kept, aliases = _shared_once(weights)
+            _write_tensors(beside / MODEL, kept)
+            _write_tensors(beside / OPTIMIZER, {name: tensor.cpu() for name, tensor in optimizer.items()})
+            files = {name: _fingerprint(beside / name) for name in (MODEL, OPTIMIZER)}
+            whole = {"format": FORMAT, "step": step, "aliases": aliases, "files": files, **meta}
+            (beside / META).write_text(json.dumps(whole, indent=1), encoding="utf-8")
     except (OSError, safetensors.SafetensorError) as error:
-        shutil.rmtree(beside, ignore_errors=True)
         raise InputError(
             f"{target}: the checkpoint could not be written ({_reason(error)}); earlier ones are untouched: "
             "mend that and go on with --resume"
@@ -90,31 +85,6 @@ def _shared_once(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
-    _sync(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Have a file's bytes, or a folder's names, on the disk before going on."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _put_in_place(beside: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.old")
-    if target.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
-    beside.rename(target)
-    _sync(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _reason(error: Exception) -> str:
@@ -214,7 +184,7 @@ def restore_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -
 
 def in_run(run: Path) -> Iterator[Path]:
     """The checkpoint folders of a run, newest first, unchecked."""
-    folders = [path for path in (run / "checkpoints").glob("step-*") if STEP_FOLDER.fullmatch(path.name)]
+    folders = [path for path in (run / CHECKPOINTS).glob("step-*") if STEP_FOLDER.fullmatch(path.name)]
     yield from sorted(folders, key=step_of, reverse=True)
 
 
@@ -279,11 +249,8 @@ def set_aside(run: Path, after: int) -> list[Path]:
 
 
 def clear_unfinished(run: Path) -> None:
-    """Delete what a killed run left half-written. Call it with the run's lock held."""
-    for old in (run / "checkpoints").glob(".step-*.old"):
-        target = old.with_name(old.name[1 : -len(".old")])
-        if STEP_FOLDER.fullmatch(target.name) and not target.exists():
-            old.rename(target)  # killed between the two renames of a replacement
-    for path in (run / "checkpoints").glob(".step-*"):
-        if re.fullmatch(r"\.step-\d{8,}\.(\d+|old)", path.name) and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+    """Clear what a killed run left half-written or half-replaced. Call it with the run's lock held."""
+    for left in list((run / CHECKPOINTS).glob(".step-*")):
+        name = STEP_FOLDER.match(left.name[1:])
+        if name:
+            recover(run / CHECKPOINTS / name.group())

@@ -19,9 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from span_electra.errors import InputError
-from span_electra.training.run_folder import Appended, replace_text
-
-METRICS = "metrics.jsonl"
+from span_electra.storage import METRICS, TENSORBOARD, AppendedFile, write_text
 
 
 class RunLog:
@@ -42,8 +40,8 @@ class RunLog:
         if not enabled:
             return
         cut_after(folder / METRICS, step)
-        self.lines = Appended(folder / METRICS)
-        self.curves = EventFile(folder / "tensorboard", step)
+        self.lines = AppendedFile(folder / METRICS)
+        self.curves = EventFile(folder / TENSORBOARD, step)
         tqdm.set_lock(threading.RLock())  # its own also serves processes, and leaks when one is killed
         self.bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True, disable=silent or None)
 
@@ -106,7 +104,7 @@ class EventFile:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # a second to import
 
         number = sum(1 for _ in folder.glob("*tfevents*"))
-        self.file = Appended(folder / f"events.out.tfevents.{step:010d}.{number}")
+        self.file = AppendedFile(folder / f"events.out.tfevents.{step:010d}.{number}")
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if step:
             start = SessionLog(status=SessionLog.START)
@@ -142,7 +140,7 @@ def cut_after(path: Path, step: int) -> None:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
     if kept != lines:
-        replace_text(path, "".join(kept))
+        write_text(path, "".join(kept))
 
 
 def _step_of(line: str) -> float:

@@ -15,6 +15,7 @@ import torch
 
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
+from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, write_text
 from span_electra.training import checkpoint, devices
 from span_electra.training import run_folder as runfolder
 from span_electra.training.checkpoint import Checkpoint
@@ -184,7 +185,7 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
     name = "stopped" if stopped else "finished"
     if run.process.is_main_process:
         runfolder.write_mark(run.folder, name, state.step)
-    newest = run.folder / "checkpoints" / f"step-{state.step:08d}"
+    newest = run.folder / CHECKPOINTS / f"step-{state.step:08d}"
     exit_code = 128 + stopped if 0 < stopped < TIME_IS_UP else 0
     return RunResult(name, state.step, str(newest), state.valid, state.best, exit_code)
 
@@ -229,7 +230,7 @@ def prepare_folder(folder: Path, config_json: str, tokenizer_json: str, step: in
     checkpoint.clear_unfinished(folder)
     for moved in checkpoint.set_aside(folder, step):
         warnings.warn(f"set aside: {moved}, which lies beyond step {step}", stacklevel=2)
-    runfolder.replace_text(folder / "tokenizer.json", tokenizer_json)
+    write_text(folder / TOKENIZER, tokenizer_json)
     if config_json:
-        runfolder.replace_text(folder / "config.json", config_json + "\n")
+        write_text(folder / CONFIG, config_json + "\n")
     runfolder.write_mark(folder, "running", step)

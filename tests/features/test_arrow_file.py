@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from feature_examples import make
 
+from span_electra import storage
 from span_electra.errors import InputError
 from span_electra.features import arrow_file
 from span_electra.features.arrow_file import checked_file, open_checked, write_checked
@@ -76,11 +77,11 @@ def test_a_disk_that_fails_meanwhile_fails_the_file(tmp_path, monkeypatch):
     """The kernel tells of a lost write once, to whoever syncs next."""
     batch, failures = pa.record_batch({"a": pa.array(range(5000), pa.int32())}), [OSError(5, "lost")]
 
-    def sync(descriptor):
+    def fsync(descriptor):
         if failures:
             raise failures.pop()
 
-    monkeypatch.setattr(arrow_file.os, "fsync", sync)
+    monkeypatch.setattr(storage.os, "fsync", fsync)
     monkeypatch.setattr(arrow_file, "SYNC_BYTES", 1)
     with pytest.raises(OSError, match="lost"):
         write_checked(tmp_path / "f", batch.schema, [batch, batch])

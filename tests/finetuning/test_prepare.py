@@ -14,7 +14,7 @@ from task_examples import write
 
 from span_electra.errors import InputError
 from span_electra.finetuning import prepare
-from span_electra.finetuning.prepare import MARK, open_prepared, prepare_tasks
+from span_electra.finetuning.prepare import LOCK, MARK, open_prepared, prepare_tasks
 from span_electra.finetuning.task_file import load_task_file
 
 SINGLE = "SingleSenClassification"
@@ -85,6 +85,7 @@ def test_a_broken_row_is_named_and_changes_nothing(tmp_path):
     with pytest.raises(InputError, match="maybe"):
         prepared(tmp_path, {"u": other, "t": task})
     assert files_in(tmp_path / "out") == before and set(Path(tmp_path, "out").iterdir()) == {
+        tmp_path / "out" / LOCK,
         tmp_path / "out" / MARK,
         tmp_path / "out/u",
     }

@@ -1,0 +1,235 @@
+"""Files and folders that are written whole or not at all, files that grow by whole records, and the one lock.
+
+Everything is written under a hidden name beside its place, sent to the disk, and renamed: a reader never sees
+half of it, a full disk or a kill leaves what stood there before, and a loss of power does not leave a name
+without its content. Leftovers of a kill are called `.<name>.<process>.partial` and `.<name>.old`.
+
+The names of a run folder's files stand here too, for every room that reads a run.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import os
+import re
+import shutil
+import socket
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from span_electra.errors import InputError
+
+# A run folder. config.json: the resolved settings; run.json: whose folder it is and how far the run came.
+CONFIG, RUN_MARK, RUN_LOCK, TOKENIZER = "config.json", "run.json", "run.lock", "tokenizer.json"
+METRICS, CHECKPOINTS, TENSORBOARD = "metrics.jsonl", "checkpoints", "tensorboard"
+EXAMPLES, STATISTICS, EVALUATION, REPORT = (
+    "examples.json",
+    "statistics.json",
+    "evaluation.json",
+    "report.html",
+)
+RESULTS, PREDICTIONS, EXPORTED = "results.json", "predictions", "exported"  # of fine-tuning
+
+# What a file system says that knows no locks (some network and FUSE mounts).
+WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+
+# --- whole or not at all ------------------------------------------------------------------------------
+
+
+@contextmanager
+def atomic_file(path: str | Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; when the block ends without an error, the file is at `path`.
+
+    durable: the bytes are on the disk before the file gets its name. Without it a loss of power may leave an
+    empty or cut file; for files that are checked when read and can be made again.
+
+    Raises OSError when the disk is full or the folder may not be written; nothing is left behind then.
+    """
+    path = Path(path)
+    beside = partial_path(path)
+    try:
+        yield beside
+        if durable:
+            sync(beside)
+        os.replace(beside, path)
+        if durable:
+            sync(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a new folder that takes the name `path` when the block ends without an error, on disk by then.
+
+    A folder that stands there is replaced; whoever calls has made sure that it may be.
+    """
+    path = Path(path)
+    beside = partial_path(path)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        for place, _, names in os.walk(beside):
+            for name in names:
+                sync(Path(place, name))
+            sync(Path(place))
+        replace_folder(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Rename `new` to `path`, whose folder, if there is one, goes.
+
+    No system call swaps two folders everywhere, so between the two renames only `.<name>.old` stands;
+    `recover` brings it back where a kill fell in between.
+    """
+    old = _old_path(path)
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
+    new.rename(path)
+    sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file of UTF-8 text, whole or not at all; line ends stay as they are."""
+    with atomic_file(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="")
+
+
+def write_files(contents: Mapping[Path, str]) -> None:
+    """Write several files of one folder: none gets its name before all are on the disk, the last one last.
+
+    So where the last stands, all stand. Leftovers of a killed command for the same files go first.
+    """
+    beside = {path: partial_path(path) for path in contents}
+    for path in contents:
+        recover(path)
+    try:
+        for path, text in contents.items():
+            beside[path].write_text(text, encoding="utf-8", newline="")
+            sync(beside[path])
+        for path in contents:
+            os.replace(beside[path], path)
+        for folder in {path.parent for path in contents}:
+            sync(folder)
+    finally:
+        for path in beside.values():
+            path.unlink(missing_ok=True)
+
+
+def partial_path(path: Path) -> Path:
+    """Where this process writes what is to become `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def _old_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def recover(path: Path) -> None:
+    """Clear what killed commands left beside `path`, and bring back a folder that was about to be replaced.
+
+    Call it where no other process can be writing `path`: with the lock held.
+    """
+    old = _old_path(path)
+    if old.is_dir() and not old.is_symlink() and not path.exists():
+        old.rename(path)
+    # Earlier versions wrote `.<name>.<process>` without the ending.
+    leftover = re.compile(rf"\.{re.escape(path.name)}\.(\d+|\d+\.partial|old)")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if leftover.fullmatch(left.name) and not left.is_symlink():
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def sync(path: str | Path | int) -> None:
+    """Have a file's bytes (by path or descriptor), or the names in a folder, on the disk before going on."""
+    if isinstance(path, int):
+        os.fsync(path)
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- growing ------------------------------------------------------------------------------------------
+
+
+class AppendedFile:
+    """A file that grows by whole records: one that a full disk cuts off leaves nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = path.open("ab", buffering=0)  # a record is on its way to the disk at once
+
+    def append(self, record: bytes) -> None:
+        """Write the record. Raises OSError naming the file."""
+        size = self.file.seek(0, os.SEEK_END)
+        try:
+            written = self.file.write(record)
+            if written < len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.ftruncate(self.file.fileno(), size)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+# --- alone --------------------------------------------------------------------------------------------
+
+_held: set[str] = set()  # locks of this process: the system's belong to a process and do not see each other
+
+
+@contextmanager
+def locked(path: Path, what: str | Path, busy: str, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path`, which is made; the system frees it when the process dies, however it dies.
+
+    what, busy: what is locked, and what to say of it when another process has it; in `busy`, `{holder}`
+    stands for that process's number and machine.
+    wait: wait until it is free instead.
+
+    Raises InputError saying so. Raises OSError when the file cannot be made. Where the file system has no
+    locks, a warning says so, and nothing is locked.
+    """
+    key = os.path.realpath(path)
+    if key in _held:
+        raise InputError(f"{what}: {busy.format(holder=f'{os.getpid()}, this one')}")
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            # Not flock: its lock would live on in worker processes whose command was killed.
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                file.seek(0)
+                holder = file.read(200).strip() or "unknown"
+                raise InputError(f"{what}: {busy.format(holder=holder)}") from None
+            warnings.warn(
+                f"{path.parent}: its file system has no locks; see that no other command writes there",
+                stacklevel=3,
+            )
+        _held.add(key)
+        try:
+            file.seek(0)
+            file.truncate()
+            file.write(f"{os.getpid()} on {socket.gethostname()}\n")
+            with suppress(OSError):  # a full disk keeps nobody from holding a lock
+                file.flush()
+            yield
+        finally:
+            _held.discard(key)

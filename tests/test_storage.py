@@ -1,0 +1,199 @@
+"""Laws of storage: whole or not at all, one at a time, and no other module does these things by itself.
+
+Run: pytest tests/test_storage.py
+"""
+
+import ast
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from span_electra import storage
+from span_electra.errors import InputError
+from span_electra.storage import (
+    AppendedFile,
+    atomic_file,
+    atomic_folder,
+    locked,
+    partial_path,
+    recover,
+    replace_folder,
+    write_files,
+    write_text,
+)
+
+PACKAGE = Path(storage.__file__).parent
+
+
+def test_a_file_stands_when_its_block_ends_and_not_before(tmp_path):
+    path = tmp_path / "f"
+    path.write_text("old")
+    with atomic_file(path) as beside:
+        beside.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["f"]
+
+
+def test_a_block_that_fails_leaves_what_stood_there(tmp_path):
+    write_text(tmp_path / "f", "old")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "kept").write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "f") as beside:
+        beside.write_text("half")
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "d") as beside:
+        (beside / "half").write_text("half")
+        raise KeyboardInterrupt
+    assert (tmp_path / "f").read_text() == "old" and os.listdir(tmp_path / "d") == ["kept"]
+    assert sorted(os.listdir(tmp_path)) == ["d", "f"]
+
+
+def test_bytes_are_on_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
+    """In this order: what is synced, then the rename, then the folder's names."""
+    events = []
+    monkeypatch.setattr(storage, "sync", lambda path: events.append(f"sync {Path(path).name}"))
+    replace = os.replace
+    monkeypatch.setattr(storage.os, "replace", lambda a, b: (events.append("rename"), replace(a, b)))
+    write_text(tmp_path / "f", "x")
+    assert events == [f"sync {partial_path(tmp_path / 'f').name}", "rename", f"sync {tmp_path.name}"]
+    events.clear()
+    with atomic_folder(tmp_path / "d") as beside:
+        (beside / "sub").mkdir()
+        (beside / "sub" / "x").write_text("x")
+    assert events.index("sync x") < events.index("sync sub") < events.index(f"sync {tmp_path.name}")
+    events.clear()
+    with atomic_file(tmp_path / "g", durable=False) as beside:
+        beside.write_text("x")
+    assert events == ["rename"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    for name in ("one", "two"):
+        with atomic_folder(tmp_path / "d") as beside:
+            (beside / name).write_text(name)
+    assert os.listdir(tmp_path) == ["d"] and os.listdir(tmp_path / "d") == ["two"]
+
+
+def test_what_a_kill_left_is_cleared_and_a_folder_between_two_renames_comes_back(tmp_path):
+    (tmp_path / ".d.old").mkdir()
+    (tmp_path / ".d.old" / "kept").write_text("x")
+    for name in (".d.77.partial", ".d.78"):  # of this version and of an earlier one
+        (tmp_path / name).mkdir()
+    (tmp_path / ".d.79.partial").write_text("half")
+    others = [".d.mine", "e", ".e.77.partial"]
+    for name in others:
+        (tmp_path / name).write_text("not of d")
+    recover(tmp_path / "d")
+    assert sorted(os.listdir(tmp_path)) == sorted(["d", *others])
+    assert os.listdir(tmp_path / "d") == ["kept"]
+    (tmp_path / "new").mkdir()
+    replace_folder(tmp_path / "new", tmp_path / "d")
+    assert sorted(os.listdir(tmp_path)) == sorted(["d", *others]) and not os.listdir(tmp_path / "d")
+
+
+def test_of_several_files_the_last_stands_only_where_all_do(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in "abc"]
+    replace, renamed = os.replace, []
+
+    def full(source, target):
+        renamed.append(Path(target).name)
+        if len(renamed) == 3:
+            raise OSError(errno.EIO, "lost")
+        replace(source, target)
+
+    monkeypatch.setattr(storage.os, "replace", full)
+    with pytest.raises(OSError, match="lost"):
+        write_files({path: path.name for path in paths})
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"] and renamed == ["a", "b", "c"]
+
+
+def test_a_record_that_does_not_fit_is_named_and_leaves_nothing(tmp_path):
+    path = tmp_path / "lines"
+    file = AppendedFile(path)
+    file.append(b"one\n")
+    whole, file.file = file.file, HalfWriting(file.file)
+    with pytest.raises(OSError, match=f"No space left.*{path.name}"):
+        file.append(b"two\n")
+    assert path.read_bytes() == b"one\n"
+    file.file = whole
+    file.append(b"three\n")
+    file.close()
+    assert path.read_bytes() == b"one\nthree\n"
+
+
+class HalfWriting:
+    """A file on a disk that fills up in the middle of a record."""
+
+    def __init__(self, file):
+        self.file, self.seek, self.fileno = file, file.seek, file.fileno
+
+    def write(self, record):
+        return self.file.write(record[: len(record) // 2])
+
+
+HOLDER = """
+import sys
+from span_electra.storage import locked
+with locked(sys.argv[1], "it", "busy ({holder})"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_is_held_by_one_process_and_goes_with_it(tmp_path):
+    lock = tmp_path / "lock"
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match=rf"{lock.name}: busy \({other.pid} on .*\)"):
+            with locked(lock, lock, "busy ({holder})"):
+                pass
+        other.kill()
+        other.wait()
+        with locked(lock, "it", "busy"):
+            with pytest.raises(InputError, match="it: busy"):  # nor does this process hold it twice
+                with locked(lock, "it", "busy"):
+                    pass
+        with locked(lock, "it", "busy"):
+            pass
+
+
+def test_a_waiting_lock_is_had_once_the_other_is_done(tmp_path):
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        other.stdin.close()  # lets go
+        with locked(tmp_path / "lock", "it", "busy", wait=True):
+            pass
+
+
+def test_a_file_system_without_locks_is_named_and_gone_on_with(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(storage.fcntl, "lockf", refuse)
+    with pytest.warns(UserWarning, match=f"{tmp_path.name}: its file system has no locks"):
+        with locked(tmp_path / "lock", "it", "busy"):
+            pass
+
+
+def test_no_other_module_renames_syncs_or_locks():
+    """One writer of whole files, one lock. `os.rename` and the like stand in storage.py alone."""
+    allowed = {  # renames of what is whole already: checkpoints set aside
+        ("training/checkpoint.py", "rename"),
+    }
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = str(path.relative_to(PACKAGE))
+        if name in ("storage.py", "text/compiled.py"):  # the second goes with its machine code
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert not {alias.name for alias in node.names} & {"fcntl"}, name
+            if isinstance(node, ast.Attribute) and node.attr in ("rename", "fsync", "lockf", "flock"):
+                assert (name, node.attr) in allowed, f"{name}:{node.lineno}: .{node.attr}; use storage.py"
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "os.replace":
+                raise AssertionError(f"{name}:{node.lineno}: os.replace; use storage.py")
