@@ -1,0 +1,43 @@
+"""Rows that train and rows that are held out: all, by limits and by splits, of one file or several.
+
+Run: pytest tests/pretraining/test_data.py
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from run_examples import small_run, write_rows
+
+from span_electra.errors import InputError
+from span_electra.pretraining.data import commonest_share, open_data, sized_model
+
+
+@pytest.fixture
+def two(tmp_path):
+    files = write_rows(tmp_path / "a.arrow", rows=20), write_rows(tmp_path / "b.arrow", rows=30, seed=1)
+    return replace(small_run(files[0], tmp_path / "run"), train_features=files)
+
+
+def test_one_limit_and_split_hold_for_all_files_together(two):
+    data = open_data(replace(two, train_rows=(40,), valid_split=(0.25,)))
+    assert len(data.train_rows) == 30 and len(data.valid_rows) == 10
+    assert sorted([*data.train_rows, *data.valid_rows]) == list(range(40))
+
+
+def test_each_file_has_its_own_limit_and_split(two):
+    data = open_data(replace(two, train_rows=(10, 0), valid_split=(0.0, 3)))
+    rows = np.concatenate([data.train_rows, data.valid_rows])
+    assert sorted(rows) == [*range(10), *range(20, 50)]
+    assert len(data.valid_rows) == 3 and data.valid_rows.min() >= 20
+    with pytest.raises(InputError, match="train_occur: 3 values for 2 files"):
+        open_data(replace(two, train_rows=(1, 2, 3)))
+
+
+def test_the_commonest_share_is_that_of_content_tokens(two):
+    assert 1 / 60 <= commonest_share(open_data(two)) < 0.05  # 60 words, about as frequent
+
+
+def test_a_model_without_a_size_takes_the_vocabularys(two):
+    data = open_data(two)
+    assert sized_model(two.model, data).vocab_size == data.train.header.vocab_size == 65
