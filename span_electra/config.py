@@ -126,6 +126,7 @@ class NetworkConfig:
             )
 
 
+ARCHITECTURES = ("electra", "modern")
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 SHARING = ("auto", "embeddings", "gdes", "none")
 OBJECTIVES = ("joint", "generator", "discriminator")
@@ -136,6 +137,12 @@ INITIALIZATIONS = ("normal", "local")
 class ModelConfig:
     """Generator, discriminator, what they share, and what they are trained for."""
 
+    architecture: str = setting(
+        "electra",
+        "electra: ELECTRA's layers; modern: ModernBERT's (pre-norm, rotary positions, GeGLU), which learn "
+        "more from little text",
+        ARCHITECTURES,
+    )
     vocab_size: int | None = setting(None, "rows of the embedding table; null: the vocabulary's size")
     embedding_size: int = setting(256, "width of the embeddings; projected where an encoder differs", least=1)
     max_position_embeddings: int = setting(512, "longest row the model can read, in tokens", least=3)
@@ -146,6 +153,13 @@ class ModelConfig:
     hidden_dropout_prob: float = setting(0.1, "dropout of hidden states")
     attention_probs_dropout_prob: float = setting(0.1, "dropout of attention probabilities")
     layer_norm_eps: float = setting(1e-12, "epsilon of LayerNorm", least=0)
+    rope_theta: float = setting(10_000.0, "modern: base of the rotary positions' wavelengths", least=1)
+    local_attention: int = setting(
+        0, "modern: tokens that a local layer sees, half to each side; 0: all layers see all", least=0
+    )
+    global_attention_every: int = setting(
+        3, "modern: with local_attention, each so-manieth layer sees all", least=1
+    )
     initialization: str = setting(
         "normal",
         "what weights start from; normal: ELECTRA's truncated normal; local: first heads look at the "
@@ -177,6 +191,13 @@ class ModelConfig:
         check_share("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
         if self.average_span_predictions and not (self.use_SBGO or self.use_SBPO):
             raise InputError("average_span_predictions: nothing to average; set use_SBGO or use_SBPO too")
+        for name in ("generator", "discriminator"):
+            head_size = getattr(self, name).hidden_size // getattr(self, name).num_attention_heads
+            if self.architecture == "modern" and head_size % 2:
+                raise InputError(
+                    f"{name}.num_attention_heads: heads would be {head_size} wide, and rotary positions need "
+                    "an even width; choose another number"
+                )
         if self.temperature <= 0:
             raise InputError(f"temperature: {self.temperature} must be above 0; use sampling argmax for 0")
 

@@ -8,12 +8,14 @@ from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.model.batch import MaskedBatch
 
 CLS, SEP, PAD, MASK = 0, 1, 2, 3
+ARCHITECTURE = "electra"  # of `small_config`; tests that hold for all set it
 VOCAB = 300  # more than two blocks of the sampler, and not a multiple of one
 
 
 def small_config(**changes) -> ModelConfig:
     """Two layers, all sizes different, no dropout."""
     settings = {
+        "architecture": ARCHITECTURE,
         "vocab_size": VOCAB,
         "embedding_size": 12,
         "max_position_embeddings": 32,

@@ -24,7 +24,8 @@ from span_electra.errors import InputError
 from span_electra.hub.export import ARCHITECTURE, OURS, SIZES, read_config, read_part, read_weights
 from span_electra.hub.weights import PARTS, take_stock_weights
 from span_electra.model.electra import Discriminator, Generator
-from span_electra.model.encoder import ACTIVATION, Encoder
+from span_electra.model.encoder import Encoder
+from span_electra.model.layers import ACTIVATION
 from span_electra.pretraining.experiment import load_model
 from span_electra.text.vocabulary import Vocabulary, read_text
 from span_electra.training import checkpoint
@@ -197,7 +198,7 @@ def our_config(settings: dict[str, Any]) -> ModelConfig | None:
 def _ours(module: Generator | Discriminator, config: ModelConfig, source: str) -> Network:
     def answer(states: Tensor) -> Tensor:
         if isinstance(module, Generator):
-            return module.head(states, module.encoder.embeddings.word.weight)
+            return module.head(states, module.encoder)
         return module.head(states)
 
     longest = config.max_position_embeddings

@@ -1,8 +1,7 @@
-"""Dropout, and the sums, norms, attention and feed-forward parts round it, made for a small cache and memory.
+"""Dropout, and the sums, norms and feed-forward parts round it, made for a small cache and memory.
 
 Shapes are in the names:
-  B  rows of a batch   L  tokens of a row   D  width   H  heads   K  width of one head   Z  3 * D
-  C  rows of a piece   M  heads of a piece, C * H
+  D  width   R  rows of it   P  parts whose sums are added in a fixed order
 Every function takes a `key`. None: torch's own operators, its dropout and its generator (what a GPU needs).
 An integer, on float32 CPU tensors: the loops of `kernels.py`, whose masks are a pure function of the key, so
 that a resumed run draws what it would have drawn and nothing but the key needs to be stored.
@@ -20,8 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PIECE = 1 << 19  # attention scores held at once; 2 MB stay in the cache
-
 
 def drop(x: Tensor, rate: float, key: int | None) -> Tensor:
     """Set elements to 0 with probability `rate` and scale the rest so that the mean stays."""
@@ -38,21 +35,6 @@ def drop_add_norm(x: Tensor, residual: Tensor, norm: nn.LayerNorm, rate: float, 
         dropped = F.dropout(x, rate) if rate else x
         return norm(residual + dropped)
     return DropAddNorm.apply(x, residual, norm.weight, norm.bias, norm.eps, rate, key)
-
-
-def attend(qkv_BLZ: Tensor, heads: int, attend_B1QL: Tensor | None, rate: float, key: int | None) -> Tensor:
-    """Scaled dot-product attention with dropout of its probabilities; returns [B, L, D].
-
-    `attend_B1QL` is True on keys that may be looked at, by all alike (Q = 1) or one by one (Q = L); None: on
-    all.
-    """
-    if rate and key is not None and fits(qkv_BLZ):
-        return Attend.apply(qkv_BLZ, heads, attend_B1QL, rate, key)
-    rows, length, triple = qkv_BLZ.shape
-    split_3BHLK = qkv_BLZ.view(rows, length, 3, heads, triple // 3 // heads).permute(2, 0, 3, 1, 4)
-    query, keys, value = split_3BHLK.unbind(0)
-    mixed_BHLK = F.scaled_dot_product_attention(query, keys, value, attend_B1QL, dropout_p=rate)
-    return mixed_BHLK.transpose(1, 2).reshape(rows, length, triple // 3)
 
 
 def activated_linear(
@@ -187,84 +169,3 @@ class ActivatedLinear(torch.autograd.Function):
         flat, active_flat = grad.flatten(0, -2), active.detach().flatten(0, -2)
         (grad_x,) = torch.autograd.grad(active, x, grad @ weight)
         return grad_x, flat.T @ active_flat, flat.sum(0), None
-
-
-class Attend(torch.autograd.Function):
-    """Attention with dropout, a few rows at a time; keeps its input alone and computes the rest again.
-
-    Scores of a whole batch would not fit the cache, and keeping them costs more memory than all the rest.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, qkv_BLZ: Tensor, heads: int, attend_B1QL: Tensor | None, rate: float, key: int
-    ) -> Tensor:
-        rows, length, triple = qkv_BLZ.shape
-        out_BLHK = torch.empty(rows, length, heads, triple // 3 // heads)
-        kernels, mask = loops(key, rate)
-        for piece, first in pieces(rows, heads, length):
-            query_MLK, keys_MLK, value_MLK = heads_of(qkv_BLZ[piece], heads)
-            probability_MLL = probabilities(query_MLK, keys_MLK, attend_B1QL, piece)
-            flat = probability_MLL.view(-1).numpy()
-            kernels.drop(flat, *mask, first, flat)
-            mixed_MLK = torch.bmm(probability_MLL, value_MLK)
-            out_BLHK[piece].copy_(mixed_MLK.unflatten(0, (-1, heads)).transpose(1, 2))
-        ctx.save_for_backward(qkv_BLZ, attend_B1QL)
-        ctx.settings = heads, rate, key
-        return out_BLHK.view(rows, length, triple // 3)
-
-    @staticmethod
-    def backward(ctx: Any, grad_BLD: Tensor) -> tuple[Tensor | None, ...]:
-        qkv_BLZ, attend_B1QL = ctx.saved_tensors
-        heads, rate, key = ctx.settings
-        rows, length, triple = qkv_BLZ.shape
-        width = triple // 3 // heads
-        grad_qkv_BL3HK = torch.empty(rows, length, 3, heads, width)
-        kernels, mask = loops(key, rate)
-        for piece, first in pieces(rows, heads, length):
-            query_MLK, keys_MLK, value_MLK = heads_of(qkv_BLZ[piece], heads)
-            probability_MLL = probabilities(query_MLK, keys_MLK, attend_B1QL, piece)
-            grad_MLK = (
-                grad_BLD[piece].unflatten(-1, (heads, width)).transpose(1, 2).reshape(-1, length, width)
-            )
-            grad_MLL = torch.bmm(grad_MLK, value_MLK.transpose(1, 2))
-            kernels.softmax_drop_backward(
-                probability_MLL.view(-1, length).numpy(), grad_MLL.view(-1, length).numpy(), *mask, first
-            )
-            grads_3MLK = torch.empty(3, *query_MLK.shape)
-            torch.bmm(grad_MLL, keys_MLK, out=grads_3MLK[0])
-            grads_3MLK[0].mul_(width**-0.5)
-            torch.bmm(grad_MLL.transpose(1, 2), query_MLK, out=grads_3MLK[1])
-            torch.bmm(probability_MLL.transpose(1, 2), grad_MLK, out=grads_3MLK[2])
-            grads_3CHLK = grads_3MLK.unflatten(1, (-1, heads))
-            grad_qkv_BL3HK[piece].copy_(grads_3CHLK.permute(1, 3, 0, 2, 4))
-        return grad_qkv_BL3HK.view(rows, length, triple), None, None, None, None
-
-
-def pieces(rows: int, heads: int, length: int) -> list[tuple[slice, np.uint32]]:
-    """Cut the batch so that a piece's scores stay in the cache; with each, the number of its first score."""
-    each = max(1, PIECE // (heads * length * length))
-    return [
-        (slice(row, row + each), np.uint32(row * heads * length * length & 0xFFFFFFFF))
-        for row in range(0, rows, each)
-    ]
-
-
-def heads_of(qkv_CLZ: Tensor, heads: int) -> Tensor:
-    """Return query (already scaled), key and value of a piece, each [M, L, K] and contiguous."""
-    length, triple = qkv_CLZ.shape[1:]
-    width = triple // 3 // heads
-    split_3CHLK = qkv_CLZ.unflatten(-1, (3, heads, width)).permute(2, 0, 3, 1, 4)
-    # A copy even where one head would allow a view: the query is scaled in place.
-    split = split_3CHLK.clone(memory_format=torch.contiguous_format).view(3, -1, length, width)
-    split[0].mul_(width**-0.5)
-    return split
-
-
-def probabilities(query_MLK: Tensor, keys_MLK: Tensor, attend_B1QL: Tensor | None, piece: slice) -> Tensor:
-    """Return softmax(query key^T) of a piece, [M, L, L]; tokens that may not be looked at get 0."""
-    scores_MLL = torch.bmm(query_MLK, keys_MLK.transpose(1, 2))
-    if attend_B1QL is not None:
-        allowed_C1QL = attend_B1QL[piece]
-        scores_MLL.unflatten(0, (len(allowed_C1QL), -1)).masked_fill_(~allowed_C1QL, float("-inf"))
-    return torch.softmax(scores_MLL, -1, out=scores_MLL)

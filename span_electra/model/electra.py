@@ -23,7 +23,7 @@ from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.corruption import Corrupted, choose, corrupt, hide, put_in_slots
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
-from span_electra.model.init import start_local, start_normal
+from span_electra.model.init import init_local, init_normal
 from span_electra.random_keys import subkey
 
 LogitPair = tuple[Tensor, Tensor | None]  # the head's own logits, and the span-boundary head's
@@ -74,10 +74,10 @@ class Generator(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return float32 logits [S, V] of the slots, and SBGO's or None."""
         states_TD = self.encoder(hidden_BL, masked.real_BL, key).flatten(0, 1)
-        table_VE = self.encoder.embeddings.word.weight
-        logits_SV = self.head(states_TD.index_select(0, masked.slots_S), table_VE).float()
+        logits_SV = self.head(states_TD.index_select(0, masked.slots_S), self.encoder).float()
         if self.span_head is None:
             return logits_SV, None
+        table_VE = self.encoder.embeddings.word.weight
         return logits_SV, self.span_head(*boundary(states_TD, masked), table_VE).float()
 
 
@@ -137,9 +137,9 @@ class SpanElectra(nn.Module):
         self.mask_id = mask_id
         self.generator = Generator(config)
         self.discriminator = Discriminator(config, share_encoder(config, self.generator))
-        start_normal(self, config.initializer_range, seed)
+        init_normal(self, config.initializer_range, seed)
         if config.initialization == "local":
-            start_local([self.generator.encoder, self.discriminator.encoder], config.initializer_range, seed)
+            init_local([self.generator.encoder, self.discriminator.encoder], config.initializer_range, seed)
         if config.objective == "generator":
             self.discriminator.requires_grad_(False)
             self.generator.requires_grad_(True)  # what the two share learns

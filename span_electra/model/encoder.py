@@ -1,10 +1,10 @@
-"""The encoder: exact to ELECTRA as `transformers` computes it, so that its weights travel both ways.
+"""The encoder: exact to a stock one of `transformers`, so that its weights travel both ways.
 
 Shapes are in the names:
   B  rows of a batch     L  tokens of a row            E  width of the embeddings
   D  width of the layer  H  attention heads            K  width of one head, D / H
-  F  width of the feed-forward part     Q  tokens that look, of L looked at: 1 where all see the same, else L
-Layers are post-norm: every sublayer's output is dropped out, added to its input, and normalised.
+  Q  tokens that look, of L looked at: 1 where all see the same, else L
+What its layers are, and so what surrounds them, is `config.architecture`'s choice (see layers.py).
 """
 
 from __future__ import annotations
@@ -15,19 +15,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from span_electra.config import ModelConfig, NetworkConfig
-from span_electra.model.dropout import activated_linear, attend, drop, drop_add_norm
+from span_electra.model.attention import rotation_of
+from span_electra.model.dropout import drop
+from span_electra.model.layers import LAYERS
 from span_electra.random_keys import subkey
-
-ACTIVATION = {
-    "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "relu": F.relu,
-    "silu": F.silu,
-}
 
 
 class Embeddings(nn.Module):
     """Word, position and token-type embeddings, summed and normalised: the block that networks share."""
+
+    TABLES = ("word", "position", "token_type")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -47,54 +44,55 @@ class Embeddings(nn.Module):
         return self.norm(self.lookup(ids_BL, types_BL))
 
 
+class WordEmbeddings(nn.Module):
+    """The words' table alone, for layers that rotate by places; the encoder projects and normalises."""
+
+    TABLES = ("word",)
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.word = nn.Embedding(config.vocab_size, config.embedding_size)
+
+    def lookup(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
+        """Return the words' rows, [B, L, E]; there are no token types, and those given change nothing."""
+        return self.word(ids_BL)
+
+    def norm(self, x: Tensor) -> Tensor:
+        """Nothing: rows are normalised behind the projection that each network has of its own."""
+        return x
+
+    def forward(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
+        return self.lookup(ids_BL)
+
+
+def make_embeddings(config: ModelConfig) -> Embeddings | WordEmbeddings:
+    """The tables that an encoder of `config.architecture` reads."""
+    absolute = LAYERS[config.architecture].absolute_positions
+    return Embeddings(config) if absolute else WordEmbeddings(config)
+
+
 class DisentangledEmbeddings(nn.Module):
     """Gradient-disentangled sharing (DeBERTaV3, section 3.3): the base's tables, without gradient, + delta.
 
-    The three tables of `delta` start at zero and are all that learns here, but for a LayerNorm of its own.
+    The tables of `delta` start at zero and are all that learns here, but for a LayerNorm of its own.
     """
 
-    def __init__(self, base: Embeddings, config: ModelConfig) -> None:
+    def __init__(self, base: Embeddings | WordEmbeddings, config: ModelConfig) -> None:
         super().__init__()
         self.base = base
-        self.delta = Embeddings(config)
+        self.delta = make_embeddings(config)
 
-    def tables(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the word, position and type tables that this network reads, folded into one each."""
+    def tables(self) -> tuple[Tensor, ...]:
+        """Return the tables that this network reads, in the order of `TABLES`, folded into one each."""
         return tuple(
             getattr(self.base, name).weight.detach() + getattr(self.delta, name).weight
-            for name in ("word", "position", "token_type")
+            for name in self.delta.TABLES
         )
 
     def forward(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             base_BLE = self.base.lookup(ids_BL, types_BL)
         return self.delta.norm(base_BLE + self.delta.lookup(ids_BL, types_BL))
-
-
-class Layer(nn.Module):
-    """Self-attention and feed-forward, each followed by dropout, residual and LayerNorm."""
-
-    def __init__(self, network: NetworkConfig, config: ModelConfig) -> None:
-        super().__init__()
-        width = network.hidden_size
-        self.heads = network.num_attention_heads
-        self.hidden_dropout = config.hidden_dropout_prob
-        self.attention_dropout = config.attention_probs_dropout_prob
-        self.activation = ACTIVATION[config.hidden_act]
-        self.qkv = nn.Linear(width, 3 * width)  # query, key, value in this order: one product, not three
-        self.mix = nn.Linear(width, width)
-        self.mix_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.up = nn.Linear(width, network.intermediate_size)
-        self.down = nn.Linear(network.intermediate_size, width)
-        self.down_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-
-    def forward(self, x_BLD: Tensor, attend_B1QL: Tensor | None, key: int | None) -> Tensor:
-        hidden_rate = self.hidden_dropout if self.training else 0.0
-        attention_rate = self.attention_dropout if self.training else 0.0
-        heads_BLD = attend(self.qkv(x_BLD), self.heads, attend_B1QL, attention_rate, subkey(key, 0))
-        x_BLD = drop_add_norm(self.mix(heads_BLD), x_BLD, self.mix_norm, hidden_rate, subkey(key, 1))
-        narrow_BLD = activated_linear(self.up(x_BLD), self.activation, self.down, key)
-        return drop_add_norm(narrow_BLD, x_BLD, self.down_norm, hidden_rate, subkey(key, 2))
 
 
 class Encoder(nn.Module):
@@ -107,15 +105,25 @@ class Encoder(nn.Module):
         self,
         network: NetworkConfig,
         config: ModelConfig,
-        embeddings: Embeddings | DisentangledEmbeddings | None = None,
+        embeddings: Embeddings | WordEmbeddings | DisentangledEmbeddings | None = None,
     ) -> None:
         super().__init__()
         assert config.vocab_size is not None, "the vocabulary's size must be known before a model is made"
-        self.embeddings = Embeddings(config) if embeddings is None else embeddings
-        self.dropout = config.hidden_dropout_prob
-        projected = config.embedding_size != network.hidden_size
-        self.project = nn.Linear(config.embedding_size, network.hidden_size) if projected else None
-        self.layers = nn.ModuleList(Layer(network, config) for _ in range(network.num_hidden_layers))
+        layer, width = LAYERS[config.architecture], network.hidden_size
+        self.embeddings = make_embeddings(config) if embeddings is None else embeddings
+        self.dropout, self.pre_norm = config.hidden_dropout_prob, layer.pre_norm
+        self.head_size = width // network.num_attention_heads
+        self.rope_theta = None if layer.absolute_positions else config.rope_theta
+        projected = config.embedding_size != width
+        # No bias where a norm follows: words @ projection is then one table, as a stock model wants it.
+        self.project = nn.Linear(config.embedding_size, width, bias=not layer.pre_norm) if projected else None
+        if layer.pre_norm:
+            self.embedding_norm = nn.LayerNorm(width, eps=config.layer_norm_eps, bias=False)
+        self.layers = nn.ModuleList(
+            layer(network, config, number) for number in range(network.num_hidden_layers)
+        )
+        if layer.pre_norm:
+            self.final_norm = nn.LayerNorm(width, eps=config.layer_norm_eps, bias=False)
         self.checkpointing = False
 
     def forward(
@@ -132,17 +140,56 @@ class Encoder(nn.Module):
         `key` makes the dropout of this pass (see `dropout.py`). `types_BL`: token types, 0 or 1; None: all 0.
         `causal`: a token looks at itself and the tokens before it alone.
         """
-        x = drop(self.embeddings(ids_BL, types_BL), self.dropout if self.training else 0.0, subkey(key, 0))
+        x = self.embed(ids_BL, types_BL, subkey(key, 0))
+        length, rotation = ids_BL.shape[1], None
+        if self.rope_theta is not None:
+            rotation = rotation_of(length, self.head_size, self.rope_theta, ids_BL.device)
+        windows = {layer.window for layer in self.layers}
+        masks = {window: attention_mask(ids_BL, real_BL, causal, window) for window in windows}
+        for number, layer in enumerate(self.layers, start=1):
+            arguments = x, masks[layer.window], subkey(key, number), rotation
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, *arguments, use_reentrant=False)
+            else:
+                x = layer(*arguments)
+        return self.final_norm(x) if self.pre_norm else x
+
+    def embed(self, ids_BL: Tensor, types_BL: Tensor | None, key: int | None) -> Tensor:
+        """What the first layer reads, [B, L, D]."""
+        rate = self.dropout if self.training else 0.0
+        x = self.embeddings(ids_BL, types_BL)
+        if not self.pre_norm:
+            x = drop(x, rate, key)
         if self.project is not None:
             x = self.project(x)
-        attend_B1QL = None if real_BL is None else real_BL[:, None, None, :]
-        if causal:
-            before_QL = torch.ones(ids_BL.shape[1:] * 2, dtype=torch.bool, device=ids_BL.device).tril()
-            before_B1QL = before_QL.expand(len(ids_BL), 1, -1, -1)
-            attend_B1QL = before_B1QL if attend_B1QL is None else attend_B1QL & before_B1QL
-        for number, layer in enumerate(self.layers, start=1):
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(layer, x, attend_B1QL, subkey(key, number), use_reentrant=False)
-            else:
-                x = layer(x, attend_B1QL, subkey(key, number))
-        return x
+        return drop(self.embedding_norm(x), rate, key) if self.pre_norm else x
+
+    def decode(self, features: Tensor, bias_V: Tensor) -> Tensor:
+        """Logits [..., V] by the words' table, of features [..., E]; of [..., D] where layers are pre-norm.
+
+        A pre-norm network's table is words @ projection, [V, D]; times features that is the same as the
+        features narrowed to E first, at E / D of the cost.
+        """
+        if self.pre_norm and self.project is not None:
+            features = features @ self.project.weight
+        return F.linear(features, self.embeddings.word.weight, bias_V)
+
+
+def attention_mask(ids_BL: Tensor, real_BL: Tensor | None, causal: bool, window: int | None) -> Tensor | None:
+    """True where a token may look, [B, 1, Q, L]; None: everywhere.
+
+    window: places to each side that are seen; None: all.
+    """
+    length = ids_BL.shape[1]
+    mask_B1QL = None if real_BL is None else real_BL[:, None, None, :]
+    if not causal and (window is None or window >= length - 1):
+        return mask_B1QL
+    place_L = torch.arange(length, device=ids_BL.device)
+    distance_QL = place_L[:, None] - place_L  # of the looked at, to the left
+    seen_QL = torch.ones_like(distance_QL, dtype=torch.bool)
+    if causal:
+        seen_QL = distance_QL >= 0
+    if window is not None:
+        seen_QL = seen_QL & (distance_QL.abs() <= window)
+    seen_B1QL = seen_QL.expand(len(ids_BL), 1, -1, -1)
+    return seen_B1QL if mask_B1QL is None else mask_B1QL & seen_B1QL

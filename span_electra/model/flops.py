@@ -17,7 +17,9 @@ def training_flops(config: ModelConfig, length: int, mask_ratio: float = 0.2) ->
     total = 0.0
     for network in (config.generator, config.discriminator):
         width, wide = network.hidden_size, network.intermediate_size
-        total += network.num_hidden_layers * (2 * (4 * width * width + 2 * width * wide) + 4 * length * width)
+        matrices = 3 if config.architecture == "modern" else 2  # a gate beside up and down
+        weights = 4 * width * width + matrices * width * wide
+        total += network.num_hidden_layers * (2 * weights + 4 * length * width)
         if width != config.embedding_size:
             total += 2 * width * config.embedding_size
     total += mask_ratio * 2 * config.embedding_size * (config.generator.hidden_size + config.vocab_size)

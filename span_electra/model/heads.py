@@ -13,38 +13,58 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from span_electra.config import ModelConfig, NetworkConfig
-from span_electra.model.encoder import ACTIVATION
+from span_electra.model.encoder import Encoder
+from span_electra.model.layers import ACTIVATION, LAYERS
 
 OFFSET_WIDTH = 200  # width of an offset's embedding; SpanBERT, section 3.2
 
 
-class TokenHead(nn.Module):
+class Transform(nn.Module):
+    """Dense, activation, and a norm where the architecture has one: what each head does first."""
+
+    def __init__(
+        self, network: NetworkConfig, config: ModelConfig, *, width: int, activation: str, normed: bool
+    ) -> None:
+        super().__init__()
+        # Pre-norm layers' heads are ModernBERT's: no bias, always normed.
+        modern = LAYERS[config.architecture].pre_norm
+        self.dense = nn.Linear(network.hidden_size, width, bias=not modern)
+        self.activation = ACTIVATION[activation]
+        eps = config.layer_norm_eps
+        self.norm = nn.LayerNorm(width, eps=eps, bias=not modern) if normed or modern else None
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """Return [..., width]."""
+        active = self.activation(self.dense(hidden))
+        return active if self.norm is None else self.norm(active)
+
+
+class TokenHead(Transform):
     """The generator's head: dense, GELU, LayerNorm, then the (tied) word embeddings as a decoder."""
 
     def __init__(self, network: NetworkConfig, config: ModelConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(network.hidden_size, config.embedding_size)
-        self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+        modern = LAYERS[config.architecture].pre_norm
+        width = network.hidden_size if modern else config.embedding_size
+        # The activation is always GELU, as ELECTRA's is.
+        super().__init__(network, config, width=width, activation="gelu", normed=True)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
-    def forward(self, hidden_SD: Tensor, table_VE: Tensor) -> Tensor:
-        """Return logits [S, V]. The activation is always GELU, as ELECTRA's is."""
-        features_SE = self.norm(F.gelu(self.dense(hidden_SD)))
-        return F.linear(features_SE, table_VE, self.bias)
+    def forward(self, hidden_SD: Tensor, encoder: Encoder) -> Tensor:
+        """Return logits [S, V]; `encoder` is the one whose words are the decoder."""
+        return encoder.decode(self.features(hidden_SD), self.bias)
 
 
-class ReplacedHead(nn.Module):
+class ReplacedHead(Transform):
     """The discriminator's head: dense, activation, one logit a token (was it replaced?)."""
 
     def __init__(self, network: NetworkConfig, config: ModelConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(network.hidden_size, network.hidden_size)
-        self.activation = ACTIVATION[config.hidden_act]
-        self.score = nn.Linear(network.hidden_size, 1)
+        width = network.hidden_size
+        super().__init__(network, config, width=width, activation=config.hidden_act, normed=False)
+        self.score = nn.Linear(width, 1)
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
         """Return logits [B, L]."""
-        return self.score(self.activation(self.dense(hidden_BLD))).squeeze(-1)
+        return self.score(self.features(hidden_BLD)).squeeze(-1)
 
 
 class BoundaryFeatures(nn.Module):

@@ -19,23 +19,24 @@ import torch
 from torch import Tensor, nn
 
 from span_electra.errors import InputError
+from span_electra.model.attention import rotation_of
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder
 
 # What weights start from, by the last two parts of their names; everything else is a truncated normal.
-STARTS_AT = {"norm.weight": 1.0, "bias": 0.0, "delta.word.weight": 0.0, "delta.position.weight": 0.0}
-STARTS_AT["delta.token_type.weight"] = 0.0
+INITIAL_VALUES = {"norm.weight": 1.0, "bias": 0.0, "delta.word.weight": 0.0, "delta.position.weight": 0.0}
+INITIAL_VALUES["delta.token_type.weight"] = 0.0
 
 MOST_FREQUENCIES = 16  # 32 columns set the neighbours 8 nats apart from noise; more would crowd out the words
 PEAK = 8.0  # attention score of the place looked at, in nats; e^8 outweighs a hundred other places
 GOLDEN = 0.618034  # multiples of it, modulo 1, spread evenly
 
 
-def start_normal(model: nn.Module, deviation: float, seed: int) -> None:
-    """Give every parameter its start: a normal cut at two deviations, or the constant of `STARTS_AT`."""
+def init_normal(model: nn.Module, deviation: float, seed: int) -> None:
+    """Give every parameter its start: a normal cut at two deviations, or the constant of `INITIAL_VALUES`."""
     dice = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            constants = [value for end, value in STARTS_AT.items() if name.endswith(end)]
+            constants = [value for end, value in INITIAL_VALUES.items() if name.endswith(end)]
             if constants:
                 weight.fill_(constants[0])
             else:
@@ -44,15 +45,27 @@ def start_normal(model: nn.Module, deviation: float, seed: int) -> None:
 
 
 @torch.no_grad()
-def start_local(encoders: Sequence[Encoder], deviation: float, seed: int) -> None:
-    """Let the first layer's heads look at the neighbours; call it after `start_normal`.
+def init_local(encoders: Sequence[Encoder], deviation: float, seed: int) -> None:
+    """Let the first layer's heads look at the neighbours; call it after `init_normal`.
 
-    The first columns of the position table hold waves, and carry half of an embedding's variance; the
-    projection hands them on unchanged; head by head, queries are keys turned by one place to the left, one
-    to the right, two to the left ... The layers hand on what was read: their matrices start at
-    1/sqrt(fan-in), which keeps variance. Raises InputError when heads are too narrow to hold a wave.
+    Where positions are a table, it holds waves that queries and keys read; where they are rotations, biases
+    of queries and keys suffice. The layers hand on what was read: their matrices start at 1/sqrt(fan-in),
+    which keeps variance. Raises InputError when heads are too narrow to hold a wave.
     """
     dice = torch.Generator().manual_seed(seed)
+    if encoders[0].rope_theta is None:
+        _init_local_absolute(encoders, deviation, dice)
+        return
+    for encoder in dict.fromkeys(encoders):  # the networks may share one
+        _init_local_rotary(encoder, dice)
+
+
+def _init_local_absolute(encoders: Sequence[Encoder], deviation: float, dice: torch.Generator) -> None:
+    """The first columns of the position table hold waves, and carry half of an embedding's variance.
+
+    The projection hands them on unchanged; head by head, queries are keys turned by one place to the left,
+    one to the right, two to the left ...
+    """
     waves = min(wave_count(encoder) for encoder in encoders)  # one number, since the tables may be shared
     for encoder in encoders:
         write_waves(encoder, waves, deviation)
@@ -66,6 +79,39 @@ def start_local(encoders: Sequence[Encoder], deviation: float, seed: int) -> Non
             for weight, strength in strengths.items():
                 weight.normal_(0.0, strength * weight.shape[1] ** -0.5, generator=dice)
         look_around(encoder, waves)
+
+
+def _init_local_rotary(encoder: Encoder, dice: torch.Generator) -> None:
+    """The first layer's queries and keys have biases whose score peaks at a head's offsets.
+
+    A constant key b and a constant query a, turned to the places j and i, score the sum over frequencies w_f
+    of a_f b_f cos(w_f (j - i) + the angle between them): with a query ahead by w_f * offset, each peaks at
+    j - i = offset.
+    Contents add to it: their share starts at half strength, so that places are seen first.
+    """
+    quiet = (2 * len(encoder.layers)) ** -0.5  # so that the residual stream grows no further with depth
+    if encoder.project is not None:
+        encoder.project.weight.normal_(0.0, encoder.project.in_features**-0.5, generator=dice)
+    for layer in encoder.layers:
+        strengths = {layer.qkv: 1.0, layer.out_proj: quiet, layer.up: 1.0, layer.down: quiet}
+        for linear, strength in strengths.items():
+            linear.weight.normal_(0.0, strength * linear.in_features**-0.5, generator=dice)
+    first = encoder.layers[0]
+    first.qkv.weight[: 2 * first.out_proj.in_features] *= 0.5
+    head_size, half = encoder.head_size, encoder.head_size // 2
+    bias_3HK = first.qkv.bias.view(3, first.heads, head_size)
+    # Half of K frequencies, amplitude^2 / sqrt(K) each, make the peak.
+    amplitude = math.sqrt(PEAK * math.sqrt(head_size) / half)
+    for head in range(first.heads):
+        bias_3HK[1, head, :half] = amplitude
+        for offset in offsets(head, first.heads):
+            # The angles of place `offset` are its cosines and sines there.
+            cos_1F, sin_1F = (
+                angles[abs(offset) :]
+                for angles in rotation_of(abs(offset) + 1, head_size, encoder.rope_theta, torch.device("cpu"))
+            )
+            bias_3HK[0, head, :half] += amplitude * cos_1F[0]
+            bias_3HK[0, head, half:] += amplitude * sin_1F[0] * (1 if offset > 0 else -1)
 
 
 def wave_count(encoder: Encoder) -> int:

@@ -24,7 +24,7 @@ from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.model.dropout import drop
 from span_electra.model.encoder import Encoder
 from span_electra.model.heads import ReplacedHead, TokenHead
-from span_electra.model.init import start_local, start_normal
+from span_electra.model.init import init_local, init_normal
 from span_electra.random_keys import subkey
 
 IGNORED = -100  # as torch and transformers mark a token without label
@@ -105,9 +105,9 @@ class TaskNetwork(nn.Module):
         self.config, self.tasks = config, tasks
         self.encoder = Encoder(config.discriminator, config)
         self.heads = nn.ModuleList(head_of(task, config.discriminator, config) for task in tasks)
-        start_normal(self, config.initializer_range, seed)
+        init_normal(self, config.initializer_range, seed)
         if config.initialization == "local":
-            start_local([self.encoder], config.initializer_range, seed)
+            init_local([self.encoder], config.initializer_range, seed)
 
     def checkpoint_activations(self, on: bool) -> None:
         """Recompute each layer's activations in the backward pass: less memory, more time."""
@@ -126,7 +126,7 @@ class TaskNetwork(nn.Module):
         """What the head of a task says of hidden states."""
         head = self.heads[task]
         if isinstance(head, TokenHead):
-            return head(states, self.encoder.embeddings.word.weight)
+            return head(states, self.encoder)
         return head(states) if isinstance(head, ReplacedHead) else head(states, key)
 
     def forward(self, batch: TaskBatch, dropout_key: int | None = None) -> StepOutput:

@@ -44,7 +44,7 @@ def slow_scores(model, vocabulary, text):
         for name, until in (("pll", place + 1), ("pll_l2r", end)):
             hidden = [vocabulary.mask_id if place <= at < until else token for at, token in enumerate(ids)]
             states_LD = model.generator.encoder(torch.tensor([hidden]), None)[0]
-            logits_LV = model.generator.head(states_LD, model.generator.encoder.embeddings.word.weight)
+            logits_LV = model.generator.head(states_LD, model.generator.encoder)
             found[name] += logits_LV.double()[place].log_softmax(-1)[ids[place]].item()
     return found
 

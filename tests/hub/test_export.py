@@ -63,8 +63,7 @@ def test_stock_classes_give_our_logits(changes, padded, tmp_path):
 
     generator = ElectraForMaskedLM.from_pretrained(tmp_path / "generator").eval()
     states_BLD = model.generator.encoder(masked.original_BL, masked.real_BL)
-    table_VE = model.generator.encoder.embeddings.word.weight
-    ours_BLV = model.generator.head(states_BLD, table_VE)
+    ours_BLV = model.generator.head(states_BLD, model.generator.encoder)
     theirs_BLV = generator(masked.original_BL, **asked).logits
     assert (ours_BLV - theirs_BLV)[real_BL].abs().max() <= 1e-5
     slots_SV, _ = model.generator(masked.original_BL, masked, None)

@@ -38,7 +38,7 @@ def logits_of(model, row):
     ids_1L = torch.tensor(row)[None]
     generator = model.generator
     states_1LD = generator.encoder(ids_1L, None)
-    filled_LV = generator.head(states_1LD, generator.encoder.embeddings.word.weight)[0]
+    filled_LV = generator.head(states_1LD, generator.encoder)[0]
     return filled_LV.log_softmax(-1), model.discriminator.head(model.discriminator.encoder(ids_1L, None))[0]
 
 

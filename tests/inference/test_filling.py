@@ -14,7 +14,7 @@ from span_electra.inference.filling import Blank, Filling, fill, fill_in
 @torch.no_grad()
 def slow_log(model, ids, place):
     states_LD = model.generator.encoder(torch.tensor([ids]), None)[0]
-    logits_LV = model.generator.head(states_LD, model.generator.encoder.embeddings.word.weight)
+    logits_LV = model.generator.head(states_LD, model.generator.encoder)
     return logits_LV[place].double().log_softmax(-1)
 
 

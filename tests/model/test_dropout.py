@@ -5,30 +5,10 @@ Run: pytest tests/model/test_dropout.py
 
 import pytest
 import torch
+from gradient_examples import KEY, RATE, assert_same, factors, gradients
 from torch import nn
 
-from span_electra.model.dropout import activated_linear, attend, drop, drop_add_norm
-from span_electra.random_keys import subkey
-
-RATE, KEY = 0.3, subkey(11, 3)
-
-
-def factors(shape, key=KEY, rate=RATE):
-    """What each element is multiplied by: 0 or 1 / (1 - rate)."""
-    return drop(torch.ones(shape), rate, key)
-
-
-def gradients(function, direction, *inputs):
-    inputs = [x.detach().clone().requires_grad_() for x in inputs]
-    copies = [x * 1 for x in inputs]  # the fused passes may overwrite what they are given
-    out = function(*copies)
-    return out.detach(), torch.autograd.grad((out * direction).sum(), inputs)
-
-
-def assert_same(given, expected):
-    assert torch.allclose(given[0], expected[0], atol=1e-5)
-    for one, other in zip(given[1], expected[1], strict=True):
-        assert torch.allclose(one, other, atol=2e-4, rtol=1e-4)
+from span_electra.model.dropout import activated_linear, drop, drop_add_norm
 
 
 def test_drop_and_its_gradient():
@@ -54,33 +34,6 @@ def test_drop_add_norm_and_its_gradients(rate, width):
 
     fused = with_weights(lambda x, residual: drop_add_norm(x, residual, norm, rate, KEY))
     assert_same(fused, with_weights(lambda x, residual: norm(residual + x * mask)))
-
-
-@pytest.mark.parametrize("heads", [1, 4])
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("piece", [1, 1 << 19])
-def test_attention_and_its_gradient(heads, padded, piece, monkeypatch):
-    monkeypatch.setattr("span_electra.model.dropout.PIECE", piece)  # 1: one row at a time
-    rows, length, width = 3, 10, 16
-    qkv, direction = torch.randn(rows, length, 3 * width), torch.randn(rows, length, width)
-    allowed = torch.ones(rows, 1, 1, length, dtype=torch.bool)
-    if padded:
-        allowed[1, ..., 6:] = False
-    mask = factors((rows, heads, length, length))
-
-    def written_out(qkv):
-        query, keys, value = (
-            part.view(rows, length, heads, -1).transpose(1, 2) for part in qkv.split(width, dim=-1)
-        )
-        scores = query @ keys.transpose(2, 3) / (width // heads) ** 0.5
-        probability = scores.masked_fill(~allowed, float("-inf")).softmax(-1) * mask
-        return (probability @ value).transpose(1, 2).reshape(rows, length, width)
-
-    before = qkv.clone()
-    attend(qkv, heads, allowed if padded else None, RATE, KEY)
-    assert torch.equal(qkv, before), "attention leaves its input alone"
-    given = gradients(lambda qkv: attend(qkv, heads, allowed if padded else None, RATE, KEY), direction, qkv)
-    assert_same(given, gradients(written_out, direction, qkv))
 
 
 @pytest.mark.parametrize("activation", [torch.nn.functional.gelu, torch.relu])

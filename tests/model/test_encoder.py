@@ -3,18 +3,29 @@
 Run: pytest tests/model/test_encoder.py
 """
 
+import dataclasses
+
+import model_examples
 import pytest
 import torch
 import torch.nn.functional as F
 from model_examples import batch_of, small_config
 
-from span_electra.model.encoder import DisentangledEmbeddings, Embeddings, Encoder
-from span_electra.model.init import start_normal
+from span_electra.config import ARCHITECTURES, NetworkConfig
+from span_electra.errors import InputError
+from span_electra.model.encoder import DisentangledEmbeddings, Encoder, make_embeddings
+from span_electra.model.init import init_normal
+
+
+@pytest.fixture(autouse=True, params=ARCHITECTURES)
+def architecture(request, monkeypatch):
+    monkeypatch.setattr(model_examples, "ARCHITECTURE", request.param)
+    return request.param
 
 
 def encoder_of(config, seed=0, **kwargs):
     encoder = Encoder(config.discriminator, config, **kwargs)
-    start_normal(encoder, 0.2, seed)  # wide enough that differences show
+    init_normal(encoder, 0.2, seed)  # wide enough that differences show
     return encoder
 
 
@@ -25,22 +36,6 @@ def test_padding_changes_nothing_on_real_tokens():
     for row, real_L in enumerate(masked.real_BL):
         alone_1LD = encoder(masked.original_BL[row : row + 1, real_L], None)
         assert torch.allclose(states_BLD[row, real_L], alone_1LD[0], atol=1e-5)
-
-
-def test_layers_are_post_norm_attention_and_feed_forward():
-    config = small_config()
-    layer = encoder_of(config).layers[0]
-    width, heads = config.discriminator.hidden_size, config.discriminator.num_attention_heads
-    x = torch.randn(2, 6, width)
-    query, key, value = (
-        part.view(2, 6, heads, -1).transpose(1, 2) for part in layer.qkv(x).split(width, dim=-1)
-    )
-    scores = (query @ key.transpose(2, 3) / (width // heads) ** 0.5).softmax(-1)
-    mixed = layer.mix((scores @ value).transpose(1, 2).reshape(2, 6, width))
-    middle = F.layer_norm(mixed + x, (width,), layer.mix_norm.weight, layer.mix_norm.bias, 1e-12)
-    wide = layer.down(F.gelu(layer.up(middle)))
-    expected = F.layer_norm(wide + middle, (width,), layer.down_norm.weight, layer.down_norm.bias, 1e-12)
-    assert torch.allclose(layer(x, None, None), expected, atol=1e-5)
 
 
 def test_recomputed_activations_give_the_same_gradients_with_dropout():
@@ -57,10 +52,10 @@ def test_recomputed_activations_give_the_same_gradients_with_dropout():
 
 def test_gdes_is_the_base_without_gradient_plus_a_delta_that_starts_at_zero():
     config, masked = small_config(), batch_of()
-    base = Embeddings(config)
+    base = make_embeddings(config)
     gdes = DisentangledEmbeddings(base, config)
-    start_normal(gdes, 0.2, seed=1)
-    tables = ("word", "position", "token_type")
+    init_normal(gdes, 0.2, seed=1)
+    tables = gdes.delta.TABLES
     assert all((getattr(gdes.delta, name).weight == 0).all() for name in tables)
     assert torch.equal(gdes(masked.original_BL), base(masked.original_BL)), "at the start it is the base"
 
@@ -69,8 +64,10 @@ def test_gdes_is_the_base_without_gradient_plus_a_delta_that_starts_at_zero():
     weights = [getattr(base, name).weight.detach() + getattr(gdes.delta, name).weight for name in tables]
     weights = [weight.detach().requires_grad_() for weight in weights]
     ids_BL = masked.original_BL
-    expected = F.embedding(ids_BL, weights[0]) + weights[1][: ids_BL.shape[1]] + weights[2][0]
-    expected = F.layer_norm(expected, (config.embedding_size,), eps=1e-12)
+    expected = F.embedding(ids_BL, weights[0])
+    if len(tables) > 1:
+        expected = expected + weights[1][: ids_BL.shape[1]] + weights[2][0]
+        expected = F.layer_norm(expected, (config.embedding_size,), eps=1e-12)
     given = gdes(ids_BL)
     assert torch.allclose(given, expected, atol=1e-5)
     direction = torch.randn_like(given)
@@ -95,13 +92,13 @@ def test_a_causal_pass_looks_at_itself_and_what_is_before():
 
 
 def test_token_types_choose_rows_of_their_table():
-    config, masked = small_config(), batch_of()
+    config, masked = small_config(architecture="electra"), batch_of()
     encoder, ids_BL = encoder_of(config), masked.original_BL
     zeros_BL = torch.zeros_like(ids_BL)
     assert torch.equal(encoder(ids_BL, None, types_BL=zeros_BL), encoder(ids_BL, None))
     assert not torch.allclose(encoder(ids_BL, None, types_BL=zeros_BL + 1), encoder(ids_BL, None))
     gdes = DisentangledEmbeddings(encoder.embeddings, config)
-    start_normal(gdes.delta, 0.2, seed=1)
+    init_normal(gdes.delta, 0.2, seed=1)
     torch.nn.init.normal_(gdes.delta.token_type.weight)
     types_BL = torch.arange(ids_BL.shape[1]).expand_as(ids_BL) % 2
     word, position, token_type = gdes.tables()
@@ -139,3 +136,36 @@ def test_dropout_lets_no_later_token_through():
     assert torch.equal(one, same) and torch.equal(one[:, :9], other[:, :9])
     assert not torch.equal(one[:, 9:], other[:, 9:])
     assert not torch.equal(one, encoder(masked.original_BL, None, key=6, causal=True))
+
+
+def test_token_types_change_nothing_where_there_is_no_table_of_them():
+    encoder, ids_BL = encoder_of(small_config(architecture="modern")), batch_of().original_BL
+    assert torch.equal(encoder(ids_BL, None, types_BL=torch.ones_like(ids_BL)), encoder(ids_BL, None))
+
+
+def test_local_layers_see_their_window_and_global_ones_all():
+    config = small_config(architecture="modern", local_attention=4, global_attention_every=2)
+    config = dataclasses.replace(config, discriminator=NetworkConfig(16, 3, 4, 24))
+    encoder, ids_BL = encoder_of(config), batch_of(rows=1).original_BL
+    assert [layer.window for layer in encoder.layers] == [None, 2, None]
+    reached = encoder_of(dataclasses.replace(config, discriminator=NetworkConfig(16, 2, 4, 24)))
+    reached.layers = reached.layers[1:]  # the local layer alone
+    changed_BL = ids_BL.clone()
+    changed_BL[0, 8] = 5
+    moved_L = (reached(changed_BL, None) - reached(ids_BL, None)).abs().sum(-1)[0] > 1e-6
+    assert moved_L.nonzero().flatten().tolist() == [6, 7, 8, 9, 10]
+    assert ((encoder(changed_BL, None) - encoder(ids_BL, None)).abs().sum(-1) > 1e-6).all()
+
+
+def test_pre_norm_words_are_decoded_by_words_times_projection():
+    config = small_config(architecture="modern")
+    encoder, features_SD = encoder_of(config), torch.randn(5, 16)
+    table_VD = encoder.embeddings.word.weight @ encoder.project.weight.T
+    bias_V = torch.randn(config.vocab_size)
+    assert torch.allclose(encoder.decode(features_SD, bias_V), features_SD @ table_VD.T + bias_V, atol=1e-5)
+
+
+def test_odd_heads_are_refused_where_positions_turn():
+    with pytest.raises(InputError, match="generator.num_attention_heads: heads would be 3 wide"):
+        small_config(architecture="modern", generator=NetworkConfig(6, 2, 2, 16))
+    small_config(architecture="electra", generator=NetworkConfig(6, 2, 2, 16))

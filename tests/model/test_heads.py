@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from model_examples import VOCAB, batch_of, small_config
 
 from span_electra.model.electra import SpanElectra, boundary
+from span_electra.model.encoder import Encoder
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
 
 
@@ -15,11 +16,12 @@ def layer_norm(x, norm):
 
 def test_token_head_is_dense_gelu_norm_and_the_table():
     config = small_config(hidden_act="relu")  # the generator's head keeps GELU whatever the layers use
-    head, table_VE = TokenHead(config.generator, config), torch.randn(VOCAB, config.embedding_size)
+    head, encoder = TokenHead(config.generator, config), Encoder(config.generator, config)
+    table_VE = encoder.embeddings.word.weight
     torch.nn.init.normal_(head.bias)
     hidden_SD = torch.randn(7, config.generator.hidden_size)
     features = layer_norm(F.gelu(hidden_SD @ head.dense.weight.T + head.dense.bias), head.norm)
-    assert torch.allclose(head(hidden_SD, table_VE), features @ table_VE.T + head.bias, atol=1e-5)
+    assert torch.allclose(head(hidden_SD, encoder), features @ table_VE.T + head.bias, atol=1e-5)
 
 
 def test_replaced_head_is_dense_activation_and_one_logit():

@@ -9,14 +9,15 @@ from model_examples import MASK, VOCAB, small_config
 
 from span_electra.config import NetworkConfig
 from span_electra.errors import InputError
+from span_electra.model.attention import rotate, rotation_of
 from span_electra.model.electra import SpanElectra
 from span_electra.model.encoder import Encoder
-from span_electra.model.init import offsets, start_normal
+from span_electra.model.init import init_normal, offsets
 
 
 def encoder_of(config, seed):
     encoder = Encoder(config.discriminator, config)
-    start_normal(encoder, 0.2, seed)
+    init_normal(encoder, 0.2, seed)
     return encoder
 
 
@@ -100,3 +101,35 @@ def test_the_local_start_follows_from_the_seed_alone():
 def test_heads_too_narrow_for_a_wave_are_refused():
     with pytest.raises(InputError, match="initialization: local needs"):
         local_model(generator=NetworkConfig(4, 2, 4, 8))
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_with_rotary_positions_each_heads_bias_peaks_at_its_neighbour(heads):
+    config = small_config(
+        architecture="modern", initialization="local", discriminator=NetworkConfig(64, 2, heads, 128)
+    )
+    encoder = SpanElectra(config, MASK).discriminator.encoder
+    first = encoder.layers[0]
+    rotation = rotation_of(24, encoder.head_size, config.rope_theta, torch.device("cpu"))
+    qkv = rotate(first.qkv.bias.expand(1, 24, -1), heads, rotation)  # contents of 0: the biases alone
+    query, key, _ = (part.unflatten(-1, (heads, -1)).transpose(1, 2)[0] for part in qkv.chunk(3, dim=-1))
+    scores_HLL = query @ key.transpose(1, 2) / encoder.head_size**0.5
+    for head in range(heads):
+        peaks = offsets(head, heads)
+        at = {step: scores_HLL[head].diagonal(step).mean().item() for step in range(-20, 21)}
+        assert max(at, key=at.get) in (*peaks, 0) if heads == 1 else max(at, key=at.get) == peaks[0]
+        if heads > 1:
+            assert at[peaks[0]] == pytest.approx(8.0, rel=1e-4)
+            assert all(at[peaks[0]] - at[step] > 0.8 for step in (-20, -10, 10, 20))
+
+
+def test_the_rotary_start_is_one_for_an_encoder_that_both_networks_share():
+    sizes = NetworkConfig(32, 2, 4, 64)
+    model = SpanElectra(
+        small_config(architecture="modern", initialization="local", generator=sizes, discriminator=sizes),
+        MASK,
+    )
+    first = model.generator.encoder.layers[0]
+    assert model.discriminator.encoder is model.generator.encoder
+    # Added once: twice would double a query's bias.
+    assert first.qkv.bias[:32].norm().item() == pytest.approx(first.qkv.bias[32:64].norm().item(), rel=1e-5)
