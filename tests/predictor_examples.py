@@ -9,7 +9,6 @@ from model_examples import small_config
 from network_examples import vocabulary_of_words
 
 from span_electra.finetuning.encoding import Recipe
-from span_electra.finetuning.experiment import outputs_of
 from span_electra.finetuning.task_file import Task
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training import checkpoint
@@ -38,7 +37,7 @@ def recipe_of(name: str) -> Recipe:
 def finetuned(folder, *names: str, seed: int = 0) -> None:
     """Write a run with the named tasks, none: all of them."""
     vocabulary, recipes = vocabulary_of_words(), [recipe_of(name) for name in names or TASKS]
-    heads = tuple(HeadConfig(recipe.kind, outputs_of(recipe.kind, recipe.labels)) for recipe in recipes)
+    heads = tuple(HeadConfig(recipe.type.head, recipe.type.outputs(recipe.labels)) for recipe in recipes)
     config = small_config(vocab_size=vocabulary.size + 3)  # with rows that no token has
     network = TaskNetwork(config, heads, seed)
     dice = torch.Generator().manual_seed(seed)

@@ -120,7 +120,7 @@ def metrics_of(outcome: Outcome, source: TaskRows) -> dict[str, Any]:
     """
     found = metrics_of_task(outcome, source)
     named = {TITLE_OF.get(name, name): value for name, value in found.items()}
-    if named and source.recipe.kind == "replaced":
+    if named and source.recipe.type.head == "replaced":
         named["sequence_f1"] = sequence_detection_f1(outcome.predictions, outcome.targets)
     return named | {"rows": len(outcome.uids)} if named else {}
 

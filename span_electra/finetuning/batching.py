@@ -89,7 +89,7 @@ class TaskRows:
     @cached_property
     def lengths_P(self) -> np.ndarray:
         """Tokens of each piece, about."""
-        if self.recipe.kind != "language":
+        if self.recipe.type.head != "language":
             return self.lengths_R
         longest = self.recipe.max_seq_len
         return np.array([min(longest, 1 + sum(len(t) + 1 for t in self.turns(w))) for w in self.windows_P])
@@ -117,7 +117,7 @@ class TaskRows:
     def _misspelt(self, stored: dict[str, Any], key: tuple[int, int, int]) -> Example:
         noisy = corrupt_words(stored["text"].split(), self.noise, self.misspellings, key)
         text = " ".join(noisy.words)
-        if self.recipe.kind == "replaced":
+        if self.recipe.type.head == "replaced":
             return Example(stored["uid"], (text,), noisy.words, tuple(map(str, noisy.wrong)))
         return Example(stored["uid"], (text,), None, str(int(any(noisy.wrong))))
 
@@ -141,23 +141,23 @@ def lay_rows(
 
     A reply's candidates are rows of their own, the true one first.
     """
-    if source.recipe.kind == "ranking":
+    if source.recipe.type.head == "ranking":
         return _candidates(source, rows_B, rows, seed, epoch, training)
     ids = [row["input_ids"] for row in rows]
     return Laid(ids, [row["token_type_ids"] for row in rows], _targets(source.recipe, rows))
 
 
 def _targets(recipe: Recipe, rows: list[dict[str, Any]]) -> Any:
-    if recipe.kind == "number":
+    if recipe.type.head == "number":
         return np.array([row.get("label", 0.0) for row in rows], np.float32)
-    if recipe.kind == "sequence":
+    if recipe.type.head == "sequence":
         return np.array([row.get("label", IGNORED) for row in rows], np.int64)
-    if recipe.kind == "several":
+    if recipe.type.head == "several":
         marked_BC = np.zeros((len(rows), len(recipe.labels)), np.float32)
         for number, row in enumerate(rows):
             marked_BC[number, row.get("label", [])] = 1.0
         return marked_BC
-    return [token_targets(row, recipe.kind == "replaced") for row in rows]
+    return [token_targets(row, recipe.type.head == "replaced") for row in rows]
 
 
 def token_targets(row: dict[str, Any], every: bool) -> list[int]:
@@ -316,7 +316,7 @@ class TaskBatches:
 
     def _lay(self, task: int, rows_B: np.ndarray) -> Laid:
         source, order = self.sources[task], self.order
-        if source.recipe.kind == "language":
+        if source.recipe.type.head == "language":
             return lay_windows(source, [source.turns(source.windows_P[piece]) for piece in rows_B])
         rows = source.rows(rows_B, order.seed, self.epoch)
         return lay_rows(source, rows_B, rows, order.seed, self.epoch, training=True)

@@ -20,22 +20,9 @@ import numpy as np
 from tokenizers import normalizers
 
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.task_file import CONVERSATIONS, Task
+from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task_types import TaskType
 from span_electra.text.vocabulary import Vocabulary
-
-# What the network learns of a task; see model/task_network.py.
-KIND_OF = {
-    "SingleSenClassification": "sequence",
-    "SentencePairClassification": "sequence",
-    "NER": "tokens",
-    "MultiLabelClassification": "several",
-    "Regression": "number",
-    "ResponseSelection": "ranking",
-    "Conversation": "language",
-    "SpellingWords": "replaced",
-    "SpellingSequence": "sequence",
-}
-BY_WORDS = ("tokens", "replaced")
 
 
 @dataclass(frozen=True)
@@ -48,8 +35,8 @@ class Recipe:
     lowercase: bool = False  # fold capital letters before the tokenizer sees them
 
     @property
-    def kind(self) -> str:
-        return KIND_OF[self.task.task_type]
+    def type(self) -> TaskType:
+        return self.task.type
 
     @cached_property
     def number_of(self) -> dict[str, int]:
@@ -74,7 +61,7 @@ def encode_examples(
     """Return one row for each example, in order."""
     if recipe.task.noise and all(example.label is None for example in examples):
         return [{"uid": example.uid, "text": example.texts[0]} for example in examples]
-    if recipe.task.task_type in CONVERSATIONS:
+    if recipe.type.in_turns:
         return [_conversation(vocabulary, recipe, example) for example in examples]
     texts = [_texts(example, recipe) for example in examples]
     flat = [text for pair in texts for text in pair]
@@ -83,7 +70,7 @@ def encode_examples(
     for example, pair in zip(examples, texts, strict=True):
         pieces = [next(encodings) for _ in pair]
         row = _framed(vocabulary, [piece.ids for piece in pieces], recipe.max_seq_len)
-        if recipe.kind in BY_WORDS:
+        if recipe.type.by_word:
             words = words_of_tokens(pieces[0].offsets, [_folded(word, recipe) for word in example.words])
             room = len(row["input_ids"]) - 2
             row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
@@ -94,7 +81,7 @@ def encode_examples(
 
 def _texts(example: Example, recipe: Recipe) -> list[str]:
     """What the tokenizer is given of an example: one text or two."""
-    texts = example.texts if recipe.kind not in BY_WORDS else (" ".join(example.words),)
+    texts = example.texts if not recipe.type.by_word else (" ".join(example.words),)
     return [_folded(text, recipe) for text in texts]
 
 
@@ -143,7 +130,7 @@ def words_of_tokens(offsets: Sequence[tuple[int, int]], words: Sequence[str]) ->
 
 def numbered(label: str | tuple[str, ...], recipe: Recipe) -> int | float | list[int]:
     """A label as the network's target: its number, those of several, or the number that it is."""
-    if recipe.kind == "number":
+    if recipe.type.labels == "number":
         return float(label)
     if isinstance(label, str):
         return recipe.number_of[label]

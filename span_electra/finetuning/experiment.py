@@ -16,7 +16,7 @@ from span_electra.batch import StepOutput
 from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, Order, TaskBatches, TaskRows, check_replies
-from span_electra.finetuning.encoding import KIND_OF, Recipe
+from span_electra.finetuning.encoding import Recipe
 from span_electra.finetuning.predictions import metrics_of_task, one_score, predict_rows
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.task_file import Task
@@ -150,17 +150,9 @@ def head_configs(tasks: tuple[Task, ...], prepared: Prepared) -> tuple[HeadConfi
     """What the network is told of each task."""
     heads = []
     for task in tasks:
-        kind = KIND_OF[task.task_type]
-        outputs = outputs_of(kind, prepared.labels[task.name])
-        heads.append(HeadConfig(kind, outputs, task.dropout_prob, task.loss_weight))
+        outputs = task.type.outputs(prepared.labels[task.name])
+        heads.append(HeadConfig(task.type.head, outputs, task.dropout_prob, task.loss_weight))
     return tuple(heads)
-
-
-def outputs_of(kind: str, labels: tuple[str, ...]) -> int:
-    """Numbers that a head of this kind gives; see HeadConfig."""
-    if kind == "language":
-        return 0
-    return len(labels) if kind in ("sequence", "several", "tokens") else 1
 
 
 def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Prepared) -> TaskNetwork:
@@ -276,7 +268,7 @@ def check_rows(rows: dict[str, list[TaskRows | None]]) -> None:
     """Refuse conversations too few to choose replies from now, not at the first validation."""
     for split, sources in rows.items():
         for source in sources:
-            if source is not None and source.recipe.kind == "ranking":
+            if source is not None and source.recipe.type.head == "ranking":
                 check_replies(source, training=split == "train")
 
 

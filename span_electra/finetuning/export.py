@@ -1,9 +1,7 @@
 """One task of a fine-tuned network -> a folder that stock `transformers` opens, with tokenizer and labels.
 
-sequence, several, number, ranking   AutoModelForSequenceClassification
-tokens                               AutoModelForTokenClassification
-replaced                             AutoModelForPreTraining (ELECTRA's own head: is this token wrong?)
-language                             AutoModelForCausalLM
+Which stock class holds it, its type's record says (`stock_head`): ...ForSequenceClassification,
+...ForTokenClassification, ...ForPreTraining (ELECTRA's own head: is this token wrong?) or ...ForCausalLM.
 """
 
 from __future__ import annotations
@@ -22,25 +20,17 @@ from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import atomic_folder
 from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
 
+# Stock classes by `TaskType.stock_head`.
 CLASS_OF = {
     "sequence": "ElectraForSequenceClassification",
-    "several": "ElectraForSequenceClassification",
-    "number": "ElectraForSequenceClassification",
-    "ranking": "ElectraForSequenceClassification",
     "tokens": "ElectraForTokenClassification",
     "replaced": "ElectraForPreTraining",
-    "language": "ElectraForCausalLM",
-}
-PROBLEM_OF = {
-    "sequence": "single_label_classification",
-    "several": "multi_label_classification",
-    "number": "regression",
-    "ranking": "regression",
+    "causal": "ElectraForCausalLM",
 }
 # The heads' modules by their stock names; `generator` and `discriminator` heads are in transfer/weights.py.
 HEADS = {
-    "ElectraForSequenceClassification": {"dense": "classifier.dense", "score": "classifier.out_proj"},
-    "ElectraForTokenClassification": {"score": "classifier"},
+    "sequence": {"dense": "classifier.dense", "score": "classifier.out_proj"},
+    "tokens": {"score": "classifier"},
 }
 
 # How a text and a pair are framed, with token types. Of turns (tasks/turns.py) a text is a question that an
@@ -62,7 +52,11 @@ def export_task(
         config = json.dumps(task_config(network, task, recipe, vocabulary), indent=2)
         (beside / "config.json").write_text(config + "\n", encoding="utf-8")
         # transformers refuses a file that does not say which framework's tensors it holds.
-        save_file(task_weights(network, task), beside / "model.safetensors", metadata={"format": "pt"})
+        save_file(
+            task_weights(network, task, recipe.type.stock_head),
+            beside / "model.safetensors",
+            metadata={"format": "pt"},
+        )
         save_transformers_tokenizer(tokenizer_of(vocabulary, recipe), beside, recipe.max_seq_len)
     return folder
 
@@ -71,16 +65,16 @@ def task_config(network: TaskNetwork, task: int, recipe: Recipe, vocabulary: Voc
     """The config.json of one task."""
     head = network.tasks[task]
     config = stock_config(network.config, "discriminator", vocabulary.pad_id)
-    config["architectures"] = [CLASS_OF[head.kind]]
+    config["architectures"] = [CLASS_OF[recipe.type.stock_head]]
     config[OURS] = {"task": recipe.task.name, "task_type": recipe.task.task_type}
     config["classifier_dropout"] = head.dropout
-    if head.kind in PROBLEM_OF:
-        config["problem_type"] = PROBLEM_OF[head.kind]
-    if head.kind == "language":
+    if recipe.type.problem_type:
+        config["problem_type"] = recipe.type.problem_type
+    if recipe.type.stock_head == "causal":
         config["is_decoder"] = True
         # A separator stands before the first turn and after each: `generate` ends with the turn.
         config["bos_token_id"] = config["eos_token_id"] = vocabulary.sep_id
-    elif head.kind != "replaced":
+    elif recipe.type.stock_head != "replaced":
         names = recipe.labels or ("score",)
         config["id2label"] = {str(number): name for number, name in enumerate(names)}
         config["label2id"] = {name: number for number, name in enumerate(names)}
@@ -93,7 +87,7 @@ def tokenizer_of(vocabulary: Vocabulary, recipe: Recipe) -> Vocabulary:
     if recipe.lowercase:
         folding = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
         tokenizer.normalizer = normalizers.Sequence(folding)
-    single, pair = TURNS if recipe.kind in ("language", "ranking") else SENTENCES
+    single, pair = TURNS if recipe.type.in_turns else SENTENCES
     special = [("[CLS]", vocabulary.cls_id), ("[SEP]", vocabulary.sep_id)]
     tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=special)
     return Vocabulary(tokenizer, vocabulary.kind)
@@ -107,14 +101,13 @@ class Joined(nn.Module):
         self.encoder, self.head = encoder, head
 
 
-def task_weights(network: TaskNetwork, task: int) -> dict[str, Tensor]:
+def task_weights(network: TaskNetwork, task: int, stock_head: str) -> dict[str, Tensor]:
     """The encoder's and one head's weights under stock names."""
-    kind, head = network.tasks[task].kind, network.heads[task]
-    part = {"replaced": "discriminator", "language": "generator"}.get(kind)
+    head, part = network.heads[task], {"replaced": "discriminator", "causal": "generator"}.get(stock_head)
     if part:
         return stock_weights(Joined(network.encoder, head), part)
     weights = stock_weights(Joined(network.encoder, None), "none")
-    for ours, theirs in HEADS[CLASS_OF[kind]].items():
+    for ours, theirs in HEADS[stock_head].items():
         for name, weight in getattr(head, ours).state_dict().items():
             weights[f"{theirs}.{name}"] = weight.detach().cpu().float().clone()
     return weights

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,20 +18,7 @@ from typing import Any
 import numpy as np
 
 from span_electra.errors import InputError
-
-# The first of a task's metrics is what its best model is chosen by.
-DEFAULT_METRICS: dict[str, tuple[str, ...]] = {
-    "SingleSenClassification": ("accuracy", "macro_f1", "matthews"),
-    "SentencePairClassification": ("accuracy", "macro_f1", "matthews"),
-    "NER": ("chunk_f1", "accuracy"),
-    "MultiLabelClassification": ("f1", "macro_f1", "accuracy"),
-    "Regression": ("pearson", "spearman"),
-    "ResponseSelection": ("recall_at_1",),
-    "Conversation": ("perplexity",),
-    "SpellingWords": ("word_f1", "accuracy"),
-    "SpellingSequence": ("f1", "accuracy"),
-}
-BIO = re.compile(r"O|[BI]-.+")
+from span_electra.finetuning.task_types import BIO
 
 
 def measure(name: str, predictions: Any, targets: Any, labels: tuple[str, ...] = ()) -> float:

@@ -24,7 +24,8 @@ from span_electra.finetuning.batching import (
     turn_windows,
 )
 from span_electra.finetuning.encoding import Recipe
-from span_electra.finetuning.metrics import BIO, HIGHER_IS_BETTER, measure
+from span_electra.finetuning.metrics import HIGHER_IS_BETTER, measure
+from span_electra.finetuning.task_types import BIO
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.training.devices import Process
 
@@ -57,7 +58,7 @@ def predict_rows(
     for begin in range(0, len(order_R), batch_size):
         rows_B = order_R[begin : begin + batch_size]
         rows = source.rows(rows_B, 0, HELD_OUT)
-        if source.recipe.kind == "language":
+        if source.recipe.type.head == "language":
             answers = _perplexity_counts(network, task, source, rows, batch_size, process)
         else:
             answers = _answers(network, task, source, rows_B, rows, process)
@@ -65,7 +66,7 @@ def predict_rows(
             found[row], targets[row], uids[row] = answer, entry.get("label"), entry["uid"]
         if stop():
             return None
-    kind = source.recipe.kind
+    kind = source.recipe.type.head
     has_targets = kind in ("ranking", "language") or all(target is not None for target in targets)
     return Outcome(uids, found, targets if has_targets else None)
 
@@ -73,7 +74,7 @@ def predict_rows(
 def _answers(
     network: TaskNetwork, task: int, source: TaskRows, rows_B: np.ndarray, rows: list[dict], process: Process
 ) -> list[Any]:
-    kind = source.recipe.kind
+    kind = source.recipe.type.head
     laid = lay_rows(source, rows_B, rows, 0, HELD_OUT, training=False)
     logits = run_rows(network, task, source, laid, process)
     if kind == "ranking":
@@ -138,20 +139,10 @@ def _perplexity_counts(
 
 # --- metrics ------------------------------------------------------------------------------------------
 
-METRICS_OF = {
-    "sequence": ("accuracy", "f1", "macro_f1", "matthews"),
-    "several": ("accuracy", "f1", "macro_f1"),
-    "number": ("pearson", "spearman"),
-    "tokens": ("accuracy", "chunk_f1", "macro_f1"),
-    "replaced": ("word_f1", "accuracy", "macro_f1", "matthews"),
-    "ranking": ("recall_at_1",),
-    "language": ("perplexity",),
-}
-
 
 def check_metrics(recipe: Recipe) -> None:
     """Refuse a metric that cannot be taken of the task, before it is trained for."""
-    name, known = recipe.task.name, METRICS_OF[recipe.kind]
+    name, known = recipe.task.name, recipe.type.metrics
     for metric in recipe.task.metrics:
         if metric not in known:
             raise InputError(
@@ -170,15 +161,15 @@ def metrics_of_task(outcome: Outcome, source: TaskRows) -> dict[str, float]:
     recipe = source.recipe
     if outcome.targets is None:
         return {}
-    if recipe.kind == "language":
+    if recipe.type.head == "language":
         nats, tokens = (sum(counts[part] for counts in outcome.predictions) for part in (0, 1))
         return {"perplexity": measure("perplexity", nats, tokens)}
     predictions, targets = outcome.predictions, outcome.targets
-    if recipe.kind == "ranking":
+    if recipe.type.head == "ranking":
         return {"recall_at_1": measure("recall_at_1", np.stack(predictions), None)}
-    if recipe.kind == "several":
+    if recipe.type.head == "several":
         predictions, targets = (marked(rows, len(recipe.labels)) for rows in (predictions, targets))
-    elif recipe.kind in ("sequence", "number"):
+    elif recipe.type.head in ("sequence", "number"):
         predictions, targets = np.array(predictions), np.array(targets)
     return {name: measure(name, predictions, targets, recipe.labels) for name in recipe.task.metrics}
 
@@ -211,7 +202,7 @@ def prediction_lines(outcome: Outcome, source: TaskRows) -> Iterator[str]:
 
 def shown(prediction: Any, source: TaskRows) -> str:
     """A prediction in the words of the task's labels."""
-    kind, labels = source.recipe.kind, source.recipe.labels
+    kind, labels = source.recipe.type.head, source.recipe.labels
     if kind == "language":  # the conversation's perplexity
         return f"{math.exp(min(prediction[0] / max(1, prediction[1]), 700.0)):.4g}"
     if kind == "ranking":  # the place of the true reply among its candidates
@@ -225,6 +216,6 @@ def shown(prediction: Any, source: TaskRows) -> str:
 
 
 def _shown_target(target: Any, source: TaskRows) -> str:
-    if source.recipe.kind in ("ranking", "language"):
-        return "1" if source.recipe.kind == "ranking" else ""
+    if source.recipe.type.head in ("ranking", "language"):
+        return "1" if source.recipe.type.head == "ranking" else ""
     return shown(target, source)

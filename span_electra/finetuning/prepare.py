@@ -28,7 +28,7 @@ from pathlib import Path
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import Recipe, encode_lines
 from span_electra.finetuning.readers import Example, label_map, read_examples
-from span_electra.finetuning.task_file import SPELLING, Task, TaskFile, split_files
+from span_electra.finetuning.task_file import Task, TaskFile, split_files
 from span_electra.storage import locked, replace_folder, write_text
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers
@@ -189,7 +189,7 @@ def recipe_key(
 
 def _files_of(task: Task, path: Path) -> list[Path]:
     """The files that are read for one that is named: of spelling also correct.txt beside corrupt.txt."""
-    if task.task_type not in SPELLING:
+    if task.type.reader != "spelling":
         return [path]
     beside = path.iterdir() if path.is_dir() else [path, *path.parent.glob("correct.txt*")]
     return sorted(file for file in beside if file.is_file())

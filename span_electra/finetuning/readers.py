@@ -19,7 +19,7 @@ Shapes: W words of a sentence.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -36,12 +36,11 @@ from span_electra.finetuning.rows import (
     suffix_of,
 )
 from span_electra.finetuning.section import not_among
-from span_electra.finetuning.task_file import CONVERSATIONS, SPELLING, Task
+from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task_types import MISSPELT
 from span_electra.finetuning.values import list_of, text_of, word_of, words_of
 from span_electra.text.inputs import PACKINGS
 
-WORD_TASKS = ("NER", "SpellingWords")  # a label for each word
-WRONG_OR_NOT = ("0", "1")  # labels of spelling tasks; 1 is misspelt
 TRUTHS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
@@ -92,17 +91,9 @@ def _layout(reading: _Reading) -> Iterator[Example]:
     task, path = reading.task, reading.path
     if task.columns:
         return _from_table(reading)
-    if suffix_of(path) in (".csv", ".parquet") or (
-        suffix_of(path) == ".jsonl" and task.task_type not in CONVERSATIONS
-    ):
+    if suffix_of(path) in (".csv", ".parquet") or (suffix_of(path) == ".jsonl" and not task.type.in_turns):
         raise InputError(f"{path}: has named columns; say in the task file which is what (columns:)")
-    if task.task_type in CONVERSATIONS:
-        return _conversations(reading)
-    if task.task_type in SPELLING:
-        return _spelling(reading)
-    if task.task_type == "NER" and not _holds_lists(path):
-        return _conll(reading)
-    return _headerless(reading)
+    return READERS[task.type.reader](reading)
 
 
 # --- labels ---------------------------------------------------------------------------------------------
@@ -112,11 +103,11 @@ def known_labels(task: Task) -> tuple[str, ...] | None:
     """The labels that a task allows; None where the train file decides, or any number or none will do."""
     if task.labels is not None:
         return task.labels
-    if task.task_type in SPELLING:
-        return WRONG_OR_NOT
-    if task.task_type == "MultiLabelClassification" and isinstance(task.columns.get("label"), list):
+    if task.type.labels == "misspelt":
+        return MISSPELT
+    if task.type.labels == "classes" and isinstance(task.columns.get("label"), list):
         return tuple(task.columns["label"])
-    if task.task_type in (*CONVERSATIONS, "Regression") or task.class_num is None:
+    if not task.type.named_labels or task.class_num is None:
         return None
     return tuple(str(number) for number in range(task.class_num))
 
@@ -136,7 +127,7 @@ def label_map(task: Task, examples: Iterable[Example]) -> tuple[str, ...]:
     known = known_labels(task)
     if known is not None:
         return known
-    if task.task_type in (*CONVERSATIONS, "Regression"):
+    if not task.type.named_labels:
         return ()
     found: set[str] = set()
     for example in examples:
@@ -145,7 +136,7 @@ def label_map(task: Task, examples: Iterable[Example]) -> tuple[str, ...]:
     numbers = {label: _number_of(label) for label in found}
     if all(number is not None for number in numbers.values()):
         return tuple(sorted(found, key=lambda label: (numbers[label], label)))
-    return tuple(sorted(found, key=lambda label: (task.task_type == "NER" and label != "O", label)))
+    return tuple(sorted(found, key=lambda label: (task.type.by_word and label != "O", label)))
 
 
 def _number_of(text: str) -> float | None:
@@ -171,8 +162,8 @@ def _from_table(reading: _Reading) -> Iterator[Example]:
 
 def _headerless(reading: _Reading) -> Iterator[Example]:
     names = ("uid", "label", "text") if reading.labelled else ("uid", "text")
-    paired = reading.task.task_type == "SentencePairClassification"
-    if reading.task.task_type in ("Regression", "MultiLabelClassification"):  # of one sentence or of two
+    paired = reading.task.type.inputs == "pair"
+    if reading.task.type.inputs == "text or pair":
         paired = any(line.count("\t") == len(names) for line in first_lines(reading.path, 1))
     names = (*names, "pair") if paired else names
     columns = {name: name for name in names}
@@ -182,19 +173,19 @@ def _headerless(reading: _Reading) -> Iterator[Example]:
 
 def _example(reading: _Reading, row: Row, columns: dict[str, Any], number: int) -> Example:
     """The example of a row whose columns have these roles."""
-    task_type = reading.task.task_type
+    task_type = reading.task.type
     uid = word_of(row, row.values[columns["uid"]], "uid") if "uid" in columns else str(number)
     names = columns["text"] if isinstance(columns["text"], list) else [columns["text"]]
     names = names + [columns["pair"]] if "pair" in columns else names
     words = None
-    if task_type in CONVERSATIONS and len(names) == 1:
+    if task_type.in_turns and len(names) == 1:
         texts = _turns(reading, row.values[names[0]], row)
-    elif task_type == "NER":
+    elif task_type.reader == "tagged_words":
         words = words_of(row, row.values[names[0]], "words", split=bool(reading.task.columns))
         texts = (" ".join(words),)
     else:
         texts = tuple(text_of(row, row.values[name], name) for name in names)
-        words = tuple(texts[0].split()) if task_type == "SpellingWords" else None
+        words = tuple(texts[0].split()) if task_type.by_word else None
     label = _label(reading, row, columns["label"], words) if "label" in columns else None
     return Example(uid, texts, words, label)
 
@@ -203,20 +194,20 @@ def _label(
     reading: _Reading, row: Row, name: str | list[str], words: tuple[str, ...] | None
 ) -> str | tuple[str, ...]:
     """What a row says is true of it, checked."""
-    task_type = reading.task.task_type
+    task_type = reading.task.type
     if isinstance(name, list):
         return tuple(column for column in name if _truth(row, column))
     value = row.values[name]
-    if task_type in WORD_TASKS:
+    if task_type.by_word:
         labels = words_of(row, value, "labels", split=bool(reading.task.columns))
         if len(labels) != len(words):
             raise InputError(f"{row.where}: {len(labels)} labels for {len(words)} words; give one a word")
         return tuple(reading.check(label, row.where) for label in labels)
-    if task_type == "MultiLabelClassification":
+    if task_type.labels == "classes":
         return tuple(reading.check(label, row.where) for label in _several(row, value))
     label = word_of(row, value, "label")
-    if task_type == "Regression" and _number_of(label) is None:
-        raise InputError(f"{row.where}: label {label!r} is no number; Regression needs one")
+    if task_type.labels == "number" and _number_of(label) is None:
+        raise InputError(f"{row.where}: label {label!r} is no number; {task_type.name} needs one")
     return reading.check(label, row.where)
 
 
@@ -253,10 +244,14 @@ def _turns(reading: _Reading, value: Any, row: Row) -> tuple[str, ...]:
     turns = list_of(value)
     if turns is None:
         raise InputError(f'{row.where}: no list of turns; write a conversation as ["Hello.", "Hi!"]')
-    least = 2 if reading.task.task_type == "ResponseSelection" and reading.labelled else 1
+    least = 2 if reading.task.type.head == "ranking" and reading.labelled else 1
     if len(turns) < least:
         raise InputError(f"{row.where}: {len(turns)} turns; {reading.task.task_type} needs at least {least}")
     return tuple(text_of(row, turn, "a turn") for turn in turns)
+
+
+def _tagged_words(reading: _Reading) -> Iterator[Example]:
+    return _headerless(reading) if _holds_lists(reading.path) else _conll(reading)
 
 
 def _holds_lists(path: Path) -> bool:
@@ -321,7 +316,7 @@ def _spelling(reading: _Reading) -> Iterator[Example]:
             shorter, longer = (path, labels) if line is None else (labels, path)
             raise InputError(f"{shorter}: ends before {longer}; both need as many lines")
         words = line[1].split()
-        if len(marks[1].split()) != len(words) or not set(marks[1].split()) <= set(WRONG_OR_NOT):
+        if len(marks[1].split()) != len(words) or not set(marks[1].split()) <= set(MISSPELT):
             problem = f"is no 0 or 1 for each of {len(words)} words; mend it"
             raise InputError(f"{labels}: line {line[0]} {problem}")
         yield _judged(reading, *line, tuple(marks[1].split()))
@@ -335,6 +330,15 @@ def _packed(folder: Path, name: str) -> Path | None:
 
 def _judged(reading: _Reading, number: int, text: str, wrong_W: tuple[str, ...] | None = None) -> Example:
     """A sentence and, where they are known, its words' labels."""
-    if reading.task.task_type == "SpellingWords":
+    if reading.task.type.by_word:
         return Example(str(number), (text,), tuple(text.split()), wrong_W)
     return Example(str(number), (text,), None, None if wrong_W is None else str(int("1" in wrong_W)))
+
+
+# By the name that a type's record gives.
+READERS: dict[str, Callable[[_Reading], Iterator[Example]]] = {
+    "rows": _headerless,
+    "tagged_words": _tagged_words,
+    "conversations": _conversations,
+    "spelling": _spelling,
+}

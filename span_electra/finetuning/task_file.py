@@ -21,14 +21,12 @@ from typing import Any
 from span_electra.compose import config_file
 from span_electra.errors import InputError
 from span_electra.finetuning.label_file import labels_from_file, labels_from_value
-from span_electra.finetuning.metrics import DEFAULT_METRICS, METRICS
+from span_electra.finetuning.metrics import METRICS
 from span_electra.finetuning.noise import NoiseConfig
 from span_electra.finetuning.section import Section, not_among
+from span_electra.finetuning.task_types import TASK_TYPES, TaskType
 from span_electra.text.inputs import PACKINGS
 
-TASK_TYPES = tuple(DEFAULT_METRICS)
-CONVERSATIONS = ("ResponseSelection", "Conversation")
-SPELLING = ("SpellingWords", "SpellingSequence")
 SAMPLINGS = ("proportional", "square_root", "annealed")
 SPLITS = ("train", "dev", "test")
 ROLES = ("text", "pair", "label", "uid")
@@ -51,6 +49,10 @@ class Task:
     limit: int = 0  # rows of the train file that are used; 0: all
     val_split: float = 0.0  # train rows held out where there is no dev file: a share below 1, else a count
     noise: dict[str, Any] = field(default_factory=dict)  # how clean text is misspelt, for spelling tasks
+
+    @property
+    def type(self) -> TaskType:
+        return TASK_TYPES[self.task_type]
 
 
 @dataclass(frozen=True)
@@ -169,14 +171,15 @@ def _task(section: Section) -> Task:
     for key in ("task_type", "file_names"):
         if values.get(key) is None:
             raise section.wrong(key, f"missing; known keys are {', '.join(TASK_KEYS)}")
-    task_type = values["task_type"]
-    if task_type not in TASK_TYPES:
-        raise section.wrong("task_type", not_among(task_type, TASK_TYPES))
+    name = values["task_type"]
+    if not isinstance(name, str) or name not in TASK_TYPES:
+        raise section.wrong("task_type", not_among(name, TASK_TYPES))
+    task_type = TASK_TYPES[name]
     files = _files(section, task_type)
     labels, columns = _labels(section, task_type), _columns(section, task_type)
     task = Task(
         section.name,
-        task_type,
+        name,
         files,
         _class_num(section, task_type),
         labels,
@@ -210,31 +213,27 @@ def _check_together(section: Section, task: Task) -> None:
 
 def needs_label(task: Task) -> bool:
     """Whether rows to learn from must say a label; turns and misspelt clean text bring their own."""
-    return task.task_type not in CONVERSATIONS and not task.noise
+    return task.type.labels != "none" and not task.noise
 
 
-def _class_num(section: Section, task_type: str) -> int | None:
+def _class_num(section: Section, task_type: TaskType) -> int | None:
     value = section.values.get("class_num")
     if value is None:
         return None
-    least, most = 2, 1 << 20
-    if task_type in CONVERSATIONS:
-        raise section.wrong("class_num", f"{task_type} has no classes; leave it out")
-    if task_type == "Regression":
-        least = most = 1
-    if task_type in SPELLING:
-        most = 2
+    if task_type.class_range is None:
+        raise section.wrong("class_num", f"{task_type.name} has no classes; leave it out")
+    least, most = task_type.class_range
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         allowed = str(least) if least == most else f"a whole number from {least} to {most}"
-        raise section.wrong("class_num", f"{value!r}; for {task_type} it is {allowed}")
+        raise section.wrong("class_num", f"{value!r}; for {task_type.name} it is {allowed}")
     return value
 
 
-def _metrics(section: Section, task_type: str) -> tuple[str, ...]:
+def _metrics(section: Section, task_type: TaskType) -> tuple[str, ...]:
     value = section.values.get("metrics")
     metrics = [value] if isinstance(value, str) else value
     if metrics is None:
-        return DEFAULT_METRICS[task_type][:1]
+        return task_type.metrics[:1]
     if not isinstance(metrics, list) or not metrics:
         raise section.wrong("metrics", f"{value!r} is no list of metrics; known are {', '.join(METRICS)}")
     for metric in metrics:
@@ -243,7 +242,7 @@ def _metrics(section: Section, task_type: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(metrics))
 
 
-def _noise(section: Section, task_type: str) -> dict[str, Any]:
+def _noise(section: Section, task_type: TaskType) -> dict[str, Any]:
     value = section.values.get("noise")
     if value is None:
         return {}
@@ -264,17 +263,18 @@ def _noise(section: Section, task_type: str) -> dict[str, Any]:
                 "noise.misspellings", f"{path}: no such file; it is looked for below --data_dir"
             )
         value = value | {"misspellings": str(path)}
-    if task_type not in SPELLING:
-        raise section.wrong("noise", f"only {' and '.join(SPELLING)} are made from clean text; leave it out")
+    if task_type.labels != "misspelt":
+        able = " and ".join(name for name, known in TASK_TYPES.items() if known.labels == "misspelt")
+        raise section.wrong("noise", f"only {able} are made from clean text; leave it out")
     return value
 
 
-def _labels(section: Section, task_type: str) -> tuple[str, ...] | None:
+def _labels(section: Section, task_type: TaskType) -> tuple[str, ...] | None:
     value = section.values.get("label_map_or_file")
     if value is None:
         return None
-    if task_type in (*CONVERSATIONS, *SPELLING, "Regression"):
-        raise section.wrong("label_map_or_file", f"{task_type} has no labels to name; leave it out")
+    if not task_type.named_labels:
+        raise section.wrong("label_map_or_file", f"{task_type.name} has no labels to name; leave it out")
     try:
         if isinstance(value, str):
             return labels_from_file(section.below("label_map_or_file", value))
@@ -285,7 +285,7 @@ def _labels(section: Section, task_type: str) -> tuple[str, ...] | None:
         raise section.wrong("label_map_or_file", str(error)) from None
 
 
-def _columns(section: Section, task_type: str) -> dict[str, str | list[str]]:
+def _columns(section: Section, task_type: TaskType) -> dict[str, str | list[str]]:
     columns = section.values.get("columns")
     if columns is None:
         return {}
@@ -298,31 +298,27 @@ def _columns(section: Section, task_type: str) -> dict[str, str | list[str]]:
             if not isinstance(name, str) or not name:
                 raise section.wrong(f"columns.{role}", f"{name!r} is no column's name; quote it")
         if isinstance(names, list) and not _takes_list(role, len(names), task_type):
-            raise section.wrong(f"columns.{role}", f"{task_type} takes one column here; name one")
+            raise section.wrong(f"columns.{role}", f"{task_type.name} takes one column here; name one")
     if "text" not in columns:
         raise section.wrong("columns", "names no text; write text: and the column's name")
     two = "pair" in columns or isinstance(columns["text"], list)
-    if task_type == "SentencePairClassification" and not two:
+    if task_type.inputs == "pair" and not two:
         raise section.wrong("columns", "names no pair; write pair: and the second sentence's column")
-    if "pair" in columns and (task_type not in PAIRS or isinstance(columns["text"], list)):
-        raise section.wrong("columns.pair", f"{task_type} has no place for it here; leave it out")
+    if "pair" in columns and (not task_type.takes_pairs or isinstance(columns["text"], list)):
+        raise section.wrong("columns.pair", f"{task_type.name} has no place for it here; leave it out")
     return columns
 
 
-# Tasks that read a second sentence; the last two read one or two.
-PAIRS = ("SentencePairClassification", "Regression", "MultiLabelClassification")
-
-
-def _takes_list(role: str, count: int, task_type: str) -> bool:
+def _takes_list(role: str, count: int, task_type: TaskType) -> bool:
     if role == "text":  # the turns of a conversation, or both sentences of a pair
-        return task_type in CONVERSATIONS or (task_type in PAIRS and count == 2)
-    return role == "label" and task_type == "MultiLabelClassification"
+        return task_type.in_turns or (task_type.takes_pairs and count == 2)
+    return role == "label" and task_type.labels == "classes"
 
 
 # --- files ----------------------------------------------------------------------------------------------
 
 
-def _files(section: Section, task_type: str) -> dict[str, tuple[str, ...]]:
+def _files(section: Section, task_type: TaskType) -> dict[str, tuple[str, ...]]:
     """The files of each split, all of them there and below the data folder."""
     named = section.values["file_names"]
     if isinstance(named, list):  # as multi-task-NLP writes it: train, dev, test
@@ -345,12 +341,12 @@ def _files(section: Section, task_type: str) -> dict[str, tuple[str, ...]]:
     return {split: files[split] for split in SPLITS if split in files}
 
 
-def _check_file(section: Section, key: str, name: Any, task_type: str) -> None:
+def _check_file(section: Section, key: str, name: Any, task_type: TaskType) -> None:
     path = section.below(key, name)
     if not path.exists():
         raise section.wrong(key, f"{path}: no such file; files are looked for below --data_dir")
     if path.is_dir():
-        if task_type not in SPELLING:
+        if task_type.reader != "spelling":
             raise section.wrong(key, f"{path}: a folder; name a file")
         if not any(Path(path, f"corrupt.txt{packing}").is_file() for packing in ("", *PACKINGS)):
             raise section.wrong(key, f"{path}: a folder without corrupt.txt; name one that has it, or a file")

@@ -75,7 +75,7 @@ def reply(
     speech: Speech,
 ) -> str:
     """Return what the network says after these turns, the newest last. It must be in eval mode."""
-    assert recipe.kind == "language", recipe.kind
+    assert recipe.type.head == "language", recipe.type.head
     config = speech.config(recipe.max_seq_len, len(turns))
     ids = encode_examples(vocabulary, recipe, [Example("", tuple(turns))])[0]["turns"]
     room = recipe.max_seq_len - config.max_new_tokens

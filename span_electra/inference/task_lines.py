@@ -14,7 +14,6 @@ from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import Recipe
-from span_electra.finetuning.task_file import PAIRS
 from span_electra.inference import lines as predict
 from span_electra.inference.tasks import (
     Answer,
@@ -53,7 +52,7 @@ def predict_lines(
 
 def _pairs(predictor: TaskPredictor, names: Sequence[str]) -> bool:
     numbers = predictor.numbers_of(names or None)
-    return any(predictor.recipes[number].task.task_type in PAIRS for number in numbers)
+    return any(predictor.recipes[number].type.takes_pairs for number in numbers)
 
 
 def answering(predictor: TaskPredictor, names: Sequence[str], as_text: bool) -> predict.Answer:
@@ -100,18 +99,18 @@ def text_of_line(recipe: Recipe, line: str) -> Text | None:
     empty line is an empty text, pair, or conversation.
     """
     blank = not line.strip()
-    if recipe.kind == "ranking":
+    if recipe.type.head == "ranking":
         value = {"turns": [], "candidates": []} if blank else _json(line)
         known = isinstance(value, dict) and set(value) == {"turns", "candidates"}
         return (value["turns"], value["candidates"]) if known else None
-    if recipe.kind == "language":
+    if recipe.type.head == "language":
         value = [] if blank else _json(line)
         turns = isinstance(value, list) and all(isinstance(turn, str) for turn in value)
         return value if turns else [line]
-    if recipe.task.task_type in PAIRS and line.count("\t") == 1:
+    if recipe.type.takes_pairs and line.count("\t") == 1:
         first, second = line.split("\t")
         return first, second
-    if recipe.task.task_type == "SentencePairClassification":
+    if recipe.type.inputs == "pair":
         return ("", "") if blank else None
     return line
 

@@ -26,11 +26,10 @@ import torch
 
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import Laid, to_batch
-from span_electra.finetuning.encoding import BY_WORDS, Recipe, encode_examples
+from span_electra.finetuning.encoding import Recipe, encode_examples
 from span_electra.finetuning.experiment import load_task_model
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.section import not_among
-from span_electra.finetuning.task_file import PAIRS
 from span_electra.finetuning.turns import lay_out
 from span_electra.hub.networks import choose_device, length_batches
 from span_electra.inference.chat import Speech, reply
@@ -156,7 +155,9 @@ class TaskPredictor:
     def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
         """What replies to turns: the named Conversation task, or the only one. Raises InputError."""
         able = [
-            number for number in self.numbers_of(names or None) if self.recipes[number].kind == "language"
+            number
+            for number in self.numbers_of(names or None)
+            if self.recipes[number].type.head == "language"
         ]
         if len(able) != 1:
             tasks = ", ".join(f"{recipe.task.name} ({recipe.task.task_type})" for recipe in self.recipes)
@@ -173,11 +174,11 @@ class TaskPredictor:
         # Without noise: what is misspelt in training is judged here as it stands.
         recipe = self.recipes[number]
         recipe = replace(recipe, task=replace(recipe.task, noise={}))
-        if recipe.kind == "language":
+        if recipe.type.head == "language":
             return [Reply(self._reply(number, example.texts)) for example in examples]
-        if recipe.kind == "ranking":
+        if recipe.type.head == "ranking":
             return self._rankings(number, recipe, examples)
-        if recipe.kind in BY_WORDS:
+        if recipe.type.by_word:
             return self._words(number, recipe, examples)
         rows = encode_examples(self.vocabulary, recipe, examples)
         said = self._said(number, [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows])
@@ -217,7 +218,7 @@ class TaskPredictor:
         self, recipe: Recipe, words: tuple[str, ...], word_T: np.ndarray, logits: np.ndarray
     ) -> Words:
         """A word's label: that of its first token; misspelt where any of its tokens is."""
-        if recipe.kind == "replaced":
+        if recipe.type.head == "replaced":
             wrong_W = pool_words(_sigmoid(logits), word_T, len(words), "max")
             labels = tuple(recipe.labels[int(share > self.threshold)] for share in wrong_W)
             return Words(words, labels, tuple(wrong_W.tolist()))
@@ -231,7 +232,7 @@ class TaskPredictor:
     @torch.inference_mode()
     def _said(self, number: int, ids: list[list[int]], types: list[list[int]]) -> list[np.ndarray]:
         """The head's logits for each row, float32 [C], or [L] or [L, C] where it judges tokens."""
-        by_tokens, found = self.recipes[number].kind in BY_WORDS, [np.zeros(0)] * len(ids)
+        by_tokens, found = self.recipes[number].type.by_word, [np.zeros(0)] * len(ids)
         lengths_R = np.array([len(row) for row in ids], np.int64)
         for rows_B in length_batches(lengths_R, self.batch_size):
             no_targets = np.zeros(len(rows_B), np.int64)
@@ -244,9 +245,9 @@ class TaskPredictor:
 
 
 def _of_text(recipe: Recipe, logits_C: np.ndarray) -> Answer:
-    if recipe.kind == "number":
+    if recipe.type.head == "number":
         return Number(float(logits_C[0]))
-    if recipe.kind == "several":
+    if recipe.type.head == "several":
         share_C = _sigmoid(logits_C).tolist()
         true = tuple(name for name, logit in zip(recipe.labels, logits_C, strict=True) if logit > 0)
         return Labels(true, dict(zip(recipe.labels, share_C, strict=True)))
@@ -267,13 +268,13 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 
 def readable(recipe: Recipe) -> str:
     """What the texts of a task are, in a few words; lines say pairs with a TAB and lists in JSON."""
-    if recipe.kind == "ranking":
+    if recipe.type.head == "ranking":
         return '(turns, candidates), two lists; as a line {"turns": [...], "candidates": [...]}'
-    if recipe.kind == "language":
+    if recipe.type.head == "language":
         return "a list of turns; as a line one turn, or a JSON list of them"
-    if recipe.task.task_type == "SentencePairClassification":
+    if recipe.type.inputs == "pair":
         return "a pair of texts; as a line one TAB between them"
-    return "a text or a list of words" if recipe.kind in BY_WORDS else "a text"
+    return "a text or a list of words" if recipe.type.by_word else "a text"
 
 
 def example_of(recipe: Recipe, text: Text) -> Example | None:
@@ -282,18 +283,18 @@ def example_of(recipe: Recipe, text: Text) -> Example | None:
     The texts of a ResponseSelection example are the turns before, its words the candidates.
     """
     listed = isinstance(text, list) and all(isinstance(part, str) for part in text)
-    if recipe.kind == "ranking":
+    if recipe.type.head == "ranking":
         return _with_candidates(text)
-    if recipe.kind in BY_WORDS:
+    if recipe.type.by_word:
         words = text.split() if isinstance(text, str) else text if listed else None
         return None if words is None else Example("", (" ".join(words),), tuple(words))
-    if recipe.kind == "language":
+    if recipe.type.head == "language":
         turns = [text] if isinstance(text, str) else text if listed else None
         return None if turns is None else Example("", tuple(turns))
     paired = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
-    if paired and recipe.task.task_type in PAIRS:
+    if paired and recipe.type.takes_pairs:
         return Example("", text)
-    alone = isinstance(text, str) and recipe.task.task_type != "SentencePairClassification"
+    alone = isinstance(text, str) and recipe.type.inputs != "pair"
     return Example("", (text,)) if alone else None
 
 

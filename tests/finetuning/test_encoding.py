@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from network_examples import vocabulary_of_words
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from span_electra.finetuning.encoding import KIND_OF, Recipe, encode_examples, kept_of_pair, words_of_tokens
+from span_electra.finetuning.encoding import Recipe, encode_examples, kept_of_pair, words_of_tokens
 from span_electra.finetuning.export import save_transformers_tokenizer, tokenizer_of
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.task_file import TASK_TYPES, Task
+from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble, dress
 
 
@@ -52,10 +53,6 @@ def rows_of(examples, recipe, vocabulary="uncased"):
 
 
 # --- words ----------------------------------------------------------------------------------------------
-
-
-def test_every_task_type_has_a_kind():
-    assert set(KIND_OF) == set(TASK_TYPES)
 
 
 def test_words_of_the_docstrings_example():

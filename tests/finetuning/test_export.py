@@ -12,10 +12,11 @@ from model_examples import small_config
 from network_examples import vocabulary_of_words
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import KIND_OF, Recipe, encode_examples
+from span_electra.finetuning.encoding import Recipe, encode_examples
 from span_electra.finetuning.export import export_task
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.finetuning.turns import lay_out
 from span_electra.hub.encoders import open_encoder
 from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
@@ -56,9 +57,8 @@ def network_of(*task_types, seed=0):
     """A network whose every weight is away from its start, with a head for each type."""
     heads = []
     for task_type in task_types:
-        kind, labels = KIND_OF[task_type], LABELS.get(task_type, ())
-        outputs = {"language": 0, "replaced": 1}.get(kind, len(labels) or 1)
-        heads.append(HeadConfig(kind, outputs, dropout=0.25))
+        record = TASK_TYPES[task_type]
+        heads.append(HeadConfig(record.head, record.outputs(LABELS.get(task_type, ())), dropout=0.25))
     network = TaskNetwork(small_config(vocab_size=VOCABULARY.size), tuple(heads), seed).eval()
     dice = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -73,12 +73,12 @@ def ours_of(network, recipe, texts, task=0):
     found = []
     for text in texts:
         text = (text,) if isinstance(text, str) else text
-        if recipe.kind in ("language", "ranking"):
+        if recipe.type.in_turns:
             turns = [VOCABULARY.tokenizer.encode(turn, add_special_tokens=False).ids for turn in text]
             laid = lay_out(turns, VOCABULARY.sep_id, 32, open_ended=len(turns) == 1)
             ids, types = laid.ids, laid.types
         else:
-            words = tuple(text[0].split()) if recipe.kind in ("tokens", "replaced") else None
+            words = tuple(text[0].split()) if recipe.type.by_word else None
             row = encode_examples(VOCABULARY, recipe, [Example("1", text, words)])[0]
             ids, types = row["input_ids"], row["token_type_ids"]
         ids_1L, types_1L = torch.tensor([ids]), torch.tensor([types])
@@ -100,14 +100,14 @@ def stock_of(folder, kind):
 
 @pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("lowercase", [False, True])
-@pytest.mark.parametrize("task_type", KIND_OF)
+@pytest.mark.parametrize("task_type", TASK_TYPES)
 @torch.no_grad()
 def test_stock_classes_give_our_logits_for_our_rows(task_type, lowercase, paired, tmp_path):
     recipe, network = recipe_of(task_type, lowercase), network_of(task_type)
-    if paired and recipe.kind in ("tokens", "replaced"):
+    if paired and recipe.type.by_word:
         return  # words come one sentence a row
     export_task(network, 0, recipe, VOCABULARY, tmp_path / "out")
-    model, tokenizer = stock_of(tmp_path / "out", recipe.kind)
+    model, tokenizer = stock_of(tmp_path / "out", recipe.type.head)
     texts = PAIRS if paired else TEXTS
     columns = zip(*PAIRS, strict=True) if paired else [TEXTS]
     asked = tokenizer(*map(list, columns), padding=True, return_tensors="pt")
@@ -116,7 +116,7 @@ def test_stock_classes_give_our_logits_for_our_rows(task_type, lowercase, paired
         real = asked["attention_mask"][row].bool()
         assert torch.equal(asked["input_ids"][row][real], ids_L)
         assert torch.equal(asked["token_type_ids"][row][real], types_L)
-        by_token = recipe.kind in ("tokens", "replaced", "language")
+        by_token = recipe.type.head in ("tokens", "replaced", "language")
         told = theirs[row][real] if by_token else theirs[row]
         assert (told - logits).abs().max() <= 1e-5
         assert logits.abs().max() > 0.01, "logits of nearly zero would prove nothing"

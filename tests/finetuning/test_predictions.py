@@ -17,7 +17,7 @@ from task_examples import one_task, write
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import turn_windows
 from span_electra.finetuning.encoding import Recipe
-from span_electra.finetuning.experiment import open_rows, outputs_of
+from span_electra.finetuning.experiment import open_rows
 from span_electra.finetuning.export import export_task
 from span_electra.finetuning.predictions import (
     Outcome,
@@ -28,7 +28,8 @@ from span_electra.finetuning.predictions import (
     word_labels,
 )
 from span_electra.finetuning.prepare import prepare_tasks
-from span_electra.finetuning.task_file import TASK_TYPES, load_task_file
+from span_electra.finetuning.task_file import load_task_file
+from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.finetuning.turns import lay_out
 from span_electra.hub.encoders import open_encoder, take_pretrained
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
@@ -45,7 +46,7 @@ def network_and_rows(folder, kind):
     )
     made = prepare_tasks(tasks, folder / "data", folder / "out", vocabulary_of_words(), 32)
     [source] = open_rows(tasks.tasks, made, vocabulary_of_words(), "dev")
-    head = HeadConfig(source.recipe.kind, outputs_of(source.recipe.kind, made.labels["t"]))
+    head = HeadConfig(source.recipe.type.head, source.recipe.type.outputs(made.labels["t"]))
     network = TaskNetwork(start.config, (head,), seed=1)
     take_pretrained(network, start)
     return network, source
@@ -89,7 +90,8 @@ def test_a_word_has_the_class_of_its_first_token_or_is_wrong_where_any_token_is(
 
 
 def told(kind, labels=(), metrics=()):
-    recipe = SimpleNamespace(kind=kind, labels=labels, task=SimpleNamespace(metrics=metrics))
+    recipe = SimpleNamespace(type=SimpleNamespace(head=kind), labels=labels)
+    recipe.task = SimpleNamespace(metrics=metrics)
     return SimpleNamespace(recipe=recipe)
 
 

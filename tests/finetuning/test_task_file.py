@@ -6,15 +6,15 @@ import pytest
 from task_examples import one_task, task_file, write
 
 from span_electra.errors import InputError
-from span_electra.finetuning.metrics import DEFAULT_METRICS, METRICS
+from span_electra.finetuning.metrics import METRICS
 from span_electra.finetuning.task_file import (
-    TASK_TYPES,
     Task,
     TaskFile,
     load_task_file,
     needs_label,
     split_files,
 )
+from span_electra.finetuning.task_types import TASK_TYPES
 
 SINGLE = {"task_type": "SingleSenClassification", "file_names": {"train": "a.tsv"}}
 
@@ -70,7 +70,7 @@ def test_json_and_includes_and_the_environment_are_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize("task_type", TASK_TYPES)
 def test_every_type_has_defaults(tmp_path, task_type):
     task = one_task(tmp_path, task_type)
-    assert task.metrics == DEFAULT_METRICS[task_type][:1] and task.metrics[0] in METRICS
+    assert task.metrics == TASK_TYPES[task_type].metrics[:1] and task.metrics[0] in METRICS
     assert (task.dropout_prob, task.loss_weight, task.limit, task.val_split) == (0.1, 1.0, 0, 0.0)
     assert (task.class_num, task.labels, task.columns, task.noise) == (None, None, {}, {})
 
