@@ -8,7 +8,7 @@ import torch
 from model_examples import small_config
 from network_examples import vocabulary_of_words
 
-from span_electra.finetuning.encoding import Recipe
+from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task_file import Task
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training import checkpoint
@@ -27,24 +27,24 @@ TASKS = {
 }
 
 
-def recipe_of(name: str) -> Recipe:
-    """The recipe of one of TASKS; spelling tasks are trained on clean text with noise."""
+def spec_of(name: str) -> TaskSpec:
+    """The spec of one of TASKS; spelling tasks are trained on clean text with noise."""
     task_type, labels = TASKS[name]
     noise = {"edits": ["swap"]} if task_type.startswith("Spelling") else {}
-    return Recipe(Task(name, task_type, {"train": ("a.tsv",)}, noise=noise), labels, LONGEST)
+    return TaskSpec(Task(name, task_type, {"train": ("a.tsv",)}, noise=noise), labels, LONGEST)
 
 
 def finetuned(folder, *names: str, seed: int = 0) -> None:
     """Write a run with the named tasks, none: all of them."""
-    vocabulary, recipes = vocabulary_of_words(), [recipe_of(name) for name in names or TASKS]
-    heads = tuple(HeadConfig(recipe.type.head, recipe.type.outputs(recipe.labels)) for recipe in recipes)
+    vocabulary, specs = vocabulary_of_words(), [spec_of(name) for name in names or TASKS]
+    heads = tuple(HeadConfig(spec.type.head, spec.type.outputs(spec.labels)) for spec in specs)
     config = small_config(vocab_size=vocabulary.size + 3)  # with rows that no token has
     network = TaskNetwork(config, heads, seed)
     dice = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(torch.randn(weight.shape, generator=dice) * 0.3)
-    told = {"heads": [asdict(head) for head in heads], "recipes": [asdict(recipe) for recipe in recipes]}
+    told = {"heads": [asdict(head) for head in heads], "recipes": [asdict(spec) for spec in specs]}
     meta = {"model": asdict(config), "metric": 0.5, **told}
     checkpoint.save(folder, 1, network.state_dict(), {"step": torch.ones(1)}, meta)
     (folder / "tokenizer.json").write_text(vocabulary.to_json(), encoding="utf-8")

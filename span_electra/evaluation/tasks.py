@@ -18,9 +18,9 @@ from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.stage import MODEL, earlier_sections, place_of, save_sections, table_text
 from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
-from span_electra.finetuning.encoding import Recipe
+from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.experiment import load_task_model, open_rows
-from span_electra.finetuning.predictions import Outcome, metrics_of_task, predict_rows
+from span_electra.finetuning.predictions import TaskPredictions, compute_metrics, predict_rows
 from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task_file import Task, TaskFile, load_task_file
 from span_electra.hub.encoders import best_checkpoint
@@ -52,18 +52,18 @@ def evaluate_tasks(
     started = time.perf_counter()
     target = place_of(model, out_file)
     earlier = earlier_sections(target)
-    network, recipes, vocabulary, _ = load_task_model(model)
+    network, specs, vocabulary, _ = load_task_model(model)
     network.to(choose_device(device))
     asked = load_task_file(task_file, data_dir).tasks
-    learnt = [recipe_for(task, recipes, str(task_file)) for task in asked]
+    learnt = [task_number(task, specs, str(task_file)) for task in asked]
     sections = {MODEL: described(model, vocabulary), SECTION: {}}
     with tempfile.TemporaryDirectory(prefix="span_electra_") as folder:
-        for number, split, source in prepared_rows(asked, learnt, recipes, vocabulary, data_dir, folder):
+        for number, split, source in prepared_rows(asked, learnt, specs, vocabulary, data_dir, folder):
             place = Process(next(network.parameters()).device)
-            outcome = predict_rows(network, number, source, batch_size, place)
-            row = metrics_of(outcome, source)
+            predicted = predict_rows(network, number, source, batch_size, place)
+            row = metrics_of(predicted, source)
             if row:
-                sections[SECTION][f"{source.recipe.task.name}, {split}"] = row
+                sections[SECTION][f"{source.spec.task.name}, {split}"] = row
     if not sections[SECTION]:
         raise InputError(f"{task_file}: no task has labelled dev or test rows; name files that have some")
     for table in tables_of(sections[SECTION], SECTION):
@@ -72,16 +72,16 @@ def evaluate_tasks(
     yield save_sections(target, model, earlier, sections)
 
 
-def recipe_for(task: Task, recipes: tuple[Recipe, ...], source: str) -> int:
+def task_number(task: Task, specs: tuple[TaskSpec, ...], source: str) -> int:
     """The number of the task in the model. Raises InputError when the model did not learn it."""
-    names = [recipe.task.name for recipe in recipes]
+    names = [spec.task.name for spec in specs]
     if task.name not in names:
         raise InputError(f"{source}: {task.name}: the model did not learn it; it knows {', '.join(names)}")
     number = names.index(task.name)
-    if recipes[number].task.task_type != task.task_type:
+    if specs[number].task.task_type != task.task_type:
         raise InputError(
             f"{source}: {task.name}: task_type {task.task_type}, but the model learnt it as "
-            f"{recipes[number].task.task_type}"
+            f"{specs[number].task.task_type}"
         )
     return number
 
@@ -89,7 +89,7 @@ def recipe_for(task: Task, recipes: tuple[Recipe, ...], source: str) -> int:
 def prepared_rows(
     asked: tuple[Task, ...],
     learnt: list[int],
-    recipes: tuple[Recipe, ...],
+    specs: tuple[TaskSpec, ...],
     vocabulary: Vocabulary,
     data_dir: str | Path,
     folder: str | Path,
@@ -99,10 +99,10 @@ def prepared_rows(
     The train file is read only where dev is split from it: one row of it must do, labels being the model's.
     """
     tasks = tuple(
-        replace(task, labels=recipes[number].labels or None, limit=task.limit if task.val_split else 1)
+        replace(task, labels=specs[number].labels or None, limit=task.limit if task.val_split else 1)
         for task, number in zip(asked, learnt, strict=True)
     )
-    first = recipes[0]  # all tasks of a run share the length of rows and the folding of letters
+    first = specs[0]  # all tasks of a run share the length of rows and the folding of letters
     prepared = prepare_tasks(
         TaskFile(tasks), data_dir, folder, vocabulary, first.max_seq_len, first.lowercase
     )
@@ -113,16 +113,16 @@ def prepared_rows(
                 yield number, split, sources[place]
 
 
-def metrics_of(outcome: Outcome, source: TaskRows) -> dict[str, Any]:
+def metrics_of(predicted: TaskPredictions, source: TaskRows) -> dict[str, Any]:
     """The task's metrics and number of rows; none where the rows have no labels.
 
     Misspelt words are told by lines too, as the spelling benchmark does.
     """
-    found = metrics_of_task(outcome, source)
+    found = compute_metrics(predicted, source)
     named = {TITLE_OF.get(name, name): value for name, value in found.items()}
-    if named and source.recipe.type.head == "replaced":
-        named["sequence_f1"] = sequence_detection_f1(outcome.predictions, outcome.targets)
-    return named | {"rows": len(outcome.uids)} if named else {}
+    if named and source.spec.type.head == "replaced":
+        named["sequence_f1"] = sequence_detection_f1(predicted.predictions, predicted.targets)
+    return named | {"rows": len(predicted.uids)} if named else {}
 
 
 def described(model: Path, vocabulary: Vocabulary) -> dict[str, str]:

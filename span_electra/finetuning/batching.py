@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import Recipe, encode_examples
+from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.noise import NoiseConfig, corrupt_words, load_misspellings
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.turns import lay_out
+from span_electra.finetuning.turns import join_turns
 from span_electra.model.multi_task import IGNORED, TaskBatch
 from span_electra.text.vocabulary import Vocabulary
 
@@ -48,8 +48,8 @@ class Window:
 class TaskRows:
     """The rows of one split of one task, read from the file when they are asked for."""
 
-    def __init__(self, path: str | Path, recipe: Recipe, vocabulary: Vocabulary) -> None:
-        self.path, self.recipe, self.vocabulary = Path(path), recipe, vocabulary
+    def __init__(self, path: str | Path, spec: TaskSpec, vocabulary: Vocabulary) -> None:
+        self.path, self.spec, self.vocabulary = Path(path), spec, vocabulary
         try:
             with self.path.open("rb") as file:
                 self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -61,7 +61,7 @@ class TaskRows:
             raise InputError(f"{self.path}: its end is missing; {ANEW}")
         self.raw = "text" in self.stored(0)  # sentences that are misspelt anew each epoch
         if self.raw:
-            self.noise = NoiseConfig(**recipe.task.noise)
+            self.noise = NoiseConfig(**spec.task.noise)
             self.misspellings = load_misspellings(self.noise.misspellings) if self.noise.misspellings else {}
 
     def __len__(self) -> int:
@@ -77,21 +77,21 @@ class TaskRows:
     @cached_property
     def lengths_R(self) -> np.ndarray:
         """Tokens of each row, about, where it is made anew each epoch; at most max_seq_len."""
-        return np.array([min(self._length(row), self.recipe.max_seq_len) for row in range(len(self))])
+        return np.array([min(self._length(row), self.spec.max_seq_len) for row in range(len(self))])
 
     @cached_property
     def windows_P(self) -> list[Window]:
         """Of conversations to be continued: the windows that together hold every turn once."""
-        longest = self.recipe.max_seq_len
+        longest = self.spec.max_seq_len
         cut = (turn_windows(self.stored(row)["turns"], longest) for row in range(len(self)))
         return [Window(row, *place) for row, places in enumerate(cut) for place in places]
 
     @cached_property
     def lengths_P(self) -> np.ndarray:
         """Tokens of each piece, about."""
-        if self.recipe.type.head != "language":
+        if self.spec.type.head != "language":
             return self.lengths_R
-        longest = self.recipe.max_seq_len
+        longest = self.spec.max_seq_len
         return np.array([min(longest, 1 + sum(len(t) + 1 for t in self.turns(w))) for w in self.windows_P])
 
     def turns(self, window: Window) -> list[list[int]]:
@@ -112,18 +112,18 @@ class TaskRows:
         examples = [
             self._misspelt(entry, (seed, epoch, int(row))) for entry, row in zip(stored, rows_B, strict=True)
         ]
-        return encode_examples(self.vocabulary, self.recipe, examples)
+        return encode_examples(self.vocabulary, self.spec, examples)
 
     def _misspelt(self, stored: dict[str, Any], key: tuple[int, int, int]) -> Example:
         noisy = corrupt_words(stored["text"].split(), self.noise, self.misspellings, key)
         text = " ".join(noisy.words)
-        if self.recipe.type.head == "replaced":
+        if self.spec.type.head == "replaced":
             return Example(stored["uid"], (text,), noisy.words, tuple(map(str, noisy.wrong)))
         return Example(stored["uid"], (text,), None, str(int(any(noisy.wrong))))
 
 
 @dataclass(frozen=True)
-class Laid:
+class UnpaddedRows:
     """Rows ready to be padded."""
 
     ids: list[list[int]]
@@ -134,30 +134,30 @@ class Laid:
 # --- rows -> tensors ----------------------------------------------------------------------------------
 
 
-def lay_rows(
+def rows_and_targets(
     source: TaskRows, rows_B: np.ndarray, rows: list[dict[str, Any]], seed: int, epoch: int, training: bool
-) -> Laid:
-    """Lay out `rows`, whose numbers are `rows_B`, with their targets; windows are laid by `lay_windows`.
+) -> UnpaddedRows:
+    """The ids, types and targets of `rows`, whose numbers are `rows_B`. (Of windows: `windows_and_targets`.)
 
     A reply's candidates are rows of their own, the true one first.
     """
-    if source.recipe.type.head == "ranking":
+    if source.spec.type.head == "ranking":
         return _candidates(source, rows_B, rows, seed, epoch, training)
     ids = [row["input_ids"] for row in rows]
-    return Laid(ids, [row["token_type_ids"] for row in rows], _targets(source.recipe, rows))
+    return UnpaddedRows(ids, [row["token_type_ids"] for row in rows], _targets(source.spec, rows))
 
 
-def _targets(recipe: Recipe, rows: list[dict[str, Any]]) -> Any:
-    if recipe.type.head == "number":
+def _targets(spec: TaskSpec, rows: list[dict[str, Any]]) -> Any:
+    if spec.type.head == "number":
         return np.array([row.get("label", 0.0) for row in rows], np.float32)
-    if recipe.type.head == "sequence":
+    if spec.type.head == "sequence":
         return np.array([row.get("label", IGNORED) for row in rows], np.int64)
-    if recipe.type.head == "several":
-        marked_BC = np.zeros((len(rows), len(recipe.labels)), np.float32)
+    if spec.type.head == "several":
+        marked_BC = np.zeros((len(rows), len(spec.labels)), np.float32)
         for number, row in enumerate(rows):
             marked_BC[number, row.get("label", [])] = 1.0
         return marked_BC
-    return [token_targets(row, recipe.type.head == "replaced") for row in rows]
+    return [token_targets(row, spec.type.head == "replaced") for row in rows]
 
 
 def token_targets(row: dict[str, Any], every: bool) -> list[int]:
@@ -170,11 +170,11 @@ def token_targets(row: dict[str, Any], every: bool) -> list[int]:
     return targets
 
 
-def lay_windows(source: TaskRows, turns: list[list[list[int]]]) -> Laid:
-    """Lay out the turns of each window; every next token is a target."""
-    laid = [lay_out(said, source.vocabulary.sep_id, source.recipe.max_seq_len) for said in turns]
-    ids = [row.ids for row in laid]
-    return Laid(ids, [row.types for row in laid], [[*row[1:], IGNORED] for row in ids])
+def windows_and_targets(source: TaskRows, turns: list[list[list[int]]]) -> UnpaddedRows:
+    """The turns of each window as a row; every next token is a target."""
+    unpadded = [join_turns(said, source.vocabulary.sep_id, source.spec.max_seq_len) for said in turns]
+    ids = [row.ids for row in unpadded]
+    return UnpaddedRows(ids, [row.types for row in unpadded], [[*row[1:], IGNORED] for row in ids])
 
 
 def turn_windows(turns: list[list[int]], longest: int) -> list[tuple[int, int]]:
@@ -193,7 +193,7 @@ def turn_windows(turns: list[list[int]], longest: int) -> list[tuple[int, int]]:
 
 def _candidates(
     source: TaskRows, rows_B: np.ndarray, rows: list[dict[str, Any]], seed: int, epoch: int, training: bool
-) -> Laid:
+) -> UnpaddedRows:
     """For each conversation its true reply and those of others, after the same turns.
 
     In training any turn but the first may be the reply, and any turn of others; else the last ones are.
@@ -207,10 +207,10 @@ def _candidates(
             turns = turns[: rng.integers(2, len(turns) + 1)]
         replies = [turns[-1], *_other_replies(source, int(number), turns[-1], count - 1, rng, training)]
         for reply in replies:
-            laid = lay_out([*turns[:-1], reply], source.vocabulary.sep_id, source.recipe.max_seq_len)
-            ids.append(laid.ids)
-            types.append(laid.types)
-    return Laid(ids, types, np.zeros(len(rows_B), np.int64))
+            unpadded = join_turns([*turns[:-1], reply], source.vocabulary.sep_id, source.spec.max_seq_len)
+            ids.append(unpadded.ids)
+            types.append(unpadded.types)
+    return UnpaddedRows(ids, types, np.zeros(len(rows_B), np.int64))
 
 
 def _other_replies(
@@ -241,9 +241,9 @@ def check_replies(source: TaskRows, training: bool) -> None:
     )
 
 
-def to_batch(task: int, laid: Laid, pad_id: int, total: float, rows_B: np.ndarray) -> TaskBatch:
+def collate(task: int, unpadded: UnpaddedRows, pad_id: int, total: float, rows_B: np.ndarray) -> TaskBatch:
     """Pad rows and targets to tensors on the CPU."""
-    lengths_B = np.array([len(row) for row in laid.ids], np.int64)
+    lengths_B = np.array([len(row) for row in unpadded.ids], np.int64)
     width = int(lengths_B.max()) if len(lengths_B) else 1
     real_BL = np.arange(width) < lengths_B[:, None]
 
@@ -253,12 +253,12 @@ def to_batch(task: int, laid: Laid, pad_id: int, total: float, rows_B: np.ndarra
             array_BL[real_BL] = np.concatenate(rows)
         return torch.from_numpy(array_BL)
 
-    targets = laid.targets
+    targets = unpadded.targets
     targets = padded(targets, IGNORED) if isinstance(targets, list) else torch.from_numpy(targets)
-    types_BL = padded(laid.types, 0) if any(any(row) for row in laid.types) else None
+    types_BL = padded(unpadded.types, 0) if any(any(row) for row in unpadded.types) else None
     return TaskBatch(
         task=task,
-        ids_BL=padded(laid.ids, pad_id),
+        ids_BL=padded(unpadded.ids, pad_id),
         types_BL=types_BL,
         real_BL=None if real_BL.all() else torch.from_numpy(real_BL),
         targets=targets,
@@ -305,37 +305,39 @@ class TaskBatches:
     def __iter__(self) -> Iterator[TaskBatch]:
         for first in range(self.start - self.start % self.together, len(self), self.together):
             group = self.plan[first : first + self.together]
-            laid = [self._lay(*planned) for planned in group]
+            unpadded = [self._unpadded(*planned) for planned in group]
             totals: Counter[int] = Counter()
-            for (task, _), rows in zip(group, laid, strict=True):
+            for (task, _), rows in zip(group, unpadded, strict=True):
                 totals[task] += _targets_in(rows)
-            for number, ((task, rows_B), rows) in enumerate(zip(group, laid, strict=True), start=first):
+            for number, ((task, rows_B), rows) in enumerate(zip(group, unpadded, strict=True), start=first):
                 if number >= self.start:
                     # Each task's loss is a mean over its targets of the step; its tasks weigh alike.
                     yield self._share(task, rows, rows_B, totals[task] * len(totals))
 
-    def _lay(self, task: int, rows_B: np.ndarray) -> Laid:
+    def _unpadded(self, task: int, rows_B: np.ndarray) -> UnpaddedRows:
         source, order = self.sources[task], self.order
-        if source.recipe.type.head == "language":
-            return lay_windows(source, [source.turns(source.windows_P[piece]) for piece in rows_B])
+        if source.spec.type.head == "language":
+            return windows_and_targets(source, [source.turns(source.windows_P[piece]) for piece in rows_B])
         rows = source.rows(rows_B, order.seed, self.epoch)
-        return lay_rows(source, rows_B, rows, order.seed, self.epoch, training=True)
+        return rows_and_targets(source, rows_B, rows, order.seed, self.epoch, training=True)
 
-    def _share(self, task: int, laid: Laid, rows_B: np.ndarray, total: float) -> TaskBatch:
+    def _share(self, task: int, unpadded: UnpaddedRows, rows_B: np.ndarray, total: float) -> TaskBatch:
         """Every world-th row of the batch, with all its candidates."""
-        each = len(laid.ids) // len(rows_B)
+        each = len(unpadded.ids) // len(rows_B)
         mine = range(self.rank, len(rows_B), self.world)
         rows = [row * each + candidate for row in mine for candidate in range(each)]
-        targets = laid.targets
+        targets = unpadded.targets
         targets = [targets[row] for row in mine] if isinstance(targets, list) else targets[list(mine)]
-        share = Laid([laid.ids[row] for row in rows], [laid.types[row] for row in rows], targets)
-        return to_batch(task, share, self.sources[task].vocabulary.pad_id, total, rows_B[list(mine)])
+        share = UnpaddedRows(
+            [unpadded.ids[row] for row in rows], [unpadded.types[row] for row in rows], targets
+        )
+        return collate(task, share, self.sources[task].vocabulary.pad_id, total, rows_B[list(mine)])
 
 
-def _targets_in(laid: Laid) -> int:
-    if isinstance(laid.targets, list):
-        return sum(target != IGNORED for row in laid.targets for target in row)
-    return len(laid.targets)
+def _targets_in(unpadded: UnpaddedRows) -> int:
+    if isinstance(unpadded.targets, list):
+        return sum(target != IGNORED for row in unpadded.targets for target in row)
+    return len(unpadded.targets)
 
 
 def plan_tasks(lengths: Sequence[np.ndarray], order: Order, epoch: int) -> list[tuple[int, np.ndarray]]:

@@ -4,8 +4,8 @@
      "label": 1}
 
 Tasks by words add `word_ids`, the word of each token (-1: of none), and `words`, how many there are, of which
-the last may have been cut off. Conversations hold `turns`, lists of ids, and are laid out when they are read;
-sentences that are misspelt anew in each epoch hold `text`.
+the last may have been cut off. Conversations hold `turns`, lists of ids, which become rows
+when they are read; sentences that are misspelt anew in each epoch hold `text`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from span_electra.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TaskSpec:
     """What decides the rows of a task besides its examples."""
 
     task: Task
@@ -44,9 +44,9 @@ class Recipe:
         return {name: number for number, name in enumerate(self.labels)}
 
 
-def encode_lines(tokenizer_json: str, recipe: Recipe, examples: Sequence[Example]) -> list[str]:
+def encode_lines(tokenizer_json: str, spec: TaskSpec, examples: Sequence[Example]) -> list[str]:
     """The lines of a prepared file for these examples, in order."""
-    rows = encode_examples(_vocabulary(tokenizer_json), recipe, examples)
+    rows = encode_examples(_vocabulary(tokenizer_json), spec, examples)
     return [json.dumps(row, separators=(",", ":")) + "\n" for row in rows]
 
 
@@ -56,38 +56,38 @@ def _vocabulary(tokenizer_json: str) -> Vocabulary:
 
 
 def encode_examples(
-    vocabulary: Vocabulary, recipe: Recipe, examples: Sequence[Example]
+    vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]
 ) -> list[dict[str, Any]]:
     """Return one row for each example, in order."""
-    if recipe.task.noise and all(example.label is None for example in examples):
+    if spec.task.noise and all(example.label is None for example in examples):
         return [{"uid": example.uid, "text": example.texts[0]} for example in examples]
-    if recipe.type.in_turns:
-        return [_conversation(vocabulary, recipe, example) for example in examples]
-    texts = [_texts(example, recipe) for example in examples]
+    if spec.type.in_turns:
+        return [_conversation(vocabulary, spec, example) for example in examples]
+    texts = [_texts(example, spec) for example in examples]
     flat = [text for pair in texts for text in pair]
     encodings = iter(vocabulary.tokenizer.encode_batch(flat, add_special_tokens=False))
     rows = []
     for example, pair in zip(examples, texts, strict=True):
         pieces = [next(encodings) for _ in pair]
-        row = _framed(vocabulary, [piece.ids for piece in pieces], recipe.max_seq_len)
-        if recipe.type.by_word:
-            words = words_of_tokens(pieces[0].offsets, [_folded(word, recipe) for word in example.words])
+        row = _framed(vocabulary, [piece.ids for piece in pieces], spec.max_seq_len)
+        if spec.type.by_word:
+            words = words_of_tokens(pieces[0].offsets, [_folded(word, spec) for word in example.words])
             room = len(row["input_ids"]) - 2
             row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
-        label = {} if example.label is None else {"label": numbered(example.label, recipe)}
+        label = {} if example.label is None else {"label": numbered(example.label, spec)}
         rows.append({"uid": example.uid} | row | label)
     return rows
 
 
-def _texts(example: Example, recipe: Recipe) -> list[str]:
+def _texts(example: Example, spec: TaskSpec) -> list[str]:
     """What the tokenizer is given of an example: one text or two."""
-    texts = example.texts if not recipe.type.by_word else (" ".join(example.words),)
-    return [_folded(text, recipe) for text in texts]
+    texts = example.texts if not spec.type.by_word else (" ".join(example.words),)
+    return [_folded(text, spec) for text in texts]
 
 
-def _folded(text: str, recipe: Recipe) -> str:
-    """The text in small letters where the recipe says so, one by one, as an exported tokenizer folds them."""
-    return normalizers.Lowercase().normalize_str(text) if recipe.lowercase else text
+def _folded(text: str, spec: TaskSpec) -> str:
+    """The text in small letters where the spec says so, one by one, as an exported tokenizer folds them."""
+    return normalizers.Lowercase().normalize_str(text) if spec.lowercase else text
 
 
 def _framed(vocabulary: Vocabulary, texts: list[list[int]], longest: int) -> dict[str, list[int]]:
@@ -128,16 +128,16 @@ def words_of_tokens(offsets: Sequence[tuple[int, int]], words: Sequence[str]) ->
     return np.minimum(word_T, len(words) - 1).tolist()
 
 
-def numbered(label: str | tuple[str, ...], recipe: Recipe) -> int | float | list[int]:
+def numbered(label: str | tuple[str, ...], spec: TaskSpec) -> int | float | list[int]:
     """A label as the network's target: its number, those of several, or the number that it is."""
-    if recipe.type.labels == "number":
+    if spec.type.labels == "number":
         return float(label)
     if isinstance(label, str):
-        return recipe.number_of[label]
-    return [recipe.number_of[name] for name in label]
+        return spec.number_of[label]
+    return [spec.number_of[name] for name in label]
 
 
-def _conversation(vocabulary: Vocabulary, recipe: Recipe, example: Example) -> dict[str, Any]:
-    texts = [_folded(text, recipe) for text in example.texts]
+def _conversation(vocabulary: Vocabulary, spec: TaskSpec, example: Example) -> dict[str, Any]:
+    texts = [_folded(text, spec) for text in example.texts]
     encodings = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
     return {"uid": example.uid, "turns": [encoding.ids for encoding in encodings]}

@@ -16,8 +16,8 @@ from span_electra.batch import StepOutput
 from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, Order, TaskBatches, TaskRows, check_replies
-from span_electra.finetuning.encoding import Recipe
-from span_electra.finetuning.predictions import metrics_of_task, one_score, predict_rows
+from span_electra.finetuning.encoding import TaskSpec
+from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.task_file import Task
 from span_electra.hub.encoders import (
@@ -176,8 +176,8 @@ def take_heads(network: TaskNetwork, tasks: tuple[Task, ...], prepared: Prepared
     """Take the heads of a saved model of ours for the tasks of the same name, type and labels."""
     other = load_task_model(folder)
     theirs = {
-        (recipe.task.name, recipe.task.task_type, recipe.labels): head
-        for recipe, head in zip(other.recipes, other.network.heads, strict=True)
+        (spec.task.name, spec.task.task_type, spec.labels): head
+        for spec, head in zip(other.specs, other.network.heads, strict=True)
     }
     for head, task in zip(network.heads, tasks, strict=True):
         found = theirs.get((task.name, task.task_type, prepared.labels[task.name]))
@@ -206,7 +206,7 @@ class TaskModel(NamedTuple):
     """A fine-tuned network, on the CPU, and what is needed to use it."""
 
     network: TaskNetwork
-    recipes: tuple[Recipe, ...]  # one a head
+    specs: tuple[TaskSpec, ...]  # one a head
     vocabulary: Vocabulary
     meta: dict  # of its checkpoint
 
@@ -221,28 +221,30 @@ def load_task_model(folder: str | Path) -> TaskModel:
     try:
         heads = tuple(HeadConfig(**head) for head in saved.meta["heads"])
         network = TaskNetwork(config_of(saved.meta["model"]), heads)
-        recipes = tuple(_recipe(recipe) for recipe in saved.meta["recipes"])
+        specs = tuple(_read_spec(spec) for spec in saved.meta["recipes"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{place}: describes no fine-tuned model of ours ({error})") from error
     checkpoint.restore_weights(network, saved.weights, str(place))
     path = place.parent.parent / "tokenizer.json"
-    return TaskModel(network, recipes, Vocabulary.from_json(read_text(path), str(path)), saved.meta)
+    return TaskModel(network, specs, Vocabulary.from_json(read_text(path), str(path)), saved.meta)
 
 
-def _recipe(described: dict) -> Recipe:
+def _read_spec(described: dict) -> TaskSpec:
     task = dict(described["task"])
     task["files"] = {split: tuple(names) for split, names in task["files"].items()}
     for name in ("labels", "metrics"):
         task[name] = None if task[name] is None else tuple(task[name])
-    return Recipe(Task(**task), tuple(described["labels"]), described["max_seq_len"], described["lowercase"])
+    return TaskSpec(
+        Task(**task), tuple(described["labels"]), described["max_seq_len"], described["lowercase"]
+    )
 
 
 # --- the rows -------------------------------------------------------------------------------------------
 
 
-def recipe_of(task: Task, prepared: Prepared) -> Recipe:
+def spec_of(task: Task, prepared: Prepared) -> TaskSpec:
     """What the rows of a task were made by."""
-    return Recipe(task, prepared.labels[task.name], prepared.max_seq_len, prepared.lowercase)
+    return TaskSpec(task, prepared.labels[task.name], prepared.max_seq_len, prepared.lowercase)
 
 
 def open_rows(
@@ -256,7 +258,7 @@ def open_rows(
                 f"{prepared.folder}: task {task.name!r} is not prepared; run prepare_tasks_SE.py"
             )
         path = prepared.path(task.name, split)
-        opened.append(TaskRows(path, recipe_of(task, prepared), vocabulary) if path else None)
+        opened.append(TaskRows(path, spec_of(task, prepared), vocabulary) if path else None)
         if path and len(opened[-1]) != prepared.rows[task.name][split]:
             raise InputError(
                 f"{path}: {len(opened[-1])} rows where {prepared.rows[task.name][split]} were; {ANEW}"
@@ -268,7 +270,7 @@ def check_rows(rows: dict[str, list[TaskRows | None]]) -> None:
     """Refuse conversations too few to choose replies from now, not at the first validation."""
     for split, sources in rows.items():
         for source in sources:
-            if source is not None and source.recipe.type.head == "ranking":
+            if source is not None and source.spec.type.head == "ranking":
                 check_replies(source, training=split == "train")
 
 
@@ -297,11 +299,13 @@ def validation_metrics(
         for number, source in enumerate(rows):
             if source is None:
                 continue
-            outcome = predict_rows(network, number, source, settings.eval_batch_size, process, stop_requested)
-            if outcome is None:
+            predicted = predict_rows(
+                network, number, source, settings.eval_batch_size, process, stop_requested
+            )
+            if predicted is None:
                 return None
-            found = metrics_of_task(outcome, source)
-            prefix = source.recipe.task.name if split == "dev" else f"{split}_{source.recipe.task.name}"
+            found = compute_metrics(predicted, source)
+            prefix = source.spec.task.name if split == "dev" else f"{split}_{source.spec.task.name}"
             metrics |= {f"{prefix}_{name}": value for name, value in found.items()}
             if split == "dev" and found:
                 scores.append(one_score(*next(iter(found.items()))))
@@ -320,7 +324,7 @@ def facts_of(
         "encoder": str(Path(pretrained.source).absolute()),
         "model": asdict(network.config),
         "heads": [asdict(task) for task in network.tasks],
-        "recipes": [asdict(recipe_of(task, prepared)) for task in settings.tasks],
+        "recipes": [asdict(spec_of(task, prepared)) for task in settings.tasks],
         "optimizer": asdict(settings.optimizer),
         "training": asdict(settings.training),
         "prepared": {task.name: prepared.keys[task.name] for task in settings.tasks},

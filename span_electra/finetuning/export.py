@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, normalizers, processors
 from torch import Tensor, nn
 
-from span_electra.finetuning.encoding import Recipe
+from span_electra.finetuning.encoding import TaskSpec
 from span_electra.hub.export import OURS, check_free, stock_config
 from span_electra.hub.weights import stock_weights
 from span_electra.model.multi_task import TaskNetwork
@@ -40,7 +40,7 @@ TURNS = ("[SEP]:0 $A:0 [SEP]:1", "[SEP]:0 $A:0 [SEP]:1 $B:1 [SEP]:0")
 
 
 def export_task(
-    network: TaskNetwork, task: int, recipe: Recipe, vocabulary: Vocabulary, folder: str | Path
+    network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Vocabulary, folder: str | Path
 ) -> Path:
     """Write the network with the head of one task; an earlier export of ours is replaced.
 
@@ -49,45 +49,45 @@ def export_task(
     folder = Path(folder)
     check_free(folder)
     with atomic_folder(folder) as beside:
-        config = json.dumps(task_config(network, task, recipe, vocabulary), indent=2)
+        config = json.dumps(task_config(network, task, spec, vocabulary), indent=2)
         (beside / "config.json").write_text(config + "\n", encoding="utf-8")
         # transformers refuses a file that does not say which framework's tensors it holds.
         save_file(
-            task_weights(network, task, recipe.type.stock_head),
+            task_weights(network, task, spec.type.stock_head),
             beside / "model.safetensors",
             metadata={"format": "pt"},
         )
-        save_transformers_tokenizer(tokenizer_of(vocabulary, recipe), beside, recipe.max_seq_len)
+        save_transformers_tokenizer(tokenizer_of(vocabulary, spec), beside, spec.max_seq_len)
     return folder
 
 
-def task_config(network: TaskNetwork, task: int, recipe: Recipe, vocabulary: Vocabulary) -> dict:
+def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Vocabulary) -> dict:
     """The config.json of one task."""
     head = network.tasks[task]
     config = stock_config(network.config, "discriminator", vocabulary.pad_id)
-    config["architectures"] = [CLASS_OF[recipe.type.stock_head]]
-    config[OURS] = {"task": recipe.task.name, "task_type": recipe.task.task_type}
+    config["architectures"] = [CLASS_OF[spec.type.stock_head]]
+    config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type}
     config["classifier_dropout"] = head.dropout
-    if recipe.type.problem_type:
-        config["problem_type"] = recipe.type.problem_type
-    if recipe.type.stock_head == "causal":
+    if spec.type.problem_type:
+        config["problem_type"] = spec.type.problem_type
+    if spec.type.stock_head == "causal":
         config["is_decoder"] = True
         # A separator stands before the first turn and after each: `generate` ends with the turn.
         config["bos_token_id"] = config["eos_token_id"] = vocabulary.sep_id
-    elif recipe.type.stock_head != "replaced":
-        names = recipe.labels or ("score",)
+    elif spec.type.stock_head != "replaced":
+        names = spec.labels or ("score",)
         config["id2label"] = {str(number): name for number, name in enumerate(names)}
         config["label2id"] = {name: number for number, name in enumerate(names)}
     return config
 
 
-def tokenizer_of(vocabulary: Vocabulary, recipe: Recipe) -> Vocabulary:
+def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
     """The vocabulary with a tokenizer that gives a text or pair the very row the task was trained on."""
     tokenizer = Tokenizer.from_str(vocabulary.to_json())
-    if recipe.lowercase:
+    if spec.lowercase:
         folding = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
         tokenizer.normalizer = normalizers.Sequence(folding)
-    single, pair = TURNS if recipe.type.in_turns else SENTENCES
+    single, pair = TURNS if spec.type.in_turns else SENTENCES
     special = [("[CLS]", vocabulary.cls_id), ("[SEP]", vocabulary.sep_id)]
     tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=special)
     return Vocabulary(tokenizer, vocabulary.kind)

@@ -21,7 +21,7 @@ from span_electra.errors import InputError
 from span_electra.finetuning.task_types import BIO
 
 
-def measure(name: str, predictions: Any, targets: Any, labels: tuple[str, ...] = ()) -> float:
+def compute_metric(name: str, predictions: Any, targets: Any, labels: tuple[str, ...] = ()) -> float:
     """Return one metric of predictions, as `METRICS[name]` takes them.
 
     accuracy, f1, macro_f1, matthews: classes [R], 0/1 [R, C], or tags by words
@@ -33,7 +33,7 @@ def measure(name: str, predictions: Any, targets: Any, labels: tuple[str, ...] =
     labels: names of the classes by id, where tags for chunk_f1 come as ids.
     Raises InputError for an unknown name and for chunk_f1 of tags that are not BIO.
 
-    Example: measure("accuracy", [0, 1, 1, 0], [0, 1, 0, 0]) -> .75
+    Example: compute_metric("accuracy", [0, 1, 1, 0], [0, 1, 0, 0]) -> .75
     """
     if name not in METRICS:
         close = difflib.get_close_matches(name, METRICS, n=1)

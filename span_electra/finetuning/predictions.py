@@ -16,15 +16,15 @@ import torch
 
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import (
-    Laid,
     TaskRows,
-    lay_rows,
-    lay_windows,
-    to_batch,
+    UnpaddedRows,
+    collate,
+    rows_and_targets,
     turn_windows,
+    windows_and_targets,
 )
-from span_electra.finetuning.encoding import Recipe
-from span_electra.finetuning.metrics import HIGHER_IS_BETTER, measure
+from span_electra.finetuning.encoding import TaskSpec
+from span_electra.finetuning.metrics import HIGHER_IS_BETTER, compute_metric
 from span_electra.finetuning.task_types import BIO
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.training.devices import Process
@@ -33,7 +33,7 @@ HELD_OUT = 0  # the epoch whose noise and candidates are those of every evaluati
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskPredictions:
     """What the network says of one split of one task, a value a row."""
 
     uids: list[str]
@@ -48,8 +48,8 @@ def predict_rows(
     batch_size: int,
     process: Process,
     stop: Callable[[], bool] = lambda: False,
-) -> Outcome | None:
-    """Return the outcome of all rows, or None when `stop` says so in between. Leaves the network's mode."""
+) -> TaskPredictions | None:
+    """Return the predicted of all rows, or None when `stop` says so in between. Leaves the network's mode."""
     order_R = np.argsort(-source.lengths_R, kind="stable")  # longest first: memory runs out at once or never
     found: list[Any] = [None] * len(source)
     targets: list[Any] = [None] * len(source)
@@ -58,7 +58,7 @@ def predict_rows(
     for begin in range(0, len(order_R), batch_size):
         rows_B = order_R[begin : begin + batch_size]
         rows = source.rows(rows_B, 0, HELD_OUT)
-        if source.recipe.type.head == "language":
+        if source.spec.type.head == "language":
             answers = _perplexity_counts(network, task, source, rows, batch_size, process)
         else:
             answers = _answers(network, task, source, rows_B, rows, process)
@@ -66,17 +66,17 @@ def predict_rows(
             found[row], targets[row], uids[row] = answer, entry.get("label"), entry["uid"]
         if stop():
             return None
-    kind = source.recipe.type.head
+    kind = source.spec.type.head
     has_targets = kind in ("ranking", "language") or all(target is not None for target in targets)
-    return Outcome(uids, found, targets if has_targets else None)
+    return TaskPredictions(uids, found, targets if has_targets else None)
 
 
 def _answers(
     network: TaskNetwork, task: int, source: TaskRows, rows_B: np.ndarray, rows: list[dict], process: Process
 ) -> list[Any]:
-    kind = source.recipe.type.head
-    laid = lay_rows(source, rows_B, rows, 0, HELD_OUT, training=False)
-    logits = run_rows(network, task, source, laid, process)
+    kind = source.spec.type.head
+    unpadded = rows_and_targets(source, rows_B, rows, 0, HELD_OUT, training=False)
+    logits = run_rows(network, task, source, unpadded, process)
     if kind == "ranking":
         return list(logits.reshape(len(rows_B), -1))
     if kind == "number":
@@ -89,9 +89,11 @@ def _answers(
 
 
 @torch.no_grad()
-def run_rows(network: TaskNetwork, task: int, source: TaskRows, laid: Laid, process: Process) -> np.ndarray:
-    """The head's answer to rows that are laid out, float32."""
-    batch = to_batch(task, laid, source.vocabulary.pad_id, 1.0, np.arange(len(laid.ids)))
+def run_rows(
+    network: TaskNetwork, task: int, source: TaskRows, unpadded: UnpaddedRows, process: Process
+) -> np.ndarray:
+    """The head's answer to rows that are unpadded out, float32."""
+    batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, np.arange(len(unpadded.ids)))
     with process.autocast():
         return network.logits(batch.to(process.device)).float().cpu().numpy()
 
@@ -118,7 +120,7 @@ def _perplexity_counts(
     network: TaskNetwork, task: int, source: TaskRows, rows: list[dict], batch_size: int, process: Process
 ) -> list[tuple[float, int]]:
     """Nats and tokens of each conversation; every turn is counted once, in the window it is in."""
-    longest = source.recipe.max_seq_len
+    longest = source.spec.max_seq_len
     windows = [
         (number, row["turns"][begin:end])
         for number, row in enumerate(rows)
@@ -127,11 +129,11 @@ def _perplexity_counts(
     nats_R, tokens_R = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
     for first in range(0, len(windows), batch_size):
         owner_B = np.array([number for number, _ in windows[first : first + batch_size]])
-        laid = lay_windows(source, [turns for _, turns in windows[first : first + batch_size]])
-        batch = to_batch(task, laid, source.vocabulary.pad_id, 1.0, owner_B).to(process.device)
+        unpadded = windows_and_targets(source, [turns for _, turns in windows[first : first + batch_size]])
+        batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, owner_B).to(process.device)
         with process.autocast():
             loss_N = network.losses(batch).double().cpu().numpy()
-        owner_N = np.repeat(owner_B, [len(ids) - 1 for ids in laid.ids])
+        owner_N = np.repeat(owner_B, [len(ids) - 1 for ids in unpadded.ids])
         nats_R += np.bincount(owner_N, loss_N, len(rows))
         tokens_R += np.bincount(owner_N, minlength=len(rows))
     return list(zip(nats_R.tolist(), tokens_R.tolist(), strict=True))
@@ -140,38 +142,36 @@ def _perplexity_counts(
 # --- metrics ------------------------------------------------------------------------------------------
 
 
-def check_metrics(recipe: Recipe) -> None:
+def check_metrics(spec: TaskSpec) -> None:
     """Refuse a metric that cannot be taken of the task, before it is trained for."""
-    name, known = recipe.task.name, recipe.type.metrics
-    for metric in recipe.task.metrics:
+    name, known = spec.task.name, spec.type.metrics
+    for metric in spec.task.metrics:
         if metric not in known:
-            raise InputError(
-                f"{name}.metrics: {metric} is none of {recipe.task.task_type}: {', '.join(known)}"
-            )
-    strange = [label for label in recipe.labels if not BIO.fullmatch(label)]
-    if "chunk_f1" in recipe.task.metrics and strange:
+            raise InputError(f"{name}.metrics: {metric} is none of {spec.task.task_type}: {', '.join(known)}")
+    strange = [label for label in spec.labels if not BIO.fullmatch(label)]
+    if "chunk_f1" in spec.task.metrics and strange:
         raise InputError(
             f"{name}.metrics: chunk_f1 needs tags O, B-... and I-..., not {strange[0]!r}; "
             "write metrics: [accuracy]"
         )
 
 
-def metrics_of_task(outcome: Outcome, source: TaskRows) -> dict[str, float]:
+def compute_metrics(predicted: TaskPredictions, source: TaskRows) -> dict[str, float]:
     """The task's metrics by name; none where there are no labels."""
-    recipe = source.recipe
-    if outcome.targets is None:
+    spec = source.spec
+    if predicted.targets is None:
         return {}
-    if recipe.type.head == "language":
-        nats, tokens = (sum(counts[part] for counts in outcome.predictions) for part in (0, 1))
-        return {"perplexity": measure("perplexity", nats, tokens)}
-    predictions, targets = outcome.predictions, outcome.targets
-    if recipe.type.head == "ranking":
-        return {"recall_at_1": measure("recall_at_1", np.stack(predictions), None)}
-    if recipe.type.head == "several":
-        predictions, targets = (marked(rows, len(recipe.labels)) for rows in (predictions, targets))
-    elif recipe.type.head in ("sequence", "number"):
+    if spec.type.head == "language":
+        nats, tokens = (sum(counts[part] for counts in predicted.predictions) for part in (0, 1))
+        return {"perplexity": compute_metric("perplexity", nats, tokens)}
+    predictions, targets = predicted.predictions, predicted.targets
+    if spec.type.head == "ranking":
+        return {"recall_at_1": compute_metric("recall_at_1", np.stack(predictions), None)}
+    if spec.type.head == "several":
+        predictions, targets = (marked(rows, len(spec.labels)) for rows in (predictions, targets))
+    elif spec.type.head in ("sequence", "number"):
         predictions, targets = np.array(predictions), np.array(targets)
-    return {name: measure(name, predictions, targets, recipe.labels) for name in recipe.task.metrics}
+    return {name: compute_metric(name, predictions, targets, spec.labels) for name in spec.task.metrics}
 
 
 def marked(rows: list[list[int]], classes: int) -> np.ndarray:
@@ -190,19 +190,19 @@ def one_score(metric: str, value: float) -> float:
 # --- to the eye ---------------------------------------------------------------------------------------
 
 
-def prediction_lines(outcome: Outcome, source: TaskRows) -> Iterator[str]:
+def prediction_lines(predicted: TaskPredictions, source: TaskRows) -> Iterator[str]:
     """Lines of a TSV: uid, prediction, and the label where there is one; in the rows' order."""
-    yield "uid\tprediction" + ("\tlabel" if outcome.targets is not None else "") + "\n"
-    for number, (uid, prediction) in enumerate(zip(outcome.uids, outcome.predictions, strict=True)):
+    yield "uid\tprediction" + ("\tlabel" if predicted.targets is not None else "") + "\n"
+    for number, (uid, prediction) in enumerate(zip(predicted.uids, predicted.predictions, strict=True)):
         fields = [uid, shown(prediction, source)]
-        if outcome.targets is not None:
-            fields.append(_shown_target(outcome.targets[number], source))
+        if predicted.targets is not None:
+            fields.append(_shown_target(predicted.targets[number], source))
         yield "\t".join(" ".join(field.split()) for field in fields) + "\n"  # a uid may hold line ends
 
 
 def shown(prediction: Any, source: TaskRows) -> str:
     """A prediction in the words of the task's labels."""
-    kind, labels = source.recipe.type.head, source.recipe.labels
+    kind, labels = source.spec.type.head, source.spec.labels
     if kind == "language":  # the conversation's perplexity
         return f"{math.exp(min(prediction[0] / max(1, prediction[1]), 700.0)):.4g}"
     if kind == "ranking":  # the place of the true reply among its candidates
@@ -216,6 +216,6 @@ def shown(prediction: Any, source: TaskRows) -> str:
 
 
 def _shown_target(target: Any, source: TaskRows) -> str:
-    if source.recipe.type.head in ("ranking", "language"):
-        return "1" if source.recipe.type.head == "ranking" else ""
+    if source.spec.type.head in ("ranking", "language"):
+        return "1" if source.spec.type.head == "ranking" else ""
     return shown(target, source)

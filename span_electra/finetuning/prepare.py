@@ -26,7 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import Recipe, encode_lines
+from span_electra.finetuning.encoding import TaskSpec, encode_lines
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task_file import Task, TaskFile, split_files
 from span_electra.storage import locked, replace_folder, write_text
@@ -96,7 +96,7 @@ def prepare_tasks(
         for task in task_file.tasks:
             if task.name == MARK or task.name.startswith(MAKING):
                 raise InputError(f"{task.name}: this name is taken in prepared data; rename the task")
-            key = recipe_key(task, data_dir, vocabulary, max_seq_len, lowercase)
+            key = rows_key(task, data_dir, vocabulary, max_seq_len, lowercase)
             if not before.holds(task.name, key):
                 made[task.name] = _prepare(
                     task, data_dir, beside / task.name, vocabulary, fresh, key, workers
@@ -171,7 +171,7 @@ def open_prepared(folder: str | Path) -> Prepared:
         ) from None
 
 
-def recipe_key(
+def rows_key(
     task: Task, data_dir: str | Path, vocabulary: Vocabulary, max_seq_len: int, lowercase: bool
 ) -> str:
     """A hash of all that decides a task's rows: its settings, the files' contents, the vocabulary."""
@@ -218,12 +218,12 @@ def _prepare(
     # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
     labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir))
     task = replace(task, labels=labels) if labels and task.labels is None else task
-    recipe = Recipe(task, labels, fresh.max_seq_len, fresh.lowercase)
+    spec = TaskSpec(task, labels, fresh.max_seq_len, fresh.lowercase)
     place.mkdir()
     counts = {}
     for split in task.files:
         examples = _examples(task, split, data_dir)
-        counts[split] = _write(place / f"{split}.jsonl", vocabulary, recipe, examples, workers)
+        counts[split] = _write(place / f"{split}.jsonl", vocabulary, spec, examples, workers)
     if task.val_split:
         counts |= _hold_out(place, task, counts["train"])
     return _Made(labels, counts, key)
@@ -238,12 +238,12 @@ def _examples(task: Task, split: str, data_dir: str | Path) -> Iterator[Example]
 
 
 def _write(
-    path: Path, vocabulary: Vocabulary, recipe: Recipe, examples: Iterable[Example], workers: int
+    path: Path, vocabulary: Vocabulary, spec: TaskSpec, examples: Iterable[Example], workers: int
 ) -> int:
     """Encode, in several processes where that pays, and write in order; returns the rows."""
     rows = 0
     with path.open("w", encoding="utf-8") as file:
-        for lines in _encoded(_chunks(examples), vocabulary.to_json(), recipe, cap_workers(workers)[0]):
+        for lines in _encoded(_chunks(examples), vocabulary.to_json(), spec, cap_workers(workers)[0]):
             file.writelines(lines)
             rows += len(lines)
     return rows
@@ -256,10 +256,10 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 
 def _encoded(
-    chunks: Iterator[list[Example]], tokenizer_json: str, recipe: Recipe, workers: int
+    chunks: Iterator[list[Example]], tokenizer_json: str, spec: TaskSpec, workers: int
 ) -> Iterator[list[str]]:
     """The lines of each chunk, in order. Raises InputError when a process was killed."""
-    encode = partial(encode_lines, tokenizer_json, recipe)  # of a module that loads no torch
+    encode = partial(encode_lines, tokenizer_json, spec)  # of a module that loads no torch
     first = list(islice(chunks, WORTH_PROCESSES))
     if workers == 1 or len(first) < WORTH_PROCESSES:
         yield from map(encode, chain(first, chunks))

@@ -171,7 +171,7 @@ def tasks_of(settings: Any, prepared: Path | None) -> Any:
 
 def ready(settings: Any, tasks: Any, pretrained: Any, data: Path, given: bool) -> None:
     """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
-    from span_electra.finetuning.experiment import check_vocabulary, open_rows, recipe_of
+    from span_electra.finetuning.experiment import check_vocabulary, open_rows, spec_of
     from span_electra.finetuning.predictions import check_metrics
     from span_electra.finetuning.prepare import open_prepared, prepare_tasks
 
@@ -192,7 +192,7 @@ def ready(settings: Any, tasks: Any, pretrained: Any, data: Path, given: bool) -
             settings.workers,
         )
     for task in tasks.tasks:
-        check_metrics(recipe_of(task, prepared))
+        check_metrics(spec_of(task, prepared))
 
 
 def refuse_taken(folder: Path, runs: list[Any]) -> None:
@@ -295,7 +295,7 @@ def conclude(run: Any) -> dict[str, dict[str, dict[str, float]]]:
     """
     from span_electra.finetuning.experiment import load_task_model, open_rows
     from span_electra.finetuning.export import export_task
-    from span_electra.finetuning.predictions import metrics_of_task, predict_rows, prediction_lines
+    from span_electra.finetuning.predictions import compute_metrics, predict_rows, prediction_lines
     from span_electra.finetuning.prepare import open_prepared
     from span_electra.storage import write_text
 
@@ -307,15 +307,15 @@ def conclude(run: Any) -> dict[str, dict[str, dict[str, float]]]:
         for number, source in enumerate(open_rows(run.tasks, prepared, model.vocabulary, split)):
             if source is None:
                 continue
-            outcome = predict_rows(model.network, number, source, run.eval_batch_size, place)
+            predicted = predict_rows(model.network, number, source, run.eval_batch_size, place)
             name = run.tasks[number].name
-            results[name][split] = metrics_of_task(outcome, source)
-            lines = "".join(prediction_lines(outcome, source))
+            results[name][split] = compute_metrics(predicted, source)
+            lines = "".join(prediction_lines(predicted, source))
             write_text(folder / "predictions" / f"{name}-{split}.tsv", lines)
     model.network.cpu()
-    for number, recipe in enumerate(model.recipes):
-        place = folder / "exported" / recipe.task.name
-        export_task(model.network, number, recipe, model.vocabulary, place)
+    for number, spec in enumerate(model.specs):
+        place = folder / "exported" / spec.task.name
+        export_task(model.network, number, spec, model.vocabulary, place)
     write_results(folder, results)
     return results
 

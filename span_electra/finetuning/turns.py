@@ -22,15 +22,17 @@ OWN_VOICE = 1  # the second of ELECTRA's two token types, as of the second text 
 
 @dataclass(frozen=True)
 class TurnRow:
-    """One conversation, laid out."""
+    """One conversation as a row."""
 
     ids: list[int]
     types: list[int]  # 0 or 1, one a token
     turns_kept: int  # the newest so many; where it is 1, the turn may have lost its beginning
 
 
-def lay_out(turns: Sequence[Sequence[int]], sep_id: int, longest: int, open_ended: bool = False) -> TurnRow:
-    """Lay out as many of the newest whole turns as `longest` tokens hold, separators included.
+def join_turns(
+    turns: Sequence[Sequence[int]], sep_id: int, longest: int, open_ended: bool = False
+) -> TurnRow:
+    """Join as many of the newest whole turns as `longest` tokens hold, separators included.
 
     A last turn that is too long alone keeps its newest tokens, and stands alone. Without turns the row is one
     separator. open_ended: an answer is to follow, for which the caller leaves room in `longest`.

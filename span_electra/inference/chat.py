@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import Recipe, encode_examples
+from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.turns import OWN_VOICE, TurnRow, lay_out
+from span_electra.finetuning.turns import OWN_VOICE, TurnRow, join_turns
 from span_electra.inference.generate import GenerationConfig, generate
 from span_electra.inference.lines import blocks_of, typed
 from span_electra.model.multi_task import TaskNetwork
@@ -69,21 +69,21 @@ class Speech:
 def reply(
     network: TaskNetwork,
     task: int,
-    recipe: Recipe,
+    spec: TaskSpec,
     vocabulary: Vocabulary,
     turns: Sequence[str],
     speech: Speech,
 ) -> str:
     """Return what the network says after these turns, the newest last. It must be in eval mode."""
-    assert recipe.type.head == "language", recipe.type.head
-    config = speech.config(recipe.max_seq_len, len(turns))
-    ids = encode_examples(vocabulary, recipe, [Example("", tuple(turns))])[0]["turns"]
-    room = recipe.max_seq_len - config.max_new_tokens
-    row = lay_out(ids, vocabulary.sep_id, room, open_ended=True)
+    assert spec.type.head == "language", spec.type.head
+    config = speech.config(spec.max_seq_len, len(turns))
+    ids = encode_examples(vocabulary, spec, [Example("", tuple(turns))])[0]["turns"]
+    room = spec.max_seq_len - config.max_new_tokens
+    row = join_turns(ids, vocabulary.sep_id, room, open_ended=True)
     never = [vocabulary.cls_id, vocabulary.pad_id, vocabulary.mask_id, vocabulary.unk_id]
     never += range(vocabulary.size, network.config.vocab_size)  # rows of the table that no token has
     follows = next_token(network, task, row)
-    answer = generate(follows, row.ids, vocabulary.sep_id, config, never, recipe.max_seq_len)
+    answer = generate(follows, row.ids, vocabulary.sep_id, config, never, spec.max_seq_len)
     return vocabulary.tokenizer.decode(answer).strip()
 
 

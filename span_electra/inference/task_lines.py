@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import Recipe
+from span_electra.finetuning.encoding import TaskSpec
 from span_electra.inference import lines as predict
 from span_electra.inference.tasks import (
     Answer,
@@ -52,7 +52,7 @@ def predict_lines(
 
 def _pairs(predictor: TaskPredictor, names: Sequence[str]) -> bool:
     numbers = predictor.numbers_of(names or None)
-    return any(predictor.recipes[number].type.takes_pairs for number in numbers)
+    return any(predictor.specs[number].type.takes_pairs for number in numbers)
 
 
 def answering(predictor: TaskPredictor, names: Sequence[str], as_text: bool) -> predict.Answer:
@@ -63,7 +63,7 @@ def answering(predictor: TaskPredictor, names: Sequence[str], as_text: bool) -> 
         numbers = list(itertools.islice(counted, len(lines)))
         answers = answers_of_lines(predictor, names, lines, numbers)
         if as_text:
-            return [shown(found, len(predictor.recipes) > 1 and len(names) != 1) for found in answers]
+            return [shown(found, len(predictor.specs) > 1 and len(names) != 1) for found in answers]
         return [record(line, found) for line, found in zip(lines, answers, strict=True)]
 
     return answer
@@ -76,22 +76,22 @@ def answers_of_lines(
     found: list[dict[str, Answer]] = [{} for _ in lines]
     asked = predictor.numbers_of(names or None)
     for task in asked:
-        recipe = predictor.recipes[task]
-        texts = [text_of_line(recipe, line) for line in lines]
-        able = [place for place, text in enumerate(texts) if example_of(recipe, text) is not None]
+        spec = predictor.specs[task]
+        texts = [text_of_line(spec, line) for line in lines]
+        able = [place for place, text in enumerate(texts) if example_of(spec, text) is not None]
         if names and len(able) < len(lines):
             place = next(place for place in range(len(lines)) if place not in set(able))
             raise InputError(f"line {numbers[place]}: {predictor.wants(task)}")
-        answers = predictor([texts[place] for place in able], recipe.task.name)[recipe.task.name]
+        answers = predictor([texts[place] for place in able], spec.task.name)[spec.task.name]
         for place, answer in zip(able, answers, strict=True):
-            found[place][recipe.task.name] = answer
+            found[place][spec.task.name] = answer
     if {} in found:
         wanted = "; ".join(predictor.wants(task) for task in asked)
         raise InputError(f"line {numbers[found.index({})]}: {wanted}")
     return found
 
 
-def text_of_line(recipe: Recipe, line: str) -> Text | None:
+def text_of_line(spec: TaskSpec, line: str) -> Text | None:
     """What a line says to a task; None where it cannot be said in a line like this.
 
     Example: "A cat.\\tA dog." -> ("A cat.", "A dog.") for a task of pairs; '["Hello.", "Hi!"]' -> two turns
@@ -99,18 +99,18 @@ def text_of_line(recipe: Recipe, line: str) -> Text | None:
     empty line is an empty text, pair, or conversation.
     """
     blank = not line.strip()
-    if recipe.type.head == "ranking":
+    if spec.type.head == "ranking":
         value = {"turns": [], "candidates": []} if blank else _json(line)
         known = isinstance(value, dict) and set(value) == {"turns", "candidates"}
         return (value["turns"], value["candidates"]) if known else None
-    if recipe.type.head == "language":
+    if spec.type.head == "language":
         value = [] if blank else _json(line)
         turns = isinstance(value, list) and all(isinstance(turn, str) for turn in value)
         return value if turns else [line]
-    if recipe.type.takes_pairs and line.count("\t") == 1:
+    if spec.type.takes_pairs and line.count("\t") == 1:
         first, second = line.split("\t")
         return first, second
-    if recipe.type.inputs == "pair":
+    if spec.type.inputs == "pair":
         return ("", "") if blank else None
     return line
 

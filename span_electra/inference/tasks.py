@@ -25,12 +25,12 @@ import numpy as np
 import torch
 
 from span_electra.errors import InputError
-from span_electra.finetuning.batching import Laid, to_batch
-from span_electra.finetuning.encoding import Recipe, encode_examples
+from span_electra.finetuning.batching import UnpaddedRows, collate
+from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.experiment import load_task_model
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.section import not_among
-from span_electra.finetuning.turns import lay_out
+from span_electra.finetuning.turns import join_turns
 from span_electra.hub.networks import choose_device, length_batches
 from span_electra.inference.chat import Speech, reply
 from span_electra.model.multi_task import TaskNetwork
@@ -97,7 +97,7 @@ class TaskPredictor:
     """A fine-tuned network and what its tasks read."""
 
     network: TaskNetwork
-    recipes: tuple[Recipe, ...]
+    specs: tuple[TaskSpec, ...]
     vocabulary: Vocabulary
     source: str
     device: str = "cpu"
@@ -114,8 +114,8 @@ class TaskPredictor:
         others: threshold and speech. Raises InputError for any other folder.
         """
         device = choose_device(device)
-        network, recipes, vocabulary, _ = load_task_model(folder)
-        return cls(network.to(device).eval(), recipes, vocabulary, str(folder), device, batch_size, **others)
+        network, specs, vocabulary, _ = load_task_model(folder)
+        return cls(network.to(device).eval(), specs, vocabulary, str(folder), device, batch_size, **others)
 
     def __call__(
         self, texts: Sequence[Text], tasks: Sequence[str] | str | None = None
@@ -128,7 +128,7 @@ class TaskPredictor:
         if isinstance(texts, str):
             raise InputError("texts: one text alone; give a list of them, [text]")
         named = self.numbers_of(tasks)
-        read = {number: [example_of(self.recipes[number], text) for text in texts] for number in named}
+        read = {number: [example_of(self.specs[number], text) for text in texts] for number in named}
         able = [number for number, examples in read.items() if None not in examples]
         if not able:
             wanted = "; ".join(self.wants(number) for number in named)
@@ -136,11 +136,11 @@ class TaskPredictor:
         if tasks is not None and able != named:
             number = next(number for number in named if number not in able)
             raise InputError(f"text {read[number].index(None) + 1}: {self.wants(number)}")
-        return {self.recipes[number].task.name: self._answers(number, read[number]) for number in able}
+        return {self.specs[number].task.name: self._answers(number, read[number]) for number in able}
 
     def numbers_of(self, tasks: Sequence[str] | str | None) -> list[int]:
         """The tasks' numbers; of all where none is named. Raises InputError naming the nearest one."""
-        known = [recipe.task.name for recipe in self.recipes]
+        known = [spec.task.name for spec in self.specs]
         names = [tasks] if isinstance(tasks, str) else known if tasks is None else list(tasks)
         for name in names:
             if name not in known:
@@ -149,110 +149,108 @@ class TaskPredictor:
 
     def wants(self, number: int) -> str:
         """What a task reads, to one who gave it something else."""
-        recipe = self.recipes[number]
-        return f"task {recipe.task.name!r} ({recipe.task.task_type}) reads {readable(recipe)}"
+        spec = self.specs[number]
+        return f"task {spec.task.name!r} ({spec.task.task_type}) reads {readable(spec)}"
 
     def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
         """What replies to turns: the named Conversation task, or the only one. Raises InputError."""
         able = [
-            number
-            for number in self.numbers_of(names or None)
-            if self.recipes[number].type.head == "language"
+            number for number in self.numbers_of(names or None) if self.specs[number].type.head == "language"
         ]
         if len(able) != 1:
-            tasks = ", ".join(f"{recipe.task.name} ({recipe.task.task_type})" for recipe in self.recipes)
+            tasks = ", ".join(f"{spec.task.name} ({spec.task.task_type})" for spec in self.specs)
             problem = (
                 "name one Conversation task with --task" if able else "has no Conversation task to talk with"
             )
             raise InputError(f"{self.source}: {problem}; its tasks are {tasks}")
-        self.speech.config(self.recipes[able[0]].max_seq_len)  # settings are refused before the talk begins
+        self.speech.config(self.specs[able[0]].max_seq_len)  # settings are refused before the talk begins
         return lambda turns: self._reply(able[0], turns)
 
     # --- answers ------------------------------------------------------------------------------------------
 
     def _answers(self, number: int, examples: list[Example]) -> list[Answer]:
         # Without noise: what is misspelt in training is judged here as it stands.
-        recipe = self.recipes[number]
-        recipe = replace(recipe, task=replace(recipe.task, noise={}))
-        if recipe.type.head == "language":
+        spec = self.specs[number]
+        spec = replace(spec, task=replace(spec.task, noise={}))
+        if spec.type.head == "language":
             return [Reply(self._reply(number, example.texts)) for example in examples]
-        if recipe.type.head == "ranking":
-            return self._rankings(number, recipe, examples)
-        if recipe.type.by_word:
-            return self._words(number, recipe, examples)
-        rows = encode_examples(self.vocabulary, recipe, examples)
+        if spec.type.head == "ranking":
+            return self._rankings(number, spec, examples)
+        if spec.type.by_word:
+            return self._words(number, spec, examples)
+        rows = encode_examples(self.vocabulary, spec, examples)
         said = self._said(number, [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows])
-        return [_of_text(recipe, logits_C) for logits_C in said]
+        return [_of_text(spec, logits_C) for logits_C in said]
 
     def _reply(self, number: int, turns: Sequence[str]) -> str:
-        return reply(self.network, number, self.recipes[number], self.vocabulary, turns, self.speech)
+        return reply(self.network, number, self.specs[number], self.vocabulary, turns, self.speech)
 
-    def _rankings(self, number: int, recipe: Recipe, examples: list[Example]) -> list[Answer]:
+    def _rankings(self, number: int, spec: TaskSpec, examples: list[Example]) -> list[Answer]:
         """Each candidate in a row of its own, after the turns."""
-        laid, sep_id = [], self.vocabulary.sep_id
-        said = encode_examples(self.vocabulary, recipe, examples)
-        last = encode_examples(self.vocabulary, recipe, [Example("", example.words) for example in examples])
+        unpadded, sep_id = [], self.vocabulary.sep_id
+        said = encode_examples(self.vocabulary, spec, examples)
+        last = encode_examples(self.vocabulary, spec, [Example("", example.words) for example in examples])
         for before, candidates in zip(said, last, strict=True):
             rows = [[*before["turns"], candidate] for candidate in candidates["turns"]]
-            laid.append([lay_out(turns, sep_id, recipe.max_seq_len) for turns in rows])
-        flat = [row for rows in laid for row in rows]
+            unpadded.append([join_turns(turns, sep_id, spec.max_seq_len) for turns in rows])
+        flat = [row for rows in unpadded for row in rows]
         scores = iter(self._said(number, [row.ids for row in flat], [row.types for row in flat]))
-        return [Ranking(tuple(float(next(scores)[0]) for _ in rows)) for rows in laid]
+        return [Ranking(tuple(float(next(scores)[0]) for _ in rows)) for rows in unpadded]
 
-    def _words(self, number: int, recipe: Recipe, examples: list[Example]) -> list[Answer]:
+    def _words(self, number: int, spec: TaskSpec, examples: list[Example]) -> list[Answer]:
         """Long texts in overlapping windows, so that every word is judged."""
-        rows = encode_examples(self.vocabulary, replace(recipe, max_seq_len=WHOLE), examples)
+        rows = encode_examples(self.vocabulary, replace(spec, max_seq_len=WHOLE), examples)
         ids = [np.array(row["input_ids"][1:-1], np.int64) for row in rows]
 
         def judge(windows: list[np.ndarray]) -> list[np.ndarray]:
             rows = [window.tolist() for window in windows]
             return self._said(number, rows, [[0] * len(row) for row in rows])
 
-        said = over_windows(self.vocabulary, recipe.max_seq_len, ids, judge)
+        said = over_windows(self.vocabulary, spec.max_seq_len, ids, judge)
         return [
-            self._of_words(recipe, example.words, np.array(row["word_ids"][1:-1], np.int64), logits)
+            self._of_words(spec, example.words, np.array(row["word_ids"][1:-1], np.int64), logits)
             for example, row, logits in zip(examples, rows, said, strict=True)
         ]
 
     def _of_words(
-        self, recipe: Recipe, words: tuple[str, ...], word_T: np.ndarray, logits: np.ndarray
+        self, spec: TaskSpec, words: tuple[str, ...], word_T: np.ndarray, logits: np.ndarray
     ) -> Words:
         """A word's label: that of its first token; misspelt where any of its tokens is."""
-        if recipe.type.head == "replaced":
+        if spec.type.head == "replaced":
             wrong_W = pool_words(_sigmoid(logits), word_T, len(words), "max")
-            labels = tuple(recipe.labels[int(share > self.threshold)] for share in wrong_W)
+            labels = tuple(spec.labels[int(share > self.threshold)] for share in wrong_W)
             return Words(words, labels, tuple(wrong_W.tolist()))
         label_W, share_W = np.zeros(len(words), np.int64), np.zeros(len(words))
         seen_W, first_W = np.unique(word_T, return_index=True)
         if len(seen_W):
             share_WC = _softmax(logits[first_W])
             label_W[seen_W], share_W[seen_W] = share_WC.argmax(-1), share_WC.max(-1)
-        return Words(words, tuple(recipe.labels[label] for label in label_W), tuple(share_W.tolist()))
+        return Words(words, tuple(spec.labels[label] for label in label_W), tuple(share_W.tolist()))
 
     @torch.inference_mode()
     def _said(self, number: int, ids: list[list[int]], types: list[list[int]]) -> list[np.ndarray]:
         """The head's logits for each row, float32 [C], or [L] or [L, C] where it judges tokens."""
-        by_tokens, found = self.recipes[number].type.by_word, [np.zeros(0)] * len(ids)
+        by_tokens, found = self.specs[number].type.by_word, [np.zeros(0)] * len(ids)
         lengths_R = np.array([len(row) for row in ids], np.int64)
         for rows_B in length_batches(lengths_R, self.batch_size):
             no_targets = np.zeros(len(rows_B), np.int64)
-            laid = Laid([ids[row] for row in rows_B], [types[row] for row in rows_B], no_targets)
-            batch = to_batch(number, laid, self.vocabulary.pad_id, 1.0, rows_B).to(self.device)
+            unpadded = UnpaddedRows([ids[row] for row in rows_B], [types[row] for row in rows_B], no_targets)
+            batch = collate(number, unpadded, self.vocabulary.pad_id, 1.0, rows_B).to(self.device)
             logits = self.network.logits(batch).cpu().numpy()
             for place, row in enumerate(rows_B):
                 found[row] = logits[place, : lengths_R[row]] if by_tokens else logits[place]
         return found
 
 
-def _of_text(recipe: Recipe, logits_C: np.ndarray) -> Answer:
-    if recipe.type.head == "number":
+def _of_text(spec: TaskSpec, logits_C: np.ndarray) -> Answer:
+    if spec.type.head == "number":
         return Number(float(logits_C[0]))
-    if recipe.type.head == "several":
+    if spec.type.head == "several":
         share_C = _sigmoid(logits_C).tolist()
-        true = tuple(name for name, logit in zip(recipe.labels, logits_C, strict=True) if logit > 0)
-        return Labels(true, dict(zip(recipe.labels, share_C, strict=True)))
+        true = tuple(name for name, logit in zip(spec.labels, logits_C, strict=True) if logit > 0)
+        return Labels(true, dict(zip(spec.labels, share_C, strict=True)))
     share_C = _softmax(logits_C)
-    return Label(recipe.labels[share_C.argmax()], float(share_C.max()))
+    return Label(spec.labels[share_C.argmax()], float(share_C.max()))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -266,35 +264,35 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 # --- what a task reads ----------------------------------------------------------------------------------
 
 
-def readable(recipe: Recipe) -> str:
+def readable(spec: TaskSpec) -> str:
     """What the texts of a task are, in a few words; lines say pairs with a TAB and lists in JSON."""
-    if recipe.type.head == "ranking":
+    if spec.type.head == "ranking":
         return '(turns, candidates), two lists; as a line {"turns": [...], "candidates": [...]}'
-    if recipe.type.head == "language":
+    if spec.type.head == "language":
         return "a list of turns; as a line one turn, or a JSON list of them"
-    if recipe.type.inputs == "pair":
+    if spec.type.inputs == "pair":
         return "a pair of texts; as a line one TAB between them"
-    return "a text or a list of words" if recipe.type.by_word else "a text"
+    return "a text or a list of words" if spec.type.by_word else "a text"
 
 
-def example_of(recipe: Recipe, text: Text) -> Example | None:
+def example_of(spec: TaskSpec, text: Text) -> Example | None:
     """A text as the task's readers would give it, None where it is none of the task's.
 
     The texts of a ResponseSelection example are the turns before, its words the candidates.
     """
     listed = isinstance(text, list) and all(isinstance(part, str) for part in text)
-    if recipe.type.head == "ranking":
+    if spec.type.head == "ranking":
         return _with_candidates(text)
-    if recipe.type.by_word:
+    if spec.type.by_word:
         words = text.split() if isinstance(text, str) else text if listed else None
         return None if words is None else Example("", (" ".join(words),), tuple(words))
-    if recipe.type.head == "language":
+    if spec.type.head == "language":
         turns = [text] if isinstance(text, str) else text if listed else None
         return None if turns is None else Example("", tuple(turns))
     paired = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
-    if paired and recipe.type.takes_pairs:
+    if paired and spec.type.takes_pairs:
         return Example("", text)
-    alone = isinstance(text, str) and recipe.type.inputs != "pair"
+    alone = isinstance(text, str) and spec.type.inputs != "pair"
     return Example("", (text,)) if alone else None
 
 

@@ -20,9 +20,9 @@ from span_electra.finetuning.batching import (
     TaskBatches,
     TaskRows,
     check_replies,
-    lay_rows,
     plan_tasks,
     quotas,
+    rows_and_targets,
     turn_windows,
 )
 from span_electra.finetuning.experiment import open_rows
@@ -131,11 +131,11 @@ def test_the_true_reply_is_first_and_none_equals_it(tmp_path):
     [source] = sources_of(tmp_path, {"t": write_task(tmp_path, "ResponseSelection")}, "dev")
     rows_B = np.arange(len(source))
     rows = source.rows(rows_B, 0, 0)
-    laid = lay_rows(source, rows_B, rows, 0, 0, training=False)
-    again = lay_rows(source, rows_B, rows, 0, 0, training=False)
-    assert laid.ids == again.ids and len(laid.ids) == TEST_CANDIDATES * len(source)
+    unpadded = rows_and_targets(source, rows_B, rows, 0, 0, training=False)
+    again = rows_and_targets(source, rows_B, rows, 0, 0, training=False)
+    assert unpadded.ids == again.ids and len(unpadded.ids) == TEST_CANDIDATES * len(source)
     for row, stored in enumerate(rows):
-        group = laid.ids[row * TEST_CANDIDATES : (row + 1) * TEST_CANDIDATES]
+        group = unpadded.ids[row * TEST_CANDIDATES : (row + 1) * TEST_CANDIDATES]
         last = stored["turns"][-1]
         assert group[0][-1 - len(last) : -1] == last
         assert len(set(map(tuple, group))) == TEST_CANDIDATES
@@ -179,4 +179,4 @@ def test_a_damaged_file_is_named(two, tmp_path, damage):
     path = tmp_path / "damaged.jsonl"
     path.write_bytes(damage)
     with pytest.raises(InputError, match="damaged.jsonl: .*run prepare_tasks_SE.py again"):
-        TaskRows(path, two[0].recipe, vocabulary_of_words())
+        TaskRows(path, two[0].spec, vocabulary_of_words())

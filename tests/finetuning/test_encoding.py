@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from network_examples import vocabulary_of_words
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from span_electra.finetuning.encoding import Recipe, encode_examples, kept_of_pair, words_of_tokens
+from span_electra.finetuning.encoding import TaskSpec, encode_examples, kept_of_pair, words_of_tokens
 from span_electra.finetuning.export import save_transformers_tokenizer, tokenizer_of
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_file import Task
@@ -43,13 +43,13 @@ VOCABULARIES = {
 SENTENCE = Example("7", ("The cats sleep on the mat.",))
 
 
-def recipe_of(task_type="SingleSenClassification", labels=(), longest=32, **changes) -> Recipe:
+def spec_of(task_type="SingleSenClassification", labels=(), longest=32, **changes) -> TaskSpec:
     noise = changes.pop("noise", {})
-    return Recipe(Task("t", task_type, {}, noise=noise), labels, longest, **changes)
+    return TaskSpec(Task("t", task_type, {}, noise=noise), labels, longest, **changes)
 
 
-def rows_of(examples, recipe, vocabulary="uncased"):
-    return encode_examples(VOCABULARIES[vocabulary], recipe, examples)
+def rows_of(examples, spec, vocabulary="uncased"):
+    return encode_examples(VOCABULARIES[vocabulary], spec, examples)
 
 
 # --- words ----------------------------------------------------------------------------------------------
@@ -71,9 +71,9 @@ WORD = st.text(LETTERS, min_size=1, max_size=5)
 def test_every_token_of_every_word_maps_to_it(words, name, fold):
     """A word's tokens are those it has alone, behind a blank: words never share a token."""
     vocabulary = VOCABULARIES[name]
-    recipe = recipe_of("NER", longest=200, lowercase=fold)
-    row = rows_of([Example("1", (" ".join(words),), tuple(words))], recipe, name)[0]
-    alone = rows_of([Example("1", (word,), (word,)) for word in words], recipe, name)
+    spec = spec_of("NER", longest=200, lowercase=fold)
+    row = rows_of([Example("1", (" ".join(words),), tuple(words))], spec, name)[0]
+    alone = rows_of([Example("1", (word,), (word,)) for word in words], spec, name)
     expected = [number for number, one in enumerate(alone) for _ in one["input_ids"][1:-1]]
     assert row["word_ids"] == [-1, *expected, -1] and row["words"] == len(words)
     assert row["input_ids"][1:-1] == [token for one in alone for token in one["input_ids"][1:-1]]
@@ -83,7 +83,7 @@ def test_every_token_of_every_word_maps_to_it(words, name, fold):
 @pytest.mark.parametrize("name", VOCABULARIES)
 def test_words_with_blanks_inside_and_words_without_tokens(name):
     words = ("the", "un do", "\x00" if name != "BPE" else "", "cat", "")
-    row = rows_of([Example("1", (), words)], recipe_of("NER"), name)[0]
+    row = rows_of([Example("1", (), words)], spec_of("NER"), name)[0]
     tokens = [VOCABULARIES[name].tokenizer.id_to_token(number) for number in row["input_ids"]]
     spelt = {number: "" for number in range(len(words))}
     for token, word in zip(tokens, row["word_ids"], strict=True):
@@ -95,7 +95,7 @@ def test_words_with_blanks_inside_and_words_without_tokens(name):
 
 def test_a_cut_sentence_loses_the_words_at_its_end():
     words = ("the", "cats", "dogs", "undo")
-    row = rows_of([Example("1", (), words, ("A", "B", "A", "B"))], recipe_of("NER", ("A", "B"), 6))[0]
+    row = rows_of([Example("1", (), words, ("A", "B", "A", "B"))], spec_of("NER", ("A", "B"), 6))[0]
     assert row["word_ids"] == [-1, 0, 1, 2, 3, -1], "of `un ##do` the first token alone"
     assert len(row["input_ids"]) == len(row["attention_mask"]) == len(row["token_type_ids"]) == 6
     assert row["words"] == 4 and row["label"] == [0, 1, 0, 1]
@@ -113,17 +113,17 @@ def test_labels_become_targets():
         ("SpellingSequence", ("0", "1"), "1", 1),
     ]
     for task_type, labels, label, target in cases:
-        row = rows_of([Example("1", ("a cat",), None, label)], recipe_of(task_type, labels))[0]
+        row = rows_of([Example("1", ("a cat",), None, label)], spec_of(task_type, labels))[0]
         assert row["label"] == target, task_type
-    assert "label" not in rows_of([SENTENCE], recipe_of())[0]
+    assert "label" not in rows_of([SENTENCE], spec_of())[0]
 
 
 @pytest.mark.parametrize("task_type", TASK_TYPES)
 def test_as_many_rows_as_examples_in_their_order(task_type):
     examples = [Example(str(number), ("the cat " * number, "dogs"), ("the",) * number) for number in range(9)]
-    rows = rows_of(examples, recipe_of(task_type, longest=9))
+    rows = rows_of(examples, spec_of(task_type, longest=9))
     assert [row["uid"] for row in rows] == [str(number) for number in range(9)]
-    assert rows_of([], recipe_of(task_type)) == []
+    assert rows_of([], spec_of(task_type)) == []
     for row in rows:
         if "input_ids" in row:
             assert len(row["input_ids"]) == len(row["token_type_ids"]) <= 9
@@ -132,9 +132,9 @@ def test_as_many_rows_as_examples_in_their_order(task_type):
 
 def test_a_conversation_keeps_its_turns_whole_and_noise_its_text():
     talk = Example("3", ("the cat sleeps", "", "dogs " * 20))
-    row = rows_of([talk], recipe_of("Conversation", longest=8))[0]
+    row = rows_of([talk], spec_of("Conversation", longest=8))[0]
     assert [len(turn) for turn in row["turns"]] == [3, 0, 20] and set(row) == {"uid", "turns"}
-    noisy = recipe_of("SpellingWords", ("0", "1"), noise={"kind": "artificial"})
+    noisy = spec_of("SpellingWords", ("0", "1"), noise={"kind": "artificial"})
     assert rows_of([Example("3", ("a cat",), ("a", "cat"))], noisy) == [{"uid": "3", "text": "a cat"}]
     labelled = rows_of([Example("3", ("a cat",), ("a", "cat"), ("0", "1"))], noisy)[0]
     assert labelled["label"] == [0, 1] and labelled["words"] == 2
@@ -156,9 +156,9 @@ def stock(tmp_path_factory):
         warnings.simplefilter("ignore")
         from transformers import AutoTokenizer
 
-    def opened(vocabulary, recipe):
+    def opened(vocabulary, spec):
         folder = tmp_path_factory.mktemp("tokenizer")
-        save_transformers_tokenizer(tokenizer_of(vocabulary, recipe), folder, recipe.max_seq_len)
+        save_transformers_tokenizer(tokenizer_of(vocabulary, spec), folder, spec.max_seq_len)
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
     return opened
@@ -169,11 +169,11 @@ def stock(tmp_path_factory):
 def test_rows_are_those_of_the_exported_tokenizer(name, fold, stock):
     texts = ["", "a", "The CATS sleep", "ΑΣ ΌΣΟΣ İstanbul ẞß", *TEXT[:2], "the dogs bark " * 9, "un" * 50]
     for longest in (3, 8, 9):
-        recipe = recipe_of("SentencePairClassification", longest=longest, lowercase=fold)
-        tokenizer = stock(VOCABULARIES[name], recipe)
+        spec = spec_of("SentencePairClassification", longest=longest, lowercase=fold)
+        tokenizer = stock(VOCABULARIES[name], spec)
         firsts, seconds = zip(*((one, other) for one in texts for other in texts), strict=True)
         for columns in ((texts,), (firsts, seconds)):
-            rows = rows_of([Example("1", row) for row in zip(*columns, strict=True)], recipe, name)
+            rows = rows_of([Example("1", row) for row in zip(*columns, strict=True)], spec, name)
             theirs = tokenizer(*map(list, columns), truncation="longest_first", max_length=longest)
             for key in ("input_ids", "token_type_ids", "attention_mask"):
                 assert [row[key] for row in rows] == theirs[key], (key, longest)

@@ -12,12 +12,12 @@ from model_examples import small_config
 from network_examples import vocabulary_of_words
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import Recipe, encode_examples
+from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.export import export_task
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_file import Task
 from span_electra.finetuning.task_types import TASK_TYPES
-from span_electra.finetuning.turns import lay_out
+from span_electra.finetuning.turns import join_turns
 from span_electra.hub.encoders import open_encoder
 from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
 
@@ -49,8 +49,8 @@ def offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def recipe_of(task_type, lowercase=False):
-    return Recipe(Task("t", task_type, {}), LABELS.get(task_type, ()), 32, lowercase)
+def spec_of(task_type, lowercase=False):
+    return TaskSpec(Task("t", task_type, {}), LABELS.get(task_type, ()), 32, lowercase)
 
 
 def network_of(*task_types, seed=0):
@@ -68,18 +68,18 @@ def network_of(*task_types, seed=0):
 
 
 @torch.no_grad()
-def ours_of(network, recipe, texts, task=0):
+def ours_of(network, spec, texts, task=0):
     """Our own rows of texts, one by one without padding, and their logits."""
     found = []
     for text in texts:
         text = (text,) if isinstance(text, str) else text
-        if recipe.type.in_turns:
+        if spec.type.in_turns:
             turns = [VOCABULARY.tokenizer.encode(turn, add_special_tokens=False).ids for turn in text]
-            laid = lay_out(turns, VOCABULARY.sep_id, 32, open_ended=len(turns) == 1)
-            ids, types = laid.ids, laid.types
+            unpadded = join_turns(turns, VOCABULARY.sep_id, 32, open_ended=len(turns) == 1)
+            ids, types = unpadded.ids, unpadded.types
         else:
-            words = tuple(text[0].split()) if recipe.type.by_word else None
-            row = encode_examples(VOCABULARY, recipe, [Example("1", text, words)])[0]
+            words = tuple(text[0].split()) if spec.type.by_word else None
+            row = encode_examples(VOCABULARY, spec, [Example("1", text, words)])[0]
             ids, types = row["input_ids"], row["token_type_ids"]
         ids_1L, types_1L = torch.tensor([ids]), torch.tensor([types])
         nothing = torch.zeros(0)
@@ -103,20 +103,20 @@ def stock_of(folder, kind):
 @pytest.mark.parametrize("task_type", TASK_TYPES)
 @torch.no_grad()
 def test_stock_classes_give_our_logits_for_our_rows(task_type, lowercase, paired, tmp_path):
-    recipe, network = recipe_of(task_type, lowercase), network_of(task_type)
-    if paired and recipe.type.by_word:
+    spec, network = spec_of(task_type, lowercase), network_of(task_type)
+    if paired and spec.type.by_word:
         return  # words come one sentence a row
-    export_task(network, 0, recipe, VOCABULARY, tmp_path / "out")
-    model, tokenizer = stock_of(tmp_path / "out", recipe.type.head)
+    export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+    model, tokenizer = stock_of(tmp_path / "out", spec.type.head)
     texts = PAIRS if paired else TEXTS
     columns = zip(*PAIRS, strict=True) if paired else [TEXTS]
     asked = tokenizer(*map(list, columns), padding=True, return_tensors="pt")
     theirs = model(**asked).logits
-    for row, (ids_L, types_L, logits) in enumerate(ours_of(network, recipe, texts)):
+    for row, (ids_L, types_L, logits) in enumerate(ours_of(network, spec, texts)):
         real = asked["attention_mask"][row].bool()
         assert torch.equal(asked["input_ids"][row][real], ids_L)
         assert torch.equal(asked["token_type_ids"][row][real], types_L)
-        by_token = recipe.type.head in ("tokens", "replaced", "language")
+        by_token = spec.type.head in ("tokens", "replaced", "language")
         told = theirs[row][real] if by_token else theirs[row]
         assert (told - logits).abs().max() <= 1e-5
         assert logits.abs().max() > 0.01, "logits of nearly zero would prove nothing"
@@ -126,7 +126,7 @@ def test_the_config_names_labels_and_problem(tmp_path):
     types = ("SingleSenClassification", "MultiLabelClassification", "Regression", "NER", "Conversation")
     network, configs = network_of(*types), {}
     for number, task_type in enumerate(types):
-        folder = export_task(network, number, recipe_of(task_type), VOCABULARY, tmp_path / task_type)
+        folder = export_task(network, number, spec_of(task_type), VOCABULARY, tmp_path / task_type)
         configs[task_type] = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     assert configs["NER"].id2label == dict(enumerate(TAGS))
     assert configs["NER"].label2id == {name: number for number, name in enumerate(TAGS)}
@@ -142,7 +142,7 @@ def test_pipelines_give_the_label_we_predict(tmp_path):
     types = ("SingleSenClassification", "NER")
     network = network_of(*types, seed=4)  # whose labels differ
     folders = [
-        export_task(network, number, recipe_of(task_type), VOCABULARY, tmp_path / task_type)
+        export_task(network, number, spec_of(task_type), VOCABULARY, tmp_path / task_type)
         for number, task_type in enumerate(types)
     ]
     with warnings.catch_warnings():
@@ -152,17 +152,17 @@ def test_pipelines_give_the_label_we_predict(tmp_path):
                                     ignore_labels=[])  # fmt: skip
         classes, tags = classify(TEXTS), tag(TEXTS)
     assert len({answer["label"] for answer in classes}) > 1, "the same label for all would prove little"
-    for answer, (*_, logits_C) in zip(classes, ours_of(network, recipe_of(types[0]), TEXTS), strict=True):
+    for answer, (*_, logits_C) in zip(classes, ours_of(network, spec_of(types[0]), TEXTS), strict=True):
         assert answer["label"] == LABELS[types[0]][logits_C.argmax()]
         assert answer["score"] == pytest.approx(float(logits_C.softmax(0).max()), abs=1e-5)
-    for answers, (*_, logits_LC) in zip(tags, ours_of(network, recipe_of("NER"), TEXTS, task=1), strict=True):
+    for answers, (*_, logits_LC) in zip(tags, ours_of(network, spec_of("NER"), TEXTS, task=1), strict=True):
         found = [TAGS[number] for number in logits_LC[1:-1].argmax(-1)]
         assert [answer["entity"] for answer in answers] == found
 
 
 def test_generate_runs_and_takes_the_likeliest_token(tmp_path):
-    network, recipe = network_of("Conversation"), recipe_of("Conversation")
-    model, tokenizer = stock_of(export_task(network, 0, recipe, VOCABULARY, tmp_path / "out"), "language")
+    network, spec = network_of("Conversation"), spec_of("Conversation")
+    model, tokenizer = stock_of(export_task(network, 0, spec, VOCABULARY, tmp_path / "out"), "language")
     asked = tokenizer("the cat", return_tensors="pt")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -182,11 +182,11 @@ def test_generate_runs_and_takes_the_likeliest_token(tmp_path):
 
 
 def test_an_export_of_ours_is_replaced_and_nothing_else(tmp_path):
-    recipe, folder = recipe_of("NER"), tmp_path / "out"
-    export_task(network_of("NER"), 0, recipe, VOCABULARY, folder)
+    spec, folder = spec_of("NER"), tmp_path / "out"
+    export_task(network_of("NER"), 0, spec, VOCABULARY, folder)
     (folder / "left over").write_text("")
     before = (folder / "model.safetensors").read_bytes()
-    assert export_task(network_of("NER", seed=1), 0, recipe, VOCABULARY, folder) == folder
+    assert export_task(network_of("NER", seed=1), 0, spec, VOCABULARY, folder) == folder
     assert not (folder / "left over").exists() and (folder / "model.safetensors").read_bytes() != before
     for name, text in (
         ("thesis.txt", "years of work"),
@@ -196,7 +196,7 @@ def test_an_export_of_ours_is_replaced_and_nothing_else(tmp_path):
         foreign.mkdir()
         (foreign / name).write_text(text)
         with pytest.raises(InputError, match="in the way and no export of ours"):
-            export_task(network_of("NER"), 0, recipe, VOCABULARY, foreign)
+            export_task(network_of("NER"), 0, spec, VOCABULARY, foreign)
         assert [path.read_text() for path in foreign.iterdir()] == [text]
     assert not list(tmp_path.glob(".*")), "nothing is left beside"
 
@@ -205,7 +205,7 @@ def test_an_export_of_ours_is_replaced_and_nothing_else(tmp_path):
                                              ("Conversation", "generator")])  # fmt: skip
 def test_an_exported_task_is_an_encoder_to_start_from(task_type, part, tmp_path):
     network = network_of(task_type)
-    pretrained = open_encoder(export_task(network, 0, recipe_of(task_type), VOCABULARY, tmp_path / "out"))
+    pretrained = open_encoder(export_task(network, 0, spec_of(task_type), VOCABULARY, tmp_path / "out"))
     assert pretrained.part == part and pretrained.vocabulary.sha256 == VOCABULARY.sha256
     for name, weight in network.encoder.state_dict().items():
         assert torch.equal(pretrained.weights[f"encoder.{name}"], weight)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
 from span_electra.errors import InputError
-from span_electra.finetuning.metrics import HIGHER_IS_BETTER, METRICS, measure
+from span_electra.finetuning.metrics import HIGHER_IS_BETTER, METRICS, compute_metric
 
 FOUND, WANTED = np.array([1, 1, 0, 0, 1, 0]), np.array([1, 0, 0, 1, 1, 0])
 pairs_of_classes = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30)
@@ -24,91 +24,95 @@ def test_every_metric_has_a_direction():
 
 def test_classes_by_hand():
     # 2 found of 3 called and 3 wanted; 2 of the other class likewise
-    assert measure("accuracy", FOUND, WANTED) == pytest.approx(4 / 6)
-    assert measure("f1", FOUND, WANTED) == pytest.approx(2 / 3)
-    assert measure("macro_f1", FOUND, WANTED) == pytest.approx(2 / 3)
-    assert measure("matthews", FOUND, WANTED) == pytest.approx((2 * 2 - 1 * 1) / 9)
+    assert compute_metric("accuracy", FOUND, WANTED) == pytest.approx(4 / 6)
+    assert compute_metric("f1", FOUND, WANTED) == pytest.approx(2 / 3)
+    assert compute_metric("macro_f1", FOUND, WANTED) == pytest.approx(2 / 3)
+    assert compute_metric("matthews", FOUND, WANTED) == pytest.approx((2 * 2 - 1 * 1) / 9)
     # The third class is named by nobody, and does not count.
-    assert measure("macro_f1", [0, 1, 1], [0, 1, 0]) == pytest.approx(2 / 3)
-    assert measure("f1", [2, 1, 0], [2, 1, 1]) == pytest.approx(2 / 3), "label 1 alone is positive"
+    assert compute_metric("macro_f1", [0, 1, 1], [0, 1, 0]) == pytest.approx(2 / 3)
+    assert compute_metric("f1", [2, 1, 0], [2, 1, 1]) == pytest.approx(2 / 3), "label 1 alone is positive"
 
 
 def test_several_labels_a_row_by_hand():
     found_RC, wanted_RC = np.array([[1, 0, 1], [0, 0, 1]]), np.array([[1, 0, 0], [0, 0, 1]])
-    assert measure("f1", found_RC, wanted_RC) == pytest.approx(4 / 5)
-    assert measure("macro_f1", found_RC, wanted_RC) == pytest.approx((1 + 0 + 2 / 3) / 3)
-    assert measure("accuracy", found_RC, wanted_RC) == 0.5
-    assert measure("matthews", found_RC, wanted_RC) == pytest.approx(
+    assert compute_metric("f1", found_RC, wanted_RC) == pytest.approx(4 / 5)
+    assert compute_metric("macro_f1", found_RC, wanted_RC) == pytest.approx((1 + 0 + 2 / 3) / 3)
+    assert compute_metric("accuracy", found_RC, wanted_RC) == 0.5
+    assert compute_metric("matthews", found_RC, wanted_RC) == pytest.approx(
         (2 * 3 - 1 * 0) / math.sqrt(3 * 2 * 4 * 3)
     )
 
 
 def test_constant_predictions_earn_nothing_and_warn_nobody():
-    assert measure("matthews", [1, 1, 1], [0, 1, 1]) == 0.0
-    assert measure("f1", [0, 0], [0, 0]) == 0.0
+    assert compute_metric("matthews", [1, 1, 1], [0, 1, 1]) == 0.0
+    assert compute_metric("f1", [0, 0], [0, 0]) == 0.0
     for name in ("pearson", "spearman"):
-        assert measure(name, [0.3, 0.3, 0.3], [1, 2, 3]) == 0.0
-        assert measure(name, [1, 2, 3], [2, 2, 2]) == 0.0
-        assert measure(name, [1.0], [2.0]) == 0.0
-        assert -1 <= measure(name, [1.0, 1.0 + 1e-15, 1.0], [1, 2, 3]) <= 1  # nearly constant
+        assert compute_metric(name, [0.3, 0.3, 0.3], [1, 2, 3]) == 0.0
+        assert compute_metric(name, [1, 2, 3], [2, 2, 2]) == 0.0
+        assert compute_metric(name, [1.0], [2.0]) == 0.0
+        assert -1 <= compute_metric(name, [1.0, 1.0 + 1e-15, 1.0], [1, 2, 3]) <= 1  # nearly constant
 
 
 def test_numbers_by_hand():
     numbers, squares = [1.0, 2.0, 3.0, 4.0], [1.0, 4.0, 9.0, 16.0]
-    assert measure("spearman", numbers, squares) == pytest.approx(1.0)
-    assert measure("spearman", numbers, squares[::-1]) == pytest.approx(-1.0)
-    assert measure("pearson", numbers, squares) == pytest.approx(pearsonr(numbers, squares).statistic)
-    assert measure("pearson", numbers, squares) < 1.0
+    assert compute_metric("spearman", numbers, squares) == pytest.approx(1.0)
+    assert compute_metric("spearman", numbers, squares[::-1]) == pytest.approx(-1.0)
+    assert compute_metric("pearson", numbers, squares) == pytest.approx(pearsonr(numbers, squares).statistic)
+    assert compute_metric("pearson", numbers, squares) < 1.0
 
 
 def test_words_by_hand():
     found, wanted = [[1, 0, 1], [], [0]], [[1, 1, 0], [], [0]]
-    assert measure("word_f1", found, wanted) == 0.5
-    assert measure("accuracy", found, wanted) == 0.5
-    assert measure("accuracy", [["NOUN"], ["VERB", "X"]], [["NOUN"], ["NOUN", "X"]]) == pytest.approx(2 / 3)
-    assert measure("macro_f1", [["X"], ["Y", "X"]], [["X"], ["X", "X"]]) == pytest.approx((0.8 + 0) / 2)
+    assert compute_metric("word_f1", found, wanted) == 0.5
+    assert compute_metric("accuracy", found, wanted) == 0.5
+    assert compute_metric("accuracy", [["NOUN"], ["VERB", "X"]], [["NOUN"], ["NOUN", "X"]]) == pytest.approx(
+        2 / 3
+    )
+    assert compute_metric("macro_f1", [["X"], ["Y", "X"]], [["X"], ["X", "X"]]) == pytest.approx(
+        (0.8 + 0) / 2
+    )
     with pytest.raises(AssertionError, match="another number of words"):
-        measure("word_f1", [[1, 0], [1]], [[1], [0, 1]])
+        compute_metric("word_f1", [[1, 0], [1]], [[1], [0, 1]])
 
 
 def test_chunks_by_hand():
     wanted = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-LOC"]]
-    assert measure("chunk_f1", wanted, wanted) == 1.0
+    assert compute_metric("chunk_f1", wanted, wanted) == 1.0
     # The person ends too early; one place is found, the other not: 1 of 2 found, 1 of 3 wanted.
     found = [["B-PER", "O", "O", "B-LOC"], ["O", "O"]]
-    assert measure("chunk_f1", found, wanted) == pytest.approx(2 * 1 / (2 + 3))
+    assert compute_metric("chunk_f1", found, wanted) == pytest.approx(2 * 1 / (2 + 3))
     # As conlleval reads it: an I- that nothing leads to begins a chunk, a B- always does, a new type too.
-    assert measure("chunk_f1", [["I-PER", "I-PER", "O"]], [["B-PER", "I-PER", "O"]]) == 1.0
-    assert measure("chunk_f1", [["B-PER", "B-PER"]], [["B-PER", "I-PER"]]) == 0.0
-    assert measure("chunk_f1", [["B-PER", "I-LOC"]], [["B-PER", "B-LOC"]]) == 1.0
-    assert measure("chunk_f1", [["O", "O"]], [["O", "O"]]) == 0.0, "nothing to be found"
+    assert compute_metric("chunk_f1", [["I-PER", "I-PER", "O"]], [["B-PER", "I-PER", "O"]]) == 1.0
+    assert compute_metric("chunk_f1", [["B-PER", "B-PER"]], [["B-PER", "I-PER"]]) == 0.0
+    assert compute_metric("chunk_f1", [["B-PER", "I-LOC"]], [["B-PER", "B-LOC"]]) == 1.0
+    assert compute_metric("chunk_f1", [["O", "O"]], [["O", "O"]]) == 0.0, "nothing to be found"
 
 
 def test_tags_may_come_as_ids():
     labels = ("O", "B-PER", "I-PER")
-    assert measure("chunk_f1", [[1, 2, 0]], [["B-PER", "I-PER", "O"]], labels) == 1.0
-    assert measure("chunk_f1", np.array([[1, 0]]), np.array([[1, 2]]), labels) == 0.0
+    assert compute_metric("chunk_f1", [[1, 2, 0]], [["B-PER", "I-PER", "O"]], labels) == 1.0
+    assert compute_metric("chunk_f1", np.array([[1, 0]]), np.array([[1, 2]]), labels) == 0.0
 
 
 def test_the_true_candidate_must_be_above_all_others():
     scores_RC = np.array([[3.0, 1.0, 2.0], [1.0, 2.0, 0.0], [2.0, 2.0, 1.0], [0.1, 0.0, -5.0]])
-    assert measure("recall_at_1", scores_RC, None) == 0.5
-    assert measure("recall_at_1", np.zeros((5, 10)), None) == 0.0, "a constant scorer"
-    assert measure("recall_at_1", np.full((5, 10), np.nan), None) == 0.0
+    assert compute_metric("recall_at_1", scores_RC, None) == 0.5
+    assert compute_metric("recall_at_1", np.zeros((5, 10)), None) == 0.0, "a constant scorer"
+    assert compute_metric("recall_at_1", np.full((5, 10), np.nan), None) == 0.0
 
 
 def test_perplexity_by_hand():
-    assert measure("perplexity", 10 * math.log(50), 10) == pytest.approx(50)
-    assert measure("perplexity", 1e6, 1) == math.inf
+    assert compute_metric("perplexity", 10 * math.log(50), 10) == pytest.approx(50)
+    assert compute_metric("perplexity", 1e6, 1) == math.inf
 
 
 def test_what_cannot_be_measured_is_named():
     with pytest.raises(InputError, match="'acuracy' is no metric; did you mean 'accuracy'"):
-        measure("acuracy", [1], [1])
+        compute_metric("acuracy", [1], [1])
     with pytest.raises(InputError, match="choose of accuracy, f1"):
-        measure("zzz", [1], [1])
+        compute_metric("zzz", [1], [1])
     with pytest.raises(InputError, match="'NOUN'; use accuracy"):
-        measure("chunk_f1", [["O"]], [["NOUN"]])
+        compute_metric("chunk_f1", [["O"]], [["NOUN"]])
 
 
 @pytest.mark.parametrize("name", ["accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman"])
@@ -116,10 +120,10 @@ def test_what_cannot_be_measured_is_named():
 @given(pairs_of_classes, st.randoms())
 def test_the_order_of_rows_does_not_matter_and_the_scale_holds(name, pairs, dice):
     found, wanted = zip(*pairs, strict=True)
-    value = measure(name, found, wanted)
+    value = compute_metric(name, found, wanted)
     assert -1 - 1e-9 <= value <= 1 + 1e-9
     dice.shuffle(pairs)
-    assert measure(name, *zip(*pairs, strict=True)) == pytest.approx(value)
+    assert compute_metric(name, *zip(*pairs, strict=True)) == pytest.approx(value)
 
 
 @settings(max_examples=50, deadline=None)
@@ -128,7 +132,7 @@ def test_chunks_are_conllevals(rows):
     found, wanted = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
     hits = sum(len(chunks(a) & chunks(b)) for a, b in zip(found, wanted, strict=True))
     total = sum(len(chunks(row)) for row in found + wanted)
-    assert measure("chunk_f1", found, wanted) == pytest.approx(2 * hits / total if total else 0.0)
+    assert compute_metric("chunk_f1", found, wanted) == pytest.approx(2 * hits / total if total else 0.0)
 
 
 def chunks(row):

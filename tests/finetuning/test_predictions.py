@@ -16,13 +16,13 @@ from task_examples import one_task, write
 
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import turn_windows
-from span_electra.finetuning.encoding import Recipe
+from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.experiment import open_rows
 from span_electra.finetuning.export import export_task
 from span_electra.finetuning.predictions import (
-    Outcome,
+    TaskPredictions,
     check_metrics,
-    metrics_of_task,
+    compute_metrics,
     predict_rows,
     prediction_lines,
     word_labels,
@@ -30,7 +30,7 @@ from span_electra.finetuning.predictions import (
 from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task_file import load_task_file
 from span_electra.finetuning.task_types import TASK_TYPES
-from span_electra.finetuning.turns import lay_out
+from span_electra.finetuning.turns import join_turns
 from span_electra.hub.encoders import open_encoder, take_pretrained
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.devices import Process
@@ -46,7 +46,7 @@ def network_and_rows(folder, kind):
     )
     made = prepare_tasks(tasks, folder / "data", folder / "out", vocabulary_of_words(), 32)
     [source] = open_rows(tasks.tasks, made, vocabulary_of_words(), "dev")
-    head = HeadConfig(source.recipe.type.head, source.recipe.type.outputs(made.labels["t"]))
+    head = HeadConfig(source.spec.type.head, source.spec.type.outputs(made.labels["t"]))
     network = TaskNetwork(start.config, (head,), seed=1)
     take_pretrained(network, start)
     return network, source
@@ -64,8 +64,8 @@ def test_predictions_come_in_the_rows_order_whatever_the_batch_size(kind, tmp_pa
 
 def test_perplexity_is_that_of_the_exported_folder_by_hand(tmp_path):
     network, source = network_and_rows(tmp_path, "Conversation")
-    found = metrics_of_task(predict_rows(network, 0, source, 5, CPU), source)["perplexity"]
-    export_task(network, 0, source.recipe, vocabulary_of_words(), tmp_path / "talk")
+    found = compute_metrics(predict_rows(network, 0, source, 5, CPU), source)["perplexity"]
+    export_task(network, 0, source.spec, vocabulary_of_words(), tmp_path / "talk")
     from transformers import ElectraForCausalLM
 
     model = ElectraForCausalLM.from_pretrained(tmp_path / "talk").eval()
@@ -73,8 +73,8 @@ def test_perplexity_is_that_of_the_exported_folder_by_hand(tmp_path):
     for row in range(len(source)):
         turns = source.stored(row)["turns"]
         for begin, end in turn_windows(turns, 32):
-            laid = lay_out(turns[begin:end], vocabulary_of_words().sep_id, 32)
-            ids, types = torch.tensor([laid.ids]), torch.tensor([laid.types])
+            unpadded = join_turns(turns[begin:end], vocabulary_of_words().sep_id, 32)
+            ids, types = torch.tensor([unpadded.ids]), torch.tensor([unpadded.types])
             with torch.no_grad():
                 log_LV = model(input_ids=ids, token_type_ids=types).logits[0].log_softmax(-1)
             nats -= float(log_LV[:-1].gather(1, ids[0, 1:, None]).double().sum())
@@ -90,34 +90,34 @@ def test_a_word_has_the_class_of_its_first_token_or_is_wrong_where_any_token_is(
 
 
 def told(kind, labels=(), metrics=()):
-    recipe = SimpleNamespace(type=SimpleNamespace(head=kind), labels=labels)
-    recipe.task = SimpleNamespace(metrics=metrics)
-    return SimpleNamespace(recipe=recipe)
+    spec = SimpleNamespace(type=SimpleNamespace(head=kind), labels=labels)
+    spec.task = SimpleNamespace(metrics=metrics)
+    return SimpleNamespace(spec=spec)
 
 
 def test_metrics_and_lines_of_outcomes_made_by_hand():
     uids = ["x\ty", "2", "3", "4"]
-    sequence, outcome = (
+    sequence, predicted = (
         told("sequence", ("no", "yes"), ("accuracy",)),
-        Outcome(uids, [0, 1, 1, 0], [0, 1, 0, 0]),
+        TaskPredictions(uids, [0, 1, 1, 0], [0, 1, 0, 0]),
     )
-    assert metrics_of_task(outcome, sequence) == {"accuracy": 0.75}
-    lines = list(prediction_lines(outcome, sequence))
+    assert compute_metrics(predicted, sequence) == {"accuracy": 0.75}
+    lines = list(prediction_lines(predicted, sequence))
     assert lines[:2] == ["uid\tprediction\tlabel\n", "x y\tno\tno\n"] and len(lines) == 5
     several = told("several", ("a", "b"), ("f1",))
-    assert metrics_of_task(Outcome(["1", "2"], [[0], []], [[0, 1], []]), several) == {
+    assert compute_metrics(TaskPredictions(["1", "2"], [[0], []], [[0, 1], []]), several) == {
         "f1": pytest.approx(2 / 3)
     }
-    assert list(prediction_lines(Outcome(["1"], [[0, 1]], None), several))[1] == "1\ta,b\n"
-    talk = Outcome(["1", "2"], [(10 * math.log(50), 10), (10 * math.log(50), 10)], [None, None])
-    assert metrics_of_task(talk, told("language"))["perplexity"] == pytest.approx(50)
-    ranked = Outcome(["1"], [np.array([0.5, 0.9, 0.1])], [None])
+    assert list(prediction_lines(TaskPredictions(["1"], [[0, 1]], None), several))[1] == "1\ta,b\n"
+    talk = TaskPredictions(["1", "2"], [(10 * math.log(50), 10), (10 * math.log(50), 10)], [None, None])
+    assert compute_metrics(talk, told("language"))["perplexity"] == pytest.approx(50)
+    ranked = TaskPredictions(["1"], [np.array([0.5, 0.9, 0.1])], [None])
     assert list(prediction_lines(ranked, told("ranking")))[1] == "1\t2\t1\n"
-    assert metrics_of_task(Outcome(["1"], [0], None), sequence) == {}
+    assert compute_metrics(TaskPredictions(["1"], [0], None), sequence) == {}
 
 
 def test_metrics_that_cannot_be_taken_are_refused_before_training(tmp_path):
     task = one_task(tmp_path, "NER")
     with pytest.raises(InputError, match=r"chunk_f1 needs tags .* not 'NN'; write metrics: \[accuracy\]"):
-        check_metrics(Recipe(task, ("O", "NN"), 32))
-    check_metrics(Recipe(task, ("O", "B-X"), 32))
+        check_metrics(TaskSpec(task, ("O", "NN"), 32))
+    check_metrics(TaskSpec(task, ("O", "B-X"), 32))

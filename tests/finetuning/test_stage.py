@@ -198,7 +198,7 @@ def test_data_that_are_prepared_are_taken_as_they_are(tmp_path):
     before = mark.stat().st_mtime_ns
     assert finetune(replace(settings, data_dir="small_prepared_data")) == 0
     assert mark.stat().st_mtime_ns == before
-    assert load_task_model("run").recipes[0].max_seq_len == 24
+    assert load_task_model("run").specs[0].max_seq_len == 24
 
 
 # --- bad input ------------------------------------------------------------------------------------------

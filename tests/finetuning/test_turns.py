@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_electra.errors import InputError
-from span_electra.finetuning.turns import OWN_VOICE, lay_out
+from span_electra.finetuning.turns import OWN_VOICE, join_turns
 
 SEP = 1
 TURNS = st.lists(st.lists(st.integers(2, 99), max_size=6), max_size=7)
@@ -21,34 +21,34 @@ def whole(turns):
 
 
 def test_worked_example():
-    closed = lay_out([[5, 6], [7], [8]], SEP, longest=6)
+    closed = join_turns([[5, 6], [7], [8]], SEP, longest=6)
     assert (closed.ids, closed.types, closed.turns_kept) == ([1, 7, 1, 8, 1], [0, 0, 1, 1, 0], 2)
-    open_ended = lay_out([[5, 6], [7], [8]], SEP, longest=6, open_ended=True)
+    open_ended = join_turns([[5, 6], [7], [8]], SEP, longest=6, open_ended=True)
     assert (open_ended.ids, open_ended.types, open_ended.turns_kept) == ([1, 7, 1, 8, 1], [1, 1, 0, 0, 1], 2)
 
 
 def test_a_last_turn_too_long_keeps_its_newest_tokens_and_stands_alone():
-    row = lay_out([[2], [3, 4, 5, 6, 7]], SEP, longest=5)
+    row = join_turns([[2], [3, 4, 5, 6, 7]], SEP, longest=5)
     assert (row.ids, row.types, row.turns_kept) == ([1, 5, 6, 7, 1], [1, 1, 1, 1, 0], 1)
 
 
 def test_older_short_turns_do_not_jump_over_a_long_one():
-    assert lay_out([[2], [3] * 9, [4]], SEP, longest=7).ids == [1, 4, 1]
+    assert join_turns([[2], [3] * 9, [4]], SEP, longest=7).ids == [1, 4, 1]
 
 
 def test_a_talk_may_begin_with_nothing():
-    row = lay_out([], SEP, longest=3, open_ended=True)
+    row = join_turns([], SEP, longest=3, open_ended=True)
     assert (row.ids, row.types, row.turns_kept) == ([SEP], [OWN_VOICE], 0)
 
 
 def test_a_row_without_room_is_refused():
     with pytest.raises(InputError, match="longest: 2 tokens .* give 3 or more"):
-        lay_out([[2]], SEP, longest=2)
+        join_turns([[2]], SEP, longest=2)
 
 
 @given(TURNS, LENGTHS, st.booleans())
 def test_ids_are_the_kept_turns_which_are_the_newest(turns, longest, open_ended):
-    row = lay_out(turns, SEP, longest, open_ended)
+    row = join_turns(turns, SEP, longest, open_ended)
     assert len(row.ids) == len(row.types) <= longest
     kept = turns[len(turns) - row.turns_kept :]
     if len(whole(turns[-1:])) <= longest:
@@ -63,13 +63,13 @@ def test_ids_are_the_kept_turns_which_are_the_newest(turns, longest, open_ended)
 @given(TURNS, st.booleans())
 def test_nothing_is_lost_when_it_fits(turns, open_ended):
     fitting = max(3, len(whole(turns)))
-    row = lay_out(turns, SEP, fitting, open_ended)
+    row = join_turns(turns, SEP, fitting, open_ended)
     assert row.ids == whole(turns) and row.turns_kept == len(turns)
 
 
 @given(TURNS, LENGTHS, st.booleans())
 def test_types_alternate_at_each_separator_and_the_last_turn_has_our_voice(turns, longest, open_ended):
-    row = lay_out(turns, SEP, longest, open_ended)
+    row = join_turns(turns, SEP, longest, open_ended)
     for place in range(1, len(row.ids)):
         changes = row.types[place] != row.types[place - 1]
         assert changes == (row.ids[place] == SEP), "a separator opens the next turn"
@@ -79,7 +79,7 @@ def test_types_alternate_at_each_separator_and_the_last_turn_has_our_voice(turns
 
 @given(TURNS, st.lists(st.integers(2, 99), max_size=6))
 def test_talk_and_training_lay_out_alike(turns, answer):
-    asked = lay_out(turns, SEP, 99, open_ended=True)
-    trained = lay_out([*turns, answer], SEP, 99)
+    asked = join_turns(turns, SEP, 99, open_ended=True)
+    trained = join_turns([*turns, answer], SEP, 99)
     assert [*asked.ids, *answer] == trained.ids[:-1]
     assert [*asked.types, *[OWN_VOICE] * len(answer)] == trained.types[:-1]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from predictor_examples import finetuned, recipe_of
+from predictor_examples import finetuned, spec_of
 
 from span_electra.errors import InputError
 from span_electra.inference.lines import one_task
@@ -48,18 +48,18 @@ def test_every_line_has_its_answer_in_its_place(names, predictor, tmp_path):
 
 
 def test_what_a_line_says_to_a_task():
-    assert text_of_line(recipe_of("same"), "a\tb") == ("a", "b")
-    assert text_of_line(recipe_of("same"), "a") is None and text_of_line(recipe_of("same"), "a\tb\tc") is None
-    assert text_of_line(recipe_of("near"), "a") == "a" and text_of_line(recipe_of("near"), "a\tb") == (
+    assert text_of_line(spec_of("same"), "a\tb") == ("a", "b")
+    assert text_of_line(spec_of("same"), "a") is None and text_of_line(spec_of("same"), "a\tb\tc") is None
+    assert text_of_line(spec_of("near"), "a") == "a" and text_of_line(spec_of("near"), "a\tb") == (
         "a",
         "b",
     )
-    assert text_of_line(recipe_of("film"), "a\tb") == "a\tb"
-    assert text_of_line(recipe_of("chat"), '["a", "b"]') == ["a", "b"]
-    assert text_of_line(recipe_of("chat"), "[a") == ["[a"] and text_of_line(recipe_of("chat"), "") == []
+    assert text_of_line(spec_of("film"), "a\tb") == "a\tb"
+    assert text_of_line(spec_of("chat"), '["a", "b"]') == ["a", "b"]
+    assert text_of_line(spec_of("chat"), "[a") == ["[a"] and text_of_line(spec_of("chat"), "") == []
     asked = {"turns": ["a"], "candidates": ["b", "c"]}
-    assert text_of_line(recipe_of("select"), json.dumps(asked)) == (["a"], ["b", "c"])
-    assert text_of_line(recipe_of("select"), '["a"]') is None
+    assert text_of_line(spec_of("select"), json.dumps(asked)) == (["a"], ["b", "c"])
+    assert text_of_line(spec_of("select"), '["a"]') is None
 
 
 def test_lines_that_cannot_be_read_are_counted_over_blocks(predictor):

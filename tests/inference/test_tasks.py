@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from network_examples import exported
-from predictor_examples import LONGEST, TASKS, finetuned, recipe_of
+from predictor_examples import LONGEST, TASKS, finetuned, spec_of
 
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import TaskRows
 from span_electra.finetuning.encoding import encode_examples
 from span_electra.finetuning.predictions import predict_rows
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.turns import lay_out
+from span_electra.finetuning.turns import join_turns
 from span_electra.inference.chat import Speech
 from span_electra.inference.tasks import Ranking, TaskPredictor, Words, is_finetuned, newest_talker
 from span_electra.training.devices import Process
@@ -36,11 +36,11 @@ def predictor(tmp_path_factory):
 
 def evaluated(predictor, name, examples, folder):
     """What training's evaluation predicts of the same examples."""
-    recipe = recipe_of(name)
-    recipe = replace(recipe, task=replace(recipe.task, noise={}))
-    rows = encode_examples(predictor.vocabulary, recipe, examples)
+    spec = spec_of(name)
+    spec = replace(spec, task=replace(spec.task, noise={}))
+    rows = encode_examples(predictor.vocabulary, spec, examples)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = TaskRows(folder / "rows.jsonl", recipe, predictor.vocabulary)
+    source = TaskRows(folder / "rows.jsonl", spec, predictor.vocabulary)
     return predict_rows(predictor.network, NUMBER[name], source, 2, Process(torch.device("cpu"))).predictions
 
 
@@ -108,7 +108,7 @@ def test_candidates_are_scored_after_their_turns(predictor):
         expected = []
         for last in candidates:
             ids = [vocabulary.tokenizer.encode(turn, add_special_tokens=False).ids for turn in [*turns, last]]
-            row = lay_out(ids, vocabulary.sep_id, LONGEST)
+            row = join_turns(ids, vocabulary.sep_id, LONGEST)
             types_1L = torch.tensor([row.types])
             states_1LD = predictor.network.encoder(torch.tensor([row.ids]), None, types_BL=types_1L)
             expected.append(predictor.network.answer(task, states_1LD).item())
