@@ -86,6 +86,11 @@ class Joint_trainDataArgs:
     batch_max_tokens: int = setting(0, "padded tokens of a batch, all devices; 0: rows decide", least=0)
     bucket_span: int = setting(64, "batches whose rows are sorted by length together", least=1)
     masking: str = setting("dynamic", "new spans each epoch, or the file's", ("dynamic", "static"))
+    masking_schedule: list[str] = setting(
+        [],
+        "the law of spans by phases, each 'BEGIN: settings' with BEGIN a step or a share of all steps: "
+        "'0: mask_ratio=0.3 max_span_len=1 whole_words=false' '0.5: max_span_len=3'; none: the features' law",
+    )
     # Raw text instead of a feature file: the features are built first, with the settings below.
     raw_text_dir: str | None = setting(None, "folder of text to make the training features from")
     tokenizer_type: str | None = setting(
@@ -106,7 +111,13 @@ class Joint_trainDataArgs:
     def __post_init__(self) -> None:
         check_fields(self)
         MaskingConfig(self.mask_ratio, self.max_span_len, self.geometric_p)  # checks its own
-        LoaderConfig(self.train_batch_size, self.batch_max_tokens, self.bucket_span, self.masking)
+        LoaderConfig(
+            self.train_batch_size,
+            self.batch_max_tokens,
+            self.bucket_span,
+            self.masking,
+            masking_schedule=self.masking_schedule,
+        )
 
 
 @dataclass(frozen=True)

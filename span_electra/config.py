@@ -88,6 +88,50 @@ class MaskingConfig:
 
 
 @dataclass(frozen=True)
+class MaskingPhase:
+    """From where in a run which law of spans holds."""
+
+    begin: float  # step; at most 1: share of all steps
+    settings: dict[str, float | int | bool]  # of MaskingConfig; what is not named is as in the features
+
+
+MASKING_KEYS = {"mask_ratio": float, "max_span_len": int, "geometric_p": float, "whole_words": bool}
+
+
+def masking_phases(lines: list[str]) -> tuple[MaskingPhase, ...]:
+    """Read a `masking_schedule`: from which step, or share of all steps, which settings of masking hold.
+
+    Example: ["0: mask_ratio=0.3 max_span_len=1 whole_words=false", "0.5: max_span_len=3", "0.8: "]
+    hides single tokens for half of the run, then spans of at most three words, and then as the features say.
+
+    Raises InputError naming the line that cannot be read, or whose turn is not after the one before.
+    """
+    phases: list[MaskingPhase] = []
+    for line in lines:
+        begin, _, rest = line.partition(":")
+        try:
+            place = float(begin)
+            values = dict(item.split("=") for item in rest.split())
+            settings = {key: _masking_value(MASKING_KEYS[key], text) for key, text in values.items()}
+        except (ValueError, KeyError):
+            raise InputError(
+                f"masking_schedule: {line!r} is no phase; write it as '0.5: mask_ratio=0.2 max_span_len=3', "
+                f"with any of {', '.join(MASKING_KEYS)}"
+            ) from None
+        if not phases and place != 0:
+            raise InputError(f"masking_schedule: the first phase begins at {begin.strip()}; it must be 0")
+        if not (0 <= place < math.inf) or (phases and place <= phases[-1].begin):
+            raise InputError(f"masking_schedule: {line!r} does not begin after the phase before it")
+        MaskingConfig(**settings)  # refuses what no law allows
+        phases.append(MaskingPhase(place, settings))
+    return tuple(phases)
+
+
+def _masking_value(kind: type, text: str) -> float | int | bool:
+    return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+
+
+@dataclass(frozen=True)
 class ChunkConfig:
     """How the stream of tokens is cut into rows."""
 
@@ -316,6 +360,13 @@ class LoaderConfig:
     )
     seed: int = setting(0, "seed of order, masks and samples", least=0)
     workers: int = setting(1, "threads that prepare batches ahead", least=0)
+    masking_schedule: list[str] = setting(
+        [],
+        "the law of spans by phases, each 'BEGIN: settings' with BEGIN a step or a share of all steps: "
+        "'0: mask_ratio=0.3 max_span_len=1 whole_words=false' '0.5: max_span_len=3'; none: the features' law",
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if masking_phases(self.masking_schedule) and self.masking == "static":
+            raise InputError("masking_schedule: draws new spans; leave out --masking static")

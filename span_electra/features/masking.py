@@ -77,15 +77,16 @@ def _uniforms(keys_R, counts_R, uniforms_S):
 # --- the law --------------------------------------------------------------------------------------------
 
 
-def span_budget(lengths_R: np.ndarray, mask_ratio: float) -> np.ndarray:
+def span_budget(lengths_R: np.ndarray, mask_ratio: float | np.ndarray) -> np.ndarray:
     """Return how many tokens each row hides: round(mask_ratio * (length - 2)), int64.
 
-    Halves go to the even neighbour, as Python's `round` has it. `length` counts [CLS] and [SEP].
+    Halves go to the even neighbour, as Python's `round` has it. `length` counts [CLS] and [SEP]; the ratio
+    is one for all rows, or one for each.
 
     Example: lengths 512, 14, 3 at ratio .2 -> 102, 2, 0
     """
     content_R = np.asarray(lengths_R, dtype=np.int64) - 2
-    return np.rint(content_R * np.float64(mask_ratio)).astype(np.int64)
+    return np.rint(content_R * np.asarray(mask_ratio, np.float64)).astype(np.int64)
 
 
 def length_law(masking: MaskingConfig) -> np.ndarray:

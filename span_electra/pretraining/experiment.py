@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -12,8 +13,9 @@ from typing import Any
 from torch import nn
 
 from span_electra.batch import StepOutput
-from span_electra.config import ModelConfig, NetworkConfig, TrainingConfig
+from span_electra.config import ModelConfig, NetworkConfig, TrainingConfig, masking_phases
 from span_electra.errors import InputError
+from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
@@ -72,7 +74,9 @@ class Pretraining:
 
     # --- batches and losses ---
 
-    def _batches(self, epoch: int, start: int, *, validation: bool, together: int = 1) -> Batches:
+    def _batches(
+        self, epoch: int, start: int, *, validation: bool, together: int = 1, **more: Any
+    ) -> Batches:
         data, settings = self.data, self.settings
         return Batches(
             data.valid if validation else data.train,
@@ -85,12 +89,29 @@ class Pretraining:
             together=together,
             static_shapes=compiles(settings.training),
             pinned=self.process.device.type == "cuda",
+            **more,
         )
 
     def train_batches(self, epoch: int, start: int) -> Batches:
         """The epoch's batches, from batch `start` on."""
         together = self.settings.training.gradient_accumulation_steps
-        return self._batches(epoch, start, validation=False, together=together)
+        more: dict[str, Any] = {}
+        if self._schedule is not None:
+            schedule, epoch_steps = self._schedule
+            more = {"schedule": schedule, "first_step": epoch * epoch_steps}
+        return self._batches(epoch, start, validation=False, together=together, **more)
+
+    @cached_property
+    def _schedule(self) -> tuple[MaskingSchedule, int] | None:
+        """The laws of spans over the run, if it has more than the features', and the steps of an epoch."""
+        training, phases = self.settings.training, masking_phases(self.settings.train_loader.masking_schedule)
+        if not phases:
+            return None
+        first_epoch = self._batches(0, 0, validation=False)
+        epoch_steps = math.ceil(len(first_epoch) / training.gradient_accumulation_steps)
+        total = epoch_steps * training.epochs
+        total = min(total, training.max_steps) if training.max_steps else total
+        return masking_schedule(phases, total, self.data.train.header.masking), epoch_steps
 
     def loss(self, network: nn.Module, batch: MaskedBatch, dropout_key: int | None) -> StepOutput:
         """Both networks' weighted loss."""

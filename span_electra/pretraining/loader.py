@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from span_electra.config import LoaderConfig
+from span_electra.config import LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
+from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.model.batch import MaskedBatch
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Batches:
     their totals, so that adding their losses gives the mean over the step. With `static_shapes` rows are
     padded to few widths and slots filled up to a fixed count, for compiled models. A process whose share of
     a small last batch is empty gets a batch of no rows.
+
+    `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
+    none: the features' own spans in epoch 0, and others by the same law later.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class Batches:
         together: int = 1,
         static_shapes: bool = False,
         pinned: bool = False,
+        schedule: MaskingSchedule | None = None,
+        first_step: int = 0,
     ) -> None:
         self.features, self.config, self.epoch, self.start = features, config, epoch, start
         self.rank, self.world, self.pinned, self.static_shapes = rank, world, pinned, static_shapes
@@ -57,7 +63,11 @@ class Batches:
         lengths_R = np.asarray(features.lengths_R)[rows_R].astype(np.int64)
         order_R, self.ends_N = plan_epoch(lengths_R, config, epoch, self.ladder)
         self.rows_R, self.lengths_R = rows_R[order_R], lengths_R[order_R]
-        self.mask_ratio = features.header.masking.mask_ratio
+        self.schedule = schedule or masking_schedule((), 0, features.header.masking)
+        self.redrawn = schedule is not None or (epoch > 0 and config.masking == "dynamic")
+        # A step's batches share their totals, so they share the law too, wherever a phase ends.
+        steps_N = first_step + np.arange(len(self.ends_N)) // together
+        self.phase_N = self.schedule.phases_of(steps_N)
         self.masked_N, self.tokens_N = self._totals(together)
 
     def __len__(self) -> int:
@@ -87,7 +97,9 @@ class Batches:
     def _totals(self, together: int) -> tuple[np.ndarray, np.ndarray]:
         """Hidden and real tokens of the optimizer step that each batch belongs to (all processes)."""
         first_N = np.concatenate([[0], self.ends_N[:-1]])
-        masked_N = np.add.reduceat(span_budget(self.lengths_R, self.mask_ratio), first_N)
+        ratio_N = np.array([law.mask_ratio for law in self.schedule.laws])[self.phase_N]
+        ratio_R = np.repeat(ratio_N, np.diff(self.ends_N, prepend=0))
+        masked_N = np.add.reduceat(span_budget(self.lengths_R, ratio_R), first_N)
         tokens_N = np.add.reduceat(self.lengths_R, first_N)
         groups = np.arange(0, len(self.ends_N), together)
         steps_N = np.arange(len(self.ends_N)) // together
@@ -101,7 +113,7 @@ class Batches:
         # Rows lie sorted by length: every world-th of them gives each process about the same work.
         rows_B = self.rows_R[whole][self.rank :: self.world]
         lengths_B = self.lengths_R[whole][self.rank :: self.world]
-        arrays = self._masks(rows_B, lengths_B, width)
+        arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
         arrays["rows_B"] = rows_B
         # A step may hide nothing (rows of one token); dividing its zero sums by 1 keeps them zero.
@@ -111,24 +123,27 @@ class Batches:
         arrays["real_BL"] = None if full else np.arange(width)[None, :] < lengths_B[:, None]
         return MaskedBatch(**{name: self._tensor(value) for name, value in arrays.items()})
 
-    def _masks(self, rows_B: np.ndarray, lengths_B: np.ndarray, width: int) -> dict[str, np.ndarray]:
+    def _masks(
+        self, rows_B: np.ndarray, lengths_B: np.ndarray, width: int, law: MaskingConfig
+    ) -> dict[str, np.ndarray]:
         """The fields of MaskedBatch with one entry a slot."""
-        if self.epoch == 0 or self.config.masking == "static":
-            spans = self.features.spans(rows_B)
+        if self.redrawn:
+            spans = self.features.draw(rows_B, self.epoch, self.config.seed, law)
         else:
-            spans = self.features.draw(rows_B, self.epoch, self.config.seed)
+            spans = self.features.spans(rows_B)
         slots, counts_B = locate_slots(spans, width)
-        wrong_B = counts_B != span_budget(lengths_B, self.mask_ratio)
+        wrong_B = counts_B != span_budget(lengths_B, law.mask_ratio)
         if wrong_B.any():
             raise InputError(
                 f"row {rows_B[wrong_B][0]} of the features hides {counts_B[wrong_B][0]} tokens, not the "
-                f"share {self.mask_ratio} that their header promises; run create_feature_SE.py again"
+                f"share {law.mask_ratio} that their header promises; run create_feature_SE.py again"
             )
         keys_B = row_keys(self.config.seed, self.epoch, rows_B, "sample")
         slots["uniform_S"] = uniforms(keys_B, counts_B)
         slots["slot_weight_S"] = np.ones(len(slots["slots_S"]), np.float32)
         if self.static_shapes:
-            most = int(span_budget(np.array([width]), self.mask_ratio)[0]) * len(rows_B)
+            # One shape for the whole run, whatever share a phase hides.
+            most = int(span_budget(np.array([width]), self.schedule.highest_ratio)[0]) * len(rows_B)
             slots = {name: np.pad(value, (0, most - len(value))) for name, value in slots.items()}
         return slots
 

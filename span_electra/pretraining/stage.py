@@ -190,13 +190,16 @@ def training_run(settings: Any, folder: Path, train: tuple[str, ...], valid: tup
         data.masking,
         settings.training.seed,
         settings.workers,
+        masking_schedule=data.masking_schedule,
     )
     return PretrainingSettings(
         model=settings.model,
         optimizer=settings.optimizer,
         training=settings.training,
         train_loader=loader,
-        valid_loader=replace(loader, batch_size=held_out.valid_batch_size, masking="static"),
+        valid_loader=replace(
+            loader, batch_size=held_out.valid_batch_size, masking="static", masking_schedule=[]
+        ),
         train_features=train,
         out_dir=str(folder),
         valid_features=valid,

@@ -5,7 +5,7 @@ import torch
 from model_examples import small_config
 from run_examples import small_run, write_rows
 
-from span_electra.config import OptimizerConfig
+from span_electra.config import LoaderConfig, MaskingConfig, OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.model.electra import SpanElectra
 from span_electra.pretraining.experiment import Pretraining, freeze
@@ -38,3 +38,15 @@ def test_freezing_stops_a_part_and_not_everything_can_be_frozen():
     assert len(Optimizers(model, OptimizerConfig()).parameters) == len(learning)
     with pytest.raises(InputError, match="leaves nothing that learns"):
         freeze(model, ["generator"])
+
+
+def test_a_masking_schedule_is_laid_over_all_steps_of_the_run(tmp_path):
+    features = write_rows(tmp_path / "rows.arrow")
+    lines = ["0: max_span_len=1 whole_words=false", "0.5: mask_ratio=0.4"]
+    loader = LoaderConfig(9, masking_schedule=lines)
+    settings = small_run(features, tmp_path / "run", loader=loader, gradient_accumulation_steps=2)
+    experiment = Pretraining(settings, CPU)  # 54 rows: 6 batches are 3 steps an epoch, 9 in all
+    epochs = [experiment.train_batches(epoch, 0) for epoch in range(3)]
+    assert [batches.phase_N.tolist() for batches in epochs] == [[0] * 6, [0, 0, 1, 1, 1, 1], [1] * 6]
+    assert epochs[0].schedule.laws[0] == MaskingConfig(0.2, 1, 0.2, whole_words=False)
+    assert epochs[0].schedule.laws[1] == MaskingConfig(0.4)

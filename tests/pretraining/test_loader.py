@@ -12,9 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from span_electra.config import LoaderConfig, MaskingConfig
+from span_electra.config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, draw_spans, row_keys, span_budget
+from span_electra.features.schedule import masking_schedule
 from span_electra.pretraining.loader import Batches, choose_rows, locate_slots, plan_epoch
 
 MASKING = MaskingConfig()
@@ -40,11 +41,11 @@ class InMemoryFeatures:
     def row(self, row):
         return self.ids_T[self.starts_R[row] : self.starts_R[row] + self.lengths_R[row]]
 
-    def draw(self, rows_B, epoch, seed):
+    def draw(self, rows_B, epoch, seed, masking=MASKING):
         keys = row_keys(seed, epoch, rows_B, "spans")
         starts_word_V = np.ones(100, bool)
         return draw_spans(
-            self.ids_T, self.starts_R[rows_B], self.lengths_R[rows_B], starts_word_V, keys, MASKING
+            self.ids_T, self.starts_R[rows_B], self.lengths_R[rows_B], starts_word_V, keys, masking
         )
 
     def spans(self, rows_B):
@@ -241,3 +242,37 @@ def test_a_limit_takes_the_first_rows_and_a_split_of_everything_is_refused():
     assert choose_rows(100, limit=9)[0].tolist() == list(range(9))
     with pytest.raises(InputError, match="would leave none to train on"):
         choose_rows(5, valid=5)
+
+
+def test_a_schedule_hides_by_its_phases_the_same_on_any_processes_and_after_a_resume():
+    features = features_of(60)
+    lines = ["0: mask_ratio=0.3 max_span_len=1 whole_words=false", "0.5: mask_ratio=0.15 max_span_len=4"]
+    schedule = masking_schedule(masking_phases(lines), total_steps=8, base=MASKING)
+    more = {"schedule": schedule, "together": 2}
+    config = LoaderConfig(8, workers=0)
+
+    def spans_of(batch):
+        width = batch.original_BL.shape[1]
+        return {
+            row: (batch.slots_S[batch.slots_S // width == number] % width).tolist()
+            for number, row in enumerate(batch.rows_B.tolist())
+        }
+
+    batches = list(Batches(features, config, 0, first_step=2, **more))  # 8 batches are 4 steps, of 2 phases
+    seen = [spans_of(batch) for batch in batches]
+    for number, rows in enumerate(seen):
+        law = schedule.laws[number >= 4]
+        for row, places in rows.items():
+            assert len(places) == span_budget(features.lengths_R[[row]], law.mask_ratio)[0]
+            if number < 4:
+                assert all(after - before > 1 for before, after in zip(places, places[1:], strict=False))
+    totals = [sum(map(len, (*seen[n].values(), *seen[n + 1].values()))) for n in range(0, 8, 2)]
+    assert [float(batch.masked_total) for batch in batches[::2]] == totals
+    resumed = [spans_of(batch) for batch in Batches(features, config, 0, 3, first_step=2, **more)]
+    assert resumed == seen[3:]
+    shares = [Batches(features, config, 0, rank=rank, world=2, first_step=2, **more) for rank in (0, 1)]
+    together = [spans_of(a) | spans_of(b) for a, b in zip(*shares, strict=True)]
+    assert together == seen
+    static = list(Batches(features, config, 0, first_step=2, static_shapes=True, **more))
+    widths = {batch.original_BL.shape: len(batch.slots_S) for batch in static}
+    assert all(widths[batch.original_BL.shape] == len(batch.slots_S) for batch in static)

@@ -1,0 +1,44 @@
+"""Masks with a course: which law of spans holds at which step of a run.
+
+The law of a step depends on the step and the length of the run alone, and a row's spans then on (seed, epoch,
+row), so a resumed run, or one on more processes, hides what the uninterrupted one hides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from span_electra.config import MaskingConfig, MaskingPhase
+
+
+@dataclass(frozen=True)
+class MaskingSchedule:
+    """Laws of spans, and the step that each holds from."""
+
+    first_steps: tuple[int, ...]  # ascending, from 0
+    laws: tuple[MaskingConfig, ...]
+
+    @property
+    def highest_ratio(self) -> float:
+        """The largest share that is ever hidden: what batches of static shapes need room for."""
+        return max(law.mask_ratio for law in self.laws)
+
+    def phases_of(self, steps_N: np.ndarray) -> np.ndarray:
+        """The number of the phase that each step belongs to, int64."""
+        return np.searchsorted(self.first_steps, np.asarray(steps_N), side="right") - 1
+
+
+def masking_schedule(
+    phases: tuple[MaskingPhase, ...], total_steps: int, base: MaskingConfig
+) -> MaskingSchedule:
+    """Lay phases out over a run of `total_steps`; what a phase does not name is as in `base`.
+
+    A phase that begins at 1 or less begins at that share of all steps. No phases: `base` for the whole run.
+
+    Example: begins 0, 0.5, 800 of 1,000 steps -> first steps 0, 500, 800
+    """
+    firsts = [round(phase.begin * total_steps) if phase.begin <= 1 else int(phase.begin) for phase in phases]
+    laws = [replace(base, **phase.settings) for phase in phases]
+    return MaskingSchedule(tuple(firsts) or (0,), tuple(laws) or (base,))
