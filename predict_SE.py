@@ -42,13 +42,28 @@ def without_tasks(settings: PredictArgs, model: str) -> None:
     from span_electra.inference.predictor import Predictor
 
     task, top_k = one_task(settings.task), settings.top_k or 5
-    predictor = Predictor.from_folder(model, settings.device, settings.batch_size)
+    predictor = Predictor.from_folder(model, device=settings.device, batch_size=settings.batch_size)
     if settings.serve:
         from span_electra.inference.playground import serve
 
-        serve(predictor, str(model), settings.threshold, top_k, settings.host, settings.port)
+        serve(
+            predictor,
+            name=str(model),
+            threshold=settings.threshold,
+            top_k=top_k,
+            host=settings.host,
+            port=settings.port,
+        )
         return
-    predict(predictor, task, settings.in_file, settings.out_file, settings.output, settings.threshold, top_k)
+    predict(
+        predictor,
+        task,
+        in_file=settings.in_file,
+        out_file=settings.out_file,
+        output=settings.output,
+        threshold=settings.threshold,
+        top_k=top_k,
+    )
 
 
 def with_tasks(settings: PredictArgs, model: str | None) -> None:
@@ -61,25 +76,31 @@ def with_tasks(settings: PredictArgs, model: str | None) -> None:
     if settings.serve:
         raise InputError(f"serve: {model} is fine-tuned, the page shows pretrained models; name one")
     speech = Speech(
-        settings.max_new_tokens,
-        settings.temperature,
-        settings.top_k or 0,
-        settings.top_p,
-        settings.beams,
-        settings.no_repeat_ngram,
-        settings.seed,
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_k=settings.top_k or 0,
+        top_p=settings.top_p,
+        beams=settings.beams,
+        no_repeat_ngram=settings.no_repeat_ngram,
+        seed=settings.seed,
     )
     predictor = TaskPredictor.from_folder(
         model or newest_talker(),
-        settings.device,
-        settings.batch_size,
+        device=settings.device,
+        batch_size=settings.batch_size,
         threshold=settings.threshold,
         speech=speech,
     )
     if settings.talk:
         talk(predictor.talker(settings.task))
     else:
-        predict_lines(predictor, settings.task, settings.in_file, settings.out_file, settings.output)
+        predict_lines(
+            predictor,
+            settings.task,
+            in_file=settings.in_file,
+            out_file=settings.out_file,
+            output=settings.output,
+        )
 
 
 if __name__ == "__main__":

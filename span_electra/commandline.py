@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
 from span_electra.errors import InputError
@@ -124,9 +125,22 @@ def first_as(name: str, argv: list[str]) -> list[str]:
     return [f"--{name}", *argv] if argv and not argv[0].startswith("-") else argv
 
 
+def write_any_text(*streams: TextIO) -> None:
+    """Let streams take any character, whatever the locale says.
+
+    Files and pipes get UTF-8, which is what our scripts read. A terminal keeps its encoding, and gets an
+    escape such as \\u2028 for what that lacks: UTF-8 would be letters of another alphabet there.
+    """
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):  # a test or a notebook may have put something else there
+            encoding = stream.encoding if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    write_any_text(sys.stdout, sys.stderr)
     try:
         code = main()
     except InputError as error:

@@ -58,7 +58,8 @@ def read_pairs(paths: list[str]) -> list[Pair]:
 
 def _read_file(path: Path) -> Iterator[Pair]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # A JSON line ends at a newline alone: U+2028 and its like may stand in a sentence as they are.
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); name a .jsonl file of minimal pairs") from None
     for number, line in enumerate(lines, start=1):

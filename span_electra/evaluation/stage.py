@@ -25,7 +25,8 @@ from span_electra.evaluation.heldout import score_text
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
 from span_electra.evaluation.spelling import score_spelling, sets_below
 from span_electra.hub.networks import Networks, open_networks
-from span_electra.inference.correction import Candidates, correct
+from span_electra.inference.candidates import Candidates
+from span_electra.inference.correction import correct
 from span_electra.report.run_record import read_json
 from span_electra.report.scores import Table, tables_of
 from span_electra.storage import EVALUATION, write_text
@@ -142,7 +143,7 @@ def correction_scores(
     table = Candidates(networks.vocabulary)
 
     def tried(corrupted: list[str], clean: list[str], threshold: float) -> tuple[CorrectionScores, float]:
-        lines = correct(networks, table, corrupted, threshold, TOP_K, batch_size)
+        lines = correct(networks, table, corrupted, threshold=threshold, top_k=TOP_K, batch_size=batch_size)
         corrected = [line.corrected for line in lines]
         return correction_f1(corrupted, corrected, clean), mean_normalized_edit_distance(corrected, clean)
 

@@ -33,6 +33,8 @@ from span_electra.training import checkpoint
 # Padded tokens of a batch at most, whatever its rows: the feed-forward part of a large model then needs
 # 16384 * 4096 * 4 bytes = 256 MiB.
 BATCH_TOKENS = 16384
+# Places whose log-probabilities over the vocabulary are held together: 1024 * 30522 * 4 bytes = 125 MB.
+ASKED_PLACES = 1024
 
 
 @dataclass(frozen=True)
@@ -315,4 +317,6 @@ def filling_log_probability(
         numbers_S = np.concatenate([np.arange(counts_R[row]) + first_R[row] for row in numbers_B])
         asked_S = torch.from_numpy(flat_S.astype(np.int64)).to(networks.device)
         states_SD = network.encode(ids_BL, real_BL).flatten(0, 1).index_select(0, asked_S)
-        yield numbers_S, F.log_softmax(network.answer(states_SD).float(), dim=-1)
+        for first in range(0, len(numbers_S), ASKED_PLACES):
+            some = slice(first, first + ASKED_PLACES)
+            yield numbers_S[some], F.log_softmax(network.answer(states_SD[some]).float(), dim=-1)

@@ -68,10 +68,11 @@ class Speech:
 
 def reply(
     network: TaskNetwork,
+    turns: Sequence[str],
+    *,
     task: int,
     spec: TaskSpec,
     vocabulary: Vocabulary,
-    turns: Sequence[str],
     speech: Speech,
 ) -> str:
     """Return what the network says after these turns, the newest last. It must be in eval mode."""
@@ -83,7 +84,9 @@ def reply(
     never = [vocabulary.cls_id, vocabulary.pad_id, vocabulary.mask_id, vocabulary.unk_id]
     never += range(vocabulary.size, network.config.vocab_size)  # rows of the table that no token has
     follows = next_token(network, task, row)
-    answer = generate(follows, row.ids, vocabulary.sep_id, config, never, spec.max_seq_len)
+    answer = generate(
+        follows, row.ids, end_id=vocabulary.sep_id, config=config, banned=never, longest=spec.max_seq_len
+    )
     return vocabulary.tokenizer.decode(answer).strip()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from span_electra.hub.networks import Networks, filling_log_probability
-from span_electra.report.examples import Pieces
+from span_electra.text.pieces import Pieces
 from span_electra.text.token_spans import Line, cut_windows, frame, framed, read_lines
 from span_electra.text.vocabulary import SPECIAL_TOKENS
 
@@ -53,7 +53,7 @@ class Run:
     end: int
 
 
-def fill(networks: Networks, texts: list[str], top_k: int, batch_size: int) -> list[Filled]:
+def fill(networks: Networks, texts: list[str], *, top_k: int, batch_size: int) -> list[Filled]:
     """Return what the generator makes of each line; a line without [MASK] has no blanks."""
     lines = read_lines(networks.vocabulary, texts)
     runs = mask_runs(lines, networks.vocabulary.mask_id)

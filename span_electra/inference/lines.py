@@ -6,6 +6,7 @@ person. Answers are JSON lines, or text for the eye; corrected lines are plain l
 
 from __future__ import annotations
 
+import ctypes
 import difflib
 import json
 import sys
@@ -17,13 +18,17 @@ from typing import Any, TextIO
 import numpy as np
 
 from span_electra.errors import InputError
-from span_electra.inference.correction import Corrected, Detected
+from span_electra.inference.correction import Corrected
+from span_electra.inference.detection import Detected
 from span_electra.inference.filling import Filled, Filling
 from span_electra.inference.predictor import Predictor
 from span_electra.storage import atomic_file
 
 TASKS = ("detect", "fill", "correct", "embed")  # the first is done where none is named
-BLOCK = 1024  # lines of a file that are answered together, so that rows of one length find each other
+# Lines of a file that are answered together, so that rows of one length find each other; fewer for what takes
+# many passes a line, so that answers are seen to come.
+BLOCK, SLOW_BLOCK = 1024, 32
+BLOCK_CHARACTERS = 200_000  # of a block at most (but one line at least), so that memory is bounded
 RED, YELLOW, PLAIN = "\033[31;1m", "\033[33m", "\033[0m"
 Answer = Callable[[list[str]], list[str]]  # lines -> what is written for each
 
@@ -31,8 +36,9 @@ Answer = Callable[[list[str]], list[str]]  # lines -> what is written for each
 def predict(
     predictor: Predictor,
     task: str,
-    in_file: str | None,
-    out_file: str | None,
+    *,
+    in_file: str | None = None,
+    out_file: str | None = None,
     output: str = "auto",
     threshold: float = 0.5,
     top_k: int = 5,
@@ -52,8 +58,12 @@ def predict(
         return
     to_terminal = not out_file and sys.stdout.isatty()
     as_text = output == "text" or (output == "auto" and (to_terminal or task == "correct"))
-    answer = answering(predictor, task, as_text, threshold, top_k, coloured=to_terminal)
-    deliver(answer, in_file, out_file, "a sentence with [MASK] in it" if task == "fill" else "a sentence")
+    answer = answering(
+        predictor, task, as_text=as_text, threshold=threshold, top_k=top_k, coloured=to_terminal
+    )
+    hint = "a sentence with [MASK] in it" if task == "fill" else "a sentence"
+    block = SLOW_BLOCK if task == "correct" else BLOCK
+    deliver(answer, in_file=in_file, out_file=out_file, hint=hint, block=block)
 
 
 def one_task(names: list[str]) -> str:
@@ -69,27 +79,45 @@ def one_task(names: list[str]) -> str:
     return names[0] if names else TASKS[0]
 
 
-def deliver(answer: Answer, in_file: str | None, out_file: str | None, hint: str) -> None:
-    """Answer every line of the file, of a pipe, or of a person, who is told by `hint` what to type."""
+def deliver(
+    answer: Answer, *, in_file: str | None, out_file: str | None, hint: str, block: int = BLOCK
+) -> None:
+    """Answer every line of the file, of a pipe, or of a person, who is told by `hint` what to type.
+
+    block: lines of a file that `answer` gets together.
+    """
     if out_file:
         with new_file(out_file) as beside, beside.open("w", encoding="utf-8") as file:
-            pass_on(answer, blocks_of(in_file), file)
+            write_answers(answer, blocks_of(in_file, block), file)
     elif in_file or not sys.stdin.isatty():
-        pass_on(answer, blocks_of(in_file), sys.stdout)
+        write_answers(answer, blocks_of(in_file, block), sys.stdout)
     else:
         converse(answer, hint)
 
 
-def pass_on(answer: Answer, blocks: Iterable[list[str]], file: TextIO) -> None:
+def write_answers(answer: Answer, blocks: Iterable[list[str]], file: TextIO) -> None:
     """Write the answers of each block before the next is read."""
     for block in blocks:
         for line in answer(block):
             file.write(line + "\n")
         file.flush()
+        give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Have glibc return freed pages to the system.
+
+    Blocks need arrays of ever other sizes, and the holes between them are kept: 800 lines, corrected, held
+    1.3 GB of which 0.5 were in use. This takes some milliseconds a block.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        pass  # another C library: more memory is held, nothing else
 
 
 def converse(answer: Answer, hint: str) -> None:
-    """Answer a person line by line; a line that cannot be answered is told why, and the next one may be."""
+    """Answer a person line by line; a line that cannot be answered is refused, and the next one may be."""
     for line in typed(f"{hint}, then Enter; an empty line ends"):
         try:
             print("\n".join(answer([line])), flush=True)
@@ -113,8 +141,11 @@ def typed(hint: str) -> Iterator[str]:
 # --- lines --------------------------------------------------------------------------------------------
 
 
-def blocks_of(in_file: str | None) -> Iterator[list[str]]:
-    """Yield the lines of a file in blocks of BLOCK, those of standard input one by one, without line ends."""
+def blocks_of(in_file: str | None, lines: int = BLOCK) -> Iterator[list[str]]:
+    """Yield the lines of a file in blocks of `lines`, those of standard input one by one, without line ends.
+
+    A line ends at a newline and nowhere else: other separators of Unicode are part of the text.
+    """
     if in_file is None:
         for number, raw in enumerate(sys.stdin.buffer, start=1):
             yield [decoded(raw, "standard input", number)]
@@ -125,11 +156,13 @@ def blocks_of(in_file: str | None) -> Iterator[list[str]]:
         raise InputError(f"{in_file}: {error.strerror}; name a text file") from None
     with file:
         block: list[str] = []
+        characters = 0
         for number, raw in enumerate(file, start=1):
             block.append(decoded(raw, in_file, number))
-            if len(block) == BLOCK:
+            characters += len(block[-1])
+            if len(block) == lines or characters >= BLOCK_CHARACTERS:
                 yield block
-                block = []
+                block, characters = [], 0
         if block:
             yield block
 
@@ -155,7 +188,7 @@ def new_file(target: str) -> Iterator[Path]:
 
 
 def answering(
-    predictor: Predictor, task: str, as_text: bool, threshold: float, top_k: int, coloured: bool = False
+    predictor: Predictor, task: str, *, as_text: bool, threshold: float, top_k: int, coloured: bool = False
 ) -> Answer:
     """Return what turns lines into the lines to write, one text for each."""
     if task == "correct":
@@ -170,8 +203,8 @@ def answering(
         shown = (lambda line: detected_text(line, threshold, coloured)) if as_text else plain
         return lambda texts: [shown(line) for line in predictor.detect(texts)]
     assert task == "fill", task
-    told = filled_text if as_text else as_json(filled_record)
-    return lambda texts: [told(line) for line in predictor.fill(texts, top_k)]
+    filled = filled_text if as_text else as_json(filled_record)
+    return lambda texts: [filled(line) for line in predictor.fill(texts, top_k)]
 
 
 def as_json(record: Callable[[Any], dict[str, Any]]) -> Callable[[Any], str]:
@@ -184,7 +217,7 @@ def detected_record(line: Detected, threshold: float) -> dict[str, Any]:
     return {
         "text": line.text,
         "words": line.words,
-        "probability": [short(share) for share in line.probability],
+        "probability": [rounded(share) for share in line.probability],
         "wrong": [share >= threshold for share in line.probability],
     }
 
@@ -214,10 +247,10 @@ def filled_record(line: Filled) -> dict[str, Any]:
 
 def pairs(fillings: list[Filling]) -> list[list[Any]]:
     """Example: [Filling(" list", 0.4)] -> [["list", 0.4]]"""
-    return [[filling.text.strip(), short(filling.probability)] for filling in fillings]
+    return [[filling.text.strip(), rounded(filling.probability)] for filling in fillings]
 
 
-def short(share: float) -> float:
+def rounded(share: float) -> float:
     """Four digits that count. Example: 0.00012345 -> 0.0001234"""
     return float(f"{share:.4g}")
 
@@ -241,8 +274,8 @@ def detected_text(line: Detected, threshold: float, coloured: bool) -> str:
 
 def filled_text(line: Filled) -> str:
     """The filled line, and under it the likeliest fillings of each blank."""
-    told = [line.filled]
+    text = [line.filled]
     for number, blank in enumerate(line.blanks, start=1):
         best = ", ".join(f"{filling.text.strip()} {filling.probability:.1%}" for filling in blank.whole)
-        told.append(f"  [{number}] {best}")
-    return "\n".join(told)
+        text.append(f"  [{number}] {best}")
+    return "\n".join(text)

@@ -24,7 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from span_electra.errors import InputError
-from span_electra.inference.correction import token_probabilities
+from span_electra.inference.detection import token_probabilities
 from span_electra.inference.filling import Filling
 from span_electra.inference.predictor import Predictor
 from span_electra.text.token_spans import read_lines
@@ -35,7 +35,7 @@ MOST_BYTES = 8 * MOST_CHARACTERS  # of a request: a character may take six as JS
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def serve(predictor: Predictor, name: str, threshold: float, top_k: int, host: str, port: int) -> None:
+def serve(predictor: Predictor, *, name: str, threshold: float, top_k: int, host: str, port: int) -> None:
     """Serve the page until it is stopped by the keyboard. Raises InputError when the port is taken."""
     import uvicorn
 
@@ -50,12 +50,13 @@ def serve(predictor: Predictor, name: str, threshold: float, top_k: int, host: s
             ) from None
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{listening.getsockname()[1]}  (stop with Ctrl-C)", flush=True)
-        settings = uvicorn.Config(application(predictor, name, threshold, top_k, host), log_level="warning")
+        page = application(predictor, name=name, threshold=threshold, top_k=top_k, host=host)
+        settings = uvicorn.Config(page, log_level="warning")
         uvicorn.Server(settings).run(sockets=[listening])
 
 
 def application(
-    predictor: Predictor, name: str, threshold: float, top_k: int, host: str = LOCAL[0]
+    predictor: Predictor, *, name: str, threshold: float, top_k: int, host: str = LOCAL[0]
 ) -> Starlette:
     """The page and its one question, as an ASGI application."""
     busy = threading.Lock()  # one text at a time: two would fight for the same cores
@@ -143,7 +144,7 @@ def judge(predictor: Predictor, text: str, threshold: float, top_k: int) -> dict
     networks, found = predictor.networks, {"text": text, "tokens": [], "blanks": [], "doubted": []}
     if networks.discriminator:
         line = read_lines(networks.vocabulary, [text])[0]
-        share_T = token_probabilities(networks, [line], predictor.batch_size)[0]
+        share_T = token_probabilities(networks, [line], batch_size=predictor.batch_size)[0]
         cells = zip(line.starts_T.tolist(), line.ends_T.tolist(), share_T.tolist(), strict=True)
         found["tokens"] = [[start, end, round(share, 4)] for start, end, share in cells]
     if networks.generator:

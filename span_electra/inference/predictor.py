@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from span_electra.hub.networks import Networks, for_each_token, open_networks
-from span_electra.inference.correction import Candidates, Corrected, Detected, correct, detect
+from span_electra.inference.candidates import Candidates
+from span_electra.inference.correction import Corrected, correct
+from span_electra.inference.detection import Detected, detect
 from span_electra.inference.filling import Filled, fill
 from span_electra.text.token_spans import frame, over_windows, read_lines
 
@@ -43,15 +45,25 @@ class Predictor:
 
     def fill(self, texts: list[str], top_k: int = 5) -> list[Filled]:
         """What the generator would write for each [MASK], and for runs of them as a whole."""
-        return fill(self.networks, texts, top_k, self.batch_size)
+        return fill(self.networks, texts, top_k=top_k, batch_size=self.batch_size)
 
     def detect(self, texts: list[str]) -> list[Detected]:
         """The probability that each word, cut at white space, is wrong."""
-        return detect(self.networks, texts, self.batch_size)
+        return detect(self.networks, texts, batch_size=self.batch_size)
 
     def correct(self, texts: list[str], threshold: float = 0.5, top_k: int = 5) -> list[Corrected]:
-        """Words at or above the threshold replaced by the first of `top_k` candidates found right."""
-        return correct(self.networks, self.candidates, texts, threshold, top_k, self.batch_size)
+        """Words at or above the threshold replaced by the best of `top_k` candidates that both networks back.
+
+        Words of more than correction.LONGEST_WORD characters stay as they are.
+        """
+        return correct(
+            self.networks,
+            self.candidates,
+            texts,
+            threshold=threshold,
+            top_k=top_k,
+            batch_size=self.batch_size,
+        )
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """The mean of the last hidden states of a line's tokens, float32 [N, D]; zeros for an empty line.

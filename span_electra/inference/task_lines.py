@@ -33,21 +33,23 @@ NOTHING = "O"  # the tag of words that are no part of anything, as in CoNLL; not
 def predict_lines(
     predictor: TaskPredictor,
     names: Sequence[str],
-    in_file: str | None,
-    out_file: str | None,
+    *,
+    in_file: str | None = None,
+    out_file: str | None = None,
     output: str = "auto",
 ) -> None:
     """Answer every line of the file, or of standard input, there or on standard output.
 
     names: the tasks; none: of each line all that can read it. Raises InputError for an unknown task, for a
-    line that a named task, or none at all, can read, and for files as `transfer.predict.predict` does.
+    line that a named task, or none at all, can read, and for files as `lines.predict` does.
     """
     predictor.numbers_of(names or None)
     if out_file and out_file.endswith(".npy"):
         raise InputError(f"--out_file {out_file}: answers are lines; name a .jsonl or .txt file")
     as_text = output == "text" or (output == "auto" and not out_file and sys.stdout.isatty())
     hint = "a pair with a TAB between, or a text" if _pairs(predictor, names) else "a text"
-    predict.deliver(answering(predictor, names, as_text), in_file, out_file, hint)
+    answer = answering(predictor, names, as_text)
+    predict.deliver(answer, in_file=in_file, out_file=out_file, hint=hint)
 
 
 def _pairs(predictor: TaskPredictor, names: Sequence[str]) -> bool:
@@ -136,7 +138,7 @@ def record(line: str, answers: dict[str, Answer]) -> str:
 
 def _short(value: Any) -> Any:
     if isinstance(value, float):
-        return predict.short(value)
+        return predict.rounded(value)
     if isinstance(value, dict):
         return {key: _short(part) for key, part in value.items()}
     return [_short(part) for part in value] if isinstance(value, tuple) else value

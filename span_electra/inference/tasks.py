@@ -6,7 +6,7 @@
     >>> predictor([["My", "name"]], ["ner"])["ner"][0].labels
     >>> predictor([(["Hello."], ["Hi!", "No."])], "select")["select"][0].scores
 
-`transfer.predictor.Predictor` does the same for pretrained models; `is_finetuned` says which one opens a
+`predictor.Predictor` does the same for pretrained models; `is_finetuned` says which one opens a
 folder, as predict_SE.py does. Answers stand in the order of the texts.
 
 Shapes are in the names:
@@ -115,7 +115,15 @@ class TaskPredictor:
         """
         device = choose_device(device)
         network, specs, vocabulary, _ = load_task_model(folder)
-        return cls(network.to(device).eval(), specs, vocabulary, str(folder), device, batch_size, **others)
+        return cls(
+            network=network.to(device).eval(),
+            specs=specs,
+            vocabulary=vocabulary,
+            source=str(folder),
+            device=device,
+            batch_size=batch_size,
+            **others,
+        )
 
     def __call__(
         self, texts: Sequence[Text], tasks: Sequence[str] | str | None = None
@@ -183,7 +191,14 @@ class TaskPredictor:
         return [_of_text(spec, logits_C) for logits_C in said]
 
     def _reply(self, number: int, turns: Sequence[str]) -> str:
-        return reply(self.network, number, self.specs[number], self.vocabulary, turns, self.speech)
+        return reply(
+            self.network,
+            turns,
+            task=number,
+            spec=self.specs[number],
+            vocabulary=self.vocabulary,
+            speech=self.speech,
+        )
 
     def _rankings(self, number: int, spec: TaskSpec, examples: list[Example]) -> list[Answer]:
         """Each candidate in a row of its own, after the turns."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from span_electra.storage import EXAMPLES, write_text
+from span_electra.text.pieces import Pieces
 
 if TYPE_CHECKING:
     from span_electra.model.batch import MaskedBatch
@@ -70,33 +71,6 @@ def scatter(slots_S: np.ndarray, values: Any, shape: tuple, empty: Any = False) 
 def write_examples(run_folder: str | Path, examples: list[dict[str, Any]]) -> None:
     """Keep the sentences in the run folder for the report, whole or not at all."""
     write_text(Path(run_folder, EXAMPLES), json.dumps(examples) + "\n")
-
-
-class Pieces(dict):
-    """Token id -> its text, with the blank before it where a word starts; made when first asked for."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self.vocabulary = vocabulary
-        self.byte_of = bytes_of_letters() if vocabulary.kind == "BPE" else {}
-
-    def __missing__(self, number: int) -> str:
-        token = self.vocabulary.tokens_V[number]
-        special = token.startswith("[") and token.endswith("]") and len(token) > 2
-        if self.vocabulary.kind == "BERT" or special:
-            text = token[2:] if token.startswith("##") else " " + token
-        else:
-            # A token may be part of a character: what is not text by itself is shown as U+FFFD.
-            text = bytes(self.byte_of.get(letter, 63) for letter in token).decode("utf-8", "replace")
-        self[number] = text
-        return text
-
-
-def bytes_of_letters() -> dict[str, int]:
-    """How byte-level BPE spells bytes (GPT-2): visible ones as they are, the rest as letters from U+0100."""
-    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    return {chr(byte): byte for byte in visible} | {chr(256 + at): byte for at, byte in enumerate(hidden)}
 
 
 def pick_sentences(

@@ -90,7 +90,7 @@ def read_metrics(path: Path) -> tuple[list[dict], list[dict]]:
     A line that cannot be read, as the last one of a killed run may be, is passed over.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().split(b"\n")
     except OSError:
         return [], []
     raw = {"train": [], "valid": []}

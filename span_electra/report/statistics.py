@@ -16,6 +16,7 @@ from span_electra.features.masking import length_law
 from span_electra.features.store import Features
 from span_electra.report.examples import Pieces
 from span_electra.storage import STATISTICS, write_text
+from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import Vocabulary
 
 SAMPLE = 2000  # rows, evenly spaced; some 40,000 spans at 512 tokens a row

@@ -119,3 +119,10 @@ def test_a_folder_without_pairs_is_named(tmp_path):
         read_pairs([str(tmp_path)])
     with pytest.raises(InputError, match="cannot be read"):
         read_pairs([str(tmp_path / "none.jsonl")])
+
+
+def test_a_line_of_pairs_ends_at_a_newline_alone(tmp_path):
+    good, bad = "the cat\u2028sleeps", "the cat\x85sleep"
+    entry = json.dumps({"sentence_good": good, "sentence_bad": bad}, ensure_ascii=False)
+    (tmp_path / "pairs.jsonl").write_bytes(f"{entry}\r\n{entry}\n".encode())
+    assert [(pair.good, pair.bad) for pair in read_pairs([str(tmp_path)])] == [(good, bad)] * 2

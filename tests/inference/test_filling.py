@@ -20,7 +20,7 @@ def slow_log(model, ids, place):
 
 def test_the_likeliest_tokens_by_hand():
     networks = by_hand(frequencies({"cat": 3.0, "dog": 2.0, "##do": 1.0, "[PAD]": 9.0}))
-    found = fill(networks, ["the [MASK] sleeps", "", "no blank"], 3, 8)
+    found = fill(networks, ["the [MASK] sleeps", "", "no blank"], top_k=3, batch_size=8)
     blank = found[0].blanks[0]
     assert [filling.text for filling in blank.whole] == [" cat", " dog", "do"]
     assert blank.whole[0].probability / blank.whole[1].probability == pytest.approx(np.e)
@@ -34,7 +34,7 @@ def test_tokens_and_spans_are_those_of_the_model(tmp_path):
     vocabulary = networks.vocabulary
     text = "[MASK] the [MASK] [MASK] on"
     ids = vocabulary.tokenizer.encode(text).ids
-    first, second = fill(networks, ["on", text], vocabulary.size, 4)[1].blanks
+    first, second = fill(networks, ["on", text], top_k=vocabulary.size, batch_size=4)[1].blanks
     log_V = slow_log(model, ids, 1)[5:]
     assert [filling.probability for filling in first.whole] == pytest.approx(
         sorted(log_V.exp().tolist(), reverse=True), rel=1e-3
@@ -56,10 +56,10 @@ def test_long_lines_are_filled_wherever_the_blank_is(tmp_path):
     words = ["cat"] * 200
     for place in (0, 1, 29, 100, 199):
         text = " ".join([*words[:place], "[MASK]", "[MASK]", *words[place:]])
-        found = fill(networks, [text], 2, 8)[0]
+        found = fill(networks, [text], top_k=2, batch_size=8)[0]
         assert len(found.blanks) == 1 and len(found.blanks[0].whole) == 2
         assert "[MASK]" not in found.filled
-    everything = fill(networks, ["[MASK] " * 60], 2, 8)[0].blanks[0]
+    everything = fill(networks, ["[MASK] " * 60], top_k=2, batch_size=8)[0].blanks[0]
     assert len(everything.tokens) == 60 and everything.whole == []
 
 
@@ -76,6 +76,6 @@ def test_fillings_keep_their_blanks():
 def test_a_special_token_is_never_written():
     networks = by_hand(frequencies({token: 30.0 for token in ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")}))
     size = vocabulary_of_words().size
-    found = fill(networks, ["[MASK] [MASK]"], size, 8)[0].blanks[0]
+    found = fill(networks, ["[MASK] [MASK]"], top_k=size, batch_size=8)[0].blanks[0]
     assert len(found.tokens[0]) == size - 5
     assert not any("[" in filling.text for filling in found.whole + found.tokens[1])

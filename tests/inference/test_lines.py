@@ -12,7 +12,7 @@ import pytest
 from network_examples import by_hand, exported, frequencies, spotter
 
 from span_electra.errors import InputError
-from span_electra.inference.lines import answering, blocks_of, detected_text, predict
+from span_electra.inference.lines import BLOCK_CHARACTERS, answering, blocks_of, detected_text, predict
 from span_electra.inference.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +24,10 @@ def predictor():
     return Predictor(by_hand(frequencies({"dog": 1.0}), spotter({"cats": 3.0})), batch_size=2)
 
 
+def answers(predictor, task, texts, as_text=False):
+    return answering(predictor, task, as_text=as_text, threshold=0.5, top_k=2)(texts)
+
+
 def written(folder, lines=LINES):
     path = folder / "lines.txt"
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -33,7 +37,7 @@ def written(folder, lines=LINES):
 @pytest.mark.parametrize("task", ["fill", "detect", "correct", "embed"])
 def test_every_line_has_its_answer_in_its_place(task, predictor, tmp_path):
     out = tmp_path / "answers.jsonl"
-    predict(predictor, task, written(tmp_path), str(out), output="json")
+    predict(predictor, task, in_file=written(tmp_path), out_file=str(out), output="json")
     found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert len(found) == len(LINES)
     if task == "embed":
@@ -43,12 +47,12 @@ def test_every_line_has_its_answer_in_its_place(task, predictor, tmp_path):
 
 
 def test_what_the_records_hold(predictor):
-    detected = json.loads(answering(predictor, "detect", False, 0.5, 2)(["the cats"])[0])
+    detected = json.loads(answers(predictor, "detect", ["the cats"])[0])
     assert (detected["words"], detected["wrong"]) == (["the", "cats"], [False, True])
-    filled = json.loads(answering(predictor, "fill", False, 0.5, 2)(["the [MASK] [MASK]"])[0])
+    filled = json.loads(answers(predictor, "fill", ["the [MASK] [MASK]"])[0])
     assert filled["filled"] == "the dog dog"
     assert [len(filled["blanks"][0]["tokens"]), len(filled["blanks"][0]["whole"])] == [2, 2]
-    corrected = json.loads(answering(predictor, "correct", False, 0.5, 2)(["the cats"])[0])
+    corrected = json.loads(answers(predictor, "correct", ["the cats"])[0])
     assert corrected["doubted"][0]["before"] == "cats"
 
 
@@ -58,27 +62,32 @@ def test_text_for_the_eye(predictor):
     assert detected_text(line, 0.5, coloured=True) == "the  \033[31;1mcats.\033[0m"
     assert detected_text(line, 0.99, coloured=True) == "the  \033[33mcats.\033[0m"
     sure = Predictor(by_hand(frequencies({"cat": 8.0}), spotter({"cats": 3.0})))
-    assert answering(sure, "correct", True, 0.5, 3)(["the cats"]) == ["the cat"]
-    assert answering(predictor, "fill", True, 0.5, 1)(["[MASK] the"])[0].startswith("dog the\n  [1] dog ")
+    assert answers(sure, "correct", ["the cats"], as_text=True) == ["the cat"]
+    assert answers(predictor, "fill", ["[MASK] the"], as_text=True)[0].startswith("dog the\n  [1] dog ")
 
 
 def test_vectors_as_an_array(predictor, tmp_path):
     out = tmp_path / "vectors.npy"
-    predict(predictor, "embed", written(tmp_path), str(out))
+    predict(predictor, "embed", in_file=written(tmp_path), out_file=str(out))
     assert np.array_equal(np.load(out), predictor.embed(LINES))
     with pytest.raises(InputError, match="stands there already"):
-        predict(predictor, "embed", written(tmp_path), str(out))
+        predict(predictor, "embed", in_file=written(tmp_path), out_file=str(out))
     with pytest.raises(InputError, match="only --task embed"):
-        predict(predictor, "detect", written(tmp_path), str(tmp_path / "other.npy"))
+        predict(predictor, "detect", in_file=written(tmp_path), out_file=str(tmp_path / "other.npy"))
     (tmp_path / "empty.txt").write_text("")
-    predict(predictor, "embed", str(tmp_path / "empty.txt"), str(tmp_path / "none.npy"))
+    predict(predictor, "embed", in_file=str(tmp_path / "empty.txt"), out_file=str(tmp_path / "none.npy"))
     assert np.load(tmp_path / "none.npy").shape == (0, 1)
 
 
 def test_bad_lines_are_named_and_nothing_half_written_stays(predictor, tmp_path):
     (tmp_path / "lines.txt").write_bytes(b"good\r\nbad \xff\n")
     with pytest.raises(InputError, match="line 2 is not UTF-8"):
-        predict(predictor, "detect", str(tmp_path / "lines.txt"), str(tmp_path / "out.txt"))
+        predict(
+            predictor,
+            "detect",
+            in_file=str(tmp_path / "lines.txt"),
+            out_file=str(tmp_path / "out.txt"),
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["lines.txt"]
     with pytest.raises(InputError, match="nowhere.txt"):
         next(blocks_of("nowhere.txt"))
@@ -90,7 +99,7 @@ def test_a_person_is_answered_line_by_line(predictor, monkeypatch, capsys):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stdin", terminal)
-    predict(predictor, "detect", None, None, output="text")
+    predict(predictor, "detect", output="text")
     assert capsys.readouterr().out == "the cats{.95}\nthe cat\n"
 
 
@@ -106,3 +115,35 @@ def test_the_script_answers_a_pipe_before_it_ends(tmp_path):
             assert json.loads(running.stdout.readline())["text"] == line  # before the next is sent
         running.stdin.close()
         assert running.wait(timeout=60) == 0, running.stderr.read()
+
+
+def test_lines_end_at_newlines_alone(predictor, tmp_path):
+    lines = ["a\u2028cat", "a\x0bcat\x85", "the\rcat"]
+    found = [line for block in blocks_of(written(tmp_path, lines)) for line in block]
+    assert found == lines
+
+
+def test_answers_come_in_small_blocks_and_long_lines_by_themselves(predictor, tmp_path, monkeypatch):
+    path = written(tmp_path, ["the cat"] * 70 + ["x" * BLOCK_CHARACTERS, "the cat"])
+    assert [len(block) for block in blocks_of(path)] == [71, 1]
+    asked = []
+    correct = Predictor.correct
+    monkeypatch.setattr(Predictor, "correct", lambda *given: asked.append(len(given[1])) or correct(*given))
+    predict(predictor, "correct", in_file=written(tmp_path, ["the cat"] * 70), out_file=str(tmp_path / "out"))
+    assert asked == [32, 32, 6]
+    assert (tmp_path / "out").read_text() == "the cat\n" * 70
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_output_that_is_not_utf_8_is_written_all_the_same(encoding, tmp_path):
+    exported(tmp_path / "model")
+    command = [sys.executable, str(ROOT / "predict_SE.py"), str(tmp_path / "model"), "--task", "detect"]
+    done = subprocess.run(
+        [*command, "--device", "cpu", "--output", "text"],
+        input="the кот 🐈\n".encode(),
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert "кот" in done.stdout.decode()

@@ -28,7 +28,8 @@ NASTY = "<img src=x onerror=\"document.title='broken'\"> & </script>"
 @contextmanager
 def serving(predictor, host="127.0.0.1"):
     """The application on a free port, in a thread of this process."""
-    settings = uvicorn.Config(application(predictor, "<b>tiny</b>", 0.5, 3, host), log_level="error")
+    page = application(predictor, name="<b>tiny</b>", threshold=0.5, top_k=3, host=host)
+    settings = uvicorn.Config(page, log_level="error")
     server = uvicorn.Server(settings)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -32,7 +32,8 @@ def predictor(folder):
 @pytest.mark.parametrize("names", [[], ["film"], ["tags", "film"]])
 def test_every_line_has_its_answer_in_its_place(names, predictor, tmp_path):
     (tmp_path / "lines.txt").write_text("".join(line + "\n" for line in LINES))
-    predict_lines(predictor, names, str(tmp_path / "lines.txt"), str(tmp_path / "out.jsonl"))
+    asked = {"in_file": str(tmp_path / "lines.txt"), "out_file": str(tmp_path / "out.jsonl")}
+    predict_lines(predictor, names, **asked)
     found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["text"] for line in found] == LINES
     expected = predictor(LINES, "film")["film"]
@@ -70,9 +71,9 @@ def test_lines_that_cannot_be_read_are_counted_over_blocks(predictor):
     with pytest.raises(InputError, match="line 1: task 'select'"):
         answering(predictor, ["select"], as_text=True)(['{"turns": 3, "candidates": []}'])
     with pytest.raises(InputError, match="did you mean 'film'"):
-        predict_lines(predictor, ["flim"], None, None)
+        predict_lines(predictor, ["flim"])
     with pytest.raises(InputError, match="answers are lines"):
-        predict_lines(predictor, ["film"], None, "vectors.npy")
+        predict_lines(predictor, ["film"], out_file="vectors.npy")
     with pytest.raises(InputError, match="--task flil: .* did you mean 'fill'"):
         one_task(["flil"])
     with pytest.raises(InputError, match="one at a time"):

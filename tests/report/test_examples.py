@@ -15,13 +15,11 @@ from report_examples import EXAMPLE
 
 from span_electra.model.electra import SpanElectra
 from span_electra.report.examples import (
-    Pieces,
-    bytes_of_letters,
     collect_examples,
     verdicts,
     write_examples,
 )
-from span_electra.text.vocabulary import assemble
+from span_electra.text.pieces import Pieces
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +80,6 @@ def test_long_rows_are_cut_into_sentences_with_hidden_tokens(model):
 
 def test_a_batch_of_no_rows_gives_no_sentences(model):
     assert collect_examples(model, replace(batch(), rows_B=torch.empty(0)), VOCABULARY) == []
-
-
-def test_byte_level_tokens_are_read_as_text():
-    letter = {byte: spelt for spelt, byte in bytes_of_letters().items()}
-    assert len(letter) == 256
-    spelt = ["".join(letter[byte] for byte in text) for text in (b" caf\xc3\xa9", b"\xc3", b"<b>")]
-    special = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
-    pieces_V = Pieces(assemble("BPE", {token: number for number, token in enumerate(special + spelt)}))
-    assert [pieces_V[number] for number in (5, 6, 7, 3)] == [" café", "\ufffd", "<b>", " [MASK]"]
 
 
 def test_verdicts_tell_hits_misses_and_false_alarms():

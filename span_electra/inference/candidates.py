@@ -1,0 +1,76 @@
+"""What a misspelt word may have been meant as: whole words of the vocabulary, and what one edit makes of it.
+
+V  vocabulary   N  its whole words
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from span_electra.text.pieces import Pieces
+from span_electra.text.vocabulary import Vocabulary
+
+# The numbers below are the best of a grid on a development set in which one word in five is misspelt.
+NATS_AN_EDIT = 5.0  # that each edit costs a candidate: one word in 150 has it, e^-5
+MOST_EDITS = 2  # of a correction; what is further off is another word
+SHORT = 3  # letters of words that bear one edit only; two turn `cat` into half of all short words
+
+
+class Candidates:
+    """The whole words of a vocabulary, to be compared with a word all at once."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        pieces_V = Pieces(vocabulary)
+        texts = [pieces_V[number] for number in range(vocabulary.size)]
+        kept = [n for n, text in enumerate(texts) if text.strip().isalpha() and vocabulary.starts_word_V[n]]
+        self.lowercase = vocabulary.lowercase
+        self.ids_N = np.array(kept, dtype=np.int64)
+        self.words = [texts[number].strip() for number in kept]
+        self.blank_N = np.array([texts[number].startswith(" ") for number in kept], dtype=bool)
+
+    def distances(self, word: str, most: int | None = None) -> np.ndarray:
+        """Return the edits from each candidate to `word`: a letter more, less, other, or two exchanged, [N].
+
+        Optimal string alignment (Damerau 1964). Above `most` edits are not counted on, but given as most + 1.
+
+        Example: to "teh": the -> 1, tea -> 1, he -> 2
+        """
+        from rapidfuzz import process
+        from rapidfuzz.distance import OSA
+
+        if not self.words:
+            return np.zeros(0, np.int32)
+        return process.cdist([word], self.words, scorer=OSA.distance, score_cutoff=most, dtype=np.int32)[0]
+
+    def best(
+        self, typed: str, log_probability_V: np.ndarray, *, after_blank: bool, top_k: int
+    ) -> list[tuple[str, float]]:
+        """Return the words nearest to what was typed with their scores, best first.
+
+        The score is that of a noisy channel: log P(word here) - NATS_AN_EDIT * edits, in nats. What was typed
+        may be among them. A word that was typed with a capital keeps it where the vocabulary has none.
+        """
+        most = MOST_EDITS if len(typed) > SHORT else 1
+        distance_N = self.distances(typed.lower() if self.lowercase else typed, most)
+        # In a byte-level vocabulary a word after a bracket is another token than after a blank.
+        near = np.flatnonzero((distance_N <= most) & (self.blank_N == after_blank))
+        score_N = log_probability_V[self.ids_N[near]] - NATS_AN_EDIT * distance_N[near]
+        order = np.argsort(-score_N, kind="stable")[:top_k]
+        found = [(self.words[near[number]], float(score_N[number])) for number in order]
+        if self.lowercase and typed[:1].isupper():
+            found = [(word[:1].upper() + word[1:], score) for word, score in found]
+        return found
+
+
+def one_edit_away(word: str) -> list[str]:
+    """All that one edit makes of a word: a letter less, two exchanged, another letter, a letter more.
+
+    Letters are those of the word and a to z. Example: "ab" -> "b", "a", "ba", "bb", "cb", ..., "abz"
+    """
+    letters = sorted(set(word.lower()) | set("abcdefghijklmnopqrstuvwxyz"))
+    cuts = [(word[:place], word[place:]) for place in range(len(word) + 1)]
+    made = [left + right[1:] for left, right in cuts if right]
+    made += [left + right[1] + right[0] + right[2:] for left, right in cuts if len(right) > 1]
+    made += [left + letter + right[1:] for left, right in cuts if right for letter in letters]
+    made += [left + letter + right for left, right in cuts for letter in letters]
+    return [text for text in dict.fromkeys(made) if text and text != word]

@@ -1,0 +1,35 @@
+"""Token ids -> readable text, as a page or a terminal shows tokens one by one."""
+
+from __future__ import annotations
+
+from span_electra.text.vocabulary import Vocabulary
+
+
+class Pieces(dict[int, str]):
+    """Token id -> its text, with the blank before it where a word starts; made when first asked for.
+
+    Example: WordPiece "cat" -> " cat", "##s" -> "s"; byte-level BPE "\u0120cat" -> " cat"
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.byte_of = bytes_of_letters() if vocabulary.kind == "BPE" else {}
+
+    def __missing__(self, number: int) -> str:
+        token = self.vocabulary.tokens_V[number]
+        special = token.startswith("[") and token.endswith("]") and len(token) > 2
+        if self.vocabulary.kind == "BERT" or special:
+            text = token[2:] if token.startswith("##") else " " + token
+        else:
+            # A token may be part of a character: what is not text by itself is shown as U+FFFD.
+            text = bytes(self.byte_of.get(letter, 63) for letter in token).decode("utf-8", "replace")
+        self[number] = text
+        return text
+
+
+def bytes_of_letters() -> dict[str, int]:
+    """How byte-level BPE spells bytes (GPT-2): visible ones as they are, the rest as letters from U+0100."""
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(256 + at): byte for at, byte in enumerate(hidden)}

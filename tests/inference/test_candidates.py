@@ -1,0 +1,54 @@
+"""What a misspelt word may have been meant as. Run: pytest tests/inference/test_candidates.py"""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from network_examples import vocabulary_of_words
+
+from span_electra.inference.candidates import Candidates, one_edit_away
+
+letters = st.text("catdogs", min_size=1, max_size=7)
+TABLE = Candidates(vocabulary_of_words())
+
+
+def best(typed, log_V, top_k):
+    return [word for word, _ in TABLE.best(typed, log_V, after_blank=True, top_k=top_k)]
+
+
+def slow_distance(one, two):
+    """Optimal string alignment as the textbook has it."""
+    table = [[max(i, j) if 0 in (i, j) else 0 for j in range(len(two) + 1)] for i in range(len(one) + 1)]
+    for i in range(1, len(one) + 1):
+        for j in range(1, len(two) + 1):
+            table[i][j] = min(
+                table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (one[i - 1] != two[j - 1])
+            )
+            if i > 1 and j > 1 and one[i - 1] == two[j - 2] and one[i - 2] == two[j - 1]:
+                table[i][j] = min(table[i][j], table[i - 2][j - 2] + 1)
+    return table[-1][-1]
+
+
+@settings(deadline=None)
+@given(letters)
+def test_distances_are_the_textbooks(word):
+    assert TABLE.distances(word).tolist() == [slow_distance(known, word) for known in TABLE.words]
+    assert TABLE.distances(word, 2).tolist() == [min(slow_distance(known, word), 3) for known in TABLE.words]
+    assert {"the", "cats", "un"} <= set(TABLE.words) and "do" not in TABLE.words
+
+
+def test_candidates_weigh_the_place_against_the_letters():
+    log_V = np.full(vocabulary_of_words().size, -3.0)
+    assert best("Teh", log_V, top_k=1) == ["The"]
+    log_V[vocabulary_of_words().tokenizer.token_to_id("cats")] = 30.0
+    assert best("cast", log_V, top_k=2) == ["cats", "cat"]
+    assert best("catt", log_V, top_k=1) == ["cats"], "what fits the place wins among equals"
+    assert best("teh", log_V, top_k=9) == ["the"], "what shares half the letters is another word"
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.text("abcé", min_size=1, max_size=6))
+def test_one_edit_makes_all_that_is_one_edit_away(word):
+    made = one_edit_away(word)
+    assert {slow_distance(word, other) for other in made} == {1} and len(set(made)) == len(made)
+    # Letters less, exchanged, other and more, but for those that two ways give and the empty word.
+    assert {word + "q", "q" + word, word[:-1] + "q"} <= set(made) and ("" not in made)
