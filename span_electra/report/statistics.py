@@ -14,7 +14,6 @@ import numpy as np
 
 from span_electra.features.masking import length_law
 from span_electra.features.store import Features
-from span_electra.report.examples import Pieces
 from span_electra.storage import STATISTICS, write_text
 from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import Vocabulary
