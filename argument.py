@@ -213,7 +213,7 @@ class EvaluateArgs:
     data_dir: str = setting("data", "folder that the task file's files lie in")
     max_seq_len: int = setting(128, "tokens of the longest row of --text, [CLS] and [SEP] included", least=3)
     batch_size: int = setting(256, "rows computed together", least=1)
-    device: str = setting("auto", "auto, cpu, cuda or cuda:1")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
     out_file: str | None = setting(None, "JSON; none: evaluation.json in the run's folder, else here")
 
     def __post_init__(self) -> None:
@@ -253,7 +253,7 @@ class PredictArgs:
     no_repeat_ngram: int = setting(0, "replies: no run of so many tokens comes twice; 0: any may", least=0)
     seed: int = setting(0, "replies: seed of the draws", least=0)
     batch_size: int = setting(32, "rows computed together", least=1)
-    device: str = setting("auto", "auto, cpu, cuda or cuda:1")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
     serve: bool = setting(False, "open a page on this machine to type into")
     host: str = setting("127.0.0.1", "address of the page; 0.0.0.0 lets other machines in")
     port: int = setting(8765, "port of the page; 0: any that is free", least=0, most=65535)
@@ -317,7 +317,7 @@ class FinetuneArgs:
     workers: int = setting(2, "processes that prepare data", least=1)
     max_steps: int = setting(0, "stop after so many updates; 0: epochs alone decide", least=0)
     max_minutes: float = setting(0.0, "stop in time, with a checkpoint; 0: no limit", least=0)
-    device: str = setting("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
     device_ids: list[int] = setting([], "one process for each of these devices; none: the first alone")
     precision: str = setting("auto", "auto: bf16 on a GPU that has it", ("auto", "fp32", "bf16", "fp16"))
     activation_checkpointing: bool = setting(False, "recompute activations: less memory, more time")

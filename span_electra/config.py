@@ -318,7 +318,7 @@ class TrainingConfig:
     max_minutes: float = setting(0.0, "stop in time, with a checkpoint; 0: no limit", least=0)
     gradient_accumulation_steps: int = setting(1, "batches whose gradients make one optimizer step", least=1)
     seed: int = setting(0, "seed of weights, order, masks, samples and dropout", least=0)
-    device: str = setting("auto", "auto, cpu or cuda", ("auto", "cpu", "cuda"))
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
     device_ids: list[int] = setting([], "one process for each of these devices; none: the first alone")
     parallel: str = setting("ddp", "how several devices share the work", PARALLEL)
     precision: str = setting("auto", "auto: bf16 on a GPU that has it, else fp32", PRECISIONS)

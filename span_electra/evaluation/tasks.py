@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.stage import MODEL, earlier_sections, place_of, save_sections, table_text
@@ -24,7 +25,6 @@ from span_electra.finetuning.predictions import TaskPredictions, compute_metrics
 from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task_file import Task, TaskFile, load_task_file
 from span_electra.hub.encoders import best_checkpoint
-from span_electra.hub.networks import choose_device
 from span_electra.report.scores import tables_of
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.checkpoint import MODEL as WEIGHTS
@@ -53,7 +53,7 @@ def evaluate_tasks(
     target = place_of(model, out_file)
     earlier = earlier_sections(target)
     network, specs, vocabulary, _ = load_task_model(model)
-    network.to(choose_device(device))
+    network.to(find_device(device))
     asked = load_task_file(task_file, data_dir).tasks
     learnt = [task_number(task, specs, str(task_file)) for task in asked]
     sections = {MODEL: described(model, vocabulary), SECTION: {}}

@@ -132,7 +132,7 @@ def _perplexity_counts(
         unpadded = windows_and_targets(source, [turns for _, turns in windows[first : first + batch_size]])
         batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, owner_B).to(process.device)
         with process.autocast():
-            loss_N = network.losses(batch).double().cpu().numpy()
+            loss_N = network.losses(batch).cpu().double().numpy()
         owner_N = np.repeat(owner_B, [len(ids) - 1 for ids in unpadded.ids])
         nats_R += np.bincount(owner_N, loss_N, len(rows))
         tokens_R += np.bincount(owner_N, minlength=len(rows))

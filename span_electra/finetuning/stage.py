@@ -324,11 +324,13 @@ def place_to_try(training: TrainingConfig) -> Any:
     """The first of the run's devices, in full precision."""
     import torch
 
+    from span_electra.accelerators import find_device
     from span_electra.training.devices import Process
 
-    if training.device == "cpu" or not torch.cuda.is_available():
-        return Process(torch.device("cpu"))
-    return Process(torch.device("cuda", training.device_ids[0] if training.device_ids else 0))
+    device = find_device(training.device, "device:")
+    if device.type != "cpu" and device.index is None:
+        device = torch.device(device.type, training.device_ids[0] if training.device_ids else 0)
+    return Process(device)
 
 
 def write_results(folder: Path, results: dict) -> None:

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from span_electra.accelerators import find_device
 from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.errors import InputError
 from span_electra.hub.export import ARCHITECTURE, OURS, SIZES, read_config, read_part, read_weights
@@ -82,7 +83,7 @@ def open_networks(folder: str | Path, device: str = "auto") -> Networks:
     A run that has exported nothing yet is opened at its newest checkpoint. Raises InputError for a folder
     that holds no network, weights that do not fit their config, and a device that is not there.
     """
-    folder, device = Path(folder), choose_device(device)
+    folder, device = Path(folder), str(find_device(device))
     found = {part: folder / part for part in PARTS if (folder / part / "config.json").is_file()}
     newest = None if found or not (folder / "checkpoints").is_dir() else checkpoint.latest(folder)
     if newest is not None:
@@ -115,17 +116,6 @@ def newest_run(prefix: str | Path = "runs") -> Path:
     if not runs:
         raise InputError(f"no model named and none in {prefix}/; name a run or an exported folder")
     return max(runs, key=lambda run: run.stat().st_mtime)
-
-
-def choose_device(name: str) -> str:
-    """Return the device that a name means; `auto` is cuda where it is there, else cpu."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError):
-        raise InputError(f"--device {name}: there is no such device here; use cpu, cuda or auto") from None
-    return name
 
 
 def open_vocabulary(folder: Path) -> Vocabulary:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import UnpaddedRows, collate
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
@@ -31,7 +32,7 @@ from span_electra.finetuning.experiment import load_task_model
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.section import not_among
 from span_electra.finetuning.turns import join_turns
-from span_electra.hub.networks import choose_device, length_batches
+from span_electra.hub.networks import length_batches
 from span_electra.inference.chat import Speech, reply
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.text.token_spans import over_windows, pool_words
@@ -113,7 +114,7 @@ class TaskPredictor:
 
         others: threshold and speech. Raises InputError for any other folder.
         """
-        device = choose_device(device)
+        device = str(find_device(device))
         network, specs, vocabulary, _ = load_task_model(folder)
         return cls(
             network=network.to(device).eval(),

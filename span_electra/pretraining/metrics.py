@@ -7,6 +7,7 @@ from contextlib import closing
 
 import torch
 
+from span_electra.accelerators import exact_sums_dtype
 from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
 from span_electra.pretraining.loader import Batches
@@ -65,7 +66,7 @@ def validation_metrics(
     model: SpanElectra, batches: Batches, process: Process, stop_requested: Callable[[], bool]
 ) -> dict[str, float] | None:
     """Metrics on all rows of the batches of all processes, each masked as in its file; None: stopped."""
-    sums = torch.zeros(len(TALLY) + 1, dtype=torch.float64, device=process.device)
+    sums = torch.zeros(len(TALLY) + 1, dtype=exact_sums_dtype(process.device), device=process.device)
     with closing(iter(batches)) as source:
         for masked in source:
             with process.autocast():

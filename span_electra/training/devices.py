@@ -12,6 +12,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from span_electra.accelerators import automatic_precision, count_devices, find_device
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 
@@ -20,7 +21,7 @@ from span_electra.errors import InputError
 class Plan:
     """Which devices of this machine a run takes, before any process is started."""
 
-    kind: str  # cpu or cuda
+    kind: str  # cpu, cuda, mps or xpu
     ids: tuple[int, ...]  # devices, or numbers of CPU processes
     processes: int  # to be started by us; 1: this one does the work
 
@@ -54,17 +55,26 @@ def under_torchrun() -> bool:
 
 def plan_devices(config: TrainingConfig) -> Plan:
     """Choose the devices. Raises InputError for devices that are not there; warns of a substitute."""
-    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if config.device == "cuda" and not present:
-        raise InputError("device: cuda was asked for, but no CUDA device is here; use --device cpu or auto")
-    kind = "cuda" if present and config.device != "cpu" else "cpu"
-    ids = tuple(config.device_ids) or (0,)
+    named = find_device(config.device, "device:")
+    kind, present = named.type, count_devices(named.type)
+    ids = tuple(config.device_ids)
+    if named.index is not None and ids not in ((), (named.index,)):
+        raise InputError(f"device: {config.device} and device_ids {list(ids)} differ; name one of them")
+    ids = ids or (named.index or 0,)
     if under_torchrun():
+        local = int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
+        if kind != "cpu" and local >= present:
+            raise InputError(
+                f"LOCAL_RANK {local}: this machine has {present} {kind} devices; start as many processes "
+                "(--nproc-per-node, or DEVICES for train.sh), or give --device cpu"
+            )
         return Plan(kind, ids, 1)
-    if kind == "cuda":
+    if kind != "cpu":
         absent = [number for number in ids if number >= present]
         if absent:
             raise InputError(f"device_ids: {absent[0]} is not there; this machine has 0 to {present - 1}")
+        if config.parallel == "dp" and len(ids) > 1 and kind != "cuda":
+            raise InputError(f"parallel: dp needs CUDA devices, not {kind}; use ddp")
         return Plan(kind, ids, 1 if config.parallel == "dp" else len(ids))
     if config.parallel == "dp" and len(ids) > 1:
         warnings.warn("parallel dp needs GPUs; one CPU process does the work", stacklevel=2)
@@ -85,9 +95,10 @@ def join(plan: Plan, config: TrainingConfig, *, rank: int, world_size: int, stor
         rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local = int(os.environ.get("LOCAL_RANK", rank))
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
-    if plan.kind == "cuda":
-        device = torch.device("cuda", local if under_torchrun() else plan.ids[rank])
-        torch.cuda.set_device(device)
+    if plan.kind != "cpu":
+        device = torch.device(plan.kind, local if under_torchrun() else plan.ids[rank])
+        torch.accelerator.set_device_index(device.index)
+        # TF32 where the hardware has it: ten bits of mantissa in products, sums in float32.
         torch.set_float32_matmul_precision("high")
     else:
         device = torch.device("cpu")
@@ -121,7 +132,7 @@ def share_cores(local_world: int) -> None:
 
 
 def _init_group(kind: str, rank: int, world_size: int, store: str | None) -> None:
-    backend = "nccl" if kind == "cuda" else "gloo"
+    backend = {"cuda": "nccl", "xpu": "xccl"}.get(kind, "gloo")
     if store is None:
         dist.init_process_group(backend)
         return
@@ -144,8 +155,7 @@ def leave(process: Process) -> None:
 
 def _precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        name = "bf16" if fast else "fp32"
+        return automatic_precision(device)
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from span_electra.accelerators import find_device, lacks_memory
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, write_text
@@ -83,8 +84,8 @@ def explain_memory(function: Callable[..., RunResult], job: Job, *arguments: Any
     """Call it; turn running out of memory into a message that says which settings need less."""
     try:
         return function(job, *arguments)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else "MemoryError"
         raise InputError(
@@ -175,7 +176,7 @@ def place_model(
 def compiles(config: TrainingConfig) -> bool:
     """Whether the model is compiled, and so needs batches of static shapes."""
     if config.compile == "auto":
-        return config.device != "cpu" and torch.cuda.is_available()
+        return find_device(config.device).type == "cuda"
     return config.compile == "on"
 
 

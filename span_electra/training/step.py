@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from span_electra.accelerators import exact_sums_dtype
 from span_electra.random_keys import subkey
 from span_electra.training.devices import Process
 from span_electra.training.experiment import Batch, Experiment
@@ -26,7 +27,7 @@ GROWTH_STEPS = 2000  # fp16: finite steps after which the scale is doubled
 
 @dataclass
 class Counters:
-    """What is counted on the device, in float64, and read seldom."""
+    """What is counted on the device, in float64 where it has it, and read seldom."""
 
     sums: Tensor  # [tally, COUNTED]; over the steps since the last line of the log, this process's share
     in_a_row: Tensor  # scalar; steps skipped one after another until now
@@ -44,7 +45,10 @@ class Counters:
     def from_lists(cls, lists: dict, process: Process) -> Counters:
         """Take back what `to_lists` gave."""
         return cls(
-            *(torch.tensor(lists[name], dtype=torch.float64, device=process.device) for name in _FIELDS)
+            *(
+                torch.tensor(lists[name], dtype=exact_sums_dtype(process.device), device=process.device)
+                for name in _FIELDS
+            )
         )
 
     def to_lists(self) -> dict:
@@ -107,7 +111,7 @@ def _clip(optimizers: Optimizers, scale: Tensor) -> Tensor:
 
 def _count(counters: Counters, tally: Tensor, skip: Tensor, process: Process) -> None:
     """Add the step to the sums: a skipped one counts as skipped alone."""
-    good = 1.0 - skip.double()
+    good = 1.0 - skip.to(counters.sums.dtype)
     if process.is_main_process:  # each process would count it once more
         tally[-2], tally[-1] = good, 1.0 - good
     keep = torch.where(good > 0, tally, torch.zeros_like(tally))

@@ -45,7 +45,7 @@ def test_without_a_gpu_ids_name_processes_and_cuda_is_refused():
     with pytest.warns(UserWarning, match="parallel dp needs GPUs"):
         assert plan_devices(TrainingConfig(device_ids=[0, 1], parallel="dp")).processes == 1
     assert plan_devices(TrainingConfig()).processes == 1
-    with pytest.raises(InputError, match="no CUDA device is here; use --device cpu"):
+    with pytest.raises(InputError, match="device: cuda: there is no such device here; use cpu"):
         plan_devices(TrainingConfig(device="cuda"))
 
 
@@ -57,6 +57,24 @@ def test_with_gpus_each_id_is_one_and_absent_ones_are_refused(monkeypatch):
     assert plan_devices(TrainingConfig(device_ids=[1, 0], parallel="dp")).processes == 1
     with pytest.raises(InputError, match="device_ids: 2 is not there; this machine has 0 to 1"):
         plan_devices(TrainingConfig(device_ids=[0, 2]))
+
+
+def test_a_device_with_its_number_is_that_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert plan_devices(TrainingConfig(device="cuda:1")).ids == (1,)
+    with pytest.raises(InputError, match="differ; name one of them"):
+        plan_devices(TrainingConfig(device="cuda:1", device_ids=[0]))
+
+
+def test_more_processes_than_gpus_under_torchrun_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in {"RANK": "2", "LOCAL_RANK": "2", "WORLD_SIZE": "3", "MASTER_ADDR": "x"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", "1")
+    with pytest.raises(InputError, match="LOCAL_RANK 2: this machine has 2 cuda devices"):
+        plan_devices(TrainingConfig())
 
 
 def test_several_processes_share_the_cores_and_one_is_left_alone(monkeypatch):

@@ -1,0 +1,85 @@
+"""Which device computes: the one place that knows the kinds of accelerators.
+
+A name is `auto`, `cpu`, or a kind that torch knows (`cuda`, which is AMD's too, `mps`, `xpu`), with a number
+where one of several is meant: `cuda:1`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from span_electra.errors import InputError
+
+KINDS = ("cuda", "mps", "xpu")  # in the order in which `auto` looks for them
+NAME = re.compile(rf"(auto|cpu|{'|'.join(KINDS)})(?::(\d+))?")
+
+
+def count_devices(kind: str) -> int:
+    """How many devices of a kind are here and usable; a cpu counts as one."""
+    if kind == "cpu":
+        return 1
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    backend = getattr(torch, kind, None)
+    return backend.device_count() if backend is not None and backend.is_available() else 0
+
+
+def find_device(name: str, setting: str = "--device") -> torch.device:
+    """Return the device that a name means; `auto` is the first accelerator that is here, else the CPU.
+
+    Raises InputError, naming `setting`, for a name that means nothing and for a device that is not here.
+    """
+    match = NAME.fullmatch(name)
+    if match is None or (match[2] and match[1] in ("auto", "cpu")):
+        raise InputError(f"{setting} {name}: is no device; use auto, cpu, cuda, cuda:1, mps or xpu")
+    kind, number = match[1], match[2]
+    if kind == "auto":
+        kind = next((kind for kind in KINDS if count_devices(kind)), "cpu")
+    present = count_devices(kind)
+    if int(number or 0) >= present:
+        here = ", ".join(f"{other} ({count_devices(other)})" for other in KINDS if count_devices(other))
+        raise InputError(f"{setting} {name}: there is no such device here; use {here or 'cpu'} or auto")
+    return torch.device(kind) if number is None else torch.device(kind, int(number))
+
+
+def exact_sums_dtype(device: torch.device) -> torch.dtype:
+    """The widest floating-point type of a device, for sums over many steps: mps has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def automatic_precision(device: torch.device) -> torch.dtype:
+    """What `--precision auto` computes in on an accelerator.
+
+    bf16 where the hardware has it; fp16, with a scaled loss, on CUDA devices older than that (V100, T4);
+    float32 elsewhere.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float16
+    return torch.bfloat16 if device.type == "xpu" else torch.float32
+
+
+def describe_precision(precision: torch.dtype, device: torch.device) -> str:
+    """A precision as a log says it, and whether float32's products keep all their bits."""
+    if precision is not torch.float32:
+        return {torch.bfloat16: "bf16", torch.float16: "fp16, loss scaled"}[precision]
+    if device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
+        return "fp32, matrix products in TF32"
+    return "fp32"
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that a device or the machine has no memory left.
+
+    Other errors speak of memory too: an illegal access, a kernel's shared memory, pinning.
+    """
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    if not isinstance(error, RuntimeError) or "shared mem" in text:
+        return False
+    # The words of CUDA's and XPU's allocators, the CPU's (DefaultCPUAllocator), and cuBLAS.
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")
+    return any(sign in text for sign in signs)
