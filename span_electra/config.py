@@ -260,6 +260,9 @@ class OptimizerConfig:
     lr: float = setting(5e-4, "peak learning rate", least=0)
     generator_lr: float | None = setting(None, "the generator's own peak rate; null: lr", least=0)
     discriminator_lr: float | None = setting(None, "the discriminator's own; null: lr", least=0)
+    adamw_lr: float | None = setting(
+        None, "muon: peak rate of what AdamW trains, embeddings, heads, norms and biases; null: lr", least=0
+    )
     weight_decay: float = setting(0.01, "weight decay, on matrices only", least=0)
     betas: list[float] = setting([0.9, 0.999], "Adam's decay rates")
     epsilon: float = setting(1e-6, "Adam's epsilon", least=0)

@@ -33,6 +33,7 @@ class ElectraLayer(nn.Module):
 
     absolute_positions, pre_norm = True, False
     window = None  # every token sees all others
+    fused = {"qkv": 3}  # linear maps that are several matrices, one below the other, for the optimizer
 
     def __init__(self, network: NetworkConfig, config: ModelConfig, number: int = 0) -> None:
         super().__init__()
@@ -68,6 +69,7 @@ class ModernLayer(nn.Module):
     """
 
     absolute_positions, pre_norm = False, True
+    fused = {"qkv": 3, "up": 2}
 
     def __init__(self, network: NetworkConfig, config: ModelConfig, number: int = 0) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
+from span_electra.training.muon import Muon
 
 # --- learning rate ------------------------------------------------------------------------------------
 
@@ -54,13 +55,18 @@ class Optimizers:
         model: nn.Module,
         config: OptimizerConfig,
         learning_rate: Callable[[str], tuple[str, float]] | None = None,
+        precision: torch.dtype = torch.float32,
     ) -> None:
-        """`learning_rate`: a parameter's name -> its group and peak rate; none: one group at `config.lr`."""
+        """Build the optimizers of the parameters that learn.
+
+        Args:
+            learning_rate: a parameter's name -> its group and peak rate; none: one group at `config.lr`.
+            precision: of the run's matrix products, for optimizers that make some of their own.
+        """
         self.config = config
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
-        self.parts = [
-            _build(kind, groups, config) for kind, groups in _groups(model, config, learning_rate).items()
-        ]
+        groups = _groups(model, config, learning_rate)
+        self.parts = [_build(kind, groups[kind], config, precision) for kind in groups]
         self.parameters = [parameter for group in self.groups for parameter in group["params"]]
         # With fused kernels a bad step is skipped on the device itself, without a look from the host.
         self.skips_on_device = all(part.defaults.get("fused") for part in self.parts)
@@ -156,16 +162,19 @@ def _groups(
     model: nn.Module, config: OptimizerConfig, learning_rate: Callable[[str], tuple[str, float]] | None
 ) -> dict[str, list[dict]]:
     """Sort the parameters that learn by optimizer, group, rate and whether they decay."""
-    sorted_groups: dict[str, dict[tuple[str, float, bool], dict]] = {}
+    sorted_groups: dict[str, dict[tuple, dict]] = {}
+    blocks = fused_blocks(model)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         matrix = parameter.dim() >= 2
         hidden = matrix and ".layers." in name
         kind = config.optimizer
+        label, peak = learning_rate(name) if learning_rate else ("", config.lr)
         if kind == "muon" and not hidden:
             kind = "adamw"  # Muon is for hidden matrices; tables, heads, norms and biases take AdamW
-        label, peak = learning_rate(name) if learning_rate else ("", config.lr)
+            if config.adamw_lr is not None:  # which keeps what `learning_rate` makes of the peak
+                peak *= config.adamw_lr / config.lr if config.lr else 0.0
         groups = sorted_groups.setdefault(kind, {})
         empty = {
             "params": [],
@@ -173,11 +182,28 @@ def _groups(
             "peak_lr": peak,
             "weight_decay": config.weight_decay if matrix else 0.0,  # never LayerNorm or bias
         }
-        groups.setdefault((label, peak, matrix), empty)["params"].append(parameter)
+        if kind == "muon":
+            empty["blocks"] = blocks.get(name, 1)
+        groups.setdefault((label, peak, matrix, empty.get("blocks")), empty)["params"].append(parameter)
     return {kind: list(groups.values()) for kind, groups in sorted_groups.items()}
 
 
-def _build(kind: str, groups: list[dict], config: OptimizerConfig) -> torch.optim.Optimizer:
+def fused_blocks(model: nn.Module) -> dict[str, int]:
+    """Weights that are several matrices, one below the other, by name: how many they are.
+
+    Layers say so themselves: `fused = {"qkv": 3}` in a layer's class means that its linear map `qkv` makes
+    three things at once.
+    """
+    return {
+        f"{path}.{name}.weight": count
+        for path, module in model.named_modules()
+        for name, count in getattr(module, "fused", {}).items()
+    }
+
+
+def _build(
+    kind: str, groups: list[dict], config: OptimizerConfig, precision: torch.dtype
+) -> torch.optim.Optimizer:
     """The optimizer of this kind with each of its explicit settings."""
     betas, epsilon = tuple(config.betas), config.epsilon
     if kind == "adamw":
@@ -191,8 +217,9 @@ def _build(kind: str, groups: list[dict], config: OptimizerConfig) -> torch.opti
         sharded = any(hasattr(parameter, "device_mesh") for group in groups for parameter in group["params"])
         return torch.optim.SGD(groups, momentum=config.momentum, fused=not sharded)
     if kind == "muon":
-        # Updates are scaled to AdamW's size, so that one learning rate serves both (Liu et al. 2025, 2.2).
-        return torch.optim.Muon(groups, momentum=config.momentum, adjust_lr_fn="match_rms_adamw")
+        # torch's own iterates in bfloat16, one matrix at a time, which takes seconds a step on a CPU.
+        dtype = torch.bfloat16 if precision is torch.bfloat16 else torch.float32
+        return Muon(groups, momentum=config.momentum, dtype=dtype)
     assert kind == "lamb", kind
     from pytorch_optimizer import Lamb  # seconds to import, so only for those who ask
 

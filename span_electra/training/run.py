@@ -121,7 +121,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     agreement = Agreement(process.world_size)
     experiment = job.build(settings, process)
     network = place_model(experiment, settings.training, process, saved, str(source))
-    optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate)
+    optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
     state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
     if saved:
         state, counters = restore(saved, optimizers, process, str(source))

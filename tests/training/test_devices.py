@@ -139,6 +139,16 @@ def test_two_processes_are_one_in_gradients_and_losses(features, tmp_path, paral
 
 
 @pytest.mark.filterwarnings(TWO)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_make_muons_step_of_one(features, tmp_path, parallel):
+    # The polynomials magnify what is nearly 0 three hundred times, rounding too.
+    options = {"optimizer": OptimizerConfig("muon", lr=1e-2, adamw_lr=0.0), "dropout": 0.0, "max_steps": 2}
+    one = run_pretraining(small_run(features, tmp_path / "a", **options))
+    two = small_run(features, tmp_path / "b", device_ids=[0, 1], parallel=parallel, **options)
+    assert gap(one, run_pretraining(two), "weights") < 1e-4
+
+
+@pytest.mark.filterwarnings(TWO)
 def test_fifty_steps_on_two_processes_give_the_losses_of_one(features, tmp_path):
     options = {
         "dropout": 0.0,
