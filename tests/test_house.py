@@ -14,7 +14,9 @@ PACKAGE = ROOT / "span_electra"
 SCRIPTS = sorted(path for path in ROOT.glob("*_SE.py")) + [ROOT / "joint_train_span_electra.py"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # What a room may import of the package, besides itself and the ground.
-GROUND = {"batch", "config", "compose", "commandline", "errors", "random_keys", "storage"} | {"accelerators"}
+GROUND = {"batch", "config", "compose", "commandline", "errors", "random_keys", "storage", "utf8"} | {
+    "accelerators"
+}
 BELOW = {"text", "features", "model", "training", "hub"}
 MAY_IMPORT = {
     "text": {"features"},

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
+from span_electra.finetuning.header_rows import refuse_header
 from span_electra.text.inputs import (
     BOMB_LEAST,
     BOMB_RATIO,
     PACKINGS,
     UNPACKING_ERRORS,
-    UTF8_BOM,
     InputFile,
     find_inputs,
     open_raw,
     unpack,
 )
+from span_electra.utf8 import decode_utf8, other_unicode
 
 SEGMENT = 1 << 20  # bytes read at a time
 LONGEST_LINE = 64 << 20  # bytes; a longer one is no row of a task
@@ -65,8 +68,12 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
     Raises InputError for files that are absent, empty, damaged, binary or not UTF-8.
     """
-    number, rest = 0, b""
+    number, rest, begun = 0, b"", False
     for segment in _segments(_input_file(path)):
+        if not begun and (name := other_unicode(segment)):
+            raise InputError(f"{path}: {name} text; convert it to UTF-8 (iconv -f {name} -t UTF-8)")
+        begun = True
+        # Newlines alone end a line: a text may hold U+2028, U+0085 and what else ends lines elsewhere.
         *lines, rest = (rest + segment).split(b"\n")
         for line in lines:
             number += 1
@@ -99,27 +106,37 @@ def _segments(file: InputFile) -> Iterator[bytes]:
 
 
 def _decoded(line: bytes, path: Path, number: int) -> str:
-    if number == 1:
-        line = line.removeprefix(UTF8_BOM)
     if b"\0" in line:
         raise InputError(f"{path}: line {number}: binary (a NUL byte); name a file of text")
-    try:
-        return line.removesuffix(b"\r").decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{line[error.start]:02x} at {error.start}"
-        raise InputError(f"{path}: line {number}: not UTF-8 ({byte}); convert the file (iconv)") from None
+    return decode_utf8(line.removesuffix(b"\r"), f"{path}: line {number}", first=number == 1)
+
+
+def is_blank(line: str) -> bool:
+    """Whether a line holds nothing. With a tab it is a row of empty texts."""
+    return not line.strip(" \r")
+
+
+def passing_blank_lines(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """The lines that hold something: where rows have several columns, a blank one is none of them."""
+    return ((number, line) for number, line in lines if not is_blank(line))
+
+
+def without_blank_end(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """The lines up to the last that holds something; where each line counts, those between stay."""
+    held_back: list[tuple[int, str]] = []
+    for number, line in lines:
+        if is_blank(line):
+            held_back.append((number, line))
+            continue
+        yield from held_back
+        held_back = []
+        yield number, line
 
 
 def first_lines(path: Path, count: int) -> list[str]:
     """Up to `count` lines from the beginning that are not blank."""
-    found = []
     with closing(read_lines(path)) as lines:
-        for _, line in lines:
-            if line.strip():
-                found.append(line)
-            if len(found) == count:
-                break
-    return found
+        return [line for _, line in islice(passing_blank_lines(lines), count)]
 
 
 # --- tables ---------------------------------------------------------------------------------------------
@@ -129,6 +146,7 @@ def read_table(path: Path, columns: list[str]) -> Iterator[Row]:
     """Rows of a file with a header, with the named columns; which format it has says its suffix.
 
     .tsv and .txt have no quoting, .csv has; a line of .jsonl is an object; a line of .tsv may not be broken.
+    Blank lines are passed over; see `_separated`.
     """
     suffix = suffix_of(path)
     if suffix == ".jsonl":
@@ -143,28 +161,48 @@ def read_table(path: Path, columns: list[str]) -> Iterator[Row]:
 
 
 def read_headerless(path: Path, names: tuple[str, ...]) -> Iterator[Row]:
-    """Rows of a tab-separated file whose columns are, in order, `names`."""
-    for number, line in read_lines(path):
+    """Rows of a tab-separated file whose columns are, in order, `names`; blank lines are passed over."""
+    first = True
+    for number, line in passing_blank_lines(read_lines(path)):
         fields = line.split("\t")
-        hint = ", or name the columns of the header in the task file" if number == 1 else ""
+        if first:
+            refuse_header(fields, f"{path}: line {number}")
+        hint = ", or name the columns of the header in the task file" if first else ""
         _check_width(path, number, len(fields), names, hint)
+        first = False
         yield Row(path, number, dict(zip(names, fields, strict=True)))
 
 
 def _separated(path: Path, columns: list[str], lines: Iterator[tuple[int, list[str]]]) -> Iterator[Row]:
-    _, names = next(lines, (0, []))
+    """Rows below a header. `lines` give a blank line as one field, or none, without letters.
+
+    Blank lines are passed over, but for those between the rows of a single column, which are empty texts.
+    """
+    lines = ((number, fields or [""]) for number, fields in lines)
+    _, names = next((line for line in lines if not _is_blank_row(line[1])), (0, []))
     _check_columns(path, columns, names)
+    held_back: list[Row] = []
     for number, fields in lines:
+        if _is_blank_row(fields) and len(names) > 1:
+            continue
         _check_width(path, number, len(fields), names)
-        yield Row(path, number, dict(zip(names, fields, strict=True)))
+        held_back.append(Row(path, number, dict(zip(names, fields, strict=True))))
+        if not _is_blank_row(fields):
+            yield from held_back
+            held_back = []
+
+
+def _is_blank_row(fields: list[str]) -> bool:
+    return len(fields) == 1 and is_blank(fields[0])
 
 
 def _quoted(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Fields of .csv, where a quoted one may hold line ends: (number of the row's last line, fields)."""
+    csv.field_size_limit(sys.maxsize)  # of Python's reader, 128 KiB otherwise
     rows = csv.reader((f"{line}\n" for _, line in read_lines(path)), strict=True)
     try:
         for fields in rows:
-            yield rows.line_num, fields or [""]  # a blank line is one empty field
+            yield rows.line_num, fields
     except csv.Error as error:
         raise InputError(f"{path}: line {rows.line_num}: {error}; mend the quotes") from None
 
@@ -199,8 +237,8 @@ def _objects(path: Path, columns: list[str]) -> Iterator[Row]:
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield (number from 1, value) of each line."""
-    for number, line in read_lines(path):
+    """Yield (number from 1, value) of each line that is not blank."""
+    for number, line in passing_blank_lines(read_lines(path)):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:

@@ -23,6 +23,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from span_electra.errors import InputError
+from span_electra.utf8 import decode_utf8
 
 SPECIAL_TOKENS = ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
 MOST_GAPS = 1 << 16  # ids without a token, in a stranger's vocabulary; ours have none
@@ -298,8 +299,6 @@ def _check_ids(ids: dict[str, int], vocab_file: Path) -> None:
 def read_text(path: str | Path) -> str:
     """The text of a small UTF-8 file. Raises InputError if it is absent, a folder, or not UTF-8."""
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start}); is it the right file?") from None
+        return decode_utf8(Path(path).read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; check the path") from None

@@ -80,7 +80,8 @@ def test_rows_in_are_rows_out_in_order(tmp_path, texts):
         (SCORE, "1\tnan\ta\n", "line 1: label 'nan' is no number"),
         (SINGLE, "1\t\ta\n", "line 1: label is empty"),
         (SINGLE, "\tx\ta\n", "line 1: uid is empty"),
-        (SINGLE, "1\tx\ta\n\n", "line 2: 1 column where 3 belong"),
+        (SINGLE, "1\tx\ta\n\n2\tx", "line 3: 2 columns where 3 belong"),
+        (SINGLE, "uid\tlabel\ttext\n", "line 1: looks like a header .*columns:"),
         (NER, "1\t['O']\t['a']\n2\t['O']\t['a', 'b']\n", "line 2: 1 labels for 2 words"),
         (NER, "1\t['O']\t['a']\n2\tO\t['a']\n", r"line 2: 'O' is no list; write labels as"),
         (NER, "1\t['O']\t['a']\n2\t['O']\t['a'\n", r"line 2: .* is no list; write words as"),
@@ -253,7 +254,7 @@ def test_a_conversation_a_line(tmp_path, task_type):
     ("line", "problem"),
     [
         ("[]", "0 turns; ResponseSelection needs at least 2"), ('["a"]', "1 turns"), ("3", "no list of"),
-        ('["a", null]', "a turn holds nothing"), ('["a", ["b"]]', "a turn holds a list"), ("", "not JSON"),
+        ('["a", null]', "a turn holds nothing"), ('["a", ["b"]]', "a turn holds a list"),
         ('["a"', "not JSON"),
     ],
 )  # fmt: skip

@@ -92,7 +92,7 @@ REFUSED = {
         "v.json",
         "do not run from 0",
     ),
-    "not text": ("BERT", b"\xff\xfe\x00", "v.txt", "not UTF-8"),
+    "not text": ("BERT", b"\xff\xfe\x00", "v.txt", "UTF-16"),
 }
 
 

@@ -1,0 +1,47 @@
+"""Bytes of a file -> text. Everything here is UTF-8; what is not is named, with the way out."""
+
+from __future__ import annotations
+
+from span_electra.errors import InputError
+
+# Byte order marks. The four bytes of UTF-32 come first: they begin as UTF-16's do.
+MARKS = {
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+UTF8_MARK = b"\xef\xbb\xbf"
+LOOKED_AT = 64  # bytes that tell whether every other one is 0
+
+
+def other_unicode(data: bytes) -> str | None:
+    """The encoding of a file that begins so, if it is a Unicode encoding other than UTF-8.
+
+    Without a mark, Latin text in UTF-16 has a 0 in every other byte, which no text in UTF-8 has.
+    Example: "hi".encode("utf-16") -> "UTF-16"
+    """
+    for mark, name in MARKS.items():
+        if data.startswith(mark):
+            return name
+    begin = data[: min(LOOKED_AT, len(data) // 2 * 2)]
+    even, odd = begin[::2], begin[1::2]
+    if len(begin) >= 4 and (set(even) == {0} and 0 not in odd or set(odd) == {0} and 0 not in even):
+        return "UTF-16"
+    return None
+
+
+def decode_utf8(data: bytes, where: str, first: bool = True) -> str:
+    """The text of `data`, without a byte order mark; `first`: it is the beginning of its file.
+
+    Raises InputError that begins with `where` and names the encoding, where it can be told, or the byte.
+    """
+    if first:
+        if name := other_unicode(data):
+            raise InputError(f"{where}: {name} text; convert it to UTF-8 (iconv -f {name} -t UTF-8)")
+        data = data.removeprefix(UTF8_MARK)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{data[error.start]:02x} at {error.start}"
+        raise InputError(f"{where}: not UTF-8 ({byte}); convert the file (iconv)") from None
