@@ -213,6 +213,12 @@ class ModelConfig:
     initializer_range: float = setting(
         0.02, "deviation of the truncated normal that weights start from", least=0
     )
+    output_bias: str = setting(
+        "zeros",
+        "what the generator's output bias starts from; frequencies: the logarithm of each token's share of "
+        "the text, which spares learning it",
+        ("zeros", "frequencies"),
+    )
     embedding_sharing: str = setting(
         "auto",
         "embeddings: one tensor for both networks; gdes: discriminator adds its own change to the "

@@ -21,8 +21,9 @@ from span_electra.features.build import build_features
 from span_electra.features.store import open_features
 from span_electra.hub.networks import Networks
 from span_electra.model.batch import TALLY, MaskedBatch
-from span_electra.model.corruption import choose, corrupt, hide
-from span_electra.model.electra import Generated, Judged, discriminator_sums, generator_sums
+from span_electra.model.corruption import Sampling, corrupt, mask_tokens
+from span_electra.model.electra import Detected, Generated, discriminator_sums, generator_sums
+from span_electra.model.token_loss import score_logits
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import compute_metrics
 from span_electra.text.clean import read_block
@@ -72,14 +73,12 @@ def judge_all(networks: Networks, batches: Batches) -> tuple[dict[str, float], n
     for masked in batches:
         masked = masked.to(networks.device)
         generated = generate(networks, masked)
-        target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
-        counted = generator_sums(masked, generated, target_S)
+        counted = generator_sums(masked, generated)
         if networks.discriminator is not None:
-            drawn_S = choose(generated.decision_SV, masked.uniform_S, "sample", 1.0)
-            corrupted = corrupt(masked, drawn_S)
+            corrupted = corrupt(masked, generated.scores.sampled_S)
             states_BLD = networks.discriminator.encode(corrupted.ids_BL, masked.real_BL)
             logits_BL = networks.discriminator.answer(states_BLD).float()
-            counted |= discriminator_sums(masked, corrupted, Judged(logits_BL, None, logits_BL))
+            counted |= discriminator_sums(masked, corrupted, Detected(logits_BL, None, logits_BL))
             real_BL = slice(None) if masked.real_BL is None else masked.real_BL
             replaced.append(corrupted.replaced_BL[real_BL].flatten().cpu().numpy())
             probability.append(logits_BL.sigmoid()[real_BL].flatten().double().cpu().numpy())
@@ -91,10 +90,12 @@ def judge_all(networks: Networks, batches: Batches) -> tuple[dict[str, float], n
 def generate(networks: Networks, masked: MaskedBatch) -> Generated:
     """What the generator says about the hidden tokens."""
     generator = networks.need("generator")
-    hidden_BL = hide(masked, networks.vocabulary.mask_id)
-    states_TD = generator.encode(hidden_BL, masked.real_BL).flatten(0, 1)
+    masked_BL = mask_tokens(masked, networks.vocabulary.mask_id)
+    states_TD = generator.encode(masked_BL, masked.real_BL).flatten(0, 1)
     logits_SV = generator.answer(states_TD.index_select(0, masked.slots_S)).float()
-    return Generated(logits_SV, None, logits_SV)
+    target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
+    sampling = Sampling(masked.uniform_S)
+    return Generated(score_logits(logits_SV, target_S, masked.slot_weight_S, sampling), None)
 
 
 def characters(path: str) -> int:

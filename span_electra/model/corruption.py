@@ -1,4 +1,4 @@
-"""Hiding tokens, drawing their replacements, and putting these in their places.
+"""Masking tokens, sampling their replacements, and putting these in their places.
 
 Shapes are in the names:
   B  rows         L  tokens of a row               S  masked slots
@@ -17,7 +17,7 @@ from torch import Tensor
 from span_electra.batch import Movable
 from span_electra.model.batch import MaskedBatch
 
-BLOCK = 128  # entries of a block in the two-step search of `draw`; near the square root of a vocabulary
+BLOCK = 128  # entries of a block in the two-step search of a sample; near the square root of a vocabulary
 BELOW_ONE = 1.0 - 2.0**-24  # the largest float32 below 1; times x it is always below x
 
 
@@ -25,7 +25,7 @@ BELOW_ONE = 1.0 - 2.0**-24  # the largest float32 below 1; times x it is always 
 class Corrupted(Movable):
     """The discriminator's input and its labels."""
 
-    ids_BL: Tensor  # int64; the original with the drawn tokens in the slots
+    ids_BL: Tensor  # int64; the original with the sampled tokens in the slots
     replaced_BL: Tensor  # bool; True exactly where ids differ from the original
 
 
@@ -41,47 +41,64 @@ def put_in_slots(ids_BL: Tensor, masked: MaskedBatch, values_S: Tensor) -> Tenso
     return flat.scatter(0, masked.slots_S, values_S).view_as(ids_BL)
 
 
-def hide(masked: MaskedBatch, mask_id: int) -> Tensor:
+def mask_tokens(masked: MaskedBatch, mask_id: int) -> Tensor:
     """Return the generator's input [B, L]: every hidden token is [MASK]."""
     return put_in_slots(masked.original_BL, masked, torch.full_like(masked.slots_S, mask_id))
 
 
 @torch.no_grad()
-def draw(logits_SV: Tensor, uniform_S: Tensor, temperature: float = 1.0) -> Tensor:
-    """Draw one token a slot from softmax(logits / temperature), by the inverse of its distribution function.
+def sample_from_weights(weights_SV: Tensor, uniform_S: Tensor) -> Tensor:
+    """Sample one token a slot with probability weight / sum, by the inverse of its distribution function.
 
-    One uniform number a slot decides, so that the draw depends on the batch alone and not on the device's
-    generator; the law is that of Gumbel-max. Computed in float32 whatever the logits are. The uniforms
-    have 24 bits, and block sums carry a relative error near 1e-6, so probabilities below about 1e-7 are not
-    resolved; a token whose weight underflows to 0 is never drawn. Returns int64 [S].
+    One uniform number a slot decides, so that the sample depends on the batch alone and not on the device's
+    generator; the law is that of Gumbel-max. Sums are float32 whatever the weights are. The uniforms have 24
+    bits, and block sums carry a relative error near 1e-6, so probabilities below about 1e-7 are not resolved;
+    a token of weight 0 is never sampled. Returns int64 [S].
 
     Two steps spare the running sum over the whole vocabulary: first the block, then the entry in it.
 
     Example: weights [.1 .2 | .3 .4], uniform .5 -> the blocks' running sums are [.3 1.], block 1 is the first
     above .5; in it .2 is left to pass, entry 0 (.3) is the first above it -> token 2.
     """
-    logits_SV = logits_SV.float()
-    weights_SV = ((logits_SV - logits_SV.amax(-1, keepdim=True)) / temperature).exp_()
     weights_SCW = F.pad(weights_SV, (0, -weights_SV.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
-    running_SC = weights_SCW.sum(-1).cumsum(-1)
+    running_SC = weights_SCW.sum(-1, dtype=torch.float32).cumsum(-1)
     target_S1 = running_SC[:, -1:] * uniform_S.clamp(max=BELOW_ONE)[:, None]
     block_S1 = (running_SC <= target_S1).sum(-1, keepdim=True)
     passed_SC = F.pad(running_SC, (1, 0))
-    inside_SW = weights_SCW.gather(1, block_S1[:, :, None].expand(-1, -1, BLOCK)).squeeze(1).cumsum(-1)
+    own_S1W = weights_SCW.gather(1, block_S1[:, :, None].expand(-1, -1, BLOCK))
+    inside_SW = own_S1W.squeeze(1).float().cumsum(-1)
     left_S1 = torch.minimum(target_S1 - passed_SC.gather(1, block_S1), inside_SW[:, -1:] * BELOW_ONE)
     return (block_S1 * BLOCK + (inside_SW <= left_S1).sum(-1, keepdim=True)).squeeze(1)
 
 
-@torch.no_grad()
-def choose(logits_SV: Tensor, uniform_S: Tensor, sampling: str, temperature: float) -> Tensor:
-    """Return the replacement of each slot, int64 [S]: drawn (`sample`) or the likeliest (`argmax`)."""
-    if sampling == "argmax":
-        return logits_SV.argmax(-1)
-    return draw(logits_SV, uniform_S, temperature)
+@dataclass(frozen=True)
+class Sampling:
+    """How replacements are made: `uniform_S` decides each; by `argmax` the likeliest tokens are taken."""
+
+    uniform_S: Tensor  # float32 in [0, 1)
+    method: str = "sample"
+    temperature: float = 1.0
 
 
 @torch.no_grad()
-def corrupt(masked: MaskedBatch, drawn_S: Tensor) -> Corrupted:
-    """Put the drawn tokens in their slots; a token drawn equal to the original counts as not replaced."""
-    ids_BL = put_in_slots(masked.original_BL, masked, drawn_S)
+def sample_tokens(
+    log_probability_SV: Tensor, sampling: Sampling, probability_SV: Tensor | None = None
+) -> Tensor:
+    """Return the replacement of each slot, int64 [S]; logits will do for log-probabilities.
+
+    `probability_SV`: the same without logarithm, where they are at hand; they spare a pass at temperature 1.
+    """
+    if sampling.method == "argmax":
+        return log_probability_SV.argmax(-1)
+    if probability_SV is None or sampling.temperature != 1.0:
+        # Less the largest, so that no temperature lets all of them underflow.
+        above_SV = log_probability_SV.float() - log_probability_SV.amax(-1, keepdim=True).float()
+        probability_SV = (above_SV / sampling.temperature).exp_()
+    return sample_from_weights(probability_SV, sampling.uniform_S)
+
+
+@torch.no_grad()
+def corrupt(masked: MaskedBatch, sampled_S: Tensor) -> Corrupted:
+    """Put the sampled tokens in their slots; one that equals the original counts as not replaced."""
+    ids_BL = put_in_slots(masked.original_BL, masked, sampled_S)
     return Corrupted(ids_BL, ids_BL != masked.original_BL)

@@ -11,7 +11,7 @@ each a mean over the tokens of the whole global batch: sums of this process divi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from span_electra.batch import Movable, StepOutput
 from span_electra.config import ModelConfig
 from span_electra.model.batch import TALLY, MaskedBatch
-from span_electra.model.corruption import Corrupted, choose, corrupt, hide, put_in_slots
+from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tokens, put_in_slots
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
 from span_electra.model.init import init_local, init_normal
+from span_electra.model.token_loss import TokenScores, score_logits, score_tokens
 from span_electra.random_keys import subkey
 
 LogitPair = tuple[Tensor, Tensor | None]  # the head's own logits, and the span-boundary head's
@@ -31,15 +32,14 @@ LogitPair = tuple[Tensor, Tensor | None]  # the head's own logits, and the span-
 
 @dataclass(frozen=True)
 class Generated:
-    """What the generator says about the slots."""
+    """What the generator says about the slots, and what it puts there."""
 
-    logits_SV: Tensor  # float32; of the hidden token, from the slot's own hidden state
-    span_logits_SV: Tensor | None  # float32; of the hidden token, from the span's boundary (SBGO)
-    decision_SV: Tensor  # float32, detached; what replacements are drawn from
+    scores: TokenScores  # by the slots' own hidden states; sampled_S are the replacements
+    span_scores: TokenScores | None  # by the spans' boundaries (SBGO)
 
 
 @dataclass(frozen=True)
-class Judged:
+class Detected:
     """What the discriminator says about the tokens; logits of `was replaced`."""
 
     logits_BL: Tensor  # float32
@@ -48,13 +48,13 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Judgement(Movable):
+class Predictions(Movable):
     """One batch as a report shows it."""
 
-    hidden_BL: Tensor  # int64; the generator's input
+    masked_BL: Tensor  # int64; the generator's input
     generator_probability_S: Tensor  # what the generator gave the original token
     likeliest_S: Tensor  # int64; the generator's first choice
-    drawn_S: Tensor  # int64; the replacement
+    sampled_S: Tensor  # int64; the replacement
     corrupted_BL: Tensor  # int64; the discriminator's input
     replaced_BL: Tensor  # bool; its labels
     replaced_probability_BL: Tensor  # its answer
@@ -68,17 +68,47 @@ class Generator(nn.Module):
         self.encoder = Encoder(config.generator, config)
         self.head = TokenHead(config.generator, config)
         self.span_head = SpanTokenHead(config.generator, config) if config.use_SBGO else None
+        self.average = config.average_span_predictions and config.use_SBGO
+
+    def features(
+        self, masked_BL: Tensor, masked: MaskedBatch, key: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the words' table is multiplied with: of the slots, [S, E], and of SBGO's head or None."""
+        states_TD = self.encoder(masked_BL, masked.real_BL, key).flatten(0, 1)
+        own_SE = self.encoder.narrow(self.head.features(states_TD.index_select(0, masked.slots_S)))
+        if self.span_head is None:
+            return own_SE, None
+        return own_SE, self.span_head.features(*boundary(states_TD, masked))
+
+    def logits(self, masked_BL: Tensor, masked: MaskedBatch, key: int | None = None) -> LogitPair:
+        """Return float32 logits [S, V] of the slots, and SBGO's or None."""
+        own_SE, span_SE = self.features(masked_BL, masked, key)
+        table_VE = self.encoder.embeddings.word.weight
+        own_SV = F.linear(own_SE, table_VE, self.head.bias).float()
+        return own_SV, None if span_SE is None else F.linear(span_SE, table_VE, self.span_head.bias).float()
 
     def forward(
-        self, hidden_BL: Tensor, masked: MaskedBatch, key: int | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return float32 logits [S, V] of the slots, and SBGO's or None."""
-        states_TD = self.encoder(hidden_BL, masked.real_BL, key).flatten(0, 1)
-        logits_SV = self.head(states_TD.index_select(0, masked.slots_S), self.encoder).float()
-        if self.span_head is None:
-            return logits_SV, None
+        self, masked_BL: Tensor, masked: MaskedBatch, key: int | None, sampling: Sampling | None
+    ) -> Generated:
+        """Score the slots of a batch whose spans are masked; without `sampling` nothing is sampled."""
+        target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
+        known = {"target_S": target_S, "weight_S": masked.slot_weight_S}
+        if self.average:
+            return self._averaged(*self.logits(masked_BL, masked, key), known, sampling)
+        own_SE, span_SE = self.features(masked_BL, masked, key)
         table_VE = self.encoder.embeddings.word.weight
-        return logits_SV, self.span_head(*boundary(states_TD, masked), table_VE).float()
+        scores = score_tokens(own_SE, table_VE, self.head.bias, sampling=sampling, **known)
+        if span_SE is None:
+            return Generated(scores, None)
+        return Generated(scores, score_tokens(span_SE, table_VE, self.span_head.bias, sampling=None, **known))
+
+    def _averaged(
+        self, own_SV: Tensor, span_SV: Tensor, known: dict[str, Tensor], sampling: Sampling | None
+    ) -> Generated:
+        """Each head's loss is its own; what is likeliest and sampled follows from the logits' mean."""
+        own, span = (score_logits(logits_SV, sampling=None, **known) for logits_SV in (own_SV, span_SV))
+        both = score_logits((own_SV.detach() + span_SV.detach()) / 2, sampling=sampling, **known)
+        return Generated(replace(both, loss=own.loss), span)
 
 
 class Discriminator(nn.Module):
@@ -154,6 +184,20 @@ class SpanElectra(nn.Module):
             self.generator.eval()
         return self
 
+    @torch.no_grad()
+    def init_output_bias(self, counts_V: Tensor) -> None:
+        """Let the generator begin at the frequencies of tokens: log((count + 1/2) / all), of ids beyond 1/2.
+
+        It starts at the plateau on which it would spend its first steps, and every weight learns what is
+        beyond frequencies from the first. `counts_V` may be shorter than the table of words.
+        """
+        smoothed_V = torch.full((self.config.vocab_size,), 0.5, dtype=torch.float64)
+        smoothed_V[: len(counts_V)] += counts_V
+        bias_V = (smoothed_V / smoothed_V.sum()).log().float()
+        for head in (self.generator.head, self.generator.span_head):
+            if head is not None:
+                head.bias.copy_(bias_V)
+
     def checkpoint_activations(self, on: bool) -> None:
         """Recompute each layer's activations in the backward pass: less memory, more time."""
         self.generator.encoder.checkpointing = on
@@ -166,31 +210,31 @@ class SpanElectra(nn.Module):
         """
         # A GPU draws masks by itself; a number that changes each step would make it compile anew.
         key = None if masked.original_BL.is_cuda else dropout_key
-        generated = self.generate(masked, subkey(key, 1))
-        if self.config.objective == "generator":
+        alone = self.config.objective == "generator"
+        generated = self.generate(masked, subkey(key, 1), sample=not alone)
+        if alone:
             return self.losses(masked, generated, None, None)
-        corrupted = self.corrupt(masked, generated)  # no gradient flows back through the drawing
-        judged = self.discriminate(masked, corrupted, subkey(key, 2))
-        return self.losses(masked, generated, corrupted, judged)
+        corrupted = self.corrupt(masked, generated)  # no gradient flows back through the sampling
+        detected = self.discriminate(masked, corrupted, subkey(key, 2))
+        return self.losses(masked, generated, corrupted, detected)
 
-    def generate(self, masked: MaskedBatch, key: int | None = None) -> Generated:
-        """Run the generator on the batch with its spans hidden; a frozen one leaves no graph."""
-        learns = torch.is_grad_enabled() and self.config.objective != "discriminator"
+    def generate(self, masked: MaskedBatch, key: int | None = None, sample: bool = True) -> Generated:
+        """Run the generator on the batch with its spans masked; a frozen one leaves no graph.
+
+        sample: replacements are sampled too, by the settings `sampling` and `temperature`.
+        """
+        config = self.config
+        sampling = Sampling(masked.uniform_S, config.sampling, config.temperature) if sample else None
+        learns = torch.is_grad_enabled() and config.objective != "discriminator"
         with torch.set_grad_enabled(learns):
-            logits_SV, span_logits_SV = self.generator(hide(masked, self.mask_id), masked, key)
-        decision_SV = logits_SV.detach()
-        if self.config.average_span_predictions and span_logits_SV is not None:
-            decision_SV = (decision_SV + span_logits_SV.detach()) / 2
-        return Generated(logits_SV, span_logits_SV, decision_SV)
+            return self.generator(mask_tokens(masked, self.mask_id), masked, key, sampling)
 
     def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted:
-        """Draw the replacements and put them in."""
-        config = self.config
-        return corrupt(
-            masked, choose(generated.decision_SV, masked.uniform_S, config.sampling, config.temperature)
-        )
+        """Put the sampled replacements in."""
+        assert generated.scores.sampled_S is not None, "generate() was told to sample nothing"
+        return corrupt(masked, generated.scores.sampled_S)
 
-    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted, key: int | None = None) -> Judged:
+    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted, key: int | None = None) -> Detected:
         """Run the discriminator on the corrupted batch.
 
         With `average_span_predictions`, the decision at a slot is the mean of the head's logit and SBPO's.
@@ -200,72 +244,69 @@ class SpanElectra(nn.Module):
         if self.config.average_span_predictions and span_logits_S is not None:
             own_S = decision_BL.flatten().index_select(0, masked.slots_S)
             decision_BL = put_in_slots(decision_BL, masked, (own_S + span_logits_S.detach()) / 2)
-        return Judged(logits_BL, span_logits_S, decision_BL)
+        return Detected(logits_BL, span_logits_S, decision_BL)
 
     def losses(
-        self, masked: MaskedBatch, generated: Generated, corrupted: Corrupted | None, judged: Judged | None
+        self,
+        masked: MaskedBatch,
+        generated: Generated,
+        corrupted: Corrupted | None,
+        detected: Detected | None,
     ) -> StepOutput:
-        """Return the weighted loss and the tally; without `judged` the discriminator's part is 0."""
-        target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
-        sums = generator_sums(masked, generated, target_S)
-        if judged is not None:
-            sums |= discriminator_sums(masked, corrupted, judged)
+        """Return the weighted loss and the tally; without `detected` the discriminator's part is 0."""
+        sums = generator_sums(masked, generated)
+        if detected is not None:
+            sums |= discriminator_sums(masked, corrupted, detected)
         config = self.config
         masked_total, token_total = masked.masked_total.clamp(min=1), masked.token_total.clamp(min=1)
         loss = 0.0
         if config.objective != "discriminator":
             loss = loss + config.generator_weight * sums["generator_loss"] / masked_total
-            if generated.span_logits_SV is not None:
+            if generated.span_scores is not None:
                 loss = loss + config.span_boundary_weight * sums["SBGO_loss"] / masked_total
-        if judged is not None:
+        if detected is not None:
             loss = loss + config.discriminator_weight * sums["discriminator_loss"] / token_total
-            if judged.span_logits_S is not None:
+            if detected.span_logits_S is not None:
                 loss = loss + config.span_boundary_weight * sums["SBPO_loss"] / masked_total
         nothing = masked.slot_weight_S.new_zeros(())
         tally = torch.stack([sums.get(name, nothing).detach().float() for name in TALLY])
         return StepOutput(loss, tally)
 
     @torch.no_grad()
-    def judge(self, masked: MaskedBatch) -> Judgement:
-        """Run a batch for a report: what was hidden, drawn, and judged. Call it in eval mode."""
+    def predict(self, masked: MaskedBatch) -> Predictions:
+        """Run a batch for a report: what was masked, sampled, and detected. Call it in eval mode."""
         generated = self.generate(masked)
-        drawn_S = choose(
-            generated.decision_SV, masked.uniform_S, self.config.sampling, self.config.temperature
-        )
-        corrupted = corrupt(masked, drawn_S)
-        judged = self.discriminate(masked, corrupted)
-        target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
-        probability_SV = generated.decision_SV.softmax(-1)
-        return Judgement(
-            hidden_BL=hide(masked, self.mask_id),
-            generator_probability_S=probability_SV.gather(1, target_S[:, None]).squeeze(1),
-            likeliest_S=generated.decision_SV.argmax(-1),
-            drawn_S=drawn_S,
+        corrupted = self.corrupt(masked, generated)
+        detected = self.discriminate(masked, corrupted)
+        return Predictions(
+            masked_BL=mask_tokens(masked, self.mask_id),
+            generator_probability_S=(-generated.scores.loss_S).exp(),
+            likeliest_S=generated.scores.likeliest_S,
+            sampled_S=generated.scores.sampled_S,
             corrupted_BL=corrupted.ids_BL,
             replaced_BL=corrupted.replaced_BL,
-            replaced_probability_BL=judged.decision_BL.sigmoid(),
+            replaced_probability_BL=detected.decision_BL.sigmoid(),
         )
 
 
-def generator_sums(masked: MaskedBatch, generated: Generated, target_S: Tensor) -> dict[str, Tensor]:
+def generator_sums(masked: MaskedBatch, generated: Generated) -> dict[str, Tensor]:
     """Return the generator's entries of the tally; the losses keep their graph."""
     weight_S = masked.slot_weight_S
-    loss_S = F.cross_entropy(generated.logits_SV, target_S, reduction="none")
+    target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
     sums = {
         "masked": weight_S.sum(),
-        "generator_loss": (loss_S * weight_S).sum(),
-        "generator_correct": ((generated.decision_SV.argmax(-1) == target_S) * weight_S).sum(),
+        "generator_loss": generated.scores.loss,
+        "generator_correct": ((generated.scores.likeliest_S == target_S) * weight_S).sum(),
     }
-    if generated.span_logits_SV is not None:
-        span_loss_S = F.cross_entropy(generated.span_logits_SV, target_S, reduction="none")
-        sums["SBGO_loss"] = (span_loss_S * weight_S).sum()
+    if generated.span_scores is not None:
+        sums["SBGO_loss"] = generated.span_scores.loss
     return sums
 
 
-def discriminator_sums(masked: MaskedBatch, corrupted: Corrupted, judged: Judged) -> dict[str, Tensor]:
+def discriminator_sums(masked: MaskedBatch, corrupted: Corrupted, detected: Detected) -> dict[str, Tensor]:
     """Return the discriminator's entries of the tally; the losses keep their graph."""
-    replaced_BL, flagged_BL = corrupted.replaced_BL, judged.decision_BL > 0
-    loss_BL = F.binary_cross_entropy_with_logits(judged.logits_BL, replaced_BL.float(), reduction="none")
+    replaced_BL, flagged_BL = corrupted.replaced_BL, detected.decision_BL > 0
+    loss_BL = F.binary_cross_entropy_with_logits(detected.logits_BL, replaced_BL.float(), reduction="none")
     if masked.real_BL is None:
         tokens = masked.slot_weight_S.new_full((), masked.original_BL.numel())
     else:
@@ -278,8 +319,8 @@ def discriminator_sums(masked: MaskedBatch, corrupted: Corrupted, judged: Judged
         "flagged": flagged_BL.sum().float(),
         "hits": (flagged_BL & replaced_BL).sum().float(),
     }
-    if judged.span_logits_S is not None:
+    if detected.span_logits_S is not None:
         label_S = replaced_BL.flatten().index_select(0, masked.slots_S).float()
-        span_loss_S = F.binary_cross_entropy_with_logits(judged.span_logits_S, label_S, reduction="none")
+        span_loss_S = F.binary_cross_entropy_with_logits(detected.span_logits_S, label_S, reduction="none")
         sums["SBPO_loss"] = (span_loss_S * masked.slot_weight_S).sum()
     return sums

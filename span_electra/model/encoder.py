@@ -141,6 +141,9 @@ class Encoder(nn.Module):
         `causal`: a token looks at itself and the tokens before it alone.
         """
         x = self.embed(ids_BL, types_BL, subkey(key, 0))
+        if self.pre_norm and compute_dtype(x.device.type) is torch.bfloat16:
+            # The whole residual stream: half the memory traffic of float32; norms still sum in float32.
+            x = x.to(torch.bfloat16)
         length, rotation = ids_BL.shape[1], None
         if self.rope_theta is not None:
             rotation = rotation_of(length, self.head_size, self.rope_theta, ids_BL.device)
@@ -165,14 +168,21 @@ class Encoder(nn.Module):
         return drop(self.embedding_norm(x), rate, key) if self.pre_norm else x
 
     def decode(self, features: Tensor, bias_V: Tensor) -> Tensor:
-        """Logits [..., V] by the words' table, of features [..., E]; of [..., D] where layers are pre-norm.
+        """Logits [..., V] by the words' table, of a token head's features."""
+        return F.linear(self.narrow(features), self.embeddings.word.weight, bias_V)
 
-        A pre-norm network's table is words @ projection, [V, D]; times features that is the same as the
-        features narrowed to E first, at E / D of the cost.
+    def narrow(self, features: Tensor) -> Tensor:
+        """A token head's features as wide as the words' table, [..., E].
+
+        A pre-norm network's own table is words @ projection, [V, D]; times features [..., D] that is the same
+        as features @ projection first, at E / D of the cost.
         """
-        if self.pre_norm and self.project is not None:
-            features = features @ self.project.weight
-        return F.linear(features, self.embeddings.word.weight, bias_V)
+        return features @ self.project.weight if self.pre_norm and self.project is not None else features
+
+
+def compute_dtype(device: str) -> torch.dtype:
+    """What autocast computes matrix products in on a kind of device; float32 without it."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
 
 
 def attention_mask(ids_BL: Tensor, real_BL: Tensor | None, causal: bool, window: int | None) -> Tensor | None:

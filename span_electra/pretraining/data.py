@@ -75,12 +75,18 @@ def rows_of(
 
 def commonest_share(data: Data) -> float:
     """Share of the commonest token among the content of some rows: what always guessing it would score."""
+    counts_V = token_counts(data, 512)
+    return float(counts_V.max() / max(1, counts_V.sum()))
+
+
+def token_counts(data: Data, rows: int) -> np.ndarray:
+    """How often each token is content in about so many training rows, evenly taken, int64 [V]."""
     header = data.train.header
-    rows_B = data.train_rows[:: max(1, len(data.train_rows) // 512)]
+    rows_B = data.train_rows[:: max(1, len(data.train_rows) // rows)]
     ids = data.train.gather(rows_B, int(data.train.lengths_R[rows_B].max())).ravel()
     counts_V = np.bincount(ids, minlength=header.vocab_size)
     counts_V[[header.cls_id, header.sep_id, header.pad_id]] = 0
-    return float(counts_V.max() / max(1, counts_V.sum()))
+    return counts_V
 
 
 def sized_model(config: ModelConfig, data: Data) -> ModelConfig:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from span_electra.batch import StepOutput
@@ -19,7 +20,7 @@ from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
-from span_electra.pretraining.data import Data, commonest_share, open_data, sized_model
+from span_electra.pretraining.data import Data, commonest_share, open_data, sized_model, token_counts
 from span_electra.pretraining.live_report import write_live_report
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import (
@@ -226,7 +227,11 @@ def check_monitor(config: TrainingConfig) -> None:
 def build_model(settings: PretrainingSettings, data: Data) -> SpanElectra:
     """The model as it starts, on the CPU, from the seed alone."""
     config = sized_model(settings.model, data)
-    return SpanElectra(config, data.train.header.mask_id, settings.training.seed)
+    model = SpanElectra(config, data.train.header.mask_id, settings.training.seed)
+    if config.output_bias == "frequencies":
+        # 32,768 rows of 128 are 4 million tokens: enough for all but the rarest, and read in a second.
+        model.init_output_bias(torch.from_numpy(token_counts(data, rows=32768)))
+    return model
 
 
 def freeze(model: nn.Module, parts: Iterable[str]) -> None:

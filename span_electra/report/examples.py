@@ -40,7 +40,7 @@ def collect_examples(
     training = model.training
     model.eval()
     try:
-        judged = model.judge(batch).to("cpu")
+        judged = model.predict(batch).to("cpu")
     finally:
         model.train(training)
     batch = batch.to("cpu")

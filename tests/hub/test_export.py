@@ -66,7 +66,7 @@ def test_stock_classes_give_our_logits(changes, padded, tmp_path):
     ours_BLV = model.generator.head(states_BLD, model.generator.encoder)
     theirs_BLV = generator(masked.original_BL, **asked).logits
     assert (ours_BLV - theirs_BLV)[real_BL].abs().max() <= 1e-5
-    slots_SV, _ = model.generator(masked.original_BL, masked, None)
+    slots_SV, _ = model.generator.logits(masked.original_BL, masked)
     assert (slots_SV - theirs_BLV.flatten(0, 1)[masked.slots_S]).abs().max() <= 1e-5
 
     discriminator = ElectraForPreTraining.from_pretrained(tmp_path / "discriminator").eval()

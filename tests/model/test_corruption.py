@@ -11,7 +11,11 @@ import torch
 from model_examples import MASK, VOCAB, batch_of
 from scipy import stats
 
-from span_electra.model.corruption import BELOW_ONE, choose, corrupt, draw, hide
+from span_electra.model.corruption import BELOW_ONE, Sampling, corrupt, mask_tokens, sample_tokens
+
+
+def sampled(logits_SV, uniform_S, temperature=1.0):
+    return sample_tokens(logits_SV, Sampling(uniform_S, temperature=temperature))
 
 
 def hidden_places(masked):
@@ -24,12 +28,12 @@ def hidden_places(masked):
 def test_only_slots_change_and_labels_say_where_ids_differ(padded):
     masked = batch_of(padded=padded)
     before = masked.original_BL.clone()
-    drawn_S = torch.randint(5, VOCAB, masked.slots_S.shape)
-    drawn_S[1] = before.flatten()[masked.slots_S[1]]  # a draw that hits the original is no replacement
-    corrupted = corrupt(masked, drawn_S)
+    sampled_S = torch.randint(5, VOCAB, masked.slots_S.shape)
+    sampled_S[1] = before.flatten()[masked.slots_S[1]]  # a draw that hits the original is no replacement
+    corrupted = corrupt(masked, sampled_S)
     places = hidden_places(masked)
     assert torch.equal(corrupted.ids_BL[~places], before[~places])
-    assert torch.equal(corrupted.ids_BL[places], drawn_S[masked.slot_weight_S > 0])
+    assert torch.equal(corrupted.ids_BL[places], sampled_S[masked.slot_weight_S > 0])
     assert torch.equal(corrupted.replaced_BL, corrupted.ids_BL != before)
     assert not corrupted.replaced_BL.flatten()[masked.slots_S[1]]
     assert torch.equal(masked.original_BL, before), "the batch itself must stay as it is"
@@ -37,16 +41,16 @@ def test_only_slots_change_and_labels_say_where_ids_differ(padded):
 
 def test_every_hidden_token_is_mask_and_filling_slots_write_nothing():
     masked = batch_of(fill=5)
-    hidden_BL = hide(masked, MASK)
+    masked_BL = mask_tokens(masked, MASK)
     places = hidden_places(masked)
-    assert (hidden_BL[places] == MASK).all()
-    assert torch.equal(hidden_BL[~places], masked.original_BL[~places])
+    assert (masked_BL[places] == MASK).all()
+    assert torch.equal(masked_BL[~places], masked.original_BL[~places])
 
 
 def test_a_batch_without_hidden_tokens_stays_as_it_is():
     masked = batch_of()
     masked = dataclasses.replace(masked, slot_weight_S=masked.slot_weight_S * 0, slots_S=masked.slots_S * 0)
-    assert torch.equal(hide(masked, MASK), masked.original_BL)
+    assert torch.equal(mask_tokens(masked, MASK), masked.original_BL)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
@@ -54,7 +58,8 @@ def test_draws_follow_the_softmax(temperature):
     draws, dice = 200_000, np.random.default_rng(7)
     logits_V = torch.from_numpy(dice.normal(0, 2, VOCAB)).float()
     uniform_S = torch.from_numpy(dice.random(draws, dtype=np.float32))
-    counts = torch.bincount(draw(logits_V.expand(draws, -1), uniform_S, temperature), minlength=VOCAB).numpy()
+    sampled_S = sampled(logits_V.expand(draws, -1), uniform_S, temperature)
+    counts = torch.bincount(sampled_S, minlength=VOCAB).numpy()
     expected = (logits_V.double() / temperature).softmax(0).numpy() * draws
     common = expected >= 5  # chi-square needs some counts a cell; the rare rest is one cell
     observed = np.append(counts[common], counts[~common].sum() + 1)  # + 1 on both sides: never 0
@@ -71,25 +76,25 @@ def test_draws_are_those_of_the_plain_inverse_distribution_function():
     distance_S = (running_SV - uniform_S[:, None]).abs().amin(-1)
     clear_S = distance_S > 1e-5  # nearer than that, rounding may decide
     assert clear_S.float().mean() > 0.9
-    assert torch.equal(draw(logits_SV, uniform_S)[clear_S], plain_S[clear_S])
+    assert torch.equal(sampled(logits_SV, uniform_S)[clear_S], plain_S[clear_S])
 
 
 @pytest.mark.parametrize("uniform", [0.0, 0.25, 0.5, BELOW_ONE])
 @pytest.mark.parametrize("possible", [[0], [VOCAB - 1], [127, 128], [5, 290]])
-def test_impossible_tokens_are_never_drawn(uniform, possible):
+def test_impossible_tokens_are_never_sampled(uniform, possible):
     logits_V = torch.full((VOCAB,), -200.0)
     logits_V[possible] = torch.rand(len(possible))
-    assert draw(logits_V[None], torch.tensor([uniform])).item() in possible
+    assert sampled(logits_V[None], torch.tensor([uniform])).item() in possible
 
 
 def test_argmax_takes_the_likeliest_and_low_temperature_comes_to_the_same():
     logits_SV = torch.randn(50, VOCAB)
     likeliest_S = logits_SV.argmax(-1)
-    assert torch.equal(choose(logits_SV, torch.rand(50), "argmax", 1.0), likeliest_S)
-    assert torch.equal(choose(logits_SV, torch.rand(50), "sample", 1e-6), likeliest_S)
+    assert torch.equal(sample_tokens(logits_SV, Sampling(torch.rand(50), "argmax")), likeliest_S)
+    assert torch.equal(sampled(logits_SV, torch.rand(50), 1e-6), likeliest_S)
 
 
-def test_half_precision_logits_are_drawn_from_in_float32():
+def test_half_precision_logits_are_sampled_from_in_float32():
     logits_SV = torch.randn(50, VOCAB).bfloat16()
     uniform_S = torch.rand(50)
-    assert torch.equal(draw(logits_SV, uniform_S), draw(logits_SV.float(), uniform_S))
+    assert torch.equal(sampled(logits_SV, uniform_S), sampled(logits_SV.float(), uniform_S))

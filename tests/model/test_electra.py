@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from span_electra.config import ARCHITECTURES, NetworkConfig
 from span_electra.model.batch import TALLY
+from span_electra.model.corruption import mask_tokens
 from span_electra.model.electra import SpanElectra
 from span_electra.random_keys import subkey
 
@@ -46,11 +47,9 @@ def touched(model):
 def test_discriminator_loss_sends_no_gradient_into_the_generator():
     model, masked = model_of(embedding_sharing="none", generator_weight=0.0), batch_of()
     generated = model.generate(masked)
-    assert not generated.decision_SV.requires_grad
-    generated.logits_SV.retain_grad()
+    assert not generated.scores.loss_S.requires_grad
     corrupted = model.corrupt(masked, generated)
     model.losses(masked, generated, corrupted, model.discriminate(masked, corrupted)).loss.backward()
-    assert not generated.logits_SV.grad.any()
     assert touched(model) and all(name.startswith("discriminator.") for name in touched(model))
 
 
@@ -80,21 +79,21 @@ def test_loss_is_the_weighted_sum_of_means():
 @pytest.mark.parametrize("padded", [False, True])
 def test_tally_counts_what_its_names_say(padded):
     model, masked = model_of(), batch_of(padded=padded)
-    tally, judgement = tally_of(model(masked)), model.judge(masked)
+    tally, predictions = tally_of(model(masked)), model.predict(masked)
     hidden = masked.slot_weight_S > 0
     slots, flat = masked.slots_S[hidden], masked.original_BL.flatten()
     real_BL = torch.ones_like(masked.original_BL, dtype=torch.bool) if not padded else masked.real_BL
-    probability = judgement.generator_probability_S[hidden]
+    probability = predictions.generator_probability_S[hidden]
     assert tally["tokens"] == real_BL.sum() == masked.token_total
     assert tally["masked"] == len(slots) == masked.masked_total
     assert tally["generator_loss"] == pytest.approx(-probability.log().sum().item(), rel=1e-4)
-    assert tally["generator_correct"] == (judgement.likeliest_S[hidden] == flat[slots]).sum()
-    replaced_BL, said_BL = judgement.replaced_BL, judgement.replaced_probability_BL > 0.5
-    assert tally["replaced"] == replaced_BL.sum() == (judgement.corrupted_BL != masked.original_BL).sum()
+    assert tally["generator_correct"] == (predictions.likeliest_S[hidden] == flat[slots]).sum()
+    replaced_BL, said_BL = predictions.replaced_BL, predictions.replaced_probability_BL > 0.5
+    assert tally["replaced"] == replaced_BL.sum() == (predictions.corrupted_BL != masked.original_BL).sum()
     assert tally["flagged"] == (said_BL & real_BL).sum()
     assert tally["hits"] == (said_BL & replaced_BL).sum()
     right_BL = torch.where(
-        replaced_BL, judgement.replaced_probability_BL, 1 - judgement.replaced_probability_BL
+        replaced_BL, predictions.replaced_probability_BL, 1 - predictions.replaced_probability_BL
     )
     assert tally["discriminator_loss"] == pytest.approx(-right_BL.log()[real_BL].sum().item(), rel=1e-4)
 
@@ -185,8 +184,8 @@ def test_objective_discriminator_keeps_the_generator_as_it_is(sharing):
     masked = batch_of()
     assert not model.generator.training
     generated = model.generate(masked)
-    assert generated.logits_SV.grad_fn is None, "no graph is kept for the frozen generator"
-    assert torch.equal(generated.logits_SV, model.generate(masked).logits_SV), "it never drops out"
+    assert generated.scores.loss.grad_fn is None, "no graph is kept for the frozen generator"
+    assert torch.equal(generated.scores.loss_S, model.generate(masked).scores.loss_S), "it never drops out"
     model(masked).loss.backward()
     assert all(weight.grad is None for weight in model.generator.parameters())
     learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
@@ -197,10 +196,16 @@ def test_span_predictions_are_averaged_into_drawing_and_decision():
     model, masked = model_of(**EVERYTHING), batch_of()
     plain = SpanElectra(dataclasses.replace(model.config, average_span_predictions=False), MASK)
     plain.load_state_dict(model.state_dict())
-    own, mean = plain.generate(masked), model.generate(masked)
-    assert torch.equal(own.decision_SV, own.logits_SV)
-    assert torch.allclose(mean.decision_SV, (own.logits_SV + own.span_logits_SV) / 2)
-    corrupted = plain.corrupt(masked, own)
+    masked_BL = mask_tokens(masked, MASK)
+    own_SV, span_SV = model.generator.logits(masked_BL, masked)
+    own, mean = plain.generate(masked).scores, model.generate(masked).scores
+    assert torch.equal(own.likeliest_S, own_SV.argmax(-1))
+    assert torch.equal(mean.likeliest_S, (own_SV + span_SV).argmax(-1))
+    target_S1 = masked.original_BL.flatten()[masked.slots_S][:, None]
+    expected_S = ((own_SV + span_SV) / 2).log_softmax(-1).gather(1, target_S1).squeeze(1)
+    assert torch.allclose(-mean.loss_S, expected_S, atol=1e-5)
+    assert torch.allclose(own.loss, mean.loss, rtol=1e-5), "the head's loss stays its own"
+    corrupted = plain.corrupt(masked, plain.generate(masked))
     own, mean = plain.discriminate(masked, corrupted), model.discriminate(masked, corrupted)
     expected = own.decision_BL.flatten().clone()
     hidden = masked.slot_weight_S > 0
@@ -263,3 +268,27 @@ def test_first_losses_are_where_ignorance_puts_them():
         F.cross_entropy(torch.zeros(1, VOCAB), torch.zeros(1, dtype=torch.long)).item(), abs=0.1
     )
     assert tally["discriminator_loss"] / tally["tokens"] == pytest.approx(0.6931, abs=0.02)
+
+
+def test_an_output_bias_of_frequencies_is_the_entropy_of_the_text():
+    model, masked = model_of(), batch_of(rows=64)
+    counts_V = torch.bincount(masked.original_BL.flatten(), minlength=VOCAB)[: VOCAB - 5]
+    model.init_output_bias(counts_V)
+    assert model.generator.head.bias.exp().sum().item() == pytest.approx(1.0, rel=1e-5)
+    assert (model.generator.head.bias[VOCAB - 5 :] == model.generator.head.bias[MASK]).all(), "never seen"
+    target_S = masked.original_BL.flatten()[masked.slots_S]
+    expected = -model.generator.head.bias[target_S].mean().item()
+    assert model.generate(masked).scores.loss_S.mean().item() == pytest.approx(expected, abs=0.05)
+
+
+def test_under_autocast_a_step_is_near_that_of_float32():
+    model, masked = model_of(), batch_of()
+    plain = model(masked)
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = model(masked)
+        states_BLD = model.discriminator.encoder(masked.original_BL, None)
+    assert narrow.loss.dtype == torch.float32
+    assert states_BLD.dtype == torch.bfloat16, "the whole stream is narrow"
+    assert torch.allclose(narrow.loss, plain.loss, rtol=0.02)
+    narrow.loss.backward()
+    assert all(weight.grad.dtype == torch.float32 for weight in model.parameters() if weight.grad is not None)

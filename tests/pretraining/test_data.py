@@ -10,7 +10,7 @@ import pytest
 from run_examples import small_run, write_rows
 
 from span_electra.errors import InputError
-from span_electra.pretraining.data import commonest_share, open_data, sized_model
+from span_electra.pretraining.data import commonest_share, open_data, sized_model, token_counts
 
 
 @pytest.fixture
@@ -41,3 +41,12 @@ def test_the_commonest_share_is_that_of_content_tokens(two):
 def test_a_model_without_a_size_takes_the_vocabularys(two):
     data = open_data(two)
     assert sized_model(two.model, data).vocab_size == data.train.header.vocab_size == 65
+
+
+def test_counts_are_of_content_in_the_rows_that_train(two):
+    data = open_data(replace(two, train_rows=(40,), valid_split=(0.25,)))
+    counts_V, header = token_counts(data, rows=10_000), data.train.header
+    lengths_R = data.train.lengths_R[data.train_rows]
+    assert counts_V.sum() == lengths_R.sum() - 2 * len(lengths_R)
+    assert not counts_V[[header.cls_id, header.sep_id, header.pad_id]].any()
+    assert len(counts_V) == header.vocab_size

@@ -39,7 +39,7 @@ def test_the_sentences_are_what_the_model_saw_and_said(model):
     masked = batch(rows=4, length=20, padded=True)
     found = collect_examples(model, masked, VOCABULARY)
     model.eval()
-    judged, pieces_V = model.judge(masked), Pieces(VOCABULARY)
+    judged, pieces_V = model.predict(masked), Pieces(VOCABULARY)
     model.train()
     assert [example["row"] for example in found] == [0, 1, 2, 3]
     for row, example in enumerate(found):

@@ -1,0 +1,115 @@
+"""What a generator says of its masked slots: losses, likeliest tokens and samples, without keeping logits.
+
+Shapes are in the names:
+  S  masked slots   C  slots of a chunk   V  vocabulary   E  width of the words' table
+The logits of all slots would be the largest tensor of a step. They are made a chunk at a time, while the
+cache holds them, and everything that needs them is done at once: loss, argmax, sample, and the gradients too,
+since a gradient of a sum of losses needs nothing that comes later but one factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from span_electra.model.corruption import Sampling, sample_tokens
+
+CHUNK_LOGITS = 1 << 21  # at once on a CPU: 8 MB in float32; a GPU takes sixteen times as many
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """What a head says of each slot."""
+
+    loss: Tensor  # float32 scalar with its graph: nats, summed over slots by weight
+    loss_S: Tensor  # float32, detached; nats of each slot, whatever its weight
+    likeliest_S: Tensor  # int64
+    sampled_S: Tensor | None  # int64; the replacements, if they were asked for
+
+
+def score_logits(
+    logits_SV: Tensor, target_S: Tensor, weight_S: Tensor, sampling: Sampling | None
+) -> TokenScores:
+    """The same of logits that are there already, [S, V]."""
+    log_probability_SV = logits_SV.float().log_softmax(-1)
+    loss_S = -log_probability_SV.gather(1, target_S[:, None]).squeeze(1)
+    sampled_S = None if sampling is None else sample_tokens(log_probability_SV, sampling)
+    return TokenScores((loss_S * weight_S).sum(), loss_S.detach(), logits_SV.argmax(-1), sampled_S)
+
+
+def score_tokens(
+    features_SE: Tensor,
+    table_VE: Tensor,
+    bias_V: Tensor,
+    *,
+    target_S: Tensor,
+    weight_S: Tensor,
+    sampling: Sampling | None,
+) -> TokenScores:
+    """Loss, argmax and sample of the logits features @ table^T + bias, in the precision of autocast."""
+    loss, loss_S, likeliest_S, sampled_S = ChunkedLoss.apply(
+        features_SE, table_VE, bias_V, target_S, weight_S, sampling
+    )
+    return TokenScores(loss, loss_S, likeliest_S, sampled_S)
+
+
+class ChunkedLoss(torch.autograd.Function):
+    """Cross-entropy whose gradients are made in the forward pass; the backward pass multiplies them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features_SE: Tensor,
+        table_VE: Tensor,
+        bias_V: Tensor,
+        target_S: Tensor,
+        weight_S: Tensor,
+        sampling: Sampling | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        device = features_SE.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features_SE.dtype
+        learns = any(ctx.needs_input_grad[:3])
+        slots = len(target_S)
+        loss_S = torch.empty(slots, device=features_SE.device)
+        likeliest_S = torch.empty_like(target_S)
+        sampled_S = None if sampling is None else torch.empty_like(target_S)
+        grad_features_SE = torch.empty_like(features_SE) if learns else None
+        grad_table_VE = torch.zeros_like(table_VE, dtype=torch.float32) if learns else None
+        grad_bias_V = torch.zeros_like(bias_V, dtype=torch.float32) if learns else None
+        narrow_VE, narrow_bias_V = table_VE.to(dtype), bias_V.to(dtype)
+        size = max(16, CHUNK_LOGITS // len(table_VE)) * (1 if device == "cpu" else 16)
+        with torch.autocast(device, enabled=False):
+            for start in range(0, slots, size):
+                chunk = slice(start, start + size)
+                features_CE, target_C1 = features_SE[chunk].to(dtype), target_S[chunk, None]
+                logits_CV = torch.addmm(narrow_bias_V, features_CE, narrow_VE.T)
+                likeliest_S[chunk] = logits_CV.argmax(-1)
+                log_CV = logits_CV.log_softmax(-1)
+                loss_S[chunk] = -log_CV.gather(1, target_C1).squeeze(1).float()
+                if not learns and sampling is None:
+                    continue
+                probability_CV = log_CV.exp()
+                if sampling is not None:
+                    own = replace(sampling, uniform_S=sampling.uniform_S[chunk])
+                    sampled_S[chunk] = sample_tokens(log_CV, own, probability_CV)
+                if learns:
+                    # The loss's derivative by the logits: probability, less 1 at the target.
+                    less_C1 = torch.full_like(target_C1, -1, dtype=dtype)
+                    probability_CV.scatter_add_(1, target_C1, less_C1)
+                    weight_C1 = weight_S[chunk, None].to(dtype)
+                    grad_features_SE[chunk] = (probability_CV @ narrow_VE) * weight_C1
+                    grad_table_VE += probability_CV.T @ (features_CE * weight_C1)
+                    grad_bias_V += (probability_CV.T @ weight_C1).squeeze(1)
+        if learns:
+            ctx.save_for_backward(grad_features_SE, grad_table_VE, grad_bias_V)
+        ctx.mark_non_differentiable(loss_S, *(x for x in (likeliest_S, sampled_S) if x is not None))
+        return (loss_S * weight_S).sum(), loss_S, likeliest_S, sampled_S
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        features_SE, table_VE, bias_V = ctx.saved_tensors
+        scaled = (part * grad.to(part.dtype) for part in (features_SE, table_VE, bias_V))
+        return *scaled, None, None, None

@@ -1,0 +1,83 @@
+"""Losses, likeliest tokens and samples in chunks: those of whole logits, and so are the gradients.
+
+Run: pytest tests/model/test_token_loss.py
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from span_electra.model import token_loss
+from span_electra.model.corruption import Sampling
+from span_electra.model.token_loss import score_logits, score_tokens
+
+SLOTS, WIDTH, VOCAB = 150, 12, 300
+
+
+def inputs():
+    dice = torch.Generator().manual_seed(0)
+    features_SE = torch.randn(SLOTS, WIDTH, generator=dice, requires_grad=True)
+    table_VE = torch.randn(VOCAB, WIDTH, generator=dice, requires_grad=True)
+    bias_V = torch.randn(VOCAB, generator=dice, requires_grad=True)
+    known = {
+        "target_S": torch.randint(VOCAB, (SLOTS,), generator=dice),
+        "weight_S": (torch.rand(SLOTS, generator=dice) < 0.9).float(),
+        "sampling": Sampling(torch.rand(SLOTS, generator=dice)),
+    }
+    return (features_SE, table_VE, bias_V), known
+
+
+@pytest.mark.parametrize("chunk", [1, 1 << 21], ids=["many chunks", "one"])
+@pytest.mark.parametrize("sampling", [{}, {"method": "argmax"}, {"temperature": 0.01}, {"temperature": 3.0}])
+def test_chunks_give_what_whole_logits_give(chunk, sampling, monkeypatch):
+    monkeypatch.setattr(token_loss, "CHUNK_LOGITS", chunk)
+    weights, known = inputs()
+    known["sampling"] = Sampling(known["sampling"].uniform_S, **sampling)
+    chunked = score_tokens(*weights, **known)
+    given = torch.autograd.grad(3 * chunked.loss, weights)
+    features_SE, table_VE, bias_V = weights
+    plain = score_logits(F.linear(features_SE, table_VE, bias_V), **known)
+    expected = torch.autograd.grad(3 * plain.loss, weights)
+    assert torch.allclose(chunked.loss, plain.loss, rtol=1e-5)
+    assert torch.allclose(chunked.loss_S, plain.loss_S, atol=1e-5)
+    assert torch.equal(chunked.likeliest_S, plain.likeliest_S)
+    assert (chunked.sampled_S == plain.sampled_S).float().mean() > 0.98, "but where rounding decides"
+    for one, other in zip(given, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_losses_are_cross_entropy_and_weights_count():
+    (features_SE, table_VE, bias_V), known = inputs()
+    scores = score_tokens(features_SE, table_VE, bias_V, **known)
+    loss_S = F.cross_entropy(F.linear(features_SE, table_VE, bias_V), known["target_S"], reduction="none")
+    assert torch.allclose(scores.loss_S, loss_S, atol=1e-5)
+    assert torch.allclose(scores.loss, (loss_S * known["weight_S"]).sum(), rtol=1e-5)
+
+
+def test_nothing_is_sampled_unasked_and_no_graph_is_kept_without_gradients():
+    weights, known = inputs()
+    with torch.no_grad():
+        scores = score_tokens(*weights, **(known | {"sampling": None}))
+    assert scores.sampled_S is None and scores.loss.grad_fn is None
+
+
+def test_autocast_decides_the_precision_and_gradients_come_in_that_of_the_weights():
+    weights, known = inputs()
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = score_tokens(*weights, **known)
+    plain = score_tokens(*weights, **known)
+    assert not torch.equal(narrow.loss, plain.loss) and torch.allclose(narrow.loss, plain.loss, rtol=0.02)
+    for one, other in zip(
+        torch.autograd.grad(narrow.loss, weights), torch.autograd.grad(plain.loss, weights), strict=True
+    ):
+        assert one.dtype == torch.float32
+        assert torch.allclose(one, other, atol=0.05 * other.abs().max().item())
+
+
+def test_no_slots_at_all_are_no_error():
+    (features_SE, table_VE, bias_V), _ = inputs()
+    nothing = torch.zeros(0)
+    known = {"target_S": nothing.long(), "weight_S": nothing, "sampling": Sampling(nothing)}
+    scores = score_tokens(features_SE[:0], table_VE, bias_V, **known)
+    scores.loss.backward()
+    assert scores.loss == 0 and not table_VE.grad.any()
