@@ -269,6 +269,9 @@ class OptimizerConfig:
     adamw_lr: float | None = setting(
         None, "muon: peak rate of what AdamW trains, embeddings, heads, norms and biases; null: lr", least=0
     )
+    embedding_lr: float | None = setting(
+        None, "peak rate of the embedding tables; null: that of the parameters beside them", least=0
+    )
     weight_decay: float = setting(0.01, "weight decay, on matrices only", least=0)
     betas: list[float] = setting([0.9, 0.999], "Adam's decay rates")
     epsilon: float = setting(1e-6, "Adam's epsilon", least=0)

@@ -171,10 +171,14 @@ def _groups(
         hidden = matrix and ".layers." in name
         kind = config.optimizer
         label, peak = learning_rate(name) if learning_rate else ("", config.lr)
+        own = config.lr
         if kind == "muon" and not hidden:
             kind = "adamw"  # Muon is for hidden matrices; tables, heads, norms and biases take AdamW
-            if config.adamw_lr is not None:  # which keeps what `learning_rate` makes of the peak
-                peak *= config.adamw_lr / config.lr if config.lr else 0.0
+            own = own if config.adamw_lr is None else config.adamw_lr
+        if matrix and ".embeddings." in name and config.embedding_lr is not None:
+            own = config.embedding_lr
+        if own != config.lr:  # such a rate too differs between groups as `learning_rate` says
+            peak = own * (peak / config.lr if config.lr else 1.0)
         groups = sorted_groups.setdefault(kind, {})
         empty = {
             "params": [],

@@ -138,6 +138,27 @@ def test_decay_is_for_matrices_and_groups_have_their_own_rates():
     assert len(facts) == len(list(model.parameters()))
 
 
+def test_adamw_beside_muon_and_the_tables_have_rates_of_their_own_in_the_groups_proportions():
+    config = OptimizerConfig("muon", lr=0.1, adamw_lr=0.02, embedding_lr=0.5, discriminator_lr=0.2)
+    optimizers = optimizers_of(TwoNetworks(), config)
+    peaks = {
+        optimizers.names[id(parameter)]: group["peak_lr"]
+        for group in optimizers.groups
+        for parameter in group["params"]
+    }
+    assert peaks == pytest.approx(
+        {
+            "generator.embeddings.word.weight": 0.5,
+            "generator.layers.0.weight": 0.1,
+            "generator.layers.0.bias": 0.02,
+            "generator.layers.1.weight": 0.02,
+            "generator.layers.1.bias": 0.02,
+            "discriminator.layers.0.weight": 0.2,
+            "discriminator.layers.0.bias": 0.04,
+        }
+    )
+
+
 def test_muon_takes_hidden_matrices_and_adamw_the_rest():
     optimizers = optimizers_of(TwoNetworks(), OptimizerConfig("muon"))
     kinds = {
