@@ -17,7 +17,8 @@ import numpy as np
 
 from span_electra.config import MaskingConfig
 from span_electra.features.keyed_random import HALF_MASK, mix, pick_below, random_bits
-from span_electra.text.compiled import compiled, load8, trailing_zeros
+from span_electra.text.compiled import compiled
+from span_electra.text.eight_bytes import first_byte, load8
 
 PLACE_TRIES = 16  # random places tried for a span before the free places are counted
 # Tokens; text without word starts (Chinese in a byte-level vocabulary) is cut into words of this size.
@@ -231,7 +232,7 @@ def _take_spans(taken, content, starts_S, lengths_S, span):
         if marks == 0:
             place += 8
             continue
-        place += np.int64(trailing_zeros(marks) >> np.uint64(3))
+        place += first_byte(marks)
         start = place
         while taken[place]:
             taken[place] = 0

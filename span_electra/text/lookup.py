@@ -14,12 +14,14 @@ Shapes: B bytes, S slots of 4 numbers, W words, N lines, H hash places, V pieces
 
 import numpy as np
 
-from span_electra.text.compiled import compiled, load8, store8
+from span_electra.text.compiled import compiled, inlined
+from span_electra.text.eight_bytes import load8, store8
 
 BPE, WORDPIECE, COUNTING = range(3)  # Model.style; COUNTING gives no ids, only uses
 DONE, TABLE_FULL, ASK_LIBRARY, OUTPUT_FULL = range(4)  # why look_up stopped
 WORD, LINE, OUT_BYTES = range(3)  # places of its progress vector
 MAX_KEPT = 255  # a length and a number of ids have one byte each in a slot; what is longer is not kept
+NO_MERGE = 1 << 62  # above every rank
 PADDING = 24  # bytes after a text or a key, because eight are read at a time
 
 _MIX_A = np.uint64(0x9E3779B97F4A7C15)  # odd numbers with well spread bits
@@ -32,7 +34,7 @@ _KEEP_HIGH = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(17)], np.uint
 # ---- ids of a new word
 
 
-@compiled
+@inlined
 def _pair_at(hashed_H, key):
     """Place of `key` in a hash, or of the empty place where it would be."""
     mixed = key * _MIX_A
@@ -42,29 +44,28 @@ def _pair_at(hashed_H, key):
     return at
 
 
-@compiled
-def _merge_of(model, left, right):
-    """rank << 32 | new id of a merge, or a number above every rank."""
-    at = _pair_at(model.hashed_H, np.uint64(left << 32 | right) + np.uint64(1))  # 0 is kept for empty
-    return model.values_H[at] if model.hashed_H[at] != 0 else np.int64(1) << 62
+@inlined
+def _merge_of(hashed_H, values_H, left, right):
+    """rank << 32 | new id of a merge, or NO_MERGE."""
+    at = _pair_at(hashed_H, np.uint64(left << 32 | right) + np.uint64(1))  # 0 is kept for empty
+    return values_H[at] | NO_MERGE * (hashed_H[at] == 0)
 
 
 @compiled
-def _bpe_ids(word_B, start, length, model, ids, merges):
+def _bpe_ids(word_B, start, length, byte_ids, hashed_H, values_H, ids, merges):
     """Byte-level BPE: always the merge of lowest rank, leftmost of equals. Fills ids; their number."""
     count = 0
     for i in range(start, start + length):
-        if model.byte_ids[word_B[i]] >= 0:  # the library too drops bytes that it has no token for
-            ids[count] = model.byte_ids[word_B[i]]
-            count += 1
+        ids[count] = byte_ids[word_B[i]]
+        count += byte_ids[word_B[i]] >= 0  # the library too drops bytes that it has no token for
     for i in range(count - 1):
-        merges[i] = _merge_of(model, ids[i], ids[i + 1])
+        merges[i] = _merge_of(hashed_H, values_H, ids[i], ids[i + 1])
     while count > 1:
         best = 0
         for i in range(1, count - 1):
             if merges[i] < merges[best]:
                 best = i
-        if merges[best] == np.int64(1) << 62:
+        if merges[best] >= NO_MERGE:
             break
         ids[best] = merges[best] & 0xFFFFFFFF
         count -= 1
@@ -72,9 +73,9 @@ def _bpe_ids(word_B, start, length, model, ids, merges):
             ids[i] = ids[i + 1]
             merges[i - 1] = merges[i]
         if best > 0:
-            merges[best - 1] = _merge_of(model, ids[best - 1], ids[best])
+            merges[best - 1] = _merge_of(hashed_H, values_H, ids[best - 1], ids[best])
         if best < count - 1:
-            merges[best] = _merge_of(model, ids[best], ids[best + 1])
+            merges[best] = _merge_of(hashed_H, values_H, ids[best], ids[best + 1])
     return count
 
 
@@ -169,7 +170,7 @@ def hash_merges(model, lefts, rights, news):
 # ---- the table
 
 
-@compiled
+@inlined
 def _home(low, high):
     mixed = (low ^ high * _MIX_B) * _MIX_A
     return np.int64(mixed ^ mixed >> np.uint64(32))
@@ -184,29 +185,30 @@ def _hash_long(text_B, p, length):
     return mixed
 
 
-@compiled
-def _find(text_B, p, length, table):
+@inlined
+def _find(text_B, p, length, slots_S, keys_B):
     """(place in slots_S of the word or of where it would be, whether it is there, its two keys)."""
     if length <= 16:
         low = load8(text_B, p) & _KEEP_LOW[length]
         high = load8(text_B, p + 8) & _KEEP_HIGH[length]
     else:
         low, high = _hash_long(text_B, p, length), np.uint64(0)
-    mask = len(table.slots_S) - 1
+    mask = len(slots_S) - 1
     at = _home(low, high) * 4 & mask
     while True:
-        meta = table.slots_S[at + 2]
-        if table.slots_S[at] == low and meta & np.uint64(255) == np.uint64(length):
-            same = table.slots_S[at + 1] == high
+        meta = slots_S[at + 2]
+        if slots_S[at] == low and meta & np.uint64(255) == np.uint64(length):
+            same = slots_S[at + 1] == high
             if length > 16:
-                kept, same = np.int64(table.slots_S[at + 1]), True
+                kept, same = np.int64(slots_S[at + 1]), True
                 for i in range(length):
-                    same &= table.keys_B[kept + i] == text_B[p + i]
+                    same &= keys_B[kept + i] == text_B[p + i]
             if same:
-                return at, True, low, high
+                break
         if meta == 0:
-            return at, False, low, high
+            break
         at = (at + 4) & mask
+    return at, slots_S[at + 2] != 0, low, high
 
 
 @compiled
@@ -241,7 +243,7 @@ def _insert(text_B, p, length, found, table, ids_B, id_size, id_count, max_words
 @compiled
 def insert_word(word_B, length, ids_B, id_count, id_size, table, max_words):
     """Keep a word whose ids the library gave (padded arrays); False if the table has no room."""
-    found = _find(word_B, 0, length, table)
+    found = _find(word_B, 0, length, table.slots_S, table.keys_B)
     return found[1] or _insert(word_B, 0, length, found, table, ids_B, id_size, id_count, max_words)
 
 
@@ -250,7 +252,9 @@ def _ids_of(text_B, p, length, model, scratch):
     """Ids of a new word as bytes in scratch.ids_B; their number, or -1 where the library has to be asked."""
     count = 0
     if model.style == BPE:
-        count = _bpe_ids(text_B, p, length, model, scratch.ids, scratch.merges)
+        count = _bpe_ids(
+            text_B, p, length, model.byte_ids, model.hashed_H, model.values_H, scratch.ids, scratch.merges
+        )
     elif model.style == WORDPIECE:
         size, chars = normalize(text_B, p, length, model.forms_C, model.form_bytes_B, scratch.normal_B, 0)
         count = 1
@@ -266,7 +270,7 @@ def _ids_of(text_B, p, length, model, scratch):
 @compiled
 def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, progress, out_B, line_ends_N):
     """Write each word's ids to out_B and each line's end to line_ends_N, from progress on; why it stopped."""
-    id_bytes, slots_S = model.id_bytes, table.slots_S
+    id_bytes, slots_S, keys_B, kept_B = model.id_bytes, table.slots_S, table.keys_B, table.ids_B
     word, line, out = progress[WORD], progress[LINE], progress[OUT_BYTES]
     status = DONE
     while line < len(line_words_N):
@@ -276,7 +280,7 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
             if length > MAX_KEPT:
                 status = ASK_LIBRARY
                 break
-            found = _find(text_B, p, length, table)
+            found = _find(text_B, p, length, slots_S, keys_B)
             at = found[0]
             if not found[1]:
                 count = -1 if packed & 1 else _ids_of(text_B, p, length, model, scratch)
@@ -297,7 +301,7 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
                 store8(out_B, out, inside)
             else:
                 for i in range(0, size, 8):  # both arrays are padded
-                    store8(out_B, out + i, load8(table.ids_B, np.int64(inside) + i))
+                    store8(out_B, out + i, load8(kept_B, np.int64(inside) + i))
             out += size
             word += 1
         if status != DONE:

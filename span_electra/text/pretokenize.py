@@ -11,7 +11,8 @@ Shapes: B bytes of text, C code points, W words, N lines.
 
 import numpy as np
 
-from span_electra.text.compiled import compiled, load8, trailing_zeros
+from span_electra.text.compiled import compiled, inlined
+from span_electra.text.eight_bytes import ONES, first_byte, load8
 
 # Kinds. BPE words are runs of LETTER, of NUMBER or of OTHER; in WordPiece every character inside a word is
 # a LETTER.
@@ -25,13 +26,12 @@ PADDING = 24  # bytes of line ends that must follow the text, because eight are 
 # learned.
 POS, LINE, WORDS, NEXT_SKIPPED, AT_LINE_START = range(5)
 
-_ONES = np.uint64(0x0101010101010101)
 _HIGH_BITS = np.uint64(0x8080808080808080)
 _CASE_BITS = np.uint64(0x2020202020202020)
 _APOSTROPHE, _BLANK, _NEWLINE = 0x27, 0x20, 0x0A
 
 
-@compiled
+@inlined
 def _decode(text_B, p):
     """(code point, bytes) of the UTF-8 character at p, which is not ASCII."""
     first = np.int64(text_B[p])
@@ -44,7 +44,7 @@ def _decode(text_B, p):
     return ((first & 7) << 18 | tail << 6 | np.int64(text_B[p + 3]) & 63) % 0x110000, 4
 
 
-@compiled
+@inlined
 def _character(text_B, p, kinds_C):
     """(code point, bytes, kind) of the character at p."""
     if text_B[p] < 0x80:
@@ -53,13 +53,13 @@ def _character(text_B, p, kinds_C):
     return code_point, size, kinds_C[code_point]
 
 
-@compiled
+@inlined
 def _between(bytes_8, low, high):
     """High bit of each of eight 7-bit values that is at least `low` and below `high`."""
-    return (bytes_8 + np.uint64(128 - low) * _ONES) & ~(bytes_8 + np.uint64(128 - high) * _ONES)
+    return (bytes_8 + np.uint64(128 - low) * ONES) & ~(bytes_8 + np.uint64(128 - high) * ONES)
 
 
-@compiled
+@inlined
 def _skip_ascii_word(text_B, p, digits_too):
     """First place from p on that holds no ASCII letter (nor digit), eight bytes at a time."""
     while True:
@@ -69,55 +69,52 @@ def _skip_ascii_word(text_B, p, digits_too):
             wordlike |= _between(eight & ~_HIGH_BITS, 0x30, 0x3A)
         rest = ~wordlike & _HIGH_BITS | eight & _HIGH_BITS
         if rest != 0:
-            return p + np.int64(trailing_zeros(rest) >> np.uint64(3))
+            return p + first_byte(rest >> np.uint64(7))
         p += 8
 
 
-@compiled
-def _run_end(text_B, p, kind, kinds_C):
-    """End of the run of `kind` from p, or -1 - the code point whose kind is unknown yet."""
+@inlined
+def _run_from(text_B, p, kind, kinds_C):
+    """(end, start of its last character, code point behind it, kind of that) of the run of `kind` from p."""
+    last = p
     while True:
         if kind == LETTER:
             p = _skip_ascii_word(text_B, p, False)
         code_point, size, found = _character(text_B, p, kinds_C)
-        if found != kind:
-            return -1 - code_point if found == UNKNOWN else p
+        if found != kind or kind == UNKNOWN or kind == LINE_END:
+            break
+        last = p
         p += size
+    return p, last, code_point, found
 
 
-@compiled
+@inlined
 def _bpe_word_end(text_B, p, kinds_C):
     r"""End of the match at p of 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 
     or -1 - the code point whose kind is unknown yet. A match depends on nothing before p.
     """
+    contraction = _contraction(text_B[p], text_B[p + 1], text_B[p + 2])
     start = p + (text_B[p] == _BLANK)
-    if 0x61 <= text_B[start] | 0x20 <= 0x7A:  # most words are ASCII letters and end before ASCII
-        end = _skip_ascii_word(text_B, start, False)
-        return end if text_B[end] < 0x80 else _run_end(text_B, end, LETTER, kinds_C)
-    if text_B[p] == _APOSTROPHE:
-        a, b = text_B[p + 1], text_B[p + 2]
-        if a == 0x73 or a == 0x74 or a == 0x6D or a == 0x64:  # s t m d
-            return p + 2
-        if ((a == 0x72 or a == 0x76) and b == 0x65) or (a == 0x6C and b == 0x6C):  # re ve ll
-            return p + 3
     code_point, size, kind = _character(text_B, start, kinds_C)
-    if kind == UNKNOWN:
+    end, last, code_point, found = _run_from(text_B, start, kind, kinds_C)
+    if contraction > 0:
+        return p + contraction
+    if found == UNKNOWN:
         return -1 - code_point
-    if kind <= OTHER:
-        return _run_end(text_B, start + size, kind, kinds_C)
-    last = end = (
-        p  # white space: at the line's end all of it, else all but its last character, which may lead a word
-    )
-    while True:
-        code_point, size, kind = _character(text_B, end, kinds_C)
-        if kind != SPACE:
-            break
-        last = end
-        end += size
-    if kind == UNKNOWN:
-        return -1 - code_point
-    return end if kind == LINE_END or last == p else last
+    # White space at the line's end is a word, elsewhere all but its last character, which may lead a word.
+    return last if kind == SPACE and found != LINE_END and last > p else end
+
+
+@inlined
+def _contraction(first, second, third):
+    """Bytes of the 's 't 'm 'd 're 've 'll that three bytes begin with, or 0."""
+    if first != _APOSTROPHE:
+        return 0
+    if second == 0x73 or second == 0x74 or second == 0x6D or second == 0x64:  # s t m d
+        return 2
+    rest = second << 8 | third
+    return 3 if rest == 0x7265 or rest == 0x7665 or rest == 0x6C6C else 0  # re ve ll
 
 
 @compiled
@@ -157,7 +154,7 @@ def cut_bpe(text_B, lines, skipped_N, prefix_space, kinds_C, progress, words_W, 
     return stopped
 
 
-@compiled
+@inlined
 def _wordpiece_end(text_B, p, kinds_C):
     """(end, odd) of the run of word characters from p; an end below 0 as in _run_end."""
     odd = 0

@@ -47,7 +47,7 @@ def test_of_equal_merges_the_leftmost_goes_first():
 
 @compiled
 def is_kept(text_B, length, table):
-    return find(text_B, 0, length, table)[1]
+    return find(text_B, 0, length, table.slots_S, table.keys_B)[1]
 
 
 def test_a_hash_is_never_trusted():
