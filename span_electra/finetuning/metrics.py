@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from span_electra.errors import InputError
-from span_electra.finetuning.task_types import BIO
+from span_electra.finetuning.task_types import CHUNK_TAG
 
 
 def compute_metric(name: str, predictions: Any, targets: Any, labels: tuple[str, ...] = ()) -> float:
@@ -26,12 +26,12 @@ def compute_metric(name: str, predictions: Any, targets: Any, labels: tuple[str,
 
     accuracy, f1, macro_f1, matthews: classes [R], 0/1 [R, C], or tags by words
     pearson, spearman: numbers [R]
-    chunk_f1: tags by words, word_f1: 0/1 (wrong) by words
+    chunk_f1, chunk_precision, chunk_recall: tags by words, word_f1: 0/1 (wrong) by words
     recall_at_1: predictions are scores_RC with the true candidate in column 0, targets are not looked at
     perplexity: predictions are the sum of nats, targets the number of tokens
 
-    labels: names of the classes by id, where tags for chunk_f1 come as ids.
-    Raises InputError for an unknown name and for chunk_f1 of tags that are not BIO.
+    labels: names of the classes by id, where tags for chunks come as ids.
+    Raises InputError for an unknown name and for chunks of tags that mark none.
 
     Example: compute_metric("accuracy", [0, 1, 1, 0], [0, 1, 0, 0]) -> .75
     """
@@ -39,7 +39,7 @@ def compute_metric(name: str, predictions: Any, targets: Any, labels: tuple[str,
         close = difflib.get_close_matches(name, METRICS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"choose of {', '.join(METRICS)}"
         raise InputError(f"metrics: {name!r} is no metric; {hint}")
-    if name == "chunk_f1" and labels:
+    if name.startswith("chunk_") and labels:
         predictions, targets = (named(rows, labels) for rows in (predictions, targets))
     return float(METRICS[name](predictions, targets))
 
@@ -117,18 +117,38 @@ def word_f1(predictions: Sequence[Sequence[int]], targets: Sequence[Sequence[int
 def chunk_f1(predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
     """Return the F1 of whole chunks: found is what has the same words and the same type (conlleval's).
 
-    An I- that follows no chunk of its type begins one, as in conlleval.
+    An I- that follows no chunk of its type begins one, as in conlleval. Tags are BIO, IOB1, BIOES or BILOU.
 
     Example: found B-PER I-PER O of B-PER O O -> 0.0  (its end is elsewhere)
     """
-    from seqeval.metrics import f1_score
+    return seqeval_score("f1_score", predictions, targets)
+
+
+def chunk_precision(predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
+    """Return the share of the found chunks that are right."""
+    return seqeval_score("precision_score", predictions, targets)
+
+
+def chunk_recall(predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
+    """Return the share of the true chunks that were found."""
+    return seqeval_score("recall_score", predictions, targets)
+
+
+def seqeval_score(kind: str, predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
+    """Return what seqeval.metrics calls by this name, over all chunks. Raises InputError for other tags."""
+    import seqeval.metrics
 
     words_of(predictions, targets)  # as many tags as words
     for tag in {tag for rows in (predictions, targets) for row in rows for tag in row}:
-        if not BIO.fullmatch(tag):
+        if not CHUNK_TAG.fullmatch(tag):
             raise InputError(f"metrics: chunk_f1 needs tags O, B-... and I-..., not {tag!r}; use accuracy")
-    rows = [[list(row) for row in rows] for rows in (targets, predictions)]
-    return f1_score(*rows, average="micro", zero_division=0)
+    # seqeval reads BIO, IOB1 and BIOES together; BILOU has other letters for the ends of BIOES.
+    other_letters = str.maketrans("LU", "ES")
+    rows = [
+        [[tag[0].translate(other_letters) + tag[1:] for tag in row] for row in rows]
+        for rows in (targets, predictions)
+    ]
+    return getattr(seqeval.metrics, kind)(*rows, average="micro", zero_division=0)
 
 
 def named(rows: Sequence[Sequence], labels: tuple[str, ...]) -> list[list[str]]:
@@ -189,6 +209,8 @@ METRICS: dict[str, Callable[[Any, Any], float]] = {
     "spearman": spearman,
     "word_f1": word_f1,
     "chunk_f1": chunk_f1,
+    "chunk_precision": chunk_precision,
+    "chunk_recall": chunk_recall,
     "recall_at_1": recall_at_1,
     "perplexity": perplexity,
 }

@@ -25,7 +25,7 @@ from span_electra.finetuning.batching import (
 )
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.metrics import HIGHER_IS_BETTER, compute_metric
-from span_electra.finetuning.task_types import BIO
+from span_electra.finetuning.task_types import CHUNK_TAG
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.training.devices import Process
 
@@ -148,8 +148,8 @@ def check_metrics(spec: TaskSpec) -> None:
     for metric in spec.task.metrics:
         if metric not in known:
             raise InputError(f"{name}.metrics: {metric} is none of {spec.task.task_type}: {', '.join(known)}")
-    strange = [label for label in spec.labels if not BIO.fullmatch(label)]
-    if "chunk_f1" in spec.task.metrics and strange:
+    strange = [label for label in spec.labels if not CHUNK_TAG.fullmatch(label)]
+    if strange and any(metric.startswith("chunk_") for metric in spec.task.metrics):
         raise InputError(
             f"{name}.metrics: chunk_f1 needs tags O, B-... and I-..., not {strange[0]!r}; "
             "write metrics: [accuracy]"

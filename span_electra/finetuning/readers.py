@@ -8,7 +8,7 @@ Which layout a file has:
                             file is clean text or text to judge, a sentence a line, without labels
   NER                       uid <tab> ['O', 'B-PER'] <tab> ['My', 'name'] if the first line that is not blank
                             has two or three columns, the last one in square brackets, and the file is no
-                            .conll; else CoNLL: token, tab or blank, tag; blank lines between sentences
+                            .conll; else CoNLL, see conll.py; so is any with `columns` that are numbers
   other tasks               uid <tab> label <tab> sentence, with a fourth column for the second of a pair
 
 Where labels are left out, for prediction, so is their column.
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
+from span_electra.finetuning.conll import ConllColumns, read_conll
 from span_electra.finetuning.rows import (
     Row,
     first_lines,
@@ -34,9 +35,10 @@ from span_electra.finetuning.rows import (
     read_lines,
     read_table,
     suffix_of,
+    without_blank_end,
 )
 from span_electra.finetuning.section import not_among
-from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task_file import Task, numbered_columns
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.finetuning.values import list_of, text_of, word_of, words_of
 from span_electra.text.inputs import PACKINGS
@@ -89,6 +91,8 @@ def read_examples(task: Task, split_file: str | Path, labelled: bool) -> Iterato
 def _layout(reading: _Reading) -> Iterator[Example]:
     """The examples, read by the layout that task and file have."""
     task, path = reading.task, reading.path
+    if numbered_columns(task.columns):
+        return _conll(reading)
     if task.columns:
         return _from_table(reading)
     if suffix_of(path) in (".csv", ".parquet") or (suffix_of(path) == ".jsonl" and not task.type.in_turns):
@@ -213,7 +217,7 @@ def _label(
 
 def _several(row: Row, value: Any) -> tuple[str, ...]:
     """Labels of a MultiLabel row: a list, or a text with commas between; an empty one means none."""
-    listed = list_of(value)
+    listed = list_of(row, value, "label")
     if listed is None:
         listed = [part.strip() for part in text_of(row, value, "label").split(",")] if value != "" else []
     return tuple(word_of(row, entry, "label") for entry in listed)
@@ -241,7 +245,7 @@ def _conversations(reading: _Reading) -> Iterator[Example]:
 
 
 def _turns(reading: _Reading, value: Any, row: Row) -> tuple[str, ...]:
-    turns = list_of(value)
+    turns = list_of(row, value, "a conversation")
     if turns is None:
         raise InputError(f'{row.where}: no list of turns; write a conversation as ["Hello.", "Hi!"]')
     least = 2 if reading.task.type.head == "ranking" and reading.labelled else 1
@@ -264,39 +268,15 @@ def _holds_lists(path: Path) -> bool:
 
 def _conll(reading: _Reading) -> Iterator[Example]:
     """Sentences of a file with a token a line; without labels the tag may be there or not."""
-    sentences, tokens, tags = 0, [], []
-    for number, line in _and_blank(read_lines(reading.path)):
-        if line.strip(" \t"):
-            fields = line.split("\t") if "\t" in line else line.split(" ")
-            fields = [part for part in fields if part] if "\t" not in line else fields
-            _check_token(reading, fields, number)
-            tokens.append(fields[0])
-            tags.append(fields[-1])
-        elif tokens:
-            sentences += 1
-            words = tuple(tokens)
-            label = tuple(tags) if reading.labelled else None
-            yield Example(str(sentences), (" ".join(words),), words, label)
-            tokens, tags = [], []
-
-
-def _and_blank(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """The lines, and a blank one that ends the last sentence."""
-    yield from lines
-    yield 0, ""
-
-
-def _check_token(reading: _Reading, fields: list[str], number: int) -> None:
-    where = f"{reading.path}: line {number}"
-    if len(fields) != 2 and (reading.labelled or len(fields) != 1):
-        raise InputError(
-            f"{where}: {len(fields)} column{'s' * (len(fields) != 1)} where 2 belong (token, tag); mend the "
-            "row, or write uid, ['O', 'O'] and ['two', 'words'] with tabs between"
-        )
-    if not all(fields):
-        raise InputError(f"{where}: an empty token or tag; mend the row")
-    if reading.labelled:
-        reading.check(fields[1], where)
+    chosen = reading.task.columns
+    columns = ConllColumns(
+        token=chosen["text"] - 1 if chosen else 0,
+        tag=(chosen["label"] - 1 if chosen else -1) if reading.labelled else None,
+    )
+    for number, sentence in enumerate(read_conll(reading.path, columns), start=1):
+        for line, tag in zip(sentence.lines, sentence.tags or (), strict=False):
+            reading.check(tag, f"{reading.path}: line {line}")
+        yield Example(str(number), (" ".join(sentence.words),), sentence.words, sentence.tags)
 
 
 def _spelling(reading: _Reading) -> Iterator[Example]:
@@ -308,10 +288,11 @@ def _spelling(reading: _Reading) -> Iterator[Example]:
     if reading.labelled and labels is None and not reading.task.noise:
         raise InputError(f"{path}: no labels; name a corrupt.txt with correct.txt beside it, or give noise")
     if not reading.labelled or labels is None:
-        for number, text in read_lines(path):
+        for number, text in without_blank_end(read_lines(path)):
             yield _judged(reading, number, text)
         return
-    for line, marks in zip_longest(read_lines(path), read_lines(labels)):
+    both = (without_blank_end(read_lines(file)) for file in (path, labels))
+    for line, marks in zip_longest(*both):
         if line is None or marks is None:
             shorter, longer = (path, labels) if line is None else (labels, path)
             raise InputError(f"{shorter}: ends before {longer}; both need as many lines")

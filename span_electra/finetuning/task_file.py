@@ -14,6 +14,7 @@ Everything is checked before anything is read or trained.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Task:
     files: dict[str, tuple[str, ...]]  # by split: train, dev, test
     class_num: int | None = None
     labels: tuple[str, ...] | None = None  # None: made from the train file
-    columns: dict[str, str | list[str]] = field(default_factory=dict)  # text, pair, label, uid -> header
+    # text, pair, label, uid -> the names of the header, or the numbers of CoNLL's columns, from 1
+    columns: dict[str, str | int | list[str]] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()  # the first says which model is best
     dropout_prob: float = 0.1  # of the task's head
     loss_weight: float = 1.0
@@ -295,18 +297,29 @@ def _columns(section: Section, task_type: TaskType) -> dict[str, str | list[str]
         if role not in ROLES:
             raise section.wrong("columns", f"unknown key {not_among(role, ROLES)}")
         for name in names if isinstance(names, list) and names else [names]:
+            if task_type.reader == "tagged_words" and type(name) is int and name > 0:
+                continue  # of a file with a token a line
             if not isinstance(name, str) or not name:
                 raise section.wrong(f"columns.{role}", f"{name!r} is no column's name; quote it")
         if isinstance(names, list) and not _takes_list(role, len(names), task_type):
             raise section.wrong(f"columns.{role}", f"{task_type.name} takes one column here; name one")
     if "text" not in columns:
         raise section.wrong("columns", "names no text; write text: and the column's name")
+    if len({type(names) is int for names in columns.values()}) > 1 or (
+        numbered_columns(columns) and not set(columns) <= {"text", "label"}
+    ):
+        raise section.wrong("columns", "numbers are those of text and label in CoNLL files; name both so")
     two = "pair" in columns or isinstance(columns["text"], list)
     if task_type.inputs == "pair" and not two:
         raise section.wrong("columns", "names no pair; write pair: and the second sentence's column")
     if "pair" in columns and (not task_type.takes_pairs or isinstance(columns["text"], list)):
         raise section.wrong("columns.pair", f"{task_type.name} has no place for it here; leave it out")
     return columns
+
+
+def numbered_columns(columns: Mapping[str, Any]) -> bool:
+    """Whether the columns are those of a file with a token a line, which have no names."""
+    return any(type(names) is int for names in columns.values())
 
 
 def _takes_list(role: str, count: int, task_type: TaskType) -> bool:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-# Tags that say where a chunk begins and goes on: O, and B- and I- with the chunk's type.
-BIO = re.compile(r"O|[BI]-.+")
+# Tags that say where chunks are: O, and a letter with the type. BIO (IOB1 and IOB2) has B and I, BIOES
+# adds E, the end of a chunk, and S, one of a single word, which BILOU calls L(ast) and U(nit).
+CHUNK_TAG = re.compile(r"O|[BIESLU](-.+)?")
 MISSPELT = ("0", "1")  # labels of a spelling task; 1 is misspelt
 MOST_CLASSES = 1 << 20
 
@@ -109,7 +110,7 @@ TASK_TYPES: Mapping[str, TaskType] = MappingProxyType(
                 reader="tagged_words",
                 inputs="words",
                 labels="class",
-                metrics=("chunk_f1", "accuracy", "macro_f1"),
+                metrics=("chunk_f1", "chunk_precision", "chunk_recall", "accuracy", "macro_f1"),
                 stock_head="tokens",
             ),
             TaskType(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import warnings
 from typing import Any
 
@@ -40,28 +41,52 @@ def word_of(row: Row, value: Any, name: str) -> str:
 
 def words_of(row: Row, value: Any, name: str, split: bool) -> tuple[str, ...]:
     """Words or their labels: a list, one written out in brackets, or, to `split`, a text with white space."""
-    listed = list_of(value)
+    listed = list_of(row, value, name)
     if listed is None:
         text = text_of(row, value, name)
         if not split:
-            raise InputError(f"{row.where}: {text[:40]!r} is no list; write {name} as ['one', 'two']")
+            raise _no_list(row, text, name)
         return tuple(text.split())
     return tuple(word_of(row, entry, name) for entry in listed)
 
 
-def list_of(value: Any) -> list | None:
-    """The list that a value is or spells, in JSON or with single quotes; None if it is none."""
+# Python joins 'a' 'b' to one text, and so would read what numpy writes without commas as a single word.
+ITEM = r"""\s*(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[+-]?\d+(?:\.\d+)?)\s*"""
+WRITTEN_LIST = re.compile(rf"\[(?:{ITEM}(?:,{ITEM})*,?)?\s*\]", re.DOTALL)
+
+
+def list_of(row: Row, value: Any, name: str) -> list | None:
+    """The list that a value is or spells, in JSON or with single quotes; None where it is a plain text.
+
+    Raises InputError for what stands in brackets and is no list of quoted words (or numbers) with commas.
+    Example: "['O', 'B-PER']" -> ["O", "B-PER"]; "[O, B-PER]" and "['O' 'B-PER']" are refused
+    """
     if isinstance(value, list):
         return value
     if not isinstance(value, str) or value.strip()[:1] != "[" or value.strip()[-1:] != "]":
         return None
+    text = value.strip()
     try:
-        parsed = json.loads(value)
+        parsed = json.loads(text)
     except (ValueError, RecursionError):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of backslashes in a row, which are the row's own
-                parsed = ast.literal_eval(value.strip())  # values only: nothing in it can run
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return None
-    return parsed if isinstance(parsed, list) else None
+        parsed = _with_single_quotes(text)
+    if isinstance(parsed, list):
+        return parsed
+    if text.startswith("[ ") and text.endswith(" ]"):
+        return None  # words, of which the first and the last are brackets
+    raise _no_list(row, text, name)
+
+
+def _with_single_quotes(text: str) -> list | None:
+    if not WRITTEN_LIST.fullmatch(text):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of backslashes in a row, which are the row's own
+            return ast.literal_eval(text)  # values only: nothing in it can run
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
+def _no_list(row: Row, text: str, name: str) -> InputError:
+    return InputError(f"{row.where}: {text[:40]!r} is no list; write {name} as ['one', 'two']")

@@ -88,6 +88,45 @@ def test_chunks_by_hand():
     assert compute_metric("chunk_f1", [["O", "O"]], [["O", "O"]]) == 0.0, "nothing to be found"
 
 
+# The same two sentences in each way of tagging: a person of two words, a place of one beside another.
+SCHEMES = {
+    "BIO": [["B-PER", "I-PER", "O", "B-LOC", "B-LOC"], ["O", "B-LOC"]],
+    "IOB1": [["I-PER", "I-PER", "O", "I-LOC", "B-LOC"], ["O", "I-LOC"]],
+    "BIOES": [["B-PER", "E-PER", "O", "S-LOC", "S-LOC"], ["O", "S-LOC"]],
+    "BILOU": [["B-PER", "L-PER", "O", "U-LOC", "U-LOC"], ["O", "U-LOC"]],
+}
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_every_way_of_tagging_gives_the_same_chunks(name):
+    wanted = SCHEMES[name]
+    found = [[*wanted[0][:3], "O", wanted[0][4]], ["O", "O"]]  # the person, and one place of three
+    if name == "IOB1":
+        found[0][4] = "I-LOC"
+    assert compute_metric("chunk_f1", wanted, wanted) == 1.0
+    assert compute_metric("chunk_f1", found, wanted) == pytest.approx(2 * 2 / (2 + 4))
+    assert compute_metric("chunk_precision", found, wanted) == 1.0
+    assert compute_metric("chunk_recall", found, wanted) == 0.5
+
+
+letters = st.sampled_from(["O", "B-A", "I-A", "E-A", "S-A", "B-B", "I-B", "E-B", "S-B"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.tuples(letters, letters), min_size=1, max_size=6), min_size=1, max_size=3))
+def test_chunks_are_seqevals_in_bioes_and_in_bilou(rows):
+    from seqeval.metrics import f1_score
+
+    found, wanted = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
+    expected = f1_score(wanted, found, zero_division=0)
+    assert compute_metric("chunk_f1", found, wanted) == pytest.approx(expected)
+    found, wanted = (
+        [[tag.replace("E-", "L-").replace("S-", "U-") for tag in row] for row in side]
+        for side in (found, wanted)
+    )
+    assert compute_metric("chunk_f1", found, wanted) == pytest.approx(expected)
+
+
 def test_tags_may_come_as_ids():
     labels = ("O", "B-PER", "I-PER")
     assert compute_metric("chunk_f1", [[1, 2, 0]], [["B-PER", "I-PER", "O"]], labels) == 1.0

@@ -85,7 +85,7 @@ def test_rows_in_are_rows_out_in_order(tmp_path, texts):
         (NER, "1\t['O']\t['a']\n2\t['O']\t['a', 'b']\n", "line 2: 1 labels for 2 words"),
         (NER, "1\t['O']\t['a']\n2\tO\t['a']\n", r"line 2: 'O' is no list; write labels as"),
         (NER, "1\t['O']\t['a']\n2\t['O']\t['a'\n", r"line 2: .* is no list; write words as"),
-        (NER, "1\t[['O']]\t['a']\n", "line 1: labels holds a list"),
+        (NER, "1\t[['O']]\t['a']\n", r"line 1: .* is no list; write labels as"),
     ],
 )  # fmt: skip
 def test_a_bad_headerless_row_is_refused_by_file_and_line(tmp_path, task_type, text, problem):
@@ -223,14 +223,31 @@ def test_a_conll_file_may_begin_with_brackets(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("My O\nname\n", r"line 2: 1 column where 2 belong \(token, tag\)"),
-        ("My\tO\nname\tN\tB\n", "line 2: 3 columns"), ("My\tO\n\tO\n", "line 2: an empty token or tag"),
+        ("My O\nname\n", r"line 2: 1 column where 2, as in line 1, belong"), 
+        ("My\n", "line 1: 1 column where 2"),
+        ("My\tO\nname\tN\tB\n", "line 2: 3 columns"),
+        ("token\ttag\nMy\tO\n", "line 1: looks like a header"),
+        ("My\tO\n\tO\n", "line 2: an empty token or tag"),
         ("My\tO\nname\t\n", "line 2: an empty token or tag"), ("\n\n", "no rows"),
     ],
 )  # fmt: skip
 def test_a_bad_token_is_refused_by_file_and_line(tmp_path, text, problem):
     with pytest.raises(InputError, match=f"a.txt: {problem}"):
         read(write(tmp_path, "a.txt", text), NER)
+
+
+def test_numbered_columns_are_those_of_conll(tmp_path):
+    path = write(
+        tmp_path, "a.conllu", "# text = My name\n1\tMy\tmy\tPRON\n2-3\tname\t_\t_\n2\tname\tname\tNOUN\n"
+    )
+    words = ("My", "name")
+    assert read(path, NER, columns={"text": 2, "label": 4}) == [
+        Example("1", ("My name",), words, ("PRON", "NOUN"))
+    ]
+    unlabelled = read(path, NER, labelled=False, columns={"text": 2, "label": 9})
+    assert unlabelled == [Example("1", ("My name",), words)]
+    with pytest.raises(InputError, match="line 4: label 'NOUN' is not known"):
+        read(path, NER, columns={"text": 2, "label": 4}, labels=("PRON",))
 
 
 # --- conversations --------------------------------------------------------------------------------------
@@ -306,6 +323,12 @@ def test_labels_that_do_not_fit_are_refused_by_line(tmp_path, marks, problem):
     write(tmp_path, "correct.txt", marks)
     with pytest.raises(InputError, match=problem):
         read(write(tmp_path, "corrupt.txt", "two words\nand two\n"), WORDS)
+
+
+def test_blank_lines_at_the_end_of_either_file_are_no_sentences(tmp_path):
+    write(tmp_path, "correct.txt", "0 1\n\n0 0\n\n\n")
+    path = write(tmp_path, "corrupt.txt", "Early ears\n\nAll fine\n")
+    assert [example.label for example in read(path, WORDS)] == [("0", "1"), (), ("0", "0")]
 
 
 def test_clean_text_waits_for_its_noise(tmp_path):

@@ -44,21 +44,36 @@ def test_a_word_keeps_its_place_in_a_table(value):
     ("value", "listed"),
     [
         (["a"], ["a"]), ("['O','B-PER']", ["O", "B-PER"]), ('["it\'s"]', ["it's"]), ("[]", []),
-        (" [1, 'a'] ", [1, "a"]), (r"['\d']", ["\\d"]), ("[x]", None), ("a", None), ("", None),
-        ("['a'", None),
-        ("[1], [2]", None), ("[__import__('os')]", None), ("[1]+[2]", None), ("[" * 9999 + "]" * 9999, None),
-        (None, None), ({"a": 1}, None), ("('a',)", None), ("['a\0']", None),
+        (" [1, 'a'] ", [1, "a"]), (r"['\d']", ["\\d"]), ("a", None), ("", None),
+        ("['a'", None), ("[sic] nmae", None), ("[ 1 ]", [1]), ("[ laughs ]", None),
+        ("[ 'a' , \"b\",]", ["a", "b"]),
+        (None, None), ({"a": 1}, None), ("('a',)", None),
     ],
-    ids=range(18),
+    ids=range(16),
 )  # fmt: skip
 def test_lists_are_read_and_nothing_runs(value, listed):
-    assert list_of(value) == listed
+    assert list_of(ROW, value, "labels") == listed
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[O, B-PER]", "['O' 'B-PER']", "['O'\n 'B-PER']", "[0 1 2]", "[x]", "['a', b]", "['a',, 'b']",
+        "[,]", "['a'] ['b']",
+        "[1], [2]", "[__import__('os')]", "[1]+[2]", "[" * 9999 + "]" * 9999, "['a\0'", "['a' if 1 else 'b']",
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_what_only_looks_like_a_list_is_refused_and_nothing_runs(value):
+    if value.endswith("]"):
+        with pytest.raises(InputError, match=r"line 7: .* is no list; write labels as \['one', 'two'\]"):
+            list_of(ROW, value, "labels")
 
 
 @given(st.lists(st.text()))
 def test_lists_come_back_from_both_spellings(words):
-    assert list_of(repr(words)) == words
-    assert list_of(json.dumps(words)) == words
+    assert list_of(ROW, repr(words), "labels") == words
+    assert list_of(ROW, json.dumps(words), "labels") == words
 
 
 def test_words_stand_in_a_list_or_between_white_space():

@@ -1,0 +1,121 @@
+"""Files with a token a line -> sentences: CoNLL-2000 and 2003, WNUT, CoNLL-U, and what people write alike.
+
+    -DOCSTART- -X- -X- O        a mark between documents: no token
+    # sent_id = 7               a comment: no token; but `# O` is one, and so is `#sale B-EVENT`
+    Riga NNP B-NP B-LOC         columns with tabs or with blanks between, as many in every line
+                                a blank line ends the sentence
+The token is the first column and its tag the last, unless a task's `columns:` give their numbers, from 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+from span_electra.errors import InputError
+from span_electra.finetuning.header_rows import refuse_header
+from span_electra.finetuning.rows import read_lines, suffix_of
+
+DOCUMENT_MARK = "-DOCSTART-"
+# Comments that could be a token and its tag: `# newdoc`, and `#begin document`.
+COMMENT = re.compile(r"#\s*(\S+\s*=|begin document|end document|newdoc|newpar)")
+RANGE_OR_EMPTY = re.compile(r"\d+[-.]\d+")  # of CoNLL-U: words that are written as one, words that are not
+LOOKED_THROUGH = 1000  # lines in search of the first token
+
+
+@dataclass(frozen=True)
+class TaggedSentence:
+    """The words of a sentence and, where they were asked for, their tags."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...] | None
+    lines: tuple[int, ...]  # where each word stands, from 1
+
+
+@dataclass(frozen=True)
+class ConllColumns:
+    """Which column holds what, from 0; -1 is the last one."""
+
+    token: int = 0
+    tag: int | None = -1  # None: it is not read, and need not be there
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the lines of a file are cut into columns."""
+
+    tabs: bool
+    width: int  # columns of every line
+
+    def fields(self, line: str) -> list[str]:
+        return line.split("\t") if self.tabs else re.split(r"[ \t]+", line.strip(" \t"))
+
+    def is_comment(self, line: str) -> bool:
+        """In doubt a line is a token: what begins with # and has as many columns as the others."""
+        return line.startswith("#") and (
+            COMMENT.match(line) is not None or len(self.fields(line)) != self.width
+        )
+
+
+def read_conll(path: Path, columns: ConllColumns) -> Iterator[TaggedSentence]:
+    """Yield the sentences of a file. Raises InputError naming file and line."""
+    first, layout = _layout_of(path)
+    if layout is None:
+        return
+    if suffix_of(path) == ".conllu" and columns.token == 0:
+        raise InputError(
+            f"{path}: the words of a .conllu file are column 2; write columns: {{text: 2, label: 4}} for "
+            "parts of speech"
+        )
+    refuse_header(layout.fields(first[1]), f"{path}: line {first[0]}")
+    tokens: list[tuple[str, str, int]] = []  # word, tag, line
+    for number, line in chain(read_lines(path), [(0, "")]):  # the last sentence may have no blank line
+        fields = layout.fields(line)
+        mark = fields[0] == DOCUMENT_MARK
+        if not line.strip(" \t") or mark:
+            if tokens:
+                words, tags, lines = zip(*tokens, strict=True)
+                yield TaggedSentence(words, None if columns.tag is None else tags, lines)
+            tokens = []
+        elif not layout.is_comment(line) and not (columns.token and RANGE_OR_EMPTY.fullmatch(fields[0])):
+            where = f"{path}: line {number}"
+            tokens.append((*_token(fields, columns, layout, where=where, first=first[0]), number))
+
+
+def _layout_of(path: Path) -> tuple[tuple[int, str], _Layout | None]:
+    """The first line with a token, and the layout it shows; None where there is none."""
+    found = None
+    with closing(read_lines(path)) as lines:
+        for number, line in islice(lines, LOOKED_THROUGH):
+            if not line.strip(" \t") or line.split()[0] == DOCUMENT_MARK:
+                continue
+            if found is None or not line.startswith("#"):
+                found = (number, line)
+            if not line.startswith("#"):
+                break
+    if found is None:
+        return (0, ""), None
+    tabs = "\t" in found[1]
+    return found, _Layout(tabs, len(_Layout(tabs, 0).fields(found[1])))
+
+
+def _token(
+    fields: list[str], columns: ConllColumns, layout: _Layout, *, where: str, first: int
+) -> tuple[str, str]:
+    """The word and the tag of a line; the tag is empty where none is asked for."""
+    needed = max(columns.token + 1, 1 if columns.tag is None else columns.tag + 1 or 2)
+    if len(fields) != layout.width or layout.width < needed:
+        belong = f"{needed} or more" if layout.width < needed else f"{layout.width}, as in line {first},"
+        raise InputError(
+            f"{where}: {len(fields)} column{'s' * (len(fields) != 1)} where {belong} belong (token first, tag"
+            " last, unless columns: say otherwise); mend the row, or write uid, ['O', 'O'] and "
+            "['two', 'words'] with tabs between"
+        )
+    word, tag = fields[columns.token], "" if columns.tag is None else fields[columns.tag]
+    if not word.strip() or (columns.tag is not None and not tag.strip()):
+        raise InputError(f"{where}: an empty token or tag; mend the row")
+    return word, tag
