@@ -40,9 +40,11 @@ class MaskedBatch(Movable):
         """Cut into `parts` batches: part p has the rows p, p + parts, ... with their slots."""
         rows, width = self.original_BL.shape
         row_S, place_S = self.slots_S // width, self.slots_S % width
+        part_S = row_S % parts
+        # Sorted and split, not picked by a mask, whose size a device would have to be waited for.
+        counts = part_S.bincount(minlength=parts).tolist()
         cut = []
-        for part in range(parts):
-            mine_S = row_S % parts == part
+        for part, mine_S in enumerate(part_S.argsort(stable=True).split(counts)):
             shift_S = (row_S // parts - row_S)[mine_S] * width  # from the row's old number to its new one
             cut.append(
                 replace(

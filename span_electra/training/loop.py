@@ -307,14 +307,23 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
 
 
 def gather_state(run: Run) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Weights and optimizer state in one piece each; on other processes than the main one maybe left out."""
+    """Weights and optimizer state, whole and on the main process's CPU; the other processes get nothing.
+
+    One tensor at a time, so that no device ever holds more than its share and one whole tensor.
+    """
+
+    def gather(tensor: Tensor) -> Tensor | None:
+        whole = full_tensor(tensor.detach())
+        return whole.cpu() if run.process.is_main_process else None
+
     weights: dict[str, Tensor] = {}
-    pieces: dict[int, Tensor] = {}  # a shared tensor is gathered once and stays shared
+    pieces: dict[int, Tensor | None] = {}  # a shared tensor is gathered once and stays shared
     for name, tensor in run.experiment.model.state_dict(keep_vars=True).items():
         if id(tensor) not in pieces:
-            pieces[id(tensor)] = full_tensor(tensor.detach())
+            pieces[id(tensor)] = gather(tensor)
         weights[name] = pieces[id(tensor)]
-    return weights, {label: full_tensor(tensor) for label, tensor in run.optimizers.state().items()}
+    optimizer = {label: gather(tensor) for label, tensor in run.optimizers.state().items()}
+    return (weights, optimizer) if run.process.is_main_process else ({}, {})
 
 
 def summed_counters(run: Run) -> dict:

@@ -1,4 +1,4 @@
-"""One model over several devices: DDP, FSDP2 and DataParallel, with gradients summed over the processes.
+"""One model over several devices: DDP, FSDP2, or replicas in one process; gradients are summed.
 
 A process's loss is its share of the whole batch's mean, so gradients must be added; DDP and FSDP average, and
 the loss is multiplied by the number of processes first.
@@ -6,16 +6,18 @@ the loss is multiplied by the number of processes first.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parallel import DistributedDataParallel, replicate
 
 from span_electra.batch import StepOutput
 from span_electra.config import TrainingConfig
+from span_electra.random_keys import subkey
 from span_electra.training.devices import Process
 
 
@@ -27,8 +29,7 @@ def wrap_model(
     all_parameters_learn: every parameter that learns has a part in every batch's loss.
     """
     if process.world_size == 1:
-        several = len(process.replica_ids) > 1
-        return RowParallel(model, device_ids=list(process.replica_ids)) if several else model
+        return RowParallel(model, process) if len(process.replica_ids) > 1 else model
     if config.parallel == "fsdp":
         return _shard(model, process)
     devices = [process.device] if process.device.type == "cuda" else None
@@ -38,16 +39,22 @@ def wrap_model(
 
 
 def _shard(model: nn.Module, process: Process) -> nn.Module:
-    """FSDP2: each layer's parameters lie in shares and are gathered while it computes; then the rest."""
+    """FSDP2: each layer's parameters lie in shares and are gathered while it computes; then the rest.
+
+    Under bf16 or fp16 they travel and compute in that type, while gradients are added up in float32.
+    """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(process.device.type, (process.world_size,))
+    policy = MixedPrecisionPolicy()
+    if process.precision is not torch.float32:
+        policy = MixedPrecisionPolicy(param_dtype=process.precision, reduce_dtype=torch.float32)
     for module in list(model.modules()):
         if isinstance(module, nn.ModuleList):
             for layer in module:
-                fully_shard(layer, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+                fully_shard(layer, mesh=mesh, mp_policy=policy)
+    return fully_shard(model, mesh=mesh, mp_policy=policy)
 
 
 @contextmanager
@@ -92,22 +99,54 @@ def full_tensor(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-# --- DataParallel -------------------------------------------------------------------------------------
+# --- one process, several devices ---------------------------------------------------------------------
 
 
-class RowParallel(nn.DataParallel):
-    """torch.nn.DataParallel for our records: a batch's rows go to the devices in turn, losses are added."""
+class RowParallel(nn.Module):
+    """One process over several devices: a batch's rows are dealt out, losses and tallies are added.
 
-    def scatter(self, inputs: tuple, kwargs: dict | None, device_ids: list[int]) -> tuple[tuple, tuple]:
-        parts = inputs[0].split_rows(len(device_ids))
-        moved = [
-            (part.to(torch.device("cuda", number)),) for part, number in zip(parts, device_ids, strict=True)
-        ]
-        return tuple(moved), tuple(dict(kwargs or {}) for _ in moved)
+    Every step copies the model to all devices. Unlike torch.nn.DataParallel it takes batches that are
+    records, opens autocast in each replica with the run's own type (that one's threads take float16), and
+    draws other dropout masks in each.
+    """
 
-    def gather(self, outputs: list[StepOutput], output_device: int) -> StepOutput:
-        device = torch.device("cuda", output_device)
-        return add_outputs([output.to(device) for output in outputs])
+    def __init__(self, model: nn.Module, process: Process) -> None:
+        super().__init__()
+        self.model, self.process = model, process
+        kind = process.device.type
+        self.devices = [torch.device(kind, number) for number in process.replica_ids]
+
+    def forward(self, batch: SplittableBatch, dropout_key: int | None = None) -> StepOutput:
+        """The output of the whole batch, which may still be on the CPU; `dropout_key` is not for GPUs."""
+        seed, learns = torch.initial_seed(), torch.is_grad_enabled()
+
+        def run(number: int) -> StepOutput:
+            # Gradient mode, autocast and the current device belong to a thread.
+            with torch.set_grad_enabled(learns), self.process.autocast():
+                seed_device(self.devices[number], subkey(seed, number))
+                return replicas[number](parts[number].to(self.devices[number], non_blocking=True))
+
+        # The last batch of an epoch may have fewer rows than there are devices.
+        parts = [part for part in batch.split_rows(len(self.devices)) if len(part.rows_B)]
+        replicas = replicate(self.model, self.devices[: len(parts)], detach=not learns)
+        with ThreadPoolExecutor(len(parts)) as pool:
+            outputs = list(pool.map(run, range(len(parts))))
+        return add_outputs([output.to(self.devices[0]) for output in outputs])
+
+
+class SplittableBatch(Protocol):
+    """A batch whose rows can be dealt out."""
+
+    def split_rows(self, parts: int) -> list:
+        """Batches of the rows p, p + parts, ... each."""
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed the generator of one accelerator, and make it the thread's own."""
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        module.set_device(device)
+        module.manual_seed(seed % 2**63)
 
 
 def add_outputs(outputs: list[StepOutput]) -> StepOutput:

@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
-from span_electra.accelerators import find_device, lacks_memory
+from span_electra.accelerators import lacks_memory
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, write_text
 from span_electra.training import checkpoint, devices
 from span_electra.training import run_folder as runfolder
 from span_electra.training.checkpoint import Checkpoint
+from span_electra.training.compilation import compile_layers, compiles
 from span_electra.training.devices import Agreement, Process, plan_devices
 from span_electra.training.experiment import Experiment, RunSettings
 from span_electra.training.launch import Interrupted, launch
@@ -169,15 +170,8 @@ def place_model(
     model.checkpoint_activations(config.activation_checkpointing)
     model.to(process.device)
     if compiles(config):
-        model.compile(dynamic=False)
+        compile_layers(model, process.device)
     return wrap_model(model, process, config, all_parameters_learn=experiment.all_parameters_learn)
-
-
-def compiles(config: TrainingConfig) -> bool:
-    """Whether the model is compiled, and so needs batches of static shapes."""
-    if config.compile == "auto":
-        return find_device(config.device).type == "cuda"
-    return config.compile == "on"
 
 
 def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:

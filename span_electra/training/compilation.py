@@ -1,0 +1,75 @@
+"""torch.compile, layer by layer: what is compiled, where, and what happens where it cannot be.
+
+A whole model would be compiled again for each shape and for validation, minutes each time. All layers of an
+encoder are one piece of code, so that its compiled form serves every layer, and heads and losses stay as they
+are: a few kernels over the masked slots.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+
+import torch
+from torch import nn
+
+from span_electra.accelerators import find_device
+from span_electra.config import TrainingConfig
+from span_electra.errors import InputError
+
+# Widths of rows (at most 8), with and without a padding mask, training and evaluation, for two networks.
+SHAPES = 64
+
+
+def compiles(config: TrainingConfig) -> bool:
+    """Whether layers are compiled, and so need batches of static shapes.
+
+    Raises InputError where compilation was asked for and cannot help: on the CPU, whose dropout is compiled
+    by numba already, and under DataParallel, whose replicas are made anew for each step.
+    """
+    on_cuda = find_device(config.device, "device:").type == "cuda"
+    replicas = config.parallel == "dp" and len(config.device_ids) > 1
+    if config.compile != "on":
+        return config.compile == "auto" and on_cuda and not replicas
+    if not on_cuda:
+        raise InputError(
+            "compile: on gains nothing on a CPU and needs a CUDA device; leave it at auto or off"
+        )
+    if replicas:
+        raise InputError("compile: on needs processes, not the replicas of --parallel dp; use ddp, or off")
+    return True
+
+
+def compiler_fault(device: torch.device) -> str | None:
+    """Why torch.compile cannot work on this device, or None; tried with one tiny function.
+
+    It needs a C compiler and Python's headers, which machines without development packages lack.
+    """
+    try:
+        torch.compile(lambda x: x * 2 + 1, dynamic=False)(torch.ones(8, device=device))
+    except Exception as error:  # whatever a compiler's stack raises, going on without it
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return lines[0][:160] if lines else type(error).__name__
+    finally:
+        torch.compiler.reset()
+    return None
+
+
+def compile_layers(model: nn.Module, device: torch.device) -> int:
+    """Compile each layer of every encoder in place; return how many. Where it fails: a warning, and none.
+
+    Call it before the model is wrapped: shards of parameters are gathered outside the compiled code.
+    """
+    fault = compiler_fault(device)
+    if fault is not None:
+        warnings.warn(f"torch.compile does not work here ({fault}); going on without it", stacklevel=2)
+        return 0
+    # Beyond its limit of shapes torch runs a layer uncompiled. A version older than the keyword has 8.
+    options = {"recompile_limit": SHAPES}
+    if "recompile_limit" not in inspect.signature(torch.compile).parameters:
+        torch._dynamo.config.recompile_limit, options = SHAPES, {}
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    layers = {layer for module in lists for layer in module.children()}
+    for layer in layers:
+        layer.compile(dynamic=False, **options)
+    return len(layers)

@@ -1,0 +1,99 @@
+"""What is compiled, and that a machine which cannot compile trains all the same.
+
+Run: pytest tests/training/test_compilation.py
+"""
+
+import functools
+
+import pytest
+import torch
+from model_examples import MASK, batch_of, small_config
+
+from span_electra import accelerators
+from span_electra.config import NetworkConfig, TrainingConfig
+from span_electra.errors import InputError
+from span_electra.model.electra import SpanElectra
+from span_electra.training.compilation import compile_layers, compiler_fault, compiles
+from span_electra.training.devices import Process
+from span_electra.training.launch import launch
+from span_electra.training.parallel import wrap_model
+
+CPU = torch.device("cpu")
+DEEP = {"generator": NetworkConfig(8, 5, 2, 16), "discriminator": NetworkConfig(16, 7, 4, 24)}
+HONEST_COMPILE = torch.compile
+
+
+@pytest.fixture
+def with_gpus(monkeypatch):
+    monkeypatch.setattr(accelerators, "count_devices", lambda kind: {"cpu": 1, "cuda": 2}.get(kind, 0))
+
+
+def test_layers_are_compiled_on_gpus_alone(with_gpus):
+    assert compiles(TrainingConfig())
+    assert not compiles(TrainingConfig(device="cpu"))
+    assert not compiles(TrainingConfig(compile="off"))
+    assert not compiles(TrainingConfig(parallel="dp", device_ids=[0, 1]))
+    with pytest.raises(InputError, match="compile: on needs processes.*use ddp"):
+        compiles(TrainingConfig(compile="on", parallel="dp", device_ids=[0, 1]))
+
+
+def test_compilation_on_a_cpu_is_refused_in_a_line():
+    with pytest.raises(InputError, match="compile: on gains nothing on a CPU.*auto or off") as caught:
+        compiles(TrainingConfig(compile="on", device="cpu"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_machine_without_a_compiler_trains_without_it(monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.\nmore")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    model = SpanElectra(small_config(), MASK)
+    with pytest.warns(UserWarning, match=r"does not work here \(Failed to find C compiler.*going on"):
+        assert compile_layers(model, CPU) == 0
+    assert model(batch_of()).loss.isfinite()
+
+
+def count_graphs(graphs: list) -> None:
+    """From here on torch.compile counts its graphs and runs them as they are."""
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compile = functools.partial(HONEST_COMPILE, backend=backend)
+
+
+def graphs_of_a_step(parallel: str, rank: int, world: int, store: str) -> int:
+    """How many graphs one training step compiles."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    graphs = []
+    count_graphs(graphs)
+    model = SpanElectra(small_config(**DEEP), MASK)
+    compile_layers(model, CPU)
+    graphs.clear()  # of the compiler's trial
+    network = wrap_model(model, Process(CPU, rank, world), TrainingConfig(parallel=parallel))
+    network(batch_of()).loss.backward()
+    torch.distributed.destroy_process_group()
+    return len(graphs)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_all_layers_of_an_encoder_share_one_graph(parallel):
+    assert launch(graphs_of_a_step, parallel, 2)[0] <= 4
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, while it traces
+def test_compiled_layers_compute_what_they_did():
+    model, batch = SpanElectra(small_config(**DEEP), MASK).eval(), batch_of()
+    expected = model(batch)
+    graphs = []
+    count_graphs(graphs)
+    try:
+        assert compiler_fault(CPU) is None
+        assert compile_layers(model, CPU) == 12
+        output = model(batch)
+    finally:
+        torch.compile = HONEST_COMPILE
+        torch.compiler.reset()
+    torch.testing.assert_close(output.loss, expected.loss)
