@@ -9,7 +9,7 @@ from model_examples import small_config
 from network_examples import vocabulary_of_words
 
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task import Task
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training import checkpoint
 

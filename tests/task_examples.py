@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from span_electra.finetuning.task_file import Task, TaskFile, load_task_file
+from span_electra.finetuning.task import Task
+from span_electra.finetuning.task_file import TaskFile, load_task_file
 
 
 def write(folder: Path, name: str, text: str) -> Path:

@@ -23,7 +23,8 @@ from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.experiment import load_task_model, open_rows
 from span_electra.finetuning.predictions import TaskPredictions, compute_metrics, predict_rows
 from span_electra.finetuning.prepare import prepare_tasks
-from span_electra.finetuning.task_file import Task, TaskFile, load_task_file
+from span_electra.finetuning.task import Task
+from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.encoders import best_checkpoint
 from span_electra.report.scores import tables_of
 from span_electra.text.vocabulary import Vocabulary

@@ -20,7 +20,7 @@ import numpy as np
 from tokenizers import normalizers
 
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TaskType
 from span_electra.text.vocabulary import Vocabulary
 

@@ -19,7 +19,7 @@ from span_electra.finetuning.batching import ANEW, Order, TaskBatches, TaskRows,
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
 from span_electra.finetuning.prepare import Prepared, open_prepared
-from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task import Task
 from span_electra.hub.encoders import (
     Pretrained,
     best_checkpoint,

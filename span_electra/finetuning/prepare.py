@@ -28,7 +28,8 @@ from pathlib import Path
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_lines
 from span_electra.finetuning.readers import Example, label_map, read_examples
-from span_electra.finetuning.task_file import Task, TaskFile, split_files
+from span_electra.finetuning.task import Task, split_files
+from span_electra.finetuning.task_file import TaskFile
 from span_electra.storage import locked, replace_folder, write_text
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers
@@ -150,6 +151,11 @@ def _write_mark(prepared: Prepared) -> None:
     described = {name: value for name, value in asdict(prepared).items() if name != "folder"}
     text = json.dumps({"span_electra_prepared": FORMAT, **described}, indent=1)
     write_text(prepared.folder / MARK, text + "\n")
+
+
+def is_prepared(folder: str | Path) -> bool:
+    """Whether a folder holds prepared data, sound or not."""
+    return (Path(folder) / MARK).is_file()
 
 
 def open_prepared(folder: str | Path) -> Prepared:

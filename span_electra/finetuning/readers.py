@@ -37,8 +37,8 @@ from span_electra.finetuning.rows import (
     suffix_of,
     without_blank_end,
 )
-from span_electra.finetuning.section import not_among
-from span_electra.finetuning.task_file import Task, numbered_columns
+from span_electra.finetuning.task import Task, numbered_columns
+from span_electra.finetuning.task_entry import not_among
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.finetuning.values import list_of, text_of, word_of, words_of
 from span_electra.text.inputs import PACKINGS

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,10 +42,12 @@ def prepare(
     from span_electra.hub.encoders import open_encoder
     from span_electra.hub.networks import newest_run
 
+    tasks = load_task_file(task_file, data_dir)  # first: an encoder takes a while to open
+    for note in tasks.notes:
+        print(f"note: {note}", file=sys.stderr)
     pretrained = open_encoder(encoder or newest_run())
     check_length(max_seq_len, pretrained)
     folder = prepared_folder(pretrained.name)
-    tasks = load_task_file(task_file, data_dir)
     prepared = prepare_tasks(tasks, data_dir, folder, pretrained.vocabulary, max_seq_len, lowercase, workers)
     for task in tasks.tasks:
         counts = ", ".join(f"{split} {rows:,}" for split, rows in prepared.rows[task.name].items())
@@ -74,11 +77,13 @@ def finetune(settings: Any) -> int:
     from span_electra.hub.encoders import open_encoder
 
     check_start(settings)
+    tasks = tasks_of(settings)  # first: an encoder takes a while to open
+    for note in tasks.notes:
+        print(f"note: {note}", file=sys.stderr)
     folder, encoder = run_folder(settings), encoder_of(settings)
     pretrained = open_encoder(encoder, settings.network)
     data, given = data_folder(settings, pretrained)
     with nothing_left_if_refused(folder, data):
-        tasks = tasks_of(settings, data if given else None)
         seeds = range(settings.seed, settings.seed + settings.seeds)
         places = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
         runs = [
@@ -153,20 +158,20 @@ def run_folder(settings: Any) -> Path:
 
 def data_folder(settings: Any, pretrained: Any) -> tuple[Path, bool]:
     """Where the prepared data are or will be, and whether it was them that --data_dir names."""
-    from span_electra.finetuning.prepare import MARK
+    from span_electra.finetuning.prepare import is_prepared
 
-    given = Path(settings.data_dir, MARK).is_file()
+    given = is_prepared(settings.data_dir)
     return (Path(settings.data_dir) if given else prepared_folder(pretrained.name)), given
 
 
-def tasks_of(settings: Any, prepared: Path | None) -> Any:
-    """The task file, whose files lie in --data_dir, or where those lay that `prepared` was made of."""
-    from span_electra.finetuning.prepare import open_prepared
+def tasks_of(settings: Any) -> Any:
+    """The task file, whose files lie in --data_dir, or where those lay that were prepared there."""
+    from span_electra.finetuning.prepare import is_prepared, open_prepared
     from span_electra.finetuning.task_file import load_task_file
 
-    return load_task_file(
-        settings.task_file, open_prepared(prepared).data_dir if prepared else settings.data_dir
-    )
+    prepared = is_prepared(settings.data_dir)
+    data_dir = open_prepared(settings.data_dir).data_dir if prepared else settings.data_dir
+    return load_task_file(settings.task_file, data_dir)
 
 
 def ready(settings: Any, tasks: Any, pretrained: Any, data: Path, given: bool) -> None:

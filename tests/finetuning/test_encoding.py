@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from span_electra.finetuning.encoding import TaskSpec, encode_examples, kept_of_pair, words_of_tokens
 from span_electra.finetuning.export import save_transformers_tokenizer, tokenizer_of
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble, dress
 

@@ -15,7 +15,7 @@ from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.export import export_task
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.finetuning.turns import join_turns
 from span_electra.hub.encoders import open_encoder

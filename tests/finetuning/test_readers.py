@@ -17,7 +17,7 @@ from task_examples import write
 
 from span_electra.errors import InputError
 from span_electra.finetuning.readers import Example, check_label, known_labels, label_map, read_examples
-from span_electra.finetuning.task_file import Task
+from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
 
 SINGLE, PAIR, NER = "SingleSenClassification", "SentencePairClassification", "NER"

@@ -7,13 +7,8 @@ from task_examples import one_task, task_file, write
 
 from span_electra.errors import InputError
 from span_electra.finetuning.metrics import METRICS
-from span_electra.finetuning.task_file import (
-    Task,
-    TaskFile,
-    load_task_file,
-    needs_label,
-    split_files,
-)
+from span_electra.finetuning.task import Task, needs_label, split_files
+from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.finetuning.task_types import TASK_TYPES
 
 SINGLE = {"task_type": "SingleSenClassification", "file_names": {"train": "a.tsv"}}
@@ -146,7 +141,7 @@ def test_the_sampling_of_all_tasks_is_one(tmp_path):
 def test_what_cannot_be_is_refused_by_file_and_key(tmp_path, settings, problem):
     with pytest.raises(InputError, match=problem) as caught:
         one_task(tmp_path, **({"task_type": "SingleSenClassification"} | settings))
-    assert "tasks.yaml: t" in str(caught.value) or "labels.txt" in str(caught.value)
+    assert "tasks.yaml: t" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -183,6 +178,83 @@ def test_a_file_that_holds_no_tasks_is_refused(tmp_path, text, problem):
     with pytest.raises(InputError, match=problem) as caught:
         load_task_file(write(tmp_path, "tasks.yaml", text), tmp_path)
     assert "tasks.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_every_problem_of_a_file_is_told_at_once(tmp_path):
+    text = """
+sampling: squareroot
+one:
+  task_type: NER
+  loss_type: CrossEntropyLoss
+  metrics: [pearson, acuracy]
+  file_names: {train: absent.tsv, dev: gone.tsv}
+  columns: {text: a, labels: b}
+  dropout_prob: 2
+  limitt: 3
+two: {task_type: Singel, file_names: {train: absent.tsv}}
+"a/b": {task_type: NER, file_names: {train: a.tsv}}
+three: {file_names: {train: a.tsv}}
+"""
+    write(tmp_path, "a.tsv", "My\tO\n")
+    with pytest.raises(InputError) as caught:
+        load_task_file(write(tmp_path, "tasks.yaml", text), tmp_path)
+    message = str(caught.value)
+    for problem in (
+        "tasks.yaml: 12 problems: ", "'a/b' is no task's name", "one: unknown key 'limitt'", "one.loss_type",
+        "one.file_names.train", "one.file_names.dev", "one.columns: unknown key 'labels'",
+        "one.metrics: pearson is none of NER", "one.metrics: 'acuracy'",
+        "one.dropout_prob", "two.task_type: 'Singel'", "three.task_type: missing", "sampling: 'squareroot'",
+    ):  # fmt: skip
+        assert problem in message
+    assert "\n" not in message
+
+
+def test_a_task_file_of_multi_task_nlp_is_read_as_what_it_means(tmp_path):
+    text = """
+conllner:
+    model_type: BERT
+    config_name: bert-base-uncased
+    dropout_prob: 0.2
+    label_map_or_file:
+    - B-ORG
+    - I-ORG
+    - O
+    loss_type: NERLoss
+    task_type: NER
+    file_names:
+    - a.tsv
+    - a.tsv
+    - a.tsv
+    metrics: [seqeval_F1_score, seqeval_precision, seqeval_recall]
+intent:
+    model_type: BERT
+    config_name: bert-base-uncased
+    class_num: 2
+    loss_type: CrossEntropyLoss
+    task_type: SingleSenClassification
+    metrics: [classification_accuracy, classification_f1_score]
+    file_names: [a.tsv]
+"""
+    write(tmp_path, "a.tsv", "1\tx\ta\n")
+    loaded = load_task_file(write(tmp_path, "tasks.yml", text), tmp_path)
+    assert [task.metrics for task in loaded.tasks] == [
+        ("chunk_f1", "chunk_precision", "chunk_recall"), ("accuracy",),
+    ]  # fmt: skip
+    assert "model_type and config_name decide nothing here; --encoder names" in loaded.notes[0]
+    with pytest.raises(
+        InputError, match="conllner.loss_type: 'SpanLoss' is .*write NERLoss, or leave it out"
+    ):
+        load_task_file(write(tmp_path, "tasks.yml", text.replace("NERLoss", "SpanLoss")), tmp_path)
+
+
+def test_columns_of_conll_have_numbers(tmp_path):
+    numbers = {"text": 2, "label": 4}
+    assert one_task(tmp_path, "NER", columns=numbers).columns == numbers
+    for wrong in ({"text": 2, "label": "tag"}, {"text": 1, "label": 2, "uid": 3}):
+        with pytest.raises(InputError, match="numbers are those of text and label in CoNLL files"):
+            one_task(tmp_path, "NER", columns=wrong)
+    with pytest.raises(InputError, match="t.columns.text: 0 is no column's name"):
+        one_task(tmp_path, "NER", columns={"text": 0, "label": 1})
 
 
 def test_an_absent_task_file_is_named(tmp_path):

@@ -1,0 +1,73 @@
+"""One task's settings as a person wrote them, and all that is wrong with them, by task and key."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LARGEST = 2**53  # whole numbers up to here are exact as floats too
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """The entry `name` of a task file; its files lie below `data_dir`.
+
+    What is wrong is noted rather than raised: a person wants to hear of everything at once.
+    """
+
+    name: str
+    values: dict[str, Any]
+    data_dir: Path
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, key: str, text: str) -> None:
+        """Note what is wrong with a key and how to mend it."""
+        self.problems.append(f"{self.name}.{key}: {text}")
+
+    def number(self, key: str, default: float, below: float = math.inf, whole: bool = False) -> float:
+        """A number of at least 0 and less than `below`; the default where it is none."""
+        value = self.values.get(key, default)
+        right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if right and 0 <= value < below and value <= LARGEST:
+            return value
+        kind = "whole number" if whole else "number"
+        limit = f" and below {below}" if below < math.inf else ""
+        self.problem(key, f"{value!r} is no {kind} of at least 0{limit}; give one")
+        return default
+
+    def choice(self, key: str, known: Iterable[str]) -> str:
+        """One of the known values, the first of them by default."""
+        known = list(known)
+        value = self.values.get(key, known[0])
+        if value in known:
+            return value
+        self.problem(key, not_among(value, known))
+        return known[0]
+
+    def file_below(self, key: str, name: Any) -> Path | None:
+        """The path of a file below the data folder; None where the name is none, or would leave it."""
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
+            return self.problem(key, f"{name!r} is no file's name; give one below --data_dir")
+        inside = os.path.normpath(name)
+        if os.path.isabs(name) or inside == ".." or inside.startswith(f"..{os.sep}"):
+            return self.problem(
+                key, f"{name!r} leads out of the data folder; move the file there or --data_dir"
+            )
+        return self.data_dir / name
+
+
+def not_among(value: Any, known: Iterable[str], most_shown: int = 12) -> str:
+    """What to say of a value that is not among the known ones: the nearest of them, else the first ones.
+
+    Example: not_among("acuracy", ["accuracy", "f1"]) -> "'acuracy' is not known; did you mean 'accuracy'?"
+    """
+    known = list(known)
+    nearest = difflib.get_close_matches(str(value), known, 1, 0.4)
+    more = ", ..." if len(known) > most_shown else ""
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known[:most_shown])}{more}"
+    return f"{value!r} is not known; {hint}"

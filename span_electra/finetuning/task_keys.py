@@ -1,0 +1,269 @@
+"""The keys of a task file's entry, each read and checked -> a Task; what is wrong is noted in the entry."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.finetuning.label_file import labels_from_file, labels_from_value
+from span_electra.finetuning.metrics import METRICS
+from span_electra.finetuning.noise import NoiseConfig
+from span_electra.finetuning.task import ROLES, SPLITS, Task, needs_label, numbered_columns
+from span_electra.finetuning.task_entry import TaskEntry, not_among
+from span_electra.finetuning.task_types import TASK_TYPES, TaskType
+from span_electra.text.inputs import PACKINGS
+
+# What a task may say: its own fields, under the names that users write.
+_RENAMED = {"name": "", "files": "file_names", "labels": "label_map_or_file"}
+TASK_KEYS = tuple(key for entry in fields(Task) if (key := _RENAMED.get(entry.name, entry.name)))
+TASK_KEYS += ("sampling",)
+
+# What the task files of multi-task-NLP say besides, and what it is here.
+ENCODER_KEYS = ("model_type", "config_name")  # here --encoder names what is fine-tuned
+OTHER_METRICS = {
+    "classification_accuracy": "accuracy",
+    "classification_f1_score": "accuracy",  # they average F1 and recall over rows, which gives the accuracy
+    "classification_recall_score": "accuracy",
+    "seqeval_f1_score": "chunk_f1",
+    "seqeval_precision": "chunk_precision",
+    "seqeval_recall": "chunk_recall",
+    "snips_f1_score": "chunk_f1",
+    "snips_precision": "chunk_precision",
+    "snips_recall": "chunk_recall",
+}
+LOSS_HEADS = {
+    "CrossEntropyLoss": "sequence",
+    "NERLoss": "tokens",
+}  # `loss_type` and the head that learns by it
+
+
+def task_of(entry: TaskEntry) -> Task | None:
+    """The task that an entry describes; None where something is wrong, which the entry then tells."""
+    for key in entry.values:
+        if key not in (*TASK_KEYS, *ENCODER_KEYS, "loss_type"):
+            entry.problems.append(f"{entry.name}: unknown key {not_among(key, TASK_KEYS)}")
+    for key in ("task_type", "file_names"):
+        if entry.values.get(key) is None:
+            entry.problem(key, f"missing; known keys are {', '.join(TASK_KEYS)}")
+    task_type = _task_type(entry)
+    if task_type is None:  # all other keys depend on it
+        return None
+    _check_loss(entry, task_type)
+    task = Task(
+        name=entry.name,
+        task_type=task_type.name,
+        files=_files(entry, task_type),
+        class_num=_class_num(entry, task_type),
+        labels=_labels(entry, task_type),
+        columns=_columns(entry, task_type),
+        metrics=_metrics(entry, task_type),
+        dropout_prob=entry.number("dropout_prob", 0.1, below=1),
+        loss_weight=entry.number("loss_weight", 1.0),
+        limit=int(entry.number("limit", 0, whole=True)),
+        val_split=entry.number("val_split", 0.0),
+        noise=_noise(entry, task_type),
+    )
+    _check_together(entry, task)
+    return None if entry.problems else task
+
+
+def _check_together(entry: TaskEntry, task: Task) -> None:
+    """What single keys cannot tell."""
+    if task.loss_weight == 0:
+        entry.problem("loss_weight", "0 teaches nothing; leave the task out instead")
+    if task.val_split >= 1 and task.val_split != int(task.val_split):
+        entry.problem("val_split", f"{task.val_split} is no share below 1 and no whole number of rows")
+    if task.val_split and "dev" in task.files:
+        entry.problem("val_split", "there is a dev file; leave one of the two out")
+    if task.labels is not None and task.class_num not in (None, len(task.labels)):
+        entry.problem("class_num", f"{task.class_num}, but there are {len(task.labels)} labels; drop it")
+    unlabelled = task.columns and "label" not in task.columns and needs_label(task)
+    if unlabelled and set(task.columns) <= set(ROLES):  # else a role misspelt has been told
+        entry.problem("columns", "names no label; write label: and the column's name")
+
+
+# --- what is learned ------------------------------------------------------------------------------------
+
+
+def _task_type(entry: TaskEntry) -> TaskType | None:
+    name = entry.values.get("task_type")
+    if name is None:
+        return None  # told already
+    if not isinstance(name, str) or name not in TASK_TYPES:
+        return entry.problem("task_type", not_among(name, TASK_TYPES))
+    return TASK_TYPES[name]
+
+
+def _check_loss(entry: TaskEntry, task_type: TaskType) -> None:
+    """`loss_type` says again what the type says; it must not say something else."""
+    loss = entry.values.get("loss_type")
+    if loss is not None and LOSS_HEADS.get(str(loss)) != task_type.head:
+        fitting = next((name for name, head in LOSS_HEADS.items() if head == task_type.head), None)
+        way_out = f"write {fitting}, or leave it out" if fitting else "leave it out"
+        entry.problem("loss_type", f"{loss!r} is not what {task_type.name} learns by; {way_out}")
+
+
+def _class_num(entry: TaskEntry, task_type: TaskType) -> int | None:
+    value = entry.values.get("class_num")
+    if value is None:
+        return None
+    if task_type.class_range is None:
+        return entry.problem("class_num", f"{task_type.name} has no classes; leave it out")
+    least, most = task_type.class_range
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        allowed = str(least) if least == most else f"a whole number from {least} to {most}"
+        return entry.problem("class_num", f"{value!r}; for {task_type.name} it is {allowed}")
+    return value
+
+
+def _metrics(entry: TaskEntry, task_type: TaskType) -> tuple[str, ...]:
+    value = entry.values.get("metrics")
+    metrics = [value] if isinstance(value, str) else value
+    default = task_type.metrics[:1]
+    if metrics is None:
+        return default
+    if not isinstance(metrics, list) or not metrics:
+        entry.problem("metrics", f"{value!r} is no list of metrics; known are {', '.join(task_type.metrics)}")
+        return default
+    ours = [OTHER_METRICS.get(str(metric).lower(), metric) for metric in metrics]
+    for metric in ours:
+        if metric not in METRICS:
+            entry.problem("metrics", not_among(metric, METRICS))
+        elif metric not in task_type.metrics:
+            known = ", ".join(task_type.metrics)
+            entry.problem("metrics", f"{metric} is none of {task_type.name}; it has {known}")
+    return tuple(dict.fromkeys(map(str, ours)))
+
+
+def _labels(entry: TaskEntry, task_type: TaskType) -> tuple[str, ...] | None:
+    value = entry.values.get("label_map_or_file")
+    if value is None:
+        return None
+    if not task_type.named_labels:
+        return entry.problem("label_map_or_file", f"{task_type.name} has no labels to name; leave it out")
+    try:
+        if isinstance(value, str):
+            path = entry.file_below("label_map_or_file", value)
+            return labels_from_file(path) if path else None
+        return labels_from_value(value)
+    except ValueError as error:
+        return entry.problem("label_map_or_file", str(error))
+
+
+def _noise(entry: TaskEntry, task_type: TaskType) -> dict[str, Any]:
+    value = entry.values.get("noise")
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        entry.problem("noise", f"{value!r} is no mapping; give it keys of its own")
+        return {}
+    if task_type.labels != "misspelt":
+        able = " and ".join(name for name, known in TASK_TYPES.items() if known.labels == "misspelt")
+        entry.problem("noise", f"only {able} are made from clean text; leave it out")
+    known = [setting.name for setting in fields(NoiseConfig)]
+    unknown = [key for key in value if key not in known]
+    for key in unknown:
+        entry.problem("noise", f"unknown key {not_among(key, known)}")
+    try:
+        NoiseConfig(**{key: given for key, given in value.items() if key not in unknown})
+    except (InputError, TypeError) as error:
+        entry.problem("noise", str(error))
+    if value.get("misspellings") is not None:
+        path = entry.file_below("noise.misspellings", value["misspellings"])
+        if path and not path.is_file():
+            entry.problem("noise.misspellings", f"{path}: no such file; it is looked for below --data_dir")
+        value = value | {"misspellings": str(path)}
+    return value
+
+
+# --- columns --------------------------------------------------------------------------------------------
+
+
+def _columns(entry: TaskEntry, task_type: TaskType) -> dict[str, str | int | list[str]]:
+    columns = entry.values.get("columns")
+    if columns is None:
+        return {}
+    if not isinstance(columns, dict):
+        entry.problem("columns", f"{columns!r} is no mapping of {', '.join(ROLES)} to column names")
+        return {}
+    for role, names in columns.items():
+        _check_role(entry, task_type, role, names)
+    if "text" not in columns:
+        entry.problem("columns", "names no text; write text: and the column's name")
+        return {}
+    if task_type.reader == "tagged_words" and numbered_columns(columns):
+        numbers = all(type(names) is int for names in columns.values())
+        if not numbers or not set(columns) <= {"text", "label"}:
+            entry.problem("columns", "numbers are those of text and label in CoNLL files; name both so")
+    two = "pair" in columns or isinstance(columns["text"], list)
+    if task_type.inputs == "pair" and not two:
+        entry.problem("columns", "names no pair; write pair: and the second sentence's column")
+    if "pair" in columns and (not task_type.takes_pairs or isinstance(columns["text"], list)):
+        entry.problem("columns.pair", f"{task_type.name} has no place for it here; leave it out")
+    return columns
+
+
+def _check_role(entry: TaskEntry, task_type: TaskType, role: str, names: Any) -> None:
+    if role not in ROLES:
+        return entry.problem("columns", f"unknown key {not_among(role, ROLES)}")
+    for name in names if isinstance(names, list) and names else [names]:
+        if task_type.reader == "tagged_words" and type(name) is int and name > 0:
+            continue  # the number of a column in a file with a token a line
+        if not isinstance(name, str) or not name:
+            entry.problem(f"columns.{role}", f"{name!r} is no column's name; quote it")
+    if isinstance(names, list) and not _takes_list(role, len(names), task_type):
+        entry.problem(f"columns.{role}", f"{task_type.name} takes one column here; name one")
+
+
+def _takes_list(role: str, count: int, task_type: TaskType) -> bool:
+    if role == "text":  # the turns of a conversation, or both sentences of a pair
+        return task_type.in_turns or (task_type.takes_pairs and count == 2)
+    return role == "label" and task_type.labels == "classes"
+
+
+# --- files ----------------------------------------------------------------------------------------------
+
+
+def _files(entry: TaskEntry, task_type: TaskType) -> dict[str, tuple[str, ...]]:
+    """The files of each split, all of them there and below the data folder."""
+    named = entry.values.get("file_names")
+    if named is None:
+        return {}  # told already
+    if isinstance(named, list):  # as multi-task-NLP writes it: train, dev, test
+        if not 1 <= len(named) <= len(SPLITS):
+            entry.problem("file_names", f"{len(named)} entries; list train, dev and test in this order")
+            return {}
+        named = dict(zip(SPLITS, named, strict=False))
+    if not isinstance(named, dict):
+        entry.problem("file_names", f"{named!r} is no mapping of {', '.join(SPLITS)} to files")
+        return {}
+    files = {}
+    for split, names in named.items():
+        if split not in SPLITS:
+            entry.problem("file_names", f"unknown key {not_among(split, SPLITS)}")
+        files[split] = tuple(names) if isinstance(names, list) else (names,)
+        if not files[split]:
+            entry.problem(f"file_names.{split}", "an empty list; name a file or leave it out")
+        for name in files[split]:
+            _check_file(entry, f"file_names.{split}", name, task_type)
+    if "train" not in files:
+        entry.problem("file_names.train", "missing; name the file to learn from")
+    return {split: files[split] for split in SPLITS if split in files}
+
+
+def _check_file(entry: TaskEntry, key: str, name: Any, task_type: TaskType) -> None:
+    path = entry.file_below(key, name)
+    if path is None:
+        return
+    if not path.exists():
+        entry.problem(key, f"{path}: no such file; files are looked for below --data_dir")
+    elif path.is_dir() and task_type.reader != "spelling":
+        entry.problem(key, f"{path}: a folder; name a file")
+    elif path.is_dir() and not _holds_sentences(path):
+        entry.problem(key, f"{path}: a folder without corrupt.txt; name one that has it, or a file")
+
+
+def _holds_sentences(folder: Path) -> bool:
+    return any((folder / f"corrupt.txt{packing}").is_file() for packing in ("", *PACKINGS))
