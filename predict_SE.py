@@ -8,7 +8,7 @@ terminal, JSON lines else.
     python predict_SE.py runs/first --task detect         which words look wrong
     echo "Teh cat sat." | python predict_SE.py runs/first --task correct
     python predict_SE.py runs/first --task embed --in_file lines.txt --out_file vectors.npy
-    python predict_SE.py runs/first --serve               a page to type into, http://127.0.0.1:8765
+    python predict_SE.py runs/first --serve               a page to type into; for fine-tuned runs too
 
     python predict_SE.py runs/finetune-1                  all tasks of a fine-tuned run that can read the line
     python predict_SE.py runs/finetune-1 --task mrpc      one of them; a TAB parts the texts of a pair
@@ -44,16 +44,10 @@ def without_tasks(settings: PredictArgs, model: str) -> None:
     task, top_k = one_task(settings.task), settings.top_k or 5
     predictor = Predictor.from_folder(model, device=settings.device, batch_size=settings.batch_size)
     if settings.serve:
-        from span_electra.inference.playground import serve
+        from span_electra.inference.playground import pretrained_content, serve
 
-        serve(
-            predictor,
-            name=str(model),
-            threshold=settings.threshold,
-            top_k=top_k,
-            host=settings.host,
-            port=settings.port,
-        )
+        content = pretrained_content(predictor, str(model), threshold=settings.threshold, top_k=top_k)
+        serve(content, host=settings.host, port=settings.port)
         return
     predict(
         predictor,
@@ -68,13 +62,10 @@ def without_tasks(settings: PredictArgs, model: str) -> None:
 
 def with_tasks(settings: PredictArgs, model: str | None) -> None:
     """What a fine-tuned run can do."""
-    from span_electra.errors import InputError
     from span_electra.inference.chat import Speech, talk
     from span_electra.inference.task_lines import predict_lines
     from span_electra.inference.tasks import TaskPredictor, newest_talker
 
-    if settings.serve:
-        raise InputError(f"serve: {model} is fine-tuned, the page shows pretrained models; name one")
     speech = Speech(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
@@ -91,7 +82,11 @@ def with_tasks(settings: PredictArgs, model: str | None) -> None:
         threshold=settings.threshold,
         speech=speech,
     )
-    if settings.talk:
+    if settings.serve:
+        from span_electra.inference.playground import serve, task_content
+
+        serve(task_content(predictor, str(model)), host=settings.host, port=settings.port)
+    elif settings.talk:
         talk(predictor.talker(settings.task))
     else:
         predict_lines(

@@ -31,13 +31,22 @@ class Detected:
 
 
 def token_probabilities(networks: Networks, lines: list[Line], *, batch_size: int) -> list[np.ndarray]:
-    """Return the discriminator's probability of `was replaced` for every token, float32 [T] a line."""
-    return over_windows(
+    """Return the discriminator's probability of `was replaced` for every token, float32 [T] a line.
+
+    A [MASK] is no word that could be wrong: it gets 0. (In training no discriminator ever sees one, so its
+    answer there would mean nothing.)
+    """
+    probabilities = over_windows(
         networks.vocabulary,
         networks.longest,
         [line.ids_T for line in lines],
         lambda rows: replaced_probability(networks, rows, batch_size),
     )
+    mask_id = networks.vocabulary.mask_id
+    return [
+        np.where(line.ids_T == mask_id, np.float32(0), probability_T)
+        for line, probability_T in zip(lines, probabilities, strict=True)
+    ]
 
 
 def detect(networks: Networks, texts: list[str], *, batch_size: int) -> list[Detected]:

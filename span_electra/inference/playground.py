@@ -1,7 +1,8 @@
-"""A page on this machine to type into: each token's verdict, what the generator would write, the correction.
+"""A page on this machine to type into. Of a pretrained model it shows each token's probability of having been
+replaced, what the generator would write, and the correction; of a fine-tuned one its tasks' answers.
 
-The page is playground.html, whole in itself; it sends the text to /judge and shows what comes back. Requests
-under another host's name are refused, so that no page of the web can talk to it through the browser.
+The page is playground.html, whole in itself; it sends the text to /analyze and shows what comes back.
+Requests under another host's name are refused, so that no page of the web can talk to it through the browser.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 import re
 import socket
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +27,50 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from span_electra.errors import InputError
-from span_electra.inference.detection import token_probabilities
-from span_electra.inference.filling import Filling
+from span_electra.inference.analysis import analyze, layout_of, parts_of, task_answers
+from span_electra.inference.example_texts import for_pretrained, for_tasks
 from span_electra.inference.predictor import Predictor
-from span_electra.text.token_spans import read_lines
+from span_electra.inference.tasks import TaskPredictor
 
 PAGE = Path(__file__).with_name("playground.html")
-MOST_CHARACTERS = 5000  # of a text that is judged; a page of a book has about 2,000
+MOST_CHARACTERS = 5000  # of a text that is analyzed; a page of a book has about 2,000
 MOST_BYTES = 8 * MOST_CHARACTERS  # of a request: a character may take six as JSON
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def serve(predictor: Predictor, *, name: str, threshold: float, top_k: int, host: str, port: int) -> None:
+@dataclass(frozen=True)
+class Content:
+    """What the page is about, and what answers a text and a threshold."""
+
+    facts: dict[str, Any]  # kind, model, parts or tasks, examples, threshold
+    answer: Callable[[str, float], dict[str, Any]]
+
+
+def pretrained_content(predictor: Predictor, folder: str, *, threshold: float, top_k: int) -> Content:
+    """The page of a pretrained model."""
+    facts = {
+        "kind": "pretrained",
+        "model": folder,
+        "parts": parts_of(predictor),
+        "threshold": threshold,
+        "examples": for_pretrained(folder, predictor.networks.vocabulary),
+    }
+    return Content(facts, lambda text, bar: analyze(predictor, text, bar, top_k))
+
+
+def task_content(predictor: TaskPredictor, folder: str) -> Content:
+    """The page of a fine-tuned model."""
+    facts = {
+        "kind": "tasks",
+        "model": folder,
+        "tasks": [[spec.task.name, spec.task.task_type, layout_of(spec)] for spec in predictor.specs],
+        "threshold": predictor.threshold,
+        "examples": for_tasks(folder, predictor),
+    }
+    return Content(facts, lambda text, _: task_answers(predictor, text))
+
+
+def serve(content: Content, *, host: str, port: int) -> None:
     """Serve the page until it is stopped by the keyboard. Raises InputError when the port is taken."""
     import uvicorn
 
@@ -50,14 +85,11 @@ def serve(predictor: Predictor, *, name: str, threshold: float, top_k: int, host
             ) from None
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{listening.getsockname()[1]}  (stop with Ctrl-C)", flush=True)
-        page = application(predictor, name=name, threshold=threshold, top_k=top_k, host=host)
-        settings = uvicorn.Config(page, log_level="warning")
+        settings = uvicorn.Config(application(content, host), log_level="warning")
         uvicorn.Server(settings).run(sockets=[listening])
 
 
-def application(
-    predictor: Predictor, *, name: str, threshold: float, top_k: int, host: str = LOCAL[0]
-) -> Starlette:
+def application(content: Content, host: str = LOCAL[0]) -> Starlette:
     """The page and its one question, as an ASGI application."""
     busy = threading.Lock()  # one text at a time: two would fight for the same cores
 
@@ -66,22 +98,25 @@ def application(
         return HTMLResponse(source, headers={"Content-Security-Policy": policy_of(source)})
 
     def facts(request: Request) -> Response:
-        return JSONResponse({"model": name, "threshold": threshold, "parts": parts_of(predictor)})
+        return JSONResponse(content.facts)
 
-    async def judged(request: Request) -> Response:
+    async def analyzed(request: Request) -> Response:
+        def answer(text: str, threshold: float) -> dict[str, Any]:
+            with busy:
+                return content.answer(text, threshold)
+
         try:
-            text, bar = read_question(await read_body(request), threshold)
+            question = read_question(await read_body(request), content.facts["threshold"])
+            return JSONResponse(await run_in_threadpool(answer, *question))
         except InputError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
 
-        def answer() -> dict[str, Any]:
-            with busy:
-                return judge(predictor, text, bar, top_k)
-
-        return JSONResponse(await run_in_threadpool(answer))
-
     return Starlette(
-        routes=[Route("/", page), Route("/facts", facts), Route("/judge", judged, methods=["POST"])],
+        routes=[
+            Route("/", page),
+            Route("/facts", facts),
+            Route("/analyze", analyzed, methods=["POST"]),
+        ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts_of(host), www_redirect=False)],
     )
 
@@ -115,7 +150,7 @@ async def read_body(request: Request) -> bytes:
 
 
 def read_question(body: bytes, usual: float) -> tuple[str, float]:
-    """Return the text, line ends turned to blanks, and the threshold; raises InputError for anything else."""
+    """Return the text and the threshold. Raises InputError for anything else."""
     try:
         asked = json.loads(body)
         text, threshold = asked["text"], float(asked.get("threshold", usual))
@@ -126,40 +161,4 @@ def read_question(body: bytes, usual: float) -> tuple[str, float]:
         raise InputError(f"the text is too long; give at most {MOST_CHARACTERS:,} characters")
     if not 0.0 <= threshold <= 1.0:
         raise InputError(f"threshold: {threshold} is no probability; give 0 to 1")
-    return " ".join(text.splitlines()), threshold
-
-
-def parts_of(predictor: Predictor) -> list[str]:
-    """Which networks are there."""
-    networks = predictor.networks
-    return [part for part in ("generator", "discriminator") if getattr(networks, part)]
-
-
-def judge(predictor: Predictor, text: str, threshold: float, top_k: int) -> dict[str, Any]:
-    """Return what the page shows of a text, as far as the opened networks can tell.
-
-    `tokens`: [start, end, probability] in characters; `blanks`: fillings of each [MASK]; `corrected`: the
-    corrected line; `doubted`: the words at or above the threshold with the generator's suggestions.
-    """
-    networks, found = predictor.networks, {"text": text, "tokens": [], "blanks": [], "doubted": []}
-    if networks.discriminator:
-        line = read_lines(networks.vocabulary, [text])[0]
-        share_T = token_probabilities(networks, [line], batch_size=predictor.batch_size)[0]
-        cells = zip(line.starts_T.tolist(), line.ends_T.tolist(), share_T.tolist(), strict=True)
-        found["tokens"] = [[start, end, round(share, 4)] for start, end, share in cells]
-    if networks.generator:
-        blanks = predictor.fill([text], top_k)[0].blanks
-        found["blanks"] = [fillings(blank.whole or blank.tokens[0]) for blank in blanks]
-    if networks.generator and networks.discriminator:
-        corrected = predictor.correct([text], threshold, top_k)[0]
-        found["corrected"] = corrected.corrected
-        found["doubted"] = [
-            {"before": change.before, "after": change.after, "suggestions": change.suggestions}
-            for change in corrected.changes
-        ]
-    return found
-
-
-def fillings(found: list[Filling]) -> list[list[Any]]:
-    """Fillings as the page takes them."""
-    return [[filling.text.strip(), round(filling.probability, 4)] for filling in found]
+    return text.replace("\r\n", "\n"), threshold

@@ -10,14 +10,25 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvicorn
 from network_examples import by_hand, exported, frequencies, spotter
+from predictor_examples import finetuned
 
-from span_electra.inference.playground import MOST_BYTES, MOST_CHARACTERS, PAGE, application, hosts_of
+from span_electra.inference.playground import (
+    MOST_BYTES,
+    MOST_CHARACTERS,
+    PAGE,
+    application,
+    hosts_of,
+    pretrained_content,
+    task_content,
+)
 from span_electra.inference.predictor import Predictor
+from span_electra.inference.tasks import TaskPredictor
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -26,10 +37,9 @@ NASTY = "<img src=x onerror=\"document.title='broken'\"> & </script>"
 
 
 @contextmanager
-def serving(predictor, host="127.0.0.1"):
+def serving(content, host="127.0.0.1"):
     """The application on a free port, in a thread of this process."""
-    page = application(predictor, name="<b>tiny</b>", threshold=0.5, top_k=3, host=host)
-    settings = uvicorn.Config(page, log_level="error")
+    settings = uvicorn.Config(application(content, host), log_level="error")
     server = uvicorn.Server(settings)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -43,17 +53,22 @@ def serving(predictor, host="127.0.0.1"):
             thread.join(timeout=30)
 
 
+def pretrained(predictor, folder="<b>tiny</b>"):
+    return pretrained_content(predictor, str(folder), threshold=0.5, top_k=3)
+
+
 @pytest.fixture(scope="module")
 def page():
     networks = by_hand(frequencies({"dog": 1.0}, usual=0.0), spotter(SUSPICIOUS))
-    with serving(Predictor(networks)) as address:
+    with serving(pretrained(Predictor(networks))) as address:
         yield address
 
 
 def ask(address, body, **headers):
     """(status, reply) of one question."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(f"{address}/judge", data, {"Content-Type": "application/json"} | headers)
+    headers = {"Content-Type": "application/json"} | headers
+    request = urllib.request.Request(f"{address}/analyze", data, headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:
             return reply.status, json.load(reply)
@@ -64,11 +79,9 @@ def ask(address, body, **headers):
 
 def test_an_answer_by_hand(page):
     status, found = ask(page, {"text": "Teh [MASK]\nsleeps"})
-    assert status == 200 and found["text"] == "Teh [MASK] sleeps"
+    assert status == 200 and found["text"] == "Teh [MASK] sleeps"  # lines are joined
     spelled = {found["text"][start:end]: share for start, end, share in found["tokens"]}
-    assert spelled == pytest.approx(
-        {"T": 0.018, "e": 0.8808, "h": 0.8808, "[MASK]": 0.018, "sleeps": 0.018}, abs=1e-3
-    )
+    assert spelled == pytest.approx({"T": 0.018, "e": 0.8808, "h": 0.8808, "sleeps": 0.018}, abs=1e-3)
     assert found["blanks"][0][0][0] == "dog"
     assert found["corrected"] == "The [MASK] sleeps"
     assert found["doubted"] == [
@@ -104,9 +117,9 @@ def test_the_page_is_whole_in_itself_and_may_load_nothing(page):
 
 def test_one_network_alone_shows_what_it_can(tmp_path):
     exported(tmp_path)
-    with serving(Predictor.from_folder(tmp_path / "discriminator")) as address:
+    with serving(pretrained(Predictor.from_folder(tmp_path / "discriminator"))) as address:
         found = ask(address, {"text": "the cat [MASK]"})[1]
-    assert len(found["tokens"]) == 3 and found["blanks"] == [] and "corrected" not in found
+    assert len(found["tokens"]) == 2 and found["blanks"] == [] and "corrected" not in found
 
 
 def test_the_script_serves_and_a_taken_port_is_refused(tmp_path):
@@ -131,31 +144,131 @@ def test_the_script_serves_and_a_taken_port_is_refused(tmp_path):
             running.terminate()
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: apt-get install chromium")
-def test_in_a_browser(page):
+@contextmanager
+def browsing():
+    """A tab of a phone's size, with what its console said and what it asked for."""
+    if BROWSER is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=BROWSER, args=quiet)
-        tab = browser.new_page(viewport={"width": 390, "height": 844})  # a phone's
-        complaints, asked = [], []
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("request", lambda request: asked.append(request.url))
+        tab = browser.new_page(viewport={"width": 390, "height": 844})
+        tab.said, tab.asked = [], []
+        tab.on("console", lambda message: tab.said.append(message.text))
+        tab.on("pageerror", lambda error: tab.said.append(str(error)))
+        tab.on("request", lambda request: tab.asked.append(request.url))
+        yield tab, playwright.expect
+        assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        browser.close()
+
+
+def try_text(tab, text):
+    tab.fill("#text", text)
+    tab.click("#ask")
+    tab.wait_for_selector("#ask:not([disabled])")
+    tab.wait_for_selector("#answer:not([hidden])")
+
+
+def test_in_a_browser(page):
+    with browsing() as (tab, expect):
         tab.goto(page)
-        tab.fill("#text", f"Teh 🐈 {NASTY} [MASK]")
-        tab.click("#ask")
-        tab.wait_for_selector("#answer:not([hidden])")
+        try_text(tab, f"Teh 🐈 {NASTY} [MASK]")
         assert tab.text_content("#tokens") == f"Teh 🐈 {NASTY} [MASK]"
         assert tab.text_content("#corrected").startswith("The 🐈 <")
         assert tab.text_content("#blanks").startswith("dog ")
         assert tab.locator(".token.wrong").first.text_content() == "e"
         assert tab.locator("img").count() == 0 and tab.title() == "SpanELECTRA playground"
         assert tab.text_content("#model") == "<b>tiny</b> (generator and discriminator)"
-        assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         tab.goto(f"{page}/#the%20caat")
         tab.reload()
-        playwright.expect(tab.locator("#corrected")).to_have_text("the cat", timeout=30_000)
-        browser.close()
-    assert complaints == []
-    assert all(url.startswith(page) for url in asked)
+        expect(tab.locator("#corrected")).to_have_text("the cat", timeout=30_000)
+        assert tab.said == []
+        assert all(url.startswith(page) for url in tab.asked)
+
+
+def test_a_mask_is_a_blank_and_never_a_wrong_word():
+    networks = by_hand(frequencies({"dog": 1.0}), spotter({"[MASK]": 9.0}))
+    with serving(pretrained(Predictor(networks))) as address, browsing() as (tab, _):
+        tab.goto(address)
+        try_text(tab, "the [MASK] [MASK].")
+        assert tab.locator(".blank").count() == 2 and tab.locator(".wrong").count() == 0
+        assert tab.is_visible("#unchanged") and "no word is called wrong" in tab.text_content("#unchanged")
+    assert Predictor(networks).detect(["the [MASK]"])[0].probability[1] == 0
+
+
+def test_that_nothing_was_changed_is_said_and_why(page):
+    with browsing() as (tab, _):
+        tab.goto(page)
+        try_text(tab, "qqqq the")
+        assert tab.text_content("#corrected") == "qqqq the"
+        assert "for no doubted word" in tab.text_content("#unchanged")
+        try_text(tab, "teh")
+        assert not tab.is_visible("#unchanged")
+
+
+def test_three_examples_of_the_models_own_data_can_be_clicked(tmp_path):
+    model = exported(tmp_path)
+    entry = {
+        "original": [" the", " cats", " sleep", " on", " the", " mat"],
+        "written": [" the", " dogs", " sleep", " on", " the", " mat"],
+    }
+    (tmp_path / "examples.json").write_text(json.dumps([entry]), encoding="utf-8")
+    assert model is not None
+    with serving(pretrained(Predictor.from_folder(tmp_path), tmp_path)) as address, browsing() as (tab, _):
+        tab.goto(address)
+        buttons = tab.locator(".example")
+        tab.wait_for_selector(".example")
+        assert buttons.all_text_contents() == [
+            "the cats selep on the mat",
+            "the cats [MASK] on the mat",
+            "the dogs sleep on the mat",
+        ]
+        buttons.nth(1).click()
+        tab.wait_for_selector("#answer:not([hidden])")
+        assert tab.input_value("#text") == "the cats [MASK] on the mat" and tab.locator(".blank").count() == 1
+
+
+def test_the_page_shows_that_it_is_working():
+    held = threading.Event()
+    content = pretrained(Predictor(by_hand(frequencies({}), spotter({}))))
+
+    def slowly(text, threshold):
+        held.wait(timeout=30)
+        return content.answer(text, threshold)
+
+    with serving(replace(content, answer=slowly)) as address, browsing() as (tab, _):
+        tab.goto(address)
+        tab.fill("#text", "the cat")
+        tab.click("#ask")
+        tab.wait_for_selector("#ask.busy[disabled]")
+        assert tab.text_content("#ask") == "Working"
+        held.set()
+        tab.wait_for_selector("#answer:not([hidden])")
+        assert tab.text_content("#ask") == "Try it" and tab.is_enabled("#ask")
+
+
+def test_a_fine_tuned_model_shows_its_tasks_answers(tmp_path):
+    finetuned(tmp_path)
+    content = task_content(TaskPredictor.from_folder(tmp_path, device="cpu"), str(tmp_path))
+    with serving(content) as address, browsing() as (tab, _):
+        tab.goto(address)
+        tab.wait_for_selector(".example")
+        try_text(tab, "the cat sleeps")
+        shown = tab.text_content("#answers")
+        for name in ("film", "topics", "near", "tags", "chat", "wrong", "clean"):
+            assert name in shown
+        assert "same" not in shown and "select" not in shown and not tab.is_visible("#bar")
+        try_text(tab, "the cat\nthe dog")
+        assert "same" in tab.text_content("#answers")
+        try_text(tab, "the cat\n\nthe dog\nthe mat")
+        assert tab.locator("#answers ol li").count() == 2
+    with serving(task_content(TaskPredictor.from_folder(tmp_path), "x")) as address:
+        assert ask(address, {"text": "the cat"})[0] == 200
+
+
+def test_a_text_that_no_task_reads_is_refused_with_what_they_read(tmp_path):
+    finetuned(tmp_path, "same")
+    with serving(task_content(TaskPredictor.from_folder(tmp_path, device="cpu"), "x")) as address:
+        status, reply = ask(address, {"text": "the cat"})
+    assert status == 400 and "two lines" in json.loads(reply)["error"]

@@ -1,0 +1,106 @@
+"""What the playground shows of a text, as plain JSON values: of a pretrained or a fine-tuned model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.finetuning.encoding import TaskSpec
+from span_electra.inference.detection import token_probabilities
+from span_electra.inference.filling import Filling
+from span_electra.inference.predictor import Predictor
+from span_electra.inference.tasks import TaskPredictor, Text, example_of
+from span_electra.text.token_spans import read_lines
+
+
+def parts_of(predictor: Predictor) -> list[str]:
+    """Which networks are there."""
+    networks = predictor.networks
+    return [part for part in ("generator", "discriminator") if getattr(networks, part)]
+
+
+def analyze(predictor: Predictor, text: str, threshold: float, top_k: int) -> dict[str, Any]:
+    """Return what the page shows of a text, as far as the opened networks can tell.
+
+    `text`: the text in one line; `tokens`: [start, end, probability] in its characters, without masks;
+    `blanks`: fillings of each [MASK]; `corrected`: the corrected line; `doubted`: the words at or above the
+    threshold with the generator's suggestions.
+    """
+    text = " ".join(text.splitlines())
+    networks, found = predictor.networks, {"text": text, "tokens": [], "blanks": [], "doubted": []}
+    if networks.discriminator:
+        line = read_lines(networks.vocabulary, [text])[0]
+        share_T = token_probabilities(networks, [line], batch_size=predictor.batch_size)[0]
+        kept_T = line.ids_T != networks.vocabulary.mask_id  # what is still to be written cannot be wrong
+        columns = (values_T[kept_T].tolist() for values_T in (line.starts_T, line.ends_T, share_T))
+        cells = zip(*columns, strict=True)
+        found["tokens"] = [[start, end, round(share, 4)] for start, end, share in cells]
+    if networks.generator:
+        blanks = predictor.fill([text], top_k)[0].blanks
+        found["blanks"] = [fillings(blank.whole or blank.tokens[0]) for blank in blanks]
+    if networks.generator and networks.discriminator:
+        corrected = predictor.correct([text], threshold, top_k)[0]
+        found["corrected"] = corrected.corrected
+        found["doubted"] = [
+            {"before": change.before, "after": change.after, "suggestions": change.suggestions}
+            for change in corrected.changes
+        ]
+    return found
+
+
+def fillings(found: list[Filling]) -> list[list[Any]]:
+    """Fillings as the page takes them."""
+    return [[filling.text.strip(), round(filling.probability, 4)] for filling in found]
+
+
+# --- fine-tuned models ----------------------------------------------------------------------------------
+
+
+def task_answers(predictor: TaskPredictor, text: str) -> dict[str, Any]:
+    """Return the answer of every task that can read the text: {"text", "answers": [{"task", "type", ...}]}.
+
+    Lines say what belongs together, see `text_for`. Raises InputError where no task can read them.
+    """
+    answers = []
+    for spec in predictor.specs:
+        given = text_for(spec, text)
+        if given is None or example_of(spec, given) is None:
+            continue
+        answer = predictor([given], spec.task.name)[spec.task.name][0]
+        shown = {"task": spec.task.name, "type": spec.task.task_type, "kind": type(answer).__name__.lower()}
+        shown |= asdict(answer)
+        if shown["kind"] == "ranking":
+            shown["candidates"] = given[1]
+        answers.append(shown)
+    if not answers:
+        wanted = "; ".join(f"{spec.task.name}: {layout_of(spec)}" for spec in predictor.specs)
+        raise InputError(f"no task can read this text; {wanted}")
+    return {"text": text, "answers": answers}
+
+
+def text_for(spec: TaskSpec, text: str) -> Text | None:
+    """What the lines of the page say to a task; None where they say nothing to it.
+
+    Example: "A cat.\\nA dog." is a pair to a task of pairs, two turns to a Conversation, one text to others;
+    "Hello.\\n\\nHi!\\nNo." is a turn and two candidates to a ResponseSelection.
+    """
+    blocks = [block.splitlines() for block in re.split(r"\n\s*\n", text.strip("\n"))]
+    lines = [line for block in blocks for line in block]
+    if spec.type.head == "ranking":
+        return (blocks[0], blocks[1]) if len(blocks) == 2 else None
+    if spec.type.head == "language":
+        return lines
+    if spec.type.takes_pairs and len(lines) == 2:
+        return lines[0], lines[1]
+    return None if spec.type.inputs == "pair" else " ".join(lines)
+
+
+def layout_of(spec: TaskSpec) -> str:
+    """How a text for the task is typed into the page."""
+    if spec.type.head == "ranking":
+        return "turns a line each, an empty line, candidates a line each"
+    if spec.type.head == "language":
+        return "turns, a line each"
+    return "two lines, one for each text" if spec.type.inputs == "pair" else "a text"
