@@ -319,7 +319,7 @@ class FinetuneArgs:
     max_minutes: float = setting(0.0, "stop in time, with a checkpoint; 0: no limit", least=0)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
     device_ids: list[int] = setting([], "one process for each of these devices; none: the first alone")
-    precision: str = setting("auto", "auto: bf16 on a GPU that has it", ("auto", "fp32", "bf16", "fp16"))
+    precision: str = setting("auto", "auto: bf16 where it is faster", ("auto", "fp32", "bf16", "fp16"))
     activation_checkpointing: bool = setting(False, "recompute activations: less memory, more time")
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4))
 

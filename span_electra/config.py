@@ -333,7 +333,7 @@ class TrainingConfig:
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
     device_ids: list[int] = setting([], "one process for each of these devices; none: the first alone")
     parallel: str = setting("ddp", "how several devices share the work", PARALLEL)
-    precision: str = setting("auto", "auto: bf16 on a GPU that has it, else fp32", PRECISIONS)
+    precision: str = setting("auto", "auto: bf16 where it is faster, else fp32", PRECISIONS)
     compile: str = setting("auto", "torch.compile; auto: on a GPU", ("auto", "on", "off"))
     activation_checkpointing: bool = setting(False, "recompute activations: less memory, more time")
     deterministic: bool = setting(False, "the same bits from run to run on a GPU too, more slowly")
