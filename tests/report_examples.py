@@ -48,7 +48,7 @@ def metrics(step: int, split: str, **changes) -> dict:
         "replaced_of_masked": 0.6,
     }
     if split == "train":
-        line |= {"epoch": 0, "lr": 1e-4, "tokens": 1000.0 * step, "tokens_per_second": 2000.0}
+        line |= {"epoch": 0, "lr": 1e-4, "tokens": 100_000.0 * step, "tokens_per_second": 2000.0}
     return line | changes
 
 

@@ -149,7 +149,7 @@ class Pretraining:
 
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """Which shares a healthy run would not have."""
-        return health_warnings(metrics, self.commonest_share)
+        return health_warnings(metrics, self.commonest_share, tokens=metrics.get("tokens", 0.0))
 
     def write_report(self) -> None:
         """Write report.html, unless it was written within the last minute."""

@@ -11,7 +11,7 @@ from span_electra.pretraining.data import Data
 from span_electra.pretraining.loader import Batches
 from span_electra.report.examples import collect_examples, write_examples
 from span_electra.report.page import write_report
-from span_electra.report.statistics import write_statistics
+from span_electra.report.statistics import UsedRows, write_statistics
 
 
 def write_live_report(folder: Path, data: Data, loader: LoaderConfig, model: SpanElectra | None) -> None:
@@ -21,5 +21,6 @@ def write_live_report(folder: Path, data: Data, loader: LoaderConfig, model: Spa
         rows = data.valid_rows if held_out else data.train_rows
         batch = Batches(data.valid, replace(loader, workers=0), epoch=0, rows=rows).build(0)
         write_examples(folder, collect_examples(model, batch, data.train.vocabulary))
-    write_statistics(folder, data.train, data.valid if held_out else None)
+    valid = UsedRows(data.valid, data.valid_rows) if held_out else None
+    write_statistics(folder, UsedRows(data.train, data.train_rows), valid)
     write_report(folder)

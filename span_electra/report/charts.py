@@ -1,7 +1,8 @@
 """Series of numbers -> charts as SVG text that takes its colours from the page.
 
-Drawn by matplotlib, without pyplot: no window, no global figure, safe beside a training. It draws in
-stand-in colours; these become CSS variables afterwards, so that a chart follows light and dark.
+Made by matplotlib, without pyplot: no window, no global figure, safe beside a training. It uses stand-in
+colours; these become CSS variables afterwards, so that a chart follows light and dark. The page saves a chart
+as it shows it, with the colours put back in (page.js), or its numbers, which go along unrounded.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ VARIABLES = {shade: f"var(--series-{number})" for number, shade in enumerate(SER
     BAND: "var(--band)",
     PAPER: "var(--card)",
 }
-SIZE = (3.75, 2.05)  # inches at 96 pixels: one column of a phone, so that text is never shrunk much
+SIZE = (3.75, 2.15)  # inches at 96 pixels: one column of a phone, so that text is never shrunk much
 MOST_POINTS = 240  # of a line; neighbours are averaged beyond that
 
 
@@ -82,10 +83,10 @@ def shorten(x: Sequence[float], y: Sequence[float], most: int = MOST_POINTS) -> 
     return [mean[0] for mean in means] + [x[-1]], [mean[1] for mean in means] + [y[-1]]
 
 
-def draw_lines(chart: Chart) -> str:
+def plot_lines(chart: Chart) -> str:
     """Return the chart of lines and points as an <svg>, with what the pointer shows in `data-points`."""
     figure, axes = blank(chart.unit)
-    drawn = []
+    curves = []
     if chart.band:
         axes.axhspan(*chart.band, color=BAND, linewidth=0, zorder=0)
     for series in chart.series:
@@ -97,16 +98,17 @@ def draw_lines(chart: Chart) -> str:
         else:
             faint = any(other.points for other in chart.series)
             axes.plot(x, y, color=shade, linewidth=1.1 if faint else 1.6, alpha=0.55 if faint else 1)
-        drawn.append((series, x, y))
-    limit_axes(axes, chart, drawn)
-    label_ends(axes, [entry for entry in drawn if entry[0].label and entry[1]], chart.unit)
-    return themed(figure, chart.title, pointer_data(axes, drawn, chart))
+        curves.append((series, x, y))
+    axes.set_xlabel(chart.x_name, fontsize=8.1, color=MUTED, labelpad=2)
+    limit_axes(axes, chart, curves)
+    label_ends(axes, [entry for entry in curves if entry[0].label and entry[1]], chart.unit)
+    return themed(figure, chart.title, pointer_data(axes, curves, chart))
 
 
-def limit_axes(axes: Any, chart: Chart, drawn: list[tuple[Series, list, list]]) -> None:
+def limit_axes(axes: Any, chart: Chart, curves: list[tuple[Series, list, list]]) -> None:
     """Fit the axes to the data, not to the band; shares stay between 0 and 1 and start at 0 unless flat."""
-    values = [value for _, _, y in drawn for value in y if math.isfinite(value)]
-    steps = [value for _, x, _ in drawn for value in x]
+    values = [value for _, _, y in curves for value in y if math.isfinite(value)]
+    steps = [value for _, x, _ in curves for value in x]
     if not values:
         return
     low, high = min(values), max(values)
@@ -119,13 +121,13 @@ def limit_axes(axes: Any, chart: Chart, drawn: list[tuple[Series, list, list]]) 
     axes.set_xlim(first, last if last > first else first + 1)
 
 
-def label_ends(axes: Any, drawn: list[tuple[Series, list, list]], unit: str) -> None:
+def label_ends(axes: Any, curves: list[tuple[Series, list, list]], unit: str) -> None:
     """Write each series' name and last value beside its end, moved apart where they would overlap."""
     low, high = axes.get_ylim()
     least = (high - low) * 0.19  # two lines of text: the name, and the value
-    ends = [(y[-1], series) for series, _, y in drawn if math.isfinite(y[-1])]
+    ends = [(y[-1], series) for series, _, y in curves if math.isfinite(y[-1])]
     ends.sort(key=lambda end: end[0])
-    places = spread_apart([value for value, _ in ends], least, low + least * 0.3, high - least * 0.2)
+    places = separate([value for value, _ in ends], least, low + least * 0.3, high - least * 0.2)
     for place, (value, series) in zip(places, ends, strict=True):
         axes.annotate(
             f"{series.name}\n{show(value, unit)}" if series.name else show(value, unit),
@@ -141,7 +143,7 @@ def label_ends(axes: Any, drawn: list[tuple[Series, list, list]], unit: str) -> 
         )
 
 
-def spread_apart(values: list[float], least: float, low: float, high: float) -> list[float]:
+def separate(values: list[float], least: float, low: float, high: float) -> list[float]:
     """Move ascending places until neighbours are `least` apart, within low and high where they fit.
 
     Example: [1, 1.1], least 1, low 0, high 10 -> [1, 2]
@@ -155,10 +157,15 @@ def spread_apart(values: list[float], least: float, low: float, high: float) -> 
     return places
 
 
-def draw_bars(
-    title: str, edges: Sequence[float], counts: Sequence[float], law: Sequence[float] | None = None,
-    x_name: str = "", unit: str = "number",
-) -> str:  # fmt: skip
+def plot_bars(
+    title: str,
+    edges: Sequence[float],
+    counts: Sequence[float],
+    *,
+    law: Sequence[float] | None = None,
+    x_name: str = "",
+    unit: str = "number",
+) -> str:
     """Return a histogram as an <svg>: bars between edges (one more than bars), and a law as points."""
     figure, axes = blank(unit)
     middles = [(left + right) / 2 for left, right in itertools.pairwise(edges)]
@@ -167,7 +174,7 @@ def draw_bars(
     names = [("share" if unit == "share" else "rows", SERIES[0], list(counts))]
     if law is not None:
         axes.plot(middles, law, color=SERIES[1], marker="o", markersize=3.4, linewidth=1)
-        names = [("drawn", SERIES[0], list(counts)), ("law", SERIES[1], list(law))]
+        names = [("sampled", SERIES[0], list(counts)), ("law", SERIES[1], list(law))]
     axes.set_ylim(0, max([*counts, *(law if law is not None else []), 1e-9]) * 1.12)
     axes.set_xlabel(x_name, fontsize=8.1, color=MUTED)
     for number, (name, shade, _) in enumerate(names if law is not None else []):
@@ -177,9 +184,16 @@ def draw_bars(
         "at": [place(axes, middle, 0)[0] for middle in middles],
         "x": [span_name(left, right) for left, right in itertools.pairwise(edges)],
         "series": [
-            {"name": name, "color": VARIABLES[shade], "y": [show(value, unit) for value in values]}
+            {
+                "name": name,
+                "color": VARIABLES[shade],
+                "y": [show(value, unit) for value in values],
+                "numbers": [rounded(value) for value in values],
+            }
             for name, shade, values in names
         ],
+        "x_name": x_name,
+        "x_numbers": [span_name(left, right) for left, right in itertools.pairwise(edges)],
         "top": 0.05,
         "bottom": 0.8,
     }
@@ -201,7 +215,7 @@ def blank(unit: str) -> tuple[Any, Any]:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     figure = Figure(SIZE, dpi=72)
-    axes = figure.add_axes((0.13, 0.155, 0.66, 0.805))
+    axes = figure.add_axes((0.13, 0.205, 0.66, 0.755))
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
@@ -236,27 +250,36 @@ def brief(value: float) -> str:
 
 
 def place(axes: Any, x: float, y: float) -> tuple[float, float]:
-    """Where a point of the data lies in the picture, as shares of its width and height from the top left."""
+    """Where a point of the data lies in the figure, as shares of its width and height from the top left."""
     across, up = axes.figure.transFigure.inverted().transform(axes.transData.transform((x, y)))
     return round(float(across), 4), round(1 - float(up), 4)
 
 
-def pointer_data(axes: Any, drawn: list[tuple[Series, list, list]], chart: Chart) -> dict[str, Any]:
-    """What the page shows under the pointer: at each x, every series' value there."""
-    steps = sorted({x for _, xs, _ in drawn for x in xs})
+def pointer_data(axes: Any, curves: list[tuple[Series, list, list]], chart: Chart) -> dict[str, Any]:
+    """What the page shows under the pointer: at each x, every series' value, as text and as a number."""
+    steps = sorted({x for _, xs, _ in curves for x in xs})
     series = []
-    for entry, xs, ys in drawn:
+    for entry, xs, ys in curves:
         at = dict(zip(xs, ys, strict=True))
         values = [show(at[step], chart.unit) if step in at else None for step in steps]
+        numbers = [rounded(at[step]) if step in at else None for step in steps]
         name = entry.name or ("valid" if entry.points else "train")
-        series.append({"name": name, "color": VARIABLES[SERIES[entry.color % len(SERIES)]], "y": values})
+        color = VARIABLES[SERIES[entry.color % len(SERIES)]]
+        series.append({"name": name, "color": color, "y": values, "numbers": numbers})
     return {
         "at": [place(axes, step, 0)[0] for step in steps],
         "x": [f"{chart.x_name} {step:,.0f}" for step in steps],
+        "x_name": chart.x_name,
+        "x_numbers": [rounded(step) for step in steps],
         "series": series,
         "top": 0.04,
-        "bottom": 0.85,
+        "bottom": 0.8,
     }
+
+
+def rounded(value: float) -> float | None:
+    """Six digits, which is what float32 has; None for what is not finite, as JSON has no word for it."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def themed(figure: Any, title: str, data: dict[str, Any]) -> str:
@@ -280,7 +303,7 @@ def themed(figure: Any, title: str, data: dict[str, Any]) -> str:
     svg = re.sub(r"<!--.*?-->|\n\s*", " ", svg, flags=re.DOTALL)
     for shade, variable in VARIABLES.items():
         svg = svg.replace(shade, variable)
-    # Each picture's ids become its own: several stand in one page.
+    # Each figure's ids become its own: several stand in one page.
     own = re.sub(r"\W", "", title.lower()) + "-"
     svg = re.sub(r'\bid="', f'id="{own}', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', lambda found: found[1] + own, svg).replace("xlink:href", "href")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from span_electra.report.charts import Chart, Series, draw_lines
+from span_electra.report.charts import Chart, Series, plot_lines
 from span_electra.report.health import LEAST_RECALL, LEAST_REPLACED, MOST_REPLACED
 from span_electra.report.run_record import RunRecord, is_number
 
@@ -60,7 +60,7 @@ def run_chart(run: RunRecord, plan: Plan) -> Chart | None:
     found = []
     for color, (metric, name) in enumerate(plan.metrics):
         train, valid = values_of(run.train, metric), values_of(run.valid, metric)
-        # With three metrics in one picture, training's noisy lines stay only where nothing else is known.
+        # With three metrics in one chart, training's noisy lines stay only where nothing else is known.
         if train[0] and not (len(plan.metrics) > 1 and len(valid[0]) > 1):
             label = "" if plan.train_only else "train"
             found.append(Series(name or label, *train, color=color, label=not valid[0]))
@@ -97,20 +97,20 @@ def compared_chart(runs: list[RunRecord], plan: Plan) -> Chart | None:
     return Chart(title, tuple(found), plan.unit, plan.note, plan.band, from_zero=plan.from_zero)
 
 
-def pictures(charts: list[Chart | None]) -> list[dict[str, str]]:
+def figures(charts: list[Chart | None]) -> list[dict[str, str]]:
     """Title, note and <svg> of each chart there is."""
     return [
-        {"title": chart.title, "note": chart.note, "svg": draw_lines(chart)}
+        {"title": chart.title, "note": chart.note, "svg": plot_lines(chart)}
         for chart in charts
         if chart is not None
     ]
 
 
-def run_pictures(run: RunRecord) -> list[dict[str, str]]:
+def run_figures(run: RunRecord) -> list[dict[str, str]]:
     """All charts of one run."""
-    return pictures([run_chart(run, plan) for plan in PLANS])
+    return figures([run_chart(run, plan) for plan in PLANS])
 
 
-def compared_pictures(runs: list[RunRecord]) -> list[dict[str, str]]:
+def compared_figures(runs: list[RunRecord]) -> list[dict[str, str]]:
     """All charts of several runs."""
-    return pictures([compared_chart(runs, plan) for plan in PLANS])
+    return figures([compared_chart(runs, plan) for plan in PLANS])

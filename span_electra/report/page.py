@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
-from span_electra.report.charts import draw_bars, show
-from span_electra.report.curves import compared_pictures, run_pictures
+from span_electra.report.charts import plot_bars, show
+from span_electra.report.curves import compared_figures, run_figures
 from span_electra.report.examples import verdicts
-from span_electra.report.health import health_warnings
+from span_electra.report.health import LEAST_TOKENS, health_warnings
 from span_electra.report.run_record import RunRecord, flatten, is_number, read_run
 from span_electra.report.scores import tables_of
 from span_electra.storage import REPORT, write_text
@@ -38,7 +38,7 @@ TILES = (
 def write_report(run_folder: str | Path) -> Path:
     """Write the run's report.html, whole or not at all, and return its path.
 
-    A disk that cannot be written is logged, not raised: a picture must not end a training of days.
+    A disk that cannot be written is logged, not raised: a page must not end a training of days.
 
     Raises InputError when the folder is no run of ours.
     """
@@ -100,7 +100,8 @@ def run_page(run: RunRecord) -> str:
         state=run.state,
         tiles=tiles_of(run),
         warnings=warnings_of(run),
-        charts=part(run_pictures, run),
+        early=f"{LEAST_TOKENS:,}" if tokens_seen(run) < LEAST_TOKENS else "",
+        charts=part(run_figures, run),
         examples=part(examples_of, run),
         judged=judged,
         learned=learned,
@@ -121,7 +122,8 @@ def comparison_page(runs: list[RunRecord]) -> str:
         state="compared",
         tiles=[],
         warnings=[],
-        charts=part(compared_pictures, runs),
+        early="",
+        charts=part(compared_figures, runs),
         compared=compared_of(runs),
         tables=part(compared_scores, runs),
     )
@@ -202,7 +204,14 @@ def warnings_of(run: RunRecord) -> list[str]:
     vocabulary = run.statistics.get("vocabulary")
     commonest = vocabulary.get("commonest_share") if isinstance(vocabulary, dict) else None
     numbers = {name: value for name, value in lines[-1].items() if is_number(value)}
-    return health_warnings(numbers, commonest if is_number(commonest) else 0.0)
+    share = commonest if is_number(commonest) else 0.0
+    return health_warnings(numbers, share, tokens=tokens_seen(run))
+
+
+def tokens_seen(run: RunRecord) -> float:
+    """Tokens seen by the last training line; of a run that logged none, as many as would be enough."""
+    tokens = run.latest("tokens", "train")
+    return LEAST_TOKENS if tokens is None else tokens
 
 
 def has_verdicts(run: RunRecord) -> bool:
@@ -284,7 +293,7 @@ def speed_of(run: RunRecord) -> dict[str, Any]:
 
 
 def data_of(run: RunRecord) -> dict[str, Any] | None:
-    """The data's pictures and numbers; None where statistics.json has not been written."""
+    """The data's figures and numbers; None where statistics.json has not been written."""
     found = run.statistics
     if not found:
         return None
@@ -293,14 +302,14 @@ def data_of(run: RunRecord) -> dict[str, Any] | None:
         {
             "title": "Row lengths",
             "note": "rows by tokens, [CLS] and [SEP] included",
-            "svg": draw_bars("Row lengths", lengths["edges"], lengths["counts"], x_name="tokens"),
+            "svg": plot_bars("Row lengths", lengths["edges"], lengths["counts"], x_name="tokens"),
         },
         {
             "title": "Span lengths",
             "note": f"in whole words, against the geometric law (p = {spans['geometric_p']:g})",
-            "svg": draw_bars(
+            "svg": plot_bars(
                 "Span lengths", [number + 0.5 for number in range(len(spans["law"]) + 1)],
-                spans["shares"], spans["law"], "words", "share",
+                spans["shares"], law=spans["law"], x_name="words", unit="share",
             ),
         },
     ]  # fmt: skip

@@ -1,18 +1,20 @@
 """Features -> the data in numbers, for the report; plain JSON values.
 
-R rows, N rows looked into, T tokens of these, S spans of these, V vocabulary.
-Row lengths are counted over all rows; what needs the tokens themselves, over at most SAMPLE rows.
+R rows used, N rows looked into, T tokens of these, S spans of these, V vocabulary.
+All is of the rows that a run uses, which limits and splits choose. Row lengths are counted over all of these;
+what needs the tokens themselves, over at most SAMPLE.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from span_electra.features.masking import length_law
+from span_electra.features.masking import length_law, span_budget
 from span_electra.features.store import Features
 from span_electra.storage import STATISTICS, write_text
 from span_electra.text.pieces import Pieces
@@ -22,34 +24,49 @@ SAMPLE = 2000  # rows, evenly spaced; some 40,000 spans at 512 tokens a row
 MOST_BINS = 32  # of the lengths' histogram
 
 
-def describe_data(features: Features, valid: Features | None = None) -> dict[str, Any]:
-    """Return the statistics of the training features, their vocabulary and, if given, the validation's."""
-    splits = {"train": split_statistics(features)}
+@dataclass(frozen=True)
+class UsedRows:
+    """Opened features and the rows of them that a run uses."""
+
+    features: Features
+    rows_R: np.ndarray  # int64, ascending
+
+    @property
+    def lengths_R(self) -> np.ndarray:
+        """Tokens of each row used, [CLS] and [SEP] included."""
+        return self.features.lengths_R[self.rows_R].astype(np.int64)
+
+
+def describe_data(train: UsedRows, valid: UsedRows | None = None) -> dict[str, Any]:
+    """Return the statistics of the training rows, their vocabulary and, if given, the validation's."""
+    splits = {"train": split_statistics(train)}
     if valid is not None:
         splits["valid"] = split_statistics(valid)
-    rows_N = np.unique(np.linspace(0, features.rows - 1, min(SAMPLE, features.rows)).astype(np.int64))
+    features, rows = train.features, len(train.rows_R)
+    rows_N = train.rows_R[np.unique(np.linspace(0, rows - 1, min(SAMPLE, rows)).astype(np.int64))]
     ids_T, starts_N = content_of(features, rows_N)
     return {
         "splits": splits,
-        "lengths": length_histogram(features),
+        "lengths": length_histogram(train),
         "spans": span_statistics(features, rows_N),
         "vocabulary": vocabulary_statistics(features.vocabulary, ids_T),
     }
 
 
-def write_statistics(run_folder: str | Path, features: Features, valid: Features | None = None) -> None:
+def write_statistics(run_folder: str | Path, train: UsedRows, valid: UsedRows | None = None) -> None:
     """Keep the statistics in the run folder for the report, whole or not at all."""
-    write_text(Path(run_folder, STATISTICS), json.dumps(describe_data(features, valid)) + "\n")
+    write_text(Path(run_folder, STATISTICS), json.dumps(describe_data(train, valid)) + "\n")
 
 
-def split_statistics(features: Features) -> dict[str, Any]:
+def split_statistics(used: UsedRows) -> dict[str, Any]:
     """Rows, tokens, how full the rows are, and where they came from."""
-    header, rows = features.header, features.rows
+    header, lengths_R = used.features.header, used.lengths_R
     return {
-        "rows": rows,
-        "tokens": int(features.lengths_R.sum(dtype=np.int64)),
-        "masked": header.masked,
-        "fill": float(features.lengths_R.mean() / header.max_seq_len) if rows else 0.0,
+        "rows": len(lengths_R),
+        "rows_in_files": used.features.rows,
+        "tokens": int(lengths_R.sum()),
+        "masked": int(span_budget(lengths_R, header.masking.mask_ratio).sum()),
+        "fill": float(lengths_R.mean() / header.max_seq_len) if len(lengths_R) else 0.0,
         "max_seq_len": header.max_seq_len,
         "mask_ratio": header.masking.mask_ratio,
         "sources": [Path(source.path).name for source in header.sources[:5]],
@@ -57,13 +74,13 @@ def split_statistics(features: Features) -> dict[str, Any]:
     }
 
 
-def length_histogram(features: Features) -> dict[str, list]:
+def length_histogram(used: UsedRows) -> dict[str, list]:
     """Rows by length: `edges`, one more than `counts`."""
-    longest = features.header.max_seq_len
+    longest = used.features.header.max_seq_len
     width = -(-longest // MOST_BINS)
     edges = np.arange(0, longest + width + 1, width) + 1
     edges = edges[: np.searchsorted(edges, longest + 1) + 1]
-    counts = np.histogram(features.lengths_R, edges)[0]
+    counts = np.histogram(used.lengths_R, edges)[0]
     return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 

@@ -241,7 +241,7 @@ def log_metrics(run: Run, state: LoopState, total: int) -> None:
         more["mfu"] = utilization
     run.log.log_metrics(state.step, "train", metrics | more, time=run.clock.take())
     if state.step > total * WARMED_UP:
-        warn_once(run, state, metrics)
+        warn_once(run, state, metrics | more)
 
 
 def warn_once(run: Run, state: LoopState, metrics: dict[str, float]) -> None:

@@ -11,7 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from span_electra.report.charts import Chart, Series, draw_bars, draw_lines, shorten, show, spread_apart
+from span_electra.report.charts import Chart, Series, plot_bars, plot_lines, separate, shorten, show
+
+EDGES = [0.5, 1.5, 2.5]
 
 
 def parse(svg):
@@ -24,7 +26,7 @@ def line(y, name="", **more):
 
 
 def test_numbers_under_the_pointer_are_the_series(tmp_path):
-    _, data = parse(draw_lines(Chart("Loss", (line([3, 2, 1.5], "a"), Series("b", [10], [7], points=True)))))
+    _, data = parse(plot_lines(Chart("Loss", (line([3, 2, 1.5], "a"), Series("b", [10], [7], points=True)))))
     assert data["x"] == ["step 0", "step 10", "step 20"]
     assert [series["y"] for series in data["series"]] == [["3", "2", "1.5"], [None, "7", None]]
     assert data["at"] == sorted(data["at"]) and math.isclose(
@@ -33,7 +35,7 @@ def test_numbers_under_the_pointer_are_the_series(tmp_path):
 
 
 def test_the_line_goes_through_the_numbers():
-    root, _ = parse(draw_lines(Chart("Loss", (line([3, 2, 1]),))))
+    root, _ = parse(plot_lines(Chart("Loss", (line([3, 2, 1]),))))
     paths = [entry.get("d") for entry in root.iter("path") if "var(--series-1)" in (entry.get("style") or "")]
     points = [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", paths[0])]
     (left, top), (middle, half), (right, bottom) = points
@@ -43,7 +45,7 @@ def test_the_line_goes_through_the_numbers():
 
 def test_a_chart_speaks_the_pages_colours_alone_and_keeps_its_text():
     chart = Chart("Share", (line([0.1, 0.2], "F1"),), "share", band=(0.1, 0.3))
-    svg = draw_lines(chart)
+    svg = plot_lines(chart)
     assert not re.findall(r"#[0-9a-f]{6}", svg), "a colour that no style sheet can change"
     assert "var(--series-1)" in svg and "var(--band)" in svg and ">F1<" in svg and "20.0%" in svg
     assert "http" not in svg and "<metadata" not in svg
@@ -51,14 +53,14 @@ def test_a_chart_speaks_the_pages_colours_alone_and_keeps_its_text():
 
 def test_the_same_chart_is_the_same_text_and_two_charts_share_no_id():
     one, two = (Chart(title, (line([1, 2]),)) for title in ("One", "Two"))
-    assert draw_lines(one) == draw_lines(one)
-    ids = [set(re.findall(r' id="([^"]+)"', draw_lines(chart))) for chart in (one, two)]
+    assert plot_lines(one) == plot_lines(one)
+    ids = [set(re.findall(r' id="([^"]+)"', plot_lines(chart))) for chart in (one, two)]
     assert ids[0] and not ids[0] & ids[1]
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img onerror=x>', "$\\frac{$", "模型&amp;"])
 def test_hostile_names_stay_text(name):
-    svg = draw_lines(Chart(name, (line([1.0, 2.0], name),)))
+    svg = plot_lines(Chart(name, (line([1.0, 2.0], name),)))
     root, data = parse(svg)
     assert {entry.tag for entry in root.iter()} <= {
         "svg",
@@ -83,7 +85,7 @@ def test_hostile_names_stay_text(name):
 
 @pytest.mark.parametrize("y", [[], [5.0], [0.0, 0.0], [math.nan, math.nan], [1.0, math.inf, 2.0]])
 def test_few_flat_and_unsound_numbers_draw(y):
-    parse(draw_lines(Chart("Odd", (line(y, "odd"),))))
+    parse(plot_lines(Chart("Odd", (line(y, "odd"),))))
 
 
 def test_long_lines_are_averaged_and_keep_their_end():
@@ -94,17 +96,17 @@ def test_long_lines_are_averaged_and_keep_their_end():
 
 
 def test_labels_are_moved_apart_and_stay_inside():
-    assert spread_apart([1, 1.1], 1, 0, 10) == [1, 2]
-    places = spread_apart([9.8, 9.9, 10], 1, 0, 10)
+    assert separate([1, 1.1], 1, 0, 10) == [1, 2]
+    places = separate([9.8, 9.9, 10], 1, 0, 10)
     assert places == [8, 9, 10]
-    assert spread_apart([], 1, 0, 10) == []
+    assert separate([], 1, 0, 10) == []
 
 
 def test_bars_show_counts_and_the_law():
-    _, data = parse(draw_bars("Spans", [0.5, 1.5, 2.5], [0.7, 0.3], [0.6, 0.4], "words", "share"))
+    _, data = parse(plot_bars("Spans", EDGES, [0.7, 0.3], law=[0.6, 0.4], x_name="words", unit="share"))
     assert data["x"] == ["1", "2"]
     assert [series["y"] for series in data["series"]] == [["70.0%", "30.0%"], ["60.0%", "40.0%"]]
-    assert parse(draw_bars("Rows", [1, 17, 33], [2, 5]))[1]["x"] == ["1 to 16", "17 to 32"]
+    assert parse(plot_bars("Rows", [1, 17, 33], [2, 5]))[1]["x"] == ["1 to 16", "17 to 32"]
 
 
 def test_numbers_read_as_people_write_them():
@@ -112,3 +114,17 @@ def test_numbers_read_as_people_write_them():
     assert (
         show(0.0731, "share") == "7.3%" and show(5e-4, "rate") == "5.00e-4" and show(math.nan) == "not finite"
     )
+
+
+def test_the_axis_says_what_it_counts():
+    assert ">step<" in plot_lines(Chart("Loss", (line([3, 2]),)))
+    assert ">tokens<" in plot_lines(Chart("Loss", (line([3, 2]),), x_name="tokens"))
+    assert ">words<" in plot_bars("Spans", EDGES, [0.7, 0.3], x_name="words")
+
+
+def test_the_numbers_go_along_unrounded_for_a_table():
+    _, data = parse(plot_lines(Chart("Loss", (line([math.nan, 0.123456, 1234567.8], "a"),), "share")))
+    assert data["x_numbers"] == [0, 10, 20] and data["x_name"] == "step"
+    assert data["series"][0]["numbers"] == [None, 0.123456, 1234570.0]
+    _, data = parse(plot_bars("Rows", [1, 17, 33], [2, 5], x_name="tokens"))
+    assert data["x_numbers"] == ["1 to 16", "17 to 32"] and data["series"][0]["numbers"] == [2, 5]

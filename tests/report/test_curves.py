@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from report_examples import make_run, metrics
 
-from span_electra.report.curves import PLANS, compared_chart, compared_pictures, run_chart, run_pictures
+from span_electra.report.curves import PLANS, compared_chart, compared_figures, run_chart, run_figures
 from span_electra.report.run_record import read_run
 
 
@@ -26,9 +26,9 @@ def test_each_split_is_drawn_where_it_was_told(tmp_path):
 def test_what_was_never_told_gives_no_chart(tmp_path):
     run = read_run(make_run(tmp_path / "r"))
     assert run_chart(run, plan("Span-boundary loss, generator")) is None
-    titles = [picture["title"] for picture in run_pictures(run)]
+    titles = [picture["title"] for picture in run_figures(run)]
     assert "Learning rate" in titles and len(titles) == len(PLANS) - 2
-    assert run_pictures(replace(run, train=[], valid=[])) == []
+    assert run_figures(replace(run, train=[], valid=[])) == []
 
 
 def test_gaps_in_a_metric_are_left_out(tmp_path):
@@ -52,4 +52,4 @@ def test_runs_side_by_side_keep_their_colour_when_one_lacks_a_metric(tmp_path):
     runs.insert(1, read_run(make_run(tmp_path / "b", lines=bare)))
     chart = compared_chart(runs, plan("Total loss"))
     assert [(series.name, series.color) for series in chart.series] == [("a", 0), ("c", 2)]
-    assert len(compared_pictures(runs)) == len(PLANS) - 2
+    assert len(compared_figures(runs)) == len(PLANS) - 2

@@ -13,9 +13,10 @@ import sys
 import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-from report_examples import CONFIG, EXAMPLE, make_run, metrics
+from report_examples import CONFIG, EXAMPLE, STATISTICS, make_run, metrics
 
 from span_electra.errors import InputError
 from span_electra.report.page import duration, make_page, write_comparison, write_report
@@ -78,7 +79,7 @@ def test_the_page_has_its_sections_and_its_numbers(whole):
         "first",
         "finished",
         "Healthy",
-        "100,000 tokens seen",
+        "10,000,000 tokens seen",
         "0.512",
         "model",
         "hidden_size",
@@ -131,7 +132,7 @@ def test_long_tables_of_an_evaluation_are_folded_and_broad_ones_have_room(tmp_pa
 
 
 def test_ill_runs_are_told_what_to_look_at(tmp_path):
-    lines = [metrics(10, "valid", discriminator_recall=0.01, generator_accuracy=0.03)]
+    lines = [metrics(10, "valid", discriminator_recall=0.01, discriminator_loss=0.4, generator_accuracy=0.03)]
     page = Page(write_report(make_run(tmp_path / "r", lines=lines)).read_text(encoding="utf-8"))
     assert "2 things to look at" in page.text and "calls everything original" in page.text
     assert "no better than always guessing the commonest token (5.0%)" in page.text
@@ -277,3 +278,42 @@ def test_in_a_browser_it_fits_a_phone_follows_the_scheme_and_answers_the_pointer
     assert light["paper"] != dark["paper"] and light["line"] != dark["line"]
     assert light["text"] >= 9, "text in the charts is too small on a phone"
     assert "step 50" in light["pointer"] and "5.75" in light["pointer"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_in_a_browser_charts_are_saved_as_svg_and_csv(tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    page = write_report(make_run(tmp_path / "r"))
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        tab = browser.new_page(color_scheme="dark")
+        said = []
+        tab.on("console", lambda message: said.append(message.text))
+        tab.goto(page.as_uri())
+        saved = {}
+        for kind in ("svg", "csv"):
+            with tab.expect_download() as download:
+                tab.click(f"figure:first-of-type [data-save={kind}]")
+            saved[download.value.suggested_filename] = Path(download.value.path()).read_text(encoding="utf-8")
+        browser.close()
+    assert said == [] and set(saved) == {"r-Generator-loss.svg", "r-Generator-loss.csv"}
+    svg = ElementTree.fromstring(saved["r-Generator-loss.svg"])
+    assert svg.tag.endswith("svg") and "var(" not in saved["r-Generator-loss.svg"]
+    assert "#62b4ee" in saved["r-Generator-loss.svg"], "the colours are those of the page as it was seen"
+    lines = saved["r-Generator-loss.csv"].splitlines()
+    assert lines[0] == "step,train,valid" and lines[1] == "10,5.95,5.95" and len(lines) == 11
+
+
+def test_health_is_not_told_before_it_means_something(tmp_path):
+    early = [metrics(step, "train", tokens=100.0, generator_accuracy=0.0) for step in (1, 2)]
+    page = write_report(make_run(tmp_path / "early", lines=early)).read_text(encoding="utf-8")
+    assert "Too early to tell" in page and "Healthy." not in page and "to look at" not in page
+    ill = [metrics(step, "train", generator_accuracy=0.0) for step in (50, 100)]
+    assert "One thing to look at" in write_report(make_run(tmp_path / "ill", lines=ill)).read_text()
+
+
+def test_the_page_tells_the_rows_that_were_used(tmp_path):
+    statistics = json.loads(json.dumps(STATISTICS))
+    statistics["splits"]["train"]["rows_in_files"] = 1200
+    page = write_report(make_run(tmp_path / "r", statistics=statistics)).read_text(encoding="utf-8")
+    assert re.search(r"<td>900 <i>of 1,200</i></td>", page)

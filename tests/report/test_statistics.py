@@ -10,7 +10,7 @@ import pytest
 from feature_examples import VOCABULARY, make
 
 from span_electra.features.store import open_features
-from span_electra.report.statistics import content_of, describe_data, write_statistics
+from span_electra.report.statistics import UsedRows, content_of, describe_data, write_statistics
 
 
 @pytest.fixture
@@ -19,8 +19,23 @@ def features(tmp_path):
     return open_features(tmp_path / "train")
 
 
+def every(features):
+    return UsedRows(features, np.arange(features.rows))
+
+
+def test_limits_and_splits_count_the_rows_that_are_used(features):
+    """A limit, or a split, leaves rows of the file out: no number of the page may count them."""
+    rows_R = np.arange(3, 203)
+    found = describe_data(UsedRows(features, rows_R), UsedRows(features, np.arange(3)))
+    train, valid = found["splits"]["train"], found["splits"]["valid"]
+    assert (train["rows"], train["rows_in_files"], valid["rows"]) == (200, features.rows, 3)
+    assert train["tokens"] == features.lengths_R[rows_R].sum()
+    assert train["masked"] == features.spans(rows_R).lengths_S.sum()
+    assert sum(found["lengths"]["counts"]) == 200 and found["spans"]["rows"] == 200
+
+
 def test_every_row_is_in_the_histogram(features):
-    found = describe_data(features)["lengths"]
+    found = describe_data(every(features))["lengths"]
     assert sum(found["counts"]) == features.rows and len(found["edges"]) == len(found["counts"]) + 1
     for number, count in enumerate(found["counts"]):
         inside = (features.lengths_R >= found["edges"][number]) & (
@@ -46,20 +61,20 @@ def test_span_lengths_are_counted_in_whole_words(features):
         for start, length in zip(spans.starts_S[begin:end], spans.lengths_S[begin:end], strict=True):
             words.append(1 + int(VOCABULARY.starts_word_V[ids_L[start + 1 : start + length]].sum()))
         begin = end
-    found = describe_data(features)["spans"]
+    found = describe_data(every(features))["spans"]
     assert found["mean_words"] == pytest.approx(np.mean(words))
     assert found["shares"][:3] == pytest.approx([np.mean(np.array(words) == number) for number in (1, 2, 3)])
     assert sum(found["shares"]) == pytest.approx(1) == sum(found["law"])
 
 
 def test_the_vocabularys_numbers(features):
-    found = describe_data(features)["vocabulary"]
+    found = describe_data(every(features))["vocabulary"]
     assert (found["size"], found["type"]) == (VOCABULARY.size, "BERT")
     assert found["unknown"] == 0 and 0 < found["commonest_share"] < 0.1 and found["tokens_a_word"] > 1
 
 
 def test_it_is_written_as_json_with_both_splits(features, tmp_path):
-    write_statistics(tmp_path, features, features)
+    write_statistics(tmp_path, every(features), every(features))
     splits = json.loads((tmp_path / "statistics.json").read_text())["splits"]
     assert splits["train"] == splits["valid"] and splits["train"]["rows"] == features.rows
     assert 0 < splits["train"]["fill"] < 1
@@ -67,5 +82,5 @@ def test_it_is_written_as_json_with_both_splits(features, tmp_path):
 
 def test_few_rows_and_no_spans_are_no_trouble(tmp_path):
     make(tmp_path / "one", rows=1, batches=1, longest=3)
-    found = describe_data(open_features(tmp_path / "one"))
+    found = describe_data(every(open_features(tmp_path / "one")))
     assert found["spans"]["mean_words"] == 0 and found["lengths"]["counts"] == [0, 0, 1]
