@@ -91,6 +91,9 @@ class Joint_trainDataArgs:
         "the law of spans by phases, each 'BEGIN: settings' with BEGIN a step or a share of all steps: "
         "'0: mask_ratio=0.3 max_span_len=1 whole_words=false' '0.5: max_span_len=3'; none: the features' law",
     )
+    spelling_noise: float = setting(
+        0.0, "share of the words that are misspelt, for the discriminator to find, wherever it learns"
+    )
     # Raw text instead of a feature file: the features are built first, with the settings below.
     raw_text_dir: str | None = setting(None, "folder of text to make the training features from")
     tokenizer_type: str | None = setting(
@@ -117,6 +120,7 @@ class Joint_trainDataArgs:
             self.bucket_span,
             self.masking,
             masking_schedule=self.masking_schedule,
+            spelling_noise=self.spelling_noise,
         )
 
 

@@ -226,6 +226,9 @@ class ModelConfig:
         SHARING,
     )
     objective: str = setting("joint", "which networks are trained", OBJECTIVES)
+    generator_first: float = setting(
+        0.0, "joint: share of the run's steps in which the generator learns alone; it costs the least there"
+    )
     generator_weight: float = setting(1.0, "weight of the generator's loss", least=0)
     discriminator_weight: float = setting(50.0, "weight of the discriminator's loss (ELECTRA: 50)", least=0)
     use_SBGO: bool = setting(False, "add the generator's span-boundary objective")
@@ -239,6 +242,11 @@ class ModelConfig:
         check_fields(self)
         check_share("hidden_dropout_prob", self.hidden_dropout_prob)
         check_share("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
+        check_share("generator_first", self.generator_first)
+        if self.generator_first and self.objective != "joint":
+            raise InputError(
+                f"generator_first: objective {self.objective} trains one network; leave it out, or take joint"
+            )
         if self.average_span_predictions and not (self.use_SBGO or self.use_SBPO):
             raise InputError("average_span_predictions: nothing to average; set use_SBGO or use_SBPO too")
         for name in ("generator", "discriminator"):
@@ -378,7 +386,12 @@ class LoaderConfig:
         "'0: mask_ratio=0.3 max_span_len=1 whole_words=false' '0.5: max_span_len=3'; none: the features' law",
     )
 
+    spelling_noise: float = setting(
+        0.0, "share of the words that are misspelt, for the discriminator to find, wherever it learns"
+    )
+
     def __post_init__(self) -> None:
         check_fields(self)
+        check_share("spelling_noise", self.spelling_noise)
         if masking_phases(self.masking_schedule) and self.masking == "static":
             raise InputError("masking_schedule: draws new spans; leave out --masking static")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from span_electra.finetuning.noise import NoiseConfig, load_misspellings
 from span_electra.finetuning.readers import label_map, read_examples
 from span_electra.finetuning.task import split_files
 from span_electra.finetuning.task_file import load_task_file
 from span_electra.finetuning.task_keys import TASK_KEYS
 from span_electra.finetuning.task_types import TASK_TYPES
+from span_electra.text.noise import NoiseConfig, load_misspellings
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "examples/data"

@@ -22,10 +22,10 @@ import torch
 
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
-from span_electra.finetuning.noise import NoiseConfig, corrupt_words, load_misspellings
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import join_turns
 from span_electra.model.multi_task import IGNORED, TaskBatch
+from span_electra.text.noise import NoiseConfig, corrupt_words, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 
 ANEW = "remove that file, then run prepare_tasks_SE.py again"

@@ -9,11 +9,11 @@ from typing import Any
 from span_electra.errors import InputError
 from span_electra.finetuning.label_file import labels_from_file, labels_from_value
 from span_electra.finetuning.metrics import METRICS
-from span_electra.finetuning.noise import NoiseConfig
 from span_electra.finetuning.task import ROLES, SPLITS, Task, needs_label, numbered_columns
 from span_electra.finetuning.task_entry import TaskEntry, not_among
 from span_electra.finetuning.task_types import TASK_TYPES, TaskType
 from span_electra.text.inputs import PACKINGS
+from span_electra.text.noise import NoiseConfig
 
 # What a task may say: its own fields, under the names that users write.
 _RENAMED = {"name": "", "files": "file_names", "labels": "label_map_or_file"}

@@ -35,6 +35,8 @@ class MaskedBatch(Movable):
     masked_total: Tensor  # float32 scalar; hidden tokens of the global batch
     token_total: Tensor  # float32 scalar; real tokens of the global batch, [CLS] and [SEP] included
     rows_B: Tensor  # int64; the rows' numbers in the feature files, for reports and error messages
+    misspelt_BL: Tensor | None = None  # bool; True on tokens of words misspelt on purpose; None: no word is
+    generator_alone: bool = False  # whether the step leaves the discriminator out
 
     def split_rows(self, parts: int) -> list[MaskedBatch]:
         """Cut into `parts` batches: part p has the rows p, p + parts, ... with their slots."""
@@ -51,6 +53,7 @@ class MaskedBatch(Movable):
                     self,
                     original_BL=self.original_BL[part::parts],
                     real_BL=None if self.real_BL is None else self.real_BL[part::parts],
+                    misspelt_BL=None if self.misspelt_BL is None else self.misspelt_BL[part::parts],
                     slots_S=(row_S // parts * width + place_S)[mine_S],
                     left_S=self.left_S[mine_S] + shift_S,
                     right_S=self.right_S[mine_S] + shift_S,

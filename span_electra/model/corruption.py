@@ -26,7 +26,7 @@ class Corrupted(Movable):
     """The discriminator's input and its labels."""
 
     ids_BL: Tensor  # int64; the original with the sampled tokens in the slots
-    replaced_BL: Tensor  # bool; True exactly where ids differ from the original
+    replaced_BL: Tensor  # bool; True exactly where ids differ from the original, or it was misspelt
 
 
 def put_in_slots(ids_BL: Tensor, masked: MaskedBatch, values_S: Tensor) -> Tensor:
@@ -101,4 +101,7 @@ def sample_tokens(
 def corrupt(masked: MaskedBatch, sampled_S: Tensor) -> Corrupted:
     """Put the sampled tokens in their slots; one that equals the original counts as not replaced."""
     ids_BL = put_in_slots(masked.original_BL, masked, sampled_S)
-    return Corrupted(ids_BL, ids_BL != masked.original_BL)
+    replaced_BL = ids_BL != masked.original_BL
+    if masked.misspelt_BL is not None:
+        replaced_BL = replaced_BL | masked.misspelt_BL
+    return Corrupted(ids_BL, replaced_BL)

@@ -30,8 +30,10 @@ from span_electra.pretraining.metrics import (
     count_tokens,
     validation_metrics,
 )
+from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.report.health import health_warnings
+from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
 from span_electra.training.clock import at_most_every, matrix_peak
 from span_electra.training.devices import Process
@@ -57,7 +59,6 @@ class Pretraining:
     tally = TALLY
     shown_metrics = SHOWN
     all_parameters_learn = True
-    metrics = staticmethod(compute_metrics)
     count_tokens = staticmethod(count_tokens)
 
     def __init__(self, settings: PretrainingSettings, process: Process) -> None:
@@ -97,35 +98,61 @@ class Pretraining:
         """The epoch's batches, from batch `start` on."""
         together = self.settings.training.gradient_accumulation_steps
         more: dict[str, Any] = {}
-        if self._schedule is not None:
-            schedule, epoch_steps = self._schedule
-            more = {"schedule": schedule, "first_step": epoch * epoch_steps}
+        if self._schedule is not None or self.settings.model.generator_first:
+            epoch_steps, total = self._steps
+            more = {"schedule": self._schedule, "first_step": epoch * epoch_steps}
+            more["alone_until"] = round(self.settings.model.generator_first * total)
+        more["misspeller"] = self._misspeller
         return self._batches(epoch, start, validation=False, together=together, **more)
 
     @cached_property
-    def _schedule(self) -> tuple[MaskingSchedule, int] | None:
-        """The laws of spans over the run, if it has more than the features', and the steps of an epoch."""
-        training, phases = self.settings.training, masking_phases(self.settings.train_loader.masking_schedule)
-        if not phases:
-            return None
+    def _steps(self) -> tuple[int, int]:
+        """Optimizer steps of an epoch and of the run, over which its courses are laid."""
+        training = self.settings.training
         first_epoch = self._batches(0, 0, validation=False)
         epoch_steps = math.ceil(len(first_epoch) / training.gradient_accumulation_steps)
         total = epoch_steps * training.epochs
-        total = min(total, training.max_steps) if training.max_steps else total
-        return masking_schedule(phases, total, self.data.train.header.masking), epoch_steps
+        return epoch_steps, min(total, training.max_steps) if training.max_steps else total
+
+    @cached_property
+    def _schedule(self) -> MaskingSchedule | None:
+        """The laws of spans over the run, if it has others than the features'."""
+        phases = masking_phases(self.settings.train_loader.masking_schedule)
+        if not phases:
+            return None
+        return masking_schedule(phases, self._steps[1], self.data.train.header.masking)
+
+    @cached_property
+    def _misspeller(self) -> Misspeller | None:
+        share, seed = self.settings.train_loader.spelling_noise, self.settings.train_loader.seed
+        if not share:
+            return None
+        return Misspeller(Vocabulary.from_json(self.tokenizer_json, "the features' tokenizer"), share, seed)
 
     def loss(self, network: nn.Module, batch: MaskedBatch, dropout_key: int | None) -> StepOutput:
         """Both networks' weighted loss."""
         return network(batch, dropout_key=dropout_key)
 
     def validate(self, stop_requested: Callable[[], bool]) -> dict[str, float] | None:
-        """The metrics of training, on the held-out rows, masked as in their file."""
+        """The metrics of training, on the held-out rows.
+
+        They are masked as in their file or, where the run has laws of its own, always by the last of them.
+        """
         if not len(self.data.valid_rows):
             return {}
-        batches = self._batches(0, 0, validation=True)
+        schedule = self._schedule and MaskingSchedule((0,), self._schedule.laws[-1:])
+        batches = self._batches(0, 0, validation=True, schedule=schedule)
         return validation_metrics(self.model, batches, self.process, stop_requested)
 
     # --- what is said of it ---
+
+    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Means and shares of summed counts; see `metrics.compute_metrics`."""
+        metrics = compute_metrics(sums)
+        if self._misspeller is not None:
+            # Misspelt words count as replaced, but nobody sampled them.
+            metrics.pop("replaced_of_masked", None)
+        return metrics
 
     def utilization(self, tokens_per_second: float) -> float | None:
         """Share of the devices' matrix peak; None unless both networks are trained.

@@ -21,6 +21,7 @@ from span_electra.errors import InputError
 from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
 from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.model.batch import MaskedBatch
+from span_electra.pretraining.misspelling import Misspeller
 
 if TYPE_CHECKING:
     from span_electra.features.store import Features
@@ -38,7 +39,8 @@ class Batches:
     a small last batch is empty gets a batch of no rows.
 
     `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
-    none: the features' own spans in epoch 0, and others by the same law later.
+    none: the features' own spans in epoch 0, and others by the same law later. Up to step `alone_until` the
+    generator learns alone; from there on `misspeller` misspells words.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Batches:
         pinned: bool = False,
         schedule: MaskingSchedule | None = None,
         first_step: int = 0,
+        alone_until: int = 0,
+        misspeller: Misspeller | None = None,
     ) -> None:
         self.features, self.config, self.epoch, self.start = features, config, epoch, start
         self.rank, self.world, self.pinned, self.static_shapes = rank, world, pinned, static_shapes
@@ -68,6 +72,7 @@ class Batches:
         # A step's batches share their totals, so they share the law too, wherever a phase ends.
         steps_N = first_step + np.arange(len(self.ends_N)) // together
         self.phase_N = self.schedule.phases_of(steps_N)
+        self.alone_N, self.misspeller = steps_N < alone_until, misspeller
         self.masked_N, self.tokens_N = self._totals(together)
 
     def __len__(self) -> int:
@@ -115,13 +120,21 @@ class Batches:
         lengths_B = self.lengths_R[whole][self.rank :: self.world]
         arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
+        alone = bool(self.alone_N[number])
+        if self.misspeller is not None and not alone:
+            arrays |= self.misspeller.misspell(arrays["original_BL"], lengths_B, rows_B, self.epoch)
+            # Nobody should learn to write errors: their tokens are not masked. The totals still count them,
+            # since they must be known before the rows are.
+            wrong_S = arrays["misspelt_BL"].reshape(-1)[arrays["slots_S"]]
+            arrays["slot_weight_S"] = arrays["slot_weight_S"] * ~wrong_S
         arrays["rows_B"] = rows_B
         # A step may hide nothing (rows of one token); dividing its zero sums by 1 keeps them zero.
         arrays["masked_total"] = np.float32(max(self.masked_N[number], 1))
         arrays["token_total"] = np.float32(self.tokens_N[number])
         full = bool((lengths_B == width).all())
         arrays["real_BL"] = None if full else np.arange(width)[None, :] < lengths_B[:, None]
-        return MaskedBatch(**{name: self._tensor(value) for name, value in arrays.items()})
+        tensors = {name: self._tensor(value) for name, value in arrays.items()}
+        return MaskedBatch(**tensors, generator_alone=alone)
 
     def _masks(
         self, rows_B: np.ndarray, lengths_B: np.ndarray, width: int, law: MaskingConfig

@@ -191,6 +191,7 @@ def training_run(settings: Any, folder: Path, train: tuple[str, ...], valid: tup
         settings.training.seed,
         settings.workers,
         masking_schedule=data.masking_schedule,
+        spelling_noise=data.spelling_noise,
     )
     return PretrainingSettings(
         model=settings.model,
@@ -198,7 +199,11 @@ def training_run(settings: Any, folder: Path, train: tuple[str, ...], valid: tup
         training=settings.training,
         train_loader=loader,
         valid_loader=replace(
-            loader, batch_size=held_out.valid_batch_size, masking="static", masking_schedule=[]
+            loader,
+            batch_size=held_out.valid_batch_size,
+            masking="static",
+            masking_schedule=[],
+            spelling_noise=0.0,
         ),
         train_features=train,
         out_dir=str(folder),

@@ -292,3 +292,31 @@ def test_under_autocast_a_step_is_near_that_of_float32():
     assert torch.allclose(narrow.loss, plain.loss, rtol=0.02)
     narrow.loss.backward()
     assert all(weight.grad.dtype == torch.float32 for weight in model.parameters() if weight.grad is not None)
+
+
+def test_the_generator_alone_leaves_the_discriminator_without_a_gradient():
+    model = model_of(embedding_sharing="none")
+    masked = dataclasses.replace(batch_of(), generator_alone=True)
+    output = model(masked)
+    output.loss.backward()
+    assert touched(model) and all(name.startswith("generator.") for name in touched(model))
+    assert tally_of(output)["tokens"] == 0
+    joint = tally_of(model(batch_of()))
+    assert tally_of(output)["generator_loss"] == pytest.approx(joint["generator_loss"], rel=1e-6)
+
+
+def test_misspelt_tokens_are_to_be_found_and_are_left_as_they_are():
+    model, plain = model_of(), batch_of()
+    misspelt_BL = torch.zeros_like(plain.original_BL, dtype=torch.bool)
+    misspelt_BL[:, 1:3] = True
+    masked = dataclasses.replace(plain, misspelt_BL=misspelt_BL)
+    wrong_S = misspelt_BL.flatten()[masked.slots_S]
+    masked = dataclasses.replace(masked, slot_weight_S=masked.slot_weight_S * ~wrong_S)
+    corrupted = model.corrupt(masked, model.generate(masked))
+    assert corrupted.replaced_BL[misspelt_BL].all()
+    assert torch.equal(corrupted.ids_BL[misspelt_BL], plain.original_BL[misspelt_BL])
+    away_BL = ~misspelt_BL
+    differs_BL = corrupted.ids_BL != plain.original_BL
+    assert torch.equal(corrupted.replaced_BL[away_BL], differs_BL[away_BL])
+    halves = [part.misspelt_BL for part in masked.split_rows(2)]
+    assert torch.equal(torch.cat([halves[0], halves[1]]).sum(), misspelt_BL.sum())

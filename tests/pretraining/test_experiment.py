@@ -1,5 +1,7 @@
 """What the ELECTRA experiment tells the engine. Run: pytest tests/pretraining/test_experiment.py"""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from model_examples import small_config
@@ -50,3 +52,26 @@ def test_a_masking_schedule_is_laid_over_all_steps_of_the_run(tmp_path):
     assert [batches.phase_N.tolist() for batches in epochs] == [[0] * 6, [0, 0, 1, 1, 1, 1], [1] * 6]
     assert epochs[0].schedule.laws[0] == MaskingConfig(0.2, 1, 0.2, whole_words=False)
     assert epochs[0].schedule.laws[1] == MaskingConfig(0.4)
+
+
+def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):
+    features = write_rows(tmp_path / "rows.arrow")
+    settings = small_run(features, tmp_path / "run", loader=LoaderConfig(9, spelling_noise=0.5))
+    settings = replace(settings, model=replace(settings.model, generator_first=0.5))
+    experiment = Pretraining(settings, CPU)  # 54 rows: 6 steps an epoch, 18 in all
+    alone = [[batch.generator_alone for batch in experiment.train_batches(epoch, 0)] for epoch in range(3)]
+    assert alone == [[True] * 6, [True] * 3 + [False] * 3, [False] * 6]
+    assert experiment.train_batches(2, 0).build(0).misspelt_BL is not None
+    with pytest.raises(InputError, match="generator_first"):
+        small_config(generator_first=0.5, objective="generator")
+
+
+def test_validation_follows_the_runs_last_law_of_masking(tmp_path):
+    features = write_rows(tmp_path / "rows.arrow")
+    loader = LoaderConfig(9, masking_schedule=["0: mask_ratio=0.1", "0.5: mask_ratio=0.4"])
+    experiment = Pretraining(small_run(features, tmp_path / "run", loader=loader), CPU)
+    experiment.train_batches(0, 0)  # which lays the course
+    used = []
+    experiment._batches = lambda *a, schedule=None, **k: used.append(schedule) or (n for n in ())
+    experiment.validate(lambda: False)
+    assert [law.mask_ratio for law in used[0].laws] == [0.4]

@@ -276,3 +276,27 @@ def test_a_schedule_hides_by_its_phases_the_same_on_any_processes_and_after_a_re
     static = list(Batches(features, config, 0, first_step=2, static_shapes=True, **more))
     widths = {batch.original_BL.shape: len(batch.slots_S) for batch in static}
     assert all(widths[batch.original_BL.shape] == len(batch.slots_S) for batch in static)
+
+
+class EverySecondToken:
+    """Stands in for a Misspeller: marks every second token of the content, and adds 1 to its id."""
+
+    def misspell(self, ids_BL, lengths_B, rows_B, epoch):
+        place_L = np.arange(ids_BL.shape[1])
+        wrong_BL = (place_L % 2 == 1) & (place_L < lengths_B[:, None] - 1)
+        return {"original_BL": ids_BL + wrong_BL, "misspelt_BL": wrong_BL}
+
+
+def test_words_are_misspelt_once_the_discriminator_learns_and_never_masked():
+    features = features_of(24)
+    config = LoaderConfig(batch_size=4, workers=0)
+    batches = list(Batches(features, config, 0, first_step=10, alone_until=13, misspeller=EverySecondToken()))
+    assert [batch.generator_alone for batch in batches] == [True] * 3 + [False] * 3
+    for batch in batches[:3]:
+        assert batch.misspelt_BL is None and batch.slot_weight_S.all()
+    for batch in batches[3:]:
+        wrong_S = batch.misspelt_BL.flatten()[batch.slots_S]
+        assert wrong_S.any() and not wrong_S.all()
+        assert torch.equal(batch.slot_weight_S, (~wrong_S).float())
+        plain = features.gather(batch.rows_B.numpy(), batch.original_BL.shape[1])
+        assert torch.equal(batch.original_BL, torch.from_numpy(plain) + batch.misspelt_BL)

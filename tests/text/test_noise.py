@@ -1,4 +1,4 @@
-"""Spelling noise: laws of labels, shares, edits and spaces. Run: pytest tests/finetuning/test_noise.py"""
+"""Spelling noise: laws of labels, shares, edits and spaces. Run: pytest tests/text/test_noise.py"""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from span_electra.errors import InputError
-from span_electra.finetuning.noise import (
+from span_electra.text.noise import (
     EDITS,
     KINDS,
     NoiseConfig,

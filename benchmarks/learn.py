@@ -1,0 +1,255 @@
+"""What makes a small model learn: recipes side by side at equal processor time, on the same held-out masks.
+
+    python benchmarks/learn.py --text ../shared/data/text --minutes 2     all arms, a core each
+    python benchmarks/learn.py --text ../shared/data/text --minutes 10 --arms quick adamw --seeds 3
+    python benchmarks/learn.py --list                                              what an arm changes
+
+Reads a folder of text with a `valid.txt`, which is held out; with --eval ../shared/data/eval also minimal
+pairs (blimp/) and misspelt words (spelling/), neither of which is trained on. Writes vocabulary, features and
+runs into --work_dir, and goes on with what it finds there. An arm is a preset and what it changes of it. How
+many steps it may make follows from a short trial: processor time, not time, so that a busy machine does not
+favour an arm; every arm's schedule is laid over its own number of steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+TRIAL_STEPS = (20, 80)  # of two trials whose difference is the cost of a step, free of what a start costs
+HELD_OUT = "0: mask_ratio=0.15 max_span_len=1 whole_words=false"  # the masks that every arm is scored on
+HELD_OUT_SEED = 77  # of no training run, so that its masks are nobody's own
+PAIR_EVERY = 16  # of the minimal pairs, unless --full: 4,188 of BLiMP's 67,000
+SPELLING_LINES = 2000  # of each set, unless --full
+
+SINGLE_30 = "0: mask_ratio=0.3 max_span_len=1 whole_words=false"
+SPANS = "mask_ratio=0.2 max_span_len=10 geometric_p=0.2 whole_words=true"
+
+# An arm: what it changes of configs/quick.json (or of the preset named by `preset`), by dotted keys.
+ARMS: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "electra": {"preset": "tiny-electra"},
+    "no local start": {"model.initialization": "normal"},
+    "no frequencies": {"model.output_bias": "zeros"},
+    "adamw": {"optimizer.optimizer": "adamw", "optimizer.lr": 2e-3},
+    "float32": {"training.precision": "fp32"},
+    "spans": {"train_data.masking_schedule": [f"0: {SPANS}"]},
+    "spans later": {"train_data.masking_schedule": [SINGLE_30, f"0.6: {SPANS}"]},
+    "15% masked": {"train_data.masking_schedule": [HELD_OUT]},
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an arm's files are, and what it may use."""
+
+    folder: Path
+    train: Path
+    valid: Path
+    minutes: float
+    threads: int
+
+
+# --- data -----------------------------------------------------------------------------------------------
+
+
+def run_script(script: str, *arguments: object, threads: int = 1) -> float:
+    """Run a script of the pipeline; return the processor seconds it took, its children's included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{script} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def prepare(text: Path, folder: Path) -> tuple[Path, Path]:
+    """Make the vocabulary and features once; return the files of training and held-out rows."""
+    train, valid = folder / "train.arrow", folder / "valid.arrow"
+    if train.is_file() and valid.is_file():
+        return train, valid
+    source = folder / "text"
+    if not source.exists():
+        # valid.txt is held out, and samples of the rest would come twice.
+        ignored = shutil.ignore_patterns("valid.txt", "sample_*", "index.tsv", ".*")
+        shutil.copytree(text, source, ignore=ignored)
+    vocabulary = folder / "vocab"
+    run_script("create_vocab_SE.py", "--data_dir", source, "--out_dir", vocabulary, "--model_name", "learn")
+    for place, path in ((source, train), (text / "valid.txt", valid)):
+        run_script(
+            "create_feature_SE.py",
+            *("--in_file", place, "--out_file", path, "--max_seq_len", 128),
+            *("--vocab_file", vocabulary / "learn BPE-vocab.json"),
+            *("--merges_file", vocabulary / "learn BPE-merges.txt"),
+        )
+    return train, valid
+
+
+# --- training -------------------------------------------------------------------------------------------
+
+
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Settings by dotted keys as a config file has them: {"model.lr": 1} -> {"model": {"lr": 1}}."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        inner = tree
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return tree
+
+
+def train_arm(name: str, seed: int, place: Place) -> tuple[Path, dict[str, float]]:
+    """Train an arm for its processor minutes; return its run and what it took."""
+    changes = dict(ARMS[name])
+    preset = changes.pop("preset", "quick")
+    run = place.folder / f"{name.replace(' ', '-')}-{place.minutes:g}min-seed{seed}"
+    if (run / "took.json").is_file():
+        return run, json.loads((run / "took.json").read_text())
+    place.folder.mkdir(parents=True, exist_ok=True)
+    config = place.folder / f"{run.name}.json"
+    config.write_text(json.dumps(nested(changes)))
+
+    def train(out: Path, steps: int) -> float:
+        shutil.rmtree(out, ignore_errors=True)
+        return run_script(
+            "joint_train_span_electra.py",
+            *("--preset", preset, "--config_file", config, "--train_file", place.train),
+            *("--valid_file", place.valid, "--valid_occur", 64, "--eval_every", 0, "--save_every", 0),
+            *("--epochs", 1000, "--max_steps", steps, "--seed", seed, "--out_dir", out),
+            threads=place.threads,
+        )
+
+    few, more = (train(place.folder / "trial", steps) for steps in TRIAL_STEPS)
+    step = (more - few) / (TRIAL_STEPS[1] - TRIAL_STEPS[0])
+    steps = max(1, round(place.minutes * 60 / step))
+    seconds = train(run, steps)
+    took = {"steps": steps, "minutes": seconds / 60, "ms a step": 1000 * step}
+    (run / "took.json").write_text(json.dumps(took))
+    return run, took
+
+
+# --- scores ---------------------------------------------------------------------------------------------
+
+
+def single_token_scores(run: Path, valid: Path) -> dict[str, float]:
+    """Loss (nats) and accuracy of the generator on single tokens, 15% of the held-out rows."""
+    import torch
+
+    from span_electra.config import LoaderConfig, masking_phases
+    from span_electra.features.schedule import masking_schedule
+    from span_electra.features.store import open_features
+    from span_electra.pretraining.experiment import load_model
+    from span_electra.pretraining.loader import Batches
+    from span_electra.training import checkpoint
+
+    model, features = load_model(checkpoint.latest(run)).eval(), open_features(str(valid))
+    schedule = masking_schedule(masking_phases([HELD_OUT]), 1, features.header.masking)
+    config = LoaderConfig(batch_size=64, seed=HELD_OUT_SEED)
+    loss = correct = masked = 0.0
+    with torch.no_grad():
+        for batch in Batches(features, config, epoch=0, schedule=schedule):
+            scores = model.generate(batch, sample=False).scores
+            target_S = batch.original_BL.flatten().index_select(0, batch.slots_S)
+            loss += scores.loss_S.sum().item()
+            correct += (scores.likeliest_S == target_S).sum().item()
+            masked += len(target_S)
+    return {"loss": loss / masked, "accuracy": correct / masked}
+
+
+def evaluation_scores(run: Path, tests: Path, folder: Path, full: bool) -> dict[str, float]:
+    """Minimal pairs by both networks, and misspelt words found without fine-tuning."""
+    from span_electra.evaluation.minimal_pairs import read_pairs, score_pairs
+    from span_electra.evaluation.spelling import score_spelling
+    from span_electra.hub.networks import open_networks
+
+    networks, found = open_networks(run), {}
+    pairs = read_pairs([str(tests / "blimp")])
+    names = ["pll"] + ["discriminator"] * (trains_discriminator(run))
+    scored = score_pairs(networks, pairs if full else pairs[::PAIR_EVERY], names, 256)
+    overall = scored["by field"]["all"]
+    found |= {f"BLiMP {name}": overall[name] for name in names}
+    if trains_discriminator(run):
+        sets = tests / "spelling" if full else shortened(tests / "spelling", folder / "spelling")
+        found["spelling F1"] = max(row["F1"] for row in score_spelling(networks, sets, 256).values())
+    return found
+
+
+def trains_discriminator(run: Path) -> bool:
+    """Whether the run had a discriminator to train."""
+    return json.loads((run / "config.json").read_text())["model"]["objective"] != "generator"
+
+
+def shortened(source: Path, target: Path) -> Path:
+    """The first lines of each spelling set by words, in a folder of their own."""
+    for path in source.rglob("sed_words/**/c*.txt"):
+        copy = target / path.relative_to(source)
+        if not copy.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            lines = path.read_text(encoding="utf-8").split("\n")[:SPELLING_LINES]
+            copy.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return target
+
+
+# --- the table ------------------------------------------------------------------------------------------
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table; what a row lacks is a dash."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+
+    def cell(value: Any) -> str:
+        return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+    shown = [[cell(row.get(key, "-")) for key in columns] for row in rows]
+    lines = [columns, ["---"] * len(columns), *shown]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--text", type=Path, default=ROOT.parent / "shared/data/text")
+    parser.add_argument("--eval", type=Path, help="folder with blimp/ and spelling/; none: losses alone")
+    parser.add_argument("--work_dir", type=Path, default=Path("runs/learn"))
+    parser.add_argument("--minutes", type=float, default=2.0, help="processor minutes of each arm")
+    parser.add_argument("--threads", type=int, default=1, help="cores that an arm's training uses")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--full", action="store_true", help="all minimal pairs and all lines of spelling")
+    parser.add_argument("--list", action="store_true", help="print the arms and stop")
+    asked = parser.parse_args()
+    if asked.list:
+        print("\n".join(f"{name}: {json.dumps(changes)}" for name, changes in ARMS.items()))
+        return
+    train, valid = prepare(asked.text, asked.work_dir)
+    place = Place(asked.work_dir, train, valid, asked.minutes, asked.threads)
+    rows = []
+    for name in asked.arms:
+        for seed in range(asked.seeds):
+            run, took = train_arm(name, seed, replace(place))
+            row = {"arm": name, "seed": seed} | took | single_token_scores(run, valid)
+            if asked.eval:
+                row |= evaluation_scores(run, asked.eval, asked.work_dir, asked.full)
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Misspelt words as corruption: some words of a row are misspelt, and the discriminator learns to find them.
+
+A generator's replacements are words, well spelt and in place; a misspelt word is neither, and the
+discriminator meets none unless some are made. They are made in the ids: a word's tokens are decoded, edited
+as `text/noise.py` edits words, and encoded again. The row keeps its length: what is
+pushed over its end is cut.
+
+Shapes are in the names:
+  B  rows   L  tokens of the longest row   T  tokens of one row's content   V  vocabulary
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+
+from span_electra.features.masking import row_keys
+from span_electra.text.noise import NoiseConfig, edit_word
+from span_electra.text.vocabulary import Vocabulary
+
+KEPT_WORDS = 1 << 16  # decoded words that are remembered; a word is edited anew each time
+
+
+class Misspeller:
+    """Misspells a share of the words of rows; which and how depends on (seed, epoch, row) alone."""
+
+    def __init__(self, vocabulary: Vocabulary, share: float, seed: int) -> None:
+        self.share, self.seed = share, seed
+        self._tokenizer, self._unknown = vocabulary.tokenizer, vocabulary.unk_id
+        self._starts_word_V = vocabulary.starts_word_V
+        self._config = NoiseConfig(kind="artificial")
+        self._alphabets = alphabets(self._tokenizer.decode([number]) for number in range(vocabulary.size))
+        self._text_of = lru_cache(KEPT_WORDS)(self._decode)
+
+    def misspell(
+        self, ids_BL: np.ndarray, lengths_B: np.ndarray, rows_B: np.ndarray, epoch: int
+    ) -> dict[str, np.ndarray]:
+        """Return the rows with errors, and which tokens are of a misspelt word, under MaskedBatch's names.
+
+        lengths_B: real tokens of each row, [CLS] and [SEP] included.
+        """
+        ids_BL, wrong_BL = ids_BL.copy(), np.zeros(ids_BL.shape, bool)
+        keys_B = row_keys(self.seed, epoch, rows_B, "misspelling")
+        for row, (length, key) in enumerate(zip(lengths_B.tolist(), keys_B.tolist(), strict=True)):
+            content = slice(1, length - 1)  # between [CLS] and [SEP]
+            rng = np.random.Generator(np.random.Philox(key=key))
+            ids_BL[row, content], wrong_BL[row, content] = self._row(ids_BL[row, content], rng)
+        return {"original_BL": ids_BL, "misspelt_BL": wrong_BL}
+
+    def _row(self, ids_T: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        starts = np.flatnonzero(self._starts_word_V[ids_T])
+        ids, wrong, done = [], [], 0
+        # The last word may go on in the next row, and what comes before the first began in another.
+        for number in np.flatnonzero(rng.random(max(0, len(starts) - 1)) < self.share):
+            begin, end = starts[number], starts[number + 1]
+            noisy = self._edited(tuple(ids_T[begin:end].tolist()), rng)
+            if noisy is None:
+                continue
+            ids += [*ids_T[done:begin].tolist(), *noisy]
+            wrong += [False] * (begin - done) + [True] * len(noisy)
+            done = end
+        ids += ids_T[done:].tolist()
+        wrong += [False] * (len(ids_T) - done)
+        return np.array(ids[: len(ids_T)], ids_T.dtype), np.array(wrong[: len(ids_T)], bool)
+
+    def _edited(self, word: tuple[int, ...], rng: np.random.Generator) -> list[int] | None:
+        """The tokens of the word with an error in it; None where it has none that keeps the row's length."""
+        found = self._text_of(word)
+        if found is None:
+            return None
+        space, text, letters = found
+        edited = edit_word(text, self._config, letters, rng)
+        ids = self._tokenizer.encode(space + edited, add_special_tokens=False).ids
+        # Fewer tokens would leave a hole at the row's end.
+        return None if edited == text or len(ids) < len(word) or self._unknown in ids else ids
+
+    def _decode(self, word: tuple[int, ...]) -> tuple[str, str, list[str]] | None:
+        """The space before a word, its text, and the letters of its script; None unless it is one word."""
+        decoded = self._tokenizer.decode(list(word), skip_special_tokens=False)
+        text = decoded.strip()
+        if len(text.split()) != 1 or not any(mark.isalpha() for mark in text):
+            return None
+        space = decoded[: len(decoded) - len(decoded.lstrip())]
+        if tuple(self._tokenizer.encode(decoded, add_special_tokens=False).ids) != word:
+            return None  # part of a character, say: what is written back would differ by more than the error
+        letter = next(mark for mark in text if mark.isalpha())
+        return space, text, self._alphabets.get(script(letter), [letter.lower()])
+
+
+def alphabets(texts: Iterable[str]) -> dict[str, list[str]]:
+    """The small letters that occur in `texts`, by script. Example: "Да", "no" -> CYRILLIC а д, LATIN n o"""
+    found: dict[str, set[str]] = {}
+    for text in texts:
+        for mark in text.lower():
+            if mark.isalpha() and len(mark.lower()) == 1:
+                found.setdefault(script(mark), set()).add(mark)
+    return {name: sorted(letters) for name, letters in found.items()}
+
+
+def script(letter: str) -> str:
+    """The script of a letter, the first word of its Unicode name: LATIN, CYRILLIC, CJK ..."""
+    return unicodedata.name(letter, "unnamed").split()[0]

@@ -1,0 +1,76 @@
+"""Misspelt words in rows of ids: keyed by row, marked, and nothing else changed.
+
+Run: pytest tests/pretraining/test_misspelling.py
+"""
+
+import json
+
+import numpy as np
+import pytest
+from encode_examples import train
+
+from span_electra.pretraining.misspelling import Misspeller, alphabets
+from span_electra.text.vocabulary import assemble
+
+TEXT = "the cats sat on the mat and looked at the birds, which were singing in the old trees of the garden."
+
+
+def row_of(vocabulary, text=TEXT):
+    ids = vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
+    return np.array([[vocabulary.cls_id, *ids, vocabulary.sep_id]])
+
+
+@pytest.fixture(params=["bpe", "wordpiece"])
+def vocabulary(request):
+    model = json.loads(train(request.param).to_str())["model"]
+    if request.param == "wordpiece":
+        return assemble("BERT", model["vocab"])
+    return assemble("BPE", model["vocab"], [tuple(pair) for pair in model["merges"]])
+
+
+def misspelt(vocabulary, ids_BL, share=0.5, row=0, epoch=0, seed=0):
+    lengths_B = np.full(len(ids_BL), ids_BL.shape[1])
+    found = Misspeller(vocabulary, share, seed).misspell(ids_BL, lengths_B, np.array([row]), epoch)
+    return found["original_BL"], found["misspelt_BL"]
+
+
+def test_unmarked_tokens_are_the_rows_own_in_order(vocabulary):
+    ids_BL = row_of(vocabulary)
+    noisy_BL, wrong_BL = misspelt(vocabulary, ids_BL)
+    assert noisy_BL.shape == ids_BL.shape and wrong_BL.any() and not wrong_BL.all()
+    assert noisy_BL[0, 0] == vocabulary.cls_id and noisy_BL[0, -1] == vocabulary.sep_id
+    rest = iter(ids_BL[0].tolist())
+    assert all(token in rest for token in noisy_BL[0][~wrong_BL[0]].tolist()), "a subsequence of the row"
+
+
+def test_marked_words_are_not_in_the_text(vocabulary):
+    noisy_BL, wrong_BL = misspelt(vocabulary, row_of(vocabulary))
+    words = vocabulary.tokenizer.decode(noisy_BL[0, 1:-1].tolist()).replace(",", " ").split()
+    assert set(words) - set(TEXT.replace(",", " ").replace(".", " .").split())
+    clean_BL, none_BL = misspelt(vocabulary, row_of(vocabulary), share=0.0)
+    assert not none_BL.any() and (clean_BL == row_of(vocabulary)).all()
+
+
+def test_errors_depend_on_seed_epoch_and_row_alone(vocabulary):
+    ids_BL = row_of(vocabulary)
+    first = misspelt(vocabulary, ids_BL)
+    for again in ({}, {"row": 0, "epoch": 0}):
+        assert all((a == b).all() for a, b in zip(misspelt(vocabulary, ids_BL, **again), first, strict=True))
+    for other in ({"row": 1}, {"epoch": 1}, {"seed": 1}):
+        assert (misspelt(vocabulary, ids_BL, **other)[0] != first[0]).any()
+    # In company a row has the errors that it has alone.
+    both = np.concatenate([ids_BL, ids_BL])
+    found = Misspeller(vocabulary, 0.5, 0).misspell(both, np.full(2, both.shape[1]), np.array([7, 0]), 0)
+    assert (found["original_BL"][1] == first[0][0]).all()
+
+
+def test_padding_stays(vocabulary):
+    ids_BL = row_of(vocabulary)
+    padded_BL = np.pad(ids_BL, ((0, 0), (0, 4)), constant_values=vocabulary.pad_id)
+    found = Misspeller(vocabulary, 0.5, 0).misspell(padded_BL, np.array([ids_BL.shape[1]]), np.array([0]), 0)
+    assert (found["original_BL"][:, -4:] == vocabulary.pad_id).all()
+    assert not found["misspelt_BL"][:, -5:].any()
+
+
+def test_letters_are_of_the_words_script():
+    assert alphabets(["Да", "no", "7"]) == {"CYRILLIC": ["а", "д"], "LATIN": ["n", "o"]}
