@@ -63,7 +63,10 @@ class FeatureArgs:
     geometric_p: float = setting(0.2, "p of the geometric law of span lengths")
     seed: int = setting(0, "seed of chunk lengths and masks", least=0)
     workers: int = setting(2, "processes; more than the machine's cores are not started", least=1)
-    chunk_size: int = setting(20000, "lines handed to one process at a time", least=1)
+    # Each block is a file, synced, until all are joined: blocks of few lines are mostly that.
+    chunk_size: int = setting(
+        20000, "lines handed to one process at a time; rows do not cross these blocks", least=100
+    )
     shards: int = setting(0, "write a folder of so many files; 0: one file", least=0, most=99999)
     engine: str = setting("local", "processes of this machine, or a Ray cluster", ("local", "ray"))
     errors: str = setting("strict", "invalid UTF-8: stop, or go on with U+FFFD", ("strict", "replace"))
@@ -323,7 +326,7 @@ class FinetuneArgs:
     max_minutes: float = setting(0.0, "stop in time, with a checkpoint; 0: no limit", least=0)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
     device_ids: list[int] = setting([], "one process for each of these devices; none: the first alone")
-    precision: str = setting("auto", "auto: bf16 where it is faster", ("auto", "fp32", "bf16", "fp16"))
+    precision: str = setting("auto", "auto: bf16 on a GPU that has it", ("auto", "fp32", "bf16", "fp16"))
     activation_checkpointing: bool = setting(False, "recompute activations: less memory, more time")
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4))
 

@@ -19,9 +19,10 @@ from torch import nn
 
 from span_electra.batch import StepOutput
 from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, NetworkConfig, OptimizerConfig
-from span_electra.features.masking import Spans, draw_spans, row_keys
+from span_electra.features.masking import Spans, TokenRows, draw_spans, row_keys
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.pretraining.loader import Batches
+from span_electra.text.word_starts import token_words
 
 LENGTH = 128
 CLS, SEP, PAD, MASK, FIRST_WORD = 0, 1, 2, 3, 5
@@ -61,7 +62,8 @@ class MadeUpFeatures:
         self.lengths_R = lengths_R.astype(np.int32)
         self.rows = len(lengths_R)
         self.header = SimpleNamespace(max_seq_len=LENGTH, masking=MaskingConfig())
-        self.starts_word_V = rng.random(vocab_size) < 0.5
+        starts_word_V = rng.random(vocab_size) < 0.5
+        self.tokens = token_words([b"a"] * vocab_size, ~starts_word_V, starts_word_V)
         chances = 1 / np.arange(10, vocab_size - FIRST_WORD + 10)
         self.ends_R = np.cumsum(lengths_R, dtype=np.int64)
         self.ids_T = rng.choice(len(chances), self.ends_R[-1], p=chances / chances.sum()) + FIRST_WORD
@@ -83,7 +85,8 @@ class MadeUpFeatures:
         lengths_B = self.lengths_R[rows_B].astype(np.int64)
         keys_B = row_keys(seed, epoch, rows_B, "spans")
         starts_B = self.ends_R[rows_B] - lengths_B
-        return draw_spans(self.ids_T, starts_B, lengths_B, self.starts_word_V, keys_B, self.header.masking)
+        rows = TokenRows(self.ids_T, starts_B, lengths_B)
+        return draw_spans(rows, self.tokens, keys_B, self.header.masking)
 
 
 def row_lengths(documents: bool, tokens: int, seed: int = 0) -> np.ndarray:

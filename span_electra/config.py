@@ -75,6 +75,8 @@ class MaskingConfig:
     max_span_len: int = setting(20, "longest span, in whole words", least=1, most=LONGEST_ROW)
     geometric_p: float = setting(0.2, "p of the geometric law of span lengths: P(l) ~ p (1 - p)^(l - 1)")
     whole_words: bool = setting(True, "spans are of whole words; else of single tokens, wherever a word ends")
+    # Kept by whoever reads features made by an earlier law; no setting of a user.
+    law: int = setting(2, "where words begin and spans lie: 1 as in features of format 1, 2", (1, 2))
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -341,7 +343,7 @@ class TrainingConfig:
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
     device_ids: list[int] = setting([], "one process for each of these devices; none: the first alone")
     parallel: str = setting("ddp", "how several devices share the work", PARALLEL)
-    precision: str = setting("auto", "auto: bf16 where it is faster, else fp32", PRECISIONS)
+    precision: str = setting("auto", "auto: bf16 on a GPU that has it, else fp32", PRECISIONS)
     compile: str = setting("auto", "torch.compile; auto: on a GPU", ("auto", "on", "off"))
     activation_checkpointing: bool = setting(False, "recompute activations: less memory, more time")
     deterministic: bool = setting(False, "the same bits from run to run on a GPU too, more slowly")

@@ -9,7 +9,7 @@ import numpy as np
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.features.build import build_features
 from span_electra.features.header import Source, describe, feature_batch, feature_schema, write_features
-from span_electra.features.masking import draw_spans, row_keys
+from span_electra.features.masking import TokenRows, draw_spans, row_keys
 from span_electra.text.vocabulary import assemble
 
 SPECIAL = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
@@ -29,9 +29,8 @@ def make(path, rows=50, seed=0, batches=3, vocabulary=VOCABULARY, masking=None, 
         ends_R = np.cumsum(lengths_R)
         ids_T[ends_R - lengths_R], ids_T[ends_R - 1] = header.cls_id, header.sep_id
         keys_R = row_keys(seed, block, np.arange(len(lengths_R)), "spans")
-        spans = draw_spans(
-            ids_T, ends_R - lengths_R, lengths_R, vocabulary.starts_word_V, keys_R, header.masking
-        )
+        rows_R = TokenRows(ids_T, ends_R - lengths_R, lengths_R)
+        spans = draw_spans(rows_R, vocabulary.token_words, keys_R, header.masking)
         made.append(feature_batch(ids_T, ends_R, spans, schema))
         totals += [len(lengths_R), len(ids_T), spans.lengths_S.sum(), len(spans.starts_S)]
         written.extend(np.split(ids_T, ends_R[:-1]))

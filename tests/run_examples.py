@@ -16,7 +16,7 @@ from span_electra.config import (
     TrainingConfig,
 )
 from span_electra.features.header import describe, feature_batch, feature_schema, write_features
-from span_electra.features.masking import draw_spans, row_keys
+from span_electra.features.masking import TokenRows, draw_spans, row_keys
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.text.vocabulary import Vocabulary
 
@@ -47,7 +47,8 @@ def write_rows(path, rows=60, seed=0, prefix="w", longest=LONGEST):
     header = describe(vocabulary, MaskingConfig(), ChunkConfig(max_seq_len=longest), seed)
     ends_R = np.cumsum(lengths_R)
     keys_R = row_keys(seed, 0, np.arange(rows), "spans")
-    spans = draw_spans(ids_T, ends_R - lengths_R, lengths_R, vocabulary.starts_word_V, keys_R, header.masking)
+    rows_R = TokenRows(ids_T, ends_R - lengths_R, lengths_R)
+    spans = draw_spans(rows_R, vocabulary.token_words, keys_R, header.masking)
     counts = {"rows": rows, "tokens": int(ends_R[-1]), "spans": len(spans.starts_S)}
     header = replace(header, masked=int(spans.lengths_S.sum()), **counts)
     write_features(path, header, [feature_batch(ids_T, ends_R, spans, feature_schema(header))])
@@ -67,8 +68,7 @@ def small_run(
         attention_probs_dropout_prob=dropout,
     )
     loader = loader or LoaderConfig(8)
-    # What bf16 rounds away on the CPUs that are faster with it would hide what the tests look for.
-    training = {"epochs": 3, "log_steps": 2, "precision": "fp32"} | training
+    training = {"epochs": 3, "log_steps": 2} | training
     return PretrainingSettings(
         model,
         optimizer or OptimizerConfig(lr=5e-3),

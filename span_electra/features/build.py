@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
@@ -36,6 +34,7 @@ from span_electra.features.parts import (
     recipe_key,
     writing_maker,
 )
+from span_electra.features.progress import Speaker
 from span_electra.features.store import open_features
 from span_electra.storage import locked, recover
 from span_electra.text.corpus import Block, cut_blocks
@@ -101,7 +100,7 @@ def build_features(
     then kept for the next time. Raises OSError when the disk is full.
     """
     assert errors in ("strict", "replace") and engine in ("local", "ray")
-    say = _Speaker(progress)
+    say = Speaker(progress)
     found = find_inputs(inputs, text_field)
     header = describe(vocabulary, masking, chunking, seed, chunk_size, errors, text_field)
     for note in found.notes:
@@ -124,7 +123,7 @@ class _Job:
     workers: int
     shards: int
     engine: str
-    say: _Speaker
+    say: Speaker
 
 
 def _build(job: _Job, out_file: Path) -> FeatureCounts:
@@ -148,6 +147,12 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     if kept:
         say.note(f"{kept} of {len(parts)} blocks were finished before and kept")
     say.line(str(result))
+    if not result.masked:
+        longest, ratio = header.max_seq_len - 2, header.masking.mask_ratio
+        say.note(
+            f"no token is hidden: {ratio:g} of rows of at most {longest} tokens of text rounds to none; "
+            "nothing can be learned from them. Raise --mask_ratio or --max_seq_len"
+        )
     return result
 
 
@@ -326,7 +331,8 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
     if job.shards and len(features.files) != job.shards:
         return None
     made = features.header
-    if recipe_key(made) != recipe_key(job.header):
+    # What was made by an earlier law of spans is left as it is: runs may be going on from it.
+    if recipe_key(made) != recipe_key(_by_law(job.header, made.masking.law)):
         return None
     found = job.found
     if [(source.path, source.size) for source in made.sources] != [
@@ -335,52 +341,16 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
         return None
     if [source.sha256 for source in made.sources] != [hash_file(file) for file in found.files]:
         return None
+    if made.masking.law != job.header.masking.law:
+        job.say.note(
+            f"{out_file}: its spans follow law {made.masking.law} of an earlier version (format "
+            f"{made.format}), which it keeps; remove it to have it made by law {job.header.masking.law}"
+        )
     return _summary(out_file, made, 0, 0, 0.0)
 
 
-# --- telling ------------------------------------------------------------------------------------------
-
-
-class _Speaker:
-    """Tells the user what happens, or keeps silent."""
-
-    def __init__(self, aloud: bool) -> None:
-        self._aloud = aloud
-
-    def line(self, text: str) -> None:
-        if self._aloud:
-            print(text)
-
-    def note(self, text: str) -> None:
-        if self._aloud:
-            print(f"note: {text}", file=sys.stderr)
-
-    def bar(self, size: int) -> _Bar:
-        return _Bar(size, self._aloud)
-
-
-class _Bar:
-    """A progress bar over bytes on disk, with tokens a second."""
-
-    def __init__(self, size: int, aloud: bool) -> None:
-        self._size, self._aloud = size, aloud
-        self._began, self._tokens, self._bar = time.monotonic(), 0, None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def done(self, consumed: int, tokens: int) -> None:
-        if not self._aloud:
-            return
-        if self._bar is None:  # only now: the bar starts a thread, and processes should fork before it
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=self._size, unit="B", unit_scale=True, desc="features", leave=False)
-        self._tokens += tokens
-        rate = self._tokens / max(1e-9, time.monotonic() - self._began)
-        self._bar.set_postfix_str(f"{rate / 1e6:.2f}M tokens/s", refresh=False)
-        self._bar.update(consumed)
+def _by_law(header: FeatureHeader, law: int) -> FeatureHeader:
+    """The header as it would be by another law of spans; law 1 knows whole words alone."""
+    if law == 1 and not header.masking.whole_words:
+        return header
+    return replace(header, masking=replace(header.masking, law=law))

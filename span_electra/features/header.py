@@ -24,7 +24,7 @@ from span_electra.features.arrow_file import open_checked, write_checked
 from span_electra.features.masking import Spans
 from span_electra.text.vocabulary import Vocabulary
 
-FORMAT = 1
+FORMATS = (1, 2)  # each is that of the law of spans with its number; what is new is made in the last
 HEADER_KEY, TOKENIZER_KEY = b"span_electra", b"tokenizer.json"
 COUNTS = ("rows", "tokens", "masked", "spans")
 COUNT_DIGITS = 19  # of the largest 64-bit number
@@ -63,7 +63,11 @@ class FeatureHeader:
     masked: int  # hidden tokens
     spans: int
     tokenizer_json: str = field(default="", repr=False)
-    format: int = FORMAT
+
+    @property
+    def format(self) -> int:
+        """Which law of spans the rows are masked by, and so which settings of masking the header has."""
+        return self.masking.law
 
     @property
     def max_seq_len(self) -> int:
@@ -130,7 +134,11 @@ def header_json(header: FeatureHeader) -> bytes:
     """The header as it stands in a file; its length does not depend on counts, which come last."""
     described = asdict(header)
     del described["tokenizer_json"]
-    assert described["masking"].pop("whole_words"), "format 1 knows whole words alone"
+    described["format"] = header.format
+    if header.format == 1:
+        # Byte for byte as it was: shards may be added to features made then.
+        assert described["masking"].pop("whole_words"), "format 1 knows whole words alone"
+        del described["masking"]["law"]
     digits = sum(len(str(described[name])) for name in COUNTS)
     return json.dumps(described, sort_keys=True).encode() + b" " * (len(COUNTS) * COUNT_DIGITS - digits)
 
@@ -215,12 +223,16 @@ def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
         raise InputError(f"{path}: an Arrow file, but not of features; make one with create_feature_SE.py")
     try:
         described = json.loads(metadata[HEADER_KEY])
-        if described.get("format") != FORMAT:
+        number = described.pop("format", None)
+        if number not in FORMATS:
             raise InputError(
-                f"{path}: format {described.get('format')!r}, this program reads {FORMAT}; "
+                f"{path}: format {number!r}, this program reads {' and '.join(map(str, FORMATS))}; "
                 "run create_feature_SE.py again"
             )
-        described["masking"] = _checked(MaskingConfig, described["masking"] | {"whole_words": True})
+        first = {"whole_words": True, "law": 1} if number == 1 else {}
+        described["masking"] = _checked(MaskingConfig, first | described["masking"])
+        if described["masking"].law != number:
+            raise ValueError
         described["chunking"] = _checked(ChunkConfig, described["chunking"])
         described["sources"] = tuple(_checked(Source, source) for source in described["sources"])
         described["tokenizer_json"] = metadata[TOKENIZER_KEY].decode()

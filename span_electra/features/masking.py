@@ -11,23 +11,23 @@ the row's key and on n alone, so neither workers, batches nor restarts can chang
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from span_electra.config import MaskingConfig
-from span_electra.features.keyed_random import HALF_MASK, mix, pick_below, random_bits
+from span_electra.features.keyed_random import mix, random_bits
+from span_electra.features.span_law_1 import place_row_1, spread_row
+from span_electra.features.span_law_2 import place_row_2
+from span_electra.features.words import Row, find_words_1, find_words_2, single_tokens
 from span_electra.text.compiled import compiled
 from span_electra.text.eight_bytes import first_byte, load8
+from span_electra.text.word_starts import TokenWords
 
-PLACE_TRIES = 16  # random places tried for a span before the free places are counted
-# Tokens; text without word starts (Chinese in a byte-level vocabulary) is cut into words of this size.
-LONGEST_WORD = 32
 PADDING = 8  # bytes after the marks, because eight are read at a time
 
 
-@dataclass(frozen=True)
-class Spans:
+class Spans(NamedTuple):
     """The hidden spans of some rows; within a row they are sorted and never touch."""
 
     starts_S: np.ndarray  # int32; the span's first token, counted from the row's first ([CLS] is 0)
@@ -96,54 +96,60 @@ def length_law(masking: MaskingConfig) -> np.ndarray:
     return law_L / law_L.sum()
 
 
-def _length_thresholds(masking: MaskingConfig) -> np.ndarray:
-    """The law as thresholds on 32 random bits: a length is 1 + the number of thresholds not above them."""
-    thresholds_L = np.rint(np.cumsum(length_law(masking)) * 2.0**32).astype(np.uint64)
+def _thresholds(law_L: np.ndarray) -> np.ndarray:
+    """A law as thresholds on 32 random bits: a length is 1 + the number of thresholds not above them."""
+    thresholds_L = np.rint(np.cumsum(law_L) * 2.0**32).astype(np.uint64)
     thresholds_L[-1] = 2**32  # whatever the sum rounds to, the longest length ends the search
     return thresholds_L
 
 
-def draw_spans(
-    ids_T: np.ndarray,
-    row_starts_R: np.ndarray,
-    row_lengths_R: np.ndarray,
-    starts_word_V: np.ndarray,
-    keys_R: np.ndarray,
-    masking: MaskingConfig,
-) -> Spans:
-    """Draw the spans of some rows; the tokens are read where they lie (`ids_T` may be a memory map).
+class TokenRows(NamedTuple):
+    """Rows where they lie: row r is ids_T[starts_R[r] : starts_R[r] + lengths_R[r]], with [CLS] and [SEP]."""
 
-    Row r is ids_T[row_starts_R[r] : row_starts_R[r] + row_lengths_R[r]], with [CLS] and [SEP], which are
-    never hidden. Lengths are drawn one after another until they fill the budget; the last is cut to it. A
-    length keeps its value while its place is redrawn, else long spans, which fit less often, would be too
-    few. Where no place is left for it, it is shortened word by word; where not even a word fits, the whole
-    row is drawn anew in tokens. So the budget is always met.
+    ids_T: np.ndarray  # uint16, uint32 or int64; may be a memory map
+    starts_R: np.ndarray  # int64
+    lengths_R: np.ndarray  # int64; tokens
+
+
+class _Law(NamedTuple):
+    """A MaskingConfig for compiled loops, and what each row's spans depend on besides."""
+
+    number: int
+    whole_words: int
+    thresholds_L: np.ndarray  # of length_law
+    joined: int  # up to so many words that would be left of a budget go to the span before
+    budgets_R: np.ndarray  # tokens to hide
+    keys_R: np.ndarray
+
+
+def draw_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, masking: MaskingConfig) -> Spans:
+    """Draw the spans of some rows by the law of `masking`; [CLS] and [SEP] are never hidden.
+
+    Lengths are drawn one after another until they fill the budget; the last is cut to it. Where no place is
+    left for a length, it is shortened word by word; where not even a word fits, the whole row is drawn anew
+    in tokens. So the budget is always met.
+
+    tokens: the vocabulary's, see `Vocabulary.token_words`. keys_R: each row's own, see `row_keys`.
 
     Example: budget 4, lengths drawn 3, 2 -> spans [(5, 8), (11, 12)]  (the last is cut to the budget)
     """
-    lengths_R = np.ascontiguousarray(row_lengths_R, dtype=np.int64)
+    starts_R, lengths_R = (np.ascontiguousarray(values, dtype=np.int64) for values in rows[1:])
     budgets_R = span_budget(lengths_R, masking.mask_ratio)
     most = int(budgets_R.sum())  # a span hides at least one token
-    starts_S, lengths_S = np.empty(most, np.int32), np.empty(most, np.int32)
-    row_ends_R = np.empty(len(lengths_R), np.int64)
+    spans = Spans(np.empty(most, np.int32), np.empty(most, np.int32), np.empty(len(lengths_R), np.int64))
     longest = int(lengths_R.max(initial=0))
-    _draw_rows(
-        ids_T,
-        np.ascontiguousarray(row_starts_R, dtype=np.int64),
-        lengths_R,
-        budgets_R,
-        # Without whole words every token may begin a span.
-        np.ascontiguousarray(starts_word_V | (not masking.whole_words), dtype=np.bool_),
-        np.ascontiguousarray(keys_R, dtype=np.uint64),
-        _length_thresholds(masking),
+    room = Row(
         np.empty(longest + 1, np.int64),
+        np.ones(longest + 1, np.uint8),
         np.zeros(longest + 2 + PADDING, np.uint8),
-        starts_S,
-        lengths_S,
-        row_ends_R,
     )
-    count = int(row_ends_R[-1]) if len(row_ends_R) else 0
-    return Spans(starts_S[:count].copy(), lengths_S[:count].copy(), row_ends_R)
+    keys_R = np.ascontiguousarray(keys_R, dtype=np.uint64)
+    law_L = length_law(masking)
+    joined = min(2, int(law_L @ np.arange(1, len(law_L) + 1) / 2))  # less than half a mean span
+    law = _Law(masking.law, int(masking.whole_words), _thresholds(law_L), joined, budgets_R, keys_R)
+    _draw_rows(TokenRows(rows.ids_T, starts_R, lengths_R), tokens, law, room, spans)
+    count = int(spans.row_ends_R[-1]) if len(lengths_R) else 0
+    return Spans(spans.starts_S[:count].copy(), spans.lengths_S[:count].copy(), spans.row_ends_R)
 
 
 # --- loops ----------------------------------------------------------------------------------------------
@@ -152,79 +158,31 @@ def draw_spans(
 
 
 @compiled
-def _draw_rows(
-    ids_T,
-    row_starts_R,
-    lengths_R,
-    budgets_R,
-    starts_word_V,
-    keys_R,
-    thresholds_L,
-    word_at_W,
-    taken,
-    starts_S,
-    lengths_S,
-    row_ends_R,
-):
-    """Fill starts_S, lengths_S and row_ends_R. `taken` is zeros before and after each row."""
+def _draw_rows(rows, tokens, law, row, spans):
+    """Fill `spans`. `row.taken` is zeros before and after each row."""
     span = 0
-    for row in range(len(lengths_R)):
-        content, budget = lengths_R[row] - 2, budgets_R[row]
+    for number in range(len(law.budgets_R)):
+        first, content = rows.starts_R[number] + 1, rows.lengths_R[number] - 2
+        budget, key = law.budgets_R[number], law.keys_R[number]
         if budget > 0:
-            words = _find_words(ids_T, row_starts_R[row] + 1, content, starts_word_V, word_at_W)
-            stopped = _place_row(word_at_W, words, budget, keys_R[row], thresholds_L, taken)
+            if law.whole_words == 0:
+                words = single_tokens(content, row.word_at_W, row.begins_T)
+            elif law.number == 1:
+                words = find_words_1(rows.ids_T, first, content, tokens.starts_V, row.word_at_W)
+            else:
+                words = find_words_2(rows.ids_T, first, content, tokens, row=row)
+            if law.number == 1:
+                stopped = place_row_1(row, words, budget, key, law.thresholds_L)
+            else:
+                stopped = place_row_2(row, words, budget, key, law)
             if stopped:
-                _spread_row(content, budget, keys_R[row], stopped, thresholds_L, word_at_W, taken)
-            span = _take_spans(taken, content, starts_S, lengths_S, span)
-        row_ends_R[row] = span
+                spread_row(row, content, budget, key=key, counter=stopped, thresholds_L=law.thresholds_L)
+            span = _take_spans(row.taken, content, spans, span)
+        spans.row_ends_R[number] = span
 
 
 @compiled
-def _find_words(ids_T, first, content, starts_word_V, word_at_W):
-    """Write where the row's words start, and behind them the row's end; return the number of words."""
-    word_at_W[0] = 0
-    words, latest, size = 1, 0, len(starts_word_V)
-    for token in range(1, content):
-        number = ids_T[first + token]
-        # An id outside the table (a damaged file) must not read outside it either.
-        if (number < size and starts_word_V[number]) or token - latest >= LONGEST_WORD:
-            word_at_W[words] = token
-            words += 1
-            latest = token
-    word_at_W[words] = content
-    return words
-
-
-@compiled
-def _place_row(word_at_W, words, budget, key, thresholds_L, taken):
-    """Mark spans one after another; 0, or the numbers drawn until no place was left, and nothing marked."""
-    counter, left = 0, budget
-    while left > 0:
-        counter += 1
-        bits = random_bits(key, counter)
-        span_words = _draw_length(bits, thresholds_L)
-        length = 0
-        for _ in range(PLACE_TRIES):
-            word = pick_below(bits, words)
-            length = _fitting_length(word_at_W, words, word, span_words, left, taken)
-            if length > 0:
-                break
-            counter += 1
-            bits = random_bits(key, counter)
-        if length == 0:
-            counter += 1
-            word, length = _search_place(word_at_W, words, span_words, left, taken, random_bits(key, counter))
-        if length == 0:
-            taken[: word_at_W[words] + 1] = 0
-            return counter
-        start = word_at_W[word]
-        taken[start + 1 : start + 1 + length] = 1
-        left -= length
-    return 0
-
-
-@compiled
-def _take_spans(taken, content, starts_S, lengths_S, span):
+def _take_spans(taken, content, spans, span):
     """Write the runs of marks as spans, from number `span` on, and clear them; the number after the last."""
     place = 1
     while place <= content:
@@ -237,77 +195,6 @@ def _take_spans(taken, content, starts_S, lengths_S, span):
         while taken[place]:
             taken[place] = 0
             place += 1
-        starts_S[span], lengths_S[span] = start, place - start
+        spans.starts_S[span], spans.lengths_S[span] = start, place - start
         span += 1
     return span
-
-
-@compiled
-def _draw_length(bits, thresholds_L):
-    """Turn the lower half of 64 random bits into a length of the law."""
-    length = 1
-    while (bits & HALF_MASK) >= thresholds_L[length - 1]:
-        length += 1
-    return length
-
-
-@compiled
-def _fitting_length(word_at_W, words, word, span_words, left, taken):
-    """Return the tokens of a span of `span_words` words at `word`, cut to `left`; 0: it does not fit."""
-    start, content = word_at_W[word], word_at_W[words]
-    if word + span_words <= words:
-        length = min(word_at_W[word + span_words] - start, left)
-    elif content - start >= left:
-        length = left  # longer than the row, but the budget cuts it before the row's end
-    else:
-        return 0
-    for place in range(start, start + length + 2):  # from the token before to the token after
-        if taken[place]:
-            return 0
-    return length
-
-
-@compiled
-def _search_place(word_at_W, words, span_words, left, taken, bits):
-    """Choose evenly among all places that fit, as endless retries would; fewer words where there is none."""
-    for fewer in range(span_words, 0, -1):
-        fitting = 0
-        for word in range(words):
-            fitting += _fitting_length(word_at_W, words, word, fewer, left, taken) > 0
-        if fitting == 0:
-            continue
-        chosen = pick_below(bits, fitting)
-        for word in range(words):
-            length = _fitting_length(word_at_W, words, word, fewer, left, taken)
-            if length > 0:
-                if chosen == 0:
-                    return word, length
-                chosen -= 1
-    return 0, 0
-
-
-@compiled
-def _spread_row(content, budget, key, counter, thresholds_L, lengths, taken):
-    """Draw the row anew in tokens, not words, and lay the spans out evenly over every way not to touch.
-
-    Stars and bars: count spans need count - 1 tokens between them; the other free tokens and the spans come
-    in any order. There is always room, for at most half the content (rounded up) is hidden. `lengths` is room
-    for the spans' lengths.
-    """
-    count, left = 0, budget
-    while left > 0:
-        counter += 1
-        lengths[count] = min(_draw_length(random_bits(key, counter), thresholds_L), left)
-        left -= lengths[count]
-        count += 1
-    free = content - budget - (count - 1)
-    start, laid = 0, 0
-    while laid < count:
-        counter += 1
-        if pick_below(random_bits(key, counter), free + count - laid) < count - laid:
-            taken[start + 1 : start + 1 + lengths[laid]] = 1
-            start += lengths[laid] + 1
-            laid += 1
-        else:
-            start += 1
-            free -= 1

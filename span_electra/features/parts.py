@@ -24,7 +24,7 @@ from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked, write_checked
 from span_electra.features.chunks import cut_chunks, document_ends, frame_chunks
 from span_electra.features.header import FeatureHeader, feature_batch, feature_schema
-from span_electra.features.masking import draw_spans, row_keys
+from span_electra.features.masking import TokenRows, draw_spans, row_keys
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block
 from span_electra.text.encode import TextEncoder
@@ -82,9 +82,8 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
         framed_T, ends_R = frame_chunks(ids_T, chunk_ends_R, header.cls_id, header.sep_id)
         lengths_R = np.diff(ends_R, prepend=0)
         keys_R = row_keys(header.seed, block.number, np.arange(len(ends_R)), "block spans")
-        spans = draw_spans(
-            framed_T, ends_R - lengths_R, lengths_R, vocabulary.starts_word_V, keys_R, header.masking
-        )
+        rows = TokenRows(framed_T, ends_R - lengths_R, lengths_R)
+        spans = draw_spans(rows, vocabulary.token_words, keys_R, header.masking)
         assert len(framed_T) == encoded + 2 * len(ends_R), "the chunker lost or doubled tokens"
         counts = PartCounts(
             encoded,

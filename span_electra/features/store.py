@@ -22,7 +22,7 @@ from span_electra.config import MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
 from span_electra.features.header import FeatureHeader, parse_header
-from span_electra.features.masking import Spans, draw_spans, row_keys, span_budget
+from span_electra.features.masking import Spans, TokenRows, draw_spans, row_keys, span_budget
 from span_electra.text.compiled import compiled
 from span_electra.text.vocabulary import Vocabulary
 
@@ -293,14 +293,9 @@ class Features:
     def draw(self, rows_B: np.ndarray, epoch: int, seed: int, masking: MaskingConfig | None = None) -> Spans:
         """Draw new spans; they depend on (seed, epoch, row) and `masking` alone, None being the header's."""
         rows_B = self._checked(rows_B)
-        return draw_spans(
-            self._ids,
-            self._id_starts_R[rows_B],
-            self.lengths_R[rows_B],
-            self.vocabulary.starts_word_V,
-            row_keys(seed, epoch, rows_B, "spans"),
-            masking or self.header.masking,
-        )
+        rows = TokenRows(self._ids, self._id_starts_R[rows_B], self.lengths_R[rows_B])
+        keys_B = row_keys(seed, epoch, rows_B, "spans")
+        return draw_spans(rows, self.vocabulary.token_words, keys_B, masking or self.header.masking)
 
     def _checked(self, rows_B: np.ndarray) -> np.ndarray:
         rows_B = np.asarray(rows_B, dtype=np.int64)

@@ -23,6 +23,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from span_electra.errors import InputError
+from span_electra.text.word_starts import TokenWords, byte_level_bytes, token_words
 from span_electra.utf8 import decode_utf8
 
 SPECIAL_TOKENS = ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
@@ -81,7 +82,7 @@ class Vocabulary:
 
     @cached_property
     def starts_word_V(self) -> np.ndarray:
-        """bool: whether a token starts a whole word, so that a span may start there.
+        """bool: whether a token starts a whole word, by the first of our rules (law 1 of spans).
 
         WordPiece marks continuations by '##'. In byte-level BPE a word starts at the blank before it (spelt
         'Ġ') and at a punctuation mark; letters, digits and bytes of other scripts go on with the word.
@@ -90,6 +91,20 @@ class Vocabulary:
             return np.array([not token.startswith("##") for token in self.tokens_V])
         return np.array([token[:1].isascii() and not token[:1].isalnum() or token[:1] == "Ġ"
                          for token in self.tokens_V])  # fmt: skip
+
+    @cached_property
+    def token_words(self) -> TokenWords:
+        """What the tokens say of words, for masks of whole words in every script."""
+        if self.kind == "BERT":
+            goes_on_V = np.array([token.startswith("##") for token in self.tokens_V])
+            spelt_V = [
+                token[2 * goes_on :].encode("utf-8", "replace")
+                for token, goes_on in zip(self.tokens_V, goes_on_V, strict=True)
+            ]
+        else:
+            goes_on_V = np.ones(self.size, bool)
+            spelt_V = [byte_level_bytes(token) for token in self.tokens_V]
+        return token_words(spelt_V, goes_on_V, self.starts_word_V)
 
     @property
     def cls_id(self) -> int:

@@ -119,8 +119,6 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     settings = job.settings
     source = starting_point(settings, process)
     saved = checkpoint.load(source) if source else None
-    if saved:
-        process = devices.go_on_in(process, settings.training, saved.meta)
     agreement = Agreement(process.world_size)
     experiment = job.build(settings, process)
     network = place_model(experiment, settings.training, process, saved, str(source))

@@ -273,3 +273,25 @@ def test_other_programs_read_the_rows(tmp_path, corpus, vocabulary):
         "arrow", data_files=str(tmp_path / "f.arrow"), cache_dir=str(tmp_path / "cache"), split="train"
     )
     assert [token for row in rows["input_ids"] for token in row[1:-1]] == stream(tmp_path / "f.arrow")
+
+
+def test_features_of_an_earlier_law_are_left_as_they_are_and_it_is_said(tmp_path, corpus, vocabulary, capsys):
+    out_file = tmp_path / "f.arrow"
+    build(corpus, vocabulary, out_file, masking=MaskingConfig(law=1))
+    before = out_file.read_bytes()
+    assert build(corpus, vocabulary, out_file, progress=True).made_parts == 0
+    assert out_file.read_bytes() == before and open_features(out_file).header.format == 1
+    assert "law 1 of an earlier version (format 1), which it keeps" in capsys.readouterr().err
+    build(corpus, vocabulary, out_file, masking=MaskingConfig(0.3))
+    assert open_features(out_file).header.format == 2
+
+
+@pytest.mark.parametrize(
+    "settings", [{"chunking": ChunkConfig(3)}, {"masking": MaskingConfig(mask_ratio=0.0)}]
+)
+def test_settings_that_hide_nothing_say_so(tmp_path, corpus, vocabulary, capsys, settings):
+    counts = build(corpus, vocabulary, tmp_path / "f.arrow", progress=True, **settings)
+    said = capsys.readouterr().err
+    assert counts.masked == 0 and "no token is hidden" in said and "--max_seq_len" in said
+    build(corpus, vocabulary, tmp_path / "g.arrow", progress=True)
+    assert "no token is hidden" not in capsys.readouterr().err

@@ -11,10 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from span_examples import words_of
 
 from span_electra.config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
-from span_electra.features.masking import Spans, draw_spans, row_keys, span_budget
+from span_electra.features.masking import Spans, TokenRows, draw_spans, row_keys, span_budget
 from span_electra.features.schedule import masking_schedule
 from span_electra.pretraining.loader import Batches, choose_rows, locate_slots, plan_epoch
 
@@ -43,10 +44,8 @@ class InMemoryFeatures:
 
     def draw(self, rows_B, epoch, seed, masking=MASKING):
         keys = row_keys(seed, epoch, rows_B, "spans")
-        starts_word_V = np.ones(100, bool)
-        return draw_spans(
-            self.ids_T, self.starts_R[rows_B], self.lengths_R[rows_B], starts_word_V, keys, masking
-        )
+        rows = TokenRows(self.ids_T, self.starts_R[rows_B], self.lengths_R[rows_B])
+        return draw_spans(rows, words_of(np.ones(100, bool)), keys, masking)
 
     def spans(self, rows_B):
         return self.draw(rows_B, 0, 77)
