@@ -14,12 +14,10 @@ from span_electra.commandline import parse, run_script
 
 
 def main() -> int:
-    from span_electra.pretraining.stage import layers_under, pretrain
+    from span_electra.pretraining.defaults import stack_layers
+    from span_electra.pretraining.stage import pretrain
 
-    settings = parse(
-        JointTrainingConfig, __doc__, base=lambda given: layers_under(given, JointTrainingConfig())
-    )
-    return pretrain(settings)
+    return pretrain(parse(JointTrainingConfig, __doc__, stack=stack_layers))
 
 
 if __name__ == "__main__":

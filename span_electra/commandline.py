@@ -7,100 +7,233 @@ A setting is named by its key (`--lr`), or by the dotted path to it where two se
 from __future__ import annotations
 
 import argparse
-import difflib
 import io
+import os
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable
-from typing import Any, TextIO, TypeVar
+from dataclasses import MISSING, Field
+from pathlib import Path
+from typing import TextIO, TypeVar, get_type_hints
 
 from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
+from span_electra.config import OPTIMIZER_DEFAULTS
+from span_electra.elsewhere import meant
 from span_electra.errors import InputError
+from span_electra.schema import Settings, Values
 
-Settings = TypeVar("Settings")
+Kind = TypeVar("Kind", bound=Settings)
+# Given the flags and what the user set (argument.py, preset, file, flags), all layers, lowest first.
+Stack = Callable[[Values, list[Layer]], list[Layer]]
+OWN_FLAGS = ("config_file", "preset", "print_config")  # of every script, besides its settings
+GROUPS = ("most needed", "data", "model", "optimization", "schedule", "run", "devices")
+SECTION_GROUPS = {"model": "model", "optimizer": "optimization", "train_data": "data", "valid_data": "data"}
+WIDEST = 100  # columns of --help; a narrower terminal gets narrower lines
+YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and the nearest flag there is."""
+# --- the parser ---------------------------------------------------------------------------------------
 
-    def error(self, message: str):
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, with the flag that was meant."""
+
+    def __init__(self, schema: type[Settings], description: str) -> None:
+        """One flag a setting of `schema`; only what is given comes out of `read`."""
+        super().__init__(
+            description=fit(description, help_width()),
+            usage="%(prog)s [--config_file FILE] [--SETTING VALUE ...]",
+            formatter_class=_help_formatter,
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+            epilog="A setting of a section is also a flag by its dotted path, as in a config file.",
+        )
+        self.settings = leaves(schema)
+        self.flags: dict[str, str] = {}  # how a key is shown: by its end alone where that is enough
+        self.names = {f"--{name}" for name in OWN_FLAGS}
+        self.switches: set[str] = set()  # flags without a value
+        self.numbers: set[str] = set()  # flags with a list of numbers
+        first = list(schema.FIRST)
+        groups = {name: self.add_argument_group(name) for name in GROUPS}
+        own = groups["most needed" if "config_file" in first else "run"]
+        self._own(own, "config_file", "FILE", "JSON or YAML file of settings, laid over the defaults")
+        self._own(own, "preset", "NAME", "settings of configs/NAME.json, under those of --config_file")
+        self._own(groups["run"], "print_config", None, "print all settings as a config file and stop")
+        # The most needed stand as they are listed, the rest as declared.
+        for key in sorted(
+            self.settings, key=lambda key: first.index(leaf(key)) if leaf(key) in first else 99
+        ):
+            section = SECTION_GROUPS.get(key.partition(".")[0], "run") if "." in key else "run"
+            group = self.settings[key].metadata.get("group") or section
+            self._setting(groups["most needed" if leaf(key) in first else group], schema, key)
+
+    def _own(self, group: argparse.ArgumentParser, name: str, value: str | None, text: str) -> None:
+        self.flags[name] = f"--{name}"
+        options = {"metavar": value} if value else {"action": "store_true"}
+        group.add_argument(f"--{name}", help=text, **options)
+
+    def _setting(self, group: argparse.ArgumentParser, schema: type[Settings], key: str) -> None:
+        entry = self.settings[key]
+        unique = sum(leaf(other) == leaf(key) for other in self.settings) == 1
+        names = [f"--{leaf(key)}", f"--{key}"] if unique else [f"--{key}"]
+        self.flags[key] = names[0]
+        self.names |= {*names}
+        default = entry.default if entry.default is not MISSING else entry.default_factory()
+        options = {"dest": key, "help": help_of(entry, default)}
+        if isinstance(default, bool):
+            options["action"] = argparse.BooleanOptionalAction
+            self.switches |= {*names}
+            self.names |= {f"--no-{name[2:]}" for name in names}
+        elif isinstance(default, list):
+            options |= {"nargs": "+", "metavar": "VALUE"}
+            if hint_of(schema, key) in (list[int], list[float]):
+                self.numbers |= {*names}
+        elif entry.metadata.get("alone"):
+            options |= {"nargs": "?", "const": entry.metadata["alone"], "metavar": "VALUE"}
+        else:
+            options["metavar"] = "VALUE"
+        group.add_argument(names[0], **options)
+        if names[-1] != names[0]:  # the dotted path is a flag too; listed, it would double the help
+            group.add_argument(names[-1], **{**options, "help": argparse.SUPPRESS})
+
+    def error(self, message: str) -> None:
+        """Raise InputError."""
         raise InputError(f"{message}; see {self.prog} --help")
 
-    def parse_args(self, argv: list[str] | None = None, namespace: Any = None) -> argparse.Namespace:
-        known, unknown = self.parse_known_args(argv, namespace)
-        if unknown:
-            flags = [flag for action in self._actions for flag in action.option_strings]
-            nearest = difflib.get_close_matches(unknown[0].split("=")[0], flags, 1, 0.4)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"see {self.prog} --help"
-            raise InputError(f"unknown argument {unknown[0]}; {hint}")
-        return known
+    def read(self, argv: list[str]) -> Values:
+        """What the command line gives, by key. Raises InputError naming the flag that was meant."""
+        known, unknown = self.parse_known_args(self.written_as_ours(argv))
+        if not unknown:
+            return vars(known)
+        name = unknown[0].partition("=")[0]
+        key, note = meant(name, self.flags) if name.startswith("-") else (None, "")
+        hint = note or f"see {self.prog} --help"
+        if key:
+            hint = f"did you mean {self.flags[key]}?" + (f" ({note})" if note else "")
+        raise InputError(f"unknown argument {unknown[0]}; {hint}")
+
+    def written_as_ours(self, argv: list[str]) -> list[str]:
+        """The command line with plain meanings brought into our form.
+
+        Hyphens for underscores; `--device ids 0 1`; `--device_ids 0,1`; `--resume_train True` for a switch.
+        """
+        ours = {flag.replace("-", "_"): flag for flag in self.names}
+        words, numbers = [], False
+        rest = list(argv)
+        while rest:
+            word = rest.pop(0)
+            if not word.startswith("--"):
+                words += word.strip("[]").replace(",", " ").split() if numbers else [word]
+                continue
+            name, equals, value = word.partition("=")
+            name = ours.get(name.replace("-", "_"), name)
+            if name == "--device" and rest[:1] == ["ids"]:
+                name, rest = "--device_ids", rest[1:]
+            numbers = name in self.numbers
+            if name in self.switches and not equals and rest and rest[0].lower() in YES + NO:
+                equals, value = "=", rest.pop(0)
+            if name in self.switches and value.lower() in YES + NO:
+                words.append(name if value.lower() in YES else f"--no-{name[2:]}")
+            elif equals and numbers:
+                words += [name, *value.strip("[]").replace(",", " ").split()]
+            else:
+                words.append(name + equals + value)
+        return words
 
 
-def parser_for(schema: type, description: str) -> argparse.ArgumentParser:
-    """The parser with one flag a setting of `schema`; only what is given lands in its namespace."""
-    parser = _Parser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config_file", help="JSON or YAML file of settings, laid over the defaults")
-    parser.add_argument("--preset", help="settings of configs/<name>.json, under those of --config_file")
-    parser.add_argument("--print_config", action="store_true", help="print the whole settings and stop")
-    settings = leaves(schema)
-    for key, entry in settings.items():
-        leaf = key.rpartition(".")[2]
-        alone = sum(other.rpartition(".")[2] == leaf for other in settings) == 1
-        names = [f"--{leaf}"] if alone else []
-        if key != leaf:
-            names.append(f"--{key}")
-        _add(parser, names, key, entry)
-    return parser
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=help_width())
 
 
-def _add(parser: argparse.ArgumentParser, names: list[str], key: str, entry: Any) -> None:
-    default = entry.default_factory() if callable(entry.default_factory) else entry.default
-    shown = " ".join(map(str, default)) if isinstance(default, list) else default
+def help_width() -> int:
+    """Columns of --help."""
+    return min(WIDEST, shutil.get_terminal_size().columns - 2)
+
+
+def fit(text: str, width: int) -> str:
+    """A script's first words, with the lines of its paragraphs broken anew; examples stay as they are."""
+    parts = text.strip().split("\n\n")
+    return "\n\n".join(part if part.startswith(" ") else textwrap.fill(part, width) for part in parts)
+
+
+def leaf(key: str) -> str:
+    """The end of a dotted key: optimizer.lr -> lr"""
+    return key.rpartition(".")[2]
+
+
+def hint_of(schema: type, key: str) -> object:
+    """The type of the setting that a dotted key leads to."""
+    head, _, rest = key.partition(".")
+    kind = get_type_hints(schema)[head]
+    return hint_of(kind, rest) if rest else kind
+
+
+def help_of(entry: Field, default: object) -> str:
+    """The help of a setting, with its choices and its default."""
     choices = entry.metadata.get("choices")
-    text = entry.metadata.get("help", "")
     listed = f" ({', '.join(map(str, choices))})" if choices else ""
-    text = f"{text}{listed} [{'none' if shown in (None, '') else shown}]".replace("%", "%%")
-    if isinstance(default, bool):
-        parser.add_argument(*names, dest=key, action=argparse.BooleanOptionalAction, help=text)
-    elif isinstance(default, list):
-        parser.add_argument(*names, dest=key, nargs="+", metavar="VALUE", help=text)
-    else:
-        parser.add_argument(*names, dest=key, metavar="VALUE", help=text)
+    shown = " ".join(map(str, default)) if isinstance(default, list) else default
+    return f"{entry.metadata['help']}{listed} [{'none' if shown in (None, '') else shown}]".replace("%", "%%")
+
+
+# --- settings -----------------------------------------------------------------------------------------
 
 
 def parse(
-    schema: type[Settings],
-    description: str,
-    argv: list[str] | None = None,
-    base: Callable[[dict[str, Any]], list[Layer]] | None = None,
-) -> Settings:
-    """Settings of `schema` from the command line, the preset and the config file it names.
+    schema: type[Kind], description: str, argv: list[str] | None = None, stack: Stack | None = None
+) -> Kind:
+    """Settings of `schema` from argument.py, the preset and the config file that flags name, and the flags.
 
-    `base`, given the flags, may supply layers that lie under all of these (a resumed run's own settings).
-    Prints the settings and exits with code 0 on --print_config. Raises InputError for anything wrong.
+    `stack` may lay more under or between these (a resumed run's own settings). Prints the settings and exits
+    with code 0 on --print_config. Raises InputError for anything wrong.
     """
-    given = vars(parser_for(schema, description).parse_args(argv))
-    layers = base(given) if base else []
+    given = Parser(schema, description).read(sys.argv[1:] if argv is None else argv)
+    layers = [Layer(f"{schema.__module__}.py", schema.NAMED)]
     if "preset" in given:
-        layers.append(preset(given.pop("preset")))
+        layers.append(preset(given["preset"]))
     if "config_file" in given:
-        layers.append(config_file(given.pop("config_file")))
-    only_print = given.pop("print_config", False)
-    for key, value in given.items():
-        layers.append(Layer(f"--{key.rpartition('.')[2]}", _nested(key, value)))
-    settings = compose(schema, layers)
-    if only_print:
+        layers.append(config_file(given["config_file"]))
+    settings_given = {key: value for key, value in given.items() if key not in OWN_FLAGS}
+    layers += [Layer(f"--{leaf(key)}", _nested(key, value)) for key, value in settings_given.items()]
+    if stack:
+        layers = stack(given, layers)
+    settings = compose(schema, with_optimizer_defaults(layers))
+    for layer in layers:
+        if layer.note and os.environ.get("RANK", "0") == "0":
+            print(layer.note(), file=sys.stderr)  # standard output is the config file of --print_config
+    if given.get("print_config"):
         print(dump(settings))
         raise SystemExit(0)
     return settings
 
 
-def _nested(key: str, value: Any) -> dict[str, Any]:
+def with_optimizer_defaults(layers: list[Layer]) -> list[Layer]:
+    """The same layers, with the rate and epsilon that go with the chosen optimizer where nobody named them.
+
+    They lie over presets, whose rates are for AdamW, and under all else.
+    """
+    named = [(number, _optimizer_section(layer)) for number, layer in enumerate(layers)]
+    chosen = [(number, section["optimizer"]) for number, section in named if "optimizer" in section]
+    if not chosen:
+        return layers
+    number_of_choice, kind = chosen[-1]
+    by_user = set()
+    for number, section in named:
+        if number >= number_of_choice or not layers[number].is_preset:
+            by_user |= set(section)
+    values = OPTIMIZER_DEFAULTS.get(str(kind), {})
+    missing = {name: value for name, value in values.items() if name not in by_user}
+    return [*layers, Layer(f"defaults of {kind}", {"optimizer": missing})] if missing else layers
+
+
+def _optimizer_section(layer: Layer) -> Values:
+    section = layer.values.get("optimizer")
+    return section if isinstance(section, dict) else {}
+
+
+def _nested(key: str, value: object) -> Values:
     """Example: ("model.generator.hidden_size", "64") -> {"model": {"generator": {"hidden_size": "64"}}}"""
     head, _, rest = key.partition(".")
     if rest:
@@ -110,11 +243,22 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     return {head: _plain(value)}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A flag's text as it stands: 'none' is none, and what looks like an interpolation is not one."""
     if not isinstance(value, str):
         return value
     return None if value.lower() in ("none", "null") else value.replace("${", "\\${")
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """What to do about a package that this Python lacks; an own module that is not there is our fault."""
+    name = (error.name or "").partition(".")[0]
+    if name in ("", "span_electra", "argument"):
+        raise error
+    return (
+        f"{sys.executable} has no package {name!r}; run ./run.sh once and then `. .venv/bin/activate`, or "
+        f"{Path(sys.executable).name} -m pip install -r requirements.txt"
+    )
 
 
 def first_as(name: str, argv: list[str]) -> list[str]:
@@ -123,6 +267,9 @@ def first_as(name: str, argv: list[str]) -> list[str]:
     Example: ("model", ["runs/first", "--text", "a.txt"]) -> ["--model", "runs/first", "--text", "a.txt"]
     """
     return [f"--{name}", *argv] if argv and not argv[0].startswith("-") else argv
+
+
+# --- running ------------------------------------------------------------------------------------------
 
 
 def write_any_text(*streams: TextIO) -> None:
@@ -152,6 +299,9 @@ def run_script(main: Callable[[], int | None]) -> None:
         # The disk, a permission, a path: the user's to mend, and the error names the file.
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}; mend that and run again", file=sys.stderr)
+        code = 2
+    except ModuleNotFoundError as error:
+        print(f"error: {_missing(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped by the keyboard", file=sys.stderr)

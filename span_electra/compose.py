@@ -10,21 +10,26 @@ line. Files are JSON or YAML. Two interpolations are known, besides references t
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import Field, asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
+from span_electra.elsewhere import meant
 from span_electra.errors import InputError
+from span_electra.schema import Values
 
-PRESET_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+HERE = Path(__file__).resolve().parent
+# In an installed package the presets lie inside it, in a clone beside it.
+PRESET_FOLDER = next(place for place in (HERE / "configs", HERE.parent / "configs") if place.is_dir())
 INCLUDE = re.compile(r"\$\{\s*from_file\s*:\s*(.+?)\s*\}")
 RESOLVER = re.compile(r"\$\{\s*([\w.\-]+)\s*:")
 COMPUTED = re.compile(r"\$\{[^:}]*\$\{")  # an interpolation whose name is made by another one
 LARGEST_FILE = 16 << 20  # bytes
+MOST_PROBLEMS = 12  # told at once of one file
 DEEPEST, MOST_VALUES = 20, 1 << 20  # of a file of settings; ours have three levels and some hundred values
 KNOWN_RESOLVERS = ("from_file", "oc.env")
 Settings = TypeVar("Settings")
@@ -35,7 +40,9 @@ class Layer:
     """Values that overlay the ones below them, and the name errors call them by."""
 
     source: str
-    values: dict[str, Any]
+    values: Values
+    is_preset: bool = False  # settings of ours, over which what goes with a choice of the user's may be laid
+    note: Callable[[], str] | None = None  # what the user should know of it, once all settings are accepted
 
 
 def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
@@ -47,9 +54,16 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    merged = OmegaConf.structured(schema)
+    keys = [*leaves(schema), *sections(schema)]
     for layer in layers:
-        _check_keys(schema, layer.values, layer.source)
+        problems = _unknown_keys(schema, layer.values, keys)
+        if problems:
+            raise InputError(f"{layer.source}: {'; '.join(problems[:MOST_PROBLEMS])}")
+    try:
+        merged = OmegaConf.structured(schema)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{schema.__module__}.py: {_first_line(error)}") from None
+    for layer in layers:
         try:
             merged = OmegaConf.merge(merged, _listed(schema, layer.values))
         except OmegaConfBaseException as error:
@@ -62,6 +76,8 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
         # The check of one section knows its field, not the file that set it.
         field_name, _, rest = str(error).partition(":")
         source = _last_to_set(layers, field_name)
+        if source is None:
+            raise
         raise InputError(
             f"{source}:{rest}" if source == f"--{field_name}" else f"{source}: {error}"
         ) from None
@@ -72,7 +88,7 @@ def preset(name: str) -> Layer:
     names = sorted(path.stem for path in PRESET_FOLDER.glob("*.json"))
     if name not in names:
         raise InputError(f"--preset {name}: there is no such preset; choose from {', '.join(names)}")
-    return config_file(PRESET_FOLDER / f"{name}.json")
+    return replace(config_file(PRESET_FOLDER / f"{name}.json"), is_preset=True)
 
 
 def config_file(path: str | Path) -> Layer:
@@ -83,12 +99,12 @@ def config_file(path: str | Path) -> Layer:
     return Layer(str(path), values)
 
 
-def dump(settings: Any) -> str:
+def dump(settings: object) -> str:
     """The whole settings as JSON text, ready to be a config file again."""
     return json.dumps(asdict(settings), indent=2)
 
 
-def leaves(schema: type, prefix: str = "") -> dict[str, Any]:
+def leaves(schema: type, prefix: str = "") -> dict[str, Field]:
     """Dotted key -> dataclass field, for every setting of `schema` and of the sections in it."""
     found = {}
     hints = get_type_hints(schema)
@@ -97,6 +113,15 @@ def leaves(schema: type, prefix: str = "") -> dict[str, Any]:
             found |= leaves(hints[entry.name], f"{prefix}{entry.name}.")
         else:
             found[prefix + entry.name] = entry
+    return found
+
+
+def sections(schema: type, prefix: str = "") -> list[str]:
+    """The dotted names of the sections of `schema`, and of those in them."""
+    found = []
+    for name, hint in get_type_hints(schema).items():
+        if is_dataclass(hint):
+            found += [prefix + name, *sections(hint, f"{prefix}{name}.")]
     return found
 
 
@@ -175,20 +200,28 @@ def _included_path(name: str, includer: Path) -> Path:
     return beside
 
 
-def _check_keys(schema: type, values: dict[str, Any], source: str, prefix: str = "") -> None:
-    hints = get_type_hints(schema)
+def _unknown_keys(schema: type, values: Values, keys: list[str], prefix: str = "") -> list[str]:
+    """What is wrong with the keys of `values`, all of it, so that a file is mended in one go."""
+    hints = {entry.name: get_type_hints(schema)[entry.name] for entry in fields(schema)}
+    problems = []
     for key, value in values.items():
+        path = f"{prefix}{key}"
         if key not in hints:
-            nearest = difflib.get_close_matches(str(key), list(hints), 1, 0.4)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(hints)}"
-            raise InputError(f"{source}: unknown key {prefix + str(key)!r}{hint}")
-        if is_dataclass(hints[key]):
-            if not isinstance(value, dict):
-                raise InputError(f"{source}: {prefix + key} is a section; give it keys of its own")
-            _check_keys(hints[key], value, source, f"{prefix}{key}.")
+            ours, note = meant(path, keys)
+            same_section = ours is not None and ours.rpartition(".")[0] == prefix.rstrip(".")
+            hint = f"did you mean {(ours.rpartition('.')[2] if same_section else ours)!r}?" if ours else ""
+            note = f"({note})" if hint and note else note
+            problems.append(
+                f"unknown key {path!r}; {f'{hint} {note}'.strip() or 'known are ' + ', '.join(hints)}"
+            )
+        elif is_dataclass(hints[key]) and isinstance(value, dict):
+            problems += _unknown_keys(hints[key], value, keys, f"{path}.")
+        elif is_dataclass(hints[key]):
+            problems.append(f"{path} is a section; give it keys of its own")
+    return problems
 
 
-def _listed(schema: type, values: dict[str, Any]) -> dict[str, Any]:
+def _listed(schema: type, values: Values) -> Values:
     """The same values, with a single one where the schema wants a list made a list of one."""
     hints = get_type_hints(schema)
     listed = {}
@@ -203,7 +236,7 @@ def _listed(schema: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _last_to_set(layers: list[Layer], leaf: str) -> str | None:
-    def sets(values: dict[str, Any]) -> bool:
+    def sets(values: Values) -> bool:
         return leaf in values or any(sets(item) for item in values.values() if isinstance(item, dict))
 
     return next((layer.source for layer in reversed(layers) if sets(layer.values)), None)

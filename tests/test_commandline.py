@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from argument import FeatureArgs, JointTrainingConfig, VocabularyArgs  # noqa: E402
-from span_electra.commandline import first_as, parse, parser_for, run_script  # noqa: E402
+from span_electra.commandline import Parser, first_as, parse, run_script  # noqa: E402
 from span_electra.compose import leaves  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
 
@@ -31,17 +31,16 @@ PROMISED = {
 
 @pytest.mark.parametrize("schema", PROMISED, ids=lambda schema: schema.__name__)
 def test_the_promised_flags_exist(schema):
-    flags = {flag for action in parser_for(schema, "")._actions for flag in action.option_strings}
+    flags = Parser(schema, "").names
     missing = [name for name in PROMISED[schema].split() if f"--{name}" not in flags]
     assert not missing
 
 
 @pytest.mark.parametrize("schema", PROMISED, ids=lambda schema: schema.__name__)
 def test_every_setting_has_a_flag_and_help(schema):
-    actions = {action.dest: action for action in parser_for(schema, "")._actions}
-    for key in leaves(schema):
-        assert actions[key].help, key
-    assert parser_for(schema, "").format_help()
+    parser = Parser(schema, "")
+    for key, entry in leaves(schema).items():
+        assert entry.metadata["help"] and parser.flags[key] in parser.format_help(), key
 
 
 def test_precedence_default_preset_file_flag(tmp_path):

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
-from span_electra.config import LoaderConfig, OptimizerConfig, check_fields, setting
+from span_electra.config import LoaderConfig, OptimizerConfig
 from span_electra.errors import InputError
+from span_electra.schema import Settings, check_fields, setting
 
 
 @dataclass(frozen=True)
-class Everything:
+class Everything(Settings):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     files: list[str] = setting([], "some files")

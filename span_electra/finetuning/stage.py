@@ -1,8 +1,7 @@
 """Fine-tuning as a whole: what its scripts do once the flags are read.
 
 Data are prepared where they are not yet, each seed has a run of its own, and of every run the best model is
-tried on dev and test, its predictions written, and its tasks exported. `settings` is always
-argument.FinetuneArgs.
+tried on dev and test, its predictions written, and its tasks exported.
 """
 
 from __future__ import annotations
@@ -16,11 +15,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING
 
 from span_electra.compose import dump
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
+from span_electra.finetuning.arguments import FinetuningArguments
+
+if TYPE_CHECKING:
+    from span_electra.finetuning.experiment import FinetuningRun
+    from span_electra.finetuning.task_file import TaskFile
+    from span_electra.hub.encoders import Pretrained
+    from span_electra.training.devices import Place
 
 RESULTS = "results.json"
 
@@ -57,7 +63,7 @@ def prepare(
     return 0
 
 
-def check_length(asked: int, pretrained: Any) -> None:
+def check_length(asked: int, pretrained: Pretrained) -> None:
     """Refuse rows that the encoder cannot read."""
     longest = pretrained.config.max_position_embeddings
     if asked > longest:
@@ -69,7 +75,7 @@ def check_length(asked: int, pretrained: Any) -> None:
 # --- fine-tuning ----------------------------------------------------------------------------------------
 
 
-def finetune(settings: Any) -> int:
+def finetune(settings: FinetuningArguments) -> int:
     """Fine-tune as `settings` say, once for each seed; returns the exit code of the script.
 
     What is refused (InputError) leaves no new folder behind.
@@ -106,7 +112,7 @@ def finetune(settings: Any) -> int:
     return 0
 
 
-def finetune_once(run: Any) -> tuple[int, dict | None]:
+def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
     """One run; returns its exit code, and the results of its best model where it came to its end."""
     from span_electra.finetuning.experiment import Finetuning
     from span_electra.training.run import run_training
@@ -124,7 +130,7 @@ def finetune_once(run: Any) -> tuple[int, dict | None]:
 # --- what to start from, and where ----------------------------------------------------------------------
 
 
-def check_start(settings: Any) -> None:
+def check_start(settings: FinetuningArguments) -> None:
     """Refuse flags that contradict each other."""
     saved = settings.load_saved_model
     if (settings.resume_train or settings.finetune) and not saved:
@@ -139,14 +145,14 @@ def check_start(settings: Any) -> None:
                 raise InputError(f"--{name}: --load_saved_model has an encoder of its own; give one of them")
 
 
-def encoder_of(settings: Any) -> str:
+def encoder_of(settings: FinetuningArguments) -> str:
     """Where the encoder's weights stand."""
     from span_electra.hub.networks import newest_run
 
     return str(settings.load_saved_model or settings.encoder or newest_run())
 
 
-def run_folder(settings: Any) -> Path:
+def run_folder(settings: FinetuningArguments) -> Path:
     """The folder of the run: `out_dir`, a resumed run's own, or a new one with the time in its name."""
     if settings.out_dir:
         return Path(settings.out_dir)
@@ -156,7 +162,7 @@ def run_folder(settings: Any) -> Path:
     return Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
 
 
-def data_folder(settings: Any, pretrained: Any) -> tuple[Path, bool]:
+def data_folder(settings: FinetuningArguments, pretrained: Pretrained) -> tuple[Path, bool]:
     """Where the prepared data are or will be, and whether it was them that --data_dir names."""
     from span_electra.finetuning.prepare import is_prepared
 
@@ -164,7 +170,7 @@ def data_folder(settings: Any, pretrained: Any) -> tuple[Path, bool]:
     return (Path(settings.data_dir) if given else prepared_folder(pretrained.name)), given
 
 
-def tasks_of(settings: Any) -> Any:
+def tasks_of(settings: FinetuningArguments) -> TaskFile:
     """The task file, whose files lie in --data_dir, or where those lay that were prepared there."""
     from span_electra.finetuning.prepare import is_prepared, open_prepared
     from span_electra.finetuning.task_file import load_task_file
@@ -174,7 +180,9 @@ def tasks_of(settings: Any) -> Any:
     return load_task_file(settings.task_file, data_dir)
 
 
-def ready(settings: Any, tasks: Any, pretrained: Any, data: Path, given: bool) -> None:
+def ready(
+    settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path, given: bool
+) -> None:
     """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
     from span_electra.finetuning.experiment import check_vocabulary, open_rows, spec_of
     from span_electra.finetuning.predictions import check_metrics
@@ -200,7 +208,7 @@ def ready(settings: Any, tasks: Any, pretrained: Any, data: Path, given: bool) -
         check_metrics(spec_of(task, prepared))
 
 
-def refuse_taken(folder: Path, runs: list[Any]) -> None:
+def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
     """Refuse a folder that holds something else, before anything is prepared or written."""
     from span_electra.training.run import check_folder, find_checkpoint
     from span_electra.training.run_folder import state_of
@@ -237,7 +245,9 @@ def nothing_left_if_refused(folder: Path, data: Path) -> Iterator[None]:
 # --- settings in the words of the rooms -----------------------------------------------------------------
 
 
-def finetuning_run(settings: Any, tasks: Any, encoder: str, data: Path, folder: Path, seed: int) -> Any:
+def finetuning_run(
+    settings: FinetuningArguments, tasks: TaskFile, encoder: str, data: Path, folder: Path, seed: int
+) -> FinetuningRun:
     """The settings of one run as the task room takes them."""
     from span_electra.finetuning.batching import Order
     from span_electra.finetuning.experiment import FinetuningRun
@@ -266,7 +276,7 @@ def finetuning_run(settings: Any, tasks: Any, encoder: str, data: Path, folder: 
     )
 
 
-def training_config(settings: Any, seed: int) -> TrainingConfig:
+def training_config(settings: FinetuningArguments, seed: int) -> TrainingConfig:
     """The loop's settings, in the words of fine-tuning."""
     from span_electra.finetuning.experiment import SCORE
 
@@ -293,7 +303,7 @@ def training_config(settings: Any, seed: int) -> TrainingConfig:
 # --- results --------------------------------------------------------------------------------------------
 
 
-def conclude(run: Any) -> dict[str, dict[str, dict[str, float]]]:
+def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
     """Try the best model on dev and test, write its predictions, export its tasks; returns the metrics.
 
     They stand by task, split and name. The best model need not be the last one tried, so dev is tried again.
@@ -325,7 +335,7 @@ def conclude(run: Any) -> dict[str, dict[str, dict[str, float]]]:
     return results
 
 
-def place_to_try(training: TrainingConfig) -> Any:
+def place_to_try(training: TrainingConfig) -> Place:
     """The first of the run's devices, in full precision."""
     import torch
 

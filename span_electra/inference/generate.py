@@ -16,8 +16,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from span_electra.config import check_fields, setting
 from span_electra.errors import InputError
+from span_electra.schema import check_fields, setting
 
 FORBIDDEN = float("-inf")  # the logit of a token that must not come
 

@@ -1,62 +1,37 @@
 """The pretraining stage as a whole: what its script does once the flags are read.
 
 It finds or makes the features, chooses the run folder, trains, exports both networks and says where things
-are. `settings` is always argument.JointTrainingConfig.
+are.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
-import timeit
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from span_electra.compose import PRESET_FOLDER, Layer, config_file, dump, preset
+from span_electra.compose import dump
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
+from span_electra.pretraining.arguments import PretrainingArguments
+from span_electra.pretraining.settings import PretrainingSettings
+from span_electra.schema import Values
 from span_electra.text.default_files import feature_path, find_vocabulary
 
+if TYPE_CHECKING:
+    from span_electra.training.run import RunResult
+
 CONFIG = "config.json"  # the resolved settings, in every run folder
-EFFICIENCY = 0.5  # of the processors' matrix peak that training reaches, see docs/benchmarks.md
-SAMPLE_TOKENS = 2_300_000  # of the default corpus, where no features are there to count
 
 
-# --- settings under the user's own --------------------------------------------------------------------
+# --- which run ------------------------------------------------------------------------------------------
 
 
-def layers_under(given: dict[str, Any], defaults: Any) -> list[Layer]:
-    """The layers that lie under the preset, the config file and the flags that were `given`.
-
-    A resumed run's own settings; or, where no sizes are named and no accelerator is found, configs/tiny.json,
-    under what was edited in argument.py.
-    """
-    run = resumed_run(given)
-    if run is not None:
-        path = run / CONFIG
-        if path.is_file():
-            return [config_file(path)]
-        raise InputError(f"{path}: not there; is {run} the folder of a run?")
-    if given.get("preset") or given.get("config_file") or given.get("print_config") or has_accelerator():
-        return []
-    original = json.loads((PRESET_FOLDER / "default.json").read_text(encoding="utf-8"))
-    edited = differing(asdict(defaults), original)
-    sizes_given = any(key.startswith("model.") for key in given)
-    if "model" in edited or sizes_given:
-        return []
-    print(
-        "no config named and no accelerator found: taking configs/tiny.json. The full size, about "
-        f"{estimated_hours(defaults, given):,.0f} hours here:\n"
-        "    python joint_train_span_electra.py --config_file configs/default.json"
-    )
-    return [preset("tiny"), Layer("argument.py", edited)]
-
-
-def resumed_run(given: dict[str, Any]) -> Path | None:
+def resumed_run(given: Values) -> Path | None:
     """The run folder that --resume or --checkpoint_path means, or None."""
     if given.get("resume") and given.get("checkpoint_path"):
         raise InputError("--resume and --checkpoint_path: give one of them")
@@ -79,48 +54,10 @@ def latest_run(prefix: Path) -> Path:
     return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime)
 
 
-def differing(values: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:
-    """The part of nested `values` that differs from `original`."""
-    found = {}
-    for key, value in values.items():
-        before = original.get(key)
-        if isinstance(value, dict) and isinstance(before, dict):
-            inner = differing(value, before)
-            found |= {key: inner} if inner else {}
-        elif value != before:
-            found[key] = value
-    return found
-
-
-def estimated_hours(settings: Any, given: dict[str, Any]) -> float:
-    """How long `settings` would train on this machine, from the speed of one matrix product."""
-    import torch
-
-    from span_electra.features.header import read_header
-    from span_electra.model.flops import training_flops
-
-    files = given.get("train_file") or [feature_path("train")]
-    header = read_header(files[0]) if Path(files[0]).is_file() else None
-    tokens = header.tokens if header else SAMPLE_TOKENS
-    size = header.vocab_size if header else 10_000
-    model = replace(settings.model, vocab_size=settings.model.vocab_size or size)
-    square = torch.randn(1024, 1024)
-    seconds = min(timeit.repeat(lambda: square @ square, number=3, repeat=3)) / 3
-    per_token = training_flops(model, header.max_seq_len if header else 512)
-    return tokens * settings.training.epochs * per_token / (EFFICIENCY * 2 * 1024**3 / seconds) / 3600
-
-
-def has_accelerator() -> bool:
-    """Whether torch sees a GPU."""
-    import torch
-
-    return torch.cuda.is_available()
-
-
 # --- the stage ----------------------------------------------------------------------------------------
 
 
-def pretrain(settings: Any) -> int:
+def pretrain(settings: PretrainingArguments) -> int:
     """Train as `settings` say and export the networks; returns the exit code of the script."""
     from span_electra.pretraining.data import open_data
     from span_electra.pretraining.experiment import load_model, run_pretraining
@@ -148,7 +85,7 @@ def pretrain(settings: Any) -> int:
     return result.exit_code
 
 
-def run_folder(settings: Any) -> Path:
+def run_folder(settings: PretrainingArguments) -> Path:
     """The folder of this run: a resumed one's, `out_dir`, or <output_prefix>/<experiment_name>."""
     resumed = resumed_run(
         {key: getattr(settings, key) for key in ("resume", "checkpoint_path", "output_prefix")}
@@ -178,20 +115,16 @@ def forget_if_empty(folder: Path, before: set[Path] | None, absent: list[Path]) 
                 parent.rmdir()
 
 
-def training_run(settings: Any, folder: Path, train: tuple[str, ...], valid: tuple[str, ...]) -> Any:
+def training_run(
+    settings: PretrainingArguments, folder: Path, train: tuple[str, ...], valid: tuple[str, ...]
+) -> PretrainingSettings:
     """The settings as the training room takes them."""
-    from span_electra.pretraining.settings import PretrainingSettings
-
     data, held_out = settings.train_data, settings.valid_data
-    loader = LoaderConfig(
-        data.train_batch_size,
-        data.batch_max_tokens,
-        data.bucket_span,
-        data.masking,
-        settings.training.seed,
-        settings.workers,
-        masking_schedule=data.masking_schedule,
-        spelling_noise=data.spelling_noise,
+    loader = replace(
+        LoaderConfig.of(data),
+        batch_size=data.train_batch_size,
+        seed=settings.training.seed,
+        workers=settings.workers,
     )
     return PretrainingSettings(
         model=settings.model,
@@ -219,7 +152,9 @@ def training_run(settings: Any, folder: Path, train: tuple[str, ...], valid: tup
 # --- data ---------------------------------------------------------------------------------------------
 
 
-def feature_files(settings: Any, folder: Path, stack: ExitStack) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def feature_files(
+    settings: PretrainingArguments, folder: Path, stack: ExitStack
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The training and validation features: named, built from raw text, or where the stage before left them.
 
     Raises InputError naming the command that makes them when there are none.
@@ -241,7 +176,9 @@ def feature_files(settings: Any, folder: Path, stack: ExitStack) -> tuple[tuple[
     return train, valid
 
 
-def build_from_raw(settings: Any, folder: Path, split: str, text_dir: str, stack: ExitStack) -> str:
+def build_from_raw(
+    settings: PretrainingArguments, folder: Path, split: str, text_dir: str, stack: ExitStack
+) -> str:
     """Make the features of a split from raw text; they are kept in the run folder if asked for."""
     from span_electra.features.build import build_features
     from span_electra.text.vocabulary import load_vocabulary
@@ -258,8 +195,8 @@ def build_from_raw(settings: Any, folder: Path, split: str, text_dir: str, stack
         [text_dir],
         vocabulary,
         out_file,
-        ChunkConfig(data.max_seq_len, respect_documents=data.respect_documents),
-        MaskingConfig(data.mask_ratio, data.max_span_len, data.geometric_p),
+        ChunkConfig.of(data),
+        MaskingConfig.of(data),
         seed=settings.training.seed,
         workers=os.cpu_count() or 1,
     )
@@ -273,7 +210,7 @@ def build_from_raw(settings: Any, folder: Path, split: str, text_dir: str, stack
 # --- weights in and out --------------------------------------------------------------------------------
 
 
-def initial_weights(settings: Any, run: Any, stack: ExitStack) -> str | None:
+def initial_weights(settings: PretrainingArguments, run: PretrainingSettings, stack: ExitStack) -> str | None:
     """Where the run's first weights stand: a checkpoint as it is, an exported folder brought into our names.
 
     --generator_path gives the generator alone, --init_from whatever networks it holds.
@@ -303,7 +240,7 @@ def initial_weights(settings: Any, run: Any, stack: ExitStack) -> str | None:
     return str(brought)
 
 
-def export(checkpoint_folder: str | Path, folder: Path, card: dict[str, Any]) -> list[Path]:
+def export(checkpoint_folder: str | Path, folder: Path, card: Values) -> list[Path]:
     """Write generator/ and discriminator/ into `folder` from a checkpoint of a run."""
     from span_electra.hub.export import export_run
     from span_electra.pretraining.experiment import load_model
@@ -318,7 +255,7 @@ def export(checkpoint_folder: str | Path, folder: Path, card: dict[str, Any]) ->
 # --- what to do next ----------------------------------------------------------------------------------
 
 
-def card_facts(settings: Any, result: Any) -> dict[str, Any]:
+def card_facts(settings: PretrainingArguments, result: RunResult) -> Values:
     """What the exported models' cards say of this run."""
     data = settings.train_data
     return {
@@ -329,7 +266,7 @@ def card_facts(settings: Any, result: Any) -> dict[str, Any]:
     }
 
 
-def epilogue(folder: Path, result: Any) -> str:
+def epilogue(folder: Path, result: RunResult) -> str:
     """Where everything is, how good it is, and what to do next."""
     if result.state != "finished":
         return f"stopped at step {result.step:,}; go on: python joint_train_span_electra.py --resume {folder}"

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from span_electra.config import check_fields, check_share, setting
 from span_electra.errors import InputError
+from span_electra.schema import check_fields, check_share, setting
 
 KINDS = ("none", "artificial", "realistic", "mixed", "white_space")
 EDITS = ("insert", "delete", "swap", "replace")

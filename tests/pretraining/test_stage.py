@@ -16,16 +16,20 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from argument import JointTrainingConfig  # noqa: E402
+from span_electra.compose import Layer  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
+from span_electra.pretraining import defaults  # noqa: E402
 from span_electra.pretraining import stage as pretrain  # noqa: E402
+from span_electra.pretraining.defaults import stack_layers  # noqa: E402
 
 DEFAULTS = JointTrainingConfig()
+OLDER_WAY = Layer("argument.py", {})
 
 
 @pytest.fixture
 def no_accelerator(monkeypatch, tmp_path):
-    monkeypatch.setattr(pretrain, "has_accelerator", lambda: False)
-    monkeypatch.setattr(pretrain, "estimated_hours", lambda settings, given: 7.0)
+    monkeypatch.setattr(defaults, "has_accelerator", lambda: False)
+    monkeypatch.setattr(defaults, "estimated_hours", lambda settings: 7.0)
     monkeypatch.chdir(tmp_path)
 
 
@@ -33,40 +37,6 @@ def make_run(folder: Path, **settings) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(asdict(replace(DEFAULTS, **settings))))
     return folder
-
-
-def test_without_a_config_and_a_gpu_tiny_is_taken_and_said(no_accelerator, capsys):
-    layers = pretrain.layers_under({}, DEFAULTS)
-    assert "tiny" in layers[0].source and not layers[1].values
-    said = capsys.readouterr().out
-    assert "configs/default.json" in said and "7 hours" in said
-
-
-@pytest.mark.parametrize(
-    "given", [{"config_file": "x.json"}, {"preset": "base"}, {"model.hidden_act": "relu"}]
-)
-def test_whoever_names_sizes_gets_them(no_accelerator, given):
-    assert pretrain.layers_under(given, DEFAULTS) == []
-
-
-def test_what_was_edited_in_argument_py_lies_over_tiny(no_accelerator):
-    edited = replace(
-        DEFAULTS, train_data=replace(DEFAULTS.train_data, raw_text_dir="my text", mask_ratio=0.1)
-    )
-    tiny, own = pretrain.layers_under({}, edited)
-    assert own.values == {"train_data": {"raw_text_dir": "my text", "mask_ratio": 0.1}}
-    resized = replace(DEFAULTS, model=replace(DEFAULTS.model, embedding_size=32))
-    assert pretrain.layers_under({}, resized) == []
-
-
-def test_a_resumed_run_brings_its_own_settings(no_accelerator, tmp_path):
-    run = make_run(tmp_path / "runs/a", workers=3)
-    for given in (
-        {"resume": str(run)},
-        {"resume": "latest"},
-        {"checkpoint_path": f"{run}/checkpoints/step-1"},
-    ):
-        assert pretrain.layers_under(given, DEFAULTS)[0].values["workers"] == 3
 
 
 def test_latest_is_the_run_written_to_last(no_accelerator, tmp_path):
@@ -86,7 +56,7 @@ def test_latest_is_the_run_written_to_last(no_accelerator, tmp_path):
 )
 def test_what_contradicts_itself_is_refused(no_accelerator, given, words):
     with pytest.raises(InputError, match=words):
-        pretrain.layers_under(given, DEFAULTS)
+        stack_layers(given, [OLDER_WAY])
 
 
 def test_the_run_folder_is_named_or_made_of_prefix_and_name(no_accelerator, tmp_path):

@@ -1,0 +1,150 @@
+"""The settings of text, features and batches; see config.py for how settings are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from span_electra.errors import InputError
+from span_electra.schema import Settings, check_share, setting
+
+LONGEST_ROW = 65535  # tokens; span places in feature files are uint16
+
+
+@dataclass(frozen=True)
+class TextConfig(Settings):
+    """How text files are read."""
+
+    errors: str = setting("strict", "invalid UTF-8: stop, or go on with U+FFFD", ("strict", "replace"))
+    text_field: str = setting("text", "the field or column with the text in .jsonl, .tsv and .parquet")
+
+
+@dataclass(frozen=True)
+class VocabularyFiles(Settings):
+    """The vocabulary that text is cut into tokens with."""
+
+    tokenizer_type: str | None = setting(
+        None, "none: the type of the vocabulary found", (None, "BPE", "BERT"), group="data"
+    )
+    vocab_file: str | None = setting(
+        None, "'... BPE-vocab.json' or '... BERT-vocab.txt'; none: in vocab/", group="data"
+    )
+    merges_file: str | None = setting(None, "'... BPE-merges.txt'; none: beside the vocabulary", group="data")
+
+
+@dataclass(frozen=True)
+class SpanLaw(Settings):
+    """Which spans of words are hidden (SpanBERT section 3.1, with an exact budget)."""
+
+    mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden")
+    max_span_len: int = setting(20, "longest span, in whole words", least=1, most=LONGEST_ROW)
+    geometric_p: float = setting(0.2, "p of the geometric law of span lengths: P(l) ~ p (1 - p)^(l - 1)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Above one half, spans that do not touch can run out of places.
+        if not 0.0 <= self.mask_ratio <= 0.5:
+            raise InputError(f"mask_ratio: {self.mask_ratio:g} is not a share from 0 to 0.5; give one")
+        if not 0.0 < self.geometric_p <= 1.0:
+            raise InputError(
+                f"geometric_p: {self.geometric_p:g} must be above 0 and at most 1; 1 hides single words"
+            )
+
+
+@dataclass(frozen=True)
+class MaskingConfig(SpanLaw):
+    """How spans are hidden while training; in feature files they are always of whole words."""
+
+    whole_words: bool = setting(True, "spans are of whole words; else of single tokens, wherever a word ends")
+    # Kept by whoever reads features made by an earlier law; no setting of a user.
+    law: int = setting(2, "where words begin and spans lie: 1 as in features of format 1, 2", (1, 2))
+
+
+@dataclass(frozen=True)
+class MaskingPhase:
+    """From where in a run which law of spans holds."""
+
+    begin: float  # step; at most 1: share of all steps
+    settings: dict[str, float | int | bool]  # of MaskingConfig; what is not named is as in the features
+
+
+MASKING_KEYS = {"mask_ratio": float, "max_span_len": int, "geometric_p": float, "whole_words": bool}
+
+
+def masking_phases(lines: list[str]) -> tuple[MaskingPhase, ...]:
+    """Read a `masking_schedule`: from which step, or share of all steps, which settings of masking hold.
+
+    Example: ["0: mask_ratio=0.3 max_span_len=1 whole_words=false", "0.5: max_span_len=3", "0.8: "]
+    hides single tokens for half of the run, then spans of at most three words, and then as the features say.
+
+    Raises InputError naming the line that cannot be read, or whose turn is not after the one before.
+    """
+    phases: list[MaskingPhase] = []
+    for line in lines:
+        begin, _, rest = line.partition(":")
+        try:
+            place = float(begin)
+            values = dict(item.split("=") for item in rest.split())
+            settings = {key: _masking_value(MASKING_KEYS[key], text) for key, text in values.items()}
+        except (ValueError, KeyError):
+            raise InputError(
+                f"masking_schedule: {line!r} is no phase; write it as '0.5: mask_ratio=0.2 max_span_len=3', "
+                f"with any of {', '.join(MASKING_KEYS)}"
+            ) from None
+        if not phases and place != 0:
+            raise InputError(f"masking_schedule: the first phase begins at {begin.strip()}; it must be 0")
+        if not (0 <= place < math.inf) or (phases and place <= phases[-1].begin):
+            raise InputError(f"masking_schedule: {line!r} does not begin after the phase before it")
+        MaskingConfig(**settings)  # refuses what no law allows
+        phases.append(MaskingPhase(place, settings))
+    return tuple(phases)
+
+
+def _masking_value(kind: type, text: str) -> float | int | bool:
+    return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+
+
+@dataclass(frozen=True)
+class ChunkConfig(Settings):
+    """How the stream of tokens is cut into rows."""
+
+    max_seq_len: int = setting(
+        512, "tokens of the longest row, [CLS] and [SEP] included", least=3, most=LONGEST_ROW
+    )
+    short_chunk_prob: float = setting(0.05, "share of chunks cut to a random shorter length")
+    respect_documents: bool = setting(False, "blank lines end a document; no chunk crosses one")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.short_chunk_prob <= 1.0:
+            raise InputError(
+                f"short_chunk_prob: {self.short_chunk_prob:g} is not a share from 0 to 1; give one"
+            )
+
+
+@dataclass(frozen=True)
+class LoaderConfig(Settings):
+    """How rows become batches."""
+
+    batch_size: int = setting(32, "rows of a batch, all processes together", least=1)
+    batch_max_tokens: int = setting(0, "padded tokens of a batch, all processes; 0: rows decide", least=0)
+    bucket_span: int = setting(64, "batches whose rows are sorted by length together", least=1)
+    masking: str = setting(
+        "dynamic", "dynamic: new spans each epoch; static: the file's", ("dynamic", "static")
+    )
+    seed: int = setting(0, "seed of order, masks and samples", least=0)
+    workers: int = setting(1, "threads that prepare batches ahead", least=0)
+    masking_schedule: list[str] = setting(
+        [],
+        "the law of spans by phases, each 'BEGIN: settings' with BEGIN a step or a share of all steps: "
+        "'0: mask_ratio=0.3 max_span_len=1 whole_words=false' '0.5: max_span_len=3'; none: the features' law",
+    )
+    spelling_noise: float = setting(
+        0.0, "share of the words that are misspelt, for the discriminator to find, wherever it learns"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share("spelling_noise", self.spelling_noise)
+        if masking_phases(self.masking_schedule) and self.masking == "static":
+            raise InputError("masking_schedule: draws new spans; leave out --masking static")

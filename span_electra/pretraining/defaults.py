@@ -1,0 +1,91 @@
+"""What lies under the user's own settings: a resumed run's, or a small model's where nobody named a size."""
+
+from __future__ import annotations
+
+import timeit
+from dataclasses import replace
+from pathlib import Path
+
+from span_electra.compose import Layer, config_file, preset
+from span_electra.errors import InputError
+from span_electra.pretraining.arguments import PretrainingArguments
+from span_electra.schema import Values, with_values
+from span_electra.storage import CONFIG
+from span_electra.text.default_files import feature_path
+
+EFFICIENCY = 0.5  # of the processors' matrix peak that training reaches, see docs/benchmarks.md
+SAMPLE_TOKENS = 2_300_000  # of the default corpus, where no features are there to count
+SIZES = ("hidden_size", "num_hidden_layers")  # of a network: who names one of these has a model in mind
+
+
+def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
+    """All layers of a pretraining's settings, lowest first; `layers` are the user's own.
+
+    A resumed run's settings lie over those of argument.py and under the flags. Where no sizes are named and
+    there is no accelerator, configs/tiny.json lies under everything, and a line says so.
+    """
+    from span_electra.pretraining.stage import resumed_run
+
+    run = resumed_run(given)
+    if run is not None:
+        path = run / CONFIG
+        if path.is_file():
+            return [layers[0], config_file(path), *layers[1:]]
+        raise InputError(f"{path}: not there; is {run} the folder of a run?")
+    if any(names_sizes(layer.values) for layer in layers) or has_accelerator():
+        return layers
+    return [replace(preset("tiny"), note=lambda: tiny_note(layers)), *layers]
+
+
+def tiny_note(layers: list[Layer]) -> str:
+    """That tiny was taken, what the full size would cost, and how to have it."""
+    hours = estimated_hours(full_settings(layers))
+    return (
+        "no sizes named and no accelerator found: taking those of configs/tiny.json. The full size, about "
+        f"{hours:,.0f} hours here: --preset default, or --config_file configs/default.json"
+    )
+
+
+def names_sizes(values: Values) -> bool:
+    """Whether settings say how large a network is."""
+    model = values.get("model")
+    networks = [model.get(name) for name in ("generator", "discriminator")] if isinstance(model, dict) else []
+    return any(isinstance(network, dict) and set(network) & set(SIZES) for network in networks)
+
+
+def full_settings(layers: list[Layer]) -> PretrainingArguments:
+    """The settings without tiny, as far as the estimate needs them: which files, how often."""
+    settings = PretrainingArguments()
+    for layer in layers:
+        for section, name in (("training", "epochs"), ("train_data", "train_file")):
+            value = (layer.values.get(section) or {}).get(name)
+            if isinstance(value, str) and value.isdigit():  # a flag's
+                value = int(value)
+            if isinstance(value, int if name == "epochs" else list):
+                settings = with_values(settings, {section: {name: value}})
+    return settings
+
+
+def estimated_hours(settings: PretrainingArguments) -> float:
+    """How long `settings` would train on this machine, from the speed of one matrix product."""
+    import torch
+
+    from span_electra.features.header import read_header
+    from span_electra.model.flops import training_flops
+
+    files = settings.train_data.train_file or [str(feature_path("train"))]
+    header = read_header(files[0]) if Path(files[0]).is_file() else None
+    tokens = header.tokens if header else SAMPLE_TOKENS
+    size = header.vocab_size if header else 10_000
+    model = replace(settings.model, vocab_size=settings.model.vocab_size or size)
+    square = torch.randn(1024, 1024)
+    seconds = min(timeit.repeat(lambda: square @ square, number=3, repeat=3)) / 3
+    per_token = training_flops(model, header.max_seq_len if header else 512)
+    return tokens * settings.training.epochs * per_token / (EFFICIENCY * 2 * 1024**3 / seconds) / 3600
+
+
+def has_accelerator() -> bool:
+    """Whether torch sees a device that computes faster than the processor."""
+    from span_electra.accelerators import find_device
+
+    return find_device("auto").type != "cpu"

@@ -1,0 +1,256 @@
+"""What a class of settings is: fields with default, help and bounds, composed by inheritance.
+
+A field stands in one class, with its default, its help and what it may be; whoever needs it inherits. A plain
+line in the body of a subclass gives it another default and keeps the rest:
+
+    class Joint_trainDataArgs(TrainDataSettings):
+        max_seq_len = 128                   # an own default
+        self.raw_text_dir = "my text"       # the same, as older argument files wrote it
+
+Names of older argument files (`learningRate`) set the fields that OLDER_NAMES gives for them. An unknown name
+is an error once the settings are made: a misspelt default must not be passed over in silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+from span_electra.errors import InputError
+
+LARGEST = 2**63 - 1  # what numpy and torch hold; also no sensible number of anything is larger
+Values = dict[str, Any]  # names -> values; a section is such a dictionary again
+Kind = TypeVar("Kind", bound="Settings")
+
+
+def setting(
+    default: Any,
+    help: str,
+    choices: tuple = (),
+    least: float | None = None,
+    most: float = LARGEST,
+    *,
+    group: str = "",
+    alone: str | None = None,
+) -> Any:
+    """A dataclass field with its default, its help, and what values it may take.
+
+    `group`: the heading of --help under which it stands; else its section decides. `alone`: what a flag
+    without a value means.
+    """
+    metadata = {"help": help, "choices": choices, "least": least, "most": most}
+    metadata |= {"group": group, "alone": alone}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+# --- checks -------------------------------------------------------------------------------------------
+
+
+def check_fields(settings: object) -> None:
+    """Refuse a value that its field's choices, least or most value forbid, and an empty or infinite one.
+
+    Raises InputError naming the key, the value and the nearest allowed one.
+    """
+    for entry in fields(settings):
+        value, choices = getattr(settings, entry.name), entry.metadata.get("choices")
+        if choices and value not in choices:
+            nearest = difflib.get_close_matches(str(value), [str(choice) for choice in choices], 1, 0.0)[0]
+            allowed = ", ".join(str(choice) for choice in choices)
+            raise InputError(f"{entry.name}: {value!r} is not one of {allowed}; did you mean {nearest!r}?")
+        least, most = entry.metadata.get("least"), entry.metadata.get("most", LARGEST)
+        for item in value if isinstance(value, list) else [value]:
+            _check_item(entry.name, item, least, most)
+
+
+def _check_item(name: str, value: object, least: float | None, most: float) -> None:
+    if isinstance(value, dict | list):
+        raise InputError(f"{name}: {value!r} stands where one value belongs; give a number or a text")
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise InputError(f"{name}: {value!r} is no usable text; give another, or leave the setting out")
+    if isinstance(value, int | float):
+        if isinstance(value, float) and math.isnan(value):
+            raise InputError(f"{name}: nan is no number; give one")
+        if least is not None and value < least:
+            raise InputError(f"{name}: {value} is too small; the least is {least}")
+        if value > most or value == -math.inf:
+            raise InputError(f"{name}: {value} is too large; the most is {most}")
+
+
+def check_share(name: str, value: float, highest: float = 1.0) -> None:
+    """Refuse a probability or share outside [0, highest)."""
+    if not 0.0 <= value < highest:
+        raise InputError(f"{name}: {value} is no share; give a number of at least 0 and below {highest}")
+
+
+# --- classes ------------------------------------------------------------------------------------------
+
+
+class _Lines:
+    """What `self` means in the body of a class of settings: `self.x = 1` there is the line `x = 1`."""
+
+    def __init__(self, body: Values) -> None:
+        vars(self)["body"] = body
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self.body[name] = value
+
+
+class _SettingsType(type):
+    """Turns the plain lines of a class body into defaults of inherited fields."""
+
+    @classmethod
+    def __prepare__(meta, name: str, bases: tuple[type, ...], **options: object) -> Values:
+        body: Values = {}
+        body["self"] = _Lines(body)
+        return body
+
+    def __new__(meta, name: str, bases: tuple[type, ...], body: Values, **options: object) -> type:
+        body.pop("self", None)
+        cls = super().__new__(meta, name, bases, body, **options)
+        if bases:
+            _give_defaults(cls, body)
+        return cls
+
+
+class Settings(metaclass=_SettingsType):
+    """The base of every class of settings; each is made a frozen dataclass by its own decorator."""
+
+    # Name in an older argument file -> dotted paths of the fields it sets; "outer.x" is the field x of the
+    # settings that this class is a section of.
+    OLDER_NAMES: ClassVar[dict[str, tuple[str, ...]]] = {}
+    # Such names that older files set once for all classes, at the top of the module.
+    OLDER_MODULE_NAMES: ClassVar[dict[str, tuple[str, ...]]] = {}
+    FIRST: ClassVar[tuple[str, ...]] = ()  # the flags most needed, first in --help
+    NAMED: ClassVar[Values] = {}  # what lines of class bodies set, as nested values
+    UNKNOWN: ClassVar[tuple[str, ...]] = ()  # lines that set nothing
+
+    def __post_init__(self) -> None:
+        if self.UNKNOWN:
+            raise InputError(_unknown_line(type(self)))
+        check_fields(self)
+
+    @classmethod
+    def of(cls: type[Kind], settings: Settings) -> Kind:
+        """The part of `settings` that is of this class; fields that they lack keep their defaults."""
+        names = [entry.name for entry in fields(cls) if hasattr(settings, entry.name)]
+        return cls(**{name: getattr(settings, name) for name in names})
+
+
+def same(cls: type, name: str, **changes: object) -> Any:
+    """A field like `name` of another class of settings, where only some of its fields are wanted."""
+    entry = next(entry for entry in fields(cls) if entry.name == name)
+    default = entry.default_factory() if entry.default is MISSING else entry.default
+    return setting(default, **{**entry.metadata, **changes})
+
+
+def _plain_lines(body: Values) -> Values:
+    """The lines of a class body that give a plain value to a public name."""
+    found = {}
+    for name, value in body.items():
+        is_value = not isinstance(value, Field | classmethod | staticmethod | property | type)
+        if name[0] != "_" and not name.isupper() and is_value and not callable(value):
+            found[name] = value
+    return found
+
+
+def _give_defaults(cls: type, body: Values) -> None:
+    """Make lines of the body, older names of the module, and what sections left, defaults of fields."""
+    known = {entry.name: entry for base in reversed(cls.__mro__) for entry in _own_fields(base)}
+    named: Values = {}
+    for name, paths in cls.OLDER_MODULE_NAMES.items():
+        if name in vars(sys.modules[cls.__module__]):
+            _set(named, paths, vars(sys.modules[cls.__module__])[name])
+    for section in _sections(body).values():
+        _merge(named, section.NAMED.get("outer", {}))
+    unknown = []
+    for name, value in _plain_lines(body).items():
+        if name in known or name in cls.OLDER_NAMES:
+            _set(named, (name,) if name in known else cls.OLDER_NAMES[name], value)
+        elif name not in body.get("__annotations__", {}):  # else a new field
+            unknown.append(name)
+    for name in set(named) & set(known):
+        own = body.get(name)
+        _redefine(cls, name, own if isinstance(own, Field) else known[name], named[name])
+    # Fields written out anew count as named too, and so do the lines of sections.
+    anew = {name: value.default for name, value in body.items() if isinstance(value, Field) and name in known}
+    anew = {name: value for name, value in anew.items() if value is not MISSING}
+    below = {name: section.NAMED for name, section in _sections(body).items() if section.NAMED}
+    cls.NAMED = _merge({}, cls.NAMED, below, anew, named)
+    cls.UNKNOWN = (*cls.UNKNOWN, *unknown)
+
+
+def _own_fields(cls: type) -> tuple[Field, ...]:
+    return tuple(vars(cls).get("__dataclass_fields__", {}).values())
+
+
+def _sections(body: Values) -> dict[str, type]:
+    """The classes of settings that fields of this class body are made by."""
+    made_by = {name: value.default_factory for name, value in body.items() if isinstance(value, Field)}
+    return {name: maker for name, maker in made_by.items() if isinstance(maker, _SettingsType)}
+
+
+def _redefine(cls: type, name: str, entry: Field, value: object) -> None:
+    """Give the field `name`, until now `entry`, another default in `cls`."""
+    # The hint as an object: the names it is written with need not be known in the module of `cls`.
+    hint = get_type_hints(cls)[name]
+    before = entry.default_factory
+    if before is MISSING:
+        again = field(default=value, metadata=entry.metadata)
+    else:
+        again = field(default_factory=lambda: _made(before, value), metadata=entry.metadata)
+    cls.__annotations__ = {**cls.__dict__.get("__annotations__", {}), name: hint}
+    setattr(cls, name, again)
+
+
+def _made(before: Callable[[], Any], value: object) -> object:
+    """A default made anew for each settings, and late: a value that is refused must not fail an import."""
+    if isinstance(value, dict):
+        return with_values(before(), value)
+    if isinstance(value, list | tuple):
+        return list(value)
+    return value if is_dataclass(value) else [value]
+
+
+def with_values(settings: Kind, values: Values) -> Kind:
+    """The same settings with nested `values` in place."""
+    changed = {}
+    for name, value in values.items():
+        before = getattr(settings, name)
+        changed[name] = with_values(before, value) if isinstance(value, dict) else value
+        if isinstance(before, list) and not isinstance(value, list):
+            changed[name] = [value]
+    return replace(settings, **changed)
+
+
+def _set(values: Values, paths: tuple[str, ...], value: object) -> None:
+    for path in paths:
+        inner, *rest = path.split(".")
+        if rest:
+            _set(values.setdefault(inner, {}), (".".join(rest),), value)
+        else:
+            values[inner] = value
+
+
+def _merge(target: Values, *others: Values) -> Values:
+    """Lay `others` over `target`, later ones on top; returns `target`."""
+    for other in others:
+        for name, value in other.items():
+            if isinstance(value, dict):
+                _merge(target.setdefault(name, {}), value)
+            else:
+                target[name] = value
+    return target
+
+
+def _unknown_line(cls: type) -> str:
+    name = cls.UNKNOWN[0]
+    known = [entry.name for entry in fields(cls)] + list(cls.OLDER_NAMES)
+    nearest = difflib.get_close_matches(name, known, 1, 0.4)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(sorted(known))}"
+    return f"{cls.__module__}.py: class {cls.__name__} has no setting {name!r}; {hint}"

@@ -1,0 +1,114 @@
+"""What lies under the user's own settings. Run: pytest tests/pretraining/test_defaults.py"""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from argument import JointTrainingConfig  # noqa: E402
+from span_electra.commandline import parse  # noqa: E402
+from span_electra.compose import Layer  # noqa: E402
+from span_electra.pretraining import defaults  # noqa: E402
+
+DEFAULTS = JointTrainingConfig()
+TINY = json.loads((ROOT / "configs/tiny.json").read_text())["model"]["discriminator"]["hidden_size"]
+FULL = DEFAULTS.model.discriminator.hidden_size
+
+
+@pytest.fixture
+def no_accelerator(monkeypatch, tmp_path):
+    monkeypatch.setattr(defaults, "has_accelerator", lambda: False)
+    monkeypatch.setattr(defaults, "estimated_hours", lambda settings: 7.0)
+    monkeypatch.chdir(tmp_path)
+
+
+def read(*argv: str) -> JointTrainingConfig:
+    return parse(JointTrainingConfig, "", list(argv), stack=defaults.stack_layers)
+
+
+def write(name: str, values: dict) -> str:
+    Path(name).write_text(json.dumps(values))
+    return name
+
+
+def test_without_sizes_and_accelerator_tiny_is_taken_and_said_in_a_line(no_accelerator, capsys):
+    assert read().model.discriminator.hidden_size == TINY
+    said = capsys.readouterr()
+    assert not said.out and said.err.count("\n") == 1
+    assert "configs/tiny.json" in said.err and "7 hours" in said.err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--lr", "0.125"],
+        ["--config_file", "rate.json"],
+        ["--model.hidden_act", "relu"],
+        ["--embedding_size", "32"],
+        ["--print_config", "--config_file", "rate.json"],
+    ],
+)
+def test_whoever_names_no_size_gets_tiny_wherever_sizes_would_be_defaults(no_accelerator, flags, capsys):
+    write("rate.json", {"optimizer": {"lr": 0.125}})
+    if "--print_config" not in flags:
+        assert read(*flags).model.discriminator.hidden_size == TINY
+        return
+    with pytest.raises(SystemExit):
+        read(*flags)
+    said = capsys.readouterr()
+    printed = json.loads(said.out)  # the line about tiny is no part of the config file
+    assert printed["model"]["discriminator"]["hidden_size"] == TINY and printed["optimizer"]["lr"] == 0.125
+    assert "tiny" in said.err
+
+
+def test_a_preset_of_other_keys_gets_tiny(no_accelerator, monkeypatch):
+    other = Layer("other.json", {"optimizer": {"lr": 0.125}}, is_preset=True)
+    layers = defaults.stack_layers({}, [Layer("argument.py", {}), other])
+    assert layers[0].values["model"]["discriminator"]["hidden_size"] == TINY and layers[-1] is other
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--preset", "base"],
+        ["--config_file", "full.json"],
+        ["--model.discriminator.num_hidden_layers", "3"],
+        ["--model.generator.hidden_size", "64"],
+    ],
+)
+def test_whoever_names_sizes_gets_the_rest_as_documented(no_accelerator, flags, capsys):
+    write("full.json", asdict(DEFAULTS))
+    assert read(*flags).model.discriminator.hidden_size in (FULL, 768)
+    assert not capsys.readouterr().err
+
+
+def test_with_an_accelerator_nothing_is_changed(no_accelerator, monkeypatch):
+    monkeypatch.setattr(defaults, "has_accelerator", lambda: True)
+    assert read() == DEFAULTS
+
+
+def test_the_estimate_is_of_the_full_size_and_the_epochs_asked_for():
+    layers = [Layer("argument.py", {}), Layer("--epochs", {"training": {"epochs": "3"}})]
+    asked = defaults.full_settings(layers)
+    assert asked.training.epochs == 3 and asked.model.discriminator.hidden_size == FULL
+    assert defaults.estimated_hours(asked) > 0
+
+
+def test_a_resumed_run_brings_its_own_settings_and_flags_lie_over_them(no_accelerator, tmp_path):
+    run = tmp_path / "runs/a"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps(asdict(replace(DEFAULTS, workers=3))))
+    for flags in (
+        ["--resume", str(run)],
+        ["--resume", "latest"],
+        ["--resume"],
+        ["--checkpoint_path", f"{run}/checkpoints/step-1"],
+    ):
+        made = read(*flags, "--epochs", "5")
+        assert (made.workers, made.training.epochs) == (3, 5)
+        assert made.model.discriminator.hidden_size == FULL

@@ -1,0 +1,112 @@
+"""Every row of docs/from-elsewhere.md is run. Run: pytest tests/test_elsewhere.py"""
+
+import re
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import argument  # noqa: E402
+from span_electra.commandline import Parser  # noqa: E402
+from span_electra.compose import Layer, compose, leaves  # noqa: E402
+from span_electra.elsewhere import TABLES, find_key, markdown, meant  # noqa: E402
+from span_electra.errors import InputError  # noqa: E402
+
+SCHEMAS = {
+    "create_vocab_SE.py": argument.VocabularyArgs,
+    "create_feature_SE.py": argument.FeatureArgs,
+    "joint_train_span_electra.py": argument.JointTrainingConfig,
+    "prepare_tasks_SE.py": argument.PrepareArgs,
+    "finetune_SE.py": argument.FinetuneArgs,
+    "predict_SE.py": argument.PredictArgs,
+    "evaluate_SE.py": argument.EvaluateArgs,
+    "export_SE.py": argument.ExportArgs,
+}
+TRAINERS = (argument.JointTrainingConfig, argument.FinetuneArgs, argument.PredictArgs)
+ROWS = [(system, *row) for system, rows in TABLES.items() for row in rows]
+COMMANDS = [row for row in ROWS if re.search(r"\.py\b|^python", row[2] or row[1])]
+NAMES = [row for row in ROWS if re.fullmatch(r"[\w-]+( ids)?", row[1]) and not row[1].isupper()]
+FILES = [row for row in ROWS if "/" in row[2] or row[2] in ("metrics.jsonl", "config.json")]
+VARIABLES = [row for row in ROWS if row[1].isupper()]
+
+
+def identify(row: tuple) -> str:
+    return row[1]
+
+
+def test_every_row_is_of_a_kind_that_is_run():
+    run = {row[1] for rows in (COMMANDS, NAMES, FILES, VARIABLES) for row in rows}
+    assert not [row for row in ROWS if row[1] not in run]
+
+
+@pytest.mark.parametrize("row", COMMANDS, ids=identify)
+def test_a_command_s_flags_are_flags_here(row):
+    _, theirs, ours, _ = row
+    words = shlex.split(ours or theirs)
+    script = next(word for word in words if word.endswith(".py"))
+    assert (ROOT / script).is_file()
+    Parser(SCHEMAS[script], "").read(words[words.index(script) + 1 :])
+
+
+@pytest.mark.parametrize("row", NAMES, ids=identify)
+def test_a_name_is_answered_with_the_setting_that_does_it_here(row):
+    _, theirs, ours, note = row
+    name, found = theirs.lstrip("-").replace("-", "_"), 0
+    for schema in TRAINERS:
+        keys = list(leaves(schema))
+        key = find_key(ours, [*keys, "config_file", "preset"]) if ours else None
+        if ours and key is None or theirs == "--device ids":
+            continue
+        found += 1
+        if name not in {other.rpartition(".")[2] for other in keys}:
+            flag = Parser(schema, "").flags[key] if key else note
+            with pytest.raises(InputError) as caught:
+                Parser(schema, "").read([f"--{name}", "1"])
+            assert flag in str(caught.value) and note in str(caught.value)
+            assert str(caught.value).count("\n") == 0
+        if name not in keys and key not in ("config_file", "preset"):
+            with pytest.raises(InputError) as caught:
+                compose(schema, [Layer("x.json", {name: 1})])
+            assert repr(key) in str(caught.value) if key else note in str(caught.value)
+    assert found or theirs == "--device ids"
+
+
+@pytest.mark.parametrize("row", VARIABLES, ids=identify)
+def test_a_variable_is_read_here(row):
+    assert row[2] in (ROOT / "span_electra/compose.py").read_text()
+
+
+def test_files_of_a_run_lie_where_the_tables_say(tmp_path):
+    from run_examples import small_run, write_rows
+
+    from span_electra.pretraining.experiment import run_pretraining
+
+    run = tmp_path / "run"
+    features = write_rows(tmp_path / "train.arrow")
+    run_pretraining(replace(small_run(features, run, max_steps=1), config_json="{}"))
+    missing = [row for row in FILES if not list(run.glob(row[2]))]
+    assert not missing
+
+
+def test_device_ids_in_two_words_or_with_commas():
+    parser = Parser(argument.JointTrainingConfig, "")
+    for words in (["--device", "ids", "0", "1"], ["--device_ids", "0,1"], ["--device-ids=0,1"]):
+        assert parser.read(words) == {"training.device_ids": ["0", "1"]}
+
+
+def test_spelling_by_hyphens_capitals_and_sections_is_understood():
+    keys = list(leaves(argument.JointTrainingConfig))
+    assert meant("trainBatchSize", keys)[0] == "train_data.train_batch_size"
+    assert meant("model.lr", keys)[0] == "optimizer.lr"
+    assert meant("epochs", keys)[0] == "training.epochs"
+
+
+def test_the_page_is_made_from_the_tables():
+    assert (ROOT / "docs/from-elsewhere.md").read_text() == markdown(), (
+        "the tables moved: python -m span_electra.elsewhere > docs/from-elsewhere.md"
+    )

@@ -1,0 +1,200 @@
+"""Classes of settings: inheritance, own defaults, older lines. Run: pytest tests/test_schema.py"""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import pytest
+
+from span_electra.errors import InputError
+from span_electra.schema import Settings, same, setting, with_values
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Rate(Settings):
+    lr: float = setting(0.5, "rate", least=0)
+    kind: str = setting("a", "kind", ("a", "b"))
+
+
+@dataclass(frozen=True)
+class Data(Settings):
+    files: list[str] = setting([], "files")
+    rows: int = setting(3, "rows", least=1)
+
+
+@dataclass(frozen=True)
+class DataArgs(Data):
+    OLDER_NAMES = {"occu": ("rows",), "save_dir": ("outer.place",)}
+
+
+@dataclass(frozen=True)
+class Run(Settings):
+    OLDER_NAMES = {"learningRate": ("rate.lr",), "device": ("data.files",)}
+
+    rate: Rate = field(default_factory=Rate)
+    data: DataArgs = field(default_factory=DataArgs)
+    place: str = setting("here", "place")
+
+
+def metadata(cls: type, name: str) -> dict:
+    return next(entry.metadata for entry in fields(cls) if entry.name == name)
+
+
+def test_a_plain_line_gives_another_default_and_keeps_help_and_bounds():
+    @dataclass(frozen=True)
+    class Mine(Rate):
+        lr = 0.25
+        kind: str = "b"
+
+    assert Mine() == Mine(0.25, "b") and metadata(Mine, "lr") == metadata(Rate, "lr")
+    assert Rate().lr == 0.5 and Mine.NAMED == {"lr": 0.25, "kind": "b"}
+    with pytest.raises(InputError, match="lr: -1 is too small"):
+        Mine(lr=-1)
+
+
+def test_lines_of_older_files_set_the_fields_they_mean():
+    @dataclass(frozen=True)
+    class Mine(DataArgs):
+        self.files = "my text"  # noqa: F821  what older files wrote inside __init__
+        self.occu = 7  # noqa: F821
+        self.save_dir = "there"  # noqa: F821
+
+    @dataclass(frozen=True)
+    class MyRun(Run):
+        data: Mine = field(default_factory=Mine)
+        learningRate = 0.125
+
+    made = MyRun()
+    assert (made.data.files, made.data.rows, made.rate.lr, made.place) == (["my text"], 7, 0.125, "there")
+    assert made.rate.kind == "a" and Run().rate.lr == 0.5
+
+
+def test_an_own_line_wins_over_what_a_section_left():
+    @dataclass(frozen=True)
+    class Mine(DataArgs):
+        save_dir = "there"
+
+    @dataclass(frozen=True)
+    class MyRun(Run):
+        data: Mine = field(default_factory=Mine)
+        place = "at home"
+
+    assert MyRun().place == "at home"
+
+
+def test_lists_are_made_anew_for_each_settings():
+    @dataclass(frozen=True)
+    class Mine(Data):
+        files = ["a"]
+
+    Mine().files.append("b")
+    assert Mine().files == ["a"]
+
+
+def test_an_unknown_line_is_refused_when_settings_are_made_and_names_the_right_one():
+    @dataclass(frozen=True)
+    class Mine(DataArgs):
+        rwos = 4
+
+    with pytest.raises(InputError, match=r"class Mine has no setting 'rwos'; did you mean 'rows'\?"):
+        Mine()
+
+
+def test_a_value_that_is_refused_does_not_fail_the_import():
+    @dataclass(frozen=True)
+    class MyRun(Run):
+        learningRate = -1.0
+
+    with pytest.raises(InputError, match="lr: -1.0 is too small"):
+        MyRun()
+
+
+def test_a_part_is_taken_out_of_settings_that_inherit_it():
+    @dataclass(frozen=True)
+    class Both(Rate, Data):
+        more: int = setting(1, "more")
+
+    assert Rate.of(Both(lr=0.25, rows=9)) == Rate(0.25) and Data.of(Both(rows=9)) == Data(rows=9)
+
+
+def test_the_same_field_elsewhere_has_the_same_default_bounds_and_help():
+    @dataclass(frozen=True)
+    class Other(Settings):
+        train_rows: int = same(Data, "rows")
+
+    assert Other().train_rows == 3 and metadata(Other, "train_rows") == metadata(Data, "rows")
+
+
+def test_nested_values_are_laid_into_settings():
+    made = with_values(Run(), {"rate": {"kind": "b"}, "data": {"files": "x"}})
+    assert (made.rate.kind, made.rate.lr, made.data.files) == ("b", 0.5, ["x"])
+
+
+# The lines that the first document says to write into argument.py.
+GENERAL = """
+hidden_size= 256
+embedding_size= 512
+max_span_len= 10
+mask_ratio= 0.1
+vocab_size= 10000
+max_seq_len = 64
+"""
+TRAIN = """
+    self.tokenizer_type ='BPE'
+    self.vocab_file= 'tok/trial BPE-vocab.json'
+    self.raw_text_dir = 'wiki.train.tokens'
+    self.out_dir = 'out/joint/'
+    self.save_tokenized_text= True
+    self.save_features = False
+"""
+VALID = """
+    self.raw_text_dir = 'wiki.valid.tokens'
+"""
+CONFIG = """
+    gen_hidden_size = 128
+    embedding_size = 256
+    disc_hidden_size = 512
+    save_dir = 'out/joint/'
+    device_id = 0
+    num_workers = 0
+    epochs = 2
+    learningRate = 4e-5
+    train_batch_size = 8
+    valid_batch_size = 9
+"""
+CHECK = """
+from argument import JointTrainingConfig
+c = JointTrainingConfig()
+d, v, m = c.train_data, c.valid_data, c.model
+assert (d.mask_ratio, d.max_span_len, d.max_seq_len, m.max_position_embeddings) == (.1, 10, 64, 64)
+assert (m.vocab_size, m.embedding_size) == (10000, 256)
+assert (m.generator.hidden_size, m.discriminator.hidden_size) == (128, 512)
+assert (d.tokenizer_type, d.vocab_file) == ('BPE', 'tok/trial BPE-vocab.json')
+assert d.raw_text_dir == 'wiki.train.tokens'
+assert d.save_tokenized_text and not d.save_features and v.raw_text_dir == 'wiki.valid.tokens'
+assert (c.out_dir, c.training.device_ids, c.workers, c.training.epochs) == ('out/joint/', [0], 0, 2)
+assert (c.optimizer.lr, d.train_batch_size, v.valid_batch_size) == (4e-5, 8, 9)
+from span_electra.pretraining.defaults import names_sizes
+assert names_sizes(JointTrainingConfig.NAMED)
+"""
+
+
+def test_the_document_s_lines_pasted_into_argument_py_do_what_they_say(tmp_path):
+    text = (ROOT / "argument.py").read_text()
+    assert "may stand here.\n" in text
+    text = text.replace("may stand here.\n", "may stand here.\n" + GENERAL)
+    for name, lines in (
+        ("Joint_trainDataArgs", TRAIN),
+        ("Joint_validDataArgs", VALID),
+        ("JointTrainingConfig", CONFIG),
+    ):
+        text, count = re.subn(rf'(class {name}\(\w+\):\n    """.*?"""\n)', rf"\g<1>{lines}", text, flags=re.S)
+        assert count == 1
+    (tmp_path / "argument.py").write_text(text)
+    program = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]" + CHECK
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
