@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from span_electra.errors import InputError
 
@@ -33,6 +34,10 @@ EXAMPLES, STATISTICS, EVALUATION, REPORT = (
     "report.html",
 )
 RESULTS, PREDICTIONS, EXPORTED = "results.json", "predictions", "exported"  # of fine-tuning
+
+# A feature file is an Arrow file with this key in its schema.
+FEATURES_KEY = b"span_electra"
+LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers, which stand in it too, take some megabytes
 
 # What a file system says that knows no locks (some network and FUSE mounts).
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -162,6 +167,27 @@ def sync(path: str | Path | int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+# --- what is ours ---------------------------------------------------------------------------------------
+
+
+def is_feature_file(path: str | Path) -> bool:
+    """Whether a feature file of ours, of any format and in any state, stands there."""
+    try:
+        with open(path, "rb") as file:
+            return starts_features(file)
+    except OSError:
+        return False
+
+
+def starts_features(file: BinaryIO) -> bool:
+    """Whether an open file begins as features do."""
+    start = file.read(16)
+    if not start.startswith(b"ARROW1"):
+        return False
+    # The schema comes first; its length stands before it.
+    return FEATURES_KEY in file.read(min(int.from_bytes(start[12:16], "little"), LONGEST_SCHEMA))
 
 
 # --- growing ------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import numpy as np
 
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.features.build import build_features
-from span_electra.features.header import Source, describe, feature_batch, feature_schema, write_features
+from span_electra.features.header import describe, feature_batch, feature_schema, write_features
 from span_electra.features.masking import TokenRows, draw_spans, row_keys
+from span_electra.text.inputs import Source
 from span_electra.text.vocabulary import assemble
 
 SPECIAL = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]

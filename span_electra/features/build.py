@@ -17,7 +17,7 @@ from pathlib import Path
 
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
-from span_electra.features.header import FeatureHeader, Source, describe
+from span_electra.features.header import FeatureHeader, describe
 from span_electra.features.output import (
     JoinedFile,
     check_place,
@@ -38,7 +38,7 @@ from span_electra.features.progress import Speaker
 from span_electra.features.store import open_features
 from span_electra.storage import locked, recover
 from span_electra.text.corpus import Block, cut_blocks
-from span_electra.text.inputs import Inputs, find_inputs, hash_file, is_url
+from span_electra.text.inputs import Inputs, Source, find_inputs, hash_file, is_url
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_tasks
 

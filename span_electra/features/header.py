@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,22 +22,14 @@ from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked, write_checked
 from span_electra.features.masking import Spans
+from span_electra.storage import FEATURES_KEY
+from span_electra.text.inputs import Source
 from span_electra.text.vocabulary import Vocabulary
 
 FORMATS = (1, 2)  # each is that of the law of spans with its number; what is new is made in the last
-HEADER_KEY, TOKENIZER_KEY = b"span_electra", b"tokenizer.json"
+TOKENIZER_KEY = b"tokenizer.json"
 COUNTS = ("rows", "tokens", "masked", "spans")
 COUNT_DIGITS = 19  # of the largest 64-bit number
-LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers take some megabytes
-
-
-@dataclass(frozen=True)
-class Source:
-    """An input file as it was when the features were made."""
-
-    path: str
-    size: int  # bytes on disk
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ def describe(
 
 def feature_schema(header: FeatureHeader) -> pa.Schema:
     """The columns of a feature file, with the header in the metadata."""
-    metadata = {HEADER_KEY: header_json(header), TOKENIZER_KEY: header.tokenizer_json.encode()}
+    metadata = {FEATURES_KEY: header_json(header), TOKENIZER_KEY: header.tokenizer_json.encode()}
     small = pa.list_(pa.field("item", pa.uint16(), nullable=False))
     ids = pa.list_(pa.field("item", pa.from_numpy_dtype(header.id_type), nullable=False))
     names = {"input_ids": ids, "span_starts": small, "span_lengths": small}
@@ -184,24 +176,6 @@ def read_header(path: str | Path) -> FeatureHeader:
     return parse_header(open_checked(path, verify=False).schema, path)
 
 
-def is_feature_file(path: str | Path) -> bool:
-    """Whether a feature file of ours, of any format and in any state, stands there."""
-    try:
-        with open(path, "rb") as file:
-            return starts_features(file)
-    except OSError:
-        return False
-
-
-def starts_features(file: BinaryIO) -> bool:
-    """Whether an open file begins as features do."""
-    start = file.read(16)
-    if not start.startswith(b"ARROW1"):
-        return False
-    # The schema comes first; its length stands before it.
-    return HEADER_KEY in file.read(min(int.from_bytes(start[12:16], "little"), LONGEST_SCHEMA))
-
-
 KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 
 
@@ -219,10 +193,10 @@ def _checked(record: type, values: dict) -> Any:
 def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
     """Read the header from a schema; `path` names the file in errors, which are those of `read_header`."""
     metadata = schema.metadata or {}
-    if HEADER_KEY not in metadata or TOKENIZER_KEY not in metadata:
+    if FEATURES_KEY not in metadata or TOKENIZER_KEY not in metadata:
         raise InputError(f"{path}: an Arrow file, but not of features; make one with create_feature_SE.py")
     try:
-        described = json.loads(metadata[HEADER_KEY])
+        described = json.loads(metadata[FEATURES_KEY])
         number = described.pop("format", None)
         if number not in FORMATS:
             raise InputError(

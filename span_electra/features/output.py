@@ -20,17 +20,14 @@ import pyarrow as pa
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import CheckedFile, checked_file
 from span_electra.features.header import (
-    HEADER_KEY,
     FeatureHeader,
     feature_schema,
     header_json,
-    is_feature_file,
-    starts_features,
     write_features,
 )
 from span_electra.features.parts import PartCounts, part_path, read_part
 from span_electra.features.store import MANIFEST
-from span_electra.storage import atomic_folder
+from span_electra.storage import FEATURES_KEY, atomic_folder, is_feature_file, starts_features
 from span_electra.text.inputs import open_filesystem
 
 
@@ -114,7 +111,7 @@ class JoinedFile:
 
     def finish(self, header: FeatureHeader) -> PartCounts:
         """Say what is in the file; return what was written."""
-        self._file.restate(HEADER_KEY, header_json(header))
+        self._file.restate(FEATURES_KEY, header_json(header))
         return self._written
 
 

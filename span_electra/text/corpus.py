@@ -20,7 +20,6 @@ from typing import BinaryIO
 import numpy as np
 
 from span_electra.errors import InputError
-from span_electra.features.header import Source
 from span_electra.text.inputs import (
     BOMB_LEAST,
     BOMB_RATIO,
@@ -28,6 +27,7 @@ from span_electra.text.inputs import (
     Counted,
     InputFile,
     Inputs,
+    Source,
     find_column,
     hash_file,
     open_raw,

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from span_electra.errors import InputError
-from span_electra.features.header import is_feature_file
+from span_electra.storage import is_feature_file
 
 KINDS = {".jsonl": "jsonl", ".tsv": "tsv", ".parquet": "parquet"}
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -54,6 +54,15 @@ class InputFile:
     def in_ranges(self) -> bool:
         """Whether a process can read its own byte range: a plain local file of lines."""
         return not self.remote and not self.packing and self.kind != "parquet"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input file as it was when the features were made."""
+
+    path: str
+    size: int  # bytes on disk
+    sha256: str
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import safetensors
+import safetensors.torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ from span_electra.storage import CHECKPOINTS, atomic_folder, recover
 FORMAT = 1
 MODEL, OPTIMIZER, META = "model.safetensors", "optimizer.safetensors", "meta.json"
 LARGEST_META = 64 << 20  # bytes; ours have some kilobytes, so more is an attack or an accident
+Read = TypeVar("Read")
 STEP_FOLDER = re.compile(r"step-(\d{8,})")
 
 
@@ -102,8 +103,10 @@ def _fingerprint(path: Path) -> dict[str, Any]:
 # --- reading ------------------------------------------------------------------------------------------
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path, hashed: bool = True) -> dict[str, Any]:
     """Return a checkpoint's meta.json after checking that both tensor files are those it describes.
+
+    hashed: read them whole for it; else only their sizes are looked at, for who reads them anyway.
 
     Raises InputError naming the file that is missing, altered, cut off or a link.
     """
@@ -115,9 +118,15 @@ def read_meta(folder: Path) -> dict[str, Any]:
             raise InputError(f"{path}: is missing; give a whole checkpoint folder (step-...)")
     meta = _parse_meta(folder / META)
     for name in (MODEL, OPTIMIZER):
-        if meta["files"].get(name) != _fingerprint(folder / name):
-            raise InputError(f"{folder / name}: does not match its checksum (altered or cut off)")
+        described = meta["files"].get(name)
+        size = described.get("bytes") if isinstance(described, dict) else None
+        if size != (folder / name).stat().st_size or (hashed and described != _fingerprint(folder / name)):
+            raise _altered(folder / name)
     return meta
+
+
+def _altered(path: Path) -> InputError:
+    return InputError(f"{path}: does not match its checksum (altered or cut off)")
 
 
 def _parse_meta(path: Path) -> dict[str, Any]:
@@ -143,13 +152,24 @@ def _parse_meta(path: Path) -> dict[str, Any]:
 def load(folder: str | Path) -> Checkpoint:
     """Read a checkpoint folder whole. Raises InputError when it is damaged or not ours."""
     folder = Path(folder)
-    meta = read_meta(folder)
-    weights, optimizer = load_weights(folder / MODEL), load_weights(folder / OPTIMIZER)
+    meta = read_meta(folder, hashed=False)
+    weights, optimizer = (_load_described(folder / name, meta["files"][name]) for name in (MODEL, OPTIMIZER))
     for alias, stored in meta["aliases"].items():
         if stored not in weights:
             raise InputError(f"{folder / META}: {alias!r} shares a tensor {stored!r} that is not there")
         weights[alias] = weights[stored]
     return Checkpoint(meta["step"], weights, optimizer, meta)
+
+
+def _load_described(path: Path, described: dict[str, Any]) -> dict[str, Tensor]:
+    """Read a tensor file once: what is used is what was hashed, whoever writes to the file meanwhile."""
+    data = path.read_bytes()
+    if described != {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}:
+        raise _altered(path)
+    try:
+        return safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        raise InputError(f"{path}: no safetensors file can be read there ({error})") from error
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
@@ -193,20 +213,34 @@ def step_of(folder: Path) -> int:
     return int(STEP_FOLDER.fullmatch(folder.name).group(1))
 
 
-def latest(run: str | Path) -> Path | None:
-    """Return the newest whole checkpoint of a run, or None; a broken one is passed over with a warning."""
+def latest(run: str | Path, hashed: bool = True) -> Path | None:
+    """Return the newest whole checkpoint of a run, or None; a broken one is passed over with a warning.
+
+    hashed: see `read_meta`.
+    """
+    found = _newest_whole(run, lambda folder: read_meta(folder, hashed))
+    return found[0] if found else None
+
+
+def load_latest(run: str | Path) -> tuple[Path, Checkpoint] | None:
+    """Read the newest whole checkpoint of a run, each file once; as `latest` for broken ones."""
+    return _newest_whole(run, load)
+
+
+def _newest_whole(run: str | Path, read: Callable[[Path], Read]) -> tuple[Path, Read] | None:
+    """The first folder, newest first, that can be read, and what was read."""
     broken: list[str] = []
     for folder in in_run(Path(run)):
         try:
-            read_meta(folder)
+            content = read(folder)
         except InputError as error:
             broken.append(str(error))
             continue
         if broken:
-            warnings.warn(f"passed over: {'; '.join(broken)}; going on from {folder}", stacklevel=2)
-        return folder
+            warnings.warn(f"passed over: {'; '.join(broken)}; going on from {folder}", stacklevel=3)
+        return folder, content
     if broken:
-        warnings.warn(f"passed over: {'; '.join(broken)}; no whole checkpoint is left", stacklevel=2)
+        warnings.warn(f"passed over: {'; '.join(broken)}; no whole checkpoint is left", stacklevel=3)
     return None
 
 

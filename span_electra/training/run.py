@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -107,7 +107,8 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
         with Signals(spawned=world_size > 1) as signals:
             if not process.is_main_process:
                 return run_here(job, process, signals)
-            starting_point(settings, process)  # refuses before the lock, which leaves a file
+            # Refuses before the lock, which leaves a file.
+            check_folder(folder, find_checkpoint(settings) if settings.resume_from else None)
             with runfolder.locked(folder):
                 return run_here(job, process, signals)
     finally:
@@ -117,8 +118,9 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
 def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     """Build the experiment, put it on this process's device, prepare the folder, then train."""
     settings = job.settings
-    source = starting_point(settings, process)
-    saved = checkpoint.load(source) if source else None
+    source, saved = load_checkpoint(settings) if settings.resume_from else (None, None)
+    if process.is_main_process:
+        check_folder(Path(settings.out_dir), source)  # once more, now that no other command can change it
     agreement = Agreement(process.world_size)
     experiment = job.build(settings, process)
     network = place_model(experiment, settings.training, process, saved, str(source))
@@ -188,24 +190,36 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
 # --- the folder ---------------------------------------------------------------------------------------
 
 
-def starting_point(settings: RunSettings, process: Process) -> Path | None:
-    """The checkpoint to go on from, if any; the main process refuses a folder that is taken."""
-    source = find_checkpoint(settings) if settings.resume_from else None
-    if process.is_main_process:
-        check_folder(Path(settings.out_dir), source)
-    return source
-
-
 def find_checkpoint(settings: RunSettings) -> Path:
-    """The checkpoint that `resume_from` means. Raises InputError when there is none."""
+    """The checkpoint that `resume_from` seems to mean, by names and sizes alone: `load_checkpoint` reads it.
+
+    Raises InputError when there is none.
+    """
     path = Path(settings.resume_from)
-    if (path / checkpoint.META).exists() or checkpoint.STEP_FOLDER.fullmatch(path.name):
-        checkpoint.read_meta(path)
+    if is_checkpoint(path):
+        checkpoint.read_meta(path, hashed=False)
         return path
-    found = checkpoint.latest(path)
-    if found is None:
-        raise InputError(f"{path}: holds no whole checkpoint to go on from; start anew in another folder")
-    return found
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `load_checkpoint` will say what it passes over
+        return checkpoint.latest(path, hashed=False) or refuse_empty(path)
+
+
+def load_checkpoint(settings: RunSettings) -> tuple[Path, Checkpoint]:
+    """Read the checkpoint to go on from, each of its files once. Raises InputError when there is none."""
+    path = Path(settings.resume_from)
+    if is_checkpoint(path):
+        return path, checkpoint.load(path)
+    return checkpoint.load_latest(path) or refuse_empty(path)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path names a checkpoint rather than a run."""
+    return (path / checkpoint.META).exists() or bool(checkpoint.STEP_FOLDER.fullmatch(path.name))
+
+
+def refuse_empty(run: Path) -> NoReturn:
+    """Raise InputError: the run has nothing to go on from."""
+    raise InputError(f"{run}: holds no whole checkpoint to go on from; start anew in another folder")
 
 
 def check_folder(folder: Path, source: Path | None) -> None:

@@ -12,15 +12,14 @@ from feature_examples import VOCABULARY, make
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.header import (
-    HEADER_KEY,
-    Source,
     describe,
     feature_schema,
-    is_feature_file,
     parse_header,
     read_header,
 )
 from span_electra.features.store import open_features
+from span_electra.storage import FEATURES_KEY, is_feature_file
+from span_electra.text.inputs import Source
 
 
 def test_header_says_all_and_the_tokenizer_travels(tmp_path):
@@ -65,9 +64,9 @@ def test_a_hostile_header_is_refused_in_one_line(case):
     schema = feature_schema(describe(VOCABULARY, MaskingConfig(), ChunkConfig(), 0))
     content = HOSTILE[case]
     if isinstance(content, dict):
-        content = json.dumps({**json.loads(schema.metadata[HEADER_KEY]), **content}).encode()
+        content = json.dumps({**json.loads(schema.metadata[FEATURES_KEY]), **content}).encode()
     with pytest.raises(InputError, match="^[^\n]*$"):
-        parse_header(schema.with_metadata({**schema.metadata, HEADER_KEY: content}), "f.arrow")
+        parse_header(schema.with_metadata({**schema.metadata, FEATURES_KEY: content}), "f.arrow")
 
 
 def test_ids_take_two_bytes_while_they_fit():

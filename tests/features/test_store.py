@@ -50,9 +50,12 @@ def test_spans_come_back_and_new_ones_belong_to_the_row(tmp_path):
     alone = features.draw(np.array([3]), epoch=1, seed=9)
     first, second = drawn.row_ends_R[1:]
     assert np.array_equal(drawn.starts_S[first:second], alone.starts_S)
-    assert drawn.lengths_S[:first].sum() == drawn.lengths_S[first:].sum() * 0 + sum(
-        round(0.2 * (int(features.lengths_R[row]) - 2)) for row in rows_B[:2]
-    )
+    budgets = [round(0.2 * (int(features.lengths_R[row]) - 2)) for row in rows_B]
+    ends = drawn.row_ends_R.tolist()
+    sums = [drawn.lengths_S[begin:end].sum() for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+    assert sums == budgets and ends[0] > 0
+    elsewhere = features.draw(np.array([3]), epoch=1, seed=10)
+    assert not np.array_equal(alone.starts_S, elsewhere.starts_S)
 
 
 def test_several_files_globs_and_shards_read_as_one(tmp_path):

@@ -9,12 +9,15 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from run_examples import small_run, write_rows
 from torch import nn
 
 from span_electra.errors import InputError
+from span_electra.pretraining.experiment import run_pretraining
 from span_electra.training import checkpoint
 from span_electra.training import run_folder as runfolder
 from span_electra.training.checkpoint import META, MODEL, OPTIMIZER
@@ -223,3 +226,37 @@ def test_a_second_run_is_refused_and_the_lock_of_a_dead_one_is_taken_over(tmp_pa
         holder.wait()
         with runfolder.locked(tmp_path):
             pass
+
+
+def test_a_resume_reads_each_tensor_file_once(tmp_path, monkeypatch):
+    """It once hashed both three times and read them a fourth; with gigabytes each takes minutes."""
+    features = write_rows(tmp_path / "rows.arrow")
+    run_pretraining(small_run(features, tmp_path / "run", max_steps=3))
+    reads = []
+
+    def counted(read):
+        def reading(path, *args):
+            if Path(path).suffix == ".safetensors":
+                reads.append(Path(path).name)
+            return read(path, *args)
+
+        return reading
+
+    monkeypatch.setattr(Path, "read_bytes", counted(Path.read_bytes))
+    for name in ("_fingerprint", "load_file"):
+        monkeypatch.setattr(checkpoint, name, counted(getattr(checkpoint, name)))
+    monkeypatch.setattr(checkpoint, "save", lambda *_, **__: tmp_path)  # whose own hashing is another matter
+    run_pretraining(small_run(features, tmp_path / "run", resume=tmp_path / "run", max_steps=4))
+    assert sorted(reads) == [MODEL, OPTIMIZER]
+
+
+def test_a_checkpoint_altered_without_a_change_of_size_is_passed_over_at_a_resume(tmp_path):
+    features = write_rows(tmp_path / "rows.arrow")
+    run_pretraining(small_run(features, tmp_path / "run", max_steps=3, save_every="1"))
+    newest = next(checkpoint.in_run(tmp_path / "run"))
+    data = bytearray((newest / MODEL).read_bytes())
+    data[-1] ^= 1
+    (newest / MODEL).write_bytes(data)
+    with pytest.warns(UserWarning, match="passed over.*does not match its checksum"):
+        found, saved = checkpoint.load_latest(tmp_path / "run")
+    assert checkpoint.step_of(found) == saved.step == 2
