@@ -33,6 +33,7 @@ fi
 cat <<EOF
 
 next: ./test.sh runs the tests. For your own text, put it into data/ (or name a folder with --data_dir) and:
+    . .venv/bin/activate
     python create_vocab_SE.py --model_name mine
     python create_feature_SE.py --vocab_file "vocab/mine BPE-vocab.json"
     python joint_train_span_electra.py --config_file configs/small.json

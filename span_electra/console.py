@@ -1,0 +1,63 @@
+"""The command `span-electra`: every script by a short name, with the same flags.
+
+span-electra vocab --data_dir "my text"          as python create_vocab_SE.py --data_dir "my text"
+span-electra train --preset tiny
+span-electra --version
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+COMMANDS = {
+    "vocab": "create_vocab_SE",
+    "features": "create_feature_SE",
+    "train": "joint_train_span_electra",
+    "prepare": "prepare_tasks_SE",
+    "finetune": "finetune_SE",
+    "evaluate": "evaluate_SE",
+    "predict": "predict_SE",
+    "report": "report_SE",
+    "export": "export_SE",
+}
+
+
+def main() -> None:
+    """Run the script that the first word names, with the words after it; exits with its code."""
+    from span_electra.commandline import run_script
+
+    name, rest = (sys.argv[1:] or ["--help"])[0], sys.argv[2:]
+    if name in ("--help", "-h", "help"):
+        print(usage())
+    elif name == "--version":
+        print(f"span-electra {installed_version()}")
+    elif name in COMMANDS:
+        script = importlib.import_module(COMMANDS[name])
+        sys.argv = [f"span-electra {name}", *rest]  # what --help and errors call the command
+        run_script(script.main)
+    else:
+        by_script = {script: short for short, script in COMMANDS.items()}
+        nearest = difflib.get_close_matches(name.removesuffix(".py"), [*COMMANDS, *by_script], 1, 0.4)
+        hint = by_script.get(nearest[0], nearest[0]) if nearest else f"one of {', '.join(COMMANDS)}"
+        print(f"error: unknown command {name}; did you mean {hint}?", file=sys.stderr)
+        sys.exit(2)
+
+
+def usage() -> str:
+    """The commands, each with the first words of its script."""
+    lines = ["usage: span-electra COMMAND [--SETTING VALUE ...]     (span-electra COMMAND --help)\n"]
+    for name, script in COMMANDS.items():
+        first = importlib.import_module(script).__doc__.strip().splitlines()[0]
+        lines.append(f"  {name:<9} {first}")
+    return "\n".join(lines)
+
+
+def installed_version() -> str:
+    """The version of the installed package, or that this is a clone."""
+    try:
+        return version("span-electra")
+    except PackageNotFoundError:
+        return "(a clone, not installed)"

@@ -1,0 +1,75 @@
+"""The command `span-electra`, and what is packaged. Run: pytest tests/test_console.py"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from span_electra import console
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SCRIPTS = {path.stem for path in ROOT.glob("*_SE.py")} | {"joint_train_span_electra"}
+
+
+def test_every_script_has_a_command():
+    assert set(console.COMMANDS.values()) == SCRIPTS
+
+
+def test_every_script_argument_py_and_the_presets_are_packaged():
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {f"{name}.py" for name in SCRIPTS} | {"argument.py", "span_electra"} == set(wheel["only-include"])
+    assert wheel["force-include"] == {"configs": "span_electra/configs"}
+    assert (ROOT / "span_electra/py.typed").exists()
+
+
+@pytest.mark.parametrize("extra, file", [(None, "requirements.txt"), ("test", "requirements-test.txt")])
+def test_the_requirement_files_say_what_pyproject_says(extra, file):
+    project = PROJECT["project"]
+    listed = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    assert [line for line in lines if line] == listed
+
+
+def test_a_command_runs_its_script_and_exits_with_its_code(tmp_path):
+    program = "from span_electra.console import main; main()"
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {program}", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    helped = run("features", "--help")
+    assert helped.returncode == 0 and helped.stdout.startswith("usage: span-electra features ")
+    refused = run("vocab", "--data_dir", "nowhere")
+    assert refused.returncode == 2 and refused.stderr.startswith("error: ") and "nowhere" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_an_unknown_command_names_the_right_one(monkeypatch, capsys):
+    for word, meant in (
+        ("trian", "train"),
+        ("jointTrainSpanElectra.py", "train"),
+        ("export_SE.py", "export"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["span-electra", word])
+        with pytest.raises(SystemExit) as stopped:
+            console.main()
+        assert stopped.value.code == 2 and f"did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_usage_lists_the_commands_and_version_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["span-electra"])
+    monkeypatch.syspath_prepend(str(ROOT))
+    console.main()
+    said = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} ", said, re.M) for name in console.COMMANDS)
+    monkeypatch.setattr(sys, "argv", ["span-electra", "--version"])
+    console.main()
+    assert capsys.readouterr().out.startswith("span-electra ")
