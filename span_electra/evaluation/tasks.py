@@ -25,7 +25,7 @@ from span_electra.finetuning.predictions import TaskPredictions, compute_metrics
 from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_file import TaskFile, load_task_file
-from span_electra.hub.encoders import best_checkpoint
+from span_electra.hub.opening import best_checkpoint
 from span_electra.report.scores import tables_of
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.checkpoint import MODEL as WEIGHTS

@@ -20,13 +20,8 @@ from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.task import Task
-from span_electra.hub.encoders import (
-    Pretrained,
-    best_checkpoint,
-    config_of,
-    open_encoder,
-    take_pretrained,
-)
+from span_electra.hub.encoders import take_pretrained
+from span_electra.hub.opening import Pretrained, best_checkpoint, config_of, open_model
 from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
 from span_electra.text.vocabulary import Vocabulary, read_text
 from span_electra.training import checkpoint
@@ -70,7 +65,7 @@ class Finetuning:
 
     def __init__(self, settings: FinetuningRun, process: Process) -> None:
         self.settings, self.process = settings, process
-        pretrained = open_encoder(settings.encoder, settings.part)
+        pretrained = open_model(settings.encoder).need(settings.part)
         prepared = open_prepared(settings.prepared)
         check_vocabulary(prepared, pretrained)
         self.model = build_network(settings, pretrained, prepared)

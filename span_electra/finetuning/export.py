@@ -6,32 +6,21 @@ Which stock class holds it, its type's record says (`stock_head`): ...ForSequenc
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from safetensors.torch import save_file
 from tokenizers import Tokenizer, normalizers, processors
-from torch import Tensor, nn
+from torch import nn
 
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.hub.export import OURS, check_free, stock_config
-from span_electra.hub.weights import stock_weights
+from span_electra.hub.architectures import record_of
+from span_electra.hub.export import check_free, stock_config, write_network
+from span_electra.hub.folders import OURS
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import atomic_folder
 from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
 
-# Stock classes by `TaskType.stock_head`.
-CLASS_OF = {
-    "sequence": "ElectraForSequenceClassification",
-    "tokens": "ElectraForTokenClassification",
-    "replaced": "ElectraForPreTraining",
-    "causal": "ElectraForCausalLM",
-}
-# The heads' modules by their stock names; `generator` and `discriminator` heads are in transfer/weights.py.
-HEADS = {
-    "sequence": {"dense": "classifier.dense", "score": "classifier.out_proj"},
-    "tokens": {"score": "classifier"},
-}
+# The records' heads by `TaskType.stock_head`; the others have the same name.
+HEAD_OF = {"replaced": "discriminator"}
 
 # How a text and a pair are framed, with token types. Of turns (tasks/turns.py) a text is a question that an
 # answer is to follow, a pair a question with its answer, whose type is OWN_VOICE.
@@ -49,23 +38,22 @@ def export_task(
     folder = Path(folder)
     check_free(folder)
     with atomic_folder(folder) as beside:
-        config = json.dumps(task_config(network, task, spec, vocabulary), indent=2)
-        (beside / "config.json").write_text(config + "\n", encoding="utf-8")
-        # transformers refuses a file that does not say which framework's tensors it holds.
-        save_file(
-            task_weights(network, task, spec.type.stock_head),
-            beside / "model.safetensors",
-            metadata={"format": "pt"},
+        head = HEAD_OF.get(spec.type.stock_head, spec.type.stock_head)
+        settings = task_config(network, task, spec, vocabulary)
+        joined = Joined(network.encoder, network.heads[task])
+        write_network(joined, network.config, settings, beside, head=head)
+        types = record_of(network.config, head).token_types
+        save_transformers_tokenizer(
+            tokenizer_of(vocabulary, spec), beside, spec.max_seq_len, token_types=types
         )
-        save_transformers_tokenizer(tokenizer_of(vocabulary, spec), beside, spec.max_seq_len)
     return folder
 
 
 def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Vocabulary) -> dict:
     """The config.json of one task."""
     head = network.tasks[task]
-    config = stock_config(network.config, "discriminator", vocabulary.pad_id)
-    config["architectures"] = [CLASS_OF[spec.type.stock_head]]
+    stock_head = HEAD_OF.get(spec.type.stock_head, spec.type.stock_head)
+    config = stock_config(network.config, "discriminator", vocabulary, head=stock_head)
     config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type}
     config["classifier_dropout"] = head.dropout
     if spec.type.problem_type:
@@ -94,20 +82,8 @@ def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
 
 
 class Joined(nn.Module):
-    """An encoder and one of its heads, as one network of transfer/weights.py."""
+    """An encoder and one of its heads, as one network of hub/weights.py."""
 
     def __init__(self, encoder: nn.Module, head: nn.Module | None) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
-
-
-def task_weights(network: TaskNetwork, task: int, stock_head: str) -> dict[str, Tensor]:
-    """The encoder's and one head's weights under stock names."""
-    head, part = network.heads[task], {"replaced": "discriminator", "causal": "generator"}.get(stock_head)
-    if part:
-        return stock_weights(Joined(network.encoder, head), part)
-    weights = stock_weights(Joined(network.encoder, None), "none")
-    for ours, theirs in HEADS[stock_head].items():
-        for name, weight in getattr(head, ours).state_dict().items():
-            weights[f"{theirs}.{name}"] = weight.detach().cpu().float().clone()
-    return weights

@@ -25,7 +25,7 @@ from span_electra.finetuning.arguments import FinetuningArguments
 if TYPE_CHECKING:
     from span_electra.finetuning.experiment import FinetuningRun
     from span_electra.finetuning.task_file import TaskFile
-    from span_electra.hub.encoders import Pretrained
+    from span_electra.hub.opening import Pretrained
     from span_electra.training.devices import Place
 
 RESULTS = "results.json"
@@ -45,13 +45,13 @@ def prepare(
     """Prepare the data of a task file for an encoder, and say what came of it."""
     from span_electra.finetuning.prepare import prepare_tasks
     from span_electra.finetuning.task_file import load_task_file
-    from span_electra.hub.encoders import open_encoder
     from span_electra.hub.networks import newest_run
+    from span_electra.hub.opening import open_model
 
     tasks = load_task_file(task_file, data_dir)  # first: an encoder takes a while to open
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
-    pretrained = open_encoder(encoder or newest_run())
+    pretrained = open_model(encoder or newest_run()).need("discriminator")
     check_length(max_seq_len, pretrained)
     folder = prepared_folder(pretrained.name)
     prepared = prepare_tasks(tasks, data_dir, folder, pretrained.vocabulary, max_seq_len, lowercase, workers)
@@ -80,14 +80,14 @@ def finetune(settings: FinetuningArguments) -> int:
 
     What is refused (InputError) leaves no new folder behind.
     """
-    from span_electra.hub.encoders import open_encoder
+    from span_electra.hub.opening import open_model
 
     check_start(settings)
     tasks = tasks_of(settings)  # first: an encoder takes a while to open
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
     folder, encoder = run_folder(settings), encoder_of(settings)
-    pretrained = open_encoder(encoder, settings.network)
+    pretrained = open_model(encoder).need(settings.network)
     data, given = data_folder(settings, pretrained)
     with nothing_left_if_refused(folder, data):
         seeds = range(settings.seed, settings.seed + settings.seeds)

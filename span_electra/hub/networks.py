@@ -10,9 +10,8 @@ comes back stands in the order of the rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from span_electra.accelerators import find_device
-from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.errors import InputError
-from span_electra.hub.export import ARCHITECTURE, OURS, SIZES, read_config, read_part, read_weights
-from span_electra.hub.weights import PARTS, take_stock_weights
+from span_electra.hub.architectures import architecture_of, model_config
+from span_electra.hub.folders import read_config
+from span_electra.hub.opening import Pretrained, open_model
+from span_electra.hub.weights import PARTS, take_weights
 from span_electra.model.electra import Discriminator, Generator
 from span_electra.model.encoder import Encoder
-from span_electra.model.layers import ACTIVATION
-from span_electra.pretraining.experiment import load_model
-from span_electra.text.vocabulary import Vocabulary, read_text
-from span_electra.training import checkpoint
+from span_electra.text.vocabulary import Vocabulary
 
 # Padded tokens of a batch at most, whatever its rows: the feed-forward part of a large model then needs
 # 16384 * 4096 * 4 bytes = 256 MiB.
@@ -80,34 +77,23 @@ class Networks:
 def open_networks(folder: str | Path, device: str = "auto") -> Networks:
     """Open a run's folder, a folder with generator/ and discriminator/, or that of one network.
 
-    A run that has exported nothing yet is opened at its newest checkpoint. Raises InputError for a folder
-    that holds no network, weights that do not fit their config, and a device that is not there.
+    Raises InputError for a folder that holds no network, weights that do not fit their config, and a device
+    that is not there.
     """
-    folder, device = Path(folder), str(find_device(device))
-    found = {part: folder / part for part in PARTS if (folder / part / "config.json").is_file()}
-    newest = None if found or not (folder / "checkpoints").is_dir() else checkpoint.latest(folder)
-    if newest is not None:
-        return _from_checkpoint(newest, folder / "tokenizer.json", device)
-    if not found and (folder / "run.json").is_file():
+    chosen = str(find_device(device))
+    opened = open_model(folder)
+    networks = {
+        part: _stock(opened.folders[part], part, chosen)
+        if part in opened.folders and not computed_by_ours(opened.folders[part])
+        else _ours(opened.need(part), chosen)
+        for part in opened.readers
+        if part in PARTS
+    }
+    if not networks:
         raise InputError(
-            f"{folder}: this run has kept no checkpoint yet; wait for its first, or name another"
+            f"{folder}: holds no generator and no discriminator; name a run of pretraining or its exports"
         )
-    if not found:
-        if not (folder / "config.json").is_file():
-            raise InputError(f"{folder}: no network there (no config.json); name a run or an exported folder")
-        found = {read_part(folder): folder}
-    vocabularies = {part: open_vocabulary(place) for part, place in found.items()}
-    if len({vocabulary.sha256 for vocabulary in vocabularies.values()}) > 1:
-        raise InputError(f"{folder}: its two networks have different vocabularies; pair those of one run")
-    networks = {part: _open_network(place, part, device) for part, place in found.items()}
-    vocabulary = next(iter(vocabularies.values()))
-    for part, network in networks.items():
-        if network.vocab_size < vocabulary.size:
-            raise InputError(
-                f"{found[part]}: its tokenizer has {vocabulary.size} tokens, its network "
-                f"{network.vocab_size}; they do not belong together, export the run again"
-            )
-    return Networks(vocabulary, device, **networks)
+    return Networks(opened.vocabulary, chosen, **networks)
 
 
 def newest_run(prefix: str | Path = "runs") -> Path:
@@ -118,93 +104,38 @@ def newest_run(prefix: str | Path = "runs") -> Path:
     return max(runs, key=lambda run: run.stat().st_mtime)
 
 
-def open_vocabulary(folder: Path) -> Vocabulary:
-    """Open the tokenizer of an exported folder."""
-    path = folder / "tokenizer.json"
-    if path.is_file():
-        vocabulary = Vocabulary.from_json(read_text(path), str(path))
-    elif (folder / "vocab.txt").is_file():
-        # Folders older than tokenizer.json: transformers knows how to read their settings.
-        from transformers import AutoTokenizer
-
-        opened = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        vocabulary = Vocabulary.from_json(opened.backend_tokenizer.to_str(), str(folder / "vocab.txt"))
+def _ours(pretrained: Pretrained, device: str) -> Network:
+    config = pretrained.config
+    if pretrained.part == "generator":
+        module = Generator(replace(config, use_SBGO=False))
     else:
-        raise InputError(f"{folder}: no tokenizer.json in it; name a folder that holds network and tokenizer")
-    # What a saved tokenizer may bring along and what would cut or fill rows behind our back.
-    vocabulary.tokenizer.no_padding()
-    vocabulary.tokenizer.no_truncation()
-    return vocabulary
-
-
-def _from_checkpoint(folder: Path, tokenizer: Path, device: str) -> Networks:
-    model = load_model(folder).to(device).eval()
-    vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
-    parts = PARTS[:1] if model.config.objective == "generator" else PARTS
-    networks = {part: _ours(getattr(model, part), model.config, str(folder)) for part in parts}
-    return Networks(vocabulary, device, **networks)
-
-
-def _open_network(folder: Path, part: str, device: str) -> Network:
-    """Our own encoder where the folder's network is one, else the stock class."""
-    config = our_config(read_config(folder))
-    weights = read_weights(folder)
-    if config is None:
-        return _stock(folder, part, device)
-    if part == "generator":
-        module = Generator(config)
-    else:
+        config = replace(config, use_SBPO=False)
         module = Discriminator(config, Encoder(config.discriminator, config))
-    take_stock_weights(module, part, weights, str(folder))
-    return _ours(module.to(device).eval(), config, str(folder))
+    take_weights(module, pretrained.weights, pretrained.source)
+    module.to(device).eval()
 
-
-def our_config(settings: dict[str, Any]) -> ModelConfig | None:
-    """The settings of our encoder that computes what a stock config.json describes; None: there is none."""
-    usual = {"hidden_act": "gelu", "position_embedding_type": "absolute", "tie_word_embeddings": True}
-    settings = usual | settings
-    if (
-        settings["hidden_act"] not in ACTIVATION
-        or settings["position_embedding_type"] != "absolute"
-        or not settings["tie_word_embeddings"]
-    ):
-        return None
-    try:
-        network = NetworkConfig(**{name: settings[name] for name in SIZES})
-        return ModelConfig(
-            vocab_size=settings["vocab_size"],
-            embedding_size=settings["embedding_size"],
-            max_position_embeddings=settings.get("max_position_embeddings", 512),
-            type_vocab_size=settings.get("type_vocab_size", 2),
-            generator=network,
-            discriminator=network,
-            hidden_act=settings["hidden_act"],
-            layer_norm_eps=settings.get("layer_norm_eps", 1e-12),
-            initializer_range=settings.get("initializer_range", 0.02),
-            initialization=settings.get(OURS, {}).get("initialization", "normal"),
-        )
-    except (KeyError, TypeError, AttributeError):
-        return None  # sizes left out have defaults that the stock class knows
-
-
-def _ours(module: Generator | Discriminator, config: ModelConfig, source: str) -> Network:
     def answer(states: Tensor) -> Tensor:
-        if isinstance(module, Generator):
-            return module.head(states, module.encoder)
-        return module.head(states)
+        return module.head(states, module.encoder) if pretrained.part == "generator" else module.head(states)
 
     longest = config.max_position_embeddings
+    source = pretrained.place or pretrained.source
     return Network(module.encoder, answer, longest, config.vocab_size, source)
+
+
+def computed_by_ours(folder: Path) -> bool:
+    """Whether our layers compute what the folder's config.json describes; else the stock class must."""
+    return model_config(read_config(folder), str(folder)) is not None
 
 
 def _stock(folder: Path, part: str, device: str) -> Network:
     # 4 s of import, so not at the top.
     import transformers
 
+    record = architecture_of(read_config(folder), str(folder))
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # what it would warn of is refused below
     try:
-        model, found = getattr(transformers, ARCHITECTURE[part]).from_pretrained(
+        model, found = getattr(transformers, record.classes[part]).from_pretrained(
             folder, local_files_only=True, output_loading_info=True, use_safetensors=True
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
@@ -218,12 +149,10 @@ def _stock(folder: Path, part: str, device: str) -> Network:
 
     def encode(ids_BL: Tensor, real_BL: Tensor | None) -> Tensor:
         asked = None if real_BL is None else real_BL.long()
-        return model.electra(ids_BL, attention_mask=asked).last_hidden_state
+        return model.base_model(ids_BL, attention_mask=asked).last_hidden_state
 
     def answer(states: Tensor) -> Tensor:
-        if part == "generator":
-            return model.generator_lm_head(model.generator_predictions(states))
-        return model.discriminator_predictions(states)
+        return record.stock_head(model, part, states)
 
     config = model.config
     return Network(encode, answer, config.max_position_embeddings, config.vocab_size, str(folder))

@@ -23,8 +23,9 @@ from span_electra.batch import Movable, StepOutput
 from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.model.dropout import drop
 from span_electra.model.encoder import Encoder
-from span_electra.model.heads import ReplacedHead, TokenHead
+from span_electra.model.heads import ReplacedHead, TokenHead, Transform
 from span_electra.model.init import init_local, init_normal
+from span_electra.model.layers import LAYERS
 from span_electra.random_keys import subkey
 
 IGNORED = -100  # as torch and transformers mark a token without label
@@ -55,12 +56,14 @@ class TaskBatch(Movable):
     rows_B: Tensor  # int64; the examples' numbers in their file
 
 
-class SequenceHead(nn.Module):
-    """Dropout, dense, GELU, dropout, scores, on [CLS]: that of ElectraForSequenceClassification."""
+class SequenceHead(Transform):
+    """Dropout, dense, GELU, a norm in pre-norm architectures, dropout, scores, on [CLS].
 
-    def __init__(self, network: NetworkConfig, outputs: int, dropout: float) -> None:
-        super().__init__()
-        self.dense = nn.Linear(network.hidden_size, network.hidden_size)
+    That of the stock class for sequences. ModernBERT's has no dropout in front; in evaluation they are one.
+    """
+
+    def __init__(self, network: NetworkConfig, config: ModelConfig, outputs: int, dropout: float) -> None:
+        super().__init__(network, config, width=network.hidden_size, activation="gelu", normed=False)
         self.score = nn.Linear(network.hidden_size, outputs)
         self.dropout = dropout
 
@@ -68,7 +71,7 @@ class SequenceHead(nn.Module):
         """Return logits [B, C]."""
         rate = self.dropout if self.training else 0.0
         first_BD = drop(hidden_BLD[:, 0], rate, subkey(key, 0))
-        return self.score(drop(F.gelu(self.dense(first_BD)), rate, subkey(key, 1)))
+        return self.score(drop(self.features(first_BD), rate, subkey(key, 1)))
 
 
 class TagHead(nn.Module):
@@ -84,12 +87,27 @@ class TagHead(nn.Module):
         return self.score(drop(hidden_BLD, self.dropout if self.training else 0.0, key))
 
 
+class ModernTagHead(Transform):
+    """Dense, GELU, norm, dropout, scores, on every token: that of ModernBertForTokenClassification."""
+
+    def __init__(self, network: NetworkConfig, config: ModelConfig, outputs: int, dropout: float) -> None:
+        super().__init__(network, config, width=network.hidden_size, activation="gelu", normed=True)
+        self.score = nn.Linear(network.hidden_size, outputs)
+        self.dropout = dropout
+
+    def forward(self, hidden_BLD: Tensor, key: int | None = None) -> Tensor:
+        """Return logits [B, L, C]."""
+        return self.score(drop(self.features(hidden_BLD), self.dropout if self.training else 0.0, key))
+
+
 def head_of(task: HeadConfig, network: NetworkConfig, config: ModelConfig) -> nn.Module:
     """The module of a head."""
     assert task.kind in KINDS, task.kind
     if task.kind in ON_FIRST_TOKEN:
-        return SequenceHead(network, task.outputs, task.dropout)
+        return SequenceHead(network, config, task.outputs, task.dropout)
     if task.kind == "tokens":
+        if LAYERS[config.architecture].pre_norm:
+            return ModernTagHead(network, config, task.outputs, task.dropout)
         return TagHead(network, task.outputs, task.dropout)
     return ReplacedHead(network, config) if task.kind == "replaced" else TokenHead(network, config)
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from span_electra.batch import StepOutput
-from span_electra.config import ModelConfig, NetworkConfig, TrainingConfig, masking_phases
+from span_electra.config import TrainingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.model.batch import TALLY, MaskedBatch
@@ -273,20 +273,6 @@ def freeze(model: nn.Module, parts: Iterable[str]) -> None:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"freeze: {' '.join(sorted(parts))} leaves nothing that learns; freeze less")
-
-
-def load_model(folder: str | Path) -> SpanElectra:
-    """Rebuild the model of a checkpoint, with its weights; raises InputError for what is no checkpoint."""
-    saved = checkpoint.load(folder)
-    try:
-        described = dict(saved.meta["model"])
-        for name in ("generator", "discriminator"):
-            described[name] = NetworkConfig(**described[name])
-        model = SpanElectra(ModelConfig(**described), int(saved.meta["mask_id"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder}: its meta.json describes no model of ours ({error})") from error
-    checkpoint.restore_weights(model, saved.weights, str(folder))
-    return model
 
 
 def initialize_from(model: SpanElectra, path: str) -> None:

@@ -59,8 +59,9 @@ def latest_run(prefix: Path) -> Path:
 
 def pretrain(settings: PretrainingArguments) -> int:
     """Train as `settings` say and export the networks; returns the exit code of the script."""
+    from span_electra.hub.opening import load_model
     from span_electra.pretraining.data import open_data
-    from span_electra.pretraining.experiment import load_model, run_pretraining
+    from span_electra.pretraining.experiment import run_pretraining
     from span_electra.pretraining.live_report import write_live_report
 
     folder = run_folder(settings)
@@ -243,7 +244,7 @@ def initial_weights(settings: PretrainingArguments, run: PretrainingSettings, st
 def export(checkpoint_folder: str | Path, folder: Path, card: Values) -> list[Path]:
     """Write generator/ and discriminator/ into `folder` from a checkpoint of a run."""
     from span_electra.hub.export import export_run
-    from span_electra.pretraining.experiment import load_model
+    from span_electra.hub.opening import load_model
     from span_electra.text.vocabulary import Vocabulary, read_text
 
     model = load_model(checkpoint_folder)

@@ -218,26 +218,32 @@ def file_contents(vocabulary: Vocabulary) -> list[str]:
     return [json.dumps(ids, ensure_ascii=False), "#version: 0.2\n" + merges]
 
 
-def tokenizer_contents(vocabulary: Vocabulary, max_seq_len: int) -> dict[str, str]:
+def tokenizer_contents(
+    vocabulary: Vocabulary, max_seq_len: int, *, token_types: bool = True
+) -> dict[str, str]:
     """File name -> text of what `AutoTokenizer.from_pretrained` reads.
 
     The class is named outright: left to guess, `transformers` takes an ELECTRA folder for lower-cased
-    WordPiece and gives a BPE vocabulary wrong ids without a word.
+    WordPiece and gives a BPE vocabulary wrong ids without a word. `token_types`: whether the network reads
+    them; others fail on being given some.
     """
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
     names = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_seq_len,
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "model_input_names": inputs if token_types else [inputs[0], inputs[2]],
         "clean_up_tokenization_spaces": False,
         **names,
     }
     return {"tokenizer.json": vocabulary.to_json(), "tokenizer_config.json": json.dumps(settings, indent=2)}
 
 
-def save_transformers_tokenizer(vocabulary: Vocabulary, folder: str | Path, max_seq_len: int) -> None:
+def save_transformers_tokenizer(
+    vocabulary: Vocabulary, folder: str | Path, max_seq_len: int, *, token_types: bool = True
+) -> None:
     """Write the tokenizer into `folder` so that `AutoTokenizer.from_pretrained(folder)` gives our ids."""
-    for name, text in tokenizer_contents(vocabulary, max_seq_len).items():
+    for name, text in tokenizer_contents(vocabulary, max_seq_len, token_types=token_types).items():
         Path(folder, name).write_text(text, encoding="utf-8")
 
 

@@ -10,7 +10,8 @@ from network_examples import exported, vocabulary_of_words
 
 from span_electra.config import OptimizerConfig
 from span_electra.finetuning.experiment import rate_shares, task_losses
-from span_electra.hub.encoders import open_encoder, take_pretrained
+from span_electra.hub.encoders import take_pretrained
+from span_electra.hub.opening import open_model
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.optim import Optimizers
 
@@ -18,7 +19,7 @@ from span_electra.training.optim import Optimizers
 @pytest.fixture
 def start(tmp_path):
     exported(tmp_path / "small")
-    return open_encoder(tmp_path / "small")
+    return open_model(tmp_path / "small").need("discriminator")
 
 
 def test_each_layer_has_the_rate_of_the_written_out_table(start):

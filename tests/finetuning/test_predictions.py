@@ -31,7 +31,8 @@ from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task_file import load_task_file
 from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.finetuning.turns import join_turns
-from span_electra.hub.encoders import open_encoder, take_pretrained
+from span_electra.hub.encoders import take_pretrained
+from span_electra.hub.opening import open_model
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.devices import Process
 
@@ -40,7 +41,7 @@ CPU = Process(torch.device("cpu"))
 
 def network_and_rows(folder, kind):
     exported(folder / "small")
-    start = open_encoder(folder / "small", "generator" if kind == "Conversation" else "discriminator")
+    start = open_model(folder / "small").need("generator" if kind == "Conversation" else "discriminator")
     tasks = load_task_file(
         write(folder, "tasks.yaml", json.dumps({"t": write_task(folder, kind)})), folder / "data"
     )

@@ -2,10 +2,11 @@
 
 import pytest
 
-from span_electra.finetuning.export import CLASS_OF
+from span_electra.finetuning.export import HEAD_OF
 from span_electra.finetuning.metrics import METRICS
 from span_electra.finetuning.readers import READERS
 from span_electra.finetuning.task_types import MOST_CLASSES, TASK_TYPES
+from span_electra.hub.architectures import ARCHITECTURES
 from span_electra.model.multi_task import KINDS
 
 RECORDS = list(TASK_TYPES.values())
@@ -14,7 +15,10 @@ RECORDS = list(TASK_TYPES.values())
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
 def test_all_that_a_record_names_is_there(record):
     assert TASK_TYPES[record.name] is record
-    assert record.head in KINDS and record.reader in READERS and record.stock_head in CLASS_OF
+    assert record.head in KINDS and record.reader in READERS
+    for architecture in ARCHITECTURES.values():  # or its decoder's, of a causal head
+        heads = architecture.heads | (architecture.decoder.heads if architecture.decoder else {})
+        assert HEAD_OF.get(record.stock_head, record.stock_head) in heads
     assert record.metrics and set(record.metrics) <= set(METRICS)
     # Stock sequence classes choose their loss by the problem's type, the others have but one.
     assert (record.problem_type is not None) == (record.stock_head == "sequence")

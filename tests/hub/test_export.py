@@ -13,12 +13,14 @@ from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
 from span_electra.hub.export import export_run, load_exported
+from span_electra.hub.opening import open_model
 from span_electra.model.electra import SpanElectra
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from transformers import AutoTokenizer, ElectraForMaskedLM, ElectraForPreTraining, pipeline
+    import transformers
+    from transformers import AutoTokenizer, ElectraForPreTraining, pipeline
 
 
 def vocabulary_of(last="zebra"):
@@ -42,6 +44,7 @@ def export(model, folder):
     return folder
 
 
+MODERN = {"architecture": "modern", "layer_norm_eps": 1e-5}
 EQUAL = {"generator": small_config().discriminator, "embedding_size": 16}
 CASES = [
     {"embedding_sharing": "auto"},
@@ -49,10 +52,27 @@ CASES = [
     {"embedding_sharing": "none", "hidden_act": "silu", "use_SBGO": True, "use_SBPO": True},
     {"embedding_sharing": "auto", **EQUAL},
     {"embedding_sharing": "gdes", "hidden_act": "relu", **EQUAL},
+    {**MODERN, "embedding_sharing": "auto"},
+    {**MODERN, "embedding_sharing": "gdes", "hidden_act": "gelu_new", "local_attention": 6},
+    {**MODERN, "embedding_sharing": "none", "hidden_act": "silu", "use_SBGO": True, "use_SBPO": True},
+    {**MODERN, "embedding_sharing": "auto", "rope_theta": 500.0, **EQUAL},
+    {**MODERN, "embedding_sharing": "gdes", "local_attention": 4, "global_attention_every": 2, **EQUAL},
 ]
 
 
-@pytest.mark.parametrize("changes", CASES, ids=lambda changes: "-".join(map(str, changes.values()))[:24])
+def stock_of(folder):
+    """The class that config.json names, with nothing missing and nothing left over."""
+    name = json.loads((folder / "config.json").read_text())["architectures"][0]
+    model, found = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
+    assert not found["missing_keys"] and not found["unexpected_keys"] and not found["mismatched_keys"]
+    return model.eval()
+
+
+def name_of(changes):
+    return "-".join(str(value) for value in changes.values() if isinstance(value, str))[:40]
+
+
+@pytest.mark.parametrize("changes", CASES, ids=name_of)
 @pytest.mark.parametrize("padded", [False, True])
 @torch.no_grad()
 def test_stock_classes_give_our_logits(changes, padded, tmp_path):
@@ -61,7 +81,7 @@ def test_stock_classes_give_our_logits(changes, padded, tmp_path):
     asked = {} if masked.real_BL is None else {"attention_mask": masked.real_BL.long()}
     real_BL = torch.ones_like(masked.original_BL, dtype=torch.bool) if not padded else masked.real_BL
 
-    generator = ElectraForMaskedLM.from_pretrained(tmp_path / "generator").eval()
+    generator = stock_of(tmp_path / "generator")
     states_BLD = model.generator.encoder(masked.original_BL, masked.real_BL)
     ours_BLV = model.generator.head(states_BLD, model.generator.encoder)
     theirs_BLV = generator(masked.original_BL, **asked).logits
@@ -69,9 +89,13 @@ def test_stock_classes_give_our_logits(changes, padded, tmp_path):
     slots_SV, _ = model.generator.logits(masked.original_BL, masked)
     assert (slots_SV - theirs_BLV.flatten(0, 1)[masked.slots_S]).abs().max() <= 1e-5
 
-    discriminator = ElectraForPreTraining.from_pretrained(tmp_path / "discriminator").eval()
+    discriminator = stock_of(tmp_path / "discriminator")
     ours_BL, _ = model.discriminator(masked.original_BL, masked, None)
     theirs_BL = discriminator(masked.original_BL, **asked).logits
+    if model.config.architecture == "modern":  # of logits [0, l]
+        assert discriminator.config.id2label == {0: "original", 1: "replaced"}
+        assert (theirs_BL[..., 0] == 0).all()
+        theirs_BL = theirs_BL[..., 1]
     assert (ours_BL - theirs_BL)[real_BL].abs().max() <= 1e-5
     assert ours_BL.abs().max() > 0.01, "logits of nearly zero would prove nothing"
 
@@ -88,7 +112,34 @@ def test_stock_tokenizer_gives_our_ids_and_fill_mask_works(tmp_path, monkeypatch
     assert len(answers) == 5 and all(answer["token_str"] for answer in answers)
 
 
-@pytest.mark.parametrize("changes", CASES, ids=lambda changes: "-".join(map(str, changes.values()))[:24])
+def test_a_pipeline_tells_the_replaced_words_of_a_modern_discriminator(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    model = model_of(**MODERN)
+    export(model, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        find = pipeline("token-classification", model=str(tmp_path / "discriminator"), device="cpu")
+    found = find("word7 word8 zebra")
+    ids_1L = torch.tensor([find.tokenizer("word7 word8 zebra").input_ids])
+    logits_L = model.discriminator.head(model.discriminator.encoder(ids_1L, None))[0, 1:-1]
+    assert [word["entity"] for word in found] == [
+        "replaced" if logit > 0 else "original" for logit in logits_L
+    ]
+
+
+def test_an_export_trained_on_elsewhere_is_taken_as_it_is_now(tmp_path):
+    """The factors beside the folded table are those of before."""
+    export(model_of(**MODERN), tmp_path)
+    stock = stock_of(tmp_path / "generator")
+    torch.nn.init.normal_(stock.model.embeddings.tok_embeddings.weight)
+    stock.save_pretrained(tmp_path / "generator")
+    pretrained = open_model(tmp_path / "generator").need("generator")
+    assert pretrained.config.embedding_size == 8
+    table_VD = pretrained.weights["encoder.embeddings.word.weight"]
+    assert torch.equal(table_VD, stock.model.embeddings.tok_embeddings.weight)
+
+
+@pytest.mark.parametrize("changes", CASES, ids=name_of)
 def test_a_model_started_from_an_export_is_the_exported_one(changes, tmp_path):
     model, again = model_of(**changes), model_of(seed=1, **changes)
     export(model, tmp_path)
@@ -118,7 +169,7 @@ def test_a_folder_written_by_the_stock_class_starts_a_model(tmp_path):
     torch.nn.init.normal_(stock.electra.encoder.layer[1].attention.self.key.weight)
     stock.save_pretrained(tmp_path / "stock")
     again = model_of(seed=1)
-    load_exported(tmp_path / "stock", again)
+    load_exported(tmp_path / "stock", again, vocabulary_of())
     width = again.config.discriminator.hidden_size
     key = again.discriminator.encoder.layers[1].qkv.weight[width : 2 * width]
     assert torch.equal(key, stock.electra.encoder.layer[1].attention.self.key.weight)
@@ -157,10 +208,10 @@ def spoil_config(folder, **changes):
 
 
 REFUSED = {
-    "hidden_size is 99, the model's is 16; set discriminator.hidden_size=99": {"hidden_size": 99},
+    "hidden_size is 32, the model's is 16; set discriminator.hidden_size=32": {"hidden_size": 32},
     "vocab_size is 30522, the model's is 300": {"vocab_size": 30522},
     "hidden_act is relu": {"hidden_act": "relu"},
-    "not an ELECTRA": {"model_type": "bert"},
+    "model_type is 'bert', wanted is electra": {"model_type": "bert"},
     "its class is ElectraForTokenClassification": {"architectures": ["ElectraForTokenClassification"]},
 }
 
@@ -187,7 +238,7 @@ def test_pickles_damage_and_foreign_vocabularies_are_refused(tmp_path):
     with pytest.raises(InputError, match="not there"):
         load_exported(folder, model)
     (folder / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(InputError, match="pickle"):
+    with pytest.raises(InputError, match="something else than tensors, or is broken"):
         load_exported(folder, model)
     save_file(weights, folder / "model.safetensors")
     load_exported(folder, model)

@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from span_electra.config import OPTIMIZERS, LoaderConfig, OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.pretraining.experiment import Pretraining, load_model, run_pretraining
+from span_electra.hub.opening import load_model
+from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.training import checkpoint, loop
 from span_electra.training import run_folder as runfolder
 from span_electra.training import step as step_module

@@ -1,0 +1,111 @@
+"""The files of one stock folder: config.json, weights, tokenizer, as `transformers` has ever written them.
+
+Nothing here runs what a folder holds: a pickle is read by torch's loader of plain tensors alone.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from span_electra.errors import InputError
+from span_electra.hub.architecture import Settings, Weights
+from span_electra.hub.architectures import architecture_of
+from span_electra.text.vocabulary import Vocabulary, read_text
+
+CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
+OURS = "span_electra"  # the key of config.json by which a folder is known as one of ours
+OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
+
+def read_config(folder: str | Path) -> Settings:
+    """The config.json of a stock folder. Raises InputError when it is of no model that we know."""
+    path = Path(folder, CONFIG)
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{folder}: no network there ({CONFIG}: {error.strerror}); name a run, an exported folder, or "
+            "that of a stock model"
+        ) from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: not JSON; name an exported folder or a stock ELECTRA's") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: not an object; name an exported folder or a stock ELECTRA's")
+    if "model_type" not in settings and any(
+        str(name).startswith("Electra") for name in settings.get("architectures") or ()
+    ):
+        settings["model_type"] = "electra"  # before transformers 2.8 wrote it
+    architecture_of(settings, str(path))
+    return settings
+
+
+def read_weights(folder: str | Path) -> Weights:
+    """The weights of a stock folder under stock names, from safetensors, or else from pytorch_model.bin.
+
+    Of the latter plain tensors alone are read. Raises InputError for files that are missing or broken.
+    """
+    path, old = Path(folder, WEIGHTS), Path(folder, OLD_WEIGHTS)
+    if path.is_file() or not old.is_file():
+        if not path.is_file():
+            raise InputError(f"{path}: not there; name a folder with weights")
+        return open_tensors(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of kinds of pickle that are refused below
+            found = torch.load(old, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+        # torch's own words advise to run whatever the pickle holds; ours do not.
+        raise InputError(
+            f"{old}: holds something else than tensors, or is broken; fetch it again, or save the model "
+            "again with safe_serialization=True"
+        ) from None
+    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise InputError(f"{old}: holds something else than tensors by name; save the model again")
+    return {_present_name(name): weight for name, weight in found.items()}
+
+
+def open_tensors(path: Path) -> Weights:
+    """A file of safetensors. Raises InputError when it cannot be read."""
+    try:
+        return {_present_name(name): weight for name, weight in load_file(path).items()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); fetch or export it again") from None
+
+
+def _present_name(name: str) -> str:
+    """Names as they are today; those of norms came from TensorFlow once."""
+    for before, now in OLD_NAMES.items():
+        name = name.replace(before, now)
+    return name
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a stock folder brings its tokenizer."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+
+
+def open_vocabulary(folder: str | Path) -> Vocabulary:
+    """Open the tokenizer of a stock folder."""
+    folder = Path(folder)
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        vocabulary = Vocabulary.from_json(read_text(path), str(path))
+    elif (folder / "vocab.txt").is_file():
+        # Folders older than tokenizer.json: transformers knows how to read their settings.
+        from transformers import AutoTokenizer
+
+        opened = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        vocabulary = Vocabulary.from_json(opened.backend_tokenizer.to_str(), str(folder / "vocab.txt"))
+    else:
+        raise InputError(f"{folder}: no tokenizer.json in it; name a folder that holds network and tokenizer")
+    # What a saved tokenizer may bring along and what would cut or fill rows behind our back.
+    vocabulary.tokenizer.no_padding()
+    vocabulary.tokenizer.no_truncation()
+    return vocabulary

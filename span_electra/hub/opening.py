@@ -1,0 +1,243 @@
+"""The one way to trained weights: `open_model` of a run, a checkpoint, an exported folder or a stock model.
+
+What comes back knows which networks are there and reads each when it is asked for; every other opener of the
+program (networks to predict with, an encoder to fine-tune, a model to go on training) begins here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from span_electra.config import ModelConfig, NetworkConfig
+from span_electra.errors import InputError
+from span_electra.hub.architecture import Weights
+from span_electra.hub.architectures import architecture_of, model_config
+from span_electra.hub.folders import (
+    CONFIG,
+    has_tokenizer,
+    open_tensors,
+    open_vocabulary,
+    read_config,
+    read_weights,
+)
+from span_electra.hub.weights import PARTS, our_weights, weights_from_stock
+from span_electra.model.electra import SpanElectra
+from span_electra.text.vocabulary import Vocabulary, read_text
+from span_electra.training import checkpoint
+
+FACTORS = "word_factors.safetensors"  # beside a folded table of words: `word` [V, E], `project` [D, E]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """One network as it was trained: weights by our names, `encoder.*` and maybe `head.*`."""
+
+    config: ModelConfig  # both of its networks are this one
+    weights: Weights
+    part: str  # generator, discriminator, or none: what its head is good for
+    vocabulary: Vocabulary
+    source: (
+        str  # what it is called by: its folder, that of its run, or the encoder a fine-tuned one came from
+    )
+    place: str = ""  # the folder that holds the very weights, where it is another
+
+    @property
+    def name(self) -> str:
+        """The folder's name; that of a run for its networks."""
+        folder = Path(self.source).resolve()
+        return folder.parent.name if folder.name in PARTS else folder.name
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A place with trained networks."""
+
+    source: Path
+    vocabulary: Vocabulary
+    readers: Mapping[str, Callable[[], Pretrained]]  # of the parts that are there; `none`: an encoder alone
+    folders: Mapping[str, Path]  # of parts that stand in stock folders
+
+    def need(self, part: str) -> Pretrained:
+        """The network `part`, read now; or whatever single network there is.
+
+        Raises InputError when the other one alone was trained, and for files that are broken.
+        """
+        if part in self.readers:
+            return self.readers[part]()
+        if "none" in self.readers or self.source in self.folders.values():  # there is but one
+            return next(iter(self.readers.values()))()
+        there = next(iter(self.readers))
+        raise InputError(f"{self.source}: trained its {there} alone; use --network {there}")
+
+
+def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Opened:
+    """Open a run's folder, one of its checkpoints, an exported folder, or a stock one of `transformers`.
+
+    `vocabulary`: that of a stock folder which brings no tokenizer; none: such a folder is refused.
+    A run that has exported nothing yet is opened at its newest checkpoint, a fine-tuned one at its best.
+    Raises InputError for what is none of these.
+    """
+    folder = Path(folder)
+    found = {part: folder / part for part in PARTS if (folder / part / CONFIG).is_file()}
+    if found:
+        return _open_folders(folder, found, vocabulary)
+    if (folder / checkpoint.META).is_file():
+        return _open_checkpoint(folder, folder.parent.parent)
+    if (folder / "checkpoints").is_dir() or (folder / "run.json").is_file():
+        newest = checkpoint.latest(folder)
+        if newest is None:
+            raise InputError(
+                f"{folder}: this run has kept no checkpoint yet; wait for its first, or name another"
+            )
+        # Of a fine-tuned model its best, of which its heads are taken too.
+        tuned = "heads" in checkpoint.read_meta(newest)
+        return _open_checkpoint(best_checkpoint(folder) if tuned else newest, folder)
+    settings = read_config(folder)
+    head = architecture_of(settings, str(folder / CONFIG)).head_in(settings)
+    return _open_folders(folder, {part_of(head): folder}, vocabulary)
+
+
+def part_of(head: str) -> str:
+    """The pretrained network that a head is: a causal head is the generator's, others are none's."""
+    return {"causal": "generator"}.get(head, head if head in PARTS else "none")
+
+
+# --- stock folders --------------------------------------------------------------------------------------
+
+
+def _open_folders(source: Path, found: dict[str, Path], given: Vocabulary | None) -> Opened:
+    vocabularies = {
+        part: open_vocabulary(place) if given is None or has_tokenizer(place) else given
+        for part, place in found.items()
+    }
+    if len({vocabulary.sha256 for vocabulary in vocabularies.values()}) > 1:
+        raise InputError(f"{source}: its two networks have different vocabularies; pair those of one run")
+    vocabulary = next(iter(vocabularies.values()))
+    for place in found.values():
+        size = read_config(place).get("vocab_size", vocabulary.size)
+        if size < vocabulary.size:
+            raise InputError(
+                f"{place}: its tokenizer has {vocabulary.size} tokens, its network {size}; "
+                "they do not belong together, export it again"
+            )
+    readers = {part: (lambda place=place: read_folder(place, vocabulary)) for part, place in found.items()}
+    return Opened(source, vocabulary, readers, found)
+
+
+def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
+    """The network of a stock folder. Raises InputError where ours can compute none such."""
+    settings = read_config(folder)
+    config = model_config(settings, str(folder / CONFIG))
+    if config is None:
+        raise InputError(f"{folder}/{CONFIG}: a network whose layers ours cannot compute; choose another")
+    record = architecture_of(settings, str(folder / CONFIG))
+    head = record.head_in(settings)
+    weights = weights_from_stock(
+        read_weights(folder),
+        record,
+        head=head if part_of(head) != "none" else "none",
+        layers=config.discriminator.num_hidden_layers,
+        projected=bool(record.projection) and config.embedding_size != config.discriminator.hidden_size,
+        source=str(folder),
+    )
+    if (folder / FACTORS).is_file():
+        config, weights = _with_factors(config, weights, open_tensors(folder / FACTORS))
+    return Pretrained(config, weights, part_of(head), vocabulary, str(folder))
+
+
+def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tuple[ModelConfig, Weights]:
+    """The table of words as the two factors it was folded from; as it is where it was trained on since."""
+    table = weights["encoder.embeddings.word.weight"]
+    word, project = factors.get("word"), factors.get("project")
+    if word is None or project is None or not torch.allclose(word @ project.T, table, atol=1e-6, rtol=1e-4):
+        return config, weights
+    unfolded = {"encoder.embeddings.word.weight": word, "encoder.project.weight": project}
+    return replace(config, embedding_size=word.shape[1]), weights | unfolded
+
+
+# --- runs and checkpoints -------------------------------------------------------------------------------
+
+
+def _open_checkpoint(place: Path, run: Path) -> Opened:
+    path = run / "tokenizer.json"
+    vocabulary = Vocabulary.from_json(read_text(path), str(path))
+    meta = checkpoint.read_meta(place)
+    if "heads" in meta:
+        return Opened(run, vocabulary, {"none": lambda: _read_fine_tuned(place, run, vocabulary)}, {})
+    alone = (meta.get("model") or {}).get("objective") == "generator"
+    model = _Once(lambda: load_model(place))
+    readers = {
+        part: (lambda part=part: _read_part(model(), part, vocabulary, run, place))
+        for part in (PARTS[:1] if alone else PARTS)
+    }
+    return Opened(run, vocabulary, readers, {})
+
+
+class _Once:
+    """Calls a function the first time it is asked, and remembers what came: both parts are in one file."""
+
+    def __init__(self, function: Callable[[], SpanElectra]) -> None:
+        self.function, self.found = function, None
+
+    def __call__(self) -> SpanElectra:
+        if self.found is None:
+            self.found = self.function()
+        return self.found
+
+
+def _read_part(model: SpanElectra, part: str, vocabulary: Vocabulary, run: Path, place: Path) -> Pretrained:
+    network = getattr(model.config, part)
+    config = replace(model.config, generator=network, discriminator=network)
+    weights = our_weights(getattr(model, part))
+    return Pretrained(config, weights, part, vocabulary, str(run), str(place))
+
+
+def _read_fine_tuned(place: Path, run: Path, vocabulary: Vocabulary) -> Pretrained:
+    """A fine-tuned model's encoder alone."""
+    saved = checkpoint.load(place)
+    config = config_of(saved.meta.get("model"), f"{place}/{checkpoint.META}")
+    weights = {name: weight for name, weight in saved.weights.items() if name.startswith("encoder.")}
+    # Its source is the encoder that was there first, whose prepared data fit this one too.
+    return Pretrained(config, weights, "none", vocabulary, saved.meta.get("encoder", str(run)))
+
+
+def load_model(folder: str | Path) -> SpanElectra:
+    """Rebuild both networks of a checkpoint of pretraining. Raises InputError for what is none."""
+    saved = checkpoint.load(folder)
+    config = config_of(saved.meta.get("model"), f"{folder}/{checkpoint.META}")
+    try:
+        model = SpanElectra(config, int(saved.meta["mask_id"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}: its meta.json describes no model of ours ({error})") from error
+    checkpoint.restore_weights(model, saved.weights, str(folder))
+    return model
+
+
+def config_of(described: dict[str, Any] | None, source: str = checkpoint.META) -> ModelConfig:
+    """The settings that a checkpoint records. Raises InputError when they are none of ours."""
+    try:
+        networks = {name: NetworkConfig(**described[name]) for name in PARTS}
+        return ModelConfig(**described | networks)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{source}: describes no model of ours ({error})") from error
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """The checkpoint with the best score, the newest where none has one; `folder` may be one itself."""
+    if (folder / checkpoint.META).is_file():
+        return folder
+    scores = {}
+    for place in checkpoint.in_run(folder):
+        try:
+            scores[place] = checkpoint.read_meta(place).get("metric")
+        except InputError:
+            continue  # broken: passed over as in resuming
+    if not scores:
+        raise InputError(f"{folder}: holds no whole checkpoint; name a folder that finetune_SE.py made")
+    scored = [place for place, score in scores.items() if isinstance(score, float)]
+    return max(scored, key=lambda place: scores[place]) if scored else next(iter(scores))

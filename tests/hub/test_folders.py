@@ -1,0 +1,82 @@
+"""Files of stock folders, as they have been written over the years. Run: pytest tests/hub/test_folders.py"""
+
+import json
+import pickle
+
+import pytest
+import torch
+from network_examples import exported, vocabulary_of_words
+
+from span_electra.errors import InputError
+from span_electra.hub.folders import open_vocabulary, read_config, read_weights
+
+
+class Trap:
+    """What a pickle runs as it is opened."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def place_of(tmp_path):
+    exported(tmp_path)
+    return tmp_path / "discriminator"
+
+
+def test_tensors_in_a_pickle_are_read_and_nothing_in_it_runs(tmp_path):
+    place = place_of(tmp_path)
+    weights = {name: weight.clone() for name, weight in read_weights(place).items()}
+    (place / "model.safetensors").unlink()
+    torch.save(weights, place / "pytorch_model.bin")
+    found = read_weights(place)
+    assert set(found) == set(weights) and all(torch.equal(found[name], weights[name]) for name in weights)
+    mark = tmp_path / "it ran"
+    for damage in (pickle.dumps(Trap(mark)), pickle.dumps({"weight": Trap(mark)}), b"", b"damaged"):
+        (place / "pytorch_model.bin").write_bytes(damage)
+        with pytest.raises(InputError, match="something else than tensors, or is broken") as caught:
+            read_weights(place)
+        assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
+    assert not mark.exists()
+    torch.save([torch.zeros(2)], place / "pytorch_model.bin")
+    with pytest.raises(InputError, match="something else than tensors by name"):
+        read_weights(place)
+
+
+def test_old_names_of_norms_are_read_as_todays(tmp_path):
+    place = place_of(tmp_path)
+    weights = {name: weight.clone() for name, weight in read_weights(place).items()}
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+        for name, value in weights.items()
+    }
+    assert set(old) != set(weights)
+    (place / "model.safetensors").unlink()
+    torch.save(old, place / "pytorch_model.bin")
+    assert set(read_weights(place)) == set(weights)
+
+
+def test_a_config_from_before_model_types_is_known_by_its_class(tmp_path):
+    place = place_of(tmp_path)
+    settings = read_config(place)
+    settings.pop("model_type")
+    (place / "config.json").write_text(json.dumps(settings))
+    assert read_config(place)["model_type"] == "electra"
+    for wrong, message in (({"architectures": []}, "model_type is None"), ([], "not an object")):
+        (place / "config.json").write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match=message):
+            read_config(place)
+
+
+def test_a_vocabulary_of_text_alone_numbers_the_same(tmp_path):
+    place, vocabulary = place_of(tmp_path), vocabulary_of_words()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (place / name).unlink()
+    with pytest.raises(InputError, match="no tokenizer.json"):
+        open_vocabulary(place)
+    (place / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary.tokens_V))
+    opened = open_vocabulary(place)
+    text = "the cat undo the dogs"
+    assert opened.tokenizer.encode(text).ids == vocabulary.tokenizer.encode(text).ids

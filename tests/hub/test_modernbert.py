@@ -1,0 +1,42 @@
+"""Of ModernBERTs, those that ours computes, and no others. Run: pytest tests/hub/test_modernbert.py"""
+
+import pytest
+from model_examples import small_config
+
+from span_electra.hub.architectures import model_config, record_of
+from span_electra.hub.modernbert import MODERN
+
+
+def written(config, head="discriminator"):
+    record = record_of(config, head)
+    settings = record.write_settings(config, config.discriminator, head)
+    return settings | {"model_type": record.model_types[0], "architectures": [record.classes[head]]}
+
+
+FOREIGN = [
+    {"attention_bias": False},
+    {"mlp_bias": True},
+    {"norm_bias": True},
+    {"classifier_bias": True},
+    {"decoder_bias": False},
+    {"hidden_activation": "tanh"},
+    {"layer_types": ["sliding_attention", "full_attention"]},
+    {"layer_types": ["full_attention", "sliding_attention"], "rope_parameters": None},
+    {"architectures": ["ModernBertForMaskedLM"], "classifier_activation": "silu"},
+]
+
+
+@pytest.mark.parametrize("changes", FOREIGN, ids=str)
+def test_modernberts_that_ours_does_not_compute_are_none_of_ours(changes):
+    settings = written(small_config(architecture="modern"))
+    settings.pop("global_rope_theta")
+    settings.pop("local_rope_theta")
+    assert model_config(settings, "here") is not None
+    assert model_config(settings | changes, "here") is None
+
+
+def test_one_class_for_two_heads_is_told_by_its_labels():
+    settings = {"architectures": ["ModernBertForTokenClassification"]}
+    assert MODERN.head_in(settings | {"id2label": {"0": "original", "1": "replaced"}}) == "discriminator"
+    assert MODERN.head_in(settings | {"id2label": {"0": "O", "1": "B-PER"}}) == "tokens"
+    assert MODERN.head_in({"architectures": ["ModernBertModel"]}) == "none"

@@ -1,0 +1,59 @@
+"""One way to open whatever holds trained weights. Run: pytest tests/hub/test_opening.py
+
+Runs of fine-tuning, damaged folders and what heads are taken: test_encoders.py.
+"""
+
+from dataclasses import asdict
+
+import pytest
+import torch
+from network_examples import exported, random_model, vocabulary_of_words
+
+from span_electra.config import ARCHITECTURES
+from span_electra.errors import InputError
+from span_electra.hub.opening import load_model, open_model, part_of
+from span_electra.hub.weights import PARTS, our_weights
+from span_electra.training import checkpoint
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def model(request, tmp_path):
+    """The same model as a run with a checkpoint and as its exports."""
+    model = random_model(architecture=request.param, layer_norm_eps=1e-5)
+    meta = {"model": asdict(model.config), "mask_id": model.mask_id, "metric": None}
+    checkpoint.save(tmp_path / "run", 7, model.state_dict(), {}, meta)
+    (tmp_path / "run/tokenizer.json").write_text(vocabulary_of_words().to_json())
+    exported(tmp_path / "out", architecture=request.param, layer_norm_eps=1e-5)
+    return model
+
+
+def test_every_kind_of_place_gives_the_same_weights(model, tmp_path):
+    places = ["run", "run/checkpoints/step-00000007", "out"]
+    for part in PARTS:
+        expected = our_weights(getattr(model, part))
+        for place in [*places, f"out/{part}"]:
+            pretrained = open_model(tmp_path / place).need(part)
+            assert pretrained.part == part and pretrained.config.discriminator == getattr(model.config, part)
+            assert set(pretrained.weights) == set(expected), place
+            for name, weight in expected.items():
+                assert torch.allclose(pretrained.weights[name], weight, atol=1e-6), (place, name)
+
+
+def test_a_part_that_is_not_there_is_named(tmp_path):
+    exported(tmp_path / "alone", objective="generator")
+    with pytest.raises(InputError, match="trained its generator alone; use --network generator"):
+        open_model(tmp_path / "alone").need("discriminator")
+    assert open_model(tmp_path / "alone/generator").need("discriminator").part == "generator", "there is one"
+
+
+def test_both_networks_of_a_checkpoint_come_back_as_one_model(model, tmp_path):
+    again = load_model(tmp_path / "run/checkpoints/step-00000007")
+    assert again.config == model.config
+    for name, weight in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], weight)
+
+
+def test_heads_are_good_for_the_network_they_were_trained_with():
+    heads = {"generator": "generator", "causal": "generator", "discriminator": "discriminator"}
+    assert {head: part_of(head) for head in heads} == heads
+    assert {part_of(head) for head in ("sequence", "tokens", "none")} == {"none"}
