@@ -108,6 +108,14 @@ class ExportArgs(Settings):
 
     checkpoint_path: str | None = setting(None, "a checkpoint folder, runs/<run>/checkpoints/step-...")
     out_dir: str | None = setting(None, "folder that gets generator/ and discriminator/")
+    license: str | None = setting(None, "licence that the model cards name, such as apache-2.0")
+    language: list[str] = setting([], "languages of the text, for the cards, such as en de")
+    datasets: list[str] = setting([], "data sets of the hub that the text is from, for the cards")
+    base_model: str | None = setting(None, "model of the hub that the run started from, for the cards")
+    push_to_hub: str | None = setting(
+        None, "upload as NAME-generator and NAME-discriminator to the Hugging Face hub (extra `hub`)"
+    )
+    dry_run: bool = setting(False, "with --push_to_hub: show what would go up, send nothing")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Training exports its last state by itself; this does it for any other checkpoint.
 
     python export_SE.py --checkpoint_path runs/mine/checkpoints/step-00001000 --out_dir exported
+    python export_SE.py ... --license apache-2.0 --language en --push_to_hub me/mine --dry_run
 """
 
 from pathlib import Path
@@ -14,15 +15,21 @@ from span_electra.commandline import parse, run_script
 def main() -> None:
     settings = parse(ExportArgs, __doc__)
     from span_electra.errors import InputError
+    from span_electra.hub.model_card import CardFacts
+    from span_electra.hub.push import push_folders
     from span_electra.pretraining.stage import export
 
+    if settings.dry_run and not settings.push_to_hub:
+        raise InputError("--dry_run: shows what --push_to_hub would send; give that too")
     for name in ("checkpoint_path", "out_dir"):
         if getattr(settings, name) is None:
             raise InputError(f"--{name}: is needed; see export_SE.py --help")
-    for folder in export(
-        settings.checkpoint_path, Path(settings.out_dir), {"checkpoint": settings.checkpoint_path}
-    ):
+    facts = CardFacts(settings.license, settings.language, settings.datasets, settings.base_model)
+    folders = export(settings.checkpoint_path, Path(settings.out_dir), facts)
+    for folder in folders:
         print(folder)
+    if settings.push_to_hub:
+        print("\n".join(push_folders(folders, settings.push_to_hub, dry_run=settings.dry_run)))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def random_model(seed: int = 0, **changes) -> SpanElectra:
 def exported(folder, seed: int = 0, **changes) -> SpanElectra:
     """Export a random model into `folder` and return it."""
     model = random_model(seed, **changes)
-    export_run(model, vocabulary_of_words(), folder, {})
+    export_run(model, vocabulary_of_words(), folder)
     return model
 
 

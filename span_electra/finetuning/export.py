@@ -15,6 +15,7 @@ from span_electra.finetuning.encoding import TaskSpec
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.folders import OURS
+from span_electra.hub.model_card import CardFacts, render_task_card
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import atomic_folder
 from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
@@ -42,6 +43,10 @@ def export_task(
         settings = task_config(network, task, spec, vocabulary)
         joined = Joined(network.encoder, network.heads[task])
         write_network(joined, network.config, settings, beside, head=head)
+        card = render_task_card(
+            spec.task.name, spec.task.task_type, head, settings["architectures"][0], CardFacts()
+        )
+        (beside / "README.md").write_text(card, encoding="utf-8")
         types = record_of(network.config, head).token_types
         save_transformers_tokenizer(
             tokenizer_of(vocabulary, spec), beside, spec.max_seq_len, token_types=types

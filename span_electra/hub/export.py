@@ -20,7 +20,7 @@ from span_electra.errors import InputError
 from span_electra.hub.architecture import ORIGINAL, REPLACED, SIZES, Settings
 from span_electra.hub.architectures import architecture_of, record_of
 from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors, read_config
-from span_electra.hub.model_card import render_card
+from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS, Pretrained, open_model
 from span_electra.hub.weights import PARTS, our_weights, stock_weights, take_weights
 from span_electra.model.electra import SpanElectra
@@ -30,10 +30,12 @@ from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
 SPAN_HEADS = "span_heads.safetensors"
 
 
-def export_run(model: SpanElectra, vocabulary: Vocabulary, folder: str | Path, card: dict) -> list[Path]:
+def export_run(
+    model: SpanElectra, vocabulary: Vocabulary, folder: str | Path, facts: CardFacts | None = None
+) -> list[Path]:
     """Write the trained networks into `folder`; returns the folders made.
 
-    `card`: sections of the model card, such as data, settings, metrics. Under the objective `generator` the
+    `facts`: what the model cards tell beside sizes and use. Under the objective `generator` the
     discriminator knows nothing and is left out. An earlier export of ours is replaced; raises InputError for
     any other folder in the way.
     """
@@ -43,11 +45,13 @@ def export_run(model: SpanElectra, vocabulary: Vocabulary, folder: str | Path, c
         check_free(target)
     for part, target in zip(parts, targets, strict=True):
         with atomic_folder(target) as beside:
-            _write_part(model, part, vocabulary, beside, card)
+            _write_part(model, part, vocabulary, beside, facts or CardFacts())
     return targets
 
 
-def _write_part(model: SpanElectra, part: str, vocabulary: Vocabulary, folder: Path, card: dict) -> None:
+def _write_part(
+    model: SpanElectra, part: str, vocabulary: Vocabulary, folder: Path, facts: CardFacts
+) -> None:
     network, config = getattr(model, part), model.config
     settings = stock_config(config, part, vocabulary)
     write_network(network, config, settings, folder, head=part)
@@ -59,7 +63,9 @@ def _write_part(model: SpanElectra, part: str, vocabulary: Vocabulary, folder: P
             for name, weight in network.span_head.state_dict().items()
         }
         save_file(heads, folder / SPAN_HEADS)
-    text = render_card(part, card, network.span_head is not None)
+    text = render_card(
+        part, settings["architectures"][0], facts, config=config, span_head=network.span_head is not None
+    )
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 

@@ -1,15 +1,25 @@
-"""The model card of an exported network: README.md with what it is, how to use it, and how it was made."""
+"""The model card of an exported network: README.md as model hubs read it, and people too.
+
+The block on top (YAML, one key a line, values in JSON, which YAML contains) is for the hub: licence,
+language, what the model was made from, how good it is. Below stand what it is, its sizes, how to use it, how
+it was made, and its limits. Data are told by counts and hashes: a path of somebody's machine helps nobody.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from span_electra.config import ModelConfig
 
 _USE = {
     "generator": """from transformers import pipeline
 
 fill = pipeline("fill-mask", model="path/to/generator")
 fill("The quick brown fox [MASK] over the lazy dog.")""",
-    "discriminator": """import torch
+    "ElectraForPreTraining": """import torch
 from transformers import AutoTokenizer, ElectraForPreTraining
 
 tokenizer = AutoTokenizer.from_pretrained("path/to/discriminator")
@@ -17,6 +27,10 @@ model = ElectraForPreTraining.from_pretrained("path/to/discriminator")
 with torch.no_grad():
     text = tokenizer("The quick brown fox ate over the lazy dog.", return_tensors="pt")
     replaced = model(**text).logits > 0""",
+    "ModernBertForTokenClassification": """from transformers import pipeline
+
+find = pipeline("token-classification", model="path/to/discriminator")
+find("The quick brown fox ate over the lazy dog.")  # each token original or replaced""",
 }
 _WHAT = {
     "generator": "The masked language model: it fills `[MASK]`. To fine-tune, take the discriminator.",
@@ -27,26 +41,140 @@ _HEADS_ASIDE = (
     "`span_heads.safetensors` holds the span-boundary head ({name}), for which the stock "
     "classes have no place. They do not need it; training that starts from this folder takes it up again."
 )
+_LIMITS = (
+    "It knows what its training text held, with that text's errors and prejudices, and vouches for nothing. "
+    "Small models of little text are good for what they are fine-tuned and tested for, no more. "
+    "`config.json` has dropout 0.1, which fine-tuning wants, whatever pretraining used."
+)
+_PIPELINES = {
+    "generator": "fill-mask",
+    "sequence": "text-classification",
+    "tokens": "token-classification",
+    "causal": "text-generation",
+}
 
 
-def render_card(part: str, card: dict, span_head: bool) -> str:
-    """Return the text of README.md.
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card tells beside what the network itself shows."""
 
-    `card` has one section a key (data, settings, metrics, ...), each a mapping of what to tell.
+    license: str | None = None  # as hubs write it: apache-2.0
+    language: list[str] = field(default_factory=list)  # en, de ...
+    datasets: list[str] = field(default_factory=list)  # by their names on a hub
+    base_model: str | None = None  # what it was fine-tuned or trained on from
+    metrics: Mapping[str, float] = field(default_factory=dict)  # measured on held-out rows
+    sections: Mapping[str, Any] = field(default_factory=dict)  # title -> a line, or a mapping for a table
+
+
+def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) -> CardFacts:
+    """What a checkpoint's meta.json tells of a run of pretraining, added to `facts`."""
+    loop, order, files = (meta.get(name) or {} for name in ("loop", "order", "files"))
+    weights = files.get("model.safetensors") or {}
+    training = {
+        "steps": meta.get("step"),
+        "tokens seen": int(loop.get("tokens") or 0),
+        "rows of the training set": order.get("rows"),
+        "rows seen": loop.get("samples"),
+        "vocabulary (sha256)": meta.get("vocabulary_sha256"),
+        "weights of the checkpoint (sha256)": weights.get("sha256"),
+    }
+    known = {name: value for name, value in training.items() if value}
+    metrics = {
+        name: value for name, value in (loop.get("valid") or {}).items() if isinstance(value, int | float)
+    }
+    facts = facts or CardFacts()
+    sections = {"training": known, "optimizer": meta.get("optimizer") or {}}
+    return replace(facts, metrics={**metrics, **facts.metrics}, sections={**sections, **facts.sections})
+
+
+def render_card(
+    part: str,
+    stock_class: str,
+    facts: CardFacts,
+    *,
+    config: ModelConfig | None = None,
+    span_head: bool = False,
+) -> str:
+    """Return the text of README.md of a generator or discriminator.
+
+    `stock_class`: what opens it. `config`: of the run, for sizes; none: they are left out.
     """
-    lines = ["---", "library_name: transformers", "tags:", "- electra", "- span-electra"]
-    if part == "generator":
-        lines.append("pipeline_tag: fill-mask")
-    lines += ["---", "", f"# SpanELECTRA {part}", "", _WHAT[part], ""]
+    title = f"SpanELECTRA {part}"
+    lines = [*front_matter(title, part, stock_class, facts), f"# {title}", "", _WHAT[part], ""]
     lines += [
-        "Pretrained with hidden spans of geometric length (SpanBERT) and replaced-token detection (ELECTRA)."
+        "Pretrained with hidden spans of geometric length (SpanBERT) and replaced-token detection (ELECTRA).",
+        "",
+        "```python",
+        _USE.get(stock_class) or _USE[part],
+        "```",
+        "",
     ]
-    lines += ["", "```python", _USE[part], "```", ""]
     if span_head:
         lines += [_HEADS_ASIDE.format(name="SBGO" if part == "generator" else "SBPO"), ""]
-    for title, content in card.items():
+    if config is not None:
+        lines += ["## Sizes", "", *_rows(_sizes(config, part)), ""]
+    return "\n".join([*lines, *_sections(facts)])
+
+
+def render_task_card(task: str, task_type: str, head: str, stock_class: str, facts: CardFacts) -> str:
+    """Return the text of README.md of a fine-tuned network with the head of one task."""
+    title = f"{task} ({task_type})"
+    lines = [*front_matter(title, head, stock_class, facts), f"# {title}", ""]
+    lines += [
+        f"A SpanELECTRA encoder fine-tuned for one task; `{stock_class}.from_pretrained(folder)` opens it.",
+        "",
+    ]
+    return "\n".join([*lines, *_sections(facts)])
+
+
+def front_matter(title: str, head: str, stock_class: str, facts: CardFacts) -> list[str]:
+    """The block for hubs, between two lines of dashes. What is not known is left out, never guessed."""
+    pipeline = _PIPELINES.get(head)
+    if stock_class == "ModernBertForTokenClassification":
+        pipeline = "token-classification"
+    base = "modernbert" if stock_class.startswith("ModernBert") else "electra"
+    values: dict[str, Any] = {
+        "language": facts.language,
+        "license": facts.license,
+        "library_name": "transformers",
+        "tags": [base, "span-electra"],
+        "pipeline_tag": pipeline,
+        "datasets": facts.datasets,
+        "base_model": facts.base_model,
+        "model-index": _model_index(title, pipeline or "replaced-token-detection", facts.metrics),
+    }
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items() if value]
+    return ["---", *lines, "---", ""]
+
+
+def _model_index(title: str, task: str, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    if not metrics:
+        return []
+    measured = [{"type": name, "value": round(float(value), 6)} for name, value in metrics.items()]
+    held_out = {"name": "held-out rows", "type": "held-out"}
+    return [{"name": title, "results": [{"task": {"type": task}, "dataset": held_out, "metrics": measured}]}]
+
+
+def _sizes(config: ModelConfig, part: str) -> dict[str, Any]:
+    network = getattr(config, part)
+    return {
+        "architecture": config.architecture,
+        "layers": network.num_hidden_layers,
+        "width": network.hidden_size,
+        "attention heads": network.num_attention_heads,
+        "feed-forward width": network.intermediate_size,
+        "vocabulary": config.vocab_size,
+        "longest row": config.max_position_embeddings,
+    }
+
+
+def _sections(facts: CardFacts) -> list[str]:
+    lines = []
+    if facts.metrics:
+        lines += ["## Metrics on held-out rows", "", *_rows(dict(facts.metrics)), ""]
+    for title, content in facts.sections.items():
         lines += [f"## {title.replace('_', ' ').capitalize()}", "", *_rows(content), ""]
-    return "\n".join(lines)
+    return [*lines, "## Limits", "", _LIMITS, ""]
 
 
 def _rows(content: object) -> list[str]:

@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from span_electra.schema import Values
 from span_electra.text.default_files import feature_path, find_vocabulary
 
 if TYPE_CHECKING:
+    from span_electra.hub.model_card import CardFacts
     from span_electra.training.run import RunResult
 
 CONFIG = "config.json"  # the resolved settings, in every run folder
@@ -80,7 +81,7 @@ def pretrain(settings: PretrainingArguments) -> int:
         if not leads:
             return result.exit_code
         if result.state == "finished":
-            export(result.checkpoint, folder, card_facts(settings, result))
+            export(result.checkpoint, folder, card_facts(settings))
             write_live_report(folder, open_data(run), run.valid_loader, load_model(result.checkpoint))
     print(epilogue(folder, result))
     return result.exit_code
@@ -241,30 +242,29 @@ def initial_weights(settings: PretrainingArguments, run: PretrainingSettings, st
     return str(brought)
 
 
-def export(checkpoint_folder: str | Path, folder: Path, card: Values) -> list[Path]:
+def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None = None) -> list[Path]:
     """Write generator/ and discriminator/ into `folder` from a checkpoint of a run."""
     from span_electra.hub.export import export_run
+    from span_electra.hub.model_card import checkpoint_facts
     from span_electra.hub.opening import load_model
     from span_electra.text.vocabulary import Vocabulary, read_text
+    from span_electra.training import checkpoint
 
     model = load_model(checkpoint_folder)
     tokenizer = Path(checkpoint_folder).parent.parent / "tokenizer.json"
     vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
-    return export_run(model, vocabulary, folder, card)
+    meta = checkpoint.read_meta(Path(checkpoint_folder))
+    return export_run(model, vocabulary, folder, checkpoint_facts(meta, facts))
 
 
 # --- what to do next ----------------------------------------------------------------------------------
 
 
-def card_facts(settings: PretrainingArguments, result: RunResult) -> Values:
-    """What the exported models' cards say of this run."""
-    data = settings.train_data
-    return {
-        "training data": ", ".join(data.train_file) or data.raw_text_dir or str(feature_path("train")),
-        "steps": result.step,
-        "optimizer": asdict(settings.optimizer),
-        "metrics on held-out rows": result.metrics,
-    }
+def card_facts(settings: PretrainingArguments) -> CardFacts:
+    """What the exported models' cards say beside what the checkpoint tells."""
+    from span_electra.hub.model_card import CardFacts
+
+    return CardFacts(base_model=settings.init_from and Path(settings.init_from).name)
 
 
 def epilogue(folder: Path, result: RunResult) -> str:

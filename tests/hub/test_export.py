@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
 from span_electra.hub.export import export_run, load_exported
+from span_electra.hub.model_card import CardFacts
 from span_electra.hub.opening import open_model
 from span_electra.model.electra import SpanElectra
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
@@ -40,7 +41,7 @@ def model_of(seed=0, **changes):
 
 
 def export(model, folder):
-    export_run(model, vocabulary_of(), folder, {"metrics": {"f1": 0.5}})
+    export_run(model, vocabulary_of(), folder, CardFacts(metrics={"f1": 0.5}))
     return folder
 
 
@@ -127,6 +128,15 @@ def test_a_pipeline_tells_the_replaced_words_of_a_modern_discriminator(tmp_path,
     ]
 
 
+@pytest.mark.parametrize("changes", [{}, MODERN], ids=["electra", "modern"])
+def test_exported_dropout_is_what_fine_tuning_wants_whatever_pretraining_had(changes, tmp_path):
+    export(model_of(**changes), tmp_path)  # itself without dropout
+    settings = json.loads((tmp_path / "discriminator/config.json").read_text())
+    rates = {name: value for name, value in settings.items() if "dropout" in name}
+    assert rates and set(rates.values()) == {0.1}
+    assert "dropout 0.1" in (tmp_path / "discriminator/README.md").read_text()
+
+
 def test_an_export_trained_on_elsewhere_is_taken_as_it_is_now(tmp_path):
     """The factors beside the folded table are those of before."""
     export(model_of(**MODERN), tmp_path)
@@ -191,7 +201,7 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path):
 
 
 def test_a_failed_export_leaves_nothing_half_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("span_electra.hub.export.render_card", lambda *_: 1 / 0)
+    monkeypatch.setattr("span_electra.hub.export.render_card", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(model_of(), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,25 +1,105 @@
-"""The model card: what is given stands in it, and it stays a well-formed page.
+"""The model card: hubs read its top, people the rest, and no path of this machine stands in it.
 
 Run: pytest tests/hub/test_model_card.py
 """
 
-from span_electra.hub.model_card import flatten, render_card
+import pytest
+import yaml
+from model_examples import small_config
+
+from span_electra.hub.model_card import (
+    CardFacts,
+    checkpoint_facts,
+    flatten,
+    render_card,
+    render_task_card,
+)
+
+FACTS = CardFacts(
+    license="apache-2.0",
+    language=["en", "de"],
+    datasets=["me/text"],
+    base_model="me/base",
+    metrics={"discriminator_f1": 0.512345678},
+    sections={"data": {"sources": {"a|b.txt": 12}, "rows": 3}},
+)
+META = {
+    "step": 1200,
+    "vocabulary_sha256": "63b3d5",
+    "order": {"rows": 309_837},
+    "loop": {"tokens": 4_915_200.0, "samples": 38_400, "valid": {"generator_accuracy": 0.25}},
+    "files": {"model.safetensors": {"bytes": 12, "sha256": "65129b"}},
+    "optimizer": {"lr": 0.003},
+}
+
+
+def front_of(text):
+    assert text.startswith("---\n") and text.count("\n---\n") == 1
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_the_top_is_what_hubs_read():
+    front = front_of(render_card("generator", "ElectraForMaskedLM", FACTS))
+    assert front["license"] == "apache-2.0" and front["language"] == ["en", "de"]
+    assert front["library_name"] == "transformers" and front["pipeline_tag"] == "fill-mask"
+    assert front["tags"] == ["electra", "span-electra"] and front["base_model"] == "me/base"
+    result = front["model-index"][0]["results"][0]
+    assert result["metrics"] == [{"type": "discriminator_f1", "value": 0.512346}]
+    assert result["task"]["type"] == "fill-mask" and result["dataset"]["type"] == "held-out"
+
+
+def test_a_hub_library_takes_it():
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.ModelCard(render_card("generator", "ElectraForMaskedLM", FACTS))
+    assert card.data.license == "apache-2.0" and card.data.eval_results[0].metric_value == 0.512346
+
+
+def test_what_is_not_known_is_left_out():
+    front = front_of(render_card("discriminator", "ElectraForPreTraining", CardFacts()))
+    assert set(front) == {"library_name", "tags"}
 
 
 def test_every_value_stands_in_the_card():
-    card = {"data": {"sources": {"a|b.txt": 12}, "rows": 3}, "metrics": {"discriminator_f1": 0.512345678}}
-    text = render_card("generator", card, span_head=True)
-    for piece in ("a\\|b.txt | 12", "| rows | 3 |", "| discriminator_f1 | 0.512346 |", "SBGO", "fill-mask"):
+    text = render_card("generator", "ElectraForMaskedLM", FACTS, config=small_config(), span_head=True)
+    pieces = (
+        "a\\|b.txt | 12",
+        "| rows | 3 |",
+        "| discriminator_f1 | 0.512346 |",
+        "SBGO",
+        "## Sizes",
+        "## Limits",
+    )
+    for piece in (*pieces, "| width | 8 |", "| vocabulary | 300 |"):
         assert piece in text, piece
-    assert text.startswith("---\n") and text.count("\n---\n") == 1
     assert "SBPO" not in text
 
 
-def test_the_two_networks_say_which_they_are():
-    pages = {part: render_card(part, {}, False) for part in ("generator", "discriminator")}
-    assert "ElectraForPreTraining" in pages["discriminator"]
-    assert "pipeline_tag" not in pages["discriminator"]
+def test_a_checkpoint_tells_counts_and_hashes_and_no_path():
+    facts = checkpoint_facts(META | {"training": {"out_dir": "/home/me"}}, FACTS)
+    text = render_card("discriminator", "ElectraForPreTraining", facts)
+    for piece in ("4915200", "309837", "63b3d5", "65129b", "| lr | 0.003 |", "generator_accuracy"):
+        assert piece in text, piece
+    assert "/home" not in text and facts.license == "apache-2.0"
+    assert checkpoint_facts({}).metrics == {}
+
+
+def test_each_network_says_how_it_is_used():
+    names = {"generator": "ElectraForMaskedLM", "discriminator": "ElectraForPreTraining"}
+    pages = {part: render_card(part, name, CardFacts()) for part, name in names.items()}
+    assert "ElectraForPreTraining" in pages["discriminator"] and "fill-mask" in pages["generator"]
     assert all("span_heads" not in page for page in pages.values())
+    modern = render_card("discriminator", "ModernBertForTokenClassification", CardFacts())
+    assert front_of(modern)["pipeline_tag"] == "token-classification"
+    assert front_of(modern)["tags"][0] == "modernbert" and "ElectraFor" not in modern
+
+
+def test_a_fine_tuned_network_has_a_card_of_its_own():
+    name = "ElectraForSequenceClassification"
+    text = render_task_card(
+        "mood", "SingleSenClassification", "sequence", name, CardFacts(base_model="me/base")
+    )
+    assert front_of(text)["pipeline_tag"] == "text-classification"
+    assert "mood (SingleSenClassification)" in text and name in text
 
 
 def test_flatten_joins_nested_keys():

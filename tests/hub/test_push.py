@@ -1,0 +1,72 @@
+"""Uploads, against a stand-in of the hub: nothing leaves this machine. Run: pytest tests/hub/test_push.py"""
+
+import sys
+
+import pytest
+from network_examples import exported
+
+from span_electra.errors import InputError
+from span_electra.hub.push import push_folders
+
+hub = pytest.importorskip("huggingface_hub")
+
+
+class StandIn:
+    """Remembers what it was asked to do."""
+
+    asked: list = []
+    error: Exception | None = None
+
+    def create_repo(self, name, exist_ok):
+        if self.error:
+            raise self.error
+        self.asked.append(("create", name, exist_ok))
+
+    def upload_folder(self, repo_id, folder_path):
+        self.asked.append(("upload", repo_id, folder_path))
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    monkeypatch.setattr(StandIn, "asked", [])
+    monkeypatch.setattr(hub, "HfApi", StandIn)
+    return StandIn
+
+
+def folders_of(tmp_path):
+    exported(tmp_path)
+    return [tmp_path / "generator", tmp_path / "discriminator"]
+
+
+def test_each_network_becomes_a_repository_of_its_own(stand_in, tmp_path):
+    folders = folders_of(tmp_path)
+    lines = push_folders(folders, "me/mine")
+    assert stand_in.asked == [
+        step
+        for folder in folders
+        for step in (
+            ("create", f"me/mine-{folder.name}", True),
+            ("upload", f"me/mine-{folder.name}", str(folder)),
+        )
+    ]
+    assert sum("model.safetensors" in line for line in lines) == 2
+
+
+def test_a_dry_run_shows_the_same_and_sends_nothing(stand_in, tmp_path):
+    folders = folders_of(tmp_path)
+    dry = push_folders(folders, "me/mine", dry_run=True)
+    assert stand_in.asked == []
+    assert "nothing is sent" in dry[0] and [line for line in dry if "README.md" in line]
+    assert [line for line in dry if line.startswith(" ")] == [
+        line for line in push_folders(folders, "me/mine") if line.startswith(" ")
+    ]
+
+
+def test_refusals_and_a_missing_library_are_told_in_a_line(stand_in, tmp_path, monkeypatch):
+    folders = folders_of(tmp_path)
+    monkeypatch.setattr(stand_in, "error", OSError("no route\nto host"))
+    with pytest.raises(InputError, match="push_to_hub me/mine-generator: no route; log in"):
+        push_folders(folders, "me/mine")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match="pip install 'span-electra\\[hub\\]'"):
+        push_folders(folders, "me/mine")
