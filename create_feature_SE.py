@@ -6,6 +6,7 @@ Writes one Arrow file, memory-mapped by the trainer and open to pyarrow, polars 
     python create_feature_SE.py --workers 2                      every split in data/, into features/
     python create_feature_SE.py --in_file "my text" --out_file train.arrow \\
         --vocab_file "vocab/trial BPE-vocab.json" --max_seq_len 128
+    python create_feature_SE.py --tokenizer my-model/ ...        with a tokenizer of your own
     python create_feature_SE.py --inspect features/train.arrow   what is in it, with the spans coloured
 """
 
@@ -23,10 +24,15 @@ def main() -> None:
     from span_electra.config import ChunkConfig, MaskingConfig
     from span_electra.features.build import build_features
     from span_electra.text.default_files import feature_path, find_splits, find_vocabulary
+    from span_electra.text.own_tokenizer import bring_tokenizer
     from span_electra.text.vocabulary import load_vocabulary
 
-    files = find_vocabulary(settings.tokenizer_type, settings.vocab_file, settings.merges_file)
-    vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
+    if settings.tokenizer:
+        named = {role: getattr(settings, f"{role}_token") for role in ("cls", "sep", "pad", "mask", "unk")}
+        vocabulary = bring_tokenizer(settings.tokenizer, named, settings.vocab_file)
+    else:
+        files = find_vocabulary(settings.tokenizer_type, settings.vocab_file, settings.merges_file)
+        vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
     if settings.in_file:
         outputs = {settings.out_file or feature_path("train"): settings.in_file}
     else:

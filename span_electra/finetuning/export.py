@@ -6,6 +6,7 @@ Which stock class holds it, its type's record says (`stock_head`): ...ForSequenc
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tokenizers import Tokenizer, normalizers, processors
@@ -25,8 +26,8 @@ HEAD_OF = {"replaced": "discriminator"}
 
 # How a text and a pair are framed, with token types. Of turns (tasks/turns.py) a text is a question that an
 # answer is to follow, a pair a question with its answer, whose type is OWN_VOICE.
-SENTENCES = ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
-TURNS = ("[SEP]:0 $A:0 [SEP]:1", "[SEP]:0 $A:0 [SEP]:1 $B:1 [SEP]:0")
+SENTENCES = ("{cls} $A {sep}", "{cls} $A {sep} $B:1 {sep}:1")
+TURNS = ("{sep}:0 $A:0 {sep}:1", "{sep}:0 $A:0 {sep}:1 $B:1 {sep}:0")
 
 
 def export_task(
@@ -76,14 +77,20 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
 
 def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
     """The vocabulary with a tokenizer that gives a text or pair the very row the task was trained on."""
-    tokenizer = Tokenizer.from_str(vocabulary.to_json())
+    tokenizer = Tokenizer.from_str(vocabulary.original or vocabulary.to_json())
     if spec.lowercase:
         folding = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
         tokenizer.normalizer = normalizers.Sequence(folding)
     single, pair = TURNS if spec.type.in_turns else SENTENCES
-    special = [("[CLS]", vocabulary.cls_id), ("[SEP]", vocabulary.sep_id)]
-    tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=special)
-    return Vocabulary(tokenizer, vocabulary.kind)
+    names = {"cls": vocabulary.special.cls, "sep": vocabulary.special.sep}
+    special = [(names["cls"], vocabulary.cls_id), (names["sep"], vocabulary.sep_id)]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*single.format(**names).split()],
+        pair=[*pair.format(**names).split()],
+        special_tokens=list(dict.fromkeys(special)),
+    )
+    original = None if vocabulary.original is None else tokenizer.to_str()
+    return replace(vocabulary, tokenizer=tokenizer, original=original)
 
 
 class Joined(nn.Module):

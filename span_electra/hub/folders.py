@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from span_electra.errors import InputError
 from span_electra.hub.architecture import Settings, Weights
 from span_electra.hub.architectures import architecture_of
-from span_electra.text.vocabulary import Vocabulary, read_text
+from span_electra.text.own_tokenizer import open_exported
+from span_electra.text.vocabulary import Vocabulary
 
 CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
 OURS = "span_electra"  # the key of config.json by which a folder is known as one of ours
@@ -96,7 +97,7 @@ def open_vocabulary(folder: str | Path) -> Vocabulary:
     folder = Path(folder)
     path = folder / "tokenizer.json"
     if path.is_file():
-        vocabulary = Vocabulary.from_json(read_text(path), str(path))
+        vocabulary = open_exported(path)
     elif (folder / "vocab.txt").is_file():
         # Folders older than tokenizer.json: transformers knows how to read their settings.
         from transformers import AutoTokenizer

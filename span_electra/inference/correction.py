@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -104,7 +104,7 @@ def correct(
     suspects = []
     for number, (line, found) in enumerate(zip(lines, before, strict=True)):
         wrong = [word for word, share in enumerate(found.probability) if share >= threshold]
-        suspects += suspects_of(number, line, wrong)
+        suspects += suspects_of(number, line, wrong, networks.vocabulary.special.all)
     proposals = propose(networks, table, lines, suspects, top_k=top_k, batch_size=batch_size)
     taken = agreed(networks, proposals, texts, before, batch_size=batch_size)
     corrected = rewritten(texts, [(proposals[number].suspect, word) for number, word in taken.items()])
@@ -120,7 +120,9 @@ def correct(
 # --- suspects -----------------------------------------------------------------------------------------
 
 
-def suspects_of(number: int, line: Line, wrong: list[int]) -> list[Suspect]:
+def suspects_of(
+    number: int, line: Line, wrong: list[int], special: Sequence[str] = SPECIAL_TOKENS
+) -> list[Suspect]:
     """The wrong words of a line that can be corrected, from left to right: not too long, and with letters."""
     found = []
     for word in wrong:
@@ -129,7 +131,7 @@ def suspects_of(number: int, line: Line, wrong: list[int]) -> list[Suspect]:
         if end - begin > LONGEST_WORD:
             continue
         core = CORE.fullmatch(line.text, begin, end)
-        if core is None or any(token in line.text[begin:end] for token in SPECIAL_TOKENS):
+        if core is None or any(token in line.text[begin:end] for token in special):
             continue
         # Tokens that touch the letters. One that also reaches into punctuation goes with them.
         inside = np.flatnonzero((line.starts_T < core.end(1)) & (line.ends_T > core.start(1)))

@@ -14,7 +14,6 @@ import torch
 from span_electra.hub.networks import Networks, filling_log_probability
 from span_electra.text.pieces import Pieces
 from span_electra.text.token_spans import Line, cut_windows, frame, framed, read_lines
-from span_electra.text.vocabulary import SPECIAL_TOKENS
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,9 @@ def top_tokens(
     found: list[dict] = [{} for _ in ids]
     rows = framed(networks.vocabulary, ids, windows)
     for numbers_S, log_SV in filling_log_probability(networks, rows, asked, batch_size):
-        best = without_specials(networks, log_SV).topk(min(top_k, log_SV.shape[1] - len(SPECIAL_TOKENS)))
+        best = without_specials(networks, log_SV).topk(
+            min(top_k, log_SV.shape[1] - len(networks.vocabulary.special.all))
+        )
         for number, ids_K, log_K in zip(
             numbers_S, best.indices.tolist(), best.values.exp().tolist(), strict=True
         ):
@@ -137,7 +138,7 @@ def without_specials(networks: Networks, log_SV: torch.Tensor) -> torch.Tensor:
     """Log-probabilities with those of special tokens, and of rows beyond the vocabulary, taken away."""
     vocabulary = networks.vocabulary
     log_SV = log_SV.clone()
-    log_SV[:, [vocabulary.tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]] = -torch.inf
+    log_SV[:, [vocabulary.tokenizer.token_to_id(token) for token in vocabulary.special.all]] = -torch.inf
     log_SV[:, vocabulary.size :] = -torch.inf
     return log_SV
 

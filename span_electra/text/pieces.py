@@ -18,9 +18,10 @@ class Pieces(dict[int, str]):
 
     def __missing__(self, number: int) -> str:
         token = self.vocabulary.tokens_V[number]
-        special = token.startswith("[") and token.endswith("]") and len(token) > 2
-        if self.vocabulary.kind == "BERT" or special:
+        if self.vocabulary.kind == "BERT" or token in self.vocabulary.special.all:
             text = token[2:] if token.startswith("##") else " " + token
+        elif self.vocabulary.kind != "BPE":
+            text = token.replace("\u2581", " ")
         else:
             # A token may be part of a character: what is not text by itself is shown as U+FFFD.
             text = bytes(self.byte_of.get(letter, 63) for letter in token).decode("utf-8", "replace")

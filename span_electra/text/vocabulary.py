@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -23,11 +23,12 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from span_electra.errors import InputError
+from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
+from span_electra.text.tokenizer_file import OURS, check_described, kind_of
 from span_electra.text.word_starts import TokenWords, byte_level_bytes, token_words
 from span_electra.utf8 import decode_utf8
 
-SPECIAL_TOKENS = ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
-MOST_GAPS = 1 << 16  # ids without a token, in a stranger's vocabulary; ours have none
+SPECIAL_TOKENS = SpecialTokens().all
 TOKENIZER_TYPES = ("BPE", "BERT")
 
 
@@ -36,37 +37,50 @@ class Vocabulary:
     """A tokenizer with what the other stages ask of it."""
 
     tokenizer: Tokenizer
-    kind: str  # "BPE" or "BERT"
+    kind: str  # "BPE" (byte-level), "BERT" (WordPiece), "SentencePiece" or "other"
+    special: SpecialTokens = SpecialTokens()
+    # Of a tokenizer that came from elsewhere: its tokenizer.json and tokenizer_config.json as they were, so
+    # that exports hold them. None for ours, which `tokenizer` says all of.
+    original: str | None = field(default=None, repr=False)
+    config: dict | None = field(default=None, repr=False)
 
     @classmethod
     def from_json(cls, tokenizer_json: str, source: str = "tokenizer.json") -> Vocabulary:
-        """Open a tokenizer from the text of a tokenizer.json; `source` names it in errors.
+        """Open a tokenizer from the text of a tokenizer.json or of `to_json`; `source` names it in errors.
 
-        Raises InputError if it is no tokenizer of ours: byte-level BPE or WordPiece with our special tokens.
+        Raises InputError if it is no tokenizer, or lacks a special token that is not named in it.
         """
         try:
-            _check_described(json.loads(tokenizer_json))
-            tokenizer = Tokenizer.from_str(tokenizer_json)
+            described = json.loads(tokenizer_json)
+            travelling = described.pop(OURS, None)
+            check_described(described)
+            text = tokenizer_json if travelling is None else json.dumps(described, ensure_ascii=False)
+            tokenizer = Tokenizer.from_str(text)
+            special = SpecialTokens(**(travelling or {}).get("special_tokens", {}))
         except Exception as error:  # the library raises a bare Exception
             raise InputError(
                 f"{source}: not a tokenizer ({error}); make one with create_vocab_SE.py"
             ) from None
-        kinds = {models.BPE: "BPE", models.WordPiece: "BERT"}
-        if type(tokenizer.model) not in kinds:
-            raise InputError(f"{source}: neither BPE nor WordPiece; make one with create_vocab_SE.py")
-        missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
+        missing = [token for token in special.all if tokenizer.token_to_id(token) is None]
         if missing:
             raise InputError(f"{source}: lacks the special token {missing[0]}; add it to the vocabulary")
-        return cls(tokenizer, kinds[type(tokenizer.model)])
+        if travelling is None:
+            return cls(tokenizer, kind_of(described))
+        tokenizer.no_truncation()  # of a text that is encoded nothing is ever cut off
+        tokenizer.no_padding()
+        return cls(tokenizer, kind_of(described), special, text, travelling["config"])
 
     def to_json(self) -> str:
-        """The text of a tokenizer.json that `from_json` and `transformers` open."""
-        return self.tokenizer.to_str()
+        """The text of a tokenizer.json that `from_json` opens; of ours, that `transformers` opens too."""
+        if self.original is None:
+            return self.tokenizer.to_str()
+        travelling = {"special_tokens": asdict(self.special), "config": self.config}
+        return json.dumps(json.loads(self.original) | {OURS: travelling}, ensure_ascii=False)
 
     @cached_property
     def size(self) -> int:
-        """Ids run from 0 to size - 1."""
-        return self.tokenizer.get_vocab_size(with_added_tokens=True)
+        """Ids run from 0 to size - 1; a stranger's may leave some out."""
+        return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values())
 
     @cached_property
     def tokens_V(self) -> list[str]:
@@ -76,8 +90,10 @@ class Vocabulary:
     @cached_property
     def sha256(self) -> str:
         """Hash of everything that decides which ids a text gets."""
-        parts = json.loads(self.to_json())
+        parts = json.loads(self.tokenizer.to_str())
         deciding = {key: parts[key] for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
+        if self.special != SpecialTokens():
+            deciding["special_tokens"] = asdict(self.special)
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -87,6 +103,10 @@ class Vocabulary:
         WordPiece marks continuations by '##'. In byte-level BPE a word starts at the blank before it (spelt
         'Ġ') and at a punctuation mark; letters, digits and bytes of other scripts go on with the word.
         """
+        if self.kind == "SentencePiece":
+            return np.array([token[:1] == "\u2581" or not token[:1].isalnum() for token in self.tokens_V])
+        if self.kind == "other":
+            return np.ones(self.size, bool)  # nothing tells its words apart: each token is one
         if self.kind == "BERT":
             return np.array([not token.startswith("##") for token in self.tokens_V])
         return np.array([token[:1].isascii() and not token[:1].isalnum() or token[:1] == "Ġ"
@@ -101,55 +121,37 @@ class Vocabulary:
                 token[2 * goes_on :].encode("utf-8", "replace")
                 for token, goes_on in zip(self.tokens_V, goes_on_V, strict=True)
             ]
-        else:
+        elif self.kind == "BPE":
             goes_on_V = np.ones(self.size, bool)
             spelt_V = [byte_level_bytes(token) for token in self.tokens_V]
+        else:  # of kind "other" each token is a word, for nothing tells what goes on
+            goes_on_V = np.full(self.size, self.kind == "SentencePiece")
+            spelt_V = [token.replace("\u2581", " ").encode("utf-8", "replace") for token in self.tokens_V]
         return token_words(spelt_V, goes_on_V, self.starts_word_V)
 
     @property
     def cls_id(self) -> int:
-        return self.tokenizer.token_to_id("[CLS]")
+        return self.tokenizer.token_to_id(self.special.cls)
 
     @property
     def sep_id(self) -> int:
-        return self.tokenizer.token_to_id("[SEP]")
+        return self.tokenizer.token_to_id(self.special.sep)
 
     @property
     def pad_id(self) -> int:
-        return self.tokenizer.token_to_id("[PAD]")
+        return self.tokenizer.token_to_id(self.special.pad)
 
     @property
     def mask_id(self) -> int:
-        return self.tokenizer.token_to_id("[MASK]")
+        return self.tokenizer.token_to_id(self.special.mask)
 
     @property
     def unk_id(self) -> int:
-        return self.tokenizer.token_to_id("[UNK]")
+        return self.tokenizer.token_to_id(self.special.unk)
 
     @property
     def lowercase(self) -> bool:
         return self.kind == "BERT" and bool(getattr(self.tokenizer.normalizer, "lowercase", False))
-
-
-def _check_described(described: dict) -> None:
-    """Raise ValueError for a tokenizer.json that would end the process or fail later: the library trusts it.
-
-    It makes a table up to the highest id, panics at a broken table of characters (no vocabulary of ours has
-    one), and looks the unknown token up only when it meets unknown text.
-    """
-    model = described["model"]
-    tokens = list(described.get("added_tokens") or [])
-    numbers = [*model["vocab"].values(), *(token["id"] for token in tokens)]
-    highest = len(numbers) + MOST_GAPS
-    if not all(type(number) is int and 0 <= number < highest for number in numbers):
-        raise ValueError("ids that are no row of a table")
-    if '"Precompiled"' in json.dumps(described.get("normalizer")):
-        raise ValueError("a precompiled normalizer")
-    known = {*model["vocab"], *(token["content"] for token in tokens)}
-    if model.get("unk_token") is not None and model["unk_token"] not in known:
-        raise ValueError(f"the unknown token {model['unk_token']!r} is no token")
-    if model.get("dropout"):
-        raise ValueError("dropout, with which a text's ids are never the same twice")
 
 
 def assemble(
@@ -212,7 +214,7 @@ def file_contents(vocabulary: Vocabulary) -> list[str]:
     """The text of each of `vocabulary_files`, in their order."""
     if vocabulary.kind == "BERT":
         return ["".join(token + "\n" for token in vocabulary.tokens_V)]
-    model = json.loads(vocabulary.to_json())["model"]
+    model = json.loads(vocabulary.tokenizer.to_str())["model"]
     ids = {token: number for number, token in enumerate(vocabulary.tokens_V)}
     merges = "".join(f"{left} {right}\n" for left, right in model["merges"])
     return [json.dumps(ids, ensure_ascii=False), "#version: 0.2\n" + merges]
@@ -228,15 +230,26 @@ def tokenizer_contents(
     them; others fail on being given some.
     """
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    names = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_seq_len,
         "model_input_names": inputs if token_types else [inputs[0], inputs[2]],
         "clean_up_tokenization_spaces": False,
-        **names,
+        **vocabulary.special.config_keys(),
     }
-    return {"tokenizer.json": vocabulary.to_json(), "tokenizer_config.json": json.dumps(settings, indent=2)}
+    if vocabulary.original is None:
+        return {
+            "tokenizer.json": vocabulary.tokenizer.to_str(),
+            "tokenizer_config.json": json.dumps(settings, indent=2),
+        }
+    # As it was, but for what was not said there and how long rows are.
+    config = settings | vocabulary.config | {"model_max_length": max_seq_len}
+    if not token_types:
+        config["model_input_names"] = settings["model_input_names"]
+    return {
+        "tokenizer.json": vocabulary.original,
+        "tokenizer_config.json": json.dumps(config, indent=2, ensure_ascii=False),
+    }
 
 
 def save_transformers_tokenizer(
@@ -271,11 +284,9 @@ def load_vocabulary(
         twice = next(token for number, token in enumerate(tokens) if ids[token] != number)
         raise InputError(f"{vocab_file}: the token {twice!r} stands twice; keep one of them")
     _check_ids(ids, vocab_file)
-    beside = vocab_file.parent / "tokenizer.json"
-    if beside.is_file():
-        described = Vocabulary.from_json(read_text(beside), str(beside))
-        if described.tokens_V == tokens:
-            return described
+    described = _with_same_tokens(vocab_file.parent / "tokenizer.json", ids)
+    if described is not None:
+        return described
     cased = any(token != token.lower() for token in tokens if token not in SPECIAL_TOKENS)
     return assemble("BERT", ids, lowercase=not cased)
 
@@ -293,6 +304,8 @@ def _load_bpe(vocab_file: Path, merges_file: str | Path | None) -> Vocabulary:
             f"{vocab_file}: not a BPE vocabulary (a JSON of tokens); for BERT use --tokenizer_type BERT"
         )
     _check_ids(ids, vocab_file)
+    beside = vocab_file.parent / "tokenizer.json"
+    described = _with_same_tokens(beside, ids)
     merges = []
     for row, line in enumerate(read_text(merges_file).removesuffix("\n").split("\n"), start=1):
         if row == 1 and line.startswith("#version"):
@@ -301,14 +314,35 @@ def _load_bpe(vocab_file: Path, merges_file: str | Path | None) -> Vocabulary:
         if len(pair) != 2 or pair[0] not in ids or pair[1] not in ids or pair[0] + pair[1] not in ids:
             raise InputError(f"{merges_file}: line {row}: {line[:40]!r} merges no tokens of {vocab_file}")
         merges.append((pair[0], pair[1]))
-    return assemble("BPE", ids, merges)
+    made = assemble("BPE", ids, merges)
+    # Not taken without a word, as long as it was ignored: what else it does to text would change the ids.
+    if described is not None and made.sha256 != described.sha256:
+        raise InputError(
+            f"{beside}: has the tokens of {vocab_file.name}, but treats text in another way; give "
+            f"--tokenizer {beside} to use it, or remove it to use the files of tokens and merges"
+        )
+    return made
+
+
+def _with_same_tokens(path: Path, ids: dict[str, int]) -> Vocabulary | None:
+    """The tokenizer.json beside a vocabulary file, if it is there and of the same tokens and ids."""
+    if not path.is_file():
+        return None
+    text = read_text(path)
+    try:
+        if vocabulary_of(json.loads(text)) != ids:
+            return None
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        pass  # opening says what is wrong
+    return Vocabulary.from_json(text, str(path))
 
 
 def _check_ids(ids: dict[str, int], vocab_file: Path) -> None:
     for token in SPECIAL_TOKENS:
         if token not in ids:
             raise InputError(
-                f"{vocab_file}: lacks the special token {token}; make it with create_vocab_SE.py"
+                f"{vocab_file}: lacks the special token {token}; make it with create_vocab_SE.py, or give "
+                "another tool's with --tokenizer"
             )
     for token in ids:
         if not token.isascii() and re.search("[\ud800-\udfff]", token):

@@ -1,0 +1,173 @@
+"""A tokenizer that the user has already -> a Vocabulary that gives its ids and travels with the features.
+
+Any `tokenizer.json`, or a folder that `AutoTokenizer` opens without a network. Special tokens are found by
+their role (special_tokens.py). A file is taken as it stands; of a folder, `AutoTokenizer` must give the same
+ids as the tokenizer.json in it, for both will be used on the exported model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer
+
+from span_electra.errors import InputError
+from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, read_config, vocabulary_of
+from span_electra.text.tokenizer_file import OURS, check_described
+from span_electra.text.tokenizer_rules import why_not
+from span_electra.text.vocabulary import Vocabulary, read_text
+
+# Lines that show where two readings of a folder differ: capitals, accents, blanks, other scripts, digits.
+PROBES = (
+    "The Quick brown fox's 12,345 naïve Cafés -- don't!",
+    " leading and  double blanks\tand a tab",
+    "Ångström ﬁne Ⅷ ½ İstanbul ß ﷺ",
+    "漢字とかな 한국어 ไทย हिन्दी русский Ελληνικά עברית",
+    '😀👩‍👩‍👧 x²=4; {"a": [1, 2]} http://a.b/c?d=e_f',
+)
+
+
+def open_tokenizer(path: str | Path, named: Mapping[str, str | None] | None = None) -> Vocabulary:
+    """Open a tokenizer.json, or a folder with a tokenizer.
+
+    named: role (cls, sep, pad, mask, unk) -> the token the user names for it; one that the tokenizer lacks is
+    added to it. Raises InputError for what is no tokenizer, files that contradict each other, and roles that
+    nothing names a token for.
+    """
+    path = Path(path)
+    if path.is_dir():
+        text, config = _read_folder(path)
+    else:
+        text, config = read_text(path), _config_beside(path.parent)
+    try:
+        described = json.loads(text)
+        described.pop(OURS, None)  # of a run's own file
+        check_described(described)
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a tokenizer.json ({error}); name one, or its folder") from None
+    named = {role: token for role, token in (named or {}).items() if token}
+    special = find_special_tokens(described, config, named, str(path))
+    text = _with_added(text, described, special, path)
+    travelling = {"special_tokens": special.__dict__, "config": special.config_keys() | config}
+    opened = json.dumps(json.loads(text) | {OURS: travelling}, ensure_ascii=False)
+    return Vocabulary.from_json(opened, str(path))
+
+
+def bring_tokenizer(
+    path: str | Path, named: Mapping[str, str | None], vocab_file: str | None = None
+) -> Vocabulary:
+    """Open a tokenizer for features and print a line about it; a vocabulary named besides must be its own."""
+    vocabulary = open_tokenizer(path, named)
+    if vocab_file is not None:
+        _check_file(Path(vocab_file), json.loads(vocabulary.original or ""), "give one of the two")
+    print(describe(vocabulary, path, why_not(json.loads(vocabulary.tokenizer.to_str()))))
+    return vocabulary
+
+
+def open_exported(path: Path) -> Vocabulary:
+    """Open the tokenizer.json of an exported folder: ours, or one whose special tokens stand beside it."""
+    text = read_text(path)
+    try:
+        return Vocabulary.from_json(text, str(path))
+    except InputError:
+        return open_tokenizer(path)
+
+
+def describe(vocabulary: Vocabulary, path: str | Path, fallback_reason: str | None) -> str:
+    """One line about a tokenizer that was brought along."""
+    roles = ", ".join(f"{role} {token}" for role, token in vocabulary.special.__dict__.items())
+    how = "words are cut and looked up" if fallback_reason is None else "every line goes through the library"
+    because = f" ({fallback_reason})" if fallback_reason else ""
+    return f"tokenizer: {path}, {vocabulary.size:,} tokens; {roles}; {how}{because}"
+
+
+def _config_beside(folder: Path) -> dict:
+    """tokenizer_config.json over special_tokens_map.json, where they are."""
+    config: dict = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            config |= read_config(read_text(folder / name), str(folder / name))
+    return config
+
+
+def _read_folder(folder: Path) -> tuple[str, dict]:
+    """Its tokenizer.json, or what AutoTokenizer makes of its other files, as text; and its config."""
+    path, config = folder / "tokenizer.json", _config_beside(folder)
+    backend = _as_transformers_open(folder)
+    if not path.is_file():
+        return backend.to_str(), config
+    text = read_text(path)
+    try:
+        ours = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises a bare Exception
+        raise InputError(f"{path}: not a tokenizer ({error}); get it again") from None
+    line = first_difference(ours, backend)
+    if line is not None:
+        raise InputError(
+            f"{folder}: AutoTokenizer gives other ids than the tokenizer.json in it, for {line!r}; give "
+            f"--tokenizer {path} to go by that file, or mend tokenizer_config.json"
+        )
+    _check_against(folder, text)
+    return text, config
+
+
+def _as_transformers_open(folder: Path) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    try:
+        opened = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        backend = opened.backend_tokenizer
+    except Exception as error:  # whatever its many classes raise
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        raise InputError(f"{folder}: AutoTokenizer cannot open it ({first}); name a tokenizer.json") from None
+    return Tokenizer.from_str(backend.to_str())
+
+
+def first_difference(one: Tokenizer, other: Tokenizer, lines: Iterable[str] = PROBES) -> str | None:
+    """The first line that two tokenizers give different ids; truncation and padding do not count."""
+    for tokenizer in (one, other):
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+    for line in lines:
+        pair = [tokenizer.encode(line, add_special_tokens=False).ids for tokenizer in (one, other)]
+        if pair[0] != pair[1]:
+            return line
+    return None
+
+
+def _check_against(folder: Path, text: str) -> None:
+    """Raise InputError where a vocabulary file beside a tokenizer.json numbers tokens otherwise."""
+    for name in ("vocab.json", "vocab.txt"):
+        if (folder / name).is_file():
+            _check_file(folder / name, json.loads(text), "remove the file that does not belong there")
+
+
+def _check_file(path: Path, described: dict, way_out: str) -> None:
+    """Raise InputError where a vocabulary file numbers a token otherwise than a tokenizer.json."""
+    ids, content = vocabulary_of(described), read_text(path)
+    if path.suffix == ".txt":
+        theirs = {token: number for number, token in enumerate(content.removesuffix("\n").split("\n"))}
+    else:
+        theirs = read_config(content, str(path))
+    other = next((token for token, number in theirs.items() if ids.get(token) != number), None)
+    if other is not None:
+        raise InputError(f"{path}: {other!r} has another id than in the tokenizer.json; {way_out}")
+
+
+def _with_added(text: str, described: dict, special: SpecialTokens, path: Path) -> str:
+    """The tokenizer.json with the special tokens that it lacks added; as it was if it lacks none."""
+    known = vocabulary_of(described)
+    lacking = [token for token in special.all if token not in known]
+    if not lacking:
+        return text
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises a bare Exception
+        raise InputError(f"{path}: not a tokenizer ({error}); name one, or its folder") from None
+    # [MASK] takes the blank before it, for that blank belongs to the word it hides.
+    tokenizer.add_special_tokens(
+        [AddedToken(token, lstrip=token == special.mask, normalized=False) for token in lacking]
+    )
+    return tokenizer.to_str()
