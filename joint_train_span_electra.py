@@ -4,8 +4,8 @@ Reads a feature file (or raw text, the older way: see argument.py) and a config.
 settings, metrics, checkpoints, both exported networks and a report.
 
     python joint_train_span_electra.py --device_ids 0 1
-    python joint_train_span_electra.py --config_file configs/small.json --train_file features/train.arrow \\
-        --valid_file features/valid.arrow --out_dir runs/small --epochs 3
+    python joint_train_span_electra.py --config_file configs/small.json --epochs 3 \\
+        --train_file features/train.arrow --valid_file features/valid.arrow --out_dir runs/small
     python joint_train_span_electra.py --resume runs/small
 """
 

@@ -70,6 +70,16 @@ def describe_precision(precision: torch.dtype, device: torch.device) -> str:
     return "fp32"
 
 
+def memory_statistics(device: torch.device) -> dict[str, float]:
+    """What a CUDA device's memory holds, in GiB: the most that tensors took, and what is reserved."""
+    if device.type != "cuda":
+        return {}
+    return {
+        "gpu_memory_peak": torch.cuda.max_memory_allocated(device) / 2**30,
+        "gpu_memory_reserved": torch.cuda.memory_reserved(device) / 2**30,
+    }
+
+
 def lacks_memory(error: BaseException) -> bool:
     """Whether an error says that a device or the machine has no memory left.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -153,9 +154,18 @@ def help_width() -> int:
 
 
 def fit(text: str, width: int) -> str:
-    """A script's first words, with the lines of its paragraphs broken anew; examples stay as they are."""
-    parts = text.strip().split("\n\n")
-    return "\n\n".join(part if part.startswith(" ") else textwrap.fill(part, width) for part in parts)
+    """A script's first words: paragraphs broken anew, what an example does put below it where it is long."""
+    parts = []
+    for part in text.strip().split("\n\n"):
+        if part.startswith(" "):
+            captions = [
+                re.sub(r"(?<=\S) {2,}(?=\S)", "\n        ", line, count=1) if len(line) > width else line
+                for line in part.splitlines()
+            ]
+            parts.append("\n".join(captions))
+        else:
+            parts.append(textwrap.fill(part, width))
+    return "\n\n".join(parts)
 
 
 def leaf(key: str) -> str:

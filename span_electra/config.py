@@ -26,6 +26,7 @@ from span_electra.schema import Settings, check_share, setting
 # Settings are imported from here, wherever they stand.
 __all__ = [
     "LONGEST_ROW",
+    "CadenceConfig",
     "ChunkConfig",
     "DeviceConfig",
     "DurationConfig",
@@ -39,7 +40,6 @@ __all__ = [
     "SpanLaw",
     "TextConfig",
     "TrainingConfig",
-    "ValidationConfig",
     "VocabularyFiles",
     "interval",
     "masking_phases",
@@ -276,9 +276,12 @@ class DeviceConfig(Settings):
 
 
 @dataclass(frozen=True)
-class ValidationConfig(Settings):
-    """When held-out rows are looked at, and which checkpoints are kept for it."""
+class CadenceConfig(Settings):
+    """When lines are logged and held-out rows looked at, and which checkpoints are kept for it."""
 
+    log_per_epoch: int = setting(0, "lines of the log an epoch; 0: a number of steps decides", least=0)
+    num_epoch_digits: int = setting(1, "digits of the epoch's number in a line", least=1, most=9)
+    eval_per_epoch: int = setting(0, "validations an epoch; 0: eval_every decides", least=0)
     eval_every: str = setting(
         "1 epoch", "validate every so many steps, samples, epochs or minutes; 0: at the end"
     )
@@ -290,9 +293,21 @@ class ValidationConfig(Settings):
         if interval("eval_every", self.eval_every).unit == "evaluations":
             raise InputError("eval_every: evaluations cannot time themselves; give steps, epochs or minutes")
 
+    def eval_interval(self) -> Interval:
+        """How often to validate."""
+        if self.eval_per_epoch:
+            return Interval(1 / self.eval_per_epoch, "epochs")
+        return interval("eval_every", self.eval_every)
+
+    def log_interval(self, steps: int) -> Interval:
+        """How often to log, where `steps` is the number of steps between two lines; 0: never."""
+        if self.log_per_epoch:
+            return Interval(1 / self.log_per_epoch, "epochs")
+        return Interval(steps, "steps")
+
 
 @dataclass(frozen=True)
-class TrainingConfig(DurationConfig, DeviceConfig, ValidationConfig):
+class TrainingConfig(DurationConfig, DeviceConfig, CadenceConfig):
     """How long, how wide, on what, and how often to log, validate and save."""
 
     gradient_accumulation_steps: int = setting(

@@ -130,6 +130,7 @@ TABLES: dict[str, list[Row]] = {
         ("--initial-decoder", "init_from", ""),
         ("--initial-model", "init_from", ""),
         ("--initial-model-prefix", "init_from", ""),
+        ("--learning-rate", "optimizer.lr", ""),
         ("--checkpointing", "activation_checkpointing", ""),
         ("--num-epochs", "epochs", ""),
         ("--snapshot-interval", "save_every", "such as '20,000 samples'"),

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from argument import FeatureArgs, JointTrainingConfig, VocabularyArgs  # noqa: E402
+from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, VocabularyArgs  # noqa: E402
 from span_electra.commandline import Parser, first_as, parse, run_script  # noqa: E402
 from span_electra.compose import leaves  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
@@ -118,3 +118,78 @@ def test_what_stands_first_may_lack_its_flag():
     assert first_as("model", ["runs/a", "--text", "b"]) == ["--model", "runs/a", "--text", "b"]
     assert first_as("model", ["--text", "b"]) == ["--text", "b"]
     assert first_as("model", []) == []
+
+
+@pytest.mark.parametrize(
+    "name, lr, epsilon",
+    [
+        ("sgd", 0.1, 1e-6),
+        ("adam", 1e-3, 1e-8),
+        ("radam", 1e-3, 1e-8),
+        ("lamb", 1e-3, 1e-6),
+        ("adamw", 5e-4, 1e-6),
+    ],
+)
+def test_an_optimizer_brings_its_rate_and_epsilon_where_nobody_named_them(name, lr, epsilon, tmp_path):
+    for flags in ([], ["--preset", "tiny"]):  # a preset's rate is AdamW's
+        made = parse(JointTrainingConfig, "", [*flags, "--optimizer.optimizer", name]).optimizer
+        assert (made.lr, made.epsilon) == (lr, epsilon)
+    config = tmp_path / "mine.json"
+    config.write_text(json.dumps({"optimizer": {"lr": 0.5}}))
+    flags = ["--config_file", str(config), "--optimizer.optimizer", name, "--epsilon", "0.25"]
+    made = parse(JointTrainingConfig, "", flags).optimizer
+    assert (made.lr, made.epsilon) == (0.5, 0.25)
+    config.write_text(json.dumps({"optimizer": {"optimizer": name}}))
+    assert parse(FinetuneArgs, "", ["--config_file", str(config)]).optimizer.lr == (
+        lr if name != "adamw" else FinetuneArgs().optimizer.lr
+    )
+
+
+@pytest.mark.parametrize(
+    "words, key, value",
+    [
+        (["--resume-train", "True"], "resume_train", True),
+        (["--resume_train=false"], "resume_train", False),
+        (["--resume_train", "no"], "resume_train", False),
+        (["--no-resume-train"], "resume_train", False),
+        (["--train-batch-size", "4"], "train_batch_size", "4"),
+        (["--device_ids", "[0,", "1]"], "device_ids", ["0", "1"]),
+    ],
+)
+def test_plain_meanings_are_understood(words, key, value):
+    assert Parser(FinetuneArgs, "").read(words) == {key: value}
+
+
+def test_all_unknown_keys_of_a_file_are_named_at_once(tmp_path):
+    config = tmp_path / "old.json"
+    config.write_text(
+        json.dumps({"gen_hidden_size": 1, "lr": 1, "mask_id": 3, "optimizer": {"learningRate": 2}})
+    )
+    with pytest.raises(InputError) as caught:
+        parse(JointTrainingConfig, "", ["--config_file", str(config)])
+    for words in ("'model.generator.hidden_size'", "'optimizer.lr'", "nothing to set", "did you mean 'lr'"):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("schema", [*PROMISED, FinetuneArgs], ids=lambda schema: schema.__name__)
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_help_fits_and_begins_with_the_most_needed(schema, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    text = Parser(schema, "What it does.").format_help()
+    assert max(map(len, text.splitlines())) <= min(int(columns), 100)
+    heads = [line[:-1] for line in text.splitlines() if line.endswith(":") and line[0] != " "]
+    assert heads[1] == "most needed" and len(schema.FIRST) <= 10
+    assert "dest" not in text and text.startswith("usage: ") and "\n\n" in text[:200]
+
+
+def test_a_python_without_our_packages_is_told_how_in_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+
+    def main():
+        raise ModuleNotFoundError("No module named 'omegaconf'", name="omegaconf")
+
+    with pytest.raises(SystemExit) as stopped:
+        run_script(main)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert "omegaconf" in said and "requirements.txt" in said and ".venv/bin/activate" in said

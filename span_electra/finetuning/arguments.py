@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from span_electra.config import DeviceConfig, DurationConfig, OptimizerConfig
+from span_electra.config import CadenceConfig, DeviceConfig, DurationConfig, OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.schema import Settings, setting
 
@@ -26,7 +26,7 @@ class TaskDataArguments(Settings):
 
 
 @dataclass(frozen=True)
-class FinetuningArguments(TaskDataArguments, DurationConfig, DeviceConfig):
+class FinetuningArguments(TaskDataArguments, DurationConfig, DeviceConfig, CadenceConfig):
     """All of a fine-tuning run."""
 
     out_dir: str | None = setting(None, "the run's folder; none: runs/finetune-<time>")
@@ -40,6 +40,9 @@ class FinetuningArguments(TaskDataArguments, DurationConfig, DeviceConfig):
         False, "start the same network from random weights, to compare", group="model"
     )
     epochs = 3
+    monitor: str = setting(
+        "score", "validation metric that says which is best; score: the mean of each task's first on dev"
+    )
     train_batch_size: int = setting(8, "rows of a batch, all devices together", least=1, group="data")
     eval_batch_size: int = setting(32, "rows computed together when validating", least=1, group="data")
     grad_accumulation_steps: int = setting(

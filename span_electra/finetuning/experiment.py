@@ -50,8 +50,22 @@ class FinetuningRun:
     tests: bool = False  # tell the test metrics at each validation too
     heads: bool = False  # of a fine-tuned encoder also take the heads, task by task
     resume_from: str | None = None
+    initial_optimizer: str | None = None
     silent: bool = False
     config_json: str = ""
+
+
+def check_monitor(settings: FinetuningRun) -> None:
+    """Refuse a metric that no validation of these tasks has."""
+    splits = ("", "test_") if settings.tests else ("",)
+    known = [
+        f"{split}{task.name}_{name}" for split in splits for task in settings.tasks for name in task.metrics
+    ]
+    if settings.training.monitor not in (SCORE, *known):
+        raise InputError(
+            f"monitor: {settings.training.monitor!r} is no metric of these tasks; choose from {SCORE}, "
+            f"{', '.join(known)}"
+        )
 
 
 class Finetuning:
@@ -64,6 +78,7 @@ class Finetuning:
     all_parameters_learn = False  # a batch is of one task, and the other tasks' heads have no part in it
 
     def __init__(self, settings: FinetuningRun, process: Process) -> None:
+        check_monitor(settings)
         self.settings, self.process = settings, process
         pretrained = open_model(settings.encoder).need(settings.part)
         prepared = open_prepared(settings.prepared)

@@ -278,9 +278,10 @@ def finetuning_run(
 
 def training_config(settings: FinetuningArguments, seed: int) -> TrainingConfig:
     """The loop's settings, in the words of fine-tuning."""
-    from span_electra.finetuning.experiment import SCORE
-
     steps = f"{settings.save_per_updates} steps" if settings.save_per_updates else "1 epoch"
+    eval_every = settings.eval_every
+    if settings.eval_while_train and eval_every == FinetuningArguments().eval_every:
+        eval_every = steps  # at every save, unless a cadence of its own is named
     return TrainingConfig(
         epochs=settings.epochs,
         max_steps=settings.max_steps,
@@ -292,11 +293,17 @@ def training_config(settings: FinetuningArguments, seed: int) -> TrainingConfig:
         precision=settings.precision,
         compile="off",  # every batch has a width of its own
         activation_checkpointing=settings.activation_checkpointing,
+        deterministic=settings.deterministic,
         log_steps=settings.log_per_updates,
-        eval_every=steps if settings.eval_while_train else "1 epoch",
+        log_per_epoch=settings.log_per_epoch,
+        num_epoch_digits=settings.num_epoch_digits,
+        eval_every=eval_every,
+        eval_per_epoch=settings.eval_per_epoch,
         save_every=steps,
         save_last=settings.limit_save,
-        monitor=SCORE,
+        save_top_k=settings.save_top_k,
+        monitor=settings.monitor,
+        monitor_mode="min" if settings.monitor.endswith("_perplexity") else "max",
     )
 
 

@@ -78,4 +78,7 @@ class PretrainingArguments(Settings):
     )
     checkpoint_path: str | None = setting(None, "go on from this checkpoint folder")
     init_from: str | None = setting(None, "start from the weights of a run or an exported folder")
+    initial_optimizer: str | None = setting(
+        None, "start with the optimizer's state of this run or checkpoint folder"
+    )
     generator_path: str | None = setting(None, "objective discriminator: where the trained generator stands")

@@ -36,7 +36,7 @@ def resumed_run(given: Values) -> Path | None:
     """The run folder that --resume or --checkpoint_path means, or None."""
     if given.get("resume") and given.get("checkpoint_path"):
         raise InputError("--resume and --checkpoint_path: give one of them")
-    for other in ("init_from", "preset"):
+    for other in ("init_from", "initial_optimizer", "preset"):
         if given.get(other) and (given.get("resume") or given.get("checkpoint_path")):
             raise InputError(f"--{other}: a resumed run goes on as it was; leave it out, or start a new run")
     if given.get("checkpoint_path"):
@@ -147,6 +147,7 @@ def training_run(
         valid_rows=tuple(held_out.valid_occur),
         valid_split=tuple(held_out.valid_split),
         resume_from=settings.checkpoint_path or (str(folder) if settings.resume else None),
+        initial_optimizer=settings.initial_optimizer,
         config_json=dump(replace(settings, resume=None, checkpoint_path=None)),
     )
 

@@ -23,6 +23,7 @@ class RunSettings(Protocol):
     optimizer: OptimizerConfig
     training: TrainingConfig
     resume_from: str | None  # a checkpoint folder, or a run folder whose latest is meant
+    initial_optimizer: str | None  # of a new run: a checkpoint or run whose optimizer state is taken over
     config_json: str  # the settings in the user's terms, stored with the run as config.json
     silent: bool  # nothing is printed
 

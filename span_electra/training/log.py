@@ -34,9 +34,14 @@ class RunLog:
         total: int,
         silent: bool = False,
         shown: Mapping[str, str] | None = None,
+        epoch_digits: int = 1,
     ) -> None:
-        """`shown`: metric -> its short name in a line on the screen; none: all metrics, as they are named."""
+        """`epoch_digits`: digits of the epoch's number in a line on the screen.
+
+        `shown`: metric -> its short name in such a line; none: all metrics, as they are named.
+        """
         self.enabled, self.folder, self.silent, self.shown = enabled, folder, silent, shown or {}
+        self.epoch_digits = epoch_digits
         if not enabled:
             return
         cut_after(folder / METRICS, step)
@@ -71,7 +76,8 @@ class RunLog:
         self.curves.write(step, {f"{split}/{name}": value for name, value in finite.items()})
         text = self._line(finite)
         if self.bar.disable:
-            self.info(f"step {step:,} of {self.bar.total:,}  {split}: {text}")
+            epoch = f"epoch {metrics['epoch']:0{self.epoch_digits}.0f}  " if "epoch" in metrics else ""
+            self.info(f"{epoch}step {step:,} of {self.bar.total:,}  {split}: {text}")
         elif split == "train":
             self.bar.set_postfix_str(text, refresh=False)
         else:

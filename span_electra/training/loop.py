@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from span_electra.accelerators import memory_statistics
 from span_electra.config import OptimizerConfig, TrainingConfig, interval
 from span_electra.errors import InputError
 from span_electra.random_keys import subkey
@@ -97,7 +98,7 @@ def train(run: Run, state: LoopState) -> int:
     config, seconds_before = run.config, state.seconds
     total = total_steps(run.experiment, config)
     recent = deque(maxlen=PATIENCE)  # the rows of the last steps, to be named should all be bad
-    eval_every = interval("eval_every", config.eval_every)
+    log_every, eval_every = config.log_interval(config.log_steps), config.eval_interval()
     save_every = interval("save_every", config.save_every)
     run.network.train()
     if state.validation_due:  # a stop cut it short; the run must go on as if it had not
@@ -125,7 +126,7 @@ def train(run: Run, state: LoopState) -> int:
                 last = state.step == total or state.epoch == config.epochs
 
                 # Once in a while: log, validate, save.
-                if config.log_steps and (last or state.step % config.log_steps == 0):
+                if log_every.number and (last or passed(log_every, before, progress(state, batches))):
                     log_metrics(run, state, total)
                 stop = stop_requested(run, state)
                 if last or passed(eval_every, before, progress(state, batches)):
@@ -238,6 +239,7 @@ def log_metrics(run: Run, state: LoopState, total: int) -> None:
     utilization = experiment.utilization(speed)
     if utilization is not None:
         more["mfu"] = utilization
+    more |= memory_statistics(run.process.device)
     run.log.log_metrics(state.step, "train", metrics | more, time=run.clock.take())
     if state.step > total * WARMED_UP:
         warn_once(run, state, metrics | more)

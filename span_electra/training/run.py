@@ -118,7 +118,7 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
 def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     """Build the experiment, put it on this process's device, prepare the folder, then train."""
     settings = job.settings
-    source, saved = load_checkpoint(settings) if settings.resume_from else (None, None)
+    source, saved = load_checkpoint(settings.resume_from) if settings.resume_from else (None, None)
     if process.is_main_process:
         check_folder(Path(settings.out_dir), source)  # once more, now that no other command can change it
     agreement = Agreement(process.world_size)
@@ -128,6 +128,9 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
     if saved:
         state, counters = restore(saved, optimizers, process, str(source))
+    elif settings.initial_optimizer:
+        path, start = load_checkpoint(settings.initial_optimizer)
+        optimizers.load(start.optimizer, str(path))
     folder, total = Path(settings.out_dir), total_steps(experiment, settings.training)
     agreement.barrier()  # all have read what they need; from here on the folder changes
     if process.is_main_process:
@@ -139,6 +142,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
         total=total,
         silent=settings.silent,
         shown=experiment.shown_metrics,
+        epoch_digits=settings.training.num_epoch_digits,
     ) as log:
         run = Run(
             experiment=experiment,
@@ -204,9 +208,9 @@ def find_checkpoint(settings: RunSettings) -> Path:
         return checkpoint.latest(path, hashed=False) or refuse_empty(path)
 
 
-def load_checkpoint(settings: RunSettings) -> tuple[Path, Checkpoint]:
-    """Read the checkpoint to go on from, each of its files once. Raises InputError when there is none."""
-    path = Path(settings.resume_from)
+def load_checkpoint(folder: str) -> tuple[Path, Checkpoint]:
+    """Read a checkpoint, or a run's newest, each of its files once. Raises InputError when there is none."""
+    path = Path(folder)
     if is_checkpoint(path):
         return path, checkpoint.load(path)
     return checkpoint.load_latest(path) or refuse_empty(path)

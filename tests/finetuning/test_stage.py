@@ -288,3 +288,16 @@ def test_two_processes_train_the_weights_of_one(tmp_path):
         assert finetune(replace(settings, out_dir="two", device_ids=[0, 1])) == 0
     one, two = weights_of("run"), weights_of("two")
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+
+
+def test_validations_by_the_epoch_and_a_metric_of_one_task_decide(tmp_path):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, "SingleSenClassification")}, epochs=2)
+    own = {"eval_per_epoch": 2, "monitor": "t_accuracy", "save_top_k": 3, "deterministic": True}
+    assert finetune(replace(settings, **own)) == 0
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert sum(line["split"] == "valid" for line in lines) == 4
+    with pytest.raises(
+        InputError, match="monitor: 't_acuracy' is no metric of these tasks; choose"
+    ):
+        finetune(replace(settings, out_dir="other", monitor="t_acuracy"))
+    assert not Path("other").exists()

@@ -318,3 +318,20 @@ def test_starting_from_other_weights(features, tmp_path):
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     with pytest.raises(InputError, match="no safetensors file"):
         run_pretraining(replace(settings, out_dir=str(tmp_path / "c"), init_from=features))
+
+
+def test_lines_and_validations_by_the_epoch(features, tmp_path):
+    run_pretraining(small_run(features, tmp_path / "a", epochs=2, log_per_epoch=2, eval_per_epoch=4))
+    lines = lines_of(tmp_path / "a")
+    assert sum(line["split"] == "train" for line in lines) == 4
+    assert sum(line["split"] == "valid" for line in lines) == 8
+
+
+def test_a_new_run_may_start_with_another_run_s_optimizer_state(features, tmp_path):
+    first = run_pretraining(small_run(features, tmp_path / "a", epochs=1))
+    state = checkpoint.load(first.checkpoint).optimizer
+    settings = small_run(features, tmp_path / "b", max_steps=1, optimizer=OptimizerConfig(lr=0.0))
+    second = run_pretraining(replace(settings, initial_optimizer=str(tmp_path / "a")))
+    steps = {name: int(value) for name, value in state.items() if name.startswith("step:")}
+    after = checkpoint.load(second.checkpoint).optimizer
+    assert steps and all(int(after[name]) == count + 1 for name, count in steps.items())
