@@ -296,8 +296,6 @@ def test_validations_by_the_epoch_and_a_metric_of_one_task_decide(tmp_path):
     assert finetune(replace(settings, **own)) == 0
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert sum(line["split"] == "valid" for line in lines) == 4
-    with pytest.raises(
-        InputError, match="monitor: 't_acuracy' is no metric of these tasks; choose"
-    ):
+    with pytest.raises(InputError, match="monitor: 't_acuracy' is no metric of these tasks; choose"):
         finetune(replace(settings, out_dir="other", monitor="t_acuracy"))
     assert not Path("other").exists()
