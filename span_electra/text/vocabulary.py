@@ -25,7 +25,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from span_electra.errors import InputError
 from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
 from span_electra.text.tokenizer_file import OURS, check_described, kind_of
-from span_electra.text.word_starts import TokenWords, byte_level_bytes, token_words
+from span_electra.text.word_starts import TokenWords, spelt_tokens, token_words
 from span_electra.utf8 import decode_utf8
 
 SPECIAL_TOKENS = SpecialTokens().all
@@ -115,19 +115,7 @@ class Vocabulary:
     @cached_property
     def token_words(self) -> TokenWords:
         """What the tokens say of words, for masks of whole words in every script."""
-        if self.kind == "BERT":
-            goes_on_V = np.array([token.startswith("##") for token in self.tokens_V])
-            spelt_V = [
-                token[2 * goes_on :].encode("utf-8", "replace")
-                for token, goes_on in zip(self.tokens_V, goes_on_V, strict=True)
-            ]
-        elif self.kind == "BPE":
-            goes_on_V = np.ones(self.size, bool)
-            spelt_V = [byte_level_bytes(token) for token in self.tokens_V]
-        else:  # of kind "other" each token is a word, for nothing tells what goes on
-            goes_on_V = np.full(self.size, self.kind == "SentencePiece")
-            spelt_V = [token.replace("\u2581", " ").encode("utf-8", "replace") for token in self.tokens_V]
-        return token_words(spelt_V, goes_on_V, self.starts_word_V)
+        return token_words(*spelt_tokens(self.tokens_V, self.kind), self.starts_word_V)
 
     @property
     def cls_id(self) -> int:

@@ -11,6 +11,7 @@ V vocabulary    C code points, up to CLASSES
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -26,6 +27,7 @@ OPEN_END = np.uint8(8)  # its last character does
 CONTINUES = np.uint8(16)  # it begins inside a character
 INSIDE = np.uint8(32)  # no character begins in it at all
 
+BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 CLASSES = 0x40000  # code points with a class; planes above hold no scripts
 
 # Scripts without blanks between words, by blocks of Unicode. Hangul is not among them: Korean has blanks.
@@ -127,6 +129,28 @@ def _byte_alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in visible} | {
         chr(256 + number): byte for number, byte in enumerate(others)
     }
+
+
+def spelt_tokens(tokens_V: Sequence[str], kind: str) -> tuple[list[bytes], np.ndarray]:
+    """Return each token's UTF-8 bytes, and which tokens go on with a word unless their characters say else.
+
+    kind: how a vocabulary spells them, as `Vocabulary.kind` has it. "BPE": bytes as visible characters, all
+        go on, for a blank is written. "BERT": '##' goes on. "SentencePiece": a blank is U+2581, bytes without a
+        character are <0x00> to <0xFF>, all go on. Others: every token is a word.
+    """
+    if kind == "BPE":
+        return [byte_level_bytes(token) for token in tokens_V], np.ones(len(tokens_V), bool)
+    if kind == "SentencePiece":
+        return [_piece_bytes(token) for token in tokens_V], np.ones(len(tokens_V), bool)
+    goes_on_V = np.array([kind == "BERT" and token.startswith("##") for token in tokens_V], bool)
+    texts = (token[2:] if on else token for token, on in zip(tokens_V, goes_on_V, strict=True))
+    return [text.encode("utf-8", "replace") for text in texts], goes_on_V
+
+
+def _piece_bytes(piece: str) -> bytes:
+    if BYTE_PIECE.fullmatch(piece):
+        return bytes([int(piece[3:5], 16)])
+    return piece.replace("\u2581", " ").encode("utf-8", "replace")
 
 
 def token_words(spelt_V: Sequence[bytes], goes_on_V: np.ndarray, starts_V: np.ndarray) -> TokenWords:

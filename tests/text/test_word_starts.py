@@ -14,6 +14,7 @@ from span_electra.text.word_starts import (
     PARTS,
     byte_level_bytes,
     character_classes,
+    spelt_tokens,
     token_words,
 )
 
@@ -70,3 +71,13 @@ def test_byte_level_tokens_are_spelt_back():
     for text in ("a b", "naïve\t我\u00a0x", "🙂é", "".join(map(chr, range(1, 0x180)))):
         pieces = [piece for piece, _ in pre_tokenizer.pre_tokenize_str(text)]
         assert b"".join(byte_level_bytes(piece) for piece in pieces) == text.encode()
+
+
+def test_every_kind_of_vocabulary_is_spelt_back():
+    spelt, goes_on = spelt_tokens(["Ġa", "b", "æĪĳ"], "BPE")
+    assert spelt == [b" a", b"b", "我".encode()] and goes_on.all()
+    spelt, goes_on = spelt_tokens(["\u2581a", "b", "<0xE6>", "<0xZZ>"], "SentencePiece")
+    assert spelt == [b" a", b"b", b"\xe6", b"<0xZZ>"] and goes_on.all()
+    spelt, goes_on = spelt_tokens(["a", "##b"], "BERT")
+    assert spelt == [b"a", b"b"] and goes_on.tolist() == [False, True]
+    assert not spelt_tokens(["a", "##b"], "other")[1].any()
