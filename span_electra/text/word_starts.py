@@ -134,9 +134,9 @@ def _byte_alphabet() -> dict[str, int]:
 def spelt_tokens(tokens_V: Sequence[str], kind: str) -> tuple[list[bytes], np.ndarray]:
     """Return each token's UTF-8 bytes, and which tokens go on with a word unless their characters say else.
 
-    kind: how a vocabulary spells them, as `Vocabulary.kind` has it. "BPE": bytes as visible characters, all
-        go on, for a blank is written. "BERT": '##' goes on. "SentencePiece": a blank is U+2581, bytes without a
-        character are <0x00> to <0xFF>, all go on. Others: every token is a word.
+    kind: how a vocabulary spells them, as `Vocabulary.kind` has it. "BPE": bytes as visible characters; all
+        go on, for a blank is written. "BERT": '##' goes on. "SentencePiece": a blank is U+2581, bytes without
+        a character are <0x00> to <0xFF>; all go on. Others: every token is a word.
     """
     if kind == "BPE":
         return [byte_level_bytes(token) for token in tokens_V], np.ones(len(tokens_V), bool)
