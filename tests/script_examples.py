@@ -79,7 +79,7 @@ def figures(text: str, kind: str, folder: Path, *, law: int, vocab_size: int, ro
     settings = BuildSettings(kind, vocab_size, 2)
     vocabulary = train(texts_of(find_inputs(str(folder / "text.txt")), settings), settings)
     masking = MaskingConfig(law=law)
-    out_file = folder / f"{kind}.arrow"
+    out_file = folder / f"{kind}-{law}.arrow"
     build_features(str(folder / "text.txt"), vocabulary, out_file, ChunkConfig(128), masking, progress=False)
     features = open_features(out_file)
     rows_B = np.flatnonzero(features.lengths_R == 128)[:rows]
@@ -124,7 +124,7 @@ def table() -> str:
                 old, new = (
                     figures(text, kind, Path(folder), law=law, vocab_size=2500, rows=400) for law in (1, 2)
                 )
-            name = f"{script}, Latin, digits" if mixed else script
+            name = f"{script} with Latin and digits" if mixed and script != "Latin" else script
             lines.append(
                 f"| {name} | {kind} | {new.tokens_a_character:.2f} | {old.spans:.2f} -> {new.spans:.2f} "
                 f"| {old.fewest_masks} -> {new.fewest_masks} | {old.never:.1%} -> {new.never:.1%} "

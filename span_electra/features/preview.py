@@ -50,7 +50,7 @@ def _settings(features: Features, header: FeatureHeader) -> str:
         "rows": f"{header.rows:,} of at most {header.max_seq_len} tokens",
         "tokens": f"{header.content:,} of text, {header.tokens:,} with [CLS] and [SEP]",
         "masking": f"ratio {masking.mask_ratio:g}, at most {masking.max_span_len} words, "
-        f"p {masking.geometric_p:g}",
+        f"p {masking.geometric_p:g}, law {masking.law} of spans",
         "chunking": f"{header.chunking.short_chunk_prob:.0%} short, documents {documents}, "
         f"{header.chunk_size:,} lines a block",
         "seed": str(header.seed),

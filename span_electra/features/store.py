@@ -23,6 +23,7 @@ from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
 from span_electra.features.header import FeatureHeader, parse_header
 from span_electra.features.masking import Spans, TokenRows, draw_spans, row_keys, span_budget
+from span_electra.features.words import word_starts
 from span_electra.text.compiled import compiled
 from span_electra.text.vocabulary import Vocabulary
 
@@ -296,6 +297,13 @@ class Features:
         rows = TokenRows(self._ids, self._id_starts_R[rows_B], self.lengths_R[rows_B])
         keys_B = row_keys(seed, epoch, rows_B, "spans")
         return draw_spans(rows, self.vocabulary.token_words, keys_B, masking or self.header.masking)
+
+    def word_starts(self, rows_B: np.ndarray) -> np.ndarray:
+        """Return where words begin by the header's law, bool, for all rows' content one after another."""
+        rows_B = self._checked(rows_B)
+        starts_B, lengths_B = self._id_starts_R[rows_B], self.lengths_R[rows_B]
+        tokens, law = self.vocabulary.token_words, self.header.masking.law
+        return word_starts(self._ids, starts_B, lengths_B, tokens, law=law)
 
     def _checked(self, rows_B: np.ndarray) -> np.ndarray:
         rows_B = np.asarray(rows_B, dtype=np.int64)

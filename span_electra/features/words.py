@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from span_electra.text.compiled import compiled
-from span_electra.text.word_starts import BEGINS, CONTINUES, INSIDE, OPEN, OPEN_END, PARTS
+from span_electra.text.word_starts import BEGINS, CONTINUES, INSIDE, OPEN, OPEN_END, PARTS, TokenWords
 
 # Law 1: text without word starts (Chinese in a byte-level vocabulary) was cut into words of this size.
 LONGEST_WORD = 32
@@ -27,6 +27,33 @@ class Row(NamedTuple):
     word_at_W: np.ndarray  # int64; where words begin, and the row's end behind them
     begins_T: np.ndarray  # uint8; whether a token begins a character
     taken: np.ndarray  # uint8
+
+
+def word_starts(
+    ids_T: np.ndarray, row_starts_R: np.ndarray, row_lengths_R: np.ndarray, tokens: TokenWords, law: int
+) -> np.ndarray:
+    """Return where words begin in some rows, bool, for the content tokens of all rows one after another."""
+    lengths_R = np.asarray(row_lengths_R, dtype=np.int64)
+    longest = int(lengths_R.max(initial=0))
+    row = Row(np.empty(longest + 1, np.int64), np.ones(longest + 1, np.uint8), np.zeros(1, np.uint8))
+    marks_T = np.zeros(int((lengths_R - 2).sum()), np.bool_)
+    _mark_words(ids_T, (np.asarray(row_starts_R, dtype=np.int64), lengths_R), tokens, law, (row, marks_T))
+    return marks_T
+
+
+@compiled
+def _mark_words(ids_T, rows, tokens, law, room):
+    (starts_R, lengths_R), (row, marks_T), place = rows, room, 0
+    for number in range(len(starts_R)):
+        first, content = starts_R[number] + 1, lengths_R[number] - 2
+        if content > 0:
+            if law == 1:
+                words = find_words_1(ids_T, first, content, tokens.starts_V, row.word_at_W)
+            else:
+                words = find_words_2(ids_T, first, content, tokens, row)
+            for word in range(words):
+                marks_T[place + row.word_at_W[word]] = True
+            place += content
 
 
 @compiled

@@ -99,8 +99,8 @@ def span_statistics(features: Features, rows_N: np.ndarray) -> dict[str, Any]:
     """Spans by their length in whole words, as shares, beside the geometric law they are drawn by."""
     law_L = length_law(features.header.masking)
     spans = features.spans(rows_N)
-    ids_T, starts_N = content_of(features, rows_N)
-    starts_word = np.concatenate([[0], np.cumsum(features.vocabulary.starts_word_V[ids_T])])
+    _, starts_N = content_of(features, rows_N)
+    starts_word = np.concatenate([[0], np.cumsum(features.word_starts(rows_N))])
     row_S = np.repeat(np.arange(len(rows_N)), np.diff(spans.row_ends_R, prepend=0))
     first_S = starts_N[row_S] + spans.starts_S - 1  # spans count from [CLS]
     # The span's own first token opens a word whether or not it is spelt so (a row may start inside a word).

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from span_electra.features.words import LONGEST_REAL_WORD, Row, find_words_2
+from span_electra.features.words import LONGEST_REAL_WORD, Row, find_words_2, word_starts
 from span_electra.text.word_starts import token_words
 
 
@@ -81,6 +81,15 @@ def test_wordpiece_says_itself_what_goes_on():
     tokens = [b"read", b"ing", "カ".encode(), "き".encode(), "す".encode(), b"x", b"book"]
     expected = ["reading", "カ", "き", "す", "x", "book"]
     assert words(tokens, on) == [word.encode() for word in expected]
+
+
+def test_words_of_several_rows_are_marked_by_either_law():
+    kinds = [b"a", b" b", "我".encode()]
+    table = token_words(kinds, np.ones(3, bool), np.array([False, True, False]))
+    ids_T = np.array([9, 0, 0, 1, 2, 2, 9, 9, 9, 9, 2, 0, 9], np.uint16)  # 9: [CLS] and [SEP]
+    rows = (ids_T, np.array([0, 7, 9]), np.array([7, 2, 4]), table)
+    assert word_starts(*rows, law=2).tolist() == [True, False, True, True, True, True, True]
+    assert word_starts(*rows, law=1).tolist() == [True, False, True, False, False, True, False]
 
 
 def test_ids_outside_the_vocabulary_are_words_and_nothing_is_read_there():
