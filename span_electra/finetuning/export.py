@@ -17,9 +17,10 @@ from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.folders import OURS
 from span_electra.hub.model_card import CardFacts, render_task_card
+from span_electra.hub.tokenizer import save_tokenizer
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import atomic_folder
-from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
+from span_electra.text.vocabulary import Vocabulary
 
 # The records' heads by `TaskType.stock_head`; the others have the same name.
 HEAD_OF = {"replaced": "discriminator"}
@@ -49,9 +50,7 @@ def export_task(
         )
         (beside / "README.md").write_text(card, encoding="utf-8")
         types = record_of(network.config, head).token_types
-        save_transformers_tokenizer(
-            tokenizer_of(vocabulary, spec), beside, spec.max_seq_len, token_types=types
-        )
+        save_tokenizer(tokenizer_of(vocabulary, spec), beside, spec.max_seq_len, token_types=types)
     return folder
 
 

@@ -13,7 +13,7 @@ from network_examples import vocabulary_of_words
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from span_electra.finetuning.encoding import TaskSpec, encode_examples, kept_of_pair, words_of_tokens
-from span_electra.finetuning.export import save_transformers_tokenizer, tokenizer_of
+from span_electra.finetuning.export import save_tokenizer, tokenizer_of
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
@@ -158,7 +158,7 @@ def stock(tmp_path_factory):
 
     def opened(vocabulary, spec):
         folder = tmp_path_factory.mktemp("tokenizer")
-        save_transformers_tokenizer(tokenizer_of(vocabulary, spec), folder, spec.max_seq_len)
+        save_tokenizer(tokenizer_of(vocabulary, spec), folder, spec.max_seq_len)
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
     return opened

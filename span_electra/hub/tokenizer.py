@@ -1,0 +1,54 @@
+"""The tokenizer's files of an exported folder: our ids under every `transformers`, old or new.
+
+What transformers 5 reads from tokenizer.json, transformers 4 overrides with defaults of its own unless
+tokenizer_config.json says otherwise: without `add_prefix_space` there, a byte-level BPE gives the first word
+of each text, and each of words given one by one, other ids, without a word.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, processors
+
+from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
+
+
+def save_tokenizer(
+    vocabulary: Vocabulary, folder: str | Path, max_seq_len: int, *, token_types: bool = True
+) -> None:
+    """Write the tokenizer so that `AutoTokenizer.from_pretrained(folder)` gives our ids.
+
+    A byte-level BPE of ours also leaves the blank before a word out of the word's offsets, which pipelines
+    show; the ids are the same. A tokenizer that the user brought stays as it was.
+    """
+    save_transformers_tokenizer(vocabulary, folder, max_seq_len, token_types=token_types)
+    path, settings_path = Path(folder, "tokenizer.json"), Path(folder, "tokenizer_config.json")
+    described = json.loads(path.read_text(encoding="utf-8"))
+    prefix = prefix_space(described.get("pre_tokenizer"))
+    if prefix is None:
+        return
+    settings = json.loads(settings_path.read_text(encoding="utf-8")) | {"add_prefix_space": prefix}
+    settings_path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+    if getattr(vocabulary, "original", None) is None:
+        path.write_text(with_trimmed_offsets(path.read_text(encoding="utf-8"), prefix), encoding="utf-8")
+
+
+def prefix_space(pre_tokenizer: dict[str, Any] | None) -> bool | None:
+    """Whether a byte-level pre-tokenizer puts a blank before the first word; None: it is none."""
+    if not pre_tokenizer:
+        return None
+    parts = pre_tokenizer.get("pretokenizers") or [pre_tokenizer]
+    return next((part["add_prefix_space"] for part in parts if part.get("type") == "ByteLevel"), None)
+
+
+def with_trimmed_offsets(text: str, prefix: bool) -> str:
+    """A tokenizer.json whose offsets leave out the blank before a word; ids and token types stay."""
+    tokenizer = Tokenizer.from_str(text)
+    steps = [processors.ByteLevel(add_prefix_space=prefix, trim_offsets=True)]
+    if tokenizer.post_processor is not None:
+        steps.append(tokenizer.post_processor)
+    tokenizer.post_processor = processors.Sequence(steps)
+    return tokenizer.to_str()

@@ -1,0 +1,92 @@
+"""Exported tokenizers: our ids under every transformers, offsets without blanks.
+
+Run: pytest tests/hub/test_tokenizer.py
+
+The old transformers is looked for where OLD_TRANSFORMERS points: a folder that `pip install --target` made.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from network_examples import vocabulary_of_words
+from tokenizers import pre_tokenizers
+
+from span_electra.hub.tokenizer import prefix_space, save_tokenizer
+from span_electra.text.token_spans import read_lines
+from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble, read_text
+
+TEXTS = ["The cat  sat (on it).", "dogs", "naïve über", " mats"]
+
+
+def bpe():
+    """Bytes, and a few merges with and without the blank before a word."""
+    merges = [("t", "h"), ("th", "e"), ("Ġ", "c"), ("Ġc", "a"), ("Ġca", "t"), ("a", "t"), ("Ġ", "d")]
+    tokens = [*SPECIAL_TOKENS, *sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
+    return assemble("BPE", {token: number for number, token in enumerate(tokens)}, merges)
+
+
+def test_ids_stay_and_offsets_leave_the_blank_out(tmp_path):
+    vocabulary = bpe()
+    save_tokenizer(vocabulary, tmp_path, 128)
+    exported = Vocabulary.from_json(read_text(tmp_path / "tokenizer.json"), "here")
+    for text in TEXTS:
+        ours, theirs = vocabulary.tokenizer.encode(text), exported.tokenizer.encode(text)
+        assert theirs.ids == ours.ids and theirs.type_ids == ours.type_ids
+        for start, end in theirs.offsets:
+            assert text[start:end] == text[start:end].strip(), (text, start, end)
+    pair, plain = (one.tokenizer.encode("a cat", "the dog") for one in (exported, vocabulary))
+    assert (pair.ids, pair.type_ids) == (plain.ids, plain.type_ids)
+
+
+def test_our_own_words_are_the_same_by_either(tmp_path):
+    vocabulary = bpe()
+    save_tokenizer(vocabulary, tmp_path, 128)
+    exported = Vocabulary.from_json(read_text(tmp_path / "tokenizer.json"), "here")
+    for ours, theirs in zip(read_lines(vocabulary, TEXTS), read_lines(exported, TEXTS), strict=True):
+        assert ours.word_T.tolist() == theirs.word_T.tolist() and ours.word_spans == theirs.word_spans
+
+
+def test_the_settings_say_what_old_versions_need(tmp_path):
+    save_tokenizer(bpe(), tmp_path, 128, token_types=False)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert settings["add_prefix_space"] is True
+    assert settings["model_input_names"] == ["input_ids", "attention_mask"]
+    save_tokenizer(vocabulary_of_words(), tmp_path, 128)
+    assert "add_prefix_space" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
+
+
+def test_a_byte_level_step_is_found_in_a_sequence():
+    step = {"type": "ByteLevel", "add_prefix_space": False}
+    assert prefix_space(step) is False
+    assert prefix_space({"type": "Sequence", "pretokenizers": [{"type": "Digits"}, step]}) is False
+    assert prefix_space({"type": "BertPreTokenizer"}) is None and prefix_space(None) is None
+
+
+ASK = """
+import json, sys, transformers
+tokenizer = transformers.AutoTokenizer.from_pretrained(sys.argv[1], local_files_only=True)
+texts = json.loads(sys.argv[2])
+words = tokenizer([text.split() for text in texts], is_split_into_words=True).input_ids
+print(json.dumps([transformers.__version__, tokenizer(texts).input_ids, words]))
+"""
+
+
+def answers(folder, path=None):
+    environment = os.environ | ({"PYTHONPATH": path} if path else {})
+    command = [sys.executable, "-W", "ignore", "-c", ASK, str(folder), json.dumps(TEXTS)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.skipif(not os.environ.get("OLD_TRANSFORMERS"), reason="OLD_TRANSFORMERS names no folder")
+@pytest.mark.parametrize("kind", ["BPE", "BERT"])
+def test_transformers_4_gives_the_same_ids(kind, tmp_path):
+    vocabulary = bpe() if kind == "BPE" else vocabulary_of_words()
+    save_tokenizer(vocabulary, tmp_path, 128)
+    version, ids, words = answers(tmp_path, os.environ["OLD_TRANSFORMERS"])
+    assert version.startswith("4."), version
+    assert ids == [encoding.ids for encoding in vocabulary.tokenizer.encode_batch(TEXTS)]
+    assert words == answers(tmp_path)[2]
