@@ -44,7 +44,11 @@ class VocabularyArgs(TextConfig):
     out_dir: str = setting("vocab", "folder that gets the vocabulary")
     tokenizer_type: str = setting("BPE", "byte-level BPE, or BERT's WordPiece", ("BPE", "BERT"))
     min_fre: int = setting(2, "a pair of tokens seen less often is not merged", least=1)
-    vocab_size: int = setting(10000, "tokens of the vocabulary, special ones included", least=6)
+    vocab_size: int | None = setting(
+        None,
+        "tokens of the vocabulary, special ones included; none: 10,000, less for little text",
+        least=6,
+    )
     model_name: str = setting("trial", "leads the file names: 'trial BPE-vocab.json'")
     lowercase: bool = setting(True, "BERT: fold capital letters; BPE keeps every byte")
     strip_accents: bool | None = setting(None, "BERT: drop accents; none: as lowercase does")

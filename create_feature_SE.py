@@ -23,7 +23,12 @@ def main() -> None:
         return
     from span_electra.config import ChunkConfig, MaskingConfig
     from span_electra.features.build import build_features
-    from span_electra.text.default_files import feature_path, find_splits, find_vocabulary
+    from span_electra.text.default_files import (
+        feature_path,
+        find_splits,
+        find_vocabulary,
+        splits_read_together,
+    )
     from span_electra.text.own_tokenizer import bring_tokenizer
     from span_electra.text.vocabulary import load_vocabulary
 
@@ -34,6 +39,8 @@ def main() -> None:
         files = find_vocabulary(settings.tokenizer_type, settings.vocab_file, settings.merges_file)
         vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
     if settings.in_file:
+        for note in splits_read_together(settings.in_file):
+            print(f"note: {note}")
         outputs = {settings.out_file or feature_path("train"): settings.in_file}
     else:
         splits = find_splits()

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,7 @@ def repeated(files: list[str], times: int, folder: str) -> list[str]:
         for place, file in enumerate(files):
             name = Path(folder, f"{number:02d}-{place:05d}-{Path(file).name}")
             if not name.exists():
-                name.symlink_to(Path(file).resolve())
+                shutil.copyfile(file, name)  # a link would count as the same file
             names.append(str(name))
     return names
 

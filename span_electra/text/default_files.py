@@ -6,6 +6,7 @@ Nothing is guessed among several: then the error lists them, and the user names 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,20 @@ def find_splits(folder: str | Path = DATA_FOLDER) -> dict[str, list[Path]]:
         if split:
             splits.setdefault(split, []).append(path)
     return splits or {"train": entries}
+
+
+def splits_read_together(named: Iterable[str | Path]) -> list[str]:
+    """A note for each folder of which several splits would go into one feature file."""
+    notes = []
+    for folder in map(Path, named):
+        splits = find_splits(folder) if folder.is_dir() and any(folder.iterdir()) else {}
+        if len(splits) > 1:
+            names = ", ".join(path.name for paths in splits.values() for path in paths[:1])
+            notes.append(
+                f"{folder}: {names}: all splits go into one file, so that nothing is held out; name one of "
+                "them, or put the folder's text into data/ and give no --in_file"
+            )
+    return notes
 
 
 def feature_path(split: str) -> Path:

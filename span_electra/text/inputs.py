@@ -26,9 +26,18 @@ import pyarrow as pa
 from span_electra.errors import InputError
 from span_electra.storage import is_feature_file
 
-KINDS = {".jsonl": "jsonl", ".tsv": "tsv", ".parquet": "parquet"}
+KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv", ".parquet": "parquet"}
+# Files with a structure that is not read here: as raw text, their marks would be learned like words.
+STRUCTURED = {
+    **dict.fromkeys((".csv",), "a table; save it as .tsv with a line of names, or .jsonl"),
+    **dict.fromkeys((".json",), "one JSON document; save it as .jsonl, a row a line"),
+    **dict.fromkeys((".html", ".htm", ".xml", ".rtf"), "marked-up text; take the text out of it first"),
+    **dict.fromkeys((".yaml", ".yml", ".toml"), "settings; name text files"),
+    **dict.fromkeys((".pdf", ".doc", ".docx", ".odt", ".epub"), "a document; save it as plain text"),
+}
 UTF8_BOM = b"\xef\xbb\xbf"
 PACKINGS = (".gz", ".bz2", ".xz", ".zst")
+DANGLING = "a link to nothing; passed over"
 PEEK = 1 << 16  # bytes looked at before a file is read
 # Text shrinks 3 to 10 times. What unpacks to more than this and is large has been made to fill disks.
 BOMB_RATIO, BOMB_LEAST = 250, 256 << 20
@@ -85,25 +94,35 @@ def is_url(path: str | Path) -> bool:
 def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "text") -> Inputs:
     """Find the files that `paths` name: files, folders, globs or URLs, one or several.
 
-    The order is that of `paths`; within a folder or glob it is sorted. A file met twice is read once.
+    The order is that of `paths`; within a folder or glob it is sorted. A file met twice, by another spelling
+    or through a link too, is read once. Linked folders are followed, but none is read twice.
 
     Raises InputError when one is missing, unreadable or empty, or nothing is left to read.
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
     if not named:
         raise InputError("no input named; give text files, folders or globs with --in_file")
-    files: dict[str, InputFile] = {}
+    files: dict[object, InputFile] = {}
     notes: list[str] = []
     for path in named:
         path = str(path).removeprefix("file://")
         found = _find_remote(path) if is_url(path) else _find_local(path, notes, text_field)
         for file in found:
-            if file.path in files:
-                notes.append(f"{file.path}: named twice, read once")
-            files.setdefault(file.path, file)
+            kept = files.setdefault(_same(file), file)
+            if kept is not file:
+                twice = "named twice" if kept.path == file.path else f"the same file as {kept.path}"
+                notes.append(f"{file.path}: {twice}, read once")
     if not files:
         raise InputError(f"{', '.join(map(str, named))}: no text files there; put some in or name others")
     return Inputs(tuple(files.values()), tuple(notes))
+
+
+def _same(file: InputFile) -> object:
+    """What two names of one file have in common: its place on the disk."""
+    if file.remote:
+        return file.path
+    status = os.stat(file.path)
+    return status.st_dev, status.st_ino
 
 
 def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]:
@@ -113,8 +132,21 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
         found = sorted(glob.glob(path, recursive=True))
         if not found:
             raise InputError(f"{path}: no file matches; check the pattern")
-        return [file for match in found for file in _find_local(match, notes, text_field)]
+        whole = [match for match in found if os.path.exists(match)]
+        notes += [f"{match}: {DANGLING}" for match in found if match not in whole]
+        return [file for match in whole for file in _find_local(match, notes, text_field)]
+    reason = _structured(path)
+    if reason:
+        raise InputError(f"{path}: {reason}")
     return [_describe(path, by_name=True)]
+
+
+def _structured(path: str) -> str | None:
+    """Why a file of this name is not read as text, if so; packed ones go by what is in them."""
+    suffixes = PurePosixPath(path.lower()).suffixes
+    if suffixes and suffixes[-1] in PACKINGS:
+        suffixes.pop()
+    return STRUCTURED.get(suffixes[-1]) if suffixes else None
 
 
 def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
@@ -123,13 +155,25 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename}: {error.strerror}; make it readable or name other files")
 
-    files, hidden = [], []
-    for place, folders, names in os.walk(folder, onerror=refuse):
+    files, hidden, read = [], [], {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         hidden += [os.path.join(place, name) for name in (*folders, *names) if name.startswith(".")]
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = []
+        for name in visible:
+            real = os.path.realpath(os.path.join(place, name))
+            if real in read:  # a loop, or a folder that two ways lead to
+                notes.append(f"{os.path.join(place, name)}: a link to a folder read already; passed over")
+                continue
+            read.add(real)
+            folders.append(name)
         for name in sorted(name for name in names if not name.startswith(".")):
             path = os.path.join(place, name)
-            if is_feature_file(path):
+            if not os.path.exists(path):
+                notes.append(f"{path}: {DANGLING}")
+            elif reason := _structured(path):
+                notes.append(f"{path}: {reason}; passed over")
+            elif is_feature_file(path):
                 notes.append(f"{path}: features, not text; passed over")
             elif os.path.isfile(path) and os.path.getsize(path) == 0:
                 notes.append(f"{path}: empty; passed over")

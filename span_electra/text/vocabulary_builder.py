@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from span_electra.text.vocabulary import (
 from span_electra.text.word_counts import count_words
 
 CHUNK_LINES = 20_000  # lines in memory at a time
+DEFAULT_SIZE = 10_000  # of a vocabulary whose size nobody named
 LEAST_BPE = 256 + len(SPECIAL_TOKENS)  # every byte, so that no text is unknown
 PREVIEW_BYTES = 20_000_000  # of text, whose tokens are counted for the eye
 MODEL_MAX_LENGTH = 512  # what the folder's tokenizer_config.json says; features and exports say their own
@@ -45,7 +46,7 @@ class BuildSettings:
     """What decides a vocabulary besides the text."""
 
     kind: str  # "BPE" or "BERT"
-    vocab_size: int
+    vocab_size: int | None  # None: DEFAULT_SIZE, or what the text allows
     min_frequency: int
     lowercase: bool = True  # BERT alone
     strip_accents: bool | None = None
@@ -64,22 +65,30 @@ def build_vocabulary(
     # File systems take 255 bytes of a name, and ours get up to 30 more.
     if not re.fullmatch(r"[^/.\s][^/\x00-\x1f]*", model_name) or len(os.fsencode(model_name)) > 200:
         raise InputError(f"--model_name {model_name[:99]!r}: not usable in a file name; give a plain name")
+    named = settings.vocab_size is not None
+    settings = replace(settings, vocab_size=settings.vocab_size or DEFAULT_SIZE)
     if settings.kind == "BPE" and settings.vocab_size < LEAST_BPE:
         raise InputError(f"--vocab_size {settings.vocab_size}: byte-level BPE needs at least {LEAST_BPE}")
     found = find_inputs(inputs, settings.text_field)
     vocabulary = train(texts_of(found, settings), settings)
-    if vocabulary.size > settings.vocab_size:
+    notes = found.notes
+    if not named and vocabulary.size != settings.vocab_size:
+        notes += (
+            f"vocabulary: {vocabulary.size:,} tokens, not the usual {DEFAULT_SIZE:,}: as many as this text "
+            f"gives at --min_fre {settings.min_frequency}",
+        )
+    elif vocabulary.size > settings.vocab_size:
         raise InputError(
             f"--vocab_size {settings.vocab_size}: the text's single characters alone make {vocabulary.size} "
             f"tokens; give at least that, or --tokenizer_type BPE"
         )
-    if vocabulary.size < settings.vocab_size:
+    elif vocabulary.size < settings.vocab_size:
         raise InputError(
             f"--vocab_size {settings.vocab_size}: the text allows only {vocabulary.size} tokens at --min_fre "
             f"{settings.min_frequency}; give --vocab_size {vocabulary.size}, or more text"
         )
     files = write_vocabulary(vocabulary, out_dir, model_name, preview(vocabulary, found, settings))
-    return vocabulary, files, found.notes
+    return vocabulary, files, notes
 
 
 def texts_of(inputs: Inputs, settings: BuildSettings) -> Iterator[bytes]:

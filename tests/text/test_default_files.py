@@ -3,7 +3,7 @@
 import pytest
 
 from span_electra.errors import InputError
-from span_electra.text.default_files import find_splits, find_vocabulary
+from span_electra.text.default_files import find_splits, find_vocabulary, splits_read_together
 
 
 def touch(folder, *names):
@@ -50,3 +50,11 @@ def test_nothing_to_split_is_an_error(tmp_path):
         find_splits(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         find_splits(tmp_path / "absent")
+
+
+def test_splits_that_would_go_into_one_file_are_told(tmp_path):
+    (tmp_path / "train.txt").write_text("a\n")
+    assert splits_read_together([tmp_path, tmp_path / "train.txt", tmp_path / "absent"]) == []
+    (tmp_path / "valid.txt").write_text("a\n")
+    (note,) = splits_read_together([tmp_path])
+    assert "train.txt, valid.txt: all splits go into one file" in note

@@ -26,6 +26,48 @@ def test_folders_are_walked_in_order_without_hidden_files(tmp_path):
     assert "named twice" in globbed.notes[0]
 
 
+def test_one_file_under_two_names_is_read_once(tmp_path):
+    (tmp_path / "a.txt").write_text("a\n")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "a.txt")
+    os.link(tmp_path / "a.txt", tmp_path / "twin.txt")
+    inputs = find_inputs([tmp_path, f"{tmp_path}/../{tmp_path.name}/a.txt"])
+    assert [os.path.basename(file.path) for file in inputs.files] == ["a.txt"]
+    assert sum("the same file as" in note for note in inputs.notes) == 3
+
+
+def test_linked_folders_are_followed_and_loops_cut(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.txt").write_text("b\n")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a.txt").write_text("a\n")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(folder)
+    (folder / "gone.txt").symlink_to(tmp_path / "nowhere")
+    inputs = find_inputs(folder)
+    assert [os.path.basename(file.path) for file in inputs.files] == ["a.txt", "b.txt"]
+    notes = "\n".join(inputs.notes)
+    assert "gone.txt: a link to nothing" in notes and "back: a link to a folder read already" in notes
+    globbed = find_inputs(folder / "*.txt")
+    assert len(globbed.files) == 1 and "gone.txt" in globbed.notes[0]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.json", "t.html", "t.XML.gz", "t.pdf"])
+def test_what_is_structured_is_refused_by_name_and_never_read_as_text(name, tmp_path):
+    (tmp_path / name).write_text("<p>x</p>\n")
+    (tmp_path / "a.txt").write_text("a\n")
+    with pytest.raises(InputError, match=f"{name}: "):
+        find_inputs(tmp_path / name)
+    inputs = find_inputs(tmp_path)
+    assert [os.path.basename(file.path) for file in inputs.files] == ["a.txt"]
+    assert f"{name}: " in inputs.notes[0] and "passed over" in inputs.notes[0]
+
+
+def test_ndjson_is_jsonl(tmp_path):
+    (tmp_path / "a.ndjson").write_text('{"text": "a"}\n')
+    assert find_inputs(tmp_path / "a.ndjson").files[0].kind == "jsonl"
+
+
 def test_missing_and_special_files_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name, message in (("absent.txt", "No such file"), ("*.txt", "no file matches"), ("pipe", "regular")):

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -74,3 +75,22 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(settings, name, words,
     with pytest.raises(InputError, match=words):
         build_vocabulary(corpus, tmp_path / "v", name, settings)
     assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.parametrize("kilobytes", [60, 200])
+@pytest.mark.parametrize("kind", ["BPE", "BERT"])
+def test_a_size_that_nobody_named_is_what_little_text_gives(kind, kilobytes, tmp_path):
+    rng = np.random.default_rng(0)
+    syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
+    text, size = [], 0
+    while size < kilobytes * 1000:
+        text.append(" ".join("".join(rng.choice(syllables, rng.integers(1, 4))) for _ in range(12)))
+        size += len(text[-1]) + 1
+    (tmp_path / "t.txt").write_text("\n".join(text))
+    vocabulary, _, notes = build_vocabulary(
+        tmp_path / "t.txt", tmp_path / "v", "x", BuildSettings(kind, None, 2)
+    )
+    assert vocabulary.size < 10_000
+    assert any(f"{vocabulary.size:,} tokens, not the usual 10,000" in note for note in notes)
+    with pytest.raises(InputError, match="the text allows only"):
+        build_vocabulary(tmp_path / "t.txt", tmp_path / "w", "x", BuildSettings(kind, 10_000, 2))
