@@ -260,7 +260,7 @@ class DeviceConfig(Settings):
         [], "one process for each of these devices; none: the first alone", group="devices"
     )
     precision: str = setting(
-        "auto", "auto: bf16 on a GPU that has it, else fp32", PRECISIONS, group="devices"
+        "auto", "auto: bf16 where it is faster (GPUs and CPUs that have it), else fp32", PRECISIONS, group="devices"
     )
     activation_checkpointing: bool = setting(
         False, "recompute activations: less memory, more time", group="devices"

@@ -9,11 +9,13 @@ import torch
 from span_electra import accelerators
 from span_electra.accelerators import (
     automatic_precision,
+    bf16_speedup,
     count_devices,
     describe_precision,
     exact_sums_dtype,
     find_device,
     lacks_memory,
+    name_precision,
 )
 from span_electra.errors import InputError
 
@@ -74,6 +76,16 @@ def test_sums_are_float32_where_there_is_no_float64():
 def test_older_cuda_devices_compute_in_fp16(monkeypatch, has_bf16, precision):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
     assert automatic_precision(torch.device("cuda")) is precision
+
+
+@pytest.mark.parametrize(("speedup", "precision"), [(0.3, "fp32"), (1.5, "fp32"), (4.0, "bf16")])
+def test_a_cpu_takes_bf16_where_its_products_gain_enough(monkeypatch, speedup, precision):
+    monkeypatch.setattr(accelerators, "bf16_speedup", lambda: speedup)
+    assert name_precision(automatic_precision(torch.device("cpu"))) == precision
+
+
+def test_the_speedup_is_measured():
+    assert 0.01 < bf16_speedup(side=64) < 100
 
 
 def test_fp32_says_whether_it_is_tf32(monkeypatch):

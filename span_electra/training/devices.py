@@ -6,13 +6,13 @@ import ctypes
 import os
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
-from span_electra.accelerators import automatic_precision, count_devices, find_device
+from span_electra.accelerators import PRECISIONS, automatic_precision, count_devices, find_device
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 
@@ -110,7 +110,7 @@ def join(plan: Plan, config: TrainingConfig, *, rank: int, world_size: int, stor
     if world_size > 1:
         _init_group(plan.kind, rank, world_size, store)
     replicas = plan.ids if config.parallel == "dp" and plan.kind == "cuda" else ()
-    return Process(device, rank, world_size, replicas, _precision(config.precision, device))
+    return Process(device, rank, world_size, replicas, _precision(config.precision, device, world_size))
 
 
 def share_cores(local_world: int) -> None:
@@ -153,10 +153,28 @@ def leave(process: Process) -> None:
         dist.destroy_process_group()
 
 
-def _precision(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return automatic_precision(device)
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+def _precision(name: str, device: torch.device, world_size: int) -> torch.dtype:
+    if name != "auto":
+        return PRECISIONS[name]
+    precision = automatic_precision(device)
+    if world_size > 1 and device.type == "cpu":  # what a measurement says may differ: the first one's holds
+        chosen = [precision]
+        dist.broadcast_object_list(chosen, src=0)
+        return chosen[0]
+    return precision
+
+
+def go_on_in(process: Process, config: TrainingConfig, meta: dict) -> Process:
+    """The process with the precision that a run's checkpoint was made in, if it was chosen automatically.
+
+    So that a resumed run is exact even where the measurement would come out otherwise, or on another machine.
+    On another kind of device it is chosen anew. Checkpoints of releases that did not record it are of float32
+    on CPUs.
+    """
+    if config.precision != "auto" or meta.get("device", process.device.type) != process.device.type:
+        return process
+    name = meta.get("precision", "fp32" if process.device.type == "cpu" else None)
+    return process if name is None else replace(process, precision=PRECISIONS[name])
 
 
 def keep_freed_memory() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from span_electra.accelerators import memory_statistics
+from span_electra.accelerators import memory_statistics, name_precision
 from span_electra.config import OptimizerConfig, TrainingConfig, interval
 from span_electra.errors import InputError
 from span_electra.random_keys import subkey
@@ -292,6 +292,8 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
         weights, optimizer = gather_state(run)
         meta = {
             **run.experiment.metadata(),
+            "device": run.process.device.type,
+            "precision": name_precision(run.process.precision),
             "metric": state.metric,
             "loop": asdict(state),
             "counters": summed_counters(run),

@@ -121,6 +121,8 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     source, saved = load_checkpoint(settings.resume_from) if settings.resume_from else (None, None)
     if process.is_main_process:
         check_folder(Path(settings.out_dir), source)  # once more, now that no other command can change it
+    if saved:
+        process = devices.go_on_in(process, settings.training, saved.meta)
     agreement = Agreement(process.world_size)
     experiment = job.build(settings, process)
     network = place_model(experiment, settings.training, process, saved, str(source))

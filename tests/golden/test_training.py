@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def train(*flags: str, cwd: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "joint_train_span_electra.py"), *flags]
+    command = [sys.executable, str(ROOT / "joint_train_span_electra.py"), *flags, "--precision", "fp32"]
     variables = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

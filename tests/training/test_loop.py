@@ -14,13 +14,15 @@ import torch
 from run_examples import small_run, write_rows
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from span_electra.config import OPTIMIZERS, LoaderConfig, OptimizerConfig
+from span_electra import accelerators
+from span_electra.config import OPTIMIZERS, LoaderConfig, OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
 from span_electra.hub.opening import load_model
 from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.training import checkpoint, loop
 from span_electra.training import run_folder as runfolder
 from span_electra.training import step as step_module
+from span_electra.training.devices import Process, go_on_in
 from span_electra.training.log import RunLog
 
 CLOCKS = ("tokens_per_second", "mfu", "time")
@@ -142,6 +144,29 @@ def test_a_state_saved_by_an_earlier_release_is_read_under_its_former_names():
     assert loop.LoopState.from_dict(asdict(state)) == state
     with pytest.raises(TypeError):
         loop.LoopState.from_dict({"mood": "good"})
+
+
+def test_a_precision_that_was_measured_stays_that_of_the_run(features, tmp_path, monkeypatch):
+    options = {"precision": "auto", "epochs": 2}
+    monkeypatch.setattr(accelerators, "bf16_speedup", lambda: 5.0)
+    straight = run_pretraining(small_run(features, tmp_path / "a", **options))
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        stopped = run_pretraining(small_run(features, tmp_path / "b", **options))
+    assert checkpoint.load(stopped.checkpoint).meta["precision"] == "bf16"
+    monkeypatch.setattr(accelerators, "bf16_speedup", lambda: 0.2)  # another machine, or a busy one
+    resumed = run_pretraining(small_run(features, tmp_path / "b", resume=tmp_path / "b", **options))
+    assert checkpoint.load(resumed.checkpoint).meta["precision"] == "bf16"
+    assert_same_end(straight, resumed)
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+
+
+def test_a_run_that_recorded_no_precision_goes_on_in_float32_on_a_cpu():
+    process = Process(torch.device("cpu"), precision=torch.bfloat16)
+    auto, named = TrainingConfig(), TrainingConfig(precision="bf16")
+    assert go_on_in(process, auto, {}).precision is torch.float32
+    assert go_on_in(process, auto, {"device": "cuda", "precision": "fp16"}).precision is torch.bfloat16
+    assert go_on_in(process, named, {"precision": "fp32"}).precision is torch.bfloat16
 
 
 # --- log, validate, save ------------------------------------------------------------------------------
