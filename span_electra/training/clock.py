@@ -13,7 +13,10 @@ import torch
 from span_electra.training.devices import Process
 
 Item = TypeVar("Item")
-SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product shows a device's peak
+SIDE = {
+    "cpu": 1024,
+    "mps": 4096,
+}  # elsewhere 8192; of the square matrices whose product shows a device's peak
 
 
 class Clock:
@@ -65,12 +68,12 @@ def at_most_every(seconds: float, action: Callable[[], None]) -> Callable[[], No
 
 def matrix_peak(process: Process) -> float:
     """Floating-point operations a second of the fastest of some square matrix products, on one device."""
-    side = SIDE[process.device.type]
+    side = SIDE.get(process.device.type, 8192)
     square = torch.ones(side, side, device=process.device, dtype=process.precision)
 
     def multiply() -> None:
         torch.mm(square, square)
-        if process.device.type == "cuda":
-            torch.cuda.synchronize(process.device)
+        if process.device.type != "cpu":
+            torch.accelerator.synchronize(process.device)
 
     return 2 * side**3 / min(timeit.repeat(multiply, number=1, repeat=5))

@@ -1,0 +1,346 @@
+"""Is everything right on this device? Checks against the CPU, then speed, then some minutes of training.
+
+Run by gpu_check.sh. Each check is one line of the page: what was held against what, and the numbers. A check
+that fails does not keep the others from running; the exit code is 1 if any failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from span_electra.accelerators import find_device
+from span_electra.config import LoaderConfig, ModelConfig, NetworkConfig, OptimizerConfig, TrainingConfig
+from span_electra.features.store import open_features
+from span_electra.model.electra import SpanElectra
+from span_electra.pretraining.experiment import run_pretraining
+from span_electra.pretraining.loader import Batches
+from span_electra.pretraining.settings import PretrainingSettings
+from span_electra.training import checkpoint
+from span_electra.training.devices import Process
+from span_electra.training.launch import launch
+from span_electra.training.parallel import full_tensor, wrap_model
+
+ROOT = Path(__file__).resolve().parent.parent
+NETWORK = NetworkConfig(64, 2, 2, 128)
+ARCHITECTURES = ("electra", "modern")
+OPTIMIZERS = ("adamw", "adam", "radam", "lamb", "sgd", "muon")
+STEPS = 6  # of a short run: enough for momentum, clipping and the schedule to show
+CLOSE = 2e-3  # relative; two devices add in other orders, and optimizers divide by small numbers
+
+
+class Skipped(Exception):
+    """A check that this machine cannot make, and why."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the checks find and leave things."""
+
+    folder: Path
+    device: str
+
+    @property
+    def features(self) -> str:
+        return str(self.folder / "features" / "check.arrow")
+
+
+def main() -> int:
+    """Make all checks and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:1, ..., or cpu to try the script")
+    parser.add_argument("--out", default="gpu_check.md", help="the page")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of training with the recipe; 0: none")
+    flags = parser.parse_args()
+    warnings.simplefilter("ignore")
+    device = str(find_device(flags.device))
+    with tempfile.TemporaryDirectory(prefix="span-electra-gpu-") as folder:
+        place = Place(Path(folder), device)
+        make_features(place)
+        rows = [attempt(name, check, place) for name, check in checks(device)]
+        speed = run_script(place, "benchmarks/train_gpu.py") if device.startswith("cuda") else ""
+        training = train_recipe(place, flags.minutes) if flags.minutes else ""
+    page = render(device, rows, speed, training)
+    Path(flags.out).write_text(page, encoding="utf-8")
+    print(f"\nwrote {flags.out}")
+    return int(any(verdict == "FAILED" for _, verdict, _, _ in rows))
+
+
+def checks(device: str) -> list[tuple[str, Callable[[Place], str]]]:
+    """Name and function of each check."""
+    found: list[tuple[str, Callable[[Place], str]]] = []
+    for architecture in ARCHITECTURES:
+        found.append((f"{architecture}: losses and gradients", lambda p, a=architecture: gradients(p, a)))
+    for name in OPTIMIZERS:
+        found.append((f"{STEPS} clipped steps of {name}", lambda p, n=name: steps_of_optimizer(p, n)))
+    for name in ("bf16", "fp16"):
+        found.append((f"precision {name}", lambda p, n=name: precision(p, n)))
+    found.append(("compiled layers", compiled))
+    for name in ("ddp", "fsdp"):
+        found.append((f"two processes, {name}", lambda p, n=name: two_processes(p, n)))
+    found.append(("two replicas in one process, dp", replicas))
+    found.append(("killed and resumed", killed_and_resumed))
+    return found
+
+
+def attempt(name: str, check: Callable[[Place], str], place: Place) -> tuple[str, str, str, float]:
+    """Make one check; returns name, verdict, what it says, and seconds."""
+    began = time.perf_counter()
+    try:
+        verdict, said = "ok", check(place)
+    except Skipped as reason:
+        verdict, said = "skipped", str(reason)
+    except Exception as error:  # the page is worth most where something is broken
+        verdict, said = "FAILED", f"{type(error).__name__}: {error}".splitlines()[0][:300].replace("|", "/")
+    seconds = time.perf_counter() - began
+    print(f"{verdict:8} {name}: {said} ({seconds:.0f} s)", flush=True)
+    return name, verdict, said, seconds
+
+
+# --- data and short runs ------------------------------------------------------------------------------
+
+
+def make_features(place: Place) -> None:
+    """Vocabulary and features of the default corpus, as a new user makes them."""
+    place.folder.joinpath("features").mkdir()
+    run_script(place, "create_vocab_SE.py")
+    text = sorted((place.folder / "data").glob("train*"))[0]
+    flags = ["--in_file", str(text), "--out_file", place.features, "--max_seq_len", "128"]
+    run_script(place, "create_feature_SE.py", *flags)
+
+
+def run_script(place: Place, script: str, *flags: str) -> str:
+    """Run a script of the project in the checks' folder; returns what it printed."""
+    command = [sys.executable, str(ROOT / script), *flags]
+    done = subprocess.run(command, cwd=place.folder, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{script} failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+    return done.stdout
+
+
+def model_config(architecture: str = "electra", vocab_size: int | None = None) -> ModelConfig:
+    """A small model without dropout, whose random numbers differ between devices."""
+    return ModelConfig(
+        architecture=architecture,
+        vocab_size=vocab_size,
+        embedding_size=64,
+        max_position_embeddings=128,
+        generator=NETWORK,
+        discriminator=replace(NETWORK, hidden_size=96),
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+
+
+def short_run(place: Place, name: str, optimizer: OptimizerConfig | None = None, **training: object) -> Path:
+    """Train STEPS steps from the first seed; returns the checkpoint's folder."""
+    defaults = {
+        "device": place.device,
+        "compile": "off",
+        "precision": "fp32",
+        "max_steps": STEPS,
+        "log_steps": 1,
+    }
+    result = run_pretraining(
+        PretrainingSettings(
+            model=model_config(),
+            optimizer=optimizer or OptimizerConfig(lr=1e-3, warmup=0.0),
+            training=TrainingConfig(**(defaults | training)),
+            train_loader=LoaderConfig(batch_size=16),
+            valid_loader=LoaderConfig(batch_size=16),
+            train_features=(place.features,),
+            train_rows=(320,),
+            valid_split=(16.0,),
+            out_dir=str(place.folder / "runs" / name),
+            silent=True,
+        )
+    )
+    return Path(result.checkpoint)
+
+
+def losses(saved: Path) -> list[float]:
+    """The run's training losses, step by step."""
+    lines = (saved.parent.parent / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [row["loss"] for row in map(json.loads, lines) if row["split"] == "train"]
+
+
+def within(value: float, bound: float, what: str) -> str:
+    """Say a difference, or raise where it is above its bound."""
+    if not value <= bound:
+        raise AssertionError(f"{what} {value:.2e}, above {bound:.0e}")
+    return f"{what} {value:.1e}"
+
+
+# --- checks -------------------------------------------------------------------------------------------
+
+
+def gradients(place: Place, architecture: str) -> str:
+    """The joint loss of a batch and all gradients, against the CPU's."""
+    features = open_features(place.features)
+    batch = next(iter(Batches(features, LoaderConfig(batch_size=16, workers=0), 0)))
+    model = SpanElectra(model_config(architecture, features.header.vocab_size), features.header.mask_id)
+    expected = gradients_on(model, batch, torch.device("cpu"))
+    found = gradients_on(model, batch, torch.device(place.device))
+    gap = max(
+        float((mine - theirs).norm() / theirs.norm().clamp(min=1e-6))
+        for mine, theirs in zip(found[1], expected[1], strict=True)
+    )
+    loss = within(abs(found[0] - expected[0]) / expected[0], 1e-4, "loss differs by")
+    return f"{loss}, {within(gap, 1e-2, 'gradients by at most')} (relative)"
+
+
+def gradients_on(model: SpanElectra, batch: object, device: torch.device) -> tuple[float, list[torch.Tensor]]:
+    model.to(device).zero_grad()
+    output = model(batch.to(device))
+    output.loss.backward()
+    return output.loss.item(), [p.grad.cpu().clone() for p in model.parameters() if p.grad is not None]
+
+
+def steps_of_optimizer(place: Place, name: str) -> str:
+    """A short run with the optimizer here and on the CPU."""
+    optimizer = OptimizerConfig(name, lr=1e-3, warmup=0.0, max_gradient_norm=0.5)
+    here = short_run(place, f"{name}-here", optimizer)
+    there = short_run(place, f"{name}-cpu", optimizer, device="cpu")
+    # A token drawn at the edge of two may fall otherwise: then losses part a little, and weights more.
+    return within(relative(losses(here), losses(there)), CLOSE, "losses differ by at most")
+
+
+def relative(one: list[float], other: list[float]) -> float:
+    return max(abs(a - b) / abs(b) for a, b in zip(one, other, strict=True))
+
+
+def precision(place: Place, name: str) -> str:
+    """A short run in 16 bits against one in 32."""
+    if place.device == "cpu" and name == "fp16":
+        raise Skipped("fp16 is for accelerators")
+    here = losses(short_run(place, name, precision=name))
+    exact = losses(short_run(place, f"{name}-exact"))
+    return within(relative(here, exact), 0.03, "losses differ by at most")
+
+
+def compiled(place: Place) -> str:
+    """A short run with compiled layers against one without, and the seconds until step 10."""
+    if not place.device.startswith("cuda"):
+        raise Skipped("layers are compiled on CUDA devices alone")
+    began = time.perf_counter()
+    on = short_run(place, "compiled", compile="on", max_steps=10)
+    seconds = time.perf_counter() - began
+    off = short_run(place, "eager", max_steps=10)
+    return within(relative(losses(on), losses(off)), CLOSE, "losses differ by at most") + f"; {seconds:.0f} s"
+
+
+def two_processes(place: Place, parallel: str) -> str:
+    """Gradients of two processes at half the batch each, over gloo, against one at the whole batch."""
+    gap = launch(gap_of_two, (place, parallel), 2)[0]
+    return within(gap, 1e-4, "gradients differ by at most") + " (relative)"
+
+
+def gap_of_two(what: tuple[Place, str], rank: int, world_size: int, store: str) -> float:
+    """One process's part of `two_processes`; both may share one device, which NCCL does not allow."""
+    (place, parallel), device = what, torch.device(what[0].device)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=world_size
+    )
+    features, loader = open_features(place.features), LoaderConfig(batch_size=16, workers=0)
+    config = model_config(vocab_size=features.header.vocab_size)
+    alone = SpanElectra(config, features.header.mask_id).to(device)
+    alone(next(iter(Batches(features, loader, 0))).to(device)).loss.backward()
+    model = SpanElectra(config, features.header.mask_id).to(device)
+    network = wrap_model(model, Process(device, rank, world_size), TrainingConfig(parallel=parallel))
+    share = next(iter(Batches(features, loader, 0, rank=rank, world=world_size))).to(device)
+    (network(share).loss * world_size).backward()
+    gap = 0.0
+    for mine, theirs in zip(model.parameters(), alone.parameters(), strict=True):
+        found = full_tensor(mine.grad)
+        gap = max(gap, float((found - theirs.grad).norm() / theirs.grad.norm().clamp(min=1e-6)))
+    torch.distributed.destroy_process_group()
+    return gap
+
+
+def replicas(place: Place) -> str:
+    """DataParallel over two devices against one."""
+    if not place.device.startswith("cuda") or torch.cuda.device_count() < 2:
+        raise Skipped("needs two CUDA devices")
+    two = short_run(place, "dp", parallel="dp", device_ids=[0, 1])
+    one = short_run(place, "dp-one")
+    return within(relative(losses(two), losses(one)), CLOSE, "losses differ by at most")
+
+
+def killed_and_resumed(place: Place) -> str:
+    """A run killed without warning and resumed against one that never stopped."""
+    straight = place.folder / "runs" / "straight"
+    broken = place.folder / "runs" / "broken"
+    flags = ["--preset", "tiny", "--train_file", place.features, "--device", place.device, "--compile", "off",
+             "--max_steps", "40", "--save_every", "10 steps", "--save_last", "9"]  # fmt: skip
+    run_script(place, "joint_train_span_electra.py", *flags, "--out_dir", str(straight))
+    command = [sys.executable, str(ROOT / "joint_train_span_electra.py"), *flags, "--out_dir", str(broken)]
+    process = subprocess.Popen(
+        command, cwd=place.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not list((broken / "checkpoints").glob("step-*20")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run_script(place, "joint_train_span_electra.py", "--resume", str(broken))
+    first, second = (checkpoint.load(checkpoint.latest(run)).weights for run in (straight, broken))
+    gap = max(float((first[name] - second[name]).abs().max()) for name in first)
+    return within(gap, 1e-5 if place.device != "cpu" else 0.0, "weights differ by at most")
+
+
+# --- training, and the page ---------------------------------------------------------------------------
+
+
+def train_recipe(place: Place, minutes: float) -> str:
+    """Some minutes of the quick recipe, with the device's own defaults; returns its last lines."""
+    recipe = next(path for path in (ROOT / "configs/quick.json", ROOT / "configs/tiny.json") if path.exists())
+    os.environ.pop("NVIDIA_TF32_OVERRIDE", None)
+    run = place.folder / "runs" / "recipe"
+    run_script(
+        place, "joint_train_span_electra.py", "--config_file", str(recipe), "--train_file", place.features,
+        "--device", place.device, "--max_minutes", str(minutes), "--out_dir", str(run),
+    )  # fmt: skip
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = {split: [row for row in rows if row["split"] == split][-1:] for split in ("train", "valid")}
+    shown = [f"{key} {value:.4g}" for split in last.values() for row in split for key, value in row.items()
+             if isinstance(value, float) and key in SHOWN]  # fmt: skip
+    return f"{recipe.name}, {minutes:g} minutes: " + (", ".join(shown) or "too short for a line of the log")
+
+
+SHOWN = {"loss", "generator_accuracy", "discriminator_f1", "tokens_per_second", "mfu", "tokens"}
+
+
+def render(device: str, rows: list[tuple[str, str, str, float]], speed: str, training: str) -> str:
+    """The page, in Markdown."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or "CPU"
+    lines = [
+        f"# Checks on {device} ({name})",
+        "",
+        f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores.",
+        "",
+        "| check | verdict | what was seen | seconds |",
+        "|---|---|---|---|",
+        *(f"| {name} | {verdict} | {said} | {seconds:.0f} |" for name, verdict, said, seconds in rows),
+        "",
+    ]
+    if speed:
+        lines += ["## Speed", "", "```", speed.rstrip(), "```", ""]
+    if training:
+        lines += ["## Training", "", training, ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The check of a GPU machine does not fail by itself: here it runs on the CPU.
+
+Run: pytest -m slow tests/test_gpu_check.py (some minutes); without -m slow, its parts alone.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def gpu_check(monkeypatch):
+    spec = importlib.util.spec_from_file_location("gpu_check", ROOT / "benchmarks/gpu_check.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "gpu_check", module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_check_that_breaks_is_a_line_of_the_page(gpu_check, tmp_path):
+    def broken(place):
+        raise ValueError("one | two\nand a long story")
+
+    def absent(place):
+        raise gpu_check.Skipped("needs two devices")
+
+    place = gpu_check.Place(tmp_path, "cpu")
+    rows = [gpu_check.attempt("a", broken, place), gpu_check.attempt("b", absent, place)]
+    assert [verdict for _, verdict, _, _ in rows] == ["FAILED", "skipped"]
+    page = gpu_check.render("cpu", rows, "", "")
+    assert "| a | FAILED | ValueError: one / two | 0 |" in page and "needs two devices" in page
+
+
+def test_a_difference_above_its_bound_fails(gpu_check):
+    assert gpu_check.within(1e-5, 1e-4, "gap") == "gap 1.0e-05"
+    for value in (1e-3, float("nan")):
+        with pytest.raises(AssertionError, match="above 1e-04"):
+            gpu_check.within(value, 1e-4, "gap")
+
+
+@pytest.mark.slow
+def test_the_whole_script_passes_on_a_cpu(tmp_path):
+    page = tmp_path / "page.md"
+    command = [
+        str(ROOT / "benchmarks/gpu_check.sh"),
+        "--device",
+        "cpu",
+        "--minutes",
+        "0.1",
+        "--out",
+        str(page),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert page.read_text().count("| ok |") >= 11 and "FAILED" not in page.read_text()
