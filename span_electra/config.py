@@ -259,9 +259,7 @@ class DeviceConfig(Settings):
     device_ids: list[int] = setting(
         [], "one process for each of these devices; none: the first alone", group="devices"
     )
-    precision: str = setting(
-        "auto", "auto: bf16 where it is faster (GPUs and CPUs that have it), else fp32", PRECISIONS, group="devices"
-    )
+    precision: str = setting("auto", "auto: bf16 where it is faster, else fp32", PRECISIONS, group="devices")
     activation_checkpointing: bool = setting(
         False, "recompute activations: less memory, more time", group="devices"
     )
