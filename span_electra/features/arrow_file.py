@@ -125,6 +125,7 @@ def open_checked(path: str | Path, verify: bool = True) -> pa.RecordBatchFileRea
     """
     try:
         with open(path, "rb") as file:
+            # Shorter than an Arrow file's head and foot: nothing to look for marks in.
             if os.fstat(file.fileno()).st_size < 32 or file.read(len(MAGIC)) != MAGIC:
                 raise InputError(f"{path}: not a feature file; make one with create_feature_SE.py")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -134,6 +135,7 @@ def open_checked(path: str | Path, verify: bool = True) -> pa.RecordBatchFileRea
                     intact = stated == {b"%08x" % _crc32(file, places)}
                 else:
                     intact = True
+        # Two places, head and footer: one alone is a file that was cut off or patched.
         if len(places) == 2 and intact:
             return pa.ipc.open_file(pa.memory_map(str(path)))
     except OSError as error:
@@ -145,6 +147,7 @@ def open_checked(path: str | Path, verify: bool = True) -> pa.RecordBatchFileRea
 
 def _places(content: mmap.mmap, value: bytes) -> list[int]:
     """Where a value of the metadata stands: in the head's schema and in the footer's."""
+    # Lengths stand before the head's schema and behind the footer; a damaged one may be negative.
     head_end = 16 + int.from_bytes(content[12:16], "little", signed=True)
     footer = len(content) - 10 - int.from_bytes(content[-10:-6], "little", signed=True)
     places = []

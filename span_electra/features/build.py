@@ -102,10 +102,12 @@ def build_features(
     assert errors in ("strict", "replace") and engine in ("local", "ray")
     say = Speaker(progress)
     found = find_inputs(inputs, text_field)
-    header = describe(vocabulary, masking, chunking, seed, chunk_size, errors, text_field)
+    header = describe(
+        vocabulary, masking, chunking, seed, chunk_size=chunk_size, errors=errors, text_field=text_field
+    )
     for note in found.notes:
         say.note(note)
-    job = _Job(found, header, vocabulary, workers, shards, engine, say)
+    job = _Job(found, header, vocabulary, workers=workers, shards=shards, engine=engine, say=say)
     target = str(out_file).removeprefix("file://")
     if is_url(target):
         with staged(target, shards) as local:
@@ -159,7 +161,15 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
 def _summary(out_file: Path, header: FeatureHeader, kept: int, made: int, seconds: float) -> FeatureCounts:
     fill = header.tokens / max(1, header.rows * header.max_seq_len)
     return FeatureCounts(
-        out_file, header.rows, header.content, header.masked, header.spans, fill, kept, made, seconds
+        path=out_file,
+        rows=header.rows,
+        content=header.content,
+        masked=header.masked,
+        spans=header.spans,
+        fill=fill,
+        kept_parts=kept,
+        made_parts=made,
+        seconds=seconds,
     )
 
 
@@ -168,6 +178,7 @@ def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHead
 
     A file grows while parts are made; shards must know first how many rows there are in all.
     """
+    # Hashes are known when the files have been read; zeros hold their room in the header until then.
     unread = tuple(Source(file.path, file.size, "0" * 64) for file in job.found.files)
     room = replace(job.header, sources=unread)
     with nullcontext() if job.shards else joined_file(folder, room, out_file) as joined:
@@ -225,6 +236,7 @@ def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFi
 
         def settle(block: Block, part: _Finished) -> None:
             finished[block.number] = part
+            # Parts come in any order and are joined in theirs: the file has the same bytes each time.
             while joined is not None and joined.parts in finished:
                 joined.append(finished[joined.parts].key)
             bar.done(block.consumed, part.counts.encoded)
@@ -240,6 +252,7 @@ def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFi
 
         for (block, key), made in _run(job, folder, missing()):
             settle(block, _Finished(made, key, kept=False))
+    # A file that grew meanwhile would have blocks of two versions, and a hash of neither.
     for file in found.files:
         if not file.remote and find_inputs(file.path).files[0].identity != file.identity:
             raise InputError(f"{file.path}: was changed while it was read; run again")
@@ -253,6 +266,7 @@ def _run(
         from span_electra.features.ray_engine import run_on_ray
 
         return run_on_ray(job.header, folder, tasks)
+    # Small texts are encoded sooner than a second process starts.
     workers, note = cap_workers(job.workers)
     if note:
         job.say.note(note)
@@ -271,6 +285,7 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
     Raises InputError when the folder cannot be made or holds what is not ours.
     """
     folder = _parts_place(out_file)
+    # Folders that we make for nothing, because the text is refused, go again.
     absent = [parent for parent in folder.parents if not parent.exists()]
     with ExitStack() as stack:
         try:

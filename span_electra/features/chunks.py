@@ -27,6 +27,7 @@ def cut_chunks(document_ends_D: np.ndarray, chunking: ChunkConfig, key: np.uint6
     short_below = np.uint64(round(chunking.short_chunk_prob * 2.0**32))
     most = chunking.max_seq_len - 2
     document_ends_D = np.asarray(document_ends_D, dtype=np.int64)
+    # Twice over the same numbers: first to count the rows, then to write their ends.
     rows = _cut(document_ends_D, most, short_below, np.uint64(key), np.empty(0, np.int64))
     ends_R = np.empty(rows, np.int64)
     _cut(document_ends_D, most, short_below, np.uint64(key), ends_R)

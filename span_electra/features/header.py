@@ -140,6 +140,7 @@ def feature_batch(
 ) -> pa.RecordBatch:
     """Turn rows of ids, one after another, and their spans into a record batch; the ids are not copied."""
     span_ends_R = spans.row_ends_R
+    # Places in rows fit 16 bits, for no row is longer (LONGEST_ROW).
     columns = [
         _list_column(ids_T, row_ends_R, schema.field(0).type),
         _list_column(spans.starts_S.astype(np.uint16), span_ends_R, schema.field(1).type),

@@ -146,7 +146,14 @@ def draw_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, masking:
     keys_R = np.ascontiguousarray(keys_R, dtype=np.uint64)
     law_L = length_law(masking)
     joined = min(2, int(law_L @ np.arange(1, len(law_L) + 1) / 2))  # less than half a mean span
-    law = _Law(masking.law, int(masking.whole_words), _thresholds(law_L), joined, budgets_R, keys_R)
+    law = _Law(
+        number=masking.law,
+        whole_words=int(masking.whole_words),
+        thresholds_L=_thresholds(law_L),
+        joined=joined,
+        budgets_R=budgets_R,
+        keys_R=keys_R,
+    )
     _draw_rows(TokenRows(rows.ids_T, starts_R, lengths_R), tokens, law, room, spans)
     count = int(spans.row_ends_R[-1]) if len(lengths_R) else 0
     return Spans(spans.starts_S[:count].copy(), spans.lengths_S[:count].copy(), spans.row_ends_R)

@@ -81,6 +81,7 @@ def staged(url: str, shards: int) -> Iterator[Path]:
             raise InputError(f"{url}: exists and is no output of this kind; name another")
         place = Path(f".staged-{hashlib.sha256(url.encode()).hexdigest()[:12]}")
         place.mkdir(exist_ok=True)
+        # Object stores have no rename of folders; `mv` copies, but the old is whole until the new is.
         local, beside = place / PurePosixPath(target).name, f"{target}.partial"
         yield local
         if system.exists(beside):
@@ -105,7 +106,7 @@ class JoinedFile:
         """Append the next part. Raises InputError when it was damaged meanwhile."""
         batch = read_part(part_path(self._folder, self.parts), key)
         self.parts += 1
-        if batch.num_rows:
+        if batch.num_rows:  # a block of blank lines has none
             self._written += _count(batch)
             self._file.append(batch)
 
@@ -135,7 +136,7 @@ def join_shards(
     assert header.rows >= shards
     written: list[PartCounts] = []
     with atomic_folder(out_folder) as beside:
-        _write_shards(folder, keys, header, beside, shards, written)
+        _write_shards(folder, keys, header, beside=beside, shards=shards, written=written)
     return sum(written, PartCounts())
 
 
@@ -146,6 +147,7 @@ def _write_shards(
     schema = feature_schema(header)
     shard_list = []
     for shard in range(shards):
+        # Nearly equal numbers of rows, and every row in one, for any number of shards.
         begin, end = header.rows * shard // shards, header.rows * (shard + 1) // shards
         # A header stands before its rows, so a shard is counted first; parts are mapped, not read in.
         total = sum(map(_count, _slice(_batches(folder, keys, schema), begin, end)), PartCounts())
@@ -164,6 +166,7 @@ def _batches(folder: Path, keys: list[str], schema: pa.Schema) -> Iterator[pa.Re
     for number, key in enumerate(keys):
         batch = read_part(part_path(folder, number), key)
         if batch.num_rows:
+            # A part's metadata are its own key and counts; the file's are the header.
             yield batch.replace_schema_metadata(schema.metadata)
 
 

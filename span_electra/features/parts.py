@@ -65,6 +65,7 @@ def part_path(folder: Path, number: int) -> Path:
 
 def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block], Part]:
     """Return the function from blocks to parts; `header` is the recipe, its sources and counts unread."""
+    # Made once for all blocks: its table of known words grows from one to the next.
     encoder = TextEncoder(vocabulary.tokenizer)
     schema = feature_schema(header)
 
@@ -75,7 +76,8 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
         ends_D = np.array([encoded])
         if header.chunking.respect_documents:
             ends_D = document_ends(text, lines.line_ends_N)
-        del text
+        del text  # megabytes that need not wait for the spans
+        # The block takes the epoch's place in the keys, so that blocks are streams of their own.
         key = row_keys(header.seed, block.number, np.zeros(1), "chunks")[0]
         chunk_ends_R = cut_chunks(ends_D, header.chunking, key)
         ids_T = lines.ids_T.astype(header.id_type, copy=False)
@@ -86,12 +88,12 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
         spans = draw_spans(rows, vocabulary.token_words, keys_R, header.masking)
         assert len(framed_T) == encoded + 2 * len(ends_R), "the chunker lost or doubled tokens"
         counts = PartCounts(
-            encoded,
-            len(ends_R),
-            len(framed_T),
-            int(spans.lengths_S.sum()),
-            len(spans.starts_S),
-            encoder.fallback_reason or "",
+            encoded=encoded,
+            rows=len(ends_R),
+            tokens=len(framed_T),
+            masked=int(spans.lengths_S.sum()),
+            spans=len(spans.starts_S),
+            fallback=encoder.fallback_reason or "",
         )
         return Part(feature_batch(framed_T, ends_R, spans, schema), counts)
 

@@ -76,6 +76,7 @@ def _lengths(features: Features) -> str:
 
 def _masks(features: Features) -> str:
     """Share hidden, and span lengths in tokens; in words they follow the law printed beside."""
+    # The first rows do: they are drawn by the same law as all others.
     rows_R = np.arange(min(features.rows, SAMPLED_ROWS))
     spans = features.spans(rows_R)
     content = int(features.lengths_R[rows_R].sum(dtype=np.int64)) - 2 * len(rows_R)

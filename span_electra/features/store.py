@@ -46,6 +46,7 @@ def open_features(paths: str | Path | Sequence[str | Path], verify: bool | None 
     if verify is None:
         verify = sum(file.stat().st_size for file in files) <= VERIFIED_BYTES
     opened = []
+    # The offsets are checked even where the bits are not: they decide where memory is read.
     for file in files:
         reader = open_checked(file, verify)
         header = parse_header(reader.schema, file)
@@ -112,6 +113,7 @@ def _common_header(opened: list) -> FeatureHeader:
                 "run create_feature_SE.py again with the same masking for both"
             )
     headers = [header for _, header, _ in opened]
+    # What may differ between files (sources, counts, the longest row) is that of all together.
     totals = {
         name: sum(getattr(header, name) for header in headers) for name in ("tokens", "masked", "spans")
     }
@@ -143,6 +145,7 @@ def _index_file(reader: pa.RecordBatchFileReader, header: FeatureHeader, file: P
     columns: list[list[np.ndarray]] = [[], [], [], [], []]
     for batch in batches:
         ids, starts, lengths = (_addresses(column, damaged) for column in batch.columns)
+        # A span is a start and a length; columns of different lists would pair those of different spans.
         if not np.array_equal(starts[1], lengths[1]):
             raise damaged
         for column, values in zip(columns, (*ids, starts[0], lengths[0], starts[1]), strict=True):
@@ -170,6 +173,7 @@ def _addresses(column: pa.ListArray, damaged: InputError) -> tuple[np.ndarray, n
         raise damaged
     size = column.values.type.bit_width // 8
     address = column.values.buffers()[1].address + column.values.offset * size
+    # Rows are addressed by element, so a column must lie on a multiple of an element's size.
     if address % size:
         raise damaged
     return address // size + offsets[:-1].astype(np.int64), lengths_R
@@ -244,6 +248,7 @@ class Features:
 
     def __init__(self, header: FeatureHeader, parts: list[_Index], files: list[Path]) -> None:
         self.header, self.files = header, files
+        # The arrays below are bare addresses into these maps.
         self._keep = [part.keep for part in parts]
         self.lengths_R = np.concatenate([part.lengths_R for part in parts])
         self.span_counts_R = np.concatenate([part.span_counts_R for part in parts])

@@ -182,7 +182,15 @@ def token_words(spelt_V: Sequence[bytes], goes_on_V: np.ndarray, starts_V: np.nd
         if whole and not missing_V[token]:
             flags |= classes_C[min(ord(whole[-1]), CLASSES - 1)] & PARTS
         flags_V[token] = flags
-    return TokenWords(starts_V, flags_V, end_V, missing_V, front_V, fronts_V, classes_C)
+    return TokenWords(
+        starts_V=starts_V,
+        flags_V=flags_V,
+        end_V=end_V,
+        missing_V=missing_V,
+        front_V=front_V,
+        fronts_V=fronts_V,
+        classes_C=classes_C,
+    )
 
 
 CONTINUATION = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that no character begins with
