@@ -1,0 +1,31 @@
+# Runs on the CPU by default; with CUDA: docker build --build-arg BASE=nvidia/cuda:12.8.1-runtime-ubuntu24.04 .
+#
+#   docker build -t span-electra .
+#   docker run --rm -v "$PWD:/work" span-electra vocab --data_dir data
+ARG BASE=python:3.12-slim-bookworm
+FROM ${BASE}
+
+# Where the base has no Python (CUDA's images), the distribution's is taken.
+# Versions are the base's own.
+# hadolint ignore=DL3008
+RUN command -v python3 >/dev/null || { apt-get update \
+    && apt-get install -y --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*; }
+
+# An environment of its own: distributions refuse installs into theirs.
+RUN python3 -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+
+# TORCH_INDEX: the index with torch's CPU builds (pytorch.org, "Get started"), a tenth of CUDA's in size.
+ARG TORCH_INDEX=
+COPY . /src
+# /src has its own bounds.
+# hadolint ignore=DL3013
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} /src \
+    && useradd --create-home --uid 10001 user \
+    && mkdir /work \
+    && chown user /work
+USER 10001
+WORKDIR /work
+ENTRYPOINT ["span-electra"]
+CMD ["--help"]
