@@ -18,7 +18,9 @@ ENV PATH=/opt/venv/bin:$PATH
 
 # TORCH_INDEX: the index with torch's CPU builds (pytorch.org, "Get started"), a tenth of CUDA's in size.
 ARG TORCH_INDEX=
-COPY . /src
+COPY pyproject.toml README.md LICENSE *.py /src/
+COPY configs /src/configs
+COPY span_electra /src/span_electra
 # /src has its own bounds.
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} /src \
