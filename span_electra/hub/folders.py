@@ -18,7 +18,7 @@ from span_electra.errors import InputError
 from span_electra.hub.architecture import Settings, Weights
 from span_electra.hub.architectures import architecture_of
 from span_electra.text.own_tokenizer import open_exported
-from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.vocabulary import Vocabulary, load_vocabulary
 
 CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
 OURS = "span_electra"  # the key of config.json by which a folder is known as one of ours
@@ -98,6 +98,9 @@ def open_vocabulary(folder: str | Path) -> Vocabulary:
     path = folder / "tokenizer.json"
     if path.is_file():
         vocabulary = open_exported(path)
+    elif (folder / "vocab.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
+        # The oldest have the tokens alone: lower case, unless some have capitals.
+        vocabulary = load_vocabulary("BERT", folder / "vocab.txt")
     elif (folder / "vocab.txt").is_file():
         # Folders older than tokenizer.json: transformers knows how to read their settings.
         from transformers import AutoTokenizer

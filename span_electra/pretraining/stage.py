@@ -18,6 +18,7 @@ from span_electra.compose import dump
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
+from span_electra.pretraining.published import fitting_rows, like_published, published_vocabulary
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.schema import Values
 from span_electra.text.default_files import feature_path, find_vocabulary
@@ -65,6 +66,7 @@ def pretrain(settings: PretrainingArguments) -> int:
     from span_electra.pretraining.experiment import run_pretraining
     from span_electra.pretraining.live_report import write_live_report
 
+    settings = like_published(settings)
     folder = run_folder(settings)
     before = set(folder.iterdir()) if folder.is_dir() else None
     absent = [parent for parent in folder.parents if not parent.exists()]
@@ -189,8 +191,10 @@ def build_from_raw(
     data = settings.train_data
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(f"{text_dir}: raw text under torchrun; run create_feature_SE.py first")
-    files = find_vocabulary(data.tokenizer_type, data.vocab_file, data.merges_file)
-    vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
+    vocabulary = published_vocabulary(settings)
+    if vocabulary is None:
+        files = find_vocabulary(data.tokenizer_type, data.vocab_file, data.merges_file)
+        vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
     place = folder if data.save_features else Path(stack.enter_context(tempfile.TemporaryDirectory()))
     out_file = place / "features" / f"{split}.arrow"
     out_file.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +202,7 @@ def build_from_raw(
         [text_dir],
         vocabulary,
         out_file,
-        ChunkConfig.of(data),
+        fitting_rows(ChunkConfig.of(data), settings),
         MaskingConfig.of(data),
         seed=settings.training.seed,
         workers=os.cpu_count() or 1,

@@ -17,6 +17,8 @@ class Pieces(dict[int, str]):
         self.byte_of = bytes_of_letters() if vocabulary.kind == "BPE" else {}
 
     def __missing__(self, number: int) -> str:
+        if number >= self.vocabulary.size:
+            return "\ufffd"  # a row that only pads a published model's table to a multiple of 8 or 64
         token = self.vocabulary.tokens_V[number]
         if self.vocabulary.kind == "BERT" or token in self.vocabulary.special.all:
             text = token[2:] if token.startswith("##") else " " + token

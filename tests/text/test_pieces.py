@@ -11,3 +11,4 @@ def test_byte_level_tokens_are_read_as_text():
     special = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
     pieces_V = Pieces(assemble("BPE", {token: number for number, token in enumerate(special + spelt)}))
     assert [pieces_V[number] for number in (5, 6, 7, 3)] == [" café", "\ufffd", "<b>", " [MASK]"]
+    assert pieces_V[8] == "\ufffd", "a table may have more rows than the vocabulary"

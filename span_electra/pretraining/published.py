@@ -1,0 +1,93 @@
+"""Going on from a published model: its sizes, its tokenizer, and what of it is not there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from span_electra.config import ChunkConfig, ModelConfig, NetworkConfig
+
+if TYPE_CHECKING:
+    from span_electra.hub.opening import Opened
+    from span_electra.pretraining.arguments import PretrainingArguments
+    from span_electra.text.vocabulary import Vocabulary
+
+# What the layers compute, and so cannot be chosen anew; sizes of the networks come beside them.
+COMPUTED = ("architecture", "vocab_size", "embedding_size", "max_position_embeddings", "type_vocab_size")
+COMPUTED += ("hidden_act", "layer_norm_eps", "rope_theta", "local_attention", "global_attention_every")
+NARROWER = 4  # a discriminator's width over that of a generator that is not there (ELECTRA: 3 or 4)
+
+
+def published_folder(settings: PretrainingArguments) -> Path | None:
+    """The exported or stock folder that --init_from names; None for checkpoints, tensors and nothing."""
+    if not settings.init_from:
+        return None
+    folder = Path(settings.init_from)
+    return folder if any(_is_stock(folder / part) for part in ("generator", "discriminator", ".")) else None
+
+
+def _is_stock(folder: Path) -> bool:
+    """Whether a folder holds a stock network; a run's own config.json has no weights beside it."""
+    weights = ("model.safetensors", "pytorch_model.bin")
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in weights)
+
+
+def model_like(opened: Opened, config: ModelConfig) -> ModelConfig:
+    """`config` with the sizes of the opened networks, so that their weights fit.
+
+    The network that was not published has a quarter of the discriminator's width, or four times the
+    generator's, and as many layers.
+    """
+    found = {part: opened.need(part).config for part in opened.readers}
+    one = next(iter(found.values()))
+    networks = {part: one.discriminator for part, one in found.items()}
+    if "generator" not in networks:
+        networks["generator"] = _scaled(networks["discriminator"], 1, NARROWER)
+    if "discriminator" not in networks:
+        networks["discriminator"] = _scaled(networks["generator"], NARROWER, 1)
+    return replace(config, **{name: getattr(one, name) for name in COMPUTED}, **networks)
+
+
+def _scaled(network: NetworkConfig, times: int, over: int) -> NetworkConfig:
+    """A network whose heads are as wide and whose sizes are scaled; never less than one head."""
+    head = network.hidden_size // network.num_attention_heads
+    heads = max(1, network.num_attention_heads * times // over)
+    wide = network.intermediate_size * heads // network.num_attention_heads
+    return NetworkConfig(head * heads, network.num_hidden_layers, heads, wide)
+
+
+def like_published(settings: PretrainingArguments) -> PretrainingArguments:
+    """The settings with the published model's sizes, where --init_from names one; says so in a line each."""
+    folder = published_folder(settings)
+    if folder is None:
+        return settings
+    from span_electra.hub.opening import open_model
+
+    opened = open_model(folder)
+    model = model_like(opened, settings.model)
+    print(f"{folder}: the model takes its sizes ({model.architecture}, {model.vocab_size:,} rows of words)")
+    for part in ("generator", "discriminator"):
+        if part not in opened.readers:
+            width = getattr(model, part).hidden_size
+            print(f"{folder}: holds no {part}; one of width {width} starts anew, but for what is shared")
+    return replace(settings, model=model)
+
+
+def published_vocabulary(settings: PretrainingArguments) -> Vocabulary | None:
+    """The published model's tokenizer, which raw text is read with unless a vocabulary is named."""
+    folder = published_folder(settings)
+    if folder is None or settings.train_data.vocab_file:
+        return None
+    from span_electra.hub.opening import open_model
+
+    return open_model(folder).vocabulary
+
+
+def fitting_rows(chunking: ChunkConfig, settings: PretrainingArguments) -> ChunkConfig:
+    """Rows no longer than a published model's positions; said in a line where they are cut."""
+    longest = settings.model.max_position_embeddings
+    if published_folder(settings) is None or chunking.max_seq_len <= longest:
+        return chunking
+    print(f"{settings.init_from}: has {longest} positions; rows have at most as many tokens")
+    return replace(chunking, max_seq_len=longest)
