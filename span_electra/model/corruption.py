@@ -63,7 +63,8 @@ def sample_from_weights(weights_SV: Tensor, uniform_S: Tensor) -> Tensor:
     weights_SCW = F.pad(weights_SV, (0, -weights_SV.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
     running_SC = weights_SCW.sum(-1, dtype=torch.float32).cumsum(-1)
     target_S1 = running_SC[:, -1:] * uniform_S.clamp(max=BELOW_ONE)[:, None]
-    block_S1 = (running_SC <= target_S1).sum(-1, keepdim=True)
+    # Clamped for weights that are not finite: such a step is skipped later, and must not end the run here.
+    block_S1 = (running_SC <= target_S1).sum(-1, keepdim=True).clamp(max=running_SC.shape[-1] - 1)
     passed_SC = F.pad(running_SC, (1, 0))
     own_S1W = weights_SCW.gather(1, block_S1[:, :, None].expand(-1, -1, BLOCK))
     inside_SW = own_S1W.squeeze(1).float().cumsum(-1)

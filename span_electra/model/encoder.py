@@ -202,4 +202,6 @@ def attention_mask(ids_BL: Tensor, real_BL: Tensor | None, causal: bool, window:
     if window is not None:
         seen_QL = seen_QL & (distance_QL.abs() <= window)
     seen_B1QL = seen_QL.expand(len(ids_BL), 1, -1, -1)
-    return seen_B1QL if mask_B1QL is None else mask_B1QL & seen_B1QL
+    # Padding beyond every real token's window would see nothing, and a softmax of nothing is NaN, which other
+    # layers would spread: each token sees itself, which real ones do anyway.
+    return seen_B1QL if mask_B1QL is None else (mask_B1QL & seen_B1QL) | (distance_QL == 0)

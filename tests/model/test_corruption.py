@@ -11,7 +11,14 @@ import torch
 from model_examples import MASK, VOCAB, batch_of
 from scipy import stats
 
-from span_electra.model.corruption import BELOW_ONE, Sampling, corrupt, mask_tokens, sample_tokens
+from span_electra.model.corruption import (
+    BELOW_ONE,
+    Sampling,
+    corrupt,
+    mask_tokens,
+    sample_from_weights,
+    sample_tokens,
+)
 
 
 def sampled(logits_SV, uniform_S, temperature=1.0):
@@ -98,3 +105,9 @@ def test_half_precision_logits_are_sampled_from_in_float32():
     logits_SV = torch.randn(50, VOCAB).bfloat16()
     uniform_S = torch.rand(50)
     assert torch.equal(sampled(logits_SV, uniform_S), sampled(logits_SV.float(), uniform_S))
+
+
+def test_weights_that_are_not_finite_end_no_run():
+    weights_SV = torch.zeros(3, VOCAB)  # no running sum is above the target
+    sampled_S = sample_from_weights(weights_SV, torch.rand(3))
+    assert ((0 <= sampled_S) & (sampled_S < VOCAB + 128)).all()

@@ -169,3 +169,18 @@ def test_odd_heads_are_refused_where_positions_turn():
     with pytest.raises(InputError, match="generator.num_attention_heads: heads would be 3 wide"):
         small_config(architecture="modern", generator=NetworkConfig(6, 2, 2, 16))
     small_config(architecture="electra", generator=NetworkConfig(6, 2, 2, 16))
+
+
+@pytest.mark.parametrize("narrow", [False, True])  # spelled out, as in bf16, a softmax of nothing is NaN
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_beyond_every_window_leaves_numbers_finite(causal, narrow):
+    """Far from all real tokens there is nothing to see, and NaN there would spread through global layers."""
+    config = small_config(architecture="modern", local_attention=4, global_attention_every=2)
+    encoder = encoder_of(dataclasses.replace(config, discriminator=NetworkConfig(16, 4, 4, 24)))
+    ids_BL = batch_of(rows=2).original_BL
+    real_BL = torch.arange(16) < torch.tensor([[16], [5]])
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        states_BLD = encoder(ids_BL, real_BL, causal=causal)
+        alone_1LD = encoder(ids_BL[1:, :5], None, causal=causal)
+    assert torch.isfinite(states_BLD).all()
+    assert torch.allclose(states_BLD[1, :5], alone_1LD[0], atol=0.05 if narrow else 1e-5)
