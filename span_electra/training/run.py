@@ -119,6 +119,8 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     """Build the experiment, put it on this process's device, prepare the folder, then train."""
     settings = job.settings
     source, saved = load_checkpoint(settings.resume_from) if settings.resume_from else (None, None)
+    if saved:
+        process = devices.go_on_in(process, settings.training, saved.meta)
     if process.is_main_process:
         check_folder(Path(settings.out_dir), source)  # once more, now that no other command can change it
     if saved:
