@@ -1,16 +1,18 @@
 """Held-out text: what both networks lose on it, as in training's validation, and how honest the verdicts are.
 
 Shapes are in the names:
-  B  rows   L  tokens of a row   T  tokens of a batch, B * L   S  hidden tokens   V  vocabulary
-  N  tokens judged
+  B  rows   L  tokens of a row   T  tokens of a batch, B * L   S  masked tokens   V  vocabulary
+  N  real tokens of all rows
 """
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,43 +22,110 @@ from span_electra.evaluation.metrics import calibration_error
 from span_electra.features.build import build_features
 from span_electra.features.store import open_features
 from span_electra.hub.networks import Networks
+from span_electra.hub.opening import load_model
 from span_electra.model.batch import TALLY, MaskedBatch
-from span_electra.model.corruption import Sampling, corrupt, mask_tokens
+from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tokens
 from span_electra.model.electra import Detected, Generated, discriminator_sums, generator_sums
 from span_electra.model.token_loss import score_logits
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import compute_metrics
+from span_electra.storage import CHECKPOINTS, CONFIG
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
+from span_electra.training import checkpoint
 
 LINES = 20000  # of a block of text; any number gives the same rows
 BINS = 10  # rows of the calibration table
 
 
-def score_text(networks: Networks, path: str, batch_size: int, max_seq_len: int, seed: int) -> dict[str, Any]:
+class JointModel(Protocol):
+    """The forward of training, in its three steps: model/electra.py's SpanElectra, or ExportedPair."""
+
+    def generate(self, masked: MaskedBatch) -> Generated: ...
+
+    def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted: ...
+
+    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected: ...
+
+
+@dataclass(frozen=True)
+class ExportedPair:
+    """Exported networks, which have no heads at the spans' boundaries, as a joint model."""
+
+    networks: Networks
+    sampling: str = "sample"  # what a run uses unless told otherwise
+    temperature: float = 1.0
+
+    def generate(self, masked: MaskedBatch) -> Generated:
+        """What the generator says about the masked tokens, and what is sampled from it."""
+        generator = self.networks.need("generator")
+        masked_BL = mask_tokens(masked, self.networks.vocabulary.mask_id)
+        states_TD = generator.encode(masked_BL, masked.real_BL).flatten(0, 1)
+        logits_SV = generator.answer(states_TD.index_select(0, masked.slots_S)).float()
+        target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
+        sampling = Sampling(masked.uniform_S, self.sampling, self.temperature)
+        return Generated(score_logits(logits_SV, target_S, masked.slot_weight_S, sampling), None)
+
+    def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted:
+        """Put the sampled replacements in."""
+        return corrupt(masked, generated.scores.sampled_S)
+
+    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected:
+        """Run the discriminator on the corrupted batch."""
+        discriminator = self.networks.need("discriminator")
+        logits_BL = discriminator.answer(discriminator.encode(corrupted.ids_BL, masked.real_BL)).float()
+        return Detected(logits_BL, None, logits_BL)
+
+
+def joint_model(folder: str | Path, networks: Networks) -> JointModel:
+    """Return the run's own model, as validation has it: span-boundary heads, sampling, temperature.
+
+    A run whose checkpoints are gone, and any other folder, is taken from its exports, with the sampling that
+    the run's config.json tells.
+    """
+    folder = Path(folder)
+    newest = checkpoint.latest(folder) if (folder / CHECKPOINTS).is_dir() else None
+    if newest is not None:
+        return load_model(newest).to(networks.device).eval()
+    try:
+        settings = json.loads((folder / CONFIG).read_bytes())["model"]
+        return ExportedPair(networks, settings["sampling"], float(settings["temperature"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return ExportedPair(networks)
+
+
+def score_text(
+    networks: Networks,
+    path: str,
+    *,
+    model: JointModel | None = None,
+    batch_size: int,
+    max_seq_len: int,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Return generator loss, accuracy and bits per character; discriminator loss, F1 and calibration.
 
-    The text is cut into rows and hidden as create_feature_SE.py does by default. A network that was not
+    The text is cut into rows and masked as create_feature_SE.py does by default. A network that was not
     opened is left out; the discriminator needs a generator beside it, which makes its replacements.
+    model: what computes, see `joint_model`; none: the networks with the usual sampling.
     Raises InputError for text that cannot be read.
     """
     networks.need("generator")
     longest = min(max_seq_len, networks.longest)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder, "heldout.arrow")
+        features_file = Path(folder, "heldout.arrow")
         chunking = ChunkConfig(max_seq_len=longest, short_chunk_prob=0.0)
         build_features(
-            [path], networks.vocabulary, place, chunking, MaskingConfig(), seed=seed, progress=False
+            [path], networks.vocabulary, features_file, chunking, MaskingConfig(), seed=seed, progress=False
         )
-        features = open_features(place)
+        features = open_features(features_file)
         batches = Batches(features, LoaderConfig(batch_size, seed=seed, workers=0), epoch=0)
-        sums, replaced_N, probability_N = judge_all(networks, batches)
+        sums, replaced_N, probability_N = run_batches(networks, model or ExportedPair(networks), batches)
         content = features.header.tokens - 2 * features.rows
-    report = {"rows of at most": longest, "tokens": content, "hidden": int(sums["masked"])} | compute_metrics(
-        sums
-    )
-    # Nats a hidden token -> bits a token -> bits a character, with the text's own tokens per character.
+    counted = {"rows of at most": longest, "tokens": content, "hidden": int(sums["masked"])}
+    report = counted | compute_metrics(sums)
+    # Nats a masked token -> bits a token -> bits a character, with the text's own tokens per character.
     rate = content / characters(path)
     report["bits_per_character"] = report["generator_loss"] / math.log(2) * rate
     if networks.discriminator is not None:
@@ -66,36 +135,27 @@ def score_text(networks: Networks, path: str, batch_size: int, max_seq_len: int,
 
 
 @torch.inference_mode()
-def judge_all(networks: Networks, batches: Batches) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
+def run_batches(
+    networks: Networks, model: JointModel, batches: Batches
+) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
     """Run all batches: the sums of batch.TALLY, and of every real token whether replaced and how probable."""
     sums = dict.fromkeys(TALLY, 0.0)
     replaced, probability = [np.zeros(0, bool)], [np.zeros(0)]
     for masked in batches:
         masked = masked.to(networks.device)
-        generated = generate(networks, masked)
+        generated = model.generate(masked)
         counted = generator_sums(masked, generated)
         if networks.discriminator is not None:
-            corrupted = corrupt(masked, generated.scores.sampled_S)
-            states_BLD = networks.discriminator.encode(corrupted.ids_BL, masked.real_BL)
-            logits_BL = networks.discriminator.answer(states_BLD).float()
-            counted |= discriminator_sums(masked, corrupted, Detected(logits_BL, None, logits_BL))
+            corrupted = model.corrupt(masked, generated)
+            detected = model.discriminate(masked, corrupted)
+            counted |= discriminator_sums(masked, corrupted, detected)
+            # Padding is left out here as it is in the sums: nobody asks whether it was replaced.
             real_BL = slice(None) if masked.real_BL is None else masked.real_BL
             replaced.append(corrupted.replaced_BL[real_BL].flatten().cpu().numpy())
-            probability.append(logits_BL.sigmoid()[real_BL].flatten().double().cpu().numpy())
+            probability.append(detected.decision_BL.sigmoid()[real_BL].flatten().double().cpu().numpy())
         for name, value in counted.items():
             sums[name] += float(value)
     return sums, np.concatenate(replaced), np.concatenate(probability)
-
-
-def generate(networks: Networks, masked: MaskedBatch) -> Generated:
-    """What the generator says about the hidden tokens."""
-    generator = networks.need("generator")
-    masked_BL = mask_tokens(masked, networks.vocabulary.mask_id)
-    states_TD = generator.encode(masked_BL, masked.real_BL).flatten(0, 1)
-    logits_SV = generator.answer(states_TD.index_select(0, masked.slots_S)).float()
-    target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
-    sampling = Sampling(masked.uniform_S)
-    return Generated(score_logits(logits_SV, target_S, masked.slot_weight_S, sampling), None)
 
 
 def characters(path: str) -> int:

@@ -21,7 +21,7 @@ from span_electra.evaluation.correction_metrics import (
     correction_f1,
     mean_normalized_edit_distance,
 )
-from span_electra.evaluation.heldout import score_text
+from span_electra.evaluation.heldout import joint_model, score_text
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
 from span_electra.evaluation.spelling import score_spelling, sets_below
 from span_electra.hub.networks import Networks, open_networks
@@ -71,7 +71,7 @@ def evaluate(
         "minimal pairs": pairs
         and (lambda: {"minimal pairs": pair_scores(networks, pairs, scores, batch_size)}),
         "spelling": spelling and (lambda: spelling_scores(networks, spelling, batch_size, correction_rows)),
-        "held-out text": text and (lambda: score_text(networks, text, batch_size, max_seq_len, seed=0)),
+        "held-out text": text and (lambda: text_scores(model, networks, text, batch_size, max_seq_len)),
     }
     for name, job in jobs.items():
         if not job:
@@ -94,6 +94,19 @@ def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_s
     }
     return score_pairs(
         networks, read_pairs(paths), scores or [name for name in SCORES if part_of[name]], batch_size
+    )
+
+
+def text_scores(
+    model: str | Path, networks: Networks, path: str, batch_size: int, max_seq_len: int
+) -> dict[str, Any]:
+    """Held-out text, by the forward of training's validation."""
+    return score_text(
+        networks,
+        path,
+        model=joint_model(model, networks),
+        batch_size=batch_size,
+        max_seq_len=max_seq_len,
     )
 
 

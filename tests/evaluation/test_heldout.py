@@ -1,16 +1,28 @@
 """Held-out text: losses of networks made by hand. Run: pytest tests/evaluation/test_heldout.py"""
 
+import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
-from network_examples import by_hand, exported, frequencies, spotter
+import torch
+from network_examples import by_hand, exported, frequencies, random_model, spotter, vocabulary_of_words
 
+from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
-from span_electra.evaluation.heldout import bins, characters, score_text
+from span_electra.evaluation.heldout import bins, characters, joint_model, score_text
+from span_electra.features.build import build_features
+from span_electra.features.store import open_features
 from span_electra.hub.networks import open_networks
+from span_electra.pretraining.loader import Batches
+from span_electra.pretraining.metrics import validation_metrics
+from span_electra.training import checkpoint
+from span_electra.training.devices import Process
 
 TEXT = "the cat sleeps on the mat\ndogs bark\n\nthe dog barks on the mat\n" * 20
+
+SPANS = {"use_SBGO": True, "use_SBPO": True, "average_span_predictions": True}
 
 
 def written(folder, text=TEXT):
@@ -21,7 +33,7 @@ def written(folder, text=TEXT):
 
 def test_a_generator_that_always_says_the_by_hand(tmp_path):
     networks = by_hand(frequencies({"the": 0.0}, usual=0.0))
-    found = score_text(networks, written(tmp_path), 8, 24, seed=0)["held-out text"]
+    found = score_text(networks, written(tmp_path), batch_size=8, max_seq_len=24)["held-out text"]
     size = networks.vocabulary.size
     assert found["generator_loss"] == pytest.approx(math.log(size), rel=1e-5)
     tokens, letters = 20 * 14, 20 * (len("the cat sleeps on the mat") + len("dogs bark") + 24)
@@ -33,7 +45,7 @@ def test_a_generator_that_always_says_the_by_hand(tmp_path):
 def test_a_discriminator_that_spots_all_the_generator_writes(tmp_path):
     generator = frequencies({"un": 40.0}, usual=0.0)
     discriminator = spotter({"un": 40.0}, usual=-40.0)
-    report = score_text(by_hand(generator, discriminator), written(tmp_path), 8, 24, seed=0)
+    report = score_text(by_hand(generator, discriminator), written(tmp_path), batch_size=8, max_seq_len=24)
     found = report["held-out text"]
     assert found["discriminator_f1"] == 1.0 and found["replaced_of_masked"] == 1.0
     assert found["calibration_error"] == pytest.approx(0.0, abs=1e-6)
@@ -43,14 +55,16 @@ def test_a_discriminator_that_spots_all_the_generator_writes(tmp_path):
 def test_replacements_are_drawn_as_in_training(tmp_path):
     generator = frequencies({"un": math.log(3), "##do": 0.0}, usual=-40.0)  # neither stands in the text
     networks = by_hand(generator, spotter({"un": 40.0}, usual=-40.0))
-    found = score_text(networks, written(tmp_path), 8, 24, seed=0)["held-out text"]
+    found = score_text(networks, written(tmp_path), batch_size=8, max_seq_len=24)["held-out text"]
     assert found["discriminator_recall"] == pytest.approx(0.75, abs=0.15)
 
 
 def test_any_batch_size_gives_the_same_numbers(tmp_path):
     exported(tmp_path / "model")
     networks, path = open_networks(tmp_path / "model"), written(tmp_path)
-    one, many = (score_text(networks, path, size, 24, seed=0)["held-out text"] for size in (1, 64))
+    one, many = (
+        score_text(networks, path, batch_size=size, max_seq_len=24)["held-out text"] for size in (1, 64)
+    )
     assert one == pytest.approx(many, rel=1e-4)
 
 
@@ -66,4 +80,37 @@ def test_bins_by_hand():
 
 def test_a_discriminator_alone_is_refused(tmp_path):
     with pytest.raises(InputError, match="needs a generator"):
-        score_text(by_hand(discriminator=spotter({})), written(tmp_path), 8, 24, seed=0)
+        score_text(by_hand(discriminator=spotter({})), written(tmp_path), batch_size=8, max_seq_len=24)
+
+
+@pytest.mark.parametrize("changes", [{"sampling": "argmax"}, {"temperature": 3.0}, SPANS])
+def test_a_runs_numbers_are_those_of_its_validation_on_the_same_rows(changes, tmp_path):
+    """One forward: sampling, temperature and span-boundary heads are the run's own."""
+    model, path = random_model(**changes), written(tmp_path)
+    vocabulary = vocabulary_of_words()
+    meta = {"model": asdict(model.config), "mask_id": vocabulary.mask_id}
+    checkpoint.save(tmp_path / "run", 7, model.state_dict(), {}, meta)
+    (tmp_path / "run" / "tokenizer.json").write_text(vocabulary.to_json(), encoding="utf-8")
+    networks = open_networks(tmp_path / "run")
+    joint = joint_model(tmp_path / "run", networks)
+    found = score_text(networks, path, model=joint, batch_size=8, max_seq_len=24)["held-out text"]
+    usual = score_text(networks, path, batch_size=8, max_seq_len=24)["held-out text"]
+
+    chunking = ChunkConfig(max_seq_len=24, short_chunk_prob=0.0)
+    build_features([path], vocabulary, tmp_path / "valid.arrow", chunking, MaskingConfig(), progress=False)
+    batches = Batches(open_features(tmp_path / "valid.arrow"), LoaderConfig(8, workers=0), epoch=0)
+    with torch.no_grad():
+        wanted = validation_metrics(model, batches, Process(torch.device("cpu")), lambda: False)
+    assert {name: found[name] for name in wanted if name in found} == pytest.approx(
+        {name: value for name, value in wanted.items() if name in found}, rel=1e-5
+    )
+    assert {"discriminator_loss", "generator_loss", "discriminator_f1"} <= wanted.keys() & found.keys()
+    assert usual["discriminator_loss"] != pytest.approx(found["discriminator_loss"], rel=1e-3)
+
+
+def test_exports_of_a_run_take_its_sampling_from_its_settings(tmp_path):
+    model = exported(tmp_path, sampling="argmax")
+    (tmp_path / "config.json").write_text(json.dumps({"model": {"sampling": "argmax", "temperature": 1.0}}))
+    assert model.config.sampling == joint_model(tmp_path, open_networks(tmp_path)).sampling == "argmax"
+    (tmp_path / "config.json").unlink()
+    assert joint_model(tmp_path, open_networks(tmp_path)).sampling == "sample"
