@@ -39,7 +39,33 @@ SPANS = "mask_ratio=0.2 max_span_len=10 geometric_p=0.2 whole_words=true"
 # An arm: what it changes of configs/quick.json (or of the preset named by `preset`), by dotted keys.
 ARMS: dict[str, dict[str, Any]] = {
     "quick": {},
-    "electra": {"preset": "tiny-electra"},
+    # The preset tiny as it was before: ELECTRA's layers, spans, AdamW, both networks from the first step.
+    "electra": {
+        "preset": "default",
+        "model.embedding_size": 128,
+        "model.generator": {
+            "hidden_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 256,
+        },
+        "model.discriminator": {
+            "hidden_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+        },
+        "model.hidden_dropout_prob": 0.0,
+        "model.attention_probs_dropout_prob": 0.0,
+        "model.initialization": "local",
+        "train_data.train_batch_size": 16,
+    },
+    "tiny": {"preset": "tiny"},
+    "generator alone": {"model.objective": "generator", "model.generator_first": 0.0},
+    "joint from the start": {"model.generator_first": 0.0},
+    "weight 50": {"model.discriminator_weight": 50.0},
+    "no misspelt words": {"train_data.spelling_noise": 0.0},
+    "embeddings at .002": {"optimizer.embedding_lr": 2e-3},
     "no local start": {"model.initialization": "normal"},
     "no frequencies": {"model.output_bias": "zeros"},
     "adamw": {"optimizer.optimizer": "adamw", "optimizer.lr": 2e-3},

@@ -287,7 +287,7 @@ def epilogue(folder: Path, result: RunResult) -> str:
     return (
         f"\ntrained {result.step:,} steps; on held-out rows: {numbers or 'not tried'}\n"
         f"  {folder}/discriminator   the encoder to fine-tune:  "
-        f'ElectraForPreTraining.from_pretrained("{folder}/discriminator")\n'
+        f'AutoModel.from_pretrained("{folder}/discriminator")\n'
         f"  {folder}/generator       fills gaps:  "
         f'pipeline("fill-mask", model="{folder}/generator")\n'
         f"  {folder}/report.html     curves, and sentences as both networks see them\n"
