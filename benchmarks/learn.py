@@ -179,7 +179,7 @@ def single_token_scores(run: Path, valid: Path) -> dict[str, float]:
     from span_electra.config import LoaderConfig, masking_phases
     from span_electra.features.schedule import masking_schedule
     from span_electra.features.store import open_features
-    from span_electra.pretraining.experiment import load_model
+    from span_electra.hub.opening import load_model
     from span_electra.pretraining.loader import Batches
     from span_electra.training import checkpoint
 
