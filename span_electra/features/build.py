@@ -37,8 +37,10 @@ from span_electra.features.parts import (
 from span_electra.features.progress import Speaker
 from span_electra.features.store import open_features
 from span_electra.storage import locked, recover
+from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block, cut_blocks
 from span_electra.text.inputs import Inputs, Source, find_inputs, hash_file, is_url
+from span_electra.text.unknown import WORTH_A_NOTE, unknown_note
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_tasks
 
@@ -149,6 +151,9 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     if kept:
         say.note(f"{kept} of {len(parts)} blocks were finished before and kept")
     say.line(str(result))
+    note = _unknown(job, header, out_file)
+    if note:
+        say.note(note)
     if not result.masked:
         longest, ratio = header.max_seq_len - 2, header.masking.mask_ratio
         say.note(
@@ -156,6 +161,16 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
             "nothing can be learned from them. Raise --mask_ratio or --max_seq_len"
         )
     return result
+
+
+def _unknown(job: _Job, header: FeatureHeader, out_file: Path) -> str | None:
+    """What to say of text that the vocabulary does not know; the file's own ids are counted."""
+    unknown = open_features(out_file).count(header.unk_id)
+    if unknown <= WORTH_A_NOTE * header.content:
+        return None
+    block = next(cut_blocks(job.found, header.chunk_size, header.text_field))
+    sample = read_block(block, header.text_field, header.errors)
+    return unknown_note(job.vocabulary, unknown, header.content, sample)
 
 
 def _summary(out_file: Path, header: FeatureHeader, kept: int, made: int, seconds: float) -> FeatureCounts:

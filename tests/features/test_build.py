@@ -23,7 +23,7 @@ from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features import build as F
 from span_electra.features.store import open_features
-from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, dress
+from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble, dress
 
 
 @pytest.fixture(scope="module", params=["BPE", "BERT"])
@@ -295,3 +295,11 @@ def test_settings_that_hide_nothing_say_so(tmp_path, corpus, vocabulary, capsys,
     assert counts.masked == 0 and "no token is hidden" in said and "--max_seq_len" in said
     build(corpus, vocabulary, tmp_path / "g.arrow", progress=True)
     assert "no token is hidden" not in capsys.readouterr().err
+
+
+def test_text_that_the_vocabulary_does_not_know_is_told_with_its_characters(tmp_path, capsys):
+    vocabulary = assemble("BERT", {token: number for number, token in enumerate([*SPECIAL_TOKENS, "a", "b"])})
+    (tmp_path / "t.txt").write_text("a b a b 漢 漢 字\n" * 50)
+    F.build_features(tmp_path / "t.txt", vocabulary, tmp_path / "f.arrow", ChunkConfig(16), MaskingConfig())
+    note = capsys.readouterr().err
+    assert "42.9% of the tokens are [UNK]" in note and "most often 漢 字" in note
