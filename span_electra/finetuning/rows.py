@@ -25,7 +25,7 @@ from span_electra.text.inputs import (
     PACKINGS,
     UNPACKING_ERRORS,
     InputFile,
-    find_inputs,
+    describe_file,
     open_raw,
     unpack,
 )
@@ -88,7 +88,7 @@ def _input_file(path: Path) -> InputFile:
     if not path.is_file():
         problem = "a folder, not a file" if path.is_dir() else "no such file"
         raise InputError(f"{path}: {problem}; name a file")
-    return find_inputs(path).files[0]
+    return describe_file(str(path), by_name=True)
 
 
 def _segments(file: InputFile) -> Iterator[bytes]:

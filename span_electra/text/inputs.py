@@ -138,7 +138,7 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
     reason = _structured(path)
     if reason:
         raise InputError(f"{path}: {reason}")
-    return [_describe(path, by_name=True)]
+    return [describe_file(path, by_name=True)]
 
 
 def _structured(path: str) -> str | None:
@@ -178,7 +178,7 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
             elif os.path.isfile(path) and os.path.getsize(path) == 0:
                 notes.append(f"{path}: empty; passed over")
             else:
-                file = _describe(path, by_name=False)
+                file = describe_file(path, by_name=False)
                 if file.kind == "tsv" and not _has_column(file, text_field):
                     notes.append(f"{path}: no column {text_field!r}; passed over")
                 else:
@@ -202,7 +202,11 @@ def _has_column(file: InputFile, text_field: str) -> bool:
     return True
 
 
-def _describe(path: str, by_name: bool) -> InputFile:
+def describe_file(path: str, by_name: bool) -> InputFile:
+    """One local file: its kind and packing by suffix, its size and identity.
+
+    Raises InputError when it is no regular file, is empty or cannot be read.
+    """
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
