@@ -11,10 +11,10 @@ when they are read; sentences that are misspelt anew in each epoch hold `text`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property, lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import normalizers
@@ -44,10 +44,19 @@ class TaskSpec:
         return {name: number for number, name in enumerate(self.labels)}
 
 
-def encode_lines(tokenizer_json: str, spec: TaskSpec, examples: Sequence[Example]) -> list[str]:
+class EncodedLines(NamedTuple):
+    """Lines of a prepared file, and how many of their examples are longer than a row."""
+
+    lines: list[str]
+    cut: int
+
+
+def encode_lines(tokenizer_json: str, spec: TaskSpec, examples: Sequence[Example]) -> EncodedLines:
     """The lines of a prepared file for these examples, in order."""
-    rows = encode_examples(_vocabulary(tokenizer_json), spec, examples)
-    return [json.dumps(row, separators=(",", ":")) + "\n" for row in rows]
+    vocabulary = _vocabulary(tokenizer_json)
+    encoded = [*_encoded(vocabulary, spec, examples)]
+    lines = [json.dumps(row, separators=(",", ":")) + "\n" for row, _ in encoded]
+    return EncodedLines(lines, sum(cut for _, cut in encoded))
 
 
 @lru_cache(maxsize=1)  # a process is given chunk after chunk with the same one
@@ -59,24 +68,46 @@ def encode_examples(
     vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]
 ) -> list[dict[str, Any]]:
     """Return one row for each example, in order."""
+    return [row for row, _ in _encoded(vocabulary, spec, examples)]
+
+
+def _encoded(
+    vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Each example's row, and whether it lost text because it is too long."""
+    encode = partial(vocabulary.tokenizer.encode_batch, add_special_tokens=False)
     if spec.task.noise and all(example.label is None for example in examples):
-        return [{"uid": example.uid, "text": example.texts[0]} for example in examples]
+        # Misspelt anew whenever it is read; as it stands it has about as many tokens.
+        lengths = [len(piece.ids) for piece in encode([_folded(each.texts[0], spec) for each in examples])]
+        for example, length in zip(examples, lengths, strict=True):
+            yield {"uid": example.uid, "text": example.texts[0]}, length + 2 > spec.max_seq_len
+        return
     if spec.type.in_turns:
-        return [_conversation(vocabulary, spec, example) for example in examples]
+        for example in examples:
+            turns = [piece.ids for piece in encode([_folded(text, spec) for text in example.texts])]
+            yield {"uid": example.uid, "turns": turns}, _loses_turns(turns, spec)
+        return
     texts = [_texts(example, spec) for example in examples]
-    flat = [text for pair in texts for text in pair]
-    encodings = iter(vocabulary.tokenizer.encode_batch(flat, add_special_tokens=False))
-    rows = []
+    encodings = iter(encode([text for pair in texts for text in pair]))
     for example, pair in zip(examples, texts, strict=True):
         pieces = [next(encodings) for _ in pair]
         row = _framed(vocabulary, [piece.ids for piece in pieces], spec.max_seq_len)
+        cut = sum(len(piece.ids) for piece in pieces) + len(pieces) + 1 > spec.max_seq_len
         if spec.type.by_word:
             words = words_of_tokens(pieces[0].offsets, [_folded(word, spec) for word in example.words])
             room = len(row["input_ids"]) - 2
             row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
         label = {} if example.label is None else {"label": numbered(example.label, spec)}
-        rows.append({"uid": example.uid} | row | label)
-    return rows
+        yield {"uid": example.uid} | row | label, cut
+
+
+def _loses_turns(turns: list[list[int]], spec: TaskSpec) -> bool:
+    """Whether a row does not hold a conversation; each turn has a separator, and one closes the row.
+
+    One to be continued is cut into windows instead: there a turn loses tokens that alone is too long.
+    """
+    lengths = [len(turn) + 1 for turn in turns]
+    return 1 + (max(lengths, default=0) if spec.type.head == "language" else sum(lengths)) > spec.max_seq_len
 
 
 def _texts(example: Example, spec: TaskSpec) -> list[str]:
@@ -135,9 +166,3 @@ def numbered(label: str | tuple[str, ...], spec: TaskSpec) -> int | float | list
     if isinstance(label, str):
         return spec.number_of[label]
     return [spec.number_of[name] for name in label]
-
-
-def _conversation(vocabulary: Vocabulary, spec: TaskSpec, example: Example) -> dict[str, Any]:
-    texts = [_folded(text, spec) for text in example.texts]
-    encodings = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
-    return {"uid": example.uid, "turns": [encoding.ids for encoding in encodings]}

@@ -19,16 +19,16 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import TaskSpec, encode_lines
+from span_electra.finetuning.encoding import EncodedLines, TaskSpec, encode_lines
 from span_electra.finetuning.readers import Example, label_map, read_examples
-from span_electra.finetuning.task import Task, split_files
+from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
 from span_electra.storage import locked, replace_folder, write_text
 from span_electra.text.vocabulary import Vocabulary
@@ -55,6 +55,8 @@ class Prepared:
     labels: dict[str, tuple[str, ...]]  # by task
     rows: dict[str, dict[str, int]]  # by task and split
     keys: dict[str, str]  # by task
+    cut: dict[str, dict[str, int]] = field(default_factory=dict)  # rows too long, by task and split
+    only_label: dict[str, str] = field(default_factory=dict)  # of tasks whose train rows all have the same
 
     def path(self, task: str, split: str) -> Path | None:
         """The rows of a split; None where the task has none."""
@@ -73,6 +75,8 @@ class _Made:
 
     labels: tuple[str, ...]
     rows: dict[str, int]
+    cut: dict[str, int]
+    only_label: str | None
     key: str
 
 
@@ -99,9 +103,8 @@ def prepare_tasks(
                 raise InputError(f"{task.name}: this name is taken in prepared data; rename the task")
             key = rows_key(task, data_dir, vocabulary, max_seq_len, lowercase)
             if not before.holds(task.name, key):
-                made[task.name] = _prepare(
-                    task, data_dir, beside / task.name, vocabulary, fresh, key, workers
-                )
+                place = beside / task.name
+                made[task.name] = _prepare(task, data_dir, place, vocabulary, fresh, key, workers)
         return _put_in_place(made, beside, fresh)
 
 
@@ -143,6 +146,10 @@ def _put_in_place(made: dict[str, _Made], beside: Path, fresh: Prepared) -> Prep
         for name, task in made.items():
             replace_folder(beside / name, prepared.folder / name)
             prepared.labels[name], prepared.rows[name], prepared.keys[name] = task.labels, task.rows, task.key
+            prepared.cut[name] = task.cut
+            prepared.only_label.pop(name, None)
+            if task.only_label is not None:
+                prepared.only_label[name] = task.only_label
         _write_mark(prepared)
     return prepared
 
@@ -226,13 +233,25 @@ def _prepare(
     task = replace(task, labels=labels) if labels and task.labels is None else task
     spec = TaskSpec(task, labels, fresh.max_seq_len, fresh.lowercase)
     place.mkdir()
-    counts = {}
+    counts, cut, seen = {}, {}, set()
     for split in task.files:
         examples = _examples(task, split, data_dir)
-        counts[split] = _write(place / f"{split}.jsonl", vocabulary, spec, examples, workers)
+        if split == "train":
+            examples = _noting_labels(examples, seen)
+        path = place / f"{split}.jsonl"
+        counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers)
     if task.val_split:
         counts |= _hold_out(place, task, counts["train"])
-    return _Made(labels, counts, key)
+    only_label = str(*seen) if needs_label(task) and len(seen) < 2 else None
+    return _Made(labels, counts, cut, only_label, key)
+
+
+def _noting_labels(examples: Iterator[Example], seen: set[str | tuple[str, ...]]) -> Iterator[Example]:
+    """The examples; `seen` has two of their labels in the end, or the only one."""
+    for example in examples:
+        if len(seen) < 2 and example.label is not None:
+            seen |= set(example.label) if example.words is not None else {example.label}
+        yield example
 
 
 def _examples(task: Task, split: str, data_dir: str | Path) -> Iterator[Example]:
@@ -245,14 +264,14 @@ def _examples(task: Task, split: str, data_dir: str | Path) -> Iterator[Example]
 
 def _write(
     path: Path, vocabulary: Vocabulary, spec: TaskSpec, examples: Iterable[Example], workers: int
-) -> int:
-    """Encode, in several processes where that pays, and write in order; returns the rows."""
-    rows = 0
+) -> tuple[int, int]:
+    """Encode, in several processes where that pays, and write in order; returns all rows and those cut."""
+    rows = cut = 0
     with path.open("w", encoding="utf-8") as file:
-        for lines in _encoded(_chunks(examples), vocabulary.to_json(), spec, cap_workers(workers)[0]):
-            file.writelines(lines)
-            rows += len(lines)
-    return rows
+        for chunk in _encoded(_chunks(examples), vocabulary.to_json(), spec, cap_workers(workers)[0]):
+            file.writelines(chunk.lines)
+            rows, cut = rows + len(chunk.lines), cut + chunk.cut
+    return rows, cut
 
 
 def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
@@ -263,7 +282,7 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 def _encoded(
     chunks: Iterator[list[Example]], tokenizer_json: str, spec: TaskSpec, workers: int
-) -> Iterator[list[str]]:
+) -> Iterator[EncodedLines]:
     """The lines of each chunk, in order. Raises InputError when a process was killed."""
     encode = partial(encode_lines, tokenizer_json, spec)  # of a module that loads no torch
     first = list(islice(chunks, WORTH_PROCESSES))
@@ -271,7 +290,7 @@ def _encoded(
         yield from map(encode, chain(first, chunks))
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting: deque[Future[list[str]]] = deque()
+        waiting: deque[Future[EncodedLines]] = deque()
         try:
             for chunk in chain(first, chunks):
                 waiting.append(pool.submit(encode, chunk))

@@ -44,6 +44,7 @@ def prepare(
 ) -> int:
     """Prepare the data of a task file for an encoder, and say what came of it."""
     from span_electra.finetuning.prepare import prepare_tasks
+    from span_electra.finetuning.prepared_notes import check_labels_differ
     from span_electra.finetuning.task_file import load_task_file
     from span_electra.hub.networks import newest_run
     from span_electra.hub.opening import open_model
@@ -54,13 +55,24 @@ def prepare(
     pretrained = open_model(encoder or newest_run()).need("discriminator")
     check_length(max_seq_len, pretrained)
     folder = prepared_folder(pretrained.name)
-    prepared = prepare_tasks(tasks, data_dir, folder, pretrained.vocabulary, max_seq_len, lowercase, workers)
-    for task in tasks.tasks:
-        counts = ", ".join(f"{split} {rows:,}" for split, rows in prepared.rows[task.name].items())
-        labels = prepared.labels[task.name]
-        print(f"{task.name}: {counts}" + (f"; {len(labels)} labels" if labels else ""))
+    with no_data_left_if_refused(folder):
+        prepared = prepare_tasks(
+            tasks, data_dir, folder, pretrained.vocabulary, max_seq_len, lowercase, workers
+        )
+        check_labels_differ(prepared, tasks.tasks)
+    print_summary(prepared, tasks)
     print(f"prepared with vocabulary {prepared.vocabulary_sha256[:12]} -> {folder}/")
     return 0
+
+
+def print_summary(prepared: Prepared, tasks: TaskFile) -> None:
+    """Print what was prepared, and on the other stream what may be wrong with it."""
+    from span_electra.finetuning.prepared_notes import notes, summary_lines
+
+    for line in summary_lines(prepared, tasks.tasks):
+        print(line)
+    for note in notes(prepared, tasks.tasks):
+        print(f"note: {note}", file=sys.stderr)
 
 
 def check_length(asked: int, pretrained: Pretrained) -> None:
@@ -187,6 +199,7 @@ def ready(
     from span_electra.finetuning.experiment import check_vocabulary, open_rows, spec_of
     from span_electra.finetuning.predictions import check_metrics
     from span_electra.finetuning.prepare import open_prepared, prepare_tasks
+    from span_electra.finetuning.prepared_notes import check_labels_differ
 
     if given:
         prepared = open_prepared(data)
@@ -204,8 +217,11 @@ def ready(
             settings.do_lower_case,
             settings.workers,
         )
+    check_labels_differ(prepared, tasks.tasks)
     for task in tasks.tasks:
         check_metrics(spec_of(task, prepared))
+    if not settings.silent:
+        print_summary(prepared, tasks)
 
 
 def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
@@ -217,6 +233,20 @@ def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
         raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
     for run in runs:
         check_folder(Path(run.out_dir), find_checkpoint(run) if run.resume_from else None)
+
+
+@contextmanager
+def no_data_left_if_refused(data: Path) -> Iterator[None]:
+    """Remove prepared data again that were not there before, where they cannot be used."""
+    from shutil import rmtree
+
+    absent = not data.exists()
+    try:
+        yield
+    except InputError:
+        if absent:
+            rmtree(data, ignore_errors=True)
+        raise
 
 
 @contextmanager

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from network_examples import vocabulary_of_words
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from span_electra.finetuning.encoding import TaskSpec, encode_examples, kept_of_pair, words_of_tokens
+from span_electra.finetuning.encoding import (
+    TaskSpec,
+    encode_examples,
+    encode_lines,
+    kept_of_pair,
+    words_of_tokens,
+)
 from span_electra.finetuning.export import save_tokenizer, tokenizer_of
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
@@ -177,3 +183,30 @@ def test_rows_are_those_of_the_exported_tokenizer(name, fold, stock):
             theirs = tokenizer(*map(list, columns), truncation="longest_first", max_length=longest)
             for key in ("input_ids", "token_type_ids", "attention_mask"):
                 assert [row[key] for row in rows] == theirs[key], (key, longest)
+
+
+@pytest.mark.parametrize(
+    ("task_type", "texts", "cut"),
+    [
+        ("SingleSenClassification", ("cat " * 6,), False), ("SingleSenClassification", ("cat " * 7,), True),
+        ("SentencePairClassification", ("cat " * 3, "dog " * 2), False),
+        ("SentencePairClassification", ("cat " * 3, "dog " * 3), True),
+        ("ResponseSelection", ("cat " * 3, "dog " * 2), False),
+        ("ResponseSelection", ("cat " * 3, "dog " * 3), True),
+        ("Conversation", ("cat " * 6, "dog " * 6), False), ("Conversation", ("cat " * 7, "dog"), True),
+    ],
+)  # fmt: skip
+def test_examples_that_are_longer_than_a_row_are_counted(task_type, texts, cut):
+    spec = spec_of(task_type, ("0", "1"), longest=8)
+    found = encode_lines(vocabulary_of_words().to_json(), spec, [Example("1", texts)])
+    assert (len(found.lines), found.cut) == (1, int(cut))
+
+
+def test_words_and_clean_text_that_are_longer_than_a_row_are_counted():
+    words = spec_of("NER", ("O",), longest=8)
+    noisy = spec_of("SpellingWords", ("0", "1"), longest=8, noise={"kind": "artificial"})
+    for count in (6, 7):
+        text = ("cat",) * count
+        examples = [Example("1", (" ".join(text),), text)]
+        assert encode_lines(vocabulary_of_words().to_json(), words, examples).cut == count - 6
+        assert encode_lines(vocabulary_of_words().to_json(), noisy, examples).cut == count - 6

@@ -148,3 +148,36 @@ def test_what_a_kill_left_of_the_making_is_no_harm(tmp_path):
     write(tmp_path, "out/.making-x/t/train.jsonl", "{")
     assert prepared(tmp_path, {"t": write_task(tmp_path, SINGLE)}).rows["t"]["train"] == 26
     assert replace(open_prepared(tmp_path / "out"), data_dir="").keys
+
+
+def test_rows_that_are_too_long_are_counted(tmp_path):
+    task = write_task(tmp_path, SINGLE)
+    write(
+        tmp_path / "data", "t/train.tsv", "1\tno\tthe cat\n2\tyes\t" + "cat " * 31 + "\n3\tno\t" + "cat " * 30
+    )
+    assert prepared(tmp_path, {"t": task}).cut["t"] == {"train": 1, "dev": 0, "test": 0}
+    assert open_prepared(tmp_path / "out").cut["t"]["train"] == 1
+    assert prepared(tmp_path, {"t": task}).cut["t"]["train"] == 1, "also where nothing is made anew"
+    mark = tmp_path / "out" / MARK
+    described = json.loads(mark.read_text())
+    del described["cut"]
+    mark.write_text(json.dumps(described))
+    assert open_prepared(tmp_path / "out").cut == {}, "as an earlier version wrote it"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (SINGLE, "1\tyes\tthe cat\n2\tyes\tthe dog\n"),
+        ("Regression", "1\t2\tthe cat\n2\t2\tthe dog\n"),
+        ("NER", "1\t['O','O']\t['the','cat']\n"),
+        ("MultiLabelClassification", "1\tcat,mat\tthe cat\n2\tcat,mat\tthe dog\n"),
+    ],
+)
+def test_a_single_label_of_all_train_rows_is_noted(kind, text, tmp_path):
+    task = write_task(tmp_path, kind)
+    write(tmp_path / "data", "t/train.tsv", text)
+    task["file_names"] = {"train": "t/train.tsv"}
+    assert prepared(tmp_path, {"t": task}).only_label["t"]
+    write(tmp_path / "data", "t/train.tsv", lines_of(kind))
+    assert prepared(tmp_path, {"t": task}).only_label == {}

@@ -216,6 +216,11 @@ def bad(name, folder):
     if name == "unknown label":
         write(data, "dev.tsv", "1\tyes\tthe cat\n2\tyse\tthe dog\n")
         return [], "dev.tsv"
+    if name == "one label":
+        write(data, "train.tsv", "1\tyes\tthe cat\n2\tyes\tthe dog\n")
+        task = json.loads((folder / "tasks.yaml").read_text())
+        write(folder, "tasks.yaml", json.dumps({"t": task["t"] | {"label_map_or_file": ["no", "yes"]}}))
+        return [], "every row has the label 'yes'"
     if name == "encoder absent":
         return ["--encoder", "nowhere"], "nowhere"
     if name == "too long":
@@ -246,7 +251,7 @@ def bad(name, folder):
 
 
 WRONGS = (
-    "task file absent", "unknown label", "encoder absent", "too long", "used folder",
+    "task file absent", "unknown label", "one label", "encoder absent", "too long", "used folder",
     "metric of another type",    "another vocabulary", "too few replies", "resume alone", "parallel",
     "rate of another network",
 )  # fmt: skip

@@ -1,0 +1,69 @@
+"""What a person should hear of prepared data: rows, labels, and what may be wrong without being an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from span_electra.errors import InputError
+from span_electra.finetuning.prepare import Prepared
+from span_electra.finetuning.task import Task, split_files
+
+MISSING = ("nan", "<na>")  # what pandas writes, and what JSON and .parquet hold, where a label is missing
+
+
+def summary_lines(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
+    """A line for each task. Example: "mood: train 26, dev 26; 2 labels" """
+    lines = []
+    for task in tasks:
+        counts = ", ".join(f"{split} {rows:,}" for split, rows in prepared.rows[task.name].items())
+        labels = prepared.labels[task.name]
+        lines.append(f"{task.name}: {counts}" + (f"; {len(labels)} labels" if labels else ""))
+    return lines
+
+
+def notes(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
+    """Rows that lost text, labels that differ in blanks alone, labels that are missing values."""
+    found = []
+    for task in tasks:
+        found += _cut_rows(task, prepared)
+        found += _strange_labels(task.name, prepared.labels[task.name])
+    return found
+
+
+def check_labels_differ(prepared: Prepared, tasks: Iterable[Task]) -> None:
+    """Raises InputError for a task whose train rows all have one label: there is nothing to learn."""
+    for task in tasks:
+        label = prepared.only_label.get(task.name)
+        if label is not None:
+            files = ", ".join(str(file) for file in split_files(task, "train", prepared.data_dir))
+            raise InputError(
+                f"{files}: every row has the label {label!r}; {task.name} needs at least two to learn from"
+            )
+
+
+def _cut_rows(task: Task, prepared: Prepared) -> list[str]:
+    cut = {split: rows for split, rows in prepared.cut.get(task.name, {}).items() if rows}
+    if not cut:
+        return []
+    counts = ", ".join(f"{split} {rows:,}" for split, rows in cut.items())
+    lost = {"ranking": "their oldest turns", "language": "a turn's beginning"}
+    return [
+        f"{task.name}: {sum(cut.values()):,} rows are longer than {prepared.max_seq_len} tokens and lost "
+        f"{lost.get(task.type.head, 'their end')} ({counts}); --max_seq_len gives them room"
+    ]
+
+
+def _strange_labels(name: str, labels: tuple[str, ...]) -> list[str]:
+    found = [
+        f"{name}: the label {label!r} looks like a missing value; give those rows a label or leave them out"
+        for label in labels
+        if label.lower() in MISSING
+    ]
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(" ".join(label.split()), []).append(label)
+    for same in alike.values():
+        if len(same) > 1:
+            listed = " and ".join(map(repr, same))
+            found.append(f"{name}: the labels {listed} differ in blanks alone, and count as {len(same)}")
+    return found

@@ -1,0 +1,53 @@
+"""What is told of prepared data. Run: pytest tests/finetuning/test_prepared_notes.py"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from span_electra.errors import InputError
+from span_electra.finetuning.prepare import Prepared
+from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
+from span_electra.finetuning.task import Task
+
+
+def prepared(labels=("no", "yes"), cut=None) -> Prepared:
+    rows = {"t": {"train": 1000, "dev": 7}}
+    return Prepared(Path("out"), "data", "f00", 32, False, {"t": labels}, rows, {"t": "k"}, cut or {})
+
+
+SINGLE, TALK = (Task("t", name, {}) for name in ("SingleSenClassification", "Conversation"))
+
+
+def test_a_line_for_each_task():
+    assert summary_lines(prepared(), [SINGLE]) == ["t: train 1,000, dev 7; 2 labels"]
+    assert summary_lines(prepared(()), [TALK]) == ["t: train 1,000, dev 7"]
+    assert notes(prepared(), [SINGLE]) == notes(prepared(cut={"t": {"train": 0}}), [SINGLE]) == []
+
+
+def test_rows_that_lost_text_are_told():
+    [note] = notes(prepared(cut={"t": {"train": 1000, "dev": 0}}), [SINGLE])
+    assert note.startswith(
+        "t: 1,000 rows are longer than 32 tokens and lost their end (train 1,000); --max_seq_len"
+    )
+    assert "a turn's beginning" in notes(prepared((), {"t": {"dev": 1}}), [TALK])[0]
+
+
+def test_one_label_is_nothing_to_learn():
+    check_labels_differ(prepared(), [SINGLE])
+    task = replace(SINGLE, files={"train": ("a.tsv",)})
+    with pytest.raises(InputError, match="data/a.tsv: every row has the label 'yes'; t needs at least two"):
+        check_labels_differ(replace(prepared(), only_label={"t": "yes"}), [task])
+
+
+@pytest.mark.parametrize("label", ["nan", "NaN", "<NA>"])
+def test_a_label_that_is_a_missing_value_is_told(label):
+    assert notes(prepared(("a", label)), [SINGLE])[0].startswith(
+        f"t: the label {label!r} looks like a missing"
+    )
+
+
+def test_labels_that_differ_in_blanks_are_told():
+    [note] = notes(prepared(("good", "good ", "so so", "so  so", "bad")), [SINGLE])[:1]
+    assert note == "t: the labels 'good' and 'good ' differ in blanks alone, and count as 2"
+    assert len(notes(prepared(("good", "good ", "so so", "so  so", "bad")), [SINGLE])) == 2
