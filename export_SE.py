@@ -1,9 +1,11 @@
-"""A checkpoint -> generator/ and discriminator/ as stock transformers folders.
+"""A checkpoint -> stock transformers folders: generator/ and discriminator/, or a folder for each task.
 
-Training exports its last state by itself; this does it for any other checkpoint.
+Training exports its last state by itself; this does it for any other checkpoint, of pretraining or of
+fine-tuning (conversation models too). Of a run of fine-tuning its best checkpoint is taken.
 
     python export_SE.py --checkpoint_path runs/mine/checkpoints/step-00001000 --out_dir exported
     python export_SE.py ... --license apache-2.0 --language en --push_to_hub me/mine --dry_run
+    python export_SE.py --checkpoint_path runs/mood --out_dir exported          exported/<task>/
 """
 
 from pathlib import Path
@@ -15,8 +17,10 @@ from span_electra.commandline import parse, run_script
 def main() -> None:
     settings = parse(ExportArgs, __doc__)
     from span_electra.errors import InputError
+    from span_electra.finetuning.export import export_tasks
     from span_electra.hub.model_card import CardFacts
     from span_electra.hub.push import push_folders
+    from span_electra.inference.tasks import is_finetuned
     from span_electra.pretraining.stage import export
 
     if settings.dry_run and not settings.push_to_hub:
@@ -25,7 +29,11 @@ def main() -> None:
         if getattr(settings, name) is None:
             raise InputError(f"--{name}: is needed; see export_SE.py --help")
     facts = CardFacts(settings.license, settings.language, settings.datasets, settings.base_model)
-    folders = export(settings.checkpoint_path, Path(settings.out_dir), facts)
+    checkpoint, out_dir = settings.checkpoint_path, Path(settings.out_dir)
+    if is_finetuned(checkpoint):
+        folders = export_tasks(checkpoint, out_dir, facts)
+    else:
+        folders = export(checkpoint, out_dir, facts)
     for folder in folders:
         print(folder)
     if settings.push_to_hub:

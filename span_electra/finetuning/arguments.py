@@ -59,6 +59,7 @@ class FinetuningArguments(TaskDataArguments, DurationConfig, DeviceConfig, Caden
     finetune: bool = setting(
         False, "take only the encoder of the saved model, for other tasks", group="model"
     )
+    conclude: bool = setting(False, "train no more: results and exports of the saved run's best model")
     eval_while_train: bool = setting(False, "validate on dev at every save, not at the epochs' ends alone")
     test_while_train: bool = setting(False, "measure on test too, whenever dev is")
     freeze_encoder: bool = setting(False, "only the heads learn", group="optimization")

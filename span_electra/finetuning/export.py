@@ -32,10 +32,12 @@ TURNS = ("{sep}:0 $A:0 {sep}:1", "{sep}:0 $A:0 {sep}:1 $B:1 {sep}:0")
 
 
 def export_task(
-    network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Vocabulary, folder: str | Path
-) -> Path:
+    network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Vocabulary, folder: str | Path,
+    facts: CardFacts | None = None,
+) -> Path:  # fmt: skip
     """Write the network with the head of one task; an earlier export of ours is replaced.
 
+    facts: what its model card tells besides, such as metrics.
     Raises InputError for any other folder in the way.
     """
     folder = Path(folder)
@@ -46,12 +48,26 @@ def export_task(
         joined = Joined(network.encoder, network.heads[task])
         write_network(joined, network.config, settings, beside, head=head)
         card = render_task_card(
-            spec.task.name, spec.task.task_type, head, settings["architectures"][0], CardFacts()
+            spec.task.name, spec.task.task_type, head, settings["architectures"][0], facts or CardFacts()
         )
         (beside / "README.md").write_text(card, encoding="utf-8")
         types = record_of(network.config, head).token_types
         save_tokenizer(tokenizer_of(vocabulary, spec), beside, spec.max_seq_len, token_types=types)
     return folder
+
+
+def export_tasks(folder: str | Path, out_dir: str | Path, facts: CardFacts | None = None) -> list[Path]:
+    """Export every task of a run of fine-tuning (its best model) or of one of its checkpoints.
+
+    Each is a folder of the task's name in `out_dir`. Raises InputError.
+    """
+    from span_electra.finetuning.experiment import load_task_model
+
+    model, written = load_task_model(folder), []
+    for number, spec in enumerate(model.specs):
+        target = Path(out_dir, spec.task.name)
+        written.append(export_task(model.network, number, spec, model.vocabulary, target, facts))
+    return written
 
 
 def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Vocabulary) -> dict:

@@ -6,29 +6,24 @@ tried on dev and test, its predictions written, and its tasks exported.
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from span_electra.compose import dump
+from span_electra.compose import compose, config_file, dump
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments
 
 if TYPE_CHECKING:
     from span_electra.finetuning.experiment import FinetuningRun
+    from span_electra.finetuning.prepare import Prepared
     from span_electra.finetuning.task_file import TaskFile
     from span_electra.hub.opening import Pretrained
-    from span_electra.training.devices import Place
-
-RESULTS = "results.json"
 
 
 # --- preparing ------------------------------------------------------------------------------------------
@@ -92,9 +87,13 @@ def finetune(settings: FinetuningArguments) -> int:
 
     What is refused (InputError) leaves no new folder behind.
     """
+    from span_electra.finetuning.results import over_seeds, table_of, write_results
     from span_electra.hub.opening import open_model
+    from span_electra.storage import RESULTS
 
     check_start(settings)
+    if settings.conclude:
+        return conclude_saved(settings)
     tasks = tasks_of(settings)  # first: an encoder takes a while to open
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -127,16 +126,48 @@ def finetune(settings: FinetuningArguments) -> int:
 def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
     """One run; returns its exit code, and the results of its best model where it came to its end."""
     from span_electra.finetuning.experiment import Finetuning
+    from span_electra.finetuning.results import conclude, table_of
     from span_electra.training.run import run_training
 
     result = run_training(run, Finetuning)
     if result.state != "finished":
         print(f"stopped at step {result.step:,}; go on: add --load_saved_model {run.out_dir} --resume_train")
+        print(f"or take its best model: finetune_SE.py --load_saved_model {run.out_dir} --conclude")
         return result.exit_code, None
     results = conclude(run)
     if not run.silent:
         print(table_of(results))
     return 0, results
+
+
+def conclude_saved(settings: FinetuningArguments) -> int:
+    """Give a run that was stopped early what one that came to its end has, from its best checkpoint.
+
+    The run's own settings decide which data; of a folder with a run for each seed all are concluded.
+    """
+    from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
+    from span_electra.hub.opening import open_model
+    from span_electra.storage import CONFIG, RESULTS
+
+    folder = run_folder(replace(settings, resume_train=True, out_dir=None))
+    each_seed = sorted(path.parent for path in folder.glob(f"seed-*/{CONFIG}"))
+    found = []
+    for run in each_seed or [folder]:
+        if not (run / CONFIG).is_file():
+            raise InputError(f"{run}: no run of fine-tuning; name its folder with --load_saved_model")
+        saved = compose(type(settings), [config_file(run / CONFIG)])
+        saved = replace(saved, load_saved_model=str(run), resume_train=True, silent=settings.silent)
+        tasks, pretrained = tasks_of(saved), open_model(str(run)).need(saved.network)
+        data, given = data_folder(saved, pretrained)
+        ready(saved, tasks, pretrained, data, given)
+        found.append(conclude(finetuning_run(saved, tasks, str(run), data, run, saved.seed)))
+        if not settings.silent:
+            print(table_of(found[-1]))
+    if len(found) > 1:
+        write_results(folder, over_seeds(found))
+        print(table_of(over_seeds(found)))
+    print(f"\n{folder}: {RESULTS}, predictions and exported models")
+    return 0
 
 
 # --- what to start from, and where ----------------------------------------------------------------------
@@ -149,6 +180,8 @@ def check_start(settings: FinetuningArguments) -> None:
         raise InputError("--resume_train and --finetune need --load_saved_model and the folder of a run")
     if settings.resume_train and settings.finetune:
         raise InputError("--resume_train goes on with a run, --finetune starts another; give one of them")
+    if settings.conclude and (not saved or settings.resume_train or settings.finetune):
+        raise InputError("--conclude needs --load_saved_model and the folder of a run, and nothing else")
     if settings.resume_train and settings.seeds > 1:
         raise InputError(f"--resume_train goes on with one run; name {saved}/seed-... and leave out --seeds")
     if saved and not settings.resume_train:
@@ -335,89 +368,3 @@ def training_config(settings: FinetuningArguments, seed: int) -> TrainingConfig:
         monitor=settings.monitor,
         monitor_mode="min" if settings.monitor.endswith("_perplexity") else "max",
     )
-
-
-# --- results --------------------------------------------------------------------------------------------
-
-
-def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
-    """Try the best model on dev and test, write its predictions, export its tasks; returns the metrics.
-
-    They stand by task, split and name. The best model need not be the last one tried, so dev is tried again.
-    """
-    from span_electra.finetuning.experiment import load_task_model, open_rows
-    from span_electra.finetuning.export import export_task
-    from span_electra.finetuning.predictions import compute_metrics, predict_rows, prediction_lines
-    from span_electra.finetuning.prepare import open_prepared
-    from span_electra.storage import write_text
-
-    folder, model, place = Path(run.out_dir), load_task_model(run.out_dir), place_to_try(run.training)
-    model.network.to(place.device)
-    prepared, results = open_prepared(run.prepared), {task.name: {} for task in run.tasks}
-    (folder / "predictions").mkdir(exist_ok=True)
-    for split in ("dev", "test"):
-        for number, source in enumerate(open_rows(run.tasks, prepared, model.vocabulary, split)):
-            if source is None:
-                continue
-            predicted = predict_rows(model.network, number, source, run.eval_batch_size, place)
-            name = run.tasks[number].name
-            results[name][split] = compute_metrics(predicted, source)
-            lines = "".join(prediction_lines(predicted, source))
-            write_text(folder / "predictions" / f"{name}-{split}.tsv", lines)
-    model.network.cpu()
-    for number, spec in enumerate(model.specs):
-        place = folder / "exported" / spec.task.name
-        export_task(model.network, number, spec, model.vocabulary, place)
-    write_results(folder, results)
-    return results
-
-
-def place_to_try(training: TrainingConfig) -> Place:
-    """The first of the run's devices, in full precision."""
-    import torch
-
-    from span_electra.accelerators import find_device
-    from span_electra.training.devices import Process
-
-    device = find_device(training.device, "device:")
-    if device.type != "cpu" and device.index is None:
-        device = torch.device(device.type, training.device_ids[0] if training.device_ids else 0)
-    return Process(device)
-
-
-def write_results(folder: Path, results: dict) -> None:
-    """Write results.json, whole or not at all."""
-    from span_electra.storage import write_text
-
-    write_text(folder / RESULTS, json.dumps(results, indent=1) + "\n")
-
-
-def over_seeds(found: list[dict]) -> dict:
-    """Mean and deviation of every metric: {task: {split: {metric: {mean, deviation, values}}}}."""
-    summary: dict = {}
-    for task, splits in found[0].items():
-        for split, metrics in splits.items():
-            for name in metrics:
-                values = [results[task][split][name] for results in found]
-                told = {"mean": mean(values), "deviation": stdev(values), "values": values}
-                summary.setdefault(task, {}).setdefault(split, {})[name] = told
-    return summary
-
-
-def table_of(results: dict) -> str:
-    """The metrics as lines of text, a task a line."""
-    lines = []
-    for task, splits in results.items():
-        told = [
-            f"{split} {name} {_number(value)}"
-            for split, metrics in splits.items()
-            for name, value in metrics.items()
-        ]
-        lines.append(f"{task}: {', '.join(told) or 'nothing to try it on'}")
-    return "\n".join(lines)
-
-
-def _number(value: float | dict) -> str:
-    if isinstance(value, dict):
-        return f"{value['mean']:.4g} ± {value['deviation']:.2g}"
-    return f"{value:.4g}" if math.isfinite(value) else str(value)

@@ -15,10 +15,11 @@ import torch
 from finetune_examples import ROWS, lines_of, settings_of, write_task
 from task_examples import write
 
+from argument import FinetuneArgs
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.experiment import load_task_model
-from span_electra.finetuning.stage import finetune, over_seeds, prepare
+from span_electra.finetuning.stage import finetune, prepare
 from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.hub.opening import best_checkpoint
 from span_electra.training import checkpoint
@@ -122,6 +123,60 @@ def test_stopped_and_resumed_is_never_stopped(step, tmp_path, monkeypatch, capsy
     assert sorted(path.name for path in tmp_path.glob("*_prepared_data")) == ["small_prepared_data"]
 
 
+def test_a_run_that_was_stopped_is_concluded_with_its_best_model(tmp_path, monkeypatch, capsys):
+    tasks = {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "Conversation", "b")}
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        assert finetune(settings_of(tmp_path, tasks)) == 128 + signal.SIGTERM
+    assert "finetune_SE.py --load_saved_model" in capsys.readouterr().out
+    assert not Path("run/results.json").exists()
+    before = best_checkpoint(Path("run"))
+    settings = FinetuneArgs(load_saved_model="run", conclude=True, device="cpu")
+    assert finetune(settings) == 0
+    assert best_checkpoint(Path("run")) == before and set(results_of("run")) == {"a", "b"}
+    assert {path.name for path in Path("run/exported").iterdir()} == {"a", "b"}
+    assert {path.name for path in Path("run/predictions").iterdir()} == {
+        "a-dev.tsv", "a-test.tsv", "b-dev.tsv", "b-test.tsv",
+    }  # fmt: skip
+    write(tmp_path / "data", "a/dev.tsv", lines_of(SINGLE, seed=99))
+    with pytest.raises(InputError, match="run: was trained on other data than small_prepared_data holds"):
+        finetune(settings)
+
+
+def test_seeds_are_concluded_together(tmp_path):
+    assert finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=2, epochs=1)) == 0
+    whole = Path("run/results.json").read_text()
+    Path("run/results.json").unlink()
+    assert finetune(FinetuneArgs(load_saved_model="run", conclude=True, device="cpu", silent=True)) == 0
+    assert Path("run/results.json").read_text() == whole
+
+
+@pytest.mark.parametrize("settings", [{}, {"load_saved_model": "run", "resume_train": True}])
+def test_what_cannot_be_concluded_is_refused(settings, tmp_path):
+    with pytest.raises(InputError, match="--conclude needs --load_saved_model"):
+        finetune(FinetuneArgs(conclude=True, **settings))
+    with pytest.raises(InputError, match="nowhere: no run of fine-tuning"):
+        finetune(FinetuneArgs(conclude=True, load_saved_model="nowhere"))
+
+
+def test_any_checkpoint_is_exported_by_the_script(tmp_path, monkeypatch, capsys):
+    import export_SE
+
+    tasks = {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "Conversation", "b")}
+    assert finetune(settings_of(tmp_path, tasks, epochs=1)) == 0
+    for source in ("run", str(best_checkpoint(Path("run")))):
+        argv = ["export_SE.py", "--checkpoint_path", source, "--out_dir", f"out-{Path(source).name}"]
+        monkeypatch.setattr(sys, "argv", argv)
+        capsys.readouterr()
+        export_SE.main()
+        written = capsys.readouterr().out.split()
+        assert [Path(folder).name for folder in written] == ["a", "b"]
+        for folder in written:
+            ours, theirs = Path("run/exported", Path(folder).name), Path(folder)
+            ours, theirs = ((place / "model.safetensors").read_bytes() for place in (ours, theirs))
+            assert ours == theirs
+
+
 @pytest.mark.parametrize(
     "change, word",
     [
@@ -173,8 +228,6 @@ def test_seeds_are_told_as_mean_and_deviation(tmp_path):
     each = [results_of(f"run/seed-{seed}")["t"]["dev"]["accuracy"] for seed in (0, 1)]
     told = results_of("run")["t"]["dev"]["accuracy"]
     assert told["values"] == each and told["mean"] == pytest.approx(sum(each) / 2)
-    found = [{"t": {"dev": {"f1": value}}} for value in (1.0, 3.0)]
-    assert over_seeds(found)["t"]["dev"]["f1"]["deviation"] == pytest.approx(2**0.5)
 
 
 def test_what_is_exported_is_the_checkpoint_with_the_best_score(tmp_path, monkeypatch):

@@ -1,0 +1,98 @@
+"""What a run of fine-tuning ends in, finished or stopped: its best model's metrics, predictions, exports."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+
+from span_electra.accelerators import find_device
+from span_electra.config import TrainingConfig
+from span_electra.errors import InputError
+from span_electra.finetuning.experiment import FinetuningRun, load_task_model, open_rows
+from span_electra.finetuning.export import export_task
+from span_electra.finetuning.predictions import compute_metrics, predict_rows, prediction_lines
+from span_electra.finetuning.prepare import open_prepared
+from span_electra.hub.model_card import CardFacts
+from span_electra.storage import EXPORTED, PREDICTIONS, RESULTS, write_text
+from span_electra.training.devices import Process
+
+
+def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
+    """Evaluate the best model on dev and test, write its predictions, export its tasks; returns the metrics.
+
+    They stand by task, split and name. The best model need not be the last one, so dev is computed again.
+    Raises InputError where the prepared data are not those that the run was trained on.
+    """
+    folder, model, process = Path(run.out_dir), load_task_model(run.out_dir), evaluation_process(run.training)
+    prepared, results = open_prepared(run.prepared), {task.name: {} for task in run.tasks}
+    if {task.name: prepared.keys.get(task.name) for task in run.tasks} != model.meta["prepared"]:
+        raise InputError(
+            f"{folder}: was trained on other data than {prepared.folder} holds; give those it had"
+        )
+    model.network.to(process.device)
+    (folder / PREDICTIONS).mkdir(exist_ok=True)
+    for split in ("dev", "test"):
+        for number, source in enumerate(open_rows(run.tasks, prepared, model.vocabulary, split)):
+            if source is None:
+                continue
+            predicted = predict_rows(model.network, number, source, run.eval_batch_size, process)
+            name = run.tasks[number].name
+            results[name][split] = compute_metrics(predicted, source)
+            lines = "".join(prediction_lines(predicted, source))
+            write_text(folder / PREDICTIONS / f"{name}-{split}.tsv", lines)
+    model.network.cpu()
+    for number, spec in enumerate(model.specs):
+        target = folder / EXPORTED / spec.task.name
+        of_task = results[spec.task.name]
+        facts = CardFacts(metrics=of_task.get("test") or of_task.get("dev") or {})
+        export_task(model.network, number, spec, model.vocabulary, target, facts)
+    write_results(folder, results)
+    return results
+
+
+def evaluation_process(training: TrainingConfig) -> Process:
+    """The first of the run's devices, in full precision."""
+    device = find_device(training.device, "device:")
+    if device.type != "cpu" and device.index is None:
+        device = torch.device(device.type, training.device_ids[0] if training.device_ids else 0)
+    return Process(device)
+
+
+def write_results(folder: Path, results: dict) -> None:
+    """Write results.json, whole or not at all."""
+    write_text(folder / RESULTS, json.dumps(results, indent=1) + "\n")
+
+
+def over_seeds(found: list[dict]) -> dict:
+    """Mean and deviation of every metric: {task: {split: {metric: {mean, deviation, values}}}}."""
+    summary: dict = {}
+    for task, splits in found[0].items():
+        for split, metrics in splits.items():
+            for name in metrics:
+                values = [results[task][split][name] for results in found]
+                entry = {"mean": mean(values), "deviation": stdev(values), "values": values}
+                summary.setdefault(task, {}).setdefault(split, {})[name] = entry
+    return summary
+
+
+def table_of(results: dict) -> str:
+    """The metrics as lines of text, a task a line."""
+    lines = []
+    for task, splits in results.items():
+        shown = [
+            f"{split} {name} {_number(value)}"
+            for split, metrics in splits.items()
+            for name, value in metrics.items()
+        ]
+        lines.append(f"{task}: {', '.join(shown) or 'no dev or test rows'}")
+    return "\n".join(lines)
+
+
+def _number(value: float | dict) -> str:
+    if isinstance(value, dict):
+        return f"{value['mean']:.4g} ± {value['deviation']:.2g}"
+    return f"{value:.4g}" if math.isfinite(value) else str(value)
