@@ -27,6 +27,7 @@ from span_electra.hub.weights import PARTS, take_weights
 from span_electra.model.electra import Discriminator, Generator
 from span_electra.model.encoder import Encoder
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.training.run_folder import last_saved
 
 # Padded tokens of a batch at most, whatever its rows: the feed-forward part of a large model then needs
 # 16384 * 4096 * 4 bytes = 256 MiB.
@@ -97,11 +98,11 @@ def open_networks(folder: str | Path, device: str = "auto") -> Networks:
 
 
 def newest_run(prefix: str | Path = "runs") -> Path:
-    """The run under `prefix` that was exported last. Raises InputError when there is none."""
+    """The exported run under `prefix` that was saved last. Raises InputError when there is none."""
     runs = [path.parent for part in PARTS for path in Path(prefix).glob(f"*/{part}")]
     if not runs:
         raise InputError(f"no model named and none in {prefix}/; name a run or an exported folder")
-    return max(runs, key=lambda run: run.stat().st_mtime)
+    return max(runs, key=lambda run: (last_saved(run), run.stat().st_mtime))
 
 
 def _ours(pretrained: Pretrained, device: str) -> Network:

@@ -30,11 +30,16 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     if run is not None:
         path = run / CONFIG
         if path.is_file():
-            return [layers[0], config_file(path), *layers[1:]]
+            return [layers[0], _without_folder(config_file(path)), *layers[1:]]
         raise InputError(f"{path}: not there; is {run} the folder of a run?")
     if any(names_sizes(layer.values) for layer in layers) or has_accelerator():
         return layers
     return [replace(preset("tiny"), note=lambda: tiny_note(layers)), *layers]
+
+
+def _without_folder(layer: Layer) -> Layer:
+    """A run's settings but for its folder: it may have moved, and one that is named must be another."""
+    return replace(layer, values={key: value for key, value in layer.values.items() if key != "out_dir"})
 
 
 def tiny_note(layers: list[Layer]) -> str:

@@ -49,11 +49,13 @@ def resumed_run(given: Values) -> Path | None:
 
 
 def latest_run(prefix: Path) -> Path:
-    """The run folder under `prefix` that was written to last."""
+    """The run folder under `prefix` that was saved last."""
+    from span_electra.training.run_folder import last_saved
+
     runs = [path.parent for path in prefix.glob(f"*/{CONFIG}") if (path.parent / "checkpoints").is_dir()]
     if not runs:
         raise InputError(f"--resume latest: no run with a checkpoint under {prefix}/; name the folder")
-    return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime)
+    return max(runs, key=last_saved)
 
 
 # --- the stage ----------------------------------------------------------------------------------------
@@ -91,14 +93,24 @@ def pretrain(settings: PretrainingArguments) -> int:
 
 def run_folder(settings: PretrainingArguments) -> Path:
     """The folder of this run: a resumed one's, `out_dir`, or <output_prefix>/<experiment_name>."""
-    resumed = resumed_run(
-        {key: getattr(settings, key) for key in ("resume", "checkpoint_path", "output_prefix")}
-    )
+    if settings.out_dir:  # named for a resumed run: another folder, which leaves the old run as it was
+        return Path(settings.out_dir)
+    resumed = resumed_run(_which_run(settings))
     if resumed is not None:
         return resumed
-    if settings.out_dir:
-        return Path(settings.out_dir)
     return Path(settings.output_prefix, settings.experiment_name or time.strftime("%Y-%m-%d-%H-%M-%S"))
+
+
+def _which_run(settings: PretrainingArguments) -> Values:
+    return {key: getattr(settings, key) for key in ("resume", "checkpoint_path", "output_prefix")}
+
+
+def resumed_from(settings: PretrainingArguments) -> str | None:
+    """The checkpoint to go on from, or the run whose latest is meant; None for a new run."""
+    if settings.checkpoint_path:
+        return settings.checkpoint_path
+    run = resumed_run(_which_run(settings))
+    return None if run is None else str(run)
 
 
 def forget_if_empty(folder: Path, before: set[Path] | None, absent: list[Path]) -> None:
@@ -148,9 +160,9 @@ def training_run(
         train_rows=tuple(data.train_occur),
         valid_rows=tuple(held_out.valid_occur),
         valid_split=tuple(held_out.valid_split),
-        resume_from=settings.checkpoint_path or (str(folder) if settings.resume else None),
+        resume_from=resumed_from(settings),
         initial_optimizer=settings.initial_optimizer,
-        config_json=dump(replace(settings, resume=None, checkpoint_path=None)),
+        config_json=dump(replace(settings, resume=None, checkpoint_path=None, out_dir=None)),
     )
 
 

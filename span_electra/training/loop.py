@@ -55,6 +55,8 @@ class LoopState:
     metric: float | None = None  # of the monitored metric, if validated at this very step
     valid: dict[str, float] = field(default_factory=dict)  # the last validation's metrics
     warned: list[str] = field(default_factory=list)  # health warnings given, so that each comes once
+    plan: list[int] = field(default_factory=list)  # steps an epoch, epochs, most steps
+    total: int = 0  # optimizer steps of the whole run, by the plan
 
     @classmethod
     def from_dict(cls, saved: dict) -> LoopState:
@@ -96,7 +98,7 @@ def train(run: Run, state: LoopState) -> int:
     Either way the last state is saved as a checkpoint. Raises InputError when losses stay not finite.
     """
     config, seconds_before = run.config, state.seconds
-    total = total_steps(run.experiment, config)
+    total = plan_steps(run.experiment, config, state)
     recent = deque(maxlen=PATIENCE)  # the rows of the last steps, to be named should all be bad
     log_every, eval_every = config.log_interval(config.log_steps), config.eval_interval()
     save_every = interval("save_every", config.save_every)
@@ -144,11 +146,41 @@ def train(run: Run, state: LoopState) -> int:
     return 0
 
 
-def total_steps(experiment: Experiment, config: TrainingConfig) -> int:
-    """Optimizer steps of the whole run (the first epoch's count stands for each)."""
-    each = math.ceil(len(experiment.train_batches(0, 0)) / config.gradient_accumulation_steps)
-    steps = each * config.epochs
-    return min(steps, config.max_steps) if config.max_steps else steps
+def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState) -> int:
+    """Optimizer steps of the whole run; the first epoch's count stands for each.
+
+    A resumed run keeps its plan. Where epochs or batches were changed it is planned anew from where it
+    stands, in epochs and rows: what is left of them, in the new steps, comes after the steps that were made.
+    Steps alone would say that 20 small ones are enough where 18 large ones are asked for.
+    """
+    size = config.gradient_accumulation_steps
+    each = math.ceil(len(experiment.train_batches(0, 0)) / size)
+    plan = [each, config.epochs, config.max_steps]
+    if state.plan != plan:
+        made = state.epoch * each + math.ceil(state.batch / size)
+        # A checkpoint of a release without plans, whose steps are these, has gone by this very plan.
+        as_planned = not state.plan and state.step == made
+        steps = each * config.epochs if as_planned else state.step + max(0, each * config.epochs - made)
+        state.plan, state.total = plan, min(steps, config.max_steps) if config.max_steps else steps
+    return state.total
+
+
+def what_is_left(state: LoopState, config: TrainingConfig, optimizer: OptimizerConfig) -> str:
+    """What a resumed run will do, in a line.
+
+    Example: `epoch 4 of 6 done; 2 epochs, 6 steps to go; rate from 0.00012 to 0`
+    """
+    left, steps = max(0, config.epochs - state.epoch), max(0, state.total - state.step)
+    if not left or not steps:
+        return f"all {state.epoch} epochs, {state.step:,} steps done; more need a larger --epochs"
+    first, last = (
+        optimizer.lr * lr_multiplier(at, state.total, optimizer) for at in (state.step, state.total)
+    )
+    begun = f", {state.batch:,} batches of the next" if state.batch else ""
+    return (
+        f"epoch {state.epoch} of {config.epochs} done{begun}; {left} epochs, {steps:,} steps to go; "
+        f"rate from {first:.3g} to {last:.3g}"
+    )
 
 
 def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch]]:

@@ -25,7 +25,7 @@ from span_electra.training.devices import Agreement, Process, plan_devices
 from span_electra.training.experiment import Experiment, RunSettings
 from span_electra.training.launch import Interrupted, launch
 from span_electra.training.log import RunLog
-from span_electra.training.loop import TIME_IS_UP, LoopState, Run, restore, total_steps, train
+from span_electra.training.loop import TIME_IS_UP, LoopState, Run, plan_steps, restore, train, what_is_left
 from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import wrap_model
 from span_electra.training.signals import Signals
@@ -135,7 +135,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     elif settings.initial_optimizer:
         path, start = load_checkpoint(settings.initial_optimizer)
         optimizers.load(start.optimizer, str(path))
-    folder, total = Path(settings.out_dir), total_steps(experiment, settings.training)
+    folder, total = Path(settings.out_dir), plan_steps(experiment, settings.training, state)
     agreement.barrier()  # all have read what they need; from here on the folder changes
     if process.is_main_process:
         prepare_folder(folder, settings.config_json, experiment.tokenizer_json, state.step)
@@ -161,6 +161,8 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
             log=log,
             counters=counters,
         )
+        if saved:
+            log.info(what_is_left(state, settings.training, settings.optimizer))
         stopped = train(run, state)
     return conclude(run, state, stopped)
 

@@ -13,6 +13,7 @@ from span_electra.storage import CONFIG, RUN_LOCK, RUN_MARK, TOKENIZER
 from span_electra.training import checkpoint
 
 # What scripts may put into the folder before training starts.
+ARROW_MAGIC = b"ARROW1"  # feature files are Arrow files, and begin with this
 PREPARED = {CONFIG, "features", "tokenized", RUN_LOCK, "log.txt", "initial.safetensors", TOKENIZER}
 
 
@@ -28,10 +29,29 @@ def state_of(folder: str | Path) -> str:
         return "foreign"
     mark = read_mark(folder)
     if mark is None:
-        return "new" if {path.name for path in folder.iterdir()} <= PREPARED else "foreign"
+        return "new" if all(is_prepared(path) for path in folder.iterdir()) else "foreign"
     if mark.get("state") == "finished":
         return "finished"
     return "resumable" if any(checkpoint.in_run(folder)) else "new"
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether a run may begin beside this: what scripts prepare, and feature files, whatever their names."""
+    if path.name in PREPARED:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(ARROW_MAGIC)) == ARROW_MAGIC
+
+
+def last_saved(folder: Path) -> float:
+    """When the run was last saved, or ended, in seconds: what "newest" means everywhere.
+
+    Reports, scores and predictions that are written into an old run later do not make it newer.
+    """
+    saved = [path / checkpoint.META for path in checkpoint.in_run(folder)] or [folder / RUN_MARK]
+    return max((path.stat().st_mtime for path in saved if path.is_file()), default=0.0)
 
 
 def read_mark(folder: Path) -> dict | None:

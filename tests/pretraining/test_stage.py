@@ -34,14 +34,17 @@ def no_accelerator(monkeypatch, tmp_path):
 
 
 def make_run(folder: Path, **settings) -> Path:
-    (folder / "checkpoints").mkdir(parents=True)
+    saved = folder / "checkpoints" / "step-00000001"
+    saved.mkdir(parents=True)
+    (saved / "meta.json").write_text("{}")
     (folder / "config.json").write_text(json.dumps(asdict(replace(DEFAULTS, **settings))))
     return folder
 
 
-def test_latest_is_the_run_written_to_last(no_accelerator, tmp_path):
+def test_latest_is_the_run_saved_last_whatever_is_written_into_others(no_accelerator, tmp_path):
     old, new = make_run(tmp_path / "runs/z"), make_run(tmp_path / "runs/a")
-    os.utime(old / "checkpoints", (1, 1))
+    os.utime(old / "checkpoints/step-00000001/meta.json", (1, 1))
+    (old / "evaluation.json").write_text("{}")
     assert pretrain.latest_run(tmp_path / "runs") == new
 
 
@@ -65,6 +68,15 @@ def test_the_run_folder_is_named_or_made_of_prefix_and_name(no_accelerator, tmp_
     assert pretrain.run_folder(named) == Path("here")
     assert pretrain.run_folder(made) == Path("there/first")
     assert pretrain.run_folder(DEFAULTS).parent == Path("runs")
+
+
+def test_a_folder_named_for_a_resumed_run_is_where_it_goes_on(no_accelerator, tmp_path):
+    old = make_run(tmp_path / "runs/old", out_dir="runs/old")
+    layers = stack_layers({"resume": str(old)}, [OLDER_WAY])
+    assert not any("out_dir" in layer.values for layer in layers), "its own folder is not one that was named"
+    again, other = replace(DEFAULTS, resume=str(old)), replace(DEFAULTS, resume=str(old), out_dir="new")
+    assert pretrain.run_folder(again) == old and pretrain.run_folder(other) == Path("new")
+    assert pretrain.resumed_from(again) == pretrain.resumed_from(other) == str(old)
 
 
 def test_a_folder_we_made_for_nothing_goes_and_any_other_stays(tmp_path):
