@@ -152,8 +152,9 @@ def feature_batch(
 def _list_column(values: np.ndarray, ends_R: np.ndarray, kind: pa.ListType) -> pa.ListArray:
     offsets = np.zeros(len(ends_R) + 1, np.int32)
     offsets[1:] = ends_R
-    # Buffers as they are: pa.array() would first import pandas, where it is installed, for .2 s.
-    items = _plain_array(values.astype(kind.value_type.to_pandas_dtype(), copy=False), kind.value_type)
+    # Buffers as they are, and numpy's names of the types: pa.array() would first import pandas, for .2 s, and
+    # to_pandas_dtype() of older pyarrow fails where pandas is not installed.
+    items = _plain_array(values.astype(str(kind.value_type), copy=False), kind.value_type)
     return pa.ListArray.from_buffers(kind, len(ends_R), [None, pa.py_buffer(offsets)], children=[items])
 
 

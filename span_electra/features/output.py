@@ -195,7 +195,7 @@ def _numbers(column: pa.ListArray) -> np.ndarray:
     Not by to_numpy() and flatten(), which first import pandas, where it is installed, and Arrow's functions.
     """
     values, begin = column.values, column.offsets[0].as_py()
-    kind = np.dtype(values.type.to_pandas_dtype())
+    kind = np.dtype(str(values.type))  # the names of whole numbers are numpy's; pyarrow would want pandas
     return np.frombuffer(
         values.buffers()[1], kind, _elements(column), (values.offset + begin) * kind.itemsize
     )
