@@ -49,10 +49,10 @@ def test_a_reply_has_nine_others_to_be_told_from():
     assert len({example.texts[-1] for example in read_examples(task, file, True)}) >= 10
 
 
-def test_the_readme_names_every_example():
-    readme = (ROOT / "README.md").read_text()
+def test_the_reference_names_every_example():
+    reference = (ROOT / "docs/tasks.md").read_text()
     for path in FILES:
-        assert f"{path.stem}.yaml" in readme, f"README.md does not mention examples/{path.name}"
+        assert f"{path.stem}.yaml" in reference, f"docs/tasks.md does not mention examples/{path.name}"
 
 
 def test_the_reference_has_every_key_and_type():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
+from span_electra.utf8 import decode_utf8
 
 LARGEST_FILE = 16 << 20  # bytes
 
@@ -48,17 +49,20 @@ def labels_from_file(path: Path) -> tuple[str, ...]:
             data = file.read(LARGEST_FILE + 1)
         if len(data) > LARGEST_FILE:
             raise InputError(f"{path}: more than {LARGEST_FILE >> 20} MiB; labels take less")
-        text = data.decode("utf-8-sig")
+        text = decode_utf8(data, str(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of labels; it is looked for below --data_dir") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; write the labels as JSON or one a line") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a file of labels") from None
     try:
         # One label a line may begin with a bracket; a file that is said to be JSON must be.
-        content = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        content = json.loads(text) if path.suffix == ".json" else _lines(text)
         return labels_from_value(content)
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: {reason}") from None
+
+
+def _lines(text: str) -> list[str]:
+    """The lines, parted by newlines alone (a label may hold U+2028), without blank ones at the end."""
+    return [line.removesuffix("\r") for line in text.rstrip(" \r\n").split("\n")] if text.strip() else []

@@ -32,11 +32,19 @@ def test_what_names_no_labels_is_refused(value, problem):
     ("name", "text"),
     [
         ("a.json", '["O", "é"]'), ("a.json", '{"é": 1, "O": 0}'), ("a.txt", "O\né\n"), ("a.txt", "O\r\né"),
+        ("a.txt", "O\né\n\n \r\n"),
         ("labels", "\ufeffO\né\n"),
     ],
 )  # fmt: skip
 def test_a_file_has_json_or_a_label_a_line(tmp_path, name, text):
     assert labels_from_file(write(tmp_path, name, text)) == ("O", "é")
+
+
+def test_newlines_alone_part_labels_and_other_encodings_are_named(tmp_path):
+    assert labels_from_file(write(tmp_path, "a.txt", "a\u2028b\nc\x85\n")) == ("a\u2028b", "c\x85")
+    (tmp_path / "b.txt").write_bytes("O\né\n".encode("utf-16"))
+    with pytest.raises(InputError, match="b.txt: UTF-16 text"):
+        labels_from_file(tmp_path / "b.txt")
 
 
 def test_a_label_a_line_may_look_like_json(tmp_path):
@@ -61,7 +69,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(InputError, match="a.txt: more than 16 MiB"):
         labels_from_file(write(tmp_path, "a.txt", "x" * (LARGEST_FILE + 1)))
     (tmp_path / "a.txt").write_bytes(b"\x80\x04\x95")
-    with pytest.raises(InputError, match="a.txt: not UTF-8 text"):
+    with pytest.raises(InputError, match="a.txt: not UTF-8 .byte 0x80"):
         labels_from_file(tmp_path / "a.txt")
     with pytest.raises(InputError, match="b.txt: no such file of labels"):
         labels_from_file(tmp_path / "b.txt")
