@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from span_electra import console
 
@@ -35,7 +36,11 @@ def test_the_requirement_files_say_what_pyproject_says(extra, file):
     project = PROJECT["project"]
     listed = project["optional-dependencies"][extra] if extra else project["dependencies"]
     lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
-    assert [line for line in lines if line] == listed
+    found = [Requirement(line) for line in lines if line]
+    for mine, theirs in zip(found, map(Requirement, listed), strict=True):
+        if str(mine) != str(theirs):  # a clone pins torch, to a version that the package allows
+            assert mine.name == theirs.name == "torch"
+            assert all(theirs.specifier.contains(pin.version) for pin in mine.specifier)
 
 
 def test_a_command_runs_its_script_and_exits_with_its_code(tmp_path):
