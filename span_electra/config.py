@@ -285,6 +285,12 @@ class CadenceConfig(Settings):
     )
     save_top_k: int = setting(1, "best checkpoints to keep besides the newest", least=0)
     monitor: str = setting("discriminator_f1", "validation metric that says which is best")
+    track: str | None = setting(
+        None,
+        "follow the run there too, besides TensorBoard",
+        (None, "wandb", "mlflow", "trackio"),
+        group="run",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

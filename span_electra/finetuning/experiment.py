@@ -130,6 +130,10 @@ class Finetuning:
     def write_report(self) -> None:
         """Nothing: report_SE.py draws fine-tuned runs when asked to."""
 
+    def new_sentences(self) -> str:
+        """None: what a task makes of its rows stands in predictions/."""
+        return ""
+
     def metadata(self) -> dict[str, Any]:
         """Settings, tasks and data."""
         return self.facts

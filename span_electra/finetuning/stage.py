@@ -362,6 +362,7 @@ def training_config(settings: FinetuningArguments, seed: int) -> TrainingConfig:
         num_epoch_digits=settings.num_epoch_digits,
         eval_every=eval_every,
         eval_per_epoch=settings.eval_per_epoch,
+        track=settings.track,
         save_every=steps,
         save_last=settings.limit_save,
         save_top_k=settings.save_top_k,

@@ -32,7 +32,10 @@ from span_electra.pretraining.metrics import (
 )
 from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.settings import PretrainingSettings
+from span_electra.report.examples import as_markdown
 from span_electra.report.health import health_warnings
+from span_electra.report.run_record import read_json
+from span_electra.storage import EXAMPLES
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
 from span_electra.training.clock import at_most_every, matrix_peak
@@ -72,6 +75,7 @@ class Pretraining:
             freeze(self.model, settings.training.freeze)
         self.tokenizer_json = self.data.train.header.tokenizer_json
         self.commonest_share = commonest_share(self.data)
+        self._sentences = ""
         self._write_report = at_most_every(REPORT_EVERY, self._report_or_warn)
 
     # --- batches and losses ---
@@ -183,11 +187,18 @@ class Pretraining:
         if self.settings.live_report:
             self._write_report()
 
+    def new_sentences(self) -> str:
+        """The sentences of the report, if it has been written since they were asked for last."""
+        sentences, self._sentences = self._sentences, ""
+        return sentences
+
     def _report_or_warn(self) -> None:
         # With FSDP the main process has only shares of the model, which cannot read sentences alone.
         model = None if self.settings.training.parallel == "fsdp" else self.model
+        folder = Path(self.settings.out_dir)
         try:
-            write_live_report(Path(self.settings.out_dir), self.data, self.settings.valid_loader, model)
+            write_live_report(folder, self.data, self.settings.valid_loader, model)
+            self._sentences = "" if model is None else as_markdown(read_json(folder / EXAMPLES))
         except Exception as error:  # whatever a page lacks, a training of days goes on
             warnings.warn(f"report.html is not written: {error!r}", stacklevel=2)
 

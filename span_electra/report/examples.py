@@ -152,3 +152,25 @@ def verdicts(example: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return tokens
+
+
+def as_markdown(examples: list[dict[str, Any]]) -> str:
+    """Sentences for a log that shows Markdown: original, masked, as written, and what was called replaced."""
+    parts = []
+    for example in examples:
+        masked = [" ▁" if hidden else text for text, hidden in zip_of(example, "original", "masked")]
+        # Emphasis where a token differs from the original.
+        tokens = list(zip_of(example, "written", "replaced", "probability"))
+        written = [f" **{text.strip()}**" if new else text for text, new, _ in tokens]
+        doubted = [f"{text.strip()} {share:.0%}" for text, _, share in tokens if share > 0.5]
+        parts.append(
+            f"row {example['row']}\n\n- original: {''.join(example['original']).strip()}\n"
+            f"- masked: {''.join(masked).strip()}\n- written: {''.join(written).strip()}\n"
+            f"- called replaced: {', '.join(doubted) or 'none'}\n"
+        )
+    return "\n".join(parts)
+
+
+def zip_of(example: dict[str, Any], *names: str) -> Iterator[tuple[Any, ...]]:
+    """Lists of a sentence side by side."""
+    return zip(*(example[name] for name in names), strict=True)

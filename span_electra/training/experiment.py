@@ -84,6 +84,9 @@ class Experiment(Protocol):
     def write_report(self) -> None:
         """Show how the run stands; called on the main process after each validation."""
 
+    def new_sentences(self) -> str:
+        """Held-out sentences as the model has just read them, in Markdown; empty where there are none new."""
+
     def metadata(self) -> dict[str, Any]:
         """What every checkpoint records of settings and data."""
 

@@ -1,7 +1,8 @@
 """What a run writes about itself: JSON lines, TensorBoard curves and a progress bar.
 
 metrics.jsonl   {"step": 50, "split": "train", "loss": 21.4, ...} a line, whole lines only
-tensorboard/    the same numbers as curves
+tensorboard/    the same numbers as curves, the settings and validation sentences as text
+a tracker       the same again, where one is asked for (track.py)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from span_electra.errors import InputError
 from span_electra.storage import METRICS, TENSORBOARD, AppendedFile, write_text
+from span_electra.training.track import Tracker
 
 
 class RunLog:
@@ -35,13 +37,14 @@ class RunLog:
         silent: bool = False,
         shown: Mapping[str, str] | None = None,
         epoch_digits: int = 1,
+        tracker: Tracker | None = None,
     ) -> None:
         """`epoch_digits`: digits of the epoch's number in a line on the screen.
 
         `shown`: metric -> its short name in such a line; none: all metrics, as they are named.
         """
         self.enabled, self.folder, self.silent, self.shown = enabled, folder, silent, shown or {}
-        self.epoch_digits = epoch_digits
+        self.epoch_digits, self.tracker = epoch_digits, tracker
         if not enabled:
             return
         cut_after(folder / METRICS, step)
@@ -58,6 +61,7 @@ class RunLog:
             self.bar.close()
             self.lines.close()
             self.curves.close()
+            self._track(lambda tracker: tracker.close())
 
     def advance(self) -> None:
         """One step is done."""
@@ -73,7 +77,9 @@ class RunLog:
         if not self.folder.is_dir():  # its open files would still take what nobody can read
             raise InputError(f"{self.folder}: is gone; a run needs its folder, start it again in another")
         self.lines.append(line.encode())
-        self.curves.write(step, {f"{split}/{name}": value for name, value in finite.items()})
+        named = {f"{split}/{name}": value for name, value in finite.items()}
+        self.curves.write(step, named)
+        self._track(lambda tracker: tracker.log_metrics(step, named))
         text = self._line(finite)
         if self.bar.disable:
             epoch = f"epoch {metrics['epoch']:0{self.epoch_digits}.0f}  " if "epoch" in metrics else ""
@@ -88,6 +94,22 @@ class RunLog:
         known = any(name in metrics for name in self.shown if name != "loss")
         names = self.shown if known else {name: name for name in metrics}
         return "  ".join(f"{names[name]} {metrics[name]:.4g}" for name in names if name in metrics)
+
+    def log_text(self, step: int, name: str, text: str) -> None:
+        """Keep a text in Markdown: in TensorBoard's text tab, and where the run is tracked."""
+        if self.enabled and text:
+            self.curves.write_text(step, name, text)
+            self._track(lambda tracker: tracker.log_text(step, name, text))
+
+    def _track(self, call: Callable[[Tracker], None]) -> None:
+        """Tell the tracker. One that fails (a network, a quota) is left: a training of days goes on."""
+        if self.tracker is None:
+            return
+        try:
+            call(self.tracker)
+        except Exception as error:
+            self.tracker = None
+            self.info(f"tracking has ended ({type(error).__name__}: {error}); the run goes on without it")
 
     def info(self, text: str) -> None:
         """Print a line without breaking the bar."""
@@ -123,6 +145,18 @@ class EventFile:
 
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=points)))
+
+    def write_text(self, step: int, name: str, text: str) -> None:
+        """Append a text, which TensorBoard shows as Markdown. Raises OSError naming the file."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        from tensorboard.compat.proto.types_pb2 import DT_STRING
+
+        shown_by = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        content = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
+        value = Summary.Value(tag=name, metadata=shown_by, tensor=content)
+        self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
 
     def _append(self, event: object) -> None:
         from tensorboard.summary.writer.record_writer import RecordWriter

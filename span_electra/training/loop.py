@@ -313,6 +313,7 @@ def validate(run: Run, state: LoopState) -> None:
     if run.process.is_main_process:
         with run.clock.part("report"):
             run.experiment.write_report()
+            run.log.log_text(state.step, "validation sentences", run.experiment.new_sentences())
 
 
 # --- saving -------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ What is trained, on which data, is the matter of an experiment, which every proc
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import wrap_model
 from span_electra.training.signals import Signals
 from span_electra.training.step import Counters
+from span_electra.training.track import as_table, find_library, open_tracker
 
 # A class or function of a module, so that it can be sent to other processes by its name.
 BuildExperiment = Callable[[Any, Process], Experiment]
@@ -136,9 +138,13 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
         path, start = load_checkpoint(settings.initial_optimizer)
         optimizers.load(start.optimizer, str(path))
     folder, total = Path(settings.out_dir), plan_steps(experiment, settings.training, state)
+    followed = settings.training.track if process.is_main_process else None
+    if followed:
+        find_library(followed)  # refused, if it is not there, before the folder changes
     agreement.barrier()  # all have read what they need; from here on the folder changes
     if process.is_main_process:
         prepare_folder(folder, settings.config_json, experiment.tokenizer_json, state.step)
+    described = json.loads(settings.config_json or "{}")
     with RunLog(
         folder,
         enabled=process.is_main_process,
@@ -147,7 +153,9 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
         silent=settings.silent,
         shown=experiment.shown_metrics,
         epoch_digits=settings.training.num_epoch_digits,
+        tracker=open_tracker(followed, folder, described) if followed else None,
     ) as log:
+        log.log_text(state.step, "settings", as_table(described))
         run = Run(
             experiment=experiment,
             config=settings.training,

@@ -15,6 +15,7 @@ from report_examples import EXAMPLE
 
 from span_electra.model.electra import SpanElectra
 from span_electra.report.examples import (
+    as_markdown,
     collect_examples,
     verdicts,
     write_examples,
@@ -87,3 +88,11 @@ def test_verdicts_tell_hits_misses_and_false_alarms():
     assert [token["verdict"] for token in tokens] == ["none", "hit", "none", "miss", "false-alarm"]
     assert [token["level"] for token in tokens] == [0, 9, 1, 3, 7]
     assert tokens[1]["note"] == "probability of being replaced 93%; was “cat”, which the generator gave 11.0%"
+
+
+def test_sentences_as_text_for_a_log():
+    assert as_markdown([EXAMPLE]) == (
+        "row 7\n\n- original: the cat sat down.\n- masked: the ▁ ▁ ▁.\n"
+        "- written: the **dog** sat **up**.\n- called replaced: dog 93%, . 71%\n"
+    )
+    assert as_markdown([]) == ""

@@ -1,0 +1,161 @@
+"""Trackers: a run's settings, metrics, sentences and report, told to wandb, mlflow or trackio as well.
+
+Each library keeps its own ways: whether it goes online, where it stores, and who one is are its
+environment variables (WANDB_MODE=offline, MLFLOW_TRACKING_URI, TRACKIO_DIR). A run without `--track` imports none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from span_electra.errors import InputError
+from span_electra.storage import REPORT
+
+PROJECT = "span-electra"
+LONGEST_VALUE = 500  # characters of a setting; mlflow refuses longer ones
+
+
+class Tracker(Protocol):
+    """Where a run is followed besides its own folder."""
+
+    def log_metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def log_text(self, step: int, name: str, text: str) -> None: ...
+
+    def close(self) -> None:
+        """Hand over the report and end."""
+
+
+def open_tracker(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracker:
+    """Begin to follow the run of a folder. Raises InputError naming the package where it is not installed."""
+    return TRACKERS[name](find_library(name), folder, flatten(settings))
+
+
+def find_library(name: str) -> Any:
+    """The library of that name, imported. Raises InputError where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"--track {name}: {error}; pip install {name}, or leave the flag out") from None
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Example: {"model": {"seed": 1}, "out_dir": None} -> {"model.seed": 1, "out_dir": "none"}"""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif value is None or isinstance(value, list):
+            flat[prefix + key] = "none" if value is None else json.dumps(value)[:LONGEST_VALUE]
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def as_table(settings: Mapping[str, Any]) -> str:
+    """Settings as a table in Markdown; no settings, no text."""
+    rows = [f"| {key} | {str(value).replace('|', '&#124;')} |" for key, value in flatten(settings).items()]
+    return "\n".join(["| setting | value |", "|---|---|", *rows]) if rows else ""
+
+
+class _Wandb:
+    def __init__(self, library: Any, folder: Path, settings: dict[str, Any]) -> None:
+        self.library, self.folder = library, folder
+        # A resumed run goes on under its id, which is the folder's.
+        self.run = library.init(
+            project=PROJECT,
+            name=folder.resolve().name,
+            id=identity_of(folder),
+            resume="allow",
+            config=settings,
+            dir=str(folder),
+        )
+
+    def log_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        # Steps of its own would have to rise from call to call; a resumed run steps back to its checkpoint.
+        self.library.log({**values, "step": step})
+
+    def log_text(self, step: int, name: str, text: str) -> None:
+        self.library.log({name: self.library.Html(f"<pre>{escaped(text)}</pre>"), "step": step})
+
+    def close(self) -> None:
+        hand_over_report(self.library, self.folder)
+        self.library.finish()
+
+
+class _Trackio:
+    def __init__(self, library: Any, folder: Path, settings: dict[str, Any]) -> None:
+        self.library, self.folder = library, folder
+        library.init(
+            project=PROJECT, name=identity_of(folder), config=settings, resume="allow", embed=False,
+            auto_log_gpu=False, auto_log_cpu=False,
+        )  # fmt: skip
+
+    def log_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.library.log(dict(values), step=step)
+
+    def log_text(self, step: int, name: str, text: str) -> None:
+        self.library.log({name: self.library.Markdown(text)}, step=step)
+
+    def close(self) -> None:
+        hand_over_report(self.library, self.folder)
+        self.library.finish()
+
+
+def hand_over_report(library: Any, folder: Path) -> None:
+    """The report as an artefact, in the interface that wandb and trackio share."""
+    report = folder / REPORT
+    if report.is_file():
+        artifact = library.Artifact(f"report-{identity_of(folder)}", type="report")
+        artifact.add_file(str(report))
+        library.log_artifact(artifact)
+
+
+class _Mlflow:
+    def __init__(self, library: Any, folder: Path, settings: dict[str, Any]) -> None:
+        self.library, self.folder = library, folder
+        library.set_experiment(PROJECT)
+        name = identity_of(folder)
+        earlier = library.search_runs(
+            experiment_names=[PROJECT],
+            filter_string=f"tags.folder = '{name}'",
+            max_results=1,
+            output_format="list",
+        )
+        if earlier:
+            library.start_run(run_id=earlier[0].info.run_id)
+            return
+        library.start_run(run_name=folder.resolve().name, tags={"folder": name})
+        library.log_params({key: str(value)[:LONGEST_VALUE] for key, value in settings.items()})
+
+    def log_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.library.log_metrics(dict(values), step=step)
+
+    def log_text(self, step: int, name: str, text: str) -> None:
+        self.library.log_text(text, f"{name}/step-{step:08d}.md")
+
+    def close(self) -> None:
+        report = self.folder / REPORT
+        if report.is_file():
+            self.library.log_artifact(str(report))
+        self.library.end_run()
+
+
+TRACKERS = {"wandb": _Wandb, "mlflow": _Mlflow, "trackio": _Trackio}
+
+
+def identity_of(folder: Path) -> str:
+    """A name for the run that its resumption finds again, of letters that every library takes."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(folder.resolve().parts[-2:])).strip("-.")[-100:] or "run"
+
+
+def escaped(text: str) -> str:
+    """Text as HTML."""
+    from html import escape
+
+    return escape(text)
