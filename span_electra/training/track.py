@@ -1,7 +1,8 @@
 """Trackers: a run's settings, metrics, sentences and report, told to wandb, mlflow or trackio as well.
 
 Each library keeps its own ways: whether it goes online, where it stores, and who one is are its
-environment variables (WANDB_MODE=offline, MLFLOW_TRACKING_URI, TRACKIO_DIR). A run without `--track` imports none of them.
+environment variables (WANDB_MODE=offline, MLFLOW_TRACKING_URI, TRACKIO_DIR). A run without `--track`
+imports none of them.
 """
 
 from __future__ import annotations
