@@ -222,7 +222,8 @@ def parse(
 def with_optimizer_defaults(layers: list[Layer]) -> list[Layer]:
     """The same layers, with the rate and epsilon that go with the chosen optimizer where nobody named them.
 
-    They lie over presets, whose rates are for AdamW, and under all else.
+    They lie over presets, whose rates are for the optimizer that each names (AdamW, if none), and under all
+    else.
     """
     named = [(number, _optimizer_section(layer)) for number, layer in enumerate(layers)]
     chosen = [(number, section["optimizer"]) for number, section in named if "optimizer" in section]
@@ -233,6 +234,12 @@ def with_optimizer_defaults(layers: list[Layer]) -> list[Layer]:
     for number, section in named:
         if number >= number_of_choice or not layers[number].is_preset:
             by_user |= set(section)
+    before = [
+        "adamw",
+        *(section["optimizer"] for _, section in named[:number_of_choice] if "optimizer" in section),
+    ]
+    if kind == before[-1]:
+        return layers  # what the layers below have, at their own rate
     values = OPTIMIZER_DEFAULTS.get(str(kind), {})
     missing = {name: value for name, value in values.items() if name not in by_user}
     return [*layers, Layer(f"defaults of {kind}", {"optimizer": missing})] if missing else layers

@@ -160,6 +160,7 @@ class ModelConfig(Settings):
 
 # What users of an optimizer expect where they name no rate or epsilon; adamw keeps ELECTRA's own.
 OPTIMIZER_DEFAULTS = {
+    "adamw": {"lr": 5e-4, "epsilon": 1e-6},
     "sgd": {"lr": 0.1},
     "adam": {"lr": 1e-3, "epsilon": 1e-8},
     "radam": {"lr": 1e-3, "epsilon": 1e-8},
