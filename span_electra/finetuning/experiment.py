@@ -83,6 +83,7 @@ class Finetuning:
         pretrained = open_model(settings.encoder).need(settings.part)
         prepared = open_prepared(settings.prepared)
         check_vocabulary(prepared, pretrained)
+        check_pooling(settings.tasks, pretrained)
         self.model = build_network(settings, pretrained, prepared)
         self.facts = facts_of(settings, self.model, prepared, pretrained)
         self.rows = {
@@ -157,6 +158,16 @@ def check_vocabulary(prepared: Prepared, pretrained: Pretrained) -> None:
         )
 
 
+def check_pooling(tasks: tuple[Task, ...], pretrained: Pretrained) -> None:
+    """Refuse a mean of tokens where the exported class could not take it: ELECTRA's reads [CLS] alone."""
+    for task in tasks:
+        if task.pooling == "mean" and pretrained.config.architecture != "modern":
+            raise InputError(
+                f"{task.name}.pooling: mean needs an encoder of architecture modern, and "
+                f"{pretrained.source} is {pretrained.config.architecture}; leave it out"
+            )
+
+
 # --- the network ----------------------------------------------------------------------------------------
 
 
@@ -165,7 +176,7 @@ def head_configs(tasks: tuple[Task, ...], prepared: Prepared) -> tuple[HeadConfi
     heads = []
     for task in tasks:
         outputs = task.type.outputs(prepared.labels[task.name])
-        heads.append(HeadConfig(task.type.head, outputs, task.dropout_prob, task.loss_weight))
+        heads.append(HeadConfig(task.type.head, outputs, task.dropout_prob, task.loss_weight, task.pooling))
     return tuple(heads)
 
 
@@ -363,6 +374,7 @@ def _deciding(facts: Mapping[str, Any]) -> dict:
     deciding = {
         "vocabulary": facts.get("vocabulary_sha256"),
         "tasks": [head.get("kind") for head in facts.get("heads", [])],
+        "pooling": [head.get("pooling", "cls") for head in facts.get("heads", [])],
         "rows": {name: key[:12] for name, key in facts.get("prepared", {}).items()},
         "train_batch_size": order.get("batch_size"),
         "sampling": order.get("sampling"),

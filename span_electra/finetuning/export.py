@@ -77,6 +77,8 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
     config = stock_config(network.config, "discriminator", vocabulary, head=stock_head)
     config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type}
     config["classifier_dropout"] = head.dropout
+    if head.pooling == "mean":
+        config["classifier_pooling"] = "mean"  # ModernBERT's name for it
     if spec.type.problem_type:
         config["problem_type"] = spec.type.problem_type
     if spec.type.stock_head == "causal":

@@ -40,7 +40,8 @@ LOCK = ".making-lock"
 MAKING = ".making-"  # leads the name of the folder in which rows are made; one that a kill left is no harm
 CHUNK = 2000  # examples handed to one process at a time
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
-NO_MATTER = ("metrics", "dropout_prob", "loss_weight")  # what a task says that decides nothing of its rows
+# What a task says that decides nothing of its rows.
+NO_MATTER = ("metrics", "dropout_prob", "loss_weight", "pooling")
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,7 @@ def ready(
     settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path, given: bool
 ) -> None:
     """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
-    from span_electra.finetuning.experiment import check_vocabulary, open_rows, spec_of
+    from span_electra.finetuning.experiment import check_pooling, check_vocabulary, open_rows, spec_of
     from span_electra.finetuning.predictions import check_metrics
     from span_electra.finetuning.prepare import open_prepared, prepare_tasks
     from span_electra.finetuning.prepared_notes import check_labels_differ
@@ -251,6 +251,7 @@ def ready(
             settings.workers,
         )
     check_labels_differ(prepared, tasks.tasks)
+    check_pooling(tasks.tasks, pretrained)
     for task in tasks.tasks:
         check_metrics(spec_of(task, prepared))
     if not settings.silent:

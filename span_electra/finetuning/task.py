@@ -31,6 +31,7 @@ class Task:
     limit: int = 0  # rows of the train file that are used; 0: all
     val_split: float = 0.0  # train rows held out where there is no dev file: a share below 1, else a count
     noise: dict[str, Any] = field(default_factory=dict)  # how clean text is misspelt, for spelling tasks
+    pooling: str = "cls"  # what a head on whole rows reads: [CLS], or the mean of all tokens
 
     @property
     def type(self) -> TaskType:

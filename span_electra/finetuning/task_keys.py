@@ -9,7 +9,7 @@ from typing import Any
 from span_electra.errors import InputError
 from span_electra.finetuning.label_file import labels_from_file, labels_from_value
 from span_electra.finetuning.metrics import METRICS
-from span_electra.finetuning.task import ROLES, SPLITS, Task, needs_label, numbered_columns
+from span_electra.finetuning.task import POOLINGS, ROLES, SPLITS, Task, needs_label, numbered_columns
 from span_electra.finetuning.task_entry import TaskEntry, not_among
 from span_electra.finetuning.task_types import TASK_TYPES, TaskType
 from span_electra.text.inputs import PACKINGS
@@ -64,6 +64,7 @@ def task_of(entry: TaskEntry) -> Task | None:
         limit=int(entry.number("limit", 0, whole=True)),
         val_split=entry.number("val_split", 0.0),
         noise=_noise(entry, task_type),
+        pooling=_pooling(entry, task_type),
     )
     _check_together(entry, task)
     return None if entry.problems else task
@@ -150,6 +151,12 @@ def _labels(entry: TaskEntry, task_type: TaskType) -> tuple[str, ...] | None:
         return labels_from_value(value)
     except ValueError as error:
         return entry.problem("label_map_or_file", str(error))
+
+
+def _pooling(entry: TaskEntry, task_type: TaskType) -> str:
+    if "pooling" in entry.values and task_type.stock_head != "sequence":
+        entry.problem("pooling", f"{task_type.name} judges tokens, not whole rows; leave it out")
+    return entry.choice("pooling", POOLINGS)
 
 
 def _noise(entry: TaskEntry, task_type: TaskType) -> dict[str, Any]:

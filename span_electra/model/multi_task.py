@@ -41,6 +41,7 @@ class HeadConfig:
     outputs: int  # classes; 1 for number, replaced and ranking; 0 for language, which has the vocabulary's
     dropout: float = 0.1  # of what the head reads
     weight: float = 1.0  # of its loss
+    pooling: str = "cls"  # what a head on whole rows reads: the first token's state, or all tokens' mean
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,11 @@ class TaskNetwork(nn.Module):
 
     def logits(self, batch: TaskBatch, key: int | None = None) -> Tensor:
         """What the batch's head says, float32: [B, C], [B, L, C], [B, L], or [B, L, V]."""
-        return self.answer(batch.task, self.states(batch, key), subkey(key, 1)).float()
+        states_BLD = self.states(batch, key)
+        if self.tasks[batch.task].pooling == "mean":
+            # As a row of one token: heads on whole rows read the first.
+            states_BLD = mean_of_tokens(states_BLD, batch.real_BL)[:, None]
+        return self.answer(batch.task, states_BLD, subkey(key, 1)).float()
 
     def answer(self, task: int, states: Tensor, key: int | None = None) -> Tensor:
         """What the head of a task says of hidden states."""
@@ -180,6 +185,14 @@ class TaskNetwork(nn.Module):
         return F.cross_entropy(
             logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none"
         )
+
+
+def mean_of_tokens(states_BLD: Tensor, real_BL: Tensor | None) -> Tensor:
+    """The mean state of each row's tokens, special ones included and padding not, [B, D]."""
+    if real_BL is None:
+        return states_BLD.mean(1)
+    weights_BL1 = real_BL[..., None].to(states_BLD.dtype)
+    return (states_BLD * weights_BL1).sum(1) / weights_BL1.sum(1)
 
 
 def target_count(targets: Tensor) -> Tensor:

@@ -3,13 +3,17 @@
 Run: pytest tests/finetuning/test_experiment.py
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from model_examples import small_config
 from network_examples import exported, vocabulary_of_words
 
 from span_electra.config import OptimizerConfig
-from span_electra.finetuning.experiment import rate_shares, task_losses
+from span_electra.errors import InputError
+from span_electra.finetuning.experiment import check_pooling, rate_shares, task_losses
+from span_electra.finetuning.task import Task
 from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import open_model
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
@@ -42,6 +46,13 @@ def test_a_loaded_encoder_is_equal_bit_for_bit_after_heads_are_attached(start):
         own = name if name.startswith("encoder.") else f"heads.1.{name.removeprefix('head.')}"
         assert torch.equal(found[own], weight), name
     assert start.vocabulary.sha256 == vocabulary_of_words().sha256
+
+
+def test_a_mean_of_tokens_needs_an_encoder_whose_stock_class_takes_it(start):
+    task = Task("t", "SingleSenClassification", {}, pooling="mean")
+    check_pooling((replace(task, pooling="cls"),), start)
+    with pytest.raises(InputError, match="t.pooling: mean needs an encoder of architecture modern"):
+        check_pooling((task,), start)
 
 
 def test_losses_by_task():

@@ -5,6 +5,7 @@ Run: pytest tests/finetuning/test_export.py
 
 import json
 import warnings
+from dataclasses import replace
 
 import model_examples
 import pytest
@@ -132,6 +133,26 @@ def test_stock_classes_give_our_logits_for_our_rows(architecture, task_type, low
         by_token = spec.type.head in ("tokens", "replaced", "language")
         told = theirs[row][real] if by_token else theirs[row]
         assert (told - logits).abs().max() <= 1e-5
+
+
+@torch.no_grad()
+def test_a_mean_of_tokens_is_the_stock_classs(architecture, tmp_path):
+    if architecture == "electra":
+        return  # its stock class reads [CLS] alone; see test_experiment.py
+    name = "SingleSenClassification"
+    network, spec = network_of(name), spec_of(name)
+    first = torch.stack([logits for *_, logits in ours_of(network, spec, TEXTS)])
+    network.tasks = (replace(network.tasks[0], pooling="mean"),)
+    export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+    model, tokenizer = stock_of(tmp_path / "out", "sequence")
+    asked = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    theirs = model(**asked).logits
+    alone = torch.stack([logits for *_, logits in ours_of(network, spec, TEXTS)])
+    real_BL, nothing = asked["attention_mask"].bool(), torch.zeros(0)
+    batch = TaskBatch(0, asked["input_ids"], None, real_BL, nothing, nothing, nothing)
+    assert not real_BL.all() and (first - theirs).abs().max() > 1e-3
+    for ours in (alone, network.logits(batch)):  # padding has no part in the mean
+        assert (ours - theirs).abs().max() <= 1e-5
 
 
 def test_the_config_names_labels_and_problem(architecture, tmp_path):

@@ -247,6 +247,14 @@ intent:
         load_task_file(write(tmp_path, "tasks.yml", text.replace("NERLoss", "SpanLoss")), tmp_path)
 
 
+def test_pooling_is_of_heads_on_whole_rows(tmp_path):
+    assert one_task(tmp_path, pooling="mean").pooling == "mean"
+    with pytest.raises(InputError, match="t.pooling: 'average' is not known"):
+        one_task(tmp_path, pooling="average")
+    with pytest.raises(InputError, match="t.pooling: NER judges tokens"):
+        one_task(tmp_path, "NER", pooling="mean")
+
+
 def test_columns_of_conll_have_numbers(tmp_path):
     numbers = {"text": 2, "label": 4}
     assert one_task(tmp_path, "NER", columns=numbers).columns == numbers
