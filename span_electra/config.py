@@ -139,10 +139,6 @@ class ModelConfig(Settings):
         check_share("hidden_dropout_prob", self.hidden_dropout_prob)
         check_share("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
         check_share("generator_first", self.generator_first)
-        if self.generator_first and self.objective != "joint":
-            raise InputError(
-                f"generator_first: objective {self.objective} trains one network; leave it out, or take joint"
-            )
         if self.average_span_predictions and not (self.use_SBGO or self.use_SBPO):
             raise InputError("average_span_predictions: nothing to average; set use_SBGO or use_SBPO too")
         for name in ("generator", "discriminator"):

@@ -102,10 +102,11 @@ class Pretraining:
         """The epoch's batches, from batch `start` on."""
         together = self.settings.training.gradient_accumulation_steps
         more: dict[str, Any] = {}
-        if self._schedule is not None or self.settings.model.generator_first:
+        first = self.settings.model.generator_first if self.settings.model.objective == "joint" else 0.0
+        if self._schedule is not None or first:
             epoch_steps, total = self._steps
             more = {"schedule": self._schedule, "first_step": epoch * epoch_steps}
-            more["alone_until"] = round(self.settings.model.generator_first * total)
+            more["alone_until"] = round(first * total)
         more["misspeller"] = self._misspeller
         return self._batches(epoch, start, validation=False, together=together, **more)
 

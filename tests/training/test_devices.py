@@ -133,7 +133,9 @@ def test_two_processes_are_one_in_gradients_and_losses(features, tmp_path, paral
     two = run_pretraining(
         small_run(features, tmp_path / "b", max_steps=1, device_ids=[0, 1], parallel=parallel, **options)
     )
-    assert gap(one, two, "weights") < 1e-6
+    # At rate 1 the largest weight is the largest gradient, above 16: one float32 step of it is 2e-6.
+    largest = max(float(value.abs().max()) for value in checkpoint.load(one.checkpoint).weights.values())
+    assert gap(one, two, "weights") < 1e-6 * max(1.0, largest)
     for name, value in one.metrics.items():
         assert two.metrics[name] == pytest.approx(value, abs=1e-5)
 
@@ -261,7 +263,7 @@ def test_a_signal_to_two_processes_keeps_a_checkpoint_and_the_customary_code(fea
     )
     with process:
         for line in process.stderr:
-            if line.startswith("step 2 "):
+            if "step 2 of" in line:
                 process.send_signal(signal.SIGINT)
                 break
         out, _ = process.communicate(timeout=60)
