@@ -34,11 +34,11 @@ def main() -> None:
         BuildSettings(
             settings.tokenizer_type,
             settings.vocab_size,
-            settings.min_fre,
-            settings.lowercase,
-            settings.strip_accents,
-            settings.errors,
-            settings.text_field,
+            min_frequency=settings.min_fre,
+            lowercase=settings.lowercase,
+            strip_accents=settings.strip_accents,
+            errors=settings.errors,
+            text_field=settings.text_field,
         ),
     )
     for note in notes:

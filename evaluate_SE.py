@@ -46,22 +46,22 @@ def tables(settings: EvaluateArgs) -> Iterator[str]:
         return evaluate_tasks(
             settings.model,
             settings.task_file,
-            settings.data_dir,
-            settings.batch_size,
-            settings.device,
-            settings.out_file,
+            data_dir=settings.data_dir,
+            batch_size=settings.batch_size,
+            device=settings.device,
+            out_file=settings.out_file,
         )
     return evaluate(
         settings.model or newest_run(),
         settings.pairs,
-        settings.spelling,
-        settings.text,
-        settings.scores,
-        settings.batch_size,
-        settings.max_seq_len,
-        settings.device,
-        settings.out_file,
-        settings.correction_rows,
+        spelling=settings.spelling,
+        text=settings.text,
+        scores=settings.scores,
+        batch_size=settings.batch_size,
+        max_seq_len=settings.max_seq_len,
+        device=settings.device,
+        out_file=settings.out_file,
+        correction_rows=settings.correction_rows,
     )
 
 

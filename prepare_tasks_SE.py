@@ -18,10 +18,10 @@ def main() -> int:
     return prepare(
         settings.encoder,
         settings.task_file,
-        settings.data_dir,
-        settings.do_lower_case,
-        settings.max_seq_len,
-        settings.workers,
+        data_dir=settings.data_dir,
+        lowercase=settings.do_lower_case,
+        max_seq_len=settings.max_seq_len,
+        workers=settings.workers,
     )
 
 

@@ -161,6 +161,12 @@ def test_files_and_functions_keep_their_size():
                 assert length <= MAX_FUNCTION_LINES, f"{path.name}: {node.name} has {length} lines"
 
 
+def test_long_calls_name_their_arguments():
+    # Function.apply takes none by name, and loops take a mask's numbers as one.
+    calls = [node for _, tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert sum(len(call.args) > 5 for call in calls) <= 10
+
+
 def test_init_files_are_empty_and_nothing_is_named_utils():
     for path in MODULES:
         if path.name == "__init__.py":

@@ -142,7 +142,9 @@ def pseudo_score(
     sentences, length = ids_GL.shape
     row_Q, place_Q = np.divmod(np.arange(sentences * (length - 2)), length - 2)
     place_Q += 1
-    alone_Q = masked_score(networks, ids_GL, row_Q, place_Q, place_Q + 1, batch_size)
+    alone_Q = masked_score(
+        networks, ids_GL, row_Q=row_Q, place_Q=place_Q, end_Q=place_Q + 1, batch_size=batch_size
+    )
     plain_G = np.bincount(row_Q, alone_Q, sentences)
     if not rightward:
         return plain_G, plain_G

@@ -59,7 +59,9 @@ def evaluate_tasks(
     learnt = [task_number(task, specs, str(task_file)) for task in asked]
     sections = {MODEL: described(model, vocabulary), SECTION: {}}
     with tempfile.TemporaryDirectory(prefix="span_electra_") as folder:
-        for number, split, source in prepared_rows(asked, learnt, specs, vocabulary, data_dir, folder):
+        for number, split, source in prepared_rows(
+            asked, learnt, specs=specs, vocabulary=vocabulary, data_dir=data_dir, folder=folder
+        ):
             place = Process(next(network.parameters()).device)
             predicted = predict_rows(network, number, source, batch_size, place)
             row = metrics_of(predicted, source)
@@ -105,7 +107,12 @@ def prepared_rows(
     )
     first = specs[0]  # all tasks of a run share the length of rows and the folding of letters
     prepared = prepare_tasks(
-        TaskFile(tasks), data_dir, folder, vocabulary, first.max_seq_len, first.lowercase
+        TaskFile(tasks),
+        data_dir,
+        folder=folder,
+        vocabulary=vocabulary,
+        max_seq_len=first.max_seq_len,
+        lowercase=first.lowercase,
     )
     opened = {split: open_rows(tasks, prepared, vocabulary, split) for split in ("dev", "test")}
     for place, number in enumerate(learnt):

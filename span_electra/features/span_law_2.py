@@ -45,7 +45,15 @@ def place_row_2(row, words, budget, key, law):
             span_words, length, start = draw_length(bits, law.thresholds_L), 0, 0
             joined = min(most_joined, len(law.thresholds_L) - span_words)
             for _ in range(PLACE_TRIES):
-                start, length = _fit(row, words, pick_below(bits, words), span_words, left, bits, joined)
+                start, length = _fit(
+                    row,
+                    words,
+                    word=pick_below(bits, words),
+                    span_words=span_words,
+                    left=left,
+                    bits=bits,
+                    joined=joined,
+                )
                 if length > 0:
                     break
                 counter += 1
@@ -135,12 +143,12 @@ def _search_words(row, words, span_words, left, bits):
     for fewer in range(span_words, 0, -1):
         fitting = 0
         for word in range(words):
-            fitting += _fit(row, words, word, fewer, left, bits, 0)[1] > 0
+            fitting += _fit(row, words, word=word, span_words=fewer, left=left, bits=bits, joined=0)[1] > 0
         if fitting == 0:
             continue
         chosen = pick_below(bits, fitting)
         for word in range(words):
-            start, length = _fit(row, words, word, fewer, left, bits, 0)
+            start, length = _fit(row, words, word=word, span_words=fewer, left=left, bits=bits, joined=0)
             if length > 0:
                 if chosen == 0:
                     return start, length

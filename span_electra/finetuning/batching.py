@@ -142,7 +142,7 @@ def rows_and_targets(
     A reply's candidates are rows of their own, the true one first.
     """
     if source.spec.type.head == "ranking":
-        return _candidates(source, rows_B, rows, seed, epoch, training)
+        return _candidates(source, rows_B, rows=rows, seed=seed, epoch=epoch, training=training)
     ids = [row["input_ids"] for row in rows]
     return UnpaddedRows(ids, [row["token_type_ids"] for row in rows], _targets(source.spec, rows))
 
@@ -205,8 +205,8 @@ def _candidates(
         turns = row["turns"]
         if training:
             turns = turns[: rng.integers(2, len(turns) + 1)]
-        replies = [turns[-1], *_other_replies(source, int(number), turns[-1], count - 1, rng, training)]
-        for reply in replies:
+        others = {"truth": turns[-1], "count": count - 1, "rng": rng, "training": training}
+        for reply in [turns[-1], *_other_replies(source, int(number), **others)]:
             unpadded = join_turns([*turns[:-1], reply], source.vocabulary.sep_id, source.spec.max_seq_len)
             ids.append(unpadded.ids)
             types.append(unpadded.types)

@@ -100,7 +100,15 @@ class Finetuning:
         """The epoch's batches, of one task each, from batch `start` on."""
         together = self.settings.training.gradient_accumulation_steps
         rank, world = self.process.rank, self.process.world_size
-        return TaskBatches(self.rows["train"], self.settings.order, epoch, start, rank, world, together)
+        return TaskBatches(
+            self.rows["train"],
+            self.settings.order,
+            epoch=epoch,
+            start=start,
+            rank=rank,
+            world=world,
+            together=together,
+        )
 
     def loss(self, network: nn.Module, batch: TaskBatch, dropout_key: int | None) -> StepOutput:
         """The weighted loss of the batch's task."""
@@ -325,7 +333,12 @@ def validation_metrics(
             if source is None:
                 continue
             predicted = predict_rows(
-                network, number, source, settings.eval_batch_size, process, stop_requested
+                network,
+                number,
+                source=source,
+                batch_size=settings.eval_batch_size,
+                process=process,
+                stop=stop_requested,
             )
             if predicted is None:
                 return None

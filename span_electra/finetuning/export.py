@@ -66,7 +66,11 @@ def export_tasks(folder: str | Path, out_dir: str | Path, facts: CardFacts | Non
     model, written = load_task_model(folder), []
     for number, spec in enumerate(model.specs):
         target = Path(out_dir, spec.task.name)
-        written.append(export_task(model.network, number, spec, model.vocabulary, target, facts))
+        written.append(
+            export_task(
+                model.network, number, spec=spec, vocabulary=model.vocabulary, folder=target, facts=facts
+            )
+        )
     return written
 
 

@@ -59,7 +59,9 @@ def predict_rows(
         rows_B = order_R[begin : begin + batch_size]
         rows = source.rows(rows_B, 0, HELD_OUT)
         if source.spec.type.head == "language":
-            answers = _perplexity_counts(network, task, source, rows, batch_size, process)
+            answers = _perplexity_counts(
+                network, task, source=source, rows=rows, batch_size=batch_size, process=process
+            )
         else:
             answers = _answers(network, task, source, rows_B, rows, process)
         for row, entry, answer in zip(rows_B, rows, answers, strict=True):

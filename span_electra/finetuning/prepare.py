@@ -95,7 +95,16 @@ def prepare_tasks(
     Raises InputError for bad data, and for a folder that holds something else; then nothing has changed.
     """
     folder, told = Path(folder), str(Path(data_dir).absolute())
-    fresh = Prepared(folder, told, vocabulary.sha256, max_seq_len, lowercase, {}, {}, {})
+    fresh = Prepared(
+        folder,
+        told,
+        vocabulary_sha256=vocabulary.sha256,
+        max_seq_len=max_seq_len,
+        lowercase=lowercase,
+        labels={},
+        rows={},
+        keys={},
+    )
     before = _standing(fresh)
     made: dict[str, _Made] = {}
     with _making(folder) as beside:
@@ -105,7 +114,9 @@ def prepare_tasks(
             key = rows_key(task, data_dir, vocabulary, max_seq_len, lowercase)
             if not before.holds(task.name, key):
                 place = beside / task.name
-                made[task.name] = _prepare(task, data_dir, place, vocabulary, fresh, key, workers)
+                made[task.name] = _prepare(
+                    task, data_dir, place=place, vocabulary=vocabulary, fresh=fresh, key=key, workers=workers
+                )
         return _put_in_place(made, beside, fresh)
 
 

@@ -49,7 +49,7 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
         target = folder / EXPORTED / spec.task.name
         of_task = results[spec.task.name]
         facts = CardFacts(metrics=of_task.get("test") or of_task.get("dev") or {})
-        export_task(model.network, number, spec, model.vocabulary, target, facts)
+        export_task(model.network, number, spec=spec, vocabulary=model.vocabulary, folder=target, facts=facts)
     write_results(folder, results)
     return results
 

@@ -52,7 +52,13 @@ def prepare(
     folder = prepared_folder(pretrained.name)
     with no_data_left_if_refused(folder):
         prepared = prepare_tasks(
-            tasks, data_dir, folder, pretrained.vocabulary, max_seq_len, lowercase, workers
+            tasks,
+            data_dir,
+            folder=folder,
+            vocabulary=pretrained.vocabulary,
+            max_seq_len=max_seq_len,
+            lowercase=lowercase,
+            workers=workers,
         )
         check_labels_differ(prepared, tasks.tasks)
     print_summary(prepared, tasks)
@@ -104,7 +110,7 @@ def finetune(settings: FinetuningArguments) -> int:
         seeds = range(settings.seed, settings.seed + settings.seeds)
         places = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
         runs = [
-            finetuning_run(settings, tasks, encoder, data, place, seed)
+            finetuning_run(settings, tasks, encoder=encoder, data=data, folder=place, seed=seed)
             for seed, place in zip(seeds, places, strict=True)
         ]
         refuse_taken(folder, runs)
@@ -160,7 +166,9 @@ def conclude_saved(settings: FinetuningArguments) -> int:
         tasks, pretrained = tasks_of(saved), open_model(str(run)).need(saved.network)
         data, given = data_folder(saved, pretrained)
         ready(saved, tasks, pretrained, data, given)
-        found.append(conclude(finetuning_run(saved, tasks, str(run), data, run, saved.seed)))
+        found.append(
+            conclude(finetuning_run(saved, tasks, encoder=str(run), data=data, folder=run, seed=saved.seed))
+        )
         if not settings.silent:
             print(table_of(found[-1]))
     if len(found) > 1:
@@ -244,11 +252,11 @@ def ready(
         prepared = prepare_tasks(
             tasks,
             settings.data_dir,
-            data,
-            pretrained.vocabulary,
-            settings.max_seq_len,
-            settings.do_lower_case,
-            settings.workers,
+            folder=data,
+            vocabulary=pretrained.vocabulary,
+            max_seq_len=settings.max_seq_len,
+            lowercase=settings.do_lower_case,
+            workers=settings.workers,
         )
     check_labels_differ(prepared, tasks.tasks)
     check_pooling(tasks.tasks, pretrained)

@@ -194,7 +194,7 @@ def _read_part(model: SpanElectra, part: str, vocabulary: Vocabulary, run: Path,
     network = getattr(model.config, part)
     config = replace(model.config, generator=network, discriminator=network)
     weights = our_weights(getattr(model, part))
-    return Pretrained(config, weights, part, vocabulary, str(run), str(place))
+    return Pretrained(config, weights, part=part, vocabulary=vocabulary, source=str(run), place=str(place))
 
 
 def _read_fine_tuned(place: Path, run: Path, vocabulary: Vocabulary) -> Pretrained:

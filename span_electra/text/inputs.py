@@ -222,7 +222,7 @@ def describe_file(path: str, by_name: bool) -> InputFile:
         raise InputError(f"{path}: empty; name a file with text")
     kind, packing = _kind_of(path)
     identity = f"{status.st_size} {status.st_mtime_ns} {zlib.crc32(ends):08x}"
-    return InputFile(path, kind, packing, status.st_size, identity, by_name)
+    return InputFile(path, kind, packing=packing, size=status.st_size, identity=identity, by_name=by_name)
 
 
 def _kind_of(path: str) -> tuple[str, str]:
@@ -286,7 +286,16 @@ def _find_remote(url: str) -> list[InputFile]:
             identity = f"{facts['size']} {changed}"
             full = system.unstrip_protocol(name)
             if facts["size"]:
-                files.append(InputFile(full, kind, packing, facts["size"], identity, name == path))
+                files.append(
+                    InputFile(
+                        full,
+                        kind,
+                        packing=packing,
+                        size=facts["size"],
+                        identity=identity,
+                        by_name=name == path,
+                    )
+                )
     except OSError as error:
         raise InputError(f"{url}: {error}; check the URL and your rights") from None
     if not files:

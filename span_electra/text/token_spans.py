@@ -66,7 +66,9 @@ def _line(text: str, ids: list[int], offsets: list[tuple[int, int]]) -> Line:
         word_T = np.minimum(word_T, len(spans) - 1)
         starts_T = np.minimum(np.maximum(starts_T, first_W[word_T]), end_W[word_T])
         ends_T = np.maximum(ends_T, starts_T)
-    return Line(text, np.array(ids, dtype=np.int64), starts_T, ends_T, word_T, spans)
+    return Line(
+        text, np.array(ids, dtype=np.int64), starts_T=starts_T, ends_T=ends_T, word_T=word_T, word_spans=spans
+    )
 
 
 def cut_windows(lengths_N: np.ndarray, room: int) -> list[Window]:

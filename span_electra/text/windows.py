@@ -68,16 +68,22 @@ class WordCutter:
                 stopped = cutting.cut_bpe(
                     text_B,
                     lines,
-                    skipped_N,
-                    self._characters.prefix_space,
-                    kinds_C,
-                    progress,
-                    self._words_W,
-                    line_words_N,
+                    skipped_N=skipped_N,
+                    prefix_space=self._characters.prefix_space,
+                    kinds_C=kinds_C,
+                    progress=progress,
+                    words_W=self._words_W,
+                    line_words_N=line_words_N,
                 )
             else:
                 stopped = cutting.cut_wordpiece(
-                    text_B, lines, skipped_N, kinds_C, progress, self._words_W, line_words_N
+                    text_B,
+                    lines,
+                    skipped_N=skipped_N,
+                    kinds_C=kinds_C,
+                    progress=progress,
+                    words_W=self._words_W,
+                    line_words_N=line_words_N,
                 )
             if stopped < 0:
                 break

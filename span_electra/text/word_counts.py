@@ -93,7 +93,14 @@ class WordCounter:
         ends_W = np.cumsum([len(word) for word in words], dtype=np.int64)
         normal_B, normal_ends_W = np.empty(len(words_B) * 15, np.uint8), np.empty_like(ends_W)
         forms_C, form_bytes_B = self._characters.forms_C, self._characters.form_bytes_B
-        lookup.normalize_words(words_B, ends_W, forms_C, form_bytes_B, normal_B, normal_ends_W)
+        lookup.normalize_words(
+            words_B,
+            ends_W,
+            forms_C=forms_C,
+            form_bytes_B=form_bytes_B,
+            normal_B=normal_B,
+            normal_ends_W=normal_ends_W,
+        )
         ends = [0, *normal_ends_W.tolist()]
         normal = normal_B[: ends[-1]].tobytes()
         return [normal[start:end] for start, end in zip(ends, ends[1:], strict=False)]

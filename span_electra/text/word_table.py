@@ -35,7 +35,19 @@ def counting_model() -> Model:
     """A model for tables that count words and give no ids."""
     numbers, places, raw = np.empty(0, np.int64), np.empty(0, np.uint64), np.empty(0, np.uint8)
     return Model(
-        COUNTING, 2, numbers, places, numbers, raw, numbers, numbers, 0, 0, 0, np.empty(0, np.uint32), raw
+        COUNTING,
+        2,
+        byte_ids=numbers,
+        hashed_H=places,
+        values_H=numbers,
+        pieces_B=raw,
+        piece_ends_V=numbers,
+        piece_ids_V=numbers,
+        longest_piece=0,
+        unknown_id=0,
+        max_chars=0,
+        forms_C=np.empty(0, np.uint32),
+        form_bytes_B=raw,
     )
 
 
@@ -79,7 +91,13 @@ class WordTable:
         word_B = np.frombuffer(word + bytes(PADDING), np.uint8)
         padded_B = np.concatenate([ids_B, np.zeros(PADDING, np.uint8)])
         while not insert_word(
-            word_B, len(word), padded_B, id_count, self._id_bytes, self.table, self.max_words
+            word_B,
+            len(word),
+            ids_B=padded_B,
+            id_count=id_count,
+            id_size=self._id_bytes,
+            table=self.table,
+            max_words=self.max_words,
         ):
             self.make_room()
 
@@ -101,7 +119,9 @@ class WordTable:
         key_room *= factor if 2 * key_bytes > key_room else 1
         id_room *= factor if 2 * id_bytes > id_room else 1
         old, self.table = self.table, _new_table(slots, key_room, id_room)
-        move_words(old, self.table, least, equal, spare, self._id_bytes, halve)
+        move_words(
+            old, self.table, least_uses=least, equal=equal, spare=spare, id_size=self._id_bytes, halve=halve
+        )
 
     def words(self) -> tuple[list[bytes], np.ndarray]:
         """All words, in no order, and how often each was used (int64)."""

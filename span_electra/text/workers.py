@@ -40,7 +40,7 @@ def cap_workers(asked: int) -> tuple[int, str]:
 
 
 def run_tasks(
-    prepare: Callable[[Any], Callable[[Any], Any]], settings: Any, tasks: Iterable[Any], workers: int
+    prepare: Callable[[Any], Callable[[Any], Any]], settings: object, tasks: Iterable[Any], workers: int
 ) -> Iterator[tuple[Any, Any]]:
     """Yield (task, result) for every task, in the order results come.
 
@@ -81,7 +81,7 @@ class _Worker:
     tasks: list = field(default_factory=list)  # handed over and not answered, oldest first
 
 
-def _hire(context: Any, prepare: Callable, settings: Any) -> _Worker:
+def _hire(context: Any, prepare: Callable, settings: object) -> _Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, prepare, settings, os.getpid()), daemon=True)
     process.start()
@@ -159,7 +159,7 @@ def _dismiss(crew: list[_Worker]) -> None:
 # --- in the process -----------------------------------------------------------------------------------
 
 
-def _work(pipe: Connection, prepare: Callable, settings: Any, parent: int) -> None:
+def _work(pipe: Connection, prepare: Callable, settings: object, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
@@ -175,7 +175,7 @@ def _work(pipe: Connection, prepare: Callable, settings: Any, parent: int) -> No
         return
 
 
-def _guarded(prepare: Callable, settings: Any) -> Callable[[Any], Any]:
+def _guarded(prepare: Callable, settings: object) -> Callable[[Any], Any]:
     """`prepare`, whose failure is told as that of the first task."""
     try:
         return prepare(settings)

@@ -202,7 +202,9 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
         runfolder.write_mark(run.folder, name, state.step)
     newest = run.folder / CHECKPOINTS / f"step-{state.step:08d}"
     exit_code = 128 + stopped if 0 < stopped < TIME_IS_UP else 0
-    return RunResult(name, state.step, str(newest), state.valid, state.best, exit_code)
+    return RunResult(
+        name, state.step, checkpoint=str(newest), metrics=state.valid, best=state.best, exit_code=exit_code
+    )
 
 
 # --- the folder ---------------------------------------------------------------------------------------
