@@ -1,6 +1,10 @@
 """Small features and small runs for the tests of training."""
 
+import json
+import os
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +23,8 @@ from span_electra.features.header import describe, feature_batch, feature_schema
 from span_electra.features.masking import TokenRows, draw_spans, row_keys
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.training import checkpoint
+from span_electra.training.log import RunLog
 
 # Nothing here is worth a second thread; on a busy machine two would wait for each other most of the time.
 torch.set_num_threads(1)
@@ -81,3 +87,32 @@ def small_run(
         valid_split=valid,
         resume_from=None if resume is None else str(resume),
     )
+
+
+CLOCKS = ("tokens_per_second", "mfu", "time")
+
+
+def lines_of(folder):
+    lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
+
+
+def assert_same_end(one, other):
+    first, second = checkpoint.load(one.checkpoint), checkpoint.load(other.checkpoint)
+    assert first.step == second.step
+    for mine, theirs in ((first.weights, second.weights), (first.optimizer, second.optimizer)):
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def stop_at(monkeypatch, step, number=signal.SIGTERM):
+    """Send this process a signal while it makes that step."""
+    advance, made = RunLog.advance, []
+
+    def advance_and_ask(log):
+        made.append(1)
+        if len(made) == step:
+            os.kill(os.getpid(), number)
+        advance(log)
+
+    monkeypatch.setattr(RunLog, "advance", advance_and_ask)

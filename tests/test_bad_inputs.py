@@ -9,7 +9,8 @@ import warnings
 from pathlib import Path
 
 import pytest
-from bad_input_examples import CASES, TEXT, write_features, write_settings, write_texts, write_vocabularies
+from bad_input_cases import CASES
+from bad_input_examples import TEXT, write_features, write_settings, write_texts, write_vocabularies
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))

@@ -133,9 +133,7 @@ def _wordpiece_ids(normal_B, size, model, ids):
         hashed, longest, found = _MIX_B + np.uint64(start > 0), 0, 0
         for end in range(start, min(size, start + model.longest_piece)):
             hashed = _step(hashed, normal_B[end])
-            number = _piece_at(
-                model, hashed, word_B=normal_B, start=start, length=end + 1 - start, continues=start > 0
-            )
+            number = _piece_at(model, hashed, normal_B, start, end + 1 - start, start > 0)
             if number >= 0:
                 longest, found = end + 1 - start, model.piece_ids_V[number]
         if longest == 0:
@@ -246,17 +244,7 @@ def _insert(text_B, p, length, found, table, ids_B, id_size, id_count, max_words
 def insert_word(word_B, length, ids_B, id_count, id_size, table, max_words):
     """Keep a word whose ids the library gave (padded arrays); False if the table has no room."""
     found = _find(word_B, 0, length, table.slots_S, table.keys_B)
-    return found[1] or _insert(
-        word_B,
-        0,
-        length=length,
-        found=found,
-        table=table,
-        ids_B=ids_B,
-        id_size=id_size,
-        id_count=id_count,
-        max_words=max_words,
-    )
+    return found[1] or _insert(word_B, 0, length, found, table, ids_B, id_size, id_count, max_words)
 
 
 @compiled
@@ -265,14 +253,7 @@ def _ids_of(text_B, p, length, model, scratch):
     count = 0
     if model.style == BPE:
         count = _bpe_ids(
-            text_B,
-            p,
-            length=length,
-            byte_ids=model.byte_ids,
-            hashed_H=model.hashed_H,
-            values_H=model.values_H,
-            ids=scratch.ids,
-            merges=scratch.merges,
+            text_B, p, length, model.byte_ids, model.hashed_H, model.values_H, scratch.ids, scratch.merges
         )
     elif model.style == WORDPIECE:
         size, chars = normalize(
@@ -314,17 +295,7 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
                 if count < 0:
                     status = ASK_LIBRARY
                     break
-                if not _insert(
-                    text_B,
-                    p,
-                    length=length,
-                    found=found,
-                    table=table,
-                    ids_B=scratch.ids_B,
-                    id_size=id_bytes,
-                    id_count=count,
-                    max_words=max_words,
-                ):
+                if not _insert(text_B, p, length, found, table, scratch.ids_B, id_bytes, count, max_words):
                     status = TABLE_FULL
                     break
             meta = slots_S[at + 2]

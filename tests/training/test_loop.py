@@ -3,7 +3,6 @@
 Run: pytest tests/training/test_loop.py
 """
 
-import json
 import os
 import signal
 from dataclasses import asdict, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_examples import small_run, write_rows
+from run_examples import assert_same_end, lines_of, small_run, stop_at, write_rows
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from span_electra import accelerators
@@ -23,40 +22,11 @@ from span_electra.training import checkpoint, loop
 from span_electra.training import run_folder as runfolder
 from span_electra.training import step as step_module
 from span_electra.training.devices import Process, go_on_in
-from span_electra.training.log import RunLog
-
-CLOCKS = ("tokens_per_second", "mfu", "time")
 
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory):
     return write_rows(tmp_path_factory.mktemp("features") / "rows.arrow")
-
-
-def lines_of(folder):
-    lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
-
-
-def assert_same_end(one, other):
-    first, second = checkpoint.load(one.checkpoint), checkpoint.load(other.checkpoint)
-    assert first.step == second.step
-    for mine, theirs in ((first.weights, second.weights), (first.optimizer, second.optimizer)):
-        assert mine.keys() == theirs.keys()
-        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-
-
-def stop_at(monkeypatch, step, number=signal.SIGTERM):
-    """Send this process a signal while it makes that step."""
-    advance, made = RunLog.advance, []
-
-    def advance_and_ask(log):
-        made.append(1)
-        if len(made) == step:
-            os.kill(os.getpid(), number)
-        advance(log)
-
-    monkeypatch.setattr(RunLog, "advance", advance_and_ask)
 
 
 # --- exact resume -------------------------------------------------------------------------------------
@@ -333,89 +303,3 @@ def test_resuming_inside_an_epoch_with_another_order_is_refused(features, tmp_pa
         run_pretraining(
             small_run(features, tmp_path / "run", resume=tmp_path / "run", loader=LoaderConfig(4))
         )
-
-
-def test_starting_from_other_weights(features, tmp_path):
-    first = run_pretraining(small_run(features, tmp_path / "a", epochs=1))
-    settings = small_run(features, tmp_path / "b", max_steps=1, optimizer=OptimizerConfig(lr=0.0))
-    second = run_pretraining(replace(settings, init_from=first.checkpoint))
-    mine, theirs = checkpoint.load(first.checkpoint).weights, checkpoint.load(second.checkpoint).weights
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    with pytest.raises(InputError, match="no safetensors file"):
-        run_pretraining(replace(settings, out_dir=str(tmp_path / "c"), init_from=features))
-
-
-def test_lines_and_validations_by_the_epoch(features, tmp_path):
-    run_pretraining(small_run(features, tmp_path / "a", epochs=2, log_per_epoch=2, eval_per_epoch=4))
-    lines = lines_of(tmp_path / "a")
-    assert sum(line["split"] == "train" for line in lines) == 4
-    assert sum(line["split"] == "valid" for line in lines) == 8
-
-
-def test_a_new_run_may_start_with_another_run_s_optimizer_state(features, tmp_path):
-    first = run_pretraining(small_run(features, tmp_path / "a", epochs=1))
-    state = checkpoint.load(first.checkpoint).optimizer
-    settings = small_run(features, tmp_path / "b", max_steps=1, optimizer=OptimizerConfig(lr=0.0))
-    second = run_pretraining(replace(settings, initial_optimizer=str(tmp_path / "a")))
-    steps = {name: int(value) for name, value in state.items() if name.startswith("step:")}
-    after = checkpoint.load(second.checkpoint).optimizer
-    assert steps and all(int(after[name]) == count + 1 for name, count in steps.items())
-
-
-# --- going on with other settings -----------------------------------------------------------------------
-
-
-def test_progress_is_in_epochs_and_a_changed_run_is_planned_anew(features, tmp_path, capsys):
-    options = {"loader": LoaderConfig(5), "valid": (0.1,)}  # 54 rows: 11 steps an epoch
-    first = run_pretraining(small_run(features, tmp_path / "run", epochs=4, **options))
-    assert first.step == 44
-    options["loader"] = LoaderConfig(10)  # 6 steps an epoch: 36 in six epochs, fewer than were made
-    more = run_pretraining(
-        small_run(features, tmp_path / "run", resume=tmp_path / "run", epochs=6, **options)
-    )
-    assert (more.state, more.step) == ("finished", 44 + 2 * 6)
-    said = capsys.readouterr().err
-    assert "epoch 4 of 6 done; 2 epochs, 12 steps to go; rate from" in said and "to 0" in said
-    rates = [line["lr"] for line in lines_of(tmp_path / "run") if line["step"] > 44 and "lr" in line]
-    assert rates == sorted(rates, reverse=True) and 0 < rates[-1] < rates[0]
-
-
-def test_a_run_goes_on_into_another_folder_and_the_old_one_stays(features, tmp_path):
-    first = run_pretraining(small_run(features, tmp_path / "old", max_steps=9))
-    before = {path: path.read_bytes() for path in (tmp_path / "old").rglob("*") if path.is_file()}
-    second = run_pretraining(small_run(features, tmp_path / "new", resume=first.checkpoint, max_steps=12))
-    assert second.step == 12 and Path(second.checkpoint).parent == tmp_path / "new" / "checkpoints"
-    assert {path: path.read_bytes() for path in (tmp_path / "old").rglob("*") if path.is_file()} == before
-
-
-def test_a_time_limit_holds_for_one_start_of_the_command(features, tmp_path, monkeypatch):
-    now = [0.0]
-
-    def clock():
-        now[0] += 0.05
-        return now[0]
-
-    monkeypatch.setattr(loop.time, "monotonic", clock)
-    made = []
-    for resume in (None, tmp_path / "run", tmp_path / "run"):
-        settings = small_run(features, tmp_path / "run", resume=resume, max_minutes=0.05, epochs=30)
-        made.append(run_pretraining(settings).step)
-    steps = [made[0], made[1] - made[0], made[2] - made[1]]
-    assert min(steps) > 1 and max(steps) < 3 * min(steps)
-
-
-def test_a_folder_of_feature_files_is_a_fine_place_for_a_run(features, tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    for name in ("train.txt", "valid.txt"):
-        (folder / name).write_bytes(Path(features).read_bytes())
-    assert run_pretraining(small_run(str(folder / "train.txt"), folder, max_steps=1)).state == "finished"
-
-
-def test_the_newest_run_is_the_one_that_was_saved_last(features, tmp_path):
-    folders = [tmp_path / name for name in "ab"]
-    for number, folder in enumerate(folders):
-        meta = Path(run_pretraining(small_run(features, folder, max_steps=1)).checkpoint, checkpoint.META)
-        os.utime(meta, (1000.0 + number, 1000.0 + number))
-    (folders[0] / "evaluation.json").write_text("{}")
-    assert [runfolder.last_saved(folder) for folder in folders] == [1000.0, 1001.0]
