@@ -9,6 +9,8 @@ import sys
 import time
 from typing import Any
 
+SECONDS_A_LINE = 20  # between two lines of progress in a log
+
 
 class Speaker:
     """Tells the user what happens, or keeps silent."""
@@ -29,11 +31,12 @@ class Speaker:
 
 
 class Bar:
-    """A progress bar over bytes on disk, with tokens a second."""
+    """A progress bar over bytes on disk, with tokens a second; lines where no terminal is."""
 
     def __init__(self, size: int, aloud: bool) -> None:
         self._size, self._aloud = size, aloud
-        self._began, self._tokens, self._bar = time.monotonic(), 0, None
+        self._began, self._tokens, self._consumed, self._bar = time.monotonic(), 0, 0, None
+        self._printed = self._began
 
     def __enter__(self) -> Bar:
         return self
@@ -45,11 +48,24 @@ class Bar:
     def done(self, consumed: int, tokens: int) -> None:
         if not self._aloud:
             return
+        self._tokens += tokens
+        self._consumed += consumed
+        rate = self._tokens / max(1e-9, time.monotonic() - self._began)
+        if not sys.stderr.isatty():
+            self._print_line(rate)
+            return
         if self._bar is None:  # only now: the bar starts a thread, and processes should fork before it
             from tqdm import tqdm
 
             self._bar = tqdm(total=self._size, unit="B", unit_scale=True, desc="features", leave=False)
-        self._tokens += tokens
-        rate = self._tokens / max(1e-9, time.monotonic() - self._began)
         self._bar.set_postfix_str(f"{rate / 1e6:.2f}M tokens/s", refresh=False)
         self._bar.update(consumed)
+
+    def _print_line(self, rate: float) -> None:
+        """In a pipe or a file a bar would be one endless line: there a line now and then."""
+        if time.monotonic() - self._printed >= SECONDS_A_LINE:
+            self._printed = time.monotonic()
+            share = self._consumed / max(1, self._size)
+            print(
+                f"features: {share:.0%} of the text, {rate / 1e6:.2f}M tokens/s", file=sys.stderr, flush=True
+            )

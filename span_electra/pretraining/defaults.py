@@ -45,9 +45,10 @@ def _without_folder(layer: Layer) -> Layer:
 def tiny_note(layers: list[Layer]) -> str:
     """That tiny was taken, what the full size would cost, and how to have it."""
     hours = estimated_hours(full_settings(layers))
+    time = f"{hours:,.0f} hours" if hours >= 2 else f"{max(1, round(60 * hours))} minutes"
     return (
         "no sizes named and no accelerator found: taking those of configs/tiny.json. The full size, about "
-        f"{hours:,.0f} hours here: --preset default, or --config_file configs/default.json"
+        f"{time} here: --preset default, or --config_file configs/default.json"
     )
 
 

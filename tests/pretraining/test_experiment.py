@@ -62,8 +62,9 @@ def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):
     alone = [[batch.generator_alone for batch in experiment.train_batches(epoch, 0)] for epoch in range(3)]
     assert alone == [[True] * 6, [True] * 3 + [False] * 3, [False] * 6]
     assert experiment.train_batches(2, 0).build(0).misspelt_BL is not None
-    with pytest.raises(InputError, match="generator_first"):
-        small_config(generator_first=0.5, objective="generator")
+    one_network = replace(settings, model=replace(settings.model, objective="generator"))
+    batches = Pretraining(one_network, CPU).train_batches(0, 0)  # a preset's share means nothing there
+    assert not any(batch.generator_alone for batch in batches)
 
 
 def test_validation_follows_the_runs_last_law_of_masking(tmp_path):
