@@ -193,8 +193,8 @@ class Rival:
     def step(self) -> int:
         """Make one optimizer step; returns the real tokens in it."""
         masked = next(self.batches)
-        ids_BL, hidden_BL, real_BL = (x.to(self.device) for x in padded_inputs(masked))
-        asked = {} if self.full else {"attention_mask": real_BL.long()}
+        ids_BL, hidden_BL, attention_mask_BL = (x.to(self.device) for x in padded_inputs(masked))
+        asked = {} if self.full else {"attention_mask": attention_mask_BL.long()}
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
             inputs_BL = ids_BL.masked_fill(hidden_BL, MASK)
             labels_BL = ids_BL.masked_fill(~hidden_BL, -100)
@@ -218,11 +218,15 @@ def padded_inputs(masked: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor, torc
     rows, width = masked.original_BL.shape
     hidden_BL = torch.zeros(rows * width, dtype=torch.bool)
     hidden_BL[masked.slots_S] = True
-    real_BL = torch.ones(rows, width, dtype=torch.bool) if masked.real_BL is None else masked.real_BL
+    attention_mask_BL = (
+        torch.ones(rows, width, dtype=torch.bool)
+        if masked.attention_mask_BL is None
+        else masked.attention_mask_BL
+    )
     pad = (0, LENGTH - width)
     ids_BL = torch.nn.functional.pad(masked.original_BL, pad, value=PAD)
     hidden_BL = torch.nn.functional.pad(hidden_BL.view(rows, width), pad, value=False)
-    return ids_BL, hidden_BL, torch.nn.functional.pad(real_BL, pad, value=False)
+    return ids_BL, hidden_BL, torch.nn.functional.pad(attention_mask_BL, pad, value=False)
 
 
 def training_flops(config: ModelConfig, length: int = LENGTH, mask_ratio: float = 0.2) -> float:

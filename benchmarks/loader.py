@@ -28,7 +28,11 @@ def measure(batches: Batches, count: int) -> tuple[float, float]:
     begin = time.perf_counter()
     for number, masked in enumerate(batches):
         places += masked.original_BL.numel()
-        tokens += masked.original_BL.numel() if masked.real_BL is None else int(masked.real_BL.sum())
+        tokens += (
+            masked.original_BL.numel()
+            if masked.attention_mask_BL is None
+            else int(masked.attention_mask_BL.sum())
+        )
         if number == count:
             break
     return tokens / (time.perf_counter() - begin), tokens / places

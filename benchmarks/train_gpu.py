@@ -63,7 +63,7 @@ def describe_step() -> None:
     for masked in batches[:40]:
         with torch.no_grad():
             compiled(masked)
-        shapes.add((*masked.original_BL.shape, masked.real_BL is None))
+        shapes.add((*masked.original_BL.shape, masked.attention_mask_BL is None))
     with Operators() as counted:
         model(batches[0]).loss.backward()
     print(

@@ -46,7 +46,7 @@ def batch_of(
     nothing = torch.zeros(fill, dtype=torch.long)
     return MaskedBatch(
         original_BL=original_BL,
-        real_BL=place_L < ends_B[:, None] if padded else None,
+        attention_mask_BL=place_L < ends_B[:, None] if padded else None,
         slots_S=torch.cat([slots, nothing]),
         slot_weight_S=torch.cat([torch.ones(rows * 3), torch.zeros(fill)]),
         left_S=torch.cat([(start_B - 1).repeat_interleave(3), nothing]),

@@ -50,7 +50,7 @@ def exported(folder, seed: int = 0, **changes) -> SpanElectra:
     return model
 
 
-def seeing_ids(ids_BL: torch.Tensor, real_BL: torch.Tensor | None) -> torch.Tensor:
+def seeing_ids(ids_BL: torch.Tensor, attention_mask_BL: torch.Tensor | None) -> torch.Tensor:
     """An encoder by hand: a token's hidden state is its id, [B, L, 1]."""
     return ids_BL[..., None].float()
 

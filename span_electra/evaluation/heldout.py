@@ -61,7 +61,7 @@ class ExportedPair:
         """What the generator says about the masked tokens, and what is sampled from it."""
         generator = self.networks.need("generator")
         masked_BL = mask_tokens(masked, self.networks.vocabulary.mask_id)
-        states_TD = generator.encode(masked_BL, masked.real_BL).flatten(0, 1)
+        states_TD = generator.encode(masked_BL, masked.attention_mask_BL).flatten(0, 1)
         logits_SV = generator.answer(states_TD.index_select(0, masked.slots_S)).float()
         target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
         sampling = Sampling(masked.uniform_S, self.sampling, self.temperature)
@@ -74,7 +74,9 @@ class ExportedPair:
     def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected:
         """Run the discriminator on the corrupted batch."""
         discriminator = self.networks.need("discriminator")
-        logits_BL = discriminator.answer(discriminator.encode(corrupted.ids_BL, masked.real_BL)).float()
+        logits_BL = discriminator.answer(
+            discriminator.encode(corrupted.ids_BL, masked.attention_mask_BL)
+        ).float()
         return Detected(logits_BL, None, logits_BL)
 
 
@@ -150,9 +152,11 @@ def run_batches(
             detected = model.discriminate(masked, corrupted)
             counted |= discriminator_sums(masked, corrupted, detected)
             # Padding is left out here as it is in the sums: nobody asks whether it was replaced.
-            real_BL = slice(None) if masked.real_BL is None else masked.real_BL
-            replaced.append(corrupted.replaced_BL[real_BL].flatten().cpu().numpy())
-            probability.append(detected.decision_BL.sigmoid()[real_BL].flatten().double().cpu().numpy())
+            attention_mask_BL = slice(None) if masked.attention_mask_BL is None else masked.attention_mask_BL
+            replaced.append(corrupted.replaced_BL[attention_mask_BL].flatten().cpu().numpy())
+            probability.append(
+                detected.decision_BL.sigmoid()[attention_mask_BL].flatten().double().cpu().numpy()
+            )
         for name, value in counted.items():
             sums[name] += float(value)
     return sums, np.concatenate(replaced), np.concatenate(probability)

@@ -245,12 +245,12 @@ def collate(task: int, unpadded: UnpaddedRows, pad_id: int, total: float, rows_B
     """Pad rows and targets to tensors on the CPU."""
     lengths_B = np.array([len(row) for row in unpadded.ids], np.int64)
     width = int(lengths_B.max()) if len(lengths_B) else 1
-    real_BL = np.arange(width) < lengths_B[:, None]
+    attention_mask_BL = np.arange(width) < lengths_B[:, None]
 
     def padded(rows: list[list[int]], value: int) -> torch.Tensor:
         array_BL = np.full((len(rows), width), value, np.int64)
         if rows:
-            array_BL[real_BL] = np.concatenate(rows)
+            array_BL[attention_mask_BL] = np.concatenate(rows)
         return torch.from_numpy(array_BL)
 
     targets = unpadded.targets
@@ -260,7 +260,7 @@ def collate(task: int, unpadded: UnpaddedRows, pad_id: int, total: float, rows_B
         task=task,
         ids_BL=padded(unpadded.ids, pad_id),
         types_BL=types_BL,
-        real_BL=None if real_BL.all() else torch.from_numpy(real_BL),
+        attention_mask_BL=None if attention_mask_BL.all() else torch.from_numpy(attention_mask_BL),
         targets=targets,
         target_total=torch.tensor(float(total)),
         rows_B=torch.from_numpy(np.asarray(rows_B, np.int64)),

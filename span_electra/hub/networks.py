@@ -40,7 +40,7 @@ ASKED_PLACES = 1024
 class Network:
     """One network in two steps, so that logits are computed only where they are asked for."""
 
-    encode: Callable[[Tensor, Tensor | None], Tensor]  # ids_BL, real_BL or None -> states_BLD
+    encode: Callable[[Tensor, Tensor | None], Tensor]  # ids_BL, attention_mask_BL or None -> states_BLD
     answer: Callable[[Tensor], Tensor]  # states [..., D] -> a generator's logits [..., V], else [...]
     longest: int  # tokens of the longest row it can read
     vocab_size: int
@@ -148,8 +148,8 @@ def _stock(folder: Path, part: str, device: str) -> Network:
         raise InputError(f"{folder}: its weights lack {sorted(found['missing_keys'])[0]}; export it again")
     model = model.to(device).eval()
 
-    def encode(ids_BL: Tensor, real_BL: Tensor | None) -> Tensor:
-        asked = None if real_BL is None else real_BL.long()
+    def encode(ids_BL: Tensor, attention_mask_BL: Tensor | None) -> Tensor:
+        asked = None if attention_mask_BL is None else attention_mask_BL.long()
         return model.base_model(ids_BL, attention_mask=asked).last_hidden_state
 
     def answer(states: Tensor) -> Tensor:
@@ -179,9 +179,9 @@ def padded(networks: Networks, rows: list[np.ndarray]) -> tuple[Tensor, Tensor |
     """Return ids [B, L] and, where rows are padded, which tokens are real, on the device."""
     lengths_B = np.array([len(row) for row in rows])
     ids_BL = np.full((len(rows), lengths_B.max()), networks.vocabulary.pad_id, np.int64)
-    real_BL = np.arange(ids_BL.shape[1]) < lengths_B[:, None]
-    ids_BL[real_BL] = np.concatenate(rows)
-    marked_BL = None if real_BL.all() else torch.from_numpy(real_BL).to(networks.device)
+    attention_mask_BL = np.arange(ids_BL.shape[1]) < lengths_B[:, None]
+    ids_BL[attention_mask_BL] = np.concatenate(rows)
+    marked_BL = None if attention_mask_BL.all() else torch.from_numpy(attention_mask_BL).to(networks.device)
     return torch.from_numpy(ids_BL).to(networks.device), marked_BL
 
 
@@ -229,14 +229,14 @@ def filling_log_probability(
     counts_R = np.array([len(asked) for asked in places], dtype=np.int64)
     first_R = np.cumsum(counts_R) - counts_R
     for numbers_B in length_batches(lengths_R, batch_size):
-        ids_BL, real_BL = padded(networks, [rows[number] for number in numbers_B])
+        ids_BL, attention_mask_BL = padded(networks, [rows[number] for number in numbers_B])
         width = ids_BL.shape[1]
         flat_S = np.concatenate([place * width + places[row] for place, row in enumerate(numbers_B)])
         if not len(flat_S):
             continue
         numbers_S = np.concatenate([np.arange(counts_R[row]) + first_R[row] for row in numbers_B])
         asked_S = torch.from_numpy(flat_S.astype(np.int64)).to(networks.device)
-        states_SD = network.encode(ids_BL, real_BL).flatten(0, 1).index_select(0, asked_S)
+        states_SD = network.encode(ids_BL, attention_mask_BL).flatten(0, 1).index_select(0, asked_S)
         for first in range(0, len(numbers_S), ASKED_PLACES):
             some = slice(first, first + ASKED_PLACES)
             yield numbers_S[some], F.log_softmax(network.answer(states_SD[some]).float(), dim=-1)

@@ -25,7 +25,7 @@ class MaskedBatch(Movable):
     """
 
     original_BL: Tensor  # int64; [CLS] content [SEP], then [PAD]
-    real_BL: Tensor | None  # bool, True on tokens that are not padding; None: no row is padded
+    attention_mask_BL: Tensor | None  # bool, True on tokens that are not padding; None: no row is padded
     slots_S: Tensor  # int64; flat positions b * L + l of the hidden tokens, rows in order
     slot_weight_S: Tensor  # float32; 1 on hidden tokens, 0 on slots that only fill up (they point at 0)
     left_S: Tensor  # int64; flat position of the token before the slot's span
@@ -52,7 +52,9 @@ class MaskedBatch(Movable):
                 replace(
                     self,
                     original_BL=self.original_BL[part::parts],
-                    real_BL=None if self.real_BL is None else self.real_BL[part::parts],
+                    attention_mask_BL=None
+                    if self.attention_mask_BL is None
+                    else self.attention_mask_BL[part::parts],
                     misspelt_BL=None if self.misspelt_BL is None else self.misspelt_BL[part::parts],
                     slots_S=(row_S // parts * width + place_S)[mine_S],
                     left_S=self.left_S[mine_S] + shift_S,

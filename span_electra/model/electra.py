@@ -74,7 +74,7 @@ class Generator(nn.Module):
         self, masked_BL: Tensor, masked: MaskedBatch, key: int | None
     ) -> tuple[Tensor, Tensor | None]:
         """What the words' table is multiplied with: of the slots, [S, E], and of SBGO's head or None."""
-        states_TD = self.encoder(masked_BL, masked.real_BL, key).flatten(0, 1)
+        states_TD = self.encoder(masked_BL, masked.attention_mask_BL, key).flatten(0, 1)
         own_SE = self.encoder.narrow(self.head.features(states_TD.index_select(0, masked.slots_S)))
         if self.span_head is None:
             return own_SE, None
@@ -122,7 +122,7 @@ class Discriminator(nn.Module):
 
     def forward(self, ids_BL: Tensor, masked: MaskedBatch, key: int | None) -> LogitPair:
         """Return float32 logits [B, L], and SBPO's [S] or None."""
-        states_BLD = self.encoder(ids_BL, masked.real_BL, key)
+        states_BLD = self.encoder(ids_BL, masked.attention_mask_BL, key)
         logits_BL = self.head(states_BLD).float()
         if self.span_head is None:
             return logits_BL, None
@@ -317,11 +317,11 @@ def discriminator_sums(masked: MaskedBatch, corrupted: Corrupted, detected: Dete
     """Return the discriminator's entries of the tally; the losses keep their graph."""
     replaced_BL, flagged_BL = corrupted.replaced_BL, detected.decision_BL > 0
     loss_BL = F.binary_cross_entropy_with_logits(detected.logits_BL, replaced_BL.float(), reduction="none")
-    if masked.real_BL is None:
+    if masked.attention_mask_BL is None:
         tokens = masked.slot_weight_S.new_full((), masked.original_BL.numel())
     else:
-        tokens = masked.real_BL.sum().float()
-        loss_BL, flagged_BL = loss_BL * masked.real_BL, flagged_BL & masked.real_BL
+        tokens = masked.attention_mask_BL.sum().float()
+        loss_BL, flagged_BL = loss_BL * masked.attention_mask_BL, flagged_BL & masked.attention_mask_BL
     sums = {
         "tokens": tokens,
         "discriminator_loss": loss_BL.sum(),

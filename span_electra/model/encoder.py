@@ -129,14 +129,14 @@ class Encoder(nn.Module):
     def forward(
         self,
         ids_BL: Tensor,
-        real_BL: Tensor | None,
+        attention_mask_BL: Tensor | None,
         key: int | None = None,
         types_BL: Tensor | None = None,
         causal: bool = False,
     ) -> Tensor:
         """Return hidden states [B, L, D].
 
-        `real_BL` is True on tokens that may be attended to; None: all may, which spares the mask's work.
+        `attention_mask_BL` is True on tokens that may be attended to; None: all may, which costs less.
         `key` makes the dropout of this pass (see `dropout.py`). `types_BL`: token types, 0 or 1; None: all 0.
         `causal`: a token looks at itself and the tokens before it alone.
         """
@@ -148,7 +148,7 @@ class Encoder(nn.Module):
         if self.rope_theta is not None:
             rotation = rotation_of(length, self.head_size, self.rope_theta, ids_BL.device)
         windows = {layer.window for layer in self.layers}
-        masks = {window: attention_mask(ids_BL, real_BL, causal, window) for window in windows}
+        masks = {window: attention_mask(ids_BL, attention_mask_BL, causal, window) for window in windows}
         for number, layer in enumerate(self.layers, start=1):
             arguments = x, masks[layer.window], subkey(key, number), rotation
             if self.checkpointing and torch.is_grad_enabled():
@@ -185,13 +185,15 @@ def compute_dtype(device: str) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
 
 
-def attention_mask(ids_BL: Tensor, real_BL: Tensor | None, causal: bool, window: int | None) -> Tensor | None:
+def attention_mask(
+    ids_BL: Tensor, attention_mask_BL: Tensor | None, causal: bool, window: int | None
+) -> Tensor | None:
     """True where a token may look, [B, 1, Q, L]; None: everywhere.
 
     window: places to each side that are seen; None: all.
     """
     length = ids_BL.shape[1]
-    mask_B1QL = None if real_BL is None else real_BL[:, None, None, :]
+    mask_B1QL = None if attention_mask_BL is None else attention_mask_BL[:, None, None, :]
     if not causal and (window is None or window >= length - 1):
         return mask_B1QL
     place_L = torch.arange(length, device=ids_BL.device)

@@ -51,7 +51,7 @@ class TaskBatch(Movable):
     task: int
     ids_BL: Tensor  # int64; [CLS] content [SEP] (content [SEP]), then [PAD]
     types_BL: Tensor | None  # int64, 0 or 1; None: all 0
-    real_BL: Tensor | None  # bool, True on tokens that are not padding; None: no row is padded
+    attention_mask_BL: Tensor | None  # bool, True on tokens that are not padding; None: no row is padded
     targets: Tensor  # as the head's kind says
     target_total: Tensor  # float32 scalar; targets of the whole optimizer step, all processes together
     rows_B: Tensor  # int64; the examples' numbers in their file
@@ -135,14 +135,14 @@ class TaskNetwork(nn.Module):
     def states(self, batch: TaskBatch, key: int | None = None) -> Tensor:
         """The encoder's hidden states [B, L, D]; of a language task they look back alone."""
         causal = self.tasks[batch.task].kind == "language"
-        return self.encoder(batch.ids_BL, batch.real_BL, subkey(key, 0), batch.types_BL, causal)
+        return self.encoder(batch.ids_BL, batch.attention_mask_BL, subkey(key, 0), batch.types_BL, causal)
 
     def logits(self, batch: TaskBatch, key: int | None = None) -> Tensor:
         """What the batch's head says, float32: [B, C], [B, L, C], [B, L], or [B, L, V]."""
         states_BLD = self.states(batch, key)
         if self.tasks[batch.task].pooling == "mean":
             # As a row of one token: heads on whole rows read the first.
-            states_BLD = mean_of_tokens(states_BLD, batch.real_BL)[:, None]
+            states_BLD = mean_of_tokens(states_BLD, batch.attention_mask_BL)[:, None]
         return self.answer(batch.task, states_BLD, subkey(key, 1)).float()
 
     def answer(self, task: int, states: Tensor, key: int | None = None) -> Tensor:
@@ -159,7 +159,7 @@ class TaskNetwork(nn.Module):
         loss_N = self.losses(batch, key)
         loss = task.weight * loss_N.sum() / batch.target_total.clamp(min=1)
         tally = batch.ids_BL.new_zeros(1 + 2 * len(self.tasks), dtype=torch.float32)
-        tally[0] = batch.ids_BL.numel() if batch.real_BL is None else batch.real_BL.sum()
+        tally[0] = batch.ids_BL.numel() if batch.attention_mask_BL is None else batch.attention_mask_BL.sum()
         tally[1 + 2 * batch.task] = loss_N.detach().sum()
         tally[2 + 2 * batch.task] = target_count(batch.targets)
         return StepOutput(loss, tally)
@@ -187,11 +187,11 @@ class TaskNetwork(nn.Module):
         )
 
 
-def mean_of_tokens(states_BLD: Tensor, real_BL: Tensor | None) -> Tensor:
+def mean_of_tokens(states_BLD: Tensor, attention_mask_BL: Tensor | None) -> Tensor:
     """The mean state of each row's tokens, special ones included and padding not, [B, D]."""
-    if real_BL is None:
+    if attention_mask_BL is None:
         return states_BLD.mean(1)
-    weights_BL1 = real_BL[..., None].to(states_BLD.dtype)
+    weights_BL1 = attention_mask_BL[..., None].to(states_BLD.dtype)
     return (states_BLD * weights_BL1).sum(1) / weights_BL1.sum(1)
 
 

@@ -132,7 +132,7 @@ class Batches:
         arrays["masked_total"] = np.float32(max(self.masked_N[number], 1))
         arrays["token_total"] = np.float32(self.tokens_N[number])
         full = bool((lengths_B == width).all())
-        arrays["real_BL"] = None if full else np.arange(width)[None, :] < lengths_B[:, None]
+        arrays["attention_mask_BL"] = None if full else np.arange(width)[None, :] < lengths_B[:, None]
         tensors = {name: self._tensor(value) for name, value in arrays.items()}
         return MaskedBatch(**tensors, generator_alone=alone)
 

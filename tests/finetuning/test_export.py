@@ -148,9 +148,9 @@ def test_a_mean_of_tokens_is_the_stock_classs(architecture, tmp_path):
     asked = tokenizer(TEXTS, padding=True, return_tensors="pt")
     theirs = model(**asked).logits
     alone = torch.stack([logits for *_, logits in ours_of(network, spec, TEXTS)])
-    real_BL, nothing = asked["attention_mask"].bool(), torch.zeros(0)
-    batch = TaskBatch(0, asked["input_ids"], None, real_BL, nothing, nothing, nothing)
-    assert not real_BL.all() and (first - theirs).abs().max() > 1e-3
+    attention_mask_BL, nothing = asked["attention_mask"].bool(), torch.zeros(0)
+    batch = TaskBatch(0, asked["input_ids"], None, attention_mask_BL, nothing, nothing, nothing)
+    assert not attention_mask_BL.all() and (first - theirs).abs().max() > 1e-3
     for ours in (alone, network.logits(batch)):  # padding has no part in the mean
         assert (ours - theirs).abs().max() <= 1e-5
 

@@ -79,14 +79,16 @@ def name_of(changes):
 def test_stock_classes_give_our_logits(changes, padded, tmp_path):
     model, masked = model_of(**changes), batch_of(padded=padded)
     export(model, tmp_path)
-    asked = {} if masked.real_BL is None else {"attention_mask": masked.real_BL.long()}
-    real_BL = torch.ones_like(masked.original_BL, dtype=torch.bool) if not padded else masked.real_BL
+    asked = {} if masked.attention_mask_BL is None else {"attention_mask": masked.attention_mask_BL.long()}
+    attention_mask_BL = (
+        torch.ones_like(masked.original_BL, dtype=torch.bool) if not padded else masked.attention_mask_BL
+    )
 
     generator = stock_of(tmp_path / "generator")
-    states_BLD = model.generator.encoder(masked.original_BL, masked.real_BL)
+    states_BLD = model.generator.encoder(masked.original_BL, masked.attention_mask_BL)
     ours_BLV = model.generator.head(states_BLD, model.generator.encoder)
     theirs_BLV = generator(masked.original_BL, **asked).logits
-    assert (ours_BLV - theirs_BLV)[real_BL].abs().max() <= 1e-5
+    assert (ours_BLV - theirs_BLV)[attention_mask_BL].abs().max() <= 1e-5
     slots_SV, _ = model.generator.logits(masked.original_BL, masked)
     assert (slots_SV - theirs_BLV.flatten(0, 1)[masked.slots_S]).abs().max() <= 1e-5
 
@@ -97,7 +99,7 @@ def test_stock_classes_give_our_logits(changes, padded, tmp_path):
         assert discriminator.config.id2label == {0: "original", 1: "replaced"}
         assert (theirs_BL[..., 0] == 0).all()
         theirs_BL = theirs_BL[..., 1]
-    assert (ours_BL - theirs_BL)[real_BL].abs().max() <= 1e-5
+    assert (ours_BL - theirs_BL)[attention_mask_BL].abs().max() <= 1e-5
     assert ours_BL.abs().max() > 0.01, "logits of nearly zero would prove nothing"
 
 

@@ -82,20 +82,24 @@ def test_tally_counts_what_its_names_say(padded):
     tally, predictions = tally_of(model(masked)), model.predict(masked)
     hidden = masked.slot_weight_S > 0
     slots, flat = masked.slots_S[hidden], masked.original_BL.flatten()
-    real_BL = torch.ones_like(masked.original_BL, dtype=torch.bool) if not padded else masked.real_BL
+    attention_mask_BL = (
+        torch.ones_like(masked.original_BL, dtype=torch.bool) if not padded else masked.attention_mask_BL
+    )
     probability = predictions.generator_probability_S[hidden]
-    assert tally["tokens"] == real_BL.sum() == masked.token_total
+    assert tally["tokens"] == attention_mask_BL.sum() == masked.token_total
     assert tally["masked"] == len(slots) == masked.masked_total
     assert tally["generator_loss"] == pytest.approx(-probability.log().sum().item(), rel=1e-4)
     assert tally["generator_correct"] == (predictions.likeliest_S[hidden] == flat[slots]).sum()
     replaced_BL, said_BL = predictions.replaced_BL, predictions.replaced_probability_BL > 0.5
     assert tally["replaced"] == replaced_BL.sum() == (predictions.corrupted_BL != masked.original_BL).sum()
-    assert tally["flagged"] == (said_BL & real_BL).sum()
+    assert tally["flagged"] == (said_BL & attention_mask_BL).sum()
     assert tally["hits"] == (said_BL & replaced_BL).sum()
     right_BL = torch.where(
         replaced_BL, predictions.replaced_probability_BL, 1 - predictions.replaced_probability_BL
     )
-    assert tally["discriminator_loss"] == pytest.approx(-right_BL.log()[real_BL].sum().item(), rel=1e-4)
+    assert tally["discriminator_loss"] == pytest.approx(
+        -right_BL.log()[attention_mask_BL].sum().item(), rel=1e-4
+    )
 
 
 def test_halves_of_a_batch_add_up_to_the_whole():

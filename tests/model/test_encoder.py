@@ -32,8 +32,8 @@ def encoder_of(config, seed=0, **kwargs):
 def test_padding_changes_nothing_on_real_tokens():
     config, masked = small_config(), batch_of(rows=3, padded=True)
     encoder = encoder_of(config)
-    states_BLD = encoder(masked.original_BL, masked.real_BL)
-    for row, real_L in enumerate(masked.real_BL):
+    states_BLD = encoder(masked.original_BL, masked.attention_mask_BL)
+    for row, real_L in enumerate(masked.attention_mask_BL):
         alone_1LD = encoder(masked.original_BL[row : row + 1, real_L], None)
         assert torch.allclose(states_BLD[row, real_L], alone_1LD[0], atol=1e-5)
 
@@ -83,7 +83,7 @@ def test_gdes_is_the_base_without_gradient_plus_a_delta_that_starts_at_zero():
 def test_a_causal_pass_looks_at_itself_and_what_is_before():
     config, masked = small_config(), batch_of(rows=3, padded=True)
     encoder = encoder_of(config).eval()
-    states_BLD = encoder(masked.original_BL, masked.real_BL, causal=True)
+    states_BLD = encoder(masked.original_BL, masked.attention_mask_BL, causal=True)
     for length in (1, 5, 12):
         cut_BLD = encoder(masked.original_BL[:, :length], None, causal=True)
         assert torch.allclose(states_BLD[:, :length], cut_BLD, atol=1e-5), "a later token changed an earlier"
@@ -115,7 +115,9 @@ def test_attention_with_dropout_by_key_takes_causal_masks(padded):
     direction, passes = torch.randn(3, 16, 16), []
     for key in (None, 5):  # torch's own operators, and the loops whose dropout is all but off
         encoder.zero_grad()
-        states_BLD = encoder.train(key is not None)(masked.original_BL, masked.real_BL, key, causal=True)
+        states_BLD = encoder.train(key is not None)(
+            masked.original_BL, masked.attention_mask_BL, key, causal=True
+        )
         (states_BLD * direction).sum().backward()
         passes.append((states_BLD, [weight.grad.clone() for weight in encoder.parameters()]))
     (plain, plain_gradients), (fused, fused_gradients) = passes
@@ -178,9 +180,9 @@ def test_padding_beyond_every_window_leaves_numbers_finite(causal, narrow):
     config = small_config(architecture="modern", local_attention=4, global_attention_every=2)
     encoder = encoder_of(dataclasses.replace(config, discriminator=NetworkConfig(16, 4, 4, 24)))
     ids_BL = batch_of(rows=2).original_BL
-    real_BL = torch.arange(16) < torch.tensor([[16], [5]])
+    attention_mask_BL = torch.arange(16) < torch.tensor([[16], [5]])
     with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
-        states_BLD = encoder(ids_BL, real_BL, causal=causal)
+        states_BLD = encoder(ids_BL, attention_mask_BL, causal=causal)
         alone_1LD = encoder(ids_BL[1:, :5], None, causal=causal)
     assert torch.isfinite(states_BLD).all()
     assert torch.allclose(states_BLD[1, :5], alone_1LD[0], atol=0.05 if narrow else 1e-5)

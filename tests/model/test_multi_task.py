@@ -36,7 +36,7 @@ def network_of(heads=HEADS, seed=0, **changes):
     return network
 
 
-def targets_of(kind, rows, length, real_BL, dice):
+def targets_of(kind, rows, length, attention_mask_BL, dice):
     """Targets of the kind; a third of a token task's have no label."""
     if kind == "sequence":
         return torch.randint(0, 3, (rows,), generator=dice)
@@ -49,7 +49,7 @@ def targets_of(kind, rows, length, real_BL, dice):
     top = {"tokens": 5, "replaced": 2, "language": VOCAB}[kind]
     targets_BL = torch.randint(0, top, (rows, length), generator=dice)
     hidden_BL = torch.rand(rows, length, generator=dice) < 1 / 3
-    return targets_BL.masked_fill(hidden_BL | ~real_BL, IGNORED)
+    return targets_BL.masked_fill(hidden_BL | ~attention_mask_BL, IGNORED)
 
 
 def batch_of(kind, rows=6, length=9, seed=0):
@@ -58,16 +58,16 @@ def batch_of(kind, rows=6, length=9, seed=0):
     ids_BL = torch.randint(5, VOCAB, (rows, length), generator=dice)
     ends_B = length - torch.arange(rows) % 4
     place_L = torch.arange(length)
-    real_BL = place_L < ends_B[:, None]
+    attention_mask_BL = place_L < ends_B[:, None]
     ids_BL[:, 0] = CLS
     ids_BL[(place_L == ends_B[:, None] - 1) | (place_L == 3)] = SEP
-    ids_BL[~real_BL] = PAD
-    targets = targets_of(kind, rows, length, real_BL, dice)
+    ids_BL[~attention_mask_BL] = PAD
+    targets = targets_of(kind, rows, length, attention_mask_BL, dice)
     return TaskBatch(
         task=KINDS.index(kind),
         ids_BL=ids_BL,
-        types_BL=((place_L > 3) & real_BL).long(),
-        real_BL=real_BL,
+        types_BL=((place_L > 3) & attention_mask_BL).long(),
+        attention_mask_BL=attention_mask_BL,
         targets=targets,
         target_total=(targets != IGNORED).sum().float() if kind in BY_TOKENS else torch.tensor(len(targets)),
         rows_B=torch.arange(rows),
@@ -109,7 +109,7 @@ def test_the_loss_is_the_mean_over_targets_times_the_weight(kind):
     assert torch.allclose(out.loss, 0.5 * expected, rtol=1e-5)
     counted = len(batch.targets) if kind not in BY_TOKENS else int((batch.targets != IGNORED).sum())
     told = out.tally.new_zeros(1 + 2 * len(KINDS))
-    told[0] = batch.real_BL.sum()
+    told[0] = batch.attention_mask_BL.sum()
     told[1 + 2 * batch.task], told[2 + 2 * batch.task] = expected.detach() * counted, counted
     assert torch.allclose(out.tally, told, rtol=1e-5)
 
@@ -128,7 +128,9 @@ def test_shares_add_up_to_the_whole_with_its_gradients(kind):
     batch, network = batch_of(kind), network_of()
 
     def share(rows, targets):
-        cut = {name: getattr(batch, name)[rows] for name in ("ids_BL", "types_BL", "real_BL", "rows_B")}
+        cut = {
+            name: getattr(batch, name)[rows] for name in ("ids_BL", "types_BL", "attention_mask_BL", "rows_B")
+        }
         return replace(batch, targets=batch.targets[targets], **cut)
 
     first = 1 if kind == "ranking" else CANDIDATES  # targets of the first three rows
@@ -153,7 +155,7 @@ def test_a_batch_without_any_target_has_loss_0():
     batch = batch_of("tokens")
     empty = replace(batch, targets=torch.full_like(batch.targets, IGNORED), target_total=torch.tensor(0.0))
     out = network_of()(empty)
-    assert out.loss == 0 and out.tally[0] == batch.real_BL.sum() and out.tally[1:].sum() == 0
+    assert out.loss == 0 and out.tally[0] == batch.attention_mask_BL.sum() and out.tally[1:].sum() == 0
 
 
 # --- as transformers ----------------------------------------------------------------------------------
@@ -216,7 +218,7 @@ def stock_of(network, task):
 
 
 def asked(batch):
-    return {"attention_mask": batch.real_BL.long(), "token_type_ids": batch.types_BL}
+    return {"attention_mask": batch.attention_mask_BL.long(), "token_type_ids": batch.types_BL}
 
 
 @pytest.mark.parametrize("kind", STOCK)
@@ -225,23 +227,23 @@ def test_hidden_states_and_loss_are_those_of_the_stock_class(kind):
     batch, network = batch_of(kind), network_of().eval()
     if kind == "language":  # the stock class shifts the labels itself
         batch = replace(batch, targets=torch.full_like(batch.ids_BL, IGNORED))
-        batch.targets[:, :-1] = batch.ids_BL[:, 1:].masked_fill(~batch.real_BL[:, 1:], IGNORED)
+        batch.targets[:, :-1] = batch.ids_BL[:, 1:].masked_fill(~batch.attention_mask_BL[:, 1:], IGNORED)
         batch = replace(batch, target_total=(batch.targets != IGNORED).sum().float())
     labels = batch.targets
     if kind == "language":
-        labels = batch.ids_BL.masked_fill(~batch.real_BL, IGNORED)
+        labels = batch.ids_BL.masked_fill(~batch.attention_mask_BL, IGNORED)
     if kind == "replaced":  # the stock class leaves out padding alone
         labels = batch.targets.clamp(min=0)
-        batch = replace(batch, targets=labels.masked_fill(~batch.real_BL, IGNORED))
-        batch = replace(batch, target_total=batch.real_BL.sum().float())
+        batch = replace(batch, targets=labels.masked_fill(~batch.attention_mask_BL, IGNORED))
+        batch = replace(batch, target_total=batch.attention_mask_BL.sum().float())
     stock = stock_of(network, batch.task)
     states_BLD = network.states(batch)
     theirs_BLD = stock.electra(batch.ids_BL, **asked(batch)).last_hidden_state
-    assert (states_BLD - theirs_BLD)[batch.real_BL].abs().max() <= 1e-5
+    assert (states_BLD - theirs_BLD)[batch.attention_mask_BL].abs().max() <= 1e-5
     told = stock(batch.ids_BL, labels=labels, **asked(batch))
     assert torch.allclose(network(batch).loss, told.loss, rtol=1e-4)
     ours, theirs = network.logits(batch), told.logits
-    real = batch.real_BL if kind in BY_TOKENS else slice(None)
+    real = batch.attention_mask_BL if kind in BY_TOKENS else slice(None)
     assert (ours - theirs)[real].abs().max() <= 1e-5
 
 

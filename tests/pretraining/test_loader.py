@@ -63,7 +63,7 @@ def by_row(batches):
         width = masked.original_BL.shape[1]
         for number, row in enumerate(masked.rows_B.tolist()):
             assert row not in seen, "a row came twice"
-            real = slice(None) if masked.real_BL is None else masked.real_BL[number]
+            real = slice(None) if masked.attention_mask_BL is None else masked.attention_mask_BL[number]
             here = (masked.slots_S // width == number) & (masked.slot_weight_S > 0)
             slots = (masked.slots_S[here] % width).tolist()
             seen[row] = (masked.original_BL[number][real].tolist(), slots, masked.uniform_S[here].tolist())
