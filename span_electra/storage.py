@@ -230,13 +230,20 @@ def locked(path: Path, what: str | Path, busy: str, wait: bool = False) -> Itera
     stands for that process's number and machine.
     wait: wait until it is free instead.
 
-    Raises InputError saying so. Raises OSError when the file cannot be made. Where the file system has no
-    locks, a warning says so, and nothing is locked.
+    Raises InputError saying so, or that the file cannot be made. Where the file system has no locks, a
+    warning says so, and nothing is locked.
     """
     key = os.path.realpath(path)
     if key in _held:
         raise InputError(f"{what}: {busy.format(holder=f'{os.getpid()}, this one')}")
-    with open(path, "a+", encoding="utf-8") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path.parent}: cannot be written ({error.strerror}); name another place for the output"
+        ) from None
+    with file:
         try:
             # Not flock: its lock would live on in worker processes whose command was killed.
             fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -137,8 +137,9 @@ class HalfWriting:
 
 HOLDER = """
 import sys
+from pathlib import Path
 from span_electra.storage import locked
-with locked(sys.argv[1], "it", "busy ({holder})"):
+with locked(Path(sys.argv[1]), "it", "busy ({holder})"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -168,6 +169,13 @@ def test_a_waiting_lock_is_had_once_the_other_is_done(tmp_path):
         assert other.stdout.readline() == "held\n"
         other.stdin.close()  # lets go
         with locked(tmp_path / "lock", "it", "busy", wait=True):
+            pass
+
+
+def test_a_place_where_nothing_can_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=f"{tmp_path / 'file' / 'run'}: cannot be written .*; name another"):
+        with locked(tmp_path / "file" / "run" / "lock", "it", "busy"):
             pass
 
 

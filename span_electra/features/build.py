@@ -11,7 +11,7 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -302,33 +302,22 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
     folder = _parts_place(out_file)
     # Folders that we make for nothing, because the text is refused, go again.
     absent = [parent for parent in folder.parents if not parent.exists()]
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            busy = "another command is making it (process {holder}); wait for that one"
-            stack.enter_context(locked(folder / LOCK, out_file, busy))
-        except OSError as error:
-            _remove_empty(absent)
-            raise InputError(
-                f"{folder}: {error.strerror}; name an output where files may be written"
-            ) from None
-        recover(out_file)
-        for name in os.listdir(folder):
-            if name != LOCK and not PART_NAME.fullmatch(name):
-                raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")
-        try:
-            yield folder
-        finally:
-            if folder.is_dir() and os.listdir(folder) == [LOCK]:  # no block was finished
-                _remove_parts(folder)
-            _remove_empty(absent)
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove those of the folders, innermost first, that are there and hold nothing."""
-    for folder in folders:
-        if folder.is_dir() and not os.listdir(folder):
-            folder.rmdir()
+    busy = "another command is making it (process {holder}); wait for that one"
+    try:
+        with locked(folder / LOCK, out_file, busy):
+            recover(out_file)
+            for name in os.listdir(folder):
+                if name != LOCK and not PART_NAME.fullmatch(name):
+                    raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")
+            try:
+                yield folder
+            finally:
+                if folder.is_dir() and os.listdir(folder) == [LOCK]:  # no block was finished
+                    _remove_parts(folder)
+    finally:
+        for parent in absent:  # innermost first
+            if parent.is_dir() and not os.listdir(parent):
+                parent.rmdir()
 
 
 def _remove_left_parts(out_file: Path) -> None:

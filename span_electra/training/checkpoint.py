@@ -60,8 +60,8 @@ def save(
             _write_tensors(beside / MODEL, kept)
             _write_tensors(beside / OPTIMIZER, {name: tensor.cpu() for name, tensor in optimizer.items()})
             files = {name: _fingerprint(beside / name) for name in (MODEL, OPTIMIZER)}
-            whole = {"format": FORMAT, "step": step, "aliases": aliases, "files": files, **meta}
-            (beside / META).write_text(json.dumps(whole, indent=1), encoding="utf-8")
+            described = {"format": FORMAT, "step": step, "aliases": aliases, "files": files, **meta}
+            (beside / META).write_text(json.dumps(described, indent=1), encoding="utf-8")
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{target}: the checkpoint could not be written ({_reason(error)}); earlier ones are untouched: "
@@ -75,11 +75,12 @@ def _shared_once(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
     stored: dict[tuple, str] = {}
     kept, aliases = {}, {}
     for name, tensor in weights.items():
-        place = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride())
-        if tensor.numel() and place in stored:
-            aliases[name] = stored[place]
+        # Views of one storage that differ in shape are tensors of their own; empty ones all lie at address 0.
+        identity = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and identity in stored:
+            aliases[name] = stored[identity]
         else:
-            stored[place] = name
+            stored[identity] = name
             kept[name] = tensor.detach().cpu().contiguous()
     return kept, aliases
 
@@ -257,8 +258,8 @@ def retain(run: Path, *, last: int, best: int, higher_is_better: bool, newest: P
             continue  # not ours to judge
     scored = [folder for folder, score in scores.items() if isinstance(score, float)]
     scored.sort(key=lambda folder: scores[folder], reverse=higher_is_better)
-    keep = {newest, *list(scores)[:last], *scored[:best]}
-    for folder in scores.keys() - keep:
+    retained = {newest, *list(scores)[:last], *scored[:best]}
+    for folder in scores.keys() - retained:
         _remove(folder)
 
 

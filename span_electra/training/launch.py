@@ -16,10 +16,11 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from span_electra.errors import InputError
-from span_electra.training.signals import ASKING
+from span_electra.training.signals import Signals
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -67,23 +68,14 @@ def launch(
             _end(children)
 
 
-class _Forward:
+class _Forward(Signals):
     """Passes the first signal on to the children; the second kills them and this process."""
 
     def __init__(self, children: list[BaseProcess]) -> None:
-        self.children, self.received = children, 0
-        self.before: dict[int, Any] = {}
+        super().__init__()
+        self.children = children
 
-    def __enter__(self) -> _Forward:
-        if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._note) for number in ASKING}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received:
             _end(self.children)
             os._exit(128 + number)

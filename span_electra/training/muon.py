@@ -14,6 +14,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from span_electra.training.parallel import full_tensor, sharded_as
+
 # Polynomials a x + b x^3 + c x^5 that, one after another, take singular values in [0.01, 1] to 1 +- 0.27:
 # each is the minimax one for the interval that the one before leaves (Amsel et al. 2025, "Polar Express").
 # Five steps of the usual fixed polynomial end in 1 +- 0.3 too, at five thirds of the price; four minimax ones
@@ -56,12 +58,13 @@ class Muon(torch.optim.Optimizer):
                 learning += [(parameter, group) for parameter in parameters]
                 updates += self._nesterov(parameters, group["momentum"])
         blocks = [group["blocks"] for _, group in learning]
-        directions = orthogonal_blocks([_full(update) for update in updates], blocks, self.dtype)
+        # Whole, since a share of a matrix (FSDP) does not tell its singular values.
+        directions = orthogonal_blocks([full_tensor(update) for update in updates], blocks, self.dtype)
         for (parameter, group), direction in zip(learning, directions, strict=True):
             # An orthogonal R x C matrix has entries of RMS 1 / sqrt(C); AdamW's updates have about 0.2.
             longer = max(parameter.shape[0] // group["blocks"], parameter.shape[1])
             parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
-            parameter.add_(_as_shared(direction, parameter), alpha=-0.2 * math.sqrt(longer) * group["lr"])
+            parameter.add_(sharded_as(direction, parameter), alpha=-0.2 * math.sqrt(longer) * group["lr"])
 
     def _nesterov(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
         """Take the gradients into the running means; return what one more such step would make of them."""
@@ -120,29 +123,11 @@ def orthogonalize(x_NRC: Tensor) -> Tensor:
 
 def _on_squares(x_NRC: Tensor, gram_NRR: Tensor) -> Tensor:
     """The same, all polynomials multiplied up as R x R matrices, which meet the wide ones at the end."""
-    whole_NRR = None
+    product_NRR = None
     for number, (a, b, c) in enumerate(POLYNOMIALS):
         inner_NRR = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=b, alpha=c)
         inner_NRR.diagonal(dim1=1, dim2=2).add_(a)
-        whole_NRR = inner_NRR if whole_NRR is None else torch.bmm(inner_NRR, whole_NRR)
+        product_NRR = inner_NRR if product_NRR is None else torch.bmm(inner_NRR, product_NRR)
         if number + 1 < len(POLYNOMIALS):  # X X^T of the next X = P X: P (X X^T) P
             gram_NRR = torch.bmm(torch.bmm(inner_NRR, gram_NRR), inner_NRR)
-    return torch.bmm(whole_NRR, x_NRC)
-
-
-# --- parameters that lie in shares ----------------------------------------------------------------------
-
-
-def _full(tensor: Tensor) -> Tensor:
-    """The tensor in one piece: of shares (FSDP) no singular value can be told."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
-def _as_shared(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """`tensor`, which all processes have, cut over the devices as the parameter is."""
-    if not hasattr(parameter, "device_mesh"):
-        return tensor
-    from torch.distributed.tensor import DTensor, Replicate
-
-    same = DTensor.from_local(tensor, parameter.device_mesh, [Replicate()], run_check=False)
-    return same.redistribute(placements=parameter.placements)
+    return torch.bmm(product_NRR, x_NRC)

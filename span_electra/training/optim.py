@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.training.muon import Muon
+from span_electra.training.parallel import sharded_as
 
 # --- learning rate ------------------------------------------------------------------------------------
 
@@ -145,17 +146,13 @@ class Optimizers:
                         f"{source}: {key} of {self.names[id(parameter)]} has shape {tuple(value.shape)}, "
                         f"its parameter {tuple(parameter.shape)}; it belongs to another model"
                     )
-            layout["state"][number] = {key: _like(value, parameter) for key, value in state.items()}
+            # Step counts are scalars, which every process keeps whole; clones, since what was loaded must not
+            # change as we learn on.
+            layout["state"][number] = {
+                key: (sharded_as(value, parameter) if value.dim() else value).clone()
+                for key, value in state.items()
+            }
         part.load_state_dict(layout)
-
-
-def _like(value: Tensor, parameter: nn.Parameter) -> Tensor:
-    """`value`, cut over the devices as its parameter is (FSDP)."""
-    if value.dim() and hasattr(parameter, "device_mesh"):
-        from torch.distributed.tensor import distribute_tensor
-
-        return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
-    return value.clone()  # the caller's tensor must not change as we learn on
 
 
 def _groups(

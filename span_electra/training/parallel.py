@@ -99,6 +99,18 @@ def full_tensor(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
+def sharded_as(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Return a tensor that every process has whole, cut over the devices as the parameter is (FSDP)."""
+    if not hasattr(parameter, "device_mesh"):
+        return tensor
+    from torch.distributed.tensor import DTensor, Replicate
+
+    # Not distribute_tensor, which sends the first process's copy to all: each takes its share of its own.
+    mesh = parameter.device_mesh
+    same = DTensor.from_local(tensor.to(parameter.device), mesh, [Replicate()], run_check=False)
+    return same.redistribute(placements=parameter.placements)
+
+
 # --- one process, several devices ---------------------------------------------------------------------
 
 

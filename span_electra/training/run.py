@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Generic, NoReturn, TypeVar
 
 import torch
 
@@ -33,16 +33,16 @@ from span_electra.training.signals import Signals
 from span_electra.training.step import Counters
 from span_electra.training.track import as_table, find_library, open_tracker
 
-# A class or function of a module, so that it can be sent to other processes by its name.
-BuildExperiment = Callable[[Any, Process], Experiment]
+Settings = TypeVar("Settings", bound=RunSettings)
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[Settings]):
     """What a process needs to know of a run."""
 
-    settings: RunSettings
-    build: BuildExperiment
+    settings: Settings
+    # A class or function of a module, so that it can be sent to other processes by its name.
+    build: Callable[[Settings, Process], Experiment]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class RunResult:
     exit_code: int = 0  # 0, or 128 + the number of the signal that stopped it
 
 
-def run_training(settings: RunSettings, build: BuildExperiment) -> RunResult:
+def run_training(settings: Settings, build: Callable[[Settings, Process], Experiment]) -> RunResult:
     """Train the experiment that `build` makes of the settings, on as many devices as they ask for.
 
     Raises InputError for anything a user can mend, with `out_dir` as it was or resumable. With several
@@ -67,9 +67,9 @@ def run_training(settings: RunSettings, build: BuildExperiment) -> RunResult:
         raise InputError("optimizer: lamb cannot work on shares of a tensor; use --parallel ddp or adamw")
     job, plan = Job(settings, build), plan_devices(settings.training)
     if plan.processes == 1:
-        return explain_memory(work, job, 0, 1, None)
+        return work(job, rank=0, world_size=1, store=None)
     try:
-        result, signal_number = launch(work_spawned, job, plan.processes)
+        result, signal_number = launch(work, job, plan.processes)
     except Interrupted as interruption:
         return RunResult("stopped", 0, "", exit_code=128 + interruption.number)
     # The processes got another signal for the terminal's SIGINT; the code is for what the user sent.
@@ -78,27 +78,11 @@ def run_training(settings: RunSettings, build: BuildExperiment) -> RunResult:
     return result
 
 
-def work_spawned(job: Job, rank: int, world_size: int, store: str) -> RunResult:
-    """The work of a process that we started."""
-    return explain_memory(work, job, rank, world_size, store)
-
-
-def explain_memory(function: Callable[..., RunResult], job: Job, *arguments: Any) -> RunResult:
-    """Call it; turn running out of memory into a message that says which settings need less."""
-    try:
-        return function(job, *arguments)
-    except (MemoryError, RuntimeError) as error:
-        if not lacks_memory(error):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else "MemoryError"
-        raise InputError(
-            f"out of memory ({reason[:120]}): halve --train_batch_size and double "
-            "--gradient_accumulation_steps, or try --activation_checkpointing or --precision bf16"
-        ) from error
-
-
 def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
-    """One process's part of the run: the same everywhere, but only the main process writes."""
+    """One process's part of the run: the same everywhere, but only the main process writes.
+
+    Raises InputError that says which settings need less memory when it runs out.
+    """
     settings = job.settings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the process that started us has given them
@@ -113,6 +97,14 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
             check_folder(folder, find_checkpoint(settings) if settings.resume_from else None)
             with runfolder.locked(folder):
                 return run_here(job, process, signals)
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else "MemoryError"
+        raise InputError(
+            f"out of memory ({reason[:120]}): halve --train_batch_size and double "
+            "--gradient_accumulation_steps, or try --activation_checkpointing or --precision bf16"
+        ) from error
     finally:
         devices.leave(process)
 
@@ -125,8 +117,6 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
         process = devices.go_on_in(process, settings.training, saved.meta)
     if process.is_main_process:
         check_folder(Path(settings.out_dir), source)  # once more, now that no other command can change it
-    if saved:
-        process = devices.go_on_in(process, settings.training, saved.meta)
     agreement = Agreement(process.world_size)
     experiment = job.build(settings, process)
     network = place_model(experiment, settings.training, process, saved, str(source))
@@ -135,8 +125,8 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     if saved:
         state, counters = restore(saved, optimizers, process, str(source))
     elif settings.initial_optimizer:
-        path, start = load_checkpoint(settings.initial_optimizer)
-        optimizers.load(start.optimizer, str(path))
+        path, initial = load_checkpoint(settings.initial_optimizer)
+        optimizers.load(initial.optimizer, str(path))
     folder, total = Path(settings.out_dir), plan_steps(experiment, settings.training, state)
     followed = settings.training.track if process.is_main_process else None
     if followed:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from span_electra import storage
-from span_electra.errors import InputError
 from span_electra.storage import CONFIG, RUN_LOCK, RUN_MARK, TOKENIZER
 from span_electra.training import checkpoint
 
-# What scripts may put into the folder before training starts.
-ARROW_MAGIC = b"ARROW1"  # feature files are Arrow files, and begin with this
+# What scripts may put into the folder before training starts, besides feature files, whatever their names.
 PREPARED = {CONFIG, "features", "tokenized", RUN_LOCK, "log.txt", "initial.safetensors", TOKENIZER}
 
 
@@ -29,20 +27,11 @@ def state_of(folder: str | Path) -> str:
         return "foreign"
     mark = read_mark(folder)
     if mark is None:
-        return "new" if all(is_prepared(path) for path in folder.iterdir()) else "foreign"
+        prepared = (path.name in PREPARED or storage.is_feature_file(path) for path in folder.iterdir())
+        return "new" if all(prepared) else "foreign"
     if mark.get("state") == "finished":
         return "finished"
     return "resumable" if any(checkpoint.in_run(folder)) else "new"
-
-
-def is_prepared(path: Path) -> bool:
-    """Whether a run may begin beside this: what scripts prepare, and feature files, whatever their names."""
-    if path.name in PREPARED:
-        return True
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(ARROW_MAGIC)) == ARROW_MAGIC
 
 
 def last_saved(folder: Path) -> float:
@@ -75,13 +64,6 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises InputError naming the holder when another run has it, or when the folder cannot be written.
     """
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            busy = "another run is writing there (process {holder}); wait for it or choose another"
-            stack.enter_context(storage.locked(folder / RUN_LOCK, folder, busy))
-        except OSError as error:
-            raise InputError(
-                f"{folder}: cannot be written ({error.strerror}); choose another --out_dir"
-            ) from error
+    busy = "another run is writing there (process {holder}); wait for it or choose another"
+    with storage.locked(folder / RUN_LOCK, folder, busy):
         yield

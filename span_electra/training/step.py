@@ -115,9 +115,10 @@ def _count(counters: Counters, tally: Tensor, skip: Tensor, process: Process) ->
     good = 1.0 - skip.to(counters.sums.dtype)
     if process.is_main_process:  # each process would count it once more
         tally[-2], tally[-1] = good, 1.0 - good
-    keep = torch.where(good > 0, tally, torch.zeros_like(tally))
-    keep[-1] = tally[-1]
-    counters.sums += keep
+    # Not tally * good: what is not finite would stay so.
+    counted = torch.where(good > 0, tally, torch.zeros_like(tally))
+    counted[-1] = tally[-1]
+    counters.sums += counted
     counters.in_a_row = torch.where(good > 0, 0.0, counters.in_a_row + 1.0)
     if process.precision is torch.float16:
         counters.good = torch.where(good > 0, counters.good + 1.0, 0.0)

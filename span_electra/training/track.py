@@ -11,6 +11,7 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,7 +65,22 @@ def as_table(settings: Mapping[str, Any]) -> str:
     return "\n".join(["| setting | value |", "|---|---|", *rows]) if rows else ""
 
 
-class _Wandb:
+class _WithArtifacts:
+    """What wandb and trackio, which copies its interface, have in common."""
+
+    library: Any
+    folder: Path
+
+    def close(self) -> None:
+        report = self.folder / REPORT
+        if report.is_file():
+            artifact = self.library.Artifact(f"report-{identity_of(self.folder)}", type="report")
+            artifact.add_file(str(report))
+            self.library.log_artifact(artifact)
+        self.library.finish()
+
+
+class _Wandb(_WithArtifacts):
     def __init__(self, library: Any, folder: Path, settings: dict[str, Any]) -> None:
         self.library, self.folder = library, folder
         # A resumed run goes on under its id, which is the folder's.
@@ -82,14 +98,10 @@ class _Wandb:
         self.library.log({**values, "step": step})
 
     def log_text(self, step: int, name: str, text: str) -> None:
-        self.library.log({name: self.library.Html(f"<pre>{escaped(text)}</pre>"), "step": step})
-
-    def close(self) -> None:
-        hand_over_report(self.library, self.folder)
-        self.library.finish()
+        self.library.log({name: self.library.Html(f"<pre>{escape(text)}</pre>"), "step": step})
 
 
-class _Trackio:
+class _Trackio(_WithArtifacts):
     def __init__(self, library: Any, folder: Path, settings: dict[str, Any]) -> None:
         self.library, self.folder = library, folder
         library.init(
@@ -102,19 +114,6 @@ class _Trackio:
 
     def log_text(self, step: int, name: str, text: str) -> None:
         self.library.log({name: self.library.Markdown(text)}, step=step)
-
-    def close(self) -> None:
-        hand_over_report(self.library, self.folder)
-        self.library.finish()
-
-
-def hand_over_report(library: Any, folder: Path) -> None:
-    """The report as an artefact, in the interface that wandb and trackio share."""
-    report = folder / REPORT
-    if report.is_file():
-        artifact = library.Artifact(f"report-{identity_of(folder)}", type="report")
-        artifact.add_file(str(report))
-        library.log_artifact(artifact)
 
 
 class _Mlflow:
@@ -153,10 +152,3 @@ TRACKERS = {"wandb": _Wandb, "mlflow": _Mlflow, "trackio": _Trackio}
 def identity_of(folder: Path) -> str:
     """A name for the run that its resumption finds again, of letters that every library takes."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(folder.resolve().parts[-2:])).strip("-.")[-100:] or "run"
-
-
-def escaped(text: str) -> str:
-    """Text as HTML."""
-    from html import escape
-
-    return escape(text)

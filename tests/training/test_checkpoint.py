@@ -194,6 +194,8 @@ def test_a_run_folder_knows_its_state(tmp_path):
     run.mkdir()
     (run / "config.json").write_text("{}")
     assert runfolder.state_of(run) == "new"
+    write_rows(run / "any name")
+    assert runfolder.state_of(run) == "new"
     (run / "thesis.txt").write_text("mine")
     assert runfolder.state_of(run) == "foreign"
     runfolder.write_mark(run, "running", 0)
