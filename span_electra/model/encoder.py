@@ -193,7 +193,11 @@ def attention_mask(
     window: places to each side that are seen; None: all.
     """
     length = ids_BL.shape[1]
-    mask_B1QL = None if attention_mask_BL is None else attention_mask_BL[:, None, None, :]
+    mask_B1QL = None
+    if attention_mask_BL is not None:
+        # A row of padding alone, which only fills up a batch, sees itself: a softmax of nothing is NaN.
+        seen_BL = attention_mask_BL | ~attention_mask_BL.any(-1, keepdim=True)
+        mask_B1QL = seen_BL[:, None, None, :]
     if not causal and (window is None or window >= length - 1):
         return mask_B1QL
     place_L = torch.arange(length, device=ids_BL.device)
@@ -204,6 +208,6 @@ def attention_mask(
     if window is not None:
         seen_QL = seen_QL & (distance_QL.abs() <= window)
     seen_B1QL = seen_QL.expand(len(ids_BL), 1, -1, -1)
-    # Padding beyond every real token's window would see nothing, and a softmax of nothing is NaN, which other
-    # layers would spread: each token sees itself, which real ones do anyway.
+    # Padding beyond every real token's window would see nothing, and other layers would spread the NaN: each
+    # token sees itself, which real ones do anyway.
     return seen_B1QL if mask_B1QL is None else (mask_B1QL & seen_B1QL) | (distance_QL == 0)

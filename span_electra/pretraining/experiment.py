@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,9 @@ from span_electra.storage import EXAMPLES
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
 from span_electra.training.clock import at_most_every, matrix_peak
+from span_electra.training.compilation import compiles, uncompiled
 from span_electra.training.devices import Process
-from span_electra.training.run import RunResult, compiles, run_training
+from span_electra.training.run import RunResult, run_training
 
 REPORT_EVERY = 60  # seconds at least between two reports, which take one or two to write
 
@@ -84,16 +85,21 @@ class Pretraining:
         self, epoch: int, start: int, *, validation: bool, together: int = 1, **more: Any
     ) -> Batches:
         data, settings = self.data, self.settings
+        loader, static = settings.train_loader, compiles(settings.training)
+        if validation:
+            # Compiled, it takes training's sizes: each other shape would be compiled anew.
+            sizes = {"batch_size": loader.batch_size, "batch_max_tokens": loader.batch_max_tokens}
+            loader = replace(settings.valid_loader, **sizes if static else {})
         return Batches(
             data.valid if validation else data.train,
-            settings.valid_loader if validation else settings.train_loader,
+            loader,
             epoch,
             start,
             rank=self.process.rank,
             world=self.process.world_size,
             rows=data.valid_rows if validation else data.train_rows,
             together=together,
-            static_shapes=compiles(settings.training),
+            static_shapes=static,
             pinned=self.process.device.type == "cuda",
             **more,
         )
@@ -145,8 +151,9 @@ class Pretraining:
         """
         if not len(self.data.valid_rows):
             return {}
-        schedule = self._schedule and MaskingSchedule((0,), self._schedule.laws[-1:])
-        batches = self._batches(0, 0, validation=True, schedule=schedule)
+        schedule = self._schedule
+        last = schedule.first_steps[-1] if schedule else 0
+        batches = self._batches(0, 0, validation=True, schedule=schedule, first_step=last)
         return validation_metrics(self.model, batches, self.process, stop_requested)
 
     # --- what is said of it ---
@@ -198,7 +205,8 @@ class Pretraining:
         model = None if self.settings.training.parallel == "fsdp" else self.model
         folder = Path(self.settings.out_dir)
         try:
-            write_live_report(folder, self.data, self.settings.valid_loader, model)
+            with uncompiled(self.settings.training):  # its few rows have a shape of their own
+                write_live_report(folder, self.data, self.settings.valid_loader, model)
             self._sentences = "" if model is None else as_markdown(read_json(folder / EXAMPLES))
         except Exception as error:  # whatever a page lacks, a training of days goes on
             warnings.warn(f"report.html is not written: {error!r}", stacklevel=2)

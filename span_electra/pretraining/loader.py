@@ -34,9 +34,10 @@ class Batches:
     """The batches of one epoch, from batch number `start` on, as this process's shares.
 
     Every row of `rows` comes once. `together` batches make one optimizer step (accumulation): they share
-    their totals, so that adding their losses gives the mean over the step. With `static_shapes` rows are
-    padded to few widths and slots filled up to a fixed count, for compiled models. A process whose share of
-    a small last batch is empty gets a batch of no rows.
+    their totals, so that adding their losses gives the mean over the step. A process whose share of a small
+    last batch is empty gets a batch of no rows. With `static_shapes`, for compiled models, a row's width
+    decides all shapes: widths are few, a small batch is filled up with rows of padding alone, which count
+    nowhere, and slots to the most that such rows hide.
 
     `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
     none: the features' own spans in epoch 0, and others by the same law later. Up to step `alone_until` the
@@ -118,6 +119,7 @@ class Batches:
         # Rows lie sorted by length: every world-th of them gives each process about the same work.
         rows_B = self.rows_R[whole][self.rank :: self.world]
         lengths_B = self.lengths_R[whole][self.rank :: self.world]
+        rows = self._rows_of(width) if self.static_shapes else len(rows_B)
         arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
         alone = bool(self.alone_N[number])
@@ -127,10 +129,13 @@ class Batches:
             # since they must be known before the rows are.
             wrong_S = arrays["misspelt_BL"].reshape(-1)[arrays["slots_S"]]
             arrays["slot_weight_S"] = arrays["slot_weight_S"] * ~wrong_S
+        if self.static_shapes:
+            arrays = self._filled(arrays, rows, width)
         arrays["rows_B"] = rows_B
         # A step may hide nothing (rows of one token); dividing its zero sums by 1 keeps them zero.
         arrays["masked_total"] = np.float32(max(self.masked_N[number], 1))
         arrays["token_total"] = np.float32(self.tokens_N[number])
+        lengths_B = np.pad(lengths_B, (0, rows - len(rows_B)))
         full = bool((lengths_B == width).all())
         arrays["attention_mask_BL"] = None if full else np.arange(width)[None, :] < lengths_B[:, None]
         tensors = {name: self._tensor(value) for name, value in arrays.items()}
@@ -154,11 +159,21 @@ class Batches:
         keys_B = row_keys(self.config.seed, self.epoch, rows_B, "sample")
         slots["uniform_S"] = uniforms(keys_B, counts_B)
         slots["slot_weight_S"] = np.ones(len(slots["slots_S"]), np.float32)
-        if self.static_shapes:
-            # One shape for the whole run, whatever share a phase hides.
-            most = int(span_budget(np.array([width]), self.schedule.highest_ratio)[0]) * len(rows_B)
-            slots = {name: np.pad(value, (0, most - len(value))) for name, value in slots.items()}
         return slots
+
+    def _rows_of(self, width: int) -> int:
+        """Rows of a process's share of every batch of this width, those that fill up included."""
+        tokens = self.config.batch_max_tokens
+        return -(-(tokens // width if tokens else self.config.batch_size) // self.world)
+
+    def _filled(self, arrays: dict[str, np.ndarray], rows: int, width: int) -> dict[str, np.ndarray]:
+        """The same with so many rows, and slots for the largest share that any phase of the run hides."""
+        slots = int(span_budget(np.array([width]), self.schedule.highest_ratio)[0]) * rows
+        most = {"S": slots, "BL": rows}
+        return {
+            name: np.pad(value, [(0, most[name.rsplit("_", 1)[1]] - len(value)), (0, 0)][: value.ndim])
+            for name, value in arrays.items()
+        }
 
     def _tensor(self, value: np.ndarray | None) -> torch.Tensor | None:
         if value is None:

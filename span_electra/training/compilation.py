@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
@@ -38,6 +39,11 @@ def compiles(config: TrainingConfig) -> bool:
     if replicas:
         raise InputError("compile: on needs processes, not the replicas of --parallel dp; use ddp, or off")
     return True
+
+
+def uncompiled(config: TrainingConfig) -> AbstractContextManager:
+    """A context in which compiled layers run as they are, for shapes that come once."""
+    return torch.compiler.set_stance("force_eager") if compiles(config) else nullcontext()
 
 
 def compiler_fault(device: torch.device) -> str | None:

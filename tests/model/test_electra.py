@@ -6,6 +6,7 @@ Run: pytest tests/model/test_electra.py
 import dataclasses
 import io
 
+import model_examples
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from model_examples import MASK, VOCAB, batch_of, small_config
 from safetensors.torch import load_model, save_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from span_electra.config import NetworkConfig
+from span_electra.config import ARCHITECTURES, NetworkConfig
 from span_electra.model.batch import TALLY
 from span_electra.model.corruption import mask_tokens
 from span_electra.model.electra import SpanElectra
@@ -22,7 +23,10 @@ from span_electra.random_keys import subkey
 EVERYTHING = {"use_SBGO": True, "use_SBPO": True, "average_span_predictions": True}
 
 
-pytestmark = pytest.mark.usefixtures("architecture")
+@pytest.fixture(autouse=True, params=ARCHITECTURES)
+def architecture(request, monkeypatch):
+    monkeypatch.setattr(model_examples, "ARCHITECTURE", request.param)
+    return request.param
 
 
 def model_of(**changes):
@@ -126,6 +130,27 @@ def test_filling_slots_and_other_rows_change_nothing():
     output = model(dataclasses.replace(many, **longer))
     assert torch.allclose(output.loss, few.loss, rtol=1e-6)
     assert torch.allclose(output.tally, few.tally, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_rows_of_padding_alone_change_nothing(precision):
+    """Batches of static shapes are filled up with them."""
+    model, few = model_of(**EVERYTHING, local_attention=4), batch_of(padded=True)
+    filled = dataclasses.replace(
+        few,
+        original_BL=F.pad(few.original_BL, (0, 0, 0, 3)),
+        attention_mask_BL=F.pad(few.attention_mask_BL, (0, 0, 0, 3)),
+    )
+    found = []
+    for masked in (few, filled):
+        model.zero_grad()
+        with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
+            output = model(masked)
+        output.loss.backward()
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        found.append([output.loss, output.tally, *gradients])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 EQUAL = {"generator": NetworkConfig(16, 2, 4, 24), "discriminator": NetworkConfig(16, 2, 4, 24)}

@@ -10,6 +10,7 @@ from run_examples import small_run, write_rows
 from span_electra.config import LoaderConfig, MaskingConfig, OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.model.electra import SpanElectra
+from span_electra.pretraining import experiment as pretraining
 from span_electra.pretraining.experiment import Pretraining, freeze
 from span_electra.training.devices import Process
 from span_electra.training.optim import Optimizers
@@ -67,12 +68,32 @@ def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):
     assert not any(batch.generator_alone for batch in batches)
 
 
-def test_validation_follows_the_runs_last_law_of_masking(tmp_path):
+def validation_batches(experiment, monkeypatch):
+    """The batches that a validation would read."""
+    asked = []
+    monkeypatch.setattr(pretraining, "validation_metrics", lambda model, batches, *_: asked.append(batches))
+    experiment.validate(lambda: False)
+    return asked[0]
+
+
+def test_validation_follows_the_runs_last_law_of_masking(tmp_path, monkeypatch):
     features = write_rows(tmp_path / "rows.arrow")
     loader = LoaderConfig(9, masking_schedule=["0: mask_ratio=0.1", "0.5: mask_ratio=0.4"])
     experiment = Pretraining(small_run(features, tmp_path / "run", loader=loader), CPU)
     experiment.train_batches(0, 0)  # which lays the course
-    used = []
-    experiment._batches = lambda *a, schedule=None, **k: used.append(schedule) or (n for n in ())
-    experiment.validate(lambda: False)
-    assert [law.mask_ratio for law in used[0].laws] == [0.4]
+    batches = validation_batches(experiment, monkeypatch)
+    assert {batches.schedule.laws[phase].mask_ratio for phase in batches.phase_N} == {0.4}
+
+
+def test_compiled_validation_has_the_shapes_of_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining, "compiles", lambda config: True)
+    features = write_rows(tmp_path / "rows.arrow")
+    loader = LoaderConfig(9, masking_schedule=["0: mask_ratio=0.4", "0.5: mask_ratio=0.1"])
+    settings = small_run(features, tmp_path / "run", loader=loader)
+    valid = replace(loader, batch_size=4, masking="static", masking_schedule=[])
+    experiment = Pretraining(replace(settings, valid_loader=valid, valid_split=(0.4,)), CPU)
+    shapes = [
+        {(*batch.original_BL.shape, len(batch.slots_S)) for batch in batches}
+        for batches in (validation_batches(experiment, monkeypatch), experiment.train_batches(0, 0))
+    ]
+    assert shapes[0] <= shapes[1]

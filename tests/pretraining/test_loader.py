@@ -168,13 +168,17 @@ def test_batches_of_one_span_are_shuffled_and_rows_sorted_inside():
     assert all((np.diff(lengths[rows]) >= 0).all() for rows in np.split(order, ends[:-1]))
 
 
-def test_static_shapes_are_few_and_the_slots_follow_from_them():
-    features = features_of(400, longest=64)
-    shapes = set()
-    for masked in Batches(features, LoaderConfig(16), 1, static_shapes=True):
-        shapes.add((tuple(masked.original_BL.shape), len(masked.slots_S)))
-    assert len(shapes) <= 8
-    assert len({shape for shape, _ in shapes}) == len(shapes)
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("config", [LoaderConfig(16), LoaderConfig(batch_max_tokens=600, bucket_span=4)])
+def test_static_shapes_are_few_and_follow_from_the_width_alone(config, world):
+    features = features_of(410, longest=64)
+    shapes = {}
+    for rank in range(world):
+        for masked in Batches(features, config, 1, rank=rank, world=world, static_shapes=True):
+            rows, width = masked.original_BL.shape
+            assert shapes.setdefault(width, (rows, len(masked.slots_S))) == (rows, len(masked.slots_S))
+            assert len(masked.rows_B) <= rows and rows * width * world <= 16 * 64 + world * width
+    assert 1 < len(shapes) <= 8
 
 
 def test_slots_know_their_span():
