@@ -213,20 +213,10 @@ class SpanElectra(nn.Module):
         alone = self.config.objective == "generator" or masked.generator_alone
         generated = self.generate(masked, subkey(key, 1), sample=not alone)
         if alone:
-            output = self.losses(masked, generated, None, None)
-            return replace(output, loss=output.loss + self.idle_discriminator())
+            return self.losses(masked, generated, None, None)
         corrupted = self.corrupt(masked, generated)  # no gradient flows back through the sampling
         detected = self.discriminate(masked, corrupted, subkey(key, 2))
         return self.losses(masked, generated, corrupted, detected)
-
-    def idle_discriminator(self) -> Tensor | float:
-        """0, and so is its gradient by each parameter of the discriminator's own: DDP waits for all."""
-        if self.config.objective == "generator" or not torch.distributed.is_initialized():
-            return 0.0
-        used = {id(parameter) for parameter in self.generator.parameters()}
-        idle = (parameter for parameter in self.discriminator.parameters() if id(parameter) not in used)
-        # FSDP's shares (device_mesh) may stay without a gradient.
-        return sum(0.0 * parameter.sum() for parameter in idle if not hasattr(parameter, "device_mesh"))
 
     def generate(self, masked: MaskedBatch, key: int | None = None, sample: bool = True) -> Generated:
         """Run the generator on the batch with its spans masked; a frozen one leaves no graph.

@@ -62,7 +62,6 @@ class Pretraining:
 
     tally = TALLY
     shown_metrics = SHOWN
-    all_parameters_learn = True
     count_tokens = staticmethod(count_tokens)
 
     def __init__(self, settings: PretrainingSettings, process: Process) -> None:
@@ -78,6 +77,17 @@ class Pretraining:
         self.commonest_share = commonest_share(self.data)
         self._sentences = ""
         self._write_report = at_most_every(REPORT_EVERY, self._report_or_warn)
+
+    @property
+    def all_parameters_learn(self) -> bool:
+        """Whether no step leaves the discriminator out."""
+        return not self._generator_first
+
+    @property
+    def _generator_first(self) -> float:
+        """The share of the run in which the generator learns alone while the discriminator waits."""
+        model = self.settings.model
+        return model.generator_first if model.objective == "joint" else 0.0
 
     # --- batches and losses ---
 
@@ -108,11 +118,10 @@ class Pretraining:
         """The epoch's batches, from batch `start` on."""
         together = self.settings.training.gradient_accumulation_steps
         more: dict[str, Any] = {}
-        first = self.settings.model.generator_first if self.settings.model.objective == "joint" else 0.0
-        if self._schedule is not None or first:
+        if self._schedule is not None or self._generator_first:
             epoch_steps, total = self._steps
             more = {"schedule": self._schedule, "first_step": epoch * epoch_steps}
-            more["alone_until"] = round(first * total)
+            more["alone_until"] = round(self._generator_first * total)
         more["misspeller"] = self._misspeller
         return self._batches(epoch, start, validation=False, together=together, **more)
 

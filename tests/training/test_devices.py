@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,24 @@ def test_two_processes_make_muons_step_of_one(features, tmp_path, parallel):
     one = run_pretraining(small_run(features, tmp_path / "a", **options))
     two = small_run(features, tmp_path / "b", device_ids=[0, 1], parallel=parallel, **options)
     assert gap(one, run_pretraining(two), "weights") < 1e-4
+
+
+@pytest.mark.filterwarnings(TWO)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_the_generator_alone_first_leaves_the_discriminator_alone_on_two_processes_too(
+    features, tmp_path, parallel
+):
+    # AdamW tells a gradient of zeros from none: it would decay the weights, and count the step.
+    options = {"optimizer": OptimizerConfig(lr=1e-2, weight_decay=0.5), "dropout": 0.0, "max_steps": 6}
+
+    def run(name, **more):
+        settings = small_run(features, tmp_path / name, **options, **more)
+        return run_pretraining(replace(settings, model=replace(settings.model, generator_first=0.5)))
+
+    one, two = run("a"), run("b", device_ids=[0, 1], parallel=parallel)
+    counts = checkpoint.load(two.checkpoint).optimizer
+    assert counts["step:generator.head.bias"] == 6 and counts["step:discriminator.head.score.weight"] == 3
+    assert gap(one, two, "weights") < 1e-3
 
 
 @pytest.mark.filterwarnings(TWO)
