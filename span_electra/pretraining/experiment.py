@@ -228,7 +228,9 @@ class Pretraining:
         loader, training = settings.train_loader, settings.training
         names = ("batch_size", "batch_max_tokens", "bucket_span", "seed")
         order = {name: getattr(loader, name) for name in names}
-        order |= {"rows": len(self.data.train_rows), "static_shapes": compiles(training)}
+        order["rows"] = len(self.data.train_rows)
+        if loader.batch_max_tokens:  # else rows are padded for compiled layers, and come as they would
+            order["static_shapes"] = compiles(training)
         order["gradient_accumulation_steps"] = training.gradient_accumulation_steps
         return {
             "vocabulary_sha256": header.vocabulary_sha256,
@@ -253,9 +255,11 @@ class Pretraining:
         for key, value in ours["order"].items():
             before = meta.get("order", {}).get(key)
             if before != value:
+                mend = "keep it as it was"
+                if key == "static_shapes":  # follows from the device
+                    mend = "go on on a device like the first, or from a checkpoint at an epoch's end"
                 raise InputError(
-                    f"{source}: stopped inside an epoch with {key} {before}, now it is {value}; "
-                    "keep it as it was"
+                    f"{source}: stopped inside an epoch with {key} {before}, now it is {value}; {mend}"
                 )
 
     def learning_rate(self, parameter: str) -> tuple[str, float]:

@@ -12,7 +12,14 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from span_electra.accelerators import PRECISIONS, automatic_precision, count_devices, find_device
+from span_electra.accelerators import (
+    PRECISIONS,
+    automatic_precision,
+    count_devices,
+    describe_precision,
+    find_device,
+    name_precision,
+)
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 
@@ -175,6 +182,22 @@ def go_on_in(process: Process, config: TrainingConfig, meta: dict) -> Process:
         return process
     name = meta.get("precision", "fp32" if process.device.type == "cpu" else None)
     return process if name is None else replace(process, precision=PRECISIONS[name])
+
+
+def other_device(process: Process, meta: dict) -> str | None:
+    """A sentence where a run goes on on another kind of device, or in another precision, than it was on.
+
+    Example: `begun on cuda in bf16, goes on on cpu in fp32: its numbers will not be those of one device`
+    """
+    kind, precision = process.device.type, name_precision(process.precision)
+    before = meta.get("device", kind), meta.get("precision", precision)
+    if before == (kind, precision):
+        return None
+    now = describe_precision(process.precision, process.device)
+    return (
+        f"begun on {before[0]} in {before[1]}, goes on on {kind} in {now}: "
+        "its numbers will not be those of one device"
+    )
 
 
 def keep_freed_memory() -> None:

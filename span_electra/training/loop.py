@@ -379,7 +379,10 @@ def restore(
     """
     try:
         state = LoopState.from_dict(saved.meta["loop"])
-        counters = Counters.from_lists(saved.meta["counters"], process)
+        numbers = saved.meta["counters"]
+        if saved.meta.get("precision") != name_precision(process.precision):
+            numbers = numbers | Counters.first_scale(process)  # the factor on the loss is another type's
+        counters = Counters.from_lists(numbers, process)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{source}: its meta.json holds no loop state of ours ({error})") from error
     if not process.is_main_process:

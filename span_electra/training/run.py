@@ -161,6 +161,8 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
         )
         if saved:
             log.info(what_is_left(state, settings.training, settings.optimizer))
+            if moved := devices.other_device(process, saved.meta):
+                log.info(moved)
         stopped = train(run, state)
     return conclude(run, state, stopped)
 

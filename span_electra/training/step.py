@@ -37,9 +37,13 @@ class Counters:
     @classmethod
     def fresh(cls, process: Process, tally: int) -> Counters:
         """Counters of a run that has not begun; `tally`: how many sums the experiment gives."""
-        scale = FIRST_SCALE if process.precision is torch.float16 else 1.0
-        zeros = [0.0] * (tally + len(COUNTED))
-        return cls.from_lists({"sums": zeros, "in_a_row": 0.0, "scale": scale, "good": 0.0}, process)
+        numbers = {"sums": [0.0] * (tally + len(COUNTED)), "in_a_row": 0.0}
+        return cls.from_lists(numbers | cls.first_scale(process), process)
+
+    @staticmethod
+    def first_scale(process: Process) -> dict[str, float]:
+        """The factor on the loss that a process begins with, and no steps made with it yet."""
+        return {"scale": FIRST_SCALE if process.precision is torch.float16 else 1.0, "good": 0.0}
 
     @classmethod
     def from_lists(cls, lists: dict, process: Process) -> Counters:

@@ -3,6 +3,7 @@
 Run: pytest tests/training/test_going_on.py
 """
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,36 @@ def test_a_run_goes_on_into_another_folder_and_the_old_one_stays(features, tmp_p
     second = run_pretraining(small_run(features, tmp_path / "new", resume=first.checkpoint, max_steps=12))
     assert second.step == 12 and Path(second.checkpoint).parent == tmp_path / "new" / "checkpoints"
     assert {path: path.read_bytes() for path in (tmp_path / "old").rglob("*") if path.is_file()} == before
+
+
+def as_from_a_gpu(saved):
+    """Rewrite what a checkpoint says of its run, as if it had been made on a GPU in fp16."""
+    file = Path(saved, checkpoint.META)
+    meta = json.loads(file.read_text())
+    meta |= {"device": "cuda", "precision": "fp16"}
+    meta["counters"] |= {"scale": 2.0**20, "good": 7.0}
+    meta["order"]["static_shapes"] = True
+    file.write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("max_tokens", [0, 160])
+def test_a_run_of_a_gpu_goes_on_on_a_cpu(features, tmp_path, capsys, inside, max_tokens):
+    options = {"loader": LoaderConfig(8, batch_max_tokens=max_tokens), "valid": (0.1,), "dropout": 0.0}
+    straight = run_pretraining(small_run(features, tmp_path / "a", save_every="1", save_last=30, **options))
+    end = checkpoint.load(straight.checkpoint)
+    saved = list(checkpoint.in_run(tmp_path / "a"))[1:]  # an epoch ends where no batch of the next was made
+    begun = next(path for path in saved if bool(checkpoint.read_meta(path)["loop"]["batch"]) == inside)
+    as_from_a_gpu(begun)
+    settings = small_run(features, tmp_path / "b", resume=begun, **options)
+    if inside and max_tokens:  # there the widths of compiled layers decide which rows fit into a batch
+        with pytest.raises(InputError, match="static_shapes True.*device like the first, or from a check"):
+            run_pretraining(settings)
+        return
+    resumed = checkpoint.load(run_pretraining(settings).checkpoint)
+    assert "begun on cuda in fp16, goes on on cpu in fp32" in capsys.readouterr().err
+    assert resumed.step == end.step and resumed.meta["counters"]["scale"] == 1.0
+    assert all(torch.equal(resumed.weights[name], end.weights[name]) for name in end.weights)
 
 
 def test_a_time_limit_holds_for_one_start_of_the_command(features, tmp_path, monkeypatch):
