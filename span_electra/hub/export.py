@@ -27,6 +27,7 @@ from span_electra.hub.weights import PARTS, our_weights, stock_weights, take_wei
 from span_electra.model.electra import SpanElectra
 from span_electra.storage import atomic_folder
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.training import checkpoint
 
 SPAN_HEADS = "span_heads.safetensors"
 
@@ -127,17 +128,42 @@ def check_free(target: Path) -> None:
 # --- back ---------------------------------------------------------------------------------------------
 
 
+def initialize(
+    model: SpanElectra, source: str | Path, vocabulary: Vocabulary | None = None, only: str | None = None
+) -> list[str]:
+    """Start `model` from tensors by our names, or from anything that `open_model` opens.
+
+    `only`: take this part alone. Returns a line for each thing to say; raises InputError for what does not
+    fit, and the model is as it was then.
+    """
+    path = Path(source)
+    if path.is_file() or path.suffix == ".safetensors":
+        weights = checkpoint.load_weights(path)
+    elif (path / checkpoint.META).is_file():
+        weights = checkpoint.load(path).weights
+    else:
+        return load_exported(path, model, vocabulary, only)
+    # Some of the tensors are enough: a span-boundary head that was not trained keeps its start.
+    weights = {name: weight for name, weight in weights.items() if name.startswith(only or "")}
+    own = model.state_dict()
+    unknown = sorted(weights.keys() - own.keys())
+    if unknown or not weights:
+        raise InputError(f"{path}: tensor {(unknown or ['?'])[0]!r} is none of the model's")
+    checkpoint.restore_weights(model, own | weights, str(path))
+    return []
+
+
 def load_exported(
     folder: str | Path, model: SpanElectra, vocabulary: Vocabulary | None = None, only: str | None = None
 ) -> list[str]:
-    """Start `model` from a run's folder (generator/ and discriminator/) or from that of one network.
+    """Start `model` from a run, exported or not, from a pair of stock folders or from that of one network.
 
     `vocabulary`: compared with the folder's own. `only`: take this part alone. Returns one line for each
     thing taken or left as it was. Raises InputError for a folder that is none of ours nor stock, or has other
     sizes; the model is as it was then.
     """
     opened = open_model(folder, vocabulary)
-    found = {part: place for part, place in opened.folders.items() if part in PARTS}
+    found = [part for part in PARTS if part in opened.readers]
     if not found:
         settings = read_config(folder)
         names = ", ".join(settings.get("architectures") or ["unnamed"])
@@ -147,7 +173,7 @@ def load_exported(
     if only:
         if only not in found:
             raise InputError(f"{folder}: holds no {only}; name the folder of one")
-        found = {only: found[only]}
+        found = [only]
     if vocabulary is not None and opened.vocabulary.tokens_V != vocabulary.tokens_V:
         raise InputError(
             f"{folder}: made with vocabulary {opened.vocabulary.sha256[:12]}, the features with "
@@ -157,10 +183,10 @@ def load_exported(
     for part, pretrained in read.items():
         _check_sizes(pretrained, part, model.config)
     notes = []
-    for part in PARTS:  # the generator first: under gdes the discriminator's change is counted from it
-        if part in found:
-            take_weights(getattr(model, part), read[part].weights, read[part].source)
-            notes += [f"{part}: weights from {found[part]}", *_take_span_head(model, part, found[part])]
+    for part in found:  # the generator first: under gdes the discriminator's change is counted from it
+        take_weights(getattr(model, part), read[part].weights, read[part].source)
+        place = opened.folders.get(part, Path(read[part].place))
+        notes += [f"{part}: weights from {place}", *_take_span_head(model, part, place)]
     return notes
 
 

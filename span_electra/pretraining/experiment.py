@@ -17,6 +17,7 @@ from span_electra.batch import StepOutput
 from span_electra.config import TrainingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.features.schedule import MaskingSchedule, masking_schedule
+from span_electra.hub.export import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
@@ -37,7 +38,6 @@ from span_electra.report.health import health_warnings
 from span_electra.report.run_record import read_json
 from span_electra.storage import EXAMPLES
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.training import checkpoint
 from span_electra.training.clock import at_most_every, matrix_peak
 from span_electra.training.compilation import compiles, uncompiled
 from span_electra.training.devices import Process
@@ -70,7 +70,10 @@ class Pretraining:
         self.data = open_data(settings)
         self.model = build_model(settings, self.data)
         if settings.init_from and not settings.resume_from:
-            initialize_from(self.model, settings.init_from)
+            vocabulary = self.data.train.vocabulary
+            for note in initialize(self.model, settings.init_from, vocabulary, settings.init_only):
+                if process.is_main_process and not settings.silent:
+                    print(note)
         if settings.training.freeze:
             freeze(self.model, settings.training.freeze)
         self.tokenizer_json = self.data.train.header.tokenizer_json
@@ -306,19 +309,3 @@ def freeze(model: nn.Module, parts: Iterable[str]) -> None:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"freeze: {' '.join(sorted(parts))} leaves nothing that learns; freeze less")
-
-
-def initialize_from(model: SpanElectra, path: str) -> None:
-    """Start from the weights of a checkpoint folder or a .safetensors file; names it lacks keep their start.
-
-    Raises InputError for a tensor that the model does not have in that shape.
-    """
-    if Path(path).is_dir():
-        weights = checkpoint.load(path).weights
-    else:
-        weights = checkpoint.load_weights(path)
-    own = model.state_dict()
-    unknown = sorted(weights.keys() - own.keys())
-    if unknown or not weights:
-        raise InputError(f"{path}: tensor {(unknown or ['?'])[0]!r} is none of the model's")
-    checkpoint.restore_weights(model, own | weights, path)

@@ -76,7 +76,7 @@ def pretrain(settings: PretrainingArguments) -> int:
     with ExitStack() as stack:
         train, valid = feature_files(settings, folder, stack)
         run = training_run(settings, folder, train, valid)
-        run = replace(run, init_from=initial_weights(settings, run, stack), live_report=True)
+        run = replace(run, **initial_weights(settings), live_report=True)
         try:
             result = run_pretraining(run)
         except InputError:
@@ -229,34 +229,14 @@ def build_from_raw(
 # --- weights in and out --------------------------------------------------------------------------------
 
 
-def initial_weights(settings: PretrainingArguments, run: PretrainingSettings, stack: ExitStack) -> str | None:
-    """Where the run's first weights stand: a checkpoint as it is, an exported folder brought into our names.
-
-    --generator_path gives the generator alone, --init_from whatever networks it holds.
-    """
-    path, only = settings.init_from, None
-    if settings.generator_path:
-        if path:
-            raise InputError("--init_from and --generator_path: give one of them")
-        path, only = settings.generator_path, "generator"
-    elif settings.model.objective == "discriminator" and not path and not run.resume_from:
+def initial_weights(settings: PretrainingArguments) -> dict[str, str | None]:
+    """Where the first weights stand: --generator_path gives the generator alone, --init_from all it holds."""
+    if settings.generator_path and settings.init_from:
+        raise InputError("--init_from and --generator_path: give one of them")
+    path = settings.generator_path or settings.init_from
+    if settings.model.objective == "discriminator" and not path and not resumed_from(settings):
         raise InputError("objective discriminator: needs a trained generator; give --generator_path")
-    if path is None or Path(path, "meta.json").is_file() or path.endswith(".safetensors"):
-        return path
-    from safetensors.torch import save_file
-
-    from span_electra.hub.export import load_exported
-    from span_electra.pretraining.data import open_data
-    from span_electra.pretraining.experiment import build_model
-
-    data = open_data(run)
-    model = build_model(run, data)
-    for note in load_exported(path, model, data.train.vocabulary, only):
-        print(note)
-    brought = Path(stack.enter_context(tempfile.TemporaryDirectory()), "initial.safetensors")
-    # Copies: the format refuses tensors that share memory, and each of their names is loaded anyway.
-    save_file({name: tensor.clone() for name, tensor in model.state_dict().items()}, brought)
-    return str(brought)
+    return {"init_from": path, "init_only": "generator" if settings.generator_path else None}
 
 
 def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None = None) -> list[Path]:

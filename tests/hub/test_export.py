@@ -5,6 +5,7 @@ Run: pytest tests/hub/test_export.py   (the one file of tests that imports trans
 
 import json
 import warnings
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -12,11 +13,12 @@ from model_examples import MASK, VOCAB, batch_of, small_config
 from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
-from span_electra.hub.export import export_run, load_exported
+from span_electra.hub.export import export_run, initialize, load_exported
 from span_electra.hub.model_card import CardFacts
 from span_electra.hub.opening import open_model
 from span_electra.model.electra import SpanElectra
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
+from span_electra.training import checkpoint
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -173,6 +175,23 @@ def test_one_network_alone_can_be_taken(tmp_path):
     assert torch.equal(again.generator.head.dense.weight, model.generator.head.dense.weight)
     with pytest.raises(InputError, match="holds no generator"):
         load_exported(tmp_path / "discriminator", again, only="generator")
+
+
+def test_a_run_without_exports_and_its_checkpoint_start_a_model_whole_or_in_part(tmp_path):
+    model = model_of()
+    meta = {"model": asdict(model.config), "mask_id": model.mask_id}
+    place = checkpoint.save(tmp_path, 7, model.state_dict(), {}, meta)
+    (tmp_path / "tokenizer.json").write_text(vocabulary_of().to_json())
+    for source in (tmp_path, place, place / "model.safetensors"):
+        for only in (None, "generator"):
+            again = model_of(seed=1)
+            initialize(again, source, vocabulary_of(), only)
+            weights, taken = again.state_dict(), model.state_dict()
+            assert torch.equal(weights["generator.head.dense.weight"], taken["generator.head.dense.weight"])
+            head = "discriminator.head.dense.weight"
+            assert torch.equal(weights[head], taken[head]) == (only is None), source
+            shared = "discriminator.encoder.embeddings.word.weight"
+            assert torch.equal(weights[shared], taken[shared]), source
 
 
 def test_a_folder_written_by_the_stock_class_starts_a_model(tmp_path):

@@ -6,7 +6,6 @@ Run: pytest tests/pretraining/test_stage.py
 import json
 import os
 import sys
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -92,6 +91,7 @@ def test_a_folder_we_made_for_nothing_goes_and_any_other_stays(tmp_path):
 
 def test_the_discriminator_alone_needs_a_generator(no_accelerator, tmp_path):
     settings = replace(DEFAULTS, model=replace(DEFAULTS.model, objective="discriminator"))
-    run = pretrain.training_run(settings, tmp_path, ("x.arrow",), ())
-    with ExitStack() as stack, pytest.raises(InputError, match="--generator_path"):
-        pretrain.initial_weights(settings, run, stack)
+    with pytest.raises(InputError, match="--generator_path"):
+        pretrain.initial_weights(settings)
+    found = pretrain.initial_weights(replace(settings, generator_path="there"))
+    assert found == {"init_from": "there", "init_only": "generator"}
