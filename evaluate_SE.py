@@ -31,7 +31,7 @@ def main() -> None:
 def tables(settings: EvaluateArgs) -> Iterator[str]:
     """What to print, by what was asked for."""
     from span_electra.evaluation.stage import evaluate
-    from span_electra.hub.networks import newest_run
+    from span_electra.hub.runs import newest_run
 
     if settings.task_file:
         from span_electra.evaluation.tasks import evaluate_tasks

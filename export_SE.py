@@ -20,7 +20,7 @@ def main() -> None:
     from span_electra.finetuning.export import export_tasks
     from span_electra.hub.model_card import CardFacts
     from span_electra.hub.push import push_folders
-    from span_electra.inference.tasks import is_finetuned
+    from span_electra.hub.runs import is_finetuned
     from span_electra.pretraining.stage import export
 
     if settings.dry_run and not settings.push_to_hub:

@@ -26,8 +26,7 @@ from span_electra.commandline import first_as, parse, run_script
 
 def main() -> None:
     settings = parse(PredictArgs, __doc__, first_as("model", sys.argv[1:]))
-    from span_electra.hub.networks import newest_run
-    from span_electra.inference.tasks import is_finetuned
+    from span_electra.hub.runs import is_finetuned, newest_run
 
     if settings.talk:
         with_tasks(settings, settings.model)
@@ -62,9 +61,10 @@ def without_tasks(settings: PredictArgs, model: str) -> None:
 
 def with_tasks(settings: PredictArgs, model: str | None) -> None:
     """What a fine-tuned run can do."""
+    from span_electra.hub.runs import newest_talker
     from span_electra.inference.chat import Speech, talk
     from span_electra.inference.task_lines import predict_lines
-    from span_electra.inference.tasks import TaskPredictor, newest_talker
+    from span_electra.inference.tasks import TaskPredictor
 
     speech = Speech(
         max_new_tokens=settings.max_new_tokens,

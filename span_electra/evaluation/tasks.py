@@ -6,10 +6,9 @@ length of rows; so a model can be tried on other files than those it was fine-tu
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from span_electra.finetuning.predictions import TaskPredictions, compute_metrics
 from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_file import TaskFile, load_task_file
-from span_electra.hub.opening import best_checkpoint
 from span_electra.report.scores import tables_of
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.checkpoint import MODEL as WEIGHTS
@@ -53,11 +51,11 @@ def evaluate_tasks(
     started = time.perf_counter()
     target = place_of(model, out_file)
     earlier = earlier_sections(target)
-    network, specs, vocabulary, _ = load_task_model(model)
+    network, specs, vocabulary, meta = load_task_model(model)
     network.to(find_device(device))
     asked = load_task_file(task_file, data_dir).tasks
     learnt = [task_number(task, specs, str(task_file)) for task in asked]
-    sections = {MODEL: described(model, vocabulary), SECTION: {}}
+    sections = {MODEL: described(model, vocabulary, meta), SECTION: {}}
     with tempfile.TemporaryDirectory(prefix="span_electra_") as folder:
         for number, split, source in prepared_rows(
             asked, learnt, specs=specs, vocabulary=vocabulary, data_dir=data_dir, folder=folder
@@ -133,13 +131,11 @@ def metrics_of(predicted: TaskPredictions, source: TaskRows) -> dict[str, Any]:
     return named | {"rows": len(predicted.uids)} if named else {}
 
 
-def described(model: Path, vocabulary: Vocabulary) -> dict[str, str]:
+def described(model: Path, vocabulary: Vocabulary, meta: Mapping[str, Any]) -> dict[str, str]:
     """Which model the numbers are of; `weights` tells one state of a folder from another."""
-    place = best_checkpoint(model)
-    digest = hashlib.sha256((place / WEIGHTS).read_bytes()).hexdigest()
     return {
         "model": str(model),
-        "checkpoint": place.name,
+        "checkpoint": f"step-{meta['step']:08d}",
         "vocabulary": f"{vocabulary.size:,} tokens, {vocabulary.sha256[:12]}",
-        "weights": digest[:12],
+        "weights": meta["files"][WEIGHTS]["sha256"][:12],
     }

@@ -21,9 +21,9 @@ from span_electra.finetuning.predictions import compute_metrics, one_score, pred
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.task import Task
 from span_electra.hub.encoders import take_pretrained
-from span_electra.hub.opening import Pretrained, best_checkpoint, config_of, open_model
+from span_electra.hub.opening import Pretrained, config_of, open_model
 from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
-from span_electra.text.vocabulary import Vocabulary, read_text
+from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
 from span_electra.training.devices import Process
 
@@ -249,17 +249,18 @@ def load_task_model(folder: str | Path) -> TaskModel:
 
     `folder`: a run of fine-tuning, of which the best checkpoint is taken, or a checkpoint. Raises InputError.
     """
-    place = best_checkpoint(Path(folder))
-    saved = checkpoint.load(place)
+    opened = open_model(folder)
+    if not opened.fine_tuned:
+        raise InputError(f"{folder}: no run of fine-tuning; name a folder that finetune_SE.py made")
+    saved = checkpoint.load(opened.checkpoint)
     try:
         heads = tuple(HeadConfig(**head) for head in saved.meta["heads"])
         network = TaskNetwork(config_of(saved.meta["model"]), heads)
         specs = tuple(_read_spec(spec) for spec in saved.meta["recipes"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{place}: describes no fine-tuned model of ours ({error})") from error
-    checkpoint.restore_weights(network, saved.weights, str(place))
-    path = place.parent.parent / "tokenizer.json"
-    return TaskModel(network, specs, Vocabulary.from_json(read_text(path), str(path)), saved.meta)
+        raise InputError(f"{opened.checkpoint}: describes no fine-tuned model of ours ({error})") from error
+    checkpoint.restore_weights(network, saved.weights, str(opened.checkpoint))
+    return TaskModel(network, specs, opened.vocabulary, saved.meta)
 
 
 def _read_spec(described: dict) -> TaskSpec:

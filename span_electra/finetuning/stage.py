@@ -41,8 +41,8 @@ def prepare(
     from span_electra.finetuning.prepare import prepare_tasks
     from span_electra.finetuning.prepared_notes import check_labels_differ
     from span_electra.finetuning.task_file import load_task_file
-    from span_electra.hub.networks import newest_run
     from span_electra.hub.opening import open_model
+    from span_electra.hub.runs import newest_run
 
     tasks = load_task_file(task_file, data_dir)  # first: an encoder takes a while to open
     for note in tasks.notes:
@@ -200,7 +200,7 @@ def check_start(settings: FinetuningArguments) -> None:
 
 def encoder_of(settings: FinetuningArguments) -> str:
     """Where the encoder's weights stand."""
-    from span_electra.hub.networks import newest_run
+    from span_electra.hub.runs import newest_run
 
     return str(settings.load_saved_model or settings.encoder or newest_run())
 

@@ -27,7 +27,6 @@ from span_electra.hub.weights import PARTS, take_weights
 from span_electra.model.electra import Discriminator, Generator
 from span_electra.model.encoder import Encoder
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.training.run_folder import last_saved
 
 # Padded tokens of a batch at most, whatever its rows: the feed-forward part of a large model then needs
 # 16384 * 4096 * 4 bytes = 256 MiB.
@@ -95,14 +94,6 @@ def open_networks(folder: str | Path, device: str = "auto") -> Networks:
             f"{folder}: holds no generator and no discriminator; name a run of pretraining or its exports"
         )
     return Networks(opened.vocabulary, chosen, **networks)
-
-
-def newest_run(prefix: str | Path = "runs") -> Path:
-    """The exported run under `prefix` that was saved last. Raises InputError when there is none."""
-    runs = [path.parent for part in PARTS for path in Path(prefix).glob(f"*/{part}")]
-    if not runs:
-        raise InputError(f"no model named and none in {prefix}/; name a run or an exported folder")
-    return max(runs, key=lambda run: (last_saved(run), run.stat().st_mtime))
 
 
 def _ours(pretrained: Pretrained, device: str) -> Network:

@@ -25,6 +25,7 @@ from span_electra.hub.folders import (
     read_config,
     read_weights,
 )
+from span_electra.hub.runs import best_checkpoint, is_finetuned
 from span_electra.hub.weights import PARTS, our_weights, weights_from_stock
 from span_electra.model.electra import SpanElectra
 from span_electra.text.vocabulary import Vocabulary, read_text
@@ -61,6 +62,8 @@ class Opened:
     vocabulary: Vocabulary
     readers: Mapping[str, Callable[[], Pretrained]]  # of the parts that are there; `none`: an encoder alone
     folders: Mapping[str, Path]  # of parts that stand in stock folders
+    checkpoint: Path | None = None  # the one that it was opened at; none: stock folders
+    fine_tuned: bool = False  # its checkpoint holds an encoder with the heads of tasks
 
     def need(self, part: str) -> Pretrained:
         """The network `part`, read now; or whatever single network there is.
@@ -89,14 +92,13 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
     if (folder / checkpoint.META).is_file():
         return _open_checkpoint(folder, folder.parent.parent)
     if (folder / "checkpoints").is_dir() or (folder / "run.json").is_file():
-        newest = checkpoint.latest(folder)
-        if newest is None:
+        # Of a fine-tuned run its best, which its heads are taken of too.
+        place = best_checkpoint(folder) if is_finetuned(folder) else checkpoint.latest(folder)
+        if place is None:
             raise InputError(
                 f"{folder}: this run has kept no checkpoint yet; wait for its first, or name another"
             )
-        # Of a fine-tuned model its best, of which its heads are taken too.
-        tuned = "heads" in checkpoint.read_meta(newest)
-        return _open_checkpoint(best_checkpoint(folder) if tuned else newest, folder)
+        return _open_checkpoint(place, folder)
     settings = read_config(folder)
     head = architecture_of(settings, str(folder / CONFIG)).head_in(settings)
     return _open_folders(folder, {part_of(head): folder}, vocabulary)
@@ -168,14 +170,15 @@ def _open_checkpoint(place: Path, run: Path) -> Opened:
     vocabulary = Vocabulary.from_json(read_text(path), str(path))
     meta = checkpoint.read_meta(place)
     if "heads" in meta:
-        return Opened(run, vocabulary, {"none": lambda: _read_fine_tuned(place, run, vocabulary)}, {})
+        readers = {"none": lambda: _read_fine_tuned(place, run, vocabulary)}
+        return Opened(run, vocabulary, readers, {}, place, fine_tuned=True)
     alone = (meta.get("model") or {}).get("objective") == "generator"
     model = _Once(lambda: load_model(place))
     readers = {
         part: (lambda part=part: _read_part(model(), part, vocabulary, run, place))
         for part in (PARTS[:1] if alone else PARTS)
     }
-    return Opened(run, vocabulary, readers, {})
+    return Opened(run, vocabulary, readers, {}, place)
 
 
 class _Once:
@@ -225,19 +228,3 @@ def config_of(described: dict[str, Any] | None, source: str = checkpoint.META) -
         return ModelConfig(**described | networks)
     except (KeyError, TypeError) as error:
         raise InputError(f"{source}: describes no model of ours ({error})") from error
-
-
-def best_checkpoint(folder: Path) -> Path:
-    """The checkpoint with the best score, the newest where none has one; `folder` may be one itself."""
-    if (folder / checkpoint.META).is_file():
-        return folder
-    scores = {}
-    for place in checkpoint.in_run(folder):
-        try:
-            scores[place] = checkpoint.read_meta(place).get("metric")
-        except InputError:
-            continue  # broken: passed over as in resuming
-    if not scores:
-        raise InputError(f"{folder}: holds no whole checkpoint; name a folder that finetune_SE.py made")
-    scored = [place for place, score in scores.items() if isinstance(score, float)]
-    return max(scored, key=lambda place: scores[place]) if scored else next(iter(scores))

@@ -15,7 +15,6 @@ Shapes are in the names:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +36,6 @@ from span_electra.inference.chat import Speech, reply
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.text.token_spans import over_windows, pool_words
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.training import checkpoint
 
 WHOLE = 1 << 40  # tokens; a row that is not cut
 
@@ -318,43 +316,3 @@ def _with_candidates(text: Any) -> Example | None:
         return None
     turns, candidates = text
     return Example("", tuple(turns), tuple(candidates))
-
-
-# --- which folders --------------------------------------------------------------------------------------
-
-
-def is_finetuned(folder: str | Path) -> bool:
-    """Whether a folder is a run of finetune_SE.py or one of its checkpoints.
-
-    Raises InputError for one that holds a run of each of several seeds.
-    """
-    folder = Path(folder)
-    seeds = sorted(path.parent for path in folder.glob("seed-*/checkpoints"))
-    if seeds and not (folder / "checkpoints").is_dir():
-        raise InputError(f"{folder}: holds a run of each seed; name one, such as {seeds[0]}")
-    return bool(_heads(folder))
-
-
-def newest_talker(prefix: str | Path = "runs") -> Path:
-    """The run under `prefix` that has a Conversation task and was changed last. Raises InputError."""
-    found = [
-        path.parent
-        for pattern in ("*/checkpoints", "*/seed-*/checkpoints")
-        for path in Path(prefix).glob(pattern)
-        if any(head.get("kind") == "language" for head in _heads(path.parent))
-    ]
-    if not found:
-        raise InputError(
-            f"no model named and none in {prefix}/ that talks; fine-tune one on a task of type Conversation"
-        )
-    return max(found, key=lambda run: run.stat().st_mtime)
-
-
-def _heads(folder: Path) -> list[dict]:
-    """The heads that the newest readable checkpoint tells of; what is damaged is found when it is opened."""
-    for place in [folder] if (folder / checkpoint.META).is_file() else checkpoint.in_run(folder):
-        try:
-            return json.loads((place / checkpoint.META).read_text(encoding="utf-8")).get("heads", [])
-        except (OSError, ValueError, AttributeError):
-            continue
-    return []

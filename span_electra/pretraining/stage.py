@@ -50,12 +50,13 @@ def resumed_run(given: Values) -> Path | None:
 
 def latest_run(prefix: Path) -> Path:
     """The run folder under `prefix` that was saved last."""
-    from span_electra.training.run_folder import last_saved
+    from span_electra.hub.runs import newest
 
-    runs = [path.parent for path in prefix.glob(f"*/{CONFIG}") if (path.parent / "checkpoints").is_dir()]
-    if not runs:
+    runs = (path.parent for path in prefix.glob(f"*/{CONFIG}"))
+    run = newest(folder for folder in runs if (folder / "checkpoints").is_dir())
+    if run is None:
         raise InputError(f"--resume latest: no run with a checkpoint under {prefix}/; name the folder")
-    return max(runs, key=last_saved)
+    return run
 
 
 # --- the stage ----------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def test_what_cannot_be_tried_is_refused(tuned):
         write(tuned, "wrong.yaml", json.dumps({name: section}))
         with pytest.raises(InputError, match=message):
             tried(tuned, "wrong.yaml")
-    with pytest.raises(InputError, match="no whole checkpoint"):
+    with pytest.raises(InputError, match="no run of fine-tuning"):
         list(evaluate_tasks(tuned / "model", tuned / "tasks.yaml", tuned / "data", out_file="none.json"))
 
 

@@ -21,7 +21,7 @@ from span_electra.errors import InputError
 from span_electra.finetuning.experiment import load_task_model
 from span_electra.finetuning.stage import finetune, prepare
 from span_electra.finetuning.task_types import TASK_TYPES
-from span_electra.hub.opening import best_checkpoint
+from span_electra.hub.runs import best_checkpoint
 from span_electra.training import checkpoint
 from span_electra.training.log import RunLog
 

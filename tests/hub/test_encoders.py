@@ -17,7 +17,8 @@ from span_electra.errors import InputError
 from span_electra.finetuning.export import Joined
 from span_electra.hub.electra import ELECTRA
 from span_electra.hub.encoders import take_pretrained
-from span_electra.hub.opening import best_checkpoint, config_of, open_model
+from span_electra.hub.opening import config_of, open_model
+from span_electra.hub.runs import best_checkpoint
 from span_electra.hub.weights import our_weights, stock_weights
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.text.vocabulary import save_transformers_tokenizer

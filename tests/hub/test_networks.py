@@ -17,7 +17,6 @@ from span_electra.hub.networks import (
     filling_log_probability,
     for_each_token,
     length_batches,
-    newest_run,
     open_networks,
     replaced_probability,
 )
@@ -152,6 +151,3 @@ def test_a_network_that_is_not_there_is_named(tmp_path):
     exported(tmp_path)
     with pytest.raises(InputError, match="needs a generator"):
         open_networks(tmp_path / "discriminator").need("generator")
-    with pytest.raises(InputError, match="none in"):
-        newest_run(tmp_path / "nowhere")
-    assert newest_run(tmp_path.parent) == tmp_path

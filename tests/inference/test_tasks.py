@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from network_examples import exported
 from predictor_examples import LONGEST, TASKS, finetuned, spec_of
 
 from span_electra.errors import InputError
@@ -19,7 +18,7 @@ from span_electra.finetuning.predictions import predict_rows
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import join_turns
 from span_electra.inference.chat import Speech
-from span_electra.inference.tasks import Ranking, TaskPredictor, Words, is_finetuned, newest_talker
+from span_electra.inference.tasks import Ranking, TaskPredictor, Words
 from span_electra.training.devices import Process
 
 TEXTS = ["the cat sleeps", "", "dogs bark on the mat", "the cat sleeps", "cat " * 40, "a"]
@@ -151,17 +150,7 @@ def test_a_conversation_is_answered_with_its_turns(predictor):
         replace(predictor, speech=Speech(max_new_tokens=14)).talker()
 
 
-def test_which_folders_are_fine_tuned_and_which_talk(tmp_path):
-    for place, names in (("one/seed-3", ["chat"]), ("two", ["film", "tags"])):
-        (tmp_path / place).mkdir(parents=True)
-        finetuned(tmp_path / place, *names)
-    exported(tmp_path / "pretrained")
-    assert is_finetuned(tmp_path / "two") and is_finetuned(tmp_path / "two" / "checkpoints" / "step-00000001")
-    assert not is_finetuned(tmp_path / "pretrained") and not is_finetuned(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="one/seed-3"):
-        is_finetuned(tmp_path / "one")
-    assert newest_talker(tmp_path) == tmp_path / "one" / "seed-3"
-    with pytest.raises(InputError, match="none in .* that talks"):
-        newest_talker(tmp_path / "two")
-    with pytest.raises(InputError, match=r"two: has no Conversation task.*film \(Single.*tags \(NER\)"):
-        TaskPredictor.from_folder(tmp_path / "two", "cpu").talker()
+def test_a_model_without_a_conversation_task_does_not_talk(tmp_path):
+    finetuned(tmp_path, "film", "tags")
+    with pytest.raises(InputError, match=r"has no Conversation task.*film \(Single.*tags \(NER\)"):
+        TaskPredictor.from_folder(tmp_path, "cpu").talker()

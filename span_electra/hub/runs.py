@@ -1,0 +1,84 @@
+"""Which runs there are, which of them are fine-tuned ones, and which checkpoint of one is the best."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from span_electra.errors import InputError
+from span_electra.hub.weights import PARTS
+from span_electra.training import checkpoint
+from span_electra.training.run_folder import last_saved
+
+SEEDS = "seed-*"  # folders of a fine-tuning under several seeds, each a run
+
+
+def newest(folders: Iterable[Path]) -> Path | None:
+    """The folder that was saved last: the one meaning of "newest". Of exports alone, that changed last."""
+    return max(folders, key=lambda folder: (last_saved(folder), folder.stat().st_mtime), default=None)
+
+
+def newest_run(prefix: str | Path = "runs") -> Path:
+    """The newest exported run under `prefix`. Raises InputError when there is none."""
+    run = newest(path.parent for part in PARTS for path in Path(prefix).glob(f"*/{part}"))
+    if run is None:
+        raise InputError(f"no model named and none in {prefix}/; name a run or an exported folder")
+    return run
+
+
+def newest_talker(prefix: str | Path = "runs") -> Path:
+    """The newest run under `prefix` that has a Conversation task. Raises InputError when there is none."""
+    folders = [
+        path.parent for place in ("*", f"*/{SEEDS}") for path in Path(prefix).glob(f"{place}/checkpoints")
+    ]
+    run = newest(
+        folder for folder in folders if any(head.get("kind") == "language" for head in heads_of(folder))
+    )
+    if run is None:
+        raise InputError(
+            f"no model named and none in {prefix}/ that talks; fine-tune one on a task of type Conversation"
+        )
+    return run
+
+
+def is_finetuned(folder: str | Path) -> bool:
+    """Whether a folder is a run of fine-tuning or one of its checkpoints.
+
+    Raises InputError for one that holds a run of each of several seeds.
+    """
+    folder = Path(folder)
+    seeds = sorted(path.parent for path in folder.glob(f"{SEEDS}/checkpoints"))
+    if seeds and not (folder / "checkpoints").is_dir():
+        raise InputError(f"{folder}: holds a run of each seed; name one, such as {seeds[0]}")
+    return bool(heads_of(folder))
+
+
+def heads_of(folder: Path) -> list[dict[str, Any]]:
+    """The heads that a checkpoint, or a run's newest readable one, records; none: it is no fine-tuned one.
+
+    Names alone are looked at: what is damaged is found when the model is opened.
+    """
+    for place in [folder] if (folder / checkpoint.META).is_file() else checkpoint.in_run(folder):
+        try:
+            return json.loads((place / checkpoint.META).read_text(encoding="utf-8")).get("heads", [])
+        except (OSError, ValueError, AttributeError, RecursionError):
+            continue
+    return []
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """The checkpoint with the best score, the newest where none has one; `folder` may be one itself."""
+    if (folder / checkpoint.META).is_file():
+        return folder
+    scores = {}
+    for place in checkpoint.in_run(folder):
+        try:
+            scores[place] = checkpoint.read_meta(place).get("metric")
+        except InputError:
+            continue  # broken: passed over as in resuming
+    if not scores:
+        raise InputError(f"{folder}: holds no whole checkpoint; name a folder that finetune_SE.py made")
+    scored = [place for place, score in scores.items() if isinstance(score, float)]
+    return max(scored, key=lambda place: scores[place]) if scored else next(iter(scores))
