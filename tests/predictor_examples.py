@@ -34,11 +34,11 @@ def spec_of(name: str) -> TaskSpec:
     return TaskSpec(Task(name, task_type, {"train": ("a.tsv",)}, noise=noise), labels, LONGEST)
 
 
-def finetuned(folder, *names: str, seed: int = 0) -> None:
+def finetuned(folder, *names: str, seed: int = 0, **changes) -> None:
     """Write a run with the named tasks, none: all of them."""
     vocabulary, specs = vocabulary_of_words(), [spec_of(name) for name in names or TASKS]
     heads = tuple(HeadConfig(spec.type.head, spec.type.outputs(spec.labels)) for spec in specs)
-    config = small_config(vocab_size=vocabulary.size + 3)  # with rows that no token has
+    config = small_config(vocab_size=vocabulary.size + 3, **changes)  # with rows that no token has
     network = TaskNetwork(config, heads, seed)
     dice = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -6,6 +6,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import model_examples
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -66,6 +67,7 @@ def small_run(
 ):
     """Settings of a run that takes about a second."""
     model = ModelConfig(
+        architecture=model_examples.ARCHITECTURE,
         embedding_size=8,
         max_position_embeddings=LONGEST,
         generator=NetworkConfig(8, 1, 2, 16),

@@ -84,7 +84,7 @@ def test_a_discriminator_alone_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{"sampling": "argmax"}, {"temperature": 3.0}, SPANS])
-def test_a_runs_numbers_are_those_of_its_validation_on_the_same_rows(changes, tmp_path):
+def test_a_runs_numbers_are_those_of_its_validation_on_the_same_rows(changes, tmp_path, architecture):
     """One forward: sampling, temperature and span-boundary heads are the run's own."""
     model, path = random_model(**changes), written(tmp_path)
     vocabulary = vocabulary_of_words()

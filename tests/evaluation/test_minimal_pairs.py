@@ -50,7 +50,7 @@ def slow_scores(model, vocabulary, text):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 256])
-def test_batches_give_the_scores_of_sentences_one_by_one(batch_size, tmp_path):
+def test_batches_give_the_scores_of_sentences_one_by_one(batch_size, tmp_path, architecture):
     model = exported(tmp_path)
     networks = open_networks(tmp_path)
     found = score_sentences(networks, SENTENCES, list(SCORES), batch_size)

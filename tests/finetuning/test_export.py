@@ -7,13 +7,11 @@ import json
 import warnings
 from dataclasses import replace
 
-import model_examples
 import pytest
 import torch
 from model_examples import small_config
 from network_examples import vocabulary_of_words
 
-from span_electra.config import ARCHITECTURES
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.export import export_task
@@ -47,11 +45,9 @@ TEXTS = ["The cat sleeps on the mat.", "dogs", "undo the CATS and bark"]
 PAIRS = [(TEXTS[0], "dogs bark"), (TEXTS[1], TEXTS[2]), (TEXTS[2], "")]
 
 
-@pytest.fixture(autouse=True, params=ARCHITECTURES)
-def architecture(request, monkeypatch):
+@pytest.fixture(autouse=True)
+def offline(architecture, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(model_examples, "ARCHITECTURE", request.param)
-    return request.param
 
 
 def spec_of(task_type, lowercase=False):

@@ -54,7 +54,7 @@ def network_and_rows(folder, kind):
 
 
 @pytest.mark.parametrize("kind", TASK_TYPES)
-def test_predictions_come_in_the_rows_order_whatever_the_batch_size(kind, tmp_path):
+def test_predictions_come_in_the_rows_order_whatever_the_batch_size(kind, tmp_path, architecture):
     network, source = network_and_rows(tmp_path, kind)
     one, many = (predict_rows(network, 0, source, size, CPU) for size in (1, 7))
     assert one.uids == many.uids == [str(source.stored(row)["uid"]) for row in range(len(source))]

@@ -21,6 +21,7 @@ from span_electra.errors import InputError
 from span_electra.finetuning.experiment import load_task_model
 from span_electra.finetuning.stage import finetune, prepare
 from span_electra.finetuning.task_types import TASK_TYPES
+from span_electra.hub.architectures import architecture_of
 from span_electra.hub.runs import best_checkpoint
 from span_electra.training import checkpoint
 from span_electra.training.log import RunLog
@@ -52,7 +53,7 @@ def assert_same_bits(one, other):
 
 
 @pytest.mark.parametrize("kind", TASK_TYPES)
-def test_every_type_of_task_is_trained_tried_predicted_and_exported(kind, tmp_path):
+def test_every_type_of_task_is_trained_tried_predicted_and_exported(kind, tmp_path, architecture):
     assert finetune(settings_of(tmp_path, {"t": write_task(tmp_path, kind)}, epochs=1)) == 0
     results = results_of("run")["t"]
     assert set(results) == {"dev", "test"} and all(results["dev"].values()) is not None
@@ -63,7 +64,8 @@ def test_every_type_of_task_is_trained_tried_predicted_and_exported(kind, tmp_pa
         uids = [line.split("\t")[0] for line in lines[1:]]
         assert uids == sorted(uids, key=int)
     assert (tmp_path / "run/exported/t/model.safetensors").is_file()
-    assert json.loads(Path("run/exported/t/config.json").read_text())["model_type"] == "electra"
+    model_type = json.loads(Path("run/exported/t/config.json").read_text())["model_type"]
+    assert architecture_of({"model_type": model_type}, "run").name == architecture
 
 
 def test_tasks_of_one_file_are_trained_together_and_each_is_exported(tmp_path):
@@ -104,7 +106,7 @@ def stop_at(monkeypatch, step):
 
 
 @pytest.mark.parametrize("step", [2, 4, 5])
-def test_stopped_and_resumed_is_never_stopped(step, tmp_path, monkeypatch, capsys):
+def test_stopped_and_resumed_is_never_stopped(step, tmp_path, monkeypatch, capsys, architecture):
     tasks = {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "ResponseSelection", "b")}
     tasks["a"]["sampling"] = "annealed"
     settings = settings_of(tmp_path, tasks, grad_accumulation_steps=2)

@@ -62,7 +62,7 @@ def check(networks, model, tolerance=1e-5):
 @pytest.mark.parametrize(
     "changes", [{}, {"embedding_sharing": "gdes", "hidden_act": "gelu_new"}], ids=["", "gdes"]
 )
-def test_a_pair_and_each_alone_compute_what_was_exported(changes, tmp_path):
+def test_a_pair_and_each_alone_compute_what_was_exported(changes, tmp_path, architecture):
     model = exported(tmp_path, **changes)
     check(open_networks(tmp_path), model)
     alone = open_networks(tmp_path / "discriminator")

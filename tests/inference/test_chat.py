@@ -13,6 +13,7 @@ import pytest
 import torch
 from predictor_examples import LONGEST, finetuned
 
+from span_electra.config import ARCHITECTURES
 from span_electra.errors import InputError
 from span_electra.finetuning.turns import OWN_VOICE
 from span_electra.inference.chat import Speech, talk
@@ -23,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TURNS = ["the cat", "sleeps on the mat", "dogs bark"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def folder(request, tmp_path_factory):
     place = tmp_path_factory.mktemp("talker")
-    finetuned(place, "film", "chat")
+    finetuned(place, "film", "chat", architecture=request.param)
     return place
 
 

@@ -28,7 +28,7 @@ def test_the_likeliest_tokens_by_hand():
     assert [line.filled for line in found] == ["the cat sleeps", "", "no blank"]
 
 
-def test_tokens_and_spans_are_those_of_the_model(tmp_path):
+def test_tokens_and_spans_are_those_of_the_model(tmp_path, architecture):
     model = exported(tmp_path)
     networks = open_networks(tmp_path)
     vocabulary = networks.vocabulary

@@ -5,14 +5,15 @@ import pytest
 import torch
 from network_examples import exported
 
+from span_electra.config import ARCHITECTURES
 from span_electra.errors import InputError
 from span_electra.inference.predictor import Predictor
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def opened(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    return folder, exported(folder)
+    return folder, exported(folder, architecture=request.param)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from predictor_examples import LONGEST, TASKS, finetuned, spec_of
 
+from span_electra.config import ARCHITECTURES
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import TaskRows
 from span_electra.finetuning.encoding import encode_examples
@@ -26,10 +27,10 @@ PAIRS = [("the cat", "a dog"), ("", ""), ("dogs " * 30, "bark"), ("the cat", "a 
 NUMBER = {name: number for number, name in enumerate(TASKS)}
 
 
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory):
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def predictor(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    finetuned(folder)
+    finetuned(folder, architecture=request.param)
     return TaskPredictor.from_folder(folder, "cpu", batch_size=3)
 
 
@@ -80,7 +81,7 @@ def test_words_have_the_probabilities_of_their_tokens(predictor):
     best_W = tags_TC[[0, 1, 3]].max(-1).values.tolist()
     assert found["tags"][0].probability == pytest.approx(best_W, abs=1e-5)
     assert found["wrong"][0] == found["wrong"][1] and found["wrong"][0].words == tuple(words)
-    strict = replace(predictor, threshold=max(expected))
+    strict = replace(predictor, threshold=max(expected) + 1e-5)
     assert set(strict([words], "wrong")["wrong"][0].labels) == {"0"}
     assert "1" in replace(predictor, threshold=0.0)([words], "wrong")["wrong"][0].labels
 

@@ -6,7 +6,6 @@ Run: pytest tests/model/test_electra.py
 import dataclasses
 import io
 
-import model_examples
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ from model_examples import MASK, VOCAB, batch_of, small_config
 from safetensors.torch import load_model, save_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from span_electra.config import ARCHITECTURES, NetworkConfig
+from span_electra.config import NetworkConfig
 from span_electra.model.batch import TALLY
 from span_electra.model.corruption import mask_tokens
 from span_electra.model.electra import SpanElectra
@@ -23,10 +22,7 @@ from span_electra.random_keys import subkey
 EVERYTHING = {"use_SBGO": True, "use_SBPO": True, "average_span_predictions": True}
 
 
-@pytest.fixture(autouse=True, params=ARCHITECTURES)
-def architecture(request, monkeypatch):
-    monkeypatch.setattr(model_examples, "ARCHITECTURE", request.param)
-    return request.param
+pytestmark = pytest.mark.usefixtures("architecture")
 
 
 def model_of(**changes):

@@ -5,22 +5,17 @@ Run: pytest tests/model/test_encoder.py
 
 import dataclasses
 
-import model_examples
 import pytest
 import torch
 import torch.nn.functional as F
 from model_examples import batch_of, small_config
 
-from span_electra.config import ARCHITECTURES, NetworkConfig
+from span_electra.config import NetworkConfig
 from span_electra.errors import InputError
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder, make_embeddings
 from span_electra.model.init import init_normal
 
-
-@pytest.fixture(autouse=True, params=ARCHITECTURES)
-def architecture(request, monkeypatch):
-    monkeypatch.setattr(model_examples, "ARCHITECTURE", request.param)
-    return request.param
+pytestmark = pytest.mark.usefixtures("architecture")
 
 
 def encoder_of(config, seed=0, **kwargs):

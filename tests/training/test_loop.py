@@ -53,7 +53,7 @@ def test_stopped_and_resumed_is_never_stopped_for_each_optimizer(features, tmp_p
 
 
 @pytest.mark.parametrize("step", [1, 5, 6, 10, 14])
-def test_stopped_at_any_step_epoch_ends_included(features, tmp_path, monkeypatch, step):
+def test_stopped_at_any_step_epoch_ends_included(features, tmp_path, monkeypatch, step, architecture):
     options = {"gradient_accumulation_steps": 2, "loader": LoaderConfig(6)}
     straight = run_pretraining(small_run(features, tmp_path / "a", **options))
     with monkeypatch.context() as patch:
