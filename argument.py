@@ -40,7 +40,10 @@ class VocabularyArgs(TextConfig):
 
     FIRST = ("data_dir", "out_dir", "tokenizer_type", "vocab_size", "min_fre", "model_name")
 
-    data_dir: str = setting("data", "folder of text files; absent or empty: the sample corpus is made there")
+    data_dir: str = setting(
+        "data",
+        "folder of text files, or hf:NAME[:config][:split]; absent or empty: the sample corpus is made there",
+    )
     out_dir: str = setting("vocab", "folder that gets the vocabulary")
     tokenizer_type: str = setting("BPE", "byte-level BPE, or BERT's WordPiece", ("BPE", "BERT"))
     min_fre: int = setting(2, "a pair of tokens seen less often is not merged", least=1)
@@ -63,7 +66,9 @@ class FeatureArgs(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
         *("mask_ratio", "max_span_len", "workers", "inspect"),
     )
 
-    in_file: list[str] = setting([], "text files, folders or globs; none: every split found in data/")
+    in_file: list[str] = setting(
+        [], "text files, folders, globs, URLs or hf:NAME[:config][:split]; none: every split found in data/"
+    )
     out_file: str | None = setting(None, "the feature file; none: features/<split>.arrow")
     tokenizer: str | None = setting(None, "a tokenizer of your own: a tokenizer.json, or its folder")
     cls_token: str | None = setting(None, "of --tokenizer: leads a row; none: as its files say")

@@ -1,6 +1,7 @@
 """Text + vocabulary -> features: rows of token ids with geometric span masks.
 
-Reads text files (.txt .jsonl .tsv .parquet, also .gz .bz2 .xz .zst), folders or globs, and a vocabulary.
+Reads text files (.txt .jsonl .tsv .parquet, also .gz .bz2 .xz .zst), folders, globs or data sets (hf:NAME),
+and a vocabulary.
 Writes one Arrow file, memory-mapped by the trainer and open to pyarrow, polars and datasets.
 
     python create_feature_SE.py --workers 2                      every split in data/, into features/

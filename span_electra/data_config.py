@@ -16,7 +16,7 @@ class TextConfig(Settings):
     """How text files are read."""
 
     errors: str = setting("strict", "invalid UTF-8: stop, or go on with U+FFFD", ("strict", "replace"))
-    text_field: str = setting("text", "the field or column with the text in .jsonl, .tsv and .parquet")
+    text_field: str = setting("text", "the column with the text in .jsonl, .tsv, .parquet and data sets")
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ from span_electra.features.progress import Speaker
 from span_electra.features.store import open_features
 from span_electra.storage import locked, recover
 from span_electra.text.clean import read_block
-from span_electra.text.corpus import Block, cut_blocks
-from span_electra.text.inputs import Inputs, Source, find_inputs, hash_file, is_url
+from span_electra.text.corpus import Block, cut_blocks, hash_source
+from span_electra.text.inputs import Inputs, Source, find_inputs, is_url
 from span_electra.text.unknown import WORTH_A_NOTE, unknown_note
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_tasks
@@ -87,14 +87,14 @@ def build_features(
     """Make the features of all inputs together, or find that they are made already.
 
     Args:
-        inputs: files, folders, globs or URLs; see inputs.py for the formats.
+        inputs: files, folders, globs, URLs or data sets; see inputs.py for the formats.
         out_file: the feature file, or its URL; a folder when `shards` is above 0. Features of ours are
             replaced, anything else is left alone.
         seed: of chunk lengths and masks.
         workers: processes; no more than the machine has cores are started.
         chunk_size: lines of a block.
         errors: what to do about invalid UTF-8, strict or replace.
-        text_field: field or column of .jsonl, .tsv and .parquet.
+        text_field: field or column of .jsonl, .tsv, .parquet and data sets.
         engine: local, or ray: the blocks are worked on by a Ray cluster.
         progress: show a bar, notes and the summary.
 
@@ -281,12 +281,13 @@ def _run(
         from span_electra.features.ray_engine import run_on_ray
 
         return run_on_ray(job.header, folder, tasks)
-    # Small texts are encoded sooner than a second process starts.
+    # Small texts are encoded sooner than a second process starts; a stream need not say how large it is.
     workers, note = cap_workers(job.workers)
     if note:
         job.say.note(note)
-    worth = 1 + job.found.size // WORTH_A_PROCESS
-    return run_tasks(writing_maker, (job.header, job.vocabulary, folder), tasks, min(workers, worth))
+    if all(file.size for file in job.found.files):
+        workers = min(workers, 1 + job.found.size // WORTH_A_PROCESS)
+    return run_tasks(writing_maker, (job.header, job.vocabulary, folder), tasks, workers)
 
 
 def _parts_place(out_file: Path) -> Path:
@@ -358,7 +359,8 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
         (file.path, file.size) for file in found.files
     ]:
         return None
-    if [source.sha256 for source in made.sources] != [hash_file(file) for file in found.files]:
+    hashes = [hash_source(file, made.text_field) for file in found.files]
+    if [source.sha256 for source in made.sources] != hashes:
         return None
     if made.masking.law != job.header.masking.law:
         job.say.note(

@@ -40,7 +40,8 @@ def describe(path: str | Path, colour: bool | None = None) -> str:
 def _settings(features: Features, header: FeatureHeader) -> str:
     files = [str(file) for file in features.files]
     sources = [
-        f"{source.path}  {source.size:,} bytes  sha256 {source.sha256[:12]}" for source in header.sources
+        f"{source.path}  {f'{source.size:,} bytes  ' if source.size else ''}sha256 {source.sha256[:12]}"
+        for source in header.sources
     ]
     kind, sha256 = features.vocabulary.kind, header.vocabulary_sha256[:12]
     masking, documents = header.masking, "respected" if header.chunking.respect_documents else "joined"

@@ -31,7 +31,10 @@ class Speaker:
 
 
 class Bar:
-    """A progress bar over bytes on disk, with tokens a second; lines where no terminal is."""
+    """A progress bar over bytes of input, with tokens a second; lines where no terminal is.
+
+    size: 0 where the inputs do not say it, as a streamed data set.
+    """
 
     def __init__(self, size: int, aloud: bool) -> None:
         self._size, self._aloud = size, aloud
@@ -57,7 +60,9 @@ class Bar:
         if self._bar is None:  # only now: the bar starts a thread, and processes should fork before it
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self._size, unit="B", unit_scale=True, desc="features", leave=False)
+            self._bar = tqdm(
+                total=self._size or None, unit="B", unit_scale=True, desc="features", leave=False
+            )
         self._bar.set_postfix_str(f"{rate / 1e6:.2f}M tokens/s", refresh=False)
         self._bar.update(consumed)
 
@@ -65,7 +70,7 @@ class Bar:
         """In a pipe or a file a bar would be one endless line: there a line now and then."""
         if time.monotonic() - self._printed >= SECONDS_A_LINE:
             self._printed = time.monotonic()
-            share = self._consumed / max(1, self._size)
-            print(
-                f"features: {share:.0%} of the text, {rate / 1e6:.2f}M tokens/s", file=sys.stderr, flush=True
-            )
+            passed = f"{self._tokens:,} tokens"
+            if self._size:
+                passed = f"{self._consumed / self._size:.0%} of the text"
+            print(f"features: {passed}, {rate / 1e6:.2f}M tokens/s", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from span_electra.config import (
     ModelConfig,
     OptimizerConfig,
     SpanLaw,
+    TextConfig,
     TrainingConfig,
     VocabularyFiles,
 )
@@ -17,7 +18,7 @@ from span_electra.schema import Settings, same, setting
 
 
 @dataclass(frozen=True)
-class TrainDataArguments(VocabularyFiles, ChunkConfig, SpanLaw):
+class TrainDataArguments(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
     """What the model learns from, and how its rows become batches.
 
     With `raw_text_dir` in place of a feature file, features are made first, with the vocabulary, rows and
@@ -34,7 +35,9 @@ class TrainDataArguments(VocabularyFiles, ChunkConfig, SpanLaw):
     masking: str = same(LoaderConfig, "masking")
     masking_schedule: list[str] = same(LoaderConfig, "masking_schedule")
     spelling_noise: float = same(LoaderConfig, "spelling_noise")
-    raw_text_dir: str | None = setting(None, "folder of text to make the training features from")
+    raw_text_dir: str | None = setting(
+        None, "text to make the training features from, as --in_file of create_feature_SE.py"
+    )
     save_tokenized_text: bool = setting(False, "keep the tokens as text in the run folder")
     save_features: bool = setting(False, "keep the features in the run folder")
 
@@ -57,7 +60,7 @@ class ValidDataArguments(Settings):
         "without a validation file: rows (or, below 1, share) split from each training file",
         least=0,
     )
-    raw_text_dir: str | None = setting(None, "folder of text to make the validation features from")
+    raw_text_dir: str | None = setting(None, "text to make the validation features from")
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,8 @@ def build_from_raw(
         MaskingConfig.of(data),
         seed=settings.training.seed,
         workers=os.cpu_count() or 1,
+        errors=data.errors,
+        text_field=data.text_field,
     )
     if data.save_tokenized_text:
         from span_electra.features.preview import write_tokens

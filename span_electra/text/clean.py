@@ -1,8 +1,8 @@
 """A block of the corpus -> clean text.
 
-Clean text is UTF-8 without BOM, lines end in a newline, blank lines separate documents. A row of .jsonl, .tsv
-or .parquet is one document: its line breaks stay line breaks, its own blank lines are dropped, a blank line
-follows it. Each file is a document of its own too.
+Clean text is UTF-8 without BOM, lines end in a newline, blank lines separate documents. A row of .jsonl,
+.tsv, .parquet or a data set is one document: its line breaks stay line breaks, its own blank lines are
+dropped, a blank line follows it. Each file is a document of its own too.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def _surely_utf8(data: bytes) -> bool:
 
 def _rows_of(piece: Piece, text_field: str, errors: str) -> Iterator[bytes]:
     """Yield each row's text."""
-    if piece.kind == "parquet":
-        for number, text in enumerate(piece.rows or (), start=piece.first_line):
+    if piece.rows is not None:
+        for number, text in enumerate(piece.rows, start=piece.first_line):
             yield _row_bytes(text, f"{piece.path}: row {number}", errors)
         return
     # Numbers count lines of the file, so that an editor finds the row.

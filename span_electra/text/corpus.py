@@ -1,9 +1,9 @@
 """Input files -> blocks of lines, which processes then read by themselves (clean.py).
 
-A block is some `chunk_size` lines (rows, in .jsonl, .tsv and .parquet), of one large file or of several small
-ones, and ends early at BLOCK_BYTES. Plain local files are only scanned for line ends here; the process that
-gets the block reads its byte range. Packed and remote files and .parquet are read once, here, and their text
-is handed over.
+A block is some `chunk_size` lines (rows, in .jsonl, .tsv, .parquet and data sets), of one large file or of
+several small ones, and ends early at BLOCK_BYTES. Plain local files are only scanned for line ends here; the
+process that gets the block reads its byte range. Packed and remote files, .parquet and data sets are read
+once, here, and their text is handed over.
 
 P newlines of a segment.
 """
@@ -11,15 +11,17 @@ P newlines of a segment.
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from span_electra.errors import InputError
+from span_electra.text.dataset import open_dataset
 from span_electra.text.inputs import (
     BOMB_LEAST,
     BOMB_RATIO,
@@ -33,6 +35,7 @@ from span_electra.text.inputs import (
     open_raw,
     unpack,
 )
+from span_electra.text.tables import parquet_texts
 
 BLOCK_BYTES = 4 << 20  # a block ends with the line that reaches this, whatever its number of lines
 LONGEST_LINE = 1 << 30  # bytes; a longer one is no text, and a block must fit into memory
@@ -45,13 +48,13 @@ class Piece:
     """The part of one file that belongs to a block."""
 
     path: str
-    kind: str  # text, jsonl, tsv or parquet
-    begin: int  # byte range in the unpacked file; in .parquet, rows
+    kind: str  # text, jsonl, tsv, parquet or dataset
+    begin: int  # byte range in the unpacked file; of a table, rows
     end: int
     first_line: int  # number of its first line, from 1, for messages
     column: int = 0  # .tsv: which column holds the text
     text: bytes | None = None  # its bytes, where no process can read them by itself
-    rows: tuple[str | None, ...] | None = None  # .parquet: the rows' texts
+    rows: tuple[str | None, ...] | None = None  # of a table: the rows' texts
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Block:
 
     number: int
     pieces: tuple[Piece, ...]
-    consumed: int  # bytes on disk that it stands for; all blocks' add up to the inputs' size
+    consumed: int  # bytes of the inputs that it stands for; all blocks' add up to the inputs' size
 
 
 def cut_blocks(
@@ -76,7 +79,7 @@ def cut_blocks(
     open_pieces: list[Piece] = []
     number = lines = size = consumed = 0
     for file in inputs.files:
-        cut = _cut_parquet if file.kind == "parquet" else _cut_lines
+        cut = _cut_rows if file.kind in ("parquet", "dataset") else _cut_lines
         for step in cut(file, chunk_size, text_field, sources, lines, size):
             open_pieces += [step.piece] if step.piece else []
             consumed += step.consumed
@@ -215,51 +218,53 @@ class _Segments:
         self._file.close()
 
 
-# --- parquet ------------------------------------------------------------------------------------------
+# --- tables -------------------------------------------------------------------------------------------
 
 
-def _cut_parquet(
+def hash_source(file: InputFile, text_field: str) -> str:
+    """SHA-256 of a file's stored bytes; of a data set, which has none of its own, of its texts."""
+    if file.kind != "dataset":
+        return hash_file(file)
+    hasher = hashlib.sha256()
+    for texts, _ in open_dataset(file.path).texts(text_field):
+        _hash_texts(hasher, texts)
+    return hasher.hexdigest()
+
+
+def _hash_texts(hasher: Any, texts: list[str | None]) -> None:
+    hasher.update("".join(json.dumps(text) + "\n" for text in texts).encode())
+
+
+def _cut_rows(
     file: InputFile, chunk_size: int, text_field: str, sources: list | None, lines: int, size: int
 ) -> Iterator[_Step]:
     rows: list[str | None] = []
     first = row = counted = 0
-    digest = hash_file(file)
-    for texts, share in _parquet_rows(file, text_field):
+    from_library, hasher = file.kind == "dataset", hashlib.sha256()
+    batches = open_dataset(file.path).texts(text_field) if from_library else _parquet_rows(file, text_field)
+    for texts, share in batches:
+        if from_library:
+            _hash_texts(hasher, texts)  # in passing: a stream may come from far
         for text in texts:
             rows.append(text)
             row, lines, size = row + 1, lines + 1, size + len(text or "")
             if lines >= chunk_size or size >= BLOCK_BYTES:
                 taken, counted = int(share * file.size) - counted, int(share * file.size)
-                piece = Piece(file.path, "parquet", first, row, first + 1, rows=tuple(rows))
+                piece = Piece(file.path, file.kind, first, row, first + 1, rows=tuple(rows))
                 yield _Step(piece, taken, lines, size, full=True)
                 rows, first, lines, size = [], row, 0, 0
     if sources is not None:
+        digest = hasher.hexdigest() if from_library else hash_file(file)
         sources.append(Source(file.path, file.size, digest))
-    piece = Piece(file.path, "parquet", first, row, first + 1, rows=tuple(rows)) if rows else None
+    piece = Piece(file.path, file.kind, first, row, first + 1, rows=tuple(rows)) if rows else None
     yield _Step(piece, file.size - counted, lines, size, full=False)
 
 
 def _parquet_rows(file: InputFile, text_field: str) -> Iterator[tuple[list, float]]:
     """Yield some rows at a time, and which share of the file's rows came before their end."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         with _seekable(file) as raw:
-            table = pq.ParquetFile(raw)
-            names = table.schema_arrow.names
-            kind = table.schema_arrow.field(text_field).type if text_field in names else None
-            if kind not in (pa.string(), pa.large_string(), pa.string_view()):
-                problem = (
-                    f"no column {text_field!r}" if kind is None else f"column {text_field!r} holds {kind}"
-                )
-                raise InputError(
-                    f"{file.path}: {problem} (there are {', '.join(names)[:80]}); name one with --text_field"
-                )
-            passed, total = 0, max(1, table.metadata.num_rows)
-            for batch in table.iter_batches(batch_size=512, columns=[text_field]):
-                passed += batch.num_rows
-                yield batch.column(0).to_pylist(), passed / total
+            yield from parquet_texts(file.path, raw, text_field)
     except (*UNPACKING_ERRORS, UnicodeDecodeError, MemoryError) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         raise InputError(f"{file.path}: not a sound .parquet file ({reason}); get it again") from None

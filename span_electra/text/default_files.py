@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from span_electra.errors import InputError
+from span_electra.text.dataset import is_dataset
 from span_electra.text.vocabulary import vocabulary_files
 
 SPLIT_NAMES = {
@@ -97,7 +98,8 @@ def splits_read_together(named: Iterable[str | Path]) -> list[str]:
     """A note for each folder of which several splits would go into one feature file."""
     notes = []
     for folder in map(Path, named):
-        splits = find_splits(folder) if folder.is_dir() and any(folder.iterdir()) else {}
+        readable = folder.is_dir() and any(folder.iterdir()) and not is_dataset(str(folder))
+        splits = find_splits(folder) if readable else {}
         if len(splits) > 1:
             names = ", ".join(path.name for paths in splits.values() for path in paths[:1])
             notes.append(

@@ -1,8 +1,8 @@
 """What the user named -> input files in a fixed order, and how each is opened.
 
 Plain text (any suffix that is not one of these), .jsonl, .tsv and .parquet, each also .gz, .bz2, .xz or .zst;
-local paths or URLs that fsspec knows. Folders are walked in sorted order; hidden files are passed over with a
-note.
+local paths or URLs that fsspec knows; data sets (dataset.py). Folders are walked in sorted order; hidden
+files are passed over with a note.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from span_electra.errors import InputError
 from span_electra.storage import is_feature_file
+from span_electra.text.dataset import is_dataset, open_dataset
 
 KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv", ".parquet": "parquet"}
 # Files with a structure that is not read here: as raw text, their marks would be learned like words.
@@ -46,18 +47,18 @@ UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowInval
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file to read text from, as it stood when it was found."""
+    """A file to read text from, as it stood when it was found; or a split of a data set."""
 
-    path: str  # or URL
-    kind: str  # text, jsonl, tsv or parquet
+    path: str  # or URL, or hf:NAME:config:split
+    kind: str  # text, jsonl, tsv, parquet or dataset
     packing: str  # "", .gz, .bz2, .xz or .zst
-    size: int  # bytes on disk
+    size: int  # bytes on disk; of a data set those that it says, 0 if it says none
     identity: str  # changes when the file does: its size, the time of its last change, a hash of its ends
     by_name: bool = True  # named by the user, not found in a folder
 
     @property
     def remote(self) -> bool:
-        return is_url(self.path)
+        return is_url(self.path) or self.kind == "dataset"
 
     @property
     def in_ranges(self) -> bool:
@@ -92,7 +93,7 @@ def is_url(path: str | Path) -> bool:
 
 
 def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "text") -> Inputs:
-    """Find the files that `paths` name: files, folders, globs or URLs, one or several.
+    """Find the files that `paths` name: files, folders, globs, URLs or data sets, one or several.
 
     The order is that of `paths`; within a folder or glob it is sorted. A file met twice, by another spelling
     or through a link too, is read once. Linked folders are followed, but none is read twice.
@@ -106,7 +107,10 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
     notes: list[str] = []
     for path in named:
         path = str(path).removeprefix("file://")
-        found = _find_remote(path) if is_url(path) else _find_local(path, notes, text_field)
+        if is_dataset(path):
+            found = [_find_dataset(path, notes)]
+        else:
+            found = _find_remote(path) if is_url(path) else _find_local(path, notes, text_field)
         for file in found:
             kept = files.setdefault(_same(file), file)
             if kept is not file:
@@ -123,6 +127,13 @@ def _same(file: InputFile) -> object:
         return file.path
     status = os.stat(file.path)
     return status.st_dev, status.st_ino
+
+
+def _find_dataset(path: str, notes: list[str]) -> InputFile:
+    found = open_dataset(path)
+    notes += [found.note] if found.note else []
+    # Its rows are handed over and hashed block by block; no more identity is needed to know a block again.
+    return InputFile(found.path, "dataset", packing="", size=found.size, identity="")
 
 
 def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]:

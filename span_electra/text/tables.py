@@ -1,0 +1,38 @@
+"""The texts of a table's column, some rows at a time: of .parquet, and of Arrow tables in general."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from span_electra.errors import InputError
+
+BATCH = 512  # rows
+
+
+def parquet_texts(path: str, raw: BinaryIO, text_field: str) -> Iterator[tuple[list[str | None], float]]:
+    """Yield some rows at a time, and which share of the file's rows came before their end.
+
+    Raises InputError for a column that is not there or holds no text, pa.ArrowException for damage.
+    """
+    import pyarrow.parquet as pq
+
+    table, passed = pq.ParquetFile(raw), 0
+    check_column(path, table.schema_arrow, text_field)
+    # A group at a time: an iteration over several keeps all that it has passed in memory until its end.
+    for group in range(table.num_row_groups):
+        for batch in table.iter_batches(batch_size=BATCH, row_groups=[group], columns=[text_field]):
+            passed += batch.num_rows
+            yield batch.column(0).to_pylist(), passed / table.metadata.num_rows
+
+
+def check_column(path: str, schema: pa.Schema, text_field: str) -> None:
+    """Raise InputError unless a table has the column, and text in it."""
+    kind = schema.field(text_field).type if text_field in schema.names else None
+    if kind not in (pa.string(), pa.large_string(), pa.string_view()):
+        problem = f"no column {text_field!r}" if kind is None else f"column {text_field!r} holds {kind}"
+        raise InputError(
+            f"{path}: {problem} (there are {', '.join(schema.names)[:80]}); name one with --text_field"
+        )

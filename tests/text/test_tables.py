@@ -1,0 +1,53 @@
+"""Laws of tables: their texts in order, and never more of them in memory than is worked on.
+
+Run: pytest tests/text/test_tables.py
+"""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from span_electra.text.tables import parquet_texts
+
+ROOT = Path(__file__).resolve().parents[2]
+GROWTH = """
+import sys
+from pathlib import Path
+from span_electra.text.corpus import cut_blocks
+from span_electra.text.inputs import find_inputs
+
+def memory():  # of this process, bytes that lie in no file
+    line = next(line for line in Path("/proc/self/status").open() if line.startswith("RssAnon"))
+    return int(line.split()[1]) << 10
+
+blocks = [memory() for _ in cut_blocks(find_inputs(sys.argv[1]), 1000)]
+print(max(blocks) - blocks[0])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells of memory on Linux alone")
+def test_parquet_is_never_all_in_memory(tmp_path):
+    """pyarrow keeps the packed pages of all that one iteration passed, so each takes one group of rows."""
+    schema = pa.schema({"text": pa.string()})
+    with pq.ParquetWriter(tmp_path / "a.parquet", schema) as file:
+        for _ in range(80):
+            texts = [random.randbytes(500).hex() for _ in range(1000)]  # what packs well would hide it
+            file.write_table(pa.table({"text": texts}))
+    command = [sys.executable, "-c", GROWTH, str(tmp_path / "a.parquet")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 20 << 20, "of 80 MB of text, a quarter lies in memory"
+
+
+def test_rows_come_in_order_with_the_share_that_has_passed(tmp_path):
+    texts = [str(number) if number % 7 else None for number in range(1300)]
+    pq.write_table(pa.table({"id": range(1300), "text": texts}), tmp_path / "a.parquet", row_group_size=600)
+    with (tmp_path / "a.parquet").open("rb") as raw:
+        batches = list(parquet_texts("a.parquet", raw, "text"))
+    assert [text for batch, _ in batches for text in batch] == texts
+    shares = [share for _, share in batches]
+    assert shares == sorted(shares) and shares[-1] == 1
