@@ -68,6 +68,18 @@ def test_every_type_of_task_is_trained_tried_predicted_and_exported(kind, tmp_pa
     assert architecture_of({"model_type": model_type}, "run").name == architecture
 
 
+def test_a_run_that_reads_the_mean_of_tokens_is_opened_and_exported_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("model_examples.ARCHITECTURE", "modern")
+    tasks = {
+        "a": write_task(tmp_path, SINGLE, "a") | {"pooling": "mean"},
+        "b": write_task(tmp_path, SINGLE, "b"),
+    }
+    assert finetune(settings_of(tmp_path, tasks, epochs=1)) == 0
+    assert [task.pooling for task in load_task_model("run").network.tasks] == ["mean", "cls"]
+    configs = [json.loads(Path(f"run/exported/{name}/config.json").read_text()) for name in tasks]
+    assert [config.get("classifier_pooling", "cls") for config in configs] == ["mean", "cls"]
+
+
 def test_tasks_of_one_file_are_trained_together_and_each_is_exported(tmp_path):
     tasks = {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "NER", "b")}
     assert finetune(settings_of(tmp_path, tasks, epochs=1)) == 0
