@@ -90,12 +90,12 @@ class Place:
 # --- data -----------------------------------------------------------------------------------------------
 
 
-def run_script(script: str, *arguments: object, threads: int = 1) -> float:
-    """Run a script of the pipeline; return the processor seconds it took, its children's included."""
+def run_script(script: str, *arguments: object, threads: int = 1, folder: Path | None = None) -> float:
+    """Run a script of the pipeline, in `folder` or here; return its processor seconds, its children's too."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{script} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
