@@ -80,4 +80,5 @@ TALLY = (
     "hits",  # replaced tokens it calls replaced
     "SBGO_loss",  # nats, summed over hidden tokens; 0 without the head
     "SBPO_loss",  # nats, summed over hidden tokens; 0 without the head
+    "seen",  # real tokens of the batch, whether the discriminator judged them or the generator learned alone
 )

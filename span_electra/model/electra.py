@@ -254,7 +254,7 @@ class SpanElectra(nn.Module):
         detected: Detected | None,
     ) -> StepOutput:
         """Return the weighted loss and the tally; without `detected` the discriminator's part is 0."""
-        sums = generator_sums(masked, generated)
+        sums = generator_sums(masked, generated) | {"seen": count_tokens(masked)}
         if detected is not None:
             sums |= discriminator_sums(masked, corrupted, detected)
         config = self.config
@@ -303,17 +303,21 @@ def generator_sums(masked: MaskedBatch, generated: Generated) -> dict[str, Tenso
     return sums
 
 
+def count_tokens(masked: MaskedBatch) -> Tensor:
+    """Real tokens of a batch, [CLS] and [SEP] included, float32 scalar."""
+    if masked.attention_mask_BL is None:
+        return masked.slot_weight_S.new_full((), masked.original_BL.numel())
+    return masked.attention_mask_BL.sum().float()
+
+
 def discriminator_sums(masked: MaskedBatch, corrupted: Corrupted, detected: Detected) -> dict[str, Tensor]:
     """Return the discriminator's entries of the tally; the losses keep their graph."""
     replaced_BL, flagged_BL = corrupted.replaced_BL, detected.decision_BL > 0
     loss_BL = F.binary_cross_entropy_with_logits(detected.logits_BL, replaced_BL.float(), reduction="none")
-    if masked.attention_mask_BL is None:
-        tokens = masked.slot_weight_S.new_full((), masked.original_BL.numel())
-    else:
-        tokens = masked.attention_mask_BL.sum().float()
+    if masked.attention_mask_BL is not None:
         loss_BL, flagged_BL = loss_BL * masked.attention_mask_BL, flagged_BL & masked.attention_mask_BL
     sums = {
-        "tokens": tokens,
+        "tokens": count_tokens(masked),
         "discriminator_loss": loss_BL.sum(),
         "replaced": replaced_BL.sum().float(),
         "flagged": flagged_BL.sum().float(),

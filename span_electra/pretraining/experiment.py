@@ -148,7 +148,8 @@ class Pretraining:
     @cached_property
     def _misspeller(self) -> Misspeller | None:
         share, seed = self.settings.train_loader.spelling_noise, self.settings.train_loader.seed
-        if not share:
+        # Only a discriminator learns from errors; a generator by itself would read them for nothing.
+        if not share or self.settings.model.objective == "generator":
             return None
         return Misspeller(Vocabulary.from_json(self.tokenizer_json, "the features' tokenizer"), share, seed)
 

@@ -58,8 +58,8 @@ METRIC_NAMES = tuple(compute_metrics(dict.fromkeys((*TALLY, "loss", "steps"), 0.
 
 
 def count_tokens(sums: Mapping[str, float]) -> float:
-    """Real tokens; where the discriminator judges none, the masked tokens that the generator filled."""
-    return sums["tokens"] or sums.get("masked", 0.0)
+    """Real tokens, also where the generator learns alone and the discriminator judges none of them."""
+    return sums["seen"]
 
 
 def validation_metrics(

@@ -371,7 +371,7 @@ def summed_counters(run: Run) -> dict:
 
 
 def restore(
-    saved: checkpoint.Checkpoint, optimizers: Optimizers, process: Process, source: str
+    saved: checkpoint.Checkpoint, optimizers: Optimizers, process: Process, *, tally: int, source: str
 ) -> tuple[LoopState, Counters]:
     """Load a checkpoint's optimizer state; return where the run stood, and its counters.
 
@@ -382,7 +382,7 @@ def restore(
         numbers = saved.meta["counters"]
         if saved.meta.get("precision") != name_precision(process.precision):
             numbers = numbers | Counters.first_scale(process)  # the factor on the loss is another type's
-        counters = Counters.from_lists(numbers, process)
+        counters = Counters.from_lists(numbers, process, tally)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{source}: its meta.json holds no loop state of ours ({error})") from error
     if not process.is_main_process:

@@ -123,7 +123,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
     state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
     if saved:
-        state, counters = restore(saved, optimizers, process, str(source))
+        state, counters = restore(saved, optimizers, process, tally=len(experiment.tally), source=str(source))
     elif settings.initial_optimizer:
         path, initial = load_checkpoint(settings.initial_optimizer)
         optimizers.load(initial.optimizer, str(path))

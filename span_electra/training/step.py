@@ -38,7 +38,7 @@ class Counters:
     def fresh(cls, process: Process, tally: int) -> Counters:
         """Counters of a run that has not begun; `tally`: how many sums the experiment gives."""
         numbers = {"sums": [0.0] * (tally + len(COUNTED)), "in_a_row": 0.0}
-        return cls.from_lists(numbers | cls.first_scale(process), process)
+        return cls.from_lists(numbers | cls.first_scale(process), process, tally)
 
     @staticmethod
     def first_scale(process: Process) -> dict[str, float]:
@@ -46,8 +46,10 @@ class Counters:
         return {"scale": FIRST_SCALE if process.precision is torch.float16 else 1.0, "good": 0.0}
 
     @classmethod
-    def from_lists(cls, lists: dict, process: Process) -> Counters:
-        """Take back what `to_lists` gave."""
+    def from_lists(cls, lists: dict, process: Process, tally: int) -> Counters:
+        """Take back what `to_lists` gave; sums that an older version did not know begin at 0."""
+        sums, counted = lists["sums"][: -len(COUNTED)], lists["sums"][-len(COUNTED) :]
+        lists = lists | {"sums": [*sums, *[0.0] * (tally - len(sums)), *counted]}
         return cls(
             *(
                 torch.tensor(lists[name], dtype=exact_sums_dtype(process.device), device=process.device)

@@ -54,6 +54,16 @@ def test_losses_are_cross_entropy_and_weights_count():
     assert torch.allclose(scores.loss, (loss_S * known["weight_S"]).sum(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_target_too_improbable_for_a_float_has_its_exact_loss(precision):
+    (features_SE, table_VE, bias_V), known = inputs()
+    bias_V = torch.where(torch.arange(VOCAB) == 7, 512.0, 0.0)  # exp(-512) is 0 in float32
+    known["target_S"] = torch.full((SLOTS,), 3)
+    with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
+        scores = score_tokens(0 * features_SE, table_VE, bias_V, **known)
+    assert torch.equal(scores.loss_S, torch.full((SLOTS,), 512.0)) and (scores.likeliest_S == 7).all()
+
+
 def test_nothing_is_sampled_unasked_and_no_graph_is_kept_without_gradients():
     weights, known = inputs()
     with torch.no_grad():

@@ -66,6 +66,7 @@ def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):
     one_network = replace(settings, model=replace(settings.model, objective="generator"))
     batches = Pretraining(one_network, CPU).train_batches(0, 0)  # a preset's share means nothing there
     assert not any(batch.generator_alone for batch in batches)
+    assert batches.build(0).misspelt_BL is None, "errors are for a discriminator to find"
 
 
 def validation_batches(experiment, monkeypatch):

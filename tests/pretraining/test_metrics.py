@@ -3,9 +3,9 @@
 import pytest
 
 from span_electra.model.batch import TALLY
-from span_electra.pretraining.metrics import compute_metrics
+from span_electra.pretraining.metrics import compute_metrics, count_tokens
 
-COUNTS = dict(zip(TALLY, (100, 20, 60.0, 5, 30.0, 10, 8, 6, 0.0, 0.0), strict=True))
+COUNTS = dict(zip(TALLY, (100, 20, 60.0, 5, 30.0, 10, 8, 6, 0.0, 0.0, 100), strict=True))
 
 
 def test_metrics_written_out():
@@ -24,6 +24,10 @@ def test_metrics_written_out():
         "replaced_of_masked": 0.5,
     }
     assert metrics == pytest.approx(expected)
+
+
+def test_tokens_are_counted_while_the_generator_learns_alone_too():
+    assert count_tokens(COUNTS | {"tokens": 0.0}) == 100
 
 
 def test_a_share_of_nothing_is_left_out():
