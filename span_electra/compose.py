@@ -21,6 +21,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError
 from span_electra.schema import Values
+from span_electra.utf8 import decode_utf8
 
 HERE = Path(__file__).resolve().parent
 # In an installed package the presets lie inside it, in a clone beside it.
@@ -138,7 +139,7 @@ def _read(path: Path, including: tuple[Path, ...]) -> Any:
             data = file.read(LARGEST_FILE + 1)
         if len(data) > LARGEST_FILE:
             raise InputError(f"{path}: more than {LARGEST_FILE >> 20} MiB; settings take some kilobytes")
-        text = data.decode("utf-8-sig")
+        text = decode_utf8(data, str(path))
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
         _check_tree(content)
     except FileNotFoundError:

@@ -31,14 +31,19 @@ def other_unicode(data: bytes) -> str | None:
     return None
 
 
+def refuse_other(data: bytes, where: str) -> None:
+    """Raise InputError, beginning with `where`, if a file that begins so is in another Unicode encoding."""
+    if name := other_unicode(data):
+        raise InputError(f"{where}: {name} text; convert it to UTF-8 (iconv -f {name} -t UTF-8)")
+
+
 def decode_utf8(data: bytes, where: str, first: bool = True) -> str:
     """The text of `data`, without a byte order mark; `first`: it is the beginning of its file.
 
     Raises InputError that begins with `where` and names the encoding, where it can be told, or the byte.
     """
     if first:
-        if name := other_unicode(data):
-            raise InputError(f"{where}: {name} text; convert it to UTF-8 (iconv -f {name} -t UTF-8)")
+        refuse_other(data, where)
         data = data.removeprefix(UTF8_MARK)
     try:
         return data.decode("utf-8")

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from span_electra.compose import Layer, config_file
 from span_electra.errors import InputError
+from span_electra.evaluation.minimal_pairs import read_pairs
+from span_electra.evaluation.spelling import read_set
+from span_electra.inference.lines import blocks_of
+from span_electra.text.clean import read_block
+from span_electra.text.corpus import cut_blocks
+from span_electra.text.inputs import find_inputs
+from span_electra.text.noise import load_misspellings
+from span_electra.text.vocabulary import read_text
 from span_electra.utf8 import decode_utf8, other_unicode
 
 
@@ -27,3 +36,42 @@ def test_a_byte_that_is_no_utf8_is_named():
     with pytest.raises(InputError, match=r"a.txt: not UTF-8 \(byte 0xff at 2\)"):
         decode_utf8(b"ab\xffc", "a.txt")
     assert other_unicode(b"") is None and other_unicode(b"a\0") is None and other_unicode(b"\0\0\0\0") is None
+
+
+def read_corpus(path):
+    inputs = find_inputs(str(path))
+    return b"".join(read_block(block) for block in cut_blocks(inputs, chunk_size=10)).decode()
+
+
+def read_folder_of_spelling(path):
+    (path.parent / "correct.txt").write_text("0\n")
+    return read_set(path.parent).lines
+
+
+# Whoever reads a person's text: (what stands in the file, who reads it, what comes out).
+READERS = {
+    "a.yaml": ("seed: 1\n", config_file, Layer),
+    "misspellings.json": ('{"their": ["thier"]}\n', load_misspellings, {"their": ["thier"]}),
+    "pairs.jsonl": (
+        '{"sentence_good": "a", "sentence_bad": "b"}\n',
+        lambda path: [pair.good for pair in read_pairs([str(path)])],
+        ["a"],
+    ),
+    "corrupt.txt": ("word\n", read_folder_of_spelling, ["word"]),
+    "corpus.txt": ("A text.\n", read_corpus, "A text.\n"),
+    "lines.txt": ("A text.\n", lambda path: list(blocks_of(str(path))), [["A text."]]),
+    "vocab.txt": ("[PAD]\n", read_text, "[PAD]\n"),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_of_text_takes_a_mark_and_names_other_encodings(tmp_path, name):
+    text, read, wanted = READERS[name]
+    path = tmp_path / name
+    for encoding in ("utf-8", "utf-8-sig"):
+        path.write_bytes(text.encode(encoding))
+        found = read(path)
+        assert found == wanted or isinstance(found, Layer)
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(InputError, match=rf"{name}.*UTF-16 text; .*iconv -f UTF-16 -t UTF-8"):
+        read(path)

@@ -26,6 +26,7 @@ from span_electra.errors import InputError
 from span_electra.evaluation.metrics import wilson_interval
 from span_electra.hub.networks import BATCH_TOKENS, Networks
 from span_electra.text.encode import TextEncoder
+from span_electra.utf8 import decode_utf8
 
 SCORES = ("discriminator", "pll", "pll_l2r")
 GROUPINGS = {"by field": "field", "by phenomenon": "linguistics_term", "by paradigm": "paradigm"}
@@ -59,8 +60,8 @@ def read_pairs(paths: list[str]) -> list[Pair]:
 def _read_file(path: Path) -> Iterator[Pair]:
     try:
         # A JSON line ends at a newline alone: U+2028 and its like may stand in a sentence as they are.
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = decode_utf8(path.read_bytes(), str(path)).split("\n")
+    except OSError as error:
         raise InputError(f"{path}: cannot be read ({error}); name a .jsonl file of minimal pairs") from None
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -20,6 +20,7 @@ from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.metrics import area_under_curve, best_threshold, detection
 from span_electra.hub.networks import Networks, replaced_probability
 from span_electra.text.token_spans import over_windows, pool_words, read_lines
+from span_electra.text.vocabulary import read_text
 
 POOLINGS = ("max", "mean", "any")
 
@@ -55,17 +56,16 @@ def sets_below(folder: Path) -> dict[str, Path]:
     for labels in sorted(folder.rglob("correct.txt")):
         if not (labels.parent / "corrupt.txt").is_file():
             continue
-        with labels.open(encoding="utf-8") as lines:
-            if set(next(lines, "").split()) <= {"0", "1"}:
-                name = str(labels.parent.relative_to(folder))
-                sets["all" if name == "." else name] = labels.parent
+        if set(read_text(labels).partition("\n")[0].split()) <= {"0", "1"}:
+            name = str(labels.parent.relative_to(folder))
+            sets["all" if name == "." else name] = labels.parent
     return sets
 
 
 def read_set(folder: Path) -> SpellingSet:
     """Read a set. Raises InputError naming the line whose words and labels do not fit."""
-    lines = (folder / "corrupt.txt").read_text(encoding="utf-8").split("\n")
-    labels = (folder / "correct.txt").read_text(encoding="utf-8").split("\n")
+    lines = read_text(folder / "corrupt.txt").split("\n")
+    labels = read_text(folder / "correct.txt").split("\n")
     lines, labels = (texts[:-1] if texts[-1] == "" else texts for texts in (lines, labels))
     if len(lines) != len(labels):
         raise InputError(f"{folder}: corrupt.txt has {len(lines)} lines, correct.txt {len(labels)}")

@@ -29,7 +29,7 @@ from span_electra.text.inputs import (
     open_raw,
     unpack,
 )
-from span_electra.utf8 import decode_utf8, other_unicode
+from span_electra.utf8 import decode_utf8, refuse_other
 
 SEGMENT = 1 << 20  # bytes read at a time
 LONGEST_LINE = 64 << 20  # bytes; a longer one is no row of a task
@@ -70,8 +70,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     number, rest, begun = 0, b"", False
     for segment in _segments(_input_file(path)):
-        if not begun and (name := other_unicode(segment)):
-            raise InputError(f"{path}: {name} text; convert it to UTF-8 (iconv -f {name} -t UTF-8)")
+        if not begun:
+            refuse_other(segment, str(path))
         begun = True
         # Newlines alone end a line: a text may hold U+2028, U+0085 and what else ends lines elsewhere.
         *lines, rest = (rest + segment).split(b"\n")

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from span_electra.errors import InputError
 from span_electra.text.corpus import Block, Piece
-from span_electra.text.inputs import UTF8_BOM
+from span_electra.utf8 import UTF8_MARK
 
 REPLACEMENT = "\ufffd".encode()
 
@@ -52,7 +52,7 @@ def _bytes_of(piece: Piece) -> bytes:
             raise InputError(f"{piece.path}: {error.strerror}; check the file") from None
         if len(data) < piece.end - piece.begin:
             raise InputError(f"{piece.path}: became shorter while it was read; run again when it is complete")
-    return data.removeprefix(UTF8_BOM) if piece.begin == 0 else data
+    return data.removeprefix(UTF8_MARK) if piece.begin == 0 else data
 
 
 def _clean(data: bytes, piece: Piece, errors: str) -> bytes:

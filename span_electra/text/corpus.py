@@ -36,11 +36,11 @@ from span_electra.text.inputs import (
     unpack,
 )
 from span_electra.text.tables import parquet_texts
+from span_electra.utf8 import refuse_other
 
 BLOCK_BYTES = 4 << 20  # a block ends with the line that reaches this, whatever its number of lines
 LONGEST_LINE = 1 << 30  # bytes; a longer one is no text, and a block must fit into memory
 SEGMENT = 1 << 18  # bytes read at a time: so few that they do not drive words out of a core's cache
-OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,7 @@ class _Segments:
     def _refuse_binary(self, segment: bytes) -> None:
         if self.begin:
             return
-        for bom, name in OTHER_BOMS.items():
-            if segment.startswith(bom):
-                raise InputError(f"{self.file.path}: {name} text; convert it to UTF-8 (iconv)")
+        refuse_other(segment, self.file.path)
         if segment.startswith((b"ARROW1", b"PAR1")):
             raise InputError(f"{self.file.path}: features or a table, not text; name text files")
         if b"\0" in segment:

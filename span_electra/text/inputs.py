@@ -26,6 +26,7 @@ import pyarrow as pa
 from span_electra.errors import InputError
 from span_electra.storage import is_feature_file
 from span_electra.text.dataset import is_dataset, open_dataset
+from span_electra.utf8 import UTF8_MARK
 
 KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv", ".parquet": "parquet"}
 # Files with a structure that is not read here: as raw text, their marks would be learned like words.
@@ -36,7 +37,6 @@ STRUCTURED = {
     **dict.fromkeys((".yaml", ".yml", ".toml"), "settings; name text files"),
     **dict.fromkeys((".pdf", ".doc", ".docx", ".odt", ".epub"), "a document; save it as plain text"),
 }
-UTF8_BOM = b"\xef\xbb\xbf"
 PACKINGS = (".gz", ".bz2", ".xz", ".zst")
 DANGLING = "a link to nothing; passed over"
 PEEK = 1 << 16  # bytes looked at before a file is read
@@ -255,7 +255,7 @@ def find_column(path: str, head: bytes, text_field: str) -> tuple[int, int]:
     if text_field.isdecimal():
         return int(text_field), 0
     line = head.split(b"\n", 1)[0]
-    names = line.removeprefix(UTF8_BOM).decode("utf-8", "replace").rstrip("\r").split("\t")
+    names = line.removeprefix(UTF8_MARK).decode("utf-8", "replace").rstrip("\r").split("\t")
     if text_field not in names:
         raise InputError(
             f"{path}: no column {text_field!r} in its first line ({', '.join(names)[:80]}); name one with "

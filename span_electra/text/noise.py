@@ -25,6 +25,7 @@ import numpy as np
 
 from span_electra.errors import InputError
 from span_electra.schema import check_fields, check_share, setting
+from span_electra.utf8 import decode_utf8
 
 KINDS = ("none", "artificial", "realistic", "mixed", "white_space")
 EDITS = ("insert", "delete", "swap", "replace")
@@ -107,7 +108,7 @@ def load_misspellings(path: str | Path) -> dict[str, list[str]]:
     Raises InputError naming the file, and the word that has no list of texts.
     """
     try:
-        content = json.loads(Path(path).read_bytes())
+        content = json.loads(decode_utf8(Path(path).read_bytes(), str(path)))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give a JSON object of words and misspellings") from None
     except OSError as error:
