@@ -22,14 +22,18 @@ def main() -> None:
 
         print(describe(settings.inspect))
         return
-    from span_electra.config import ChunkConfig, MaskingConfig
+    from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig
+    from span_electra.console import command_line
     from span_electra.features.build import build_features
     from span_electra.text.default_files import (
+        after_features,
         feature_path,
         find_splits,
         find_vocabulary,
+        left_out,
         splits_read_together,
     )
+    from span_electra.text.inputs import is_url
     from span_electra.text.own_tokenizer import bring_tokenizer
     from span_electra.text.vocabulary import load_vocabulary
 
@@ -40,13 +44,14 @@ def main() -> None:
         files = find_vocabulary(settings.tokenizer_type, settings.vocab_file, settings.merges_file)
         vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
     if settings.in_file:
-        for note in splits_read_together(settings.in_file):
-            print(f"note: {note}")
+        notes = splits_read_together(settings.in_file)
         outputs = {settings.out_file or feature_path("train"): settings.in_file}
     else:
-        splits = find_splits()
+        splits, notes = find_splits(), left_out()
         one = {settings.out_file: splits.get("train", [])}
         outputs = one if settings.out_file else {feature_path(name): paths for name, paths in splits.items()}
+    for note in notes:
+        print(f"note: {note}")
     for out_file, inputs in outputs.items():
         build_features(
             inputs,
@@ -62,6 +67,10 @@ def main() -> None:
             shards=settings.shards,
             engine=settings.engine,
         )
+    if not any(map(is_url, outputs)):  # the trainer maps files
+        told = after_features(outputs, settings.max_seq_len, ModelConfig().max_position_embeddings)
+        if told is not None:
+            print(f"next: {command_line('joint_train_span_electra', *told)}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ a tokenizer.json, so that transformers' AutoTokenizer opens the folder.
 """
 
 import time
-from pathlib import Path
 
 from argument import VocabularyArgs
 from span_electra.commandline import parse, run_script
@@ -18,6 +17,9 @@ from span_electra.commandline import parse, run_script
 
 def main() -> None:
     settings = parse(VocabularyArgs, __doc__)
+    from span_electra.config import TextConfig
+    from span_electra.console import command_line
+    from span_electra.text.default_files import after_vocabulary
     from span_electra.text.sample import ensure_text
     from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
 
@@ -45,7 +47,8 @@ def main() -> None:
         print(f"note: {note}")
     size = f"{vocabulary.size:,} tokens, {vocabulary.sha256[:12]}"
     print(f"vocabulary: {size}, in {time.perf_counter() - started:.0f} s -> {', '.join(map(str, files))}")
-    print(f"next: python create_feature_SE.py  (what {Path(settings.out_dir).resolve()} holds, it finds)")
+    told = after_vocabulary(files[0], settings.data_dir, TextConfig.of(settings))
+    print(f"next: {command_line('create_feature_SE', *told)}")
 
 
 if __name__ == "__main__":

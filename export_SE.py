@@ -21,7 +21,7 @@ def main() -> None:
     from span_electra.hub.model_card import CardFacts
     from span_electra.hub.push import push_folders
     from span_electra.hub.runs import is_finetuned
-    from span_electra.pretraining.stage import export
+    from span_electra.pretraining.stage import export, try_out
 
     if settings.dry_run and not settings.push_to_hub:
         raise InputError("--dry_run: shows what --push_to_hub would send; give that too")
@@ -30,12 +30,14 @@ def main() -> None:
             raise InputError(f"--{name}: is needed; see export_SE.py --help")
     facts = CardFacts(settings.license, settings.language, settings.datasets, settings.base_model)
     checkpoint, out_dir = settings.checkpoint_path, Path(settings.out_dir)
-    if is_finetuned(checkpoint):
+    if tuned := is_finetuned(checkpoint):
         folders = export_tasks(checkpoint, out_dir, facts)
     else:
         folders = export(checkpoint, out_dir, facts)
     for folder in folders:
         print(folder)
+    if not tuned:
+        print(f"next: {try_out(out_dir)}")
     if settings.push_to_hub:
         print("\n".join(push_folders(folders, settings.push_to_hub, dry_run=settings.dry_run)))
 

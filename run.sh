@@ -35,9 +35,7 @@ else
 fi
 cat <<EOF
 
-next: ./test.sh runs the tests. For your own text, put it into data/ (or name a folder with --data_dir) and:
+next: ./test.sh runs the tests. For your own text name its folder; every stage prints the command of the next:
     . .venv/bin/activate
-    python create_vocab_SE.py --model_name mine
-    python create_feature_SE.py --vocab_file "vocab/mine BPE-vocab.json"
-    python joint_train_span_electra.py --config_file configs/small.json
+    python create_vocab_SE.py --data_dir "my text" --out_dir vocab-mine
 EOF

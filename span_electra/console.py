@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 COMMANDS = {
     "vocab": "create_vocab_SE",
@@ -23,6 +25,22 @@ COMMANDS = {
     "report": "report_SE",
     "export": "export_SE",
 }
+OURS = "span-electra"
+
+
+def command_line(script: str, *words: object) -> str:
+    """What to type for another script, called as this one was; words are quoted where a shell needs it.
+
+    Example: command_line("predict_SE", Path("my runs/a")) -> "python predict_SE.py 'my runs/a'"
+    """
+    called = sys.argv[0]
+    if called.startswith(f"{OURS} "):
+        name = next(name for name, ours in COMMANDS.items() if ours == script)
+        start = [OURS, name]
+    else:
+        beside = Path(called).stem in COMMANDS.values()
+        start = ["python", str(Path(called).with_name(f"{script}.py")) if beside else f"{script}.py"]
+    return shlex.join([*start, *map(str, words)])
 
 
 def main() -> None:
@@ -36,7 +54,7 @@ def main() -> None:
         print(f"span-electra {installed_version()}")
     elif name in COMMANDS:
         script = importlib.import_module(COMMANDS[name])
-        sys.argv = [f"span-electra {name}", *rest]  # what --help and errors call the command
+        sys.argv = [f"{OURS} {name}", *rest]  # what --help and errors call the command
         run_script(script.main)
     else:
         by_script = {script: short for short, script in COMMANDS.items()}

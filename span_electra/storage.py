@@ -33,7 +33,8 @@ EXAMPLES, STATISTICS, EVALUATION, REPORT = (
     "evaluation.json",
     "report.html",
 )
-RESULTS, PREDICTIONS, EXPORTED = "results.json", "predictions", "exported"  # of fine-tuning
+# Of fine-tuning; and, in a run of pretraining, what was exported before its end.
+RESULTS, PREDICTIONS, EXPORTED = "results.json", "predictions", "exported"
 
 # A feature file is an Arrow file with this key in its schema.
 FEATURES_KEY = b"span_electra"

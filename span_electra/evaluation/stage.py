@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import (
     CorrectionScores,
@@ -217,7 +218,7 @@ def save_sections(target: Path, model: Path, earlier: dict[str, Any], sections: 
     if earlier.get(MODEL, {}).get("weights") != sections[MODEL]["weights"]:
         earlier = {}
     write_text(target, json.dumps(earlier | sections, indent=1) + "\n")
-    return f"{target}" + (f"  (to see it: python report_SE.py {model})" if is_run(model) else "")
+    return f"{target}" + (f"  (to see it: {command_line('report_SE', model)})" if is_run(model) else "")
 
 
 def described(model: str | Path, networks: Networks) -> dict[str, Any]:

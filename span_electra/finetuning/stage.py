@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from span_electra.compose import compose, config_file, dump
 from span_electra.config import TrainingConfig
+from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments
+from span_electra.storage import CONFIG, RESULTS
 
 if TYPE_CHECKING:
     from span_electra.finetuning.experiment import FinetuningRun
@@ -47,7 +49,8 @@ def prepare(
     tasks = load_task_file(task_file, data_dir)  # first: an encoder takes a while to open
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
-    pretrained = open_model(encoder or newest_run()).need("discriminator")
+    encoder = str(encoder or newest_run())
+    pretrained = open_model(encoder).need("discriminator")
     check_length(max_seq_len, pretrained)
     folder = prepared_folder(pretrained.name)
     with no_data_left_if_refused(folder):
@@ -63,6 +66,8 @@ def prepare(
         check_labels_differ(prepared, tasks.tasks)
     print_summary(prepared, tasks)
     print(f"prepared with vocabulary {prepared.vocabulary_sha256[:12]} -> {folder}/")
+    words = ("--task_file", task_file, "--data_dir", folder, "--encoder", encoder)
+    print(f"next: {command_line('finetune_SE', *words)}")
     return 0
 
 
@@ -95,7 +100,6 @@ def finetune(settings: FinetuningArguments) -> int:
     """
     from span_electra.finetuning.results import over_seeds, table_of, write_results
     from span_electra.hub.opening import open_model
-    from span_electra.storage import RESULTS
 
     check_start(settings)
     if settings.conclude:
@@ -126,6 +130,7 @@ def finetune(settings: FinetuningArguments) -> int:
         write_results(folder, summary)
         print(table_of(summary))
     print(f"\n{folder}: {RESULTS}, predictions, checkpoints and exported models")
+    print(f"next: {command_line('predict_SE', places[0])}")
     return 0
 
 
@@ -137,8 +142,10 @@ def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
 
     result = run_training(run, Finetuning)
     if result.state != "finished":
-        print(f"stopped at step {result.step:,}; go on: add --load_saved_model {run.out_dir} --resume_train")
-        print(f"or take its best model: finetune_SE.py --load_saved_model {run.out_dir} --conclude")
+        saved = ("--load_saved_model", run.out_dir)
+        again = ("--config_file", Path(run.out_dir, CONFIG), *saved, "--resume_train")
+        print(f"stopped at step {result.step:,}; go on: {command_line('finetune_SE', *again)}")
+        print(f"or take its best model: {command_line('finetune_SE', *saved, '--conclude')}")
         return result.exit_code, None
     results = conclude(run)
     if not run.silent:
@@ -153,7 +160,6 @@ def conclude_saved(settings: FinetuningArguments) -> int:
     """
     from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
     from span_electra.hub.opening import open_model
-    from span_electra.storage import CONFIG, RESULTS
 
     folder = run_folder(replace(settings, resume_train=True, out_dir=None))
     each_seed = sorted(path.parent for path in folder.glob(f"seed-*/{CONFIG}"))
@@ -175,6 +181,7 @@ def conclude_saved(settings: FinetuningArguments) -> int:
         write_results(folder, over_seeds(found))
         print(table_of(over_seeds(found)))
     print(f"\n{folder}: {RESULTS}, predictions and exported models")
+    print(f"next: {command_line('predict_SE', (each_seed or [folder])[0])}")
     return 0
 
 
@@ -344,7 +351,10 @@ def finetuning_run(
         heads=bool(saved) and not settings.finetune,
         resume_from=saved if settings.resume_train else None,
         silent=settings.silent,
-        config_json=dump(replace(settings, load_saved_model=None, resume_train=False)),
+        # A config file of this one run, wherever it is moved to: of several seeds it has its own.
+        config_json=dump(
+            replace(settings, load_saved_model=None, resume_train=False, out_dir=None, seeds=1, seed=seed)
+        ),
     )
 
 

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from span_electra.compose import dump
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
+from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import fitting_rows, like_published, published_vocabulary
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.schema import Values
+from span_electra.storage import EXPORTED
 from span_electra.text.default_files import feature_path, find_vocabulary
 
 if TYPE_CHECKING:
@@ -270,7 +272,10 @@ def card_facts(settings: PretrainingArguments) -> CardFacts:
 def epilogue(folder: Path, result: RunResult) -> str:
     """Where everything is, how good it is, and what to do next."""
     if result.state != "finished":
-        return f"stopped at step {result.step:,}; go on: python joint_train_span_electra.py --resume {folder}"
+        resume = command_line("joint_train_span_electra", "--resume", folder)
+        words = ("--checkpoint_path", result.checkpoint, "--out_dir", folder / EXPORTED)
+        networks = f"\nits networks as they are: {command_line('export_SE', *words)}"
+        return f"stopped at step {result.step:,}; go on: {resume}{networks if result.checkpoint else ''}"
     shown = {
         "generator accuracy": "generator_accuracy",
         "discriminator F1": "discriminator_f1",
@@ -286,5 +291,12 @@ def epilogue(folder: Path, result: RunResult) -> str:
         f"  {folder}/generator       fills gaps:  "
         f'pipeline("fill-mask", model="{folder}/generator")\n'
         f"  {folder}/report.html     curves, and sentences as both networks see them\n"
-        f"  {folder}/metrics.jsonl, tensorboard --logdir {folder}, {folder}/checkpoints"
+        f"  {folder}/metrics.jsonl, tensorboard --logdir {folder}, {folder}/checkpoints\n"
+        f"next: {try_out(folder)}"
     )
+
+
+def try_out(folder: Path) -> str:
+    """The command that has a pretrained model read lines."""
+    task = "fill" if (folder / "generator").is_dir() else "detect"
+    return command_line("predict_SE", folder, "--task", task)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
 from span_electra.text.dataset import is_dataset
 from span_electra.text.vocabulary import vocabulary_files
@@ -88,8 +89,7 @@ def find_splits(folder: str | Path = DATA_FOLDER) -> dict[str, list[Path]]:
         raise InputError(f"{folder}/: empty; put text there, or give --in_file")
     splits: dict[str, list[Path]] = {}
     for path in entries:
-        split = SPLIT_NAMES.get(re.split(r"[^a-zA-Z]", path.name)[0].lower())
-        if split:
+        if split := _split_of(path):
             splits.setdefault(split, []).append(path)
     return splits or {"train": entries}
 
@@ -109,6 +109,61 @@ def splits_read_together(named: Iterable[str | Path]) -> list[str]:
     return notes
 
 
+def left_out(folder: str | Path = DATA_FOLDER) -> list[str]:
+    """A note where some of a folder's files are splits by their names, and the others belong to none."""
+    entries = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
+    others = sorted(path.name for path in entries if _split_of(path) is None)
+    if not others or len(others) == len(entries):
+        return []
+    return [
+        f"{folder}/: {', '.join(others[:3])}{', ...' if others[3:] else ''}: left out, for the names say no "
+        "split (train, valid, test); rename them, or name what is to be read with --in_file"
+    ]
+
+
+def _split_of(path: Path) -> str | None:
+    return SPLIT_NAMES.get(re.split(r"[^a-zA-Z]", path.name)[0].lower())
+
+
 def feature_path(split: str) -> Path:
     """Where the features of a split stand when no place is named."""
     return FEATURES_FOLDER / f"{split}.arrow"
+
+
+# --- what the next stage must be told -------------------------------------------------------------------
+
+
+def after_vocabulary(vocab_file: Path, data_dir: str, text: TextConfig) -> list[object]:
+    """Flags of create_feature_SE.py for a new vocabulary and its text: those that it would not find bare."""
+    words: list[object] = []
+    try:
+        found = find_vocabulary().vocab_file.resolve()
+    except InputError:  # none, or one of several
+        found = None
+    if found != vocab_file.resolve():
+        words += ["--vocab_file", vocab_file]
+    if Path(data_dir) != DATA_FOLDER:
+        words += ["--in_file", data_dir]
+    for entry in fields(text):
+        value = getattr(text, entry.name)
+        words += [] if value == entry.default else [f"--{entry.name}", value]
+    return words
+
+
+def after_features(out_files: Iterable[str | Path], longest: int, most: int) -> list[object] | None:
+    """Flags of the trainer for new features, whose splits go by their names; None while training ones lack.
+
+    longest: tokens of a row; `most` is what the trainer's model reads unless told.
+    """
+    files = {_split_of(Path(path)): Path(path) for path in out_files}
+    folder = next(iter(files.values()))
+    beside = {split: folder.with_name(f"{split}{folder.suffix}") for split in ("train", "valid")}
+    files = {split: path for split, path in beside.items() if path.exists()} | files
+    train = files.get("train") or files.get(None)
+    if train is None:
+        return None
+    words: list[object] = []
+    if train != feature_path("train"):
+        words = ["--train_file", train]
+        words += ["--valid_file", files["valid"]] if "valid" in files else []
+    return words + (["--max_position_embeddings", longest] if longest > most else [])
