@@ -20,15 +20,15 @@ def main() -> None:
     from span_electra.config import TextConfig
     from span_electra.console import command_line
     from span_electra.text.default_files import after_vocabulary
-    from span_electra.text.sample import ensure_text
+    from span_electra.text.sample import has_text, write_sample
     from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
 
     started = time.perf_counter()
     # Only the default place is filled unasked; a folder that was named must hold its own text.
-    if settings.data_dir == VocabularyArgs().data_dir:
-        made = ensure_text(settings.data_dir)
-        if made:
-            print(f"{settings.data_dir}/: no text there, so the default corpus was made: {made}")
+    if settings.data_dir == VocabularyArgs().data_dir and not has_text(settings.data_dir):
+        print(f"{settings.data_dir}/: no text there; making the default corpus, the prose in Python packages")
+        print(f"{settings.data_dir}/: {write_sample(settings.data_dir)}")
+    print(f"vocabulary: reading {settings.data_dir}")
     vocabulary, files, notes = build_vocabulary(
         settings.data_dir,
         settings.out_dir,

@@ -19,8 +19,10 @@ span_electra.inference.tasks.TaskPredictor: `TaskPredictor.from_folder(run)(text
 """
 
 import sys
+from contextlib import nullcontext
 
 from argument import PredictArgs
+from span_electra import progress
 from span_electra.commandline import first_as, parse, run_script
 
 
@@ -28,11 +30,13 @@ def main() -> None:
     settings = parse(PredictArgs, __doc__, first_as("model", sys.argv[1:]))
     from span_electra.hub.runs import is_finetuned, newest_run
 
-    if settings.talk:
-        with_tasks(settings, settings.model)
-        return
-    model = settings.model or newest_run()
-    (with_tasks if is_finetuned(model) else without_tasks)(settings, model)
+    # Who waits for a person has nothing to say meanwhile.
+    with progress.saying(progress.silent) if settings.talk or settings.serve else nullcontext():
+        if settings.talk:
+            with_tasks(settings, settings.model)
+            return
+        model = settings.model or newest_run()
+        (with_tasks if is_finetuned(model) else without_tasks)(settings, model)
 
 
 def without_tasks(settings: PredictArgs, model: str) -> None:

@@ -90,13 +90,24 @@ def name_precision(precision: torch.dtype) -> str:
     return next(name for name, dtype in PRECISIONS.items() if dtype is precision)
 
 
-def describe_precision(precision: torch.dtype, device: torch.device) -> str:
-    """A precision as a log says it, and whether float32's products keep all their bits."""
-    if precision is not torch.float32:
-        return {torch.bfloat16: "bf16", torch.float16: "fp16, loss scaled"}[precision]
-    if device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
-        return "fp32, matrix products in TF32"
-    return "fp32"
+def describe_precision(precision: torch.dtype, device: torch.device, asked: str | None = None) -> str:
+    """A precision as a log says it, whether float32's products keep all their bits, and why it was chosen.
+
+    asked: what --precision says; none: no reason is given.
+    """
+    text = {torch.bfloat16: "bf16", torch.float16: "fp16, loss scaled", torch.float32: "fp32"}[precision]
+    if text == "fp32" and device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
+        text = "fp32, matrix products in TF32"
+    if asked is None:
+        return text
+    if asked != "auto":
+        return f"{text} (--precision {asked})"
+    reasons = {
+        ("cpu", torch.bfloat16): "this CPU multiplies faster in it",
+        ("cpu", torch.float32): "this CPU multiplies no faster in bf16",
+        ("cuda", torch.float16): "the device has no bf16",
+    }
+    return f"{text} (auto: {reasons.get((device.type, precision), f'the best for {device.type}')})"
 
 
 def memory_statistics(device: torch.device) -> dict[str, float]:

@@ -19,6 +19,7 @@ from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import TextIO, TypeVar, get_type_hints
 
+from span_electra import progress
 from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
 from span_electra.config import OPTIMIZER_DEFAULTS
 from span_electra.elsewhere import meant
@@ -290,7 +291,7 @@ def first_as(name: str, argv: list[str]) -> list[str]:
 
 
 def write_any_text(*streams: TextIO) -> None:
-    """Let streams take any character, whatever the locale says.
+    """Let streams take any character, whatever the locale says, and pass each line on as it is written.
 
     Files and pipes get UTF-8, which is what our scripts read. A terminal keeps its encoding, and gets an
     escape such as \\u2028 for what that lacks: UTF-8 would be letters of another alphabet there.
@@ -298,13 +299,16 @@ def write_any_text(*streams: TextIO) -> None:
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):  # a test or a notebook may have put something else there
             encoding = stream.encoding if stream.isatty() else "utf-8"
-            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+            stream.reconfigure(encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     write_any_text(sys.stdout, sys.stderr)
+    if not sys.stderr.isatty():  # libraries' bars would be one endless line there
+        os.environ.update(TQDM_DISABLE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+    progress.start()
     try:
         code = main()
     except InputError as error:
@@ -323,4 +327,6 @@ def run_script(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("stopped by the keyboard", file=sys.stderr)
         code = 130
+    finally:
+        progress.stop()
     sys.exit(code or 0)

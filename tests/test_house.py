@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What a room may import of the package, besides itself and the ground.
 GROUND = {
     *("accelerators", "batch", "commandline", "compose", "config", "data_config", "elsewhere", "errors"),
-    *("random_keys", "schema", "storage", "utf8", "console"),
+    *("progress", "random_keys", "schema", "storage", "utf8", "console"),
 }
 BELOW = {"text", "features", "model", "training", "hub"}
 MAY_IMPORT = {
@@ -202,6 +202,7 @@ def test_every_module_has_its_test_file():
         "config",
         "errors",
         "pretraining/experiment",
+        "finetuning/settings",
         "pretraining/settings",
         "training/experiment",
         "training/run",

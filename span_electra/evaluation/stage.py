@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from span_electra import progress
 from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import (
@@ -78,7 +79,8 @@ def evaluate(
         if not job:
             continue
         started = time.perf_counter()
-        found = job()
+        with progress.saying(lambda name=name: f"evaluate: {name}"):
+            found = job()
         sections |= found
         for table in tables_of(found):
             yield table_text(table)

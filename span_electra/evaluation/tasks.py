@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from span_electra import progress
 from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
@@ -61,7 +62,10 @@ def evaluate_tasks(
             asked, learnt, specs=specs, vocabulary=vocabulary, data_dir=data_dir, folder=folder
         ):
             place = Process(next(network.parameters()).device)
-            predicted = predict_rows(network, number, source, batch_size, place)
+            with progress.saying(
+                lambda task=source.spec.task.name, split=split: f"evaluate: {task}, {split}"
+            ):
+                predicted = predict_rows(network, number, source, batch_size, place)
             row = metrics_of(predicted, source)
             if row:
                 sections[SECTION][f"{source.spec.task.name}, {split}"] = row

@@ -140,6 +140,9 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
         return done
     if out_file.exists():
         say.note(f"{out_file}: features of other text or settings; will be replaced when the new are whole")
+    files, size = len(job.found.files), job.found.size
+    named = "1 file" if files == 1 else f"{files:,} files"
+    say.line(f"features: {named}" + (f", {size / 1e6:,.1f} MB of text" if size else ""))
     with _parts_folder(out_file) as folder:
         header, parts = _make_and_join(job, out_file, folder)
         _remove_parts(folder)

@@ -6,19 +6,19 @@ A run is kept and resumed as pretraining's are; what its checkpoints say besides
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from span_electra.batch import StepOutput
-from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.batching import ANEW, Order, TaskBatches, TaskRows, check_replies
+from span_electra.finetuning.batching import ANEW, TaskBatches, TaskRows, check_replies
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
 from span_electra.finetuning.prepare import Prepared, open_prepared
+from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task import Task
 from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import Pretrained, config_of, open_model
@@ -26,33 +26,9 @@ from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
 from span_electra.training.devices import Process
+from span_electra.training.start import parameters_line
 
 SCORE = "score"  # the metric of a validation that says which model is best
-
-
-@dataclass(frozen=True)
-class FinetuningRun:
-    """All that a run of fine-tuning needs; plain values, to be sent to other processes."""
-
-    tasks: tuple[Task, ...]
-    prepared: str  # folder of the prepared data
-    encoder: str  # a run of either kind, a checkpoint of fine-tuning, an exported folder, a stock ELECTRA's
-    optimizer: OptimizerConfig
-    training: TrainingConfig
-    order: Order
-    out_dir: str
-    part: str = "discriminator"  # which of a run's two networks
-    from_scratch: bool = False  # the same network, started from random weights
-    dropout: float = 0.1  # of the encoder
-    freeze_encoder: bool = False
-    layer_lr_decay: float = 1.0  # each layer learns at this share of the rate of the one above
-    eval_batch_size: int = 32
-    tests: bool = False  # tell the test metrics at each validation too
-    heads: bool = False  # of a fine-tuned encoder also take the heads, task by task
-    resume_from: str | None = None
-    initial_optimizer: str | None = None
-    silent: bool = False
-    config_json: str = ""
 
 
 def check_monitor(settings: FinetuningRun) -> None:
@@ -135,6 +111,24 @@ class Finetuning:
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """None: what is healthy differs from task to task."""
         return []
+
+    def describe(self) -> dict[str, str]:
+        """Network, rows of each task, and what a batch is."""
+        settings, config = self.settings, self.model.config
+        network, rows = getattr(config, settings.part), self.rows
+        begun = "with random weights" if settings.from_scratch else f"from {settings.encoder}"
+        counts = [
+            ", ".join(f"{len(rows[split][number]):,} {split}" for split in rows if rows[split][number])
+            for number in range(len(self.names))
+        ]
+        return {
+            "model": f"{config.architecture}, {network.num_hidden_layers} layers of {network.hidden_size}, "
+            f"{begun}; {parameters_line(self.model)}",
+            "data": "; ".join(
+                f"{name}: {count} rows" for name, count in zip(self.names, counts, strict=True)
+            ),
+            "batches": f"{settings.order.batch_size} rows of one task",
+        }
 
     def write_report(self) -> None:
         """Nothing: report_SE.py draws fine-tuned runs when asked to."""

@@ -143,8 +143,7 @@ def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
     result = run_training(run, Finetuning)
     if result.state != "finished":
         saved = ("--load_saved_model", run.out_dir)
-        again = ("--config_file", Path(run.out_dir, CONFIG), *saved, "--resume_train")
-        print(f"stopped at step {result.step:,}; go on: {command_line('finetune_SE', *again)}")
+        print(f"stopped at step {result.step:,}; go on: {run.go_on}")
         print(f"or take its best model: {command_line('finetune_SE', *saved, '--conclude')}")
         return result.exit_code, None
     results = conclude(run)

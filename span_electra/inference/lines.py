@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from span_electra import progress
 from span_electra.errors import InputError
 from span_electra.inference.correction import Corrected
 from span_electra.inference.detection import Detected
@@ -89,20 +90,29 @@ def deliver(
     """
     if out_file:
         with new_file(out_file) as beside, beside.open("w", encoding="utf-8") as file:
-            write_answers(answer, blocks_of(in_file, block), file)
+            write_answers(answer, blocks_of(in_file, block), file, waits=not in_file)
     elif in_file or not sys.stdin.isatty():
-        write_answers(answer, blocks_of(in_file, block), sys.stdout)
+        write_answers(answer, blocks_of(in_file, block), sys.stdout, waits=not in_file)
     else:
         converse(answer, hint)
 
 
-def write_answers(answer: Answer, blocks: Iterable[list[str]], file: TextIO) -> None:
-    """Write the answers of each block before the next is read."""
-    for block in blocks:
-        for line in answer(block):
-            file.write(line + "\n")
-        file.flush()
-        give_back_memory()
+def write_answers(answer: Answer, blocks: Iterable[list[str]], file: TextIO, waits: bool) -> None:
+    """Write the answers of each block before the next is read; `waits`: for lines that are still to come."""
+    written = told = 0
+
+    def line() -> str:
+        nonlocal told
+        new, told = written - told, written
+        return f"{written:,} lines answered" if new or not waits else progress.silent()
+
+    with progress.saying(line):
+        for block in blocks:
+            for text in answer(block):
+                file.write(text + "\n")
+            file.flush()
+            give_back_memory()
+            written += len(block)
 
 
 def give_back_memory() -> None:

@@ -73,6 +73,26 @@ def rows_of(
     return np.concatenate(used), np.concatenate(held)
 
 
+def limits_beyond(settings: PretrainingSettings) -> str:
+    """What to say of limits that are more than the rows there are; empty where none is.
+
+    Example: `; --train_occur 10,000 is more than the 221 rows there are`
+    """
+    said = []
+    for name, paths, limits in (
+        ("train_occur", settings.train_features, settings.train_rows),
+        ("valid_occur", settings.valid_features, settings.valid_rows),
+    ):
+        rows = [open_features(path, verify=False).rows for path in paths] if any(limits) else []
+        there = [sum(rows)] if len(limits) == 1 else rows
+        said += [
+            f"; --{name} {limit:,} is more than the {count:,} rows there are"
+            for limit, count in zip(limits, there, strict=False)
+            if limit > count
+        ]
+    return "".join(said)
+
+
 def commonest_share(data: Data) -> float:
     """Share of the commonest token among the content of some rows: what always guessing it would score."""
     counts_V = token_counts(data, 512)

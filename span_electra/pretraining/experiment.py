@@ -21,7 +21,14 @@ from span_electra.hub.export import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
-from span_electra.pretraining.data import Data, commonest_share, open_data, sized_model, token_counts
+from span_electra.pretraining.data import (
+    Data,
+    commonest_share,
+    limits_beyond,
+    open_data,
+    sized_model,
+    token_counts,
+)
 from span_electra.pretraining.live_report import write_live_report
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import (
@@ -42,6 +49,7 @@ from span_electra.training.clock import at_most_every, matrix_peak
 from span_electra.training.compilation import compiles, uncompiled
 from span_electra.training.devices import Process
 from span_electra.training.run import RunResult, run_training
+from span_electra.training.start import parameters_line
 
 REPORT_EVERY = 60  # seconds at least between two reports, which take one or two to write
 
@@ -202,6 +210,25 @@ class Pretraining:
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """Which shares a healthy run would not have."""
         return health_warnings(metrics, self.commonest_share, tokens=metrics.get("tokens", 0.0))
+
+    def describe(self) -> dict[str, str]:
+        """Networks, rows used and held out, and what a batch is."""
+        settings, data, config = self.settings, self.data, self.model.config
+        loader = settings.train_loader
+        sizes = {name: getattr(config, name) for name in ("generator", "discriminator")}
+        networks = [f"{name} {size.num_hidden_layers} x {size.hidden_size}" for name, size in sizes.items()]
+        objective = "" if config.objective == "joint" else f", {config.objective} alone learns"
+        begun = f", from {settings.init_from}" if settings.init_from else ""
+        tokens = int(data.train.lengths_R[data.train_rows].sum())
+        return {
+            "model": f"{config.architecture}, {', '.join(networks)}{objective}{begun}; "
+            f"{parameters_line(self.model)}",
+            "data": f"{len(data.train_rows):,} of {data.train.rows:,} rows, {tokens:,} tokens; "
+            f"{len(data.valid_rows):,} rows held out{limits_beyond(settings)}",
+            "batches": f"{loader.batch_max_tokens:,} padded tokens"
+            if loader.batch_max_tokens
+            else f"{loader.batch_size:,} rows",
+        }
 
     def write_report(self) -> None:
         """Write report.html, unless it was written within the last minute."""

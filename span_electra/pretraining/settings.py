@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from span_electra.config import LoaderConfig, ModelConfig, OptimizerConfig, TrainingConfig
+from span_electra.console import command_line
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,8 @@ class PretrainingSettings:
     config_json: str = ""  # the settings in the user's terms, stored with the run as config.json
     live_report: bool = False  # write report.html after validations, at most once in REPORT_EVERY
     silent: bool = False  # nothing is printed
+
+    @property
+    def go_on(self) -> str:
+        """The command that goes on with the run once it was stopped."""
+        return command_line("joint_train_span_electra", "--resume", self.out_dir)

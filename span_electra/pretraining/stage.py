@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from span_electra.compose import dump
@@ -291,7 +292,7 @@ def epilogue(folder: Path, result: RunResult) -> str:
         f"  {folder}/generator       fills gaps:  "
         f'pipeline("fill-mask", model="{folder}/generator")\n'
         f"  {folder}/report.html     curves, and sentences as both networks see them\n"
-        f"  {folder}/metrics.jsonl, tensorboard --logdir {folder}, {folder}/checkpoints\n"
+        f"  {folder}/metrics.jsonl, tensorboard --logdir {quote(str(folder))}, {folder}/checkpoints\n"
         f"next: {try_out(folder)}"
     )
 

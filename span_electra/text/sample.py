@@ -51,12 +51,10 @@ class SampleCorpus:
         return f"{self.documents:,} documents, {self.bytes / 1e6:.1f} MB"
 
 
-def ensure_text(folder: str | Path) -> SampleCorpus | None:
-    """Write the default corpus where `folder` is absent or holds nothing but hidden files; else None."""
+def has_text(folder: str | Path) -> bool:
+    """Whether a folder is there and holds more than hidden files."""
     folder = Path(folder)
-    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        return None
-    return write_sample(folder)
+    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def write_sample(folder: str | Path, workers: int = 2) -> SampleCorpus:

@@ -17,6 +17,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from span_electra.errors import InputError
+from span_electra.progress import Bar
 from span_electra.storage import write_files
 from span_electra.text.bpe_trainer import train_bpe, train_wordpiece
 from span_electra.text.clean import read_block
@@ -70,7 +71,8 @@ def build_vocabulary(
     if settings.kind == "BPE" and settings.vocab_size < LEAST_BPE:
         raise InputError(f"--vocab_size {settings.vocab_size}: byte-level BPE needs at least {LEAST_BPE}")
     found = find_inputs(inputs, settings.text_field)
-    vocabulary = train(texts_of(found, settings), settings)
+    with Bar("vocabulary", found.size) as bar:
+        vocabulary = train(texts_of(found, settings, bar), settings)
     notes = found.notes
     if not named and vocabulary.size != settings.vocab_size:
         notes += (
@@ -91,10 +93,12 @@ def build_vocabulary(
     return vocabulary, files, notes
 
 
-def texts_of(inputs: Inputs, settings: BuildSettings) -> Iterator[bytes]:
-    """Clean text of the inputs, some megabytes at a time."""
+def texts_of(inputs: Inputs, settings: BuildSettings, bar: Bar | None = None) -> Iterator[bytes]:
+    """Clean text of the inputs, some megabytes at a time; `bar` is told what was read."""
     for block in cut_blocks(inputs, CHUNK_LINES, settings.text_field):
         yield read_block(block, settings.text_field, settings.errors)
+        if bar:
+            bar.done(block.consumed)
 
 
 def train(texts: Iterable[bytes], settings: BuildSettings) -> Vocabulary:

@@ -27,6 +27,10 @@ class RunSettings(Protocol):
     config_json: str  # the settings in the user's terms, stored with the run as config.json
     silent: bool  # nothing is printed
 
+    @property
+    def go_on(self) -> str:
+        """The command that goes on with the run once it was stopped."""
+
 
 class Batch(Protocol):
     """This process's share of one batch of all processes."""
@@ -80,6 +84,9 @@ class Experiment(Protocol):
 
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """A sentence for each metric that a healthy run would not have."""
+
+    def describe(self) -> dict[str, str]:
+        """What is trained on what, by name: network, rows, batches."""
 
     def write_report(self) -> None:
         """Show how the run stands; called on the main process after each validation."""

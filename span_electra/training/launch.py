@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+from span_electra import progress
 from span_electra.errors import InputError
 from span_electra.training.signals import Signals
 
@@ -62,7 +63,7 @@ def launch(
             pipes.append(ours)
         forward = _Forward(children)
         try:
-            with forward:
+            with forward, progress.saying(progress.silent):
                 return _watch(children, pipes, forward), forward.received
         finally:
             _end(children)
@@ -136,6 +137,8 @@ def _child(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        if rank == 0:
+            progress.start()
         report = "done", work(argument, rank, world, store)
     except InputError as error:
         report = "input", str(error)

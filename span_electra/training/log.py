@@ -1,6 +1,7 @@
-"""What a run writes about itself: JSON lines, TensorBoard curves and a progress bar.
+"""What a run writes about itself: JSON lines, TensorBoard curves, and lines or a bar on the screen.
 
 metrics.jsonl   {"step": 50, "split": "train", "loss": 21.4, ...} a line, whole lines only
+log.txt         the lines of the screen: what was begun, how long it takes, validations, warnings
 tensorboard/    the same numbers as curves, the settings and validation sentences as text
 a tracker       the same again, where one is asked for (track.py)
 """
@@ -14,14 +15,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from span_electra import progress
 from span_electra.errors import InputError
-from span_electra.storage import METRICS, TENSORBOARD, AppendedFile, write_text
+from span_electra.storage import LOG, METRICS, TENSORBOARD, AppendedFile, write_text
 from span_electra.training.track import Tracker
+
+ESTIMATE_AFTER = 10.0  # seconds of steps, of which the first, with what is set up in it, is not one
 
 
 class RunLog:
@@ -45,28 +50,59 @@ class RunLog:
         """
         self.enabled, self.folder, self.silent, self.shown = enabled, folder, silent, shown or {}
         self.epoch_digits, self.tracker = epoch_digits, tracker
+        self.step, self.total = step, total
+        self.timed_from: tuple[float, int] | None = None  # when which step was done: the first of this start
+        self.estimated = False
+        self.entered = ExitStack()
         if not enabled:
             return
         cut_after(folder / METRICS, step)
-        self.lines = AppendedFile(folder / METRICS)
+        self.lines, self.log = AppendedFile(folder / METRICS), AppendedFile(folder / LOG)
         self.curves = EventFile(folder / TENSORBOARD, step)
         tqdm.set_lock(threading.RLock())  # its own also serves processes, and leaks when one is killed
         self.bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True, disable=silent or None)
 
     def __enter__(self) -> RunLog:
+        if self.enabled and not self.silent:
+            self.entered.enter_context(progress.saying(self.pace))
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.enabled:
+            self.entered.close()
             self.bar.close()
             self.lines.close()
+            self.log.close()
             self.curves.close()
             self._track(lambda tracker: tracker.close())
 
     def advance(self) -> None:
-        """One step is done."""
+        """One step is done. Once, after the first seconds, how long the rest will take is said."""
+        if not self.enabled:
+            return
+        self.step += 1
+        self.bar.update(1)
+        now = time.monotonic()
+        if self.timed_from is None:
+            self.timed_from = now, self.step
+        elif not self.estimated and now - self.timed_from[0] >= ESTIMATE_AFTER:
+            self.estimated = True
+            self.info(self.pace())
+
+    def pace(self) -> str:
+        """Example: `step 34 of 1,000; 3.1 s a step, about 50 minutes to go`"""
+        begun, first = self.timed_from or (0.0, self.step)
+        line = f"step {self.step:,} of {self.total:,}"
+        if self.step == first:
+            return line
+        seconds = (time.monotonic() - begun) / (self.step - first)
+        return f"{line}; {seconds:.2g} s a step, {duration(seconds * (self.total - self.step))} to go"
+
+    def say_start(self, lines: Mapping[str, str]) -> None:
+        """Print what is begun, a fact a line, and keep it in the log."""
         if self.enabled:
-            self.bar.update(1)
+            self.info("\n".join(f"{name:<10}{text}" for name, text in lines.items()))
+            self.log_text(self.step, "start", "\n".join(f"- {name}: {text}" for name, text in lines.items()))
 
     def log_metrics(self, step: int, split: str, metrics: Mapping[str, float], **extra: Any) -> None:
         """Write the metrics of `split` (train or valid) at this step; `extra` goes into the file alone."""
@@ -83,7 +119,7 @@ class RunLog:
         text = self._line(finite)
         if self.bar.disable:
             epoch = f"epoch {metrics['epoch']:0{self.epoch_digits}.0f}  " if "epoch" in metrics else ""
-            self.info(f"{epoch}step {step:,} of {self.bar.total:,}  {split}: {text}")
+            self.info(f"{epoch}step {step:,} of {self.total:,}  {split}: {text}")
         elif split == "train":
             self.bar.set_postfix_str(text, refresh=False)
         else:
@@ -112,9 +148,21 @@ class RunLog:
             self.info(f"tracking has ended ({type(error).__name__}: {error}); the run goes on without it")
 
     def info(self, text: str) -> None:
-        """Print a line without breaking the bar."""
-        if self.enabled and not self.silent:
+        """Print a line without breaking the bar, and keep it in the log."""
+        if not self.enabled:
+            return
+        self.log.append(f"{text}\n".encode())
+        if not self.silent:
             tqdm.write(text, file=sys.stderr)
+            progress.wait()
+
+
+def duration(seconds: float) -> str:
+    """Example: 5400 -> about 90 minutes"""
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"about {seconds / size:,.0f} {unit}"
+    return f"about {seconds:.0f} seconds"
 
 
 # --- TensorBoard --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Generic, NoReturn, TypeVar
 
 import torch
 
+from span_electra import progress
 from span_electra.accelerators import lacks_memory
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
@@ -30,6 +31,7 @@ from span_electra.training.loop import TIME_IS_UP, LoopState, Run, plan_steps, r
 from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import wrap_model
 from span_electra.training.signals import Signals
+from span_electra.training.start import start_lines
 from span_electra.training.step import Counters
 from span_electra.training.track import as_table, find_library, open_tracker
 
@@ -92,7 +94,8 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
     try:
         with Signals(spawned=world_size > 1) as signals:
             if not process.is_main_process:
-                return run_here(job, process, signals)
+                with progress.saying(progress.silent):
+                    return run_here(job, process, signals)
             # Refuses before the lock, which leaves a file.
             check_folder(folder, find_checkpoint(settings) if settings.resume_from else None)
             with runfolder.locked(folder):
@@ -159,6 +162,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
             log=log,
             counters=counters,
         )
+        log.say_start(start_lines(run, state, settings.go_on))
         if saved:
             log.info(what_is_left(state, settings.training, settings.optimizer))
             if moved := devices.other_device(process, saved.meta):

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from span_electra import storage
-from span_electra.storage import CONFIG, RUN_LOCK, RUN_MARK, TOKENIZER
+from span_electra.storage import CONFIG, LOG, RUN_LOCK, RUN_MARK, TOKENIZER
 from span_electra.training import checkpoint
 
 # What scripts may put into the folder before training starts, besides feature files, whatever their names.
-PREPARED = {CONFIG, "features", "tokenized", RUN_LOCK, "log.txt", "initial.safetensors", TOKENIZER}
+PREPARED = {CONFIG, "features", "tokenized", RUN_LOCK, LOG, "initial.safetensors", TOKENIZER}
 
 
 def state_of(folder: str | Path) -> str:

@@ -3,7 +3,6 @@
 Run: pytest tests/features/test_progress.py
 """
 
-from span_electra.features import progress
 from span_electra.features.progress import Speaker
 
 
@@ -18,12 +17,3 @@ def test_aloud_or_silent(capsys):
         out, err = capsys.readouterr()
         assert out == ("done\n" if aloud else "")
         assert err.startswith("note: by the way\n") if aloud else not err
-
-
-def test_in_a_pipe_there_are_lines_now_and_then_and_no_bar(capsys, monkeypatch):
-    with Speaker(True).bar(100) as bar:
-        bar.done(40, 5)  # too early for a line
-        monkeypatch.setattr(progress, "SECONDS_A_LINE", 0)
-        bar.done(40, 5)
-    err = capsys.readouterr().err
-    assert err.startswith("features: 80% of the text, ") and err.count("\n") == 1 and "\r" not in err

@@ -1,0 +1,49 @@
+"""What a run says before its first step: on what, with what, how long, and how to stop it and go on."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from span_electra.accelerators import describe_precision
+from span_electra.training.loop import LoopState, Run
+
+
+def start_lines(run: Run, state: LoopState, go_on: str) -> dict[str, str]:
+    """Facts by name, in the order in which they are told; `go_on`: the command that resumes the run."""
+    config, optimizer = run.config, run.optimizer_config
+    each, epochs, most = state.plan
+    together = config.gradient_accumulation_steps
+    return run.experiment.describe() | {
+        "training": f"{epochs} {'epoch' if epochs == 1 else 'epochs'} of {each:,} steps"
+        f"{f' of {together} batches' if together > 1 else ''}, {state.total:,} in all"
+        f"{' (--max_steps)' if most and state.total == most else ''}; {optimizer.optimizer}, "
+        f"rate {optimizer.lr:g}",
+        "device": device_line(run, resumed=state.step > 0),
+        "run": f"{run.folder}/; Ctrl-C or SIGTERM saves and ends it, and this goes on: {go_on}",
+    }
+
+
+def device_line(run: Run, resumed: bool) -> str:
+    """Example: `cpu, 2 threads; bf16 (auto: this CPU multiplies faster in it)`"""
+    process = run.process
+    device = str(process.device)
+    if process.device.type == "cuda":
+        device += f" ({torch.cuda.get_device_name(process.device)})"
+    elif process.device.type == "cpu":
+        device += f", {torch.get_num_threads()} threads"
+    shared = max(process.world_size, len(process.replica_ids))
+    many = f"{shared} times " if shared > 1 else ""
+    # A resumed run keeps what it chose before, whatever would be chosen now.
+    asked = None if resumed else run.config.precision
+    return f"{many}{device}; {describe_precision(process.precision, process.device, asked)}"
+
+
+def parameters_line(model: nn.Module) -> str:
+    """How many numbers are learned; what networks share counts once.
+
+    Example: `3.1 M parameters, 2.0 M of them embeddings`
+    """
+    counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    tables = sum(count for name, count in counts.items() if ".embeddings." in name)
+    return f"{sum(counts.values()) / 1e6:.1f} M parameters, {tables / 1e6:.1f} M of them embeddings"

@@ -1,0 +1,84 @@
+"""What a run says before its first step, after the first seconds, and in its log.
+
+Run: pytest tests/training/test_start.py
+"""
+
+from dataclasses import replace
+
+import pytest
+from run_examples import small_run, write_rows
+
+from span_electra.config import LoaderConfig
+from span_electra.pretraining.experiment import Pretraining, run_pretraining
+from span_electra.training import log as log_module
+from span_electra.training.devices import Process
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    return write_rows(tmp_path_factory.mktemp("features") / "rows.arrow")
+
+
+def facts_in(text: str) -> dict[str, str]:
+    """The lines of a start block, by their names."""
+    lines = [line for line in text.splitlines() if line[:1].isalpha() and line[8:10].isspace()]
+    return {line[:10].strip(): line[10:] for line in lines}
+
+
+def test_rows_sizes_device_steps_and_the_way_back_are_told_on_the_screen_and_in_the_log(
+    features, tmp_path, capfd
+):
+    folder = tmp_path / "my run"
+    run_pretraining(small_run(features, folder, loader=LoaderConfig(6), gradient_accumulation_steps=2))
+    said = capfd.readouterr().err
+    facts = facts_in(said)
+    assert list(facts) == ["model", "data", "batches", "training", "device", "run"]
+    experiment = Pretraining(small_run(features, tmp_path / "x"), Process("cpu"))
+    tokens = int(experiment.data.train.lengths_R[experiment.data.train_rows].sum())
+    assert facts["data"] == f"54 of 60 rows, {tokens:,} tokens; 6 rows held out"
+    assert facts["model"].startswith("electra, generator 1 x 8, discriminator 1 x 16; ")
+    assert facts["batches"] == "6 rows"
+    assert facts["training"] == "3 epochs of 5 steps of 2 batches, 15 in all; adamw, rate 0.005"
+    assert facts["device"].startswith("cpu, ") and facts["device"].endswith("fp32 (--precision fp32)")
+    assert f"joint_train_span_electra.py --resume '{folder}'" in facts["run"]
+    assert said.index("model ") < said.index("step ")
+    assert facts_in((folder / "log.txt").read_text()) == facts
+
+
+def test_parameters_count_once_what_is_shared(features, tmp_path, capfd):
+    experiment = Pretraining(small_run(features, tmp_path / "a"), Process("cpu"))
+    unique = sum(parameter.numel() for parameter in experiment.model.parameters())
+    assert experiment.describe()["model"].endswith(
+        f"{unique / 1e6:.1f} M parameters, {0.0:.1f} M of them embeddings"
+    )
+
+
+def test_a_limit_beyond_the_rows_there_are_is_told(features, tmp_path):
+    settings = small_run(features, tmp_path / "a")
+    for limits, said in (((60,), False), ((10000,), True), ((0,), False)):
+        data = Pretraining(replace(settings, train_rows=limits), Process("cpu")).describe()["data"]
+        assert ("; --train_occur 10,000 is more than the 60 rows there are" in data) == said
+    both = replace(settings, train_features=(features, features), train_rows=(10, 70), valid_split=(0.0,))
+    assert "--train_occur 70 is more" in Pretraining(both, Process("cpu")).describe()["data"]
+
+
+def test_a_resumed_run_says_what_it_goes_on_with(features, tmp_path, capfd):
+    run = tmp_path / "run"
+    run_pretraining(small_run(features, run, max_minutes=1e-9))
+    run_pretraining(small_run(features, run, resume=run))
+    assert facts_in(capfd.readouterr().err)["device"].endswith("; fp32")
+    assert (run / "log.txt").read_text().count("model     ") == 2
+
+
+def test_the_time_that_is_left_is_told_once_after_the_first_seconds(features, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(log_module, "ESTIMATE_AFTER", 0.0)
+    run_pretraining(small_run(features, tmp_path / "run", log_steps=0))
+    said = [line for line in capfd.readouterr().err.splitlines() if "to go" in line]
+    assert len(said) == 1 and said[0].startswith("step 2 of 21; ") and " s a step, about " in said[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(5, "5 seconds"), (119, "119 seconds"), (5400, "90 minutes"), (9000, "2 hours")]
+)
+def test_durations_are_said_in_the_unit_that_fits(seconds, said):
+    assert log_module.duration(seconds) == f"about {said}"
