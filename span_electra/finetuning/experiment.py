@@ -20,6 +20,7 @@ from span_electra.finetuning.predictions import compute_metrics, one_score, pred
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task import Task
+from span_electra.hub.architectures import ARCHITECTURES, record_of
 from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import Pretrained, config_of, open_model
 from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
@@ -162,10 +163,11 @@ def check_vocabulary(prepared: Prepared, pretrained: Pretrained) -> None:
 
 def check_pooling(tasks: tuple[Task, ...], pretrained: Pretrained) -> None:
     """Refuse a mean of tokens where the exported class could not take it: ELECTRA's reads [CLS] alone."""
+    able = " or ".join(name for name, record in ARCHITECTURES.items() if record.pooling_key)
     for task in tasks:
-        if task.pooling == "mean" and pretrained.config.architecture != "modern":
+        if task.pooling != "cls" and record_of(pretrained.config, "sequence").pooling_key is None:
             raise InputError(
-                f"{task.name}.pooling: mean needs an encoder of architecture modern, and "
+                f"{task.name}.pooling: {task.pooling} needs an encoder of architecture {able}, and "
                 f"{pretrained.source} is {pretrained.config.architecture}; leave it out"
             )
 

@@ -47,12 +47,12 @@ def export_task(
         settings = task_config(network, task, spec, vocabulary)
         joined = Joined(network.encoder, network.heads[task])
         write_network(joined, network.config, settings, beside, head=head)
-        card = render_task_card(
-            spec.task.name, spec.task.task_type, head, settings["architectures"][0], facts or CardFacts()
-        )
+        record = record_of(network.config, head)
+        card = render_task_card(spec.task.name, spec.task.task_type, head, record, facts or CardFacts())
         (beside / "README.md").write_text(card, encoding="utf-8")
-        types = record_of(network.config, head).token_types
-        save_tokenizer(tokenizer_of(vocabulary, spec), beside, spec.max_seq_len, token_types=types)
+        save_tokenizer(
+            tokenizer_of(vocabulary, spec), beside, spec.max_seq_len, token_types=record.token_types
+        )
     return folder
 
 
@@ -81,8 +81,8 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
     config = stock_config(network.config, "discriminator", vocabulary, head=stock_head)
     config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type}
     config["classifier_dropout"] = head.dropout
-    if head.pooling == "mean":
-        config["classifier_pooling"] = "mean"  # ModernBERT's name for it
+    if head.pooling != "cls":
+        config[record_of(network.config, stock_head).pooling_key] = head.pooling
     if spec.type.problem_type:
         config["problem_type"] = spec.type.problem_type
     if spec.type.stock_head == "causal":

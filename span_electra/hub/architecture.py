@@ -30,13 +30,15 @@ class Architecture:
     """What of an architecture is not in its layer class."""
 
     name: str  # ModelConfig.architecture
-    model_types: tuple[str, ...]  # `model_type` of the config.json; the first is written
+    tag: str  # what hubs call its models
+    model_type: str  # of its config.json
     classes: Mapping[str, str]  # of each head
     prefix: str  # of the encoder's weights in a class that has a head
     embeddings: Rows  # theirs without the prefix, as in `layer`
     projection: Rows  # where words are not as wide as layers
     layer: Rows  # names within a layer
     layers: str  # what theirs stand under, with {} for the number
+    sizes: tuple[str, ...]  # ModelConfig's fields that its layers compute with, beside the networks' own
     after: Rows  # of the encoder, behind the layers
     heads: Mapping[str, Rows]  # theirs in full
     write_settings: Callable[[ModelConfig, NetworkConfig, str], Settings]  # for a head
@@ -48,6 +50,7 @@ class Architecture:
     absent: tuple[str, ...] = ()  # ours that the first layer lacks
     token_types: bool = True  # whether its networks read them
     names_special_tokens: bool = False  # config.json tells their ids
+    pooling_key: str | None = None  # of config.json: what a head on whole rows reads; None: [CLS] alone
     decoder: Architecture | None = None  # the record for a causal head, where stock has other layers for it
 
     def table(self, head: str, layers: int, projected: bool) -> list[tuple[str, tuple[str, ...]]]:

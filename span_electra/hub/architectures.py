@@ -23,10 +23,12 @@ def record_of(config: ModelConfig, head: str) -> Architecture:
 def architecture_of(settings: Settings, source: str) -> Architecture:
     """The record of a config.json. Raises InputError, naming `source`, where there is none."""
     records = [*ARCHITECTURES.values(), *(one.decoder for one in ARCHITECTURES.values() if one.decoder)]
+    kind, classes = settings.get("model_type"), settings.get("architectures") or ()
     for record in records:
-        if settings.get("model_type") in record.model_types:
+        # Before transformers 2.8 a config.json named its class alone.
+        if kind == record.model_type or (kind is None and set(classes) & set(record.classes.values())):
             return record
-    known = " or ".join(name for record in records for name in record.model_types)
+    known = " or ".join(record.model_type for record in records)
     raise InputError(
         f"{source}: model_type is {settings.get('model_type')!r}, wanted is {known}; "
         "name an exported folder, or that of a stock model of these types"

@@ -64,8 +64,10 @@ _ELECTRA_GENERATOR = (
 )
 ELECTRA = Architecture(
     name="electra",
-    model_types=("electra",),
+    tag="electra",
+    model_type="electra",
     classes={
+        "none": "ElectraModel",
         "generator": "ElectraForMaskedLM",
         "discriminator": "ElectraForPreTraining",
         "sequence": "ElectraForSequenceClassification",
@@ -89,6 +91,7 @@ ELECTRA = Architecture(
         *both("down_norm", "output.LayerNorm"),
     ),
     layers="encoder.layer.{}",
+    sizes=("embedding_size", "max_position_embeddings", "type_vocab_size", "hidden_act", "layer_norm_eps"),
     after=(),
     heads={
         "none": (),

@@ -66,7 +66,7 @@ def _write_part(
         }
         save_file(heads, folder / SPAN_HEADS)
     text = render_card(
-        part, settings["architectures"][0], facts, config=config, span_head=network.span_head is not None
+        part, record_of(config, part), facts, config=config, span_head=network.span_head is not None
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 
@@ -93,7 +93,7 @@ def stock_config(config: ModelConfig, part: str, vocabulary: Vocabulary, head: s
     record, network = record_of(config, head), getattr(config, part)
     settings = {
         "architectures": [record.classes[head]],
-        "model_type": record.model_types[0],
+        "model_type": record.model_type,
         **record.write_settings(config, network, head),
         "initializer_range": config.initializer_range,
         "pad_token_id": vocabulary.pad_id,
@@ -192,11 +192,7 @@ def load_exported(
 
 def _check_sizes(pretrained: Pretrained, part: str, config: ModelConfig) -> None:
     theirs, network = pretrained.config, getattr(config, part)
-    names = ["architecture", "vocab_size", "embedding_size", "max_position_embeddings", "type_vocab_size"]
-    names += ["hidden_act", "layer_norm_eps"]
-    if config.architecture == "modern":
-        names.remove("max_position_embeddings")  # nothing in it has that many rows
-        names += ["rope_theta", "local_attention", "global_attention_every"]
+    names = ("architecture", "vocab_size", *record_of(theirs, part).sizes)
     pairs = [(name, getattr(theirs, name), getattr(config, name)) for name in names]
     own = theirs.discriminator
     pairs += [(f"{part}.{name}", getattr(own, name), getattr(network, name)) for name in SIZES]

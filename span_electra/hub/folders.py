@@ -39,12 +39,7 @@ def read_config(folder: str | Path) -> Settings:
         raise InputError(f"{path}: not JSON; name an exported folder or a stock ELECTRA's") from None
     if not isinstance(settings, dict):
         raise InputError(f"{path}: not an object; name an exported folder or a stock ELECTRA's")
-    if "model_type" not in settings and any(
-        str(name).startswith("Electra") for name in settings.get("architectures") or ()
-    ):
-        settings["model_type"] = "electra"  # before transformers 2.8 wrote it
-    architecture_of(settings, str(path))
-    return settings
+    return settings | {"model_type": architecture_of(settings, str(path)).model_type}
 
 
 def read_weights(folder: str | Path) -> Weights:

@@ -13,21 +13,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from span_electra.config import ModelConfig
+from span_electra.hub.architecture import Architecture
 
 _USE = {
     "generator": """from transformers import pipeline
 
 fill = pipeline("fill-mask", model="path/to/generator")
 fill("The quick brown fox [MASK] over the lazy dog.")""",
-    "ElectraForPreTraining": """import torch
-from transformers import AutoTokenizer, ElectraForPreTraining
+    "discriminator": """import torch
+from transformers import AutoTokenizer, {stock_class}
 
 tokenizer = AutoTokenizer.from_pretrained("path/to/discriminator")
-model = ElectraForPreTraining.from_pretrained("path/to/discriminator")
+model = {stock_class}.from_pretrained("path/to/discriminator")
 with torch.no_grad():
     text = tokenizer("The quick brown fox ate over the lazy dog.", return_tensors="pt")
     replaced = model(**text).logits > 0""",
-    "ModernBertForTokenClassification": """from transformers import pipeline
+    "tokens": """from transformers import pipeline
 
 find = pipeline("token-classification", model="path/to/discriminator")
 find("The quick brown fox ate over the lazy dog.")  # each token original or replaced""",
@@ -89,7 +90,7 @@ def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) ->
 
 def render_card(
     part: str,
-    stock_class: str,
+    record: Architecture,
     facts: CardFacts,
     *,
     config: ModelConfig | None = None,
@@ -97,15 +98,16 @@ def render_card(
 ) -> str:
     """Return the text of README.md of a generator or discriminator.
 
-    `stock_class`: what opens it. `config`: of the run, for sizes; none: they are left out.
+    `record`: what it is exported by. `config`: of the run, for sizes; none: they are left out.
     """
     title = f"SpanELECTRA {part}"
-    lines = [*front_matter(title, part, stock_class, facts), f"# {title}", "", _WHAT[part], ""]
+    lines = [*front_matter(title, part, record, facts), f"# {title}", "", _WHAT[part], ""]
+    usage = _USE["tokens" if record.is_token_classifier(part) else part]
     lines += [
         "Pretrained with hidden spans of geometric length (SpanBERT) and replaced-token detection (ELECTRA).",
         "",
         "```python",
-        _USE.get(stock_class) or _USE[part],
+        usage.format(stock_class=record.classes[part]),
         "```",
         "",
     ]
@@ -116,10 +118,10 @@ def render_card(
     return "\n".join([*lines, *_sections(facts)])
 
 
-def render_task_card(task: str, task_type: str, head: str, stock_class: str, facts: CardFacts) -> str:
+def render_task_card(task: str, task_type: str, head: str, record: Architecture, facts: CardFacts) -> str:
     """Return the text of README.md of a fine-tuned network with the head of one task."""
-    title = f"{task} ({task_type})"
-    lines = [*front_matter(title, head, stock_class, facts), f"# {title}", ""]
+    title, stock_class = f"{task} ({task_type})", record.classes[head]
+    lines = [*front_matter(title, head, record, facts), f"# {title}", ""]
     lines += [
         f"A SpanELECTRA encoder fine-tuned for one task; `{stock_class}.from_pretrained(folder)` opens it.",
         "",
@@ -127,17 +129,14 @@ def render_task_card(task: str, task_type: str, head: str, stock_class: str, fac
     return "\n".join([*lines, *_sections(facts)])
 
 
-def front_matter(title: str, head: str, stock_class: str, facts: CardFacts) -> list[str]:
+def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) -> list[str]:
     """The block for hubs, between two lines of dashes. What is not known is left out, never guessed."""
-    pipeline = _PIPELINES.get(head)
-    if stock_class == "ModernBertForTokenClassification":
-        pipeline = "token-classification"
-    base = "modernbert" if stock_class.startswith("ModernBert") else "electra"
+    pipeline = _PIPELINES.get("tokens" if record.is_token_classifier(head) else head)
     values: dict[str, Any] = {
         "language": facts.language,
         "license": facts.license,
         "library_name": "transformers",
-        "tags": [base, "span-electra"],
+        "tags": [record.tag, "span-electra"],
         "pipeline_tag": pipeline,
         "datasets": facts.datasets,
         "base_model": facts.base_model,

@@ -142,8 +142,10 @@ def _read_modern_decoder(settings: Settings) -> Settings | None:
 _MODERN_HEAD = (*weight("head.dense", "head.dense"), *weight("head.norm", "head.norm"))
 MODERN = Architecture(
     name="modern",
-    model_types=("modernbert",),
+    tag="modernbert",
+    model_type="modernbert",
     classes={
+        "none": "ModernBertModel",
         "generator": "ModernBertForMaskedLM",
         "discriminator": "ModernBertForTokenClassification",
         "sequence": "ModernBertForSequenceClassification",
@@ -164,6 +166,11 @@ MODERN = Architecture(
         *weight("down", "mlp.Wo"),
     ),
     layers="layers.{}",
+    # No max_position_embeddings: nothing in it has that many rows.
+    sizes=(
+        *("embedding_size", "hidden_act", "layer_norm_eps", "rope_theta"),
+        *("local_attention", "global_attention_every"),
+    ),
     after=weight("encoder.final_norm", "final_norm"),
     heads={
         "none": (),
@@ -181,13 +188,14 @@ MODERN = Architecture(
     absent=("attn_norm.weight",),
     names_special_tokens=True,
     token_types=False,
+    pooling_key="classifier_pooling",
 )
 
 MODERN = replace(
     MODERN,
     decoder=replace(
         MODERN,
-        model_types=("modernbert-decoder",),
+        model_type="modernbert-decoder",
         classes={"causal": "ModernBertDecoderForCausalLM"},
         layer=(
             *MODERN.layer[:1],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from span_electra.config import ModelConfig
+from span_electra.model.layers import LAYERS
 
 
 def training_flops(config: ModelConfig, length: int, mask_ratio: float = 0.2) -> float:
@@ -14,10 +15,10 @@ def training_flops(config: ModelConfig, length: int, mask_ratio: float = 0.2) ->
     Example: 12x256 with 12x64, embeddings of 128, 10,000 tokens, rows of 128 -> about 70 million
     """
     assert config.vocab_size is not None
-    total = 0.0
+    total, fused = 0.0, LAYERS[config.architecture].fused
     for network in (config.generator, config.discriminator):
         width, wide = network.hidden_size, network.intermediate_size
-        matrices = 3 if config.architecture == "modern" else 2  # a gate beside up and down
+        matrices = 1 + fused.get("up", 1)  # down, and up with the gate that some layers have beside it
         weights = 4 * width * width + matrices * width * wide
         total += network.num_hidden_layers * (2 * weights + 4 * length * width)
         if width != config.embedding_size:

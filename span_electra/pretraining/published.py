@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from span_electra.pretraining.arguments import PretrainingArguments
     from span_electra.text.vocabulary import Vocabulary
 
-# What the layers compute, and so cannot be chosen anew; sizes of the networks come beside them.
-COMPUTED = ("architecture", "vocab_size", "embedding_size", "max_position_embeddings", "type_vocab_size")
-COMPUTED += ("hidden_act", "layer_norm_eps", "rope_theta", "local_attention", "global_attention_every")
 NARROWER = 4  # a discriminator's width over that of a generator that is not there (ELECTRA: 3 or 4)
 
 
@@ -39,6 +36,8 @@ def model_like(opened: Opened, config: ModelConfig) -> ModelConfig:
     The network that was not published has a quarter of the discriminator's width, or four times the
     generator's, and as many layers.
     """
+    from span_electra.hub.architectures import record_of
+
     found = {part: opened.need(part).config for part in opened.readers}
     one = next(iter(found.values()))
     networks = {part: one.discriminator for part, one in found.items()}
@@ -46,7 +45,9 @@ def model_like(opened: Opened, config: ModelConfig) -> ModelConfig:
         networks["generator"] = _scaled(networks["discriminator"], 1, NARROWER)
     if "discriminator" not in networks:
         networks["discriminator"] = _scaled(networks["generator"], NARROWER, 1)
-    return replace(config, **{name: getattr(one, name) for name in COMPUTED}, **networks)
+    # What the layers compute with cannot be chosen anew.
+    computed = ("architecture", "vocab_size", "max_position_embeddings", *record_of(one, "none").sizes)
+    return replace(config, **{name: getattr(one, name) for name in computed}, **networks)
 
 
 def _scaled(network: NetworkConfig, times: int, over: int) -> NetworkConfig:

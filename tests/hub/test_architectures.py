@@ -23,7 +23,7 @@ WINDOWS = [
 def written(config, head="discriminator"):
     record = record_of(config, head)
     settings = record.write_settings(config, config.discriminator, head)
-    return settings | {"model_type": record.model_types[0], "architectures": [record.classes[head]]}
+    return settings | {"model_type": record.model_type, "architectures": [record.classes[head]]}
 
 
 def test_every_architecture_has_a_layer_and_a_record():

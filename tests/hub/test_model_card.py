@@ -7,6 +7,7 @@ import pytest
 import yaml
 from model_examples import small_config
 
+from span_electra.hub.electra import ELECTRA
 from span_electra.hub.model_card import (
     CardFacts,
     checkpoint_facts,
@@ -14,6 +15,7 @@ from span_electra.hub.model_card import (
     render_card,
     render_task_card,
 )
+from span_electra.hub.modernbert import MODERN
 
 FACTS = CardFacts(
     license="apache-2.0",
@@ -39,7 +41,7 @@ def front_of(text):
 
 
 def test_the_top_is_what_hubs_read():
-    front = front_of(render_card("generator", "ElectraForMaskedLM", FACTS))
+    front = front_of(render_card("generator", ELECTRA, FACTS))
     assert front["license"] == "apache-2.0" and front["language"] == ["en", "de"]
     assert front["library_name"] == "transformers" and front["pipeline_tag"] == "fill-mask"
     assert front["tags"] == ["electra", "span-electra"] and front["base_model"] == "me/base"
@@ -50,17 +52,17 @@ def test_the_top_is_what_hubs_read():
 
 def test_a_hub_library_takes_it():
     hub = pytest.importorskip("huggingface_hub")
-    card = hub.ModelCard(render_card("generator", "ElectraForMaskedLM", FACTS))
+    card = hub.ModelCard(render_card("generator", ELECTRA, FACTS))
     assert card.data.license == "apache-2.0" and card.data.eval_results[0].metric_value == 0.512346
 
 
 def test_what_is_not_known_is_left_out():
-    front = front_of(render_card("discriminator", "ElectraForPreTraining", CardFacts()))
+    front = front_of(render_card("discriminator", ELECTRA, CardFacts()))
     assert set(front) == {"library_name", "tags"}
 
 
 def test_every_value_stands_in_the_card():
-    text = render_card("generator", "ElectraForMaskedLM", FACTS, config=small_config(), span_head=True)
+    text = render_card("generator", ELECTRA, FACTS, config=small_config(), span_head=True)
     pieces = (
         "a\\|b.txt | 12",
         "| rows | 3 |",
@@ -76,7 +78,7 @@ def test_every_value_stands_in_the_card():
 
 def test_a_checkpoint_tells_counts_and_hashes_and_no_path():
     facts = checkpoint_facts(META | {"training": {"out_dir": "/home/me"}}, FACTS)
-    text = render_card("discriminator", "ElectraForPreTraining", facts)
+    text = render_card("discriminator", ELECTRA, facts)
     for piece in ("4915200", "309837", "63b3d5", "65129b", "| lr | 0.003 |", "generator_accuracy"):
         assert piece in text, piece
     assert "/home" not in text and facts.license == "apache-2.0"
@@ -84,22 +86,19 @@ def test_a_checkpoint_tells_counts_and_hashes_and_no_path():
 
 
 def test_each_network_says_how_it_is_used():
-    names = {"generator": "ElectraForMaskedLM", "discriminator": "ElectraForPreTraining"}
-    pages = {part: render_card(part, name, CardFacts()) for part, name in names.items()}
+    pages = {part: render_card(part, ELECTRA, CardFacts()) for part in ("generator", "discriminator")}
     assert "ElectraForPreTraining" in pages["discriminator"] and "fill-mask" in pages["generator"]
     assert all("span_heads" not in page for page in pages.values())
-    modern = render_card("discriminator", "ModernBertForTokenClassification", CardFacts())
+    modern = render_card("discriminator", MODERN, CardFacts())
     assert front_of(modern)["pipeline_tag"] == "token-classification"
     assert front_of(modern)["tags"][0] == "modernbert" and "ElectraFor" not in modern
 
 
 def test_a_fine_tuned_network_has_a_card_of_its_own():
-    name = "ElectraForSequenceClassification"
-    text = render_task_card(
-        "mood", "SingleSenClassification", "sequence", name, CardFacts(base_model="me/base")
-    )
+    facts = CardFacts(base_model="me/base")
+    text = render_task_card("mood", "SingleSenClassification", "sequence", ELECTRA, facts)
     assert front_of(text)["pipeline_tag"] == "text-classification"
-    assert "mood (SingleSenClassification)" in text and name in text
+    assert "mood (SingleSenClassification)" in text and "ElectraForSequenceClassification" in text
 
 
 def test_flatten_joins_nested_keys():

@@ -10,7 +10,7 @@ from span_electra.hub.modernbert import MODERN
 def written(config, head="discriminator"):
     record = record_of(config, head)
     settings = record.write_settings(config, config.discriminator, head)
-    return settings | {"model_type": record.model_types[0], "architectures": [record.classes[head]]}
+    return settings | {"model_type": record.model_type, "architectures": [record.classes[head]]}
 
 
 FOREIGN = [
