@@ -20,11 +20,12 @@ from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.stage import MODEL, earlier_sections, place_of, save_sections, table_text
 from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.experiment import load_task_model, open_rows
+from span_electra.finetuning.experiment import open_rows
 from span_electra.finetuning.predictions import TaskPredictions, compute_metrics, predict_rows
 from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_file import TaskFile, load_task_file
+from span_electra.finetuning.task_model import load_task_model
 from span_electra.report.scores import tables_of
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.checkpoint import MODEL as WEIGHTS

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
@@ -20,12 +20,12 @@ from span_electra.finetuning.predictions import compute_metrics, one_score, pred
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task import Task
+from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.architectures import ARCHITECTURES, record_of
 from span_electra.hub.encoders import take_pretrained
-from span_electra.hub.opening import Pretrained, config_of, open_model
+from span_electra.hub.opening import Pretrained, open_model
 from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.training import checkpoint
 from span_electra.training.devices import Process
 from span_electra.training.start import parameters_line
 
@@ -229,44 +229,6 @@ def rate_shares(network: TaskNetwork, decay: float) -> Callable[[str], float]:
         return decay ** (layers + 1 if below == name else layers - int(below.partition(".")[0]))
 
     return share
-
-
-class TaskModel(NamedTuple):
-    """A fine-tuned network, on the CPU, and what is needed to use it."""
-
-    network: TaskNetwork
-    specs: tuple[TaskSpec, ...]  # one a head
-    vocabulary: Vocabulary
-    meta: dict  # of its checkpoint
-
-
-def load_task_model(folder: str | Path) -> TaskModel:
-    """Rebuild a fine-tuned network.
-
-    `folder`: a run of fine-tuning, of which the best checkpoint is taken, or a checkpoint. Raises InputError.
-    """
-    opened = open_model(folder)
-    if not opened.fine_tuned:
-        raise InputError(f"{folder}: no run of fine-tuning; name a folder that finetune_SE.py made")
-    saved = checkpoint.load(opened.checkpoint)
-    try:
-        heads = tuple(HeadConfig(**head) for head in saved.meta["heads"])
-        network = TaskNetwork(config_of(saved.meta["model"]), heads)
-        specs = tuple(_read_spec(spec) for spec in saved.meta["recipes"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{opened.checkpoint}: describes no fine-tuned model of ours ({error})") from error
-    checkpoint.restore_weights(network, saved.weights, str(opened.checkpoint))
-    return TaskModel(network, specs, opened.vocabulary, saved.meta)
-
-
-def _read_spec(described: dict) -> TaskSpec:
-    task = dict(described["task"])
-    task["files"] = {split: tuple(names) for split, names in task["files"].items()}
-    for name in ("labels", "metrics"):
-        task[name] = None if task[name] is None else tuple(task[name])
-    return TaskSpec(
-        Task(**task), tuple(described["labels"]), described["max_seq_len"], described["lowercase"]
-    )
 
 
 # --- the rows -------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def export_tasks(folder: str | Path, out_dir: str | Path, facts: CardFacts | Non
 
     Each is a folder of the task's name in `out_dir`. Raises InputError.
     """
-    from span_electra.finetuning.experiment import load_task_model
+    from span_electra.finetuning.task_model import load_task_model
 
     model, written = load_task_model(folder), []
     for number, spec in enumerate(model.specs):

@@ -27,9 +27,9 @@ from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import UnpaddedRows, collate
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
-from span_electra.finetuning.experiment import load_task_model
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_entry import not_among
+from span_electra.finetuning.task_model import load_task_model
 from span_electra.finetuning.turns import join_turns
 from span_electra.hub.networks import length_batches
 from span_electra.inference.chat import Speech, reply

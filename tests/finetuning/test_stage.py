@@ -18,8 +18,8 @@ from task_examples import write
 from argument import FinetuneArgs
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.experiment import load_task_model
 from span_electra.finetuning.stage import finetune, prepare
+from span_electra.finetuning.task_model import load_task_model
 from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.hub.architectures import architecture_of
 from span_electra.hub.runs import best_checkpoint

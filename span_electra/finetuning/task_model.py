@@ -1,0 +1,52 @@
+"""A fine-tuned network with what is needed to use it, opened from its run or a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from span_electra.errors import InputError
+from span_electra.finetuning.encoding import TaskSpec
+from span_electra.finetuning.task import Task
+from span_electra.hub.opening import config_of, open_model
+from span_electra.model.multi_task import HeadConfig, TaskNetwork
+from span_electra.text.vocabulary import Vocabulary
+from span_electra.training import checkpoint
+
+
+class TaskModel(NamedTuple):
+    """A fine-tuned network, on the CPU, and what is needed to use it."""
+
+    network: TaskNetwork
+    specs: tuple[TaskSpec, ...]  # one a head
+    vocabulary: Vocabulary
+    meta: dict  # of its checkpoint
+
+
+def load_task_model(folder: str | Path) -> TaskModel:
+    """Rebuild a fine-tuned network.
+
+    `folder`: a run of fine-tuning, of which the best checkpoint is taken, or a checkpoint. Raises InputError.
+    """
+    opened = open_model(folder)
+    if not opened.fine_tuned:
+        raise InputError(f"{folder}: no run of fine-tuning; name a folder that finetune_SE.py made")
+    saved = checkpoint.load(opened.checkpoint)
+    try:
+        heads = tuple(HeadConfig(**head) for head in saved.meta["heads"])
+        network = TaskNetwork(config_of(saved.meta["model"]), heads)
+        specs = tuple(_read_spec(spec) for spec in saved.meta["recipes"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{opened.checkpoint}: describes no fine-tuned model of ours ({error})") from error
+    checkpoint.restore_weights(network, saved.weights, str(opened.checkpoint))
+    return TaskModel(network, specs, opened.vocabulary, saved.meta)
+
+
+def _read_spec(described: dict) -> TaskSpec:
+    task = dict(described["task"])
+    task["files"] = {split: tuple(names) for split, names in task["files"].items()}
+    for name in ("labels", "metrics"):
+        task[name] = None if task[name] is None else tuple(task[name])
+    return TaskSpec(
+        Task(**task), tuple(described["labels"]), described["max_seq_len"], described["lowercase"]
+    )
