@@ -24,7 +24,8 @@ from span_electra.features.header import describe, feature_batch, feature_schema
 from span_electra.features.masking import TokenRows, draw_spans, row_keys
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.training import checkpoint
+from span_electra.training import checkpoint, loop
+from span_electra.training import step as step_module
 from span_electra.training.log import RunLog
 
 # Nothing here is worth a second thread; on a busy machine two would wait for each other most of the time.
@@ -118,3 +119,19 @@ def stop_at(monkeypatch, step, number=signal.SIGTERM):
         advance(log)
 
     monkeypatch.setattr(RunLog, "advance", advance_and_ask)
+
+
+def break_losses(monkeypatch, bad_steps):
+    """Make the losses of these steps not finite."""
+    honest, made = step_module.train_step, []
+
+    def dishonest(experiment, network, batches, **rest):
+        made.append(1)
+
+        def broken(masked, dropout_key):
+            output = network(masked, dropout_key=dropout_key)
+            return replace(output, loss=output.loss * float("nan")) if len(made) in bad_steps else output
+
+        return honest(experiment, broken, batches, **rest)
+
+    monkeypatch.setattr(loop, "train_step", dishonest)

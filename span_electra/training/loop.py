@@ -5,7 +5,6 @@ A run that was stopped anywhere and resumed ends as one that was never stopped, 
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -28,6 +27,8 @@ from span_electra.training.experiment import Batch, EpochBatches, Experiment
 from span_electra.training.log import RunLog
 from span_electra.training.optim import Optimizers, lr_multiplier
 from span_electra.training.parallel import full_tensor, sum_over_processes
+from span_electra.training.plan import LoopState, plan_steps
+from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
 from span_electra.training.step import COUNTED, Counters, train_step
 
@@ -35,42 +36,6 @@ PATIENCE = 10  # steps skipped one after another, for losses that are not finite
 TIME_IS_UP = 1000  # a reason to stop that is no signal; larger than any signal's number
 CLOCK_BITS = 40  # of a number on which processes agree: the seconds; above them the reason to stop
 WARMED_UP = 0.3  # share of the run before which metrics say nothing about its health
-
-
-@dataclass
-class LoopState:
-    """Where the run stands; with weights, optimizer state and counters it is all that a resumed run needs."""
-
-    step: int = 0  # optimizer steps made
-    epoch: int = 0
-    batch: int = 0  # batches of the epoch consumed
-    samples: int = 0  # rows consumed, of all epochs
-    evaluations: int = 0  # validations finished
-    agreed_seconds: int = 0  # spent training, whole, as all processes agree
-    seconds: float = 0.0  # spent training
-    tokens: float = 0.0  # real tokens seen, as far as logged
-    logged_at: float = 0.0  # `seconds` at the last line of the log
-    validation_due: bool = False  # a validation was due and could not be finished
-    best: float | None = None  # of the monitored metric
-    metric: float | None = None  # of the monitored metric, if validated at this very step
-    valid: dict[str, float] = field(default_factory=dict)  # the last validation's metrics
-    warned: list[str] = field(default_factory=list)  # health warnings given, so that each comes once
-    plan: list[int] = field(default_factory=list)  # steps an epoch, epochs, most steps
-    total: int = 0  # optimizer steps of the whole run, by the plan
-
-    @classmethod
-    def from_dict(cls, saved: dict) -> LoopState:
-        """Read what a checkpoint holds, of any release. Raises TypeError for an unknown field."""
-        return cls(**{FORMER_NAMES.get(name, name): value for name, value in saved.items()})
-
-
-# Fields of LoopState as checkpoints of earlier releases call them.
-FORMER_NAMES = {
-    "agreed": "agreed_seconds",
-    "told_at": "logged_at",
-    "untried": "validation_due",
-    "told": "warned",
-}
 
 
 @dataclass
@@ -88,6 +53,7 @@ class Run:
     agreement: Agreement
     log: RunLog
     counters: Counters
+    readback: Readback
     clock: Clock = field(default_factory=Clock)
     began: float = field(default_factory=lambda: time.monotonic())  # nobody can set this clock back
 
@@ -99,7 +65,8 @@ def train(run: Run, state: LoopState) -> int:
     """
     config, seconds_before = run.config, state.seconds
     total = plan_steps(run.experiment, config, state)
-    recent = deque(maxlen=PATIENCE)  # the rows of the last steps, to be named should all be bad
+    # The rows of the last steps, to be named should all be bad, which is known some steps later.
+    recent = deque(maxlen=PATIENCE + run.readback.late)
     log_every, eval_every = config.log_interval(config.log_steps), config.eval_interval()
     save_every = interval("save_every", config.save_every)
     run.network.train()
@@ -121,8 +88,9 @@ def train(run: Run, state: LoopState) -> int:
                     key=subkey(config.seed, state.step, run.process.rank),
                     lr_multiplier=lr_multiplier(state.step, total, run.optimizer_config),
                 )
-                recent.append([batch.rows_B for batch in group])
                 count_step(state, len(group), batches)
+                recent.append((state.step, [batch.rows_B for batch in group]))
+                watch_for_bad_steps(run, state.step, recent)
                 state.seconds = seconds_before + time.monotonic() - run.began
                 run.log.advance()
                 last = state.step == total or state.epoch == config.epochs
@@ -136,51 +104,12 @@ def train(run: Run, state: LoopState) -> int:
                     stop = stop or stop_requested(run, state)
                 if last or stop or passed(save_every, before, progress(state, batches)):
                     save_checkpoint(run, state)
-                if state.step % PATIENCE == 0:
-                    end_if_hopeless(run, state, recent)
                 # The last step is the run's end whatever was asked, unless its validation is still to come.
                 if stop and (state.validation_due or not last):
                     return stop
                 if last:
                     break
     return 0
-
-
-def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState) -> int:
-    """Optimizer steps of the whole run; the first epoch's count stands for each.
-
-    A resumed run keeps its plan. Where epochs or batches were changed it is planned anew from where it
-    stands, in epochs and rows: what is left of them, in the new steps, comes after the steps that were made.
-    Steps alone would say that 20 small ones are enough where 18 large ones are asked for.
-    """
-    size = config.gradient_accumulation_steps
-    each = math.ceil(len(experiment.train_batches(0, 0)) / size)
-    plan = [each, config.epochs, config.max_steps]
-    if state.plan != plan:
-        made = state.epoch * each + math.ceil(state.batch / size)
-        # A checkpoint of a release without plans, whose steps are these, has gone by this very plan.
-        as_planned = not state.plan and state.step == made
-        steps = each * config.epochs if as_planned else state.step + max(0, each * config.epochs - made)
-        state.plan, state.total = plan, min(steps, config.max_steps) if config.max_steps else steps
-    return state.total
-
-
-def what_is_left(state: LoopState, config: TrainingConfig, optimizer: OptimizerConfig) -> str:
-    """What a resumed run will do, in a line.
-
-    Example: `epoch 4 of 6 done; 2 epochs, 6 steps to go; rate from 0.00012 to 0`
-    """
-    left, steps = max(0, config.epochs - state.epoch), max(0, state.total - state.step)
-    if not left or not steps:
-        return f"all {state.epoch} epochs, {state.step:,} steps done; more need a larger --epochs"
-    first, last = (
-        optimizer.lr * lr_multiplier(at, state.total, optimizer) for at in (state.step, state.total)
-    )
-    begun = f", {state.batch:,} batches of the next" if state.batch else ""
-    return (
-        f"epoch {state.epoch} of {config.epochs} done{begun}; {left} epochs, {steps:,} steps to go; "
-        f"rate from {first:.3g} to {last:.3g}"
-    )
 
 
 def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch]]:
@@ -231,50 +160,62 @@ def stop_requested(run: Run, state: LoopState) -> int:
     return answer >> CLOCK_BITS
 
 
-def end_if_hopeless(run: Run, state: LoopState, recent: deque) -> None:
-    """Raise InputError if the last PATIENCE steps were all skipped, naming their rows and the way out."""
-    if run.counters.in_a_row.item() < PATIENCE:
-        return
-    rows = sorted({int(row) for group in recent for rows_B in group for row in rows_B})
-    listed = " ".join(map(str, rows[:20])) + (" ..." if len(rows) > 20 else "")
-    good = next(checkpoint.in_run(run.folder), None)
-    raise InputError(
-        f"step {state.step}: losses or gradients were not finite {PATIENCE} times in a row (rows {listed}); "
-        f"last good checkpoint: {good or 'none yet'}; lower --lr, lengthen --warmup or use --precision fp32"
-    )
+def watch_for_bad_steps(run: Run, step: int, recent: deque) -> None:
+    """End the run if this step and those before it were all skipped, as soon as that is known.
+
+    Then InputError is raised on all processes at the same step, naming the steps, their rows and the way out.
+    """
+
+    def end_if_hopeless(in_a_row: Tensor) -> None:
+        if in_a_row < PATIENCE:
+            return
+        first = step - PATIENCE + 1
+        bad = [rows_B for made, group in recent if first <= made <= step for rows_B in group]
+        rows = sorted({int(row) for rows_B in bad for row in rows_B})
+        listed = " ".join(map(str, rows[:20])) + (" ..." if len(rows) > 20 else "")
+        good = next(checkpoint.in_run(run.folder), None)
+        raise InputError(
+            f"steps {first} to {step}: losses or gradients were not finite {PATIENCE} times in a row "
+            f"(rows {listed}); last good checkpoint: {good or 'none yet'}; lower --lr, lengthen --warmup or "
+            "use --precision fp32"
+        )
+
+    run.readback.ask(step, run.counters.in_a_row, end_if_hopeless)
 
 
 # --- logging ------------------------------------------------------------------------------------------
 
 
 def log_metrics(run: Run, state: LoopState, total: int) -> None:
-    """Log the means since the last line, and warn once of what is not healthy. This waits for the device."""
-    experiment = run.experiment
-    names = (*experiment.tally, *COUNTED)
-    sums = dict(zip(names, sum_over_processes(run.counters.sums, run.process).tolist(), strict=True))
-    run.counters.sums.zero_()
-    tokens = experiment.count_tokens(sums)
-    speed = tokens / max(state.seconds - state.logged_at, 1e-9)
-    state.tokens, state.logged_at = state.tokens + tokens, state.seconds
-    metrics = experiment.metrics(sums)
+    """Log the means since the last line, when they have come from the device, and warn once of bad ones."""
+    step, passed_share = state.step, state.step / total
+    seconds, state.logged_at = max(state.seconds - state.logged_at, 1e-9), state.seconds
+    time_by_part = run.clock.take()
     more = {
         "epoch": state.epoch,
         "lr": max(group["lr"] for group in run.optimizers.groups),
-        "tokens": state.tokens,
-        "tokens_per_second": speed,
+        **memory_statistics(run.process.device),
     }
-    if sums["skipped"]:
-        more["skipped_steps"] = sums["skipped"]
-        run.log.info(
-            f"step {state.step:,}: {sums['skipped']:.0f} steps skipped, their losses were not finite"
-        )
-    utilization = experiment.utilization(speed)
-    if utilization is not None:
-        more["mfu"] = utilization
-    more |= memory_statistics(run.process.device)
-    run.log.log_metrics(state.step, "train", metrics | more, time=run.clock.take())
-    if state.step > total * WARMED_UP:
-        warn_once(run, state, metrics | more)
+
+    def log(sums_read: Tensor) -> None:
+        experiment = run.experiment
+        sums = dict(zip((*experiment.tally, *COUNTED), sums_read.tolist(), strict=True))
+        tokens = experiment.count_tokens(sums)
+        speed = tokens / seconds
+        state.tokens += tokens
+        metrics = experiment.metrics(sums) | more | {"tokens": state.tokens, "tokens_per_second": speed}
+        if sums["skipped"]:
+            metrics["skipped_steps"] = sums["skipped"]
+            run.log.info(f"step {step:,}: {sums['skipped']:.0f} steps skipped, their losses were not finite")
+        utilization = experiment.utilization(speed)
+        if utilization is not None:
+            metrics["mfu"] = utilization
+        run.log.log_metrics(step, "train", metrics, time=time_by_part)
+        if passed_share > WARMED_UP:
+            warn_once(run, state, metrics)
+
+    run.readback.ask(step, sum_over_processes(run.counters.sums, run.process), log)
+    run.counters.sums.zero_()
 
 
 def warn_once(run: Run, state: LoopState, metrics: dict[str, float]) -> None:
@@ -296,6 +237,7 @@ def validate(run: Run, state: LoopState) -> None:
     def stop() -> bool:
         return bool(run.agreement.largest(own_reason_to_stop(run) << CLOCK_BITS) >> CLOCK_BITS)
 
+    run.readback.finish()  # lines of the log come in the order of steps
     with run.clock.part("validation"), torch.no_grad():
         run.network.eval()
         metrics = run.experiment.validate(stop)
@@ -321,6 +263,7 @@ def validate(run: Run, state: LoopState) -> None:
 
 def save_checkpoint(run: Run, state: LoopState) -> None:
     """Write a checkpoint, then delete those that retention does not hold. All processes must come."""
+    run.readback.finish()  # what is under way is part of the state
     with run.clock.part("saving"):
         weights, optimizer = gather_state(run)
         meta = {

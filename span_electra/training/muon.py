@@ -14,7 +14,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from span_electra.training.parallel import full_tensor, sharded_as
+from span_electra.training.parallel import full_tensor, local_part, sharded_as
+from span_electra.training.skippable import Skippable, decay, local_parts, move_means
 
 # Polynomials a x + b x^3 + c x^5 that, one after another, take singular values in [0.01, 1] to 1 +- 0.27:
 # each is the minimax one for the interval that the one before leaves (Amsel et al. 2025, "Polar Express").
@@ -29,7 +30,7 @@ SAFETY = 1.01  # above 1 the polynomials diverge, and rounding must not lead the
 WIDE = 2  # columns for each row from which it pays to iterate on the small square matrices alone
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Skippable):
     """Orthogonalised Nesterov momentum for hidden matrices, [rows, columns] each.
 
     A group's `blocks` says of how many matrices, one below the other, its parameters are made: a fused
@@ -44,39 +45,31 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, groups: Iterable[dict], momentum: float, dtype: torch.dtype = torch.float32) -> None:
-        super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0, "blocks": 1, "momentum": momentum})
+        super().__init__(groups, blocks=1, momentum=momentum)
         self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
         """Update every parameter that has a gradient."""
+        go = 1.0 - self.found_inf
         learning: list[tuple[Tensor, dict]] = []
         updates: list[Tensor] = []
-        for group in self.param_groups:
-            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if parameters:
-                learning += [(parameter, group) for parameter in parameters]
-                updates += self._nesterov(parameters, group["momentum"])
-        blocks = [group["blocks"] for _, group in learning]
-        # Whole, since a share of a matrix (FSDP) does not tell its singular values.
-        directions = orthogonal_blocks([full_tensor(update) for update in updates], blocks, self.dtype)
+        for group, parameters in self.learning():
+            learning += [(parameter, group) for parameter in parameters]
+            weights, gradients = local_parts(parameters)
+            move_means(self.means("momentum_buffer", parameters), gradients, (1.0 - group["momentum"]) * go)
+            decay(weights, group, go)
+            # Nesterov: what one more such step would make of the running mean.
+            means = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+            ahead = torch._foreach_lerp([each.grad for each in parameters], means, group["momentum"])
+            # Whole, since a share of a matrix (FSDP) does not tell its singular values.
+            updates += [full_tensor(each) for each in ahead]
+        directions = orthogonal_blocks(updates, [group["blocks"] for _, group in learning], self.dtype)
         for (parameter, group), direction in zip(learning, directions, strict=True):
             # An orthogonal R x C matrix has entries of RMS 1 / sqrt(C); AdamW's updates have about 0.2.
             longer = max(parameter.shape[0] // group["blocks"], parameter.shape[1])
-            parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
-            parameter.add_(sharded_as(direction, parameter), alpha=-0.2 * math.sqrt(longer) * group["lr"])
-
-    def _nesterov(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
-        """Take the gradients into the running means; return what one more such step would make of them."""
-        buffers = []
-        for parameter in parameters:
-            state = self.state[parameter]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(parameter.grad)
-            buffers.append(state["momentum_buffer"])
-        gradients = [parameter.grad for parameter in parameters]
-        torch._foreach_lerp_(buffers, gradients, 1.0 - momentum)
-        return torch._foreach_lerp(gradients, buffers, momentum)
+            share = local_part(sharded_as(direction * go, parameter))
+            local_part(parameter).add_(share, alpha=-0.2 * math.sqrt(longer) * group["lr"])
 
 
 def orthogonal_blocks(matrices: list[Tensor], blocks: list[int], dtype: torch.dtype) -> list[Tensor]:

@@ -12,6 +12,7 @@ from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.training.muon import Muon
 from span_electra.training.parallel import sharded_as
+from span_electra.training.skippable import SGD, Lamb, RAdam
 
 # --- learning rate ------------------------------------------------------------------------------------
 
@@ -47,6 +48,9 @@ def lr_multiplier(done: int, total: int, config: OptimizerConfig) -> float:
 
 # --- optimizers ---------------------------------------------------------------------------------------
 
+# What LAMB of earlier releases kept for nobody; its steps it counted by group (`group_step`).
+DROPPED = ("weight_norm", "adam_norm", "trust_ratio")
+
 
 class Optimizers:
     """One optimizer, or Muon and AdamW for one model, driven as one; state travels by parameter name."""
@@ -69,8 +73,6 @@ class Optimizers:
         groups = _groups(model, config, learning_rate)
         self.parts = [_build(kind, groups[kind], config, precision) for kind in groups]
         self.parameters = [parameter for group in self.groups for parameter in group["params"]]
-        # With fused kernels a bad step is skipped on the device itself, without a look from the host.
-        self.skips_on_device = all(part.defaults.get("fused") for part in self.parts)
 
     @property
     def groups(self) -> list[dict]:
@@ -83,12 +85,9 @@ class Optimizers:
             group["lr"] = group["peak_lr"] * multiplier
 
     def step(self, skip: Tensor) -> None:
-        """Update the parameters, unless `skip` (float32 scalar) is 1."""
-        if not self.skips_on_device and skip.item():
-            return
+        """Update the parameters, unless `skip` (float32 scalar) is 1, which is settled on the device."""
         for part in self.parts:
-            if self.skips_on_device:
-                part.found_inf = skip
+            part.found_inf = skip  # what torch's fused optimizers, and ours, look at
             part.step()
 
     def zero_grad(self) -> None:
@@ -97,14 +96,8 @@ class Optimizers:
             part.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the state as `<what>:<parameter name>` -> tensor, with the step counts of groups."""
-        tensors = {}
-        for parameter, key, value in self._entries():
-            tensors[f"{key}:{self.names[id(parameter)]}"] = value
-        for number, group in enumerate(self.groups):
-            if "step" in group:  # the optimizers of pytorch-optimizer count by group
-                tensors[f"group_step:{number}"] = torch.tensor(group["step"])
-        return tensors
+        """Return the state as `<what>:<parameter name>` -> tensor."""
+        return {f"{key}:{self.names[id(parameter)]}": value for parameter, key, value in self._entries()}
 
     def _entries(self) -> Iterable[tuple[nn.Parameter, str, Tensor]]:
         for part in self.parts:
@@ -118,12 +111,17 @@ class Optimizers:
     def load(self, tensors: dict[str, Tensor], source: str) -> None:
         """Take back what `state` gave. Raises InputError naming `source` when it does not fit."""
         by_name: dict[str, dict[str, Tensor]] = {}
+        group_steps: dict[int, Tensor] = {}
         for label, value in tensors.items():
             key, _, name = label.partition(":")
-            if key == "group_step" and name.isdigit() and int(name) < len(self.groups):
-                self.groups[int(name)]["step"] = int(value)
-            else:
+            if key == "group_step" and name.isdigit():
+                group_steps[int(name)] = value
+            elif key not in DROPPED:
                 by_name.setdefault(name, {})[key] = value
+        for number, group in enumerate(self.groups):
+            for name in {self.names[id(parameter)] for parameter in group["params"]} & by_name.keys():
+                if number in group_steps:
+                    by_name[name]["step"] = group_steps[number].float()
         known = {self.names[id(parameter)] for parameter in self.parameters}
         for name in by_name:
             if name not in known:
@@ -212,17 +210,12 @@ def _build(
     if kind == "adam":
         return torch.optim.Adam(groups, betas=betas, eps=epsilon, fused=True)
     if kind == "radam":
-        return torch.optim.RAdam(groups, betas=betas, eps=epsilon, decoupled_weight_decay=True)
+        return RAdam(groups, betas=betas, eps=epsilon)
+    if kind == "lamb":
+        return Lamb(groups, betas=betas, eps=epsilon)
     if kind == "sgd":
-        # torch has no fused sgd for parameters that lie in shares (FSDP).
-        sharded = any(hasattr(parameter, "device_mesh") for group in groups for parameter in group["params"])
-        return torch.optim.SGD(groups, momentum=config.momentum, fused=not sharded)
-    if kind == "muon":
-        # torch's own iterates in bfloat16, one matrix at a time, which takes seconds a step on a CPU.
-        dtype = torch.bfloat16 if precision is torch.bfloat16 else torch.float32
-        return Muon(groups, momentum=config.momentum, dtype=dtype)
-    assert kind == "lamb", kind
-    from pytorch_optimizer import Lamb  # seconds to import, so only for those who ask
-
-    # Its own clipping (max_grad_norm works inside pre_norm alone) stays off; the trainer clips.
-    return Lamb(groups, betas=betas, eps=epsilon, pre_norm=False)
+        return SGD(groups, momentum=config.momentum)
+    assert kind == "muon", kind
+    # torch's own iterates in bfloat16, one matrix at a time, which takes seconds a step on a CPU.
+    dtype = torch.bfloat16 if precision is torch.bfloat16 else torch.float32
+    return Muon(groups, momentum=config.momentum, dtype=dtype)

@@ -99,6 +99,11 @@ def full_tensor(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
+def local_part(tensor: Tensor) -> Tensor:
+    """Return this process's share of a tensor (FSDP), in the same memory, or the tensor where it is whole."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
 def sharded_as(tensor: Tensor, parameter: Tensor) -> Tensor:
     """Return a tensor that every process has whole, cut over the devices as the parameter is (FSDP)."""
     if not hasattr(parameter, "device_mesh"):

@@ -27,9 +27,11 @@ from span_electra.training.devices import Agreement, Process, plan_devices
 from span_electra.training.experiment import Experiment, RunSettings
 from span_electra.training.launch import Interrupted, launch
 from span_electra.training.log import RunLog
-from span_electra.training.loop import TIME_IS_UP, LoopState, Run, plan_steps, restore, train, what_is_left
+from span_electra.training.loop import TIME_IS_UP, Run, restore, train
 from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import wrap_model
+from span_electra.training.plan import LoopState, plan_steps, what_is_left
+from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
 from span_electra.training.start import start_lines
 from span_electra.training.step import Counters
@@ -161,6 +163,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
             agreement=agreement,
             log=log,
             counters=counters,
+            readback=Readback(process.device),
         )
         log.say_start(start_lines(run, state, settings.go_on))
         if saved:

@@ -5,12 +5,12 @@ Run: pytest tests/training/test_loop.py
 
 import os
 import signal
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from run_examples import assert_same_end, lines_of, small_run, stop_at, write_rows
+from run_examples import assert_same_end, break_losses, lines_of, small_run, stop_at, write_rows
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from span_electra import accelerators
@@ -106,16 +106,6 @@ def test_out_of_time_stops_with_a_checkpoint(features, tmp_path):
     assert runfolder.state_of(tmp_path / "run") == "resumable"
 
 
-def test_a_state_saved_by_an_earlier_release_is_read_under_its_former_names():
-    saved = {"step": 3, "agreed": 7, "told_at": 1.5, "untried": True, "told": ["topic"]}
-    state = loop.LoopState.from_dict(saved)
-    assert (state.step, state.agreed_seconds, state.logged_at) == (3, 7, 1.5)
-    assert state.validation_due and state.warned == ["topic"]
-    assert loop.LoopState.from_dict(asdict(state)) == state
-    with pytest.raises(TypeError):
-        loop.LoopState.from_dict({"mood": "good"})
-
-
 def test_a_precision_that_was_measured_stays_that_of_the_run(features, tmp_path, monkeypatch):
     options = {"precision": "auto", "epochs": 2}
     monkeypatch.setattr(accelerators, "bf16_speedup", lambda: 5.0)
@@ -201,22 +191,6 @@ def test_the_model_learns_and_can_be_rebuilt_from_its_checkpoint(features, tmp_p
 # --- bad moments --------------------------------------------------------------------------------------
 
 
-def break_losses(monkeypatch, bad_steps):
-    """Make the losses of these steps not finite."""
-    honest, made = step_module.train_step, []
-
-    def dishonest(experiment, network, batches, **rest):
-        made.append(1)
-
-        def broken(masked, dropout_key):
-            output = network(masked, dropout_key=dropout_key)
-            return replace(output, loss=output.loss * float("nan")) if len(made) in bad_steps else output
-
-        return honest(experiment, broken, batches, **rest)
-
-    monkeypatch.setattr(loop, "train_step", dishonest)
-
-
 def test_a_loss_that_is_not_finite_skips_its_step_and_is_counted(features, tmp_path, monkeypatch):
     break_losses(monkeypatch, {3})
     result = run_pretraining(small_run(features, tmp_path / "run"))
@@ -236,12 +210,13 @@ def test_losses_that_stay_not_finite_end_the_run_naming_rows_and_the_last_good_c
         assert all(tensor.isfinite().all() for tensor in checkpoint.load(folder).weights.values())
 
 
-def test_a_step_never_waits_for_the_device(features, tmp_path, monkeypatch):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_step_never_waits_for_the_device(features, tmp_path, monkeypatch, optimizer):
     waits = []
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, operation, types, arguments=(), options=None):
-            if "_local_scalar_dense" in str(operation) or "nonzero" in str(operation):
+            if any(name in str(operation) for name in ("_local_scalar_dense", "nonzero", "masked_select")):
                 waits.append(str(operation))
             return operation(*arguments, **(options or {}))
 
@@ -252,7 +227,13 @@ def test_a_step_never_waits_for_the_device(features, tmp_path, monkeypatch):
             honest(*arguments, **options)
 
     monkeypatch.setattr(loop, "train_step", watched)
-    run_pretraining(small_run(features, tmp_path / "run", epochs=1, dropout=0.0))
+    options = {
+        "optimizer": OptimizerConfig(optimizer, lr=1e-3),
+        "max_steps": 2,
+        "dropout": 0.0,
+        "valid": (0,),
+    }
+    run_pretraining(small_run(features, tmp_path / "run", **options))
     assert not waits
 
 

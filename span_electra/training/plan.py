@@ -1,0 +1,83 @@
+"""Where a run stands, and how many steps it is to make in all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.training.experiment import Experiment
+from span_electra.training.optim import lr_multiplier
+
+
+@dataclass
+class LoopState:
+    """Where the run stands; with weights, optimizer state and counters it is all that a resumed run needs."""
+
+    step: int = 0  # optimizer steps made
+    epoch: int = 0
+    batch: int = 0  # batches of the epoch consumed
+    samples: int = 0  # rows consumed, of all epochs
+    evaluations: int = 0  # validations finished
+    agreed_seconds: int = 0  # spent training, whole, as all processes agree
+    seconds: float = 0.0  # spent training
+    tokens: float = 0.0  # real tokens seen, as far as logged
+    logged_at: float = 0.0  # `seconds` at the last line of the log
+    validation_due: bool = False  # a validation was due and could not be finished
+    best: float | None = None  # of the monitored metric
+    metric: float | None = None  # of the monitored metric, if validated at this very step
+    valid: dict[str, float] = field(default_factory=dict)  # the last validation's metrics
+    warned: list[str] = field(default_factory=list)  # health warnings given, so that each comes once
+    plan: list[int] = field(default_factory=list)  # steps an epoch, epochs, most steps
+    total: int = 0  # optimizer steps of the whole run, by the plan
+
+    @classmethod
+    def from_dict(cls, saved: dict) -> LoopState:
+        """Read what a checkpoint holds, of any release. Raises TypeError for an unknown field."""
+        return cls(**{FORMER_NAMES.get(name, name): value for name, value in saved.items()})
+
+
+# Fields of LoopState as checkpoints of earlier releases call them.
+FORMER_NAMES = {
+    "agreed": "agreed_seconds",
+    "told_at": "logged_at",
+    "untried": "validation_due",
+    "told": "warned",
+}
+
+
+def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState) -> int:
+    """Optimizer steps of the whole run; the first epoch's count stands for each.
+
+    A resumed run keeps its plan. Where epochs or batches were changed it is planned anew from where it
+    stands, in epochs and rows: what is left of them, in the new steps, comes after the steps that were made.
+    Steps alone would say that 20 small ones are enough where 18 large ones are asked for.
+    """
+    size = config.gradient_accumulation_steps
+    each = math.ceil(len(experiment.train_batches(0, 0)) / size)
+    plan = [each, config.epochs, config.max_steps]
+    if state.plan != plan:
+        made = state.epoch * each + math.ceil(state.batch / size)
+        # A checkpoint of a release without plans, whose steps are these, has gone by this very plan.
+        as_planned = not state.plan and state.step == made
+        steps = each * config.epochs if as_planned else state.step + max(0, each * config.epochs - made)
+        state.plan, state.total = plan, min(steps, config.max_steps) if config.max_steps else steps
+    return state.total
+
+
+def what_is_left(state: LoopState, config: TrainingConfig, optimizer: OptimizerConfig) -> str:
+    """What a resumed run will do, in a line.
+
+    Example: `epoch 4 of 6 done; 2 epochs, 6 steps to go; rate from 0.00012 to 0`
+    """
+    left, steps = max(0, config.epochs - state.epoch), max(0, state.total - state.step)
+    if not left or not steps:
+        return f"all {state.epoch} epochs, {state.step:,} steps done; more need a larger --epochs"
+    first, last = (
+        optimizer.lr * lr_multiplier(at, state.total, optimizer) for at in (state.step, state.total)
+    )
+    begun = f", {state.batch:,} batches of the next" if state.batch else ""
+    return (
+        f"epoch {state.epoch} of {config.epochs} done{begun}; {left} epochs, {steps:,} steps to go; "
+        f"rate from {first:.3g} to {last:.3g}"
+    )
