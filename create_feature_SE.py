@@ -25,6 +25,7 @@ def main() -> None:
     from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig
     from span_electra.console import command_line
     from span_electra.features.build import build_features
+    from span_electra.text.added_tokens import add_tokens
     from span_electra.text.default_files import (
         after_features,
         feature_path,
@@ -43,6 +44,9 @@ def main() -> None:
     else:
         files = find_vocabulary(settings.tokenizer_type, settings.vocab_file, settings.merges_file)
         vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
+    if settings.add_tokens:
+        before, vocabulary = vocabulary.size, add_tokens(vocabulary, settings.add_tokens)
+        print(f"{settings.add_tokens}: tokens added: {vocabulary.size - before:,}")
     if settings.in_file:
         notes = splits_read_together(settings.in_file)
         outputs = {settings.out_file or feature_path("train"): settings.in_file}

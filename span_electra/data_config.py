@@ -30,6 +30,11 @@ class VocabularyFiles(Settings):
         None, "'... BPE-vocab.json' or '... BERT-vocab.txt'; none: in vocab/", group="data"
     )
     merges_file: str | None = setting(None, "'... BPE-merges.txt'; none: beside the vocabulary", group="data")
+    add_tokens: str | None = setting(
+        None,
+        "file with words, one a line, that become tokens of their own behind the vocabulary's",
+        group="data",
+    )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import nn
 
 from span_electra.config import ModelConfig
 from span_electra.errors import InputError
+from span_electra.hub.added_rows import with_added_rows
 from span_electra.hub.architecture import ORIGINAL, REPLACED, SIZES, Settings
 from span_electra.hub.architectures import architecture_of, record_of
 from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors, read_config
@@ -26,6 +27,7 @@ from span_electra.hub.tokenizer import save_tokenizer
 from span_electra.hub.weights import PARTS, our_weights, stock_weights, take_weights
 from span_electra.model.electra import SpanElectra
 from span_electra.storage import atomic_folder
+from span_electra.text.added_tokens import extends
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
 
@@ -174,15 +176,20 @@ def load_exported(
         if only not in found:
             raise InputError(f"{folder}: holds no {only}; name the folder of one")
         found = [only]
-    if vocabulary is not None and opened.vocabulary.tokens_V != vocabulary.tokens_V:
+    added = vocabulary is not None and extends(vocabulary, opened.vocabulary)
+    if vocabulary is not None and not added and opened.vocabulary.tokens_V != vocabulary.tokens_V:
         raise InputError(
             f"{folder}: made with vocabulary {opened.vocabulary.sha256[:12]}, the features with "
             f"{vocabulary.sha256[:12]}; make the features with that folder's vocabulary"
         )
     read = {part: opened.need(part) for part in found}  # all is read and checked before anything is taken
+    notes = []
+    if added:
+        read = {part: with_added_rows(pretrained, vocabulary) for part, pretrained in read.items()}
+        count = vocabulary.size - opened.vocabulary.size
+        notes.append(f"added tokens: {count:,}, whose rows start from the mean of their pieces'")
     for part, pretrained in read.items():
         _check_sizes(pretrained, part, model.config)
-    notes = []
     for part in found:  # the generator first: under gdes the discriminator's change is counted from it
         take_weights(getattr(model, part), read[part].weights, read[part].source)
         place = opened.folders.get(part, Path(read[part].place))

@@ -116,6 +116,7 @@ def sized_model(config: ModelConfig, data: Data) -> ModelConfig:
         return replace(config, vocab_size=needed)
     if config.vocab_size < needed:
         raise InputError(
-            f"vocab_size: {config.vocab_size} is less than the features' {needed}; set it to null or to more"
+            f"vocab_size: {config.vocab_size} is less than the features' {needed}; set it to null or to "
+            "more or, where tokens were added to a published vocabulary, give --add_tokens here too"
         )
     return config

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from span_electra.config import ChunkConfig, ModelConfig, NetworkConfig
+from span_electra.errors import InputError
 
 if TYPE_CHECKING:
     from span_electra.hub.opening import Opened
@@ -60,13 +61,24 @@ def _scaled(network: NetworkConfig, times: int, over: int) -> NetworkConfig:
 
 def like_published(settings: PretrainingArguments) -> PretrainingArguments:
     """The settings with the published model's sizes, where --init_from names one; says so in a line each."""
-    folder = published_folder(settings)
+    folder, words = published_folder(settings), settings.train_data.add_tokens
+    if words and folder is None and (settings.init_from or not settings.train_data.raw_text_dir):
+        raise InputError(
+            f"add_tokens: {words} extends the vocabulary of raw text (--raw_text_dir) or of an exported "
+            "folder (--init_from), and neither is named; features that were made with it need it no more"
+        )
     if folder is None:
         return settings
     from span_electra.hub.opening import open_model
 
     opened = open_model(folder)
     model = model_like(opened, settings.model)
+    if words:
+        from span_electra.text.added_tokens import add_tokens
+
+        size = add_tokens(opened.vocabulary, words).size
+        print(f"{words}: tokens added: {size - opened.vocabulary.size:,}")
+        model = replace(model, vocab_size=max(model.vocab_size, size))
     print(f"{folder}: the model takes its sizes ({model.architecture}, {model.vocab_size:,} rows of words)")
     for part in ("generator", "discriminator"):
         if part not in opened.readers:

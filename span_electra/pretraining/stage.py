@@ -202,6 +202,7 @@ def build_from_raw(
 ) -> str:
     """Make the features of a split from raw text; they are kept in the run folder if asked for."""
     from span_electra.features.build import build_features
+    from span_electra.text.added_tokens import add_tokens
     from span_electra.text.vocabulary import load_vocabulary
 
     data = settings.train_data
@@ -211,6 +212,8 @@ def build_from_raw(
     if vocabulary is None:
         files = find_vocabulary(data.tokenizer_type, data.vocab_file, data.merges_file)
         vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
+    if data.add_tokens:
+        vocabulary = add_tokens(vocabulary, data.add_tokens)
     place = folder if data.save_features else Path(stack.enter_context(tempfile.TemporaryDirectory()))
     out_file = place / "features" / f"{split}.arrow"
     out_file.parent.mkdir(parents=True, exist_ok=True)

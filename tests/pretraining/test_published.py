@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from argument import JointTrainingConfig  # noqa: E402
 from span_electra.config import ModelConfig, NetworkConfig  # noqa: E402
+from span_electra.errors import InputError  # noqa: E402
 from span_electra.hub.export import load_exported  # noqa: E402
 from span_electra.hub.opening import open_model  # noqa: E402
 from span_electra.model.electra import SpanElectra  # noqa: E402
@@ -121,19 +122,21 @@ def test_a_quarter_never_has_less_than_a_head(tmp_path):
     assert config.generator == NetworkConfig(8, 2, 1, 12)
 
 
-def test_one_command_goes_on_from_a_published_model(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("word", [None, "undogs"])
+def test_one_command_goes_on_from_a_published_model(word, tmp_path, monkeypatch, capsys):
     publish(tmp_path / "published")
     (tmp_path / "text").mkdir()
-    lines = "the cat sleeps on the mat\nthe dogs bark\nundo the cats\n" * 150
+    lines = "the cat sleeps on the mat\nthe undogs bark\nundo the cats\n" * 150
+    (tmp_path / "words.txt").write_text(word or "")
     (tmp_path / "text/a.txt").write_text(lines)
     monkeypatch.chdir(tmp_path)
-    settings = JointTrainingConfig()
+    settings, adding = JointTrainingConfig(), {"add_tokens": "words.txt"} if word else {}
     settings = replace(
         settings,
         init_from="published",
         out_dir="run",
         model=replace(settings.model, discriminator=NetworkConfig(32, 1, 1, 8)),  # the model's own are taken
-        train_data=replace(settings.train_data, raw_text_dir="text", train_batch_size=8),
+        train_data=replace(settings.train_data, raw_text_dir="text", train_batch_size=8, **adding),
         training=replace(settings.training, max_steps=2),
         workers=0,
     )
@@ -142,4 +145,12 @@ def test_one_command_goes_on_from_a_published_model(tmp_path, monkeypatch, capsy
     assert "has 40 positions" in said and "weights from published/generator" in said
     exported = open_model("run").need("discriminator")
     assert exported.config.discriminator == NetworkConfig(16, 2, 2, 24)
-    assert exported.vocabulary.tokens_V == vocabulary_of_words().tokens_V
+    assert exported.vocabulary.tokens_V == vocabulary_of_words().tokens_V + ([word] if word else [])
+    assert ("words.txt: tokens added: 1" in said) == ("added tokens: 1, whose rows" in said) == bool(word)
+
+
+def test_tokens_cannot_be_added_to_what_is_not_named(tmp_path):
+    settings = JointTrainingConfig()
+    settings = replace(settings, train_data=replace(settings.train_data, add_tokens="words.txt"))
+    with pytest.raises(InputError, match="add_tokens: words.txt extends the vocabulary of raw text"):
+        like_published(settings)

@@ -1,0 +1,38 @@
+"""Rows for added tokens: each starts as the mean of the pieces that its word was cut into before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from span_electra.hub.opening import Pretrained
+from span_electra.text.added_tokens import pieces_of
+from span_electra.text.vocabulary import Vocabulary
+
+BY_TOKEN = (
+    "encoder.embeddings.word.weight",
+    "head.bias",
+)  # tables with a row a token, where a network has them
+
+
+def with_added_rows(pretrained: Pretrained, vocabulary: Vocabulary) -> Pretrained:
+    """Return a network for `vocabulary`, which is the network's own with tokens added (`extends`).
+
+    Rows beyond the tokens, to which tables are padded, are used up first.
+    """
+    before = pretrained.vocabulary
+    size = max(pretrained.config.vocab_size, vocabulary.size)
+    pieces = [pieces_of(before, token) for token in vocabulary.tokens_V[before.size :]]
+    weights = dict(pretrained.weights)
+    for name in set(BY_TOKEN) & set(weights):
+        table = weights[name]
+        longer = table.new_zeros(size, *table.shape[1:])
+        longer[: len(table)] = table
+        for row, ids in enumerate(pieces, start=before.size):
+            longer[row] = table[ids].mean(0)
+        weights[name] = longer
+    return replace(
+        pretrained,
+        config=replace(pretrained.config, vocab_size=size),
+        weights=weights,
+        vocabulary=vocabulary,
+    )
