@@ -163,7 +163,7 @@ def some_vocabulary(text: str, folder: str) -> str:
 
     from span_electra.errors import InputError
     from span_electra.text.default_files import find_vocabulary
-    from span_electra.text.vocabulary import SPECIAL_TOKENS, dress, load_vocabulary
+    from span_electra.text.vocabulary import SPECIAL_TOKENS, add_pipeline, load_vocabulary
 
     path = Path(folder, "tokenizer.json")
     try:
@@ -171,7 +171,7 @@ def some_vocabulary(text: str, folder: str) -> str:
         path.write_text(load_vocabulary(files.kind, files.vocab_file, files.merges_file).to_json())
     except InputError:
         tokenizer = Tokenizer(models.BPE())
-        dress(tokenizer, "BPE", True, None)
+        add_pipeline(tokenizer, "BPE", True, None)
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(
             vocab_size=10_000,
@@ -180,7 +180,7 @@ def some_vocabulary(text: str, folder: str) -> str:
             show_progress=False,
         )
         tokenizer.train_from_iterator(text.split("\n"), trainer)
-        dress(tokenizer, "BPE", True, None)
+        add_pipeline(tokenizer, "BPE", True, None)
         path.write_text(tokenizer.to_str())
     return str(path)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import glob
+import hashlib
 import os
 import re
 import shutil
@@ -168,6 +169,14 @@ def sync(path: str | Path | int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """SHA-256 of an open file's bytes, in hexadecimal; what hashlib has for it came after Python 3.10."""
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 # --- what is ours ---------------------------------------------------------------------------------------

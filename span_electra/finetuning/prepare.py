@@ -30,7 +30,7 @@ from span_electra.finetuning.encoding import EncodedLines, TaskSpec, encode_line
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
-from span_electra.storage import locked, replace_folder, write_text
+from span_electra.storage import locked, replace_folder, sha256_of, write_text
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers
 
@@ -222,14 +222,11 @@ def _files_of(task: Task, path: Path) -> list[Path]:
 
 def _hash(path: Path) -> str:
     """SHA-256 of a file's bytes. Raises InputError when it cannot be read."""
-    hasher = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while segment := file.read(1 << 20):
-                hasher.update(segment)
+            return sha256_of(file)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a file that can be read") from None
-    return hasher.hexdigest()
 
 
 # --- one task -------------------------------------------------------------------------------------------

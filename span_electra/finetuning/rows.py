@@ -20,18 +20,16 @@ from typing import Any
 from span_electra.errors import InputError
 from span_electra.finetuning.header_rows import refuse_header
 from span_electra.text.inputs import (
-    BOMB_LEAST,
-    BOMB_RATIO,
     PACKINGS,
     UNPACKING_ERRORS,
     InputFile,
     describe_file,
     open_raw,
+    segments_of,
     unpack,
 )
 from span_electra.utf8 import decode_utf8, refuse_other
 
-SEGMENT = 1 << 20  # bytes read at a time
 LONGEST_LINE = 64 << 20  # bytes; a longer one is no row of a task
 TABLES = (".tsv", ".txt", ".csv", ".jsonl", ".parquet")
 
@@ -93,14 +91,9 @@ def _input_file(path: Path) -> InputFile:
 
 def _segments(file: InputFile) -> Iterator[bytes]:
     """The unpacked content of a file, some at a time."""
-    size = 0
     try:
         with open_raw(file) as raw, unpack(raw, file.packing) as stream:
-            while segment := stream.read(SEGMENT):
-                size += len(segment)
-                if file.packing and size > max(BOMB_LEAST, BOMB_RATIO * file.size):
-                    raise InputError(f"{file.path}: unpacks to more than {BOMB_RATIO} times its size")
-                yield segment
+            yield from segments_of(file, stream)
     except UNPACKING_ERRORS as error:
         raise InputError(f"{file.path}: cannot be read to its end ({error}); get it again") from None
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from span_electra.text.compiled import compiled
-from span_electra.text.tokenizer_rules import byte_letters
+from span_electra.text.word_starts import byte_letters
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 PAIRS, OCCURRENCES, QUEUED, TOUCHED = range(4)  # places of State.used

@@ -23,8 +23,7 @@ import numpy as np
 from span_electra.errors import InputError
 from span_electra.text.dataset import open_dataset
 from span_electra.text.inputs import (
-    BOMB_LEAST,
-    BOMB_RATIO,
+    SEGMENT,
     UNPACKING_ERRORS,
     Counted,
     InputFile,
@@ -33,6 +32,7 @@ from span_electra.text.inputs import (
     find_column,
     hash_file,
     open_raw,
+    segments_of,
     unpack,
 )
 from span_electra.text.tables import parquet_texts
@@ -40,7 +40,6 @@ from span_electra.utf8 import refuse_other
 
 BLOCK_BYTES = 4 << 20  # a block ends with the line that reaches this, whatever its number of lines
 LONGEST_LINE = 1 << 30  # bytes; a longer one is no text, and a block must fit into memory
-SEGMENT = 1 << 18  # bytes read at a time: so few that they do not drive words out of a core's cache
 
 
 @dataclass(frozen=True)
@@ -173,17 +172,12 @@ class _Segments:
     def __iter__(self) -> Iterator[bytes]:
         """Yield segments; `begin` is the place of the latest in the unpacked file."""
         try:
-            while segment := self._stream.read(SEGMENT):
+            for segment in segments_of(self.file, self._stream):
                 if self._raw is None:
                     self._hasher.update(segment)
                 self._refuse_binary(segment)
                 yield segment
                 self.begin += len(segment)
-                if self.begin > max(BOMB_LEAST, BOMB_RATIO * self.file.size):
-                    raise InputError(
-                        f"{self.file.path}: unpacks to more than {BOMB_RATIO} times its size; "
-                        "if that is meant, unpack it first"
-                    )
         except InputError:
             raise
         except UNPACKING_ERRORS as error:
@@ -273,14 +267,9 @@ def _seekable(file: InputFile) -> BinaryIO:
     raw = open_raw(file)
     if not file.packing:
         return raw
-    unpacked, size = tempfile.TemporaryFile(), 0
+    unpacked = tempfile.TemporaryFile()
     with raw, unpack(raw, file.packing) as stream:
-        while segment := stream.read(SEGMENT):
-            size += len(segment)
-            if size > max(BOMB_LEAST, BOMB_RATIO * file.size):
-                raise InputError(
-                    f"{file.path}: unpacks to more than {BOMB_RATIO} times its size; unpack it first"
-                )
+        for segment in segments_of(file, stream):
             unpacked.write(segment)
     unpacked.seek(0)
     return unpacked

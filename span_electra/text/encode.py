@@ -1,10 +1,10 @@
 """Lines of text to token ids at the speed of looking words up: exactly the ids of the tokenizer library.
 
-Natural text has few distinct words. A compiled loop cuts a window of lines into words (cutting.py), another
-looks each up in a table that persists from call to call and works out the ids of those not met before
-(word_table.py). What the loops cannot know goes to the library: lines that hold an added token ("[MASK]")
-literally, words of more than 255 bytes, a few rare marks, and every line of a tokenizer whose settings are
-not understood (`fallback_reason`).
+Natural text has few distinct words. A compiled loop cuts a window of lines into words (pretokenize.py),
+another looks each up in a table that persists from call to call and works out the ids of those not met
+before (word_table.py). What the loops cannot know goes to the library: lines that hold an added token
+("[MASK]") literally, words of more than 255 bytes, a few rare marks, and every line of a tokenizer whose
+settings are not understood (`fallback_reason`).
 
     >>> encoder = TextEncoder(tokenizer)
     >>> lines = encoder.encode(b"first line\\nsecond\\n")
@@ -21,8 +21,9 @@ from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
 from span_electra.text import lookup
-from span_electra.text.tokenizer_rules import CharacterTable, byte_letters, read_model, why_not
+from span_electra.text.tokenizer_rules import CharacterTable, read_model, why_not
 from span_electra.text.windows import WINDOW, Window, WordCutter
+from span_electra.text.word_starts import byte_letters
 from span_electra.text.word_table import WordTable
 
 DEFAULT_MAX_WORDS = 1 << 20  # 64 MB of slots; 150 MB of English text has about half as many distinct words

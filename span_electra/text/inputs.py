@@ -10,13 +10,12 @@ from __future__ import annotations
 import bz2
 import glob
 import gzip
-import hashlib
 import io
 import lzma
 import os
 import stat
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -24,7 +23,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from span_electra.errors import InputError
-from span_electra.storage import is_feature_file
+from span_electra.storage import is_feature_file, sha256_of
 from span_electra.text.dataset import is_dataset, open_dataset
 from span_electra.utf8 import UTF8_MARK
 
@@ -40,6 +39,7 @@ STRUCTURED = {
 PACKINGS = (".gz", ".bz2", ".xz", ".zst")
 DANGLING = "a link to nothing; passed over"
 PEEK = 1 << 16  # bytes looked at before a file is read
+SEGMENT = 1 << 18  # bytes read at a time: so few that they do not drive words out of a core's cache
 # Text shrinks 3 to 10 times. What unpacks to more than this and is large has been made to fill disks.
 BOMB_RATIO, BOMB_LEAST = 250, 256 << 20
 UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowInvalid)
@@ -143,9 +143,9 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
         found = sorted(glob.glob(path, recursive=True))
         if not found:
             raise InputError(f"{path}: no file matches; check the pattern")
-        whole = [match for match in found if os.path.exists(match)]
-        notes += [f"{match}: {DANGLING}" for match in found if match not in whole]
-        return [file for match in whole for file in _find_local(match, notes, text_field)]
+        there = [match for match in found if os.path.exists(match)]
+        notes += [f"{match}: {DANGLING}" for match in found if match not in there]
+        return [file for match in there for file in _find_local(match, notes, text_field)]
     reason = _structured(path)
     if reason:
         raise InputError(f"{path}: {reason}")
@@ -154,10 +154,7 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
 
 def _structured(path: str) -> str | None:
     """Why a file of this name is not read as text, if so; packed ones go by what is in them."""
-    suffixes = PurePosixPath(path.lower()).suffixes
-    if suffixes and suffixes[-1] in PACKINGS:
-        suffixes.pop()
-    return STRUCTURED.get(suffixes[-1]) if suffixes else None
+    return STRUCTURED.get(_suffixes(path)[0])
 
 
 def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
@@ -231,19 +228,17 @@ def describe_file(path: str, by_name: bool) -> InputFile:
         raise InputError(f"{path}: {error.strerror}; check the path") from None
     if status.st_size == 0:
         raise InputError(f"{path}: empty; name a file with text")
-    kind, packing = _kind_of(path)
+    suffix, packing = _suffixes(path)
+    kind = KINDS.get(suffix, "text")
     identity = f"{status.st_size} {status.st_mtime_ns} {zlib.crc32(ends):08x}"
     return InputFile(path, kind, packing=packing, size=status.st_size, identity=identity, by_name=by_name)
 
 
-def _kind_of(path: str) -> tuple[str, str]:
-    """The kind of rows and the packing, by suffixes.
-
-    Example: a.jsonl.zst -> jsonl, .zst
-    """
+def _suffixes(path: str) -> tuple[str, str]:
+    """The suffixes that tell what is in a file and how it is packed: a.JSONL.zst -> .jsonl, .zst"""
     suffixes = PurePosixPath(path.lower()).suffixes
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
-    return KINDS.get(suffixes[-1] if suffixes else "", "text"), packing
+    return suffixes[-1] if suffixes else "", packing
 
 
 def find_column(path: str, head: bytes, text_field: str) -> tuple[int, int]:
@@ -282,10 +277,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 def _find_remote(url: str) -> list[InputFile]:
     system, path = open_filesystem(url)
     try:
-        if glob.has_magic(path):
-            found = sorted(system.glob(path))
-        else:
-            found = sorted(system.find(path))
+        found = sorted(system.glob(path) if glob.has_magic(path) else system.find(path))
         visible = [name for name in found if not PurePosixPath(name).name.startswith(".")]
         files = []
         for name in visible:
@@ -293,20 +285,16 @@ def _find_remote(url: str) -> list[InputFile]:
             changed = next(
                 (facts[key] for key in ("ETag", "LastModified", "mtime", "created") if key in facts), ""
             )
-            kind, packing = _kind_of(name)
-            identity = f"{facts['size']} {changed}"
-            full = system.unstrip_protocol(name)
-            if facts["size"]:
-                files.append(
-                    InputFile(
-                        full,
-                        kind,
-                        packing=packing,
-                        size=facts["size"],
-                        identity=identity,
-                        by_name=name == path,
-                    )
-                )
+            suffix, packing = _suffixes(name)
+            file = InputFile(
+                system.unstrip_protocol(name),
+                KINDS.get(suffix, "text"),
+                packing=packing,
+                size=facts["size"],
+                identity=f"{facts['size']} {changed}",
+                by_name=name == path,
+            )
+            files += [file] if file.size else []
     except OSError as error:
         raise InputError(f"{url}: {error}; check the URL and your rights") from None
     if not files:
@@ -341,13 +329,25 @@ def unpack(raw: BinaryIO, packing: str) -> BinaryIO:
     return raw
 
 
+def segments_of(file: InputFile, stream: BinaryIO) -> Iterator[bytes]:
+    """The unpacked content of a file, SEGMENT bytes at a time.
+
+    Raises InputError where it grows beyond what text can: made to fill disks.
+    """
+    size = 0
+    while segment := stream.read(SEGMENT):
+        size += len(segment)
+        if file.packing and size > max(BOMB_LEAST, BOMB_RATIO * file.size):
+            raise InputError(
+                f"{file.path}: unpacks to more than {BOMB_RATIO} times its size; if that is meant, unpack it"
+            )
+        yield segment
+
+
 def hash_file(file: InputFile) -> str:
     """SHA-256 of a file's stored bytes. Raises InputError when it cannot be read."""
-    hasher = hashlib.sha256()
     with open_raw(file) as raw:
-        while segment := raw.read(1 << 20):
-            hasher.update(segment)
-    return hasher.hexdigest()
+        return sha256_of(raw)
 
 
 class Counted(io.RawIOBase):

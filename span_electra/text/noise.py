@@ -11,7 +11,6 @@ W words of a row, N words of the noisy row
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import math
 import string
@@ -32,7 +31,7 @@ EDITS = ("insert", "delete", "swap", "replace")
 PURPOSE = int.from_bytes(b"noise", "big")  # sets these draws apart from others with the same seed and epoch
 USUAL_WHITE_SPACE = 0.1  # of kind white_space: an error in ten places leaves a row readable
 TRIES = 100  # draws of one edit before a word without any that changes it is given up, "aaa" by swaps, say
-WHOLE = 1.0000001  # just above 1: check_share refuses its bound, and all words may be corrupted
+ABOVE_ONE = 1.0000001  # check_share refuses its bound, and all words may be corrupted
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class NoiseConfig:
         check_fields(self)
         for name in ("word_share", "realistic_share", "white_space_share"):
             if getattr(self, name) is not None:
-                check_share(name, getattr(self, name), highest=WHOLE)
+                check_share(name, getattr(self, name), highest=ABOVE_ONE)
         if not 0.0 < self.geometric_p <= 1.0:
             raise InputError(f"geometric_p: {self.geometric_p} must be above 0 and at most 1")
         for edit in self.edits:
@@ -127,22 +126,6 @@ def load_misspellings(path: str | Path) -> dict[str, list[str]]:
 def _is_text(value: Any) -> bool:
     """Whether it is text that can be written: JSON may hold half a character (a lone surrogate)."""
     return isinstance(value, str) and bool(value.strip()) and value.encode(errors="replace").decode() == value
-
-
-def split_misspellings(
-    misspellings: Mapping[str, list[str]], test_share: float, seed: int
-) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Split by word into (train, test). A word's side depends on it and the seed, not on the other words.
-
-    Writings of a word that differ in case alone stay together. Raises InputError for what is no share.
-    """
-    check_share("test_share", test_share, highest=WHOLE)
-    sides: tuple[dict[str, list[str]], dict[str, list[str]]] = {}, {}
-    for word, texts in misspellings.items():
-        digest = hashlib.sha256(f"{seed} {word.casefold()}".encode()).digest()
-        in_test = int.from_bytes(digest[:8], "big") < test_share * 2**64
-        sides[in_test][word] = texts
-    return sides
 
 
 # --- a row --------------------------------------------------------------------------------------------

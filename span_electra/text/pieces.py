@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.word_starts import BYTE_OF_LETTER
 
 
 class Pieces(dict[int, str]):
@@ -14,7 +15,6 @@ class Pieces(dict[int, str]):
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.vocabulary = vocabulary
-        self.byte_of = bytes_of_letters() if vocabulary.kind == "BPE" else {}
 
     def __missing__(self, number: int) -> str:
         if number >= self.vocabulary.size:
@@ -26,13 +26,6 @@ class Pieces(dict[int, str]):
             text = token.replace("\u2581", " ")
         else:
             # A token may be part of a character: what is not text by itself is shown as U+FFFD.
-            text = bytes(self.byte_of.get(letter, 63) for letter in token).decode("utf-8", "replace")
+            text = bytes(BYTE_OF_LETTER.get(letter, 63) for letter in token).decode("utf-8", "replace")
         self[number] = text
         return text
-
-
-def bytes_of_letters() -> dict[str, int]:
-    """How byte-level BPE spells bytes (GPT-2): visible ones as they are, the rest as letters from U+0100."""
-    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    return {chr(byte): byte for byte in visible} | {chr(256 + at): byte for at, byte in enumerate(hidden)}

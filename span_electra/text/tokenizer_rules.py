@@ -11,25 +11,13 @@ import unicodedata
 import numpy as np
 from tokenizers import Tokenizer, pre_tokenizers
 
-from span_electra.text import pretokenize as cutting
 from span_electra.text.lookup import BPE, WORDPIECE, hash_merges, hash_pieces
+from span_electra.text.pretokenize import ALONE, LETTER, LINE_END, NUMBER, ODD, OTHER, SPACE
+from span_electra.text.word_starts import byte_letters
 from span_electra.text.word_table import Model
 
 BLOCK = 64  # characters learned together; text meets few of most blocks
 CODE_POINTS = 0x110000
-
-
-def byte_letters() -> list[str]:
-    """The printable character by which byte-level BPE writes each of the 256 bytes.
-
-    Example: byte_letters()[0x20] is "Ġ". Printable Latin-1 stands for itself, the rest moves up to U+0100.
-    """
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    letters, moved = [], 0x100
-    for byte in range(256):
-        letters.append(chr(byte) if byte in printable else chr(moved))
-        moved += byte not in printable
-    return letters
 
 
 def why_not(settings: dict) -> str | None:
@@ -50,7 +38,7 @@ def why_not(settings: dict) -> str | None:
 
 
 def why_not_cut(settings: dict) -> str | None:
-    """The first of the settings for which text is not cut into words as cutting.py does it, or None."""
+    """The first of the settings for which text is not cut into words as pretokenize.py does it, or None."""
     kind, normalizer, cutter = (
         settings["model"]["type"],
         settings["normalizer"],
@@ -96,7 +84,7 @@ def _why_not_ids(vocab: dict[str, int]) -> str | None:
 class CharacterTable:
     """Kind and normal form of each code point, learned from the library a block at a time.
 
-    kinds_C: uint8, kinds of cutting.py.
+    kinds_C: uint8, kinds of pretokenize.py.
     forms_C: uint32, place << 4 | length of the normal form in form_bytes_B.
     """
 
@@ -128,15 +116,15 @@ class CharacterTable:
         else:
             for character in block:
                 self._learn_wordpiece(character)
-        self.kinds_C[0x0A] = cutting.LINE_END
+        self.kinds_C[0x0A] = LINE_END
 
     def _learn_bpe(self, block: list[str]) -> None:
         code_points = np.array([ord(c) for c in block])
         if len(self._cutter.pre_tokenize_str("a" + "".join(block))) == 1:  # as in most scripts
-            self.kinds_C[code_points] = cutting.LETTER
+            self.kinds_C[code_points] = LETTER
             return
-        self.kinds_C[code_points] = cutting.SPACE  # what joins no letter, no digit and no sign
-        for neighbour, kind in (("a", cutting.LETTER), ("1", cutting.NUMBER), ("!", cutting.OTHER)):
+        self.kinds_C[code_points] = SPACE  # what joins no letter, no digit and no sign
+        for neighbour, kind in (("a", LETTER), ("1", NUMBER), ("!", OTHER)):
             probe = "".join(neighbour + c + "\n" for c in block)
             starts = np.zeros(len(probe) + 1, bool)
             starts[[span[0] for _, span in self._cutter.pre_tokenize_str(probe)]] = True
@@ -145,15 +133,15 @@ class CharacterTable:
     def _learn_wordpiece(self, character: str) -> None:
         normal = self._normalizer.normalize_str(f"a{character}a")
         words = [word for word, _ in self._cutter.pre_tokenize_str(normal)]
-        kind, form = cutting.ODD, ""
+        kind, form = ODD, ""
         if len(words) == 1 and words[0] == normal:
-            kind, form = cutting.LETTER, normal[1:-1]
+            kind, form = LETTER, normal[1:-1]
         elif words == ["a", "a"]:
-            kind = cutting.SPACE
+            kind = SPACE
         elif len(words) == 3 and len(words[1]) == 1 and words[0] == words[2] == "a":
-            kind, form = cutting.ALONE, words[1]
+            kind, form = ALONE, words[1]
         if self._needs_neighbours(character, form) or len(form.encode()) > 15:  # the length has four bits
-            kind = cutting.ODD
+            kind = ODD
         self.kinds_C[ord(character)] = kind
         self._keep_form(ord(character), form.encode())
 

@@ -29,7 +29,6 @@ from span_electra.text.word_starts import TokenWords, spelt_tokens, token_words
 from span_electra.utf8 import decode_utf8
 
 SPECIAL_TOKENS = SpecialTokens().all
-TOKENIZER_TYPES = ("BPE", "BERT")
 
 
 @dataclass(frozen=True)
@@ -158,11 +157,11 @@ def assemble(
         tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges or []))
     else:
         tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
-    dress(tokenizer, kind, lowercase, strip_accents)
+    add_pipeline(tokenizer, kind, lowercase, strip_accents)
     return Vocabulary(tokenizer, kind)
 
 
-def dress(tokenizer: Tokenizer, kind: str, lowercase: bool, strip_accents: bool | None) -> None:
+def add_pipeline(tokenizer: Tokenizer, kind: str, lowercase: bool, strip_accents: bool | None) -> None:
     """Set everything round the tokenizer's model: normaliser, word splitting, decoding, special tokens."""
     if kind == "BPE":
         # The blank before a line's first word makes it the same token as inside a line.

@@ -27,8 +27,8 @@ from span_electra.text.inputs import Inputs, find_inputs
 from span_electra.text.vocabulary import (
     SPECIAL_TOKENS,
     Vocabulary,
+    add_pipeline,
     assemble,
-    dress,
     file_contents,
     tokenizer_contents,
     vocabulary_files,
@@ -105,7 +105,7 @@ def train(texts: Iterable[bytes], settings: BuildSettings) -> Vocabulary:
     """Train on blocks of lines: the words are counted first, then merges are found from the counts alone."""
     kind, limits = settings.kind, (settings.vocab_size, settings.min_frequency, SPECIAL_TOKENS)
     splitter = Tokenizer(models.BPE() if kind == "BPE" else models.WordPiece(unk_token="[UNK]"))
-    dress(splitter, kind, settings.lowercase, settings.strip_accents)
+    add_pipeline(splitter, kind, settings.lowercase, settings.strip_accents)
     counts = count_words(texts, splitter)
     merges: list[tuple[str, str]] = []
     if kind == "BPE":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from span_electra.text import pretokenize as cutting
+from span_electra.text import pretokenize
 from span_electra.text.tokenizer_rules import CharacterTable
 
 WINDOW = 1 << 17  # bytes at a time: text, words and ids then stay in a core's own cache
@@ -20,7 +20,7 @@ class Window:
     text_B: (
         np.ndarray
     )  # the lines, a newline before the first and padding after the last; the next window reuses it
-    words_W: np.ndarray  # packed as in cutting.py
+    words_W: np.ndarray  # packed as in pretokenize.py
     line_words_N: np.ndarray  # words up to each line's end
     skipped: dict[int, str]  # lines not cut, by number
 
@@ -49,23 +49,23 @@ class WordCutter:
 
     def _cut(self, text: bytes, start: int, end: int) -> Window:
         size = end - start
-        if len(self._text_B) < size + 2 + cutting.PADDING:
-            self._text_B = np.empty(2 * size + 2 + cutting.PADDING, np.uint8)
+        if len(self._text_B) < size + 2 + pretokenize.PADDING:
+            self._text_B = np.empty(2 * size + 2 + pretokenize.PADDING, np.uint8)
             self._words_W = np.empty(len(self._text_B), np.int64)  # a word has at least one byte of its own
         text_B, kinds_C = self._text_B, self._characters.kinds_C
         text_B[0] = _NEWLINE
         text_B[1 : 1 + size] = np.frombuffer(text, np.uint8, size, start)
-        text_B[1 + size : 1 + size + cutting.PADDING] = _NEWLINE
+        text_B[1 + size : 1 + size + pretokenize.PADDING] = _NEWLINE
         lines = text.count(b"\n", start, end) + (text[end - 1] != _NEWLINE)
         skipped_N = self._lines_with_literals(text_B[1 : 1 + size])
-        if size >= cutting.MAX_TEXT_BYTES:
+        if size >= pretokenize.MAX_TEXT_BYTES:
             skipped_N = np.arange(lines)
         line_words_N = np.zeros(lines, np.int64)
         progress = np.zeros(5, np.int64)
-        progress[cutting.POS] = progress[cutting.AT_LINE_START] = 1
+        progress[pretokenize.POS] = progress[pretokenize.AT_LINE_START] = 1
         while True:
             if self._characters.bpe:
-                stopped = cutting.cut_bpe(
+                stopped = pretokenize.cut_bpe(
                     text_B,
                     lines,
                     skipped_N=skipped_N,
@@ -76,7 +76,7 @@ class WordCutter:
                     line_words_N=line_words_N,
                 )
             else:
-                stopped = cutting.cut_wordpiece(
+                stopped = pretokenize.cut_wordpiece(
                     text_B,
                     lines,
                     skipped_N=skipped_N,
@@ -92,7 +92,7 @@ class WordCutter:
         if len(skipped_N):
             whole = text[start:end].decode().split("\n")
             skipped = {int(line): whole[line] for line in skipped_N}
-        return Window(text_B, self._words_W[: progress[cutting.WORDS]], line_words_N, skipped)
+        return Window(text_B, self._words_W[: progress[pretokenize.WORDS]], line_words_N, skipped)
 
     def _lines_with_literals(self, text_B: np.ndarray) -> np.ndarray:
         """Numbers of the lines that hold one of the literals, in order."""

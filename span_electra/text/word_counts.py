@@ -18,8 +18,9 @@ from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
 from span_electra.text import lookup
-from span_electra.text.tokenizer_rules import CharacterTable, byte_letters, why_not_cut
+from span_electra.text.tokenizer_rules import CharacterTable, why_not_cut
 from span_electra.text.windows import Window, WordCutter
+from span_electra.text.word_starts import BYTE_OF_LETTER
 from span_electra.text.word_table import WordTable, counting_model
 
 _NO_BOUND = 1 << 40
@@ -112,5 +113,4 @@ class WordCounter:
         words = [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)]
         if not self._characters.bpe:
             return [word.encode() for word in words]
-        byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
-        return [bytes(byte_of[letter] for letter in word) for word in words]
+        return [bytes(BYTE_OF_LETTER[letter] for letter in word) for word in words]

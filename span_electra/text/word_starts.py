@@ -113,22 +113,28 @@ def character_classes() -> np.ndarray:
     return classes_C
 
 
+def byte_letters() -> list[str]:
+    """The printable character by which byte-level BPE writes each of the 256 bytes (GPT-2).
+
+    Example: byte_letters()[0x20] is "Ġ". Printable Latin-1 stands for itself, the rest moves up to U+0100.
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    letters, moved = [], 0x100
+    for byte in range(256):
+        letters.append(chr(byte) if byte in printable else chr(moved))
+        moved += byte not in printable
+    return letters
+
+
+BYTE_OF_LETTER = {letter: byte for byte, letter in enumerate(byte_letters())}
+
+
 def byte_level_bytes(token: str) -> bytes:
     """The bytes that a token of byte-level BPE stands for, which spells them as visible characters."""
-    alphabet = _byte_alphabet()
     return b"".join(
-        bytes([alphabet[char]]) if char in alphabet else char.encode("utf-8", "replace") for char in token
+        bytes([BYTE_OF_LETTER[char]]) if char in BYTE_OF_LETTER else char.encode("utf-8", "replace")
+        for char in token
     )
-
-
-@cache
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's: bytes that are visible in Latin-1 as themselves, the others from U+0100 on in their order."""
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in visible]
-    return {chr(byte): byte for byte in visible} | {
-        chr(256 + number): byte for number, byte in enumerate(others)
-    }
 
 
 def spelt_tokens(tokens_V: Sequence[str], kind: str) -> tuple[list[bytes], np.ndarray]:

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from span_electra.errors import InputError
-from span_electra.storage import CHECKPOINTS, atomic_folder, recover
+from span_electra.storage import CHECKPOINTS, atomic_folder, recover, sha256_of
 
 FORMAT = 1
 MODEL, OPTIMIZER, META = "model.safetensors", "optimizer.safetensors", "meta.json"
@@ -94,11 +94,8 @@ def _reason(error: Exception) -> str:
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+        return {"bytes": path.stat().st_size, "sha256": sha256_of(file)}
 
 
 # --- reading ------------------------------------------------------------------------------------------

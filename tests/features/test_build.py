@@ -23,13 +23,13 @@ from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features import build as F
 from span_electra.features.store import open_features
-from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble, dress
+from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, add_pipeline, assemble
 
 
 @pytest.fixture(scope="module", params=["BPE", "BERT"])
 def vocabulary(request):
     tokenizer = Tokenizer(models.BPE() if request.param == "BPE" else models.WordPiece(unk_token="[UNK]"))
-    dress(tokenizer, request.param, True, None)
+    add_pipeline(tokenizer, request.param, True, None)
     settings = {"vocab_size": 400, "special_tokens": list(SPECIAL_TOKENS), "show_progress": False}
     if request.param == "BPE":
         alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -37,7 +37,7 @@ def vocabulary(request):
     else:
         trainer = trainers.WordPieceTrainer(**settings)
     tokenizer.train_from_iterator(text(500).splitlines(), trainer)
-    dress(tokenizer, request.param, True, None)
+    add_pipeline(tokenizer, request.param, True, None)
     return Vocabulary(tokenizer, request.param)
 
 

@@ -23,7 +23,7 @@ from span_electra.finetuning.export import save_tokenizer, tokenizer_of
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
-from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble, dress
+from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, add_pipeline, assemble
 
 
 def bpe() -> Vocabulary:
@@ -37,7 +37,7 @@ def bpe() -> Vocabulary:
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXT * 3, trainer)
-    dress(tokenizer, "BPE", lowercase=False, strip_accents=None)
+    add_pipeline(tokenizer, "BPE", lowercase=False, strip_accents=None)
     return Vocabulary(tokenizer, "BPE")
 
 

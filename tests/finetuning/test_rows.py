@@ -38,7 +38,7 @@ def values(path, columns) -> list[dict]:
 
 @pytest.mark.parametrize("packing", PACK)
 def test_packed_files_are_read_like_plain_ones(tmp_path, packing, monkeypatch):
-    monkeypatch.setattr(rows, "SEGMENT", 3)  # lines and letters cross the ends of segments
+    monkeypatch.setattr("span_electra.text.inputs.SEGMENT", 3)  # lines and letters cross the ends of segments
     path = tmp_path / f"a.tsv{packing}"
     path.write_bytes(PACK[packing]("\ufeffé1\t2\r\n\nlast".encode()))
     assert list(read_lines(path)) == [(1, "é1\t2"), (2, ""), (3, "last")]
@@ -176,7 +176,7 @@ def test_a_packed_empty_file_has_no_columns(tmp_path):
 
 
 def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(rows, "BOMB_LEAST", 1 << 20)
+    monkeypatch.setattr("span_electra.text.inputs.BOMB_LEAST", 1 << 20)
     (tmp_path / "a.tsv.gz").write_bytes(gzip.compress((b"x" * 4095 + b"\n") * 1000))
     with pytest.raises(InputError, match="unpacks to more than 250 times its size"):
         list(read_lines(tmp_path / "a.tsv.gz"))

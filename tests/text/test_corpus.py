@@ -75,7 +75,7 @@ def test_every_byte_comes_once_in_blocks_within_bounds(
     inputs = find_inputs(kept)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "BLOCK_BYTES", cap)
-        patch.setattr(corpus, "SEGMENT", segment)
+        patch.setattr("span_electra.text.inputs.SEGMENT", segment)
         sources = []
         blocks = list(cut_blocks(inputs, chunk_size, sources=sources))
     assert [block.number for block in blocks] == list(range(len(blocks)))
@@ -171,7 +171,7 @@ def test_what_is_no_text_is_refused_by_name(tmp_path, case):
 
 @pytest.mark.parametrize("packing", [".gz", ".bz2", ".xz", ".zst"])
 def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch, packing):
-    monkeypatch.setattr(corpus, "BOMB_LEAST", 1 << 20)
+    monkeypatch.setattr("span_electra.text.inputs.BOMB_LEAST", 1 << 20)
     path = tmp_path / f"bomb.txt{packing}"
     path.write_bytes(PACK[packing](b"spam\n" * (1 << 20)))
     with pytest.raises(InputError, match="bomb.txt.*unpacks to more than 250 times"):

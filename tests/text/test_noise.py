@@ -19,7 +19,6 @@ from span_electra.text.noise import (
     draw_edits,
     edit_word,
     load_misspellings,
-    split_misspellings,
 )
 
 LIST = {
@@ -303,23 +302,10 @@ def test_white_space_goes_with_any_kind_and_by_itself_has_a_share():
 # --- files and settings -------------------------------------------------------------------------------
 
 
-def test_misspellings_are_read_and_split_by_word(tmp_path):
+def test_misspellings_are_read(tmp_path):
     path = tmp_path / "known.json"
     path.write_text(json.dumps(LIST), encoding="utf-8")
     assert load_misspellings(path) == LIST
-    many = {f"word{number}": ["x"] for number in range(2000)} | {"Word7": ["y"], "WORD8": ["z"]}
-    train, test = split_misspellings(many, 0.25, seed=1)
-    assert not {word.lower() for word in train} & {word.lower() for word in test}
-    assert train | test == many
-    assert not never_p(len(test), 2002, 0.25)
-    # A word keeps its side whatever stands beside it; another seed gives other sides.
-    fewer = dict(list(many.items())[::3])
-    assert split_misspellings(fewer, 0.25, seed=1)[1] == {word: test[word] for word in fewer if word in test}
-    assert split_misspellings(many, 0.25, seed=2)[1] != test
-    assert split_misspellings(many, 0.0, seed=1) == (many, {})
-    assert split_misspellings(many, 1.0, seed=1) == ({}, many)
-    with pytest.raises(InputError, match="test_share: 20 is no share"):
-        split_misspellings(many, 20, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import json
 import pytest
 from encode_examples import NASTY, SETTINGS, TOKENIZERS
 
-from span_electra.text.tokenizer_rules import CharacterTable, byte_letters
+from span_electra.text.tokenizer_rules import CharacterTable
 from span_electra.text.windows import WordCutter
+from span_electra.text.word_starts import byte_letters
 
 PLAIN = ["it's  ok", "a\tb \u00a0c", "we'll rock'n'roll, don''t!", "ab12 3,4", "漢字kanji — x", ""]
 

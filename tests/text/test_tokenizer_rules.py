@@ -5,8 +5,9 @@ import json
 from encode_examples import TOKENIZERS
 from tokenizers import pre_tokenizers
 
-from span_electra.text import pretokenize as cutting
-from span_electra.text.tokenizer_rules import CharacterTable, byte_letters, why_not
+from span_electra.text.pretokenize import ALONE, LETTER, NUMBER, ODD, OTHER, SPACE, UNKNOWN
+from span_electra.text.tokenizer_rules import CharacterTable, why_not
+from span_electra.text.word_starts import byte_letters
 
 
 def table(name: str) -> CharacterTable:
@@ -25,29 +26,25 @@ def test_byte_letters_are_the_librarys():
 def test_kinds_of_characters():
     bpe = table("bpe")
     kinds = [bpe.kinds_C[ord(c)] for c in "a1'\x00\u00e9\u00a0"]
-    assert kinds == [
-        *(cutting.LETTER, cutting.NUMBER, cutting.OTHER, cutting.OTHER, cutting.LETTER, cutting.SPACE)
-    ]
+    assert kinds == [*(LETTER, NUMBER, OTHER, OTHER, LETTER, SPACE)]
     wordpiece = table("wordpiece uncased")
     kinds = [wordpiece.kinds_C[ord(c)] for c in "a1'\x00\u00e9\u00a0"]
-    assert kinds == [
-        *(cutting.LETTER, cutting.LETTER, cutting.ALONE, cutting.LETTER, cutting.LETTER, cutting.SPACE)
-    ]
+    assert kinds == [*(LETTER, LETTER, ALONE, LETTER, LETTER, SPACE)]
 
 
 def test_characters_are_learned_when_they_are_met():
     wordpiece = table("wordpiece uncased")
-    assert wordpiece.kinds_C[0x6F22] == cutting.UNKNOWN
+    assert wordpiece.kinds_C[0x6F22] == UNKNOWN
     wordpiece.learn(0x6F22)
-    assert wordpiece.kinds_C[0x6F22] == cutting.ALONE
+    assert wordpiece.kinds_C[0x6F22] == ALONE
 
 
 def test_marks_that_are_sorted_among_themselves_are_left_to_the_library():
     stripping, keeping = table("wordpiece uncased"), table("wordpiece cased")
     for characters in (stripping, keeping):
         characters.learn(0x302E)  # a tone mark that is not stripped: category Mc, class 224
-    assert stripping.kinds_C[0x302E] == cutting.ODD
-    assert keeping.kinds_C[0x302E] == cutting.LETTER, "without decomposition nothing is sorted"
+    assert stripping.kinds_C[0x302E] == ODD
+    assert keeping.kinds_C[0x302E] == LETTER, "without decomposition nothing is sorted"
 
 
 def test_our_tokenizers_are_understood():

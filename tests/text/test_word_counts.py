@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from span_electra.errors import InputError
-from span_electra.text.tokenizer_rules import byte_letters
 from span_electra.text.word_counts import WordCounter, count_words
-
-BYTES = {letter: byte for byte, letter in enumerate(byte_letters())}
+from span_electra.text.word_starts import BYTE_OF_LETTER
 
 
 def counted_by_library(tokenizer: Tokenizer, lines: list[str]) -> Counter[bytes]:
@@ -25,7 +23,7 @@ def counted_by_library(tokenizer: Tokenizer, lines: list[str]) -> Counter[bytes]
             line = tokenizer.normalizer.normalize_str(line)
         for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(line):
             bytelevel = isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel)
-            counts[bytes(BYTES[c] for c in word) if bytelevel else word.encode()] += 1
+            counts[bytes(BYTE_OF_LETTER[c] for c in word) if bytelevel else word.encode()] += 1
     return counts
 
 
