@@ -26,6 +26,7 @@ def count_devices(kind: str) -> int:
         return 1
     if kind == "mps":
         return int(torch.backends.mps.is_available())
+    # A build for one maker's devices may lack the module of another's, and is_available tells of drivers.
     backend = getattr(torch, kind, None)
     return backend.device_count() if backend is not None and backend.is_available() else 0
 
@@ -60,7 +61,7 @@ def automatic_precision(device: torch.device) -> torch.dtype:
     devices older than that (V100, T4); float32 elsewhere.
     """
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)  # emulated, it is slower than fp16
         return torch.bfloat16 if fast else torch.float16
     if device.type == "cpu":
         return torch.bfloat16 if bf16_speedup() >= WORTHWHILE else torch.float32

@@ -16,6 +16,7 @@ import textwrap
 import warnings
 from collections.abc import Callable
 from dataclasses import MISSING, Field
+from functools import partial
 from pathlib import Path
 from typing import TextIO, TypeVar, get_type_hints
 
@@ -47,9 +48,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             description=fit(description, help_width()),
             usage="%(prog)s [--config_file FILE] [--SETTING VALUE ...]",
-            formatter_class=_help_formatter,
-            argument_default=argparse.SUPPRESS,
-            allow_abbrev=False,
+            formatter_class=partial(
+                argparse.RawDescriptionHelpFormatter, max_help_position=30, width=help_width()
+            ),
+            argument_default=argparse.SUPPRESS,  # what is not given must not hide a config file's value
+            allow_abbrev=False,  # an abbreviation would mean another flag once a longer one is added
             epilog="A setting of a section is also a flag by its dotted path, as in a config file.",
         )
         self.settings = leaves(schema)
@@ -133,7 +136,8 @@ class Parser(argparse.ArgumentParser):
             name = ours.get(name.replace("-", "_"), name)
             if name == "--device" and rest[:1] == ["ids"]:
                 name, rest = "--device_ids", rest[1:]
-            numbers = name in self.numbers
+            numbers = name in self.numbers  # the words up to the next flag are its list
+            # A switch takes no value; yes or no behind it is a habit from systems whose switches do.
             if name in self.switches and not equals and rest and rest[0].lower() in YES + NO:
                 equals, value = "=", rest.pop(0)
             if name in self.switches and value.lower() in YES + NO:
@@ -143,10 +147,6 @@ class Parser(argparse.ArgumentParser):
             else:
                 words.append(name + equals + value)
         return words
-
-
-def _help_formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=help_width())
 
 
 def help_width() -> int:
@@ -212,7 +212,7 @@ def parse(
         layers = stack(given, layers)
     settings = compose(schema, with_optimizer_defaults(layers))
     for layer in layers:
-        if layer.note and os.environ.get("RANK", "0") == "0":
+        if layer.note and os.environ.get("RANK", "0") == "0":  # torchrun runs us once a process
             print(layer.note(), file=sys.stderr)  # standard output is the config file of --print_config
     if given.get("print_config"):
         print(dump(settings))
@@ -232,6 +232,7 @@ def with_optimizer_defaults(layers: list[Layer]) -> list[Layer]:
         return layers
     number_of_choice, kind = chosen[-1]
     by_user = set()
+    # A rate in a layer above the choice goes with it, and one in a file or flag is the user's word.
     for number, section in named:
         if number >= number_of_choice or not layers[number].is_preset:
             by_user |= set(section)
@@ -304,6 +305,7 @@ def write_any_text(*streams: TextIO) -> None:
 
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
+    # Users cannot mend the line of our code that Python would show.
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     write_any_text(sys.stdout, sys.stderr)
     if not sys.stderr.isatty():  # libraries' bars would be one endless line there

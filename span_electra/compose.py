@@ -25,7 +25,7 @@ from span_electra.utf8 import decode_utf8
 
 HERE = Path(__file__).resolve().parent
 # In an installed package the presets lie inside it, in a clone beside it.
-PRESET_FOLDER = next(place for place in (HERE / "configs", HERE.parent / "configs") if place.is_dir())
+PRESET_FOLDER = next(folder for folder in (HERE / "configs", HERE.parent / "configs") if folder.is_dir())
 INCLUDE = re.compile(r"\$\{\s*from_file\s*:\s*(.+?)\s*\}")
 RESOLVER = re.compile(r"\$\{\s*([\w.\-]+)\s*:")
 COMPUTED = re.compile(r"\$\{[^:}]*\$\{")  # an interpolation whose name is made by another one
@@ -56,6 +56,7 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
     from omegaconf.errors import OmegaConfBaseException
 
     keys = [*leaves(schema), *sections(schema)]
+    # Before OmegaConf looks: it stops at the first unknown key, and knows no names from elsewhere.
     for layer in layers:
         problems = _unknown_keys(schema, layer.values, keys)
         if problems:
@@ -64,12 +65,13 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
         merged = OmegaConf.structured(schema)
     except OmegaConfBaseException as error:
         raise InputError(f"{schema.__module__}.py: {_first_line(error)}") from None
-    for layer in layers:
+    for layer in layers:  # one by one, so that an error can name its layer
         try:
             merged = OmegaConf.merge(merged, _listed(schema, layer.values))
         except OmegaConfBaseException as error:
             raise InputError(f"{layer.source}: {_first_line(error)}") from None
     try:
+        # Here interpolations are resolved, and each section's __post_init__ checks it.
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise InputError(f"{layers[-1].source if layers else 'defaults'}: {_first_line(error)}") from None
@@ -136,7 +138,7 @@ def _read(path: Path, including: tuple[Path, ...]) -> Any:
         raise InputError(f"{path}: includes itself ({chain}); break the circle")
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+            data = file.read(LARGEST_FILE + 1)  # one more tells of a larger file, endless ones too
         if len(data) > LARGEST_FILE:
             raise InputError(f"{path}: more than {LARGEST_FILE >> 20} MiB; settings take some kilobytes")
         text = decode_utf8(data, str(path))
@@ -178,14 +180,14 @@ def _include(value: Any, path: Path, including: tuple[Path, ...]) -> Any:
         return [_include(item, path, including) for item in value]
     if not isinstance(value, str):
         return value
-    if COMPUTED.search(value):
+    if COMPUTED.search(value):  # OmegaConf would make the name after we have looked at it
         raise InputError(f"{path}: {value!r}: a name inside ${{...}} must stand as it is; spell it out")
+    # Whatever else some package has registered with OmegaConf is code, which a file must not call.
     for name in RESOLVER.findall(value):
         if name not in KNOWN_RESOLVERS:
             raise InputError(f"{path}: ${{{name}:...}} is not known; use from_file or oc.env")
-    whole = INCLUDE.fullmatch(value.strip())
-    if whole:
-        return _read(_included_path(whole[1], path), including)
+    if included := INCLUDE.fullmatch(value.strip()):
+        return _read(_included_path(included[1], path), including)
     if INCLUDE.search(value):
         raise InputError(f"{path}: {value!r}: from_file must be the whole value")
     return value

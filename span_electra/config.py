@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from span_electra.data_config import (
+from span_electra.data_config import (  # noqa: F401  settings are imported from here, wherever they stand
     LONGEST_ROW,
     ChunkConfig,
     LoaderConfig,
@@ -22,28 +22,6 @@ from span_electra.data_config import (
 )
 from span_electra.errors import InputError
 from span_electra.schema import Settings, check_share, setting
-
-# Settings are imported from here, wherever they stand.
-__all__ = [
-    "LONGEST_ROW",
-    "CadenceConfig",
-    "ChunkConfig",
-    "DeviceConfig",
-    "DurationConfig",
-    "Interval",
-    "LoaderConfig",
-    "MaskingConfig",
-    "MaskingPhase",
-    "ModelConfig",
-    "NetworkConfig",
-    "OptimizerConfig",
-    "SpanLaw",
-    "TextConfig",
-    "TrainingConfig",
-    "VocabularyFiles",
-    "interval",
-    "masking_phases",
-]
 
 # --- the model ----------------------------------------------------------------------------------------
 
@@ -87,16 +65,21 @@ class ModelConfig(Settings):
     embedding_size: int = setting(256, "width of the embeddings; projected where an encoder differs", least=1)
     max_position_embeddings: int = setting(512, "longest row the model can read, in tokens", least=3)
     type_vocab_size: int = setting(2, "token types; exported models need 2 for sentence pairs", least=1)
+    # Generators of a quarter to half of the discriminator's width taught it most (ELECTRA, section 3.2).
     generator: NetworkConfig = field(default_factory=lambda: NetworkConfig(128, 12, 2, 512))
     discriminator: NetworkConfig = field(default_factory=lambda: NetworkConfig(512, 12, 8, 2048))
     hidden_act: str = setting("gelu", "activation of the feed-forward parts", ACTIVATIONS)
+    # Both as in BERT and ELECTRA.
     hidden_dropout_prob: float = setting(0.1, "dropout of hidden states")
     attention_probs_dropout_prob: float = setting(0.1, "dropout of attention probabilities")
+    # BERT's and ELECTRA's, below what bf16 resolves; ModernBERT has 1e-5.
     layer_norm_eps: float = setting(1e-12, "epsilon of LayerNorm", least=0)
+    # RoFormer's. ModernBERT's global layers, which read 8,192 tokens, have 160,000.
     rope_theta: float = setting(10_000.0, "modern: base of the rotary positions' wavelengths", least=1)
     local_attention: int = setting(
         0, "modern: tokens that a local layer sees, half to each side; 0: all layers see all", least=0
     )
+    # As in ModernBERT; the first layer is global, so that one of a single layer sees all.
     global_attention_every: int = setting(
         3, "modern: with local_attention, each so-manieth layer sees all", least=1
     )
@@ -126,6 +109,7 @@ class ModelConfig(Settings):
         0.0, "joint: share of the run's steps in which the generator learns alone; it costs the least there"
     )
     generator_weight: float = setting(1.0, "weight of the generator's loss", least=0)
+    # Large, since a loss of two classes is small beside one of the whole vocabulary (ELECTRA, section 3.1).
     discriminator_weight: float = setting(50.0, "weight of the discriminator's loss (ELECTRA: 50)", least=0)
     use_SBGO: bool = setting(False, "add the generator's span-boundary objective")
     use_SBPO: bool = setting(False, "add the discriminator's span-boundary objective")
@@ -142,6 +126,7 @@ class ModelConfig(Settings):
         if self.average_span_predictions and not (self.use_SBGO or self.use_SBPO):
             raise InputError("average_span_predictions: nothing to average; set use_SBGO or use_SBPO too")
         for name in ("generator", "discriminator"):
+            # Columns of a head are turned in pairs.
             head_size = getattr(self, name).hidden_size // getattr(self, name).num_attention_heads
             if self.architecture == "modern" and head_size % 2:
                 raise InputError(
@@ -180,6 +165,7 @@ class OptimizerConfig(Settings):
     embedding_lr: float | None = setting(
         None, "peak rate of the embedding tables; null: that of the parameters beside them", least=0
     )
+    # Decay, betas, epsilon and the norm are ELECTRA's.
     weight_decay: float = setting(0.01, "weight decay, on matrices only", least=0)
     betas: list[float] = setting([0.9, 0.999], "Adam's decay rates")
     epsilon: float = setting(1e-6, "Adam's epsilon", least=0)
@@ -222,6 +208,7 @@ def interval(name: str, text: str) -> Interval:
     number, _, unit = text.strip().replace(",", "").partition(" ")
     unit = unit.strip() or "steps"
     unit = unit if unit.endswith("s") else f"{unit}s"
+    # float() takes "nan" and "inf" too, which no comparison lets through.
     try:
         if unit in UNITS and 0 <= float(number) < float("inf"):
             return Interval(float(number), unit)
@@ -322,6 +309,7 @@ class TrainingConfig(DurationConfig, DeviceConfig, CadenceConfig):
     )
     log_steps: int = setting(50, "steps between two lines of the log; 0: none", least=0)
     save_every: str = setting("1 epoch", "checkpoint each: any of these, or evaluations; 0: at the end")
+    # Two: the newest may turn out to be damaged, and a run then goes on from the one before.
     save_last: int = setting(2, "newest checkpoints to keep", least=1)
     monitor_mode: str = setting("max", "whether more or less of it is better", ("max", "min"))
 

@@ -41,8 +41,10 @@ class VocabularyFiles(Settings):
 class SpanLaw(Settings):
     """Which spans of words are hidden (SpanBERT section 3.1, with an exact budget)."""
 
+    # ELECTRA hides 0.15 in small and base models, 0.25 in large ones.
     mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden")
     max_span_len: int = setting(20, "longest span, in whole words", least=1, most=LONGEST_ROW)
+    # SpanBERT's, whose spans have 10 words at most.
     geometric_p: float = setting(0.2, "p of the geometric law of span lengths: P(l) ~ p (1 - p)^(l - 1)")
 
     def __post_init__(self) -> None:
@@ -88,7 +90,7 @@ def masking_phases(lines: list[str]) -> tuple[MaskingPhase, ...]:
     for line in lines:
         begin, _, rest = line.partition(":")
         try:
-            place = float(begin)
+            number = float(begin)
             values = dict(item.split("=") for item in rest.split())
             settings = {key: _masking_value(MASKING_KEYS[key], text) for key, text in values.items()}
         except (ValueError, KeyError):
@@ -96,12 +98,12 @@ def masking_phases(lines: list[str]) -> tuple[MaskingPhase, ...]:
                 f"masking_schedule: {line!r} is no phase; write it as '0.5: mask_ratio=0.2 max_span_len=3', "
                 f"with any of {', '.join(MASKING_KEYS)}"
             ) from None
-        if not phases and place != 0:
+        if not phases and number != 0:
             raise InputError(f"masking_schedule: the first phase begins at {begin.strip()}; it must be 0")
-        if not (0 <= place < math.inf) or (phases and place <= phases[-1].begin):
+        if not (0 <= number < math.inf) or (phases and number <= phases[-1].begin):
             raise InputError(f"masking_schedule: {line!r} does not begin after the phase before it")
         MaskingConfig(**settings)  # refuses what no law allows
-        phases.append(MaskingPhase(place, settings))
+        phases.append(MaskingPhase(number, settings))
     return tuple(phases)
 
 
@@ -116,6 +118,7 @@ class ChunkConfig(Settings):
     max_seq_len: int = setting(
         512, "tokens of the longest row, [CLS] and [SEP] included", least=3, most=LONGEST_ROW
     )
+    # As in ELECTRA: fine-tuning meets short rows, whose places would else be learned among long ones alone.
     short_chunk_prob: float = setting(0.05, "share of chunks cut to a random shorter length")
     respect_documents: bool = setting(False, "blank lines end a document; no chunk crosses one")
 
@@ -133,6 +136,7 @@ class LoaderConfig(Settings):
 
     batch_size: int = setting(32, "rows of a batch, all processes together", least=1)
     batch_max_tokens: int = setting(0, "padded tokens of a batch, all processes; 0: rows decide", least=0)
+    # Like lengths share a batch, so that little is padding; over more batches, less would be left to chance.
     bucket_span: int = setting(64, "batches whose rows are sorted by length together", least=1)
     masking: str = setting(
         "dynamic", "dynamic: new spans each epoch; static: the file's", ("dynamic", "static")

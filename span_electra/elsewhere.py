@@ -201,7 +201,7 @@ def plain(name: str) -> str:
     return name.lstrip("-").replace("-", "").replace("_", "").replace(" ", "").lower()
 
 
-SYNONYMS = {
+SYNONYMS = {  # of a name that several systems have, the first table's meaning: it is written last
     plain(theirs): (ours, note)
     for rows in reversed(TABLES.values())
     for theirs, ours, note in rows
@@ -222,6 +222,7 @@ def meant(name: str, keys: Iterable[str]) -> tuple[str | None, str]:
     """
     keys = list(keys)
     bare = plain(name.rpartition(".")[2])
+    # The whole path first, for a table may know it; then its end, as files of other systems nest otherwise.
     for wanted in (plain(name), bare):
         ours, note = SYNONYMS.get(wanted, ("", ""))
         key = find_key(ours, keys) if ours else None

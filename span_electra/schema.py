@@ -44,7 +44,7 @@ def setting(
     """
     metadata = {"help": help, "choices": choices, "least": least, "most": most}
     metadata |= {"group": group, "alone": alone}
-    if isinstance(default, list):
+    if isinstance(default, list):  # made anew for each settings, which could else change each other's
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
@@ -60,6 +60,7 @@ def check_fields(settings: object) -> None:
     for entry in fields(settings):
         value, choices = getattr(settings, entry.name), entry.metadata.get("choices")
         if choices and value not in choices:
+            # Cutoff 0: with few choices even a far one tells what kind of word is wanted.
             nearest = difflib.get_close_matches(str(value), [str(choice) for choice in choices], 1, 0.0)[0]
             allowed = ", ".join(str(choice) for choice in choices)
             raise InputError(f"{entry.name}: {value!r} is not one of {allowed}; did you mean {nearest!r}?")
@@ -106,6 +107,7 @@ class _SettingsType(type):
 
     @classmethod
     def __prepare__(meta, name: str, bases: tuple[type, ...], **options: object) -> Values:
+        # The body of a class runs with this mapping as its names, so that `self` can be one of them.
         body: Values = {}
         body["self"] = _Lines(body)
         return body
@@ -161,12 +163,14 @@ def _plain_lines(body: Values) -> Values:
 
 def _give_defaults(cls: type, body: Values) -> None:
     """Make lines of the body, older names of the module, and what sections left, defaults of fields."""
-    known = {entry.name: entry for base in reversed(cls.__mro__) for entry in _own_fields(base)}
+    # Of the bases alone: the decorator that makes `cls` itself a dataclass runs after its metaclass.
+    bases = [vars(base).get("__dataclass_fields__", {}) for base in reversed(cls.__mro__)]
+    known = {name: entry for own in bases for name, entry in own.items()}
     named: Values = {}
     for name, paths in cls.OLDER_MODULE_NAMES.items():
         if name in vars(sys.modules[cls.__module__]):
             _set(named, paths, vars(sys.modules[cls.__module__])[name])
-    for section in _sections(body).values():
+    for section in _sections(body).values():  # a line of a section's class may be meant for this one
         _merge(named, section.NAMED.get("outer", {}))
     unknown = []
     for name, value in _plain_lines(body).items():
@@ -185,10 +189,6 @@ def _give_defaults(cls: type, body: Values) -> None:
     cls.UNKNOWN = (*cls.UNKNOWN, *unknown)
 
 
-def _own_fields(cls: type) -> tuple[Field, ...]:
-    return tuple(vars(cls).get("__dataclass_fields__", {}).values())
-
-
 def _sections(body: Values) -> dict[str, type]:
     """The classes of settings that fields of this class body are made by."""
     made_by = {name: value.default_factory for name, value in body.items() if isinstance(value, Field)}
@@ -204,6 +204,7 @@ def _redefine(cls: type, name: str, entry: Field, value: object) -> None:
         again = field(default=value, metadata=entry.metadata)
     else:
         again = field(default_factory=lambda: _made(before, value), metadata=entry.metadata)
+    # Without an annotation the decorator would take the new field for a plain attribute.
     cls.__annotations__ = {**cls.__dict__.get("__annotations__", {}), name: hint}
     setattr(cls, name, again)
 

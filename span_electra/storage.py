@@ -61,10 +61,10 @@ def atomic_file(path: str | Path, durable: bool = True) -> Iterator[Path]:
     beside = partial_path(path)
     try:
         yield beside
-        if durable:
+        if durable:  # the content before the name: file systems may write the two in either order
             sync(beside)
         os.replace(beside, path)
-        if durable:
+        if durable:  # the name, which stands in the folder; until then the rename may be lost
             sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
@@ -81,10 +81,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     beside.mkdir(parents=True)
     try:
         yield beside
-        for place, _, names in os.walk(beside):
+        for folder, _, names in os.walk(beside):
             for name in names:
-                sync(Path(place, name))
-            sync(Path(place))
+                sync(Path(folder, name))
+            sync(Path(folder))  # its names: what they name would be lost with them
         replace_folder(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -120,6 +120,7 @@ def write_files(contents: Mapping[Path, str]) -> None:
     for path in contents:
         recover(path)
     try:
+        # All of the writing first: it is what a full disk stops. Renames take no room.
         for path, text in contents.items():
             beside[path].write_text(text, encoding="utf-8", newline="")
             sync(beside[path])
@@ -193,11 +194,11 @@ def is_feature_file(path: str | Path) -> bool:
 
 def starts_features(file: BinaryIO) -> bool:
     """Whether an open file begins as features do."""
-    start = file.read(16)
-    if not start.startswith(b"ARROW1"):
+    head = file.read(16)
+    if not head.startswith(b"ARROW1"):
         return False
-    # The schema comes first; its length stands before it.
-    return FEATURES_KEY in file.read(min(int.from_bytes(start[12:16], "little"), LONGEST_SCHEMA))
+    # The schema comes first; its length stands before it, and may be anything in a damaged file.
+    return FEATURES_KEY in file.read(min(int.from_bytes(head[12:16], "little"), LONGEST_SCHEMA))
 
 
 # --- growing ------------------------------------------------------------------------------------------
@@ -216,7 +217,7 @@ class AppendedFile:
         size = self.file.seek(0, os.SEEK_END)
         try:
             written = self.file.write(record)
-            if written < len(record):
+            if written < len(record):  # a disk that fills up takes what still fits, without an error
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             os.ftruncate(self.file.fileno(), size)
@@ -248,7 +249,7 @@ def locked(path: Path, what: str | Path, busy: str, wait: bool = False) -> Itera
         raise InputError(f"{what}: {busy.format(holder=f'{os.getpid()}, this one')}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")
+        file = open(path, "a+", encoding="utf-8")  # not "w": it would wipe the holder's number
     except OSError as error:
         raise InputError(
             f"{path.parent}: cannot be written ({error.strerror}); name another place for the output"
