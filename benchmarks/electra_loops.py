@@ -19,7 +19,7 @@ from torch import nn
 
 from span_electra.batch import StepOutput
 from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, NetworkConfig, OptimizerConfig
-from span_electra.features.masking import Spans, TokenRows, draw_spans, row_keys
+from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.pretraining.loader import Batches
 from span_electra.text.word_starts import token_words
@@ -79,14 +79,14 @@ class MadeUpFeatures:
         return ids_BL
 
     def spans(self, rows_B: np.ndarray) -> Spans:
-        return self.draw(rows_B, 0, 0)
+        return self.sample_spans(rows_B, 0, 0)
 
-    def draw(self, rows_B: np.ndarray, epoch: int, seed: int) -> Spans:
+    def sample_spans(self, rows_B: np.ndarray, epoch: int, seed: int) -> Spans:
         lengths_B = self.lengths_R[rows_B].astype(np.int64)
         keys_B = row_keys(seed, epoch, rows_B, "spans")
         starts_B = self.ends_R[rows_B] - lengths_B
         rows = TokenRows(self.ids_T, starts_B, lengths_B)
-        return draw_spans(rows, self.tokens, keys_B, self.header.masking)
+        return sample_spans(rows, self.tokens, keys_B, self.header.masking)
 
 
 def row_lengths(documents: bool, tokens: int, seed: int = 0) -> np.ndarray:

@@ -50,7 +50,7 @@ def ours(files: list[str], vocabulary_file: str, folder: str, workers: int) -> d
     counts = build_features(
         files, vocabulary, out_file, ChunkConfig(LENGTH), MaskingConfig(), workers=workers, progress=False
     )
-    return {"tokens": counts.content, "seconds": counts.seconds}
+    return {"tokens": counts.header.content, "seconds": counts.seconds}
 
 
 def repeated(files: list[str], times: int, folder: str) -> list[str]:
@@ -125,9 +125,9 @@ def masking(vocabulary_file: str, features_file: str) -> dict:
 
     features = open_features(features_file)
     rows_R = np.arange(features.rows)
-    features.draw(rows_R[:10], epoch=1, seed=0)
+    features.sample_spans(rows_R[:10], epoch=1, seed=0)
     began = time.perf_counter()
-    features.draw(rows_R, epoch=1, seed=0)
+    features.sample_spans(rows_R, epoch=1, seed=0)
     seconds = time.perf_counter() - began
     return {"tokens": features.header.tokens, "seconds": seconds}
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.features.arrow_file import write_checked
 from span_electra.features.build import build_features
-from span_electra.features.header import describe, feature_batch, feature_schema, write_features
-from span_electra.features.masking import TokenRows, draw_spans, row_keys
+from span_electra.features.header import describe, feature_batch, feature_schema
+from span_electra.features.masking import TokenRows, row_keys, sample_spans
 from span_electra.text.inputs import Source
 from span_electra.text.vocabulary import assemble
 
@@ -31,13 +32,13 @@ def make(path, rows=50, seed=0, batches=3, vocabulary=VOCABULARY, masking=None, 
         ids_T[ends_R - lengths_R], ids_T[ends_R - 1] = header.cls_id, header.sep_id
         keys_R = row_keys(seed, block, np.arange(len(lengths_R)), "spans")
         rows_R = TokenRows(ids_T, ends_R - lengths_R, lengths_R)
-        spans = draw_spans(rows_R, vocabulary.token_words, keys_R, header.masking)
+        spans = sample_spans(rows_R, vocabulary.token_words, keys_R, header.masking)
         made.append(feature_batch(ids_T, ends_R, spans, schema))
         totals += [len(lengths_R), len(ids_T), spans.lengths_S.sum(), len(spans.starts_S)]
         written.extend(np.split(ids_T, ends_R[:-1]))
     counts = dict(zip(("rows", "tokens", "masked", "spans"), totals.tolist(), strict=True))
     header = replace(header, sources=(Source("text.txt", 10, "0" * 64),), **counts)
-    write_features(path, header, made)
+    write_checked(path, feature_schema(header), made)
     return written
 
 

@@ -20,8 +20,9 @@ from span_electra.config import (
     OptimizerConfig,
     TrainingConfig,
 )
-from span_electra.features.header import describe, feature_batch, feature_schema, write_features
-from span_electra.features.masking import TokenRows, draw_spans, row_keys
+from span_electra.features.arrow_file import write_checked
+from span_electra.features.header import describe, feature_batch, feature_schema
+from span_electra.features.masking import TokenRows, row_keys, sample_spans
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint, loop
@@ -56,10 +57,10 @@ def write_rows(path, rows=60, seed=0, prefix="w", longest=LONGEST):
     ends_R = np.cumsum(lengths_R)
     keys_R = row_keys(seed, 0, np.arange(rows), "spans")
     rows_R = TokenRows(ids_T, ends_R - lengths_R, lengths_R)
-    spans = draw_spans(rows_R, vocabulary.token_words, keys_R, header.masking)
+    spans = sample_spans(rows_R, vocabulary.token_words, keys_R, header.masking)
     counts = {"rows": rows, "tokens": int(ends_R[-1]), "spans": len(spans.starts_S)}
     header = replace(header, masked=int(spans.lengths_S.sum()), **counts)
-    write_features(path, header, [feature_batch(ids_T, ends_R, spans, feature_schema(header))])
+    write_checked(path, feature_schema(header), [feature_batch(ids_T, ends_R, spans, feature_schema(header))])
     return str(path)
 
 

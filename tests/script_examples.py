@@ -88,7 +88,7 @@ def figures(text: str, kind: str, folder: Path, *, law: int, vocab_size: int, ro
     masks: list[set[bytes]] = [set() for _ in rows_B]
     spans = cut = off_budget = 0
     for epoch in range(EPOCHS):
-        drawn = features.draw(rows_B, epoch=epoch, seed=0)
+        drawn = features.sample_spans(rows_B, epoch=epoch, seed=0)
         number_S = np.repeat(np.arange(len(rows_B)), np.diff(drawn.row_ends_R, prepend=0))
         mask_BT = np.zeros((len(rows_B), 128), int)
         for row, start, length in zip(number_S, drawn.starts_S, drawn.lengths_S, strict=True):

@@ -19,7 +19,7 @@ def draw(lengths_R, tokens, masking, seed=0, dtype=np.uint16, epoch=0):
     ids_T = rng.integers(0, len(tokens.starts_V), int(lengths_R.sum())).astype(dtype)
     rows = M.TokenRows(ids_T, np.cumsum(lengths_R) - lengths_R, lengths_R)
     keys_R = M.row_keys(seed, epoch, np.arange(len(lengths_R)), "spans")
-    return rows, M.draw_spans(rows, tokens, keys_R, masking)
+    return rows, M.sample_spans(rows, tokens, keys_R, masking)
 
 
 def rows_of(spans):

@@ -31,7 +31,7 @@ from span_electra.features.parts import (
     block_key,
     kept_counts,
     part_path,
-    recipe_key,
+    settings_key,
     writing_maker,
 )
 from span_electra.features.progress import Speaker
@@ -53,19 +53,17 @@ class FeatureCounts:
     """What a feature file holds, and how it came about."""
 
     path: Path
-    rows: int
-    content: int  # tokens that came from the text
-    masked: int  # hidden tokens
-    spans: int
-    fill: float  # mean row length, [CLS] and [SEP] included, over max_seq_len
+    header: FeatureHeader
     kept_parts: int = 0  # blocks that an earlier, broken-off command had finished
     made_parts: int = 0
     seconds: float = 0.0
 
     def __str__(self) -> str:
+        header = self.header
+        fill = header.tokens / max(1, header.rows * header.max_seq_len)  # of the longest row there may be
         return (
-            f"features: {self.content:,} tokens in, {self.content:,} tokens out, {self.rows:,} chunks, "
-            f"{self.fill:.1%} full, {self.masked:,} tokens hidden in {self.spans:,} spans -> {self.path}"
+            f"features: {header.content:,} tokens in, {header.content:,} tokens out, {header.rows:,} chunks, "
+            f"{fill:.1%} full, {header.masked:,} tokens hidden in {header.spans:,} spans -> {self.path}"
         )
 
 
@@ -133,6 +131,7 @@ class _Job:
 def _build(job: _Job, out_file: Path) -> FeatureCounts:
     began, say = time.monotonic(), job.say
     check_place(out_file, job.shards)
+    # Before anything is locked or made: a second command with the same settings leaves no trace.
     done = _already_made(job, out_file)
     if done:
         _remove_left_parts(out_file)
@@ -148,7 +147,13 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
         _remove_parts(folder)
     fallback = next((part.counts.fallback for part in parts if part.counts.fallback), "")
     kept = sum(part.kept for part in parts)
-    result = _summary(out_file, header, kept, len(parts) - kept, time.monotonic() - began)
+    result = FeatureCounts(
+        out_file,
+        header,
+        kept_parts=kept,
+        made_parts=len(parts) - kept,
+        seconds=time.monotonic() - began,
+    )
     if fallback:
         say.note(f"the tokenizer library did all the work, more slowly: {fallback}")
     if kept:
@@ -157,7 +162,7 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     note = _unknown(job, header, out_file)
     if note:
         say.note(note)
-    if not result.masked:
+    if not header.masked:
         longest, ratio = header.max_seq_len - 2, header.masking.mask_ratio
         say.note(
             f"no token is hidden: {ratio:g} of rows of at most {longest} tokens of text rounds to none; "
@@ -174,21 +179,6 @@ def _unknown(job: _Job, header: FeatureHeader, out_file: Path) -> str | None:
     block = next(cut_blocks(job.found, header.chunk_size, header.text_field))
     sample = read_block(block, header.text_field, header.errors)
     return unknown_note(job.vocabulary, unknown, header.content, sample)
-
-
-def _summary(out_file: Path, header: FeatureHeader, kept: int, made: int, seconds: float) -> FeatureCounts:
-    fill = header.tokens / max(1, header.rows * header.max_seq_len)
-    return FeatureCounts(
-        path=out_file,
-        rows=header.rows,
-        content=header.content,
-        masked=header.masked,
-        spans=header.spans,
-        fill=fill,
-        kept_parts=kept,
-        made_parts=made,
-        seconds=seconds,
-    )
 
 
 def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHeader, list[_Finished]]:
@@ -249,10 +239,10 @@ def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFi
     finished: dict[int, _Finished] = {}
     found, header = job.found, job.header
     identities = {file.path: file.identity for file in found.files}
-    recipe = recipe_key(header)
+    settings = settings_key(header)
     with job.say.bar(found.size) as bar:
 
-        def settle(block: Block, part: _Finished) -> None:
+        def add(block: Block, part: _Finished) -> None:
             finished[block.number] = part
             # Parts come in any order and are joined in theirs: the file has the same bytes each time.
             while joined is not None and joined.parts in finished:
@@ -261,15 +251,16 @@ def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFi
 
         def missing() -> Iterator[tuple[Block, str]]:
             for block in cut_blocks(found, header.chunk_size, header.text_field, sources):
-                key = block_key(recipe, block, identities)
+                key = block_key(settings, block, identities)
                 kept = kept_counts(part_path(folder, block.number), key)
                 if kept is None:
                     yield block, key
                 else:
-                    settle(block, _Finished(kept, key, kept=True))
+                    add(block, _Finished(kept, key, kept=True))
 
+        # Blocks are cut as they are asked for, so that text waits in files and not in memory.
         for (block, key), made in _run(job, folder, missing()):
-            settle(block, _Finished(made, key, kept=False))
+            add(block, _Finished(made, key, kept=False))
     # A file that grew meanwhile would have blocks of two versions, and a hash of neither.
     for file in found.files:
         if not file.remote and find_inputs(file.path).files[0].identity != file.identity:
@@ -355,13 +346,14 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
         return None
     made = features.header
     # What was made by an earlier law of spans is left as it is: runs may be going on from it.
-    if recipe_key(made) != recipe_key(_by_law(job.header, made.masking.law)):
+    if settings_key(made) != settings_key(_by_law(job.header, made.masking.law)):
         return None
     found = job.found
     if [(source.path, source.size) for source in made.sources] != [
         (file.path, file.size) for file in found.files
     ]:
         return None
+    # Last, for it reads all of the text.
     hashes = [hash_source(file, made.text_field) for file in found.files]
     if [source.sha256 for source in made.sources] != hashes:
         return None
@@ -370,7 +362,7 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
             f"{out_file}: its spans follow law {made.masking.law} of an earlier version (format "
             f"{made.format}), which it keeps; remove it to have it made by law {job.header.masking.law}"
         )
-    return _summary(out_file, made, 0, 0, 0.0)
+    return FeatureCounts(out_file, made)
 
 
 def _by_law(header: FeatureHeader, law: int) -> FeatureHeader:

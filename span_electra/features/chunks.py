@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from span_electra.config import ChunkConfig
-from span_electra.features.keyed_random import pick_below, random_bits
+from span_electra.features.keyed_random import random_below, random_bits
 from span_electra.text.compiled import compiled
 
 
@@ -41,7 +41,7 @@ def document_ends(text: bytes, line_ends_N: np.ndarray) -> np.ndarray:
     """
     blank_N = np.ones(len(line_ends_N), np.bool_)
     _find_blank_lines(np.frombuffer(text, np.uint8), blank_N)
-    stream_end = line_ends_N[-1:]
+    stream_end = line_ends_N[-1:]  # of a text without lines none, and so no document
     return np.concatenate([line_ends_N[blank_N], stream_end])
 
 
@@ -64,9 +64,10 @@ def _cut(document_ends_D, most, short_below, key, ends_R):
     for document in range(len(document_ends_D)):
         while start < document_ends_D[document]:
             size = most
+            # One number a row: its lower half says whether the row is short, its upper half how short.
             bits = random_bits(key, row)
             if bits & np.uint64(0xFFFFFFFF) < short_below:
-                size = 1 + pick_below(bits, most)
+                size = 1 + random_below(bits, most)
             start = min(start + size, document_ends_D[document])
             if row < len(ends_R):
                 ends_R[row] = start

@@ -10,7 +10,6 @@ R rows, T tokens, S spans.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import pyarrow as pa
 
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
-from span_electra.features.arrow_file import open_checked, write_checked
+from span_electra.features.arrow_file import open_checked
 from span_electra.features.masking import Spans
 from span_electra.storage import FEATURES_KEY
 from span_electra.text.inputs import Source
@@ -131,6 +130,7 @@ def header_json(header: FeatureHeader) -> bytes:
         # Byte for byte as it was: shards may be added to features made then.
         assert described["masking"].pop("whole_words"), "format 1 knows whole words alone"
         del described["masking"]["law"]
+    # Blanks make up for the digits that counts do not have yet.
     digits = sum(len(str(described[name])) for name in COUNTS)
     return json.dumps(described, sort_keys=True).encode() + b" " * (len(COUNTS) * COUNT_DIGITS - digits)
 
@@ -154,17 +154,9 @@ def _list_column(values: np.ndarray, ends_R: np.ndarray, kind: pa.ListType) -> p
     offsets[1:] = ends_R
     # Buffers as they are, and numpy's names of the types: pa.array() would first import pandas, for .2 s, and
     # to_pandas_dtype() of older pyarrow fails where pandas is not installed.
-    items = _plain_array(values.astype(str(kind.value_type), copy=False), kind.value_type)
+    plain = np.ascontiguousarray(values.astype(str(kind.value_type), copy=False))
+    items = pa.Array.from_buffers(kind.value_type, len(plain), [None, pa.py_buffer(plain)])
     return pa.ListArray.from_buffers(kind, len(ends_R), [None, pa.py_buffer(offsets)], children=[items])
-
-
-def _plain_array(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
-
-
-def write_features(path: str | Path, header: FeatureHeader, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write a feature file; until it is whole and on disk, `path` keeps what it held."""
-    write_checked(path, feature_schema(header), batches)
 
 
 # --- reading ------------------------------------------------------------------------------------------
@@ -205,8 +197,8 @@ def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
                 f"{path}: format {number!r}, this program reads {' and '.join(map(str, FORMATS))}; "
                 "run create_feature_SE.py again"
             )
-        first = {"whole_words": True, "law": 1} if number == 1 else {}
-        described["masking"] = _checked(MaskingConfig, first | described["masking"])
+        implied = {"whole_words": True, "law": 1} if number == 1 else {}
+        described["masking"] = _checked(MaskingConfig, implied | described["masking"])
         if described["masking"].law != number:
             raise ValueError
         described["chunking"] = _checked(ChunkConfig, described["chunking"])
@@ -214,7 +206,7 @@ def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
         described["tokenizer_json"] = metadata[TOKENIZER_KEY].decode()
         header = _checked(FeatureHeader, described)
         ids = (header.cls_id, header.sep_id, header.pad_id, header.mask_id, header.unk_id)
-        if max(ids) >= header.vocab_size:
+        if max(ids) >= header.vocab_size:  # would read beyond the table of embeddings
             raise ValueError
     except InputError:
         raise

@@ -11,25 +11,26 @@ import numpy as np
 from span_electra.text.compiled import compiled
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's step: 2^64 divided by the golden ratio, made odd
-MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+FACTOR_1, FACTOR_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 HALF, HALF_MASK = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
 @compiled
-def mix(state: np.uint64) -> np.uint64:
+def finalize(state: np.uint64) -> np.uint64:
     """splitmix64's finalizer: uint64 -> uint64, each input bit flips half of the output bits."""
-    state = (state ^ (state >> np.uint64(30))) * MIX_1
-    state = (state ^ (state >> np.uint64(27))) * MIX_2
+    state = (state ^ (state >> np.uint64(30))) * FACTOR_1
+    state = (state ^ (state >> np.uint64(27))) * FACTOR_2
     return state ^ (state >> np.uint64(31))
 
 
 @compiled
 def random_bits(key: np.uint64, counter: int) -> np.uint64:
     """Return the `counter`-th 64 random bits of `key`."""
-    return mix(key + np.uint64(counter) * GAMMA)
+    return finalize(key + np.uint64(counter) * GAMMA)
 
 
 @compiled
-def pick_below(bits: np.uint64, limit: int) -> int:
+def random_below(bits: np.uint64, limit: int) -> int:
     """Turn the upper half of 64 random bits into an integer in [0, limit); limit below 2^32."""
+    # A product and a shift in place of a division; no number comes out more often than others by 2^-32.
     return np.int64(((bits >> HALF) * np.uint64(limit)) >> HALF)

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from span_electra.config import MaskingConfig
-from span_electra.features.keyed_random import mix, random_bits
-from span_electra.features.span_law_1 import place_row_1, spread_row
+from span_electra.features.keyed_random import finalize, random_bits
+from span_electra.features.span_law_1 import place_row_1, place_tokens
 from span_electra.features.span_law_2 import place_row_2
 from span_electra.features.words import Row, find_words_1, find_words_2, single_tokens
 from span_electra.text.compiled import compiled
@@ -43,6 +43,7 @@ def row_keys(seed: int, epoch: int, rows_R: np.ndarray, purpose: str) -> np.ndar
 
     `purpose` ("spans", "samples", ...) keeps streams apart that share the other three.
     """
+    # Hashed once for all rows: for each it would take longer than the drawing.
     words = f"{purpose}\0{int(seed)}\0{int(epoch)}".encode()
     base = np.uint64(int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little"))
     keys_R = np.empty(len(rows_R), np.uint64)
@@ -53,7 +54,8 @@ def row_keys(seed: int, epoch: int, rows_R: np.ndarray, purpose: str) -> np.ndar
 @compiled
 def _keys_of_rows(base, rows_R, keys_R):
     for row in range(len(rows_R)):
-        keys_R[row] = mix(mix(base + np.uint64(rows_R[row])) ^ base)
+        # Twice: keys a fixed step apart would give rows the same numbers, some places on.
+        keys_R[row] = finalize(finalize(base + np.uint64(rows_R[row])) ^ base)
 
 
 def uniforms(keys_R: np.ndarray, counts_R: np.ndarray) -> np.ndarray:
@@ -122,7 +124,7 @@ class _Law(NamedTuple):
     keys_R: np.ndarray
 
 
-def draw_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, masking: MaskingConfig) -> Spans:
+def sample_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, masking: MaskingConfig) -> Spans:
     """Draw the spans of some rows by the law of `masking`; [CLS] and [SEP] are never hidden.
 
     Lengths are drawn one after another until they fill the budget; the last is cut to it. Where no place is
@@ -154,8 +156,9 @@ def draw_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, masking:
         budgets_R=budgets_R,
         keys_R=keys_R,
     )
-    _draw_rows(TokenRows(rows.ids_T, starts_R, lengths_R), tokens, law, room, spans)
+    _sample_rows(TokenRows(rows.ids_T, starts_R, lengths_R), tokens, law, room, spans)
     count = int(spans.row_ends_R[-1]) if len(lengths_R) else 0
+    # Copies, since a view would keep the room for the most spans there can be.
     return Spans(spans.starts_S[:count].copy(), spans.lengths_S[:count].copy(), spans.row_ends_R)
 
 
@@ -165,7 +168,7 @@ def draw_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, masking:
 
 
 @compiled
-def _draw_rows(rows, tokens, law, row, spans):
+def _sample_rows(rows, tokens, law, row, spans):
     """Fill `spans`. `row.taken` is zeros before and after each row."""
     span = 0
     for number in range(len(law.budgets_R)):
@@ -183,7 +186,7 @@ def _draw_rows(rows, tokens, law, row, spans):
             else:
                 stopped = place_row_2(row, words, budget, key, law)
             if stopped:
-                spread_row(row, content, budget, key=key, counter=stopped, thresholds_L=law.thresholds_L)
+                place_tokens(row, content, budget, key=key, counter=stopped, thresholds_L=law.thresholds_L)
             span = _take_spans(row.taken, content, spans, span)
         spans.row_ends_R[number] = span
 
@@ -193,7 +196,7 @@ def _take_spans(taken, content, spans, span):
     """Write the runs of marks as spans, from number `span` on, and clear them; the number after the last."""
     place = 1
     while place <= content:
-        marks = load8(taken, place)
+        marks = load8(taken, place)  # most of a row is not hidden, and passed eight tokens at a time
         if marks == 0:
             place += 8
             continue

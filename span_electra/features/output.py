@@ -18,12 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from span_electra.errors import InputError
-from span_electra.features.arrow_file import CheckedFile, checked_file
+from span_electra.features.arrow_file import CheckedFile, checked_file, write_checked
 from span_electra.features.header import (
     FeatureHeader,
     feature_schema,
     header_json,
-    write_features,
 )
 from span_electra.features.parts import PartCounts, part_path, read_part
 from span_electra.features.store import MANIFEST
@@ -79,6 +78,7 @@ def staged(url: str, shards: int) -> Iterator[Path]:
                     raise InputError(f"{url}: exists and is no feature file; name another output")
         elif system.exists(target) and not (shards and system.exists(f"{target}/{MANIFEST}")):
             raise InputError(f"{url}: exists and is no output of this kind; name another")
+        # Named by the URL: a command that was broken off finds its parts there again.
         place = Path(f".staged-{hashlib.sha256(url.encode()).hexdigest()[:12]}")
         place.mkdir(exist_ok=True)
         # Object stores have no rename of folders; `mv` copies, but the old is whole until the new is.
@@ -90,7 +90,7 @@ def staged(url: str, shards: int) -> Iterator[Path]:
         if system.exists(target):
             system.rm(target, recursive=shards > 0)
         system.mv(beside, target, recursive=shards > 0)
-        shutil.rmtree(place)
+        shutil.rmtree(place)  # not where sending failed: what was made can be sent again
     except OSError as error:
         raise InputError(f"{url}: {error}; check the URL and your rights") from None
 
@@ -154,7 +154,7 @@ def _write_shards(
         own = replace(header, rows=total.rows, tokens=total.tokens, masked=total.masked, spans=total.spans)
         name = f"features-{shard:05d}-of-{shards:05d}.arrow"
         own_schema = feature_schema(own)
-        write_features(beside / name, own, _slice(_batches(folder, keys, own_schema), begin, end))
+        write_checked(beside / name, own_schema, _slice(_batches(folder, keys, own_schema), begin, end))
         size = (beside / name).stat().st_size
         shard_list.append({"file": name, "rows": total.rows, "tokens": total.tokens, "bytes": size})
         written.append(total)

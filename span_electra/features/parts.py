@@ -1,6 +1,6 @@
 """Blocks -> parts: the features of one block each, kept on disk until all are there.
 
-A part is a pure function of its block and the recipe. It is written beside and renamed, and carries a key
+A part is a pure function of its block and the settings. It is written beside and renamed, and carries a key
 made of all that decides its bytes, and a checksum: so a command that was killed keeps what was finished, and
 what was made from other text or with other settings is made again.
 
@@ -24,7 +24,7 @@ from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked, write_checked
 from span_electra.features.chunks import cut_chunks, document_ends, frame_chunks
 from span_electra.features.header import FeatureHeader, feature_batch, feature_schema
-from span_electra.features.masking import TokenRows, draw_spans, row_keys
+from span_electra.features.masking import TokenRows, row_keys, sample_spans
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block
 from span_electra.text.encode import TextEncoder
@@ -64,7 +64,7 @@ def part_path(folder: Path, number: int) -> Path:
 
 
 def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block], Part]:
-    """Return the function from blocks to parts; `header` is the recipe, its sources and counts unread."""
+    """Return the function from blocks to parts; of `header` sources and counts are not read."""
     # Made once for all blocks: its table of known words grows from one to the next.
     encoder = TextEncoder(vocabulary.tokenizer)
     schema = feature_schema(header)
@@ -85,7 +85,7 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
         lengths_R = np.diff(ends_R, prepend=0)
         keys_R = row_keys(header.seed, block.number, np.arange(len(ends_R)), "block spans")
         rows = TokenRows(framed_T, ends_R - lengths_R, lengths_R)
-        spans = draw_spans(rows, vocabulary.token_words, keys_R, header.masking)
+        spans = sample_spans(rows, vocabulary.token_words, keys_R, header.masking)
         assert len(framed_T) == encoded + 2 * len(ends_R), "the chunker lost or doubled tokens"
         counts = PartCounts(
             encoded=encoded,
@@ -149,20 +149,21 @@ def writing_maker(
 # --- keys ---------------------------------------------------------------------------------------------
 
 
-def recipe_key(header: FeatureHeader) -> str:
+def settings_key(header: FeatureHeader) -> str:
     """Hash of every setting that decides the rows' bytes."""
-    recipe = asdict(replace(header, sources=(), rows=0, tokens=0, masked=0, spans=0))
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+    deciding = asdict(replace(header, sources=(), rows=0, tokens=0, masked=0, spans=0))
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
-def block_key(recipe: str, block: Block, identities: dict[str, str]) -> str:
-    """Hash of the recipe, the block's place in its files, and these files' identities."""
+def block_key(settings: str, block: Block, identities: dict[str, str]) -> str:
+    """Hash of the `settings_key`, the block's place in its files, and these files' identities."""
     places = []
     for piece in block.pieces:
         content = zlib.crc32(piece.text) if piece.text is not None else _rows_crc(piece.rows or ())
+        # Text that was read here comes as it is, so its own sum counts, and not only the file's identity.
         place = replace(piece, text=None, rows=None)
         places.append([*astuple(place), content, identities[piece.path]])
-    return hashlib.sha256(json.dumps([recipe, block.number, places]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([settings, block.number, places]).encode()).hexdigest()
 
 
 def _rows_crc(rows: Iterable[str | None]) -> int:

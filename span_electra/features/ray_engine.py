@@ -33,7 +33,7 @@ def run_on_ray(
     Raises InputError when Ray is not installed, no cluster answers, or a task refuses its text.
     """
     ray = _connect()
-    recipe = ray.put(header)
+    shared = ray.put(header)  # sent to each node once: the tokenizer in it takes megabytes
     make = ray.remote(num_cpus=1, max_retries=RETRIES)(make_part)
     waiting: dict[Any, tuple[Block, str]] = {}
     try:
@@ -44,7 +44,7 @@ def run_on_ray(
                 task = next(tasks, None)
                 more = task is not None
                 if task is not None:
-                    waiting[make.remote(recipe, task[0])] = task
+                    waiting[make.remote(shared, task[0])] = task
             if waiting:
                 done, _ = ray.wait(list(waiting), num_returns=1)
                 task = waiting.pop(done[0])

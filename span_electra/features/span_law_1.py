@@ -9,7 +9,7 @@ so that every token has neighbours. Spans never touch, so its runs are the row's
 
 from __future__ import annotations
 
-from span_electra.features.keyed_random import HALF_MASK, pick_below, random_bits
+from span_electra.features.keyed_random import HALF_MASK, random_below, random_bits
 from span_electra.text.compiled import compiled
 
 PLACE_TRIES = 16  # random places tried for a span before the free places are counted
@@ -22,10 +22,10 @@ def place_row_1(row, words, budget, key, thresholds_L):
     while left > 0:
         counter += 1
         bits = random_bits(key, counter)
-        span_words = draw_length(bits, thresholds_L)
+        span_words = sample_length(bits, thresholds_L)  # kept while places are tried, else short ones win
         length = 0
         for _ in range(PLACE_TRIES):
-            word = pick_below(bits, words)
+            word = random_below(bits, words)
             length = _fitting_length(row, words, word, span_words, left)
             if length > 0:
                 break
@@ -69,7 +69,7 @@ def _search_place(row, words, span_words, left, bits):
             fitting += _fitting_length(row, words, word, fewer, left) > 0
         if fitting == 0:
             continue
-        chosen = pick_below(bits, fitting)
+        chosen = random_below(bits, fitting)
         for word in range(words):
             length = _fitting_length(row, words, word, fewer, left)
             if length > 0:
@@ -80,7 +80,7 @@ def _search_place(row, words, span_words, left, bits):
 
 
 @compiled
-def spread_row(row, content, budget, key, counter, thresholds_L):
+def place_tokens(row, content, budget, key, counter, thresholds_L):
     """Draw the row anew in tokens, not words, and lay the spans out evenly over every way not to touch.
 
     Stars and bars: count spans need count - 1 tokens between them; the other free tokens and the spans come
@@ -91,24 +91,24 @@ def spread_row(row, content, budget, key, counter, thresholds_L):
     count, left = 0, budget
     while left > 0:
         counter += 1
-        lengths[count] = min(draw_length(random_bits(key, counter), thresholds_L), left)
+        lengths[count] = min(sample_length(random_bits(key, counter), thresholds_L), left)
         left -= lengths[count]
         count += 1
     free = content - budget - (count - 1)
-    start, laid = 0, 0
-    while laid < count:
+    start, placed = 0, 0
+    while placed < count:
         counter += 1
-        if pick_below(random_bits(key, counter), free + count - laid) < count - laid:
-            taken[start + 1 : start + 1 + lengths[laid]] = 1
-            start += lengths[laid] + 1
-            laid += 1
+        if random_below(random_bits(key, counter), free + count - placed) < count - placed:
+            taken[start + 1 : start + 1 + lengths[placed]] = 1
+            start += lengths[placed] + 1
+            placed += 1
         else:
             start += 1
             free -= 1
 
 
 @compiled
-def draw_length(bits, thresholds_L):
+def sample_length(bits, thresholds_L):
     """Turn the lower half of 64 random bits into a length of the law."""
     length = 1
     while (bits & HALF_MASK) >= thresholds_L[length - 1]:

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from span_electra.features.keyed_random import pick_below, random_bits
-from span_electra.features.span_law_1 import PLACE_TRIES, draw_length
+from span_electra.features.keyed_random import random_below, random_bits
+from span_electra.features.span_law_1 import PLACE_TRIES, sample_length
 from span_electra.text.compiled import compiled
 
 # Where a row's last tokens fit no character, it is drawn anew so often before one is cut: with characters of
@@ -37,18 +37,19 @@ def place_row_2(row, words, budget, key, law):
     content, counter, left = row.word_at_W[words], 0, budget
     # Rows of long words have few spans as it is; there what is left makes one of its own.
     most_joined = law.joined if 2 * content < 3 * words else 0
+    # What was drawn before counts on: an attempt that began at number 1 again would end as the last did.
     for attempt in range(ATTEMPTS):
         left = budget
         while left > 0:
             counter += 1
             bits = random_bits(key, counter)
-            span_words, length, start = draw_length(bits, law.thresholds_L), 0, 0
+            span_words, length, start = sample_length(bits, law.thresholds_L), 0, 0
             joined = min(most_joined, len(law.thresholds_L) - span_words)
             for _ in range(PLACE_TRIES):
                 start, length = _fit(
                     row,
                     words,
-                    word=pick_below(bits, words),
+                    word=random_below(bits, words),  # by the upper half of the bits; the length had the lower
                     span_words=span_words,
                     left=left,
                     bits=bits,
@@ -94,10 +95,10 @@ def _fit(row, words, word, span_words, left, bits, joined):
     size = _distance(row.word_at_W, words, word, span_words)
     if size > left:
         later = (start + size - left) % content  # where the span begins when its beginning is cut off
-        whole_end, whole_begin = row.begins_T[(start + left) % content], row.begins_T[later]
-        if not whole_end and not whole_begin:
+        end_fits, begin_fits = row.begins_T[(start + left) % content], row.begins_T[later]
+        if not end_fits and not begin_fits:
             return start, 0
-        if whole_begin and (bits & BACKWARD or not whole_end):
+        if begin_fits and (bits & BACKWARD or not end_fits):
             start = later
         size = left
     elif size < left:
@@ -146,7 +147,7 @@ def _search_words(row, words, span_words, left, bits):
             fitting += _fit(row, words, word=word, span_words=fewer, left=left, bits=bits, joined=0)[1] > 0
         if fitting == 0:
             continue
-        chosen = pick_below(bits, fitting)
+        chosen = random_below(bits, fitting)
         for word in range(words):
             start, length = _fit(row, words, word=word, span_words=fewer, left=left, bits=bits, joined=0)
             if length > 0:
@@ -157,20 +158,20 @@ def _search_words(row, words, span_words, left, bits):
 
 
 @compiled
-def _search_run(row, content, left, bits, whole):
+def _search_run(row, content, left, bits, characters):
     """Choose evenly among the longest runs of at most `left` tokens that fit, of any part of a word.
 
-    whole: a run begins and ends where characters do; else it may end inside one, and where not even that
-    fits, begin there too.
+    characters: a run begins and ends where characters do; else it may end inside one, and where not even
+    that fits, begin there too.
     """
     for size in range(left, 0, -1):
-        for ends in range(2, 1, -1) if whole else range(1, -1, -1):
+        for ends in range(2, 1, -1) if characters else range(1, -1, -1):
             fitting = 0
             for start in range(content):
                 fitting += _run_fits(row, content, start, size, ends)
             if fitting == 0:
                 continue
-            chosen = pick_below(bits, fitting)
+            chosen = random_below(bits, fitting)
             for start in range(content):
                 if _run_fits(row, content, start, size, ends):
                     if chosen == 0:

@@ -22,7 +22,7 @@ from span_electra.config import MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
 from span_electra.features.header import FeatureHeader, parse_header
-from span_electra.features.masking import Spans, TokenRows, draw_spans, row_keys, span_budget
+from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans, span_budget
 from span_electra.features.words import word_starts
 from span_electra.text.compiled import compiled
 from span_electra.text.vocabulary import Vocabulary
@@ -135,7 +135,7 @@ class _Index:
     span_starts_R: np.ndarray  # int64, of the first span's start
     length_starts_R: np.ndarray  # int64, of the first span's length
     span_counts_R: np.ndarray  # int32
-    keep: list  # the record batches; the addresses are good while these live
+    batches: list  # of the file; the addresses are good while these live
 
 
 def _index_file(reader: pa.RecordBatchFileReader, header: FeatureHeader, file: Path) -> _Index:
@@ -158,7 +158,7 @@ def _index_file(reader: pa.RecordBatchFileReader, header: FeatureHeader, file: P
     if counts[0] and not 2 <= lengths_R.min() <= lengths_R.max() <= header.max_seq_len:
         raise damaged
     sizes = (lengths_R.astype(np.int32), span_starts_R, length_starts_R, span_counts_R.astype(np.int32))
-    return _Index(id_starts_R, *sizes, keep=batches)
+    return _Index(id_starts_R, *sizes, batches=batches)
 
 
 def _addresses(column: pa.ListArray, damaged: InputError) -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +249,7 @@ class Features:
     def __init__(self, header: FeatureHeader, parts: list[_Index], files: list[Path]) -> None:
         self.header, self.files = header, files
         # The arrays below are bare addresses into these maps.
-        self._keep = [part.keep for part in parts]
+        self._batches = [part.batches for part in parts]
         self.lengths_R = np.concatenate([part.lengths_R for part in parts])
         self.span_counts_R = np.concatenate([part.span_counts_R for part in parts])
         id_starts_R = np.concatenate([part.id_starts_R for part in parts])
@@ -306,12 +306,14 @@ class Features:
         _concatenate(self._lengths, self._length_starts_R[rows_B], counts_B, lengths_S)
         return Spans(starts_S, lengths_S, row_ends_B)
 
-    def draw(self, rows_B: np.ndarray, epoch: int, seed: int, masking: MaskingConfig | None = None) -> Spans:
-        """Draw new spans; they depend on (seed, epoch, row) and `masking` alone, None being the header's."""
+    def sample_spans(
+        self, rows_B: np.ndarray, epoch: int, seed: int, masking: MaskingConfig | None = None
+    ) -> Spans:
+        """Sample new spans; they follow from (seed, epoch, row) and `masking`, None being the header's."""
         rows_B = self._checked(rows_B)
         rows = TokenRows(self._ids, self._id_starts_R[rows_B], self.lengths_R[rows_B])
         keys_B = row_keys(seed, epoch, rows_B, "spans")
-        return draw_spans(rows, self.vocabulary.token_words, keys_B, masking or self.header.masking)
+        return sample_spans(rows, self.vocabulary.token_words, keys_B, masking or self.header.masking)
 
     def word_starts(self, rows_B: np.ndarray) -> np.ndarray:
         """Return where words begin by the header's law, bool, for all rows' content one after another."""

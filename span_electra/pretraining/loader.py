@@ -146,7 +146,7 @@ class Batches:
     ) -> dict[str, np.ndarray]:
         """The fields of MaskedBatch with one entry a slot."""
         if self.redrawn:
-            spans = self.features.draw(rows_B, self.epoch, self.config.seed, law)
+            spans = self.features.sample_spans(rows_B, self.epoch, self.config.seed, law)
         else:
             spans = self.features.spans(rows_B)
         slots, counts_B = locate_slots(spans, width)

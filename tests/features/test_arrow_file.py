@@ -13,7 +13,7 @@ from span_electra import storage
 from span_electra.errors import InputError
 from span_electra.features import arrow_file
 from span_electra.features.arrow_file import checked_file, open_checked, write_checked
-from span_electra.features.header import read_header, write_features
+from span_electra.features.header import feature_schema, read_header
 from span_electra.features.store import open_features
 
 
@@ -44,7 +44,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         yield
 
     with pytest.raises(OSError, match="No space"):
-        write_features(tmp_path / "f.bin", header, failing())
+        write_checked(tmp_path / "f.bin", feature_schema(header), failing())
     assert os.listdir(tmp_path) == ["f.bin"] and (tmp_path / "f.bin").read_bytes() == before
 
 

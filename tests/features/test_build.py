@@ -67,7 +67,7 @@ def test_the_file_holds_the_library_s_ids_each_once_in_order(tmp_path, corpus, v
     encodings = vocabulary.tokenizer.encode_batch(lines.splitlines(), add_special_tokens=False)
     expected = [token for encoding in encodings for token in encoding.ids]
     assert stream(tmp_path / "f.arrow") == expected
-    assert counts.content == len(expected) == open_features(tmp_path / "f.arrow").header.content
+    assert counts.header.content == len(expected) == open_features(tmp_path / "f.arrow").header.content
     assert os.listdir(tmp_path) == ["in", "f.arrow"] or sorted(os.listdir(tmp_path)) == ["f.arrow", "in"]
 
 
@@ -215,7 +215,7 @@ def test_bad_text_ends_the_command_by_name_without_output(tmp_path, corpus, voca
     with pytest.raises(InputError, match="a.txt: line .* is not UTF-8"):
         build(corpus, vocabulary, tmp_path / "f.arrow", workers=workers)
     assert not (tmp_path / "f.arrow").exists()
-    assert build(corpus, vocabulary, tmp_path / "f.arrow", errors="replace").rows
+    assert build(corpus, vocabulary, tmp_path / "f.arrow", errors="replace").header.rows
 
 
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path, corpus, vocabulary):
@@ -292,7 +292,7 @@ def test_features_of_an_earlier_law_are_left_as_they_are_and_it_is_said(tmp_path
 def test_settings_that_hide_nothing_say_so(tmp_path, corpus, vocabulary, capsys, settings):
     counts = build(corpus, vocabulary, tmp_path / "f.arrow", progress=True, **settings)
     said = capsys.readouterr().err
-    assert counts.masked == 0 and "no token is hidden" in said and "--max_seq_len" in said
+    assert counts.header.masked == 0 and "no token is hidden" in said and "--max_seq_len" in said
     build(corpus, vocabulary, tmp_path / "g.arrow", progress=True)
     assert "no token is hidden" not in capsys.readouterr().err
 

@@ -5,7 +5,7 @@ Run: pytest tests/features/test_keyed_random.py
 
 import numpy as np
 
-from span_electra.features.keyed_random import pick_below, random_bits
+from span_electra.features.keyed_random import random_below, random_bits
 
 
 def test_the_numbers_are_splitmix64_s():
@@ -16,6 +16,6 @@ def test_the_numbers_are_splitmix64_s():
 
 def test_picks_are_below_the_limit_and_even():
     bits = [np.uint64(random_bits(np.uint64(9), counter)) for counter in range(20_000)]
-    counts = np.bincount([pick_below(number, 5) for number in bits])
+    counts = np.bincount([random_below(number, 5) for number in bits])
     assert len(counts) == 5 and abs(counts - 4000).max() < 250
-    assert pick_below(np.uint64(2**64 - 1), 2**32 - 1) == 2**32 - 2
+    assert random_below(np.uint64(2**64 - 1), 2**32 - 1) == 2**32 - 2

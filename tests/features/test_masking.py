@@ -68,7 +68,7 @@ def test_spans_depend_on_the_key_alone(law):
     rows, whole = draw([128, 40, 512, 7], tokens, masking, seed=5)
     order = np.array([2, 0, 3, 1])
     others = M.TokenRows(rows.ids_T.astype(np.uint32), rows.starts_R[order], rows.lengths_R[order])
-    shuffled = M.draw_spans(others, tokens, M.row_keys(5, 0, order, "spans"), masking)
+    shuffled = M.sample_spans(others, tokens, M.row_keys(5, 0, order, "spans"), masking)
     expected, got = list(rows_of(whole)), list(rows_of(shuffled))
     for place, row in enumerate(order):
         assert np.array_equal(got[place][0], expected[row][0])
@@ -105,7 +105,7 @@ def test_budget_rounds_as_python_does():
 
 def test_no_rows_give_no_spans():
     rows = M.TokenRows(*[np.empty(0, np.int64)] * 3)
-    spans = M.draw_spans(rows, EVERY_TOKEN_A_WORD, np.empty(0), MaskingConfig())
+    spans = M.sample_spans(rows, EVERY_TOKEN_A_WORD, np.empty(0), MaskingConfig())
     assert len(spans.starts_S) == 0 and len(spans.row_ends_R) == 0
 
 

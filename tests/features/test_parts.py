@@ -1,4 +1,4 @@
-"""Laws of parts: a pure function of block and recipe; a part of another key, or damaged, is not kept.
+"""Laws of parts: a pure function of block and settings; a part of another key, or damaged, is not kept.
 
 Run: pytest tests/features/test_parts.py
 """
@@ -17,7 +17,7 @@ from span_electra.features.parts import (
     part_maker,
     part_path,
     read_part,
-    recipe_key,
+    settings_key,
     write_part,
 )
 from span_electra.text.corpus import cut_blocks
@@ -60,8 +60,8 @@ def test_kept_only_with_its_own_key_and_whole(tmp_path, blocks):
     assert kept_counts(path, "key") is None
 
 
-def test_keys_tell_recipes_blocks_and_files_apart(blocks):
-    recipe = recipe_key(HEADER)
+def test_keys_tell_settings_blocks_and_files_apart(blocks):
+    key = settings_key(HEADER)
     others = [
         replace(HEADER, seed=1),
         replace(HEADER, errors="replace"),
@@ -70,10 +70,10 @@ def test_keys_tell_recipes_blocks_and_files_apart(blocks):
         replace(HEADER, masking=MaskingConfig(mask_ratio=0.1)),
         replace(HEADER, tokenizer_json="{}"),
     ]
-    assert len({recipe, *map(recipe_key, others)}) == 1 + len(others)
-    assert recipe_key(replace(HEADER, rows=5, tokens=9)) == recipe
+    assert len({key, *map(settings_key, others)}) == 1 + len(others)
+    assert settings_key(replace(HEADER, rows=5, tokens=9)) == key
     path = blocks[0].pieces[0].path
-    keys = {block_key(recipe, block, {path: identity}) for block in blocks for identity in "ab"}
+    keys = {block_key(key, block, {path: identity}) for block in blocks for identity in "ab"}
     assert len(keys) == 2 * len(blocks)
     piece = replace(blocks[0].pieces[0], text=b"x")
-    assert block_key(recipe, replace(blocks[0], pieces=(piece,)), {path: "a"}) not in keys
+    assert block_key(key, replace(blocks[0], pieces=(piece,)), {path: "a"}) not in keys

@@ -38,7 +38,7 @@ def spans_within(budget, masking, keys_R, words):
     room = Row(
         np.empty(words + 1, np.int64), np.ones(words + 1, np.uint8), np.zeros(words + 2 + M.PADDING, np.uint8)
     )
-    M._draw_rows(rows, words_of(np.ones(1, bool)), law, room, spans)
+    M._sample_rows(rows, words_of(np.ones(1, bool)), law, room, spans)
     return spans
 
 

@@ -82,7 +82,7 @@ PARTS = {1: [(0, 3)], 2: [(0, 2), (2, 3)], 3: [(0, 1), (1, 2), (2, 3)]}
 @pytest.mark.parametrize("sizes", [(1, 2), (1, 3), (2, 3), (1, 2, 3), (3,)])
 def test_no_span_begins_or_ends_inside_a_character_where_any_other_way_is(sizes):
     rows, tokens = characters(sizes, seed=len(sizes))
-    spans = M.draw_spans(rows, tokens, M.row_keys(0, 0, np.arange(400), "spans"), MaskingConfig())
+    spans = M.sample_spans(rows, tokens, M.row_keys(0, 0, np.arange(400), "spans"), MaskingConfig())
     continues = tokens.flags_V & 16 != 0
     cut = 0
     for first, (starts, lengths) in zip(rows.starts_R, rows_of(spans), strict=True):

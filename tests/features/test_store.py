@@ -14,10 +14,10 @@ from feature_examples import SPECIAL, VOCABULARY, WORDS, make
 
 from span_electra.config import MaskingConfig
 from span_electra.errors import InputError
+from span_electra.features.arrow_file import write_checked
 from span_electra.features.header import (
     feature_schema,
     read_header,
-    write_features,
 )
 from span_electra.features.store import open_features
 from span_electra.text.vocabulary import assemble
@@ -41,20 +41,20 @@ def test_spans_come_back_and_new_ones_belong_to_the_row(tmp_path):
     features = open_features(str(tmp_path / "f.txt"))
     table = pa.ipc.open_file(pa.memory_map(str(tmp_path / "f.txt"))).read_all()
     rows_B = np.array([40, 3, 3])
-    spans, drawn = features.spans(rows_B), features.draw(rows_B, epoch=1, seed=9)
+    spans, drawn = features.spans(rows_B), features.sample_spans(rows_B, epoch=1, seed=9)
     begin = 0
     for row, end in zip(rows_B.tolist(), spans.row_ends_R, strict=True):
         assert spans.starts_S[begin:end].tolist() == table["span_starts"][row].as_py()
         assert spans.lengths_S[begin:end].tolist() == table["span_lengths"][row].as_py()
         begin = end
-    alone = features.draw(np.array([3]), epoch=1, seed=9)
+    alone = features.sample_spans(np.array([3]), epoch=1, seed=9)
     first, second = drawn.row_ends_R[1:]
     assert np.array_equal(drawn.starts_S[first:second], alone.starts_S)
     budgets = [round(0.2 * (int(features.lengths_R[row]) - 2)) for row in rows_B]
     ends = drawn.row_ends_R.tolist()
     sums = [drawn.lengths_S[begin:end].sum() for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
     assert sums == budgets and ends[0] > 0
-    elsewhere = features.draw(np.array([3]), epoch=1, seed=10)
+    elsewhere = features.sample_spans(np.array([3]), epoch=1, seed=10)
     assert not np.array_equal(alone.starts_S, elsewhere.starts_S)
 
 
@@ -85,7 +85,7 @@ def test_rows_that_break_the_law_are_refused_though_the_checksum_holds(tmp_path)
             pa.array(changed.get(name, table[name].to_pylist()), schema.field(name).type)
             for name in schema.names
         ]
-        write_features(tmp_path / "bad.bin", header, [pa.record_batch(columns, schema=schema)])
+        write_checked(tmp_path / "bad.bin", schema, [pa.record_batch(columns, schema=schema)])
         with pytest.raises(InputError, match="bad.bin"):
             open_features(tmp_path / "bad.bin")
 

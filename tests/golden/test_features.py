@@ -84,7 +84,7 @@ def test_a_stored_feature_file_of_format_1_opens(stored):
 
 def test_spans_redrawn_by_the_law_of_format_1_stay(stored):
     for epoch in (1, 2):
-        spans = stored.draw(np.arange(stored.rows), epoch=epoch, seed=7)
+        spans = stored.sample_spans(np.arange(stored.rows), epoch=epoch, seed=7)
         value = digest(spans.starts_S, spans.lengths_S, spans.row_ends_R)
         check(f"stored/redrawn_{epoch}", value, f"the spans that epoch {epoch} draws")
 

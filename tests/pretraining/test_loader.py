@@ -15,7 +15,7 @@ from span_examples import words_of
 
 from span_electra.config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
-from span_electra.features.masking import Spans, TokenRows, draw_spans, row_keys, span_budget
+from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans, span_budget
 from span_electra.features.schedule import masking_schedule
 from span_electra.pretraining.loader import Batches, choose_rows, locate_slots, plan_epoch
 
@@ -42,13 +42,13 @@ class InMemoryFeatures:
     def row(self, row):
         return self.ids_T[self.starts_R[row] : self.starts_R[row] + self.lengths_R[row]]
 
-    def draw(self, rows_B, epoch, seed, masking=MASKING):
+    def sample_spans(self, rows_B, epoch, seed, masking=MASKING):
         keys = row_keys(seed, epoch, rows_B, "spans")
         rows = TokenRows(self.ids_T, self.starts_R[rows_B], self.lengths_R[rows_B])
-        return draw_spans(rows, words_of(np.ones(100, bool)), keys, masking)
+        return sample_spans(rows, words_of(np.ones(100, bool)), keys, masking)
 
     def spans(self, rows_B):
-        return self.draw(rows_B, 0, 77)
+        return self.sample_spans(rows_B, 0, 77)
 
 
 def features_of(rows, longest=40, seed=0):
