@@ -15,14 +15,7 @@ def main() -> int:
     settings = parse(PrepareArgs, __doc__)
     from span_electra.finetuning.stage import prepare
 
-    return prepare(
-        settings.encoder,
-        settings.task_file,
-        data_dir=settings.data_dir,
-        lowercase=settings.do_lower_case,
-        max_seq_len=settings.max_seq_len,
-        workers=settings.workers,
-    )
+    return prepare(settings)
 
 
 if __name__ == "__main__":

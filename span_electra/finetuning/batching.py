@@ -22,6 +22,7 @@ import torch
 
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
+from span_electra.finetuning.order import REPLIES, Order, plan_tasks
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import join_turns
 from span_electra.model.multi_task import IGNORED, TaskBatch
@@ -29,11 +30,7 @@ from span_electra.text.noise import NoiseConfig, corrupt_words, load_misspelling
 from span_electra.text.vocabulary import Vocabulary
 
 ANEW = "remove that file, then run prepare_tasks_SE.py again"
-BUCKET_SPAN = 16  # batches whose rows are sorted by length together
 TRAIN_CANDIDATES, TEST_CANDIDATES = 4, 10  # replies to choose from; the test is recall@1 of 10
-LEAST_ANNEALED = 0.2  # exponent of the last epoch under annealed sampling (Stickland and Murray 2019, 3.2)
-# Draws for different purposes share nothing, also where their other keys are the same numbers.
-ROWS, TASKS, REPLIES = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,7 @@ class TaskRows:
 
     def __init__(self, path: str | Path, spec: TaskSpec, vocabulary: Vocabulary) -> None:
         self.path, self.spec, self.vocabulary = Path(path), spec, vocabulary
+        # Mapped, with where lines begin: rows are read by chance, and a file may be larger than memory.
         try:
             with self.path.open("rb") as file:
                 self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -57,6 +55,7 @@ class TaskRows:
             raise InputError(f"{self.path}: {error}; {ANEW}") from None
         self.ends_R = np.flatnonzero(np.frombuffer(self.bytes, np.uint8) == ord("\n"))
         self.starts_R = np.concatenate([[0], self.ends_R[:-1] + 1])
+        # A file that was cut off would otherwise lose its last row without a word.
         if not len(self.ends_R) or self.ends_R[-1] != len(self.bytes) - 1:
             raise InputError(f"{self.path}: its end is missing; {ANEW}")
         self.raw = "text" in self.stored(0)  # sentences that are misspelt anew each epoch
@@ -83,6 +82,7 @@ class TaskRows:
     def windows_P(self) -> list[Window]:
         """Of conversations to be continued: the windows that together hold every turn once."""
         longest = self.spec.max_seq_len
+        # Cut at turns, never within: half a turn would teach that a turn ends there.
         cut = (turn_windows(self.stored(row)["turns"], longest) for row in range(len(self)))
         return [Window(row, *place) for row, places in enumerate(cut) for place in places]
 
@@ -102,6 +102,7 @@ class TaskRows:
         stored = self.stored(row)
         if "turns" in stored:
             return 1 + sum(len(turn) + 1 for turn in stored["turns"])
+        # A guess for text that is yet to be misspelt: lengths only decide which rows share a batch.
         return len(stored["input_ids"]) if "input_ids" in stored else len(stored["text"]) // 4
 
     def rows(self, rows_B: Sequence[int], seed: int, epoch: int) -> list[dict[str, Any]]:
@@ -114,6 +115,7 @@ class TaskRows:
         ]
         return encode_examples(self.vocabulary, self.spec, examples)
 
+    # Keyed by the row, not by the batch: another batch size or another process sees the same errors.
     def _misspelt(self, stored: dict[str, Any], key: tuple[int, int, int]) -> Example:
         noisy = corrupt_words(stored["text"].split(), self.noise, self.misspellings, key)
         text = " ".join(noisy.words)
@@ -162,6 +164,7 @@ def _targets(spec: TaskSpec, rows: list[dict[str, Any]]) -> Any:
 
 def token_targets(row: dict[str, Any], every: bool) -> list[int]:
     """The label of each token: that of its word on the first of the word's tokens, or on `every` one."""
+    # A word is judged once, by its first token, as CoNLL counts; `every`: as in pretraining.
     targets, before = [], -1
     for word in row["word_ids"]:
         labelled = word >= 0 and "label" in row and (every or word != before)
@@ -170,9 +173,9 @@ def token_targets(row: dict[str, Any], every: bool) -> list[int]:
     return targets
 
 
-def windows_and_targets(source: TaskRows, turns: list[list[list[int]]]) -> UnpaddedRows:
+def windows_and_targets(source: TaskRows, windows: list[list[list[int]]]) -> UnpaddedRows:
     """The turns of each window as a row; every next token is a target."""
-    unpadded = [join_turns(said, source.vocabulary.sep_id, source.spec.max_seq_len) for said in turns]
+    unpadded = [join_turns(turns, source.vocabulary.sep_id, source.spec.max_seq_len) for turns in windows]
     ids = [row.ids for row in unpadded]
     return UnpaddedRows(ids, [row.types for row in unpadded], [[*row[1:], IGNORED] for row in ids])
 
@@ -201,6 +204,7 @@ def _candidates(
     ids, types = [], []
     count = TRAIN_CANDIDATES if training else TEST_CANDIDATES
     for number, row in zip(rows_B, rows, strict=True):
+        # Keyed by the conversation, as noise is, so that every start and every process draws the same.
         rng = np.random.default_rng([REPLIES, seed, epoch, int(number)])
         turns = row["turns"]
         if training:
@@ -230,6 +234,7 @@ def _other_replies(
 
 def check_replies(source: TaskRows, training: bool) -> None:
     """Refuse conversations of which too few end differently to choose a reply from, before it is needed."""
+    # In training one other reply is enough, as it may come again; a test's must all differ (recall@1 of 10).
     needed, found = 2 if training else TEST_CANDIDATES, set()
     for row in range(len(source)):
         found.add(tuple(source.stored(row)["turns"][-1]))
@@ -245,12 +250,12 @@ def collate(task: int, unpadded: UnpaddedRows, pad_id: int, total: float, rows_B
     """Pad rows and targets to tensors on the CPU."""
     lengths_B = np.array([len(row) for row in unpadded.ids], np.int64)
     width = int(lengths_B.max()) if len(lengths_B) else 1
-    attention_mask_BL = np.arange(width) < lengths_B[:, None]
+    mask_BL = np.arange(width) < lengths_B[:, None]
 
     def padded(rows: list[list[int]], value: int) -> torch.Tensor:
         array_BL = np.full((len(rows), width), value, np.int64)
         if rows:
-            array_BL[attention_mask_BL] = np.concatenate(rows)
+            array_BL[mask_BL] = np.concatenate(rows)
         return torch.from_numpy(array_BL)
 
     targets = unpadded.targets
@@ -260,25 +265,15 @@ def collate(task: int, unpadded: UnpaddedRows, pad_id: int, total: float, rows_B
         task=task,
         ids_BL=padded(unpadded.ids, pad_id),
         types_BL=types_BL,
-        attention_mask_BL=None if attention_mask_BL.all() else torch.from_numpy(attention_mask_BL),
+        # None: attention then needs no mask at all, which is the faster kernel.
+        attention_mask_BL=None if mask_BL.all() else torch.from_numpy(mask_BL),
         targets=targets,
         target_total=torch.tensor(float(total)),
         rows_B=torch.from_numpy(np.asarray(rows_B, np.int64)),
     )
 
 
-# --- order --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Order:
-    """How the rows of several tasks become an epoch."""
-
-    batch_size: int = 8  # rows, all processes together
-    sampling: str = "proportional"  # how many of an epoch's batches a task gets; see `quotas`
-    epochs: int = 1  # of the whole run, over which annealed sampling goes
-    seed: int = 0
-    shuffle_buffer_size: int = 0  # rows shuffled together; 0: all
+# --- batches --------------------------------------------------------------------------------------------
 
 
 class TaskBatches:
@@ -303,6 +298,7 @@ class TaskBatches:
         return len(self.plan)
 
     def __iter__(self) -> Iterator[TaskBatch]:
+        # From the beginning of the step that `start` lies in: its mean is over all of the step's batches.
         for first in range(self.start - self.start % self.together, len(self), self.together):
             group = self.plan[first : first + self.together]
             unpadded = [self._unpadded(*planned) for planned in group]
@@ -323,6 +319,8 @@ class TaskBatches:
 
     def _share(self, task: int, unpadded: UnpaddedRows, rows_B: np.ndarray, total: float) -> TaskBatch:
         """Every world-th row of the batch, with all its candidates."""
+        # Rows were sorted by length: taking turns gives each process as much work. A last batch smaller than
+        # the number of processes leaves some without a row, and they must come to the step all the same.
         each = len(unpadded.ids) // len(rows_B)
         mine = range(self.rank, len(rows_B), self.world)
         rows = [row * each + candidate for row in mine for candidate in range(each)]
@@ -338,59 +336,3 @@ def _targets_in(unpadded: UnpaddedRows) -> int:
     if isinstance(unpadded.targets, list):
         return sum(target != IGNORED for row in unpadded.targets for target in row)
     return len(unpadded.targets)
-
-
-def plan_tasks(lengths: Sequence[np.ndarray], order: Order, epoch: int) -> list[tuple[int, np.ndarray]]:
-    """Return (task, pieces) of each batch of an epoch; a task given more than it has begins anew."""
-    own = [-(-len(lengths_R) // order.batch_size) for lengths_R in lengths]
-    queues = []
-    for task, quota in enumerate(quotas(own, order, epoch)):
-        queue: list[np.ndarray] = []
-        while len(queue) < quota:
-            rng = np.random.default_rng([ROWS, order.seed, epoch, task, len(queue)])
-            queue += _cut(lengths[task], order, rng)
-        queues.append(queue[:quota])
-    # The tasks take turns by chance; each one's batches keep their order, so that its buffer holds.
-    turns = np.repeat(np.arange(len(queues)), [len(queue) for queue in queues])
-    turns = np.random.default_rng([TASKS, order.seed, epoch]).permutation(turns)
-    sources = [iter(queue) for queue in queues]
-    return [(int(task), next(sources[task])) for task in turns]
-
-
-def quotas(own: Sequence[int], order: Order, epoch: int) -> list[int]:
-    """How many batches of an epoch each task gets; together always as many as they have.
-
-    proportional: its own; square_root: in proportion to their square roots; annealed: to their powers, from
-    1 in the first epoch to LEAST_ANNEALED in the last.
-    Example: square_root, tasks of 4 and 16 batches -> 7 and 13
-    """
-    progress = epoch / max(1, order.epochs - 1)
-    annealed = 1.0 - (1.0 - LEAST_ANNEALED) * min(1.0, progress)
-    power = {"proportional": 1.0, "square_root": 0.5, "annealed": annealed}[order.sampling]
-    weights = np.array(own, np.float64) ** power
-    shares = weights / weights.sum() * sum(own)
-    counts = np.floor(shares).astype(int)
-    # Largest remainders first; what rounding in the last digit would turn is held by the stable sort.
-    rest = np.argsort(-(shares - counts).round(9), kind="stable")[: sum(own) - counts.sum()]
-    counts[rest] += 1
-    return counts.tolist()
-
-
-def _cut(lengths_R: np.ndarray, order: Order, rng: np.random.Generator) -> list[np.ndarray]:
-    """All rows in batches: shuffled, sorted by length within a span of batches, the batches shuffled.
-
-    With a shuffle buffer all this happens within windows of its size, in whole batches.
-    """
-    size = order.batch_size
-    window = (
-        max(size, order.shuffle_buffer_size // size * size) if order.shuffle_buffer_size else len(lengths_R)
-    )
-    batches = []
-    for begin in range(0, len(lengths_R), window):
-        shuffled = begin + rng.permutation(min(window, len(lengths_R) - begin))
-        for first in range(0, len(shuffled), size * BUCKET_SPAN):
-            span = shuffled[first : first + size * BUCKET_SPAN]
-            span = span[np.argsort(lengths_R[span], kind="stable")]
-            cut = [span[place : place + size] for place in range(0, len(span), size)]
-            batches += [cut[number] for number in rng.permutation(len(cut))]
-    return batches

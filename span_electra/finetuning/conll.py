@@ -81,6 +81,7 @@ def read_conll(path: Path, columns: ConllColumns) -> Iterator[TaggedSentence]:
                 words, tags, lines = zip(*tokens, strict=True)
                 yield TaggedSentence(words, None if columns.tag is None else tags, lines)
             tokens = []
+        # CoNLL-U numbers a word written as one `3-4`, and repeats its parts below; its words are column 2.
         elif not layout.is_comment(line) and not (columns.token and RANGE_OR_EMPTY.fullmatch(fields[0])):
             where = f"{path}: line {number}"
             tokens.append((*_token(fields, columns, layout, where=where, first=first[0]), number))
@@ -88,6 +89,7 @@ def read_conll(path: Path, columns: ConllColumns) -> Iterator[TaggedSentence]:
 
 def _layout_of(path: Path) -> tuple[tuple[int, str], _Layout | None]:
     """The first line with a token, and the layout it shows; None where there is none."""
+    # A comment counts only if nothing else is found: `# O` may be the first token of a file of tweets.
     found = None
     with closing(read_lines(path)) as lines:
         for number, line in islice(lines, LOOKED_THROUGH):

@@ -87,6 +87,7 @@ def _encoded(
             turns = [piece.ids for piece in encode([_folded(text, spec) for text in example.texts])]
             yield {"uid": example.uid, "turns": turns}, _loses_turns(turns, spec)
         return
+    # All texts in one call, which the tokenizer spreads over the cores by itself.
     texts = [_texts(example, spec) for example in examples]
     encodings = iter(encode([text for pair in texts for text in pair]))
     for example, pair in zip(examples, texts, strict=True):
@@ -94,6 +95,7 @@ def _encoded(
         row = _framed(vocabulary, [piece.ids for piece in pieces], spec.max_seq_len)
         cut = sum(len(piece.ids) for piece in pieces) + len(pieces) + 1 > spec.max_seq_len
         if spec.type.by_word:
+            # By offsets, not word by word: byte-level BPE gives a word after a blank other tokens.
             words = words_of_tokens(pieces[0].offsets, [_folded(word, spec) for word in example.words])
             room = len(row["input_ids"]) - 2
             row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
@@ -140,6 +142,7 @@ def kept_of_pair(first: int, second: int, room: int) -> tuple[int, int]:
     The odd token goes to the longer one, of two equal ones to the second, as with `longest_first` of
     `tokenizers`. Example: 9 and 3 tokens, room for 7 -> 4 and 3
     """
+    # Taking turns from the longer one, done at once: down to the shorter's length, then from both alike.
     shorter = min(first, second, room // 2)
     longer = min(max(first, second), room - shorter)
     return (longer, shorter) if first > second else (shorter, longer)
@@ -155,6 +158,8 @@ def words_of_tokens(offsets: Sequence[tuple[int, int]], words: Sequence[str]) ->
     lengths_W = np.array([len(word) for word in words], np.int64)
     end_W = np.cumsum(lengths_W + 1) - 1
     start_T, end_T = np.array(offsets, np.int64).T
+    # By its last character: a token of byte-level BPE may begin with the blank before its word. Empty offsets
+    # (of characters that the normalizer took away) stay where they stand.
     word_T = np.searchsorted(end_W, np.maximum(end_T - 1, start_T), side="right")
     return np.minimum(word_T, len(words) - 1).tolist()
 

@@ -63,6 +63,7 @@ class Finetuning:
         check_pooling(settings.tasks, pretrained)
         self.model = build_network(settings, pretrained, prepared)
         self.facts = facts_of(settings, self.model, prepared, pretrained)
+        # All splits now, the cheapest check first: a missing test file must not end a night's training.
         self.rows = {
             split: open_rows(settings.tasks, prepared, pretrained.vocabulary, split)
             for split in ("train", "dev", "test")
@@ -77,15 +78,8 @@ class Finetuning:
         """The epoch's batches, of one task each, from batch `start` on."""
         together = self.settings.training.gradient_accumulation_steps
         rank, world = self.process.rank, self.process.world_size
-        return TaskBatches(
-            self.rows["train"],
-            self.settings.order,
-            epoch=epoch,
-            start=start,
-            rank=rank,
-            world=world,
-            together=together,
-        )
+        place = {"rank": rank, "world": world, "together": together}
+        return TaskBatches(self.rows["train"], self.settings.order, epoch=epoch, start=start, **place)
 
     def loss(self, network: nn.Module, batch: TaskBatch, dropout_key: int | None) -> StepOutput:
         """The weighted loss of the batch's task."""
@@ -192,6 +186,7 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
         attention_probs_dropout_prob=settings.dropout,
     )
     network = TaskNetwork(config, head_configs(settings.tasks, prepared), settings.training.seed)
+    # The seed has made every head already, so that those which nothing is taken for start alike.
     if not settings.from_scratch:
         take_pretrained(network, pretrained)
     if settings.heads:
@@ -204,6 +199,7 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
 def take_heads(network: TaskNetwork, tasks: tuple[Task, ...], prepared: Prepared, folder: str) -> None:
     """Take the heads of a saved model of ours for the tasks of the same name, type and labels."""
     other = load_task_model(folder)
+    # By name, type and labels: a label's row in the head is its number, and another order would swap them.
     theirs = {
         (spec.task.name, spec.task.task_type, spec.labels): head
         for spec, head in zip(other.specs, other.network.heads, strict=True)
@@ -222,6 +218,7 @@ def rate_shares(network: TaskNetwork, decay: float) -> Callable[[str], float]:
     """
     layers = len(network.encoder.layers)
 
+    # Lower layers hold what is common to all text; heads are new and have everything to learn (ULMFiT, 3.2).
     def share(name: str) -> float:
         if not name.startswith("encoder."):
             return 1.0
@@ -251,6 +248,7 @@ def open_rows(
             )
         path = prepared.path(task.name, split)
         opened.append(TaskRows(path, spec_of(task, prepared), vocabulary) if path else None)
+        # A file replaced by hand has other rows than its labels and counts tell of.
         if path and len(opened[-1]) != prepared.rows[task.name][split]:
             raise InputError(
                 f"{path}: {len(opened[-1])} rows where {prepared.rows[task.name][split]} were; {ANEW}"
@@ -301,6 +299,7 @@ def validation_metrics(
             )
             if predicted is None:
                 return None
+            # Dev has the plain names: checkpoints are chosen by them, and test only looks on.
             found = compute_metrics(predicted, source)
             prefix = source.spec.task.name if split == "dev" else f"{split}_{source.spec.task.name}"
             metrics |= {f"{prefix}_{name}": value for name, value in found.items()}

@@ -99,6 +99,7 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
 def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
     """The vocabulary with a tokenizer that gives a text or pair the very row the task was trained on."""
     tokenizer = Tokenizer.from_str(vocabulary.original or vocabulary.to_json())
+    # What we did to the text before our tokenizer, the exported one must do itself.
     if spec.lowercase:
         folding = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
         tokenizer.normalizer = normalizers.Sequence(folding)

@@ -24,6 +24,7 @@ def looks_like_header(fields: Sequence[str]) -> bool:
 
     Example: ["id", "label", "my_text"] -> True; ["7", "label", "A text about labels."] -> False
     """
+    # Text never is short in all columns, and numbers are no names; one column may be called anything.
     named = 0
     for field in fields:
         # "gold_label", "sentence1" and "Text A" are names, and so is "textA".

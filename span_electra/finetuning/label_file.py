@@ -29,6 +29,7 @@ def labels_from_value(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError("names no labels; give a list, or a mapping from labels to numbers")
     labels = tuple(_label(entry) for entry in value)
+    # Twice the same label would be two outputs of which one never learns.
     twice = next((label for at, label in enumerate(labels) if label in labels[:at]), None)
     if twice is not None:
         raise ValueError(f"{twice!r} stands there twice; leave one out")

@@ -59,6 +59,7 @@ def f1(predictions: Any, targets: Any) -> float:
     Example: found 1 1 0 of 1 0 1 -> 2 * 1 / (2 + 2) = .5
     """
     found, wanted = (array == 1 for array in paired(predictions, targets))
+    # 2 P R / (P + R) without its fractions, so that nothing divides by 0 where nothing is found.
     marked = int(found.sum()) + int(wanted.sum())
     return 2 * int((found & wanted).sum()) / marked if marked else 0.0
 

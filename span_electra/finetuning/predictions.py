@@ -68,6 +68,7 @@ def predict_rows(
             found[row], targets[row], uids[row] = answer, entry.get("label"), entry["uid"]
         if stop():
             return None
+    # Replies and turns bring their truth with them; other rows have labels all of them, or are to be judged.
     kind = source.spec.type.head
     has_targets = kind in ("ranking", "language") or all(target is not None for target in targets)
     return TaskPredictions(uids, found, targets if has_targets else None)
@@ -86,6 +87,7 @@ def _answers(
     if kind == "sequence":
         return logits.argmax(-1).tolist()
     if kind == "several":
+        # A logit of 0 is a probability of one half.
         return [np.flatnonzero(row_C > 0).tolist() for row_C in logits]
     return [word_labels(row, answer, kind) for row, answer in zip(rows, logits, strict=True)]
 
@@ -95,6 +97,7 @@ def run_rows(
     network: TaskNetwork, task: int, source: TaskRows, unpadded: UnpaddedRows, process: Process
 ) -> np.ndarray:
     """The head's answer to rows that are unpadded out, float32."""
+    # Targets and their total are not looked at: there is no loss here.
     batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, np.arange(len(unpadded.ids)))
     with process.autocast():
         return network.logits(batch.to(process.device)).float().cpu().numpy()
@@ -110,6 +113,7 @@ def word_labels(row: dict[str, Any], logits: np.ndarray, kind: str) -> list[int]
         if word < 0:
             continue
         if kind == "replaced":
+            # A misspelt word falls into several tokens, and one that is out of place gives it away.
             labels[word] |= int(logits[place] > 0)
         elif word != before:
             labels[word] = int(logits[place].argmax())
@@ -135,6 +139,7 @@ def _perplexity_counts(
         batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, owner_B).to(process.device)
         with process.autocast():
             loss_N = network.losses(batch).cpu().double().numpy()
+        # A loss for each token but a row's first, which nothing foretells; summed in float64 by conversation.
         owner_N = np.repeat(owner_B, [len(ids) - 1 for ids in unpadded.ids])
         nats_R += np.bincount(owner_N, loss_N, len(rows))
         tokens_R += np.bincount(owner_N, minlength=len(rows))
@@ -150,6 +155,7 @@ def check_metrics(spec: TaskSpec) -> None:
     for metric in spec.task.metrics:
         if metric not in known:
             raise InputError(f"{name}.metrics: {metric} is none of {spec.task.task_type}: {', '.join(known)}")
+    # conlleval's chunks are defined by the tags' letters; of other tags it would count nonsense.
     strange = [label for label in spec.labels if not CHUNK_TAG.fullmatch(label)]
     if strange and any(metric.startswith("chunk_") for metric in spec.task.metrics):
         raise InputError(
@@ -206,6 +212,7 @@ def shown(prediction: Any, source: TaskRows) -> str:
     """A prediction in the words of the task's labels."""
     kind, labels = source.spec.type.head, source.spec.labels
     if kind == "language":  # the conversation's perplexity
+        # e^700 is about the largest float there is.
         return f"{math.exp(min(prediction[0] / max(1, prediction[1]), 700.0)):.4g}"
     if kind == "ranking":  # the place of the true reply among its candidates
         return str(1 + int((prediction[1:] >= prediction[0]).sum()))

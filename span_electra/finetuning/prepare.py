@@ -94,10 +94,10 @@ def prepare_tasks(
 
     Raises InputError for bad data, and for a folder that holds something else; then nothing has changed.
     """
-    folder, told = Path(folder), str(Path(data_dir).absolute())
+    folder = Path(folder)
     fresh = Prepared(
         folder,
-        told,
+        str(Path(data_dir).absolute()),
         vocabulary_sha256=vocabulary.sha256,
         max_seq_len=max_seq_len,
         lowercase=lowercase,
@@ -140,6 +140,7 @@ def _making(folder: Path) -> Iterator[Path]:
     absent = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        # Inside it, so that putting rows in place is a rename within one file system.
         with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder) as beside:
             yield Path(beside)
     finally:
@@ -206,14 +207,16 @@ def rows_key(
     ]  # fmt: skip
     if task.noise.get("misspellings"):
         files.append(("noise", Path(task.noise["misspellings"])))
+    # Names without their folders: data that were moved are the same data.
     contents = [(split, file.name, _hash(file)) for split, file in files]
     settings = {name: value for name, value in asdict(task).items() if name not in NO_MATTER}
-    told = json.dumps([FORMAT, settings, contents, vocabulary.sha256, max_seq_len, lowercase], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    deciding = [FORMAT, settings, contents, vocabulary.sha256, max_seq_len, lowercase]
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
 def _files_of(task: Task, path: Path) -> list[Path]:
     """The files that are read for one that is named: of spelling also correct.txt beside corrupt.txt."""
+    # What is read must be in the key, or a changed label would leave the old rows standing.
     if task.type.reader != "spelling":
         return [path]
     beside = path.iterdir() if path.is_dir() else [path, *path.parent.glob("correct.txt*")]
@@ -298,11 +301,13 @@ def _encoded(
     if workers == 1 or len(first) < WORTH_PROCESSES:
         yield from map(encode, chain(first, chunks))
         return
+    # Spawned: a fork would copy locks that another thread of the tokenizer may hold just then.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         waiting: deque[Future[EncodedLines]] = deque()
         try:
             for chunk in chain(first, chunks):
                 waiting.append(pool.submit(encode, chunk))
+                # As many as keep all busy: more would be a whole file of examples in memory.
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -320,13 +325,14 @@ def _hold_out(place: Path, task: Task, rows: int) -> dict[str, int]:
     except InputError as error:
         raise InputError(f"{task.name}: {error}; lower val_split") from None
     held = set(held_R.tolist())
-    whole = (place / "train.jsonl").replace(place / "whole.jsonl")
+    # After encoding, line by line: which rows are held out depends on how many there are, labels on all.
+    every_row = (place / "train.jsonl").replace(place / "every_row.jsonl")
     with (
-        whole.open(encoding="utf-8") as lines,
+        every_row.open(encoding="utf-8") as lines,
         (place / "train.jsonl").open("w", encoding="utf-8") as train,
         (place / "dev.jsonl").open("w", encoding="utf-8") as dev,
     ):
         for number, line in enumerate(lines):
             (dev if number in held else train).write(line)
-    whole.unlink()
+    every_row.unlink()
     return {"train": len(kept_R), "dev": len(held_R)}

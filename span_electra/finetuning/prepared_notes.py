@@ -59,6 +59,7 @@ def _strange_labels(name: str, labels: tuple[str, ...]) -> list[str]:
         for label in labels
         if label.lower() in MISSING
     ]
+    # A blank too many makes a class of its own, of the rows that have it; nobody means that.
     alike: dict[str, list[str]] = {}
     for label in labels:
         alike.setdefault(" ".join(label.split()), []).append(label)

@@ -137,6 +137,7 @@ def label_map(task: Task, examples: Iterable[Example]) -> tuple[str, ...]:
     for example in examples:
         assert example.label is not None, "labels are made from labelled examples"
         found.update((example.label,) if isinstance(example.label, str) else example.label)
+    # "10" stands behind "9", as a person would write the list.
     numbers = {label: _number_of(label) for label in found}
     if all(number is not None for number in numbers.values()):
         return tuple(sorted(found, key=lambda label: (numbers[label], label)))
@@ -168,6 +169,7 @@ def _headerless(reading: _Reading) -> Iterator[Example]:
     names = ("uid", "label", "text") if reading.labelled else ("uid", "text")
     paired = reading.task.type.inputs == "pair"
     if reading.task.type.inputs == "text or pair":
+        # Of types that take both, the first row says which the file holds; a row that differs is an error.
         paired = any(line.count("\t") == len(names) for line in first_lines(reading.path, 1))
     names = (*names, "pair") if paired else names
     columns = {name: name for name in names}
@@ -182,6 +184,7 @@ def _example(reading: _Reading, row: Row, columns: dict[str, Any], number: int) 
     names = columns["text"] if isinstance(columns["text"], list) else [columns["text"]]
     names = names + [columns["pair"]] if "pair" in columns else names
     words = None
+    # One column of turns is a list; several columns are a turn each.
     if task_type.in_turns and len(names) == 1:
         texts = _turns(reading, row.values[names[0]], row)
     elif task_type.reader == "tagged_words":
@@ -283,14 +286,15 @@ def _spelling(reading: _Reading) -> Iterator[Example]:
     """Sentences, and where correct.txt lies beside them, which of their words are wrong."""
     path = reading.path
     if path.is_dir():
-        path = _packed(path, "corrupt.txt") or path / "corrupt.txt"
-    labels = _packed(path.parent, "correct.txt") if path.name.lower().startswith("corrupt.txt") else None
+        path = packed_file(path, "corrupt.txt") or path / "corrupt.txt"
+    labels = packed_file(path.parent, "correct.txt") if path.name.lower().startswith("corrupt.txt") else None
     if reading.labelled and labels is None and not reading.task.noise:
         raise InputError(f"{path}: no labels; name a corrupt.txt with correct.txt beside it, or give noise")
     if not reading.labelled or labels is None:
         for number, text in without_blank_end(read_lines(path)):
-            yield _judged(reading, number, text)
+            yield _sentence(reading, number, text)
         return
+    # Blank lines at the end alone are passed over: one in between is a sentence without words.
     both = (without_blank_end(read_lines(file)) for file in (path, labels))
     for line, marks in zip_longest(*both):
         if line is None or marks is None:
@@ -300,16 +304,16 @@ def _spelling(reading: _Reading) -> Iterator[Example]:
         if len(marks[1].split()) != len(words) or not set(marks[1].split()) <= set(MISSPELT):
             problem = f"is no 0 or 1 for each of {len(words)} words; mend it"
             raise InputError(f"{labels}: line {line[0]} {problem}")
-        yield _judged(reading, *line, tuple(marks[1].split()))
+        yield _sentence(reading, *line, tuple(marks[1].split()))
 
 
-def _packed(folder: Path, name: str) -> Path | None:
+def packed_file(folder: Path, name: str) -> Path | None:
     """The file of that name in a folder, as it is or packed."""
     paths = (folder / f"{name}{packing}" for packing in ("", *PACKINGS))
     return next((path for path in paths if path.is_file()), None)
 
 
-def _judged(reading: _Reading, number: int, text: str, wrong_W: tuple[str, ...] | None = None) -> Example:
+def _sentence(reading: _Reading, number: int, text: str, wrong_W: tuple[str, ...] | None = None) -> Example:
     """A sentence and, where they are known, its words' labels."""
     if reading.task.type.by_word:
         return Example(str(number), (text,), tuple(text.split()), wrong_W)

@@ -45,7 +45,7 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
             results[name][split] = compute_metrics(predicted, source)
             lines = "".join(prediction_lines(predicted, source))
             write_text(folder / PREDICTIONS / f"{name}-{split}.tsv", lines)
-    model.network.cpu()
+    model.network.cpu()  # exports are written from there, task by task
     for number, spec in enumerate(model.specs):
         target = folder / EXPORTED / spec.task.name
         of_task = results[spec.task.name]
@@ -57,6 +57,7 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
 
 def evaluation_process(training: TrainingConfig) -> Process:
     """The first of the run's devices, in full precision."""
+    # Full precision: which label wins must not hang on what training was rounded to.
     device = find_device(training.device, "device:")
     if device.type != "cpu" and device.index is None:
         device = torch.device(device.type, training.device_ids[0] if training.device_ids else 0)

@@ -116,6 +116,7 @@ def passing_blank_lines(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int,
 
 def without_blank_end(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """The lines up to the last that holds something; where each line counts, those between stay."""
+    # Whether a blank line is within or at the end shows only when something follows it.
     held_back: list[tuple[int, str]] = []
     for number, line in lines:
         if is_blank(line):
@@ -155,6 +156,7 @@ def read_table(path: Path, columns: list[str]) -> Iterator[Row]:
 
 def read_headerless(path: Path, names: tuple[str, ...]) -> Iterator[Row]:
     """Rows of a tab-separated file whose columns are, in order, `names`; blank lines are passed over."""
+    # Only the first row can be a header, and only there is a wrong width a hint of one.
     first = True
     for number, line in passing_blank_lines(read_lines(path)):
         fields = line.split("\t")
@@ -192,6 +194,7 @@ def _is_blank_row(fields: list[str]) -> bool:
 def _quoted(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Fields of .csv, where a quoted one may hold line ends: (number of the row's last line, fields)."""
     csv.field_size_limit(sys.maxsize)  # of Python's reader, 128 KiB otherwise
+    # Lines are given back their ends: within quotes they are part of a field.
     rows = csv.reader((f"{line}\n" for _, line in read_lines(path)), strict=True)
     try:
         for fields in rows:
@@ -246,6 +249,7 @@ def _parquet(path: Path, columns: list[str]) -> Iterator[Row]:
     file = _input_file(path)
     try:
         with open_raw(file) if not file.packing else tempfile.TemporaryFile() as raw:
+            # Its index stands at the end of the file, and a packed stream cannot be read from there.
             if file.packing:
                 for segment in _segments(file):
                     raw.write(segment)

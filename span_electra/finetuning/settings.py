@@ -7,7 +7,7 @@ from pathlib import Path
 
 from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.console import command_line
-from span_electra.finetuning.batching import Order
+from span_electra.finetuning.order import Order
 from span_electra.finetuning.task import Task
 from span_electra.storage import CONFIG
 

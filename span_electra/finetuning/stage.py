@@ -18,7 +18,7 @@ from span_electra.compose import compose, config_file, dump
 from span_electra.config import TrainingConfig
 from span_electra.console import command_line
 from span_electra.errors import InputError
-from span_electra.finetuning.arguments import FinetuningArguments
+from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
 from span_electra.storage import CONFIG, RESULTS
 
 if TYPE_CHECKING:
@@ -36,39 +36,46 @@ def prepared_folder(encoder_name: str) -> Path:
     return Path(f"{encoder_name}_prepared_data")
 
 
-def prepare(
-    encoder: str | None, task_file: str, data_dir: str, lowercase: bool, max_seq_len: int, workers: int
-) -> int:
+def prepare(settings: TaskDataArguments) -> int:
     """Prepare the data of a task file for an encoder, and say what came of it."""
-    from span_electra.finetuning.prepare import prepare_tasks
     from span_electra.finetuning.prepared_notes import check_labels_differ
     from span_electra.finetuning.task_file import load_task_file
     from span_electra.hub.opening import open_model
     from span_electra.hub.runs import newest_run
 
-    tasks = load_task_file(task_file, data_dir)  # first: an encoder takes a while to open
+    # The cheap check first: an encoder takes a while to open, and a misspelt key should not wait for it.
+    tasks = load_task_file(settings.task_file, settings.data_dir)
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
-    encoder = str(encoder or newest_run())
+    encoder = str(settings.encoder or newest_run())
     pretrained = open_model(encoder).need("discriminator")
-    check_length(max_seq_len, pretrained)
     folder = prepared_folder(pretrained.name)
-    with no_data_left_if_refused(folder):
-        prepared = prepare_tasks(
-            tasks,
-            data_dir,
-            folder=folder,
-            vocabulary=pretrained.vocabulary,
-            max_seq_len=max_seq_len,
-            lowercase=lowercase,
-            workers=workers,
-        )
+    with nothing_left_if_refused(folder):
+        prepared = prepare_data(settings, tasks, pretrained, folder)
         check_labels_differ(prepared, tasks.tasks)
     print_summary(prepared, tasks)
     print(f"prepared with vocabulary {prepared.vocabulary_sha256[:12]} -> {folder}/")
-    words = ("--task_file", task_file, "--data_dir", folder, "--encoder", encoder)
+    words = ("--task_file", settings.task_file, "--data_dir", folder, "--encoder", encoder)
     print(f"next: {command_line('finetune_SE', *words)}")
     return 0
+
+
+def prepare_data(
+    settings: TaskDataArguments, tasks: TaskFile, pretrained: Pretrained, folder: Path
+) -> Prepared:
+    """Make what is not there yet of the tasks' rows in `folder`."""
+    from span_electra.finetuning.prepare import prepare_tasks
+
+    check_length(settings.max_seq_len, pretrained)
+    return prepare_tasks(
+        tasks,
+        settings.data_dir,
+        folder=folder,
+        vocabulary=pretrained.vocabulary,
+        max_seq_len=settings.max_seq_len,
+        lowercase=settings.do_lower_case,
+        workers=settings.workers,
+    )
 
 
 def print_summary(prepared: Prepared, tasks: TaskFile) -> None:
@@ -110,14 +117,14 @@ def finetune(settings: FinetuningArguments) -> int:
     folder, encoder = run_folder(settings), encoder_of(settings)
     pretrained = open_model(encoder).need(settings.network)
     data, given = data_folder(settings, pretrained)
-    with nothing_left_if_refused(folder, data):
+    with nothing_left_if_refused(data, folder):
         seeds = range(settings.seed, settings.seed + settings.seeds)
         places = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
         runs = [
             finetuning_run(settings, tasks, encoder=encoder, data=data, folder=place, seed=seed)
             for seed, place in zip(seeds, places, strict=True)
         ]
-        refuse_taken(folder, runs)
+        refuse_taken(folder, runs)  # before rows are prepared, which may take minutes
         ready(settings, tasks, pretrained, data, given)
         found = []
         for run in runs:
@@ -245,25 +252,17 @@ def ready(
     """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
     from span_electra.finetuning.experiment import check_pooling, check_vocabulary, open_rows, spec_of
     from span_electra.finetuning.predictions import check_metrics
-    from span_electra.finetuning.prepare import open_prepared, prepare_tasks
+    from span_electra.finetuning.prepare import open_prepared
     from span_electra.finetuning.prepared_notes import check_labels_differ
 
     if given:
+        # Rows of another vocabulary or another length would train without a word, and teach nonsense.
         prepared = open_prepared(data)
         check_vocabulary(prepared, pretrained)
         check_length(prepared.max_seq_len, pretrained)
         open_rows(tasks.tasks, prepared, pretrained.vocabulary, "train")
     else:
-        check_length(settings.max_seq_len, pretrained)
-        prepared = prepare_tasks(
-            tasks,
-            settings.data_dir,
-            folder=data,
-            vocabulary=pretrained.vocabulary,
-            max_seq_len=settings.max_seq_len,
-            lowercase=settings.do_lower_case,
-            workers=settings.workers,
-        )
+        prepared = prepare_data(settings, tasks, pretrained, data)
     check_labels_differ(prepared, tasks.tasks)
     check_pooling(tasks.tasks, pretrained)
     for task in tasks.tasks:
@@ -284,39 +283,24 @@ def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
 
 
 @contextmanager
-def no_data_left_if_refused(data: Path) -> Iterator[None]:
-    """Remove prepared data again that were not there before, where they cannot be used."""
-    from shutil import rmtree
-
-    absent = not data.exists()
-    try:
-        yield
-    except InputError:
-        if absent:
-            rmtree(data, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def nothing_left_if_refused(folder: Path, data: Path) -> Iterator[None]:
-    """Remove the run's folder and the prepared data again if neither was there and nothing was trained."""
+def nothing_left_if_refused(data: Path, run: Path | None = None) -> Iterator[None]:
+    """Remove the prepared data and the run's folder again if they were not there and nothing was trained."""
     from shutil import rmtree
 
     from span_electra.storage import RUN_LOCK
 
-    absent = [place for place in (folder, *folder.parents) if not place.exists()]
-    data_absent = not data.exists()
+    absent = [] if run is None else [place for place in (run, *run.parents) if not place.exists()]
+    new = [*([] if data.exists() else [data]), *absent[:1]]
     try:
         yield
     except InputError:
-        untouched = all(path.name == RUN_LOCK or path.is_dir() for path in folder.rglob("*"))
-        if absent and untouched:
-            rmtree(folder, ignore_errors=True)
-            for parent in absent[1:]:
+        # A file in the run's folder is a person's, or the work of hours, such as an earlier seed's.
+        if run is None or all(path.name == RUN_LOCK or path.is_dir() for path in run.rglob("*")):
+            for place in new:
+                rmtree(place, ignore_errors=True)
+            for parent in absent[1:]:  # `runs/`, which the first run makes
                 if parent.exists() and not any(parent.iterdir()):
                     parent.rmdir()
-        if data_absent and untouched:
-            rmtree(data, ignore_errors=True)
         raise
 
 
@@ -327,8 +311,8 @@ def finetuning_run(
     settings: FinetuningArguments, tasks: TaskFile, encoder: str, data: Path, folder: Path, seed: int
 ) -> FinetuningRun:
     """The settings of one run as the task room takes them."""
-    from span_electra.finetuning.batching import Order
     from span_electra.finetuning.experiment import FinetuningRun
+    from span_electra.finetuning.order import Order
 
     size, buffer = settings.train_batch_size, settings.shuffle_buffer_size
     saved = settings.load_saved_model
@@ -347,7 +331,7 @@ def finetuning_run(
         layer_lr_decay=settings.layer_lr_decay,
         eval_batch_size=settings.eval_batch_size,
         tests=settings.test_while_train,
-        heads=bool(saved) and not settings.finetune,
+        heads=bool(saved) and not settings.finetune,  # --finetune: other tasks, so the encoder alone
         resume_from=saved if settings.resume_train else None,
         silent=settings.silent,
         # A config file of this one run, wherever it is moved to: of several seeds it has its own.
@@ -363,27 +347,14 @@ def training_config(settings: FinetuningArguments, seed: int) -> TrainingConfig:
     eval_every = settings.eval_every
     if settings.eval_while_train and eval_every == FinetuningArguments().eval_every:
         eval_every = steps  # at every save, unless a cadence of its own is named
-    return TrainingConfig(
-        epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        max_minutes=settings.max_minutes,
+    return replace(
+        TrainingConfig.of(settings),
         gradient_accumulation_steps=settings.grad_accumulation_steps,
         seed=seed,
-        device=settings.device,
-        device_ids=settings.device_ids,
-        precision=settings.precision,
         compile="off",  # every batch has a width of its own
-        activation_checkpointing=settings.activation_checkpointing,
-        deterministic=settings.deterministic,
         log_steps=settings.log_per_updates,
-        log_per_epoch=settings.log_per_epoch,
-        num_epoch_digits=settings.num_epoch_digits,
         eval_every=eval_every,
-        eval_per_epoch=settings.eval_per_epoch,
-        track=settings.track,
         save_every=steps,
         save_last=settings.limit_save,
-        save_top_k=settings.save_top_k,
-        monitor=settings.monitor,
         monitor_mode="min" if settings.monitor.endswith("_perplexity") else "max",
     )

@@ -32,6 +32,7 @@ class TaskEntry:
     def number(self, key: str, default: float, below: float = math.inf, whole: bool = False) -> float:
         """A number of at least 0 and less than `below`; the default where it is none."""
         value = self.values.get(key, default)
+        # NaN compares as False everywhere, and so is refused without a word of its own.
         right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if right and 0 <= value < below and value <= LARGEST:
             return value
@@ -53,6 +54,7 @@ class TaskEntry:
         """The path of a file below the data folder; None where the name is none, or would leave it."""
         if not isinstance(name, str) or not name.strip() or "\0" in name:
             return self.problem(key, f"{name!r} is no file's name; give one below --data_dir")
+        # A task file may come from somebody else: it must not name /etc/passwd, nor ../../ anything.
         inside = os.path.normpath(name)
         if os.path.isabs(name) or inside == ".." or inside.startswith(f"..{os.sep}"):
             return self.problem(

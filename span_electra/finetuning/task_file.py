@@ -61,6 +61,7 @@ def load_task_file(path: str | Path, data_dir: str | Path) -> TaskFile:
             entries.append(TaskEntry(str(name), entry, data_dir))
         else:
             problems.append(f"{name}: a task is a mapping with task_type and file_names")
+    # Every entry is looked at before anything is refused: a person mends a file once, not once a mistake.
     tasks = tuple(task_of(entry) for entry in entries)
     agreed, disagreements = _agreed_sampling(sampling, entries)
     problems += [problem for entry in entries for problem in entry.problems] + disagreements
@@ -98,6 +99,7 @@ def _duplicates(path: Path) -> list[str]:
     """A task or a key that is written twice, of which YAML would silently keep the last."""
     import yaml
 
+    # From the nodes of the tree: the values have lost the first of two equal keys already.
     text = decode_utf8(path.read_bytes(), str(path))
     try:
         root = yaml.compose(text.replace("\t", " "), Loader=yaml.SafeLoader)  # JSON may hold tabs, YAML not
@@ -131,12 +133,15 @@ def _wrong_name(name: str) -> list[str]:
 
 def _agreed_sampling(sampling: Any, entries: list[TaskEntry]) -> tuple[str, list[str]]:
     """The sampling of all tasks, and what is wrong with it."""
-    said = {"sampling": sampling} if sampling is not None else {}
-    said |= {
+    # multi-task-NLP writes it into every task, though it holds for all.
+    given = {"sampling": sampling} if sampling is not None else {}
+    given |= {
         f"{entry.name}.sampling": entry.values["sampling"] for entry in entries if "sampling" in entry.values
     }
-    wrong = [f"{key}: {not_among(value, SAMPLINGS)}" for key, value in said.items() if value not in SAMPLINGS]
-    if not wrong and len(set(said.values())) > 1:
-        pairs = ", ".join(f"{key}: {value}" for key, value in said.items())
+    wrong = [
+        f"{key}: {not_among(value, SAMPLINGS)}" for key, value in given.items() if value not in SAMPLINGS
+    ]
+    if not wrong and len(set(given.values())) > 1:
+        pairs = ", ".join(f"{key}: {value}" for key, value in given.items())
         wrong = [f"{pairs}: one sampling holds for all tasks; say it once, at the top"]
-    return next(iter(said.values()), SAMPLINGS[0]), wrong
+    return next(iter(given.values()), SAMPLINGS[0]), wrong

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.finetuning.label_file import labels_from_file, labels_from_value
 from span_electra.finetuning.metrics import METRICS
+from span_electra.finetuning.readers import packed_file
 from span_electra.finetuning.task import POOLINGS, ROLES, SPLITS, Task, needs_label, numbered_columns
 from span_electra.finetuning.task_entry import TaskEntry, not_among
 from span_electra.finetuning.task_types import TASK_TYPES, TaskType
-from span_electra.text.inputs import PACKINGS
 from span_electra.text.noise import NoiseConfig
 
 # What a task may say: its own fields, under the names that users write.
@@ -48,7 +47,8 @@ def task_of(entry: TaskEntry) -> Task | None:
         if entry.values.get(key) is None:
             entry.problem(key, f"missing; known keys are {', '.join(TASK_KEYS)}")
     task_type = _task_type(entry)
-    if task_type is None:  # all other keys depend on it
+    # All other keys depend on it, and what they were told would be wrong with them might not be.
+    if task_type is None:
         return None
     _check_loss(entry, task_type)
     task = Task(
@@ -113,6 +113,7 @@ def _class_num(entry: TaskEntry, task_type: TaskType) -> int | None:
     if task_type.class_range is None:
         return entry.problem("class_num", f"{task_type.name} has no classes; leave it out")
     least, most = task_type.class_range
+    # YAML's `yes` is True, and True is an int to Python.
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         allowed = str(least) if least == most else f"a whole number from {least} to {most}"
         return entry.problem("class_num", f"{value!r}; for {task_type.name} it is {allowed}")
@@ -128,6 +129,7 @@ def _metrics(entry: TaskEntry, task_type: TaskType) -> tuple[str, ...]:
     if not isinstance(metrics, list) or not metrics:
         entry.problem("metrics", f"{value!r} is no list of metrics; known are {', '.join(task_type.metrics)}")
         return default
+    # Names that multi-task-NLP's files have; what is kept is ours, so that a checkpoint knows no other.
     ours = [OTHER_METRICS.get(str(metric).lower(), metric) for metric in metrics]
     for metric in ours:
         if metric not in METRICS:
@@ -268,9 +270,5 @@ def _check_file(entry: TaskEntry, key: str, name: Any, task_type: TaskType) -> N
         entry.problem(key, f"{path}: no such file; files are looked for below --data_dir")
     elif path.is_dir() and task_type.reader != "spelling":
         entry.problem(key, f"{path}: a folder; name a file")
-    elif path.is_dir() and not _holds_sentences(path):
+    elif path.is_dir() and packed_file(path, "corrupt.txt") is None:
         entry.problem(key, f"{path}: a folder without corrupt.txt; name one that has it, or a file")
-
-
-def _holds_sentences(folder: Path) -> bool:
-    return any((folder / f"corrupt.txt{packing}").is_file() for packing in ("", *PACKINGS))

@@ -43,6 +43,7 @@ def load_task_model(folder: str | Path) -> TaskModel:
 
 
 def _read_spec(described: dict) -> TaskSpec:
+    # JSON knows lists alone, and specs are compared and hashed as the tuples they were.
     task = dict(described["task"])
     task["files"] = {split: tuple(names) for split, names in task["files"].items()}
     for name in ("labels", "metrics"):

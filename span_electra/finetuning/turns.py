@@ -58,6 +58,7 @@ def join_turns(
 def _newest(turns: Sequence[Sequence[int]], longest: int) -> list[Sequence[int]]:
     """The newest whole turns that fit, oldest first; at least the end of the last."""
     kept: list[Sequence[int]] = []
+    # Newest first: what was said last decides what is said next.
     room = longest - 1  # the separator at the end
     for turn in reversed(turns):
         room -= 1 + len(turn)

@@ -72,6 +72,7 @@ def list_of(row: Row, value: Any, name: str) -> list | None:
         parsed = _with_single_quotes(text)
     if isinstance(parsed, list):
         return parsed
+    # In doubt it is refused: `[O, B-PER]` taken as words would be two wrong labels, not an error.
     if text.startswith("[ ") and text.endswith(" ]"):
         return None  # words, of which the first and the last are brackets
     raise _no_list(row, text, name)

@@ -1,10 +1,9 @@
-"""Each row once an epoch, in an order of (seed, epoch) alone; noise, candidates and windows by their keys.
+"""Batches from any start and in shares are the same; noise, candidates and windows by their keys.
 
 Run: pytest tests/finetuning/test_batching.py
 """
 
 import json
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,16 +15,14 @@ from task_examples import write
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import (
     TEST_CANDIDATES,
-    Order,
     TaskBatches,
     TaskRows,
     check_replies,
-    plan_tasks,
-    quotas,
     rows_and_targets,
     turn_windows,
 )
 from span_electra.finetuning.experiment import open_rows
+from span_electra.finetuning.order import Order
 from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task_file import load_task_file
 from span_electra.model.multi_task import IGNORED
@@ -44,49 +41,6 @@ def two(tmp_path):
     return sources_of(
         tmp_path, {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "NER", "b")}
     )
-
-
-def seen(plan):
-    return Counter((task, int(row)) for task, rows_B in plan for row in rows_B)
-
-
-def as_lists(plan):
-    return [(task, rows_B.tolist()) for task, rows_B in plan]
-
-
-LENGTHS = [np.arange(21) % 7 + 3, np.arange(50) % 5 + 3]
-
-
-@pytest.mark.parametrize("buffer", [0, 3, 16])
-def test_each_row_comes_once_an_epoch_in_batches_of_one_task(buffer):
-    plan = plan_tasks(LENGTHS, Order(4, shuffle_buffer_size=buffer), 0)
-    assert seen(plan) == Counter((task, row) for task in (0, 1) for row in range(len(LENGTHS[task])))
-    assert len(plan) == 6 + 13 and max(len(rows_B) for _, rows_B in plan) == 4
-
-
-def test_quotas_are_those_worked_by_hand():
-    assert quotas([4, 16], Order(sampling="square_root"), 0) == [7, 13]  # 20 x 2/6, 20 x 4/6
-    annealed = Order(sampling="annealed", epochs=3)
-    assert quotas([4, 16], annealed, 0) == [4, 16]
-    assert quotas([4, 16], annealed, 1) == [6, 14]  # powers .6: 2.297, 5.278 of 7.575 -> 6.07, 13.93
-    assert quotas([4, 16], annealed, 2) == [9, 11]  # powers .2: 1.320, 1.741 of 3.061 -> 8.62, 11.38
-    for sampling in ("proportional", "square_root", "annealed"):
-        for own in ([1, 1, 1], [3, 500], [7], [2, 3, 5, 7, 11]):
-            assert sum(quotas(own, Order(sampling=sampling, epochs=2), 1)) == sum(own)
-
-
-def test_the_order_is_that_of_seed_and_epoch():
-    first = as_lists(plan_tasks(LENGTHS, Order(4, seed=5), 2))
-    assert first == as_lists(plan_tasks(LENGTHS, Order(4, seed=5), 2))
-    assert first != as_lists(plan_tasks(LENGTHS, Order(4, seed=5), 3))
-    assert first != as_lists(plan_tasks(LENGTHS, Order(4, seed=6), 2))
-
-
-def test_a_row_comes_no_more_than_a_buffer_from_its_place():
-    lengths = [np.random.default_rng(0).integers(3, 30, 500), LENGTHS[1]]
-    plan = plan_tasks(lengths, Order(4, shuffle_buffer_size=42), 0)
-    order = np.concatenate([rows_B for task, rows_B in plan if task == 0])
-    assert (np.abs(order - np.arange(500)) < 42).all() and (order != np.arange(500)).any()
 
 
 def assert_same_batches(one, other):

@@ -18,6 +18,7 @@ from task_examples import write
 from argument import FinetuneArgs
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
+from span_electra.finetuning.arguments import TaskDataArguments
 from span_electra.finetuning.stage import finetune, prepare
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.finetuning.task_types import TASK_TYPES
@@ -28,6 +29,7 @@ from span_electra.training.log import RunLog
 
 ROOT = Path(__file__).resolve().parents[2]
 SINGLE = "SingleSenClassification"
+PREPARED = TaskDataArguments(task_file="tasks.yaml", encoder="small", max_seq_len=24, workers=1)
 
 
 @pytest.fixture(autouse=True)
@@ -260,7 +262,7 @@ def test_what_is_exported_is_the_checkpoint_with_the_best_score(tmp_path, monkey
 
 def test_data_that_are_prepared_are_taken_as_they_are(tmp_path):
     settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
-    assert prepare("small", "tasks.yaml", "data", False, 24, 1) == 0
+    assert prepare(PREPARED) == 0
     mark = Path("small_prepared_data/prepared.json")
     before = mark.stat().st_mtime_ns
     assert finetune(replace(settings, data_dir="small_prepared_data")) == 0
@@ -300,7 +302,7 @@ def bad(name, folder):
         write(folder, "tasks.yaml", json.dumps({"t": task["t"] | {"metrics": ["pearson"]}}))
         return [], "pearson"
     if name == "another vocabulary":
-        assert prepare("small", "tasks.yaml", "data", False, 24, 1) == 0
+        assert prepare(PREPARED) == 0
         mark = folder / "small_prepared_data/prepared.json"
         mark.write_text(mark.read_text().replace('"vocabulary_sha256": "', '"vocabulary_sha256": "f00'))
         return ["--data_dir", "small_prepared_data"], "vocabulary f00"
