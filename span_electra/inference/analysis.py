@@ -28,7 +28,7 @@ def analyze(predictor: Predictor, text: str, threshold: float, top_k: int) -> di
     `blanks`: fillings of each [MASK]; `corrected`: the corrected line; `doubted`: the words at or above the
     threshold with the generator's suggestions.
     """
-    text = " ".join(text.splitlines())
+    text = " ".join(text.splitlines())  # a model reads a line; the page's offsets are of this very text
     networks, found = predictor.networks, {"text": text, "tokens": [], "blanks": [], "doubted": []}
     if networks.discriminator:
         line = read_lines(networks.vocabulary, [text])[0]
@@ -39,7 +39,7 @@ def analyze(predictor: Predictor, text: str, threshold: float, top_k: int) -> di
         found["tokens"] = [[start, end, round(share, 4)] for start, end, share in cells]
     if networks.generator:
         blanks = predictor.fill([text], top_k)[0].blanks
-        found["blanks"] = [fillings(blank.whole or blank.tokens[0]) for blank in blanks]
+        found["blanks"] = [fillings(blank.joint or blank.tokens[0]) for blank in blanks]
     if networks.generator and networks.discriminator:
         corrected = predictor.correct([text], threshold, top_k)[0]
         found["corrected"] = corrected.corrected
@@ -63,6 +63,7 @@ def task_answers(predictor: TaskPredictor, text: str) -> dict[str, Any]:
 
     Lines say what belongs together, see `text_for`. Raises InputError where no task can read them.
     """
+    # Nobody says which task is meant: every task that can make sense of the lines answers.
     answers = []
     for spec in predictor.specs:
         given = text_for(spec, text)

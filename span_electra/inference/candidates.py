@@ -22,6 +22,7 @@ class Candidates:
     def __init__(self, vocabulary: Vocabulary) -> None:
         pieces_V = Pieces(vocabulary)
         texts = [pieces_V[number] for number in range(vocabulary.size)]
+        # Pieces and punctuation are no corrections; nor is what only goes on inside a word.
         kept = [n for n, text in enumerate(texts) if text.strip().isalpha() and vocabulary.starts_word_V[n]]
         self.lowercase = vocabulary.lowercase
         self.ids_N = np.array(kept, dtype=np.int64)
@@ -50,6 +51,7 @@ class Candidates:
         The score is that of a noisy channel: log P(word here) - NATS_AN_EDIT * edits, in nats. What was typed
         may be among them. A word that was typed with a capital keeps it where the vocabulary has none.
         """
+        # The cutoff lets rapidfuzz leave a word as soon as it is too far: most of the vocabulary is.
         most = MOST_EDITS if len(typed) > SHORT else 1
         distance_N = self.distances(typed.lower() if self.lowercase else typed, most)
         # In a byte-level vocabulary a word after a bracket is another token than after a blank.

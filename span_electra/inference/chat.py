@@ -79,8 +79,10 @@ def reply(
     assert spec.type.head == "language", spec.type.head
     config = speech.config(spec.max_seq_len, len(turns))
     ids = encode_examples(vocabulary, spec, [Example("", tuple(turns))])[0]["turns"]
+    # Of a row that is full the oldest turn is left out as a whole, before the reply begins.
     room = spec.max_seq_len - config.max_new_tokens
     row = join_turns(ids, vocabulary.sep_id, room, open_ended=True)
+    # Tokens that no turn holds: they were never a target, and their logits mean nothing.
     never = [vocabulary.cls_id, vocabulary.pad_id, vocabulary.mask_id, vocabulary.unk_id]
     never += range(vocabulary.size, network.config.vocab_size)  # rows of the table that no token has
     follows = next_token(network, task, row)
@@ -96,6 +98,7 @@ def next_token(network: TaskNetwork, task: int, row: TurnRow) -> Callable[[Tenso
     device = next(network.parameters()).device
 
     def next_logits(ids_BL: Tensor) -> Tensor:
+        # Whatever is written after the prompt is the network's own turn.
         types_BL = torch.full_like(ids_BL, OWN_VOICE)
         types_BL[:, : len(prompt_types_P)] = prompt_types_P
         states_BLD = network.encoder(ids_BL.to(device), None, None, types_BL=types_BL.to(device), causal=True)
@@ -110,13 +113,13 @@ def talk(answer: Callable[[list[str]], str]) -> None:
     `answer` gets all turns so far, its own among them.
     """
     turns: list[str] = []
-    for line in _said():
+    for line in _lines_read():
         turns.append(line)
         turns.append(answer(turns))
         print(turns[-1], flush=True)
 
 
-def _said() -> Iterator[str]:
+def _lines_read() -> Iterator[str]:
     if sys.stdin.isatty():
         yield from typed("say something, then Enter; an empty line ends")
         return

@@ -99,6 +99,7 @@ def correct(
     Words of more than LONGEST_WORD characters stay as they are. Memory grows with the text, not with its
     words' lengths.
     """
+    # All lines together at each step: a line has few wrong words, and a batch of one is a batch wasted.
     lines = read_lines(networks.vocabulary, texts)
     before = detect_lines(networks, lines, batch_size=batch_size)
     suspects = []
@@ -131,6 +132,7 @@ def suspects_of(
         if end - begin > LONGEST_WORD:
             continue
         core = CORE.fullmatch(line.text, begin, end)
+        # "[MASK]" is a word by its letters, and nothing to correct.
         if core is None or any(token in line.text[begin:end] for token in special):
             continue
         # Tokens that touch the letters. One that also reaches into punctuation goes with them.
@@ -177,6 +179,8 @@ def propose(
     for width in SEVERAL:
         for number, more in in_pieces(networks, lines, suspects, width, batch_size=batch_size):
             best[number] = sorted(best[number] + more, key=lambda scored: -scored[1])[:top_k]
+    # What was typed, by the same measure: log P of its tokens, each at a mask. A rare right word thus costs a
+    # candidate as much as it costs itself.
     typed_S = np.zeros(len(suspects))
     widths = [suspect.width for suspect in suspects]
     for number, place, log_V in at_masks(networks, lines, suspects, widths, batch_size=batch_size):
@@ -216,6 +220,7 @@ def spelt_in(networks: Networks, text: str, suspect: Suspect, width: int) -> tup
     """Return what is one edit away from a suspect and has just `width` tokens, and these, int64 [C, W]."""
     vocabulary, typed = networks.vocabulary, text[suspect.start : suspect.end]
     words = one_edit_away(typed.lower() if vocabulary.lowercase else typed)
+    # In a byte-level vocabulary the blank before a word is part of its first token.
     blank = " " if suspect.start and text[suspect.start - 1] == " " else ""
     encodings = vocabulary.tokenizer.encode_batch_fast(
         [blank + word for word in words], add_special_tokens=False
@@ -232,6 +237,7 @@ def at_masks(
     networks: Networks, lines: list[Line], suspects: list[Suspect], widths: list[int], *, batch_size: int
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """Put so many masks in each suspect's place; yield (suspect, mask, log-probabilities [V])."""
+    # All of a line at once: a wrong word beside another would only mislead the generator.
     of_line: dict[int, list[int]] = {}
     for number, suspect in enumerate(suspects):
         of_line.setdefault(suspect.line, []).append(number)
@@ -296,19 +302,22 @@ def agreed(
     """
     best: dict[int, tuple[float, str]] = {}  # of each proposal: its evidence and the word
     for turn in range(max((len(proposal.words) for proposal in proposals), default=0)):
-        tried = [
+        attempts = [
             (number, proposal.suspect, proposal.words[turn])
             for number, proposal in enumerate(proposals)
             if turn < len(proposal.words) and proposal.gains[turn] > LEAST_GAIN
         ]
-        written = rewritten(texts, [(suspect, word) for _, suspect, word in tried])
+        # One reading for all suspects: neighbours are judged with each other's candidates in place, which is
+        # as good as the neighbours are; one by one would be a pass for each.
+        written = rewritten(texts, [(suspect, word) for _, suspect, word in attempts])
         read_again = detect(networks, list(written.values()), batch_size=batch_size)
         now = dict(zip(written, read_again, strict=True))
-        for number, suspect, word in tried:
+        for number, suspect, word in attempts:
             was, becomes = (
                 line.probability[suspect.word] for line in (before[suspect.line], now[suspect.line])
             )
             gain = proposals[number].gains[turn]
+            # Two witnesses of one thing, taken as independent: their log odds add up (naive Bayes).
             evidence = gain + DISCRIMINATOR_WEIGHT * (log_odds(was) - log_odds(becomes))
             if becomes < DOUBTED and evidence > best.get(number, (0.0, ""))[0]:
                 best[number] = evidence, word

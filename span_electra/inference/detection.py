@@ -36,6 +36,7 @@ def token_probabilities(networks: Networks, lines: list[Line], *, batch_size: in
     A [MASK] is no word that could be wrong: it gets 0. (In training no discriminator ever sees one, so its
     answer there would mean nothing.)
     """
+    # A line longer than a row is read in windows that overlap, each token judged where it sees most.
     probabilities = over_windows(
         networks.vocabulary,
         networks.longest,

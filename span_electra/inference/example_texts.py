@@ -30,6 +30,7 @@ def for_pretrained(folder: str | Path, vocabulary: Vocabulary) -> list[str]:
     sentences = validation_sentences(Path(folder)) or [own_words(vocabulary)]
     originals = [original for original, _ in sentences]
     misspelt = next(filter(None, map(with_swapped_letters, originals)), originals[0])
+    # Three different sentences where there are as many, so that each shows something else.
     others = [text for text in originals if text is not originals[0]] or originals
     masked = next(filter(None, map(with_mask, others)), others[0])
     return [misspelt, masked, sentences[-1][1]]
@@ -95,6 +96,7 @@ def rows_of(folder: Path, spec: TaskSpec) -> list[Example]:
         return []
     for split in ("dev", "train"):
         for name in spec.task.files.get(split, ()):
+            # With the model's own labels: the train file that they came from may be gone.
             task = replace(spec.task, labels=spec.labels or None)
             try:
                 return list(itertools.islice(read_examples(task, Path(data_dir, name), labelled=True), COUNT))

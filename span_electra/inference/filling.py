@@ -31,7 +31,7 @@ class Blank:
     start: int  # characters of the line that it takes
     end: int
     tokens: list[list[Filling]]  # of each mask by itself, likeliest first
-    whole: list[Filling]  # of the run together, likeliest first
+    joint: list[Filling]  # of the run together, likeliest first
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,12 @@ def fill(networks: Networks, texts: list[str], *, top_k: int, batch_size: int) -
     pieces_V = Pieces(networks.vocabulary)
     wanted = [np.flatnonzero(line.ids_T == networks.vocabulary.mask_id) for line in lines]
     alone = top_tokens(networks, [line.ids_T for line in lines], wanted, top_k, batch_size)
-    whole = search(networks, lines, runs, top_k, batch_size)
+    joint = search(networks, lines, runs, top_k, batch_size)
     answers = {(line, place): found for line, row in enumerate(alone) for place, found in row.items()}
     blanks: list[list[Blank]] = [[] for _ in lines]
-    for run, spans in zip(runs, whole, strict=True):
+    for run, spans in zip(runs, joint, strict=True):
         line = lines[run.line]
-        each = [
-            [(ids_1, share) for ids_1, share in answers[run.line, place]]
-            for place in range(run.start, run.end)
-        ]
+        each = [answers[run.line, place] for place in range(run.start, run.end)]
         blanks[run.line].append(
             Blank(
                 int(line.starts_T[run.start]),
@@ -93,9 +90,9 @@ def fill_in(text: str, blanks: list[Blank]) -> str:
 
     Example: "go [MASK]", " on" -> "go on"; "go [MASK]", "ing" -> "going"
     """
-    for blank in reversed(blanks):
+    for blank in reversed(blanks):  # from the right, so that places to the left stay what they are
         before = text[: blank.start].rstrip(" ")
-        filling = blank.whole[0].text if blank.whole else ""
+        filling = blank.joint[0].text if blank.joint else ""
         text = before + (filling if before else filling.lstrip()) + text[blank.end :]
     return text
 
@@ -114,6 +111,7 @@ def top_tokens(
 ) -> list[dict[int, list[tuple[tuple[int, ...], float]]]]:
     """Return, for each wanted place of each line, the likeliest tokens ((id,), probability)."""
     windows = cut_windows(np.array([len(ids_T) for ids_T in ids], dtype=np.int64), networks.longest - 2)
+    # Windows overlap; each mask is asked in the one that gives it most to read on both sides.
     asked, owners = [], []
     for window in windows:
         places = wanted[window.line]
@@ -123,9 +121,9 @@ def top_tokens(
     found: list[dict] = [{} for _ in ids]
     rows = framed(networks.vocabulary, ids, windows)
     for numbers_S, log_SV in filling_log_probability(networks, rows, asked, batch_size):
-        best = without_specials(networks, log_SV).topk(
-            min(top_k, log_SV.shape[1] - len(networks.vocabulary.special.all))
-        )
+        # Never so many that special tokens, whose probability was taken away, would fill up the list.
+        answers = log_SV.shape[1] - len(networks.vocabulary.special.all)
+        best = without_specials(networks, log_SV).topk(min(top_k, answers))
         for number, ids_K, log_K in zip(
             numbers_S, best.indices.tolist(), best.values.exp().tolist(), strict=True
         ):
@@ -137,6 +135,7 @@ def top_tokens(
 def without_specials(networks: Networks, log_SV: torch.Tensor) -> torch.Tensor:
     """Log-probabilities with those of special tokens, and of rows beyond the vocabulary, taken away."""
     vocabulary = networks.vocabulary
+    # Tables of words are padded to round sizes, and the rows beyond the vocabulary have logits as others do.
     log_SV = log_SV.clone()
     log_SV[:, [vocabulary.tokenizer.token_to_id(token) for token in vocabulary.special.all]] = -torch.inf
     log_SV[:, vocabulary.size :] = -torch.inf
@@ -151,6 +150,7 @@ def search(
     The probability is the product of each token's, given those before it in the run. A run that no row can
     hold with something round it has none.
     """
+    # Each mask by itself would write "New" and "Angeles": neighbours must know what the other is.
     room = networks.longest - 2
     beams = {n: [((), 0.0)] for n, run in enumerate(runs) if 1 < run.end - run.start <= room // 2}
     step = 0

@@ -93,22 +93,23 @@ def generate(
         longest=longest,
         ngram=config.no_repeat_ngram,
     )
-    follow = _search if config.beams > 1 else _draw
+    follow = _search if config.beams > 1 else _sample
     return follow(log_probs, torch.tensor([list(prompt)], dtype=torch.int64), end_id, config, most)
 
 
-def keep_top_k(logits_BV: Tensor, k: int) -> Tensor:
+def filter_top_k(logits_BV: Tensor, k: int) -> Tensor:
     """Forbid all but the k largest of each row; equals of the k-th stay. 0: all stay.
 
     Example: k 2, logits [1 3 2 0] -> [-inf 3 2 -inf]
     """
     if k == 0 or k >= logits_BV.shape[1]:
         return logits_BV
+    # By value, not by rank: which of two equals a sort puts first differs from device to device.
     least_B1 = logits_BV.topk(k).values[:, -1:]
     return logits_BV.masked_fill(logits_BV < least_B1, FORBIDDEN)
 
 
-def keep_top_p(logits_BV: Tensor, p: float) -> Tensor:
+def filter_top_p(logits_BV: Tensor, p: float) -> Tensor:
     """Forbid all but the fewest likeliest of each row whose probabilities add up to p or more (nucleus
     sampling, Holtzman et al. 2020, section 3.1). 1: all stay.
 
@@ -159,17 +160,18 @@ def _log_probs(
         raise InputError(
             "the network's logits are not numbers; its weights are broken, take another checkpoint"
         )
+    # After the softmax: what is forbidden takes no probability along, and beams compare what was meant.
     allowed_BV = block_ngrams(log_probs_BV, ids_BL, ngram)
     allowed_BV[:, end_id] = log_probs_BV[:, end_id]
     allowed_BV[:, banned] = FORBIDDEN
     return allowed_BV
 
 
-def _draw(
+def _sample(
     log_probs: Callable[[Tensor], Tensor], ids_BL: Tensor, end_id: int, config: GenerationConfig, most: int
 ) -> list[int]:
     """One token after another, each drawn (temperature 0: the likeliest, the lowest id among equals)."""
-    rng = torch.Generator().manual_seed(config.seed)
+    rng = torch.Generator().manual_seed(config.seed)  # of its own: the process's draws go on as they were
     answer: list[int] = []
     while len(answer) < most:
         logits_BV = log_probs(ids_BL)
@@ -181,7 +183,7 @@ def _draw(
         else:
             # The best is moved to 0 first: however small the temperature, 0 / temperature is a number.
             logits_BV = (logits_BV - best_B1) / config.temperature
-            logits_BV = keep_top_p(keep_top_k(logits_BV, config.top_k), config.top_p)
+            logits_BV = filter_top_p(filter_top_k(logits_BV, config.top_k), config.top_p)
             token_B1 = torch.multinomial(logits_BV.softmax(1), 1, generator=rng)
         if token_B1.item() == end_id:
             break
@@ -223,6 +225,7 @@ def _search(
             if token != end_id and length < most:
                 open_rows.append([*ids_BL[beam].tolist(), token])
                 open_totals.append(total)
+            # An end that ranks lower is worse than what goes on, and may not crowd it out.
             elif rank < config.beams:
                 answer = ids_BL[beam, start:].tolist() + ([] if token == end_id else [token])
                 finished.append(_Finished(total / length**config.length_penalty, answer))

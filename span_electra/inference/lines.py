@@ -55,6 +55,7 @@ def predict(
                 f"--out_file {out_file}: only --task embed writes .npy; name a .jsonl or .txt file"
             )
         blocks = [predictor.embed(block) for block in blocks_of(in_file)]
+        # An array's header tells how many rows there are, so all are made before it is written.
         with new_file(out_file) as beside, beside.open("wb") as file:
             np.save(file, np.concatenate([predictor.embed([])[:0], *blocks]))
         return
@@ -130,6 +131,7 @@ def give_back_memory() -> None:
 def converse(answer: Answer, hint: str) -> None:
     """Answer a person line by line; a line that cannot be answered is refused, and the next one may be."""
     for line in typed(f"{hint}, then Enter; an empty line ends"):
+        # A person may have mistyped and is still there; a file's line is wrong once and for all.
         try:
             print("\n".join(answer([line])), flush=True)
         except InputError as error:
@@ -158,6 +160,7 @@ def blocks_of(in_file: str | None, lines: int = BLOCK) -> Iterator[list[str]]:
     A line ends at a newline and nowhere else: other separators of Unicode are part of the text.
     """
     if in_file is None:
+        # Bytes: text mode would end lines at a lone \r too, and hide which line is not UTF-8.
         for number, raw in enumerate(sys.stdin.buffer, start=1):
             yield [decoded(raw, "standard input", number)]
         return
@@ -253,7 +256,7 @@ def corrected_record(line: Corrected) -> dict[str, Any]:
 def filled_record(line: Filled) -> dict[str, Any]:
     """A line, the filled line, and for each blank the tokens of each mask and the whole."""
     blanks = [
-        {"tokens": [pairs(token) for token in blank.tokens], "whole": pairs(blank.whole)}
+        {"tokens": [pairs(token) for token in blank.tokens], "whole": pairs(blank.joint)}
         for blank in line.blanks
     ]
     return {"text": line.text, "filled": line.filled, "blanks": blanks}
@@ -290,6 +293,6 @@ def filled_text(line: Filled) -> str:
     """The filled line, and under it the likeliest fillings of each blank."""
     text = [line.filled]
     for number, blank in enumerate(line.blanks, start=1):
-        best = ", ".join(f"{filling.text.strip()} {filling.probability:.1%}" for filling in blank.whole)
+        best = ", ".join(f"{filling.text.strip()} {filling.probability:.1%}" for filling in blank.joint)
         text.append(f"  [{number}] {best}")
     return "\n".join(text)

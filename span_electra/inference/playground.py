@@ -85,6 +85,7 @@ def serve(content: Content, *, host: str, port: int) -> None:
             ) from None
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{listening.getsockname()[1]}  (stop with Ctrl-C)", flush=True)
+        # Bound here, not by uvicorn, which ends the process by itself when the port is taken.
         settings = uvicorn.Config(application(content, host), log_level="warning")
         uvicorn.Server(settings).run(sockets=[listening])
 
@@ -141,6 +142,7 @@ def policy_of(source: str) -> str:
 
 async def read_body(request: Request) -> bytes:
     """The body of a question. Raises InputError for one that is too long."""
+    # Counted while it comes: a Content-Length may lie, or be missing.
     body = b""
     async for part in request.stream():
         body += part
@@ -154,7 +156,7 @@ def read_question(body: bytes, usual: float) -> tuple[str, float]:
     try:
         asked = json.loads(body)
         text, threshold = asked["text"], float(asked.get("threshold", usual))
-        text.encode()
+        text.encode()  # JSON can spell half a surrogate pair, which no tokenizer takes
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError('send JSON: {"text": "...", "threshold": 0.5}') from None
     if len(text) > MOST_CHARACTERS:

@@ -77,6 +77,7 @@ class Predictor:
             return for_each_token(self.networks, part, rows, self.batch_size, lambda states_BLD: states_BLD)
 
         ids = [line.ids_T for line in read_lines(vocabulary, texts)]
+        # Asked of an empty row: without any line there would be no array to see the width of.
         width = states([frame(vocabulary, np.zeros(0, np.int64))])[0].shape[1]
         means = np.zeros((len(texts), width), np.float32)
         for number, states_TD in enumerate(over_windows(vocabulary, self.networks.longest, ids, states)):

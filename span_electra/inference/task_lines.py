@@ -80,6 +80,7 @@ def answers_of_lines(
     for task in asked:
         spec = predictor.specs[task]
         texts = [text_of_line(spec, line) for line in lines]
+        # Some lines of a file may be pairs and some not: each task answers those it can read, in one batch.
         able = [place for place, text in enumerate(texts) if example_of(spec, text) is not None]
         if names and len(able) < len(lines):
             place = next(place for place in range(len(lines)) if place not in set(able))
@@ -106,6 +107,7 @@ def text_of_line(spec: TaskSpec, line: str) -> Text | None:
         known = isinstance(value, dict) and set(value) == {"turns", "candidates"}
         return (value["turns"], value["candidates"]) if known else None
     if spec.type.head == "language":
+        # A turn may begin with a bracket; only a list of texts is several turns.
         value = [] if blank else _json(line)
         turns = isinstance(value, list) and all(isinstance(turn, str) for turn in value)
         return value if turns else [line]

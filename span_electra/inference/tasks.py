@@ -132,6 +132,7 @@ class TaskPredictor:
         Sentences and pairs are cut as in training; every word is judged, however long its text.
         Raises InputError for an unknown task, and for texts that a task, or none of them, can read.
         """
+        # A text is a list of texts to Python, a letter each.
         if isinstance(texts, str):
             raise InputError("texts: one text alone; give a list of them, [text]")
         named = self.numbers_of(tasks)
@@ -186,8 +187,8 @@ class TaskPredictor:
         if spec.type.by_word:
             return self._words(number, spec, examples)
         rows = encode_examples(self.vocabulary, spec, examples)
-        said = self._said(number, [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows])
-        return [_of_text(spec, logits_C) for logits_C in said]
+        ids, types = ([row[name] for row in rows] for name in ("input_ids", "token_type_ids"))
+        return [_of_text(spec, logits_C) for logits_C in self._logits(number, ids, types)]
 
     def _reply(self, number: int, turns: Sequence[str]) -> str:
         return reply(
@@ -202,13 +203,13 @@ class TaskPredictor:
     def _rankings(self, number: int, spec: TaskSpec, examples: list[Example]) -> list[Answer]:
         """Each candidate in a row of its own, after the turns."""
         unpadded, sep_id = [], self.vocabulary.sep_id
-        said = encode_examples(self.vocabulary, spec, examples)
+        before = encode_examples(self.vocabulary, spec, examples)
         last = encode_examples(self.vocabulary, spec, [Example("", example.words) for example in examples])
-        for before, candidates in zip(said, last, strict=True):
-            rows = [[*before["turns"], candidate] for candidate in candidates["turns"]]
+        for said, candidates in zip(before, last, strict=True):
+            rows = [[*said["turns"], candidate] for candidate in candidates["turns"]]
             unpadded.append([join_turns(turns, sep_id, spec.max_seq_len) for turns in rows])
         flat = [row for rows in unpadded for row in rows]
-        scores = iter(self._said(number, [row.ids for row in flat], [row.types for row in flat]))
+        scores = iter(self._logits(number, [row.ids for row in flat], [row.types for row in flat]))
         return [Ranking(tuple(float(next(scores)[0]) for _ in rows)) for rows in unpadded]
 
     def _words(self, number: int, spec: TaskSpec, examples: list[Example]) -> list[Answer]:
@@ -216,14 +217,14 @@ class TaskPredictor:
         rows = encode_examples(self.vocabulary, replace(spec, max_seq_len=WHOLE), examples)
         ids = [np.array(row["input_ids"][1:-1], np.int64) for row in rows]
 
-        def judge(windows: list[np.ndarray]) -> list[np.ndarray]:
+        def logits_of(windows: list[np.ndarray]) -> list[np.ndarray]:
             rows = [window.tolist() for window in windows]
-            return self._said(number, rows, [[0] * len(row) for row in rows])
+            return self._logits(number, rows, [[0] * len(row) for row in rows])
 
-        said = over_windows(self.vocabulary, spec.max_seq_len, ids, judge)
+        found = over_windows(self.vocabulary, spec.max_seq_len, ids, logits_of)
         return [
             self._of_words(spec, example.words, np.array(row["word_ids"][1:-1], np.int64), logits)
-            for example, row, logits in zip(examples, rows, said, strict=True)
+            for example, row, logits in zip(examples, rows, found, strict=True)
         ]
 
     def _of_words(
@@ -234,6 +235,7 @@ class TaskPredictor:
             wrong_W = pool_words(_sigmoid(logits), word_T, len(words), "max")
             labels = tuple(spec.labels[int(share > self.threshold)] for share in wrong_W)
             return Words(words, labels, tuple(wrong_W.tolist()))
+        # A word without tokens (of control characters, say) has label 0, as training's evaluation gives it.
         label_W, share_W = np.zeros(len(words), np.int64), np.zeros(len(words))
         seen_W, first_W = np.unique(word_T, return_index=True)
         if len(seen_W):
@@ -242,9 +244,10 @@ class TaskPredictor:
         return Words(words, tuple(spec.labels[label] for label in label_W), tuple(share_W.tolist()))
 
     @torch.inference_mode()
-    def _said(self, number: int, ids: list[list[int]], types: list[list[int]]) -> list[np.ndarray]:
+    def _logits(self, number: int, ids: list[list[int]], types: list[list[int]]) -> list[np.ndarray]:
         """The head's logits for each row, float32 [C], or [L] or [L, C] where it judges tokens."""
         by_tokens, found = self.specs[number].type.by_word, [np.zeros(0)] * len(ids)
+        # Rows of one length together, then each row's answer back in its place.
         lengths_R = np.array([len(row) for row in ids], np.int64)
         for rows_B in length_batches(lengths_R, self.batch_size):
             no_targets = np.zeros(len(rows_B), np.int64)
@@ -268,6 +271,7 @@ def _of_text(spec: TaskSpec, logits_C: np.ndarray) -> Answer:
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
+    # In float64: probabilities near 1 are told apart, and they add up to 1.
     return torch.from_numpy(logits).double().softmax(-1).numpy()
 
 

@@ -22,8 +22,8 @@ def test_the_likeliest_tokens_by_hand():
     networks = by_hand(frequencies({"cat": 3.0, "dog": 2.0, "##do": 1.0, "[PAD]": 9.0}))
     found = fill(networks, ["the [MASK] sleeps", "", "no blank"], top_k=3, batch_size=8)
     blank = found[0].blanks[0]
-    assert [filling.text for filling in blank.whole] == [" cat", " dog", "do"]
-    assert blank.whole[0].probability / blank.whole[1].probability == pytest.approx(np.e)
+    assert [filling.text for filling in blank.joint] == [" cat", " dog", "do"]
+    assert blank.joint[0].probability / blank.joint[1].probability == pytest.approx(np.e)
     assert (blank.start, blank.end) == (4, 10)
     assert [line.filled for line in found] == ["the cat sleeps", "", "no blank"]
 
@@ -36,7 +36,7 @@ def test_tokens_and_spans_are_those_of_the_model(tmp_path, architecture):
     ids = vocabulary.tokenizer.encode(text).ids
     first, second = fill(networks, ["on", text], top_k=vocabulary.size, batch_size=4)[1].blanks
     log_V = slow_log(model, ids, 1)[5:]
-    assert [filling.probability for filling in first.whole] == pytest.approx(
+    assert [filling.probability for filling in first.joint] == pytest.approx(
         sorted(log_V.exp().tolist(), reverse=True), rel=1e-3
     )
     # A beam as wide as the vocabulary has looked at everything: the best pair is the best there is.
@@ -46,8 +46,8 @@ def test_tokens_and_spans_are_those_of_the_model(tmp_path, architecture):
             continue  # a sample of all pairs is enough, and quick
         after = slow_log(model, [*ids[:3], one, *ids[4:]], 4)
         best = max(best, (log_V[one] + after[two]).item())
-    assert np.log(second.whole[0].probability) >= best - 1e-4
-    assert len(second.tokens) == 2 and len(second.whole) == vocabulary.size
+    assert np.log(second.joint[0].probability) >= best - 1e-4
+    assert len(second.tokens) == 2 and len(second.joint) == vocabulary.size
 
 
 def test_long_lines_are_filled_wherever_the_blank_is(tmp_path):
@@ -57,10 +57,10 @@ def test_long_lines_are_filled_wherever_the_blank_is(tmp_path):
     for place in (0, 1, 29, 100, 199):
         text = " ".join([*words[:place], "[MASK]", "[MASK]", *words[place:]])
         found = fill(networks, [text], top_k=2, batch_size=8)[0]
-        assert len(found.blanks) == 1 and len(found.blanks[0].whole) == 2
+        assert len(found.blanks) == 1 and len(found.blanks[0].joint) == 2
         assert "[MASK]" not in found.filled
     everything = fill(networks, ["[MASK] " * 60], top_k=2, batch_size=8)[0].blanks[0]
-    assert len(everything.tokens) == 60 and everything.whole == []
+    assert len(everything.tokens) == 60 and everything.joint == []
 
 
 def test_fillings_keep_their_blanks():
@@ -78,4 +78,4 @@ def test_a_special_token_is_never_written():
     size = vocabulary_of_words().size
     found = fill(networks, ["[MASK] [MASK]"], top_k=size, batch_size=8)[0].blanks[0]
     assert len(found.tokens[0]) == size - 5
-    assert not any("[" in filling.text for filling in found.whole + found.tokens[1])
+    assert not any("[" in filling.text for filling in found.joint + found.tokens[1])

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from span_electra.errors import InputError
-from span_electra.inference.generate import GenerationConfig, block_ngrams, generate, keep_top_k, keep_top_p
+from span_electra.inference.generate import (
+    GenerationConfig,
+    block_ngrams,
+    filter_top_k,
+    filter_top_p,
+    generate,
+)
 
 NEVER = -math.inf
 END = 3
@@ -45,21 +51,21 @@ def greedy(**others):
 
 def test_top_k_keeps_the_k_largest():
     logits_BV = torch.tensor([[1.0, 3.0, 2.0, 0.0], [0.0, 5.0, 5.0, 5.0]])
-    assert keep_top_k(logits_BV, 2).tolist() == [[NEVER, 3, 2, NEVER], [NEVER, 5, 5, 5]]
-    assert keep_top_k(logits_BV, 0).equal(logits_BV) and keep_top_k(logits_BV, 9).equal(logits_BV)
+    assert filter_top_k(logits_BV, 2).tolist() == [[NEVER, 3, 2, NEVER], [NEVER, 5, 5, 5]]
+    assert filter_top_k(logits_BV, 0).equal(logits_BV) and filter_top_k(logits_BV, 9).equal(logits_BV)
 
 
 @pytest.mark.parametrize("p, kept", [(0.01, [1]), (0.5, [1]), (0.51, [1, 2]), (0.85, [0, 1, 2])])
 def test_top_p_keeps_the_fewest_that_have_the_share(p, kept):
     logits_BV = torch.tensor([[0.125, 0.5, 0.25, 0.125]]).log()
-    filtered_BV = keep_top_p(logits_BV, p)
+    filtered_BV = filter_top_p(logits_BV, p)
     assert (filtered_BV[0] > NEVER).nonzero().flatten().tolist() == kept
     assert filtered_BV[0, kept].equal(logits_BV[0, kept])
 
 
 def test_top_p_of_1_keeps_even_what_rounding_hides():
     logits_BV = torch.tensor([[0.0, -40.0, -80.0]])
-    assert keep_top_p(logits_BV, 1.0).equal(logits_BV)
+    assert filter_top_p(logits_BV, 1.0).equal(logits_BV)
 
 
 @pytest.mark.parametrize(
