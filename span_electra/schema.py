@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
@@ -142,6 +142,15 @@ class Settings(metaclass=_SettingsType):
         """The part of `settings` that is of this class; fields that they lack keep their defaults."""
         names = [entry.name for entry in fields(cls) if hasattr(settings, entry.name)]
         return cls(**{name: getattr(settings, name) for name in names})
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Values:
+    """Nested settings as dotted keys. Example: {"a": {"b": 1, "c": {}}} -> {"a.b": 1, "a.c": {}}"""
+    flat = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping) and value  # an empty one is all there is to say
+        flat |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
 
 
 def same(cls: type, name: str, **changes: object) -> Any:

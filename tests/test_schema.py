@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from span_electra.errors import InputError
-from span_electra.schema import Settings, same, setting, with_values
+from span_electra.schema import Settings, flatten, same, setting, with_values
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,6 +42,12 @@ class Run(Settings):
 
 def metadata(cls: type, name: str) -> dict:
     return next(entry.metadata for entry in fields(cls) if entry.name == name)
+
+
+def test_nested_settings_become_dotted_keys():
+    nested = {"model": {"generator": {"layers": 4}, "act": "gelu", "none": {}}, "seed": 1}
+    flat = {"model.generator.layers": 4, "model.act": "gelu", "model.none": {}, "seed": 1}
+    assert flatten(nested) == flat
 
 
 def test_a_plain_line_gives_another_default_and_keeps_help_and_bounds():

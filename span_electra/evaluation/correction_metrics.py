@@ -72,6 +72,7 @@ def count(corrupted: str, corrected: str, target: str) -> Counts:
     counts = np.zeros(3, np.int64)
     for came, left, right in stretches(corrupted.split(), corrected.split(), target.split()):
         if len(came) == len(left) == len(right):
+            # As many words in all three: each is compared with that in its place.
             triples = [(c, o, t, 1) for c, o, t in zip(came, left, right, strict=True)]
         else:
             triples = [(came, left, right, max(len(came), len(left), len(right)))]
@@ -89,6 +90,8 @@ def stretches(
     """
     if len(came) == len(left) == len(right):
         return [(came, left, right)]
+    # Words shared by all three pin the versions to each other; only what lies between is in doubt. A diff of
+    # two of them alone would call a word that was moved both spoilt and missed.
     in_left, in_right = matches(came, left), matches(came, right)
     shared = [place for place in range(len(came)) if place in in_left and place in in_right]
     ends = [*((c, in_left[c], in_right[c]) for c in shared), (len(came), len(left), len(right))]
@@ -101,6 +104,7 @@ def stretches(
 
 def matches(first: list[str], second: list[str]) -> dict[int, int]:
     """Return where the words of `first` stand in `second`, in one order (difflib's longest matches)."""
+    # autojunk passes over words that are common in long lines, which are what pins them.
     blocks = difflib.SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks()
     return {block.a + n: block.b + n for block in blocks for n in range(block.size)}
 
@@ -122,26 +126,16 @@ def mean_normalized_edit_distance(corrected: Sequence[str], targets: Sequence[st
 # --- detection ----------------------------------------------------------------------------------------
 
 
-def word_detection_f1(found: Sequence[Sequence[int]], wrong: Sequence[Sequence[int]]) -> float:
-    """Return F1 = 2 TP / (called wrong + wrong) over the words of all lines, 1 being wrong."""
-    assert [len(row) for row in found] == [len(row) for row in wrong], "a mark for each word"
-    return marks_f1([mark for row in found for mark in row], [mark for row in wrong for mark in row])
-
-
 def sequence_detection_f1(found: Sequence[Sequence[int]], wrong: Sequence[Sequence[int]]) -> float:
     """Return the F1 of lines, a line being wrong, or called so, if any of its words is.
 
     Example: found 0 1 | 0 0 of 1 0 | 0 0 -> 1.0  (the line was found, though by another word)
     """
     assert len(found) == len(wrong), "a line for each line"
-    return marks_f1([any(row) for row in found], [any(row) for row in wrong])
+    called, are = (np.array([any(row) for row in rows], dtype=bool) for rows in (found, wrong))
+    return detection(are, called.astype(np.float64), 0.5).f1
 
 
-def marks_f1(found: Sequence[int], wrong: Sequence[int]) -> float:
-    """Return the F1 of 0/1 marks."""
-    return detection(np.array(wrong, dtype=bool), np.array(found, dtype=np.float64), 0.5).f1
-
-
-def share(part: int, whole: int) -> float:
+def share(part: int, total: int) -> float:
     """Example: share(1, 4) -> .25; share(0, 0) -> 0.0"""
-    return part / whole if whole else 0.0
+    return part / total if total else 0.0

@@ -61,10 +61,12 @@ class ExportedPair:
         """What the generator says about the masked tokens, and what is sampled from it."""
         generator = self.networks.need("generator")
         masked_BL = mask_tokens(masked, self.networks.vocabulary.mask_id)
+        # Logits at masked tokens alone: a vocabulary of 30,000 at every token would be gigabytes a batch.
         states_TD = generator.encode(masked_BL, masked.attention_mask_BL).flatten(0, 1)
         logits_SV = generator.answer(states_TD.index_select(0, masked.slots_S)).float()
         target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
         sampling = Sampling(masked.uniform_S, self.sampling, self.temperature)
+        # The same scoring as in training, so that the losses of both are one number.
         return Generated(score_logits(logits_SV, target_S, masked.slot_weight_S, sampling), None)
 
     def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted:
@@ -74,9 +76,8 @@ class ExportedPair:
     def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected:
         """Run the discriminator on the corrupted batch."""
         discriminator = self.networks.need("discriminator")
-        logits_BL = discriminator.answer(
-            discriminator.encode(corrupted.ids_BL, masked.attention_mask_BL)
-        ).float()
+        states_BLD = discriminator.encode(corrupted.ids_BL, masked.attention_mask_BL)
+        logits_BL = discriminator.answer(states_BLD).float()
         return Detected(logits_BL, None, logits_BL)
 
 
@@ -87,6 +88,7 @@ def joint_model(folder: str | Path, networks: Networks) -> JointModel:
     the run's config.json tells.
     """
     folder = Path(folder)
+    # The checkpoint has what no stock folder does: heads at the spans' boundaries, which may shape answers.
     newest = checkpoint.latest(folder) if (folder / CHECKPOINTS).is_dir() else None
     if newest is not None:
         return load_model(newest).to(networks.device).eval()
@@ -115,8 +117,10 @@ def score_text(
     """
     networks.need("generator")
     longest = min(max_seq_len, networks.longest)
+    # By the stage that makes features, not by a copy of it: rows and masks are then those of training.
     with tempfile.TemporaryDirectory() as folder:
         features_file = Path(folder, "heldout.arrow")
+        # No short rows: they are for training, and would only make the figure depend on their share.
         chunking = ChunkConfig(max_seq_len=longest, short_chunk_prob=0.0)
         build_features(
             [path], networks.vocabulary, features_file, chunking, MaskingConfig(), seed=seed, progress=False
@@ -127,6 +131,7 @@ def score_text(
         content = features.header.tokens - 2 * features.rows
     counted = {"rows of at most": longest, "tokens": content, "hidden": int(sums["masked"])}
     report = counted | compute_metrics(sums)
+    # Losses a token cannot be compared between vocabularies; a bit a character can.
     # Nats a masked token -> bits a token -> bits a character, with the text's own tokens per character.
     rate = content / characters(path)
     report["bits_per_character"] = report["generator_loss"] / math.log(2) * rate
@@ -152,11 +157,9 @@ def run_batches(
             detected = model.discriminate(masked, corrupted)
             counted |= discriminator_sums(masked, corrupted, detected)
             # Padding is left out here as it is in the sums: nobody asks whether it was replaced.
-            attention_mask_BL = slice(None) if masked.attention_mask_BL is None else masked.attention_mask_BL
-            replaced.append(corrupted.replaced_BL[attention_mask_BL].flatten().cpu().numpy())
-            probability.append(
-                detected.decision_BL.sigmoid()[attention_mask_BL].flatten().double().cpu().numpy()
-            )
+            mask_BL = slice(None) if masked.attention_mask_BL is None else masked.attention_mask_BL
+            replaced.append(corrupted.replaced_BL[mask_BL].flatten().cpu().numpy())
+            probability.append(detected.decision_BL.sigmoid()[mask_BL].flatten().double().cpu().numpy())
         for name, value in counted.items():
             sums[name] += float(value)
     return sums, np.concatenate(replaced), np.concatenate(probability)

@@ -33,11 +33,11 @@ def wilson_interval(successes: int, trials: int, z: float = NORMAL_975) -> tuple
         return 0.0, 1.0
     share = successes / trials
     centre = share + z * z / (2 * trials)
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    half_width = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     # The bounds are 0 and 1 exactly where all fail or succeed; rounding would miss them by an ulp.
-    low = 0.0 if successes == 0 else (centre - spread) / scale
-    return low, 1.0 if successes == trials else (centre + spread) / scale
+    low = 0.0 if successes == 0 else (centre - half_width) / scale
+    return low, 1.0 if successes == trials else (centre + half_width) / scale
 
 
 def detection(wrong_N: np.ndarray, probability_N: np.ndarray, threshold: float) -> Detection:
@@ -60,6 +60,7 @@ def best_threshold(wrong_N: np.ndarray, probability_N: np.ndarray) -> float:
     """
     if not len(wrong_N) or not wrong_N.any():
         return 0.5
+    # From the most suspicious down: after n things the threshold has called n, and hits are a running sum.
     order_N = np.argsort(-probability_N, kind="stable")
     falling_N = probability_N[order_N]
     hits_N = np.cumsum(wrong_N[order_N])
@@ -67,6 +68,7 @@ def best_threshold(wrong_N: np.ndarray, probability_N: np.ndarray) -> float:
     last_C = np.flatnonzero(np.append(falling_N[1:] != falling_N[:-1], True))
     f1_C = 2 * hits_N[last_C] / (last_C + 1 + hits_N[-1])
     cut = int(last_C[np.argmax(f1_C)])
+    # Midway to the next: a threshold on a value itself would fall to either side by rounding.
     below = falling_N[cut + 1] if cut + 1 < len(falling_N) else 0.0
     middle = (float(falling_N[cut]) + float(below)) / 2
     return middle if middle > below else float(falling_N[cut])  # neighbours in float have no middle
@@ -82,6 +84,7 @@ def area_under_curve(wrong_N: np.ndarray, probability_N: np.ndarray) -> float | 
     if not wrong or not right:
         return None
     _, place_N, count_C = np.unique(probability_N, return_inverse=True, return_counts=True)
+    # Equal probabilities share the mean of the ranks they take up, which counts each tie as half a win.
     mean_rank_C = np.cumsum(count_C) - (count_C - 1) / 2
     ranks = mean_rank_C[place_N][wrong_N].sum()
     return float((ranks - wrong * (wrong + 1) / 2) / (wrong * right))
@@ -97,7 +100,9 @@ def calibration_error(wrong_N: np.ndarray, probability_N: np.ndarray, bins: int 
     """
     if not len(wrong_N):
         return 0.0
+    # A probability of exactly 1 belongs into the last bin.
     bin_N = np.minimum((probability_N * bins).astype(np.int64), bins - 1)
+    # Counts cancel: count * |mean frequency - mean probability| is the sum of differences within a bin.
     gap_K = np.bincount(bin_N, wrong_N.astype(np.float64) - probability_N, bins)
     return float(np.abs(gap_K).sum() / len(wrong_N))
 

@@ -49,7 +49,7 @@ def read_pairs(paths: list[str]) -> list[Pair]:
     Raises InputError naming file and line for what is no pair.
     """
     files: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(Path, paths):  # BLiMP is a folder of 67 files, a paradigm each
         found = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
         if not found:
             raise InputError(f"{path}: no .jsonl file in it; name files of minimal pairs")
@@ -87,6 +87,7 @@ def score_sentences(
     networks: Networks, sentences: list[str], scores: list[str], batch_size: int
 ) -> dict[str, np.ndarray]:
     """Return the score of every sentence under each name of SCORES that is asked for, float64 [N]."""
+    # By length, so that no score hangs on how a batch was padded.
     groups = groups_by_length(networks, sentences)
     found = {name: np.zeros(len(sentences)) for name in scores}
     for numbers_G, ids_GL in groups:
@@ -107,6 +108,7 @@ def groups_by_length(networks: Networks, sentences: list[str]) -> Iterator[tuple
     lines = TextEncoder(vocabulary.tokenizer).encode(text)
     lengths_N = np.diff(lines.line_ends_N, prepend=0)
     starts_N = lines.line_ends_N - lengths_N
+    # Cut, a sentence would lose what makes it good or bad; its score would compare other sentences.
     if len(lengths_N) and lengths_N.max() > networks.longest - 2:
         number = int(lengths_N.argmax())
         raise InputError(
@@ -127,6 +129,7 @@ def original_score(networks: Networks, ids_GL: np.ndarray, batch_size: int) -> n
     network, parts = networks.need("discriminator"), []
     for rows_BL in torch.from_numpy(ids_GL).split(batch_rows(ids_GL.shape[1], batch_size)):
         states_BLD = network.encode(rows_BL.to(networks.device), None)
+        # [CLS] and [SEP] are the same in both sentences, and were never replaced in training.
         logits_BC = network.answer(states_BLD[:, 1:-1]).float()
         parts.append(F.logsigmoid(-logits_BC).sum(-1).double().cpu().numpy())
     return np.concatenate(parts)
@@ -152,6 +155,8 @@ def pseudo_score(
     end_Q = word_ends(networks.vocabulary.starts_word_V[ids_GL])[row_Q, place_Q]
     more_Q = end_Q > place_Q + 1
     asked = row_Q[more_Q], place_Q[more_Q], end_Q[more_Q]
+    # Within a word in pieces the rest gives a piece away, and long rare words would score high: such pieces
+    # are asked again with the rest of their word hidden.
     alone_Q[more_Q] = masked_score(networks, ids_GL, *asked, batch_size)
     return plain_G, np.bincount(row_Q, alone_Q, sentences)
 
@@ -190,6 +195,7 @@ def masked_score(
         ids_BL[hidden_BL] = mask_id
         states_BLD = network.encode(torch.from_numpy(ids_BL).to(networks.device), None)
         asked_B = torch.from_numpy(place_B).to(networks.device)
+        # One place of each row: the vocabulary's logits elsewhere are nobody's question.
         states_BD = states_BLD[torch.arange(len(rows_B), device=networks.device), asked_B]
         loss_B = F.cross_entropy(network.answer(states_BD).float(), target_B, reduction="none")
         found_Q[start : start + size] = -loss_B.double().cpu().numpy()
@@ -211,6 +217,7 @@ def score_pairs(networks: Networks, pairs: list[Pair], scores: list[str], batch_
     """
     sentences = [pair.good for pair in pairs] + [pair.bad for pair in pairs]
     found = score_sentences(networks, sentences, scores, batch_size)
+    # A tie is what a network gives that tells nothing apart, and must not look like knowledge.
     right = {name: score_N[: len(pairs)] > score_N[len(pairs) :] for name, score_N in found.items()}
     ties = {name: int((s_N[: len(pairs)] == s_N[len(pairs) :]).sum()) for name, s_N in found.items()}
     report: dict[str, Any] = {"pairs": len(pairs), **{f"ties, {name}": count for name, count in ties.items()}}

@@ -18,8 +18,9 @@ import numpy as np
 from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.metrics import area_under_curve, best_threshold, detection
-from span_electra.hub.networks import Networks, replaced_probability
-from span_electra.text.token_spans import over_windows, pool_words, read_lines
+from span_electra.hub.networks import Networks
+from span_electra.inference.detection import token_probabilities
+from span_electra.text.token_spans import pool_words, read_lines
 from span_electra.text.vocabulary import read_text
 
 POOLINGS = ("max", "mean", "any")
@@ -66,6 +67,7 @@ def read_set(folder: Path) -> SpellingSet:
     """Read a set. Raises InputError naming the line whose words and labels do not fit."""
     lines = read_text(folder / "corrupt.txt").split("\n")
     labels = read_text(folder / "correct.txt").split("\n")
+    # An empty line within is a sentence without words, with no labels opposite; at the end it is none.
     lines, labels = (texts[:-1] if texts[-1] == "" else texts for texts in (lines, labels))
     if len(lines) != len(labels):
         raise InputError(f"{folder}: corrupt.txt has {len(lines)} lines, correct.txt {len(labels)}")
@@ -83,12 +85,7 @@ def read_set(folder: Path) -> SpellingSet:
 def word_probabilities(networks: Networks, lines: list[str], batch_size: int) -> dict[str, np.ndarray]:
     """Return each word's probability of being wrong under every pooling, float64 [W]."""
     read = read_lines(networks.vocabulary, lines)
-    probability = over_windows(
-        networks.vocabulary,
-        networks.longest,
-        [line.ids_T for line in read],
-        lambda rows: replaced_probability(networks, rows, batch_size),
-    )
+    probability = token_probabilities(networks, read, batch_size=batch_size)
     return {
         pooling: np.concatenate(
             [np.zeros(0)]
@@ -105,32 +102,32 @@ def score_spelling(networks: Networks, folder: str | Path, batch_size: int) -> d
     """Return F1, precision, recall and area under the curve of every test set by words, and F1 by lines."""
     rows, chosen = {}, {}
     for name, (dev, test) in find_sets(folder).items():
-        if dev not in chosen:
-            chosen[dev] = choose(networks, read_set(dev), batch_size)
+        if dev not in chosen:  # several test sets may share one dev
+            chosen[dev] = select_threshold(networks, read_set(dev), batch_size)
         pooling, threshold = chosen[dev]
-        tried = read_set(test)
-        probability_W = word_probabilities(networks, tried.lines, batch_size)[pooling]
-        found = detection(tried.wrong_W, probability_W, threshold)
+        test_set = read_set(test)
+        probability_W = word_probabilities(networks, test_set.lines, batch_size)[pooling]
+        found = detection(test_set.wrong_W, probability_W, threshold)
         rows[name] = {
             "F1": found.f1,
             "precision": found.precision,
             "recall": found.recall,
-            "area under curve": area_under_curve(tried.wrong_W, probability_W),
-            "words": len(tried.wrong_W),
-            "wrong": float(tried.wrong_W.mean()),
+            "area under curve": area_under_curve(test_set.wrong_W, probability_W),
+            "words": len(test_set.wrong_W),
+            "wrong": float(test_set.wrong_W.mean()),
             # What calling every word wrong would score: a figure below it has learned nothing.
-            "F1 of calling all wrong": detection(tried.wrong_W, probability_W, -1.0).f1,
+            "F1 of calling all wrong": detection(test_set.wrong_W, probability_W, -1.0).f1,
             "pooling": pooling,
             "threshold": threshold,
-            **sequence_scores(tried, probability_W >= threshold),
+            **sequence_scores(test_set, probability_W >= threshold),
         }
     return rows
 
 
-def sequence_scores(tried: SpellingSet, found_W: np.ndarray) -> dict[str, Any]:
+def sequence_scores(test_set: SpellingSet, found_W: np.ndarray) -> dict[str, Any]:
     """Lines with an error, found by any word called wrong."""
-    ends = np.cumsum([len(line.split()) for line in tried.lines])[:-1]
-    wrong, found = np.split(tried.wrong_W, ends), np.split(found_W, ends)
+    ends = np.cumsum([len(line.split()) for line in test_set.lines])[:-1]
+    wrong, found = np.split(test_set.wrong_W, ends), np.split(found_W, ends)
     return {
         "sequence F1": sequence_detection_f1(found, wrong),
         "sequences": len(wrong),
@@ -138,11 +135,12 @@ def sequence_scores(tried: SpellingSet, found_W: np.ndarray) -> dict[str, Any]:
     }
 
 
-def choose(networks: Networks, dev: SpellingSet, batch_size: int) -> tuple[str, float]:
+def select_threshold(networks: Networks, dev: SpellingSet, batch_size: int) -> tuple[str, float]:
     """Return the pooling and the threshold of the highest F1 on a development set."""
-    tried = {}
+    # On dev alone: a threshold picked on the test set would be read off the answers.
+    found = {}
     for pooling, probability_W in word_probabilities(networks, dev.lines, batch_size).items():
         threshold = best_threshold(dev.wrong_W, probability_W)
-        tried[pooling] = detection(dev.wrong_W, probability_W, threshold).f1, threshold
-    best = max(tried, key=lambda pooling: tried[pooling][0])
-    return best, tried[best][1]
+        found[pooling] = detection(dev.wrong_W, probability_W, threshold).f1, threshold
+    best = max(found, key=lambda pooling: found[pooling][0])
+    return best, found[best][1]

@@ -31,7 +31,7 @@ from span_electra.inference.candidates import Candidates
 from span_electra.inference.correction import correct
 from span_electra.report.run_record import read_json
 from span_electra.report.scores import Table, tables_of
-from span_electra.storage import EVALUATION, write_text
+from span_electra.storage import CONFIG, EVALUATION, RUN_MARK, write_text
 from span_electra.text.vocabulary import read_text
 
 MODEL = "evaluated"  # the section by which a file is known as one of ours
@@ -65,7 +65,7 @@ def evaluate(
     for name in scores:
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
-    target = place_of(Path(model), out_file)
+    target = result_file(Path(model), out_file)
     earlier = earlier_sections(target)
     networks = open_networks(model, device)
     sections = {MODEL: described(model, networks)}
@@ -82,7 +82,7 @@ def evaluate(
         with progress.saying(lambda name=name: f"evaluate: {name}"):
             found = job()
         sections |= found
-        for table in tables_of(found):
+        for table in tables_of(found):  # as each part is done: the next may take an hour
             yield table_text(table)
         yield f"{name}: {time.perf_counter() - started:.1f} s\n"
     yield save_sections(target, Path(model), earlier, sections)
@@ -90,6 +90,7 @@ def evaluate(
 
 def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_size: int) -> dict[str, Any]:
     """Minimal pairs under the scores asked for; none asked: those that the opened networks can give."""
+    # A generator alone has pseudo-likelihoods, a discriminator alone its own verdict.
     part_of = {
         "discriminator": networks.discriminator,
         "pll": networks.generator,
@@ -158,19 +159,20 @@ def correction_scores(
     """Correct the first `rows` lines of every test set as predict_SE.py does; the threshold is dev's best."""
     table = Candidates(networks.vocabulary)
 
-    def tried(corrupted: list[str], clean: list[str], threshold: float) -> tuple[CorrectionScores, float]:
+    def score(corrupted: list[str], clean: list[str], threshold: float) -> tuple[CorrectionScores, float]:
         lines = correct(networks, table, corrupted, threshold=threshold, top_k=TOP_K, batch_size=batch_size)
         corrected = [line.corrected for line in lines]
         return correction_f1(corrupted, corrected, clean), mean_normalized_edit_distance(corrected, clean)
 
     found = {}
     for name, place in test.items():
+        # On a few lines of dev: a threshold picked on the test set would be read off the answers.
         threshold, chosen_on = THRESHOLDS[0], dev.get(name, next(iter(dev.values()), None))
         if chosen_on is not None:
             lines = read_texts(chosen_on, min(rows, DEV_ROWS))
-            threshold = max(THRESHOLDS, key=lambda cut, lines=lines: tried(*lines, cut)[0].f1)
+            threshold = max(THRESHOLDS, key=lambda cut, lines=lines: score(*lines, cut)[0].f1)
         corrupted, clean = read_texts(place, rows)
-        scores, distance = tried(corrupted, clean, threshold)
+        scores, distance = score(corrupted, clean, threshold)
         found[name] = {
             "correction F1": scores.f1,
             "precision": scores.precision,
@@ -187,28 +189,30 @@ def correction_scores(
 # --- where it goes ------------------------------------------------------------------------------------
 
 
-def place_of(model: Path, out_file: str | None) -> Path:
+def result_file(model: Path, out_file: str | None) -> Path:
     """Where the numbers go: as named, else into a run's or a pair's folder, else here.
 
     A single network's folder stays as it was exported or fetched.
     """
     if out_file:
         return Path(out_file)
+    # An exported folder may be in a cache of a hub, or read only.
     holds_both = any((model / part).is_dir() for part in ("generator", "discriminator", "checkpoints"))
     return model / EVALUATION if holds_both else Path(EVALUATION)
 
 
 def is_run(model: Path) -> bool:
     """Whether a folder is that of a pretraining, which has a report."""
-    config = read_json(model / "config.json")
+    config = read_json(model / CONFIG)
     described = isinstance(config, dict) and isinstance(config.get("model"), dict)
-    return described and (model / "run.json").is_file()
+    return described and (model / RUN_MARK).is_file()
 
 
 def earlier_sections(target: Path) -> dict[str, Any]:
     """What an earlier call wrote. Raises InputError when something else stands there."""
     if not target.exists():
         return {}
+    # Looked at before anything is computed: hours of scoring must not end in a file that is in the way.
     found = read_json(target)
     if not isinstance(found, dict) or not isinstance(found.get(MODEL), dict):
         raise InputError(f"{target}: stands there and is no evaluation of ours; name another --out_file")
@@ -217,6 +221,7 @@ def earlier_sections(target: Path) -> dict[str, Any]:
 
 def save_sections(target: Path, model: Path, earlier: dict[str, Any], sections: dict[str, Any]) -> str:
     """Write the sections beside those of an earlier call, if they are of the same weights; say where."""
+    # Numbers of other weights under one name would be taken for this model's.
     if earlier.get(MODEL, {}).get("weights") != sections[MODEL]["weights"]:
         earlier = {}
     write_text(target, json.dumps(earlier | sections, indent=1) + "\n")

@@ -17,7 +17,7 @@ from span_electra import progress
 from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
-from span_electra.evaluation.stage import MODEL, earlier_sections, place_of, save_sections, table_text
+from span_electra.evaluation.stage import MODEL, earlier_sections, result_file, save_sections, table_text
 from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.experiment import open_rows
@@ -51,7 +51,8 @@ def evaluate_tasks(
     """
     model = Path(model)
     started = time.perf_counter()
-    target = place_of(model, out_file)
+    # What may be refused comes first; evaluation takes minutes.
+    target = result_file(model, out_file)
     earlier = earlier_sections(target)
     network, specs, vocabulary, meta = load_task_model(model)
     network.to(find_device(device))
@@ -104,6 +105,7 @@ def prepared_rows(
 
     The train file is read only where dev is split from it: one row of it must do, labels being the model's.
     """
+    # The model's labels, in the model's order: those of the new files may be fewer, or others.
     tasks = tuple(
         replace(task, labels=specs[number].labels or None, limit=task.limit if task.val_split else 1)
         for task, number in zip(asked, learnt, strict=True)

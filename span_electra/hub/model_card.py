@@ -14,6 +14,7 @@ from typing import Any
 
 from span_electra.config import ModelConfig
 from span_electra.hub.architecture import Architecture
+from span_electra.schema import flatten
 
 _USE = {
     "generator": """from transformers import pipeline
@@ -183,19 +184,8 @@ def _rows(content: object) -> list[str]:
     return [
         "| | |",
         "|---|---|",
-        *(f"| {_cell(name)} | {_cell(value)} |" for name, value in flatten(content)),
+        *(f"| {_cell(name)} | {_cell(value)} |" for name, value in flatten(content).items()),
     ]
-
-
-def flatten(content: dict, prefix: str = "") -> list[tuple[str, object]]:
-    """Example: {"a": {"b": 1}, "c": 2} -> [("a.b", 1), ("c", 2)]."""
-    pairs = []
-    for name, value in content.items():
-        if isinstance(value, dict) and value:
-            pairs += flatten(value, f"{prefix}{name}.")
-        else:
-            pairs.append((f"{prefix}{name}", value))
-    return pairs
 
 
 def _cell(value: object) -> str:

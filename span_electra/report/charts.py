@@ -75,6 +75,7 @@ def show(value: float, unit: str = "number") -> str:
 
 def shorten(x: Sequence[float], y: Sequence[float], most: int = MOST_POINTS) -> tuple[list, list]:
     """Average neighbouring points until at most `most` are left; the last point is kept as it is."""
+    # Means, not every so-manieth point: a single noisy value would stand for all its neighbours.
     each = math.ceil(len(x) / most)
     if each <= 1:
         return list(x), list(y)
@@ -98,7 +99,7 @@ def plot_lines(chart: Chart) -> str:
         else:
             faint = any(other.points for other in chart.series)
             axes.plot(x, y, color=shade, linewidth=1.1 if faint else 1.6, alpha=0.55 if faint else 1)
-        curves.append((series, x, y))
+        curves.append((series, x, y))  # as drawn, so that the pointer shows the very points
     axes.set_xlabel(chart.x_name, fontsize=8.1, color=MUTED, labelpad=2)
     limit_axes(axes, chart, curves)
     label_ends(axes, [entry for entry in curves if entry[0].label and entry[1]], chart.unit)
@@ -112,6 +113,7 @@ def limit_axes(axes: Any, chart: Chart, curves: list[tuple[Series, list, list]])
     if not values:
         return
     low, high = min(values), max(values)
+    # From 0, unless that would press a nearly flat line into the top of the chart.
     if chart.from_zero or chart.unit in ("share", "rate") or low < 0.4 * high:
         low = min(low, 0.0)
     room = (high - low or abs(high) or 1.0) * 0.08
@@ -148,6 +150,7 @@ def separate(values: list[float], least: float, low: float, high: float) -> list
 
     Example: [1, 1.1], least 1, low 0, high 10 -> [1, 2]
     """
+    # Upwards until none overlaps, then down again where that pushed them over the top.
     places = []
     for value in values:
         places.append(max(value, low, places[-1] + least if places else low))
@@ -299,6 +302,7 @@ def themed(figure: Any, title: str, data: dict[str, Any]) -> str:
     svg = sink.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # An <svg> within HTML needs no namespaces, and each of a dozen charts would bring its own.
     svg = re.sub(r'\s+(?:xmlns:xlink|xmlns|version)="[^"]*"', "", svg)
     svg = re.sub(r"<!--.*?-->|\n\s*", " ", svg, flags=re.DOTALL)
     for shade, variable in VARIABLES.items():

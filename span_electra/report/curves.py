@@ -50,9 +50,9 @@ PLANS = (
 
 
 def values_of(lines: list[dict[str, Any]], metric: str) -> tuple[list[float], list[float]]:
-    """Steps and values of a metric, where it is told."""
-    told = [(line["step"], line[metric]) for line in lines if is_number(line.get(metric))]
-    return [step for step, _ in told], [value for _, value in told]
+    """Steps and values of a metric, from the lines that have it."""
+    found = [(line["step"], line[metric]) for line in lines if is_number(line.get(metric))]
+    return [step for step, _ in found], [value for _, value in found]
 
 
 def run_chart(run: RunRecord, plan: Plan) -> Chart | None:
@@ -65,6 +65,7 @@ def run_chart(run: RunRecord, plan: Plan) -> Chart | None:
             label = "" if plan.train_only else "train"
             found.append(Series(name or label, *train, color=color, label=not valid[0]))
         if valid[0]:
+            # Of one metric, train and valid have a colour each; of several, each metric has one for both.
             shade = color if name else color + 1
             found.append(Series(name or "valid", *valid, color=shade, points=True))
             if not name and train[0]:
@@ -72,6 +73,7 @@ def run_chart(run: RunRecord, plan: Plan) -> Chart | None:
     if not found:
         return None
     band, note = plan.band, plan.note
+    # What always guessing the commonest token would score: below it nothing has been learnt yet.
     commonest = (run.statistics.get("vocabulary") or {}).get("commonest_share")
     if plan.title == "Generator accuracy" and is_number(commonest):
         band, note = (commonest, 1.0), f"shaded: better than always the commonest token, {commonest:.1%}"
@@ -85,7 +87,7 @@ def compared_chart(runs: list[RunRecord], plan: Plan) -> Chart | None:
     for number, run in enumerate(runs):
         lines = run.train if plan.train_only else run.valid
         steps, values = values_of(lines, metric)
-        if not steps:
+        if not steps:  # a run without held-out rows still has something to compare
             steps, values = values_of(run.train, metric)
         if steps:
             several = lines is run.valid and len(steps) < 60

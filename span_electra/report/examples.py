@@ -40,19 +40,20 @@ def collect_examples(
     training = model.training
     model.eval()
     try:
-        judged = model.predict(batch).to("cpu")
+        predicted = model.predict(batch).to("cpu")
     finally:
         model.train(training)
     batch = batch.to("cpu")
+    # Slots of weight 0 only fill the batch up to a round number.
     slots_S = batch.slots_S[batch.slot_weight_S > 0].numpy()
     arrays = {
         "original": batch.original_BL.numpy(),
-        "written": judged.corrupted_BL.numpy(),
+        "written": predicted.corrupted_BL.numpy(),
         "masked": scatter(slots_S, True, batch.original_BL.shape),
-        "replaced": judged.replaced_BL.numpy(),
-        "probability": judged.replaced_probability_BL.float().numpy(),
+        "replaced": predicted.replaced_BL.numpy(),
+        "probability": predicted.replaced_probability_BL.float().numpy(),
         "generator_probability": scatter(
-            slots_S, judged.generator_probability_S[batch.slot_weight_S > 0].float().numpy(),
+            slots_S, predicted.generator_probability_S[batch.slot_weight_S > 0].float().numpy(),
             batch.original_BL.shape, np.nan,
         ),
     }  # fmt: skip
@@ -83,8 +84,9 @@ def pick_sentences(
         ids_L = original_BL[row]
         end = int(np.flatnonzero(ids_L != vocabulary.pad_id)[-1])  # [SEP]
         parts = [part for part in sentences(ids_L, end, pieces_V) if masked_BL[row, part].any()]
-        whole = [part for part in parts if part.start > 1] or parts  # a chunk's first one may lack its start
-        found.append([(row, part) for part in whole])
+        # A chunk's first sentence may lack its beginning.
+        complete = [part for part in parts if part.start > 1] or parts
+        found.append([(row, part) for part in complete])
     turns = max(map(len, found), default=0)
     ordered = [row[turn] for turn in range(turns) for row in found if turn < len(row)]
     return sorted(ordered[:count], key=lambda entry: (entry[0], entry[1].start))

@@ -25,6 +25,7 @@ def health_warnings(metrics: Mapping[str, float], commonest_share: float, tokens
     if tokens < LEAST_TOKENS:
         return []
     found = []
+    # A metric that is missing (one network is not trained) is taken as healthy: no default warns of anything.
     accuracy = metrics.get("generator_accuracy", 1.0)
     if accuracy <= commonest_share:
         found.append(

@@ -19,8 +19,9 @@ from span_electra.report.charts import plot_bars, show
 from span_electra.report.curves import compared_figures, run_figures
 from span_electra.report.examples import verdicts
 from span_electra.report.health import LEAST_TOKENS, health_warnings
-from span_electra.report.run_record import RunRecord, flatten, is_number, read_run
+from span_electra.report.run_record import RunRecord, is_number, read_run
 from span_electra.report.scores import tables_of
+from span_electra.schema import flatten
 from span_electra.storage import REPORT, write_text
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ def replace_page(target: Path, page: str) -> None:
 
     Raises InputError when something that is no report of ours stands there.
     """
+    # Known by a line of its head; the folder of a run is a person's, who may have put a page there.
     if target.exists() and b'name="generator" content="SpanELECTRA report"' not in target.read_bytes()[:2000]:
         raise InputError(
             f"{target}: stands there and is no report of ours; move it or name another --out_file"
@@ -92,6 +94,7 @@ def replace_page(target: Path, page: str) -> None:
 
 def run_page(run: RunRecord) -> str:
     """The page of one run."""
+    # Of a network that was not trained nothing is shown: its numbers would look like findings.
     learned, judged = run.config["model"].get("objective") != "discriminator", has_verdicts(run)
     return render(
         title=run.name,
@@ -134,6 +137,7 @@ def render(**parts: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    # Escaped by default: text, names and settings come from anywhere, and the page is opened in a browser.
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -198,6 +202,7 @@ def tiles_of(run: RunRecord) -> list[dict[str, str]]:
 
 def warnings_of(run: RunRecord) -> list[str]:
     """What is not as healthy runs are, by the last validation, or training where there is none."""
+    # The last line alone: what was wrong at first and is not now would only alarm.
     lines = run.valid or run.train
     if not lines:
         return []
@@ -243,6 +248,7 @@ def examples_of(run: RunRecord) -> list[dict[str, Any]]:
 def training_seconds(run: RunRecord) -> float:
     """Time from the first token to the last line told, summed from the speeds."""
     seconds, before = 0.0, 0.0
+    # From speeds, not from times of day: a run that was stopped over night did not train then.
     for line in run.train:
         speed, tokens = line.get("tokens_per_second"), line.get("tokens")
         if is_number(speed) and is_number(tokens) and speed > 0:
@@ -367,6 +373,7 @@ def compared_of(runs: list[RunRecord]) -> dict[str, Any]:
     different = [
         (key, [setting_text(flat.get(key)) for flat in settings])
         for key in keys
+        # Compared as JSON, since lists and mappings have no hash; order of keys is the file's own.
         if len({json.dumps(flat.get(key)) for flat in settings}) > 1
     ]
     return {"names": [(run.name, run.state) for run in runs], "numbers": numbers, "different": different}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
+from span_electra.storage import CONFIG, EVALUATION, EXAMPLES, METRICS, RUN_MARK, STATISTICS
 
 MOST_LINES = 4000  # of each split; a chart is some 300 points wide, and a long run must not slow the report
 
@@ -37,8 +38,8 @@ class RunRecord:
     @property
     def step(self) -> int:
         """The last step told or marked."""
-        told = [int(lines[-1]["step"]) for lines in (self.train, self.valid) if lines]
-        return max([self.marked_step, *told])
+        logged = [int(lines[-1]["step"]) for lines in (self.train, self.valid) if lines]
+        return max([self.marked_step, *logged])
 
     def latest(self, name: str, split: str = "valid") -> float | None:
         """The last value of a metric in the split; None if it was never told."""
@@ -54,12 +55,13 @@ def is_number(value: Any) -> bool:
 def read_run(folder: str | Path) -> RunRecord:
     """Read a run folder. Raises InputError when it is none of ours."""
     folder = Path(folder)
-    config = read_json(folder / "config.json")
+    config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise InputError(f"{folder}: no run of pretraining (no config.json of one); name a run's out_dir")
-    mark, examples = read_json(folder / "run.json"), read_json(folder / "examples.json")
-    statistics = read_json(folder / "statistics.json")
-    train, valid = read_metrics(folder / "metrics.jsonl")
+    # All else may be missing, half-written or of another version: a report shows what there is.
+    mark, examples = read_json(folder / RUN_MARK), read_json(folder / EXAMPLES)
+    statistics = read_json(folder / STATISTICS)
+    train, valid = read_metrics(folder / METRICS)
     return RunRecord(
         name=folder.resolve().name,
         folder=folder,
@@ -67,10 +69,10 @@ def read_run(folder: str | Path) -> RunRecord:
         config=config,
         train=train,
         valid=valid,
-        examples=[entry for entry in examples if isinstance(entry, dict)]
-        if isinstance(examples, list)
-        else [],
-        evaluation=read_json(folder / "evaluation.json"),
+        examples=[
+            entry for entry in (examples if isinstance(examples, list) else []) if isinstance(entry, dict)
+        ],
+        evaluation=read_json(folder / EVALUATION),
         statistics=statistics if isinstance(statistics, dict) else {},
         marked_step=int(mark["step"]) if isinstance(mark, dict) and is_number(mark.get("step")) else 0,
     )
@@ -93,6 +95,7 @@ def read_metrics(path: Path) -> tuple[list[dict], list[dict]]:
         lines = path.read_bytes().split(b"\n")
     except OSError:
         return [], []
+    # Thinned before they are parsed: a run of days has a million lines, and its report is written every hour.
     raw = {"train": [], "valid": []}
     for line in lines:
         raw["valid" if b'"valid"' in line else "train"].append(line)
@@ -102,7 +105,7 @@ def read_metrics(path: Path) -> tuple[list[dict], list[dict]]:
 def thin(lines: list) -> list:
     """Example: 10,000 lines -> every third, and the last."""
     every = math.ceil(len(lines) / MOST_LINES) or 1
-    return lines[::-1][::every][::-1]
+    return lines[::-1][::every][::-1]  # counted from the end, so that the last one stays
 
 
 def parse_lines(lines: list[bytes]) -> list[dict]:
@@ -116,16 +119,3 @@ def parse_lines(lines: list[bytes]) -> list[dict]:
         if isinstance(entry, dict) and is_number(entry.get("step")):
             parsed.append(entry)
     return sorted(parsed, key=lambda entry: entry["step"])
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys.
-
-    Example: {"model": {"generator": {"layers": 4}}} -> {"model.generator.layers": 4}
-    """
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat = {}
-    for key, inner in value.items():
-        flat |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
-    return flat

@@ -34,6 +34,7 @@ def tables_of(value: Any, title: str = "") -> list[Table]:
         value = {str(number): entry for number, entry in enumerate(value, 1)}
     if not isinstance(value, dict):
         return [] if value is None else [Table(title, ("", "value"), (("value", cell(value)),))]
+    # One row for each of several mappings alike; a single one, or a mixture, is a table of its own.
     plain = {key: entry for key, entry in value.items() if not is_nested(entry)}
     records = {key: entry for key, entry in value.items() if is_record(entry)}
     if not alike(records):

@@ -43,6 +43,7 @@ def describe_data(train: UsedRows, valid: UsedRows | None = None) -> dict[str, A
     if valid is not None:
         splits["valid"] = split_statistics(valid)
     features, rows = train.features, len(train.rows_R)
+    # Evenly over all rows: files are often sorted, and the first ones would tell of one source alone.
     rows_N = train.rows_R[np.unique(np.linspace(0, rows - 1, min(SAMPLE, rows)).astype(np.int64))]
     ids_T, starts_N = content_of(features, rows_N)
     return {
@@ -105,6 +106,7 @@ def span_statistics(features: Features, rows_N: np.ndarray) -> dict[str, Any]:
     first_S = starts_N[row_S] + spans.starts_S - 1  # spans count from [CLS]
     # The span's own first token opens a word whether or not it is spelt so (a row may start inside a word).
     words_S = 1 + starts_word[first_S + spans.lengths_S] - starts_word[first_S + 1]
+    # What is longer than the law allows (a file of another law) is shown in the last bar.
     counts_L = np.bincount(np.minimum(words_S, len(law_L)), minlength=len(law_L) + 1)[1:]
     total = max(1, int(counts_L.sum()))
     return {

@@ -14,7 +14,6 @@ from span_electra.evaluation.correction_metrics import (
     count,
     mean_normalized_edit_distance,
     sequence_detection_f1,
-    word_detection_f1,
 )
 
 words = st.lists(st.sampled_from("a b ab ba c".split()), max_size=6).map(" ".join)
@@ -98,15 +97,11 @@ def test_distance_is_a_distance(a, b, c):
 
 def test_detection_by_hand():
     found, wrong = [[0, 1], [0, 0], [1], []], [[1, 0], [0, 0], [0], []]
-    assert word_detection_f1(found, wrong) == 0.0
     assert sequence_detection_f1(found, wrong) == pytest.approx(2 / 3)
-    assert word_detection_f1([[1, 1, 0], [1]], [[1, 0, 1], [1]]) == pytest.approx(4 / 6)
-    assert word_detection_f1(wrong, wrong) == sequence_detection_f1(wrong, wrong) == 1.0
-    assert word_detection_f1([[0]], [[0]]) == sequence_detection_f1([[]], [[]]) == 0.0
+    assert sequence_detection_f1(wrong, wrong) == 1.0
+    assert sequence_detection_f1([[0]], [[0]]) == sequence_detection_f1([[]], [[]]) == 0.0
 
 
 def test_what_does_not_pair_is_our_fault():
-    with pytest.raises(AssertionError, match="a mark for each word"):
-        word_detection_f1([[1], [0, 0]], [[1, 0], [0]])
     with pytest.raises(AssertionError, match="a line for each line"):
         correction_f1(["a"], [], ["a"])

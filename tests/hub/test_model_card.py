@@ -11,7 +11,6 @@ from span_electra.hub.electra import ELECTRA
 from span_electra.hub.model_card import (
     CardFacts,
     checkpoint_facts,
-    flatten,
     render_card,
     render_task_card,
 )
@@ -99,7 +98,3 @@ def test_a_fine_tuned_network_has_a_card_of_its_own():
     text = render_task_card("mood", "SingleSenClassification", "sequence", ELECTRA, facts)
     assert front_of(text)["pipeline_tag"] == "text-classification"
     assert "mood (SingleSenClassification)" in text and "ElectraForSequenceClassification" in text
-
-
-def test_flatten_joins_nested_keys():
-    assert flatten({"a": {"b": 1, "d": {}}, "c": 2}) == [("a.b", 1), ("a.d", {}), ("c", 2)]

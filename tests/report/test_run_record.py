@@ -9,7 +9,7 @@ import pytest
 from report_examples import make_run, metrics
 
 from span_electra.errors import InputError
-from span_electra.report.run_record import MOST_LINES, flatten, read_metrics, read_run, thin
+from span_electra.report.run_record import MOST_LINES, read_metrics, read_run, thin
 
 
 def test_a_whole_run_is_read(tmp_path):
@@ -56,8 +56,3 @@ def test_odd_contents_of_the_other_files_are_nothing(tmp_path):
 
 def test_a_run_stopped_before_it_told_anything_knows_its_step(tmp_path):
     assert read_run(make_run(tmp_path / "r", lines=[], run={"state": "stopped", "step": 63})).step == 63
-
-
-def test_nested_settings_become_dotted_keys():
-    nested = {"model": {"generator": {"layers": 4}, "act": "gelu"}, "seed": 1}
-    assert flatten(nested) == {"model.generator.layers": 4, "model.act": "gelu", "seed": 1}
