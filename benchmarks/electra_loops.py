@@ -79,14 +79,14 @@ class MadeUpFeatures:
         return ids_BL
 
     def spans(self, rows_B: np.ndarray) -> Spans:
-        return self.sample_spans(rows_B, 0, 0)
+        return self.sample_spans(rows_B, 0, 0, self.header.masking)
 
-    def sample_spans(self, rows_B: np.ndarray, epoch: int, seed: int) -> Spans:
+    def sample_spans(self, rows_B: np.ndarray, epoch: int, seed: int, law: MaskingConfig) -> Spans:
         lengths_B = self.lengths_R[rows_B].astype(np.int64)
         keys_B = row_keys(seed, epoch, rows_B, "spans")
         starts_B = self.ends_R[rows_B] - lengths_B
         rows = TokenRows(self.ids_T, starts_B, lengths_B)
-        return sample_spans(rows, self.tokens, keys_B, self.header.masking)
+        return sample_spans(rows, self.tokens, keys_B, law)
 
 
 def row_lengths(documents: bool, tokens: int, seed: int = 0) -> np.ndarray:
@@ -116,7 +116,6 @@ class Ours:
         batch_rows: int,
         device: str,
         documents: bool,
-        compile_mode: str | None = None,
     ) -> None:
         from span_electra.model.electra import SpanElectra
         from span_electra.training.devices import Process, keep_freed_memory
@@ -128,7 +127,6 @@ class Ours:
         precision = torch.bfloat16 if device == "cuda" else torch.float32
         self.process = Process(torch.device(device), precision=precision)
         self.model = SpanElectra(config, MASK).to(device).train()
-        self.network = self.model if compile_mode is None else torch.compile(self.model, mode=compile_mode)
         self.optimizers = Optimizers(self.model, OptimizerConfig())
         self.counters = Counters.fresh(self.process, len(TALLY))
         # Short rows go together in batches of as many tokens as the rival's.
@@ -152,7 +150,7 @@ class Ours:
         masked = next(self.batches)
         train_step(
             self,
-            self.network,
+            self.model,
             [masked],
             optimizers=self.optimizers,
             counters=self.counters,

@@ -71,8 +71,8 @@ def main() -> int:
         place = Place(Path(folder), device)
         make_features(place)
         rows = [attempt(name, check, place) for name, check in checks(device)]
-        speed = run_script(place, "benchmarks/train_gpu.py") if device.startswith("cuda") else ""
-        training = train_recipe(place, flags.minutes) if flags.minutes else ""
+        speed = section("speed", measure_speed, place, rows)
+        training = section("recipe", lambda p: train_recipe(p, flags.minutes), place, rows)
     page = render(device, rows, speed, training)
     Path(flags.out).write_text(page, encoding="utf-8")
     print(f"\nwrote {flags.out}")
@@ -108,6 +108,15 @@ def attempt(name: str, check: Callable[[Place], str], place: Place) -> tuple[str
     seconds = time.perf_counter() - began
     print(f"{verdict:8} {name}: {said} ({seconds:.0f} s)", flush=True)
     return name, verdict, said, seconds
+
+
+def section(
+    name: str, check: Callable[[Place], str], place: Place, rows: list[tuple[str, str, str, float]]
+) -> str:
+    """Make a check whose words get a section of the page; a line of the table says how it went."""
+    name, verdict, said, seconds = attempt(name, check, place)
+    rows.append((name, verdict, "see below" if verdict == "ok" else said, seconds))
+    return said if verdict == "ok" else ""
 
 
 # --- data and short runs ------------------------------------------------------------------------------
@@ -303,10 +312,19 @@ def killed_and_resumed(place: Place) -> str:
 # --- training, and the page ---------------------------------------------------------------------------
 
 
+def measure_speed(place: Place) -> str:
+    """What train_gpu.py prints of this device; of a CPU, of a tiny model, to try it."""
+    os.environ.pop("NVIDIA_TF32_OVERRIDE", None)  # from here on with what users have
+    flags = ["--device", place.device, "--features", place.features, "--ways", "default"]
+    flags += ["--presets", "tiny", "--rows", "8", "--steps", "2"] if place.device == "cpu" else []
+    return run_script(place, "benchmarks/train_gpu.py", *flags)
+
+
 def train_recipe(place: Place, minutes: float) -> str:
     """Some minutes of the quick recipe, with the device's own defaults; returns its last lines."""
+    if not minutes:
+        raise Skipped("--minutes 0")
     recipe = next(path for path in (ROOT / "configs/quick.json", ROOT / "configs/tiny.json") if path.exists())
-    os.environ.pop("NVIDIA_TF32_OVERRIDE", None)
     run = place.folder / "runs" / "recipe"
     run_script(
         place, "joint_train_span_electra.py", "--config_file", str(recipe), "--train_file", place.features,

@@ -1,7 +1,7 @@
 """Training speed and memory, ours against the loop as one would write it with transformers.
 
     python benchmarks/train.py                  on the CPU: about 5 minutes
-    python benchmarks/train.py --device cuda    on a GPU: under 8 minutes
+    python benchmarks/train_gpu.py              on a GPU
 
 Reads nothing, writes nothing; features are made up in memory. Needs torch, transformers, numpy, tokenizers
 and numba. Each loop runs in a process of its own (so its allocator and its memory are its own); their steps
@@ -209,7 +209,6 @@ def measure_cpu(steps: int, threads: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each loop (CPU)"
     )
@@ -218,15 +217,10 @@ def main() -> None:
     import torch
 
     print(f"torch {torch.__version__}, {len(os.sched_getaffinity(0))} cores")
-    if options.device == "cuda":
-        from train_gpu import measure_gpu
+    from train_gpu import describe_step
 
-        summary = measure_gpu()
-    else:
-        from train_gpu import describe_step
-
-        describe_step()
-        summary = measure_cpu(options.steps, options.threads)
+    describe_step()
+    summary = measure_cpu(options.steps, options.threads)
     print("\n".join(summary))
 
 

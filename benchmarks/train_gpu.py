@@ -1,28 +1,222 @@
-"""The GPU's part of train.py, and what can be said of it on a machine without one."""
+"""How fast users train on this device: through the trainer itself, its default settings first.
+
+    python benchmarks/train_gpu.py                    on a GPU: some minutes, most of them for compilation
+    python benchmarks/train_gpu.py --device cpu --presets tiny --rows 8 --steps 2     to try it without one
+
+Each line is a run of joint_train_span_electra.py with a preset, so many rows in a batch, and the flags named,
+on features of the default corpus (or --features FILE). Writes nothing that stays.
+"""
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
-import electra_loops as loops
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(HERE), str(ROOT)]
 
-PEAK = {
-    "H100": 989e12,
-    "H200": 989e12,
-    "A100": 312e12,
-    "L4": 121e12,
-}  # dense bf16 FLOP/s, from the data sheets
-SHAPES = {  # name -> model, rows of a batch, the least tokens per second asked for on an H100
-    "ELECTRA-Small at 128 tokens": ("small_model", 1024, 1.7e6),
-    "ELECTRA-Base at 128 tokens": ("base_model", 256, 500e3),
-}
-MODES = ("default", "reduce-overhead", None)  # of torch.compile (the second: CUDA graphs); None: eager
-RATIO_BAR, BUSY_BAR = 5.0, 0.95
+import electra_loops as loops  # noqa: E402
+import torch  # noqa: E402
+from torch.profiler import ProfilerActivity, profile  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+
+from argument import JointTrainingConfig  # noqa: E402
+from span_electra.batch import StepOutput  # noqa: E402
+from span_electra.commandline import parse  # noqa: E402
+from span_electra.errors import InputError  # noqa: E402
+from span_electra.model.batch import MaskedBatch  # noqa: E402
+from span_electra.pretraining.experiment import Pretraining  # noqa: E402
+from span_electra.pretraining.stage import training_run  # noqa: E402
+from span_electra.training.run import run_training  # noqa: E402
+
+WARM = 10  # steps before the clock starts: compilation, the allocator, the first reads
+# Preset -> the least tokens a second asked for on an H100, and how many times the eager transformers loop's.
+BARS = {"small": (1.7e6, 5.0), "base": (500e3, 5.0)}
+WAYS = {"default": [], "--compile max": ["--compile", "max"], "--compile off": ["--compile", "off"]}
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero")
+
+
+# --- a run as users have it -----------------------------------------------------------------------------
+
+
+class Measured(Pretraining):
+    """The experiment of a run, which looks at the clock as steps begin."""
+
+    steps = 0  # that are timed
+    last: Measured
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.made, self.times = 0, {}
+        self.kernels, self.busy, self.waits = 0, 0.0, 0
+        Measured.last = self
+
+    def loss(self, network: torch.nn.Module, batch: MaskedBatch, dropout_key: int | None) -> StepOutput:
+        """The loss; a step of these runs is one batch."""
+        end = WARM + self.steps
+        if self.made in (WARM, end):
+            synchronize(self.process.device)
+            self.times[self.made] = time.perf_counter()
+        # After the timed steps, one for the profiler and one whose waits torch itself counts.
+        if self.made == end + 1:
+            self.profiler = profile(activities=activities(self.process.device))
+            self.profiler.start()
+        elif self.made == end + 2:
+            synchronize(self.process.device)
+            self.profiler.stop()
+            self.kernels, self.busy = read_profile(self.profiler, self.process.device)
+            self.warned = start_counting_waits(self.process.device)
+        elif self.made == end + 3:
+            self.waits = stop_counting_waits(self.process.device, self.warned)
+        self.made += 1
+        return super().loss(network, batch, dropout_key)
+
+
+def measure(
+    preset: str, *, rows: int, way: list[str], features: str, device: str, steps: int
+) -> dict[str, float]:
+    """Train with these settings; returns tokens a second and what else was seen."""
+    # Joint steps, which are the dear ones; a line of the log where the clock starts and where it stops.
+    flags = (
+        f"--preset {preset} --train_batch_size {rows} --device {device} --generator_first 0 --epochs 100000 "
+        f"--max_steps {WARM + steps + 4} --log_steps {math.gcd(WARM, steps)} --eval_every 0 --save_every 0"
+    ).split()
+    flags += ["--train_file", features, *way]
+    settings = parse(JointTrainingConfig, "", flags)
+    Measured.steps = steps
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    with tempfile.TemporaryDirectory() as folder:
+        run = training_run(settings, Path(folder, "run"), (features,), ())
+        began = time.perf_counter()
+        run_training(replace(run, silent=True), Measured)
+        lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
+    seen = Measured.last
+    tokens = {line["step"]: line["tokens"] for line in lines if line["split"] == "train"}
+    speed = (tokens[WARM + steps] - tokens[WARM]) / (seen.times[WARM + steps] - seen.times[WARM])
+    return {
+        "speed": speed,
+        "mfu": seen.utilization(speed) or 0.0,
+        "start": seen.times[WARM] - began,
+        "kernels": seen.kernels,
+        "busy": seen.busy,
+        "waits": seen.waits,
+        "memory": torch.cuda.max_memory_allocated() / 2**30 if device.startswith("cuda") else 0.0,
+    }
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for all that was asked of the device."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def activities(device: torch.device) -> list[ProfilerActivity]:
+    """What the profiler looks at: kernels where there are any, else operators."""
+    kinds = {"cuda": ProfilerActivity.CUDA, "xpu": ProfilerActivity.XPU}
+    return [ProfilerActivity.CPU, *([kinds[device.type]] if device.type in kinds else [])]
+
+
+def read_profile(profiler: profile, device: torch.device) -> tuple[int, float]:
+    """How many kernels ran (on a CPU: operators), and the share of the time in which one did."""
+    from torch.autograd import DeviceType
+
+    if device.type == "cpu":
+        return sum(event.name.startswith("aten::") for event in profiler.events()), 1.0
+    on_device = [event.time_range for event in profiler.events() if event.device_type != DeviceType.CPU]
+    ranges = sorted((each.start, each.end) for each in on_device)
+    busy, reached = 0.0, ranges[0][0]
+    for start, end in ranges:  # kernels of two streams may overlap: count covered time once
+        busy += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return len(ranges), busy / max(reached - ranges[0][0], 1e-9)
+
+
+def start_counting_waits(device: torch.device) -> tuple | None:
+    """Let torch warn of every wait of the host for the device, in one step."""
+    if device.type != "cuda":
+        return None
+    catcher = warnings.catch_warnings(record=True)
+    said = catcher.__enter__()
+    warnings.simplefilter("always")
+    torch.cuda.set_sync_debug_mode("warn")
+    return catcher, said
+
+
+def stop_counting_waits(device: torch.device, counting: tuple | None) -> int:
+    """How often the host waited in that step, by torch's own account."""
+    if counting is None:
+        return 0
+    torch.cuda.set_sync_debug_mode("default")
+    catcher, said = counting
+    catcher.__exit__(None, None, None)
+    return sum("synchroniz" in str(warning.message) for warning in said)
+
+
+# --- beside the loop one would write --------------------------------------------------------------------
+
+
+def rival_speed(preset: str, device: str, steps: int) -> float:
+    """Tokens a second of the loop as one would write it with transformers, eager, with bf16."""
+    config = {"small": loops.small_model, "base": loops.base_model}[preset](0.1)
+    rows = 256
+    features = loops.MadeUpFeatures(loops.row_lengths(False, 8 * rows * loops.LENGTH), config.vocab_size)
+    rival = loops.Rival(config, features, rows, device)
+    for _ in range(3):
+        rival.step()
+    synchronize(torch.device(device))
+    began = time.perf_counter()
+    tokens = sum(rival.step() for _ in range(steps))
+    synchronize(torch.device(device))
+    return tokens / (time.perf_counter() - began)
+
+
+def measure_gpu(
+    device: str, *, presets: list[str], rows: list[int], ways: list[str], steps: int, features: str
+) -> None:
+    """Print a line for each preset, batch and way, and how the best of a preset stands to its bars."""
+    on_cuda, best = device.startswith("cuda"), dict.fromkeys(presets, 0.0)
+    name = torch.cuda.get_device_name(device) if on_cuda else "cpu"
+    print(f"{name}: joint steps through the trainer itself; on a CPU operators stand for kernels")
+    print(f"{'preset, rows, flags':32}    tokens/s    MFU   kernels  waits  busy    GiB  s to step 10")
+    for preset, batch, way in itertools.product(presets, rows, ways):
+        if WAYS[way] == ["--compile", "max"] and not on_cuda:
+            continue
+        line = f"{f'{preset}, {batch}, {way}':32}"
+        try:
+            seen = measure(preset, rows=batch, way=WAYS[way], features=features, device=device, steps=steps)
+        except (RuntimeError, InputError) as error:  # out of memory, too: the other lines still say something
+            print(line, str(error).splitlines()[0][:90], flush=True)
+            continue
+        finally:
+            torch.compiler.reset()
+        best[preset] = max(best[preset], seen["speed"])
+        print(f"{line}{seen['speed']:12,.0f}{seen['mfu']:7.1%}{seen['kernels']:10,}{seen['waits']:7}"
+              f"{seen['busy']:6.0%}{seen['memory']:7.1f}{seen['start']:14.0f}", flush=True)  # fmt: skip
+    for preset in best.keys() & BARS.keys() if on_cuda else ():
+        ratio = best[preset] / rival_speed(preset, device, steps)
+        for value, least, what in zip(
+            (best[preset], ratio),
+            BARS[preset],
+            ("tokens/s", "times the eager transformers loop"),
+            strict=True,
+        ):
+            verdict = "meets" if value >= least else "MISSES"
+            print(f"{preset}: {value:,.4g} {what} ({verdict} {least:,g})")
+
+
+# --- what can be said without a GPU -------------------------------------------------------------------------
 
 
 class Operators(TorchDispatchMode):
@@ -75,130 +269,41 @@ def describe_step() -> None:
     torch._dynamo.reset()
 
 
-def time_steps(loop: object, steps: int, warm: int) -> tuple[float, float]:
-    """Return tokens per second (median of three stretches) and peak memory in GB."""
-    for _ in range(warm):
-        loop.step()
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    speeds = []
-    for _ in range(3):
-        begun, tokens = time.perf_counter(), 0
-        for _ in range(steps):
-            tokens += loop.step()
-        torch.cuda.synchronize()
-        speeds.append(tokens / (time.perf_counter() - begun))
-    return statistics.median(speeds), torch.cuda.max_memory_allocated() / 2**30
+# --- the command -----------------------------------------------------------------------------------------
 
 
-def busy_share(loop: object, steps: int = 8) -> tuple[float, list[str]]:
-    """Return the share of time in which a kernel ran, and the kernels that took most."""
-    from torch.autograd import DeviceType
-    from torch.profiler import ProfilerActivity, profile
-
-    torch.cuda.synchronize()
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
-        for _ in range(steps):
-            loop.step()
-        torch.cuda.synchronize()
-    kernels = sorted(
-        (event.time_range.start, event.time_range.end)
-        for event in profiler.events()
-        if event.device_type == DeviceType.CUDA
-    )
-    busy, reached = 0.0, kernels[0][0]
-    for start, end in kernels:  # kernels of two streams may overlap: count covered time once
-        busy += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    averages = [event for event in profiler.key_averages() if event.device_type == DeviceType.CUDA]
-    averages.sort(key=lambda event: -event.self_device_time_total)
-    total = sum(event.self_device_time_total for event in averages)
-    top = [f"{e.self_device_time_total / total:.1%} {e.key[:60]} x{e.count // steps}" for e in averages[:12]]
-    return busy / (reached - kernels[0][0]), top
+def default_features(folder: Path) -> str:
+    """Vocabulary and features of the default corpus, as a new user makes them."""
+    out = folder / "features" / "train.arrow"
+    for command in ("create_vocab_SE.py", f"create_feature_SE.py --max_seq_len 128 --out_file {out}"):
+        script, *flags = command.split()
+        done = [sys.executable, str(ROOT / script), *flags]
+        subprocess.run(done, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return str(out)
 
 
-def count_waits(loop: object) -> int:
-    """How often the host waits for the device in one step, by torch's own account."""
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("warn")
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        loop.step()
-    torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(warning.message) for warning in said)
-
-
-def parity() -> float:
-    """The largest difference between the eager CPU loss and the compiled GPU loss, in float32, relative."""
-    from span_electra.config import LoaderConfig
-    from span_electra.model.electra import SpanElectra
-    from span_electra.pretraining.loader import Batches
-
-    config = loops.small_model(0.0, vocab_size=1000)
-    features = loops.MadeUpFeatures(loops.row_lengths(True, 20_000), config.vocab_size)
-    model = SpanElectra(config, loops.MASK)
-    batches = list(Batches(features, LoaderConfig(batch_size=8, workers=0), 1, static_shapes=True))[:4]
-    torch.set_float32_matmul_precision("highest")
-    with torch.no_grad():
-        expected = [model(masked).tally for masked in batches]
-        model.cuda()
-        given = [torch.compile(model)(masked.to("cuda")).tally.cpu() for masked in batches]
-    torch.set_float32_matmul_precision("high")
-    losses = [2, 4]  # generator_loss and discriminator_loss; a slot on the edge of a draw may fall otherwise
-    return max(((a - b).abs() / a.abs())[losses].max().item() for a, b in zip(expected, given, strict=True))
-
-
-def measure_shape(name: str, minutes: float) -> list[str]:
-    """Measure one shape in every mode against the eager transformers loop; returns the summary's lines."""
-    maker, rows, bar = SHAPES[name]
-    config = getattr(loops, maker)(0.1)
-    features = loops.MadeUpFeatures(loops.row_lengths(False, 24 * rows * loops.LENGTH), config.vocab_size)
-    flops = loops.training_flops(config)
-    card = torch.cuda.get_device_name()
-    peak = next((value for key, value in PEAK.items() if key in card), None)
-    print(f"\n{name}: {rows} rows, {flops / 1e6:.0f} MFLOP a token")
-    # Rows are a multiple of the batch: a smaller last batch would be one more shape to compile.
-    best, best_mode, busy, rival_speed = 0.0, None, 0.0, float("nan")
-    until = time.perf_counter() + 60 * minutes
-    for mode in ("rival", *MODES):
-        if time.perf_counter() > until and mode not in ("rival", "default"):
-            print(f"  {mode}: left out, time is short")
-            continue
-        torch._dynamo.reset()
-        try:
-            if mode == "rival":
-                loop = loops.Rival(config, features, min(rows, 256), "cuda")
-            else:
-                loop = loops.Ours(config, features, rows, "cuda", False, compile_mode=mode)
-            speed, memory = time_steps(loop, steps=10, warm=4)
-        except RuntimeError as error:  # out of memory too; the other modes still tell something
-            print(f"  {mode}: {str(error).splitlines()[0][:100]}")
-            continue
-        if mode == "rival":
-            rival_speed = speed
-        elif speed > best:
-            best, best_mode = speed, mode
-        mfu = f"MFU {speed * flops / peak:.1%}" if peak else "MFU unknown (no peak for this card)"
-        print(f"  {mode or 'eager'!s:28} {speed:12,.0f} tokens/s   {mfu}   {memory:.1f} GB")
-        if mode == "default":
-            waits, (busy, top) = count_waits(loop), busy_share(loop)
-            print(f"    waits for the device in a step: {waits}; GPU busy {busy:.1%} of the time")
-            print("    " + "\n    ".join(top))
-        del loop
-        torch.cuda.empty_cache()
-    lines = [f"{name}: {best:,.0f} tokens/s ({best_mode}; {'meets' if best >= bar else 'MISSES'} {bar:,.0f})"]
-    lines.append(f"{name}: GPU busy {busy:.1%} ({'meets' if busy >= BUSY_BAR else 'MISSES'} {BUSY_BAR:.0%})")
-    ratio = best / rival_speed
-    verdict = "meets" if ratio >= RATIO_BAR else "MISSES"
-    return [*lines, f"{name}: {ratio:.2f} times the eager transformers loop ({verdict} {RATIO_BAR})"]
-
-
-def measure_gpu() -> list[str]:
-    """Measure all shapes; returns the lines of the summary."""
+def main() -> None:
+    """Measure what the flags ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--presets", nargs="+", default=["small", "small-modern", "base"])
+    parser.add_argument("--rows", nargs="+", type=int, default=[128, 1024], help="of a batch")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--steps", type=int, default=30, help="that are timed, after the first ten")
+    parser.add_argument("--features", help="a feature file; none: those of the default corpus")
+    asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    torch.set_float32_matmul_precision("high")
-    print(f"{torch.cuda.get_device_name()}; losses differ from the CPU's by {parity():.1e} of themselves")
-    summary = []
-    for name in SHAPES:
-        summary += measure_shape(name, minutes=2.5)
-    return summary
+    with tempfile.TemporaryDirectory() as folder:
+        features = asked.features or default_features(Path(folder))
+        measure_gpu(
+            asked.device,
+            presets=asked.presets,
+            rows=asked.rows,
+            ways=asked.ways,
+            steps=asked.steps,
+            features=os.path.abspath(features),
+        )
+
+
+if __name__ == "__main__":
+    main()
