@@ -303,7 +303,12 @@ class TrainingConfig(DurationConfig, DeviceConfig, CadenceConfig):
     )
     seed: int = setting(0, "seed of weights, order, masks, samples and dropout", least=0)
     parallel: str = setting("ddp", "how several devices share the work", PARALLEL, group="devices")
-    compile: str = setting("auto", "torch.compile; auto: on a GPU", ("auto", "on", "off"), group="devices")
+    compile: str = setting(
+        "auto",
+        "torch.compile; auto: on a GPU; max: CUDA graphs and tuned kernels too, after minutes of search",
+        ("auto", "on", "max", "off"),
+        group="devices",
+    )
     freeze: list[str] = setting(
         [], "parts that do not learn: embeddings, generator, discriminator", group="optimization"
     )

@@ -30,14 +30,17 @@ def compiles(config: TrainingConfig) -> bool:
     """
     on_cuda = find_device(config.device, "device:").type == "cuda"
     replicas = config.parallel == "dp" and len(config.device_ids) > 1
-    if config.compile != "on":
+    if config.compile in ("auto", "off"):
         return config.compile == "auto" and on_cuda and not replicas
+    asked = f"compile: {config.compile}"
     if not on_cuda:
-        raise InputError(
-            "compile: on gains nothing on a CPU and needs a CUDA device; leave it at auto or off"
-        )
+        raise InputError(f"{asked} gains nothing on a CPU and needs a CUDA device; leave it at auto or off")
     if replicas:
-        raise InputError("compile: on needs processes, not the replicas of --parallel dp; use ddp, or off")
+        raise InputError(f"{asked} needs processes, not the replicas of --parallel dp; use ddp, or off")
+    if config.compile == "max" and config.parallel == "fsdp":
+        raise InputError(
+            f"{asked} needs weights that stay where they are, and fsdp moves them; use on, or ddp"
+        )
     return True
 
 
@@ -61,7 +64,7 @@ def compiler_fault(device: torch.device) -> str | None:
     return None
 
 
-def compile_layers(model: nn.Module, device: torch.device) -> int:
+def compile_layers(model: nn.Module, device: torch.device, config: TrainingConfig | None = None) -> int:
     """Compile each layer of every encoder in place; return how many. Where it fails: a warning, and none.
 
     Call it before the model is wrapped: shards of parameters are gathered outside the compiled code.
@@ -74,8 +77,25 @@ def compile_layers(model: nn.Module, device: torch.device) -> int:
     options = {"recompile_limit": SHAPES}
     if "recompile_limit" not in inspect.signature(torch.compile).parameters:
         torch._dynamo.config.recompile_limit, options = SHAPES, {}
+    if config is not None and config.compile == "max":
+        options["mode"] = "max-autotune"
+        prepare_for_graphs(model, accumulates=config.gradient_accumulation_steps > 1)
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     layers = {layer for module in lists for layer in module.children()}
     for layer in layers:
         layer.compile(dynamic=False, **options)
     return len(layers)
+
+
+def prepare_for_graphs(model: nn.Module, *, accumulates: bool) -> None:
+    """Have each call of the model begin a new round of its CUDA graphs, which write over what the last gave.
+
+    Losses, tallies and, without accumulation, gradients are used up before the next call. Learning rates are
+    no part of a graph, and dropout's seeds are handed to it at each replay.
+
+    accumulates: gradients are added to over several calls, and so must be copied out of a graph's memory.
+    """
+    model.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
+    for parameter in model.parameters() if accumulates else ():
+        if parameter.requires_grad:
+            parameter.register_hook(torch.clone)

@@ -189,7 +189,7 @@ def place_model(
     model.checkpoint_activations(config.activation_checkpointing)
     model.to(process.device)
     if compiles(config):
-        compile_layers(model, process.device)
+        compile_layers(model, process.device, config)
     return wrap_model(model, process, config, all_parameters_learn=experiment.all_parameters_learn)
 
 

@@ -8,15 +8,20 @@ import functools
 import pytest
 import torch
 from model_examples import MASK, batch_of, small_config
+from torch import nn
 
 from span_electra import accelerators
-from span_electra.config import NetworkConfig, TrainingConfig
+from span_electra.config import NetworkConfig, OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
+from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
+from span_electra.training import compilation, step
 from span_electra.training.compilation import compile_layers, compiler_fault, compiles
 from span_electra.training.devices import Process
 from span_electra.training.launch import launch
+from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import wrap_model
+from span_electra.training.step import Counters
 
 CPU = torch.device("cpu")
 DEEP = {"generator": NetworkConfig(8, 5, 2, 16), "discriminator": NetworkConfig(16, 7, 4, 24)}
@@ -97,3 +102,74 @@ def test_compiled_layers_compute_what_they_did():
         torch.compile = HONEST_COMPILE
         torch.compiler.reset()
     torch.testing.assert_close(output.loss, expected.loss)
+
+
+# --- CUDA graphs ----------------------------------------------------------------------------------------
+
+
+def test_graphs_are_refused_where_weights_move(with_gpus):
+    assert compiles(TrainingConfig(compile="max"))
+    with pytest.raises(InputError, match="compile: max needs weights that stay.*fsdp moves them; use on, or"):
+        compiles(TrainingConfig(compile="max", parallel="fsdp"))
+    with pytest.raises(InputError, match="compile: max gains nothing on a CPU"):
+        compiles(TrainingConfig(compile="max", device="cpu"))
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_gradients_that_are_added_to_leave_the_memory_of_a_graph(monkeypatch, accumulated):
+    rounds = []
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: rounds.append(1))
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **options: modes.append(options["mode"]))
+    monkeypatch.setattr(compilation, "compiler_fault", lambda device: None)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    modes, made = [], {}
+    model = SpanElectra(small_config(), MASK)
+    for parameter in model.parameters():
+        parameter.register_hook(lambda gradient, parameter=parameter: made.update({parameter: gradient}))
+    config = TrainingConfig(compile="max", gradient_accumulation_steps=accumulated)
+    assert compile_layers(model, CPU, config) == len(modes) and set(modes) == {"max-autotune"}
+    for _ in range(accumulated):
+        model(batch_of()).loss.backward()
+        if accumulated > 1:  # what a graph gave may be written over from now on
+            assert all(parameter.grad is not gradient for parameter, gradient in made.items())
+    assert len(rounds) == accumulated
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_other_rates_and_seeds_are_no_other_graphs(monkeypatch):
+    # As on a GPU: dropout draws from torch's generator, whose seed is set before each step.
+    monkeypatch.setattr(step, "uses_dropout_keys", lambda *_: False)
+    ends, graphs = [], []
+    for compiled in (False, True):
+        model = SpanElectra(small_config(**DEEP, hidden_dropout_prob=0.2), MASK)
+        if compiled:
+            count_graphs(graphs)
+            compile_layers(model, CPU)
+        counts, process, optimizers = [], Process(CPU), Optimizers(model, OptimizerConfig("muon", lr=1e-2))
+        counters, experiment = Counters.fresh(process, len(TALLY)), Plain()
+        try:
+            for key, multiplier in enumerate((0.1, 1.0, 0.5)):
+                step.train_step(
+                    experiment,
+                    model,
+                    [batch_of()],
+                    optimizers=optimizers,
+                    counters=counters,
+                    process=process,
+                    key=key,
+                    lr_multiplier=multiplier,
+                )
+                counts.append(len(graphs))
+        finally:
+            torch.compile = HONEST_COMPILE
+            torch.compiler.reset()
+        assert len(set(counts)) == 1  # all were made in the first step
+        ends.append([parameter.detach().clone() for parameter in model.parameters()])
+    assert graphs and all(torch.allclose(*pair, atol=1e-6) for pair in zip(*ends, strict=True))
+
+
+class Plain:
+    """The experiment's part of a step."""
+
+    def loss(self, network, batch, dropout_key):
+        return network(batch, dropout_key=dropout_key)
