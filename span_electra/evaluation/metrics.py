@@ -29,7 +29,7 @@ def wilson_interval(successes: int, trials: int, z: float = NORMAL_975) -> tuple
 
     Example: 8 of 10 -> (.490, .943)
     """
-    if trials == 0:
+    if trials == 0:  # nothing is known
         return 0.0, 1.0
     share = successes / trials
     centre = share + z * z / (2 * trials)

@@ -27,11 +27,12 @@ from span_electra.evaluation.heldout import joint_model, score_text
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
 from span_electra.evaluation.spelling import score_spelling, sets_below
 from span_electra.hub.networks import Networks, open_networks
+from span_electra.hub.weights import PARTS
 from span_electra.inference.candidates import Candidates
 from span_electra.inference.correction import correct
 from span_electra.report.run_record import read_json
 from span_electra.report.scores import Table, tables_of
-from span_electra.storage import CONFIG, EVALUATION, RUN_MARK, write_text
+from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, write_text
 from span_electra.text.vocabulary import read_text
 
 MODEL = "evaluated"  # the section by which a file is known as one of ours
@@ -197,7 +198,7 @@ def result_file(model: Path, out_file: str | None) -> Path:
     if out_file:
         return Path(out_file)
     # An exported folder may be in a cache of a hub, or read only.
-    holds_both = any((model / part).is_dir() for part in ("generator", "discriminator", "checkpoints"))
+    holds_both = any((model / part).is_dir() for part in (*PARTS, CHECKPOINTS))
     return model / EVALUATION if holds_both else Path(EVALUATION)
 
 
@@ -230,6 +231,7 @@ def save_sections(target: Path, model: Path, earlier: dict[str, Any], sections: 
 
 def described(model: str | Path, networks: Networks) -> dict[str, Any]:
     """Which model the numbers are of; `weights` tells one state of a folder from another."""
+    # By the weights' bytes: a folder's name says nothing when it is trained into once more.
     opened = [network for network in (networks.generator, networks.discriminator) if network]
     files = [Path(network.source, "model.safetensors").read_bytes() for network in opened]
     digests = [hashlib.sha256(content).hexdigest()[:12] for content in files]

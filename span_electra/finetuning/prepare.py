@@ -318,10 +318,10 @@ def _encoded(
 
 def _hold_out(place: Path, task: Task, rows: int) -> dict[str, int]:
     """Move the rows of `val_split` from train to dev; returns how many each has then."""
-    from span_electra.pretraining.loader import choose_rows
+    from span_electra.pretraining.loader import split_rows
 
     try:
-        kept_R, held_R = choose_rows(rows, valid=task.val_split)
+        kept_R, held_R = split_rows(rows, valid=task.val_split)
     except InputError as error:
         raise InputError(f"{task.name}: {error}; lower val_split") from None
     held = set(held_R.tolist())

@@ -223,8 +223,9 @@ def run_folder(settings: FinetuningArguments) -> Path:
     if settings.out_dir:
         return Path(settings.out_dir)
     if settings.resume_train:
-        saved = Path(settings.load_saved_model)
-        return saved.parent.parent if saved.parent.name == "checkpoints" else saved
+        from span_electra.hub.runs import run_of
+
+        return run_of(Path(settings.load_saved_model))
     return Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
 
 

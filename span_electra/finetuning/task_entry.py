@@ -29,14 +29,14 @@ class TaskEntry:
         """Note what is wrong with a key and how to mend it."""
         self.problems.append(f"{self.name}.{key}: {text}")
 
-    def number(self, key: str, default: float, below: float = math.inf, whole: bool = False) -> float:
+    def number(self, key: str, default: float, below: float = math.inf, integer: bool = False) -> float:
         """A number of at least 0 and less than `below`; the default where it is none."""
         value = self.values.get(key, default)
         # NaN compares as False everywhere, and so is refused without a word of its own.
-        right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        right = isinstance(value, int if integer else int | float) and not isinstance(value, bool)
         if right and 0 <= value < below and value <= LARGEST:
             return value
-        kind = "whole number" if whole else "number"
+        kind = "whole number" if integer else "number"
         limit = f" and below {below}" if below < math.inf else ""
         self.problem(key, f"{value!r} is no {kind} of at least 0{limit}; give one")
         return default

@@ -61,7 +61,7 @@ def task_of(entry: TaskEntry) -> Task | None:
         metrics=_metrics(entry, task_type),
         dropout_prob=entry.number("dropout_prob", 0.1, below=1),
         loss_weight=entry.number("loss_weight", 1.0),
-        limit=int(entry.number("limit", 0, whole=True)),
+        limit=int(entry.number("limit", 0, integer=True)),
         val_split=entry.number("val_split", 0.0),
         noise=_noise(entry, task_type),
         pooling=_pooling(entry, task_type),

@@ -45,6 +45,7 @@ def model_config(settings: Settings, source: str) -> ModelConfig | None:
         fields = record.read_settings(settings)
         if fields is None:
             return None
+        # A stock folder holds one network; which of ours it becomes, its head decides later.
         network = NetworkConfig(**{name: settings[name] for name in SIZES})
         return ModelConfig(
             architecture=record.name,

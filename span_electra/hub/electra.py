@@ -36,6 +36,7 @@ def _write_electra(config: ModelConfig, network: NetworkConfig, head: str) -> Se
 def _read_electra(settings: Settings) -> Settings | None:
     usual = {"hidden_act": "gelu", "position_embedding_type": "absolute", "tie_word_embeddings": True}
     settings = usual | settings
+    # Anything else has parameters or formulas that our layers lack; None lets the stock class compute it.
     if (
         settings["hidden_act"] not in ACTIVATION
         or settings["position_embedding_type"] != "absolute"

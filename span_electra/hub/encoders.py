@@ -27,6 +27,7 @@ def take_pretrained(network: TaskNetwork, pretrained: Pretrained) -> None:
         if HEAD_OF.get(task.kind) == pretrained.part:
             heads = {name: weight for name, weight in pretrained.weights.items() if name.startswith("head.")}
             taken |= {name.replace("head.", f"heads.{number}.", 1): heads[name] for name in heads}
+    # Checked whole, then copied: on an error the network is still that of its seed.
     missing = [name for name in own if name.startswith("encoder.") and name not in taken]
     if missing:
         raise InputError(f"{pretrained.source}: lacks {missing[0]}; is it a whole encoder of these sizes?")

@@ -45,6 +45,7 @@ def export_run(
     """
     parts = PARTS[:1] if model.config.objective == "generator" else PARTS
     targets = [Path(folder, part) for part in parts]
+    # Both places before either is written: half an export would pair with an older half.
     for target in targets:
         check_free(target)
     for part, target in zip(parts, targets, strict=True):

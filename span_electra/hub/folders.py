@@ -77,6 +77,7 @@ def open_tensors(path: Path) -> Weights:
 
 def _present_name(name: str) -> str:
     """Names as they are today; those of norms came from TensorFlow once."""
+    # Checkpoints of the original ELECTRA were converted with these names, and are on hubs as they were.
     for before, now in OLD_NAMES.items():
         name = name.replace(before, now)
     return name

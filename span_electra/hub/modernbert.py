@@ -73,10 +73,12 @@ def _read_modern(settings: Settings) -> Settings | None:
     plain = all((part.get("rope_type") or "default") == "default" for part in (full, sliding))
     if len(thetas) > 1 or activation not in ACTIVATION or not plain:
         return None
+    # A folder of another head's is of use for its encoder, whatever its classifier was activated by.
     head = MODERN.head_in(settings)
     wanted = {"generator": "gelu", "discriminator": activation}.get(head)
     if wanted and settings.get("classifier_activation", "gelu") != wanted:
         return None
+    # What is left out has the stock class's default, not ours.
     biases = {"attention_bias": False, "norm_bias": False, "mlp_bias": False, "classifier_bias": False}
     found = biases | {"decoder_bias": True, "tie_word_embeddings": True} | settings
     if found["norm_bias"] or found["mlp_bias"] or found["classifier_bias"]:
@@ -98,6 +100,7 @@ def _pack_modern(weights: Weights, head: str) -> Weights:
     """One table of words as wide as the layers; of a discriminator's logit l, the two logits [0, l]."""
     weights = dict(weights)
     project = weights.pop("encoder.project.weight", None)
+    # The stock class has no projection: words @ projection is one table, and the norm follows either way.
     if project is not None:
         weights["encoder.embeddings.word.weight"] = weights["encoder.embeddings.word.weight"] @ project.T
     if head == "discriminator":

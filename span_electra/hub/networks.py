@@ -80,6 +80,7 @@ def open_networks(folder: str | Path, device: str = "auto") -> Networks:
     Raises InputError for a folder that holds no network, weights that do not fit their config, and a device
     that is not there.
     """
+    # The stock class where ours compute something else; ours otherwise, which need no transformers to run.
     chosen = str(find_device(device))
     opened = open_model(folder)
     networks = {
@@ -99,6 +100,7 @@ def open_networks(folder: str | Path, device: str = "auto") -> Networks:
 def _ours(pretrained: Pretrained, device: str) -> Network:
     config = pretrained.config
     if pretrained.part == "generator":
+        # Heads at the spans' boundaries are for training: they ask where spans are, and a text has none.
         module = Generator(replace(config, use_SBGO=False))
     else:
         config = replace(config, use_SBPO=False)
@@ -170,10 +172,11 @@ def padded(networks: Networks, rows: list[np.ndarray]) -> tuple[Tensor, Tensor |
     """Return ids [B, L] and, where rows are padded, which tokens are real, on the device."""
     lengths_B = np.array([len(row) for row in rows])
     ids_BL = np.full((len(rows), lengths_B.max()), networks.vocabulary.pad_id, np.int64)
-    attention_mask_BL = np.arange(ids_BL.shape[1]) < lengths_B[:, None]
-    ids_BL[attention_mask_BL] = np.concatenate(rows)
-    marked_BL = None if attention_mask_BL.all() else torch.from_numpy(attention_mask_BL).to(networks.device)
-    return torch.from_numpy(ids_BL).to(networks.device), marked_BL
+    mask_BL = np.arange(ids_BL.shape[1]) < lengths_B[:, None]
+    ids_BL[mask_BL] = np.concatenate(rows)
+    # Rows of one length need no mask, and attention without one has the faster kernel.
+    attention_mask_BL = None if mask_BL.all() else torch.from_numpy(mask_BL).to(networks.device)
+    return torch.from_numpy(ids_BL).to(networks.device), attention_mask_BL
 
 
 @torch.inference_mode()
@@ -192,9 +195,10 @@ def for_each_token(
     lengths_R = np.array([len(row) for row in rows], dtype=np.int64)
     for numbers_B in length_batches(lengths_R, batch_size):
         states_BLD = network.encode(*padded(networks, [rows[number] for number in numbers_B]))
-        said = (what or network.answer)(states_BLD).float().cpu().numpy()
+        answers = (what or network.answer)(states_BLD).float().cpu().numpy()
         for place, number in enumerate(numbers_B):
-            found[number] = said[place, : lengths_R[number]].copy()
+            # Copied: a slice would keep the whole batch's array alive for one short row.
+            found[number] = answers[place, : lengths_R[number]].copy()
     return found
 
 
@@ -228,6 +232,7 @@ def filling_log_probability(
         numbers_S = np.concatenate([np.arange(counts_R[row]) + first_R[row] for row in numbers_B])
         asked_S = torch.from_numpy(flat_S.astype(np.int64)).to(networks.device)
         states_SD = network.encode(ids_BL, attention_mask_BL).flatten(0, 1).index_select(0, asked_S)
+        # The encoder for the whole batch, the vocabulary for some places at a time: memory goes there.
         for first in range(0, len(numbers_S), ASKED_PLACES):
             some = slice(first, first + ASKED_PLACES)
             yield numbers_S[some], F.log_softmax(network.answer(states_SD[some]).float(), dim=-1)

@@ -28,6 +28,7 @@ from span_electra.hub.folders import (
 from span_electra.hub.runs import best_checkpoint, is_finetuned
 from span_electra.hub.weights import PARTS, our_weights, weights_from_stock
 from span_electra.model.electra import SpanElectra
+from span_electra.storage import CHECKPOINTS, RUN_MARK, TOKENIZER
 from span_electra.text.vocabulary import Vocabulary, read_text
 from span_electra.training import checkpoint
 
@@ -91,7 +92,7 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
         return _open_folders(folder, found, vocabulary)
     if (folder / checkpoint.META).is_file():
         return _open_checkpoint(folder, folder.parent.parent)
-    if (folder / "checkpoints").is_dir() or (folder / "run.json").is_file():
+    if (folder / CHECKPOINTS).is_dir() or (folder / RUN_MARK).is_file():
         # Of a fine-tuned run its best, which its heads are taken of too.
         place = best_checkpoint(folder) if is_finetuned(folder) else checkpoint.latest(folder)
         if place is None:
@@ -121,12 +122,14 @@ def _open_folders(source: Path, found: dict[str, Path], given: Vocabulary | None
         raise InputError(f"{source}: its two networks have different vocabularies; pair those of one run")
     vocabulary = next(iter(vocabularies.values()))
     for place in found.values():
+        # More rows than tokens are padding; fewer would be an index beyond the table, far from here.
         size = read_config(place).get("vocab_size", vocabulary.size)
         if size < vocabulary.size:
             raise InputError(
                 f"{place}: its tokenizer has {vocabulary.size} tokens, its network {size}; "
                 "they do not belong together, export it again"
             )
+    # Read when asked for: a discriminator to fine-tune does not wait for the generator's gigabyte.
     readers = {part: (lambda place=place: read_folder(place, vocabulary)) for part, place in found.items()}
     return Opened(source, vocabulary, readers, found)
 
@@ -154,6 +157,7 @@ def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
 
 def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tuple[ModelConfig, Weights]:
     """The table of words as the two factors it was folded from; as it is where it was trained on since."""
+    # Somebody may have fine-tuned the folder since: then the factors beside it are of an older table.
     table = weights["encoder.embeddings.word.weight"]
     word, project = factors.get("word"), factors.get("project")
     if word is None or project is None or not torch.allclose(word @ project.T, table, atol=1e-6, rtol=1e-4):
@@ -166,12 +170,13 @@ def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tu
 
 
 def _open_checkpoint(place: Path, run: Path) -> Opened:
-    path = run / "tokenizer.json"
+    path = run / TOKENIZER
     vocabulary = Vocabulary.from_json(read_text(path), str(path))
     meta = checkpoint.read_meta(place)
     if "heads" in meta:
         readers = {"none": lambda: _read_fine_tuned(place, run, vocabulary)}
         return Opened(run, vocabulary, readers, {}, place, fine_tuned=True)
+    # A generator that was trained alone stands beside a discriminator that is still random.
     alone = (meta.get("model") or {}).get("objective") == "generator"
     model = _Once(lambda: load_model(place))
     readers = {

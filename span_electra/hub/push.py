@@ -32,6 +32,7 @@ def _upload(folder: Path, repository: str) -> None:
 
     try:
         api = HfApi()
+        # A repository that is there gets a commit more, as any push; nothing in it is deleted.
         api.create_repo(repository, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=str(folder))
     except (HfHubHTTPError, HFValidationError, OSError) as error:

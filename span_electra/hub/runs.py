@@ -9,10 +9,16 @@ from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.hub.weights import PARTS
+from span_electra.storage import CHECKPOINTS
 from span_electra.training import checkpoint
 from span_electra.training.run_folder import last_saved
 
 SEEDS = "seed-*"  # folders of a fine-tuning under several seeds, each a run
+
+
+def run_of(place: Path) -> Path:
+    """The run that a checkpoint is of; of anything else that itself."""
+    return place.parent.parent if place.parent.name == CHECKPOINTS else place
 
 
 def newest(folders: Iterable[Path]) -> Path | None:
@@ -31,7 +37,7 @@ def newest_run(prefix: str | Path = "runs") -> Path:
 def newest_talker(prefix: str | Path = "runs") -> Path:
     """The newest run under `prefix` that has a Conversation task. Raises InputError when there is none."""
     folders = [
-        path.parent for place in ("*", f"*/{SEEDS}") for path in Path(prefix).glob(f"{place}/checkpoints")
+        path.parent for place in ("*", f"*/{SEEDS}") for path in Path(prefix).glob(f"{place}/{CHECKPOINTS}")
     ]
     run = newest(
         folder for folder in folders if any(head.get("kind") == "language" for head in heads_of(folder))
@@ -49,8 +55,8 @@ def is_finetuned(folder: str | Path) -> bool:
     Raises InputError for one that holds a run of each of several seeds.
     """
     folder = Path(folder)
-    seeds = sorted(path.parent for path in folder.glob(f"{SEEDS}/checkpoints"))
-    if seeds and not (folder / "checkpoints").is_dir():
+    seeds = sorted(path.parent for path in folder.glob(f"{SEEDS}/{CHECKPOINTS}"))
+    if seeds and not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: holds a run of each seed; name one, such as {seeds[0]}")
     return bool(heads_of(folder))
 

@@ -32,6 +32,7 @@ def save_tokenizer(
         return
     settings = json.loads(settings_path.read_text(encoding="utf-8")) | {"add_prefix_space": prefix}
     settings_path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+    # A tokenizer of the user's own may be read by programs of theirs: its file stays as it came.
     if getattr(vocabulary, "original", None) is None:
         path.write_text(with_trimmed_offsets(path.read_text(encoding="utf-8"), prefix), encoding="utf-8")
 

@@ -65,6 +65,7 @@ def weights_from_stock(
     stock = with_prefix(stock, record)
     table = record.table(head, layers, projected)
     known = {their for _, theirs in table for their in theirs}
+    # Both ways: with a weight passed over in silence the network computes something else than what was saved.
     missing = sorted(known - set(stock))
     if missing:
         raise InputError(f"{source}: lacks {missing[0]}; is it a whole {record.name} network of these sizes?")
@@ -78,6 +79,7 @@ def weights_from_stock(
     _check_tied(stock, record, table, source)
     weights = {}
     for name, theirs in table:
+        # One below the other: query, key and value are one product of ours.
         if len({stock[their].shape for their in theirs}) > 1:
             raise InputError(f"{source}: {theirs[0]} has another shape than its sisters; export it again")
         weights[name] = torch.cat([stock[their] for their in theirs]).float()
@@ -101,6 +103,7 @@ def take_weights(network: nn.Module, weights: Weights, source: str) -> None:
     Raises InputError, naming `source`, for one that is missing, unknown or of another shape; nothing has been
     copied then.
     """
+    # All is checked before the first is copied: a model must not be left half another's.
     targets = _targets(network)
     for name in sorted(set(targets) ^ set(weights)):
         what = "lacks" if name in targets else "has no place for"
@@ -115,6 +118,7 @@ def take_weights(network: nn.Module, weights: Weights, source: str) -> None:
         targets[name].copy_(weight)
     embeddings = network.encoder.embeddings
     if isinstance(embeddings, DisentangledEmbeddings):
+        # What was copied is base + delta; the base is the generator's, loaded before.
         for name in embeddings.delta.TABLES:
             getattr(embeddings.delta, name).weight.sub_(getattr(embeddings.base, name).weight)
 

@@ -9,7 +9,7 @@ import numpy as np
 from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.features.store import Features, open_features
-from span_electra.pretraining.loader import choose_rows
+from span_electra.pretraining.loader import split_rows
 from span_electra.pretraining.settings import PretrainingSettings
 
 
@@ -40,6 +40,7 @@ def open_data(settings: PretrainingSettings) -> Data:
             )
     if not len(train_rows):
         raise InputError(f"{settings.train_features[0]}: has no rows; give create_feature_SE.py more text")
+    # Now, not at the first batch that holds a row too long, which may come after hours.
     longest = max(train.header.max_seq_len, valid.header.max_seq_len)
     if longest > settings.model.max_position_embeddings:
         raise InputError(
@@ -56,8 +57,9 @@ def rows_of(
     seed = settings.training.seed
     if len(limits) == 1 and len(splits) == 1:
         rows = open_features(list(paths), verify=False).rows
-        return choose_rows(rows, limits[0], splits[0], seed)
+        return split_rows(rows, limits[0], splits[0], seed)
     for name, values in (("train_occur", limits), ("valid_split", splits)):
+        # By files, not by what a glob or a folder of shards stands for: so the flags were written.
         if len(values) not in (1, len(paths)):
             raise InputError(
                 f"{name}: {len(values)} values for {len(paths)} files; give one, or one for each"
@@ -66,7 +68,7 @@ def rows_of(
     for number, path in enumerate(paths):
         rows = open_features(path, verify=False).rows
         limit, split = limits[number % len(limits)], splits[number % len(splits)]
-        chosen, out = choose_rows(rows, limit, split, seed)
+        chosen, out = split_rows(rows, limit, split, seed)
         used.append(chosen + before)
         held.append(out + before)
         before += rows
@@ -78,19 +80,19 @@ def limits_beyond(settings: PretrainingSettings) -> str:
 
     Example: `; --train_occur 10,000 is more than the 221 rows there are`
     """
-    said = []
+    given = []
     for name, paths, limits in (
         ("train_occur", settings.train_features, settings.train_rows),
         ("valid_occur", settings.valid_features, settings.valid_rows),
     ):
         rows = [open_features(path, verify=False).rows for path in paths] if any(limits) else []
         there = [sum(rows)] if len(limits) == 1 else rows
-        said += [
+        given += [
             f"; --{name} {limit:,} is more than the {count:,} rows there are"
             for limit, count in zip(limits, there, strict=False)
             if limit > count
         ]
-    return "".join(said)
+    return "".join(given)
 
 
 def commonest_share(data: Data) -> float:
@@ -105,12 +107,13 @@ def token_counts(data: Data, rows: int) -> np.ndarray:
     rows_B = data.train_rows[:: max(1, len(data.train_rows) // rows)]
     ids = data.train.gather(rows_B, int(data.train.lengths_R[rows_B].max())).ravel()
     counts_V = np.bincount(ids, minlength=header.vocab_size)
-    counts_V[[header.cls_id, header.sep_id, header.pad_id]] = 0
+    counts_V[[header.cls_id, header.sep_id, header.pad_id]] = 0  # never masked, and so never guessed
     return counts_V
 
 
 def sized_model(config: ModelConfig, data: Data) -> ModelConfig:
     """The model's settings with a vocabulary size that holds the features' ids."""
+    # More rows than ids are allowed: round sizes are faster, and tokens may be added later.
     needed = data.train.header.vocab_size
     if config.vocab_size is None:
         return replace(config, vocab_size=needed)

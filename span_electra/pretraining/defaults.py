@@ -30,6 +30,7 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     if run is not None:
         path = run / CONFIG
         if path.is_file():
+            # Between the defaults and the flags: what is given on the command line is meant for now.
             return [layers[0], _without_folder(config_file(path)), *layers[1:]]
         raise InputError(f"{path}: not there; is {run} the folder of a run?")
     if any(names_sizes(layer.values) for layer in layers) or has_accelerator():
@@ -84,6 +85,7 @@ def estimated_hours(settings: PretrainingArguments) -> float:
     tokens = header.tokens if header else SAMPLE_TOKENS
     size = header.vocab_size if header else 10_000
     model = replace(settings.model, vocab_size=settings.model.vocab_size or size)
+    # Measured rather than looked up: what matters is this machine now, with what else runs on it.
     square = torch.randn(1024, 1024)
     seconds = min(timeit.repeat(lambda: square @ square, number=3, repeat=3)) / 3
     per_token = training_flops(model, header.max_seq_len if header else 512)

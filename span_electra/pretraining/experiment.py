@@ -76,6 +76,7 @@ class Pretraining:
         check_monitor(settings.training)
         self.settings, self.process = settings, process
         self.data = open_data(settings)
+        # On the CPU, from the seed alone: every process, on whatever device, starts from the same weights.
         self.model = build_model(settings, self.data)
         if settings.init_from and not settings.resume_from:
             vocabulary = self.data.train.vocabulary
@@ -140,6 +141,7 @@ class Pretraining:
     def _steps(self) -> tuple[int, int]:
         """Optimizer steps of an epoch and of the run, over which its courses are laid."""
         training = self.settings.training
+        # Counted, not estimated: batches by tokens differ in rows. Epochs differ by a batch or two at most.
         first_epoch = self._batches(0, 0, validation=False)
         epoch_steps = math.ceil(len(first_epoch) / training.gradient_accumulation_steps)
         total = epoch_steps * training.epochs
@@ -172,6 +174,7 @@ class Pretraining:
         """
         if not len(self.data.valid_rows):
             return {}
+        # By the last law throughout: a curve whose task grew harder on the way would seem to get worse.
         schedule = self._schedule
         last = schedule.first_steps[-1] if schedule else 0
         batches = self._batches(0, 0, validation=True, schedule=schedule, first_step=last)
@@ -199,6 +202,7 @@ class Pretraining:
     @cached_property
     def _flops_per_token(self) -> float:
         train = self.data.train
+        # Of rows as long as ours are on average: attention costs with the square of the length.
         length = round(float(train.lengths_R[self.data.train_rows].mean()))
         return training_flops(self.model.config, length, train.header.masking.mask_ratio)
 
@@ -281,6 +285,7 @@ class Pretraining:
                 f"{source}: trained with vocabulary {str(meta.get('vocabulary_sha256'))[:12]}, the features "
                 f"have {ours['vocabulary_sha256'][:12]}; go on with the features it was trained on"
             )
+        # At the end of an epoch any order may follow; inside one, rows would come twice and others never.
         if not meta.get("loop", {}).get("batch"):
             return
         for key, value in ours["order"].items():
@@ -330,6 +335,7 @@ def freeze(model: nn.Module, parts: Iterable[str]) -> None:
 
     Raises InputError if nothing is left that learns.
     """
+    # By the name that it learns under: what both networks share is the generator's, and freezes with it.
     parts = set(parts)
     for name, parameter in model.named_parameters():
         inside = {name.partition(".")[0]} | ({"embeddings"} if ".embeddings." in name else set())

@@ -88,7 +88,10 @@ class Batches:
 
     def _ahead(self, numbers: Iterator[int]) -> Iterator[MaskedBatch]:
         """Build with threads, in order; the threads end when the consumer stops, whyever it does."""
+        # Threads, not processes: NumPy and the compiled loops let others run meanwhile, and no batch needs to
+        # be copied from one process to another.
         pool = ThreadPoolExecutor(self.config.workers, thread_name_prefix="batches")
+        # In the order of the numbers, whichever thread is done first: the order is that of the seed.
         waiting: deque[Future[MaskedBatch]] = deque()
         try:
             for number in numbers:
@@ -103,6 +106,7 @@ class Batches:
     def _totals(self, together: int) -> tuple[np.ndarray, np.ndarray]:
         """Hidden and real tokens of the optimizer step that each batch belongs to (all processes)."""
         first_N = np.concatenate([[0], self.ends_N[:-1]])
+        # From lengths alone, before any mask is sampled: the budget of a row is exact.
         ratio_N = np.array([law.mask_ratio for law in self.schedule.laws])[self.phase_N]
         ratio_R = np.repeat(ratio_N, np.diff(self.ends_N, prepend=0))
         masked_N = np.add.reduceat(span_budget(self.lengths_R, ratio_R), first_N)
@@ -114,11 +118,12 @@ class Batches:
     def build(self, number: int) -> MaskedBatch:
         """Return this process's share of global batch `number`, on the CPU."""
         begin = 0 if number == 0 else self.ends_N[number - 1]
-        whole = slice(begin, self.ends_N[number])
-        width = padded_width(int(self.lengths_R[whole].max()), self.ladder)
+        batch = slice(begin, self.ends_N[number])
+        # Of the global batch: processes whose shapes differed would compile twice, and wait for each other.
+        width = padded_width(int(self.lengths_R[batch].max()), self.ladder)
         # Rows lie sorted by length: every world-th of them gives each process about the same work.
-        rows_B = self.rows_R[whole][self.rank :: self.world]
-        lengths_B = self.lengths_R[whole][self.rank :: self.world]
+        rows_B = self.rows_R[batch][self.rank :: self.world]
+        lengths_B = self.lengths_R[batch][self.rank :: self.world]
         rows = self._rows_of(width) if self.static_shapes else len(rows_B)
         arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
@@ -150,6 +155,7 @@ class Batches:
         else:
             spans = self.features.spans(rows_B)
         slots, counts_B = locate_slots(spans, width)
+        # The totals were counted on this; a file that breaks its promise would bend the loss silently.
         wrong_B = counts_B != span_budget(lengths_B, law.mask_ratio)
         if wrong_B.any():
             raise InputError(
@@ -168,6 +174,7 @@ class Batches:
 
     def _filled(self, arrays: dict[str, np.ndarray], rows: int, width: int) -> dict[str, np.ndarray]:
         """The same with so many rows, and slots for the largest share that any phase of the run hides."""
+        # As many as the longest rows can hide: no batch of this width exceeds it, and so shapes are few.
         slots = int(span_budget(np.array([width]), self.schedule.highest_ratio)[0]) * rows
         most = {"S": slots, "BL": rows}
         return {
@@ -190,6 +197,7 @@ def locate_slots(spans: Spans, width: int) -> tuple[dict[str, np.ndarray], np.nd
     """
     lengths_P = np.asarray(spans.lengths_S, np.int64)
     row_ends_B = np.asarray(spans.row_ends_R, np.int64)
+    # All spans at once, by running sums: a loop over rows would be the slowest part of a batch.
     rows_P = np.repeat(np.arange(len(row_ends_B)), np.diff(row_ends_B, prepend=0))
     first_P = rows_P * width + np.asarray(spans.starts_S, np.int64)
     before_P = np.cumsum(lengths_P) - lengths_P
@@ -227,6 +235,7 @@ def plan_epoch(
             "raise it or make features with a smaller --max_seq_len"
         )
     rng = np.random.Generator(np.random.Philox(key=np.array([config.seed, epoch], np.uint64)))
+    # Shuffled first, so that which rows meet within a span is chance; sorting there only saves padding.
     shuffled_R = rng.permutation(len(lengths_R))
     batch_rows = tokens / lengths_R.mean() if tokens else rows
     span_rows = max(1, round(batch_rows * config.bucket_span))
@@ -247,6 +256,7 @@ def _cut_by_tokens(
     span: np.ndarray, lengths_R: np.ndarray, tokens: int, ladder: np.ndarray | None
 ) -> list[np.ndarray]:
     """Cut from the longest row down: the first row of a batch says how many of its width fit."""
+    # From the longest: its width is the batch's, so the budget holds whatever shorter rows come with it.
     batches, end = [], len(span)
     while end:
         width = padded_width(int(lengths_R[span[end - 1]]), ladder)
@@ -273,7 +283,7 @@ def padded_width(longest: int, ladder: np.ndarray | None) -> int:
 # --- which rows ---------------------------------------------------------------------------------------
 
 
-def choose_rows(
+def split_rows(
     total: int, limit: int = 0, valid: float = 0.0, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows to train on and the rows held out for validation, each ascending.
@@ -289,6 +299,7 @@ def choose_rows(
     rows_R = np.arange(min(total, limit) if limit else total, dtype=np.int64)
     if not valid:
         return rows_R, rows_R[:0]
+    # At least one: a share of a small file must not leave a run without any validation.
     held = max(1, round(valid * len(rows_R))) if valid < 1 else int(valid)
     if held >= len(rows_R):
         raise InputError(

@@ -33,6 +33,7 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
     A share of nothing is left out, so that no metric is a guess. F1, precision and recall are those of the
     discriminator's finding replaced tokens; replaced_share is of all tokens; losses are nats a token.
     """
+    # From sums over all processes and batches: means of means would weigh a small last batch like a full one.
     tokens, masked, replaced, hits = (sums[name] for name in ("tokens", "masked", "replaced", "hits"))
     shares = {
         "loss": (sums.get("loss", 0.0), sums.get("steps", 0.0)),
@@ -48,6 +49,7 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
         "replaced_of_masked": (replaced, masked if tokens else 0.0),
     }
     metrics = {name: above / below for name, (above, below) in shares.items() if below}
+    # Left out where the objective is off: a loss of 0 would look like a perfect one.
     for name in ("SBGO_loss", "SBPO_loss"):
         if sums[name]:
             metrics[name] = sums[name] / masked

@@ -43,6 +43,7 @@ class Misspeller:
         lengths_B: real tokens of each row, [CLS] and [SEP] included.
         """
         ids_BL, wrong_BL = ids_BL.copy(), np.zeros(ids_BL.shape, bool)
+        # A key of its own purpose: the errors of a row are no part of its masks or samples.
         keys_B = row_keys(self.seed, epoch, rows_B, "misspelling")
         for row, (length, key) in enumerate(zip(lengths_B.tolist(), keys_B.tolist(), strict=True)):
             content = slice(1, length - 1)  # between [CLS] and [SEP]
@@ -51,6 +52,7 @@ class Misspeller:
         return {"original_BL": ids_BL, "misspelt_BL": wrong_BL}
 
     def _row(self, ids_T: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        # In the ids, not in the text: rows are cut at tokens, and their text might not give these ids again.
         starts = np.flatnonzero(self._starts_word_V[ids_T])
         ids, wrong, done = [], [], 0
         # The last word may go on in the next row, and what comes before the first began in another.

@@ -21,14 +21,16 @@ def published_folder(settings: PretrainingArguments) -> Path | None:
     """The exported or stock folder that --init_from names; None for checkpoints, tensors and nothing."""
     if not settings.init_from:
         return None
+    # By its files alone: nothing is opened yet, and a run of ours is known by its checkpoints.
     folder = Path(settings.init_from)
     return folder if any(_is_stock(folder / part) for part in ("generator", "discriminator", ".")) else None
 
 
 def _is_stock(folder: Path) -> bool:
     """Whether a folder holds a stock network; a run's own config.json has no weights beside it."""
-    weights = ("model.safetensors", "pytorch_model.bin")
-    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in weights)
+    from span_electra.hub.folders import CONFIG, OLD_WEIGHTS, WEIGHTS
+
+    return (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (WEIGHTS, OLD_WEIGHTS))
 
 
 def model_like(opened: Opened, config: ModelConfig) -> ModelConfig:
@@ -53,6 +55,7 @@ def model_like(opened: Opened, config: ModelConfig) -> ModelConfig:
 
 def _scaled(network: NetworkConfig, times: int, over: int) -> NetworkConfig:
     """A network whose heads are as wide and whose sizes are scaled; never less than one head."""
+    # Fewer heads, as wide: that is how ELECTRA's own generators were made smaller.
     head = network.hidden_size // network.num_attention_heads
     heads = max(1, network.num_attention_heads * times // over)
     wide = network.intermediate_size * heads // network.num_attention_heads
@@ -90,6 +93,7 @@ def like_published(settings: PretrainingArguments) -> PretrainingArguments:
 def published_vocabulary(settings: PretrainingArguments) -> Vocabulary | None:
     """The published model's tokenizer, which raw text is read with unless a vocabulary is named."""
     folder = published_folder(settings)
+    # A table's rows are its own tokenizer's: another one would only fit by accident, so it must be named.
     if folder is None or settings.train_data.vocab_file:
         return None
     from span_electra.hub.opening import open_model

@@ -23,14 +23,12 @@ from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import fitting_rows, like_published, published_vocabulary
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.schema import Values
-from span_electra.storage import EXPORTED
+from span_electra.storage import CHECKPOINTS, CONFIG, EXPORTED, RUN_LOCK, TOKENIZER
 from span_electra.text.default_files import feature_path, find_vocabulary
 
 if TYPE_CHECKING:
     from span_electra.hub.model_card import CardFacts
     from span_electra.training.run import RunResult
-
-CONFIG = "config.json"  # the resolved settings, in every run folder
 
 
 # --- which run ------------------------------------------------------------------------------------------
@@ -44,8 +42,9 @@ def resumed_run(given: Values) -> Path | None:
         if given.get(other) and (given.get("resume") or given.get("checkpoint_path")):
             raise InputError(f"--{other}: a resumed run goes on as it was; leave it out, or start a new run")
     if given.get("checkpoint_path"):
-        path = Path(given["checkpoint_path"])
-        return path.parent.parent if path.parent.name == "checkpoints" else path
+        from span_electra.hub.runs import run_of
+
+        return run_of(Path(given["checkpoint_path"]))
     if given.get("resume") == "latest":
         return latest_run(Path(given.get("output_prefix", "runs")))
     return Path(given["resume"]) if given.get("resume") else None
@@ -56,7 +55,7 @@ def latest_run(prefix: Path) -> Path:
     from span_electra.hub.runs import newest
 
     runs = (path.parent for path in prefix.glob(f"*/{CONFIG}"))
-    run = newest(folder for folder in runs if (folder / "checkpoints").is_dir())
+    run = newest(folder for folder in runs if (folder / CHECKPOINTS).is_dir())
     if run is None:
         raise InputError(f"--resume latest: no run with a checkpoint under {prefix}/; name the folder")
     return run
@@ -76,17 +75,19 @@ def pretrain(settings: PretrainingArguments) -> int:
     folder = run_folder(settings)
     before = set(folder.iterdir()) if folder.is_dir() else None
     absent = [parent for parent in folder.parents if not parent.exists()]
-    leads = int(os.environ.get("RANK", "0")) == 0
+    # Before there are processes to ask: torchrun tells each its rank, and elsewhere there is one.
+    is_main = int(os.environ.get("RANK", "0")) == 0
     with ExitStack() as stack:
         train, valid = feature_files(settings, folder, stack)
         run = training_run(settings, folder, train, valid)
         run = replace(run, **initial_weights(settings), live_report=True)
+        # Some flags are found not to fit only with the data at hand; they should leave no empty run behind.
         try:
             result = run_pretraining(run)
         except InputError:
             forget_if_empty(folder, before, absent)
             raise
-        if not leads:
+        if not is_main:
             return result.exit_code
         if result.state == "finished":
             export(result.checkpoint, folder, card_facts(settings))
@@ -122,11 +123,7 @@ def forget_if_empty(folder: Path, before: set[Path] | None, absent: list[Path]) 
 
     `absent`: parents, nearest first, that were not there either.
     """
-    if (
-        before is None
-        and folder.is_dir()
-        and {path.name for path in folder.iterdir()} <= {CONFIG, "run.lock"}
-    ):
+    if before is None and folder.is_dir() and {path.name for path in folder.iterdir()} <= {CONFIG, RUN_LOCK}:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
@@ -151,6 +148,7 @@ def training_run(
         optimizer=settings.optimizer,
         training=settings.training,
         train_loader=loader,
+        # Held-out rows are masked alike and well spelt in every validation, or their curve would be noise.
         valid_loader=replace(
             loader,
             batch_size=held_out.valid_batch_size,
@@ -257,7 +255,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     from span_electra.training import checkpoint
 
     model = load_model(checkpoint_folder)
-    tokenizer = Path(checkpoint_folder).parent.parent / "tokenizer.json"
+    tokenizer = Path(checkpoint_folder).parent.parent / TOKENIZER
     vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
     meta = checkpoint.read_meta(Path(checkpoint_folder))
     return export_run(model, vocabulary, folder, checkpoint_facts(meta, facts))

@@ -260,6 +260,7 @@ def place(axes: Any, x: float, y: float) -> tuple[float, float]:
 
 def pointer_data(axes: Any, curves: list[tuple[Series, list, list]], chart: Chart) -> dict[str, Any]:
     """What the page shows under the pointer: at each x, every series' value, as text and as a number."""
+    # Training and validation log at different steps: the pointer stops at each that anything has a value for.
     steps = sorted({x for _, xs, _ in curves for x in xs})
     series = []
     for entry, xs, ys in curves:

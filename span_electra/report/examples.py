@@ -130,6 +130,7 @@ def verdicts(example: dict[str, Any]) -> list[dict[str, Any]]:
 
     `verdict` is hit, miss, false-alarm or none; `level` is the probability of being replaced in tenths, 0-10.
     """
+    # Words, not colours alone: the page's classes and titles say it too, for who cannot tell them apart.
     lists = [
         example[name]
         for name in ("original", "written", "masked", "replaced", "probability", "generator_probability")

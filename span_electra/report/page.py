@@ -95,7 +95,7 @@ def replace_page(target: Path, page: str) -> None:
 def run_page(run: RunRecord) -> str:
     """The page of one run."""
     # Of a network that was not trained nothing is shown: its numbers would look like findings.
-    learned, judged = run.config["model"].get("objective") != "discriminator", has_verdicts(run)
+    learned, with_verdicts = run.config["model"].get("objective") != "discriminator", has_verdicts(run)
     return render(
         title=run.name,
         heading=run.name,
@@ -106,7 +106,7 @@ def run_page(run: RunRecord) -> str:
         early=f"{LEAST_TOKENS:,}" if tokens_seen(run) < LEAST_TOKENS else "",
         charts=part(run_figures, run),
         examples=part(examples_of, run),
-        judged=judged,
+        with_verdicts=with_verdicts,
         learned=learned,
         speed=part(speed_of, run),
         data=part(data_of, run),
@@ -148,7 +148,7 @@ def render(**parts: Any) -> str:
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     # The page may run this very script and nothing else, and may load nothing.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    empty = {"examples": None, "speed": None, "data": None, "settings": None, "judged": False}
+    empty = {"examples": None, "speed": None, "data": None, "settings": None, "with_verdicts": False}
     template = environment.get_template("page.html")
     return template.render(
         **empty | parts, style=Markup(style), script=Markup(script), script_hash=digest, svg=Markup
@@ -273,6 +273,7 @@ def speed_of(run: RunRecord) -> dict[str, Any]:
     Read from training's lines: `tokens_per_second`, `mfu` (share of the device's peak), and `time`, a mapping
     of parts (data, generator, ...) to seconds since the line before.
     """
+    # The median: the first lines of a run tell of warming up and compiling.
     speeds = sorted(
         line["tokens_per_second"] for line in run.train if is_number(line.get("tokens_per_second"))
     )
@@ -303,6 +304,7 @@ def data_of(run: RunRecord) -> dict[str, Any] | None:
     found = run.statistics
     if not found:
         return None
+    # Written by the trainer, so that a report needs no features, which may lie on another machine.
     lengths, spans, words = found["lengths"], found["spans"], found["vocabulary"]
     charts = [
         {

@@ -118,4 +118,5 @@ def parse_lines(lines: list[bytes]) -> list[dict]:
             continue
         if isinstance(entry, dict) and is_number(entry.get("step")):
             parsed.append(entry)
+    # A run that was resumed from an earlier checkpoint writes some steps again, behind later ones.
     return sorted(parsed, key=lambda entry: entry["step"])

@@ -72,6 +72,7 @@ def is_interval(value: Any) -> bool:
 
 def record_table(title: str, records: dict[str, dict[str, Any]]) -> Table:
     """A row for each record; columns in the order they first come."""
+    # Rows need not have the same keys: one of them may have a score that another was not asked for.
     columns = list(dict.fromkeys(str(key) for record in records.values() for key in record))
     rows = [
         (str(name), *(cell(record[key]) if key in record else "" for key in columns))

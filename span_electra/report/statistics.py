@@ -78,6 +78,7 @@ def split_statistics(used: UsedRows) -> dict[str, Any]:
 def length_histogram(used: UsedRows) -> dict[str, list]:
     """Rows by length: `edges`, one more than `counts`."""
     longest = used.features.header.max_seq_len
+    # Bins of one whole width: of uneven ones a wider bar would look like more rows.
     width = -(-longest // MOST_BINS)
     edges = np.arange(0, longest + width + 1, width) + 1
     edges = edges[: np.searchsorted(edges, longest + 1) + 1]

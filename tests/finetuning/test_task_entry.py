@@ -13,14 +13,14 @@ def entry(**values) -> TaskEntry:
 
 def test_numbers_are_taken_within_their_limits():
     assert entry().number("limit", 7) == 7
-    assert entry(limit=0).number("limit", 7, whole=True) == 0
+    assert entry(limit=0).number("limit", 7, integer=True) == 0
     assert entry(dropout_prob=0.5).number("dropout_prob", 0.1, below=1) == 0.5
 
 
 @pytest.mark.parametrize("value", [-1, True, "3", None, [1], float("nan"), float("inf"), 1.5, 10**30])
 def test_what_is_no_whole_number_is_told_by_key(value):
     wrong = entry(limit=value)
-    assert wrong.number("limit", 0, whole=True) == 0
+    assert wrong.number("limit", 0, integer=True) == 0
     assert (
         wrong.problems[0].startswith("cola.limit: ")
         and "is no whole number of at least 0" in wrong.problems[0]

@@ -17,7 +17,7 @@ from span_electra.config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans, span_budget
 from span_electra.features.schedule import masking_schedule
-from span_electra.pretraining.loader import Batches, choose_rows, locate_slots, plan_epoch
+from span_electra.pretraining.loader import Batches, locate_slots, plan_epoch, split_rows
 
 MASKING = MaskingConfig()
 
@@ -232,19 +232,19 @@ def test_masks_that_break_the_headers_promise_are_refused():
 
 @pytest.mark.parametrize("valid, held", [(0.0, 0), (0.1, 10), (0.001, 1), (7, 7)])
 def test_validation_rows_are_chosen_by_seed_and_never_none_if_asked(valid, held):
-    train, valid_rows = choose_rows(100, valid=valid, seed=3)
+    train, valid_rows = split_rows(100, valid=valid, seed=3)
     assert len(valid_rows) == held
     assert sorted([*train, *valid_rows]) == list(range(100))
-    again = choose_rows(100, valid=valid, seed=3)[1]
+    again = split_rows(100, valid=valid, seed=3)[1]
     assert valid_rows.tolist() == again.tolist()
     if held > 1:
-        assert choose_rows(100, valid=valid, seed=4)[1].tolist() != valid_rows.tolist()
+        assert split_rows(100, valid=valid, seed=4)[1].tolist() != valid_rows.tolist()
 
 
 def test_a_limit_takes_the_first_rows_and_a_split_of_everything_is_refused():
-    assert choose_rows(100, limit=9)[0].tolist() == list(range(9))
+    assert split_rows(100, limit=9)[0].tolist() == list(range(9))
     with pytest.raises(InputError, match="would leave none to train on"):
-        choose_rows(5, valid=5)
+        split_rows(5, valid=5)
 
 
 def test_a_schedule_hides_by_its_phases_the_same_on_any_processes_and_after_a_resume():
