@@ -144,7 +144,9 @@ def test_nothing_is_unpickled_and_nothing_loads_quietly():
 
 
 def test_files_and_functions_keep_their_size():
-    for path, tree in trees():
+    tested = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py"), ROOT / "argument.py"]
+    for path in [*MODULES, *SCRIPTS, *tested]:
+        tree = ast.parse(path.read_text())
         lines = path.read_text().count("\n")
         assert lines <= MAX_FILE_LINES, f"{path.name} has {lines} lines; give a part of it a room of its own"
         for node in ast.walk(tree):

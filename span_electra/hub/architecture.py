@@ -17,7 +17,7 @@ from torch import Tensor
 
 from span_electra.config import ModelConfig, NetworkConfig
 
-Settings = dict[str, Any]  # a config.json
+StockConfig = dict[str, Any]  # a config.json of transformers, whose keys are its classes' own
 Weights = dict[str, Tensor]
 Rows = tuple[tuple[str, tuple[str, ...]], ...]  # our name, theirs; several of theirs lie one below the other
 
@@ -41,8 +41,8 @@ class Architecture:
     sizes: tuple[str, ...]  # ModelConfig's fields that its layers compute with, beside the networks' own
     after: Rows  # of the encoder, behind the layers
     heads: Mapping[str, Rows]  # theirs in full
-    write_settings: Callable[[ModelConfig, NetworkConfig, str], Settings]  # for a head
-    read_settings: Callable[[Settings], Settings | None]  # ModelConfig's fields, None: layers ours are not
+    write_settings: Callable[[ModelConfig, NetworkConfig, str], StockConfig]  # for a head
+    read_settings: Callable[[StockConfig], StockConfig | None]  # fields; None: ours differ
     pack: Callable[[Weights, str], Weights]  # ours, before they are renamed, for a head
     unpack: Callable[[Weights, str], Weights]  # ours again, after they were
     stock_head: Callable[[Any, str, Tensor], Tensor]  # an opened stock model's answer to hidden states
@@ -70,7 +70,7 @@ class Architecture:
         """Whether a head's stock class is that which also holds any labels of tokens."""
         return self.classes[head] == self.classes.get("tokens")
 
-    def head_in(self, settings: Settings) -> str:
+    def head_in(self, settings: StockConfig) -> str:
         """Which head a stock folder with these settings has; `none` where it is another's or missing."""
         names = settings.get("architectures") or ()
         heads = [head for head, name in self.classes.items() if name in names]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.errors import InputError
-from span_electra.hub.architecture import SIZES, Architecture, Settings
+from span_electra.hub.architecture import SIZES, Architecture, StockConfig
 from span_electra.hub.electra import ELECTRA
 from span_electra.hub.modernbert import MODERN
 
@@ -20,7 +20,7 @@ def record_of(config: ModelConfig, head: str) -> Architecture:
     return record.decoder if head == "causal" and record.decoder else record
 
 
-def architecture_of(settings: Settings, source: str) -> Architecture:
+def architecture_of(settings: StockConfig, source: str) -> Architecture:
     """The record of a config.json. Raises InputError, naming `source`, where there is none."""
     records = [*ARCHITECTURES.values(), *(one.decoder for one in ARCHITECTURES.values() if one.decoder)]
     kind, classes = settings.get("model_type"), settings.get("architectures") or ()
@@ -35,7 +35,7 @@ def architecture_of(settings: Settings, source: str) -> Architecture:
     )
 
 
-def model_config(settings: Settings, source: str) -> ModelConfig | None:
+def model_config(settings: StockConfig, source: str) -> ModelConfig | None:
     """The settings of our networks that compute what a stock config.json describes.
 
     None: our layers compute none such. Raises InputError for a type of model that we do not know.

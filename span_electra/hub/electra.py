@@ -11,7 +11,7 @@ from span_electra.hub.architecture import (
     EXPORTED_DROPOUT,
     SIZES,
     Architecture,
-    Settings,
+    StockConfig,
     both,
     unchanged,
     weight,
@@ -19,7 +19,7 @@ from span_electra.hub.architecture import (
 from span_electra.model.layers import ACTIVATION
 
 
-def _write_electra(config: ModelConfig, network: NetworkConfig, head: str) -> Settings:
+def _write_electra(config: ModelConfig, network: NetworkConfig, head: str) -> StockConfig:
     return {
         "vocab_size": config.vocab_size,
         "embedding_size": config.embedding_size,
@@ -33,7 +33,7 @@ def _write_electra(config: ModelConfig, network: NetworkConfig, head: str) -> Se
     }
 
 
-def _read_electra(settings: Settings) -> Settings | None:
+def _read_electra(settings: StockConfig) -> StockConfig | None:
     usual = {"hidden_act": "gelu", "position_embedding_type": "absolute", "tie_word_embeddings": True}
     settings = usual | settings
     # Anything else has parameters or formulas that our layers lack; None lets the stock class compute it.

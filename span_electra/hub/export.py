@@ -18,7 +18,7 @@ from torch import nn
 from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.hub.added_rows import with_added_rows
-from span_electra.hub.architecture import ORIGINAL, REPLACED, SIZES, Settings
+from span_electra.hub.architecture import ORIGINAL, REPLACED, SIZES, StockConfig
 from span_electra.hub.architectures import architecture_of, record_of
 from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors, read_config
 from span_electra.hub.model_card import CardFacts, render_card
@@ -75,7 +75,7 @@ def _write_part(
 
 
 def write_network(
-    network: nn.Module, config: ModelConfig, settings: Settings, folder: Path, *, head: str
+    network: nn.Module, config: ModelConfig, settings: StockConfig, folder: Path, *, head: str
 ) -> None:
     """Write config.json and the weights of an encoder with a head, both as the stock class wants them."""
     text = json.dumps(settings, indent=2, ensure_ascii=False)
@@ -90,7 +90,9 @@ def write_network(
         save_file(factors, folder / FACTORS)
 
 
-def stock_config(config: ModelConfig, part: str, vocabulary: Vocabulary, head: str | None = None) -> Settings:
+def stock_config(
+    config: ModelConfig, part: str, vocabulary: Vocabulary, head: str | None = None
+) -> StockConfig:
     """Return the config.json of the network `part`, as the stock class of `head` wants it (none: its own)."""
     head = head or part
     record, network = record_of(config, head), getattr(config, part)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from span_electra.errors import InputError
-from span_electra.hub.architecture import Settings, Weights
+from span_electra.hub.architecture import StockConfig, Weights
 from span_electra.hub.architectures import architecture_of
 from span_electra.text.own_tokenizer import open_exported
 from span_electra.text.vocabulary import Vocabulary, load_vocabulary
@@ -25,7 +25,7 @@ OURS = "span_electra"  # the key of config.json by which a folder is known as on
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
-def read_config(folder: str | Path) -> Settings:
+def read_config(folder: str | Path) -> StockConfig:
     """The config.json of a stock folder. Raises InputError when it is of no model that we know."""
     path = Path(folder, CONFIG)
     try:

@@ -13,7 +13,7 @@ from span_electra.hub.architecture import (
     EXPORTED_DROPOUT,
     SIZES,
     Architecture,
-    Settings,
+    StockConfig,
     Weights,
     both,
     weight,
@@ -26,7 +26,7 @@ def _kinds(every: int, layers: int) -> list[str]:
     return ["sliding_attention" if number % every else "full_attention" for number in range(layers)]
 
 
-def _write_modern(config: ModelConfig, network: NetworkConfig, head: str) -> Settings:
+def _write_modern(config: ModelConfig, network: NetworkConfig, head: str) -> StockConfig:
     every = config.global_attention_every if config.local_attention else 1
     rope = {"rope_type": "default", "rope_theta": config.rope_theta}
     return {
@@ -55,7 +55,7 @@ def _write_modern(config: ModelConfig, network: NetworkConfig, head: str) -> Set
     }
 
 
-def _read_modern(settings: Settings) -> Settings | None:
+def _read_modern(settings: StockConfig) -> StockConfig | None:
     """Of ModernBERTs, those that ours computes: biases at attention alone, one theta, windows by a period."""
     every, kinds = settings.get("global_attn_every_n_layers", 3), settings.get("layer_types")
     if kinds is not None:
@@ -127,7 +127,7 @@ def _modern_head(model: Any, head: str, states: Tensor) -> Tensor:
     return logits[..., 1] - logits[..., 0]
 
 
-def _write_modern_decoder(config: ModelConfig, network: NetworkConfig, head: str) -> Settings:
+def _write_modern_decoder(config: ModelConfig, network: NetworkConfig, head: str) -> StockConfig:
     settings = _write_modern(config, network, head)
     # Its windows count the token itself, half of `local_attention` in all; ours count those before it.
     if config.local_attention:
@@ -135,7 +135,7 @@ def _write_modern_decoder(config: ModelConfig, network: NetworkConfig, head: str
     return settings
 
 
-def _read_modern_decoder(settings: Settings) -> Settings | None:
+def _read_modern_decoder(settings: StockConfig) -> StockConfig | None:
     fields = _read_modern(settings)
     if fields and fields["local_attention"]:
         fields["local_attention"] = 2 * (fields["local_attention"] // 2 - 1)
