@@ -63,14 +63,22 @@ def sets_below(folder: Path) -> dict[str, Path]:
     return sets
 
 
+def read_pair(folder: Path) -> tuple[list[str], list[str]]:
+    """The lines of corrupt.txt and correct.txt. Raises InputError where one has no other."""
+    # An empty line within is a sentence without words, with an empty one opposite; at the end it is none.
+    corrupt, correct = (
+        read_text(folder / name).removesuffix("\n").split("\n") for name in ("corrupt.txt", "correct.txt")
+    )
+    if len(corrupt) != len(correct):
+        raise InputError(
+            f"{folder}: corrupt.txt has {len(corrupt)} lines, correct.txt {len(correct)}; they go in pairs"
+        )
+    return corrupt, correct
+
+
 def read_set(folder: Path) -> SpellingSet:
     """Read a set. Raises InputError naming the line whose words and labels do not fit."""
-    lines = read_text(folder / "corrupt.txt").split("\n")
-    labels = read_text(folder / "correct.txt").split("\n")
-    # An empty line within is a sentence without words, with no labels opposite; at the end it is none.
-    lines, labels = (texts[:-1] if texts[-1] == "" else texts for texts in (lines, labels))
-    if len(lines) != len(labels):
-        raise InputError(f"{folder}: corrupt.txt has {len(lines)} lines, correct.txt {len(labels)}")
+    lines, labels = read_pair(folder)
     wrong: list[bool] = []
     for number, (line, marks) in enumerate(zip(lines, labels, strict=True), start=1):
         words, marks = line.split(), marks.split()

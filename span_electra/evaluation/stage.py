@@ -25,7 +25,7 @@ from span_electra.evaluation.correction_metrics import (
 )
 from span_electra.evaluation.heldout import joint_model, score_text
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
-from span_electra.evaluation.spelling import score_spelling, sets_below
+from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
 from span_electra.hub.networks import Networks, open_networks
 from span_electra.hub.weights import PARTS
 from span_electra.inference.candidates import Candidates
@@ -33,7 +33,6 @@ from span_electra.inference.correction import correct
 from span_electra.report.run_record import read_json
 from span_electra.report.scores import Table, tables_of
 from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, write_text
-from span_electra.text.vocabulary import read_text
 
 MODEL = "evaluated"  # the section by which a file is known as one of ours
 CORRECTION_ROWS = 200  # lines of a test set that are corrected
@@ -142,18 +141,6 @@ def text_sets(folder: Path) -> dict[str, Path]:
     }
 
 
-def read_texts(folder: Path, rows: int) -> tuple[list[str], list[str]]:
-    """Return a set's first corrupted and clean lines. Raises InputError where one has no other."""
-    corrupted, clean = (
-        read_text(folder / name).removesuffix("\n").split("\n") for name in ("corrupt.txt", "correct.txt")
-    )
-    if len(corrupted) != len(clean):
-        raise InputError(
-            f"{folder}: corrupt.txt has {len(corrupted)} lines, correct.txt {len(clean)}; they go in pairs"
-        )
-    return corrupted[:rows], clean[:rows]
-
-
 def correction_scores(
     networks: Networks, dev: dict[str, Path], test: dict[str, Path], batch_size: int, rows: int
 ) -> dict[str, Any]:
@@ -170,9 +157,9 @@ def correction_scores(
         # On a few lines of dev: a threshold picked on the test set would be read off the answers.
         threshold, chosen_on = THRESHOLDS[0], dev.get(name, next(iter(dev.values()), None))
         if chosen_on is not None:
-            lines = read_texts(chosen_on, min(rows, DEV_ROWS))
+            lines = [texts[: min(rows, DEV_ROWS)] for texts in read_pair(chosen_on)]
             threshold = max(THRESHOLDS, key=lambda cut, lines=lines: score(*lines, cut)[0].f1)
-        corrupted, clean = read_texts(place, rows)
+        corrupted, clean = (texts[:rows] for texts in read_pair(place))
         scores, distance = score(corrupted, clean, threshold)
         found[name] = {
             "correction F1": scores.f1,

@@ -13,6 +13,7 @@ import difflib
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,18 +86,8 @@ def matthews(predictions: Any, targets: Any) -> float:
 # --- numbers ------------------------------------------------------------------------------------------
 
 
-def pearson(predictions: Any, targets: Any) -> float:
-    """Return the linear correlation; 0 where either is constant, which explains nothing."""
-    return correlation("pearsonr", predictions, targets)
-
-
-def spearman(predictions: Any, targets: Any) -> float:
-    """Return the correlation of ranks; 0 where either is constant."""
-    return correlation("spearmanr", predictions, targets)
-
-
 def correlation(kind: str, predictions: Any, targets: Any) -> float:
-    """Return what scipy.stats calls by this name."""
+    """Return what scipy.stats calls by this name; 0 where either is constant, which explains nothing."""
     import scipy.stats
 
     found, wanted = (np.asarray(array, np.float64) for array in paired(predictions, targets))
@@ -110,33 +101,14 @@ def correlation(kind: str, predictions: Any, targets: Any) -> float:
 # --- words --------------------------------------------------------------------------------------------
 
 
-def word_f1(predictions: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> float:
-    """Return the F1 of words marked 1 (wrong), the words of all rows counted alike."""
-    return f1(predictions, targets)
-
-
-def chunk_f1(predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
-    """Return the F1 of whole chunks: found is what has the same words and the same type (conlleval's).
+def chunk_score(kind: str, predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
+    """Return what seqeval.metrics calls by this name: found is a chunk of the same words and the same type.
 
     An I- that follows no chunk of its type begins one, as in conlleval. Tags are BIO, IOB1, BIOES or BILOU.
+    Raises InputError for other tags.
 
-    Example: found B-PER I-PER O of B-PER O O -> 0.0  (its end is elsewhere)
+    Example: f1_score, found B-PER I-PER O of B-PER O O -> 0.0  (its end is elsewhere)
     """
-    return seqeval_score("f1_score", predictions, targets)
-
-
-def chunk_precision(predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
-    """Return the share of the found chunks that are right."""
-    return seqeval_score("precision_score", predictions, targets)
-
-
-def chunk_recall(predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
-    """Return the share of the true chunks that were found."""
-    return seqeval_score("recall_score", predictions, targets)
-
-
-def seqeval_score(kind: str, predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
-    """Return what seqeval.metrics calls by this name, over all chunks. Raises InputError for other tags."""
     import seqeval.metrics
 
     words_of(predictions, targets)  # as many tags as words
@@ -206,12 +178,12 @@ METRICS: dict[str, Callable[[Any, Any], float]] = {
     "f1": f1,
     "macro_f1": macro_f1,
     "matthews": matthews,
-    "pearson": pearson,
-    "spearman": spearman,
-    "word_f1": word_f1,
-    "chunk_f1": chunk_f1,
-    "chunk_precision": chunk_precision,
-    "chunk_recall": chunk_recall,
+    "pearson": partial(correlation, "pearsonr"),
+    "spearman": partial(correlation, "spearmanr"),
+    "word_f1": f1,  # of words marked 1, misspelt
+    "chunk_f1": partial(chunk_score, "f1_score"),
+    "chunk_precision": partial(chunk_score, "precision_score"),
+    "chunk_recall": partial(chunk_score, "recall_score"),
     "recall_at_1": recall_at_1,
     "perplexity": perplexity,
 }

@@ -63,7 +63,7 @@ def predict_rows(
                 network, task, source=source, rows=rows, batch_size=batch_size, process=process
             )
         else:
-            answers = _answers(network, task, source, rows_B, rows, process)
+            answers = _answers(network, task, source=source, rows_B=rows_B, rows=rows, process=process)
         for row, entry, answer in zip(rows_B, rows, answers, strict=True):
             found[row], targets[row], uids[row] = answer, entry.get("label"), entry["uid"]
         if stop():
