@@ -27,6 +27,7 @@ from span_electra.errors import InputError
 
 # A run folder. config.json: the resolved settings; run.json: whose folder it is and how far the run came.
 CONFIG, RUN_MARK, RUN_LOCK, TOKENIZER = "config.json", "run.json", "run.lock", "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"  # beside tokenizer.json where `transformers` opens the folder
 METRICS, LOG, CHECKPOINTS, TENSORBOARD = "metrics.jsonl", "log.txt", "checkpoints", "tensorboard"
 EXAMPLES, STATISTICS, EVALUATION, REPORT = (
     "examples.json",

@@ -255,7 +255,7 @@ def at_masks(
         )
         windows = cut_windows(np.array([len(masked.ids_T)]), networks.longest - 2)
         for window, row in zip(windows, framed(networks.vocabulary, [masked.ids_T], windows), strict=True):
-            first, last = np.searchsorted(mask_M, (window.judged_start, window.judged_end))
+            first, last = np.searchsorted(mask_M, (window.scored_start, window.scored_end))
             if first < last:
                 rows.append(row)
                 places.append(mask_M[first:last] - window.start + 1)  # [CLS] stands before the window

@@ -115,7 +115,7 @@ def top_tokens(
     asked, owners = [], []
     for window in windows:
         places = wanted[window.line]
-        places = places[(places >= window.judged_start) & (places < window.judged_end)]
+        places = places[(places >= window.scored_start) & (places < window.scored_end)]
         asked.append(places - window.start + 1)
         owners += [(window.line, int(place)) for place in places]
     found: list[dict] = [{} for _ in ids]

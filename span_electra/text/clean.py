@@ -57,6 +57,7 @@ def _bytes_of(piece: Piece) -> bytes:
 
 def _clean(data: bytes, piece: Piece, errors: str) -> bytes:
     """Check that bytes are text; turn CRLF into LF."""
+    # Valid UTF-8, and yet no text: it ends strings wherever C code is met, and marks binary files.
     if b"\0" in data:
         if errors == "strict":
             line = piece.first_line + data.count(b"\n", 0, data.index(b"\0"))
@@ -66,7 +67,7 @@ def _clean(data: bytes, piece: Piece, errors: str) -> bytes:
         data = data.replace(b"\0", REPLACEMENT)
     try:
         if not _surely_utf8(data):
-            data.decode()
+            data.decode()  # says which byte it is
     except UnicodeDecodeError as error:
         if errors == "strict":
             line = piece.first_line + data.count(b"\n", 0, error.start)
@@ -113,7 +114,7 @@ def _row_bytes(text: str | None, where: str, errors: str) -> bytes:
         return b""
     try:
         data = text.encode()
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # half of a surrogate pair, which no UTF-8 has
         if errors == "strict":
             raise InputError(f"{where} holds half a character; mend it or use --errors replace") from None
         data = text.encode(errors="replace")
@@ -141,7 +142,7 @@ def _json_text(line: bytes, text_field: str, where: str) -> str | None:
 
 
 def _cell(line: bytes, column: int, where: str) -> bytes:
-    cells = line.split(b"\t")
+    cells = line.split(b"\t")  # tables of text have no quoting: a quotation mark is one
     if column >= len(cells):
         raise InputError(f"{where} has {len(cells)} columns, the text should be in column {column} from 0")
     return cells[column]
@@ -151,7 +152,7 @@ def _rows_text(rows: Iterator[bytes]) -> bytes:
     """Write rows as lines, a blank line after each row; a row's own blank lines are dropped."""
     documents = []
     for data in rows:
-        if b"\n" in data:
+        if b"\n" in data:  # its own blank lines would end the document
             data = b"\n".join(line for line in data.split(b"\n") if line.strip())
         if data.strip():
             documents.append(data + b"\n\n")

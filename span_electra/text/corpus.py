@@ -199,7 +199,7 @@ class _Segments:
 
     def finish(self, sources: list[Source] | None) -> None:
         """Record the source; what follows the content of a packed file is hashed too."""
-        while self._raw and self._raw.read(SEGMENT):
+        while self._raw and self._raw.read(SEGMENT):  # Counted hashes what passes
             pass
         if sources is not None:
             sources.append(Source(self.file.path, self.file.size, self._hasher.hexdigest()))

@@ -122,6 +122,7 @@ def left_out(folder: str | Path = DATA_FOLDER) -> list[str]:
 
 
 def _split_of(path: Path) -> str | None:
+    # By the first word: train.txt, train-00000-of-00003.parquet and a folder train/ are of one split.
     return SPLIT_NAMES.get(re.split(r"[^a-zA-Z]", path.name)[0].lower())
 
 

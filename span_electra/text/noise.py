@@ -230,7 +230,7 @@ def edit_word(word: str, config: NoiseConfig, letters: Sequence[str], rng: np.ra
     if not any(mark.isalpha() for mark in core):
         return word
     right = _seen(core)
-    for _ in range(draw_edits(len(core), config.geometric_p, rng)):
+    for _ in range(sample_edit_count(len(core), config.geometric_p, rng)):
         for _ in range(TRIES):
             edited = _edit(core, config.edits, letters, rng)
             # Never empty, nor back to the right word, nor to what an uncased tokenizer cannot tell from it.
@@ -240,7 +240,7 @@ def edit_word(word: str, config: NoiseConfig, letters: Sequence[str], rng: np.ra
     return before + core + after
 
 
-def draw_edits(longest: int, geometric_p: float, rng: np.random.Generator) -> int:
+def sample_edit_count(longest: int, geometric_p: float, rng: np.random.Generator) -> int:
     """Draw k from 1 to `longest` with P(k) ~ p (1 - p)^(k - 1), by the inverse of its distribution.
 
     Example: p 0.5, longest 2 -> 1 with probability 2/3, 2 with 1/3

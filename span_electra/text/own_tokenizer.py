@@ -14,6 +14,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer
 
 from span_electra.errors import InputError
+from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, read_config, vocabulary_of
 from span_electra.text.tokenizer_file import OURS, check_described
 from span_electra.text.tokenizer_rules import why_not
@@ -86,7 +87,7 @@ def describe(vocabulary: Vocabulary, path: str | Path, fallback_reason: str | No
 def _config_beside(folder: Path) -> dict:
     """tokenizer_config.json over special_tokens_map.json, where they are."""
     config: dict = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+    for name in ("special_tokens_map.json", TOKENIZER_CONFIG):
         if (folder / name).is_file():
             config |= read_config(read_text(folder / name), str(folder / name))
     return config
@@ -94,7 +95,7 @@ def _config_beside(folder: Path) -> dict:
 
 def _read_folder(folder: Path) -> tuple[str, dict]:
     """Its tokenizer.json, or what AutoTokenizer makes of its other files, as text; and its config."""
-    path, config = folder / "tokenizer.json", _config_beside(folder)
+    path, config = folder / TOKENIZER, _config_beside(folder)
     backend = _as_transformers_open(folder)
     if not path.is_file():
         return backend.to_str(), config
@@ -127,7 +128,7 @@ def _as_transformers_open(folder: Path) -> Tokenizer:
 
 def first_difference(one: Tokenizer, other: Tokenizer, lines: Iterable[str] = PROBES) -> str | None:
     """The first line that two tokenizers give different ids; truncation and padding do not count."""
-    for tokenizer in (one, other):
+    for tokenizer in (one, other):  # files are often saved with both switched on, for some model's rows
         tokenizer.no_truncation()
         tokenizer.no_padding()
     for line in lines:

@@ -90,6 +90,7 @@ def sample_documents(workers: int = 2) -> Iterator[tuple[str, list[str]]]:
     for name, paragraphs in _extracted(workers):
         fresh = []
         for paragraph in paragraphs:
+            # Docstrings are copied from class to class, and whole ones would fill the memory.
             key = hashlib.blake2b(paragraph.lower().encode(), digest_size=12).digest()
             if key not in seen:
                 seen.add(key)
@@ -108,6 +109,7 @@ def _extracted(workers: int) -> Iterator[tuple[str, list[str]]]:
         for batch in batches:
             yield from _read_batch(batch)
         return
+    # Spawned: a fork would copy the threads' locks of whatever library the caller has loaded.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         pending = [pool.submit(_read_batch, batch) for batch in batches]
         try:
@@ -127,6 +129,7 @@ def python_files() -> Iterator[tuple[str, Path]]:
     roots = [Path(paths["stdlib"])] + sorted({Path(paths["purelib"]), Path(paths["platlib"])})
     for root in roots:
         for place, folders, names in os.walk(root):
+            # Packages lie below the standard library's folder too, and have their own turn.
             skipped = SKIPPED_FOLDERS | ({"site-packages", "dist-packages"} if root == roots[0] else set())
             folders[:] = sorted(name for name in folders if name not in skipped and not name.startswith("."))
             for name in sorted(names):

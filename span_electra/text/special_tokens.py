@@ -73,6 +73,7 @@ def find_special_tokens(
             f"{source}: which token is {', '.join(missing)}? no file says so; give {flags} "
             "(a token that it lacks is added to it)"
         )
+    # [CLS] and [SEP] may be one token, as in language models; [UNK] may be any, for it is only read.
     special = SpecialTokens(**found)
     for role in ("pad", "mask"):
         for other in ("cls", "sep", "pad", "mask"):

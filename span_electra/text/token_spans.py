@@ -35,13 +35,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Window:
-    """Tokens [start, end) of a line, seen together; those of [judged_start, judged_end) are judged."""
+    """Tokens [start, end) of a line, seen together; those of [scored_start, scored_end) are scored."""
 
     line: int
     start: int
     end: int
-    judged_start: int
-    judged_end: int
+    scored_start: int
+    scored_end: int
 
 
 def read_lines(vocabulary: Vocabulary, texts: list[str]) -> list[Line]:
@@ -72,13 +72,13 @@ def _line(text: str, ids: list[int], offsets: list[tuple[int, int]]) -> Line:
 
 
 def cut_windows(lengths_N: np.ndarray, room: int) -> list[Window]:
-    """Cut lines of `lengths_N` tokens into windows of at most `room`, each token judged in exactly one.
+    """Cut lines of `lengths_N` tokens into windows of at most `room`, each token scored in exactly one.
 
     Neighbours overlap by at least half a window, and where two see a token the one in which it lies deeper
-    judges it; so every judged token has room // 4 tokens, or the line's end, on either side.
+    scores it; so every scored token has room // 4 tokens, or the line's end, on either side.
 
-    Example: one line of 10 tokens, room 4 -> [0, 4) judges [0, 3), [2, 6) judges [3, 5),
-    [4, 8) judges [5, 7), [6, 10) judges [7, 10)
+    Example: one line of 10 tokens, room 4 -> [0, 4) scores [0, 3), [2, 6) scores [3, 5),
+    [4, 8) scores [5, 7), [6, 10) scores [7, 10)
     """
     assert room > 0
     windows = []
@@ -99,7 +99,6 @@ def cut_windows(lengths_N: np.ndarray, room: int) -> list[Window]:
 
 
 def frame(vocabulary: Vocabulary, ids_T: np.ndarray) -> np.ndarray:
-    """Return [CLS] ids [SEP]."""
     return np.concatenate([[vocabulary.cls_id], ids_T, [vocabulary.sep_id]]).astype(np.int64)
 
 
@@ -112,19 +111,19 @@ def over_windows(
     vocabulary: Vocabulary,
     longest: int,
     ids: list[np.ndarray],
-    judge: Callable[[list[np.ndarray]], list[np.ndarray]],
+    score: Callable[[list[np.ndarray]], list[np.ndarray]],
 ) -> list[np.ndarray]:
-    """Return `judge`'s value for every content token of every line, whatever the lines' lengths.
+    """Return `score`'s value for every content token of every line, whatever the lines' lengths.
 
-    longest: tokens of the longest row, [CLS] and [SEP] included. `judge` gets rows and gives one array
+    longest: tokens of the longest row, [CLS] and [SEP] included. `score` gets rows and gives one array
     [L, ...] for each. A line without tokens gives an array of length 0.
     """
     windows = cut_windows(np.array([len(ids_T) for ids_T in ids], dtype=np.int64), longest - 2)
-    answers = judge(framed(vocabulary, ids, windows))
+    answers = score(framed(vocabulary, ids, windows))
     parts: list[list[np.ndarray]] = [[] for _ in ids]
     for window, answer_L in zip(windows, answers, strict=True):
         shift = 1 - window.start  # the content begins after [CLS]
-        parts[window.line].append(answer_L[window.judged_start + shift : window.judged_end + shift])
+        parts[window.line].append(answer_L[window.scored_start + shift : window.scored_end + shift])
     return [np.concatenate(part) if part else np.zeros(0, np.float32) for part in parts]
 
 

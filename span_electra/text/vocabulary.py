@@ -23,6 +23,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from span_electra.errors import InputError
+from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
 from span_electra.text.tokenizer_file import OURS, check_described, kind_of
 from span_electra.text.word_starts import TokenWords, spelt_tokens, token_words
@@ -44,7 +45,7 @@ class Vocabulary:
     config: dict | None = field(default=None, repr=False)
 
     @classmethod
-    def from_json(cls, tokenizer_json: str, source: str = "tokenizer.json") -> Vocabulary:
+    def from_json(cls, tokenizer_json: str, source: str = TOKENIZER) -> Vocabulary:
         """Open a tokenizer from the text of a tokenizer.json or of `to_json`; `source` names it in errors.
 
         Raises InputError if it is no tokenizer, or lacks a special token that is not named in it.
@@ -73,6 +74,7 @@ class Vocabulary:
         """The text of a tokenizer.json that `from_json` opens; of ours, that `transformers` opens too."""
         if self.original is None:
             return self.tokenizer.to_str()
+        # Under a key of ours: a stranger's file says nowhere in itself which of its tokens plays which role.
         travelling = {"special_tokens": asdict(self.special), "config": self.config}
         return json.dumps(json.loads(self.original) | {OURS: travelling}, ensure_ascii=False)
 
@@ -89,6 +91,7 @@ class Vocabulary:
     @cached_property
     def sha256(self) -> str:
         """Hash of everything that decides which ids a text gets."""
+        # Not the rest: decoders, templates and padding change nothing of a text's own ids.
         parts = json.loads(self.tokenizer.to_str())
         deciding = {key: parts[key] for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
         if self.special != SpecialTokens():
@@ -179,7 +182,7 @@ def add_pipeline(tokenizer: Tokenizer, kind: str, lowercase: bool, strip_accents
         ]
     )
     ids = {token: tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")}
-    if all(number is not None for number in ids.values()):
+    if all(number is not None for number in ids.values()):  # a model still to be trained has no ids
         tokenizer.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]",
             pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -226,16 +229,16 @@ def tokenizer_contents(
     }
     if vocabulary.original is None:
         return {
-            "tokenizer.json": vocabulary.tokenizer.to_str(),
-            "tokenizer_config.json": json.dumps(settings, indent=2),
+            TOKENIZER: vocabulary.tokenizer.to_str(),
+            TOKENIZER_CONFIG: json.dumps(settings, indent=2),
         }
     # As it was, but for what was not said there and how long rows are.
     config = settings | vocabulary.config | {"model_max_length": max_seq_len}
     if not token_types:
         config["model_input_names"] = settings["model_input_names"]
     return {
-        "tokenizer.json": vocabulary.original,
-        "tokenizer_config.json": json.dumps(config, indent=2, ensure_ascii=False),
+        TOKENIZER: vocabulary.original,
+        TOKENIZER_CONFIG: json.dumps(config, indent=2, ensure_ascii=False),
     }
 
 
@@ -271,7 +274,7 @@ def load_vocabulary(
         twice = next(token for number, token in enumerate(tokens) if ids[token] != number)
         raise InputError(f"{vocab_file}: the token {twice!r} stands twice; keep one of them")
     _check_ids(ids, vocab_file)
-    described = _with_same_tokens(vocab_file.parent / "tokenizer.json", ids)
+    described = _with_same_tokens(vocab_file.parent / TOKENIZER, ids)
     if described is not None:
         return described
     cased = any(token != token.lower() for token in tokens if token not in SPECIAL_TOKENS)
@@ -291,7 +294,7 @@ def _load_bpe(vocab_file: Path, merges_file: str | Path | None) -> Vocabulary:
             f"{vocab_file}: not a BPE vocabulary (a JSON of tokens); for BERT use --tokenizer_type BERT"
         )
     _check_ids(ids, vocab_file)
-    beside = vocab_file.parent / "tokenizer.json"
+    beside = vocab_file.parent / TOKENIZER
     described = _with_same_tokens(beside, ids)
     merges = []
     for row, line in enumerate(read_text(merges_file).removesuffix("\n").split("\n"), start=1):

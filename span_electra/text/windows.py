@@ -17,9 +17,8 @@ _NEWLINE = 0x0A
 
 @dataclass(frozen=True)
 class Window:
-    text_B: (
-        np.ndarray
-    )  # the lines, a newline before the first and padding after the last; the next window reuses it
+    # The lines, a newline before the first and padding after the last; the next window reuses it.
+    text_B: np.ndarray
     words_W: np.ndarray  # packed as in pretokenize.py
     line_words_N: np.ndarray  # words up to each line's end
     skipped: dict[int, str]  # lines not cut, by number
@@ -63,39 +62,33 @@ class WordCutter:
         line_words_N = np.zeros(lines, np.int64)
         progress = np.zeros(5, np.int64)
         progress[pretokenize.POS] = progress[pretokenize.AT_LINE_START] = 1
+        cut, options = pretokenize.cut_wordpiece, {}
+        if self._characters.bpe:
+            cut, options = pretokenize.cut_bpe, {"prefix_space": self._characters.prefix_space}
+        # The loop stops at a character of unknown kind, and goes on where it stopped once that is learned.
         while True:
-            if self._characters.bpe:
-                stopped = pretokenize.cut_bpe(
-                    text_B,
-                    lines,
-                    skipped_N=skipped_N,
-                    prefix_space=self._characters.prefix_space,
-                    kinds_C=kinds_C,
-                    progress=progress,
-                    words_W=self._words_W,
-                    line_words_N=line_words_N,
-                )
-            else:
-                stopped = pretokenize.cut_wordpiece(
-                    text_B,
-                    lines,
-                    skipped_N=skipped_N,
-                    kinds_C=kinds_C,
-                    progress=progress,
-                    words_W=self._words_W,
-                    line_words_N=line_words_N,
-                )
+            stopped = cut(
+                text_B,
+                lines,
+                skipped_N=skipped_N,
+                kinds_C=kinds_C,
+                progress=progress,
+                words_W=self._words_W,
+                line_words_N=line_words_N,
+                **options,
+            )
             if stopped < 0:
                 break
             self._characters.learn(stopped)
         skipped = {}
         if len(skipped_N):
-            whole = text[start:end].decode().split("\n")
-            skipped = {int(line): whole[line] for line in skipped_N}
+            window_lines = text[start:end].decode().split("\n")
+            skipped = {int(line): window_lines[line] for line in skipped_N}
         return Window(text_B, self._words_W[: progress[pretokenize.WORDS]], line_words_N, skipped)
 
     def _lines_with_literals(self, text_B: np.ndarray) -> np.ndarray:
         """Numbers of the lines that hold one of the literals, in order."""
+        # Most text holds none of their first bytes, which numpy finds at once.
         hits = []
         for first in {literal[0] for literal in self._literals}:
             starts = np.flatnonzero(text_B == first)

@@ -93,6 +93,7 @@ def _distribute(tasks: Iterator[Any], crew: list[_Worker]) -> Iterator[tuple[Any
     """Keep every process supplied, oldest supply first; yield answers."""
     more = True
     while True:
+        # In rounds: nobody gets a second task before all have a first.
         for _ in range(AHEAD):
             for worker in crew:
                 if more and len(worker.tasks) < AHEAD:
@@ -120,14 +121,14 @@ def _hand_over(worker: _Worker, tasks: Iterator[Any]) -> bool:
 
 def _receive(worker: _Worker) -> Any:
     try:
-        outcome, value = worker.pipe.recv()
+        status, value = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         raise _death(worker) from None
-    if outcome == "done":
+    if status == "done":
         return value
-    if outcome == "refused":
+    if status == "refused":
         raise InputError(value)
-    if outcome == "disk":
+    if status == "disk":
         raise OSError(*value)
     raise RuntimeError(f"a worker process failed:\n{value}")
 
@@ -161,7 +162,7 @@ def _dismiss(crew: list[_Worker]) -> None:
 
 def _work(pipe: Connection, prepare: Callable, settings: object, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has the parent's handler
     try:
         work = None
         while True:
@@ -195,5 +196,5 @@ def _attempt(work: Callable[[Any], Any], task: Any) -> tuple[str, Any]:
         return "refused", str(error)
     except OSError as error:
         return "disk", (error.errno, error.strerror, error.filename)
-    except BaseException:
+    except BaseException:  # as text: not every exception can be pickled, and none with its traceback
         return "failed", traceback.format_exc()

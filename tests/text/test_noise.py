@@ -16,9 +16,9 @@ from span_electra.text.noise import (
     NoiseConfig,
     corrupt_words,
     cut_core,
-    draw_edits,
     edit_word,
     load_misspellings,
+    sample_edit_count,
 )
 
 LIST = {
@@ -147,7 +147,7 @@ def test_the_number_of_edits_follows_the_truncated_geometric_law():
 @pytest.mark.parametrize("p", [1e-300, 1e-9, 0.5, 1 - 1e-16, 1.0])
 def test_no_probability_leaves_the_law_s_range(p):
     rng = np.random.default_rng(0)
-    drawn = Counter(draw_edits(3, p, rng) for _ in range(300))
+    drawn = Counter(sample_edit_count(3, p, rng) for _ in range(300))
     assert set(drawn) <= {1, 2, 3}
     assert (set(drawn) == {1}) == (p > 0.9)
     if p < 1e-8:  # the law's limit: any number of edits as likely

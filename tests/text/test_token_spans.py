@@ -32,15 +32,15 @@ def test_byte_level_tokens_belong_to_the_word_they_lead_to():
 @given(st.integers(0, 200), st.integers(1, 30))
 def test_every_token_is_judged_once_with_room_on_both_sides(length, room):
     windows = cut_windows(np.array([length]), room)
-    judged = [place for window in windows for place in range(window.judged_start, window.judged_end)]
-    assert judged == list(range(length))
+    scored = [place for window in windows for place in range(window.scored_start, window.scored_end)]
+    assert scored == list(range(length))
     for window in windows:
-        assert window.start <= window.judged_start < window.judged_end <= window.end
+        assert window.start <= window.scored_start < window.scored_end <= window.end
         assert window.end - window.start <= room
         if window.start:
-            assert window.judged_start - window.start >= room // 4
+            assert window.scored_start - window.start >= room // 4
         if window.end < length:
-            assert window.end - window.judged_end >= room // 4
+            assert window.end - window.scored_end >= room // 4
 
 
 @given(st.lists(st.integers(0, 40), max_size=6), st.integers(3, 12))
