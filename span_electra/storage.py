@@ -269,6 +269,7 @@ def locked(path: Path, what: str | Path, busy: str, wait: bool = False) -> Itera
                 stacklevel=3,
             )
         _held.add(key)
+        # The holder's number is for people; what locks is the system's record of this open file.
         try:
             file.seek(0)
             file.truncate()

@@ -26,7 +26,7 @@ counts = build_features(
 )
 # Not ru_maxrss: a process inherits that from the one that started it.
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(counts.content, peak)
+print(counts.header.content, peak)
 """
 
 

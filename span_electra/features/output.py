@@ -185,6 +185,7 @@ def _slice(batches: Iterable[pa.RecordBatch], begin: int, end: int) -> Iterator[
 def _count(batch: pa.RecordBatch) -> PartCounts:
     """What is really in some rows."""
     ids, starts, lengths = batch.columns
+    # Of the columns, not of what their maker said: this is what the counts in the header are held against.
     masked = int(_numbers(lengths).sum(dtype=np.int64))
     return PartCounts(0, batch.num_rows, _elements(ids), masked, _elements(starts))
 

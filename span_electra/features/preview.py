@@ -69,6 +69,7 @@ def _lengths(features: Features) -> str:
     """Histogram of row lengths, in eighths of the longest allowed."""
     longest, lengths_R = features.header.max_seq_len, features.lengths_R
     fill = lengths_R.sum(dtype=np.int64) / max(1, len(lengths_R) * longest)
+    # Rows of fewer than eight tokens have fewer eighths.
     edges = np.unique(np.linspace(0, longest, 9).round().astype(int))
     counts_C, _ = np.histogram(lengths_R, np.append(edges[:-1] + 1, longest + 1))
     labels = [f"{low + 1:>5}-{high:<5}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
@@ -84,7 +85,7 @@ def _masks(features: Features) -> str:
     hidden = int(spans.lengths_S.sum(dtype=np.int64))
     mean_words = length_law(features.header.masking) @ np.arange(1, features.header.masking.max_span_len + 1)
     most = int(spans.lengths_S.max(initial=1))
-    lengths_L = np.minimum(spans.lengths_S, 20)
+    lengths_L = np.minimum(spans.lengths_S, 20)  # the last bar stands for all longer ones
     counts_L = np.bincount(lengths_L, minlength=min(most, 20) + 1)[1:]
     labels = [f"{length:>5}" + ("+" if length == 20 else " ") for length in range(1, len(counts_L) + 1)]
     share = hidden / max(1, content)

@@ -77,6 +77,7 @@ def _connect() -> Any:
     except ImportError:
         raise InputError("engine: ray is not installed; pip install ray, or use --engine local") from None
     if not ray.is_initialized():
+        # Never a cluster that happens to be running here: somebody else may have started it.
         address = "auto" if os.environ.get("RAY_ADDRESS") else "local"
         try:
             ray.init(address=address, log_to_driver=False, logging_level="warning")

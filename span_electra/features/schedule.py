@@ -27,6 +27,7 @@ class MaskingSchedule:
 
     def phases_of(self, steps_N: np.ndarray) -> np.ndarray:
         """The number of the phase that each step belongs to, int64."""
+        # The right side: a phase's first step belongs to it, not to the one before.
         return np.searchsorted(self.first_steps, np.asarray(steps_N), side="right") - 1
 
 

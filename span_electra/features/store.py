@@ -51,7 +51,7 @@ def open_features(paths: str | Path | Sequence[str | Path], verify: bool | None 
         reader = open_checked(file, verify)
         header = parse_header(reader.schema, file)
         part = _index_file(reader, header, file)
-        if verify:
+        if verify:  # sound bits may still be rows of a program that has the law wrong
             _check_rows(part, header, file)
         opened.append((file, header, part))
     return Features(_common_header(opened), [part for _, _, part in opened], files)
@@ -72,7 +72,7 @@ def _find_files(paths: list[str | Path]) -> list[Path]:
             found = sorted(Path(name) for name in glob.glob(str(path)))
             if not found:
                 raise InputError(f"{path}: no such feature file; make it with create_feature_SE.py")
-            files.extend(_find_files(list(found)))
+            files.extend(_find_files(list(found)))  # once more: a glob may find folders of shards
     return files
 
 

@@ -58,10 +58,9 @@ def compiled_loops() -> ModuleType:
 
     from span_electra.model import kernels
 
+    # This starts numba's threads, and that sets OpenMP's number of them, which is torch's.
     threads = torch.get_num_threads()
-    numba.set_num_threads(
-        1
-    )  # starts numba's threads, and that sets OpenMP's number of them, which is torch's
+    numba.set_num_threads(1)
     torch.set_num_threads(threads)
     return kernels
 

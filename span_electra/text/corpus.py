@@ -79,7 +79,7 @@ def cut_blocks(
     number = lines = size = consumed = 0
     for file in inputs.files:
         cut = _cut_rows if file.kind in ("parquet", "dataset") else _cut_lines
-        for step in cut(file, chunk_size, text_field, sources, lines, size):
+        for step in cut(file, chunk_size, text_field, sources=sources, lines=lines, size=size):
             open_pieces += [step.piece] if step.piece else []
             consumed += step.consumed
             lines, size = step.lines, step.size

@@ -27,5 +27,6 @@ def passed(every: Interval, before: Progress, after: Progress) -> bool:
     """
     if not every.number:
         return False
+    # Multiples passed, not a remainder of 0: samples and minutes go by several at a time.
     was, now = (getattr(progress, every.unit) / every.number for progress in (before, after))
     return math.floor(now) > math.floor(was)

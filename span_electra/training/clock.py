@@ -13,10 +13,8 @@ import torch
 from span_electra.training.devices import Process
 
 Item = TypeVar("Item")
-SIDE = {
-    "cpu": 1024,
-    "mps": 4096,
-}  # elsewhere 8192; of the square matrices whose product shows a device's peak
+# Of the square matrices whose product shows a device's peak; elsewhere 8192. Smaller ones leave units idle.
+SIDE = {"cpu": 1024, "mps": 4096}
 
 
 class Clock:
@@ -37,7 +35,7 @@ class Clock:
 
     def waiting(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
         """Hand the items on; the time until each is there counts for this part."""
-        source, end = iter(items), object()
+        source, end = iter(items), object()  # an object of our own: an item may be None
         while True:
             with self.part(name):
                 item = next(source, end)

@@ -58,7 +58,7 @@ def launch(
             arguments = (work, argument, rank, processes, store, theirs)
             child = context.Process(target=_child, args=arguments, daemon=True, name=f"process {rank}")
             child.start()
-            theirs.close()
+            theirs.close()  # while a copy of this end is open, the death of the child ends nothing
             children.append(child)
             pipes.append(ours)
         forward = _Forward(children)
