@@ -15,12 +15,13 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, TypeVar
 
 from span_electra.errors import InputError
 
 WATCH_SECONDS = 1.0  # how often an idle process looks whether its parent still lives
 END_SECONDS = 5.0  # how long a process may take to end before it is killed
+Settings, Task, Result = TypeVar("Settings"), TypeVar("Task"), TypeVar("Result")
 AHEAD = 2  # tasks a process holds: the one it works on and the next
 
 
@@ -40,8 +41,11 @@ def cap_workers(asked: int) -> tuple[int, str]:
 
 
 def run_tasks(
-    prepare: Callable[[Any], Callable[[Any], Any]], settings: object, tasks: Iterable[Any], workers: int
-) -> Iterator[tuple[Any, Any]]:
+    prepare: Callable[[Settings], Callable[[Task], Result]],
+    settings: Settings,
+    tasks: Iterable[Task],
+    workers: int,
+) -> Iterator[tuple[Task, Result]]:
     """Yield (task, result) for every task, in the order results come.
 
     `prepare(settings)` is called once in each process and returns the function of a task; it must be

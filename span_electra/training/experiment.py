@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from span_electra.batch import StepOutput
@@ -37,7 +38,7 @@ class Batch(Protocol):
 
     rows_B: Tensor  # the rows' numbers in their file, for error messages
 
-    def to(self, device: Any, non_blocking: bool = False) -> Batch:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on that device."""
 
 

@@ -6,9 +6,10 @@ the loss is multiplied by the number of processes first.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,9 @@ from span_electra.batch import StepOutput
 from span_electra.config import TrainingConfig
 from span_electra.random_keys import subkey
 from span_electra.training.devices import Process
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
 
 
 def wrap_model(
@@ -58,7 +62,7 @@ def _shard(model: nn.Module, process: Process) -> nn.Module:
 
 
 @contextmanager
-def _unsynced(network: Any) -> Any:
+def _unsynced(network: FSDPModule) -> Iterator[None]:
     network.set_requires_gradient_sync(False)
     try:
         yield
