@@ -219,6 +219,14 @@ def test_every_module_has_its_test_file():
             )
 
 
+def test_the_architecture_names_files_and_functions_that_are_there():
+    page = (ROOT / "docs/architecture.md").read_text()
+    for function, name in re.findall(r"(?:`(\w+)` in )?`([\w/]+\.py)`", page):
+        path = next((base / name for base in (PACKAGE, ROOT) if (base / name).exists()), None)
+        assert path, f"docs/architecture.md: there is no {name}"
+        assert not function or f"def {function}(" in path.read_text(), f"{name} has no {function}"
+
+
 def test_default_json_holds_the_defaults():
     sys.path.insert(0, str(ROOT))
     from argument import JointTrainingConfig
