@@ -72,7 +72,7 @@ class ModelConfig(Settings):
     # Both as in BERT and ELECTRA.
     hidden_dropout_prob: float = setting(0.1, "dropout of hidden states")
     attention_probs_dropout_prob: float = setting(0.1, "dropout of attention probabilities")
-    # BERT's and ELECTRA's, below what bf16 resolves; ModernBERT has 1e-5.
+    # BERT's and ELECTRA's; ModernBERT has 1e-5.
     layer_norm_eps: float = setting(1e-12, "epsilon of LayerNorm", least=0)
     # RoFormer's. ModernBERT's global layers, which read 8,192 tokens, have 160,000.
     rope_theta: float = setting(10_000.0, "modern: base of the rotary positions' wavelengths", least=1)
@@ -109,7 +109,7 @@ class ModelConfig(Settings):
         0.0, "joint: share of the run's steps in which the generator learns alone; it costs the least there"
     )
     generator_weight: float = setting(1.0, "weight of the generator's loss", least=0)
-    # Large, since a loss of two classes is small beside one of the whole vocabulary (ELECTRA, section 3.1).
+    # Large, since a loss of two classes is small beside one of a whole vocabulary.
     discriminator_weight: float = setting(50.0, "weight of the discriminator's loss (ELECTRA: 50)", least=0)
     use_SBGO: bool = setting(False, "add the generator's span-boundary objective")
     use_SBPO: bool = setting(False, "add the discriminator's span-boundary objective")

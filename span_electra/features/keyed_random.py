@@ -32,5 +32,5 @@ def random_bits(key: np.uint64, counter: int) -> np.uint64:
 @compiled
 def random_below(bits: np.uint64, limit: int) -> int:
     """Turn the upper half of 64 random bits into an integer in [0, limit); limit below 2^32."""
-    # A product and a shift in place of a division; no number comes out more often than others by 2^-32.
+    # A product and a shift in place of a division; none comes out more often than another by above 2^-32.
     return np.int64(((bits >> HALF) * np.uint64(limit)) >> HALF)

@@ -54,7 +54,7 @@ def row_keys(seed: int, epoch: int, rows_R: np.ndarray, purpose: str) -> np.ndar
 @compiled
 def _keys_of_rows(base, rows_R, keys_R):
     for row in range(len(rows_R)):
-        # Twice: keys a fixed step apart would give rows the same numbers, some places on.
+        # The base once more: two epochs' bases a few apart would else share keys, each at another row.
         keys_R[row] = finalize(finalize(base + np.uint64(rows_R[row])) ^ base)
 
 

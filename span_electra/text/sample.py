@@ -90,7 +90,7 @@ def sample_documents(workers: int = 2) -> Iterator[tuple[str, list[str]]]:
     for name, paragraphs in _extracted(workers):
         fresh = []
         for paragraph in paragraphs:
-            # Docstrings are copied from class to class, and whole ones would fill the memory.
+            # Docstrings are copied from class to class; hashes take less room than paragraphs.
             key = hashlib.blake2b(paragraph.lower().encode(), digest_size=12).digest()
             if key not in seen:
                 seen.add(key)

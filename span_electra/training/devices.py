@@ -112,7 +112,7 @@ def join(plan: Plan, config: TrainingConfig, *, rank: int, world_size: int, stor
         share_cores(local_world)
         keep_freed_memory()
     if config.deterministic:
-        # Without room of a fixed size cuBLAS adds up in whatever order its streams end in.
+        # Without room of a fixed size cuBLAS may take other kernels, whose sums round otherwise.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     if world_size > 1:
