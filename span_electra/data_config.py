@@ -42,16 +42,14 @@ class SpanLaw(Settings):
     """Which spans of words are hidden (SpanBERT section 3.1, with an exact budget)."""
 
     # ELECTRA hides 0.15 in small and base models, 0.25 in large ones.
-    mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden")
+    # Above one half, spans that do not touch can run out of places.
+    mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden", least=0, most=0.5)
     max_span_len: int = setting(20, "longest span, in whole words", least=1, most=LONGEST_ROW)
     # SpanBERT's, whose spans have 10 words at most.
     geometric_p: float = setting(0.2, "p of the geometric law of span lengths: P(l) ~ p (1 - p)^(l - 1)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Above one half, spans that do not touch can run out of places.
-        if not 0.0 <= self.mask_ratio <= 0.5:
-            raise InputError(f"mask_ratio: {self.mask_ratio:g} is not a share from 0 to 0.5; give one")
         if not 0.0 < self.geometric_p <= 1.0:
             raise InputError(
                 f"geometric_p: {self.geometric_p:g} must be above 0 and at most 1; 1 hides single words"
@@ -119,15 +117,8 @@ class ChunkConfig(Settings):
         512, "tokens of the longest row, [CLS] and [SEP] included", least=3, most=LONGEST_ROW
     )
     # As in ELECTRA: fine-tuning meets short rows, whose places would else be learned among long ones alone.
-    short_chunk_prob: float = setting(0.05, "share of chunks cut to a random shorter length")
+    short_chunk_prob: float = setting(0.05, "share of chunks cut to a random shorter length", least=0, most=1)
     respect_documents: bool = setting(False, "blank lines end a document; no chunk crosses one")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0.0 <= self.short_chunk_prob <= 1.0:
-            raise InputError(
-                f"short_chunk_prob: {self.short_chunk_prob:g} is not a share from 0 to 1; give one"
-            )
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,10 @@ def _check_item(name: str, value: object, least: float | None, most: float) -> N
             raise InputError(f"{name}: {value} is too large; the most is {most}")
 
 
-def check_share(name: str, value: float, highest: float = 1.0) -> None:
-    """Refuse a probability or share outside [0, highest)."""
-    if not 0.0 <= value < highest:
-        raise InputError(f"{name}: {value} is no share; give a number of at least 0 and below {highest}")
+def check_share(name: str, value: float) -> None:
+    """Refuse a share that leaves nothing: one outside [0, 1)."""
+    if not 0.0 <= value < 1.0:
+        raise InputError(f"{name}: {value} is no share; give a number of at least 0 and below 1.0")
 
 
 # --- classes ------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from span_electra.errors import InputError
-from span_electra.schema import check_fields, check_share, setting
+from span_electra.schema import check_fields, setting
 from span_electra.utf8 import decode_utf8
 
 KINDS = ("none", "artificial", "realistic", "mixed", "white_space")
@@ -31,7 +31,6 @@ EDITS = ("insert", "delete", "swap", "replace")
 PURPOSE = int.from_bytes(b"noise", "big")  # sets these draws apart from others with the same seed and epoch
 USUAL_WHITE_SPACE = 0.1  # of kind white_space: an error in ten places leaves a row readable
 TRIES = 100  # draws of one edit before a word without any that changes it is given up, "aaa" by swaps, say
-ABOVE_ONE = 1.0000001  # check_share refuses its bound, and all words may be corrupted
 
 
 @dataclass(frozen=True)
@@ -46,23 +45,28 @@ class NoiseConfig:
     )
     # The published word-level benchmark has 23 % of its words wrong, none or nearly none without a letter.
     word_share: float = setting(
-        0.2, "share of the words with a letter that is corrupted; realistic: of those, the known ones"
+        0.2,
+        "share of the words with a letter that is corrupted; realistic: of those, the known ones",
+        least=0,
+        most=1,
     )
     # In that benchmark 82 % of the artificial errors are one edit away, 15 % two: the law at 0.8.
     geometric_p: float = setting(0.8, "p of the law of a word's edits: P(k) ~ p (1 - p)^(k - 1)")
     edits: list[str] = setting(list(EDITS), "which edits of characters there are, each as likely")
     misspellings: str | None = setting(None, "a JSON file: an object of words, each with a list of texts")
     # Mostly what people write; the rest, so that a word's listed errors are not its only ones.
-    realistic_share: float = setting(0.8, "mixed: share of known misspellings where a word has any")
+    realistic_share: float = setting(
+        0.8, "mixed: share of known misspellings where a word has any", least=0, most=1
+    )
     white_space_share: float | None = setting(
-        None, "share of spaces lost and of words split, with any kind; null: 0.1 for white_space, else 0"
+        None,
+        "share of spaces lost and of words split, with any kind; null: 0.1 for white_space, else 0",
+        least=0,
+        most=1,
     )
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("word_share", "realistic_share", "white_space_share"):
-            if getattr(self, name) is not None:
-                check_share(name, getattr(self, name), highest=ABOVE_ONE)
         if not 0.0 < self.geometric_p <= 1.0:
             raise InputError(f"geometric_p: {self.geometric_p} must be above 0 and at most 1")
         for edit in self.edits:

@@ -112,7 +112,7 @@ def test_no_rows_give_no_spans():
 @pytest.mark.parametrize(
     "settings, words",
     [
-        ({"mask_ratio": 0.6}, "mask_ratio: 0.6 is not a share from 0 to 0.5"),
+        ({"mask_ratio": 0.6}, "mask_ratio: 0.6 is too large; the most is 0.5"),
         ({"geometric_p": 0.0}, "geometric_p: 0 must be above 0 and at most 1"),
         ({"geometric_p": 1.5}, "geometric_p: 1.5 must be above 0 and at most 1"),
     ],

@@ -37,7 +37,7 @@ def test_without_phases_the_features_law_holds_all_the_way():
         (["0: longest=3"], "'0: longest=3' is no phase.*max_span_len"),
         (["0: max_span_len"], "is no phase"),
         (["0: whole_words=1"], "is no phase"),
-        (["0: mask_ratio=0.7"], "mask_ratio: 0.7 is not a share from 0 to 0.5"),
+        (["0: mask_ratio=0.7"], "mask_ratio: 0.7 is too large; the most is 0.5"),
     ],
 )
 def test_what_is_no_schedule_is_refused_with_a_way_out(lines, words):

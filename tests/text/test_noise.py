@@ -343,9 +343,9 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
     ("changes", "said"),
     [
         ({"kind": "artifical"}, "did you mean 'artificial'"),
-        ({"word_share": 1.5}, "word_share: 1.5 is no share"),
-        ({"realistic_share": -0.1}, "realistic_share: -0.1 is no share"),
-        ({"white_space_share": 2.0}, "white_space_share: 2.0 is no share"),
+        ({"word_share": 1.5}, "word_share: 1.5 is too large; the most is 1"),
+        ({"realistic_share": -0.1}, "realistic_share: -0.1 is too small; the least is 0"),
+        ({"white_space_share": 2.0}, "white_space_share: 2.0 is too large"),
         ({"geometric_p": 0.0}, "geometric_p: 0.0 must be above 0"),
         ({"word_share": float("nan")}, "word_share: nan"),
         ({"edits": []}, "edits: .* must be different ones"),
