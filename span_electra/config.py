@@ -48,6 +48,7 @@ ARCHITECTURES = ("electra", "modern")
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 SHARING = ("auto", "embeddings", "gdes", "none")
 OBJECTIVES = ("joint", "generator", "discriminator")
+SEQUENCE_OBJECTIVES = ("none", "contrastive")
 INITIALIZATIONS = ("normal", "local")
 
 
@@ -114,6 +115,15 @@ class ModelConfig(Settings):
     use_SBGO: bool = setting(False, "add the generator's span-boundary objective")
     use_SBPO: bool = setting(False, "add the discriminator's span-boundary objective")
     span_boundary_weight: float = setting(1.0, "weight of each span-boundary loss", least=0)
+    sequence_objective: str = setting(
+        "none",
+        "contrastive: the discriminator's [CLS] of a corrupted row and that of a crop of the original agree, "
+        "against the batch's others (COCO-LM)",
+        SEQUENCE_OBJECTIVES,
+    )
+    sequence_weight: float = setting(1.0, "weight of the sequence objective's loss (COCO-LM: 1)", least=0)
+    sequence_crop: float = setting(0.9, "share of a row's content that a crop keeps (COCO-LM: 0.9)")
+    sequence_temperature: float = setting(1.0, "what cosines are divided by (COCO-LM: 1)")
     average_span_predictions: bool = setting(False, "average span-boundary predictions into the heads' own")
     sampling: str = setting("sample", "how replacements are drawn", ("sample", "argmax"))
     temperature: float = setting(1.0, "temperature of the sampling; below 1 is bolder")
@@ -123,6 +133,13 @@ class ModelConfig(Settings):
         check_share("hidden_dropout_prob", self.hidden_dropout_prob)
         check_share("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
         check_share("generator_first", self.generator_first)
+        check_share("sequence_crop", self.sequence_crop)
+        if self.sequence_objective != "none" and self.objective == "generator":
+            raise InputError(
+                "sequence_objective: is the discriminator's, which objective generator leaves out"
+            )
+        if self.sequence_temperature <= 0:
+            raise InputError(f"sequence_temperature: {self.sequence_temperature} must be above 0")
         if self.average_span_predictions and not (self.use_SBGO or self.use_SBPO):
             raise InputError("average_span_predictions: nothing to average; set use_SBGO or use_SBPO too")
         for name in ("generator", "discriminator"):

@@ -36,6 +36,10 @@ class MaskedBatch(Movable):
     token_total: Tensor  # float32 scalar; real tokens of the global batch, [CLS] and [SEP] included
     rows_B: Tensor  # int64; the rows' numbers in the feature files, for reports and error messages
     misspelt_BL: Tensor | None = None  # bool; True on tokens of words misspelt on purpose; None: no word is
+    crop_B: Tensor | None = (
+        None  # float32 in [0, 1); where a row's crop lies, keyed by row; None: none is cut
+    )
+    row_total: Tensor | None = None  # float32 scalar; rows of the global batch, where rows are cropped
     generator_alone: bool = False  # whether the step leaves the discriminator out
 
     def split_rows(self, parts: int) -> list[MaskedBatch]:
@@ -63,6 +67,7 @@ class MaskedBatch(Movable):
                     offset_S=self.offset_S[mine_S],
                     uniform_S=self.uniform_S[mine_S],
                     rows_B=self.rows_B[part::parts],
+                    crop_B=None if self.crop_B is None else self.crop_B[part::parts],
                 )
             )
         return cut
@@ -81,4 +86,6 @@ TALLY = (
     "SBGO_loss",  # nats, summed over hidden tokens; 0 without the head
     "SBPO_loss",  # nats, summed over hidden tokens; 0 without the head
     "seen",  # real tokens of the batch, whether the discriminator judged them or the generator learned alone
+    "rows",  # rows whose [CLS] was compared; 0 without a sequence objective
+    "contrastive_loss",  # nats, summed over these rows
 )

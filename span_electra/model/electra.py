@@ -5,8 +5,9 @@ Shapes are in the names:
   V  vocabulary   D  width             T  tokens of the batch, B * L
 
 The loss is  generator_weight * generator + discriminator_weight * discriminator
-             + span_boundary_weight * (SBGO + SBPO),
-each a mean over the tokens of the whole global batch: sums of this process divided by the batch's totals.
+             + span_boundary_weight * (SBGO + SBPO) + sequence_weight * contrastive,
+each a mean over the tokens (contrastive: rows) of the whole global batch: sums of this process divided by the
+batch's totals.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from span_electra.batch import Movable, StepOutput
 from span_electra.config import ModelConfig
 from span_electra.model.batch import TALLY, MaskedBatch
+from span_electra.model.contrastive import contrastive_losses, crop
 from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tokens, put_in_slots
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
@@ -45,6 +47,7 @@ class Detected:
     logits_BL: Tensor  # float32
     span_logits_S: Tensor | None  # float32; from the span's boundary (SBPO)
     decision_BL: Tensor  # float32, detached; above 0 the token is called replaced
+    contrastive_loss_B: Tensor | None = None  # float32; of each row's [CLS], where rows are cropped
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,10 @@ class Discriminator(nn.Module):
 
     def forward(self, ids_BL: Tensor, masked: MaskedBatch, key: int | None) -> LogitPair:
         """Return float32 logits [B, L], and SBPO's [S] or None."""
-        states_BLD = self.encoder(ids_BL, masked.attention_mask_BL, key)
+        return self.answer(self.encoder(ids_BL, masked.attention_mask_BL, key), masked)
+
+    def answer(self, states_BLD: Tensor, masked: MaskedBatch) -> LogitPair:
+        """Return the logits for hidden states, as `forward` does for ids."""
         logits_BL = self.head(states_BLD).float()
         if self.span_head is None:
             return logits_BL, None
@@ -239,12 +245,20 @@ class SpanElectra(nn.Module):
 
         With `average_span_predictions`, the decision at a slot is the mean of the head's logit and SBPO's.
         """
-        logits_BL, span_logits_S = self.discriminator(corrupted.ids_BL, masked, key)
+        encode = self.discriminator.encoder
+        states_BLD = encode(corrupted.ids_BL, masked.attention_mask_BL, key)
+        logits_BL, span_logits_S = self.discriminator.answer(states_BLD, masked)
         decision_BL = logits_BL.detach()
         if self.config.average_span_predictions and span_logits_S is not None:
             own_S = decision_BL.flatten().index_select(0, masked.slots_S)
             decision_BL = put_in_slots(decision_BL, masked, (own_S + span_logits_S.detach()) / 2)
-        return Detected(logits_BL, span_logits_S, decision_BL)
+        loss_B = None
+        if masked.crop_B is not None:
+            cropped_BWD = encode(*crop(masked, self.config.sequence_crop), subkey(key, 1 << 20))
+            real_B = None if masked.attention_mask_BL is None else masked.attention_mask_BL[:, 0]
+            temperature = self.config.sequence_temperature
+            loss_B = contrastive_losses(states_BLD[:, 0], cropped_BWD[:, 0], temperature, real_B)
+        return Detected(logits_BL, span_logits_S, decision_BL, loss_B)
 
     def losses(
         self,
@@ -268,6 +282,8 @@ class SpanElectra(nn.Module):
             loss = loss + config.discriminator_weight * sums["discriminator_loss"] / token_total
             if detected.span_logits_S is not None:
                 loss = loss + config.span_boundary_weight * sums["SBPO_loss"] / masked_total
+            if detected.contrastive_loss_B is not None:
+                loss = loss + config.sequence_weight * sums["contrastive_loss"] / masked.row_total
         nothing = masked.slot_weight_S.new_zeros(())
         tally = torch.stack([sums.get(name, nothing).detach().float() for name in TALLY])
         return StepOutput(loss, tally)
@@ -327,4 +343,10 @@ def discriminator_sums(masked: MaskedBatch, corrupted: Corrupted, detected: Dete
         label_S = replaced_BL.flatten().index_select(0, masked.slots_S).float()
         span_loss_S = F.binary_cross_entropy_with_logits(detected.span_logits_S, label_S, reduction="none")
         sums["SBPO_loss"] = (span_loss_S * masked.slot_weight_S).sum()
+    if detected.contrastive_loss_B is not None:
+        sums["contrastive_loss"] = detected.contrastive_loss_B.sum()
+        mask_BL = masked.attention_mask_BL
+        sums["rows"] = (
+            sums["tokens"].new_tensor(len(masked.rows_B)) if mask_BL is None else mask_BL[:, 0].sum()
+        )
     return sums

@@ -16,13 +16,14 @@ def training_flops(config: ModelConfig, length: int, mask_ratio: float = 0.2) ->
     """
     assert config.vocab_size is not None
     total, fused = 0.0, LAYERS[config.architecture].fused
-    for network in (config.generator, config.discriminator):
+    crops = config.sequence_crop if config.sequence_objective == "contrastive" else 0.0
+    for network, passes in ((config.generator, 1.0), (config.discriminator, 1.0 + crops)):
         width, wide = network.hidden_size, network.intermediate_size
         matrices = 1 + fused.get("up", 1)  # down, and up with the gate that some layers have beside it
         weights = 4 * width * width + matrices * width * wide
-        total += network.num_hidden_layers * (2 * weights + 4 * length * width)
+        total += passes * network.num_hidden_layers * (2 * weights + 4 * length * width)
         if width != config.embedding_size:
-            total += 2 * width * config.embedding_size
+            total += passes * 2 * width * config.embedding_size
     total += mask_ratio * 2 * config.embedding_size * (config.generator.hidden_size + config.vocab_size)
     total += 2 * config.discriminator.hidden_size**2
     return 3 * total

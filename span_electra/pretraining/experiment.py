@@ -123,6 +123,7 @@ class Pretraining:
             together=together,
             static_shapes=static,
             pinned=self.process.device.type == "cuda",
+            crops=settings.model.sequence_objective == "contrastive",
             **more,
         )
 

@@ -41,7 +41,7 @@ class Batches:
 
     `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
     none: the features' own spans in epoch 0, and others by the same law later. Up to step `alone_until` the
-    generator learns alone; from there on `misspeller` misspells words.
+    generator learns alone; from there on `misspeller` misspells words. `crops`: say where to cut rows.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Batches:
         first_step: int = 0,
         alone_until: int = 0,
         misspeller: Misspeller | None = None,
+        crops: bool = False,
     ) -> None:
         self.features, self.config, self.epoch, self.start = features, config, epoch, start
         self.rank, self.world, self.pinned, self.static_shapes = rank, world, pinned, static_shapes
@@ -74,7 +75,8 @@ class Batches:
         steps_N = first_step + np.arange(len(self.ends_N)) // together
         self.phase_N = self.schedule.phases_of(steps_N)
         self.alone_N, self.misspeller = steps_N < alone_until, misspeller
-        self.masked_N, self.tokens_N = self._totals(together)
+        self.crops = crops
+        self.masked_N, self.tokens_N, self.row_counts_N = self._totals(together)
 
     def __len__(self) -> int:
         return len(self.ends_N)
@@ -103,17 +105,19 @@ class Batches:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _totals(self, together: int) -> tuple[np.ndarray, np.ndarray]:
-        """Hidden and real tokens of the optimizer step that each batch belongs to (all processes)."""
+    def _totals(self, together: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Hidden and real tokens, and rows, of each batch's optimizer step (all processes)."""
         first_N = np.concatenate([[0], self.ends_N[:-1]])
         # From lengths alone, before any mask is sampled: the budget of a row is exact.
         ratio_N = np.array([law.mask_ratio for law in self.schedule.laws])[self.phase_N]
         ratio_R = np.repeat(ratio_N, np.diff(self.ends_N, prepend=0))
         masked_N = np.add.reduceat(span_budget(self.lengths_R, ratio_R), first_N)
         tokens_N = np.add.reduceat(self.lengths_R, first_N)
+        rows_N = np.diff(self.ends_N, prepend=0)
         groups = np.arange(0, len(self.ends_N), together)
         steps_N = np.arange(len(self.ends_N)) // together
-        return np.add.reduceat(masked_N, groups)[steps_N], np.add.reduceat(tokens_N, groups)[steps_N]
+        masked, tokens, rows = (np.add.reduceat(sums_N, groups) for sums_N in (masked_N, tokens_N, rows_N))
+        return masked[steps_N], tokens[steps_N], rows[steps_N]
 
     def build(self, number: int) -> MaskedBatch:
         """Return this process's share of global batch `number`, on the CPU."""
@@ -134,9 +138,14 @@ class Batches:
             # since they must be known before the rows are.
             wrong_S = arrays["misspelt_BL"].reshape(-1)[arrays["slots_S"]]
             arrays["slot_weight_S"] = arrays["slot_weight_S"] * ~wrong_S
+        if self.crops and not alone:
+            keys_B = row_keys(self.config.seed, self.epoch, rows_B, "crop")
+            arrays["crop_B"] = uniforms(keys_B, np.ones(len(rows_B), np.int64))
         if self.static_shapes:
             arrays = self._filled(arrays, rows, width)
         arrays["rows_B"] = rows_B
+        if self.crops:
+            arrays["row_total"] = np.float32(self.row_counts_N[number])
         # A step may hide nothing (rows of one token); dividing its zero sums by 1 keeps them zero.
         arrays["masked_total"] = np.float32(max(self.masked_N[number], 1))
         arrays["token_total"] = np.float32(self.tokens_N[number])
@@ -176,7 +185,7 @@ class Batches:
         """The same with so many rows, and slots for the largest share that any phase of the run hides."""
         # As many as the longest rows can hide: no batch of this width exceeds it, and so shapes are few.
         slots = int(span_budget(np.array([width]), self.schedule.highest_ratio)[0]) * rows
-        most = {"S": slots, "BL": rows}
+        most = {"S": slots, "BL": rows, "B": rows}
         return {
             name: np.pad(value, [(0, most[name.rsplit("_", 1)[1]] - len(value)), (0, 0)][: value.ndim])
             for name, value in arrays.items()

@@ -31,7 +31,8 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
     """Turn summed counts (TALLY, and `loss` summed over `steps`) into means and shares.
 
     A share of nothing is left out, so that no metric is a guess. F1, precision and recall are those of the
-    discriminator's finding replaced tokens; replaced_share is of all tokens; losses are nats a token.
+    discriminator's finding replaced tokens; replaced_share is of all tokens; losses are nats a token, the
+    contrastive one's a row.
     """
     # From sums over all processes and batches: means of means would weigh a small last batch like a full one.
     tokens, masked, replaced, hits = (sums[name] for name in ("tokens", "masked", "replaced", "hits"))
@@ -47,6 +48,7 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
         "original_accuracy": (tokens - replaced - sums["flagged"] + hits, tokens - replaced),
         "replaced_share": (replaced, tokens),
         "replaced_of_masked": (replaced, masked if tokens else 0.0),
+        "contrastive_loss": (sums.get("contrastive_loss", 0.0), sums.get("rows", 0.0)),
     }
     metrics = {name: above / below for name, (above, below) in shares.items() if below}
     # Left out where the objective is off: a loss of 0 would look like a perfect one.

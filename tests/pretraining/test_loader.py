@@ -102,6 +102,27 @@ def test_masks_and_samples_of_a_row_do_not_depend_on_its_batch():
     assert all(one[row] == other[row] for row in range(10, 30))
 
 
+def test_the_place_of_a_rows_crop_depends_on_seed_epoch_and_row_alone():
+    def crops(seed=0, epoch=1, world=1, static=False, **config):
+        found = {}
+        for rank in range(world):
+            more = {"rank": rank, "world": world, "static_shapes": static, "crops": True}
+            for batch in Batches(
+                features_of(70), LoaderConfig(workers=0, seed=seed, **config), epoch, **more
+            ):
+                found |= dict(zip(batch.rows_B.tolist(), batch.crop_B.tolist(), strict=False))
+        return found
+
+    usual = crops(batch_size=5)
+    assert usual == crops(batch_size=9, world=2) == crops(batch_size=8, static=True) and len(usual) == 70
+    assert all(0 <= place < 1 for place in usual.values()) and len(set(usual.values())) == 70
+    for other in (crops(seed=1, batch_size=5), crops(epoch=2, batch_size=5)):
+        assert not set(other.values()) & set(usual.values())
+    batches = list(Batches(features_of(70), LoaderConfig(6, workers=0), 0, together=2, crops=True))
+    assert [batch.row_total.item() for batch in batches] == [12.0] * 10 + [10.0] * 2
+    assert next(iter(Batches(features_of(70), LoaderConfig(6, workers=0), 0))).crop_B is None
+
+
 def test_seed_and_epoch_change_order_masks_and_samples():
     features = features_of(50)
     orders, tables = [], []

@@ -5,7 +5,7 @@ import pytest
 from span_electra.model.batch import TALLY
 from span_electra.pretraining.metrics import compute_metrics, count_tokens
 
-COUNTS = dict(zip(TALLY, (100, 20, 60.0, 5, 30.0, 10, 8, 6, 0.0, 0.0, 100), strict=True))
+COUNTS = dict(zip(TALLY, (100, 20, 60.0, 5, 30.0, 10, 8, 6, 0.0, 0.0, 100, 4, 6.0), strict=True))
 
 
 def test_metrics_written_out():
@@ -22,6 +22,7 @@ def test_metrics_written_out():
         "original_accuracy": 88 / 90,
         "replaced_share": 0.1,
         "replaced_of_masked": 0.5,
+        "contrastive_loss": 1.5,
     }
     assert metrics == pytest.approx(expected)
 
@@ -32,5 +33,5 @@ def test_tokens_are_counted_while_the_generator_learns_alone_too():
 
 def test_a_share_of_nothing_is_left_out():
     assert compute_metrics(dict.fromkeys(TALLY, 0.0)) == {}
-    generator_alone = COUNTS | dict.fromkeys(("tokens", "replaced", "flagged", "hits"), 0)
+    generator_alone = COUNTS | dict.fromkeys(("tokens", "replaced", "flagged", "hits", "rows"), 0)
     assert set(compute_metrics(generator_alone)) == {"generator_loss", "generator_accuracy"}

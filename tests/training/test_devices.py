@@ -170,6 +170,14 @@ def test_the_generator_alone_first_leaves_the_discriminator_alone_on_two_process
 
 
 @pytest.mark.filterwarnings(TWO)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_compare_each_its_own_rows(features, tmp_path, parallel):
+    run = small_run(features, tmp_path, device_ids=[0, 1], parallel=parallel, max_steps=2)
+    result = run_pretraining(replace(run, model=replace(run.model, sequence_objective="contrastive")))
+    assert result.state == "finished" and result.metrics["contrastive_loss"] > 0
+
+
+@pytest.mark.filterwarnings(TWO)
 def test_fifty_steps_on_two_processes_give_the_losses_of_one(features, tmp_path):
     options = {
         "dropout": 0.0,

@@ -66,6 +66,20 @@ def test_stopped_at_any_step_epoch_ends_included(features, tmp_path, monkeypatch
     assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
 
 
+def test_crops_are_the_same_after_a_stop(features, tmp_path, monkeypatch, architecture):
+    def settings(folder, **options):
+        run = small_run(features, tmp_path / folder, gradient_accumulation_steps=2, **options)
+        return replace(run, model=replace(run.model, sequence_objective="contrastive", sequence_crop=0.5))
+
+    straight = run_pretraining(settings("a"))
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        run_pretraining(settings("b"))
+    assert_same_end(straight, run_pretraining(settings("b", resume=tmp_path / "b")))
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+    assert straight.metrics["contrastive_loss"] > 0
+
+
 def test_a_validation_that_a_signal_cuts_short_is_made_up_for(features, tmp_path, monkeypatch):
     straight = run_pretraining(small_run(features, tmp_path / "a"))
     validate, asked = Pretraining.validate, []
