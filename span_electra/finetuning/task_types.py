@@ -7,9 +7,7 @@ The other modules ask the record, never the name. (A head that no type has yet i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import Literal
 
 # Tags that say where chunks are: O, and a letter with the type. BIO (IOB1 and IOB2) has B and I, BIOES
@@ -80,97 +78,81 @@ class TaskType:
 
 OF_CLASSES = ("accuracy", "macro_f1", "matthews", "f1")
 
-TASK_TYPES: Mapping[str, TaskType] = MappingProxyType(
-    {
-        record.name: record
-        for record in (
-            TaskType(
-                name="SingleSenClassification",
-                head="sequence",
-                reader="rows",
-                inputs="text",
-                labels="class",
-                metrics=OF_CLASSES,
-                stock_head="sequence",
-                problem_type="single_label_classification",
-            ),
-            TaskType(
-                name="SentencePairClassification",
-                head="sequence",
-                reader="rows",
-                inputs="pair",
-                labels="class",
-                metrics=OF_CLASSES,
-                stock_head="sequence",
-                problem_type="single_label_classification",
-            ),
-            TaskType(
-                name="NER",
-                head="tokens",
-                reader="tagged_words",
-                inputs="words",
-                labels="class",
-                metrics=("chunk_f1", "chunk_precision", "chunk_recall", "accuracy", "macro_f1"),
-                stock_head="tokens",
-            ),
-            TaskType(
-                name="MultiLabelClassification",
-                head="several",
-                reader="rows",
-                inputs="text or pair",
-                labels="classes",
-                metrics=("f1", "macro_f1", "accuracy"),
-                stock_head="sequence",
-                problem_type="multi_label_classification",
-            ),
-            TaskType(
-                name="Regression",
-                head="number",
-                reader="rows",
-                inputs="text or pair",
-                labels="number",
-                metrics=("pearson", "spearman"),
-                stock_head="sequence",
-                problem_type="regression",
-            ),
-            TaskType(
-                name="ResponseSelection",
-                head="ranking",
-                reader="conversations",
-                inputs="turns",
-                labels="none",
-                metrics=("recall_at_1",),
-                stock_head="sequence",
-                problem_type="regression",  # one score a candidate
-            ),
-            TaskType(
-                name="Conversation",
-                head="language",
-                reader="conversations",
-                inputs="turns",
-                labels="none",
-                metrics=("perplexity",),
-                stock_head="causal",
-            ),
-            TaskType(
-                name="SpellingWords",
-                head="replaced",
-                reader="spelling",
-                inputs="words",
-                labels="misspelt",
-                metrics=("word_f1", "accuracy", "macro_f1", "matthews"),
-                stock_head="replaced",
-            ),
-            TaskType(
-                name="SpellingSequence",
-                head="sequence",
-                reader="spelling",
-                inputs="text",
-                labels="misspelt",
-                metrics=("f1", "accuracy", "macro_f1", "matthews"),
-                stock_head="sequence",
-                problem_type="single_label_classification",
-            ),
-        )
-    }
+SINGLE = TaskType(
+    name="SingleSenClassification",
+    head="sequence",
+    reader="rows",
+    inputs="text",
+    labels="class",
+    metrics=OF_CLASSES,
+    stock_head="sequence",
+    problem_type="single_label_classification",
 )
+CONVERSATION = TaskType(
+    name="Conversation",
+    head="language",
+    reader="conversations",
+    inputs="turns",
+    labels="none",
+    metrics=("perplexity",),
+    stock_head="causal",
+)
+RECORDS = (
+    SINGLE,
+    replace(SINGLE, name="SentencePairClassification", inputs="pair"),
+    TaskType(
+        name="NER",
+        head="tokens",
+        reader="tagged_words",
+        inputs="words",
+        labels="class",
+        metrics=("chunk_f1", "chunk_precision", "chunk_recall", "accuracy", "macro_f1"),
+        stock_head="tokens",
+    ),
+    TaskType(
+        name="MultiLabelClassification",
+        head="several",
+        reader="rows",
+        inputs="text or pair",
+        labels="classes",
+        metrics=("f1", "macro_f1", "accuracy"),
+        stock_head="sequence",
+        problem_type="multi_label_classification",
+    ),
+    TaskType(
+        name="Regression",
+        head="number",
+        reader="rows",
+        inputs="text or pair",
+        labels="number",
+        metrics=("pearson", "spearman"),
+        stock_head="sequence",
+        problem_type="regression",
+    ),
+    replace(
+        CONVERSATION,
+        name="ResponseSelection",
+        head="ranking",
+        metrics=("recall_at_1",),
+        stock_head="sequence",
+        problem_type="regression",  # one score a candidate
+    ),
+    CONVERSATION,
+    TaskType(
+        name="SpellingWords",
+        head="replaced",
+        reader="spelling",
+        inputs="words",
+        labels="misspelt",
+        metrics=("word_f1", "accuracy", "macro_f1", "matthews"),
+        stock_head="replaced",
+    ),
+    replace(
+        SINGLE,
+        name="SpellingSequence",
+        reader="spelling",
+        labels="misspelt",
+        metrics=("f1", "accuracy", "macro_f1", "matthews"),
+    ),
+)
+TASK_TYPES = {record.name: record for record in RECORDS}

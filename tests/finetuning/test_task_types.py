@@ -1,15 +1,22 @@
 """The record of each type of task holds together. Run: pytest tests/finetuning/test_task_types.py"""
 
-import pytest
+import json
+import math
+from dataclasses import replace
 
+import pytest
+from finetune_examples import sentences, settings_of
+from task_examples import write
+
+from span_electra.finetuning import readers
 from span_electra.finetuning.export import HEAD_OF
 from span_electra.finetuning.metrics import METRICS
-from span_electra.finetuning.readers import READERS
-from span_electra.finetuning.task_types import MOST_CLASSES, TASK_TYPES
+from span_electra.finetuning.readers import READERS, Example
+from span_electra.finetuning.rows import read_lines
+from span_electra.finetuning.stage import finetune
+from span_electra.finetuning.task_types import MOST_CLASSES, RECORDS, TASK_TYPES
 from span_electra.hub.architectures import ARCHITECTURES
 from span_electra.model.multi_task import KINDS
-
-RECORDS = list(TASK_TYPES.values())
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
@@ -53,3 +60,26 @@ def test_outputs_of_heads():
         "SpellingWords": 1,
         "SpellingSequence": 3,
     }
+
+
+def test_one_more_type_is_a_record_and_its_reader(tmp_path, monkeypatch):
+    """Of a file with `points|text` a line, from the task file to the export."""
+
+    def read_points(reading):
+        for number, line in read_lines(reading.path):
+            points, text = line.split("|")
+            yield Example(str(number), (text,), None, points if reading.labelled else None)
+
+    record = replace(TASK_TYPES["Regression"], name="Points", reader="points", inputs="text")
+    monkeypatch.setitem(TASK_TYPES, "Points", record)
+    monkeypatch.setitem(readers.READERS, "points", read_points)
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "dev"):
+        lines = [f"{len(text.split())}|{text}\n" for text in sentences(seed=len(split))]
+        write(tmp_path / "data", f"t/{split}.txt", "".join(lines))
+    task = {"task_type": "Points", "file_names": {s: f"t/{s}.txt" for s in ("train", "dev")}}
+    assert finetune(settings_of(tmp_path, {"t": task}, epochs=1)) == 0
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert math.isfinite(results["t"]["dev"]["pearson"])
+    exported = json.loads((tmp_path / "run/exported/t/config.json").read_text())
+    assert exported["problem_type"] == "regression" and exported["span_electra"]["task_type"] == "Points"
