@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "training": set(),
     "hub": {"text", "model", "training"},
     "pretraining": BELOW | {"report"},
-    "finetuning": BELOW | {"pretraining"},
+    "finetuning": BELOW,
     "inference": BELOW | {"finetuning", "report"},
     "evaluation": BELOW | {"finetuning", "inference", "pretraining", "report"},
     "report": BELOW,

@@ -26,6 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from span_electra.errors import InputError
+from span_electra.features.split import train_valid_split
 from span_electra.finetuning.encoding import EncodedLines, TaskSpec, encode_lines
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task import Task, needs_label, split_files
@@ -318,10 +319,8 @@ def _encoded(
 
 def _hold_out(place: Path, task: Task, rows: int) -> dict[str, int]:
     """Move the rows of `val_split` from train to dev; returns how many each has then."""
-    from span_electra.pretraining.loader import split_rows
-
     try:
-        kept_R, held_R = split_rows(rows, valid=task.val_split)
+        kept_R, held_R = train_valid_split(rows, valid=task.val_split)
     except InputError as error:
         raise InputError(f"{task.name}: {error}; lower val_split") from None
     held = set(held_R.tolist())

@@ -8,8 +8,8 @@ import numpy as np
 
 from span_electra.config import ModelConfig
 from span_electra.errors import InputError
+from span_electra.features.split import train_valid_split
 from span_electra.features.store import Features, open_features
-from span_electra.pretraining.loader import split_rows
 from span_electra.pretraining.settings import PretrainingSettings
 
 
@@ -57,7 +57,7 @@ def rows_of(
     seed = settings.training.seed
     if len(limits) == 1 and len(splits) == 1:
         rows = open_features(list(paths), verify=False).rows
-        return split_rows(rows, limits[0], splits[0], seed)
+        return train_valid_split(rows, limits[0], splits[0], seed)
     for name, values in (("train_occur", limits), ("valid_split", splits)):
         # By files, not by what a glob or a folder of shards stands for: so the flags were written.
         if len(values) not in (1, len(paths)):
@@ -68,7 +68,7 @@ def rows_of(
     for number, path in enumerate(paths):
         rows = open_features(path, verify=False).rows
         limit, split = limits[number % len(limits)], splits[number % len(splits)]
-        chosen, out = split_rows(rows, limit, split, seed)
+        chosen, out = train_valid_split(rows, limit, split, seed)
         used.append(chosen + before)
         held.append(out + before)
         before += rows

@@ -14,8 +14,9 @@ from golden_examples import EXPECTED, STORED, check, content_digest, digest, gol
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
 from span_electra.features.build import build_features
 from span_electra.features.masking import row_keys, uniforms
+from span_electra.features.split import train_valid_split
 from span_electra.features.store import open_features
-from span_electra.pretraining.loader import Batches, plan_epoch, split_rows
+from span_electra.pretraining.loader import Batches, plan_epoch
 from span_electra.text.vocabulary import load_vocabulary
 from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
 
@@ -107,7 +108,7 @@ def test_the_order_of_an_epoch_stays(stored):
         for epoch in (0, 1):
             order, ends = plan_epoch(lengths_R, config, epoch)
             check(f"order/{name}_{epoch}", digest(order, ends), f"the order of epoch {epoch}")
-    train, held = split_rows(stored.rows, valid=0.1, seed=7)
+    train, held = train_valid_split(stored.rows, valid=0.1, seed=7)
     check("order/held_out", digest(train, held), "which rows are held out")
 
 

@@ -17,7 +17,7 @@ from span_electra.config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans, span_budget
 from span_electra.features.schedule import masking_schedule
-from span_electra.pretraining.loader import Batches, locate_slots, plan_epoch, split_rows
+from span_electra.pretraining.loader import Batches, locate_slots, plan_epoch
 
 MASKING = MaskingConfig()
 
@@ -249,23 +249,6 @@ def test_masks_that_break_the_headers_promise_are_refused():
     features.spans = lambda rows_B: Spans(np.array([]), np.array([]), np.zeros(len(rows_B), np.int64))
     with pytest.raises(InputError, match="hides 0 tokens.*create_feature_SE.py"):
         list(Batches(features, LoaderConfig(4, workers=0), 0))
-
-
-@pytest.mark.parametrize("valid, held", [(0.0, 0), (0.1, 10), (0.001, 1), (7, 7)])
-def test_validation_rows_are_chosen_by_seed_and_never_none_if_asked(valid, held):
-    train, valid_rows = split_rows(100, valid=valid, seed=3)
-    assert len(valid_rows) == held
-    assert sorted([*train, *valid_rows]) == list(range(100))
-    again = split_rows(100, valid=valid, seed=3)[1]
-    assert valid_rows.tolist() == again.tolist()
-    if held > 1:
-        assert split_rows(100, valid=valid, seed=4)[1].tolist() != valid_rows.tolist()
-
-
-def test_a_limit_takes_the_first_rows_and_a_split_of_everything_is_refused():
-    assert split_rows(100, limit=9)[0].tolist() == list(range(9))
-    with pytest.raises(InputError, match="would leave none to train on"):
-        split_rows(5, valid=5)
 
 
 def test_a_schedule_hides_by_its_phases_the_same_on_any_processes_and_after_a_resume():
