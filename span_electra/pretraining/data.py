@@ -64,6 +64,7 @@ def rows_of(
             raise InputError(
                 f"{name}: {len(values)} values for {len(paths)} files; give one, or one for each"
             )
+    # File by file, so that each gives its share to validation; numbers go on from file to file.
     used, held, before = [], [], 0
     for number, path in enumerate(paths):
         rows = open_features(path, verify=False).rows

@@ -78,7 +78,7 @@ def validation_metrics(
             sums[:-1] += output.tally
             # The loss is a mean over the batch; weighted by tokens, means of batches make the whole's mean.
             sums[-1] += output.loss * masked.token_total.to(process.device)
-            if stop_requested():
+            if stop_requested():  # half a validation is none: its rows are not those of the others
                 return None
     totals = sum_over_processes(sums, process).tolist()
     named = dict(zip(TALLY, totals, strict=False))

@@ -190,6 +190,7 @@ def feature_files(
                 f"{feature_path('train')}: not there; run create_feature_SE.py, or give --train_file"
             )
         train = (str(feature_path("train")),)
+        # Only beside features found there too: a named training file has nothing to do with that folder.
         if not valid and feature_path("valid").exists():
             valid = (str(feature_path("valid")),)
     return train, valid
@@ -212,6 +213,7 @@ def build_from_raw(
         vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
     if data.add_tokens:
         vocabulary = add_tokens(vocabulary, data.add_tokens)
+    # Features of raw text are as large as the text: they are kept when that is asked for.
     place = folder if data.save_features else Path(stack.enter_context(tempfile.TemporaryDirectory()))
     out_file = place / "features" / f"{split}.arrow"
     out_file.parent.mkdir(parents=True, exist_ok=True)
