@@ -1,9 +1,9 @@
 """Lines of text to token ids at the speed of looking words up: exactly the ids of the tokenizer library.
 
 Natural text has few distinct words. A compiled loop cuts a window of lines into words (pretokenize.py),
-another looks each up in a table that persists from call to call and works out the ids of those not met
-before (word_table.py). What the loops cannot know goes to the library: lines that hold an added token
-("[MASK]") literally, words of more than 255 bytes, a few rare marks, and every line of a tokenizer whose
+another looks each up in a table that persists from call to call (word_table.py) and works out the ids of
+those not met before (word_ids.py). What the loops cannot know goes to the library: lines that hold an added
+token ("[MASK]") literally, words of more than 64 kB, a few rare marks, and every line of a tokenizer whose
 settings are not understood (`fallback_reason`).
 
     >>> encoder = TextEncoder(tokenizer)
@@ -58,9 +58,13 @@ class TextEncoder:
         if self.fallback_reason is None:
             self._characters = CharacterTable(tokenizer, settings)
             self._cutter = WordCutter(self._characters, self._added)
-            self._model = read_model(settings, np.dtype(self.id_dtype).itemsize, self._characters)
-            self._words = WordTable(max_words, self._model.id_bytes)
-            self._out_B = np.empty(WINDOW * self._model.id_bytes, np.uint8)
+            model = read_model(settings, np.dtype(self.id_dtype).itemsize, self._characters)
+            if model is None:
+                self.fallback_reason = "a BPE whose merges are out of order"
+                return
+            self._model = model
+            self._words = WordTable(max_words, model.id_bytes)
+            self._out_B = np.empty(WINDOW * model.id_bytes, np.uint8)
 
     def encode(self, text: bytes) -> EncodedLines:
         """Ids of every line of `text`: valid UTF-8; a newline ends a line, the last may lack it."""
@@ -101,7 +105,7 @@ class TextEncoder:
 
     def _ask_library(self, word: bytes, progress: np.ndarray) -> None:
         """Keep the ids of a word that the loops cannot encode; write them out if it is too long to keep."""
-        if self._model.style == lookup.BPE:
+        if self._characters.bpe:
             written = word.decode("latin-1").translate(_AS_LETTERS)
             ids = [token.id for token in self.tokenizer.model.tokenize(written)]
         else:

@@ -1,4 +1,4 @@
-"""Compiled loops that look words up in the table of words met so far, and work out the ids of new ones.
+"""Compiled loops that look words up in the table of words met so far.
 
 Open addressing over slots of 32 bytes, half a cache line each:
 
@@ -7,21 +7,21 @@ Open addressing over slots of 32 bytes, half a cache line each:
 A word of up to 16 bytes is its own key. A longer one keeps a 64-bit hash and the place of its bytes in
 `keys_B`, and those are compared: no hash is ever trusted. Up to 8 bytes of ids lie in the slot, more in
 `ids_B`. Ids are bytes in these loops (2 or 4 for each), so that one compilation serves both widths.
-`model`, `table` and `scratch` are the records of word_table.py.
+`table` is the record of word_table.py; `model` and `scratch` are those of word_ids.py, which finds the ids
+of new words. What is longer than MAX_KEPT bytes is not kept: little of text without blanks comes again.
 
-Shapes: B bytes, S slots of 4 numbers, W words, N lines, H hash places, V pieces of the vocabulary.
+Shapes: B bytes, S slots of 4 numbers, W words, N lines.
 """
 
 import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
 from span_electra.text.eight_bytes import load8, store8
+from span_electra.text.word_ids import BPE, COUNTING, MAX_WORD, WORDPIECE, bpe_ids, normalize, wordpiece_ids
 
-BPE, WORDPIECE, COUNTING = range(3)  # Model.style; COUNTING gives no ids, only uses
 DONE, TABLE_FULL, ASK_LIBRARY, OUTPUT_FULL = range(4)  # why look_up stopped
 WORD, LINE, OUT_BYTES = range(3)  # places of its progress vector
 MAX_KEPT = 255  # a length and a number of ids have one byte each in a slot; what is longer is not kept
-NO_MERGE = 1 << 62  # above every rank
 PADDING = 24  # bytes after a text or a key, because eight are read at a time
 
 _MIX_A = np.uint64(0x9E3779B97F4A7C15)  # odd numbers with well spread bits
@@ -29,142 +29,6 @@ _MIX_B = np.uint64(0xC2B2AE3D27D4EB4F)
 # _KEEP_LOW[n] keeps the bytes of an n-byte word among the first eight, _KEEP_HIGH[n] among the next eight.
 _KEEP_LOW = np.array([(1 << 8 * min(n, 8)) - 1 for n in range(17)], np.uint64)
 _KEEP_HIGH = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(17)], np.uint64)
-
-
-# ---- ids of a new word
-
-
-@inlined
-def _pair_at(hashed_H, key):
-    """Place of `key` in a hash, or of the empty place where it would be."""
-    mixed = key * _MIX_A
-    at = np.int64(mixed ^ mixed >> np.uint64(32)) & (len(hashed_H) - 1)
-    while hashed_H[at] != key and hashed_H[at] != 0:
-        at = (at + 1) & (len(hashed_H) - 1)
-    return at
-
-
-@inlined
-def _merge_of(hashed_H, values_H, left, right):
-    """rank << 32 | new id of a merge, or NO_MERGE."""
-    at = _pair_at(hashed_H, np.uint64(left << 32 | right) + np.uint64(1))  # 0 is kept for empty
-    return values_H[at] | NO_MERGE * (hashed_H[at] == 0)
-
-
-@compiled
-def _bpe_ids(word_B, start, length, byte_ids, hashed_H, values_H, ids, merges):
-    """Byte-level BPE: always the merge of lowest rank, leftmost of equals. Fills ids; their number."""
-    count = 0
-    for i in range(start, start + length):
-        ids[count] = byte_ids[word_B[i]]
-        count += byte_ids[word_B[i]] >= 0  # the library too drops bytes that it has no token for
-    for i in range(count - 1):
-        merges[i] = _merge_of(hashed_H, values_H, ids[i], ids[i + 1])
-    while count > 1:
-        best = 0
-        for i in range(1, count - 1):
-            if merges[i] < merges[best]:
-                best = i
-        if merges[best] >= NO_MERGE:
-            break
-        ids[best] = merges[best] & 0xFFFFFFFF
-        count -= 1
-        for i in range(best + 1, count):
-            ids[i] = ids[i + 1]
-            merges[i - 1] = merges[i]
-        if best > 0:
-            merges[best - 1] = _merge_of(hashed_H, values_H, ids[best - 1], ids[best])
-        if best < count - 1:
-            merges[best] = _merge_of(hashed_H, values_H, ids[best], ids[best + 1])
-    return count
-
-
-@compiled
-def normalize(word_B, start, length, forms_C, form_bytes_B, normal_B, at):
-    """Write the normal form of a word to normal_B from `at` on; (bytes, characters)."""
-    size = chars = 0
-    p = start
-    while p < start + length:
-        code_point = np.int64(word_B[p])
-        bytes_left = 0 if code_point < 0x80 else 1 if code_point < 0xE0 else 2 if code_point < 0xF0 else 3
-        if bytes_left:
-            code_point &= 0x3F >> bytes_left
-        for i in range(1, bytes_left + 1):
-            code_point = code_point << 6 | np.int64(word_B[p + i]) & 63
-        p += 1 + bytes_left
-        form = np.int64(forms_C[code_point])
-        for i in range(form >> 4, (form >> 4) + (form & 15)):
-            normal_B[at + size] = form_bytes_B[i]
-            size += 1
-            chars += form_bytes_B[i] & 0xC0 != 0x80
-    return size, chars
-
-
-@compiled
-def _step(hashed, byte):
-    """Hash of a piece one byte longer."""
-    mixed = (hashed ^ np.uint64(byte)) * _MIX_A
-    return mixed ^ mixed >> np.uint64(32)
-
-
-@compiled
-def _piece_at(model, hashed, word_B, start, length, continues):
-    """Number of the piece whose bytes are word_B[start:start+length], or -1."""
-    at = np.int64(hashed) & (len(model.hashed_H) - 1)
-    while model.hashed_H[at] != 0:
-        if model.hashed_H[at] == hashed:
-            number = model.values_H[at]
-            first = model.piece_ends_V[number - 1] if number > 0 else 0
-            if model.piece_ends_V[number] - first == length and (model.piece_ids_V[number] < 0) == continues:
-                same = True
-                for i in range(length):
-                    same &= word_B[start + i] == model.pieces_B[first + i]
-                if same:
-                    return number
-        at = (at + 1) & (len(model.hashed_H) - 1)
-    return -1
-
-
-@compiled
-def _wordpiece_ids(normal_B, size, model, ids):
-    """WordPiece: from the left always the longest piece there is; unknown as a whole if one is missing."""
-    count = start = 0
-    while start < size:
-        hashed, longest, found = _MIX_B + np.uint64(start > 0), 0, 0
-        for end in range(start, min(size, start + model.longest_piece)):
-            hashed = _step(hashed, normal_B[end])
-            number = _piece_at(model, hashed, normal_B, start, end + 1 - start, start > 0)
-            if number >= 0:
-                longest, found = end + 1 - start, model.piece_ids_V[number]
-        if longest == 0:
-            ids[0] = model.unknown_id
-            return 1
-        ids[count] = found if found >= 0 else -1 - found
-        count += 1
-        start += longest
-    return count
-
-
-@compiled
-def hash_pieces(model):
-    """Fill the hash of a WordPiece vocabulary."""
-    for number in range(len(model.piece_ends_V)):
-        hashed = _MIX_B + np.uint64(model.piece_ids_V[number] < 0)
-        for i in range(model.piece_ends_V[number - 1] if number > 0 else 0, model.piece_ends_V[number]):
-            hashed = _step(hashed, model.pieces_B[i])
-        at = np.int64(hashed) & (len(model.hashed_H) - 1)
-        while model.hashed_H[at] != 0:
-            at = (at + 1) & (len(model.hashed_H) - 1)
-        model.hashed_H[at], model.values_H[at] = hashed, number
-
-
-@compiled
-def hash_merges(model, lefts, rights, news):
-    """Fill the hash of BPE merges, lowest rank first; of a pair given twice the library keeps the last."""
-    for rank in range(len(lefts)):
-        key = np.uint64(lefts[rank] << 32 | rights[rank]) + np.uint64(1)
-        at = _pair_at(model.hashed_H, key)
-        model.hashed_H[at], model.values_H[at] = key, rank << 32 | news[rank]
 
 
 # ---- the table
@@ -248,31 +112,19 @@ def insert_word(word_B, length, ids_B, id_count, id_size, table, max_words):
 
 
 @compiled
-def _ids_of(text_B, p, length, model, scratch):
+def _ids_of(text_B, p, length, odd, model, scratch):
     """Ids of a new word as bytes in scratch.ids_B; their number, or -1 where the library has to be asked."""
+    if odd or length > (MAX_KEPT if model.style == COUNTING else MAX_WORD):
+        return -1
     count = 0
     if model.style == BPE:
-        count = _bpe_ids(
-            text_B, p, length, model.byte_ids, model.hashed_H, model.values_H, scratch.ids, scratch.merges
-        )
+        count = bpe_ids(text_B, p, length, model, scratch)
     elif model.style == WORDPIECE:
-        size, chars = normalize(
-            text_B,
-            p,
-            length=length,
-            forms_C=model.forms_C,
-            form_bytes_B=model.form_bytes_B,
-            normal_B=scratch.normal_B,
-            at=0,
-        )
-        count = 1
-        scratch.ids[0] = model.unknown_id
-        if chars <= model.max_chars:
-            count = _wordpiece_ids(scratch.normal_B, size, model, scratch.ids)
+        count = wordpiece_ids(text_B, p, length, model, scratch)
     for i in range(count):
         for j in range(model.id_bytes):
             scratch.ids_B[i * model.id_bytes + j] = scratch.ids[i] >> 8 * j & 255
-    return count if count <= MAX_KEPT else -1
+    return count if count <= MAX_KEPT or length > MAX_KEPT else -1
 
 
 @compiled
@@ -286,12 +138,19 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
             packed = words_W[word]
             p, length = packed >> 30, packed >> 1 & 0x1FFFFFFF
             if length > MAX_KEPT:
-                status = ASK_LIBRARY
-                break
+                count = _ids_of(text_B, p, length, packed & 1, model, scratch)
+                if count < 0 or out + count * id_bytes + 8 > len(out_B):
+                    status = ASK_LIBRARY if count < 0 else OUTPUT_FULL
+                    break
+                for i in range(0, count * id_bytes, 8):
+                    store8(out_B, out + i, load8(scratch.ids_B, i))
+                out += count * id_bytes
+                word += 1
+                continue
             found = _find(text_B, p, length, slots_S, keys_B)
             at = found[0]
             if not found[1]:
-                count = -1 if packed & 1 else _ids_of(text_B, p, length, model, scratch)
+                count = _ids_of(text_B, p, length, packed & 1, model, scratch)
                 if count < 0:
                     status = ASK_LIBRARY
                     break
@@ -394,6 +253,7 @@ def normalize_words(words_B, ends_W, forms_C, form_bytes_B, normal_B, normal_end
             form_bytes_B=form_bytes_B,
             normal_B=normal_B,
             at=end,
+            max_chars=MAX_KEPT * 15,
         )
         start, end = ends_W[word], end + size
         normal_ends_W[word] = end

@@ -15,9 +15,9 @@ from tokenizers import AddedToken, Tokenizer
 
 from span_electra.errors import InputError
 from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
+from span_electra.text.encode import TextEncoder
 from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, read_config, vocabulary_of
 from span_electra.text.tokenizer_file import OURS, check_described
-from span_electra.text.tokenizer_rules import why_not
 from span_electra.text.vocabulary import Vocabulary, read_text
 
 # Lines that show where two readings of a folder differ: capitals, accents, blanks, other scripts, digits.
@@ -63,7 +63,7 @@ def bring_tokenizer(
     vocabulary = open_tokenizer(path, named)
     if vocab_file is not None:
         _check_file(Path(vocab_file), json.loads(vocabulary.original or ""), "give one of the two")
-    print(describe(vocabulary, path, why_not(json.loads(vocabulary.tokenizer.to_str()))))
+    print(describe(vocabulary, path, TextEncoder(vocabulary.tokenizer).fallback_reason))
     return vocabulary
 
 

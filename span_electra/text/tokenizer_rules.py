@@ -2,7 +2,7 @@
 the library itself.
 
 Two kinds of tokenizers are understood: byte-level BPE with GPT-2's word pattern, and BERT's WordPiece with
-its normalizer. `why_not` names the first setting that is not understood. Characters are learned 256 at a
+its normalizer. `why_not` names the first setting that is not understood. Characters are learned 64 at a
 time, when the first of them is met, so that the library's version of Unicode is the one that counts and
 construction stays cheap."""
 
@@ -11,10 +11,19 @@ import unicodedata
 import numpy as np
 from tokenizers import Tokenizer, pre_tokenizers
 
-from span_electra.text.lookup import BPE, WORDPIECE, hash_merges, hash_pieces
 from span_electra.text.pretokenize import ALONE, LETTER, LINE_END, NUMBER, ODD, OTHER, SPACE
-from span_electra.text.word_starts import byte_letters
-from span_electra.text.word_table import Model
+from span_electra.text.word_ids import (
+    BPE,
+    LEAF,
+    UNMADE,
+    WORDPIECE,
+    Model,
+    count_nodes,
+    link_merges,
+    new_model,
+    plant,
+)
+from span_electra.text.word_starts import BYTE_OF_LETTER, byte_letters
 
 BLOCK = 64  # characters learned together; text meets few of most blocks
 CODE_POINTS = 0x110000
@@ -113,9 +122,8 @@ class CharacterTable:
         block = [chr(c) for c in range(start, start + BLOCK) if not 0xD800 <= c < 0xE000]
         if self.bpe:
             self._learn_bpe(block)
-        else:
-            for character in block:
-                self._learn_wordpiece(character)
+        elif block:
+            self._learn_wordpiece(block)
         self.kinds_C[0x0A] = LINE_END
 
     def _learn_bpe(self, block: list[str]) -> None:
@@ -130,91 +138,125 @@ class CharacterTable:
             starts[[span[0] for _, span in self._cutter.pre_tokenize_str(probe)]] = True
             self.kinds_C[code_points[~starts[1 : len(probe) : 3]]] = kind
 
-    def _learn_wordpiece(self, character: str) -> None:
-        normal = self._normalizer.normalize_str(f"a{character}a")
-        words = [word for word, _ in self._cutter.pre_tokenize_str(normal)]
-        kind, form = ODD, ""
-        if len(words) == 1 and words[0] == normal:
-            kind, form = LETTER, normal[1:-1]
-        elif words == ["a", "a"]:
-            kind = SPACE
-        elif len(words) == 3 and len(words[1]) == 1 and words[0] == words[2] == "a":
-            kind, form = ALONE, words[1]
-        if self._needs_neighbours(character, form) or len(form.encode()) > 15:  # the length has four bits
-            kind = ODD
-        self.kinds_C[ord(character)] = kind
-        self._keep_form(ord(character), form.encode())
+    def _learn_wordpiece(self, block: list[str]) -> None:
+        """All at once, with bars between, unless one of them is a bar or becomes one."""
+        normal = self._normalizer.normalize_str("|".join(f"a{character}a" for character in block))
+        normals = normal.split("|") if len(block) > 1 else [normal]
+        if len(normals) != len(block):
+            for character in block:
+                self._learn_wordpiece([character])
+            return
+        forms = [normal[1:-1] for normal in normals]
+        whole = "".join(forms)
+        if self._words_of(f"a{whole}a") == [f"a{whole}a"]:  # as in most scripts
+            kinds = [LETTER] * len(block)
+        elif (
+            all(len(form) == 3 and form[0] == form[2] == " " for form in forms)
+            and self._words_of(whole) == whole.split()
+        ):  # as in Chinese
+            kinds, forms = [ALONE] * len(block), [form[1] for form in forms]
+        else:
+            learned = [_kind_and_form(normal, self._words_of(normal)) for normal in normals]
+            kinds, forms = [kind for kind, _ in learned], [form for _, form in learned]
+        for place, (character, form) in enumerate(zip(block, forms, strict=True)):
+            if self._needs_neighbours(character, form) or len(form.encode()) > 15:  # length has four bits
+                kinds[place] = ODD
+        self._keep_forms(np.array([ord(c) for c in block]), kinds, [form.encode() for form in forms])
+
+    def _words_of(self, normal: str) -> list[str]:
+        return [word for word, _ in self._cutter.pre_tokenize_str(normal)]
 
     def _needs_neighbours(self, character: str, form: str) -> bool:
         """Decomposition sorts neighbouring marks by class; stripped ones are gone, the library does the rest.
 
         Python's Unicode may be older than the library's: what it does not know is left to the library too.
         """
-        unsure = (c for c in form + character if unicodedata.category(c) == "Cn" or unicodedata.combining(c))
-        return self._decomposes and form != "" and any(True for _ in unsure)
+        if not self._decomposes or form == "":
+            return False
+        return any(unicodedata.combining(c) or unicodedata.category(c) == "Cn" for c in form + character)
 
-    def _keep_form(self, code_point: int, form: bytes) -> None:
-        place, end = self._form_bytes_used, self._form_bytes_used + len(form)
-        if end > len(self.form_bytes_B):
+    def _keep_forms(self, code_points: np.ndarray, kinds: list[int], forms: list[bytes]) -> None:
+        lengths = np.array([len(form) for form in forms])
+        ends = self._form_bytes_used + np.cumsum(lengths)
+        while ends[-1] > len(self.form_bytes_B):
             self.form_bytes_B = np.concatenate([self.form_bytes_B, np.zeros_like(self.form_bytes_B)])
-        self.form_bytes_B[place:end] = np.frombuffer(form, np.uint8)
-        self.forms_C[code_point] = place << 4 | len(form)
-        self._form_bytes_used = end
+        self.form_bytes_B[self._form_bytes_used : ends[-1]] = np.frombuffer(b"".join(forms), np.uint8)
+        self.kinds_C[code_points] = kinds
+        self.forms_C[code_points] = ends - lengths << 4 | np.minimum(lengths, 15)
+        self._form_bytes_used = int(ends[-1])
 
 
-def _hash_size(entries: int) -> int:
-    """A power of two, at least twice the entries."""
-    return 1 << (2 * entries).bit_length()
+def _kind_and_form(normal: str, words: list[str]) -> tuple[int, str]:
+    """Of a character between two letters a, from what the normalizer and the cutter make of these."""
+    if len(words) == 1 and words[0] == normal:
+        return LETTER, normal[1:-1]
+    if words == ["a", "a"]:
+        return SPACE, ""
+    if len(words) == 3 and len(words[1]) == 1 and words[0] == words[2] == "a":
+        return ALONE, words[1]
+    return ODD, ""
 
 
-def read_model(settings: dict, id_bytes: int, characters: CharacterTable) -> Model:
-    """Tables of the model, for a tokenizer that `why_not` has nothing against."""
-    model = settings["model"]
-    vocab: dict[str, int] = model["vocab"]
-    empty = np.empty(0, np.int64)
-    parts = dict(
+def read_model(settings: dict, id_bytes: int, characters: CharacterTable) -> Model | None:
+    """Tables of the model, for a tokenizer that `why_not` has nothing against; None: merges out of order."""
+    described = settings["model"]
+    vocab: dict[str, int] = described["vocab"]
+    room = dict(
+        tokens=1 + max(vocab.values()),
         id_bytes=id_bytes,
-        byte_ids=np.array([vocab.get(letter, -1) for letter in byte_letters()], np.int64),
-        pieces_B=np.empty(0, np.uint8),
-        piece_ends_V=empty,
-        piece_ids_V=empty,
-        longest_piece=0,
-        unknown_id=0,
-        max_chars=0,
         forms_C=characters.forms_C,
         form_bytes_B=characters.form_bytes_B,
     )
-    if model["type"] == "BPE":
-        # older files write a merge as "a b", newer ones as ["a", "b"]
-        merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
-        lefts, rights, news = (
-            np.array(ids, np.int64)
-            for ids in (
-                [vocab[a] for a, _ in merges],
-                [vocab[b] for _, b in merges],
-                [vocab[a + b] for a, b in merges],
-            )
-        )
-        places = _hash_size(len(merges))
-        read = Model(
-            style=BPE, hashed_H=np.zeros(places, np.uint64), values_H=np.zeros(places, np.int64), **parts
-        )
-        hash_merges(read, lefts, rights, news)
-        return read
-    pieces = [piece.removeprefix("##").encode() for piece in vocab]
-    places = _hash_size(len(pieces))
-    parts |= dict(
-        pieces_B=np.array(bytearray(b"".join(pieces)), np.uint8),  # writable, so that both types compile once
-        piece_ends_V=np.cumsum([len(piece) for piece in pieces], dtype=np.int64),
-        piece_ids_V=np.array(
-            [-1 - i if piece.startswith("##") else i for piece, i in vocab.items()], np.int64
-        ),
-        longest_piece=max(len(piece) for piece in pieces),
-        unknown_id=vocab[model["unk_token"]],
-        max_chars=model["max_input_chars_per_word"],
+    if described["type"] == "BPE":
+        return _read_bpe(vocab, described["merges"], room)
+    model = new_model(
+        WORDPIECE,
+        unknown_id=vocab[described["unk_token"]],
+        max_chars=described["max_input_chars_per_word"],
+        **room,
     )
-    read = Model(
-        style=WORDPIECE, hashed_H=np.zeros(places, np.uint64), values_H=np.zeros(places, np.int64), **parts
+    pieces = [
+        (piece.startswith("##"), piece.removeprefix("##").encode(), number) for piece, number in vocab.items()
+    ]
+    return _planted(model, pieces)
+
+
+def _read_bpe(vocab: dict[str, int], merges: list, room: dict) -> Model | None:
+    # older files write a merge as "a b", newer ones as ["a", "b"]
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    lefts, rights, news = (
+        np.array(ids, np.int64)
+        for ids in (
+            [vocab[a] for a, _ in pairs],
+            [vocab[b] for _, b in pairs],
+            [vocab[a + b] for a, b in pairs],
+        )
     )
-    hash_pieces(read)
-    return read
+    byte_ids = np.array([vocab.get(letter, -1) for letter in byte_letters()])
+    model = new_model(BPE, merges=len(pairs), byte_ids=byte_ids, **room)
+    model.ranks_V[byte_ids[byte_ids >= 0]] = LEAF
+    if not link_merges(model, lefts, rights, news):
+        return None
+    made_V = model.ranks_V != UNMADE
+    bytes_of = str.maketrans(BYTE_OF_LETTER)
+    spelt = ((token.translate(bytes_of), number) for token, number in vocab.items() if made_V[number])
+    return _planted(model, [(False, token.encode("latin-1"), number) for token, number in spelt])
+
+
+def _planted(model: Model, pieces: list[tuple[bool, bytes, int]]) -> Model:
+    """The model with a trie of pieces: (whether it continues a word, its bytes, its id)."""
+    pieces = sorted(piece for piece in pieces if piece[1])
+    pieces_B = np.array(bytearray(b"".join(piece for _, piece, _ in pieces)), np.uint8)
+    ends_P = np.cumsum([len(piece) for _, piece, _ in pieces], dtype=np.int64)
+    ids_P = np.array([number for *_, number in pieces], np.int64)
+    continuing = sum(continues for continues, *_ in pieces)
+    nodes = count_nodes(pieces_B, ends_P, continuing)
+    room = nodes + 256 * (len(pieces) + 2)  # were every branch to lie apart; little of it is touched
+    links_N, tokens_N = np.zeros(room, np.uint64), np.empty(room, np.int32)
+    tokens_N[0] = -1  # where the search ends that has met no token
+    queue_Q4 = np.empty((nodes + 2, 4), np.int64)
+    used = plant(
+        *(pieces_B, ends_P, ids_P, continuing),
+        *(links_N, tokens_N, model.lengths_V, model.shorter_V, queue_Q4),
+    )
+    return model._replace(links_N=links_N[:used].copy(), tokens_N=tokens_N[:used].copy())

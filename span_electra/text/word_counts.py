@@ -20,8 +20,9 @@ from span_electra.errors import InputError
 from span_electra.text import lookup
 from span_electra.text.tokenizer_rules import CharacterTable, why_not_cut
 from span_electra.text.windows import Window, WordCutter
+from span_electra.text.word_ids import COUNTING, new_model
 from span_electra.text.word_starts import BYTE_OF_LETTER
-from span_electra.text.word_table import WordTable, counting_model
+from span_electra.text.word_table import WordTable
 
 _NO_BOUND = 1 << 40
 
@@ -48,7 +49,7 @@ class WordCounter:
         self._tokenizer = tokenizer
         self._characters = CharacterTable(tokenizer, settings)
         self._cutter = WordCutter(self._characters, [])  # trainers see added tokens as any text
-        self._model = counting_model()
+        self._model = new_model(COUNTING)
         self._table = WordTable(_NO_BOUND, id_bytes=2)
         self._apart: Counter[bytes] = Counter()  # segments that the compiled loops leave to the library
         self._apart_words: Counter[bytes] = Counter()  # of lines longer than a window can be

@@ -1,54 +1,17 @@
-"""The table of words met so far, and the records that its compiled loops (lookup.py) work on.
+"""The table of words met so far, which compiled loops (lookup.py) work on.
 
-Shapes: B bytes, C code points, S slots of 4 numbers, H hash places, V pieces of the vocabulary.
+Shapes: B bytes, S slots of 4 numbers.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from span_electra.text.lookup import COUNTING, MAX_KEPT, PADDING, export_words, insert_word, move_words
+from span_electra.text.lookup import PADDING, export_words, insert_word, move_words
+from span_electra.text.word_ids import new_scratch
 
 FIRST_SLOTS = 1 << 15  # the table doubles as words come in
 MAX_OUTSIDE_BYTES = 48  # per word of max_words, of keys and ids that do not fit their slots
-
-
-class Model(NamedTuple):
-    """What a tokenizer's model does with one word."""
-
-    style: int
-    id_bytes: int  # 2 or 4
-    byte_ids: np.ndarray  # BPE: the id each of the 256 bytes starts as, -1 if the vocabulary lacks it
-    hashed_H: np.ndarray  # uint64, 0 is empty; BPE: left id << 32 | right id; WordPiece: hash of the piece
-    values_H: np.ndarray  # int64; BPE: rank << 32 | id of the merged; WordPiece: number of the piece
-    pieces_B: np.ndarray  # WordPiece: bytes of all pieces, without ##
-    piece_ends_V: np.ndarray  # int64
-    piece_ids_V: np.ndarray  # int64; -1 - id where the piece continues a word (##)
-    longest_piece: int  # bytes
-    unknown_id: int
-    max_chars: int  # a longer word is unknown as a whole
-    forms_C: np.ndarray  # WordPiece: uint32, normal form of a code point: place << 4 | length in form_bytes_B
-    form_bytes_B: np.ndarray
-
-
-def counting_model() -> Model:
-    """A model for tables that count words and give no ids."""
-    numbers, places, raw = np.empty(0, np.int64), np.empty(0, np.uint64), np.empty(0, np.uint8)
-    return Model(
-        COUNTING,
-        2,
-        byte_ids=numbers,
-        hashed_H=places,
-        values_H=numbers,
-        pieces_B=raw,
-        piece_ends_V=numbers,
-        piece_ids_V=numbers,
-        longest_piece=0,
-        unknown_id=0,
-        max_chars=0,
-        forms_C=np.empty(0, np.uint32),
-        form_bytes_B=raw,
-    )
 
 
 class Table(NamedTuple):
@@ -56,25 +19,6 @@ class Table(NamedTuple):
     keys_B: np.ndarray
     ids_B: np.ndarray
     fill: np.ndarray  # int64: words, bytes used of keys_B, bytes used of ids_B
-
-
-class Scratch(NamedTuple):
-    """Room to work out the ids of one word; no character's normal form is longer than 15 bytes."""
-
-    ids: np.ndarray
-    merges: np.ndarray
-    normal_B: np.ndarray
-    ids_B: np.ndarray
-
-
-def new_scratch() -> Scratch:
-    room = 16 * MAX_KEPT
-    return Scratch(
-        np.empty(room, np.int64),
-        np.empty(room, np.int64),
-        np.empty(room, np.uint8),
-        np.empty(4 * room, np.uint8),
-    )
 
 
 class WordTable:
