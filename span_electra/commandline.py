@@ -186,6 +186,7 @@ def help_of(entry: Field, default: object) -> str:
     choices = entry.metadata.get("choices")
     listed = f" ({', '.join(map(str, choices))})" if choices else ""
     shown = " ".join(map(str, default)) if isinstance(default, list) else default
+    # argparse fills in what follows a percent sign.
     return f"{entry.metadata['help']}{listed} [{'none' if shown in (None, '') else shown}]".replace("%", "%%")
 
 

@@ -234,6 +234,7 @@ def interval(name: str, text: str) -> Interval:
     raise InputError(f"{name}: {text!r} is no interval; give a number and one of {', '.join(UNITS)}")
 
 
+# accelerators.py has them as types of torch, which --help does not load.
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PARALLEL = ("ddp", "dp", "fsdp")
 FREEZABLE = ("embeddings", "generator", "discriminator")
@@ -270,6 +271,7 @@ class DeviceConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Whether they are there is asked on the machine that trains, not where settings are read.
         if len(set(self.device_ids)) != len(self.device_ids) or any(number < 0 for number in self.device_ids):
             raise InputError(f"device_ids: {list(self.device_ids)} must be different numbers from 0")
 

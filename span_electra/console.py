@@ -53,6 +53,7 @@ def main() -> None:
     elif name == "--version":
         print(f"span-electra {installed_version()}")
     elif name in COMMANDS:
+        # An installed package has the scripts as modules beside it, a clone has them at its top.
         script = importlib.import_module(COMMANDS[name])
         sys.argv = [f"{OURS} {name}", *rest]  # what --help and errors call the command
         run_script(script.main)

@@ -7,7 +7,7 @@ _WORD = (1 << 64) - 1
 
 def scramble(word: int) -> int:
     """Permute the 64-bit numbers (the finaliser of splitmix64, Steele et al. 2014)."""
-    word = (word + 0x9E3779B97F4A7C15) & _WORD
+    word = (word + 0x9E3779B97F4A7C15) & _WORD  # so that 0 does not stay 0
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
     return word ^ (word >> 31)
@@ -21,5 +21,6 @@ def subkey(key: int | None, *numbers: int) -> int | None:
     if key is None:
         return None
     for number in numbers:
+        # Scrambled before it is mixed in: neighbouring numbers would else flip few bits of the key.
         key = scramble(key ^ scramble(number))
     return key

@@ -177,7 +177,7 @@ def _checked(record: type, values: dict) -> Any:
     """A record of the header: every field there, of its kind, no number negative or beyond 64 bits."""
     for entry in fields(record):
         value, kinds = values[entry.name], KINDS.get(entry.type)
-        if kinds and type(value) not in kinds:
+        if kinds and type(value) not in kinds:  # not isinstance: to Python, True is a whole number
             raise TypeError
         if int in (kinds or ()) and not 0 <= value < 1 << 63:
             raise ValueError

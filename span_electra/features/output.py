@@ -44,7 +44,7 @@ def check_place(out_file: Path, shards: int) -> None:
             raise InputError(
                 f"{out_file}: holds {sorted(foreign)[0]!r}, which is not ours; name another folder"
             )
-    elif os.path.lexists(out_file):
+    elif os.path.lexists(out_file):  # a link to nothing would be replaced too
         if shards:
             raise InputError(f"{out_file}: a file; --shards needs the name of a folder")
         if not out_file.is_file() or (out_file.stat().st_size and not is_feature_file(out_file)):

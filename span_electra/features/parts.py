@@ -124,6 +124,7 @@ def kept_counts(path: Path, key: str) -> PartCounts | None:
 
 def read_part(path: Path, key: str) -> pa.RecordBatch:
     """The rows of a part, checked. Raises InputError when it is damaged or of another key."""
+    # Checked again: hours may lie between the making of a part and its joining.
     reader = open_checked(path)
     if json.loads(reader.schema.metadata[PART_KEY])["key"] != key:
         raise InputError(f"{path}: was replaced by another command meanwhile; run again")

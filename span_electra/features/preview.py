@@ -132,6 +132,7 @@ def _text(features: Features, ids: np.ndarray) -> str:
         tokens = [features.vocabulary.tokens_V[number] for number in ids]
         text = "".join(token[2:] if token.startswith("##") else " " + token for token in tokens)
     else:
+        # Not token by token: bytes of one character may lie in several.
         text = features.vocabulary.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 

@@ -90,7 +90,7 @@ def _connect() -> Any:
 def _get(ray: Any, reference: Any) -> Part:
     try:
         result = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
+    except ray.exceptions.RayTaskError as error:  # our own code failed there; its traceback is in the message
         raise RuntimeError(f"a task failed on the cluster: {error}") from error
     except ray.exceptions.RayError as error:
         raise InputError(

@@ -141,6 +141,7 @@ class _Index:
 def _index_file(reader: pa.RecordBatchFileReader, header: FeatureHeader, file: Path) -> _Index:
     """Find every row's address. Raises InputError when offsets point outside or counts disagree."""
     batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    # One sentence for all that can be wrong: whatever it is, the file must be made again.
     damaged = InputError(f"{file}: its rows are damaged; run create_feature_SE.py again")
     columns: list[list[np.ndarray]] = [[], [], [], [], []]
     for batch in batches:

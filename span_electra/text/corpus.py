@@ -86,7 +86,7 @@ def cut_blocks(
             if step.full and open_pieces:
                 yield Block(number, tuple(open_pieces), consumed)
                 open_pieces, number, lines, size, consumed = [], number + 1, 0, 0, 0
-    if open_pieces or consumed:
+    if open_pieces or consumed:  # bytes without text count too, for bars go by them
         yield Block(number, tuple(open_pieces), consumed)
 
 

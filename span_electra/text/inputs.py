@@ -267,6 +267,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     try:
         import fsspec
 
+        # It imports a protocol's own package when a URL first asks for it.
         return fsspec.core.url_to_fs(url)
     except ImportError as error:
         raise InputError(f"{url}: {error}; install it, or copy the file here") from None
@@ -282,6 +283,7 @@ def _find_remote(url: str) -> list[InputFile]:
         files = []
         for name in visible:
             facts = system.info(name)
+            # Every file system calls the time of the last change otherwise, or has a hash in its place.
             changed = next(
                 (facts[key] for key in ("ETag", "LastModified", "mtime", "created") if key in facts), ""
             )

@@ -96,6 +96,7 @@ def _config_beside(folder: Path) -> dict:
 def _read_folder(folder: Path) -> tuple[str, dict]:
     """Its tokenizer.json, or what AutoTokenizer makes of its other files, as text; and its config."""
     path, config = folder / TOKENIZER, _config_beside(folder)
+    # Even where there is a tokenizer.json: people open the exported folder by transformers too.
     backend = _as_transformers_open(folder)
     if not path.is_file():
         return backend.to_str(), config

@@ -108,7 +108,7 @@ def _by_template(described: dict, role: str) -> list[str]:
     for processor in processors.get("processors") or [processors]:
         if isinstance(processor.get(role), list):  # BertProcessing, RobertaProcessing: [token, id]
             return [processor[role][0]]
-        single = processor.get("single") or []
+        single = processor.get("single") or []  # what stands round a row of one text
         ends = {"cls": single[:1], "sep": single[-1:]}.get(role) or []
         for piece in ends:
             if "SpecialToken" in piece:

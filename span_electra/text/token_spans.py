@@ -140,5 +140,6 @@ def pool_words(probability_T: np.ndarray, word_T: np.ndarray, words: int, poolin
         counts_W = np.bincount(word_T, minlength=words)
         return np.bincount(word_T, probability_T, words) / np.maximum(counts_W, 1)
     assert pooling == "any", pooling
+    # In logarithms: a product of many numbers near 1 would round to 1.
     kept_T = np.log1p(-np.minimum(probability_T.astype(np.float64), 1 - 1e-12))
     return -np.expm1(np.bincount(word_T, kept_T, words))

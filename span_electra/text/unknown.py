@@ -18,6 +18,7 @@ def unknown_note(vocabulary: Vocabulary, unknown: int, tokens: int, sample: byte
     """
     if unknown <= WORTH_A_NOTE * tokens:
         return None
+    # The sample may end inside a character, which is nobody's unknown one.
     characters = unknown_characters(vocabulary, sample[:SAMPLE_BYTES].decode(errors="ignore"))
     if characters:
         found = " ".join(character for character, _ in characters.most_common(SHOWN))

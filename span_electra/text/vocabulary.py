@@ -334,6 +334,7 @@ def _check_ids(ids: dict[str, int], vocab_file: Path) -> None:
                 f"{vocab_file}: lacks the special token {token}; make it with create_vocab_SE.py, or give "
                 "another tool's with --tokenizer"
             )
+    # JSON can spell half a character, which no text holds and the library cannot take.
     for token in ids:
         if not token.isascii() and re.search("[\ud800-\udfff]", token):
             raise InputError(f"{vocab_file}: the token {token!r} is no text (half a character); remove it")

@@ -255,6 +255,7 @@ def retain(run: Path, *, last: int, best: int, higher_is_better: bool, newest: P
             continue  # not ours to judge
     scored = [folder for folder, score in scores.items() if isinstance(score, float)]
     scored.sort(key=lambda folder: scores[folder], reverse=higher_is_better)
+    # `scores` has the order of `in_run`, newest first.
     retained = {newest, *list(scores)[:last], *scored[:best]}
     for folder in scores.keys() - retained:
         _remove(folder)
@@ -275,6 +276,7 @@ def set_aside(run: Path, after: int) -> list[Path]:
     moved = []
     for folder in in_run(run):
         if step_of(folder) > after:
+            # A run may have been set back to before this step already, and more than once.
             number = sum(1 for _ in folder.parent.glob(f"{folder.name}.aside*"))
             moved.append(folder.rename(folder.with_name(f"{folder.name}.aside{number or ''}")))
     return moved

@@ -74,4 +74,5 @@ def matrix_peak(process: Process) -> float:
         if process.device.type != "cpu":
             torch.accelerator.synchronize(process.device)
 
+    # The fastest of five: the first sets the library up, and other work may slow down some.
     return 2 * side**3 / min(timeit.repeat(multiply, number=1, repeat=5))

@@ -98,7 +98,7 @@ def join(plan: Plan, config: TrainingConfig, *, rank: int, world_size: int, stor
     `store`: file through which processes that we started find each other; None: alone, or under torchrun.
     """
     local, local_world = rank, world_size
-    if under_torchrun():
+    if under_torchrun():  # which numbers processes over all machines, and locally those of this one
         rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local = int(os.environ.get("LOCAL_RANK", rank))
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))

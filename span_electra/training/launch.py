@@ -49,7 +49,7 @@ def launch(
     Raises InputError with the message of the process that raised one, RuntimeError with the traceback of
     one that crashed or the signal that killed one, and Interrupted.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn")  # forked, they would share this one's CUDA context
     with tempfile.TemporaryDirectory(prefix="span-electra-") as folder:
         store = str(Path(folder) / "store")
         children, pipes = [], []

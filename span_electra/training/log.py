@@ -56,6 +56,7 @@ class RunLog:
         self.entered = ExitStack()
         if not enabled:
             return
+        # A resumed run makes the steps after its checkpoint again, and logs them again.
         cut_after(folder / METRICS, step)
         self.lines, self.log = AppendedFile(folder / METRICS), AppendedFile(folder / LOG)
         self.curves = EventFile(folder / TENSORBOARD, step)

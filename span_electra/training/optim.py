@@ -163,7 +163,7 @@ def _groups(
         if not parameter.requires_grad:
             continue
         matrix = parameter.dim() >= 2
-        hidden = matrix and ".layers." in name
+        hidden = matrix and ".layers." in name  # heads and projections of embeddings are not the layers'
         kind = config.optimizer
         label, peak = learning_rate(name) if learning_rate else ("", config.lr)
         own = config.lr

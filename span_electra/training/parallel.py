@@ -54,6 +54,7 @@ def _shard(model: nn.Module, process: Process) -> nn.Module:
     policy = MixedPrecisionPolicy()
     if process.precision is not torch.float32:
         policy = MixedPrecisionPolicy(param_dtype=process.precision, reduce_dtype=torch.float32)
+    # Layers first: what they hold the call for the whole model leaves alone.
     for module in list(model.modules()):
         if isinstance(module, nn.ModuleList):
             for layer in module:

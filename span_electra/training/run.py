@@ -124,6 +124,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
         check_folder(Path(settings.out_dir), source)  # once more, now that no other command can change it
     agreement = Agreement(process.world_size)
     experiment = job.build(settings, process)
+    # Before the optimizers are made: their state lies where the parameters do by then.
     network = place_model(experiment, settings.training, process, saved, str(source))
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
     state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
@@ -195,7 +196,7 @@ def place_model(
 
 def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
     """Mark the folder and return how it ended."""
-    run.agreement.finish()
+    run.agreement.finish()  # a reduction still under way would not survive the group
     name = "stopped" if stopped else "finished"
     if run.process.is_main_process:
         runfolder.write_mark(run.folder, name, state.step)

@@ -127,7 +127,7 @@ class _Mlflow:
             max_results=1,
             output_format="list",
         )
-        if earlier:
+        if earlier:  # whose parameters stand already, and mlflow lets nobody change one
             library.start_run(run_id=earlier[0].info.run_id)
             return
         library.start_run(run_name=folder.resolve().name, tags={"folder": name})
