@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ MAY_IMPORT = {
 }
 LOOP_MAKERS = ("njit", "compiled", "inlined")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
+LEAST_COMMENTS = 0.08  # lines with a comment to a line of code; what is read with pleasure has 0.08 to 0.2
 
 
 def trees():
@@ -153,6 +155,33 @@ def test_files_and_functions_keep_their_size():
             if isinstance(node, ast.FunctionDef):
                 length = node.end_lineno - node.lineno + 1
                 assert length <= MAX_FUNCTION_LINES, f"{path.name}: {node.name} has {length} lines"
+
+
+def code_and_comments(path: Path, tree: ast.AST) -> tuple[int, int]:
+    """Lines of code, without blank ones, docstrings and comments alone; and lines with a comment."""
+    with path.open("rb") as file:
+        comments = {
+            token.start[0] for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT
+        }
+    prose = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            prose |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = enumerate(path.read_text().splitlines(), start=1)
+    code = [line for number, line in lines if line.strip() and number not in prose and line.strip()[0] != "#"]
+    return len(code), len(comments)
+
+
+def test_reasons_stand_beside_what_is_hard():
+    rooms: dict[str, list[tuple[int, int]]] = {}
+    for path, tree in trees():
+        room = path.relative_to(PACKAGE).parts[0] if path.parent != PACKAGE else "the ground"
+        rooms.setdefault(room, []).append(code_and_comments(path, tree))
+    for room, counts in rooms.items():
+        code, comments = map(sum, zip(*counts, strict=True))
+        assert comments >= LEAST_COMMENTS * code, (
+            f"{room}: {comments} comments to {code} lines of code; say why beside what is hard"
+        )
 
 
 def test_long_calls_name_their_arguments():
