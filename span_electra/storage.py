@@ -13,6 +13,7 @@ import errno
 import fcntl
 import glob
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from span_electra.errors import InputError
 
@@ -200,6 +201,20 @@ def starts_features(file: BinaryIO) -> bool:
         return False
     # The schema comes first; its length stands before it, and may be anything in a damaged file.
     return FEATURES_KEY in file.read(min(int.from_bytes(head[12:16], "little"), LONGEST_SCHEMA))
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file that we wrote, or None where it is absent, half-written or something else."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The same of a JSON object; empty where there is none."""
+    found = read_json(path)
+    return found if isinstance(found, dict) else {}
 
 
 # --- growing ------------------------------------------------------------------------------------------

@@ -125,6 +125,15 @@ def test_a_record_that_does_not_fit_is_named_and_leaves_nothing(tmp_path):
     assert path.read_bytes() == b"one\nthree\n"
 
 
+@pytest.mark.parametrize("content", [None, b"", b'{"a": 1', b"\xff", b"[" * 100_000, b"[1]"])
+def test_what_is_no_object_is_an_empty_one(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    assert storage.read_object(tmp_path / "a.json") == {}
+    (tmp_path / "a.json").write_text('{"a": 1}')
+    assert storage.read_object(tmp_path / "a.json") == {"a": 1}
+
+
 class HalfWriting:
     """A file on a disk that fills up in the middle of a record."""
 

@@ -30,9 +30,8 @@ from span_electra.hub.networks import Networks, open_networks
 from span_electra.hub.weights import PARTS
 from span_electra.inference.candidates import Candidates
 from span_electra.inference.correction import correct
-from span_electra.report.run_record import read_json
 from span_electra.report.scores import Table, tables_of
-from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, write_text
+from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, read_object, write_text
 
 MODEL = "evaluated"  # the section by which a file is known as one of ours
 CORRECTION_ROWS = 200  # lines of a test set that are corrected
@@ -191,9 +190,8 @@ def result_file(model: Path, out_file: str | None) -> Path:
 
 def is_run(model: Path) -> bool:
     """Whether a folder is that of a pretraining, which has a report."""
-    config = read_json(model / CONFIG)
-    described = isinstance(config, dict) and isinstance(config.get("model"), dict)
-    return described and (model / RUN_MARK).is_file()
+    config = read_object(model / CONFIG)
+    return isinstance(config.get("model"), dict) and (model / RUN_MARK).is_file()
 
 
 def earlier_sections(target: Path) -> dict[str, Any]:
@@ -201,8 +199,8 @@ def earlier_sections(target: Path) -> dict[str, Any]:
     if not target.exists():
         return {}
     # Looked at before anything is computed: hours of scoring must not end in a file that is in the way.
-    found = read_json(target)
-    if not isinstance(found, dict) or not isinstance(found.get(MODEL), dict):
+    found = read_object(target)
+    if not isinstance(found.get(MODEL), dict):
         raise InputError(f"{target}: stands there and is no evaluation of ours; name another --out_file")
     return found
 

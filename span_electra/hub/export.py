@@ -26,7 +26,7 @@ from span_electra.hub.opening import FACTORS, Pretrained, open_model
 from span_electra.hub.tokenizer import save_tokenizer
 from span_electra.hub.weights import PARTS, our_weights, stock_weights, take_weights
 from span_electra.model.electra import SpanElectra
-from span_electra.storage import atomic_folder
+from span_electra.storage import atomic_folder, read_object
 from span_electra.text.added_tokens import extends
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
@@ -122,11 +122,8 @@ def check_free(target: Path) -> None:
     """Refuse a place that holds something else than an export of ours. Raises InputError naming it."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    try:
-        if OURS in json.loads(Path(target, CONFIG).read_text(encoding="utf-8")):
-            return
-    except (OSError, ValueError, RecursionError):
-        pass  # no config of ours: refused below
+    if OURS in read_object(target / CONFIG):
+        return
     raise InputError(f"{target}: is in the way and no export of ours; move it or choose another folder")
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.hub.weights import PARTS
-from span_electra.storage import CHECKPOINTS
+from span_electra.storage import CHECKPOINTS, read_object
 from span_electra.training import checkpoint
 from span_electra.training.run_folder import last_saved
 
@@ -67,10 +66,8 @@ def heads_of(folder: Path) -> list[dict[str, Any]]:
     Names alone are looked at: what is damaged is found when the model is opened.
     """
     for place in [folder] if (folder / checkpoint.META).is_file() else checkpoint.in_run(folder):
-        try:
-            return json.loads((place / checkpoint.META).read_text(encoding="utf-8")).get("heads", [])
-        except (OSError, ValueError, AttributeError, RecursionError):
-            continue
+        if meta := read_object(place / checkpoint.META):
+            return meta.get("heads", [])
     return []
 
 

@@ -42,8 +42,7 @@ from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.report.examples import as_markdown
 from span_electra.report.health import health_warnings
-from span_electra.report.run_record import read_json
-from span_electra.storage import EXAMPLES
+from span_electra.storage import EXAMPLES, read_json
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.clock import at_most_every, matrix_peak
 from span_electra.training.compilation import compiles, uncompiled

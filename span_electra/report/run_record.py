@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
-from span_electra.storage import CONFIG, EVALUATION, EXAMPLES, METRICS, RUN_MARK, STATISTICS
+from span_electra.storage import (
+    CONFIG,
+    EVALUATION,
+    EXAMPLES,
+    METRICS,
+    RUN_MARK,
+    STATISTICS,
+    read_json,
+    read_object,
+)
 
 MOST_LINES = 4000  # of each split; a chart is some 300 points wide, and a long run must not slow the report
 
@@ -55,17 +64,16 @@ def is_number(value: Any) -> bool:
 def read_run(folder: str | Path) -> RunRecord:
     """Read a run folder. Raises InputError when it is none of ours."""
     folder = Path(folder)
-    config = read_json(folder / CONFIG)
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+    config = read_object(folder / CONFIG)
+    if not isinstance(config.get("model"), dict):
         raise InputError(f"{folder}: no run of pretraining (no config.json of one); name a run's out_dir")
     # All else may be missing, half-written or of another version: a report shows what there is.
-    mark, examples = read_json(folder / RUN_MARK), read_json(folder / EXAMPLES)
-    statistics = read_json(folder / STATISTICS)
+    mark, examples = read_object(folder / RUN_MARK), read_json(folder / EXAMPLES)
     train, valid = read_metrics(folder / METRICS)
     return RunRecord(
         name=folder.resolve().name,
         folder=folder,
-        state=str(mark.get("state", "unknown")) if isinstance(mark, dict) else "unknown",
+        state=str(mark.get("state", "unknown")),
         config=config,
         train=train,
         valid=valid,
@@ -73,17 +81,9 @@ def read_run(folder: str | Path) -> RunRecord:
             entry for entry in (examples if isinstance(examples, list) else []) if isinstance(entry, dict)
         ],
         evaluation=read_json(folder / EVALUATION),
-        statistics=statistics if isinstance(statistics, dict) else {},
-        marked_step=int(mark["step"]) if isinstance(mark, dict) and is_number(mark.get("step")) else 0,
+        statistics=read_object(folder / STATISTICS),
+        marked_step=int(mark["step"]) if is_number(mark.get("step")) else 0,
     )
-
-
-def read_json(path: Path) -> Any:
-    """The JSON in a file, or None where there is none that can be read."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
 
 
 def read_metrics(path: Path) -> tuple[list[dict], list[dict]]:

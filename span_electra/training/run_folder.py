@@ -45,11 +45,8 @@ def last_saved(folder: Path) -> float:
 
 def read_mark(folder: Path) -> dict | None:
     """What a run says of itself, or None where there is no run of ours."""
-    try:
-        mark = json.loads((folder / RUN_MARK).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return mark if isinstance(mark, dict) and mark.get("span_electra_run") == checkpoint.FORMAT else None
+    mark = storage.read_object(folder / RUN_MARK)
+    return mark if mark.get("span_electra_run") == checkpoint.FORMAT else None
 
 
 def write_mark(folder: Path, state: str, step: int) -> None:
