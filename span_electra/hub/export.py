@@ -102,7 +102,7 @@ def stock_config(
         **record.write_settings(config, network, head),
         "initializer_range": config.initializer_range,
         "pad_token_id": vocabulary.pad_id,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": True,  # else the stock class would start a decoder of its own at random
     }
     if record.names_special_tokens:  # whose defaults are another vocabulary's ids
         settings |= {"cls_token_id": vocabulary.cls_id, "bos_token_id": vocabulary.cls_id}

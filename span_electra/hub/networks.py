@@ -129,6 +129,7 @@ def _stock(folder: Path, part: str, device: str) -> Network:
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # what it would warn of is refused below
     try:
+        # Safetensors alone: a pickle would run whatever somebody put into it.
         model, found = getattr(transformers, record.classes[part]).from_pretrained(
             folder, local_files_only=True, output_loading_info=True, use_safetensors=True
         )
@@ -227,7 +228,7 @@ def filling_log_probability(
         ids_BL, attention_mask_BL = padded(networks, [rows[number] for number in numbers_B])
         width = ids_BL.shape[1]
         flat_S = np.concatenate([place * width + places[row] for place, row in enumerate(numbers_B)])
-        if not len(flat_S):
+        if not len(flat_S):  # nothing is asked of these rows
             continue
         numbers_S = np.concatenate([np.arange(counts_R[row]) + first_R[row] for row in numbers_B])
         asked_S = torch.from_numpy(flat_S.astype(np.int64)).to(networks.device)

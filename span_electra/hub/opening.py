@@ -43,9 +43,8 @@ class Pretrained:
     weights: Weights
     part: str  # generator, discriminator, or none: what its head is good for
     vocabulary: Vocabulary
-    source: (
-        str  # what it is called by: its folder, that of its run, or the encoder a fine-tuned one came from
-    )
+    # What it is called by: its folder, that of its run, or the encoder that a fine-tuned one came from.
+    source: str
     place: str = ""  # the folder that holds the very weights, where it is another
 
     @property
@@ -219,6 +218,7 @@ def load_model(folder: str | Path) -> SpanElectra:
     saved = checkpoint.load(folder)
     config = config_of(saved.meta.get("model"), f"{folder}/{checkpoint.META}")
     try:
+        # The mask's id is the vocabulary's, not a setting, so the checkpoint has it by itself.
         model = SpanElectra(config, int(saved.meta["mask_id"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: its meta.json describes no model of ours ({error})") from error

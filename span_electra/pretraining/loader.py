@@ -70,6 +70,7 @@ class Batches:
         order_R, self.ends_N = plan_epoch(lengths_R, config, epoch, self.ladder)
         self.rows_R, self.lengths_R = rows_R[order_R], lengths_R[order_R]
         self.schedule = schedule or masking_schedule((), 0, features.header.masking)
+        # The file's own spans do for the first epoch: they are sampled by the same law, and there already.
         self.redrawn = schedule is not None or (epoch > 0 and config.masking == "dynamic")
         # A step's batches share their totals, so they share the law too, wherever a phase ends.
         steps_N = first_step + np.arange(len(self.ends_N)) // together
@@ -194,6 +195,7 @@ class Batches:
     def _tensor(self, value: np.ndarray | None) -> torch.Tensor | None:
         if value is None:
             return None
+        # Pinned memory is what a copy to a GPU can be made from while the host goes on.
         tensor = torch.from_numpy(np.ascontiguousarray(value)) if np.ndim(value) else torch.tensor(value)
         return tensor.pin_memory() if self.pinned else tensor
 

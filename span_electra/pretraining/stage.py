@@ -89,6 +89,7 @@ def pretrain(settings: PretrainingArguments) -> int:
             raise
         if not is_main:
             return result.exit_code
+        # Not of a run that was stopped: whoever wants its networks as they are has export_SE.py.
         if result.state == "finished":
             export(result.checkpoint, folder, card_facts(settings))
             write_live_report(folder, open_data(run), run.valid_loader, load_model(result.checkpoint))
@@ -205,6 +206,7 @@ def build_from_raw(
     from span_electra.text.vocabulary import load_vocabulary
 
     data = settings.train_data
+    # Each process would make them, all in one place.
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(f"{text_dir}: raw text under torchrun; run create_feature_SE.py first")
     vocabulary = published_vocabulary(settings)
