@@ -70,12 +70,6 @@ class FeatureArgs(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
         [], "text files, folders, globs, URLs or hf:NAME[:config][:split]; none: every split found in data/"
     )
     out_file: str | None = setting(None, "the feature file; none: features/<split>.arrow")
-    tokenizer: str | None = setting(None, "a tokenizer of your own: a tokenizer.json, or its folder")
-    cls_token: str | None = setting(None, "of --tokenizer: leads a row; none: as its files say")
-    sep_token: str | None = setting(None, "of --tokenizer: ends a row")
-    pad_token: str | None = setting(None, "of --tokenizer: fills rows up; added to it where it is new")
-    mask_token: str | None = setting(None, "of --tokenizer: stands for hidden tokens; added where new")
-    unk_token: str | None = setting(None, "of --tokenizer: stands for unknown text")
     seed: int = setting(0, "seed of chunk lengths and masks", least=0)
     workers: int = setting(2, "processes; more than the machine's cores are not started", least=1)
     # Each block is a file, synced, until all are joined: blocks of few lines are mostly that.

@@ -25,28 +25,17 @@ def main() -> None:
     from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig
     from span_electra.console import command_line
     from span_electra.features.build import build_features
-    from span_electra.text.added_tokens import add_tokens
     from span_electra.text.default_files import (
         after_features,
+        choose_vocabulary,
         feature_path,
         find_splits,
-        find_vocabulary,
         left_out,
         splits_read_together,
     )
     from span_electra.text.inputs import is_url
-    from span_electra.text.own_tokenizer import bring_tokenizer
-    from span_electra.text.vocabulary import load_vocabulary
 
-    if settings.tokenizer:
-        named = {role: getattr(settings, f"{role}_token") for role in ("cls", "sep", "pad", "mask", "unk")}
-        vocabulary = bring_tokenizer(settings.tokenizer, named, settings.vocab_file)
-    else:
-        files = find_vocabulary(settings.tokenizer_type, settings.vocab_file, settings.merges_file)
-        vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
-    if settings.add_tokens:
-        before, vocabulary = vocabulary.size, add_tokens(vocabulary, settings.add_tokens)
-        print(f"{settings.add_tokens}: tokens added: {vocabulary.size - before:,}")
+    vocabulary = choose_vocabulary(settings)
     if settings.in_file:
         notes = splits_read_together(settings.in_file)
         outputs = {settings.out_file or feature_path("train"): settings.in_file}

@@ -43,7 +43,7 @@ class Job:
 
 # Rates by dev sets; no dropout in the encoder, which a few epochs of a small one do not need.
 FLAGS = {
-    "lr": 5e-4,
+    "lr": 1e-3,
     "train_batch_size": 16,
     "dropout": 0.0,
     "max_seq_len": 128,

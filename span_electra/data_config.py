@@ -30,6 +30,14 @@ class VocabularyFiles(Settings):
         None, "'... BPE-vocab.json' or '... BERT-vocab.txt'; none: in vocab/", group="data"
     )
     merges_file: str | None = setting(None, "'... BPE-merges.txt'; none: beside the vocabulary", group="data")
+    tokenizer: str | None = setting(
+        None, "a tokenizer of your own: a tokenizer.json, or its folder", group="data"
+    )
+    cls_token: str | None = setting(None, "of --tokenizer: leads a row; none: as its files say", group="data")
+    sep_token: str | None = setting(None, "of --tokenizer: ends a row", group="data")
+    pad_token: str | None = setting(None, "of --tokenizer: fills rows up; added where new", group="data")
+    mask_token: str | None = setting(None, "of --tokenizer: hides tokens; added where new", group="data")
+    unk_token: str | None = setting(None, "of --tokenizer: stands for unknown text", group="data")
     add_tokens: str | None = setting(
         None,
         "file with words, one a line, that become tokens of their own behind the vocabulary's",

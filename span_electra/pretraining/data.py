@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +39,12 @@ def open_data(settings: PretrainingSettings) -> Data:
                 f"{settings.valid_features[0]}: made with vocabulary {theirs[:12]}, the training features "
                 f"with {ours[:12]}; run create_feature_SE.py again with one vocabulary for both"
             )
+    if not train.header.masked and not settings.train_loader.masking_schedule:
+        warnings.warn(
+            f"{settings.train_features[0]}: hides no token, so there is nothing to learn; make features with "
+            "a larger --mask_ratio or --max_seq_len, or give --masking_schedule",
+            stacklevel=2,
+        )
     if not len(train_rows):
         raise InputError(f"{settings.train_features[0]}: has no rows; give create_feature_SE.py more text")
     # Now, not at the first batch that holds a row too long, which may come after hours.

@@ -93,12 +93,15 @@ def like_published(settings: PretrainingArguments) -> PretrainingArguments:
 def published_vocabulary(settings: PretrainingArguments) -> Vocabulary | None:
     """The published model's tokenizer, which raw text is read with unless a vocabulary is named."""
     folder = published_folder(settings)
+    data = settings.train_data
     # A table's rows are its own tokenizer's: another one would only fit by accident, so it must be named.
-    if folder is None or settings.train_data.vocab_file:
+    if folder is None or data.vocab_file or data.tokenizer:
         return None
     from span_electra.hub.opening import open_model
+    from span_electra.text.added_tokens import add_tokens
 
-    return open_model(folder).vocabulary
+    vocabulary = open_model(folder).vocabulary
+    return add_tokens(vocabulary, data.add_tokens) if data.add_tokens else vocabulary
 
 
 def fitting_rows(chunking: ChunkConfig, settings: PretrainingArguments) -> ChunkConfig:

@@ -24,7 +24,7 @@ from span_electra.pretraining.published import fitting_rows, like_published, pub
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.schema import Values
 from span_electra.storage import CHECKPOINTS, CONFIG, EXPORTED, RUN_LOCK, TOKENIZER
-from span_electra.text.default_files import feature_path, find_vocabulary
+from span_electra.text.default_files import choose_vocabulary, feature_path
 
 if TYPE_CHECKING:
     from span_electra.hub.model_card import CardFacts
@@ -202,19 +202,12 @@ def build_from_raw(
 ) -> str:
     """Make the features of a split from raw text; they are kept in the run folder if asked for."""
     from span_electra.features.build import build_features
-    from span_electra.text.added_tokens import add_tokens
-    from span_electra.text.vocabulary import load_vocabulary
 
     data = settings.train_data
     # Each process would make them, all in one place.
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(f"{text_dir}: raw text under torchrun; run create_feature_SE.py first")
-    vocabulary = published_vocabulary(settings)
-    if vocabulary is None:
-        files = find_vocabulary(data.tokenizer_type, data.vocab_file, data.merges_file)
-        vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
-    if data.add_tokens:
-        vocabulary = add_tokens(vocabulary, data.add_tokens)
+    vocabulary = published_vocabulary(settings) or choose_vocabulary(data)
     # Features of raw text are as large as the text: they are kept when that is asked for.
     place = folder if data.save_features else Path(stack.enter_context(tempfile.TemporaryDirectory()))
     out_file = place / "features" / f"{split}.arrow"

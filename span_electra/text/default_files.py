@@ -11,9 +11,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from span_electra.data_config import TextConfig
+from span_electra.data_config import VocabularyFiles as VocabularySettings
 from span_electra.errors import InputError
+from span_electra.text.added_tokens import add_tokens
 from span_electra.text.dataset import is_dataset
-from span_electra.text.vocabulary import vocabulary_files
+from span_electra.text.special_tokens import ROLES
+from span_electra.text.vocabulary import Vocabulary, load_vocabulary, vocabulary_files
 
 SPLIT_NAMES = {
     "train": "train",
@@ -35,6 +38,25 @@ class VocabularyFiles:
     kind: str  # "BPE" or "BERT"
     vocab_file: Path
     merges_file: Path | None
+
+
+def choose_vocabulary(asked: VocabularySettings) -> Vocabulary:
+    """Open the vocabulary that the user named, or the one in vocab/; a line says what is unusual about it.
+
+    That is a tokenizer brought along, or files of ours, with the words of `add_tokens` as tokens.
+    """
+    if asked.tokenizer:
+        from span_electra.text.own_tokenizer import bring_tokenizer
+
+        named = {role: getattr(asked, f"{role}_token") for role in ROLES}
+        vocabulary = bring_tokenizer(asked.tokenizer, named, asked.vocab_file)
+    else:
+        files = find_vocabulary(asked.tokenizer_type, asked.vocab_file, asked.merges_file)
+        vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
+    if asked.add_tokens:
+        before, vocabulary = vocabulary.size, add_tokens(vocabulary, asked.add_tokens)
+        print(f"{asked.add_tokens}: tokens added: {vocabulary.size - before:,}")
+    return vocabulary
 
 
 def find_vocabulary(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from run_examples import small_run, write_rows
 
+from span_electra.config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.data import commonest_share, open_data, sized_model, token_counts
 
@@ -36,6 +37,14 @@ def test_each_file_has_its_own_limit_and_split(two):
 
 def test_the_commonest_share_is_that_of_content_tokens(two):
     assert 1 / 60 <= commonest_share(open_data(two)) < 0.05  # 60 words, about as frequent
+
+
+def test_features_that_hide_nothing_are_told(tmp_path):
+    short = write_rows(tmp_path / "short.arrow", longest=4)  # a fifth of two tokens rounds to none
+    with pytest.warns(UserWarning, match="short.arrow: hides no token.*--mask_ratio"):
+        open_data(small_run(short, tmp_path / "run"))
+    scheduled = LoaderConfig(8, masking_schedule=["0: mask_ratio=0.5"])
+    open_data(small_run(short, tmp_path / "run", loader=scheduled))  # masks them by a law of its own
 
 
 def test_a_model_without_a_size_takes_the_vocabularys(two):
