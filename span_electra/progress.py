@@ -6,13 +6,14 @@ compilation. A thread would do it too, but processes cannot be forked beside one
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ _began = time.monotonic()
 
 def start() -> None:
     """From now on write lines to standard error, unless that is a terminal; `stop` must follow."""
-    if not sys.stderr.isatty() and threading.current_thread() is threading.main_thread():
+    in_notebook = not isinstance(sys.stderr, io.TextIOWrapper)  # whose streams are no files
+    if in_notebook or sys.stderr.isatty():
+        return
+    if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGALRM, _write_line)
         signal.siginterrupt(signal.SIGALRM, False)  # libraries need not expect interrupted calls
         signal.setitimer(signal.ITIMER_REAL, SECONDS_A_LINE, SECONDS_A_LINE)
@@ -61,8 +65,10 @@ def _write_line(number: int, frame: object) -> None:
     seconds = time.monotonic() - _began
     line = _speakers[-1]() if _speakers else f"{Path(sys.argv[0]).name}: at work for {seconds:.0f} s"
     if line:
-        # Not through the stream, which may be in the middle of a line of its own.
-        os.write(sys.stderr.fileno(), f"{line}\n".encode())
+        # Not through the stream, which may be in the middle of a line of its own. A reader that went away is
+        # no reason to break off what the work is at.
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), f"{line}\n".encode())
 
 
 class Bar:

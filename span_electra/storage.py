@@ -135,6 +135,19 @@ def write_files(contents: Mapping[Path, str]) -> None:
             path.unlink(missing_ok=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second place, whole or not at all; a copy only where the file systems differ.
+
+    Files are replaced, never written over, so the one place keeps its file when the other gets a new one.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(target) as beside:
+        try:
+            os.link(source, beside)
+        except OSError:
+            shutil.copyfile(source, beside)
+
+
 def partial_path(path: Path) -> Path:
     """Where this process writes what is to become `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial")

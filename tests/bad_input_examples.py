@@ -150,6 +150,10 @@ def write_features(place: Path, bad: Path) -> None:
     flipped[len(data) // 2] ^= 1
     (bad / "flipped.arrow").write_bytes(bytes(flipped))
     newest = max((place / "run/checkpoints").iterdir())
+    for exported in (bad / "exported/generator", place / "run/exported/generator"):
+        exported.mkdir(parents=True)
+        for name in ("config.json", "model.safetensors"):
+            (exported / name).write_text("{}")
     for name in ("cut", "pickled", "unmarked"):
         shutil.copytree(newest, bad / f"{name}-checkpoint" / "checkpoints" / newest.name)
     for name, weights in (

@@ -75,10 +75,11 @@ def disk(place: Path) -> dict[str, tuple[int, int]]:
 
 def spelled_out(place: Path, flag: str) -> str:
     """The path of a checkpoint that a case names by a word in capitals."""
+    flag, _, name = flag.partition("/") if flag.startswith("WHOLE/") else (flag, "", "")
     if flag not in ("CUT", "PICKLED", "UNMARKED", "WHOLE"):
         return flag
     folder = {"WHOLE": place / "run"}.get(flag, place / "bad" / f"{flag.lower()}-checkpoint")
-    return str(max((folder / "checkpoints").iterdir()))
+    return str(max((folder / "checkpoints").iterdir()) / name)
 
 
 @pytest.mark.parametrize(

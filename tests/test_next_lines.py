@@ -4,56 +4,29 @@ Run: pytest tests/test_next_lines.py
 """
 
 import importlib
-import io
 import json
 import random
 import re
 import shlex
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
+from shell_examples import ROOT, SMALL, WORDS, Shell
 
-from span_electra.commandline import run_script
 from span_electra.console import COMMANDS, command_line
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-WORDS = ["the", "small", "red", "cat", "dog", "house", "runs", "sleeps", "sees", "in", "under", "a", "tree"]
 COMMAND = re.compile(r"(?:^|: |\()(python \S*\.py[^)\n]*)", re.MULTILINE)
-SMALL = [
-    *("--embedding_size", "16", "--precision", "fp32", "--epochs", "2"),
-    *(
-        word
-        for network in ("generator", "discriminator")
-        for name, size in (("hidden_size", 16), ("num_hidden_layers", 1), ("num_attention_heads", 2))
-        for word in (f"--model.{network}.{name}", str(size))
-    ),
-]
 EXAMPLE = ["--task_file", str(ROOT / "examples/sentiment.yaml"), "--data_dir", str(ROOT / "examples/data")]
 
 
-class Shell:
-    """Runs commands in a folder, in this process, and keeps what they print."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-        self.patch, self.capsys = patch, capsys
+class FollowingShell(Shell):
+    """A shell that is told a line and what to add to it, and returns the commands that were printed."""
 
     def __call__(self, line: str, *more: str) -> list[str]:
-        """Run a command, with words more than it says; return the commands that it prints."""
-        python, script, *words = shlex.split(line)
-        assert python == "python" and Path(script).is_file(), line
-        self.patch.setattr(sys, "argv", [script, *words, *more])
-        stdin = io.TextIOWrapper(io.BytesIO(b"the [MASK] sleeps\n"))
-        self.patch.setattr(sys, "stdin", stdin)
-        self.patch.setattr(warnings, "formatwarning", warnings.formatwarning)
-        main = importlib.import_module(Path(script).stem).main
-        with pytest.raises(SystemExit) as end:
-            run_script(main)
-        said = self.capsys.readouterr()
-        assert end.value.code == 0, said.err
-        return COMMAND.findall(said.out)
+        words = shlex.split(line)
+        assert Path(words[1]).is_file(), line
+        return COMMAND.findall(self.run([*words, *more]))
 
 
 @pytest.fixture
@@ -65,7 +38,7 @@ def shell(tmp_path, monkeypatch, capsys):
     text = "".join(" ".join(dice.choices(WORDS, k=12)) + ".\n" for _ in range(300))
     (place / "my text" / "a book.txt").write_text(text)
     monkeypatch.chdir(place)
-    return Shell(monkeypatch, capsys)
+    return FollowingShell(monkeypatch, capsys)
 
 
 def first(script: str, *words: object) -> str:
@@ -76,7 +49,9 @@ def test_each_stage_names_the_next_with_all_that_it_needs(shell):
     flags = ["--data_dir", "my text", "--out_dir", "../v 3", "--vocab_size", "300", "--min_fre", "1"]
     (features,) = shell(first("create_vocab_SE", *flags))
     (train,) = shell(features, "--max_seq_len", "600", "--out_file", "my features/train.arrow")
-    (go_on, export) = shell(train, "--out_dir", "my runs/first", "--max_minutes", "1e-9", *SMALL)
+    (go_on, export) = shell(
+        train, "--out_dir", "my runs/first", "--max_minutes", "1e-9", "--epochs", "2", *SMALL
+    )
     (fill,) = shell(export)
     shell(fill)
     (fill,) = shell(go_on, "--max_minutes", "0")

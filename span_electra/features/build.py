@@ -57,13 +57,20 @@ class FeatureCounts:
     kept_parts: int = 0  # blocks that an earlier, broken-off command had finished
     made_parts: int = 0
     seconds: float = 0.0
+    shown: str | None = None  # what to say of the file; none: its path
+
+    @property
+    def made_anew(self) -> bool:
+        """Whether the features did not stand there before."""
+        return self.kept_parts + self.made_parts > 0
 
     def __str__(self) -> str:
         header = self.header
         fill = header.tokens / max(1, header.rows * header.max_seq_len)  # of the longest row there may be
         return (
             f"features: {header.content:,} tokens in, {header.content:,} tokens out, {header.rows:,} chunks, "
-            f"{fill:.1%} full, {header.masked:,} tokens hidden in {header.spans:,} spans -> {self.path}"
+            f"{fill:.1%} full, {header.masked:,} tokens hidden in {header.spans:,} spans -> "
+            f"{self.shown or self.path}"
         )
 
 
@@ -81,6 +88,7 @@ def build_features(
     shards: int = 0,
     engine: str = "local",
     progress: bool = True,
+    shown: str | None = None,
 ) -> FeatureCounts:
     """Make the features of all inputs together, or find that they are made already.
 
@@ -95,6 +103,7 @@ def build_features(
         text_field: field or column of .jsonl, .tsv, .parquet and data sets.
         engine: local, or ray: the blocks are worked on by a Ray cluster.
         progress: show a bar, notes and the summary.
+        shown: what the summary says of a file whose path is of no use to anybody; none: its path.
 
     Raises InputError for bad input, a foreign file at out_file, or a process that died; finished blocks are
     then kept for the next time. Raises OSError when the disk is full.
@@ -107,7 +116,7 @@ def build_features(
     )
     for note in found.notes:
         say.note(note)
-    job = _Job(found, header, vocabulary, workers=workers, shards=shards, engine=engine, say=say)
+    job = _Job(found, header, vocabulary, workers=workers, shards=shards, engine=engine, say=say, shown=shown)
     target = str(out_file).removeprefix("file://")
     if is_url(target):
         with staged(target, shards) as local:
@@ -126,6 +135,7 @@ class _Job:
     shards: int
     engine: str
     say: Speaker
+    shown: str | None = None
 
 
 def _build(job: _Job, out_file: Path) -> FeatureCounts:
@@ -153,6 +163,7 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
         kept_parts=kept,
         made_parts=len(parts) - kept,
         seconds=time.monotonic() - began,
+        shown=job.shown,
     )
     if fallback:
         say.note(f"the tokenizer library did all the work, more slowly: {fallback}")

@@ -136,9 +136,10 @@ class Finetuning:
         """Settings, tasks and data."""
         return self.facts
 
-    def check_resume(self, meta: Mapping[str, Any], source: str) -> None:
+    def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
         """Refuse other data or another order of it."""
         check_same_tasks(self.facts, meta, source)
+        return False
 
     def learning_rate(self, parameter: str) -> tuple[str, float]:
         """One group; lower layers learn more slowly where `layer_lr_decay` says so."""

@@ -38,8 +38,12 @@ class TrainDataArguments(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
     raw_text_dir: str | None = setting(
         None, "text to make the training features from, as --in_file of create_feature_SE.py"
     )
-    save_tokenized_text: bool = setting(False, "keep the tokens as text in the run folder")
-    save_features: bool = setting(False, "keep the features in the run folder")
+    save_tokenized_text: bool = setting(
+        False, "keep the tokens as text in the run folder, and with the features beside the text"
+    )
+    save_features: bool = setting(
+        False, "keep the features in the run folder, and beside the text for later runs"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -277,8 +277,8 @@ class Pretraining:
             "order": order,
         }
 
-    def check_resume(self, meta: Mapping[str, Any], source: str) -> None:
-        """Refuse another vocabulary, or, inside an epoch, another order of rows."""
+    def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
+        """Refuse another vocabulary and, inside an epoch, other rows; whether its batches are others now."""
         ours = self.metadata()
         if meta.get("vocabulary_sha256") != ours["vocabulary_sha256"]:
             raise InputError(
@@ -287,16 +287,15 @@ class Pretraining:
             )
         # At the end of an epoch any order may follow; inside one, rows would come twice and others never.
         if not meta.get("loop", {}).get("batch"):
-            return
-        for key, value in ours["order"].items():
-            before = meta.get("order", {}).get(key)
-            if before != value:
-                mend = "keep it as it was"
-                if key == "static_shapes":  # follows from the device
-                    mend = "go on on a device like the first, or from a checkpoint at an epoch's end"
+            return False
+        before, now = meta.get("order", {}), ours["order"]
+        for key in ("seed", "rows"):
+            if before.get(key) != now[key]:
                 raise InputError(
-                    f"{source}: stopped inside an epoch with {key} {before}, now it is {value}; {mend}"
+                    f"{source}: stopped inside an epoch with {key} {before.get(key)}, now it is {now[key]}; "
+                    "keep it as it was"
                 )
+        return any(before.get(key) != value for key, value in now.items())
 
     def learning_rate(self, parameter: str) -> tuple[str, float]:
         """The network that a parameter belongs to, and that network's peak rate.

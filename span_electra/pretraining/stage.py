@@ -7,7 +7,6 @@ are.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,15 +15,15 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from span_electra.compose import dump
-from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
+from span_electra.config import LoaderConfig
 from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
-from span_electra.pretraining.published import fitting_rows, like_published, published_vocabulary
+from span_electra.pretraining.published import like_published
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.schema import Values
 from span_electra.storage import CHECKPOINTS, CONFIG, EXPORTED, RUN_LOCK, TOKENIZER
-from span_electra.text.default_files import choose_vocabulary, feature_path
+from span_electra.text.default_files import feature_path
 
 if TYPE_CHECKING:
     from span_electra.hub.model_card import CardFacts
@@ -41,10 +40,15 @@ def resumed_run(given: Values) -> Path | None:
     for other in ("init_from", "initial_optimizer", "preset"):
         if given.get(other) and (given.get("resume") or given.get("checkpoint_path")):
             raise InputError(f"--{other}: a resumed run goes on as it was; leave it out, or start a new run")
+    named = given.get("checkpoint_path") or given.get("resume")
+    if named and named != "latest":
+        from span_electra.training.checkpoint import refuse_others
+
+        refuse_others(Path(named))
     if given.get("checkpoint_path"):
         from span_electra.hub.runs import run_of
 
-        return run_of(Path(given["checkpoint_path"]))
+        return run_of(Path(named))
     if given.get("resume") == "latest":
         return latest_run(Path(given.get("output_prefix", "runs")))
     return Path(given["resume"]) if given.get("resume") else None
@@ -179,6 +183,8 @@ def feature_files(
 
     Raises InputError naming the command that makes them when there are none.
     """
+    from span_electra.pretraining.raw_text import build_from_raw
+
     data, held_out = settings.train_data, settings.valid_data
     train, valid = tuple(data.train_file), tuple(held_out.valid_file)
     if not train and data.raw_text_dir:
@@ -195,39 +201,6 @@ def feature_files(
         if not valid and feature_path("valid").exists():
             valid = (str(feature_path("valid")),)
     return train, valid
-
-
-def build_from_raw(
-    settings: PretrainingArguments, folder: Path, split: str, text_dir: str, stack: ExitStack
-) -> str:
-    """Make the features of a split from raw text; they are kept in the run folder if asked for."""
-    from span_electra.features.build import build_features
-
-    data = settings.train_data
-    # Each process would make them, all in one place.
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError(f"{text_dir}: raw text under torchrun; run create_feature_SE.py first")
-    vocabulary = published_vocabulary(settings) or choose_vocabulary(data)
-    # Features of raw text are as large as the text: they are kept when that is asked for.
-    place = folder if data.save_features else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    out_file = place / "features" / f"{split}.arrow"
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    build_features(
-        [text_dir],
-        vocabulary,
-        out_file,
-        fitting_rows(ChunkConfig.of(data), settings),
-        MaskingConfig.of(data),
-        seed=settings.training.seed,
-        workers=os.cpu_count() or 1,
-        errors=data.errors,
-        text_field=data.text_field,
-    )
-    if data.save_tokenized_text:
-        from span_electra.features.preview import write_tokens
-
-        write_tokens(out_file, folder / "tokenized" / f"{split}.txt")
-    return str(out_file)
 
 
 # --- weights in and out --------------------------------------------------------------------------------
@@ -251,6 +224,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     from span_electra.text.vocabulary import Vocabulary, read_text
     from span_electra.training import checkpoint
 
+    checkpoint.refuse_others(Path(checkpoint_folder))
     model = load_model(checkpoint_folder)
     tokenizer = Path(checkpoint_folder).parent.parent / TOKENIZER
     vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))

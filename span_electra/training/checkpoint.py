@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from span_electra.errors import InputError
-from span_electra.storage import CHECKPOINTS, atomic_folder, recover, sha256_of
+from span_electra.storage import CHECKPOINTS, CONFIG, RUN_MARK, atomic_folder, recover, sha256_of
 
 FORMAT = 1
 MODEL, OPTIMIZER, META = "model.safetensors", "optimizer.safetensors", "meta.json"
@@ -121,6 +121,24 @@ def read_meta(folder: Path, hashed: bool = True) -> dict[str, Any]:
         if size != (folder / name).stat().st_size or (hashed and described != _fingerprint(folder / name)):
             raise _altered(folder / name)
     return meta
+
+
+def refuse_others(path: Path) -> None:
+    """Raise InputError, saying what to give, for what people take for a checkpoint or a run, and is none.
+
+    A file inside a checkpoint, another file, and an exported network, which has no optimizer's state.
+    """
+    give = "give a checkpoint's folder, runs/<run>/checkpoints/step-..., or the run's"
+    if path.is_file():
+        whole = (path.parent / META).is_file()
+        give = f"give its folder, {path.parent}" if whole else give
+        raise InputError(f"{path}: is {'one file of a checkpoint' if whole else 'a file'}; {give}")
+    folders = (path, path / "generator", path / "discriminator")
+    exported = any((folder / CONFIG).is_file() and (folder / MODEL).is_file() for folder in folders)
+    if exported and not (path / META).is_file() and not (path / RUN_MARK).is_file():
+        run = path.parent if (path.parent / RUN_MARK).is_file() else None
+        give = f"give its run, {run}" if run else give
+        raise InputError(f"{path}: is an exported network, without the state of its training; {give}")
 
 
 def _altered(path: Path) -> InputError:

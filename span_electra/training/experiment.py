@@ -98,8 +98,11 @@ class Experiment(Protocol):
     def metadata(self) -> dict[str, Any]:
         """What every checkpoint records of settings and data."""
 
-    def check_resume(self, meta: Mapping[str, Any], source: str) -> None:
-        """Raise InputError, naming `source`, where a checkpoint's metadata belong to other data or order."""
+    def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
+        """Whether the epoch that a checkpoint stopped inside is cut into other batches now.
+
+        Raises InputError, naming `source`, where its metadata belong to data that cannot be gone on with.
+        """
 
     def learning_rate(self, parameter: str) -> tuple[str, float]:
         """The group that a parameter belongs to by its name, and its peak learning rate."""

@@ -130,10 +130,11 @@ def count_step(state: LoopState, consumed: int, batches: EpochBatches) -> None:
     before = batches.ends_N[state.batch - 1] if state.batch else 0
     state.step += 1
     state.batch += consumed
-    state.samples += int(batches.ends_N[state.batch - 1] - before)
+    state.epoch_samples = int(batches.ends_N[state.batch - 1])
+    state.samples += int(state.epoch_samples - before)
     state.metric = None
     if state.batch == len(batches):
-        state.epoch, state.batch = state.epoch + 1, 0
+        state.epoch, state.batch, state.epoch_samples = state.epoch + 1, 0, 0
 
 
 def progress(state: LoopState, batches: EpochBatches) -> Progress:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.training.experiment import Experiment
 from span_electra.training.optim import lr_multiplier
@@ -18,6 +20,7 @@ class LoopState:
     epoch: int = 0
     batch: int = 0  # batches of the epoch consumed
     samples: int = 0  # rows consumed, of all epochs
+    epoch_samples: int = 0  # rows of the epoch consumed
     evaluations: int = 0  # validations finished
     agreed_seconds: int = 0  # spent training, whole, as all processes agree
     seconds: float = 0.0  # spent training
@@ -63,6 +66,25 @@ def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState)
         steps = each * config.epochs if as_planned else state.step + max(0, each * config.epochs - made)
         state.plan, state.total = plan, min(steps, config.max_steps) if config.max_steps else steps
     return state.total
+
+
+def recut_epoch(state: LoopState, experiment: Experiment, config: TrainingConfig) -> str:
+    """Go on in an epoch whose batches are cut otherwise now, behind as many rows as it has had; say so.
+
+    Rows come in another order, so that some of this epoch's come twice and others not at all; from the next
+    epoch on each comes once again.
+    """
+    batches, together = experiment.train_batches(state.epoch, 0), config.gradient_accumulation_steps
+    # Checkpoints of releases that did not count them: every epoch had as many rows.
+    had = state.epoch_samples or state.samples - state.epoch * int(batches.ends_N[-1])
+    # A step begins with the first of the batches that share its totals.
+    groups = math.ceil((np.searchsorted(batches.ends_N, had) + 1) / together)
+    state.batch = min(groups * together, len(batches))
+    state.epoch_samples = int(batches.ends_N[state.batch - 1])
+    said = f"epoch {state.epoch + 1} goes on behind {state.epoch_samples:,} of {batches.ends_N[-1]:,} rows"
+    if state.batch == len(batches):
+        state.epoch, state.batch, state.epoch_samples = state.epoch + 1, 0, 0
+    return f"batches are cut otherwise now: {said}, in another order"
 
 
 def what_is_left(state: LoopState, config: TrainingConfig, optimizer: OptimizerConfig) -> str:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import torch
 
@@ -30,7 +30,7 @@ from span_electra.training.log import RunLog
 from span_electra.training.loop import TIME_IS_UP, Run, restore, train
 from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import wrap_model
-from span_electra.training.plan import LoopState, plan_steps, what_is_left
+from span_electra.training.plan import LoopState, plan_steps, recut_epoch, what_is_left
 from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
 from span_electra.training.start import start_lines
@@ -124,6 +124,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
         check_folder(Path(settings.out_dir), source)  # once more, now that no other command can change it
     agreement = Agreement(process.world_size)
     experiment = job.build(settings, process)
+    recut = saved is not None and experiment.check_resume(saved.meta, str(source))
     # Before the optimizers are made: their state lies where the parameters do by then.
     network = place_model(experiment, settings.training, process, saved, str(source))
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
@@ -133,6 +134,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     elif settings.initial_optimizer:
         path, initial = load_checkpoint(settings.initial_optimizer)
         optimizers.load(initial.optimizer, str(path))
+    recut_said = recut_epoch(state, experiment, settings.training) if recut else None
     folder, total = Path(settings.out_dir), plan_steps(experiment, settings.training, state)
     followed = settings.training.track if process.is_main_process else None
     if followed:
@@ -168,11 +170,17 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
         )
         log.say_start(start_lines(run, state, settings.go_on))
         if saved:
-            log.info(what_is_left(state, settings.training, settings.optimizer))
-            if moved := devices.other_device(process, saved.meta):
-                log.info(moved)
+            say_resumed(run, state, saved.meta, recut_said)
         stopped = train(run, state)
     return conclude(run, state, stopped)
+
+
+def say_resumed(run: Run, state: LoopState, meta: dict[str, Any], recut: str | None) -> None:
+    """What a resumed run will do, and what is not as it was."""
+    left = what_is_left(state, run.config, run.optimizer_config)
+    for line in (recut, left, devices.other_device(run.process, meta)):
+        if line:
+            run.log.info(line)
 
 
 def place_model(
@@ -185,7 +193,6 @@ def place_model(
     """Put the experiment's model on the device, with the weights of `saved`; return what is to be called."""
     model = experiment.model
     if saved:
-        experiment.check_resume(saved.meta, source)
         checkpoint.restore_weights(model, saved.weights, source)
     model.checkpoint_activations(config.activation_checkpointing)
     model.to(process.device)
@@ -216,6 +223,7 @@ def find_checkpoint(settings: RunSettings) -> Path:
     Raises InputError when there is none.
     """
     path = Path(settings.resume_from)
+    checkpoint.refuse_others(path)
     if is_checkpoint(path):
         checkpoint.read_meta(path, hashed=False)
         return path
@@ -227,6 +235,7 @@ def find_checkpoint(settings: RunSettings) -> Path:
 def load_checkpoint(folder: str) -> tuple[Path, Checkpoint]:
     """Read a checkpoint, or a run's newest, each of its files once. Raises InputError when there is none."""
     path = Path(folder)
+    checkpoint.refuse_others(path)
     if is_checkpoint(path):
         return path, checkpoint.load(path)
     return checkpoint.load_latest(path) or refuse_empty(path)

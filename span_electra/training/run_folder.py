@@ -14,6 +14,9 @@ from span_electra.training import checkpoint
 # What scripts may put into the folder before training starts, besides feature files, whatever their names.
 PREPARED = {CONFIG, "features", "tokenized", RUN_LOCK, LOG, "initial.safetensors", TOKENIZER}
 
+# What lies beside feature files: of shards, and of parts whose command was broken off.
+IN_FEATURES = {"manifest.json", "lock"}
+
 
 def state_of(folder: str | Path) -> str:
     """Return `new` (absent, empty or only prepared), `resumable`, `finished` or `foreign`.
@@ -27,11 +30,17 @@ def state_of(folder: str | Path) -> str:
         return "foreign"
     mark = read_mark(folder)
     if mark is None:
-        prepared = (path.name in PREPARED or storage.is_feature_file(path) for path in folder.iterdir())
-        return "new" if all(prepared) else "foreign"
+        return "new" if all(map(is_prepared, folder.iterdir())) else "foreign"
     if mark.get("state") == "finished":
         return "finished"
     return "resumable" if any(checkpoint.in_run(folder)) else "new"
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether a run may begin beside it: what scripts prepare; features in a file, in shards, half made."""
+    if path.is_dir() and path.name not in PREPARED:
+        return all(inner.name in IN_FEATURES or storage.is_feature_file(inner) for inner in path.iterdir())
+    return path.name in PREPARED | IN_FEATURES or storage.is_feature_file(path)
 
 
 def last_saved(folder: Path) -> float:

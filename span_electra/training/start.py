@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from span_electra.accelerators import describe_precision
-from span_electra.training.loop import LoopState, Run
+from span_electra.training.loop import Run
+from span_electra.training.plan import LoopState
 
 
 def start_lines(run: Run, state: LoopState, go_on: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from span_electra.errors import InputError
 from span_electra.features.build import build_features
 from span_electra.features.store import open_features
 from span_electra.pretraining.arguments import PretrainingArguments, TrainDataArguments
-from span_electra.pretraining.stage import build_from_raw
+from span_electra.pretraining.raw_text import build_from_raw
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks, hash_source
 from span_electra.text.dataset import BATCH, OpenDataset, open_dataset

@@ -5,12 +5,13 @@ Run: pytest tests/training/test_going_on.py
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from run_examples import lines_of, small_run, write_rows
+from run_examples import lines_of, small_run, stop_at, write_rows
 
 from span_electra.config import LoaderConfig, OptimizerConfig
 from span_electra.errors import InputError
@@ -69,6 +70,42 @@ def test_progress_is_in_epochs_and_a_changed_run_is_planned_anew(features, tmp_p
     assert rates == sorted(rates, reverse=True) and 0 < rates[-1] < rates[0]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((LoaderConfig(8), 1), (LoaderConfig(4), 1)),
+        ((LoaderConfig(4), 1), (LoaderConfig(9), 1)),
+        ((LoaderConfig(8), 1), (LoaderConfig(8, batch_max_tokens=60), 1)),
+        ((LoaderConfig(4), 1), (LoaderConfig(4), 3)),
+        ((LoaderConfig(4), 3), (LoaderConfig(50), 1)),  # nothing is left of the epoch but one batch
+        ((LoaderConfig(8), 1), (LoaderConfig(8, bucket_span=2), 1)),
+    ],
+)
+@pytest.mark.parametrize("stop", [2, 9])
+def test_batches_may_change_inside_an_epoch_and_progress_is_in_rows(
+    features, tmp_path, monkeypatch, capsys, before, after, stop
+):
+    rows, run = 54, tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(patch, stop)
+        options = {"loader": before[0], "gradient_accumulation_steps": before[1]}
+        stopped = run_pretraining(small_run(features, run, **options))
+    begun = checkpoint.read_meta(Path(stopped.checkpoint))["loop"]
+    capsys.readouterr()
+    options = {"loader": after[0], "gradient_accumulation_steps": after[1]}
+    done = run_pretraining(small_run(features, run, resume=run, **options))
+    said = capsys.readouterr().err
+    assert f"batches are cut otherwise now: epoch {begun['epoch'] + 1} goes on behind " in said
+    behind = int(re.search(r"goes on behind (\d+) of 54 rows", said)[1])
+    had = begun["samples"] - rows * begun["epoch"]
+    a_step = after[1] * (after[0].batch_size if not after[0].batch_max_tokens else 20)
+    assert had <= behind < had + a_step, "less than a step of rows is left out"
+    end = checkpoint.read_meta(Path(done.checkpoint))["loop"]
+    assert done.state == "finished" and end["epoch"] == 3
+    assert end["samples"] == begun["samples"] + (rows - behind) + rows * (2 - begun["epoch"])
+    assert done.step == end["total"]
+
+
 def test_a_run_goes_on_into_another_folder_and_the_old_one_stays(features, tmp_path):
     first = run_pretraining(small_run(features, tmp_path / "old", max_steps=9))
     before = {path: path.read_bytes() for path in (tmp_path / "old").rglob("*") if path.is_file()}
@@ -97,12 +134,13 @@ def test_a_run_of_a_gpu_goes_on_on_a_cpu(features, tmp_path, capsys, inside, max
     begun = next(path for path in saved if bool(checkpoint.read_meta(path)["loop"]["batch"]) == inside)
     as_from_a_gpu(begun)
     settings = small_run(features, tmp_path / "b", resume=begun, **options)
-    if inside and max_tokens:  # there the widths of compiled layers decide which rows fit into a batch
-        with pytest.raises(InputError, match="static_shapes True.*device like the first, or from a check"):
-            run_pretraining(settings)
-        return
     resumed = checkpoint.load(run_pretraining(settings).checkpoint)
-    assert "begun on cuda in fp16, goes on on cpu in fp32" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "begun on cuda in fp16, goes on on cpu in fp32" in said
+    # There the widths of compiled layers decide which rows fit into a batch.
+    assert ("batches are cut otherwise now" in said) == bool(inside and max_tokens)
+    if inside and max_tokens:
+        return
     assert resumed.step == end.step and resumed.meta["counters"]["scale"] == 1.0
     assert all(torch.equal(resumed.weights[name], end.weights[name]) for name in end.weights)
 
@@ -138,3 +176,23 @@ def test_the_newest_run_is_the_one_that_was_saved_last(features, tmp_path):
         os.utime(meta, (1000.0 + number, 1000.0 + number))
     (folders[0] / "evaluation.json").write_text("{}")
     assert [runfolder.last_saved(folder) for folder in folders] == [1000.0, 1001.0]
+
+
+def test_a_run_may_begin_where_only_features_and_tokens_lie(features, tmp_path):
+    place = tmp_path / "place"
+    for name in (
+        "train.txt",
+        "my rows",
+        "shards/features-00000-of-00001.arrow",
+        "x.arrow.parts/part-0.arrow",
+    ):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(Path(features).read_bytes())
+    for name in ("shards/manifest.json", "x.arrow.parts/lock", "tokenized/train.txt"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text("{}")
+    assert runfolder.state_of(place) == "new"
+    (place / "shards" / "thesis.txt").write_text("mine")
+    assert runfolder.state_of(place) == "foreign"
+    (place / "shards" / "thesis.txt").rename(place / "thesis.txt")
+    assert runfolder.state_of(place) == "foreign"

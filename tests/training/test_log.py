@@ -65,3 +65,11 @@ def test_a_resumed_run_s_curve_goes_on_from_its_checkpoint_though_the_clock_was_
     second.write(30, {"train/loss": 7.0})
     second.close()
     assert curve(tmp_path, "train/loss") == [(10, 5.0), (20, 10.0), (30, 7.0)]
+
+
+def test_the_epoch_s_number_has_as_many_digits_as_asked_for(tmp_path, capsys):
+    for digits, said in ((1, "epoch 7  "), (3, "epoch 007  ")):
+        with RunLog(tmp_path / said, enabled=True, step=0, total=10, epoch_digits=digits) as log:
+            log.bar.disable = True
+            log.log_metrics(5, "train", {"loss": 2.5, "epoch": 7})
+        assert said in capsys.readouterr().err

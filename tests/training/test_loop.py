@@ -290,11 +290,9 @@ def test_settings_that_do_not_fit_are_refused(features, tmp_path):
         run_pretraining(replace(settings, model=replace(settings.model, vocab_size=9)))
 
 
-def test_resuming_inside_an_epoch_with_another_order_is_refused(features, tmp_path, monkeypatch):
+def test_resuming_inside_an_epoch_with_other_rows_is_refused(features, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 3)
         run_pretraining(small_run(features, tmp_path / "run"))
-    with pytest.raises(InputError, match="inside an epoch with batch_size 8, now it is 4"):
-        run_pretraining(
-            small_run(features, tmp_path / "run", resume=tmp_path / "run", loader=LoaderConfig(4))
-        )
+    with pytest.raises(InputError, match="inside an epoch with rows 54, now it is 48"):
+        run_pretraining(small_run(features, tmp_path / "run", resume=tmp_path / "run", valid=(0.2,)))

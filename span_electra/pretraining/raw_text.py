@@ -1,0 +1,90 @@
+"""Raw text -> features on the way to training, kept for the next run where that is asked for.
+
+What is kept lies beside the text, in the hidden folder `.<its name>.features/`, under a hash of the
+vocabulary and all settings; build_features compares the text's own hash. So another run, whatever its folder,
+finds it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.errors import InputError
+from span_electra.features.build import build_features
+from span_electra.features.header import describe
+from span_electra.features.parts import settings_key
+from span_electra.features.preview import write_tokens
+from span_electra.pretraining.arguments import PretrainingArguments
+from span_electra.pretraining.published import fitting_rows, published_vocabulary
+from span_electra.storage import link_or_copy
+from span_electra.text.dataset import is_dataset
+from span_electra.text.default_files import choose_vocabulary
+from span_electra.text.inputs import is_url
+
+
+def build_from_raw(
+    settings: PretrainingArguments, folder: Path, split: str, text: str, stack: ExitStack
+) -> str:
+    """The features of a split from raw text, made, or found where an earlier run kept them.
+
+    With --save_features they are in the run's `folder` too, with --save_tokenized_text the tokens. Kept
+    nowhere, they are gone when `stack` closes.
+    """
+    data, seed = settings.train_data, settings.training.seed
+    # Each process would make them, all in one place.
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(f"{text}: raw text under torchrun; run create_feature_SE.py first")
+    vocabulary, masking = published_vocabulary(settings) or choose_vocabulary(data), MaskingConfig.of(data)
+    chunking = fitting_rows(ChunkConfig.of(data), settings)
+    reading = {"errors": data.errors, "text_field": data.text_field}
+    key = settings_key(describe(vocabulary, masking, chunking, seed, **reading))
+    # Features of raw text are as large as the text: they are kept when that is asked for.
+    in_run, beside = folder / "features" / f"{split}.arrow", place_beside(text, key)
+    if beside and (beside.exists() or data.save_features or data.save_tokenized_text):
+        out_file = beside
+    elif in_run.exists() or data.save_features:
+        out_file = in_run
+    else:
+        out_file = Path(stack.enter_context(tempfile.TemporaryDirectory()), in_run.name)
+    out_file.parent.mkdir(parents=True, exist_ok=True)
+    made = build_features(
+        [text],
+        vocabulary,
+        out_file,
+        chunking,
+        masking,
+        seed=seed,
+        workers=os.cpu_count() or 1,
+        **reading,
+        shown=None if out_file in (in_run, beside) else "used by this run alone (--save_features keeps them)",
+    )
+    if data.save_features and out_file != in_run:
+        link_or_copy(out_file, in_run)
+    if data.save_tokenized_text:
+        keep_tokens(out_file, folder / "tokenized" / f"{split}.txt", new=made.made_anew)
+    return str(in_run if data.save_features else out_file)
+
+
+def place_beside(text: str, key: str) -> Path | None:
+    """Where features of a text are kept for all runs; None where nothing may be written beside it."""
+    if is_url(text) or is_dataset(text):
+        return None
+    path = Path(text).resolve()
+    folder = path.parent / f".{path.name}.features"
+    if not os.access(folder if folder.is_dir() else path.parent, os.W_OK):
+        return None
+    return folder / f"{key[:16]}.arrow"
+
+
+def keep_tokens(features: Path, target: Path, *, new: bool) -> None:
+    """Put the tokens of features into the run's folder; those that are kept beside the text are taken."""
+    kept = features.with_suffix(".txt")
+    if new or not kept.exists():
+        write_tokens(features, kept)
+    else:
+        print(f"{kept}: the tokenized text, made already")
+    link_or_copy(kept, target)

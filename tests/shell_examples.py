@@ -1,0 +1,46 @@
+"""Commands run as by a shell, but in this process, which has imported everything already; holds no tests."""
+
+import importlib
+import io
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from span_electra.commandline import run_script
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+WORDS = ["the", "small", "red", "cat", "dog", "house", "runs", "sleeps", "sees", "in", "under", "a", "tree"]
+# Networks that train in a second.
+SMALL = [
+    *("--embedding_size", "16", "--precision", "fp32"),
+    *(
+        word
+        for network in ("generator", "discriminator")
+        for name, size in (("hidden_size", 16), ("num_hidden_layers", 1), ("num_attention_heads", 2))
+        for word in (f"--model.{network}.{name}", str(size))
+    ),
+]
+
+
+class Shell:
+    """Runs scripts in the working folder."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+        self.patch, self.capsys = patch, capsys
+
+    def run(self, words: list[str], stdin: str = "the [MASK] sleeps\n") -> str:
+        """Run `python SCRIPT FLAGS ...`; return what it prints. It must end without an error."""
+        python, script, *flags = words
+        assert python == "python", words
+        self.patch.setattr(sys, "argv", [script, *flags])
+        self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        self.patch.setattr(warnings, "formatwarning", warnings.formatwarning)
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
+            warnings.simplefilter("default")  # a script prints them
+            run_script(importlib.import_module(Path(script).stem).main)
+        said = self.capsys.readouterr()
+        assert end.value.code == 0, f"{words}: {said.err}"
+        return said.out

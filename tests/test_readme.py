@@ -1,0 +1,113 @@
+"""Every command block of README.md is run, or its flags are read; none is left out.
+
+Run: pytest tests/test_readme.py
+"""
+
+import random
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from shell_examples import ROOT, WORDS, Shell
+
+import argument
+from span_electra.commandline import Parser, first_as
+
+README = (ROOT / "README.md").read_text()
+SCHEMAS = {schema.__doc__: schema for schema in vars(argument).values() if isinstance(schema, type)}
+# What waits, trains long or needs files of a long training: its flags are read, no more.
+READ_ONLY = ("--serve", "--config_file configs/small.json", "step-00001000")
+# What keeps a run short, besides what the README says.
+SHORTER = {
+    "create_vocab_SE.py": ["--vocab_size", "300", "--min_fre", "1"],
+    "joint_train_span_electra.py": ["--max_steps", "2", "--precision", "fp32"],
+    "finetune_SE.py": ["--max_steps", "2", "--precision", "fp32"],
+}
+
+
+def blocks() -> list[list[str]]:
+    """The indented blocks but for drawings; lines that go on in the next one are joined."""
+    found = []
+    for section in README.split("\n## "):
+        for block in re.findall(r"(?:^    .*\n)+", section, re.MULTILINE):
+            lines = re.sub(r"\\\n\s*", "", block).splitlines()
+            if not section.startswith("The tree") and "-->" not in block:
+                found.append([line.strip() for line in lines if line.strip()])
+    return found
+
+
+def command_of(line: str) -> tuple[list[str], str]:
+    """The words of a command and what is piped into it; a caption follows after two blanks."""
+    line = re.split(r"\s{2,}", line)[0]
+    piped, _, command = line.rpartition(" | ")
+    text = shlex.split(piped)[1] if piped else ""
+    return shlex.split(command), text
+
+
+LINES = [line for block in blocks() for line in block]
+COMMANDS = [line for line in LINES if line.startswith(("python ", "echo "))]
+OTHERS = [line for line in LINES if line not in COMMANDS]
+
+
+def test_there_are_commands_and_every_other_line_is_known():
+    assert len(COMMANDS) > 12
+    known = r"\./(run|test)\.sh|\. \.venv/|CONFIG=\S+ \./train\.sh|from transformers|pipeline\(|Auto"
+    assert not [line for line in OTHERS if not re.match(known, line)]
+
+
+def test_shell_scripts_are_there_and_sound():
+    for name in re.findall(r"\./(\w+\.sh)", "\n".join(OTHERS)):
+        subprocess.run(["bash", "-n", ROOT / name], check=True)
+    for config in re.findall(r"CONFIG=(\S+)|--config_file (\S+)", "\n".join(LINES)):
+        assert (ROOT / next(filter(None, config))).is_file()
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_flags_are_flags_of_the_script(line):
+    (_, script, *flags), _ = command_of(line)
+    positional = {"predict_SE.py": "model", "evaluate_SE.py": "model", "report_SE.py": "runs"}
+    Parser(SCHEMAS[script], "").read(first_as(positional.get(script, ""), flags))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder like a clone, with text of one's own, minimal pairs and misspelt words."""
+    place = tmp_path_factory.mktemp("clone")
+    for name in ("configs", "examples"):
+        (place / name).symlink_to(ROOT / name)
+    dice = random.Random(0)
+    text = "".join(" ".join(dice.choices(WORDS, k=12)) + ".\n" for _ in range(200))
+    for name in ("data/train.txt", "data/valid.txt", "my text/a.txt", "valid.txt"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text(text)
+    (place / "blimp").mkdir()
+    (place / "blimp/a.jsonl").write_text(
+        '{"sentence_good": "the cat sees", "sentence_bad": "cat the sees"}\n'
+    )
+    for split in ("dev", "test"):
+        (place / "spelling" / split).mkdir(parents=True)
+        (place / "spelling" / split / "corrupt.txt").write_text("the cta sees\n")
+        (place / "spelling" / split / "correct.txt").write_text("0 1 0\n")
+    return place
+
+
+def test_the_commands_run_in_their_order(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    shell = Shell(monkeypatch, capsys)
+    for line in COMMANDS:
+        words, text = command_of(line)
+        if any(part in " ".join(words) for part in READ_ONLY):
+            continue
+        if words[1] == "create_vocab_SE.py":
+            shutil.rmtree("vocab", ignore_errors=True)  # of the block before, and of another size
+        shell.run([*words, *SHORTER.get(words[1], [])], text)
+        if words[1] == "joint_train_span_electra.py" and not Path("runs/tiny").exists():
+            (run,) = Path("runs").iterdir()  # the README goes on with these two
+            shutil.copytree(run, "runs/mine")
+            run.rename("runs/tiny")
+    program = [line for line in OTHERS if re.match(r"from transformers|pipeline\(|Auto", line)]
+    exec("\n".join(program), {})
+    assert Path("runs/tiny/evaluation.json").is_file() and Path("comparison.html").is_file()
