@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.model.batch import MaskedBatch
+from span_electra.model.electra import Generator
 
 CLS, SEP, PAD, MASK = 0, 1, 2, 3
 ARCHITECTURE = "electra"  # of `small_config`; tests that hold for all set it
@@ -57,3 +60,12 @@ def batch_of(
         token_total=ends_B.sum().float(),
         rows_B=torch.arange(rows),
     )
+
+
+def slot_logits(generator: Generator, ids_BL: Tensor, masked: MaskedBatch) -> tuple[Tensor, Tensor | None]:
+    """All logits [S, V] of the slots, which the model itself never keeps: the head's, and SBGO's or None."""
+    states_BLD = generator.encoder(ids_BL, masked.attention_mask_BL)
+    own_SE, span_SE = generator.features(states_BLD, masked)
+    table_VE = generator.encoder.embeddings.word.weight
+    own_SV = F.linear(own_SE, table_VE, generator.head.bias)
+    return own_SV, None if span_SE is None else F.linear(span_SE, table_VE, generator.span_head.bias)

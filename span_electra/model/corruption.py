@@ -60,14 +60,22 @@ def sample_from_weights(weights_SV: Tensor, uniform_S: Tensor) -> Tensor:
     Example: weights [.1 .2 | .3 .4], uniform .5 -> the blocks' running sums are [.3 1.], block 1 is the first
     above .5; in it .2 is left to pass, entry 0 (.3) is the first above it -> token 2.
     """
-    weights_SCW = F.pad(weights_SV, (0, -weights_SV.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
-    running_SC = weights_SCW.sum(-1, dtype=torch.float32).cumsum(-1)
+    # The last block may be short; filled up, the weights would be copied, the largest tensor there is.
+    vocabulary = weights_SV.shape[-1]
+    blocks, rest = divmod(vocabulary, BLOCK)
+    whole_SCW = weights_SV[:, : blocks * BLOCK].unflatten(-1, (blocks, BLOCK))
+    sums_SC = whole_SCW.sum(-1, dtype=torch.float32)
+    if rest:
+        rest_S1 = weights_SV[:, -rest:].sum(-1, keepdim=True, dtype=torch.float32)
+        sums_SC = torch.cat([sums_SC, rest_S1], dim=-1)
+    running_SC = sums_SC.cumsum(-1)
     target_S1 = running_SC[:, -1:] * uniform_S.clamp(max=BELOW_ONE)[:, None]
     # Clamped for weights that are not finite: such a step is skipped later, and must not end the run here.
     block_S1 = (running_SC <= target_S1).sum(-1, keepdim=True).clamp(max=running_SC.shape[-1] - 1)
     passed_SC = F.pad(running_SC, (1, 0))
-    own_S1W = weights_SCW.gather(1, block_S1[:, :, None].expand(-1, -1, BLOCK))
-    inside_SW = own_S1W.squeeze(1).float().cumsum(-1)
+    place_SW = block_S1 * BLOCK + torch.arange(BLOCK, device=weights_SV.device)
+    own_SW = weights_SV.gather(1, place_SW.clamp(max=vocabulary - 1)).float() * (place_SW < vocabulary)
+    inside_SW = own_SW.cumsum(-1)
     left_S1 = torch.minimum(target_S1 - passed_SC.gather(1, block_S1), inside_SW[:, -1:] * BELOW_ONE)
     return (block_S1 * BLOCK + (inside_SW <= left_S1).sum(-1, keepdim=True)).squeeze(1)
 

@@ -20,6 +20,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class LayerNorm(nn.LayerNorm):
+    """torch's, in the type of what it is given; mean and variance are float32 inside.
+
+    Autocast of accelerators makes norms float32, and with them the whole residual stream: twice the memory
+    that each layer writes, reads and keeps for its backward pass.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        device = x.device.type
+        if not torch.is_autocast_enabled(device):
+            return super().forward(x)
+        weight_D, bias_D = self.weight, self.bias
+        if device != "cpu":  # whose norm takes float32 weights beside bf16
+            weight_D, bias_D = weight_D.to(x.dtype), None if bias_D is None else bias_D.to(x.dtype)
+        with torch.autocast(device, enabled=False):
+            return F.layer_norm(x, self.normalized_shape, weight_D, bias_D, self.eps)
+
+
 def drop(x: Tensor, rate: float, key: int | None) -> Tensor:
     """Set elements to 0 with probability `rate` and scale the rest so that the mean stays."""
     if rate == 0.0:

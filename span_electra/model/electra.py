@@ -26,10 +26,8 @@ from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tok
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
 from span_electra.model.init import init_local, init_normal
-from span_electra.model.token_loss import TokenScores, score_logits, score_tokens
+from span_electra.model.token_loss import TokenScores, score_tokens
 from span_electra.random_keys import subkey
-
-LogitPair = tuple[Tensor, Tensor | None]  # the head's own logits, and the span-boundary head's
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,8 @@ class Predictions(Movable):
 class Generator(nn.Module):
     """The masked language model, with SBGO if asked for."""
 
+    compiled_parts = ("score",)  # heads, losses and sampling are one; see training/compilation.py
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.encoder = Encoder(config.generator, config)
@@ -73,45 +73,39 @@ class Generator(nn.Module):
         self.span_head = SpanTokenHead(config.generator, config) if config.use_SBGO else None
         self.average = config.average_span_predictions and config.use_SBGO
 
-    def features(
-        self, masked_BL: Tensor, masked: MaskedBatch, key: int | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def features(self, states_BLD: Tensor, masked: MaskedBatch) -> tuple[Tensor, Tensor | None]:
         """What the words' table is multiplied with: of the slots, [S, E], and of SBGO's head or None."""
-        states_TD = self.encoder(masked_BL, masked.attention_mask_BL, key).flatten(0, 1)
+        states_TD = states_BLD.flatten(0, 1)
         own_SE = self.encoder.narrow(self.head.features(states_TD.index_select(0, masked.slots_S)))
         if self.span_head is None:
             return own_SE, None
         return own_SE, self.span_head.features(*boundary(states_TD, masked))
 
-    def logits(self, masked_BL: Tensor, masked: MaskedBatch, key: int | None = None) -> LogitPair:
-        """Return float32 logits [S, V] of the slots, and SBGO's or None."""
-        own_SE, span_SE = self.features(masked_BL, masked, key)
-        table_VE = self.encoder.embeddings.word.weight
-        own_SV = F.linear(own_SE, table_VE, self.head.bias).float()
-        return own_SV, None if span_SE is None else F.linear(span_SE, table_VE, self.span_head.bias).float()
-
     def forward(
         self, masked_BL: Tensor, masked: MaskedBatch, key: int | None, sampling: Sampling | None
     ) -> Generated:
         """Score the slots of a batch whose spans are masked; without `sampling` nothing is sampled."""
+        return self.score(self.encoder(masked_BL, masked.attention_mask_BL, key), masked, sampling)
+
+    def score(self, states_BLD: Tensor, masked: MaskedBatch, sampling: Sampling | None) -> Generated:
+        """What the heads say of the encoder's hidden states."""
         target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
         known = {"target_S": target_S, "weight_S": masked.slot_weight_S}
-        if self.average:
-            return self._averaged(*self.logits(masked_BL, masked, key), known, sampling)
-        own_SE, span_SE = self.features(masked_BL, masked, key)
-        table_VE = self.encoder.embeddings.word.weight
-        scores = score_tokens(own_SE, table_VE, self.head.bias, sampling=sampling, **known)
+        own_SE, span_SE = self.features(states_BLD, masked)
+        table_VE, bias_V = self.encoder.embeddings.word.weight, self.head.bias
+        alone = None if self.average else sampling
+        own = score_tokens(own_SE, table_VE, bias_V, sampling=alone, **known)
         if span_SE is None:
-            return Generated(scores, None)
-        return Generated(scores, score_tokens(span_SE, table_VE, self.span_head.bias, sampling=None, **known))
-
-    def _averaged(
-        self, own_SV: Tensor, span_SV: Tensor, known: dict[str, Tensor], sampling: Sampling | None
-    ) -> Generated:
-        """Each head's loss is its own; what is likeliest and sampled follows from the logits' mean."""
-        own, span = (score_logits(logits_SV, sampling=None, **known) for logits_SV in (own_SV, span_SV))
-        both = score_logits((own_SV.detach() + span_SV.detach()) / 2, sampling=sampling, **known)
-        return Generated(replace(both, loss=own.loss), span)
+            return Generated(own, None)
+        span = score_tokens(span_SE, table_VE, self.span_head.bias, sampling=None, **known)
+        if not self.average:
+            return Generated(own, span)
+        # Each head's loss is its own; what is likeliest and sampled follows from the logits' mean, which is
+        # the mean features' product, since the heads share the table.
+        with torch.no_grad():
+            mean_SE, mean_V = (own_SE + span_SE) / 2, (bias_V + self.span_head.bias) / 2
+            mean = score_tokens(mean_SE, table_VE, mean_V, sampling=sampling, **known)
+        return Generated(replace(mean, loss=own.loss), span)
 
 
 class Discriminator(nn.Module):
@@ -122,17 +116,37 @@ class Discriminator(nn.Module):
         self.encoder = encoder
         self.head = ReplacedHead(config.discriminator, config)
         self.span_head = SpanReplacedHead(config.discriminator, config) if config.use_SBPO else None
+        self.config = config
 
-    def forward(self, ids_BL: Tensor, masked: MaskedBatch, key: int | None) -> LogitPair:
-        """Return float32 logits [B, L], and SBPO's [S] or None."""
-        return self.answer(self.encoder(ids_BL, masked.attention_mask_BL, key), masked)
+    def forward(self, ids_BL: Tensor, masked: MaskedBatch, key: int | None) -> Detected:
+        """Say of each token of a corrupted batch whether it was replaced."""
+        return self.detect(*self.encode(ids_BL, masked, key), masked)
 
-    def answer(self, states_BLD: Tensor, masked: MaskedBatch) -> LogitPair:
-        """Return the logits for hidden states, as `forward` does for ids."""
+    def encode(self, ids_BL: Tensor, masked: MaskedBatch, key: int | None) -> tuple[Tensor, Tensor | None]:
+        """Return the hidden states [B, L, D], and those of the rows' crops or None."""
+        states_BLD = self.encoder(ids_BL, masked.attention_mask_BL, key)
+        if masked.crop_B is None:
+            return states_BLD, None
+        return states_BLD, self.encoder(*crop(masked, self.config.sequence_crop), subkey(key, 1 << 20))
+
+    def detect(self, states_BLD: Tensor, cropped_BWD: Tensor | None, masked: MaskedBatch) -> Detected:
+        """What the heads say of the hidden states.
+
+        With `average_span_predictions`, the decision at a slot is the mean of the head's logit and SBPO's.
+        """
         logits_BL = self.head(states_BLD).float()
-        if self.span_head is None:
-            return logits_BL, None
-        return logits_BL, self.span_head(*boundary(states_BLD.flatten(0, 1), masked)).float()
+        decision_BL, span_logits_S = logits_BL.detach(), None
+        if self.span_head is not None:
+            span_logits_S = self.span_head(*boundary(states_BLD.flatten(0, 1), masked)).float()
+            if self.config.average_span_predictions:
+                own_S = decision_BL.flatten().index_select(0, masked.slots_S)
+                decision_BL = put_in_slots(decision_BL, masked, (own_S + span_logits_S.detach()) / 2)
+        loss_B = None
+        if cropped_BWD is not None:
+            real_B = None if masked.attention_mask_BL is None else masked.attention_mask_BL[:, 0]
+            temperature = self.config.sequence_temperature
+            loss_B = contrastive_losses(states_BLD[:, 0], cropped_BWD[:, 0], temperature, real_B)
+        return Detected(logits_BL, span_logits_S, decision_BL, loss_B)
 
 
 def boundary(states_TD: Tensor, masked: MaskedBatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,6 +180,8 @@ class SpanElectra(nn.Module):
     `config.vocab_size` must be known. `seed` alone decides the weights it starts from. The part that the
     objective does not train has `requires_grad` off, and a frozen generator never drops out.
     """
+
+    compiled_parts = ("judge",)
 
     def __init__(self, config: ModelConfig, mask_id: int, seed: int = 0) -> None:
         super().__init__()
@@ -221,8 +237,8 @@ class SpanElectra(nn.Module):
         if alone:
             return self.losses(masked, generated, None, None)
         corrupted = self.corrupt(masked, generated)  # no gradient flows back through the sampling
-        detected = self.discriminate(masked, corrupted, subkey(key, 2))
-        return self.losses(masked, generated, corrupted, detected)
+        states_BLD, cropped_BWD = self.discriminator.encode(corrupted.ids_BL, masked, subkey(key, 2))
+        return self.judge(states_BLD, cropped_BWD, masked, generated, corrupted)
 
     def generate(self, masked: MaskedBatch, key: int | None = None, sample: bool = True) -> Generated:
         """Run the generator on the batch with its spans masked; a frozen one leaves no graph.
@@ -241,24 +257,20 @@ class SpanElectra(nn.Module):
         return corrupt(masked, generated.scores.sampled_S)
 
     def discriminate(self, masked: MaskedBatch, corrupted: Corrupted, key: int | None = None) -> Detected:
-        """Run the discriminator on the corrupted batch.
+        """Run the discriminator on the corrupted batch."""
+        return self.discriminator(corrupted.ids_BL, masked, key)
 
-        With `average_span_predictions`, the decision at a slot is the mean of the head's logit and SBPO's.
-        """
-        encode = self.discriminator.encoder
-        states_BLD = encode(corrupted.ids_BL, masked.attention_mask_BL, key)
-        logits_BL, span_logits_S = self.discriminator.answer(states_BLD, masked)
-        decision_BL = logits_BL.detach()
-        if self.config.average_span_predictions and span_logits_S is not None:
-            own_S = decision_BL.flatten().index_select(0, masked.slots_S)
-            decision_BL = put_in_slots(decision_BL, masked, (own_S + span_logits_S.detach()) / 2)
-        loss_B = None
-        if masked.crop_B is not None:
-            cropped_BWD = encode(*crop(masked, self.config.sequence_crop), subkey(key, 1 << 20))
-            real_B = None if masked.attention_mask_BL is None else masked.attention_mask_BL[:, 0]
-            temperature = self.config.sequence_temperature
-            loss_B = contrastive_losses(states_BLD[:, 0], cropped_BWD[:, 0], temperature, real_B)
-        return Detected(logits_BL, span_logits_S, decision_BL, loss_B)
+    def judge(
+        self,
+        states_BLD: Tensor,
+        cropped_BWD: Tensor | None,
+        masked: MaskedBatch,
+        generated: Generated,
+        corrupted: Corrupted,
+    ) -> StepOutput:
+        """From the discriminator's hidden states to the step's loss and tally."""
+        detected = self.discriminator.detect(states_BLD, cropped_BWD, masked)
+        return self.losses(masked, generated, corrupted, detected)
 
     def losses(
         self,

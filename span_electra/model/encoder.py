@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.model.attention import rotation_of
-from span_electra.model.dropout import drop
-from span_electra.model.layers import LAYERS
+from span_electra.model.dropout import LayerNorm, drop
+from span_electra.model.layers import LAYERS, Rotation
 from span_electra.random_keys import subkey
 
 
@@ -31,14 +31,14 @@ class Embeddings(nn.Module):
         self.word = nn.Embedding(config.vocab_size, config.embedding_size)
         self.position = nn.Embedding(config.max_position_embeddings, config.embedding_size)
         self.token_type = nn.Embedding(config.type_vocab_size, config.embedding_size)
-        self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+        self.norm = LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
 
     def lookup(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
         """Return the sum of the three tables' rows, [B, L, E]; without types every token is of type 0."""
         assert ids_BL.shape[1] <= self.position.num_embeddings, "a row is longer than the model's positions"
-        # Added in the order of `transformers`, so that the sums round alike.
+        # Added in the order of `transformers`, so that the sums round alike, and into one tensor.
         types = self.token_type.weight[0] if types_BL is None else self.token_type(types_BL)
-        return self.word(ids_BL) + types + self.position.weight[: ids_BL.shape[1]]
+        return self.word(ids_BL).add_(types).add_(self.position.weight[: ids_BL.shape[1]])
 
     def forward(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
         return self.norm(self.lookup(ids_BL, types_BL))
@@ -92,7 +92,7 @@ class DisentangledEmbeddings(nn.Module):
     def forward(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             base_BLE = self.base.lookup(ids_BL, types_BL)
-        return self.delta.norm(base_BLE + self.delta.lookup(ids_BL, types_BL))
+        return self.delta.norm(self.delta.lookup(ids_BL, types_BL).add_(base_BLE))
 
 
 class Encoder(nn.Module):
@@ -100,6 +100,8 @@ class Encoder(nn.Module):
 
     `embeddings` may be handed in to be shared. `checkpointing` recomputes each layer in the backward pass.
     """
+
+    compiled_parts = ("embed", "masks_and_rotation")  # beside the layers; see training/compilation.py
 
     def __init__(
         self,
@@ -118,12 +120,12 @@ class Encoder(nn.Module):
         # No bias where a norm follows: words @ projection is then one table, as a stock model wants it.
         self.project = nn.Linear(config.embedding_size, width, bias=not layer.pre_norm) if projected else None
         if layer.pre_norm:
-            self.embedding_norm = nn.LayerNorm(width, eps=config.layer_norm_eps, bias=False)
+            self.embedding_norm = LayerNorm(width, eps=config.layer_norm_eps, bias=False)
         self.layers = nn.ModuleList(
             layer(network, config, number) for number in range(network.num_hidden_layers)
         )
         if layer.pre_norm:
-            self.final_norm = nn.LayerNorm(width, eps=config.layer_norm_eps, bias=False)
+            self.final_norm = LayerNorm(width, eps=config.layer_norm_eps, bias=False)
         self.checkpointing = False
 
     def forward(
@@ -141,14 +143,7 @@ class Encoder(nn.Module):
         `causal`: a token looks at itself and the tokens before it alone.
         """
         x = self.embed(ids_BL, types_BL, subkey(key, 0))
-        if self.pre_norm and compute_dtype(x.device.type) is torch.bfloat16:
-            # The whole residual stream: half the memory traffic of float32; norms still sum in float32.
-            x = x.to(torch.bfloat16)
-        length, rotation = ids_BL.shape[1], None
-        if self.rope_theta is not None:
-            rotation = rotation_of(length, self.head_size, self.rope_theta, ids_BL.device)
-        windows = {layer.window for layer in self.layers}
-        masks = {window: attention_mask(ids_BL, attention_mask_BL, causal, window) for window in windows}
+        masks, rotation = self.masks_and_rotation(ids_BL, attention_mask_BL, causal)
         for number, layer in enumerate(self.layers, start=1):
             arguments = x, masks[layer.window], subkey(key, number), rotation
             if self.checkpointing and torch.is_grad_enabled():
@@ -165,7 +160,19 @@ class Encoder(nn.Module):
             x = drop(x, rate, key)
         if self.project is not None:
             x = self.project(x)
-        return drop(self.embedding_norm(x), rate, key) if self.pre_norm else x
+        if self.pre_norm:
+            x = drop(self.embedding_norm(x), rate, key)
+        return x.to(stream_dtype(x))
+
+    def masks_and_rotation(
+        self, ids_BL: Tensor, attention_mask_BL: Tensor | None, causal: bool
+    ) -> tuple[dict[int | None, Tensor | None], Rotation | None]:
+        """What layers need beside their input: where tokens may look, by the layers' windows; and places."""
+        windows = {layer.window for layer in self.layers}
+        masks = {window: attention_mask(ids_BL, attention_mask_BL, causal, window) for window in windows}
+        if self.rope_theta is None:
+            return masks, None
+        return masks, rotation_of(ids_BL.shape[1], self.head_size, self.rope_theta, ids_BL.device)
 
     def decode(self, features: Tensor, bias_V: Tensor) -> Tensor:
         """Logits [..., V] by the words' table, of a token head's features."""
@@ -180,9 +187,15 @@ class Encoder(nn.Module):
         return features @ self.project.weight if self.pre_norm and self.project is not None else features
 
 
-def compute_dtype(device: str) -> torch.dtype:
-    """What autocast computes matrix products in on a kind of device; float32 without it."""
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+def stream_dtype(x: Tensor) -> torch.dtype:
+    """What the residual stream that begins with `x` is kept in: bf16 where autocast multiplies in it.
+
+    Half the memory traffic of float32, in which norms still sum. Sums of layers may leave float16's range.
+    """
+    device = x.device.type
+    if not torch.is_autocast_enabled(device):
+        return x.dtype
+    return torch.bfloat16 if torch.get_autocast_dtype(device) is torch.bfloat16 else torch.float32
 
 
 def attention_mask(

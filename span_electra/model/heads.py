@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from span_electra.config import ModelConfig, NetworkConfig
+from span_electra.model.dropout import LayerNorm
 from span_electra.model.encoder import Encoder
 from span_electra.model.layers import ACTIVATION, LAYERS
 
@@ -31,7 +32,7 @@ class Transform(nn.Module):
         self.dense = nn.Linear(network.hidden_size, width, bias=not modern)
         self.activation = ACTIVATION[activation]
         eps = config.layer_norm_eps
-        self.norm = nn.LayerNorm(width, eps=eps, bias=not modern) if normed or modern else None
+        self.norm = LayerNorm(width, eps=eps, bias=not modern) if normed or modern else None
 
     def features(self, hidden: Tensor) -> Tensor:
         """Return [..., width]."""
@@ -75,9 +76,9 @@ class BoundaryFeatures(nn.Module):
         # Spans are limited in words, not in tokens: only the row's length bounds an offset.
         self.offset = nn.Embedding(config.max_position_embeddings, OFFSET_WIDTH)
         self.first = nn.Linear(2 * network.hidden_size + OFFSET_WIDTH, network.hidden_size)
-        self.first_norm = nn.LayerNorm(network.hidden_size, eps=config.layer_norm_eps)
+        self.first_norm = LayerNorm(network.hidden_size, eps=config.layer_norm_eps)
         self.second = nn.Linear(network.hidden_size, width)
-        self.second_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.second_norm = LayerNorm(width, eps=config.layer_norm_eps)
 
     def forward(self, left_SD: Tensor, right_SD: Tensor, offset_S: Tensor) -> Tensor:
         """Return features [S, width]."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.model.attention import attend, rotate
-from span_electra.model.dropout import activated_linear, drop, drop_add_norm
+from span_electra.model.dropout import LayerNorm, activated_linear, drop, drop_add_norm
 from span_electra.random_keys import subkey
 
 ACTIVATION = {
@@ -44,10 +44,10 @@ class ElectraLayer(nn.Module):
         self.activation = ACTIVATION[config.hidden_act]
         self.qkv = nn.Linear(width, 3 * width)  # query, key, value in this order: one product, not three
         self.mix = nn.Linear(width, width)
-        self.mix_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.mix_norm = LayerNorm(width, eps=config.layer_norm_eps)
         self.up = nn.Linear(width, network.intermediate_size)
         self.down = nn.Linear(network.intermediate_size, width)
-        self.down_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.down_norm = LayerNorm(width, eps=config.layer_norm_eps)
 
     def forward(
         self, x_BLD: Tensor, attend_B1QL: Tensor | None, key: int | None, rotation: Rotation | None = None
@@ -81,10 +81,10 @@ class ModernLayer(nn.Module):
         is_global = not config.local_attention or number % config.global_attention_every == 0
         self.window = None if is_global else config.local_attention // 2
         norm = {"eps": config.layer_norm_eps, "bias": False}
-        self.attn_norm = nn.LayerNorm(width, **norm) if number else nn.Identity()
+        self.attn_norm = LayerNorm(width, **norm) if number else nn.Identity()
         self.qkv = nn.Linear(width, 3 * width)
         self.out_proj = nn.Linear(width, width)
-        self.mlp_norm = nn.LayerNorm(width, **norm)
+        self.mlp_norm = LayerNorm(width, **norm)
         self.up = nn.Linear(width, 2 * wide, bias=False)  # what is activated, then its gate
         self.down = nn.Linear(wide, width, bias=False)
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from span_electra.model.corruption import Sampling, sample_tokens
 
-CHUNK_LOGITS = 1 << 21  # at once on a CPU: 8 MB in float32; a GPU takes sixteen times as many
+CHUNK_LOGITS = 1 << 21  # at once on a CPU: 8 MB in float32, which its cache holds
+MOST_CHUNKS = 4  # elsewhere: each is a few kernels and, compiled, code of its own
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ def argmax(logits_CV: Tensor) -> Tensor:
     return torch.from_numpy(logits_CV.detach().float().numpy().argmax(-1))
 
 
+def chunk_size(slots: int, vocabulary: int, device: str) -> int:
+    """Slots whose logits are made at once: as many as a CPU's cache holds; elsewhere few equal chunks."""
+    size = max(16, CHUNK_LOGITS // vocabulary)
+    if device == "cpu":
+        return size
+    chunks = min(MOST_CHUNKS, -(-slots // (16 * size)))
+    return -(-slots // max(1, chunks))
+
+
 class ChunkedLoss(torch.autograd.Function):
     """Cross-entropy whose gradients are made in the forward pass; the backward pass multiplies them."""
 
@@ -88,7 +98,7 @@ class ChunkedLoss(torch.autograd.Function):
         grad_table_VE = torch.zeros_like(table_VE, dtype=torch.float32) if learns else None
         grad_bias_V = torch.zeros_like(bias_V, dtype=torch.float32) if learns else None
         narrow_VE, narrow_bias_V = table_VE.to(dtype), bias_V.to(dtype)
-        size = max(16, CHUNK_LOGITS // len(table_VE)) * (1 if device == "cpu" else 16)
+        size = chunk_size(slots, len(table_VE), device)
         with torch.autocast(device, enabled=False):
             for start in range(0, slots, size):
                 chunk = slice(start, start + size)

@@ -1,8 +1,8 @@
-"""torch.compile, layer by layer: what is compiled, where, and what happens where it cannot be.
+"""torch.compile, piece by piece: what is compiled, where, and what happens where it cannot be.
 
 A whole model would be compiled again for each shape and for validation, minutes each time. All layers of an
-encoder are one piece of code, so that its compiled form serves every layer, and heads and losses stay as they
-are: a few kernels over the masked slots.
+encoder are one piece of code, so that its compiled form serves every layer. Beside them modules name methods
+of theirs in `compiled_parts`, each a piece: what comes before the layers, and heads, losses and sampling.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from span_electra.accelerators import find_device
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 
-# Widths of rows (at most 8), with and without a padding mask, training and evaluation, for two networks.
-SHAPES = 64
+# Of one piece: widths of rows (at most 8), with and without a padding mask, training and evaluation, for two
+# networks or a network and its crops, and up to three kinds of layers: the first, those of a window, others.
+SHAPES = 192
 
 
 def compiles(config: TrainingConfig) -> bool:
@@ -65,9 +66,10 @@ def compiler_fault(device: torch.device) -> str | None:
 
 
 def compile_layers(model: nn.Module, device: torch.device, config: TrainingConfig | None = None) -> int:
-    """Compile each layer of every encoder in place; return how many. Where it fails: a warning, and none.
+    """Compile each layer of every encoder, and the parts that modules name, in place; return how many layers.
 
-    Call it before the model is wrapped: shards of parameters are gathered outside the compiled code.
+    Where the compiler does not work: a warning, and none. Call it before the model is wrapped: shards of
+    parameters are gathered outside the compiled code.
     """
     fault = compiler_fault(device)
     if fault is not None:
@@ -84,6 +86,9 @@ def compile_layers(model: nn.Module, device: torch.device, config: TrainingConfi
     layers = {layer for module in lists for layer in module.children()}
     for layer in layers:
         layer.compile(dynamic=False, **options)
+    for module in model.modules():
+        for name in getattr(module, "compiled_parts", ()):
+            setattr(module, name, torch.compile(getattr(module, name), dynamic=False, **options))
     return len(layers)
 
 

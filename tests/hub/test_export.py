@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from model_examples import MASK, VOCAB, batch_of, small_config
+from model_examples import MASK, VOCAB, batch_of, slot_logits, small_config
 from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
@@ -91,11 +91,11 @@ def test_stock_classes_give_our_logits(changes, padded, tmp_path):
     ours_BLV = model.generator.head(states_BLD, model.generator.encoder)
     theirs_BLV = generator(masked.original_BL, **asked).logits
     assert (ours_BLV - theirs_BLV)[attention_mask_BL].abs().max() <= 1e-5
-    slots_SV, _ = model.generator.logits(masked.original_BL, masked)
+    slots_SV, _ = slot_logits(model.generator, masked.original_BL, masked)
     assert (slots_SV - theirs_BLV.flatten(0, 1)[masked.slots_S]).abs().max() <= 1e-5
 
     discriminator = stock_of(tmp_path / "discriminator")
-    ours_BL, _ = model.discriminator(masked.original_BL, masked, None)
+    ours_BL = model.discriminator(masked.original_BL, masked, None).logits_BL
     theirs_BL = discriminator(masked.original_BL, **asked).logits
     if model.config.architecture == "modern":  # of logits [0, l]
         assert discriminator.config.id2label == {0: "original", 1: "replaced"}

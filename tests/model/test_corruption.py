@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from gradient_examples import Allocations
 from model_examples import MASK, VOCAB, batch_of
 from scipy import stats
 
@@ -72,6 +73,14 @@ def test_draws_follow_the_softmax(temperature):
     observed = np.append(counts[common], counts[~common].sum() + 1)  # + 1 on both sides: never 0
     wanted = np.append(expected[common], expected[~common].sum() + 1)
     assert stats.chisquare(observed, wanted).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sampling_copies_no_weights(dtype):
+    weights_SV = torch.rand(64, 40 * 128 + 3).to(dtype)
+    with Allocations() as made:
+        sample_from_weights(weights_SV, torch.rand(64))
+    assert made.peak < weights_SV.nbytes / 2
 
 
 def test_draws_are_those_of_the_plain_inverse_distribution_function():

@@ -8,6 +8,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from gradient_examples import Allocations
 from model_examples import batch_of, small_config
 
 from span_electra.config import NetworkConfig
@@ -43,6 +44,17 @@ def test_recomputed_activations_give_the_same_gradients_with_dropout():
         gradients.append([weight.grad.clone() for weight in encoder.parameters()])
     for plain, recomputed in zip(*gradients, strict=True):
         assert torch.equal(plain, recomputed)
+
+
+@pytest.mark.parametrize("gdes", [False, True])
+def test_embeddings_are_summed_into_one_tensor(architecture, gdes):
+    config, masked = small_config(), batch_of()
+    base = make_embeddings(config)
+    embeddings = DisentangledEmbeddings(base, config) if gdes else base
+    with Allocations() as made:
+        embeddings(masked.original_BL)
+    sums = [operator for elements, operator in made.float32 if elements >= masked.original_BL.numel() * 12]
+    assert sums == ["embedding"] * (1 + gdes) + ["native_layer_norm"] * (architecture == "electra")
 
 
 def test_gdes_is_the_base_without_gradient_plus_a_delta_that_starts_at_zero():

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from model_examples import VOCAB, batch_of, small_config
+from model_examples import VOCAB, batch_of, slot_logits, small_config
 
 from span_electra.model.electra import SpanElectra, boundary
 from span_electra.model.encoder import Encoder
@@ -61,9 +61,9 @@ def test_span_heads_see_the_boundary_and_the_offset_alone():
 def test_the_generator_decodes_with_the_very_embedding_table():
     model = SpanElectra(small_config(use_SBGO=True), mask_id=3).eval()
     masked = batch_of()
-    before, span_before = model.generator.logits(masked.original_BL, masked)
+    before, span_before = slot_logits(model.generator, masked.original_BL, masked)
     with torch.no_grad():
         model.generator.encoder.embeddings.word.weight[VOCAB - 1] = 0.0  # a token the batch may not hold
-    after, span_after = model.generator.logits(masked.original_BL.clamp(max=VOCAB - 2), masked)
+    after, span_after = slot_logits(model.generator, masked.original_BL.clamp(max=VOCAB - 2), masked)
     assert (after[:, VOCAB - 1] == 0).all() and (span_after[:, VOCAB - 1] == 0).all()
     assert (before[:, VOCAB - 1] != 0).any() and (span_before[:, VOCAB - 1] != 0).any()

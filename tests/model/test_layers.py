@@ -3,7 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from gradient_examples import Allocations
 from model_examples import small_config
+from torch.overrides import TorchFunctionMode
 
 from span_electra.model.attention import rotate, rotation_of
 from span_electra.model.init import init_normal
@@ -60,3 +62,25 @@ def test_dropout_follows_from_the_key_alone(architecture):
     x = torch.randn(2, 6, network.hidden_size)
     one, same, other = (layer(x, None, key, rotation) for key in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+class AcceleratorAutocast(TorchFunctionMode):
+    """Has a CPU's autocast make norms float32, as that of CUDA, XPU and MPS does."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.layer_norm and torch.is_autocast_enabled("cpu"):
+            args = [value.float() if isinstance(value, torch.Tensor) else value for value in args]
+        return function(*args, **(kwargs or {}))
+
+
+def test_under_autocast_a_layer_reads_writes_and_keeps_bf16_alone(architecture):
+    layer, network = layer_of(architecture)
+    x = torch.randn(8, 16, network.hidden_size, dtype=torch.bfloat16, requires_grad=True)
+    rotation = rotation_of(16, network.hidden_size // network.num_attention_heads, 1e4, x.device)
+    with Allocations() as made, AcceleratorAutocast(), torch.autocast("cpu", torch.bfloat16):
+        out = layer(x, None, None, rotation)
+    with made:
+        out.backward(torch.randn_like(out))
+    assert out.dtype == x.grad.dtype == torch.bfloat16
+    assert not [operator for elements, operator in made.float32 if elements >= x.numel()]
+    assert all(weight.grad.dtype == torch.float32 for weight in layer.parameters())

@@ -4,17 +4,20 @@ Run: pytest tests/training/test_compilation.py
 """
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
 from model_examples import MASK, batch_of, small_config
+from run_examples import small_run, write_rows
 from torch import nn
 
 from span_electra import accelerators
-from span_electra.config import NetworkConfig, OptimizerConfig, TrainingConfig
+from span_electra.config import LoaderConfig, NetworkConfig, OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
 from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
+from span_electra.pretraining import experiment as pretraining
 from span_electra.training import compilation, step
 from span_electra.training.compilation import compile_layers, compiler_fault, compiles
 from span_electra.training.devices import Process
@@ -24,6 +27,8 @@ from span_electra.training.parallel import wrap_model
 from span_electra.training.step import Counters
 
 CPU = torch.device("cpu")
+# While it traces, torch looks at gradients that are none, and makes objects that it warns of.
+TORCH_WARNS = pytest.mark.filterwarnings("ignore:The .grad attribute", "ignore:.*should not be instantiated")
 DEEP = {"generator": NetworkConfig(8, 5, 2, 16), "discriminator": NetworkConfig(16, 7, 4, 24)}
 HONEST_COMPILE = torch.compile
 
@@ -84,24 +89,59 @@ def graphs_of_a_step(parallel: str, rank: int, world: int, store: str) -> int:
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_all_layers_of_an_encoder_share_one_graph(parallel):
-    assert launch(graphs_of_a_step, parallel, 2)[0] <= 4
+def test_a_step_is_one_graph_for_all_layers_and_one_on_either_side_of_them(parallel):
+    assert launch(graphs_of_a_step, parallel, 2)[0] == 6  # two networks
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, while it traces
-def test_compiled_layers_compute_what_they_did():
-    model, batch = SpanElectra(small_config(**DEEP), MASK).eval(), batch_of()
-    expected = model(batch)
-    graphs = []
-    count_graphs(graphs)
-    try:
-        assert compiler_fault(CPU) is None
-        assert compile_layers(model, CPU) == 12
-        output = model(batch)
-    finally:
-        torch.compile = HONEST_COMPILE
-        torch.compiler.reset()
-    torch.testing.assert_close(output.loss, expected.loss)
+@pytest.fixture
+def graphs():
+    """The graphs that torch.compile makes, which run as they are."""
+    made = []
+    count_graphs(made)
+    yield made
+    torch.compile = HONEST_COMPILE
+    torch.compiler.reset()
+
+
+@TORCH_WARNS
+def test_what_is_compiled_computes_what_it_did(graphs, architecture):
+    model, batch = SpanElectra(small_config(**DEEP), MASK).eval(), batch_of(padded=True)
+    model(batch).loss.backward()
+    expected = [weight.grad.clone() for weight in model.parameters()]
+    model.zero_grad()
+    assert compiler_fault(CPU) is None
+    assert compile_layers(model, CPU) == 12
+    model(batch).loss.backward()
+    for given, weight in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(given.grad, weight)
+
+
+@TORCH_WARNS
+def test_after_an_epoch_and_a_validation_nothing_is_compiled_again(
+    graphs, architecture, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pretraining, "compiles", lambda config: True)
+    features = write_rows(tmp_path / "rows.arrow", rows=97)
+    loader = LoaderConfig(batch_max_tokens=260, bucket_span=3)
+    settings = small_run(features, tmp_path / "run", loader=loader)
+    changes = {"architecture": architecture, "local_attention": 4, "use_SBGO": True, "use_SBPO": True}
+    valid = LoaderConfig(5, masking="static")
+    settings = replace(settings, model=replace(settings.model, **changes), valid_loader=valid)
+    experiment = pretraining.Pretraining(settings, Process(CPU))
+    model, shapes = experiment.model, set()
+    compile_layers(model, CPU)
+    graphs.clear()
+    for epoch in range(3):
+        stance = "fail_on_recompile" if epoch else "default"
+        with torch.compiler.set_stance(stance):
+            for batch in experiment.train_batches(epoch, 0):
+                shapes.add((batch.original_BL.shape, batch.attention_mask_BL is None))
+                model.train()(batch).loss.backward()
+            model.eval()
+            with torch.no_grad():
+                experiment.validate(lambda: False)
+    # A network's layers, of one kind in each, and the three parts round them; training and validation.
+    assert len(shapes) <= 4 and len(graphs) <= 2 * 2 * (1 + 3) * len(shapes)
 
 
 # --- CUDA graphs ----------------------------------------------------------------------------------------
@@ -135,7 +175,7 @@ def test_gradients_that_are_added_to_leave_the_memory_of_a_graph(monkeypatch, ac
     assert len(rounds) == accumulated
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@TORCH_WARNS
 def test_other_rates_and_seeds_are_no_other_graphs(monkeypatch):
     # As on a GPU: dropout draws from torch's generator, whose seed is set before each step.
     monkeypatch.setattr(step, "uses_dropout_keys", lambda *_: False)
