@@ -59,7 +59,7 @@ def score_tokens(
 
 def argmax(logits_CV: Tensor) -> Tensor:
     """Return the place of each row's largest logit, int64 [C]; the first of several."""
-    if logits_CV.device.type != "cpu":
+    if logits_CV.device.type != "cpu" or torch.compiler.is_compiling():
         return logits_CV.argmax(-1)
     # PyTorch's takes 9 times as long as NumPy's on a CPU, and in bfloat16 20 times, more than the products.
     return torch.from_numpy(logits_CV.detach().float().numpy().argmax(-1))
