@@ -19,7 +19,7 @@ Shapes: W words of a sentence.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -66,8 +66,9 @@ class _Reading:
     known: dict[str, None] | None  # labels in order; None: any
 
     def check(self, label: str, where: str) -> str:
-        if self.known is not None:
-            check_label(label, self.known, where)
+        """The label; InputError naming `where` and the nearest known one, where it is none of the task's."""
+        if self.known is not None and label not in self.known:
+            raise InputError(f"{where}: label {not_among(label, self.known)}")
         return label
 
 
@@ -114,12 +115,6 @@ def known_labels(task: Task) -> tuple[str, ...] | None:
     if not task.type.named_labels or task.class_num is None:
         return None
     return tuple(str(number) for number in range(task.class_num))
-
-
-def check_label(label: str, known: Collection[str], where: str) -> None:
-    """Refuse a label that is not known. Raises InputError naming `where` and the nearest known one."""
-    if label not in known:
-        raise InputError(f"{where}: label {not_among(label, known)}")
 
 
 def label_map(task: Task, examples: Iterable[Example]) -> tuple[str, ...]:

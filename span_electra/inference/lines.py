@@ -100,11 +100,11 @@ def deliver(
 
 def write_answers(answer: Answer, blocks: Iterable[list[str]], file: TextIO, waits: bool) -> None:
     """Write the answers of each block before the next is read; `waits`: for lines that are still to come."""
-    written = told = 0
+    written = reported = 0
 
     def line() -> str:
-        nonlocal told
-        new, told = written - told, written
+        nonlocal reported
+        new, reported = written - reported, written
         return f"{written:,} lines answered" if new or not waits else progress.silent()
 
     with progress.saying(line):

@@ -205,8 +205,8 @@ class TaskPredictor:
         unpadded, sep_id = [], self.vocabulary.sep_id
         before = encode_examples(self.vocabulary, spec, examples)
         last = encode_examples(self.vocabulary, spec, [Example("", example.words) for example in examples])
-        for said, candidates in zip(before, last, strict=True):
-            rows = [[*said["turns"], candidate] for candidate in candidates["turns"]]
+        for talk, candidates in zip(before, last, strict=True):
+            rows = [[*talk["turns"], candidate] for candidate in candidates["turns"]]
             unpadded.append([join_turns(turns, sep_id, spec.max_seq_len) for turns in rows])
         flat = [row for rows in unpadded for row in rows]
         scores = iter(self._logits(number, [row.ids for row in flat], [row.types for row in flat]))

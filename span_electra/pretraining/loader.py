@@ -254,13 +254,12 @@ def plan_epoch(
     for begin in range(0, len(shuffled_R), span_rows):
         span = shuffled_R[begin : begin + span_rows]
         span = span[np.argsort(lengths_R[span], kind="stable")]
-        cut = _cut_by_tokens(span, lengths_R, tokens, ladder) if tokens else _cut_by_rows(span, rows)
+        if tokens:
+            cut = _cut_by_tokens(span, lengths_R, tokens, ladder)
+        else:
+            cut = [span[first : first + rows] for first in range(0, len(span), rows)]
         batches.extend(cut[number] for number in rng.permutation(len(cut)))
     return np.concatenate(batches), np.cumsum([len(batch) for batch in batches])
-
-
-def _cut_by_rows(span: np.ndarray, rows: int) -> list[np.ndarray]:
-    return [span[begin : begin + rows] for begin in range(0, len(span), rows)]
 
 
 def _cut_by_tokens(

@@ -57,8 +57,8 @@ class Chart:
     from_zero: bool = False  # whether the axis starts at 0 whatever the data
 
 
-def show(value: float, unit: str = "number") -> str:
-    """A number as people read it.
+def show(value: float, unit: str = "number", digits: int = 2) -> str:
+    """A number as people read it; `digits`: of a rate, behind its point.
 
     Example: 0.0731 share -> 7.3%; 12345.6 number -> 12,346; 0.00048 number -> 0.00048
     """
@@ -67,7 +67,7 @@ def show(value: float, unit: str = "number") -> str:
     if unit == "share":
         return f"{value:.1%}"
     if unit == "rate":
-        return f"{value:.2e}".replace("e-0", "e-") if value else "0"
+        return f"{value:.{digits}e}".replace("e-0", "e-") if value else "0"
     if value == int(value) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
@@ -235,13 +235,8 @@ def blank(unit: str) -> tuple[Any, Any]:
     if unit == "share":
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
     if unit == "rate":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: brief_rate(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value, "rate", digits=1)))
     return figure, axes
-
-
-def brief_rate(value: float) -> str:
-    """Example: 0.00045 -> 4.5e-4"""
-    return f"{value:.1e}".replace("e-0", "e-") if value else "0"
 
 
 def brief(value: float) -> str:

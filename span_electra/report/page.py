@@ -95,7 +95,7 @@ def replace_page(target: Path, page: str) -> None:
 def run_page(run: RunRecord) -> str:
     """The page of one run."""
     # Of a network that was not trained nothing is shown: its numbers would look like findings.
-    learned, with_verdicts = run.config["model"].get("objective") != "discriminator", has_verdicts(run)
+    objective = run.config["model"].get("objective")
     return render(
         title=run.name,
         heading=run.name,
@@ -106,8 +106,8 @@ def run_page(run: RunRecord) -> str:
         early=f"{LEAST_TOKENS:,}" if tokens_seen(run) < LEAST_TOKENS else "",
         charts=part(run_figures, run),
         examples=part(examples_of, run),
-        with_verdicts=with_verdicts,
-        learned=learned,
+        with_verdicts=objective != "generator",
+        learned=objective != "discriminator",
         speed=part(speed_of, run),
         data=part(data_of, run),
         tables=part(lambda run: tables_of(run.evaluation), run),
@@ -217,11 +217,6 @@ def tokens_seen(run: RunRecord) -> float:
     """Tokens seen by the last training line; of a run that logged none, as many as would be enough."""
     tokens = run.latest("tokens", "train")
     return LEAST_TOKENS if tokens is None else tokens
-
-
-def has_verdicts(run: RunRecord) -> bool:
-    """Whether the run trains a discriminator, so that its verdicts mean something."""
-    return run.config["model"].get("objective") != "generator"
 
 
 def examples_of(run: RunRecord) -> list[dict[str, Any]]:

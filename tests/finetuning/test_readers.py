@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from task_examples import write
 
 from span_electra.errors import InputError
-from span_electra.finetuning.readers import Example, check_label, known_labels, label_map, read_examples
+from span_electra.finetuning.readers import Example, known_labels, label_map, read_examples
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
 
@@ -288,14 +288,8 @@ def test_an_unknown_label_is_refused_by_file_and_line(tmp_path):
         read(write(tmp_path, "a.txt", "a O\nb B-LOC\n"), NER, labels=("O", "B-LOK"))
     with pytest.raises(InputError, match="b.tsv: line 1: label 'x'"):
         read(write(tmp_path, "b.tsv", "1\t['O', 'x']\t['a', 'b']\n"), NER, labels=("O",))
-    with pytest.raises(InputError, match="c.tsv: line 1: label 'x'"):
+    with pytest.raises(InputError, match="^.*c.tsv: line 1: label 'x' is not known; known are a$"):
         read(write(tmp_path, "c.tsv", "1\ta,x\tb\n"), MULTI, labels=("a",))
-
-
-def test_check_label_says_where():
-    check_label("a", ("a", "b"), "a.tsv: line 1")
-    with pytest.raises(InputError, match="^a.tsv: line 1: label 'c' is not known; known are a, b$"):
-        check_label("c", ("a", "b"), "a.tsv: line 1")
 
 
 # --- real files -----------------------------------------------------------------------------------------
