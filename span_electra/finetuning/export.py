@@ -6,6 +6,7 @@ Which stock class holds it, its type's record says (`stock_head`): ...ForSequenc
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.folders import OURS
 from span_electra.hub.model_card import CardFacts, render_task_card
-from span_electra.hub.tokenizer import save_tokenizer
+from span_electra.hub.tokenizer import prefix_space, save_tokenizer, with_trimmed_offsets
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import atomic_folder
 from span_electra.text.vocabulary import Vocabulary
@@ -111,7 +112,11 @@ def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
         pair=[*pair.format(**names).split()],
         special_tokens=list(dict.fromkeys(special)),
     )
-    original = None if vocabulary.original is None else tokenizer.to_str()
+    original = None
+    if vocabulary.original is not None:  # of ours, save_tokenizer trims the offsets
+        original = tokenizer.to_str()
+        prefix = prefix_space(json.loads(original)["pre_tokenizer"])
+        original = original if prefix is None else with_trimmed_offsets(original, prefix)
     return replace(vocabulary, tokenizer=tokenizer, original=original)
 
 
