@@ -95,30 +95,30 @@ def open_dataset(path: str) -> OpenDataset:
         config = words[0] if first else ""
         builder = datasets.load_dataset_builder(name, config or None)
         splits = builder.as_streaming_dataset()
-        split, note = _choose(path, list(splits), "" if words == [config] else "".join(words[-1:]))
+        split, note = _select_split(path, list(splits), "" if words == [config] else "".join(words[-1:]))
     except _errors() as error:
         raise _refusal(path, error) from None
     known = (builder.info.splits or {}).get(split)
-    whole = f"{PREFIX}{name}:{builder.config.name}:{split}"
+    full_name = f"{PREFIX}{name}:{builder.config.name}:{split}"
     rows, size = (known.num_examples or 0, known.num_bytes or 0) if known else (0, 0)
     files = builder.config.data_files[split] if builder.name == "parquet" else ()
-    return OpenDataset(whole, splits[split], note, rows=rows, size=size, parquet_files=tuple(files))
+    return OpenDataset(full_name, splits[split], note, rows=rows, size=size, parquet_files=tuple(files))
 
 
 def _open_saved(path: str, folder: str, words: list[str]) -> OpenDataset:
     """Open what save_to_disk left; its files are mapped, so that rows come from the disk as they are read."""
     from datasets import DatasetDict, load_from_disk
 
-    data, note, whole = load_from_disk(folder), "", PREFIX + folder
+    data, note, full_name = load_from_disk(folder), "", PREFIX + folder
     if isinstance(data, DatasetDict):
-        split, note = _choose(path, list(data), words[0] if words else "")
-        data, whole = data[split], f"{whole}:{split}"
+        split, note = _select_split(path, list(data), words[0] if words else "")
+        data, full_name = data[split], f"{full_name}:{split}"
     elif words:
-        raise InputError(f"{path}: save_to_disk left one data set there without splits; name {whole}")
-    return OpenDataset(whole, data, note, rows=data.num_rows, size=data.data.nbytes)
+        raise InputError(f"{path}: save_to_disk left one data set there without splits; name {full_name}")
+    return OpenDataset(full_name, data, note, rows=data.num_rows, size=data.data.nbytes)
 
 
-def _choose(path: str, splits: list[str], named: str) -> tuple[str, str]:
+def _select_split(path: str, splits: list[str], named: str) -> tuple[str, str]:
     """The split to read, and a note if there are others that nobody ruled out."""
     split = named or ("train" if "train" in splits else splits[0] if len(splits) == 1 else "")
     if split not in splits:

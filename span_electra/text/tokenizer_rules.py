@@ -147,12 +147,12 @@ class CharacterTable:
                 self._learn_wordpiece([character])
             return
         forms = [normal[1:-1] for normal in normals]
-        whole = "".join(forms)
-        if self._words_of(f"a{whole}a") == [f"a{whole}a"]:  # as in most scripts
+        joined = "".join(forms)
+        if self._words_of(f"a{joined}a") == [f"a{joined}a"]:  # as in most scripts
             kinds = [LETTER] * len(block)
         elif (
             all(len(form) == 3 and form[0] == form[2] == " " for form in forms)
-            and self._words_of(whole) == whole.split()
+            and self._words_of(joined) == joined.split()
         ):  # as in Chinese
             kinds, forms = [ALONE] * len(block), [form[1] for form in forms]
         else:

@@ -175,18 +175,18 @@ def token_words(spelt_V: Sequence[bytes], goes_on_V: np.ndarray, starts_V: np.nd
         fronts_V[token] = min(front, 3)  # no character lacks more
         for byte in spelt[: fronts_V[token]]:
             front_V[token] = front_V[token] << 6 | byte & 0x3F
-        whole, end_V[token], missing_V[token] = _cut_end(spelt[front:])
+        complete, end_V[token], missing_V[token] = _cut_end(spelt[front:])
         flags = OPEN_END if missing_V[token] else np.uint8(0)
         if front:
             flags |= CONTINUES if len(spelt) > front else CONTINUES | INSIDE
         elif not goes_on_V[token]:
             flags |= BEGINS
-        elif whole:
-            flags |= classes_C[min(ord(whole[0]), CLASSES - 1)] & BEGINS
+        elif complete:
+            flags |= classes_C[min(ord(complete[0]), CLASSES - 1)] & BEGINS
         else:
             flags |= OPEN
-        if whole and not missing_V[token]:
-            flags |= classes_C[min(ord(whole[-1]), CLASSES - 1)] & PARTS
+        if complete and not missing_V[token]:
+            flags |= classes_C[min(ord(complete[-1]), CLASSES - 1)] & PARTS
         flags_V[token] = flags
     return TokenWords(
         starts_V=starts_V,

@@ -54,10 +54,10 @@ class WordTable:
             slots *= 2 if 2 * words >= slots else 1
         else:
             uses_S = np.sort((self.table.slots_S[2::4] >> np.uint64(16))[self.table.slots_S[2::4] != 0])
-            keep = words // 2
-            least, halve = int(uses_S[words - keep]), True
+            kept = words // 2
+            least, halve = int(uses_S[words - kept]), True
             equal = int(np.count_nonzero(uses_S == least))
-            spare = keep - int(np.count_nonzero(uses_S > least))
+            spare = kept - int(np.count_nonzero(uses_S > least))
         factor = 1 if halve else 2  # of room for long keys and ids, where half of it is used
         key_room, id_room = len(self.table.keys_B), len(self.table.ids_B)
         key_room *= factor if 2 * key_bytes > key_room else 1

@@ -234,16 +234,16 @@ def latest(run: str | Path, hashed: bool = True) -> Path | None:
 
     hashed: see `read_meta`.
     """
-    found = _newest_whole(run, lambda folder: read_meta(folder, hashed))
+    found = _newest_readable(run, lambda folder: read_meta(folder, hashed))
     return found[0] if found else None
 
 
 def load_latest(run: str | Path) -> tuple[Path, Checkpoint] | None:
     """Read the newest whole checkpoint of a run, each file once; as `latest` for broken ones."""
-    return _newest_whole(run, load)
+    return _newest_readable(run, load)
 
 
-def _newest_whole(run: str | Path, read: Callable[[Path], Read]) -> tuple[Path, Read] | None:
+def _newest_readable(run: str | Path, read: Callable[[Path], Read]) -> tuple[Path, Read] | None:
     """The first folder, newest first, that can be read, and what was read."""
     broken: list[str] = []
     for folder in in_run(Path(run)):
