@@ -88,16 +88,15 @@ class BoundaryFeatures(nn.Module):
 
 
 class SpanTokenHead(nn.Module):
-    """SBGO: which token a slot hides, from the span's boundary alone; decoder tied, bias its own."""
+    """SBGO: which token a slot hides, from the span's boundary alone; decoder tied, bias its own.
+
+    Its logits [S, V] are `features` @ the words' table + `bias`, made a chunk at a time in token_loss.py.
+    """
 
     def __init__(self, network: NetworkConfig, config: ModelConfig) -> None:
         super().__init__()
         self.features = BoundaryFeatures(network, config, config.embedding_size)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-
-    def forward(self, left_SD: Tensor, right_SD: Tensor, offset_S: Tensor, table_VE: Tensor) -> Tensor:
-        """Return logits [S, V]."""
-        return F.linear(self.features(left_SD, right_SD, offset_S), table_VE, self.bias)
 
 
 class SpanReplacedHead(nn.Module):

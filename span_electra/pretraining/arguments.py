@@ -58,7 +58,11 @@ class ValidDataArguments(Settings):
     valid_occur: list[int] = setting(
         [0], "use only so many rows, of all or of each file in turn; 0: all", least=0
     )
-    valid_batch_size: int = same(LoaderConfig, "batch_size")
+    valid_batch_size: int = same(
+        LoaderConfig,
+        "batch_size",
+        help="rows of a validation batch, all processes together; compiled (--compile): training's",
+    )
     valid_split: list[float] = setting(
         [0.02],
         "without a validation file: rows (or, below 1, share) split from each training file",
