@@ -320,6 +320,9 @@ class TrainingConfig(DurationConfig, DeviceConfig, CadenceConfig):
     gradient_accumulation_steps: int = setting(
         1, "batches whose gradients make one optimizer step", least=1, group="optimization"
     )
+    by_clock: bool = setting(
+        False, "lay the schedule over max_minutes, in as many epochs as it takes", group="schedule"
+    )
     seed: int = setting(0, "seed of weights, order, masks, samples and dropout", least=0)
     parallel: str = setting("ddp", "how several devices share the work", PARALLEL, group="devices")
     compile: str = setting(
@@ -340,6 +343,10 @@ class TrainingConfig(DurationConfig, DeviceConfig, CadenceConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         interval("save_every", self.save_every)
+        if self.by_clock and (not self.max_minutes or self.epochs != 1 or self.max_steps):
+            raise InputError(
+                "by_clock: give max_minutes, which decides alone; leave epochs and max_steps out"
+            )
         for part in self.freeze:
             if part not in FREEZABLE:
                 raise InputError(f"freeze: {part!r} is no part; choose from {', '.join(FREEZABLE)}")

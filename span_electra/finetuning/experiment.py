@@ -52,6 +52,7 @@ class Finetuning:
     """
 
     shown_metrics: Mapping[str, str] = {}
+    turns = ()
     all_parameters_learn = False  # a batch is of one task, and the other tasks' heads have no part in it
 
     def __init__(self, settings: FinetuningRun, process: Process) -> None:
@@ -74,8 +75,8 @@ class Finetuning:
         self.tokenizer_json = pretrained.vocabulary.to_json()
         self._rate_shares = rate_shares(self.model, settings.layer_lr_decay)
 
-    def train_batches(self, epoch: int, start: int) -> TaskBatches:
-        """The epoch's batches, of one task each, from batch `start` on."""
+    def train_batches(self, epoch: int, start: int, parts: int = 0) -> TaskBatches:
+        """The epoch's batches, of one task each, from batch `start` on; they know no clock."""
         together = self.settings.training.gradient_accumulation_steps
         rank, world = self.process.rank, self.process.world_size
         place = {"rank": rank, "world": world, "together": together}

@@ -47,6 +47,7 @@ from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.clock import at_most_every, matrix_peak
 from span_electra.training.compilation import compiles, uncompiled
 from span_electra.training.devices import Process
+from span_electra.training.plan import PARTS
 from span_electra.training.run import RunResult, run_training
 from span_electra.training.start import parameters_line
 
@@ -126,26 +127,34 @@ class Pretraining:
             **more,
         )
 
-    def train_batches(self, epoch: int, start: int) -> Batches:
-        """The epoch's batches, from batch `start` on."""
+    def train_batches(self, epoch: int, start: int, parts: int = 0) -> Batches:
+        """The epoch's batches, from batch `start` on; by the clock, as `parts` of the time have them."""
         together = self.settings.training.gradient_accumulation_steps
         more: dict[str, Any] = {}
         if self._schedule is not None or self._generator_first:
             epoch_steps, total = self._steps
-            more = {"schedule": self._schedule, "first_step": epoch * epoch_steps}
+            more = {"schedule": self._schedule, "first_step": parts + epoch * epoch_steps}
             more["alone_until"] = round(self._generator_first * total)
         more["misspeller"] = self._misspeller
         return self._batches(epoch, start, validation=False, together=together, **more)
 
     @cached_property
     def _steps(self) -> tuple[int, int]:
-        """Optimizer steps of an epoch and of the run, over which its courses are laid."""
+        """Optimizer steps of an epoch and of the run, over which courses are laid; by the clock: parts."""
         training = self.settings.training
+        if training.by_clock:
+            return 0, PARTS
         # Counted, not estimated: batches by tokens differ in rows. Epochs differ by a batch or two at most.
         first_epoch = self._batches(0, 0, validation=False)
         epoch_steps = math.ceil(len(first_epoch) / training.gradient_accumulation_steps)
         total = epoch_steps * training.epochs
         return epoch_steps, min(total, training.max_steps) if training.max_steps else total
+
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """Parts of a run by the clock at which its masks, or the networks that learn, become others."""
+        alone = round(self._generator_first * PARTS)
+        return (*(self._schedule.first_steps if self._schedule else ()), alone)
 
     @cached_property
     def _schedule(self) -> MaskingSchedule | None:
@@ -153,6 +162,8 @@ class Pretraining:
         phases = masking_phases(self.settings.train_loader.masking_schedule)
         if not phases:
             return None
+        if self.settings.training.by_clock and any(phase.begin > 1 for phase in phases):
+            raise InputError("masking_schedule: by_clock knows shares of the time, at most 1, and no steps")
         return masking_schedule(phases, self._steps[1], self.data.train.header.masking)
 
     @cached_property

@@ -59,10 +59,14 @@ class Experiment(Protocol):
     tally: tuple[str, ...]  # names of the sums in a StepOutput's tally, in order
     tokenizer_json: str  # of the vocabulary that the rows were made with, kept in the run folder
     shown_metrics: Mapping[str, str]  # metric -> its short name in a line on the screen; empty: all, as named
+    turns: tuple[int, ...]  # parts of a run by the clock after which batches are others
     all_parameters_learn: bool  # every parameter that learns has a part in every batch's loss
 
-    def train_batches(self, epoch: int, start: int) -> EpochBatches:
-        """The epoch's batches, from batch `start` on. They follow from (settings, epoch) alone."""
+    def train_batches(self, epoch: int, start: int, parts: int = 0) -> EpochBatches:
+        """The epoch's batches, from batch `start` on. They follow from (settings, epoch) alone.
+
+        parts: of the time (plan.PARTS in all) that went by in a run by the clock, whose course they follow.
+        """
 
     def loss(self, network: nn.Module, batch: Batch, dropout_key: int | None) -> StepOutput:
         """One forward pass. `network` is `model`, or what wraps it over several devices."""

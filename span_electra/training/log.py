@@ -61,7 +61,9 @@ class RunLog:
         self.lines, self.log = AppendedFile(folder / METRICS), AppendedFile(folder / LOG)
         self.curves = EventFile(folder / TENSORBOARD, step)
         tqdm.set_lock(threading.RLock())  # its own also serves processes, and leaks when one is killed
-        self.bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True, disable=silent or None)
+        self.bar = tqdm(
+            total=total or None, initial=step, unit="step", dynamic_ncols=True, disable=silent or None
+        )
 
     def __enter__(self) -> RunLog:
         if self.enabled and not self.silent:
@@ -90,11 +92,20 @@ class RunLog:
             self.estimated = True
             self.info(self.pace())
 
+    def expect(self, total: int) -> None:
+        """Show so many steps as those of the whole run, which goes by the clock and so did not know it."""
+        if self.enabled:
+            self.total = self.bar.total = total
+
+    def place(self, step: int) -> str:
+        """Example: `step 34 of 1,000`"""
+        return f"step {step:,} of {self.total:,}" if self.total else f"step {step:,}"
+
     def pace(self) -> str:
         """Example: `step 34 of 1,000; 3.1 s a step, about 50 minutes to go`"""
         begun, first = self.timed_from or (0.0, self.step)
-        line = f"step {self.step:,} of {self.total:,}"
-        if self.step == first:
+        line = self.place(self.step)
+        if self.step == first or not self.total:
             return line
         seconds = (time.monotonic() - begun) / (self.step - first)
         return f"{line}; {seconds:.2g} s a step, {duration(seconds * (self.total - self.step))} to go"
@@ -120,7 +131,7 @@ class RunLog:
         text = self._line(finite)
         if self.bar.disable:
             epoch = f"epoch {metrics['epoch']:0{self.epoch_digits}.0f}  " if "epoch" in metrics else ""
-            self.info(f"{epoch}step {step:,} of {self.total:,}  {split}: {text}")
+            self.info(f"{epoch}{self.place(step)}  {split}: {text}")
         elif split == "train":
             self.bar.set_postfix_str(text, refresh=False)
         else:

@@ -27,7 +27,7 @@ from span_electra.training.experiment import Batch, EpochBatches, Experiment
 from span_electra.training.log import RunLog
 from span_electra.training.optim import Optimizers, lr_multiplier
 from span_electra.training.parallel import full_tensor, sum_over_processes
-from span_electra.training.plan import LoopState, plan_steps
+from span_electra.training.plan import LoopState, course, is_over, plan_steps
 from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
 from span_electra.training.step import COUNTED, Counters, train_step
@@ -64,7 +64,7 @@ def train(run: Run, state: LoopState) -> int:
     Either way the last state is saved as a checkpoint. Raises InputError when losses stay not finite.
     """
     config, seconds_before = run.config, state.seconds
-    total = plan_steps(run.experiment, config, state)
+    plan_steps(run.experiment, config, state)
     # The rows of the last steps, to be named should all be bad, which is known some steps later.
     recent = deque(maxlen=PATIENCE + run.readback.late)
     log_every, eval_every = config.log_interval(config.log_steps), config.eval_interval()
@@ -73,8 +73,10 @@ def train(run: Run, state: LoopState) -> int:
     if state.validation_due:  # a stop cut it short; the run must go on as if it had not
         validate(run, state)
         save_checkpoint(run, state)
-    while state.epoch < config.epochs and state.step < total:
-        batches = run.experiment.train_batches(state.epoch, state.batch)
+    last = is_over(state, config)
+    while not last:
+        parts = course(state, config)[0] if config.by_clock else 0
+        batches = run.experiment.train_batches(state.epoch, state.batch, parts)
         with closing(accumulation_groups(batches, config.gradient_accumulation_steps)) as groups:
             for group in run.clock.waiting("data", groups):
                 before = progress(state, batches)
@@ -86,18 +88,18 @@ def train(run: Run, state: LoopState) -> int:
                     counters=run.counters,
                     process=run.process,
                     key=subkey(config.seed, state.step, run.process.rank),
-                    lr_multiplier=lr_multiplier(state.step, total, run.optimizer_config),
+                    lr_multiplier=lr_multiplier(*course(state, config), run.optimizer_config),
                 )
                 count_step(state, len(group), batches)
                 recent.append((state.step, [batch.rows_B for batch in group]))
                 watch_for_bad_steps(run, state.step, recent)
                 state.seconds = seconds_before + time.monotonic() - run.began
                 run.log.advance()
-                last = state.step == total or state.epoch == config.epochs
+                last = is_over(state, config)
 
                 # Once in a while: log, validate, save.
                 if log_every.number and (last or passed(log_every, before, progress(state, batches))):
-                    log_metrics(run, state, total)
+                    log_metrics(run, state)
                 stop = stop_requested(run, state)
                 if last or passed(eval_every, before, progress(state, batches)):
                     validate(run, state)
@@ -107,9 +109,15 @@ def train(run: Run, state: LoopState) -> int:
                 # The last step is the run's end whatever was asked, unless its validation is still to come.
                 if stop and (state.validation_due or not last):
                     return stop
-                if last:
+                if last or turned(run, state, since=parts):
                     break
     return 0
+
+
+def turned(run: Run, state: LoopState, since: int) -> bool:
+    """Whether the clock has passed a turn of the course, which batches made ahead do not follow."""
+    now = course(state, run.config)[0]
+    return run.config.by_clock and any(since < turn <= now for turn in run.experiment.turns)
 
 
 def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch]]:
@@ -150,6 +158,8 @@ def own_reason_to_stop(run: Run) -> int:
     """Why this process would stop: the signal it received, TIME_IS_UP, or 0."""
     if run.signals.received:
         return run.signals.received
+    if run.config.by_clock:
+        return 0  # then the plan ends with the time
     limit = 60 * run.config.max_minutes  # of this start of the command, so that a resumed run has it anew
     return TIME_IS_UP if limit and time.monotonic() - run.began >= limit else 0
 
@@ -187,9 +197,12 @@ def watch_for_bad_steps(run: Run, step: int, recent: deque) -> None:
 # --- logging ------------------------------------------------------------------------------------------
 
 
-def log_metrics(run: Run, state: LoopState, total: int) -> None:
+def log_metrics(run: Run, state: LoopState) -> None:
     """Log the means since the last line, when they have come from the device, and warn once of bad ones."""
-    step, passed_share = state.step, state.step / total
+    done, whole = course(state, run.config)
+    step, passed_share = state.step, done / whole
+    if run.config.by_clock and done:
+        run.log.expect(round(step / passed_share))
     seconds, state.logged_at = max(state.seconds - state.logged_at, 1e-9), state.seconds
     time_by_part = run.clock.take()
     more = {

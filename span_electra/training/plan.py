@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.errors import InputError
 from span_electra.training.experiment import Experiment
 from span_electra.training.optim import lr_multiplier
+
+PARTS = 10**9  # of a run by the clock: its schedules count them as others count steps
 
 
 @dataclass
@@ -50,7 +53,7 @@ FORMER_NAMES = {
 
 
 def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState) -> int:
-    """Optimizer steps of the whole run; the first epoch's count stands for each.
+    """Optimizer steps of the whole run; the first epoch's count stands for each. By the clock: 0.
 
     A resumed run keeps its plan. Where epochs or batches were changed it is planned anew from where it
     stands, in epochs and rows: what is left of them, in the new steps, comes after the steps that were made.
@@ -59,7 +62,9 @@ def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState)
     size = config.gradient_accumulation_steps
     each = math.ceil(len(experiment.train_batches(0, 0)) / size)
     plan = [each, config.epochs, config.max_steps]
-    if state.plan != plan:
+    if config.by_clock:
+        state.plan, state.total = [each, 0, 0], 0
+    elif state.plan != plan:
         made = state.epoch * each + math.ceil(state.batch / size)
         # A checkpoint of a release without plans, whose steps are these, has gone by this very plan.
         as_planned = not state.plan and state.step == made
@@ -87,19 +92,43 @@ def recut_epoch(state: LoopState, experiment: Experiment, config: TrainingConfig
     return f"batches are cut otherwise now: {said}, in another order"
 
 
+def course(state: LoopState, config: TrainingConfig) -> tuple[int, int]:
+    """How far schedules are, and where they end: in steps or, by the clock, in parts of the time."""
+    if not config.by_clock:
+        return state.step, state.total
+    return min(PARTS, round(PARTS * state.agreed_seconds / (60 * config.max_minutes))), PARTS
+
+
+def is_over(state: LoopState, config: TrainingConfig) -> bool:
+    """Whether all that was planned is done."""
+    if config.by_clock:
+        return course(state, config)[0] == PARTS
+    return state.epoch >= config.epochs or state.step >= state.total
+
+
+def check_by_clock(config: TrainingConfig, optimizer: OptimizerConfig) -> None:
+    """Refuse numbers of steps in a schedule that is laid over the time. Raises InputError."""
+    for name in ("warmup", *{"wsd": ["decay"], "step": ["step_size"]}.get(optimizer.schedule, [])):
+        value = getattr(optimizer, name)
+        if config.by_clock and value > 1:
+            raise InputError(f"{name}: {value:g} steps, but by_clock knows shares of the time: at most 1")
+
+
 def what_is_left(state: LoopState, config: TrainingConfig, optimizer: OptimizerConfig) -> str:
     """What a resumed run will do, in a line.
 
     Example: `epoch 4 of 6 done; 2 epochs, 6 steps to go; rate from 0.00012 to 0`
     """
+    done, whole = course(state, config)
+    first, last = (optimizer.lr * lr_multiplier(at, whole, optimizer) for at in (done, whole))
+    rates = f"rate from {first:.3g} to {last:.3g}"
+    if config.by_clock:
+        used = state.agreed_seconds / 60
+        return f"{used:.1f} of {config.max_minutes:g} minutes used, {state.step:,} steps done; {rates}"
     left, steps = max(0, config.epochs - state.epoch), max(0, state.total - state.step)
     if not left or not steps:
         return f"all {state.epoch} epochs, {state.step:,} steps done; more need a larger --epochs"
-    first, last = (
-        optimizer.lr * lr_multiplier(at, state.total, optimizer) for at in (state.step, state.total)
-    )
     begun = f", {state.batch:,} batches of the next" if state.batch else ""
     return (
-        f"epoch {state.epoch} of {config.epochs} done{begun}; {left} epochs, {steps:,} steps to go; "
-        f"rate from {first:.3g} to {last:.3g}"
+        f"epoch {state.epoch} of {config.epochs} done{begun}; {left} epochs, {steps:,} steps to go; {rates}"
     )

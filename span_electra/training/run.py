@@ -30,7 +30,7 @@ from span_electra.training.log import RunLog
 from span_electra.training.loop import TIME_IS_UP, Run, restore, train
 from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import wrap_model
-from span_electra.training.plan import LoopState, plan_steps, recut_epoch, what_is_left
+from span_electra.training.plan import LoopState, check_by_clock, plan_steps, recut_epoch, what_is_left
 from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
 from span_electra.training.start import start_lines
@@ -134,6 +134,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     elif settings.initial_optimizer:
         path, initial = load_checkpoint(settings.initial_optimizer)
         optimizers.load(initial.optimizer, str(path))
+    check_by_clock(settings.training, settings.optimizer)
     recut_said = recut_epoch(state, experiment, settings.training) if recut else None
     folder, total = Path(settings.out_dir), plan_steps(experiment, settings.training, state)
     followed = settings.training.track if process.is_main_process else None

@@ -15,11 +15,15 @@ def start_lines(run: Run, state: LoopState, go_on: str) -> dict[str, str]:
     config, optimizer = run.config, run.optimizer_config
     each, epochs, most = state.plan
     together = config.gradient_accumulation_steps
-    return run.experiment.describe() | {
-        "training": f"{epochs} {'epoch' if epochs == 1 else 'epochs'} of {each:,} steps"
+    amount = (
+        f"{epochs} {'epoch' if epochs == 1 else 'epochs'} of {each:,} steps"
         f"{f' of {together} batches' if together > 1 else ''}, {state.total:,} in all"
-        f"{' (--max_steps)' if most and state.total == most else ''}; {optimizer.optimizer}, "
-        f"rate {optimizer.lr:g}",
+        f"{' (--max_steps)' if most and state.total == most else ''}"
+    )
+    if config.by_clock:
+        amount = f"{config.max_minutes:g} minutes, over which the schedule is laid; {each:,} steps an epoch"
+    return run.experiment.describe() | {
+        "training": f"{amount}; {optimizer.optimizer}, rate {optimizer.lr:g}",
         "device": device_line(run, resumed=state.step > 0),
         "run": f"{run.folder}/; Ctrl-C or SIGTERM saves and ends it, and this goes on: {go_on}",
     }

@@ -1,10 +1,19 @@
-"""Where a run stands is read from checkpoints of every release. Run: pytest tests/training/test_plan.py"""
+"""Where a run stands is read from checkpoints of every release; schedules may follow the clock.
 
-from dataclasses import asdict
+Run: pytest tests/training/test_plan.py
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
+from run_examples import lines_of, small_run, stop_at, write_rows
 
-from span_electra.training.plan import LoopState
+from span_electra.config import LoaderConfig, OptimizerConfig, TrainingConfig
+from span_electra.errors import InputError
+from span_electra.pretraining.experiment import run_pretraining
+from span_electra.training import checkpoint, loop
+from span_electra.training.plan import LoopState, check_by_clock
 
 
 def test_a_state_saved_by_an_earlier_release_is_read_under_its_former_names():
@@ -15,3 +24,88 @@ def test_a_state_saved_by_an_earlier_release_is_read_under_its_former_names():
     assert LoopState.from_dict(asdict(state)) == state
     with pytest.raises(TypeError):
         LoopState.from_dict({"mood": "good"})
+
+
+# --- by the clock ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """A clock that goes on by a twentieth of a second whenever somebody looks at it."""
+    now = [0.0]
+
+    def clock():
+        now[0] += 0.05
+        return now[0]
+
+    monkeypatch.setattr(loop.time, "monotonic", clock)
+
+
+def clock_run(features, folder, minutes=0.5, **more):
+    """A run of half a minute whose discriminator begins at its half."""
+    optimizer = OptimizerConfig(lr=1.0, schedule="linear", warmup=0.2, max_gradient_norm=0.01)
+    options = {"by_clock": True, "max_minutes": minutes, "epochs": 1, "log_steps": 1} | more
+    loader = LoaderConfig(8, masking_schedule=["0: max_span_len=1", "0.7: mask_ratio=0.4"])
+    settings = small_run(features, folder, optimizer=optimizer, loader=loader, **options)
+    return replace(settings, model=replace(settings.model, generator_first=0.5))
+
+
+def test_a_schedule_by_the_clock_ends_with_the_time(tmp_path, ticking, monkeypatch):
+    features = write_rows(tmp_path / "rows.arrow")
+    ratios, honest = [], loop.train_step
+
+    def watched(experiment, network, group, **rest):
+        rows, width = group[0].original_BL.shape
+        if width >= 10:  # of shorter rows one token is masked either way
+            ratios.append(float(group[0].masked_total / (group[0].token_total - 2 * rows)))
+        honest(experiment, network, group, **rest)
+
+    monkeypatch.setattr(loop, "train_step", watched)
+    result = run_pretraining(clock_run(features, tmp_path / "run"))
+    lines = [line for line in lines_of(tmp_path / "run") if line["split"] == "train"]
+    rates = [line["lr"] for line in lines]
+    assert result.state == "finished" and lines[-1]["epoch"] > 1
+    peak = rates.index(max(rates))
+    assert rates[0] < 0.1 and max(rates) > 0.9 and rates[-1] < 0.1
+    assert 0.1 < peak / len(rates) < 0.3  # warm-up: a fifth of the time, in which steps come evenly
+    assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+    joint = ["discriminator_loss" in line for line in lines]
+    assert joint == sorted(joint) and 0.4 < joint.index(True) / len(joint) < 0.6
+    masked = [ratio > 0.3 for ratio in ratios]
+    assert masked == sorted(masked) and 0.6 < masked.index(True) / len(masked) < 0.8
+
+
+def test_a_run_by_the_clock_that_was_stopped_has_the_rest_of_its_time(tmp_path, ticking, monkeypatch):
+    features = write_rows(tmp_path / "rows.arrow")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 12)
+        stopped = run_pretraining(clock_run(features, tmp_path / "run"))
+    assert stopped.state == "stopped"
+    used = checkpoint.read_meta(Path(stopped.checkpoint))["loop"]["agreed_seconds"]
+    settings = replace(clock_run(features, tmp_path / "run"), resume_from=str(tmp_path / "run"))
+    resumed = run_pretraining(settings)
+    whole = checkpoint.read_meta(Path(resumed.checkpoint))["loop"]["agreed_seconds"]
+    assert resumed.state == "finished" and 0 < used < 20 and 30 <= whole < 33
+    rates = [line["lr"] for line in lines_of(tmp_path / "run") if "lr" in line]
+    assert rates[-1] < 0.1 and len(rates) > 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "by_clock: give max_minutes"),
+        ({"max_minutes": 1.0, "epochs": 2}, "leave epochs and max_steps out"),
+        ({"max_minutes": 1.0, "max_steps": 2}, "leave epochs and max_steps out"),
+    ],
+)
+def test_the_clock_decides_alone(settings, message):
+    with pytest.raises(InputError, match=message):
+        TrainingConfig(by_clock=True, **settings)
+
+
+def test_steps_have_no_place_in_a_schedule_by_the_clock():
+    config = TrainingConfig(by_clock=True, max_minutes=1.0)
+    check_by_clock(config, OptimizerConfig(warmup=1.0, decay=50))  # linear has no decay of its own
+    for optimizer in (OptimizerConfig(warmup=50), OptimizerConfig(schedule="wsd", decay=50)):
+        with pytest.raises(InputError, match="50 steps, but by_clock knows shares of the time"):
+            check_by_clock(config, optimizer)
