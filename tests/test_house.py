@@ -238,7 +238,6 @@ def test_every_module_has_its_test_file():
         "training/experiment",
         "training/run",
         "training/run_folder",
-        "training/step",
     }
     for path in MODULES:
         module = path.relative_to(PACKAGE)

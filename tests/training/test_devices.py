@@ -16,6 +16,7 @@ import pytest
 import torch
 from run_examples import small_run, write_rows
 
+from span_electra import accelerators
 from span_electra.config import LoaderConfig, OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
 from span_electra.features.store import open_features
@@ -23,7 +24,7 @@ from span_electra.model.dropout import drop
 from span_electra.pretraining.data import open_data
 from span_electra.pretraining.experiment import build_model, run_pretraining
 from span_electra.pretraining.loader import Batches
-from span_electra.training import checkpoint
+from span_electra.training import checkpoint, devices
 from span_electra.training.devices import join, plan_devices, share_cores
 from span_electra.training.launch import launch
 from span_electra.training.parallel import add_outputs
@@ -48,6 +49,18 @@ def test_without_a_gpu_ids_name_processes_and_cuda_is_refused():
     assert plan_devices(TrainingConfig()).processes == 1
     with pytest.raises(InputError, match="device: cuda: there is no such device here; use cpu"):
         plan_devices(TrainingConfig(device="cuda"))
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "cuda:1"])
+def test_other_devices_are_taken_where_they_are_and_refused_in_a_line_where_not(monkeypatch, name):
+    here = {"cpu": 1, "cuda": 2, "mps": 1, "xpu": 1}
+    monkeypatch.setattr(devices, "count_devices", here.get)
+    monkeypatch.setattr(accelerators, "count_devices", here.get)
+    plan = plan_devices(TrainingConfig(device=name))
+    assert (plan.kind, plan.processes) == (name.partition(":")[0], 1)
+    here.update(cuda=0, mps=0, xpu=0)
+    with pytest.raises(InputError, match=f"^device: {name}: there is no such device here; use cpu or auto$"):
+        plan_devices(TrainingConfig(device=name))
 
 
 def test_with_gpus_each_id_is_one_and_absent_ones_are_refused(monkeypatch):

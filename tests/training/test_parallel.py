@@ -11,16 +11,21 @@ from model_examples import MASK, batch_of, small_config
 from torch import nn
 
 from span_electra.batch import StepOutput
+from span_electra.config import TrainingConfig
 from span_electra.model.electra import SpanElectra
 from span_electra.training import parallel
 from span_electra.training.devices import Process
+from span_electra.training.launch import launch
 from span_electra.training.parallel import (
     RowParallel,
     add_outputs,
     full_tensor,
     no_sync,
     uses_dropout_keys,
+    wrap_model,
 )
+
+CPU = torch.device("cpu")
 
 
 def test_losses_and_tallies_of_devices_add_up():
@@ -91,3 +96,28 @@ def test_replicas_leave_no_graph_where_none_is_wanted(two_replicas):
     _, network, _ = two_replicas()
     with torch.no_grad():
         assert not network(batch_of(fill=0)).loss.requires_grad
+
+
+# --- shares of parameters -------------------------------------------------------------------------------
+
+
+def types_under_fsdp(precision, rank, world, store):
+    """Of a layer's weight: its type while it computes, its type at rest, that of its gradient."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    model, computed = SpanElectra(small_config(), MASK), []
+    layer = model.generator.encoder.layers[0]
+    layer.register_forward_hook(lambda module, *_: computed.append(next(module.parameters()).dtype))
+    network = wrap_model(
+        model, Process(CPU, rank, world, precision=precision), TrainingConfig(parallel="fsdp")
+    )
+    with torch.autocast("cpu", precision):
+        network(batch_of()).loss.backward()
+    weight = next(layer.parameters())
+    found = computed[0], weight.dtype, weight.grad.dtype
+    torch.distributed.destroy_process_group()
+    return found
+
+
+def test_shares_compute_in_the_runs_type_and_are_kept_and_added_in_float32():
+    found = launch(types_under_fsdp, torch.bfloat16, 2)[0]
+    assert found == (torch.bfloat16, torch.float32, torch.float32)
