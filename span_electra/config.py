@@ -325,6 +325,9 @@ class TrainingConfig(DurationConfig, DeviceConfig, CadenceConfig):
     )
     seed: int = setting(0, "seed of weights, order, masks, samples and dropout", least=0)
     parallel: str = setting("ddp", "how several devices share the work", PARALLEL, group="devices")
+    sharded_checkpoints: bool = setting(
+        False, "with fsdp: every process writes its share of a checkpoint, none gathers it", group="devices"
+    )
     compile: str = setting(
         "auto",
         "torch.compile; auto: on a GPU; max: CUDA graphs and tuned kernels too, after minutes of search",

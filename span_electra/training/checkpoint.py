@@ -3,9 +3,10 @@
     checkpoints/step-00000123/
       model.safetensors      weights by name, a shared tensor once
       optimizer.safetensors  `<what>:<parameter name>` -> tensor
-      meta.json              step, settings, loop state, which names share a tensor, sha256 of both files
+      meta.json              step, settings, loop state, which names share a tensor, sha256 of the files
 
-A checkpoint is written into a hidden folder beside, synced to disk and renamed; nothing of it is pickle.
+In shares (format 2) shard-*.safetensors, one a process, hold what the two files hold. A checkpoint is written
+into a hidden folder beside, synced to disk and renamed; nothing of it is pickle.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors.torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from span_electra.errors import InputError
 from span_electra.storage import CHECKPOINTS, CONFIG, RUN_MARK, atomic_folder, recover, sha256_of
+from span_electra.training.shards import SHARD, check_fit, of_optimizer, read_whole, write_shards
 
-FORMAT = 1
+FORMAT, IN_SHARES = 1, 2  # of whole files, and of shares
 MODEL, OPTIMIZER, META = "model.safetensors", "optimizer.safetensors", "meta.json"
 LARGEST_META = 64 << 20  # bytes; ours have some kilobytes, so more is an attack or an accident
 Read = TypeVar("Read")
@@ -41,6 +45,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     meta: dict[str, Any]
+    shares: Path | None = None  # the folder, where `shards.load_shares` is still to read the tensors
 
 
 # --- writing ------------------------------------------------------------------------------------------
@@ -54,20 +59,51 @@ def save(
     Raises InputError when the disk is full or may not be written; what was there before stays.
     """
     target = run / CHECKPOINTS / f"step-{step:08d}"
+    kept, aliases = _shared_once(weights)
+    with _writing(target, {"format": FORMAT, "step": step, "aliases": aliases, **meta}) as beside:
+        _write_tensors(beside / MODEL, kept)
+        _write_tensors(beside / OPTIMIZER, {name: tensor.cpu() for name, tensor in optimizer.items()})
+    return target
+
+
+def save_shares(
+    run: Path,
+    step: int,
+    weights: dict[str, Tensor],
+    optimizer: dict[str, Tensor],
+    meta: dict[str, Any],
+    *,
+    is_main_process: bool,
+) -> Path:
+    """As `save`, of tensors that lie in shares, of which every process writes its own. All must come."""
+    target = run / CHECKPOINTS / f"step-{step:08d}"
+    first: dict[int, str] = {}  # of the names of a tensor
+    aliases = {
+        name: first[id(tensor)]
+        for name, tensor in weights.items()
+        if first.setdefault(id(tensor), name) != name
+    }
+    described = {"format": IN_SHARES, "step": step, "aliases": aliases, **meta}
+    with _writing(target, described) if is_main_process else nullcontext() as beside:
+        place = [str(beside)]  # the main process makes the folder, and names it when all have written
+        dist.broadcast_object_list(place)
+        write_shards(Path(place[0]), {name: weights[name].detach() for name in first.values()} | optimizer)
+    return target
+
+
+@contextmanager
+def _writing(target: Path, meta: dict[str, Any]) -> Iterator[Path]:
+    """Yield a folder for tensor files; when the block ends well it gets meta.json and the name `target`."""
     try:
         with atomic_folder(target) as beside:
-            kept, aliases = _shared_once(weights)
-            _write_tensors(beside / MODEL, kept)
-            _write_tensors(beside / OPTIMIZER, {name: tensor.cpu() for name, tensor in optimizer.items()})
-            files = {name: _fingerprint(beside / name) for name in (MODEL, OPTIMIZER)}
-            described = {"format": FORMAT, "step": step, "aliases": aliases, "files": files, **meta}
-            (beside / META).write_text(json.dumps(described, indent=1), encoding="utf-8")
-    except (OSError, safetensors.SafetensorError) as error:
+            yield beside
+            files = {path.name: _fingerprint(path) for path in sorted(beside.iterdir())}
+            (beside / META).write_text(json.dumps({"files": files, **meta}, indent=1), encoding="utf-8")
+    except (OSError, safetensors.SafetensorError, InputError) as error:
         raise InputError(
             f"{target}: the checkpoint could not be written ({_reason(error)}); earlier ones are untouched: "
             "mend that and go on with --resume"
         ) from error
-    return target
 
 
 def _shared_once(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -102,20 +138,22 @@ def _fingerprint(path: Path) -> dict[str, Any]:
 
 
 def read_meta(folder: Path, hashed: bool = True) -> dict[str, Any]:
-    """Return a checkpoint's meta.json after checking that both tensor files are those it describes.
+    """Return a checkpoint's meta.json after checking that the tensor files are those it describes.
 
     hashed: read them whole for it; else only their sizes are looked at, for who reads them anyway.
 
-    Raises InputError naming the file that is missing, altered, cut off or a link.
+    Raises InputError naming the file that is missing, altered, cut off, a link or not of the checkpoint.
     """
-    for name in (META, MODEL, OPTIMIZER):
-        path = folder / name
-        if path.is_symlink():
-            raise InputError(f"{path}: is a symbolic link, and checkpoints hold none; copy the file itself")
-        if not path.is_file():
-            raise InputError(f"{path}: is missing; give a whole checkpoint folder (step-...)")
+    _check_file(folder / META)
     meta = _parse_meta(folder / META)
-    for name in (MODEL, OPTIMIZER):
+    names = [MODEL, OPTIMIZER]
+    if meta["format"] == IN_SHARES:
+        # All shards of a folder are read, so one that is not described would be believed unseen.
+        names = sorted({*meta["files"], *(path.name for path in folder.glob("*.safetensors"))})
+        if strange := [name for name in names if not SHARD.fullmatch(name)]:
+            raise InputError(f"{folder}: {strange[0][:80]!r} is no shard of a checkpoint; move it away")
+    for name in names:
+        _check_file(folder / name)
         described = meta["files"].get(name)
         size = described.get("bytes") if isinstance(described, dict) else None
         if size != (folder / name).stat().st_size or (hashed and described != _fingerprint(folder / name)):
@@ -141,6 +179,13 @@ def refuse_others(path: Path) -> None:
         raise InputError(f"{path}: is an exported network, without the state of its training; {give}")
 
 
+def _check_file(path: Path) -> None:
+    if path.is_symlink():
+        raise InputError(f"{path}: is a symbolic link, and checkpoints hold none; copy the file itself")
+    if not path.is_file():
+        raise InputError(f"{path}: is missing; give a whole checkpoint folder (step-...)")
+
+
 def _altered(path: Path) -> InputError:
     return InputError(f"{path}: does not match its checksum (altered or cut off)")
 
@@ -158,18 +203,32 @@ def _parse_meta(path: Path) -> dict[str, Any]:
     for key, kind in kinds.items():
         if not isinstance(meta, dict) or not isinstance(meta.get(key), kind):
             raise InputError(f"{path}: has no proper {key!r}; it is no checkpoint of ours")
-    if meta["format"] != FORMAT:
+    if meta["format"] not in (FORMAT, IN_SHARES):
         raise InputError(
-            f"{path}: format {meta['format']}, but this version reads {FORMAT}; use the version that wrote it"
+            f"{path}: format {meta['format']}, but this version reads {FORMAT} and {IN_SHARES}; use the "
+            "version that wrote it"
         )
     return meta
 
 
-def load(folder: str | Path) -> Checkpoint:
-    """Read a checkpoint folder whole. Raises InputError when it is damaged or not ours."""
+def load(folder: str | Path, *, in_shares: bool = False) -> Checkpoint:
+    """Read a checkpoint folder whole. Raises InputError when it is damaged or not ours.
+
+    in_shares: leave tensors that lie in shares to `shards.load_shares`.
+    """
     folder = Path(folder)
     meta = read_meta(folder, hashed=False)
-    weights, optimizer = (_load_described(folder / name, meta["files"][name]) for name in (MODEL, OPTIMIZER))
+    if meta["format"] == IN_SHARES:
+        read_meta(folder)
+        if in_shares:
+            return Checkpoint(meta["step"], {}, {}, meta, shares=folder)
+        tensors = read_whole(folder)
+        weights = {name: tensor for name, tensor in tensors.items() if not of_optimizer(name)}
+        optimizer = {name: tensor for name, tensor in tensors.items() if of_optimizer(name)}
+    else:
+        weights, optimizer = (
+            _load_described(folder / name, meta["files"][name]) for name in (MODEL, OPTIMIZER)
+        )
     for alias, stored in meta["aliases"].items():
         if stored not in weights:
             raise InputError(f"{folder / META}: {alias!r} shares a tensor {stored!r} that is not there")
@@ -201,17 +260,8 @@ def restore_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -
 
     Raises InputError naming `source` and the first tensor that does not fit.
     """
-    own = model.state_dict()
-    if missing := sorted(own.keys() - weights.keys()) or sorted(weights.keys() - own.keys()):
-        where = "missing" if missing[0] in own else "unknown to this model"
-        raise InputError(f"{source}: tensor {missing[0]!r} is {where}; it was written by another model")
-    for name, tensor in weights.items():
-        want = own[name]
-        if tensor.shape != want.shape or tensor.dtype != want.dtype:
-            raise InputError(
-                f"{source}: tensor {name!r} is {tuple(tensor.shape)} {tensor.dtype}, the model's "
-                f"{tuple(want.shape)} {want.dtype}; train with the settings it was written with"
-            )
+    described = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
+    check_fit(model.state_dict(), described, source)
     model.load_state_dict(weights)
 
 
@@ -238,9 +288,9 @@ def latest(run: str | Path, hashed: bool = True) -> Path | None:
     return found[0] if found else None
 
 
-def load_latest(run: str | Path) -> tuple[Path, Checkpoint] | None:
-    """Read the newest whole checkpoint of a run, each file once; as `latest` for broken ones."""
-    return _newest_readable(run, load)
+def load_latest(run: str | Path, *, in_shares: bool = False) -> tuple[Path, Checkpoint] | None:
+    """Read the newest whole checkpoint of a run, as `load` does; as `latest` for broken ones."""
+    return _newest_readable(run, lambda folder: load(folder, in_shares=in_shares))
 
 
 def _newest_readable(run: str | Path, read: Callable[[Path], Read]) -> tuple[Path, Read] | None:
@@ -280,8 +330,9 @@ def retain(run: Path, *, last: int, best: int, higher_is_better: bool, newest: P
 
 
 def _remove(folder: Path) -> None:
-    """Delete the three files that are ours, and the folder if nothing else is in it."""
-    for name in (META, OPTIMIZER, MODEL):  # meta first: from then on no one takes it for whole
+    """Delete the files that are ours, and the folder if nothing else is in it."""
+    shards = [path.name for path in folder.glob("shard-*") if SHARD.fullmatch(path.name)]
+    for name in (META, OPTIMIZER, MODEL, *shards):  # meta first: from then on no one takes it for whole
         (folder / name).unlink(missing_ok=True)
     try:
         folder.rmdir()

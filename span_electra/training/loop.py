@@ -26,7 +26,7 @@ from span_electra.training.devices import Agreement, Process
 from span_electra.training.experiment import Batch, EpochBatches, Experiment
 from span_electra.training.log import RunLog
 from span_electra.training.optim import Optimizers, lr_multiplier
-from span_electra.training.parallel import full_tensor, sum_over_processes
+from span_electra.training.parallel import gather_tensors, sum_over_processes
 from span_electra.training.plan import LoopState, course, is_over, plan_steps
 from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
@@ -279,7 +279,6 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
     """Write a checkpoint, then delete those that retention does not hold. All processes must come."""
     run.readback.finish()  # what is under way is part of the state
     with run.clock.part("saving"):
-        weights, optimizer = gather_state(run)
         meta = {
             **run.experiment.metadata(),
             "device": run.process.device.type,
@@ -288,9 +287,19 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
             "loop": asdict(state),
             "counters": summed_counters(run),
         }
-        if run.process.is_main_process:
+        # A shared tensor must be one under all its names, so that it is gathered and stored once.
+        weights = run.experiment.model.state_dict(keep_vars=True)
+        optimizer, is_main_process = run.optimizers.state(), run.process.is_main_process
+        if run.config.sharded_checkpoints and run.process.world_size > 1:
+            newest = checkpoint.save_shares(
+                run.folder, state.step, weights, optimizer, meta, is_main_process=is_main_process
+            )
+        else:
+            weights, optimizer = (gather_tensors(tensors, run.process) for tensors in (weights, optimizer))
+            if is_main_process:
+                newest = checkpoint.save(run.folder, state.step, weights, optimizer, meta)
+        if is_main_process:
             config = run.config
-            newest = checkpoint.save(run.folder, state.step, weights, optimizer, meta)
             checkpoint.retain(
                 run.folder,
                 last=config.save_last,
@@ -298,26 +307,6 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
                 higher_is_better=config.monitor_mode == "max",
                 newest=newest,
             )
-
-
-def gather_state(run: Run) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Weights and optimizer state, whole and on the main process's CPU; the other processes get nothing.
-
-    One tensor at a time, so that no device ever holds more than its share and one whole tensor.
-    """
-
-    def gather(tensor: Tensor) -> Tensor | None:
-        whole = full_tensor(tensor.detach())
-        return whole.cpu() if run.process.is_main_process else None
-
-    weights: dict[str, Tensor] = {}
-    pieces: dict[int, Tensor | None] = {}  # a shared tensor is gathered once and stays shared
-    for name, tensor in run.experiment.model.state_dict(keep_vars=True).items():
-        if id(tensor) not in pieces:
-            pieces[id(tensor)] = gather(tensor)
-        weights[name] = pieces[id(tensor)]
-    optimizer = {label: gather(tensor) for label, tensor in run.optimizers.state().items()}
-    return (weights, optimizer) if run.process.is_main_process else ({}, {})
 
 
 def summed_counters(run: Run) -> dict:

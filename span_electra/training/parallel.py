@@ -109,9 +109,22 @@ def local_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
+def gather_tensors(tensors: dict[str, Tensor], process: Process) -> dict[str, Tensor]:
+    """Tensors whole and on the main process's CPU, shared ones shared; the other processes get nothing.
+
+    One at a time, so that no device ever holds more than its share and one whole tensor. All must come.
+    """
+    pieces: dict[int, Tensor] = {}
+    for tensor in {id(tensor): tensor for tensor in tensors.values()}.values():
+        whole = full_tensor(tensor.detach())
+        if process.is_main_process:
+            pieces[id(tensor)] = whole.cpu()
+    return {name: pieces[id(tensor)] for name, tensor in tensors.items() if id(tensor) in pieces}
+
+
 def sharded_as(tensor: Tensor, parameter: Tensor) -> Tensor:
     """Return a tensor that every process has whole, cut over the devices as the parameter is (FSDP)."""
-    if not hasattr(parameter, "device_mesh"):
+    if not hasattr(parameter, "device_mesh") or hasattr(tensor, "device_mesh"):  # cut already
         return tensor
     from torch.distributed.tensor import DTensor, Replicate
 

@@ -32,6 +32,7 @@ from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import wrap_model
 from span_electra.training.plan import LoopState, check_by_clock, plan_steps, recut_epoch, what_is_left
 from span_electra.training.readback import Readback
+from span_electra.training.shards import load_shares
 from span_electra.training.signals import Signals
 from span_electra.training.start import start_lines
 from span_electra.training.step import Counters
@@ -69,6 +70,8 @@ def run_training(settings: Settings, build: Callable[[Settings, Process], Experi
     """
     if settings.training.parallel == "fsdp" and settings.optimizer.optimizer == "lamb":
         raise InputError("optimizer: lamb cannot work on shares of a tensor; use --parallel ddp or adamw")
+    if settings.training.sharded_checkpoints and settings.training.parallel != "fsdp":
+        raise InputError("sharded_checkpoints: nothing lies in shares; give --parallel fsdp, or leave it out")
     job, plan = Job(settings, build), plan_devices(settings.training)
     if plan.processes == 1:
         return work(job, rank=0, world_size=1, store=None)
@@ -117,7 +120,7 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
 def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     """Build the experiment, put it on this process's device, prepare the folder, then train."""
     settings = job.settings
-    source, saved = load_checkpoint(settings.resume_from) if settings.resume_from else (None, None)
+    source, saved = load_resumed(settings, process)
     if saved:
         process = devices.go_on_in(process, settings.training, saved.meta)
     if process.is_main_process:
@@ -193,13 +196,16 @@ def place_model(
 ) -> torch.nn.Module:
     """Put the experiment's model on the device, with the weights of `saved`; return what is to be called."""
     model = experiment.model
-    if saved:
+    if saved and not saved.shares:
         checkpoint.restore_weights(model, saved.weights, source)
     model.checkpoint_activations(config.activation_checkpointing)
     model.to(process.device)
     if compiles(config):
         compile_layers(model, process.device, config)
-    return wrap_model(model, process, config, all_parameters_learn=experiment.all_parameters_learn)
+    network = wrap_model(model, process, config, all_parameters_learn=experiment.all_parameters_learn)
+    if saved and saved.shares:  # read into the shares that wrapping has made
+        saved.optimizer.update(load_shares(saved.shares, saved.meta["aliases"], model))
+    return network
 
 
 def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
@@ -233,13 +239,19 @@ def find_checkpoint(settings: RunSettings) -> Path:
         return checkpoint.latest(path, hashed=False) or refuse_empty(path)
 
 
-def load_checkpoint(folder: str) -> tuple[Path, Checkpoint]:
-    """Read a checkpoint, or a run's newest, each of its files once. Raises InputError when there is none."""
+def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
+    """The checkpoint to go on from, its shares left on the disk where each process will read its own."""
+    sharded = settings.training.parallel == "fsdp" and process.world_size > 1
+    return load_checkpoint(settings.resume_from, in_shares=sharded) if settings.resume_from else (None, None)
+
+
+def load_checkpoint(folder: str, *, in_shares: bool = False) -> tuple[Path, Checkpoint]:
+    """Read a checkpoint, or a run's newest, as `checkpoint.load`. Raises InputError when there is none."""
     path = Path(folder)
     checkpoint.refuse_others(path)
     if is_checkpoint(path):
-        return path, checkpoint.load(path)
-    return checkpoint.load_latest(path) or refuse_empty(path)
+        return path, checkpoint.load(path, in_shares=in_shares)
+    return checkpoint.load_latest(path, in_shares=in_shares) or refuse_empty(path)
 
 
 def is_checkpoint(path: Path) -> bool:

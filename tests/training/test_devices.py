@@ -206,11 +206,12 @@ def test_fifty_steps_on_two_processes_give_the_losses_of_one(features, tmp_path)
 
 
 @pytest.mark.filterwarnings(TWO)
-def test_a_checkpoint_of_two_sharded_processes_goes_on_alone_and_back(features, tmp_path):
+@pytest.mark.parametrize("in_shares", [False, True])
+def test_a_checkpoint_of_two_sharded_processes_goes_on_alone_and_back(features, tmp_path, in_shares):
     options = {"dropout": 0.0, "gradient_accumulation_steps": 2, "valid": (0,), "save_every": "4"}
     straight = run_pretraining(small_run(features, tmp_path / "a", **options))
-    two = small_run(features, tmp_path / "b", device_ids=[0, 1], parallel="fsdp", max_steps=4, **options)
-    first = run_pretraining(two)
+    sharded = {"device_ids": [0, 1], "parallel": "fsdp", "sharded_checkpoints": in_shares}
+    first = run_pretraining(small_run(features, tmp_path / "b", max_steps=4, **sharded, **options))
     assert first.step == 4
     options["optimizer"] = OptimizerConfig(lr=5e-3)
     resumed = run_pretraining(small_run(features, tmp_path / "b", resume=first.checkpoint, **options))
