@@ -71,6 +71,10 @@ class Finetuning:
         }
         check_rows(self.rows)
         self.names = [task.name for task in settings.tasks]
+        self.facts["rows"] = {
+            name: {split: len(rows[number]) for split, rows in self.rows.items() if rows[number]}
+            for number, name in enumerate(self.names)
+        }
         self.tally = ("tokens", *(f"{name}:{part}" for name in self.names for part in ("loss", "targets")))
         self.tokenizer_json = pretrained.vocabulary.to_json()
         self._rate_shares = rate_shares(self.model, settings.layer_lr_decay)
@@ -320,6 +324,7 @@ def facts_of(
     return {
         "vocabulary_sha256": prepared.vocabulary_sha256,
         "encoder": str(Path(pretrained.source).absolute()),
+        "from_scratch": settings.from_scratch,
         "model": asdict(network.config),
         "heads": [asdict(task) for task in network.tasks],
         "recipes": [asdict(spec_of(task, prepared)) for task in settings.tasks],

@@ -7,6 +7,7 @@ Which stock class holds it, its type's record says (`stock_head`): ...ForSequenc
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from tokenizers import Tokenizer, normalizers, processors
 from torch import nn
 
 from span_electra.finetuning.encoding import TaskSpec
+from span_electra.finetuning.task_model import TaskModel, load_task_model
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.folders import OURS
-from span_electra.hub.model_card import CardFacts, render_task_card
+from span_electra.hub.model_card import CardFacts, model_name, render_task_card, training_sections
 from span_electra.hub.tokenizer import prefix_space, save_tokenizer, with_trimmed_offsets
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import atomic_folder
@@ -38,7 +40,7 @@ def export_task(
 ) -> Path:  # fmt: skip
     """Write the network with the head of one task; an earlier export of ours is replaced.
 
-    facts: what its model card tells besides, such as metrics.
+    facts: what its model card tells besides (`task_facts`).
     Raises InputError for any other folder in the way.
     """
     folder = Path(folder)
@@ -49,7 +51,15 @@ def export_task(
         joined = Joined(network.encoder, network.heads[task])
         write_network(joined, network.config, settings, beside, head=head)
         record = record_of(network.config, head)
-        card = render_task_card(spec.task.name, spec.task.task_type, head, record, facts or CardFacts())
+        card = render_task_card(
+            spec.task.name,
+            spec.task.task_type,
+            head,
+            record,
+            facts or CardFacts(),
+            config=network.config,
+            paired=spec.type.inputs in ("pair", "turns"),
+        )
         (beside / "README.md").write_text(card, encoding="utf-8")
         save_tokenizer(
             tokenizer_of(vocabulary, spec), beside, spec.max_seq_len, token_types=record.token_types
@@ -62,17 +72,60 @@ def export_tasks(folder: str | Path, out_dir: str | Path, facts: CardFacts | Non
 
     Each is a folder of the task's name in `out_dir`. Raises InputError.
     """
-    from span_electra.finetuning.task_model import load_task_model
-
     model, written = load_task_model(folder), []
     for number, spec in enumerate(model.specs):
-        target = Path(out_dir, spec.task.name)
+        target, told = Path(out_dir, spec.task.name), task_facts(model, number, facts)
         written.append(
             export_task(
-                model.network, number, spec=spec, vocabulary=model.vocabulary, folder=target, facts=facts
+                model.network, number, spec=spec, vocabulary=model.vocabulary, folder=target, facts=told
             )
         )
     return written
+
+
+def task_facts(
+    model: TaskModel,
+    number: int,
+    facts: CardFacts | None = None,
+    measured: Mapping[str, Mapping[str, float]] | None = None,
+) -> CardFacts:
+    """What a checkpoint of fine-tuning tells of one of its tasks, added to `facts`.
+
+    measured: split -> metrics; none: those of the checkpoint's own validation.
+    """
+    meta, name, facts = model.meta, model.specs[number].task.name, facts or CardFacts()
+    if measured is None:
+        names = [spec.task.name for spec in model.specs]
+        measured = metrics_of((meta.get("loop") or {}).get("valid") or {}, name, names)
+    split = next((split for split in ("test", "dev") if measured.get(split)), "held-out")
+    sections = training_sections(meta, (meta.get("rows") or {}).get(name, {}))
+    if key := (meta.get("prepared") or {}).get(name):
+        sections["training"]["data (sha256)"] = key
+    encoder = None if meta.get("from_scratch") else model_name(meta.get("encoder"))
+    return replace(
+        facts,
+        base_model=facts.base_model or encoder,
+        metrics={**measured.get(split, {}), **facts.metrics},
+        split=split,
+        sections={**sections, **facts.sections},
+    )
+
+
+def metrics_of(valid: Mapping[str, float], task: str, tasks: list[str]) -> dict[str, dict[str, float]]:
+    """The metrics of one task by split, out of a validation's of all.
+
+    Example: {"mood_accuracy": .9, "test_mood_accuracy": .8} -> {"dev": {"accuracy": .9}, "test": {...: .8}}
+    """
+    prefixes = {f"{name}_": ("dev", name) for name in tasks}
+    prefixes |= {f"test_{name}_": ("test", name) for name in tasks}
+    found: dict[str, dict[str, float]] = {}
+    for key, value in valid.items():
+        # Names of tasks may begin with one another: the longest that fits is whose the metric is.
+        prefix = max(filter(key.startswith, prefixes), key=len, default="")
+        split, owner = prefixes.get(prefix, ("", ""))
+        if owner == task:
+            found.setdefault(split, {})[key.removeprefix(prefix)] = value
+    return found
 
 
 def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Vocabulary) -> dict:

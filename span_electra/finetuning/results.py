@@ -13,11 +13,10 @@ from span_electra.accelerators import find_device
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.experiment import FinetuningRun, open_rows
-from span_electra.finetuning.export import export_task
+from span_electra.finetuning.export import export_task, task_facts
 from span_electra.finetuning.predictions import compute_metrics, predict_rows, prediction_lines
 from span_electra.finetuning.prepare import open_prepared
 from span_electra.finetuning.task_model import load_task_model
-from span_electra.hub.model_card import CardFacts
 from span_electra.storage import EXPORTED, PREDICTIONS, RESULTS, write_text
 from span_electra.training.devices import Process
 
@@ -48,8 +47,7 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
     model.network.cpu()  # exports are written from there, task by task
     for number, spec in enumerate(model.specs):
         target = folder / EXPORTED / spec.task.name
-        of_task = results[spec.task.name]
-        facts = CardFacts(metrics=of_task.get("test") or of_task.get("dev") or {})
+        facts = task_facts(model, number, measured=results[spec.task.name])
         export_task(model.network, number, spec=spec, vocabulary=model.vocabulary, folder=target, facts=facts)
     write_results(folder, results)
     return results

@@ -8,12 +8,15 @@ it was made, and its limits. Data are told by counts and hashes: a path of someb
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from span_electra.config import ModelConfig
 from span_electra.hub.architecture import Architecture
+from span_electra.hub.weights import PARTS
 from span_electra.schema import flatten
 
 _USE = {
@@ -33,6 +36,14 @@ with torch.no_grad():
 
 find = pipeline("token-classification", model="path/to/discriminator")
 find("The quick brown fox ate over the lazy dog.")  # each token original or replaced""",
+    "task": """from transformers import pipeline
+
+answer = pipeline("{pipeline}", model="path/to/this/folder")
+answer("The quick brown fox jumps over the lazy dog.")""",
+    "class": """from transformers import AutoTokenizer, {stock_class}
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = {stock_class}.from_pretrained("path/to/this/folder")""",
 }
 _WHAT = {
     "generator": "The masked language model: it fills `[MASK]`. To fine-tune, take the discriminator.",
@@ -65,28 +76,46 @@ class CardFacts:
     datasets: list[str] = field(default_factory=list)  # by their names on a hub
     base_model: str | None = None  # what it was fine-tuned or trained on from
     metrics: Mapping[str, float] = field(default_factory=dict)  # measured on held-out rows
+    split: str = "held-out"  # which rows these are
     sections: Mapping[str, Any] = field(default_factory=dict)  # title -> a line, or a mapping for a table
 
 
 def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) -> CardFacts:
     """What a checkpoint's meta.json tells of a run of pretraining, added to `facts`."""
-    loop, order, files = (meta.get(name) or {} for name in ("loop", "order", "files"))
+    loop, order = (meta.get(name) or {} for name in ("loop", "order"))
+    metrics = {
+        name: value for name, value in (loop.get("valid") or {}).items() if isinstance(value, int | float)
+    }
+    facts, sections = facts or CardFacts(), training_sections(meta, {"training set": order.get("rows")})
+    return replace(facts, metrics={**metrics, **facts.metrics}, sections={**sections, **facts.sections})
+
+
+def training_sections(meta: Mapping[str, Any], rows: Mapping[str, int | None]) -> dict[str, Any]:
+    """What a checkpoint's meta.json tells of steps, tokens, data and optimizer.
+
+    `rows`: what the model was trained and measured on -> how many rows it has.
+    """
+    loop, files = (meta.get(name) or {} for name in ("loop", "files"))
     weights = files.get("model.safetensors") or {}
     training = {
         "steps": meta.get("step"),
         "tokens seen": int(loop.get("tokens") or 0),
-        "rows of the training set": order.get("rows"),
+        **{f"rows of the {name}": number for name, number in rows.items()},
         "rows seen": loop.get("samples"),
         "vocabulary (sha256)": meta.get("vocabulary_sha256"),
         "weights of the checkpoint (sha256)": weights.get("sha256"),
     }
     known = {name: value for name, value in training.items() if value}
-    metrics = {
-        name: value for name, value in (loop.get("valid") or {}).items() if isinstance(value, int | float)
-    }
-    facts = facts or CardFacts()
-    sections = {"training": known, "optimizer": meta.get("optimizer") or {}}
-    return replace(facts, metrics={**metrics, **facts.metrics}, sections={**sections, **facts.sections})
+    return {"training": known, "optimizer": meta.get("optimizer") or {}}
+
+
+def model_name(source: str | Path | None) -> str | None:
+    """What a model is called that lies in a folder, without the way there.
+
+    Example: /home/me/runs/first/discriminator -> first
+    """
+    parts = [part for part in Path(source or "").parts if part not in PARTS]
+    return parts[-1] if parts else None
 
 
 def render_card(
@@ -119,20 +148,40 @@ def render_card(
     return "\n".join([*lines, *_sections(facts)])
 
 
-def render_task_card(task: str, task_type: str, head: str, record: Architecture, facts: CardFacts) -> str:
-    """Return the text of README.md of a fine-tuned network with the head of one task."""
+def render_task_card(
+    task: str,
+    task_type: str,
+    head: str,
+    record: Architecture,
+    facts: CardFacts,
+    *,
+    config: ModelConfig,
+    paired: bool = False,
+) -> str:
+    """Return the text of README.md of a fine-tuned network with the head of one task.
+
+    `config`: of the network, its encoder under `discriminator`. `paired`: a row may be two texts.
+    """
     title, stock_class = f"{task} ({task_type})", record.classes[head]
+    pipeline = None if paired else _pipeline(head, record)
+    usage = _USE["task" if pipeline else "class"].format(pipeline=pipeline, stock_class=stock_class)
     lines = [*front_matter(title, head, record, facts), f"# {title}", ""]
     lines += [
         f"A SpanELECTRA encoder fine-tuned for one task; `{stock_class}.from_pretrained(folder)` opens it.",
         "",
+        *("```python", usage, "```", ""),
+        *("## Sizes", "", *_rows(_sizes(config, "discriminator")), ""),
     ]
     return "\n".join([*lines, *_sections(facts)])
 
 
+def _pipeline(head: str, record: Architecture) -> str | None:
+    return _PIPELINES.get("tokens" if record.is_token_classifier(head) else head)
+
+
 def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) -> list[str]:
     """The block for hubs, between two lines of dashes. What is not known is left out, never guessed."""
-    pipeline = _PIPELINES.get("tokens" if record.is_token_classifier(head) else head)
+    pipeline = _pipeline(head, record)
     values: dict[str, Any] = {
         "language": facts.language,
         "license": facts.license,
@@ -141,18 +190,21 @@ def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) 
         "pipeline_tag": pipeline,
         "datasets": facts.datasets,
         "base_model": facts.base_model,
-        "model-index": _model_index(title, pipeline or "replaced-token-detection", facts.metrics),
+        "model-index": _model_index(title, pipeline or "replaced-token-detection", facts),
     }
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items() if value]
     return ["---", *lines, "---", ""]
 
 
-def _model_index(title: str, task: str, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
-    if not metrics:
-        return []
-    measured = [{"type": name, "value": round(float(value), 6)} for name, value in metrics.items()]
-    held_out = {"name": "held-out rows", "type": "held-out"}
-    return [{"name": title, "results": [{"task": {"type": task}, "dataset": held_out, "metrics": measured}]}]
+def _model_index(title: str, task: str, facts: CardFacts) -> list[dict[str, Any]]:
+    measured = [
+        {"type": name, "value": round(float(value), 6)}
+        for name, value in facts.metrics.items()
+        if math.isfinite(value)  # JSON has no other, nor has YAML's number a place in a table of scores
+    ]
+    rows = {"name": f"{facts.split} rows", "type": facts.split}
+    results = [{"task": {"type": task}, "dataset": rows, "metrics": measured}]
+    return [{"name": title, "results": results}] if measured else []
 
 
 def _sizes(config: ModelConfig, part: str) -> dict[str, Any]:
@@ -171,7 +223,7 @@ def _sizes(config: ModelConfig, part: str) -> dict[str, Any]:
 def _sections(facts: CardFacts) -> list[str]:
     lines = []
     if facts.metrics:
-        lines += ["## Metrics on held-out rows", "", *_rows(dict(facts.metrics)), ""]
+        lines += [f"## Metrics on {facts.split} rows", "", *_rows(dict(facts.metrics)), ""]
     for title, content in facts.sections.items():
         lines += [f"## {title.replace('_', ' ').capitalize()}", "", *_rows(content), ""]
     return [*lines, "## Limits", "", _LIMITS, ""]

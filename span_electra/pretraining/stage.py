@@ -237,9 +237,9 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
 
 def card_facts(settings: PretrainingArguments) -> CardFacts:
     """What the exported models' cards say beside what the checkpoint tells."""
-    from span_electra.hub.model_card import CardFacts
+    from span_electra.hub.model_card import CardFacts, model_name
 
-    return CardFacts(base_model=settings.init_from and Path(settings.init_from).name)
+    return CardFacts(base_model=model_name(settings.init_from))
 
 
 def epilogue(folder: Path, result: RunResult) -> str:

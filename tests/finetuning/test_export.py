@@ -9,16 +9,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 from model_examples import small_config
 from network_examples import vocabulary_of_words
 
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
-from span_electra.finetuning.export import export_task
+from span_electra.finetuning.export import export_task, metrics_of, task_facts
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
+from span_electra.finetuning.task_model import TaskModel
 from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.finetuning.turns import join_turns
+from span_electra.hub.model_card import CardFacts
 from span_electra.hub.opening import open_model
 from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
 
@@ -239,3 +242,48 @@ def test_an_exported_task_is_an_encoder_to_start_from(task_type, part, tmp_path)
     assert pretrained.part == part and pretrained.vocabulary.sha256 == VOCABULARY.sha256
     for name, weight in network.encoder.state_dict().items():
         assert torch.equal(pretrained.weights[f"encoder.{name}"], weight)
+
+
+# --- the card -----------------------------------------------------------------------------------------
+
+META = {
+    "step": 30,
+    "encoder": "/home/me/runs/first/discriminator",
+    "from_scratch": False,
+    "rows": {"t": {"train": 100, "dev": 20}},
+    "prepared": {"t": "9f86d0"},
+    "loop": {"tokens": 5000.0, "samples": 300, "valid": {"t_f1": 0.5, "score": 0.7}},
+}
+
+
+def card_of(tmp_path, meta, **facts):
+    spec = spec_of("SingleSenClassification")
+    model = TaskModel(network_of("SingleSenClassification"), (spec,), VOCABULARY, meta)
+    told = task_facts(model, 0, CardFacts(**facts))
+    return (export_task(model.network, 0, spec, VOCABULARY, tmp_path / "t", told) / "README.md").read_text()
+
+
+def test_the_card_names_base_model_data_sizes_metrics_and_no_path(tmp_path):
+    text = card_of(tmp_path, META, license="mit", language=["en"])
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["base_model"] == "first" and front["license"] == "mit" and front["language"] == ["en"]
+    assert front["pipeline_tag"] == "text-classification" and front["library_name"] == "transformers"
+    (result,) = front["model-index"][0]["results"]
+    assert result["dataset"]["name"] == "dev rows" and result["metrics"] == [{"type": "f1", "value": 0.5}]
+    rows = ("| rows of the train | 100 |", "| rows of the dev | 20 |", "| tokens seen | 5000 |", "9f86d0")
+    for piece in (*rows, "## Sizes", "## Limits", 'pipeline("text-classification"', "Metrics on dev rows"):
+        assert piece in text, piece
+    assert "/home" not in text
+
+
+def test_a_model_from_random_weights_has_no_base_and_what_is_named_wins(tmp_path):
+    meta = META | {"from_scratch": True, "loop": {}}
+    assert "base_model" not in card_of(tmp_path, meta) and "model-index" not in card_of(tmp_path, meta)
+    assert 'base_model: "me/base"' in card_of(tmp_path, META, base_model="me/base")
+
+
+def test_metrics_go_to_the_task_whose_name_fits_them_best():
+    valid = {"a_f1": 1.0, "a_b_f1": 2.0, "test_a_f1": 3.0, "test_a_b_f1": 4.0, "test_f1": 5.0, "score": 6.0}
+    assert metrics_of(valid, "a", ["a", "a_b", "test"]) == {"dev": {"f1": 1.0}, "test": {"f1": 3.0}}
+    assert metrics_of(valid, "a_b", ["a", "a_b", "test"]) == {"dev": {"f1": 2.0}, "test": {"f1": 4.0}}
+    assert metrics_of(valid, "test", ["a", "a_b", "test"]) == {"dev": {"f1": 5.0}}

@@ -11,6 +11,7 @@ from span_electra.hub.electra import ELECTRA
 from span_electra.hub.model_card import (
     CardFacts,
     checkpoint_facts,
+    model_name,
     render_card,
     render_task_card,
 )
@@ -95,6 +96,20 @@ def test_each_network_says_how_it_is_used():
 
 def test_a_fine_tuned_network_has_a_card_of_its_own():
     facts = CardFacts(base_model="me/base")
-    text = render_task_card("mood", "SingleSenClassification", "sequence", ELECTRA, facts)
+    sizes = {"config": small_config()}
+    text = render_task_card("mood", "SingleSenClassification", "sequence", ELECTRA, facts, **sizes)
     assert front_of(text)["pipeline_tag"] == "text-classification"
     assert "mood (SingleSenClassification)" in text and "ElectraForSequenceClassification" in text
+    assert 'pipeline("text-classification"' in text and "| layers |" in text
+    text = render_task_card("nli", "PairClassification", "sequence", ELECTRA, facts, paired=True, **sizes)
+    assert "pipeline(" not in text and "ElectraForSequenceClassification.from_pretrained(" in text
+
+
+def test_a_model_is_called_as_its_run_without_the_way_there():
+    assert model_name("/home/me/runs/first/discriminator") == model_name("runs/first") == "first"
+    assert model_name("google/electra-small") == "electra-small" and model_name(None) is None
+
+
+def test_what_is_no_number_is_no_score():
+    front = front_of(render_card("generator", ELECTRA, CardFacts(metrics={"a": float("nan"), "b": 0.5})))
+    assert front["model-index"][0]["results"][0]["metrics"] == [{"type": "b", "value": 0.5}]
