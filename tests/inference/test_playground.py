@@ -207,7 +207,7 @@ def test_that_nothing_was_changed_is_said_and_why(page):
         assert not tab.is_visible("#unchanged")
 
 
-def test_three_examples_of_the_models_own_data_can_be_clicked(tmp_path):
+def test_three_examples_of_the_models_own_data_can_be_clicked(tmp_path, architecture):
     model = exported(tmp_path)
     entry = {
         "original": [" the", " cats", " sleep", " on", " the", " mat"],
@@ -248,7 +248,7 @@ def test_the_page_shows_that_it_is_working():
         assert tab.text_content("#ask") == "Try it" and tab.is_enabled("#ask")
 
 
-def test_a_fine_tuned_model_shows_its_tasks_answers(tmp_path):
+def test_a_fine_tuned_model_shows_its_tasks_answers(tmp_path, architecture):
     finetuned(tmp_path)
     content = task_content(TaskPredictor.from_folder(tmp_path, device="cpu"), str(tmp_path))
     with serving(content) as address, browsing() as (tab, _):
