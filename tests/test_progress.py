@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from terminal_examples import COLUMNS, screen_lines
 
 from span_electra import progress
 
@@ -84,3 +85,19 @@ def test_a_script_in_a_pipe_shows_lines_at_once_and_no_library_s_bar():
     _, err = done.communicate()
     lines = err.decode().splitlines()
     assert done.returncode == 0 and lines and all("at work for" in line for line in lines), lines
+
+
+BAR = """
+from span_electra.progress import Bar
+
+with Bar("vocabulary", 987_654_321_000) as bar:
+    for _ in range(3):
+        bar.done(123_456_789_000, 456_789_012)
+"""
+
+
+def test_bars_fit_80_columns_and_are_drawn_in_two_places(capsys):
+    bars = [line for line in screen_lines(BAR) if "%|" in line]
+    assert all(len(line) <= COLUMNS for line in bars) and bars[-1].endswith("M tokens/s]"), bars
+    drawing = [path.name for path in (ROOT / "span_electra").rglob("*.py") if "tqdm(" in path.read_text()]
+    assert sorted(drawing) == ["log.py", "progress.py"], "another bar: show that it fits 80 columns too"

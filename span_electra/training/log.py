@@ -26,6 +26,9 @@ from span_electra.errors import InputError
 from span_electra.storage import LOG, METRICS, TENSORBOARD, AppendedFile, write_text
 from span_electra.training.track import Tracker
 
+# Fits a terminal of 80 columns, with so many characters of metrics; the rest of them is in the log.
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {remaining} left{postfix}"
+ON_THE_BAR = 24
 ESTIMATE_AFTER = 10.0  # seconds of steps, of which the first, with what is set up in it, is not one
 
 
@@ -61,8 +64,15 @@ class RunLog:
         self.lines, self.log = AppendedFile(folder / METRICS), AppendedFile(folder / LOG)
         self.curves = EventFile(folder / TENSORBOARD, step)
         tqdm.set_lock(threading.RLock())  # its own also serves processes, and leaks when one is killed
+        # Without a known end nothing can be said of what is left: tqdm's own line then.
+        form = BAR if total else None
         self.bar = tqdm(
-            total=total or None, initial=step, unit="step", dynamic_ncols=True, disable=silent or None
+            total=total or None,
+            initial=step,
+            unit="step",
+            bar_format=form,
+            dynamic_ncols=True,
+            disable=silent or None,
         )
 
     def __enter__(self) -> RunLog:
@@ -128,20 +138,23 @@ class RunLog:
         named = {f"{split}/{name}": value for name, value in finite.items()}
         self.curves.write(step, named)
         self._track(lambda tracker: tracker.log_metrics(step, named))
-        text = self._line(finite)
-        if self.bar.disable:
-            epoch = f"epoch {metrics['epoch']:0{self.epoch_digits}.0f}  " if "epoch" in metrics else ""
-            self.info(f"{epoch}{self.place(step)}  {split}: {text}")
-        elif split == "train":
-            self.bar.set_postfix_str(text, refresh=False)
+        texts = self._texts(finite)
+        epoch = f"epoch {metrics['epoch']:0{self.epoch_digits}.0f}  " if "epoch" in metrics else ""
+        line = f"{epoch}{self.place(step)}  {split}: {'  '.join(texts)}"
+        if self.bar.disable or split != "train":
+            self.info(line)
         else:
-            self.info(f"step {step:,}  {split}: {text}")
+            self.log.append(f"{line}\n".encode())
+            speed = finite.get("tokens_per_second")
+            said = [] if speed is None else [f"{tqdm.format_sizeof(speed)} tokens/s"]
+            two = texts[:2] if len(", ".join(texts[:2])) <= ON_THE_BAR else texts[:1]
+            self.bar.set_postfix_str(", ".join(said + two), refresh=False)
 
-    def _line(self, metrics: Mapping[str, float]) -> str:
+    def _texts(self, metrics: Mapping[str, float]) -> list[str]:
         """The metrics that fit into a line; where none of those is there, all."""
         known = any(name in metrics for name in self.shown if name != "loss")
         names = self.shown if known else {name: name for name in metrics}
-        return "  ".join(f"{names[name]} {metrics[name]:.4g}" for name in names if name in metrics)
+        return [f"{names[name]} {metrics[name]:.4g}" for name in names if name in metrics]
 
     def log_text(self, step: int, name: str, text: str) -> None:
         """Keep a text in Markdown: in TensorBoard's text tab, and where the run is tracked."""

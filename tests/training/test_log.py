@@ -6,7 +6,9 @@ Run: pytest tests/training/test_log.py
 import json
 import time
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from terminal_examples import COLUMNS, screen_lines
 
 from span_electra.training.log import METRICS, EventFile, RunLog, cut_after
 
@@ -73,3 +75,35 @@ def test_the_epoch_s_number_has_as_many_digits_as_asked_for(tmp_path, capsys):
             log.bar.disable = True
             log.log_metrics(5, "train", {"loss": 2.5, "epoch": 7})
         assert said in capsys.readouterr().err
+
+
+BAR = """
+import sys
+from pathlib import Path
+from span_electra.pretraining.metrics import SHOWN
+from span_electra.training.log import RunLog
+
+made, total = 123_456, 1_000_000
+metrics = dict.fromkeys(SHOWN, 1234.5678)
+shown = SHOWN if sys.argv[2] == "pretraining" else {}
+with RunLog(Path(sys.argv[1]), enabled=True, step=made - 40, total=total, shown=shown) as log:
+    for step in range(made - 40, made):
+        if step % 10 == 0:
+            log.log_metrics(step, "train", metrics | {"tokens_per_second": 1_234_567.0, "epoch": 3})
+        log.advance()
+"""
+
+
+@pytest.mark.parametrize("stage", ["pretraining", "fine-tuning"])
+def test_the_bar_fits_80_columns_with_speed_time_left_and_two_figures(tmp_path, stage):
+    (tmp_path / "run").mkdir()
+    bars = [line for line in screen_lines(BAR, str(tmp_path / "run"), stage) if "%|" in line]
+    assert bars and all(len(line) <= COLUMNS for line in bars), bars
+    # A name of fine-tuning that is too long for a second figure leaves the first.
+    figures = "loss 1235, gen 1235" if stage == "pretraining" else "loss 1235"
+    assert bars[-1].endswith(f" left, 1.23M tokens/s, {figures}") and "\u2588" in bars[-1]
+    rest, last = (
+        (tmp_path / "run" / "log.txt").read_text(),
+        "F1" if stage == "pretraining" else "discriminator_f1",
+    )
+    assert rest.count("train: loss 1235") == rest.count(f"{last} 1235") == 4
