@@ -6,12 +6,14 @@ Rivals: `encode_batch_fast` of the tokenizers library on all cores, ids in memor
 `datasets.map` with tokenizing and group_texts, one and two processes. Each runs in a process of its own,
 rounds are interleaved, and rates are compared, so the slower rivals get fewer bytes of the same text. The
 limit is the same text merely read, split into lines and written. Takes the vocabulary in vocab/, or trains
-one on the text.
+one on the text. A rival that is not installed is left out, with a line. `--languages` measures text to ids in
+many scripts instead, on text that it makes (languages.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
@@ -23,6 +25,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import languages  # beside this file
 
 LENGTH = 512
 
@@ -197,6 +201,7 @@ def parse() -> argparse.Namespace:
         "--datasets_mb", type=float, default=8, help="megabytes for datasets.map; 0: left out"
     )
     parser.add_argument("--repeat", type=int, default=4, help="scaling is measured on the text so many times")
+    parser.add_argument("--languages", action="store_true", help="text to ids by language; needs no --text")
     for hidden in ("--case", "--vocabulary", "--folder"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -223,6 +228,12 @@ def main() -> None:
     from span_electra.text.inputs import find_inputs
 
     settings = parse()
+    if settings.languages:
+        languages.print_table(settings.rounds)
+        return
+    if settings.datasets_mb and importlib.util.find_spec("datasets") is None:
+        print("datasets is not installed (pip install datasets): left out")
+        settings.datasets_mb = 0.0
     found = find_inputs(settings.text)
     files = [file.path for file in found.files]
     if settings.case:

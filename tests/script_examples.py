@@ -124,7 +124,7 @@ def table() -> str:
                 old, new = (
                     figures(text, kind, Path(folder), law=law, vocab_size=2500, rows=400) for law in (1, 2)
                 )
-            name = f"{script} with Latin and digits" if mixed and script != "Latin" else script
+            name = f"{script} with Latin and digits" if mixed else script
             lines.append(
                 f"| {name} | {kind} | {new.tokens_a_character:.2f} | {old.spans:.2f} -> {new.spans:.2f} "
                 f"| {old.fewest_masks} -> {new.fewest_masks} | {old.never:.1%} -> {new.never:.1%} "

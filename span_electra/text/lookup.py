@@ -17,7 +17,7 @@ import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
 from span_electra.text.eight_bytes import load8, store8
-from span_electra.text.word_ids import BPE, COUNTING, MAX_WORD, WORDPIECE, bpe_ids, normalize, wordpiece_ids
+from span_electra.text.word_ids import BPE, MAX_WORD, bpe_ids, normalize, wordpiece_ids
 
 DONE, TABLE_FULL, ASK_LIBRARY, OUTPUT_FULL = range(4)  # why look_up stopped
 WORD, LINE, OUT_BYTES = range(3)  # places of its progress vector
@@ -114,12 +114,11 @@ def insert_word(word_B, length, ids_B, id_count, id_size, table, max_words):
 @compiled
 def _ids_of(text_B, p, length, odd, model, scratch):
     """Ids of a new word as bytes in scratch.ids_B; their number, or -1 where the library has to be asked."""
-    if odd or length > (MAX_KEPT if model.style == COUNTING else MAX_WORD):
+    if odd or length > MAX_WORD:
         return -1
-    count = 0
     if model.style == BPE:
         count = bpe_ids(text_B, p, length, model, scratch)
-    elif model.style == WORDPIECE:
+    else:
         count = wordpiece_ids(text_B, p, length, model, scratch)
     for i in range(count):
         for j in range(model.id_bytes):
@@ -177,6 +176,19 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
         line += 1
     progress[WORD], progress[LINE], progress[OUT_BYTES] = word, line, out
     return status
+
+
+@compiled
+def count_uses(text_B, words_W, uses_W, table, max_words, done):
+    """Add to the uses of words, from the number `done` on; where it stopped, for the table may be full."""
+    no_ids_B = np.zeros(PADDING, np.uint8)
+    for word in range(done, len(words_W)):
+        p, length = words_W[word] >> 30, words_W[word] >> 1 & 0x1FFFFFFF
+        found = _find(text_B, p, length, table.slots_S, table.keys_B)
+        if not found[1] and not _insert(text_B, p, length, found, table, no_ids_B, 1, 0, max_words):
+            return word
+        table.slots_S[found[0] + 2] += np.uint64(uses_W[word] << 16)
+    return len(words_W)
 
 
 @compiled

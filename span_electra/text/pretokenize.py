@@ -202,3 +202,29 @@ def cut_wordpiece(text_B, lines, skipped_N, kinds_C, progress, words_W, line_wor
     progress[POS], progress[LINE], progress[WORDS] = p, line, count
     progress[NEXT_SKIPPED], progress[AT_LINE_START] = skip, fresh
     return stopped
+
+
+@compiled
+def cut_rare(text_B, words_W, uses_W, rare, most, parts_C, pieces_W, piece_uses_W):
+    """Cut words used at most `rare` times before characters of scripts without blanks; number of pieces.
+
+    Pieces have up to `most` bytes (0: half of the word's), but two characters stay together. parts_C: bool,
+    characters of these scripts. Other words are copied.
+    """
+    count = 0
+    for word in range(len(words_W)):
+        p, length = words_W[word] >> 30, words_W[word] >> 1 & 0x1FFFFFFF
+        limit = max(6, most if most else (length + 1) // 2)
+        start, end = p, p + length
+        while p < end and length > limit and uses_W[word] <= rare:
+            code_point, size = (np.int64(text_B[p]), 1) if text_B[p] < 0x80 else _decode(text_B, p)
+            if p > start and p + size - start > limit and code_point < len(parts_C) and parts_C[code_point]:
+                pieces_W[count], piece_uses_W[count] = start << 30 | (p - start) << 1, uses_W[word]
+                count, start = count + 1, p
+            p += size
+        pieces_W[count], piece_uses_W[count] = (
+            start << 30 | (end - start) << 1 | words_W[word] & 1,
+            uses_W[word],
+        )
+        count += 1
+    return count

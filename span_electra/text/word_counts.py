@@ -18,13 +18,15 @@ from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
 from span_electra.text import lookup
+from span_electra.text.pretokenize import cut_rare
 from span_electra.text.tokenizer_rules import CharacterTable, why_not_cut
-from span_electra.text.windows import Window, WordCutter
-from span_electra.text.word_ids import COUNTING, new_model
-from span_electra.text.word_starts import BYTE_OF_LETTER
+from span_electra.text.windows import WordCutter
+from span_electra.text.word_starts import BYTE_OF_LETTER, PARTS, character_classes
 from span_electra.text.word_table import WordTable
 
 _NO_BOUND = 1 << 40
+MAX_SIZE = 1 << 22  # bytes of distinct words in scripts without blanks; few English texts have as many
+MOST_BYTES = 24  # eight characters of most scripts without blanks
 
 
 def count_words(texts: Iterable[bytes], tokenizer: Tokenizer) -> Counter[bytes]:
@@ -49,32 +51,59 @@ class WordCounter:
         self._tokenizer = tokenizer
         self._characters = CharacterTable(tokenizer, settings)
         self._cutter = WordCutter(self._characters, [])  # trainers see added tokens as any text
-        self._model = new_model(COUNTING)
         self._table = WordTable(_NO_BOUND, id_bytes=2)
+        self._allowed = MAX_SIZE
+        self._most = 0  # bytes that words in scripts without blanks are cut to, when they have become many
         self._apart: Counter[bytes] = Counter()  # segments that the compiled loops leave to the library
         self._apart_words: Counter[bytes] = Counter()  # of lines longer than a window can be
 
     def add(self, text: bytes) -> None:
         for window in self._cutter.windows(text):
-            self._add_window(window)
+            self._count(window.text_B, window.words_W, np.ones(len(window.words_W), np.int64))
             for line in window.skipped.values():
                 self._apart_words.update(self._words_of(line))
+            if self._characters.bpe and self.size > self._allowed:
+                self._make_smaller()
 
-    def _add_window(self, window: Window) -> None:
-        progress, out_B = np.zeros(3, np.int64), np.empty(8, np.uint8)  # a word has no ids here
-        line_ends_N = np.empty(len(window.line_words_N), np.int64)
-        while True:
-            status = lookup.look_up(
-                *(window.text_B, window.words_W, window.line_words_N, self._model, self._table.table),
-                *(self._table.max_words, self._table.scratch, progress, out_B, line_ends_N),
-            )
-            if status == lookup.DONE:
-                return
-            if status == lookup.TABLE_FULL:
+    @property
+    def size(self) -> int:
+        """Bytes of all distinct words so far, those of up to 16 bytes taken as 16."""
+        words, key_bytes, _ = self._table.table.fill.tolist()
+        return 16 * words + key_bytes + sum(map(len, self._apart))
+
+    def _count(self, text_B: np.ndarray, words_W: np.ndarray, uses_W: np.ndarray) -> None:
+        if self._most:
+            words_W, uses_W = _cut_rare(text_B, words_W, uses_W, rare=_NO_BOUND, most=self._most)
+        apart_W = (words_W & 1 != 0) | (words_W >> 1 & 0x1FFFFFFF > lookup.MAX_KEPT)
+        for packed, uses in zip(words_W[apart_W].tolist(), uses_W[apart_W].tolist(), strict=True):
+            self._apart[text_B[packed >> 30 :][: packed >> 1 & 0x1FFFFFFF].tobytes()] += uses
+        words_W, uses_W, done = words_W[~apart_W], uses_W[~apart_W], 0
+        while done < len(words_W):
+            done = lookup.count_uses(text_B, words_W, uses_W, self._table.table, _NO_BOUND, done)
+            if done < len(words_W):
                 self._table.make_room()
-            else:
-                self._apart[window.word(progress[lookup.WORD])] += 1
-                progress[lookup.WORD] += 1
+
+    def _make_smaller(self) -> None:
+        """Cut the rarest words of scripts without blanks in halves, until there is room for more.
+
+        A sentence there is one word to byte-level BPE, and most are seen once: kept whole, their number would
+        grow as the text does. Pieces hold the same pairs of tokens but for those at the cuts.
+        """
+        self._most, rare = MOST_BYTES, 1
+        while self.size > MAX_SIZE // 2:
+            words, uses_W = self._table.words()
+            words += self._apart
+            uses_W = np.concatenate([uses_W, np.fromiter(self._apart.values(), np.int64)])
+            text_B = np.frombuffer(b"".join(words) + bytes(lookup.PADDING), np.uint8)
+            lengths_W = np.array([len(word) for word in words], np.int64)
+            words_W = np.cumsum(lengths_W) - lengths_W << 30 | lengths_W << 1
+            if len(_cut_rare(text_B, words_W, uses_W, rare=_NO_BOUND, most=0)[0]) == len(words):
+                break  # the rest has blanks, or is of two characters
+            words_W, uses_W = _cut_rare(text_B, words_W, uses_W, rare=rare, most=0)
+            self._table, self._apart = WordTable(_NO_BOUND, id_bytes=2), Counter()
+            self._count(text_B, words_W, uses_W)
+            rare *= 4
+        self._allowed = max(MAX_SIZE, 2 * self.size)
 
     def counts(self) -> Counter[bytes]:
         """All words so far."""
@@ -115,3 +144,14 @@ class WordCounter:
         if not self._characters.bpe:
             return [word.encode() for word in words]
         return [bytes(BYTE_OF_LETTER[letter] for letter in word) for word in words]
+
+
+def _cut_rare(
+    text_B: np.ndarray, words_W: np.ndarray, uses_W: np.ndarray, *, rare: int, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The words cut as in pretokenize.py, and the uses of each piece."""
+    room = len(words_W) + int((words_W >> 1 & 0x1FFFFFFF).sum()) // 3
+    pieces_W, piece_uses_W = np.empty(room, np.int64), np.empty(room, np.int64)
+    parts_C = character_classes() & PARTS != 0
+    count = cut_rare(text_B, words_W, uses_W, rare, most, parts_C, pieces_W, piece_uses_W)
+    return pieces_W[:count], piece_uses_W[:count]

@@ -26,7 +26,7 @@ import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
 
-BPE, WORDPIECE, COUNTING = range(3)  # Model.style; COUNTING gives no ids, only uses
+BPE, WORDPIECE = range(2)  # Model.style
 MAX_WORD = 1 << 16  # bytes of a word that has its ids found here; longer ones are left to the library
 LEAF, UNMADE = -1, -2  # ranks: of a single byte, of what no merges make
 NO_MERGE = 1 << 40  # above every rank

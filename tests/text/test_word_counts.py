@@ -3,6 +3,7 @@
 Run: pytest tests/text/test_word_counts.py
 """
 
+import random
 from collections import Counter
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from span_electra.errors import InputError
+from span_electra.text import word_counts
 from span_electra.text.word_counts import WordCounter, count_words
 from span_electra.text.word_starts import BYTE_OF_LETTER
 
@@ -68,3 +70,26 @@ def test_a_tokenizer_that_cuts_in_its_own_way_is_refused():
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     with pytest.raises(InputError, match="Whitespace"):
         count_words([b"x"], tokenizer)
+
+
+def test_text_without_blanks_has_a_bounded_number_of_words(monkeypatch):
+    """However much there is: pieces of two characters are the least, and there are few of those."""
+    monkeypatch.setattr(word_counts, "MAX_SIZE", 1 << 16)
+    dice = random.Random(0)
+    letters = [chr(0x4E00 + number) for number in range(30)]
+    counter, sizes, characters = WordCounter(TOKENIZERS["bpe"]), [], 0
+    for _ in range(12):
+        lines = ["".join(dice.choices(letters, k=dice.randint(1, 150))) for _ in range(1000)]
+        counter.add("".join(line + "\n" for line in lines).encode())
+        characters += sum(map(len, lines))
+        sizes.append(counter.size)
+    assert max(sizes[6:]) <= max(sizes[:6]) and max(sizes) < 4 * word_counts.MAX_SIZE
+    counts = counter.counts()
+    assert sum(len(word.decode()) * count for word, count in counts.items()) == characters
+
+
+def test_words_with_blanks_are_never_cut(monkeypatch):
+    monkeypatch.setattr(word_counts, "MAX_SIZE", 1 << 10)
+    lines = [f"number{i}andsomewhatlongertext Straße{i} слово{i} 단어{i}" for i in range(3000)] + ["x" * 999]
+    text = "".join(line + "\n" for line in lines).encode()
+    assert count_words([text] * 3, TOKENIZERS["bpe"]) == counted_by_library(TOKENIZERS["bpe"], lines * 3)
