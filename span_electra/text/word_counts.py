@@ -79,7 +79,9 @@ class WordCounter:
             self._apart[text_B[packed >> 30 :][: packed >> 1 & 0x1FFFFFFF].tobytes()] += uses
         words_W, uses_W, done = words_W[~apart_W], uses_W[~apart_W], 0
         while done < len(words_W):
-            done = lookup.count_uses(text_B, words_W, uses_W, self._table.table, _NO_BOUND, done)
+            done = lookup.count_uses(
+                text_B, words_W, uses_W=uses_W, table=self._table.table, max_words=_NO_BOUND, done=done
+            )
             if done < len(words_W):
                 self._table.make_room()
 
@@ -153,5 +155,14 @@ def _cut_rare(
     room = len(words_W) + int((words_W >> 1 & 0x1FFFFFFF).sum()) // 3
     pieces_W, piece_uses_W = np.empty(room, np.int64), np.empty(room, np.int64)
     parts_C = character_classes() & PARTS != 0
-    count = cut_rare(text_B, words_W, uses_W, rare, most, parts_C, pieces_W, piece_uses_W)
+    count = cut_rare(
+        text_B,
+        words_W,
+        uses_W=uses_W,
+        rare=rare,
+        most=most,
+        parts_C=parts_C,
+        pieces_W=pieces_W,
+        piece_uses_W=piece_uses_W,
+    )
     return pieces_W[:count], piece_uses_W[:count]
