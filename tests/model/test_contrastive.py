@@ -100,3 +100,20 @@ def test_it_adds_its_weight_to_the_loss_and_nothing_without_crops(architecture):
     plain = SpanElectra(small_config(), MASK)(batch_of(rows=6)).loss.item()
     assert losses[0] == plain and losses[2] - plain == pytest.approx(3 * (losses[1] - plain), rel=1e-4)
     assert losses[1] > plain
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own, tracing
+def test_a_step_with_crops_compiles_without_a_break_and_rows_that_fill_up_leave_it_finite():
+    model, masked = (
+        SpanElectra(small_config(**CONTRASTIVE, hidden_dropout_prob=0.1), MASK),
+        cropped_batch(padded=True),
+    )
+    mask_BL = masked.attention_mask_BL.clone()
+    mask_BL[-1] = False
+    masked = replace(masked, attention_mask_BL=mask_BL)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    output = compiled(masked)
+    output.loss.backward()
+    torch._dynamo.reset()
+    assert output.tally[TALLY.index("rows")] == 5
+    assert all(weight.grad is None or torch.isfinite(weight.grad).all() for weight in model.parameters())
