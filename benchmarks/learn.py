@@ -63,6 +63,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "tiny": {"preset": "tiny"},
     "generator alone": {"model.objective": "generator", "model.generator_first": 0.0},
     "joint from the start": {"model.generator_first": 0.0},
+    "temperature 1": {"model.temperature": 1.0},
+    "temperature 2": {"model.temperature": 2.0},
     "weight 50": {"model.discriminator_weight": 50.0},
     "no misspelt words": {"train_data.spelling_noise": 0.0},
     "embeddings at .002": {"optimizer.embedding_lr": 2e-3},
@@ -77,7 +79,7 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     """Where an arm's files are, and what it may use."""
 
     folder: Path
@@ -139,30 +141,30 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def train_arm(name: str, seed: int, place: Place) -> tuple[Path, dict[str, float]]:
+def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[str, float]]:
     """Train an arm for its processor minutes; return its run and what it took."""
     changes = dict(ARMS[name])
     preset = changes.pop("preset", "quick")
-    run = place.folder / f"{name.replace(' ', '-')}-{place.minutes:g}min-seed{seed}"
+    run = workspace.folder / f"{name.replace(' ', '-')}-{workspace.minutes:g}min-seed{seed}"
     if (run / "took.json").is_file():
         return run, json.loads((run / "took.json").read_text())
-    place.folder.mkdir(parents=True, exist_ok=True)
-    config = place.folder / f"{run.name}.json"
+    workspace.folder.mkdir(parents=True, exist_ok=True)
+    config = workspace.folder / f"{run.name}.json"
     config.write_text(json.dumps(nested(changes)))
 
     def train(out: Path, steps: int) -> float:
         shutil.rmtree(out, ignore_errors=True)
         return run_script(
             "joint_train_span_electra.py",
-            *("--preset", preset, "--config_file", config, "--train_file", place.train),
-            *("--valid_file", place.valid, "--valid_occur", 64, "--eval_every", 0, "--save_every", 0),
+            *("--preset", preset, "--config_file", config, "--train_file", workspace.train),
+            *("--valid_file", workspace.valid, "--valid_occur", 64, "--eval_every", 0, "--save_every", 0),
             *("--epochs", 1000, "--max_steps", steps, "--seed", seed, "--out_dir", out),
-            threads=place.threads,
+            threads=workspace.threads,
         )
 
-    few, more = (train(place.folder / "trial", steps) for steps in TRIAL_STEPS)
+    few, more = (train(workspace.folder / "trial", steps) for steps in TRIAL_STEPS)
     step = (more - few) / (TRIAL_STEPS[1] - TRIAL_STEPS[0])
-    steps = max(1, round(place.minutes * 60 / step))
+    steps = max(1, round(workspace.minutes * 60 / step))
     seconds = train(run, steps)
     took = {"steps": steps, "minutes": seconds / 60, "ms a step": 1000 * step}
     (run / "took.json").write_text(json.dumps(took))
@@ -264,11 +266,11 @@ def main() -> None:
         print("\n".join(f"{name}: {json.dumps(changes)}" for name, changes in ARMS.items()))
         return
     train, valid = prepare(asked.text, asked.work_dir)
-    place = Place(asked.work_dir, train, valid, asked.minutes, asked.threads)
+    workspace = Workspace(asked.work_dir, train, valid, asked.minutes, asked.threads)
     rows = []
     for name in asked.arms:
         for seed in range(asked.seeds):
-            run, took = train_arm(name, seed, replace(place))
+            run, took = train_arm(name, seed, replace(workspace))
             row = {"arm": name, "seed": seed} | took | single_token_scores(run, valid)
             if asked.eval:
                 row |= evaluation_scores(run, asked.eval, asked.work_dir, asked.full)
