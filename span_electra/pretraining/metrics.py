@@ -50,6 +50,7 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
         "replaced_of_masked": (replaced, masked if tokens else 0.0),
         "contrastive_loss": (sums.get("contrastive_loss", 0.0), sums.get("rows", 0.0)),
     }
+    # Counts that nothing was counted for are 0 below the line.
     metrics = {name: above / below for name, (above, below) in shares.items() if below}
     # Left out where the objective is off: a loss of 0 would look like a perfect one.
     for name in ("SBGO_loss", "SBPO_loss"):

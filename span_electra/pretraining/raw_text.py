@@ -38,6 +38,7 @@ def build_from_raw(
     # Each process would make them, all in one place.
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(f"{text}: raw text under torchrun; run create_feature_SE.py first")
+    # A published model's own comes first: the rows of its table are its vocabulary's.
     vocabulary, masking = published_vocabulary(settings) or choose_vocabulary(data), MaskingConfig.of(data)
     chunking = fitting_rows(ChunkConfig.of(data), settings)
     reading = {"errors": data.errors, "text_field": data.text_field}
@@ -74,6 +75,7 @@ def place_beside(text: str, key: str) -> Path | None:
     if is_url(text) or is_dataset(text):
         return None
     path = Path(text).resolve()
+    # Hidden: whoever reads the folder of texts, we among them, passes over it.
     folder = path.parent / f".{path.name}.features"
     if not os.access(folder if folder.is_dir() else path.parent, os.W_OK):
         return None
