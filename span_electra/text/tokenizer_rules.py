@@ -139,22 +139,28 @@ class CharacterTable:
             self.kinds_C[code_points[~starts[1 : len(probe) : 3]]] = kind
 
     def _learn_wordpiece(self, block: list[str]) -> None:
-        """All at once, with bars between, unless one of them is a bar or becomes one."""
-        normal = self._normalizer.normalize_str("|".join(f"a{character}a" for character in block))
-        normals = normal.split("|") if len(block) > 1 else [normal]
+        """All at once: as they are where normalizing leaves them or pads them, else with bars between.
+
+        One by one if there is a bar among them, or one becomes a bar.
+        """
+        together, forms = self._normalizer.normalize_str("".join(block)), block
+        if together == " " + "  ".join(block) + " ":
+            forms = [f" {character} " for character in block]
+        normals = [f"a{form}a" for form in forms]
+        if together != "".join(forms):
+            normal = self._normalizer.normalize_str("|".join(f"a{character}a" for character in block))
+            normals = normal.split("|") if len(block) > 1 else [normal]
         if len(normals) != len(block):
             for character in block:
                 self._learn_wordpiece([character])
             return
         forms = [normal[1:-1] for normal in normals]
         joined = "".join(forms)
-        if self._words_of(f"a{joined}a") == [f"a{joined}a"]:  # as in most scripts
-            kinds = [LETTER] * len(block)
-        elif (
-            all(len(form) == 3 and form[0] == form[2] == " " for form in forms)
-            and self._words_of(joined) == joined.split()
-        ):  # as in Chinese
+        padded = all(len(form) == 3 and form[0] == form[2] == " " for form in forms)
+        if padded and self._words_of(joined) == joined.split():  # as in Chinese
             kinds, forms = [ALONE] * len(block), [form[1] for form in forms]
+        elif self._words_of(f"a{joined}a") == [f"a{joined}a"]:  # as in most scripts
+            kinds = [LETTER] * len(block)
         else:
             learned = [_kind_and_form(normal, self._words_of(normal)) for normal in normals]
             kinds, forms = [kind for kind, _ in learned], [form for _, form in learned]
@@ -173,7 +179,8 @@ class CharacterTable:
         """
         if not self._decomposes or form == "":
             return False
-        return any(unicodedata.combining(c) or unicodedata.category(c) == "Cn" for c in form + character)
+        both = form if form == character else form + character
+        return any(unicodedata.combining(c) or unicodedata.category(c) == "Cn" for c in both)
 
     def _keep_forms(self, code_points: np.ndarray, kinds: list[int], forms: list[bytes]) -> None:
         lengths = np.array([len(form) for form in forms])
