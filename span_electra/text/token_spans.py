@@ -142,4 +142,4 @@ def pool_words(probability_T: np.ndarray, word_T: np.ndarray, words: int, poolin
     assert pooling == "any", pooling
     # In logarithms: a product of many numbers near 1 would round to 1.
     kept_T = np.log1p(-np.minimum(probability_T.astype(np.float64), 1 - 1e-12))
-    return -np.expm1(np.bincount(word_T, kept_T, words))
+    return 0.0 - np.expm1(np.bincount(word_T, kept_T, words))

@@ -130,5 +130,6 @@ def what_is_left(state: LoopState, config: TrainingConfig, optimizer: OptimizerC
         return f"all {state.epoch} epochs, {state.step:,} steps done; more need a larger --epochs"
     begun = f", {state.batch:,} batches of the next" if state.batch else ""
     return (
-        f"epoch {state.epoch} of {config.epochs} done{begun}; {left} epochs, {steps:,} steps to go; {rates}"
+        f"epoch {state.epoch} of {config.epochs} done{begun}; {left} epoch{'s' * (left != 1)}, "
+        f"{steps:,} step{'s' * (steps != 1)} to go; {rates}"
     )

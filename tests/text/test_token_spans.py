@@ -56,3 +56,4 @@ def test_pooling_by_hand():
     assert pool_words(share_T, word_T, 3, "max").tolist() == [0.5, 0.0, 0.9]
     assert pool_words(share_T, word_T, 3, "mean").tolist() == [0.35, 0.0, 0.9]
     assert pool_words(share_T, word_T, 3, "any") == pytest.approx([0.6, 0.0, 0.9])
+    assert str(pool_words(share_T, word_T, 3, "any")[1]) == "0.0", "not -0.0, which people would read"
