@@ -16,7 +16,9 @@ def screen_lines(program: str, *arguments: str) -> list[str]:
     """What a program draws, each state of a line that is drawn over on its own."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    # A script that ran in this process, in a pipe, may have switched bars off.
+    ours_alone = ("COLUMNS", "LINES", "TQDM_DISABLE")
+    environment = {name: value for name, value in os.environ.items() if name not in ours_alone}
     environment["TQDM_MININTERVAL"] = "0"  # so that bars are drawn each time they might be
     root = Path(__file__).resolve().parents[1]
     running = subprocess.Popen(

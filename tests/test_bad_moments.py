@@ -102,12 +102,12 @@ def test_a_disk_that_is_full_when_the_run_tells_how_it_stands_is_named_in_one_li
 ):
     features, place, log_metrics = write_rows(tmp_path / "rows.arrow"), disk("size=16m"), loop.log_metrics
 
-    def filled(run, state, total):
+    def filled(run, state):
         with suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
             while True:
                 filler.write(bytes(1 << 12))
         while True:  # the last page of the file still takes some lines
-            log_metrics(run, state, total)
+            log_metrics(run, state)
 
     monkeypatch.setattr(loop, "log_metrics", filled)
     said = refused(lambda: run_pretraining(small_run(features, place / "run", log_steps=4)) and None, capfd)
@@ -132,8 +132,8 @@ def test_a_disk_that_went_read_only_is_named(tmp_path, disk, capfd):
 def test_a_run_folder_deleted_under_the_run_ends_it_in_one_line(tmp_path, monkeypatch, capfd):
     features, folder, log_metrics = write_rows(tmp_path / "rows.arrow"), tmp_path / "run", loop.log_metrics
 
-    def deleting(run, state, total):
-        log_metrics(run, state, total)
+    def deleting(run, state):
+        log_metrics(run, state)
         shutil.rmtree(folder, ignore_errors=True)
 
     monkeypatch.setattr(loop, "log_metrics", deleting)

@@ -179,4 +179,4 @@ def test_a_training_run_is_followed_with_settings_metrics_and_sentences(tmp_path
     kinds = [call[0] for call in recorder.calls]
     assert kinds[-1] == "close" and "metrics" in kinds
     texts = [call[2] for call in recorder.calls if call[0] == "text"]
-    assert texts == ["settings", "validation sentences"]
+    assert texts == ["settings", "start", "validation sentences"]
