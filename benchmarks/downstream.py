@@ -239,7 +239,7 @@ def main() -> None:
     from span_electra.hub.opening import open_model
 
     work_dir = given.work_dir or Path("runs/downstream", given.encoder.resolve().name)
-    asked = Asked(given.encoder, given.data, work_dir, given.seeds, given.rows, given.more)
+    asked = Asked(given.encoder, given.data, work_dir, seeds=given.seeds, rows=given.rows, more=given.more)
     mean_pooling = open_model(given.encoder).need("discriminator").config.architecture == "modern"
     lines: list[dict[str, Any]] = []
     for name in given.tasks:

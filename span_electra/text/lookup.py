@@ -108,7 +108,10 @@ def _insert(text_B, p, length, found, table, ids_B, id_size, id_count, max_words
 def insert_word(word_B, length, ids_B, id_count, id_size, table, max_words):
     """Keep a word whose ids the library gave (padded arrays); False if the table has no room."""
     found = _find(word_B, 0, length, table.slots_S, table.keys_B)
-    return found[1] or _insert(word_B, 0, length, found, table, ids_B, id_size, id_count, max_words)
+    return found[1] or _insert(
+        word_B, 0, length, found=found, table=table, ids_B=ids_B, id_size=id_size, id_count=id_count,
+        max_words=max_words,
+    )  # fmt: skip
 
 
 @compiled
@@ -137,7 +140,7 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
             packed = words_W[word]
             p, length = packed >> 30, packed >> 1 & 0x1FFFFFFF
             if length > MAX_KEPT:
-                count = _ids_of(text_B, p, length, packed & 1, model, scratch)
+                count = _ids_of(text_B, p, length, odd=packed & 1, model=model, scratch=scratch)
                 if count < 0 or out + count * id_bytes + 8 > len(out_B):
                     status = ASK_LIBRARY if count < 0 else OUTPUT_FULL
                     break
@@ -149,11 +152,14 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
             found = _find(text_B, p, length, slots_S, keys_B)
             at = found[0]
             if not found[1]:
-                count = _ids_of(text_B, p, length, packed & 1, model, scratch)
+                count = _ids_of(text_B, p, length, odd=packed & 1, model=model, scratch=scratch)
                 if count < 0:
                     status = ASK_LIBRARY
                     break
-                if not _insert(text_B, p, length, found, table, scratch.ids_B, id_bytes, count, max_words):
+                if not _insert(
+                    text_B, p, length, found=found, table=table, ids_B=scratch.ids_B, id_size=id_bytes,
+                    id_count=count, max_words=max_words,
+                ):  # fmt: skip
                     status = TABLE_FULL
                     break
             meta = slots_S[at + 2]
@@ -185,7 +191,10 @@ def count_uses(text_B, words_W, uses_W, table, max_words, done):
     for word in range(done, len(words_W)):
         p, length = words_W[word] >> 30, words_W[word] >> 1 & 0x1FFFFFFF
         found = _find(text_B, p, length, table.slots_S, table.keys_B)
-        if not found[1] and not _insert(text_B, p, length, found, table, no_ids_B, 1, 0, max_words):
+        if not found[1] and not _insert(
+            text_B, p, length, found=found, table=table, ids_B=no_ids_B, id_size=1, id_count=0,
+            max_words=max_words,
+        ):  # fmt: skip
             return word
         table.slots_S[found[0] + 2] += np.uint64(uses_W[word] << 16)
     return len(words_W)
