@@ -34,7 +34,7 @@ def wrap_model(
     """
     if process.world_size == 1:
         return RowParallel(model, process) if len(process.replica_ids) > 1 else model
-    if config.parallel == "fsdp":
+    if lies_in_shares(process, config):
         return _shard(model, process)
     devices = [process.device] if process.device.type == "cuda" else None
     return DistributedDataParallel(
@@ -42,9 +42,16 @@ def wrap_model(
     )
 
 
+def lies_in_shares(process: Process, config: TrainingConfig) -> bool:
+    """Whether each process keeps a share of every parameter (FSDP)."""
+    return config.parallel == "fsdp" and process.world_size > 1
+
+
 def _shard(model: nn.Module, process: Process) -> nn.Module:
     """FSDP2: each layer's parameters lie in shares and are gathered while it computes; then the rest.
 
+    The model may still be on the CPU: a layer's weights go to the device whole, and all but a share leave it
+    before the next layer's come, so that a model need not fit one device.
     Under bf16 or fp16 they travel and compute in that type, while gradients are added up in float32.
     """
     from torch.distributed.device_mesh import init_device_mesh

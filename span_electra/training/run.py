@@ -29,7 +29,7 @@ from span_electra.training.launch import Interrupted, launch
 from span_electra.training.log import RunLog
 from span_electra.training.loop import TIME_IS_UP, Run, restore, train
 from span_electra.training.optim import Optimizers
-from span_electra.training.parallel import wrap_model
+from span_electra.training.parallel import lies_in_shares, wrap_model
 from span_electra.training.plan import LoopState, check_by_clock, plan_steps, recut_epoch, what_is_left
 from span_electra.training.readback import Readback
 from span_electra.training.shards import load_shares
@@ -199,7 +199,8 @@ def place_model(
     if saved and not saved.shares:
         checkpoint.restore_weights(model, saved.weights, source)
     model.checkpoint_activations(config.activation_checkpointing)
-    model.to(process.device)
+    if not lies_in_shares(process, config):  # such a model may be larger than a device; wrapping moves it
+        model.to(process.device)
     if compiles(config):
         compile_layers(model, process.device, config)
     network = wrap_model(model, process, config, all_parameters_learn=experiment.all_parameters_learn)
@@ -241,8 +242,8 @@ def find_checkpoint(settings: RunSettings) -> Path:
 
 def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
     """The checkpoint to go on from, its shares left on the disk where each process will read its own."""
-    sharded = settings.training.parallel == "fsdp" and process.world_size > 1
-    return load_checkpoint(settings.resume_from, in_shares=sharded) if settings.resume_from else (None, None)
+    in_shares = lies_in_shares(process, settings.training)
+    return load_checkpoint(settings.resume_from, in_shares=in_shares) if settings.resume_from else (None, None)
 
 
 def load_checkpoint(folder: str, *, in_shares: bool = False) -> tuple[Path, Checkpoint]:

@@ -24,6 +24,7 @@ from span_electra.training.parallel import (
     uses_dropout_keys,
     wrap_model,
 )
+from span_electra.training.run import place_model
 
 CPU = torch.device("cpu")
 
@@ -121,3 +122,26 @@ def types_under_fsdp(precision, rank, world, store):
 def test_shares_compute_in_the_runs_type_and_are_kept_and_added_in_float32():
     found = launch(types_under_fsdp, torch.bfloat16, 2)[0]
     assert found == (torch.bfloat16, torch.float32, torch.float32)
+
+
+class Indivisible(SpanElectra):
+    """A model that no device can hold at once."""
+
+    def to(self, *_):
+        raise AssertionError("the whole model was sent to one device")
+
+
+def losses_in_shares(_, rank, world, store):
+    """The loss of a model that was placed layer by layer, and of one in one piece."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    experiment = SimpleNamespace(model=Indivisible(small_config(), MASK), all_parameters_learn=True)
+    process, config = Process(CPU, rank, world), TrainingConfig(parallel="fsdp")
+    network = place_model(experiment, config, process, None, "")
+    found = network(batch_of()).loss.item(), SpanElectra(small_config(), MASK)(batch_of()).loss.item()
+    torch.distributed.destroy_process_group()
+    return found
+
+
+def test_shares_are_placed_layer_by_layer_so_that_a_model_need_not_fit_one_device():
+    in_shares, whole = launch(losses_in_shares, None, 2)[0]
+    assert in_shares == pytest.approx(whole, rel=1e-6)
