@@ -326,10 +326,9 @@ def train_recipe(place: Place, minutes: float) -> str:
         raise Skipped("--minutes 0")
     recipe = next(path for path in (ROOT / "configs/quick.json", ROOT / "configs/tiny.json") if path.exists())
     run = place.folder / "runs" / "recipe"
-    run_script(
-        place, "joint_train_span_electra.py", "--config_file", str(recipe), "--train_file", place.features,
-        "--device", place.device, "--max_minutes", str(minutes), "--out_dir", str(run),
-    )  # fmt: skip
+    flags = ["--config_file", str(recipe), "--train_file", place.features, "--device", place.device]
+    flags += ["--max_minutes", str(minutes), "--out_dir", str(run)]
+    run_script(place, "joint_train_span_electra.py", *flags)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     last = {split: [row for row in rows if row["split"] == split][-1:] for split in ("train", "valid")}
     shown = [f"{key} {value:.4g}" for split in last.values() for row in split for key, value in row.items()

@@ -115,7 +115,8 @@ def prepare(text: Path, folder: Path) -> tuple[Path, Path]:
         ignored = shutil.ignore_patterns("valid.txt", "sample_*", "index.tsv", ".*")
         shutil.copytree(text, source, ignore=ignored)
     vocabulary = folder / "vocab"
-    run_script("create_vocab_SE.py", "--data_dir", source, "--out_dir", vocabulary, "--model_name", "learn")
+    flags = ["--data_dir", source, "--out_dir", vocabulary, "--model_name", "learn"]
+    run_script("create_vocab_SE.py", *flags)
     for place, path in ((source, train), (text / "valid.txt", valid)):
         run_script(
             "create_feature_SE.py",

@@ -86,8 +86,8 @@ def small_run(
         TrainingConfig(**training),
         loader,
         loader,
-        (features,),
-        str(folder),
+        train_files=(features,),
+        out_dir=str(folder),
         valid_split=valid,
         resume_from=None if resume is None else str(resume),
     )

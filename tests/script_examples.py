@@ -105,8 +105,8 @@ def figures(text: str, kind: str, folder: Path, *, law: int, vocab_size: int, ro
         min(map(len, masks)),
         float((hidden_BT[:, 1:-1] == 0).mean()),
         int(cut),
-        off_budget,
-        features.header.content / len(text),
+        off_budget=off_budget,
+        tokens_a_character=features.header.content / len(text),
     )
 
 

@@ -68,7 +68,7 @@ def test_features_wait_for_room_and_then_have_the_same_bytes(tmp_path, disk, cap
 
 def test_a_vocabulary_that_does_not_fit_leaves_none(tmp_path, disk, capfd):
     (tmp_path / "a.txt").write_text(text(2000, 1))
-    settings = BuildSettings("BPE", 400, 2, True, None, "strict", "text")
+    settings = BuildSettings("BPE", 400, 2)
     place = disk("size=12k")
     said = refused(
         lambda: build_vocabulary(tmp_path / "a.txt", place / "v", "trial", settings) and None, capfd

@@ -71,10 +71,12 @@ def test_a_pickle_in_the_place_of_any_input_does_not_run(tmp_path, mark):
     names = {"features": "f.arrow", "config": "c.json", "words": "x BPE-vocab.json"}
     for name in names.values():
         shutil.copy(bad, tmp_path / name)
-    refused(TRAIN, "--preset", "tiny", "--train_file", tmp_path / "f.arrow", "--out_dir", tmp_path / "o")
-    refused(TRAIN, "--config_file", tmp_path / "c.json", "--train_file", whole, "--out_dir", tmp_path / "o")
+    out = ["--out_dir", tmp_path / "o"]
+    refused(TRAIN, "--preset=tiny", *out, "--train_file", tmp_path / "f.arrow")
+    refused(TRAIN, f"--config_file={tmp_path / 'c.json'}", *out, "--train_file", whole)
     refused(FEATURE, "--in_file", whole, "--vocab_file", tmp_path / "x BPE-vocab.json")
-    refused(FEATURE, "--in_file", bad, *vocabulary_flags(tmp_path), "--out_file", tmp_path / "o.arrow")
+    flags = [*vocabulary_flags(tmp_path), "--out_file", tmp_path / "o.arrow"]
+    refused(FEATURE, "--in_file", bad, *flags)
 
 
 @pytest.mark.parametrize(

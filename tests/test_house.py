@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "span_electra"
 SCRIPTS = sorted(path for path in ROOT.glob("*_SE.py")) + [ROOT / "joint_train_span_electra.py"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
+BESIDE = [*sorted(ROOT.glob("tests/**/*.py")), *sorted(ROOT.glob("benchmarks/*.py")), ROOT / "argument.py"]
 # What a room may import of the package, besides itself and the ground.
 GROUND = {
     *("accelerators", "batch", "commandline", "compose", "config", "data_config", "elsewhere", "errors"),
@@ -146,8 +147,7 @@ def test_nothing_is_unpickled_and_nothing_loads_quietly():
 
 
 def test_files_and_functions_keep_their_size():
-    tested = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py"), ROOT / "argument.py"]
-    for path in [*MODULES, *SCRIPTS, *tested]:
+    for path in [*MODULES, *SCRIPTS, *BESIDE]:
         tree = ast.parse(path.read_text())
         lines = path.read_text().count("\n")
         assert lines <= MAX_FILE_LINES, f"{path.name} has {lines} lines; give a part of it a room of its own"
@@ -185,9 +185,14 @@ def test_reasons_stand_beside_what_is_hard():
 
 
 def test_long_calls_name_their_arguments():
-    # Function.apply takes none by name, and loops take a mask's numbers as one.
-    calls = [node for _, tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    assert sum(len(call.args) > 5 for call in calls) <= 10
+    # torch's Function.apply takes none by name.
+    long = [
+        f"{path.name}:{node.lineno}"
+        for path in [*MODULES, *SCRIPTS, *BESIDE]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and len(node.args) > 5
+    ]
+    assert len(long) <= 3, long
 
 
 def test_init_files_are_empty_and_nothing_is_named_utils():

@@ -49,9 +49,8 @@ def test_each_stage_names_the_next_with_all_that_it_needs(shell):
     flags = ["--data_dir", "my text", "--out_dir", "../v 3", "--vocab_size", "300", "--min_fre", "1"]
     (features,) = shell(first("create_vocab_SE", *flags))
     (train,) = shell(features, "--max_seq_len", "600", "--out_file", "my features/train.arrow")
-    (go_on, export) = shell(
-        train, "--out_dir", "my runs/first", "--max_minutes", "1e-9", "--epochs", "2", *SMALL
-    )
+    stopped = ["--max_minutes", "1e-9", "--epochs", "2"]
+    (go_on, export) = shell(train, "--out_dir", "my runs/first", *stopped, *SMALL)
     (fill,) = shell(export)
     shell(fill)
     (fill,) = shell(go_on, "--max_minutes", "0")
@@ -64,9 +63,11 @@ def test_fine_tuning_names_how_to_go_on_conclude_and_predict(shell):
     flags = ["--data_dir", "my text", "--vocab_size", "300", "--min_fre", "1"]
     (features,) = shell(first("create_vocab_SE", *flags))
     (train,) = shell(features, "--max_seq_len", "64")
-    shell(train, "--out_dir", "my runs/first", "--max_steps", "2", *SMALL)
-    (tune,) = shell(first("prepare_tasks_SE", *EXAMPLE, "--encoder", "my runs/first", "--max_seq_len", 32))
-    (go_on, conclude) = shell(tune, "--out_dir", "my runs/mood", "--max_minutes", "1e-9", "--epochs", "2")
+    shell(train, "--out_dir", "my runs/first", *("--max_steps", "2"), *SMALL)
+    flags = [*EXAMPLE, "--encoder", "my runs/first", "--max_seq_len", 32]
+    (tune,) = shell(first("prepare_tasks_SE", *flags))
+    stopped = ["--max_minutes", "1e-9", "--epochs", "2"]
+    (go_on, conclude) = shell(tune, "--out_dir", "my runs/mood", *stopped)
     (predict,) = shell(conclude)
     shell(predict)
     (predict,) = shell(go_on, "--max_minutes", "0")
@@ -84,7 +85,8 @@ def test_bare_stages_follow_each_other_bare(shell):
 
 
 def test_a_file_without_a_split_beside_splits_is_told(shell, capsys):
-    shell(first("create_vocab_SE", "--data_dir", "my text", "--vocab_size", "300", "--min_fre", "1"))
+    flags = ["--data_dir", "my text", "--vocab_size", "300", "--min_fre", "1"]
+    shell(first("create_vocab_SE", *flags))
     Path("my text").rename("data")
     Path("data/train.txt").write_text("the cat\n" * 50)
     shell.patch.setattr(sys, "argv", [str(ROOT / "create_feature_SE.py")])

@@ -128,7 +128,7 @@ class Attend(torch.autograd.Function):
             query_MLK, keys_MLK, value_MLK = heads_of(qkv_BLZ[piece], heads)
             probability_MLL = probabilities(query_MLK, keys_MLK, attend_B1QL, piece)
             flat = probability_MLL.view(-1).numpy()
-            kernels.drop(flat, *mask, first, flat)
+            kernels.drop(flat, mask, first, flat)
             mixed_MLK = torch.bmm(probability_MLL, value_MLK)
             out_BLHK[piece].copy_(mixed_MLK.unflatten(0, (-1, heads)).transpose(1, 2))
         ctx.save_for_backward(qkv_BLZ, attend_B1QL)
@@ -151,7 +151,7 @@ class Attend(torch.autograd.Function):
             )
             grad_MLL = torch.bmm(grad_MLK, value_MLK.transpose(1, 2))
             kernels.softmax_drop_backward(
-                probability_MLL.view(-1, length).numpy(), grad_MLL.view(-1, length).numpy(), *mask, first
+                probability_MLL.view(-1, length).numpy(), grad_MLL.view(-1, length).numpy(), mask, first
             )
             grads_3MLK = torch.empty(3, *query_MLK.shape)
             torch.bmm(grad_MLL, keys_MLK, out=grads_3MLK[0])

@@ -12,12 +12,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from span_electra.model.kernels import Mask
 
 
 class LayerNorm(nn.LayerNorm):
@@ -83,12 +86,13 @@ def compiled_loops() -> ModuleType:
     return kernels
 
 
-def loops(key: int, rate: float) -> tuple[ModuleType, tuple[np.uint32, np.uint32, np.uint32, np.float32]]:
-    """Return the compiled loops, on as many threads as torch uses, and a mask's arguments."""
+def loops(key: int, rate: float) -> tuple[ModuleType, Mask]:
+    """Return the compiled loops, on as many threads as torch uses, and the mask of a key."""
     kernels = compiled_loops()
     kernels.use_threads(torch.get_num_threads())
     threshold, scale = np.uint32(rate * 2**32), np.float32(1.0 / (1.0 - rate))
-    return kernels, (np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32), threshold, scale)
+    low, high = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
+    return kernels, kernels.Mask(low, high, threshold, scale)
 
 
 class Drop(torch.autograd.Function):
@@ -107,7 +111,7 @@ class Drop(torch.autograd.Function):
     def masked(x: Tensor, rate: float, key: int) -> Tensor:
         kernels, mask = loops(key, rate)
         out = torch.empty(x.shape)
-        kernels.drop(x.detach().reshape(-1).numpy(), *mask, np.uint32(0), out.view(-1).numpy())
+        kernels.drop(x.detach().reshape(-1).numpy(), mask, np.uint32(0), out.view(-1).numpy())
         return out
 
 
@@ -134,10 +138,10 @@ class DropAddNorm(torch.autograd.Function):
             residual.detach().reshape(-1, width).numpy(),
             weight_D.detach().numpy(),
             bias_D.detach().numpy(),
-            np.float32(epsilon),
-            *mask,
-            out_RD.numpy(),
-            inverse_R.numpy(),
+            epsilon=np.float32(epsilon),
+            mask=mask,
+            out_RD=out_RD.numpy(),
+            inverse_R=inverse_R.numpy(),
         )
         ctx.save_for_backward(x_RD, inverse_R, weight_D)
         ctx.mask = rate, key
@@ -156,10 +160,10 @@ class DropAddNorm(torch.autograd.Function):
             normal_RD.numpy(),
             weight_D.detach().numpy(),
             inverse_R.numpy(),
-            *mask,
-            grad_x_RD.numpy(),
-            grad_residual_RD.numpy(),
-            sums_P2D.numpy(),
+            mask=mask,
+            grad_x_RD=grad_x_RD.numpy(),
+            grad_residual_RD=grad_residual_RD.numpy(),
+            sums_P2D=sums_P2D.numpy(),
         )
         weight_grad_D, bias_grad_D = sums_P2D.sum(0).unbind(0)
         gradients = grad_x_RD.view(grad.shape), grad_residual_RD.view(grad.shape), weight_grad_D, bias_grad_D

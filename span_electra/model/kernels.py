@@ -11,12 +11,23 @@ A mask bit is 1 (kept) where a 32-bit hash of key and element number is at least
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import config, njit, prange, set_num_threads
 
 SPAN = 4096  # elements of one piece of work; small enough to share out, large enough to vectorise
 PARTS = 64  # partial sums over rows; fixed, so that results do not depend on the number of threads
 _u32 = np.uint32
+
+
+class Mask(NamedTuple):
+    """Which elements stay, and what they are multiplied by; the halves of the key are `low` and `high`."""
+
+    low: np.uint32
+    high: np.uint32
+    threshold: np.uint32
+    scale: np.float32
 
 
 def use_threads(count: int) -> None:
@@ -35,32 +46,30 @@ def _scramble(word):
 
 
 @njit(inline="always")
-def _kept(number, low, high, threshold):
-    """True where element `number` stays under the key whose halves are `low` and `high`."""
-    return _scramble(_u32(_scramble(_u32(number + low)) ^ high)) >= threshold
+def _kept(number, mask):
+    """True where element `number` stays."""
+    return _scramble(_u32(_scramble(_u32(number + mask.low)) ^ mask.high)) >= mask.threshold
 
 
 @njit(parallel=True, fastmath=True, cache=True)
-def drop(x_N, low, high, threshold, scale, first, out_N):
+def drop(x_N, mask, first, out_N):
     """out = x * scale where kept, else 0; `first` is the number of x's first element."""
     pieces = (x_N.size + SPAN - 1) // SPAN
     for piece in prange(pieces):
         for i in range(piece * SPAN, min((piece + 1) * SPAN, x_N.size)):
-            kept = _kept(_u32(i) + first, low, high, threshold)
-            out_N[i] = x_N[i] * scale if kept else np.float32(0)
+            kept = _kept(_u32(i) + first, mask)
+            out_N[i] = x_N[i] * mask.scale if kept else np.float32(0)
 
 
 @njit(parallel=True, fastmath=True, cache=True)
-def drop_add_norm(
-    x_RD, residual_RD, weight_D, bias_D, epsilon, low, high, threshold, scale, out_RD, inverse_R
-):
+def drop_add_norm(x_RD, residual_RD, weight_D, bias_D, epsilon, mask, out_RD, inverse_R):
     """out = LayerNorm(residual + dropout(x)); x becomes the normalised sum, which backward needs."""
     rows, width = x_RD.shape
     for r in prange(rows):
         first, total, squares = _u32(r * width), np.float32(0), np.float32(0)
         for d in range(width):
-            kept = _kept(_u32(first + _u32(d)), low, high, threshold)
-            x_RD[r, d] = residual_RD[r, d] + (x_RD[r, d] * scale if kept else np.float32(0))
+            kept = _kept(_u32(first + _u32(d)), mask)
+            x_RD[r, d] = residual_RD[r, d] + (x_RD[r, d] * mask.scale if kept else np.float32(0))
             total += x_RD[r, d]
         mean = total / np.float32(width)
         for d in range(width):
@@ -75,17 +84,7 @@ def drop_add_norm(
 
 @njit(parallel=True, fastmath=True, cache=True)
 def drop_add_norm_backward(
-    grad_RD,
-    normal_RD,
-    weight_D,
-    inverse_R,
-    low,
-    high,
-    threshold,
-    scale,
-    grad_x_RD,
-    grad_residual_RD,
-    sums_P2D,
+    grad_RD, normal_RD, weight_D, inverse_R, mask, grad_x_RD, grad_residual_RD, sums_P2D
 ):
     """Gradients of x and of the residual, and per part the sums that give those of weight and bias."""
     rows, width = grad_RD.shape
@@ -104,23 +103,23 @@ def drop_add_norm_backward(
             for d in range(width):
                 grad = (grad_RD[r, d] * weight_D[d] - mean - normal_RD[r, d] * along) * inverse_R[r]
                 grad_residual_RD[r, d] = grad
-                kept = _kept(_u32(first + _u32(d)), low, high, threshold)
-                grad_x_RD[r, d] = grad * scale if kept else np.float32(0)
+                kept = _kept(_u32(first + _u32(d)), mask)
+                grad_x_RD[r, d] = grad * mask.scale if kept else np.float32(0)
 
 
 @njit(parallel=True, fastmath=True, cache=True)
-def softmax_drop_backward(probability_RD, grad_RD, low, high, threshold, scale, first):
+def softmax_drop_backward(probability_RD, grad_RD, mask, first):
     """In place: probabilities become the dropped-out ones, and the gradients of those those of the scores."""
     rows, width = probability_RD.shape
     for r in prange(rows):
         start, along = _u32(r * width) + first, np.float32(0)
         for d in range(width):
             probability = probability_RD[r, d]
-            factor = scale if _kept(_u32(start + _u32(d)), low, high, threshold) else np.float32(0)
+            factor = mask.scale if _kept(_u32(start + _u32(d)), mask) else np.float32(0)
             grad_RD[r, d] *= factor
             along += grad_RD[r, d] * probability
         for d in range(width):
             probability = probability_RD[r, d]
             grad_RD[r, d] = (grad_RD[r, d] - along) * probability
-            factor = scale if _kept(_u32(start + _u32(d)), low, high, threshold) else np.float32(0)
+            factor = mask.scale if _kept(_u32(start + _u32(d)), mask) else np.float32(0)
             probability_RD[r, d] = probability * factor

@@ -34,7 +34,7 @@ def spans_within(budget, masking, keys_R, words):
     )
     spans = M.Spans(*np.empty((2, count * budget), np.int32), np.empty(count, np.int64))
     thresholds_L = M._thresholds(M.length_law(masking))
-    law = M._Law(1, 1, thresholds_L, 0, np.full(count, budget), keys_R)
+    law = M._Law(1, 1, thresholds_L, joined=0, budgets_R=np.full(count, budget), keys_R=keys_R)
     room = Row(
         np.empty(words + 1, np.int64), np.ones(words + 1, np.uint8), np.zeros(words + 2 + M.PADDING, np.uint8)
     )

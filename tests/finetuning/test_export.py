@@ -72,6 +72,13 @@ def network_of(*task_types, seed=0):
     return network
 
 
+def batch_of(ids_BL, types_BL=None, attention_mask_BL=None, task=0):
+    """Rows without targets."""
+    nothing = torch.zeros(0)
+    unasked = {"targets": nothing, "target_total": nothing, "rows_B": nothing}
+    return TaskBatch(task, ids_BL, types_BL, attention_mask_BL, **unasked)
+
+
 @torch.no_grad()
 def ours_of(network, spec, texts, task=0):
     """Our own rows of texts, one by one without padding, and their logits."""
@@ -87,8 +94,7 @@ def ours_of(network, spec, texts, task=0):
             row = encode_examples(VOCABULARY, spec, [Example("1", text, words)])[0]
             ids, types = row["input_ids"], row["token_type_ids"]
         ids_1L, types_1L = torch.tensor([ids]), torch.tensor([types])
-        nothing = torch.zeros(0)
-        batch = TaskBatch(task, ids_1L, types_1L, None, nothing, nothing, nothing)
+        batch = batch_of(ids_1L, types_1L, task=task)
         found.append((ids_1L[0], types_1L[0], network.logits(batch)[0]))
     return found
 
@@ -147,8 +153,8 @@ def test_a_mean_of_tokens_is_the_stock_classs(architecture, tmp_path):
     asked = tokenizer(TEXTS, padding=True, return_tensors="pt")
     theirs = model(**asked).logits
     alone = torch.stack([logits for *_, logits in ours_of(network, spec, TEXTS)])
-    attention_mask_BL, nothing = asked["attention_mask"].bool(), torch.zeros(0)
-    batch = TaskBatch(0, asked["input_ids"], None, attention_mask_BL, nothing, nothing, nothing)
+    attention_mask_BL = asked["attention_mask"].bool()
+    batch = batch_of(asked["input_ids"], attention_mask_BL=attention_mask_BL)
     assert not attention_mask_BL.all() and (first - theirs).abs().max() > 1e-3
     for ours in (alone, network.logits(batch)):  # padding has no part in the mean
         assert (ours - theirs).abs().max() <= 1e-5
@@ -203,9 +209,8 @@ def test_generate_runs_and_takes_the_likeliest_token(tmp_path):
     length = asked["input_ids"].shape[1]
     before_1P = asked.get("token_type_ids", torch.zeros_like(asked["input_ids"]))
     types_1L = torch.cat([before_1P, before_1P.new_ones(1, len(said) - length)], 1)
-    nothing = torch.zeros(0)
     with torch.no_grad():
-        logits_LV = network.logits(TaskBatch(0, said[None], types_1L, None, nothing, nothing, nothing))[0]
+        logits_LV = network.logits(batch_of(said[None], types_1L))[0]
     assert length < len(said) <= length + 6
     assert torch.equal(logits_LV[length - 1 : -1].argmax(-1), said[length:])
 
@@ -260,7 +265,9 @@ def card_of(tmp_path, meta, **facts):
     spec = spec_of("SingleSenClassification")
     model = TaskModel(network_of("SingleSenClassification"), (spec,), VOCABULARY, meta)
     told = task_facts(model, 0, CardFacts(**facts))
-    return (export_task(model.network, 0, spec, VOCABULARY, tmp_path / "t", told) / "README.md").read_text()
+    return (
+        export_task(model.network, 0, spec, VOCABULARY, tmp_path / "t", facts=told) / "README.md"
+    ).read_text()
 
 
 def test_the_card_names_base_model_data_sizes_metrics_and_no_path(tmp_path):

@@ -13,7 +13,14 @@ from span_electra.finetuning.task import Task
 
 def prepared(labels=("no", "yes"), cut=None) -> Prepared:
     rows = {"t": {"train": 1000, "dev": 7}}
-    return Prepared(Path("out"), "data", "f00", 32, False, {"t": labels}, rows, {"t": "k"}, cut or {})
+    return Prepared(
+        *(Path("out"), "data", "f00", 32),
+        lowercase=False,
+        labels={"t": labels},
+        rows=rows,
+        keys={"t": "k"},
+        cut=cut or {},
+    )
 
 
 SINGLE, TALK = (Task("t", name, {}) for name in ("SingleSenClassification", "Conversation"))

@@ -37,10 +37,17 @@ my task, v1.2:
   sampling: annealed
 """
     first = Task(
-        "my task, v1.2", "SingleSenClassification", {"train": ("a.tsv", "b/dev.tsv"), "dev": ("b/dev.tsv",)},
-        2, ("bad", "good"), {"text": "sentence1", "label": "label", "uid": "id"}, ("matthews", "accuracy"),
-        0.2, 2.0, 100,
-    )  # fmt: skip
+        "my task, v1.2",
+        "SingleSenClassification",
+        {"train": ("a.tsv", "b/dev.tsv"), "dev": ("b/dev.tsv",)},
+        class_num=2,
+        labels=("bad", "good"),
+        columns={"text": "sentence1", "label": "label", "uid": "id"},
+        metrics=("matthews", "accuracy"),
+        dropout_prob=0.2,
+        loss_weight=2.0,
+        limit=100,
+    )
     files = {"train": ("a.tsv",), "dev": ("b/dev.tsv",), "test": ("a.tsv",)}
     second = Task("7", "NER", files, None, ("O", "B-PER"), metrics=("chunk_f1",))
     loaded = load_task_file(write(tmp_path, "tasks.yaml", text), tmp_path / "data")

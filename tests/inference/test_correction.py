@@ -61,7 +61,7 @@ def test_the_typed_word_counts_with_all_its_tokens():
 
 
 def test_masks_stand_where_the_suspects_did():
-    found = [Suspect(0, 0, 0, 2, 0, 2), Suspect(0, 2, 5, 6, 3, 4)]
+    found = [Suspect(0, 0, 0, 2, first=0, last=2), Suspect(0, 2, 5, 6, first=3, last=4)]
     masked = mask_suspects(np.array([10, 11, 12, 13, 14]), found, [1, 2], 3)
     assert masked.ids_T.tolist() == [3, 12, 3, 3, 14] and masked.starts == [0, 2]
 

@@ -20,7 +20,7 @@ LINES = ["the cat sleeps", "", "dogs\tbark", "the cat  sleeps"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("run")
-    finetuned(place, "film", "same", "topics", "tags", "select")
+    finetuned(place, *("film", "same", "topics", "tags", "select"))
     return place
 
 

@@ -35,7 +35,7 @@ def test_without_a_vocabulary_the_way_out_is_named(tmp_path):
 
 
 def test_splits_go_by_their_names(tmp_path):
-    touch(tmp_path, "train.txt", "train_2.jsonl.gz", "dev/a.txt", "notes.txt", ".hidden")
+    touch(tmp_path, *("train.txt", "train_2.jsonl.gz", "dev/a.txt", "notes.txt", ".hidden"))
     splits = {split: [path.name for path in paths] for split, paths in find_splits(tmp_path).items()}
     assert splits == {"train": ["train.txt", "train_2.jsonl.gz"], "valid": ["dev"]}
 

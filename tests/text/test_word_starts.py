@@ -52,7 +52,7 @@ def test_all_characters_of_these_scripts_are_of_their_class():
 
 def test_tokens_are_read_by_their_bytes_wherever_they_are_cut():
     han = "我".encode()
-    assert flags(han, han[:1], han[:2], han[1:], han[1:2], b"a" + han[:1]) == [
+    assert flags(*(han, han[:1], han[:2], han[1:], han[1:2], b"a" + han[:1])) == [
         BEGINS | PARTS,
         OPEN | OPEN_END,
         OPEN | OPEN_END,
