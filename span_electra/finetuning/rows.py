@@ -28,6 +28,7 @@ from span_electra.text.inputs import (
     segments_of,
     unpack,
 )
+from span_electra.text.tables import parquet_batches
 from span_electra.utf8 import decode_utf8, refuse_other
 
 LONGEST_LINE = 64 << 20  # bytes; a longer one is no row of a task
@@ -256,7 +257,7 @@ def _parquet(path: Path, columns: list[str]) -> Iterator[Row]:
             table = pq.ParquetFile(raw)
             _check_columns(path, columns, table.schema_arrow.names)
             number = 0
-            for batch in table.iter_batches(batch_size=512, columns=columns):
+            for batch in parquet_batches(table, columns):
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(path, number, values)

@@ -1,13 +1,16 @@
-"""The texts of a table's column, some rows at a time: of .parquet, and of Arrow tables in general."""
+"""Columns of a table, some rows at a time: of .parquet, and the check of a column of texts for any."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
 from span_electra.errors import InputError
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 BATCH = 512  # rows
 
@@ -21,11 +24,16 @@ def parquet_texts(path: str, raw: BinaryIO, text_field: str) -> Iterator[tuple[l
 
     table, passed = pq.ParquetFile(raw), 0
     check_column(path, table.schema_arrow, text_field)
+    for batch in parquet_batches(table, [text_field]):
+        passed += batch.num_rows
+        yield batch.column(0).to_pylist(), passed / table.metadata.num_rows
+
+
+def parquet_batches(table: ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the columns of some rows at a time, in order."""
     # A group at a time: an iteration over several keeps all that it has passed in memory until its end.
     for group in range(table.num_row_groups):
-        for batch in table.iter_batches(batch_size=BATCH, row_groups=[group], columns=[text_field]):
-            passed += batch.num_rows
-            yield batch.column(0).to_pylist(), passed / table.metadata.num_rows
+        yield from table.iter_batches(batch_size=BATCH, row_groups=[group], columns=columns)
 
 
 def check_column(path: str, schema: pa.Schema, text_field: str) -> None:

@@ -15,9 +15,15 @@ import pytest
 from span_electra.text.tables import parquet_texts
 
 ROOT = Path(__file__).resolve().parents[2]
+READERS = {
+    "documents": "cut_blocks(find_inputs(path), 1000)",
+    "rows of a task": "islice(read_table(Path(path), ['text']), 0, None, 1000)",
+}
 GROWTH = """
 import sys
+from itertools import islice
 from pathlib import Path
+from span_electra.finetuning.rows import read_table
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
 
@@ -25,20 +31,22 @@ def memory():  # of this process, bytes that lie in no file
     line = next(line for line in Path("/proc/self/status").open() if line.startswith("RssAnon"))
     return int(line.split()[1]) << 10
 
-blocks = [memory() for _ in cut_blocks(find_inputs(sys.argv[1]), 1000)]
-print(max(blocks) - blocks[0])
+path = sys.argv[1]
+now_and_then = [memory() for _ in READER]
+print(max(now_and_then) - now_and_then[0])
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells of memory on Linux alone")
-def test_parquet_is_never_all_in_memory(tmp_path):
+@pytest.mark.parametrize("reader", READERS)
+def test_parquet_is_never_all_in_memory(tmp_path, reader):
     """pyarrow keeps the packed pages of all that one iteration passed, so each takes one group of rows."""
     schema = pa.schema({"text": pa.string()})
     with pq.ParquetWriter(tmp_path / "a.parquet", schema) as file:
         for _ in range(120):
             texts = [random.randbytes(500).hex() for _ in range(1000)]  # what packs well would hide it
             file.write_table(pa.table({"text": texts}))
-    command = [sys.executable, "-c", GROWTH, str(tmp_path / "a.parquet")]
+    command = [sys.executable, "-c", GROWTH.replace("READER", READERS[reader]), str(tmp_path / "a.parquet")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 50 << 20, "of 120 MB of text, much lies in memory"
 
