@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 PREFIX = "hf:"
+HUB_TIMEOUT = 10  # seconds
 SAVED = ({"dataset_info.json", "state.json"}, {"dataset_dict.json"})  # what save_to_disk leaves in a folder
 
 
@@ -90,6 +91,7 @@ def open_dataset(path: str) -> OpenDataset:
     try:
         if is_dataset(name):
             return _open_saved(path, name, [word for word in words if word])
+        _check_reachable(path, name)
         # One word is the configuration if there is one of that name, else the split.
         first = len(words) == 2 or words and words[0] in datasets.get_dataset_config_names(name)
         config = words[0] if first else ""
@@ -103,6 +105,27 @@ def open_dataset(path: str) -> OpenDataset:
     rows, size = (known.num_examples or 0, known.num_bytes or 0) if known else (0, 0)
     files = builder.config.data_files[split] if builder.name == "parquet" else ()
     return OpenDataset(full_name, splits[split], note, rows=rows, size=size, parquet_files=tuple(files))
+
+
+def _check_reachable(path: str, name: str) -> None:
+    """Raise InputError where a name is no folder's and the hub does not answer.
+
+    The library would find that out too, by asking six times in half a minute.
+    """
+    from datasets import config
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    if os.path.exists(name):
+        return
+    try:
+        HfApi(endpoint=config.HF_ENDPOINT).dataset_info(name, timeout=HUB_TIMEOUT, expand=["sha"])
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled):
+        pass  # it answers, or shall not be asked: the library has its cache, or knows what is wrong
+    except Exception as error:  # which library asks, and so what it raises, changes with hub's versions
+        raise InputError(
+            f"{path}: no folder {name} here, and the hub cannot be reached ({error}); check name and network"
+        ) from None
 
 
 def _open_saved(path: str, folder: str, words: list[str]) -> OpenDataset:

@@ -127,6 +127,17 @@ def test_what_is_not_there_is_refused_in_one_line(tmp_path, case):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_hub_that_cannot_be_reached_is_told_at_once(monkeypatch, caplog):
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+    with pytest.raises(InputError, match="hf:me/books:train: no folder me/books here.*cannot be reached"):
+        open_dataset("hf:me/books:train")
+    assert "Retrying" not in caplog.text
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="OfflineModeIsEnabled"):
+        open_dataset("hf:me/books:train")
+
+
 @pytest.mark.parametrize("form", MADE)
 def test_columns_are_checked_by_name_and_type(tmp_path, form):
     named = make(tmp_path / "set", form)
