@@ -88,10 +88,14 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
 
 def preset(name: str) -> Layer:
     """The layer of configs/<name>.json. Raises InputError naming the presets there are."""
-    names = sorted(path.stem for path in PRESET_FOLDER.glob("*.json"))
-    if name not in names:
-        raise InputError(f"--preset {name}: there is no such preset; choose from {', '.join(names)}")
+    if name not in preset_names():
+        raise InputError(f"--preset {name}: there is no such preset; choose from {', '.join(preset_names())}")
     return replace(config_file(PRESET_FOLDER / f"{name}.json"), is_preset=True)
+
+
+def preset_names() -> list[str]:
+    """What --preset takes."""
+    return sorted(path.stem for path in PRESET_FOLDER.glob("*.json"))
 
 
 def config_file(path: str | Path) -> Layer:

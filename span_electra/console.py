@@ -3,6 +3,7 @@
 span-electra vocab --data_dir "my text"          as python create_vocab_SE.py --data_dir "my text"
 span-electra train --preset tiny
 span-electra --version
+eval "$(span-electra completion)"                bash or zsh then complete commands, flags and choices
 """
 
 from __future__ import annotations
@@ -26,6 +27,18 @@ COMMANDS = {
     "export": "export_SE",
 }
 OURS = "span-electra"
+# A word that is neither a flag nor one of few choices is a file's name, which -o default completes.
+COMPLETION = """\
+[ -z "${{ZSH_VERSION-}}" ] || {{ autoload -Uz compinit bashcompinit && compinit && bashcompinit; }}
+_span_electra() {{
+    local word="${{COMP_WORDS[COMP_CWORD]}}" words=""
+    case "$COMP_CWORD ${{COMP_WORDS[1]}} ${{COMP_WORDS[COMP_CWORD-1]}} $word" in
+        "1 "*) words="{commands}" ;;
+{cases}
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+}}
+complete -o default -F _span_electra span-electra"""
 
 
 def command_line(script: str, *words: object) -> str:
@@ -52,6 +65,8 @@ def main() -> None:
         print(usage())
     elif name == "--version":
         print(f"span-electra {installed_version()}")
+    elif name == "completion":
+        print(completion())
     elif name in COMMANDS:
         # An installed package has the scripts as modules beside it, a clone has them at its top.
         script = importlib.import_module(COMMANDS[name])
@@ -71,7 +86,28 @@ def usage() -> str:
     for name, script in COMMANDS.items():
         first = importlib.import_module(script).__doc__.strip().splitlines()[0]
         lines.append(f"  {name:<9} {first}")
+    lines.append('\n  eval "$(span-electra completion)" lets bash or zsh complete all of this')
     return "\n".join(lines)
+
+
+def completion() -> str:
+    """A program for bash and zsh that completes our commands, their flags, and what few words these take."""
+    from span_electra.commandline import Parser
+    from span_electra.compose import preset_names
+    from span_electra.schema import Settings
+
+    cases = []
+    for name, script in COMMANDS.items():
+        named = vars(importlib.import_module(script)).values()
+        # A script's settings are the one class of them that it imports.
+        schema = next(kind for kind in named if isinstance(kind, type) and issubclass(kind, Settings))
+        parser = Parser(schema, "")
+        cases.append((f'*" {name} "*" -"*', [*parser.flags.values(), "--help"]))
+        choices = {key: entry.metadata["choices"] for key, entry in parser.settings.items()}
+        for key, words in (choices | {"preset": preset_names()}).items():
+            cases.append((f'*" {name} {parser.flags[key]} "*', [word or "none" for word in words]))
+    lines = "\n".join(f'        {case}) words="{" ".join(words)}" ;;' for case, words in cases if words)
+    return COMPLETION.format(commands=" ".join(COMMANDS), cases=lines)
 
 
 def installed_version() -> str:

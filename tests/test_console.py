@@ -1,6 +1,7 @@
 """The command `span-electra`, and what is packaged. Run: pytest tests/test_console.py"""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import argument
 from span_electra import console
+from span_electra.commandline import Parser
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -17,6 +20,7 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SCHEMAS = {kind.__doc__: kind for kind in vars(argument).values() if isinstance(kind, type)}
 SCRIPTS = {path.stem for path in ROOT.glob("*_SE.py")} | {"joint_train_span_electra"}
 
 
@@ -78,3 +82,31 @@ def test_usage_lists_the_commands_and_version_is_said(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["span-electra", "--version"])
     console.main()
     assert capsys.readouterr().out.startswith("span-electra ")
+
+
+@pytest.fixture(scope="module")
+def complete():
+    """What bash would offer behind some words, the last of which is being typed."""
+    if not shutil.which("bash"):
+        pytest.skip("no bash is installed")
+    program = [console.completion(), 'COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))', "_span_electra"]
+
+    def offered(*words: str) -> list[str]:
+        lines = "; ".join([*program[1:], 'printf "%s\\n" "${COMPREPLY[@]}"'])
+        command = ["bash", "-uc", f"{program[0]}\n{lines}", "bash", "span-electra", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert not done.stderr
+        return done.stdout.split()
+
+    return offered
+
+
+@pytest.mark.parametrize("name", console.COMMANDS)
+def test_bash_completes_the_flags_of_each_command_and_their_choices(name, complete):
+    parser = Parser(SCHEMAS[f"{console.COMMANDS[name]}.py"], "")
+    assert complete(name[:2]) == [other for other in console.COMMANDS if other.startswith(name[:2])]
+    assert complete(name, "--") == complete(name, "x.txt", "--") == [*parser.flags.values(), "--help"]
+    assert complete(name, "--preset", "ti") == ["tiny"]
+    for key, entry in parser.settings.items():
+        choices = [str(choice or "none") for choice in entry.metadata["choices"]]
+        assert complete(name, "--help", parser.flags[key], "") == choices  # none: a file's name is completed
