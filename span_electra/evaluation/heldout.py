@@ -7,7 +7,6 @@ Shapes are in the names:
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from span_electra.model.electra import Detected, Generated, discriminator_sums, 
 from span_electra.model.token_loss import score_logits
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import compute_metrics
-from span_electra.storage import CHECKPOINTS, CONFIG
+from span_electra.storage import CHECKPOINTS, CONFIG, read_object
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
@@ -93,9 +92,9 @@ def joint_model(folder: str | Path, networks: Networks) -> JointModel:
     if newest is not None:
         return load_model(newest).to(networks.device).eval()
     try:
-        settings = json.loads((folder / CONFIG).read_bytes())["model"]
+        settings = read_object(folder / CONFIG)["model"]
         return ExportedPair(networks, settings["sampling"], float(settings["temperature"]))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):  # an exported folder's config.json is another
         return ExportedPair(networks)
 
 

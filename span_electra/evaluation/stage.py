@@ -8,7 +8,6 @@ W words of a set
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -26,12 +25,13 @@ from span_electra.evaluation.correction_metrics import (
 from span_electra.evaluation.heldout import joint_model, score_text
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
 from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
+from span_electra.hub.folders import WEIGHTS
 from span_electra.hub.networks import Networks, open_networks
 from span_electra.hub.weights import PARTS
 from span_electra.inference.candidates import Candidates
 from span_electra.inference.correction import correct
 from span_electra.report.scores import Table, tables_of
-from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, read_object, write_text
+from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, read_object, sha256_of, write_text
 
 MODEL = "evaluated"  # the section by which a file is known as one of ours
 CORRECTION_ROWS = 200  # lines of a test set that are corrected
@@ -218,8 +218,10 @@ def described(model: str | Path, networks: Networks) -> dict[str, Any]:
     """Which model the numbers are of; `weights` tells one state of a folder from another."""
     # By the weights' bytes: a folder's name says nothing when it is trained into once more.
     opened = [network for network in (networks.generator, networks.discriminator) if network]
-    files = [Path(network.source, "model.safetensors").read_bytes() for network in opened]
-    digests = [hashlib.sha256(content).hexdigest()[:12] for content in files]
+    digests = []
+    for network in opened:
+        with Path(network.source, WEIGHTS).open("rb") as file:
+            digests.append(sha256_of(file)[:12])
     return {
         "model": str(model),
         "vocabulary": f"{networks.vocabulary.size:,} tokens, {networks.vocabulary.sha256[:12]}",

@@ -7,8 +7,6 @@ import math
 from pathlib import Path
 from statistics import mean, stdev
 
-import torch
-
 from span_electra.accelerators import find_device
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
@@ -58,7 +56,7 @@ def evaluation_process(training: TrainingConfig) -> Process:
     # Full precision: which label wins must not hang on what training was rounded to.
     device = find_device(training.device, "device:")
     if device.type != "cpu" and device.index is None:
-        device = torch.device(device.type, training.device_ids[0] if training.device_ids else 0)
+        device = find_device(f"{device.type}:{(training.device_ids or [0])[0]}", "device_ids:")
     return Process(device)
 
 

@@ -11,14 +11,13 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from span_electra.errors import InputError
 from span_electra.hub.architecture import StockConfig, Weights
 from span_electra.hub.architectures import architecture_of
-from span_electra.text.own_tokenizer import open_exported
+from span_electra.text.own_tokenizer import as_transformers_open, open_exported
 from span_electra.text.vocabulary import Vocabulary, load_vocabulary
+from span_electra.training import checkpoint
 
 CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
 OURS = "span_electra"  # the key of config.json by which a folder is known as one of ours
@@ -69,10 +68,7 @@ def read_weights(folder: str | Path) -> Weights:
 
 def open_tensors(path: Path) -> Weights:
     """A file of safetensors. Raises InputError when it cannot be read."""
-    try:
-        return {_present_name(name): weight for name, weight in load_file(path).items()}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); fetch or export it again") from None
+    return {_present_name(name): weight for name, weight in checkpoint.load_weights(path).items()}
 
 
 def _present_name(name: str) -> str:
@@ -99,10 +95,7 @@ def open_vocabulary(folder: str | Path) -> Vocabulary:
         vocabulary = load_vocabulary("BERT", folder / "vocab.txt")
     elif (folder / "vocab.txt").is_file():
         # Folders older than tokenizer.json: transformers knows how to read their settings.
-        from transformers import AutoTokenizer
-
-        opened = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        vocabulary = Vocabulary.from_json(opened.backend_tokenizer.to_str(), str(folder / "vocab.txt"))
+        vocabulary = Vocabulary.from_json(as_transformers_open(folder).to_str(), str(folder / "vocab.txt"))
     else:
         raise InputError(f"{folder}: no tokenizer.json in it; name a folder that holds network and tokenizer")
     # What a saved tokenizer may bring along and what would cut or fill rows behind our back.

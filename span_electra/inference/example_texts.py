@@ -7,7 +7,6 @@ lie. Where these are gone, words of the vocabulary serve: they are of its langua
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.readers import Example, read_examples
 from span_electra.inference.candidates import Candidates
 from span_electra.inference.tasks import TaskPredictor
-from span_electra.storage import CONFIG, EXAMPLES
+from span_electra.storage import CONFIG, EXAMPLES, read_json, read_object
 from span_electra.text.vocabulary import Vocabulary
 
 COUNT = 3
@@ -40,11 +39,11 @@ def validation_sentences(folder: Path) -> list[tuple[str, str]]:
     """Short sentences of a run or of an exported part's run: as they were, as the generator wrote them."""
     for place in (folder, folder.parent):
         try:
-            found = json.loads((place / EXAMPLES).read_bytes())
+            found = read_json(place / EXAMPLES)
             texts = [
                 ("".join(entry["original"]).strip(), "".join(entry["written"]).strip()) for entry in found
             ]
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (TypeError, KeyError):  # none there, or none of ours
             continue
         # U+FFFD is a part of a character, which a sentence that was cut at tokens may begin with.
         short = [pair for pair in texts if 0 < len(pair[0]) <= LONGEST and "\ufffd" not in "".join(pair)]
@@ -90,9 +89,8 @@ def for_tasks(folder: str | Path, predictor: TaskPredictor) -> list[str]:
 def rows_of(folder: Path, spec: TaskSpec) -> list[Example]:
     """The first rows of a task's dev or train file, where it can still be read."""
     run = folder if (folder / CONFIG).is_file() else folder.parent.parent  # a checkpoint lies two below
-    try:
-        data_dir = json.loads((run / CONFIG).read_bytes())["data_dir"]
-    except (OSError, ValueError, TypeError, KeyError):
+    data_dir = read_object(run / CONFIG).get("data_dir")
+    if not isinstance(data_dir, str):
         return []
     for split in ("dev", "train"):
         for name in spec.task.files.get(split, ()):

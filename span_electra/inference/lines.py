@@ -24,7 +24,7 @@ from span_electra.inference.detection import Detected
 from span_electra.inference.filling import Filled, Filling
 from span_electra.inference.predictor import Predictor
 from span_electra.storage import atomic_file
-from span_electra.utf8 import UTF8_MARK, refuse_other
+from span_electra.utf8 import decode_utf8
 
 TASKS = ("detect", "fill", "correct", "embed")  # the first is done where none is named
 # Lines of a file that are answered together, so that rows of one length find each other; fewer for what takes
@@ -183,13 +183,7 @@ def blocks_of(in_file: str | None, lines: int = BLOCK) -> Iterator[list[str]]:
 
 def decoded(raw: bytes, source: str, number: int) -> str:
     """One line as text. Raises InputError where it is not UTF-8."""
-    if number == 1:
-        refuse_other(raw, source)
-        raw = raw.removeprefix(UTF8_MARK)
-    try:
-        return raw.decode().rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source}: line {number} is not UTF-8 ({error.reason}); convert the file") from None
+    return decode_utf8(raw, f"{source}: line {number}", first=number == 1).rstrip("\r\n")
 
 
 @contextmanager

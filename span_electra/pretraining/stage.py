@@ -228,7 +228,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     model = load_model(checkpoint_folder)
     tokenizer = Path(checkpoint_folder).parent.parent / TOKENIZER
     vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
-    meta = checkpoint.read_meta(Path(checkpoint_folder))
+    meta = checkpoint.read_meta(Path(checkpoint_folder), hashed=False)  # `load_model` has hashed the files
     return export_run(model, vocabulary, folder, checkpoint_facts(meta, facts))
 
 

@@ -97,7 +97,7 @@ def _read_folder(folder: Path) -> tuple[str, dict]:
     """Its tokenizer.json, or what AutoTokenizer makes of its other files, as text; and its config."""
     path, config = folder / TOKENIZER, _config_beside(folder)
     # Even where there is a tokenizer.json: people open the exported folder by transformers too.
-    backend = _as_transformers_open(folder)
+    backend = as_transformers_open(folder)
     if not path.is_file():
         return backend.to_str(), config
     text = read_text(path)
@@ -115,7 +115,8 @@ def _read_folder(folder: Path) -> tuple[str, dict]:
     return text, config
 
 
-def _as_transformers_open(folder: Path) -> Tokenizer:
+def as_transformers_open(folder: Path) -> Tokenizer:
+    """What `AutoTokenizer` makes of a folder's files, without a network. Raises InputError."""
     from transformers import AutoTokenizer
 
     try:

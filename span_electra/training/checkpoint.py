@@ -252,7 +252,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: no safetensors file can be read there ({error})") from error
+        raise InputError(f"{path}: cannot be read ({error}); fetch or export it again") from error
 
 
 def restore_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:

@@ -242,8 +242,9 @@ def find_checkpoint(settings: RunSettings) -> Path:
 
 def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
     """The checkpoint to go on from, its shares left on the disk where each process will read its own."""
-    in_shares = lies_in_shares(process, settings.training)
-    return load_checkpoint(settings.resume_from, in_shares=in_shares) if settings.resume_from else (None, None)
+    if not settings.resume_from:
+        return None, None
+    return load_checkpoint(settings.resume_from, in_shares=lies_in_shares(process, settings.training))
 
 
 def load_checkpoint(folder: str, *, in_shares: bool = False) -> tuple[Path, Checkpoint]:

@@ -81,7 +81,7 @@ def test_vectors_as_an_array(predictor, tmp_path):
 
 def test_bad_lines_are_named_and_nothing_half_written_stays(predictor, tmp_path):
     (tmp_path / "lines.txt").write_bytes(b"good\r\nbad \xff\n")
-    with pytest.raises(InputError, match="line 2 is not UTF-8"):
+    with pytest.raises(InputError, match="line 2: not UTF-8"):
         predict(
             predictor,
             "detect",
