@@ -61,9 +61,9 @@ def main() -> None:
             engine=settings.engine,
         )
     if not any(map(is_url, outputs)):  # the trainer maps files
-        told = after_features(outputs, settings.max_seq_len, ModelConfig().max_position_embeddings)
-        if told is not None:
-            print(f"next: {command_line('joint_train_span_electra', *told)}")
+        words = after_features(outputs, settings.max_seq_len, ModelConfig().max_position_embeddings)
+        if words is not None:
+            print(f"next: {command_line('joint_train_span_electra', *words)}")
 
 
 if __name__ == "__main__":

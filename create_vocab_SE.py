@@ -47,8 +47,8 @@ def main() -> None:
         print(f"note: {note}")
     size = f"{vocabulary.size:,} tokens, {vocabulary.sha256[:12]}"
     print(f"vocabulary: {size}, in {time.perf_counter() - started:.0f} s -> {', '.join(map(str, files))}")
-    told = after_vocabulary(files[0], settings.data_dir, TextConfig.of(settings))
-    print(f"next: {command_line('create_feature_SE', *told)}")
+    words = after_vocabulary(files[0], settings.data_dir, TextConfig.of(settings))
+    print(f"next: {command_line('create_feature_SE', *words)}")
 
 
 if __name__ == "__main__":

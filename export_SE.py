@@ -21,7 +21,7 @@ def main() -> None:
     from span_electra.hub.model_card import CardFacts
     from span_electra.hub.push import push_folders
     from span_electra.hub.runs import is_finetuned
-    from span_electra.pretraining.stage import export, try_out
+    from span_electra.pretraining.stage import export, prediction_command
 
     if settings.dry_run and not settings.push_to_hub:
         raise InputError("--dry_run: shows what --push_to_hub would send; give that too")
@@ -37,7 +37,7 @@ def main() -> None:
     for folder in folders:
         print(folder)
     if not tuned:
-        print(f"next: {try_out(out_dir)}")
+        print(f"next: {prediction_command(out_dir)}")
     if settings.push_to_hub:
         print("\n".join(push_folders(folders, settings.push_to_hub, dry_run=settings.dry_run)))
 

@@ -123,8 +123,8 @@ class Asked:
 
     def note(self, folder: Path, seconds: float) -> None:
         """Write down that a folder's numbers are all there."""
-        told = {"seconds": seconds, "settings": [self.seeds, self.rows, self.more]}
-        (folder / "took.json").write_text(json.dumps(told))
+        measured = {"seconds": seconds, "settings": [self.seeds, self.rows, self.more]}
+        (folder / "took.json").write_text(json.dumps(measured))
 
 
 # --- files ----------------------------------------------------------------------------------------------
@@ -217,8 +217,8 @@ def lines_of(results: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
     for task, found in results.items():
         for metric, value in found["test"].items():
             values = value["values"] if isinstance(value, dict) else [value]
-            spread = f"{stdev(values):.3f}" if len(values) > 1 else "-"
-            line = {"task": task, "metric": metric, "mean": mean(values), "spread": spread}
+            deviation = f"{stdev(values):.3f}" if len(values) > 1 else "-"
+            line = {"task": task, "metric": metric, "mean": mean(values), "spread": deviation}
             lines.append(line | {"seeds": len(values), "processor s": f"{seconds:.0f}"})
     return lines
 

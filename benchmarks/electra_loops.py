@@ -202,8 +202,8 @@ class Rival:
                 noise_SV = -torch.log(-torch.log(torch.rand_like(logits_SV).clamp_min(1e-10)))
                 corrupted_BL = ids_BL.clone()
                 corrupted_BL[hidden_BL] = (logits_SV + noise_SV).argmax(-1)
-            judged = self.discriminator(corrupted_BL, labels=(corrupted_BL != ids_BL).long(), **asked)
-            loss = filled.loss + 50 * judged.loss
+            detected = self.discriminator(corrupted_BL, labels=(corrupted_BL != ids_BL).long(), **asked)
+            loss = filled.loss + 50 * detected.loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()

@@ -47,7 +47,7 @@ class Skipped(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class Setup:
     """Where the checks find and leave things."""
 
     folder: Path
@@ -68,20 +68,20 @@ def main() -> int:
     warnings.simplefilter("ignore")
     device = str(find_device(flags.device))
     with tempfile.TemporaryDirectory(prefix="span-electra-gpu-") as folder:
-        place = Place(Path(folder), device)
-        make_features(place)
-        rows = [attempt(name, check, place) for name, check in checks(device)]
-        speed = section("speed", measure_speed, place, rows)
-        training = section("recipe", lambda p: train_recipe(p, flags.minutes), place, rows)
+        setup = Setup(Path(folder), device)
+        make_features(setup)
+        rows = [attempt(name, check, setup) for name, check in checks(device)]
+        speed = section("speed", measure_speed, setup, rows)
+        training = section("recipe", lambda p: train_recipe(p, flags.minutes), setup, rows)
     page = render(device, rows, speed, training)
     Path(flags.out).write_text(page, encoding="utf-8")
     print(f"\nwrote {flags.out}")
     return int(any(verdict == "FAILED" for _, verdict, _, _ in rows))
 
 
-def checks(device: str) -> list[tuple[str, Callable[[Place], str]]]:
+def checks(device: str) -> list[tuple[str, Callable[[Setup], str]]]:
     """Name and function of each check."""
-    found: list[tuple[str, Callable[[Place], str]]] = []
+    found: list[tuple[str, Callable[[Setup], str]]] = []
     for architecture in ARCHITECTURES:
         found.append((f"{architecture}: losses and gradients", lambda p, a=architecture: gradients(p, a)))
     for name in OPTIMIZERS:
@@ -96,11 +96,11 @@ def checks(device: str) -> list[tuple[str, Callable[[Place], str]]]:
     return found
 
 
-def attempt(name: str, check: Callable[[Place], str], place: Place) -> tuple[str, str, str, float]:
+def attempt(name: str, check: Callable[[Setup], str], setup: Setup) -> tuple[str, str, str, float]:
     """Make one check; returns name, verdict, what it says, and seconds."""
     began = time.perf_counter()
     try:
-        verdict, said = "ok", check(place)
+        verdict, said = "ok", check(setup)
     except Skipped as reason:
         verdict, said = "skipped", str(reason)
     except Exception as error:  # the page is worth most where something is broken
@@ -111,10 +111,10 @@ def attempt(name: str, check: Callable[[Place], str], place: Place) -> tuple[str
 
 
 def section(
-    name: str, check: Callable[[Place], str], place: Place, rows: list[tuple[str, str, str, float]]
+    name: str, check: Callable[[Setup], str], setup: Setup, rows: list[tuple[str, str, str, float]]
 ) -> str:
     """Make a check whose words get a section of the page; a line of the table says how it went."""
-    name, verdict, said, seconds = attempt(name, check, place)
+    name, verdict, said, seconds = attempt(name, check, setup)
     rows.append((name, verdict, "see below" if verdict == "ok" else said, seconds))
     return said if verdict == "ok" else ""
 
@@ -122,19 +122,19 @@ def section(
 # --- data and short runs ------------------------------------------------------------------------------
 
 
-def make_features(place: Place) -> None:
+def make_features(setup: Setup) -> None:
     """Vocabulary and features of the default corpus, as a new user makes them."""
-    place.folder.joinpath("features").mkdir()
-    run_script(place, "create_vocab_SE.py")
-    text = sorted((place.folder / "data").glob("train*"))[0]
-    flags = ["--in_file", str(text), "--out_file", place.features, "--max_seq_len", "128"]
-    run_script(place, "create_feature_SE.py", *flags)
+    setup.folder.joinpath("features").mkdir()
+    run_script(setup, "create_vocab_SE.py")
+    text = sorted((setup.folder / "data").glob("train*"))[0]
+    flags = ["--in_file", str(text), "--out_file", setup.features, "--max_seq_len", "128"]
+    run_script(setup, "create_feature_SE.py", *flags)
 
 
-def run_script(place: Place, script: str, *flags: str) -> str:
+def run_script(setup: Setup, script: str, *flags: str) -> str:
     """Run a script of the project in the checks' folder; returns what it printed."""
     command = [sys.executable, str(ROOT / script), *flags]
-    done = subprocess.run(command, cwd=place.folder, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=setup.folder, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{script} failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
     return done.stdout
@@ -154,10 +154,10 @@ def model_config(architecture: str = "electra", vocab_size: int | None = None) -
     )
 
 
-def short_run(place: Place, name: str, optimizer: OptimizerConfig | None = None, **training: object) -> Path:
+def short_run(setup: Setup, name: str, optimizer: OptimizerConfig | None = None, **training: object) -> Path:
     """Train STEPS steps from the first seed; returns the checkpoint's folder."""
     defaults = {
-        "device": place.device,
+        "device": setup.device,
         "compile": "off",
         "precision": "fp32",
         "max_steps": STEPS,
@@ -170,10 +170,10 @@ def short_run(place: Place, name: str, optimizer: OptimizerConfig | None = None,
             training=TrainingConfig(**(defaults | training)),
             train_loader=LoaderConfig(batch_size=16),
             valid_loader=LoaderConfig(batch_size=16),
-            train_features=(place.features,),
+            train_features=(setup.features,),
             train_rows=(320,),
             valid_split=(16.0,),
-            out_dir=str(place.folder / "runs" / name),
+            out_dir=str(setup.folder / "runs" / name),
             silent=True,
         )
     )
@@ -196,13 +196,13 @@ def within(value: float, bound: float, what: str) -> str:
 # --- checks -------------------------------------------------------------------------------------------
 
 
-def gradients(place: Place, architecture: str) -> str:
+def gradients(setup: Setup, architecture: str) -> str:
     """The joint loss of a batch and all gradients, against the CPU's."""
-    features = open_features(place.features)
+    features = open_features(setup.features)
     batch = next(iter(Batches(features, LoaderConfig(batch_size=16, workers=0), 0)))
     model = SpanElectra(model_config(architecture, features.header.vocab_size), features.header.mask_id)
     expected = gradients_on(model, batch, torch.device("cpu"))
-    found = gradients_on(model, batch, torch.device(place.device))
+    found = gradients_on(model, batch, torch.device(setup.device))
     gap = max(
         float((mine - theirs).norm() / theirs.norm().clamp(min=1e-6))
         for mine, theirs in zip(found[1], expected[1], strict=True)
@@ -218,11 +218,11 @@ def gradients_on(model: SpanElectra, batch: object, device: torch.device) -> tup
     return output.loss.item(), [p.grad.cpu().clone() for p in model.parameters() if p.grad is not None]
 
 
-def steps_of_optimizer(place: Place, name: str) -> str:
+def steps_of_optimizer(setup: Setup, name: str) -> str:
     """A short run with the optimizer here and on the CPU."""
     optimizer = OptimizerConfig(name, lr=1e-3, warmup=0.0, max_gradient_norm=0.5)
-    here = short_run(place, f"{name}-here", optimizer)
-    there = short_run(place, f"{name}-cpu", optimizer, device="cpu")
+    here = short_run(setup, f"{name}-here", optimizer)
+    there = short_run(setup, f"{name}-cpu", optimizer, device="cpu")
     # A token drawn at the edge of two may fall otherwise: then losses part a little, and weights more.
     return within(relative(losses(here), losses(there)), CLOSE, "losses differ by at most")
 
@@ -231,39 +231,39 @@ def relative(one: list[float], other: list[float]) -> float:
     return max(abs(a - b) / abs(b) for a, b in zip(one, other, strict=True))
 
 
-def precision(place: Place, name: str) -> str:
+def precision(setup: Setup, name: str) -> str:
     """A short run in 16 bits against one in 32."""
-    if place.device == "cpu" and name == "fp16":
+    if setup.device == "cpu" and name == "fp16":
         raise Skipped("fp16 is for accelerators")
-    here = losses(short_run(place, name, precision=name))
-    exact = losses(short_run(place, f"{name}-exact"))
+    here = losses(short_run(setup, name, precision=name))
+    exact = losses(short_run(setup, f"{name}-exact"))
     return within(relative(here, exact), 0.03, "losses differ by at most")
 
 
-def compiled(place: Place) -> str:
+def compiled(setup: Setup) -> str:
     """A short run with compiled layers against one without, and the seconds until step 10."""
-    if not place.device.startswith("cuda"):
+    if not setup.device.startswith("cuda"):
         raise Skipped("layers are compiled on CUDA devices alone")
     began = time.perf_counter()
-    on = short_run(place, "compiled", compile="on", max_steps=10)
+    on = short_run(setup, "compiled", compile="on", max_steps=10)
     seconds = time.perf_counter() - began
-    off = short_run(place, "eager", max_steps=10)
+    off = short_run(setup, "eager", max_steps=10)
     return within(relative(losses(on), losses(off)), CLOSE, "losses differ by at most") + f"; {seconds:.0f} s"
 
 
-def two_processes(place: Place, parallel: str) -> str:
+def two_processes(setup: Setup, parallel: str) -> str:
     """Gradients of two processes at half the batch each, over gloo, against one at the whole batch."""
-    gap = launch(gap_of_two, (place, parallel), 2)[0]
+    gap = launch(gap_of_two, (setup, parallel), 2)[0]
     return within(gap, 1e-4, "gradients differ by at most") + " (relative)"
 
 
-def gap_of_two(what: tuple[Place, str], rank: int, world_size: int, store: str) -> float:
+def gap_of_two(what: tuple[Setup, str], rank: int, world_size: int, store: str) -> float:
     """One process's part of `two_processes`; both may share one device, which NCCL does not allow."""
-    (place, parallel), device = what, torch.device(what[0].device)
+    (setup, parallel), device = what, torch.device(what[0].device)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{store}", rank=rank, world_size=world_size
     )
-    features, loader = open_features(place.features), LoaderConfig(batch_size=16, workers=0)
+    features, loader = open_features(setup.features), LoaderConfig(batch_size=16, workers=0)
     config = model_config(vocab_size=features.header.vocab_size)
     alone = SpanElectra(config, features.header.mask_id).to(device)
     alone(next(iter(Batches(features, loader, 0))).to(device)).loss.backward()
@@ -279,56 +279,56 @@ def gap_of_two(what: tuple[Place, str], rank: int, world_size: int, store: str) 
     return gap
 
 
-def replicas(place: Place) -> str:
+def replicas(setup: Setup) -> str:
     """DataParallel over two devices against one."""
-    if not place.device.startswith("cuda") or torch.cuda.device_count() < 2:
+    if not setup.device.startswith("cuda") or torch.cuda.device_count() < 2:
         raise Skipped("needs two CUDA devices")
-    two = short_run(place, "dp", parallel="dp", device_ids=[0, 1])
-    one = short_run(place, "dp-one")
+    two = short_run(setup, "dp", parallel="dp", device_ids=[0, 1])
+    one = short_run(setup, "dp-one")
     return within(relative(losses(two), losses(one)), CLOSE, "losses differ by at most")
 
 
-def killed_and_resumed(place: Place) -> str:
+def killed_and_resumed(setup: Setup) -> str:
     """A run killed without warning and resumed against one that never stopped."""
-    straight = place.folder / "runs" / "straight"
-    broken = place.folder / "runs" / "broken"
-    flags = ["--preset", "tiny", "--train_file", place.features, "--device", place.device, "--compile", "off",
+    straight = setup.folder / "runs" / "straight"
+    broken = setup.folder / "runs" / "broken"
+    flags = ["--preset", "tiny", "--train_file", setup.features, "--device", setup.device, "--compile", "off",
              "--max_steps", "40", "--save_every", "10 steps", "--save_last", "9"]  # fmt: skip
-    run_script(place, "joint_train_span_electra.py", *flags, "--out_dir", str(straight))
+    run_script(setup, "joint_train_span_electra.py", *flags, "--out_dir", str(straight))
     command = [sys.executable, str(ROOT / "joint_train_span_electra.py"), *flags, "--out_dir", str(broken)]
     process = subprocess.Popen(
-        command, cwd=place.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=setup.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     while process.poll() is None and not list((broken / "checkpoints").glob("step-*20")):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    run_script(place, "joint_train_span_electra.py", "--resume", str(broken))
+    run_script(setup, "joint_train_span_electra.py", "--resume", str(broken))
     first, second = (checkpoint.load(checkpoint.latest(run)).weights for run in (straight, broken))
     gap = max(float((first[name] - second[name]).abs().max()) for name in first)
-    return within(gap, 1e-5 if place.device != "cpu" else 0.0, "weights differ by at most")
+    return within(gap, 1e-5 if setup.device != "cpu" else 0.0, "weights differ by at most")
 
 
 # --- training, and the page ---------------------------------------------------------------------------
 
 
-def measure_speed(place: Place) -> str:
+def measure_speed(setup: Setup) -> str:
     """What train_gpu.py prints of this device; of a CPU, of a tiny model, to try it."""
     os.environ.pop("NVIDIA_TF32_OVERRIDE", None)  # from here on with what users have
-    flags = ["--device", place.device, "--features", place.features, "--ways", "default"]
-    flags += ["--presets", "tiny", "--rows", "8", "--steps", "2"] if place.device == "cpu" else []
-    return run_script(place, "benchmarks/train_gpu.py", *flags)
+    flags = ["--device", setup.device, "--features", setup.features, "--ways", "default"]
+    flags += ["--presets", "tiny", "--rows", "8", "--steps", "2"] if setup.device == "cpu" else []
+    return run_script(setup, "benchmarks/train_gpu.py", *flags)
 
 
-def train_recipe(place: Place, minutes: float) -> str:
+def train_recipe(setup: Setup, minutes: float) -> str:
     """Some minutes of the quick recipe, with the device's own defaults; returns its last lines."""
     if not minutes:
         raise Skipped("--minutes 0")
     recipe = next(path for path in (ROOT / "configs/quick.json", ROOT / "configs/tiny.json") if path.exists())
-    run = place.folder / "runs" / "recipe"
-    flags = ["--config_file", str(recipe), "--train_file", place.features, "--device", place.device]
+    run = setup.folder / "runs" / "recipe"
+    flags = ["--config_file", str(recipe), "--train_file", setup.features, "--device", setup.device]
     flags += ["--max_minutes", str(minutes), "--out_dir", str(run)]
-    run_script(place, "joint_train_span_electra.py", *flags)
+    run_script(setup, "joint_train_span_electra.py", *flags)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     last = {split: [row for row in rows if row["split"] == split][-1:] for split in ("train", "valid")}
     shown = [f"{key} {value:.4g}" for split in last.values() for row in split for key, value in row.items()

@@ -23,14 +23,14 @@ def gpu_check(monkeypatch):
 
 
 def test_a_check_that_breaks_is_a_line_of_the_page(gpu_check, tmp_path):
-    def broken(place):
+    def broken(setup):
         raise ValueError("one | two\nand a long story")
 
-    def absent(place):
+    def absent(setup):
         raise gpu_check.Skipped("needs two devices")
 
-    place = gpu_check.Place(tmp_path, "cpu")
-    rows = [gpu_check.attempt("a", broken, place), gpu_check.attempt("b", absent, place)]
+    setup = gpu_check.Setup(tmp_path, "cpu")
+    rows = [gpu_check.attempt("a", broken, setup), gpu_check.attempt("b", absent, setup)]
     assert [verdict for _, verdict, _, _ in rows] == ["FAILED", "skipped"]
     page = gpu_check.render("cpu", rows, "", "")
     assert "| a | FAILED | ValueError: one / two | 0 |" in page and "needs two devices" in page

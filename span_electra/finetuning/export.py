@@ -35,9 +35,13 @@ TURNS = ("{sep}:0 $A:0 {sep}:1", "{sep}:0 $A:0 {sep}:1 $B:1 {sep}:0")
 
 
 def export_task(
-    network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Vocabulary, folder: str | Path,
+    network: TaskNetwork,
+    task: int,
+    spec: TaskSpec,
+    vocabulary: Vocabulary,
+    folder: str | Path,
     facts: CardFacts | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write the network with the head of one task; an earlier export of ours is replaced.
 
     facts: what its model card tells besides (`task_facts`).
@@ -74,10 +78,10 @@ def export_tasks(folder: str | Path, out_dir: str | Path, facts: CardFacts | Non
     """
     model, written = load_task_model(folder), []
     for number, spec in enumerate(model.specs):
-        target, told = Path(out_dir, spec.task.name), task_facts(model, number, facts)
+        target, card_facts = Path(out_dir, spec.task.name), task_facts(model, number, facts)
         written.append(
             export_task(
-                model.network, number, spec=spec, vocabulary=model.vocabulary, folder=target, facts=told
+                model.network, number, spec=spec, vocabulary=model.vocabulary, folder=target, facts=card_facts
             )
         )
     return written

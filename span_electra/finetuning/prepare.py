@@ -203,9 +203,11 @@ def rows_key(
 ) -> str:
     """A hash of all that decides a task's rows: its settings, the files' contents, the vocabulary."""
     files = [
-        (split, file) for split in task.files for path in split_files(task, split, data_dir)
+        (split, file)
+        for split in task.files
+        for path in split_files(task, split, data_dir)
         for file in _files_of(task, path)
-    ]  # fmt: skip
+    ]
     if task.noise.get("misspellings"):
         files.append(("noise", Path(task.noise["misspellings"])))
     # Names without their folders: data that were moved are the same data.
@@ -237,9 +239,14 @@ def _hash(path: Path) -> str:
 
 
 def _prepare(
-    task: Task, data_dir: str | Path, place: Path, vocabulary: Vocabulary, fresh: Prepared, key: str,
+    task: Task,
+    data_dir: str | Path,
+    place: Path,
+    vocabulary: Vocabulary,
+    fresh: Prepared,
+    key: str,
     workers: int,
-) -> _Made:  # fmt: skip
+) -> _Made:
     """Write the rows of one task into `place`."""
     # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
     labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir))

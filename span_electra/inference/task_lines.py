@@ -151,8 +151,9 @@ def shown(answers: dict[str, Answer], with_names: bool) -> str:
 
     Example: "sentiment: 1 97.0%   ner: My name is Ann{B-PER}"
     """
-    return "   ".join(f"{name}: {_shown(answer)}" if with_names else _shown(answer)
-                      for name, answer in answers.items())  # fmt: skip
+    return "   ".join(
+        f"{name}: {_shown(answer)}" if with_names else _shown(answer) for name, answer in answers.items()
+    )
 
 
 def _shown(answer: Answer) -> str:

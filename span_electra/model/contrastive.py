@@ -43,17 +43,17 @@ def crop(masked: MaskedBatch, share: float) -> tuple[Tensor, Tensor | None]:
 
 
 def contrastive_losses(
-    one_BD: Tensor, other_BD: Tensor, temperature: float, real_B: Tensor | None = None
+    one_BD: Tensor, other_BD: Tensor, temperature: float, mask_B: Tensor | None = None
 ) -> Tensor:
     """Return each row's loss, float32 [B]: cross-entropy of finding its partner, the mean of both directions.
 
     Logits are cosines / temperature. The others are those of this process's share of the batch, so more
-    processes mean fewer of them. Rows that fill up (`real_B` False) are nobody's others; their loss is 0.
+    processes mean fewer of them. Rows that fill up (`mask_B` False) are nobody's others; their loss is 0.
     """
     one_BD, other_BD = (F.normalize(states_BD.float(), dim=-1) for states_BD in (one_BD, other_BD))
     logits_BB = one_BD @ other_BD.T / temperature
-    if real_B is not None:
-        logits_BB = logits_BB.masked_fill(~(real_B[:, None] & real_B), -1e4)  # not -inf: a row of it is NaN
+    if mask_B is not None:
+        logits_BB = logits_BB.masked_fill(~(mask_B[:, None] & mask_B), -1e4)  # not -inf: a row of it is NaN
     partner_B = logits_BB.diagonal()
     loss_B = (logits_BB.logsumexp(0) + logits_BB.logsumexp(1)) / 2 - partner_B
-    return loss_B if real_B is None else loss_B * real_B
+    return loss_B if mask_B is None else loss_B * mask_B

@@ -143,9 +143,9 @@ class Discriminator(nn.Module):
                 decision_BL = put_in_slots(decision_BL, masked, (own_S + span_logits_S.detach()) / 2)
         loss_B = None
         if cropped_BWD is not None:
-            real_B = None if masked.attention_mask_BL is None else masked.attention_mask_BL[:, 0]
+            mask_B = None if masked.attention_mask_BL is None else masked.attention_mask_BL[:, 0]
             temperature = self.config.sequence_temperature
-            loss_B = contrastive_losses(states_BLD[:, 0], cropped_BWD[:, 0], temperature, real_B)
+            loss_B = contrastive_losses(states_BLD[:, 0], cropped_BWD[:, 0], temperature, mask_B)
         return Detected(logits_BL, span_logits_S, decision_BL, loss_B)
 
 
@@ -181,7 +181,7 @@ class SpanElectra(nn.Module):
     objective does not train has `requires_grad` off, and a frozen generator never drops out.
     """
 
-    compiled_parts = ("judge",)
+    compiled_parts = ("detect_and_score",)
 
     def __init__(self, config: ModelConfig, mask_id: int, seed: int = 0) -> None:
         super().__init__()
@@ -238,7 +238,7 @@ class SpanElectra(nn.Module):
             return self.losses(masked, generated, None, None)
         corrupted = self.corrupt(masked, generated)  # no gradient flows back through the sampling
         states_BLD, cropped_BWD = self.discriminator.encode(corrupted.ids_BL, masked, subkey(key, 2))
-        return self.judge(states_BLD, cropped_BWD, masked, generated, corrupted)
+        return self.detect_and_score(states_BLD, cropped_BWD, masked, generated, corrupted)
 
     def generate(self, masked: MaskedBatch, key: int | None = None, sample: bool = True) -> Generated:
         """Run the generator on the batch with its spans masked; a frozen one leaves no graph.
@@ -253,14 +253,14 @@ class SpanElectra(nn.Module):
 
     def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted:
         """Put the sampled replacements in."""
-        assert generated.scores.sampled_S is not None, "generate() was told to sample nothing"
+        assert generated.scores.sampled_S is not None, "generate() was asked to sample nothing"
         return corrupt(masked, generated.scores.sampled_S)
 
     def discriminate(self, masked: MaskedBatch, corrupted: Corrupted, key: int | None = None) -> Detected:
         """Run the discriminator on the corrupted batch."""
         return self.discriminator(corrupted.ids_BL, masked, key)
 
-    def judge(
+    def detect_and_score(
         self,
         states_BLD: Tensor,
         cropped_BWD: Tensor | None,

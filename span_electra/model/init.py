@@ -73,8 +73,8 @@ def _init_local_absolute(encoders: Sequence[Encoder], deviation: float, dice: to
         # halve its variance N times; of strength 1/sqrt(N) they leave a third of it.
         quiet = (2 * len(encoder.layers)) ** -0.5
         for number, layer in enumerate(encoder.layers):
-            value_DD = layer.qkv.weight[2 * layer.mix.in_features :]
-            strengths = {value_DD: 1.0, layer.mix.weight: quiet if number else 1.0}
+            value_DD = layer.qkv.weight[2 * layer.out_proj.in_features :]
+            strengths = {value_DD: 1.0, layer.out_proj.weight: quiet if number else 1.0}
             strengths |= {layer.up.weight: 1.0, layer.down.weight: quiet}
             for weight, strength in strengths.items():
                 weight.normal_(0.0, strength * weight.shape[1] ** -0.5, generator=dice)
@@ -117,7 +117,7 @@ def _init_local_rotary(encoder: Encoder, dice: torch.Generator) -> None:
 def wave_count(encoder: Encoder) -> int:
     """Frequencies that fit the narrowest head and leave three quarters of the embedding to the words."""
     embedding_size, first = base_of(encoder).position.embedding_dim, encoder.layers[0]
-    head_size = first.mix.in_features // first.heads
+    head_size = first.out_proj.in_features // first.heads
     waves = min(MOST_FREQUENCIES, embedding_size // 8, head_size // 2)
     if waves < 1:
         raise InputError(
@@ -153,7 +153,7 @@ def write_waves(encoder: Encoder, waves: int, deviation: float) -> None:
 
 def look_around(encoder: Encoder, waves: int) -> None:
     """Set queries and keys of the first layer: head h looks at its `offsets`."""
-    first, width = encoder.layers[0], encoder.layers[0].mix.in_features
+    first, width = encoder.layers[0], encoder.layers[0].out_proj.in_features
     head_size = width // first.heads
     # Normalised, a wave's square is E / (2 F); F of them, times gain^2 / sqrt(K), shall make the peak.
     gain = math.sqrt(2 * PEAK * math.sqrt(head_size) / base_of(encoder).position.embedding_dim)

@@ -43,11 +43,16 @@ class ElectraLayer(nn.Module):
         self.attention_dropout = config.attention_probs_dropout_prob
         self.activation = ACTIVATION[config.hidden_act]
         self.qkv = nn.Linear(width, 3 * width)  # query, key, value in this order: one product, not three
-        self.mix = nn.Linear(width, width)
+        self.mix = nn.Linear(width, width)  # `out_proj`, by the name that checkpoints have had from the first
         self.mix_norm = LayerNorm(width, eps=config.layer_norm_eps)
         self.up = nn.Linear(width, network.intermediate_size)
         self.down = nn.Linear(network.intermediate_size, width)
         self.down_norm = LayerNorm(width, eps=config.layer_norm_eps)
+
+    @property
+    def out_proj(self) -> nn.Linear:
+        """What mixes the heads' answers, by the name that it has in every architecture."""
+        return self.mix
 
     def forward(
         self, x_BLD: Tensor, attend_B1QL: Tensor | None, key: int | None, rotation: Rotation | None = None
@@ -55,7 +60,7 @@ class ElectraLayer(nn.Module):
         hidden_rate = self.hidden_dropout if self.training else 0.0
         attention_rate = self.attention_dropout if self.training else 0.0
         heads_BLD = attend(self.qkv(x_BLD), self.heads, attend_B1QL, attention_rate, subkey(key, 0))
-        x_BLD = drop_add_norm(self.mix(heads_BLD), x_BLD, self.mix_norm, hidden_rate, subkey(key, 1))
+        x_BLD = drop_add_norm(self.out_proj(heads_BLD), x_BLD, self.mix_norm, hidden_rate, subkey(key, 1))
         narrow_BLD = activated_linear(self.up(x_BLD), self.activation, self.down, key)
         return drop_add_norm(narrow_BLD, x_BLD, self.down_norm, hidden_rate, subkey(key, 2))
 

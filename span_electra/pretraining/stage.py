@@ -265,11 +265,11 @@ def epilogue(folder: Path, result: RunResult) -> str:
         f'pipeline("fill-mask", model="{folder}/generator")\n'
         f"  {folder}/report.html     curves, and sentences as both networks see them\n"
         f"  {folder}/metrics.jsonl, tensorboard --logdir {quote(str(folder))}, {folder}/checkpoints\n"
-        f"next: {try_out(folder)}"
+        f"next: {prediction_command(folder)}"
     )
 
 
-def try_out(folder: Path) -> str:
+def prediction_command(folder: Path) -> str:
     """The command that has a pretrained model read lines."""
     task = "fill" if (folder / "generator").is_dir() else "detect"
     return command_line("predict_SE", folder, "--task", task)

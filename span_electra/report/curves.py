@@ -29,8 +29,11 @@ PLANS = (
     Plan("Discriminator loss", (("discriminator_loss", ""),), "nats a token; lower is better"),
     Plan(
         "Finding the replaced tokens",
-        (("discriminator_f1", "F1"), ("discriminator_precision", "precision"),
-         ("discriminator_recall", "recall")),
+        (
+            ("discriminator_f1", "F1"),
+            ("discriminator_precision", "precision"),
+            ("discriminator_recall", "recall"),
+        ),
         f"by the discriminator; healthy recall: above {LEAST_RECALL:.0%}",
         "share",
     ),
@@ -46,7 +49,7 @@ PLANS = (
     Plan("Total loss", (("loss", ""),), "all losses, weighted, as they are minimised"),
     Plan("Learning rate", (("lr", ""),), "of the fastest part", "rate", train_only=True),
     Plan("Speed", (("tokens_per_second", ""),), "tokens a second", train_only=True, from_zero=True),
-)  # fmt: skip
+)
 
 
 def values_of(lines: list[dict[str, Any]], metric: str) -> tuple[list[float], list[float]]:

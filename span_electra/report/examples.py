@@ -53,10 +53,12 @@ def collect_examples(
         "replaced": predicted.replaced_BL.numpy(),
         "probability": predicted.replaced_probability_BL.float().numpy(),
         "generator_probability": scatter(
-            slots_S, predicted.generator_probability_S[batch.slot_weight_S > 0].float().numpy(),
-            batch.original_BL.shape, np.nan,
+            slots_S,
+            predicted.generator_probability_S[batch.slot_weight_S > 0].float().numpy(),
+            batch.original_BL.shape,
+            np.nan,
         ),
-    }  # fmt: skip
+    }
     pieces_V = Pieces(vocabulary)
     chosen = pick_sentences(arrays, pieces_V, vocabulary, count)
     return [record(arrays, int(batch.rows_B[row]), row, part, pieces_V) for row, part in chosen]

@@ -287,10 +287,15 @@ def speed_of(run: RunRecord) -> dict[str, Any]:
                 spent[str(name)] = spent.get(str(name), 0.0) + seconds
     total = sum(spent.values())
     parts = [
-        {"name": name, "seconds": duration(value), "share": show(value / total, "share"),
-         "width": round(100 * value / total, 1)}
-        for name, value in sorted(spent.items(), key=lambda entry: -entry[1]) if total > 0
-    ]  # fmt: skip
+        {
+            "name": name,
+            "seconds": duration(value),
+            "share": show(value / total, "share"),
+            "width": round(100 * value / total, 1),
+        }
+        for name, value in sorted(spent.items(), key=lambda entry: -entry[1])
+        if total > 0
+    ]
     return {"facts": facts, "parts": parts}
 
 
@@ -311,11 +316,15 @@ def data_of(run: RunRecord) -> dict[str, Any] | None:
             "title": "Span lengths",
             "note": f"in whole words, against the geometric law (p = {spans['geometric_p']:g})",
             "svg": plot_bars(
-                "Span lengths", [number + 0.5 for number in range(len(spans["law"]) + 1)],
-                spans["shares"], law=spans["law"], x_name="words", unit="share",
+                "Span lengths",
+                [number + 0.5 for number in range(len(spans["law"]) + 1)],
+                spans["shares"],
+                law=spans["law"],
+                x_name="words",
+                unit="share",
             ),
         },
-    ]  # fmt: skip
+    ]
     vocabulary = [
         ("Type", {"BPE": "byte-level BPE", "BERT": "WordPiece"}.get(words["type"], words["type"])),
         ("Tokens", f"{words['size']:,}"),

@@ -109,9 +109,16 @@ def insert_word(word_B, length, ids_B, id_count, id_size, table, max_words):
     """Keep a word whose ids the library gave (padded arrays); False if the table has no room."""
     found = _find(word_B, 0, length, table.slots_S, table.keys_B)
     return found[1] or _insert(
-        word_B, 0, length, found=found, table=table, ids_B=ids_B, id_size=id_size, id_count=id_count,
+        word_B,
+        0,
+        length,
+        found=found,
+        table=table,
+        ids_B=ids_B,
+        id_size=id_size,
+        id_count=id_count,
         max_words=max_words,
-    )  # fmt: skip
+    )
 
 
 @compiled
@@ -157,9 +164,16 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
                     status = ASK_LIBRARY
                     break
                 if not _insert(
-                    text_B, p, length, found=found, table=table, ids_B=scratch.ids_B, id_size=id_bytes,
-                    id_count=count, max_words=max_words,
-                ):  # fmt: skip
+                    text_B,
+                    p,
+                    length,
+                    found=found,
+                    table=table,
+                    ids_B=scratch.ids_B,
+                    id_size=id_bytes,
+                    id_count=count,
+                    max_words=max_words,
+                ):
                     status = TABLE_FULL
                     break
             meta = slots_S[at + 2]
@@ -192,9 +206,16 @@ def count_uses(text_B, words_W, uses_W, table, max_words, done):
         p, length = words_W[word] >> 30, words_W[word] >> 1 & 0x1FFFFFFF
         found = _find(text_B, p, length, table.slots_S, table.keys_B)
         if not found[1] and not _insert(
-            text_B, p, length, found=found, table=table, ids_B=no_ids_B, id_size=1, id_count=0,
+            text_B,
+            p,
+            length,
+            found=found,
+            table=table,
+            ids_B=no_ids_B,
+            id_size=1,
+            id_count=0,
             max_words=max_words,
-        ):  # fmt: skip
+        ):
             return word
         table.slots_S[found[0] + 2] += np.uint64(uses_W[word] << 16)
     return len(words_W)

@@ -111,8 +111,9 @@ class Vocabulary:
             return np.ones(self.size, bool)  # nothing tells its words apart: each token is one
         if self.kind == "BERT":
             return np.array([not token.startswith("##") for token in self.tokens_V])
-        return np.array([token[:1].isascii() and not token[:1].isalnum() or token[:1] == "Ġ"
-                         for token in self.tokens_V])  # fmt: skip
+        return np.array(
+            [token[:1].isascii() and not token[:1].isalnum() or token[:1] == "Ġ" for token in self.tokens_V]
+        )
 
     @cached_property
     def token_words(self) -> TokenWords:

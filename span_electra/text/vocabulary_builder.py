@@ -126,8 +126,10 @@ def preview(vocabulary: Vocabulary, inputs: Inputs, settings: BuildSettings) -> 
         read += len(text)
         if read >= PREVIEW_BYTES:
             break
-    lines = (f"{number:6}  {token}  seen {count:,} times\n" for number, (token, count)
-             in enumerate(zip(vocabulary.tokens_V, counts_V, strict=True)))  # fmt: skip
+    lines = (
+        f"{number:6}  {token}  seen {count:,} times\n"
+        for number, (token, count) in enumerate(zip(vocabulary.tokens_V, counts_V, strict=True))
+    )
     return f"in the first {read:,} bytes of text:\n" + "".join(lines)
 
 

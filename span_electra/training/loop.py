@@ -199,8 +199,8 @@ def watch_for_bad_steps(run: Run, step: int, recent: deque) -> None:
 
 def log_metrics(run: Run, state: LoopState) -> None:
     """Log the means since the last line, when they have come from the device, and warn once of bad ones."""
-    done, whole = course(state, run.config)
-    step, passed_share = state.step, done / whole
+    done, total = course(state, run.config)
+    step, passed_share = state.step, done / total
     if run.config.by_clock and done:
         run.log.expect(round(step / passed_share))
     seconds, state.logged_at = max(state.seconds - state.logged_at, 1e-9), state.seconds

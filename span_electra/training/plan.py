@@ -119,8 +119,8 @@ def what_is_left(state: LoopState, config: TrainingConfig, optimizer: OptimizerC
 
     Example: `epoch 4 of 6 done; 2 epochs, 6 steps to go; rate from 0.00012 to 0`
     """
-    done, whole = course(state, config)
-    first, last = (optimizer.lr * lr_multiplier(at, whole, optimizer) for at in (done, whole))
+    done, total = course(state, config)
+    first, last = (optimizer.lr * lr_multiplier(at, total, optimizer) for at in (done, total))
     rates = f"rate from {first:.3g} to {last:.3g}"
     if config.by_clock:
         used = state.agreed_seconds / 60

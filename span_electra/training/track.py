@@ -105,9 +105,14 @@ class _Trackio(_WithArtifacts):
     def __init__(self, library: Any, folder: Path, settings: dict[str, Any]) -> None:
         self.library, self.folder = library, folder
         library.init(
-            project=PROJECT, name=identity_of(folder), config=settings, resume="allow", embed=False,
-            auto_log_gpu=False, auto_log_cpu=False,
-        )  # fmt: skip
+            project=PROJECT,
+            name=identity_of(folder),
+            config=settings,
+            resume="allow",
+            embed=False,
+            auto_log_gpu=False,
+            auto_log_cpu=False,
+        )
 
     def log_metrics(self, step: int, values: Mapping[str, float]) -> None:
         self.library.log(dict(values), step=step)

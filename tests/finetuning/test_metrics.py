@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
-from span_electra.errors import InputError
 from span_electra.finetuning.metrics import HIGHER_IS_BETTER, METRICS, compute_metric
 
 FOUND, WANTED = np.array([1, 1, 0, 0, 1, 0]), np.array([1, 0, 0, 1, 1, 0])

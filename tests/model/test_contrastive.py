@@ -69,10 +69,10 @@ def test_the_loss_is_cross_entropy_of_cosines_in_both_directions():
 def test_rows_that_fill_up_are_as_if_they_were_not_there():
     dice = torch.Generator().manual_seed(0)
     one, other = (torch.randn(6, 8, generator=dice) for _ in range(2))
-    real_B = torch.tensor([True, True, False, True, True, False])
-    expected_B = contrastive_losses(one[real_B], other[real_B], 0.5)
-    given_B = contrastive_losses(one, other, 0.5, real_B)
-    assert torch.allclose(given_B[real_B], expected_B) and not given_B[~real_B].any()
+    mask_B = torch.tensor([True, True, False, True, True, False])
+    expected_B = contrastive_losses(one[mask_B], other[mask_B], 0.5)
+    given_B = contrastive_losses(one, other, 0.5, mask_B)
+    assert torch.allclose(given_B[mask_B], expected_B) and not given_B[~mask_B].any()
     assert contrastive_losses(one[:0], other[:0], 0.5).shape == (0,)
     assert contrastive_losses(one[:1], other[:1], 0.5) == 0
 
