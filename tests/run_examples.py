@@ -86,7 +86,7 @@ def small_run(
         TrainingConfig(**training),
         loader,
         loader,
-        train_files=(features,),
+        train_features=(features,),
         out_dir=str(folder),
         valid_split=valid,
         resume_from=None if resume is None else str(resume),
