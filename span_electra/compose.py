@@ -62,6 +62,7 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
         if problems:
             raise InputError(f"{layer.source}: {'; '.join(problems[:MOST_PROBLEMS])}")
     try:
+        # Typed by the schema: OmegaConf then refuses a text where a number belongs.
         merged = OmegaConf.structured(schema)
     except OmegaConfBaseException as error:
         raise InputError(f"{schema.__module__}.py: {_first_line(error)}") from None

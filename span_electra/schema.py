@@ -42,6 +42,7 @@ def setting(
     `group`: the heading of --help under which it stands; else its section decides. `alone`: what a flag
     without a value means.
     """
+    # Bounds stand beside the default, so that flags, config files and argument.py are checked by one law.
     metadata = {"help": help, "choices": choices, "least": least, "most": most}
     metadata |= {"group": group, "alone": alone}
     if isinstance(default, list):  # made anew for each settings, which could else change each other's

@@ -273,6 +273,7 @@ def locked(path: Path, what: str | Path, busy: str, wait: bool = False) -> Itera
     Raises InputError saying so, or that the file cannot be made. Where the file system has no locks, a
     warning says so, and nothing is locked.
     """
+    # By the real path: two names of one file are one lock.
     key = os.path.realpath(path)
     if key in _held:
         raise InputError(f"{what}: {busy.format(holder=f'{os.getpid()}, this one')}")

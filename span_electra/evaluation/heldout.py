@@ -115,6 +115,7 @@ def score_text(
     Raises InputError for text that cannot be read.
     """
     networks.need("generator")
+    # No longer than the shorter of both networks reads: a cut row would be another text.
     longest = min(max_seq_len, networks.longest)
     # By the stage that makes features, not by a copy of it: rows and masks are then those of training.
     with tempfile.TemporaryDirectory() as folder:

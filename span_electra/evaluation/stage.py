@@ -65,6 +65,7 @@ def evaluate(
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
     target = result_file(Path(model), out_file)
+    # What is in the way is found before hours of scoring.
     earlier = earlier_sections(target)
     networks = open_networks(model, device)
     sections = {MODEL: described(model, networks)}

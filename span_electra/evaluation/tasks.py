@@ -122,6 +122,7 @@ def prepared_rows(
     opened = {split: open_rows(tasks, prepared, vocabulary, split) for split in ("dev", "test")}
     for place, number in enumerate(learnt):
         for split, sources in opened.items():
+            # Heads by the model's numbers: the file may list some of its tasks, in any order.
             if sources[place] is not None:
                 yield number, split, sources[place]
 

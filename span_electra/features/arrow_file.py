@@ -62,6 +62,7 @@ class CheckedFile:
         The file is read once more for it: metadata at its head changes last, so a sum counted on the way
         would have to be corrected by algebra. It still lies in the system's memory then.
         """
+        # Arrow's footer, which holds the metadata a second time, must stand before its places are looked for.
         self._writer.close()
         file = self._file
         file.flush()
@@ -176,6 +177,7 @@ def _crc32(file: BinaryIO, zeroed: Iterable[int]) -> int:
 
     Read, not mapped: a mapping's pages count as this process's memory.
     """
+    # Zeros in the digits' place: a sum cannot count itself.
     checksum, begin, size = 0, 0, os.fstat(file.fileno()).st_size
     for place in [*sorted(zeroed), size]:
         file.seek(begin)

@@ -117,6 +117,7 @@ def build_features(
     for note in found.notes:
         say.note(note)
     job = _Job(found, header, vocabulary, workers=workers, shards=shards, engine=engine, say=say, shown=shown)
+    # By our own writing, which is whole or not at all; a file system of a library would copy once more.
     target = str(out_file).removeprefix("file://")
     if is_url(target):
         with staged(target, shards) as local:
@@ -212,6 +213,7 @@ def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHead
             masked=total.masked,
             spans=total.spans,
         )
+        # Before the file gets its place: features without a row would fail far from here, in training.
         _refuse_few_rows(job, total, folder)
         if joined is not None:
             written = joined.finish(header)

@@ -114,6 +114,7 @@ def describe(
 
 def feature_schema(header: FeatureHeader) -> pa.Schema:
     """The columns of a feature file, with the header in the metadata."""
+    # The tokenizer travels along, so that ids can never be read with another one.
     metadata = {FEATURES_KEY: header_json(header), TOKENIZER_KEY: header.tokenizer_json.encode()}
     small = pa.list_(pa.field("item", pa.uint16(), nullable=False))
     ids = pa.list_(pa.field("item", pa.from_numpy_dtype(header.id_type), nullable=False))

@@ -94,6 +94,7 @@ def span_budget(lengths_R: np.ndarray, mask_ratio: float | np.ndarray) -> np.nda
 
 def length_law(masking: MaskingConfig) -> np.ndarray:
     """Return P(length = 1 .. max_span_len): p (1 - p)^(l - 1), renormalised (SpanBERT section 3.1)."""
+    # Renormalised, not cut: what lies beyond the longest length is shared out over all.
     law_L = masking.geometric_p * (1.0 - masking.geometric_p) ** np.arange(masking.max_span_len)
     return law_L / law_L.sum()
 
@@ -136,6 +137,7 @@ def sample_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, maskin
     Example: budget 4, lengths drawn 3, 2 -> spans [(5, 8), (11, 12)]  (the last is cut to the budget)
     """
     starts_R, lengths_R = (np.ascontiguousarray(values, dtype=np.int64) for values in rows[1:])
+    # Known before anything is drawn, so that totals of a step can be counted from lengths alone.
     budgets_R = span_budget(lengths_R, masking.mask_ratio)
     most = int(budgets_R.sum())  # a span hides at least one token
     spans = Spans(np.empty(most, np.int32), np.empty(most, np.int32), np.empty(len(lengths_R), np.int64))
@@ -145,6 +147,7 @@ def sample_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, maskin
         np.ones(longest + 1, np.uint8),
         np.zeros(longest + 2 + PADDING, np.uint8),
     )
+    # One type each, since numba compiles anew for every other one, which takes seconds.
     keys_R = np.ascontiguousarray(keys_R, dtype=np.uint64)
     law_L = length_law(masking)
     joined = min(2, int(law_L @ np.arange(1, len(law_L) + 1) / 2))  # less than half a mean span

@@ -70,6 +70,7 @@ def staged(url: str, shards: int) -> Iterator[Path]:
 
     Raises InputError for what is not ours there, and when sending fails.
     """
+    # What is there is looked at before hours of work, not when the result is sent.
     system, target = open_filesystem(url)
     try:
         if not shards and system.isfile(target):

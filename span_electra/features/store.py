@@ -54,6 +54,7 @@ def open_features(paths: str | Path | Sequence[str | Path], verify: bool | None 
         if verify:  # sound bits may still be rows of a program that has the law wrong
             _check_rows(part, header, file)
         opened.append((file, header, part))
+    # Last, when each file is known to be sound: what is refused should name one file, not the pair.
     return Features(_common_header(opened), [part for _, _, part in opened], files)
 
 

@@ -250,6 +250,7 @@ def collate(task: int, unpadded: UnpaddedRows, pad_id: int, total: float, rows_B
     """Pad rows and targets to tensors on the CPU."""
     lengths_B = np.array([len(row) for row in unpadded.ids], np.int64)
     width = int(lengths_B.max()) if len(lengths_B) else 1
+    # Filled through the mask in one assignment: rows one after another are what its True places are.
     mask_BL = np.arange(width) < lengths_B[:, None]
 
     def padded(rows: list[list[int]], value: int) -> torch.Tensor:
@@ -291,6 +292,7 @@ class TaskBatches:
     ) -> None:
         self.sources, self.order, self.epoch, self.start = sources, order, epoch, start
         self.rank, self.world, self.together = rank, world, together
+        # The whole epoch's, by every process alike: shares are cut from one plan, not agreed on.
         self.plan = plan_tasks([source.lengths_P for source in sources], order, epoch)
         self.ends_N = np.cumsum([len(rows_B) for _, rows_B in self.plan])
 

@@ -63,6 +63,7 @@ class _Layout:
 
 def read_conll(path: Path, columns: ConllColumns) -> Iterator[TaggedSentence]:
     """Yield the sentences of a file. Raises InputError naming file and line."""
+    # From the first token, since comments and marks have any number of columns.
     first, layout = _layout_of(path)
     if layout is None:
         return

@@ -75,6 +75,7 @@ class Finetuning:
             name: {split: len(rows[number]) for split, rows in self.rows.items() if rows[number]}
             for number, name in enumerate(self.names)
         }
+        # Sums, not means: processes and steps have different numbers of targets.
         self.tally = ("tokens", *(f"{name}:{part}" for name in self.names for part in ("loss", "targets")))
         self.tokenizer_json = pretrained.vocabulary.to_json()
         self._rate_shares = rate_shares(self.model, settings.layer_lr_decay)

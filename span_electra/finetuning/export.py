@@ -49,6 +49,7 @@ def export_task(
     """
     folder = Path(folder)
     check_free(folder)
+    # Whole or not at all: a hub that is pushed to while this runs must not see half a model.
     with atomic_folder(folder) as beside:
         head = HEAD_OF.get(spec.type.stock_head, spec.type.stock_head)
         settings = task_config(network, task, spec, vocabulary)

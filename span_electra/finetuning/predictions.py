@@ -57,6 +57,7 @@ def predict_rows(
     network.eval()
     for begin in range(0, len(order_R), batch_size):
         rows_B = order_R[begin : begin + batch_size]
+        # Seed 0 for every run: the same errors are asked for, or two runs could not be compared.
         rows = source.rows(rows_B, 0, HELD_OUT)
         if source.spec.type.head == "language":
             answers = _perplexity_counts(

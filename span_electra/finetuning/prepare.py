@@ -106,6 +106,7 @@ def prepare_tasks(
         rows={},
         keys={},
     )
+    # Asked once before hours of encoding and once more, locked, when rows are put in place.
     before = _standing(fresh)
     made: dict[str, _Made] = {}
     with _making(folder) as beside:
@@ -212,6 +213,7 @@ def rows_key(
         files.append(("noise", Path(task.noise["misspellings"])))
     # Names without their folders: data that were moved are the same data.
     contents = [(split, file.name, _hash(file)) for split, file in files]
+    # All but what is known not to matter: a setting that is added later makes rows anew rather than stale.
     settings = {name: value for name, value in asdict(task).items() if name not in NO_MATTER}
     deciding = [FORMAT, settings, contents, vocabulary.sha256, max_seq_len, lowercase]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()

@@ -96,6 +96,7 @@ def _layout(reading: _Reading) -> Iterator[Example]:
         return _conll(reading)
     if task.columns:
         return _from_table(reading)
+    # Formats with names of their own: columns by place would be a guess.
     if suffix_of(path) in (".csv", ".parquet") or (suffix_of(path) == ".jsonl" and not task.type.in_turns):
         raise InputError(f"{path}: has named columns; say in the task file which is what (columns:)")
     return READERS[task.type.reader](reading)

@@ -108,6 +108,7 @@ def finetune(settings: FinetuningArguments) -> int:
     from span_electra.finetuning.results import over_seeds, table_of, write_results
     from span_electra.hub.opening import open_model
 
+    # Flags that contradict each other first: nothing has been opened or written yet.
     check_start(settings)
     if settings.conclude:
         return conclude_saved(settings)
@@ -290,6 +291,7 @@ def nothing_left_if_refused(data: Path, run: Path | None = None) -> Iterator[Non
 
     from span_electra.storage import RUN_LOCK
 
+    # Nearest first; all that we make on the way goes again, and nothing that was there before.
     absent = [] if run is None else [place for place in (run, *run.parents) if not place.exists()]
     new = [*([] if data.exists() else [data]), *absent[:1]]
     try:

@@ -49,6 +49,7 @@ def load_task_file(path: str | Path, data_dir: str | Path) -> TaskFile:
         raise InputError(f"{path}: no such task file; --task_file names a YAML file of tasks")
     if path.is_file() and not path.stat().st_size:
         raise InputError(f"{path}: empty; write at least one task: its name, task_type and file_names")
+    # From the text once more: YAML keeps the last of two equal keys without a word.
     values = _resolved(config_file(path).values, path)
     problems = _duplicates(path)
     sampling = values.pop("sampling") if not isinstance(values.get("sampling", {}), dict) else None

@@ -21,6 +21,7 @@ def take_pretrained(network: TaskNetwork, pretrained: Pretrained) -> None:
 
     Raises InputError when something is missing or of another size; nothing has been copied then.
     """
+    # Parameters alone: there are no buffers whose values were learnt.
     own = dict(network.named_parameters())
     taken = {name: weight for name, weight in pretrained.weights.items() if name.startswith("encoder.")}
     for number, task in enumerate(network.tasks):

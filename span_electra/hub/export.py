@@ -83,6 +83,7 @@ def write_network(
     # transformers refuses a file that does not say which framework's tensors it holds.
     stock = stock_weights(network, record_of(config, head), head)
     save_file(stock, folder / WEIGHTS, metadata={"format": "pt"})
+    # A product of two factors says nothing of them: training that goes on from here needs both back.
     ours = our_weights(network)
     if "encoder.project.weight" in ours and not record_of(config, head).projection:
         names = {"word": "encoder.embeddings.word.weight", "project": "encoder.project.weight"}

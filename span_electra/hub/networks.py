@@ -161,6 +161,7 @@ def length_batches(lengths_R: np.ndarray, batch_size: int) -> Iterator[np.ndarra
 
     A batch has at most `batch_size` rows and BATCH_TOKENS padded tokens, but at least one row.
     """
+    # Stable: rows of one length keep their order, so that answers do not depend on the sort.
     order_R = np.argsort(-lengths_R, kind="stable")
     start = 0
     while start < len(order_R):

@@ -86,6 +86,7 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
     Raises InputError for what is none of these.
     """
     folder = Path(folder)
+    # Exports before checkpoints: they are what a finished run stands for, and open without its optimizer.
     found = {part: folder / part for part in PARTS if (folder / part / CONFIG).is_file()}
     if found:
         return _open_folders(folder, found, vocabulary)

@@ -106,6 +106,7 @@ def correct(
     for number, (line, found) in enumerate(zip(lines, before, strict=True)):
         wrong = [word for word, share in enumerate(found.probability) if share >= threshold]
         suspects += suspects_of(number, line, wrong, networks.vocabulary.special.all)
+    # Proposed for all lines, then judged for all: each network is run in few large batches.
     proposals = propose(networks, table, lines, suspects, top_k=top_k, batch_size=batch_size)
     taken = agreed(networks, proposals, texts, before, batch_size=batch_size)
     corrected = rewritten(texts, [(proposals[number].suspect, word) for number, word in taken.items()])

@@ -59,6 +59,7 @@ def fill(networks: Networks, texts: list[str], *, top_k: int, batch_size: int) -
     pieces_V = Pieces(networks.vocabulary)
     wanted = [np.flatnonzero(line.ids_T == networks.vocabulary.mask_id) for line in lines]
     alone = top_tokens(networks, [line.ids_T for line in lines], wanted, top_k, batch_size)
+    # Runs of one mask are answered above already; only neighbours need a search.
     joint = search(networks, lines, runs, top_k, batch_size)
     answers = {(line, place): found for line, row in enumerate(alone) for place, found in row.items()}
     blanks: list[list[Blank]] = [[] for _ in lines]

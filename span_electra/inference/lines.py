@@ -59,6 +59,7 @@ def predict(
         with new_file(out_file) as beside, beside.open("wb") as file:
             np.save(file, np.concatenate([predictor.embed([])[:0], *blocks]))
         return
+    # Colours and layout are for eyes; a pipe gets what a program can read.
     to_terminal = not out_file and sys.stdout.isatty()
     as_text = output == "text" or (output == "auto" and (to_terminal or task == "correct"))
     answer = answering(

@@ -59,6 +59,7 @@ def _pairs(predictor: TaskPredictor, names: Sequence[str]) -> bool:
 
 def answering(predictor: TaskPredictor, names: Sequence[str], as_text: bool) -> predict.Answer:
     """Return what turns lines into the lines to write, one for each; it counts the lines it has had."""
+    # Over all blocks: an error names the line of the file, not of the block.
     counted = itertools.count(1)
 
     def answer(lines: list[str]) -> list[str]:

@@ -206,6 +206,7 @@ class TaskPredictor:
         before = encode_examples(self.vocabulary, spec, examples)
         last = encode_examples(self.vocabulary, spec, [Example("", example.words) for example in examples])
         for talk, candidates in zip(before, last, strict=True):
+            # The turns are encoded once, whatever the number of candidates.
             rows = [[*talk["turns"], candidate] for candidate in candidates["turns"]]
             unpadded.append([join_turns(turns, sep_id, spec.max_seq_len) for turns in rows])
         flat = [row for rows in unpadded for row in rows]

@@ -25,18 +25,20 @@ def crop(masked: MaskedBatch, share: float) -> tuple[Tensor, Tensor | None]:
     Example: share .5 of [CLS] a b c d [SEP] at crop_B .7 -> [CLS] c d [SEP]  (of starts 0, 1, 2 the last)
     """
     rows, length = masked.original_BL.shape
-    whole = length - 2  # content of a row without padding
-    width = min(max(1, round(share * whole)), whole) + 2
+    most = length - 2  # content of a row without padding
+    width = min(max(1, round(share * most)), most) + 2
     if masked.attention_mask_BL is None:
-        content_B = masked.crop_B.new_full((rows,), whole)
+        content_B = masked.crop_B.new_full((rows,), most)
         kept_B = torch.full_like(content_B, width - 2)
     else:
         content_B = (masked.attention_mask_BL.sum(1) - 2).clamp(min=0)  # of rows that fill up 0
         kept_B = (content_B * share).round().clamp(min=1, max=width - 2).minimum(content_B)
+    # Keyed by the row, so that the same crop is cut on any number of processes.
     start_B1 = (masked.crop_B * (content_B - kept_B + 1)).floor().long()[:, None]
     place_1W = torch.arange(width, device=masked.original_BL.device)[None]
     last_B1 = kept_B.long()[:, None] + 1  # the place of [SEP]
     source_BW = torch.where(place_1W == 0, 0, place_1W + start_B1)
+    # What lies behind the crop reads [SEP] again: any valid place will do there, and the mask hides it.
     source_BW = torch.where(place_1W >= last_B1, content_B.long()[:, None] + 1, source_BW)
     ids_BW = masked.original_BL.gather(1, source_BW)
     return ids_BW, None if masked.attention_mask_BL is None else place_1W <= last_B1
@@ -54,6 +56,7 @@ def contrastive_losses(
     logits_BB = one_BD @ other_BD.T / temperature
     if mask_B is not None:
         logits_BB = logits_BB.masked_fill(~(mask_B[:, None] & mask_B), -1e4)  # not -inf: a row of it is NaN
+    # Rows of one table: row b's partner has the same number, all others are what it must be told from.
     partner_B = logits_BB.diagonal()
     loss_B = (logits_BB.logsumexp(0) + logits_BB.logsumexp(1)) / 2 - partner_B
     return loss_B if mask_B is None else loss_B * mask_B

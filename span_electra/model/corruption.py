@@ -62,6 +62,7 @@ def sample_from_weights(weights_SV: Tensor, uniform_S: Tensor) -> Tensor:
     """
     # The last block may be short; filled up, the weights would be copied, the largest tensor there is.
     vocabulary = weights_SV.shape[-1]
+    # Float32 sums whatever the weights are in: a running sum in bf16 stops growing after some hundred tokens.
     blocks, rest = divmod(vocabulary, BLOCK)
     whole_SCW = weights_SV[:, : blocks * BLOCK].unflatten(-1, (blocks, BLOCK))
     sums_SC = whole_SCW.sum(-1, dtype=torch.float32)
@@ -110,6 +111,7 @@ def sample_tokens(
 def corrupt(masked: MaskedBatch, sampled_S: Tensor) -> Corrupted:
     """Put the sampled tokens in their slots; one that equals the original counts as not replaced."""
     ids_BL = put_in_slots(masked.original_BL, masked, sampled_S)
+    # By ids, not by slots: a generator that hits the original has replaced nothing (ELECTRA, section 3.1).
     replaced_BL = ids_BL != masked.original_BL
     if masked.misspelt_BL is not None:
         replaced_BL = replaced_BL | masked.misspelt_BL

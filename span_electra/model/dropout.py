@@ -46,6 +46,7 @@ def drop(x: Tensor, rate: float, key: int | None) -> Tensor:
     if rate == 0.0:
         return x
     if key is None or not fits(x):
+        # torch's own wherever the loops cannot work: a law of the same rate, drawn from its generator.
         return F.dropout(x, rate)
     return Drop.apply(x, rate, key)
 

@@ -76,6 +76,7 @@ class Generator(nn.Module):
     def features(self, states_BLD: Tensor, masked: MaskedBatch) -> tuple[Tensor, Tensor | None]:
         """What the words' table is multiplied with: of the slots, [S, E], and of SBGO's head or None."""
         states_TD = states_BLD.flatten(0, 1)
+        # Slots alone: one token in five is masked, and the head costs as much for the others.
         own_SE = self.encoder.narrow(self.head.features(states_TD.index_select(0, masked.slots_S)))
         if self.span_head is None:
             return own_SE, None
@@ -90,6 +91,7 @@ class Generator(nn.Module):
     def score(self, states_BLD: Tensor, masked: MaskedBatch, sampling: Sampling | None) -> Generated:
         """What the heads say of the encoder's hidden states."""
         target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
+        # One law for both heads: the same slots, targets and weights.
         known = {"target_S": target_S, "weight_S": masked.slot_weight_S}
         own_SE, span_SE = self.features(states_BLD, masked)
         table_VE, bias_V = self.encoder.embeddings.word.weight, self.head.bias
@@ -125,6 +127,7 @@ class Discriminator(nn.Module):
     def encode(self, ids_BL: Tensor, masked: MaskedBatch, key: int | None) -> tuple[Tensor, Tensor | None]:
         """Return the hidden states [B, L, D], and those of the rows' crops or None."""
         states_BLD = self.encoder(ids_BL, masked.attention_mask_BL, key)
+        # No crops in validation and where nothing is contrasted: a second pass costs as much as the first.
         if masked.crop_B is None:
             return states_BLD, None
         return states_BLD, self.encoder(*crop(masked, self.config.sequence_crop), subkey(key, 1 << 20))
@@ -135,16 +138,20 @@ class Discriminator(nn.Module):
         With `average_span_predictions`, the decision at a slot is the mean of the head's logit and SBPO's.
         """
         logits_BL = self.head(states_BLD).float()
+        # Detached: which token is called replaced is counted, and no loss hangs on it.
         decision_BL, span_logits_S = logits_BL.detach(), None
         if self.span_head is not None:
             span_logits_S = self.span_head(*boundary(states_BLD.flatten(0, 1), masked)).float()
             if self.config.average_span_predictions:
                 own_S = decision_BL.flatten().index_select(0, masked.slots_S)
+                # Logits are averaged, not probabilities: half of the evidence each, as where SBGO's are
+                # averaged.
                 decision_BL = put_in_slots(decision_BL, masked, (own_S + span_logits_S.detach()) / 2)
         loss_B = None
         if cropped_BWD is not None:
             mask_B = None if masked.attention_mask_BL is None else masked.attention_mask_BL[:, 0]
             temperature = self.config.sequence_temperature
+            # [CLS] is the first token of every row, cropped or not.
             loss_B = contrastive_losses(states_BLD[:, 0], cropped_BWD[:, 0], temperature, mask_B)
         return Detected(logits_BL, span_logits_S, decision_BL, loss_B)
 
@@ -165,10 +172,12 @@ def share_encoder(config: ModelConfig, generator: Generator) -> Encoder:
     """
     sharing = config.embedding_sharing
     if sharing == "gdes":
+        # The module itself, not a copy of it: what the generator learns is what the discriminator reads.
         base = generator.encoder.embeddings
         return Encoder(config.discriminator, config, DisentangledEmbeddings(base, config))
     if sharing == "none" or config.objective == "discriminator":
         return Encoder(config.discriminator, config)
+    # Of equal sizes all of it can be shared, the embeddings with it (ELECTRA, section 3.2).
     if sharing == "auto" and config.generator == config.discriminator:
         return generator.encoder
     return Encoder(config.discriminator, config, generator.encoder.embeddings)
@@ -187,8 +196,10 @@ class SpanElectra(nn.Module):
         super().__init__()
         self.config = config
         self.mask_id = mask_id
+        # The generator first: what both share is listed, saved and trained under its name.
         self.generator = Generator(config)
         self.discriminator = Discriminator(config, share_encoder(config, self.generator))
+        # Once all is tied: a shared tensor must be drawn once, or the seed would mean other weights.
         init_normal(self, config.initializer_range, seed)
         if config.initialization == "local":
             init_local([self.generator.encoder, self.discriminator.encoder], config.initializer_range, seed)
@@ -214,6 +225,7 @@ class SpanElectra(nn.Module):
         beyond frequencies from the first. `counts_V` may be shorter than the table of words.
         """
         smoothed_V = torch.full((self.config.vocab_size,), 0.5, dtype=torch.float64)
+        # Half a count for the unseen: the logarithm of nothing would never let a token be written.
         smoothed_V[: len(counts_V)] += counts_V
         bias_V = (smoothed_V / smoothed_V.sum()).log().float()
         for head in (self.generator.head, self.generator.span_head):
@@ -232,6 +244,8 @@ class SpanElectra(nn.Module):
         """
         # A GPU draws masks by itself; a number that changes each step would make it compile anew.
         key = None if masked.original_BL.is_cuda else dropout_key
+        # Known before the batch is computed, so that no process waits for a network that the others leave
+        # out.
         alone = self.config.objective == "generator" or masked.generator_alone
         generated = self.generate(masked, subkey(key, 1), sample=not alone)
         if alone:
@@ -247,6 +261,7 @@ class SpanElectra(nn.Module):
         """
         config = self.config
         sampling = Sampling(masked.uniform_S, config.sampling, config.temperature) if sample else None
+        # A frozen generator would keep every activation for a backward pass that never comes.
         learns = torch.is_grad_enabled() and config.objective != "discriminator"
         with torch.set_grad_enabled(learns):
             return self.generator(mask_tokens(masked, self.mask_id), masked, key, sampling)
@@ -285,6 +300,8 @@ class SpanElectra(nn.Module):
             sums |= discriminator_sums(masked, corrupted, detected)
         config = self.config
         masked_total, token_total = masked.masked_total.clamp(min=1), masked.token_total.clamp(min=1)
+        # Sums over totals of the whole batch: processes' losses add up to the mean that one process would
+        # have.
         loss = 0.0
         if config.objective != "discriminator":
             loss = loss + config.generator_weight * sums["generator_loss"] / masked_total
@@ -296,6 +313,7 @@ class SpanElectra(nn.Module):
                 loss = loss + config.span_boundary_weight * sums["SBPO_loss"] / masked_total
             if detected.contrastive_loss_B is not None:
                 loss = loss + config.sequence_weight * sums["contrastive_loss"] / masked.row_total
+        # A vector of fixed length, so that tallies of all objectives can be added and reduced in one call.
         nothing = masked.slot_weight_S.new_zeros(())
         tally = torch.stack([sums.get(name, nothing).detach().float() for name in TALLY])
         return StepOutput(loss, tally)
@@ -324,6 +342,7 @@ def generator_sums(masked: MaskedBatch, generated: Generated) -> dict[str, Tenso
     sums = {
         "masked": weight_S.sum(),
         "generator_loss": generated.scores.loss,
+        # Weights are 0 on slots that only fill up a shape, and on misspelt tokens.
         "generator_correct": ((generated.scores.likeliest_S == target_S) * weight_S).sum(),
     }
     if generated.span_scores is not None:
@@ -343,6 +362,7 @@ def discriminator_sums(masked: MaskedBatch, corrupted: Corrupted, detected: Dete
     replaced_BL, flagged_BL = corrupted.replaced_BL, detected.decision_BL > 0
     loss_BL = F.binary_cross_entropy_with_logits(detected.logits_BL, replaced_BL.float(), reduction="none")
     if masked.attention_mask_BL is not None:
+        # Multiplied, not selected: a selection has another shape each time, which compiled code cannot have.
         loss_BL, flagged_BL = loss_BL * masked.attention_mask_BL, flagged_BL & masked.attention_mask_BL
     sums = {
         "tokens": count_tokens(masked),

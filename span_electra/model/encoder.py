@@ -90,6 +90,7 @@ class DisentangledEmbeddings(nn.Module):
         )
 
     def forward(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
+        # The generator's task must not be pulled on by the discriminator's, which is why gdes was made.
         with torch.no_grad():
             base_BLE = self.base.lookup(ids_BL, types_BL)
         return self.delta.norm(self.delta.lookup(ids_BL, types_BL).add_(base_BLE))
@@ -116,6 +117,7 @@ class Encoder(nn.Module):
         self.dropout, self.pre_norm = config.hidden_dropout_prob, layer.pre_norm
         self.head_size = width // network.num_attention_heads
         self.rope_theta = None if layer.absolute_positions else config.rope_theta
+        # ELECTRA's: tables of one width serve networks of two.
         projected = config.embedding_size != width
         # No bias where a norm follows: words @ projection is then one table, as a stock model wants it.
         self.project = nn.Linear(config.embedding_size, width, bias=not layer.pre_norm) if projected else None
@@ -142,6 +144,8 @@ class Encoder(nn.Module):
         `key` makes the dropout of this pass (see `dropout.py`). `types_BL`: token types, 0 or 1; None: all 0.
         `causal`: a token looks at itself and the tokens before it alone.
         """
+        # Keys by number, not drawn one after another: recomputed activations must drop what was dropped
+        # before.
         x = self.embed(ids_BL, types_BL, subkey(key, 0))
         masks, rotation = self.masks_and_rotation(ids_BL, attention_mask_BL, causal)
         for number, layer in enumerate(self.layers, start=1):
@@ -156,6 +160,7 @@ class Encoder(nn.Module):
         """What the first layer reads, [B, L, D]."""
         rate = self.dropout if self.training else 0.0
         x = self.embeddings(ids_BL, types_BL)
+        # BERT drops what it has normalised and then projects; ModernBERT projects, normalises and then drops.
         if not self.pre_norm:
             x = drop(x, rate, key)
         if self.project is not None:
@@ -168,6 +173,7 @@ class Encoder(nn.Module):
         self, ids_BL: Tensor, attention_mask_BL: Tensor | None, causal: bool
     ) -> tuple[dict[int | None, Tensor | None], Rotation | None]:
         """What layers need beside their input: where tokens may look, by the layers' windows; and places."""
+        # One mask a kind of window, not a layer: they are B x L x L large.
         windows = {layer.window for layer in self.layers}
         masks = {window: attention_mask(ids_BL, attention_mask_BL, causal, window) for window in windows}
         if self.rope_theta is None:

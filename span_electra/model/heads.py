@@ -31,6 +31,7 @@ class Transform(nn.Module):
         modern = LAYERS[config.architecture].pre_norm
         self.dense = nn.Linear(network.hidden_size, width, bias=not modern)
         self.activation = ACTIVATION[activation]
+        # ELECTRA's own heads differ in it: the generator's is normed, the discriminator's is not.
         eps = config.layer_norm_eps
         self.norm = LayerNorm(width, eps=eps, bias=not modern) if normed or modern else None
 

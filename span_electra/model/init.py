@@ -36,6 +36,7 @@ def init_normal(model: nn.Module, deviation: float, seed: int) -> None:
     dice = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
+            # Drawn on the CPU, parameter after parameter: a seed makes the same weights for every device.
             constants = [value for end, value in INITIAL_VALUES.items() if name.endswith(end)]
             if constants:
                 weight.fill_(constants[0])

@@ -59,6 +59,7 @@ class ElectraLayer(nn.Module):
     ) -> Tensor:
         hidden_rate = self.hidden_dropout if self.training else 0.0
         attention_rate = self.attention_dropout if self.training else 0.0
+        # A key of its own for each mask: equal keys would drop the same elements in all three places.
         heads_BLD = attend(self.qkv(x_BLD), self.heads, attend_B1QL, attention_rate, subkey(key, 0))
         x_BLD = drop_add_norm(self.out_proj(heads_BLD), x_BLD, self.mix_norm, hidden_rate, subkey(key, 1))
         narrow_BLD = activated_linear(self.up(x_BLD), self.activation, self.down, key)
@@ -83,6 +84,8 @@ class ModernLayer(nn.Module):
         self.hidden_dropout = config.hidden_dropout_prob
         self.attention_dropout = config.attention_probs_dropout_prob
         self.activation = ACTIVATION[config.hidden_act]
+        # Windows are cheap and enough for most of syntax; a layer that sees all now and then ties them
+        # together.
         is_global = not config.local_attention or number % config.global_attention_every == 0
         self.window = None if is_global else config.local_attention // 2
         norm = {"eps": config.layer_norm_eps, "bias": False}
@@ -103,6 +106,7 @@ class ModernLayer(nn.Module):
         heads_BLD = attend(qkv_BLZ, self.heads, attend_B1QL, attention_rate, subkey(key, 0))
         x_BLD = x_BLD + drop(self.out_proj(heads_BLD), hidden_rate, subkey(key, 1))
         active_BLF, gate_BLF = self.up(self.mlp_norm(x_BLD)).chunk(2, dim=-1)
+        # The half that is activated comes first, as in the stock class: the other order is another network.
         gated_BLF = self.activation(active_BLF) * gate_BLF
         return x_BLD + drop(self.down(gated_BLF), hidden_rate, subkey(key, 2))
 

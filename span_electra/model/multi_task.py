@@ -134,6 +134,7 @@ class TaskNetwork(nn.Module):
 
     def states(self, batch: TaskBatch, key: int | None = None) -> Tensor:
         """The encoder's hidden states [B, L, D]; of a language task they look back alone."""
+        # The same weights read both ways: only where it may look makes a generator of an encoder.
         causal = self.tasks[batch.task].kind == "language"
         return self.encoder(batch.ids_BL, batch.attention_mask_BL, subkey(key, 0), batch.types_BL, causal)
 
@@ -158,6 +159,7 @@ class TaskNetwork(nn.Module):
         task = self.tasks[batch.task]
         loss_N = self.losses(batch, key)
         loss = task.weight * loss_N.sum() / batch.target_total.clamp(min=1)
+        # Every task has its place in each tally, so that tallies of different tasks can be added.
         tally = batch.ids_BL.new_zeros(1 + 2 * len(self.tasks), dtype=torch.float32)
         tally[0] = batch.ids_BL.numel() if batch.attention_mask_BL is None else batch.attention_mask_BL.sum()
         tally[1 + 2 * batch.task] = loss_N.detach().sum()
@@ -175,6 +177,7 @@ class TaskNetwork(nn.Module):
         if kind == "number":
             return (logits.squeeze(-1) - targets).square()
         if kind == "several":
+            # A mean over the labels, so that a task with many does not drown the others.
             return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
         if kind == "replaced":
             asked_BL = targets != IGNORED

@@ -89,6 +89,7 @@ class ChunkedLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         device = features_SE.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features_SE.dtype
+        # In validation, or of a frozen generator, the gradients would be half of the work for nothing.
         learns = any(ctx.needs_input_grad[:3])
         slots = len(target_S)
         loss_S = torch.empty(slots, device=features_SE.device)
@@ -97,6 +98,7 @@ class ChunkedLoss(torch.autograd.Function):
         grad_features_SE = torch.empty_like(features_SE) if learns else None
         grad_table_VE = torch.zeros_like(table_VE, dtype=torch.float32) if learns else None
         grad_bias_V = torch.zeros_like(bias_V, dtype=torch.float32) if learns else None
+        # Narrowed once, not in each chunk: the table is the largest tensor here.
         narrow_VE, narrow_bias_V = table_VE.to(dtype), bias_V.to(dtype)
         size = chunk_size(slots, len(table_VE), device)
         with torch.autocast(device, enabled=False):
@@ -125,6 +127,7 @@ class ChunkedLoss(torch.autograd.Function):
                     grad_bias_V += (probability_CV.T @ weight_C1).squeeze(1)
         if learns:
             ctx.save_for_backward(grad_features_SE, grad_table_VE, grad_bias_V)
+        # The loss of each slot is for counting; a gradient through it would come twice.
         ctx.mark_non_differentiable(loss_S, *(x for x in (likeliest_S, sampled_S) if x is not None))
         return (loss_S * weight_S).sum(), loss_S, likeliest_S, sampled_S
 

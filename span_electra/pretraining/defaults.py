@@ -80,6 +80,7 @@ def estimated_hours(settings: PretrainingArguments) -> float:
     from span_electra.features.header import read_header
     from span_electra.model.flops import training_flops
 
+    # The header alone: an estimate must not cost what it estimates.
     files = settings.train_data.train_file or [str(feature_path("train"))]
     header = read_header(files[0]) if Path(files[0]).is_file() else None
     tokens = header.tokens if header else SAMPLE_TOKENS

@@ -83,6 +83,7 @@ class Pretraining:
             for note in initialize(self.model, settings.init_from, vocabulary, settings.init_only):
                 if process.is_main_process and not settings.silent:
                     print(note)
+        # After the weights were taken over: what is frozen is what was named, trained elsewhere.
         if settings.training.freeze:
             freeze(self.model, settings.training.freeze)
         self.tokenizer_json = self.data.train.header.tokenizer_json
@@ -208,6 +209,8 @@ class Pretraining:
         """
         if self.settings.model.objective != "joint":
             return None
+        # Of the arithmetic that the model asks for, not of what was done: recomputed activations do not
+        # count.
         return tokens_per_second * self._flops_per_token / self._peak
 
     @cached_property
@@ -274,6 +277,8 @@ class Pretraining:
         loader, training = settings.train_loader, settings.training
         names = ("batch_size", "batch_max_tokens", "bucket_span", "seed")
         order = {name: getattr(loader, name) for name in names}
+        # What decides the order, and nothing else: a change of these alone is worth a refusal inside an
+        # epoch.
         order["rows"] = len(self.data.train_rows)
         if loader.batch_max_tokens:  # else rows are padded for compiled layers, and come as they would
             order["static_shapes"] = compiles(training)

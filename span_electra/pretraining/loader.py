@@ -150,6 +150,7 @@ class Batches:
         # A step may hide nothing (rows of one token); dividing its zero sums by 1 keeps them zero.
         arrays["masked_total"] = np.float32(max(self.masked_N[number], 1))
         arrays["token_total"] = np.float32(self.tokens_N[number])
+        # Rows that fill up have length 0, so that the mask hides all of them.
         lengths_B = np.pad(lengths_B, (0, rows - len(rows_B)))
         full = bool((lengths_B == width).all())
         arrays["attention_mask_BL"] = None if full else np.arange(width)[None, :] < lengths_B[:, None]
@@ -172,6 +173,7 @@ class Batches:
                 f"row {rows_B[wrong_B][0]} of the features hides {counts_B[wrong_B][0]} tokens, not the "
                 f"share {law.mask_ratio} that their header promises; run create_feature_SE.py again"
             )
+        # By the row's own number: whichever process builds it, the same replacements are drawn.
         keys_B = row_keys(self.config.seed, self.epoch, rows_B, "sample")
         slots["uniform_S"] = uniforms(keys_B, counts_B)
         slots["slot_weight_S"] = np.ones(len(slots["slots_S"]), np.float32)

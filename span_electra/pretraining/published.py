@@ -41,6 +41,7 @@ def model_like(opened: Opened, config: ModelConfig) -> ModelConfig:
     """
     from span_electra.hub.architectures import record_of
 
+    # Of the weights themselves: a config.json may say less than our settings need.
     found = {part: opened.need(part).config for part in opened.readers}
     one = next(iter(found.values()))
     networks = {part: one.discriminator for part, one in found.items()}

@@ -75,6 +75,7 @@ def pretrain(settings: PretrainingArguments) -> int:
     from span_electra.pretraining.experiment import run_pretraining
     from span_electra.pretraining.live_report import write_live_report
 
+    # First: rows, model and vocabulary all follow from what is gone on from.
     settings = like_published(settings)
     folder = run_folder(settings)
     before = set(folder.iterdir()) if folder.is_dir() else None

@@ -178,6 +178,7 @@ def plot_bars(
     if law is not None:
         axes.plot(middles, law, color=SERIES[1], marker="o", markersize=3.4, linewidth=1)
         names = [("sampled", SERIES[0], list(counts)), ("law", SERIES[1], list(law))]
+    # Never an empty axis: a histogram of nothing has no height to scale by.
     axes.set_ylim(0, max([*counts, *(law if law is not None else []), 1e-9]) * 1.12)
     axes.set_xlabel(x_name, fontsize=8.1, color=MUTED)
     for number, (name, shade, _) in enumerate(names if law is not None else []):

@@ -44,6 +44,7 @@ def write_report(run_folder: str | Path) -> Path:
     Raises InputError when the folder is no run of ours.
     """
     page = run_page(read_run(run_folder))
+    # Made in full before anything is written: an error in a part must not cost the page that stands there.
     target = Path(run_folder) / REPORT
     try:
         replace_page(target, page)

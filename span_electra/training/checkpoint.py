@@ -59,6 +59,7 @@ def save(
     Raises InputError when the disk is full or may not be written; what was there before stays.
     """
     target = run / CHECKPOINTS / f"step-{step:08d}"
+    # safetensors refuses tensors that share memory, and two copies would come back as two tensors.
     kept, aliases = _shared_once(weights)
     with _writing(target, {"format": FORMAT, "step": step, "aliases": aliases, **meta}) as beside:
         _write_tensors(beside / MODEL, kept)
@@ -77,6 +78,8 @@ def save_shares(
 ) -> Path:
     """As `save`, of tensors that lie in shares, of which every process writes its own. All must come."""
     target = run / CHECKPOINTS / f"step-{step:08d}"
+    # By identity, not by address: each process has but a share, and empty shares have no address of their
+    # own.
     first: dict[int, str] = {}  # of the names of a tensor
     aliases = {
         name: first[id(tensor)]
@@ -97,6 +100,7 @@ def _writing(target: Path, meta: dict[str, Any]) -> Iterator[Path]:
     try:
         with atomic_folder(target) as beside:
             yield beside
+            # Of the files, not of the tensors: what is described is what was written.
             files = {path.name: _fingerprint(path) for path in sorted(beside.iterdir())}
             (beside / META).write_text(json.dumps({"files": files, **meta}, indent=1), encoding="utf-8")
     except (OSError, safetensors.SafetensorError, InputError) as error:
@@ -144,6 +148,7 @@ def read_meta(folder: Path, hashed: bool = True) -> dict[str, Any]:
 
     Raises InputError naming the file that is missing, altered, cut off, a link or not of the checkpoint.
     """
+    # A checkpoint may come from a stranger: a link could name any file of this machine.
     _check_file(folder / META)
     meta = _parse_meta(folder / META)
     names = [MODEL, OPTIMIZER]
@@ -191,6 +196,7 @@ def _altered(path: Path) -> InputError:
 
 
 def _parse_meta(path: Path) -> dict[str, Any]:
+    # Before it is parsed, which takes many times its size in memory.
     if path.stat().st_size > LARGEST_META:
         raise InputError(
             f"{path}: has {path.stat().st_size} bytes, more than any of ours; it is no checkpoint"
@@ -229,6 +235,7 @@ def load(folder: str | Path, *, in_shares: bool = False) -> Checkpoint:
         weights, optimizer = (
             _load_described(folder / name, meta["files"][name]) for name in (MODEL, OPTIMIZER)
         )
+    # The same tensor under both names, so that what shared it shares it again.
     for alias, stored in meta["aliases"].items():
         if stored not in weights:
             raise InputError(f"{folder / META}: {alias!r} shares a tensor {stored!r} that is not there")
@@ -260,6 +267,7 @@ def restore_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -
 
     Raises InputError naming `source` and the first tensor that does not fit.
     """
+    # Checked first: torch's own error comes when half of the weights have been copied.
     described = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
     check_fit(model.state_dict(), described, source)
     model.load_state_dict(weights)
@@ -270,6 +278,7 @@ def restore_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -
 
 def in_run(run: Path) -> Iterator[Path]:
     """The checkpoint folders of a run, newest first, unchecked."""
+    # By the number in the name: times of files change when a run is copied.
     folders = [path for path in (run / CHECKPOINTS).glob("step-*") if STEP_FOLDER.fullmatch(path.name)]
     yield from sorted(folders, key=step_of, reverse=True)
 

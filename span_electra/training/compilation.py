@@ -71,6 +71,7 @@ def compile_layers(model: nn.Module, device: torch.device, config: TrainingConfi
     Where the compiler does not work: a warning, and none. Call it before the model is wrapped: shards of
     parameters are gathered outside the compiled code.
     """
+    # Tried, not looked for: compilers are there and fail in more ways than can be listed.
     fault = compiler_fault(device)
     if fault is not None:
         warnings.warn(f"torch.compile does not work here ({fault}); going on without it", stacklevel=2)
@@ -84,6 +85,7 @@ def compile_layers(model: nn.Module, device: torch.device, config: TrainingConfi
         prepare_for_graphs(model, accumulates=config.gradient_accumulation_steps > 1)
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     layers = {layer for module in lists for layer in module.children()}
+    # dynamic=False: static shapes are few here, and code for any shape is slower than code for one.
     for layer in layers:
         layer.compile(dynamic=False, **options)
     for module in model.modules():

@@ -62,6 +62,7 @@ def under_torchrun() -> bool:
 
 def plan_devices(config: TrainingConfig) -> Plan:
     """Choose the devices. Raises InputError for devices that are not there; warns of a substitute."""
+    # One chooser for training, prediction and evaluation: a name means the same device everywhere.
     named = find_device(config.device, "device:")
     kind, present = named.type, count_devices(named.type)
     ids = tuple(config.device_ids)
@@ -69,6 +70,7 @@ def plan_devices(config: TrainingConfig) -> Plan:
         raise InputError(f"device: {config.device} and device_ids {list(ids)} differ; name one of them")
     ids = ids or (named.index or 0,)
     if under_torchrun():
+        # torchrun starts the processes and numbers them; our own list of devices has no say then.
         local = int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
         if kind != "cpu" and local >= present:
             raise InputError(
@@ -104,6 +106,7 @@ def join(plan: Plan, config: TrainingConfig, *, rank: int, world_size: int, stor
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
     if plan.kind != "cpu":
         device = torch.device(plan.kind, local if under_torchrun() else plan.ids[rank])
+        # Allocations that name no number, the library's own among them, go to the current device.
         torch.accelerator.set_device_index(device.index)
         # TF32 where the hardware has it: ten bits of mantissa in products, sums in float32.
         torch.set_float32_matmul_precision("high")
@@ -151,6 +154,7 @@ def _init_group(kind: str, rank: int, world_size: int, store: str | None) -> Non
         init_method=f"file://{store}",
         rank=rank,
         world_size=world_size,
+        # Of the slowest start there is; a process that died is found by its parent much sooner.
         timeout=timedelta(minutes=10),
     )
 
@@ -230,6 +234,7 @@ class Agreement:
         """
         if self.group is None:
             return number
+        # Overlaps with the step: asked now, read in the next one.
         answer = self.finish()
         mine = torch.tensor(number)
         self.pending = mine, dist.all_reduce(mine, dist.ReduceOp.MAX, self.group, async_op=True)

@@ -89,6 +89,7 @@ class _Forward(Signals):
 
 def _watch(children: list[BaseProcess], pipes: list[Connection], forward: _Forward) -> Any:
     """Wait until all are done or one has failed."""
+    # A pipe that closes without a report is a death; both wake the waiting.
     reports: dict[int, tuple[str, Any]] = {}
     patience = None
     while len(reports) < len(children):
@@ -116,6 +117,7 @@ def _report(child: BaseProcess, pipe: Connection) -> tuple[str, Any]:
         return pipe.recv()
     except EOFError:
         child.join()
+    # Negative: by a signal. The system's memory killer leaves no other trace.
     if child.exitcode is not None and child.exitcode < 0:
         name = signal.Signals(-child.exitcode).name
         return "killed", f"{child.name} was killed by {name} (out of memory?); go on with --resume"
@@ -134,6 +136,7 @@ def _child(
     work: Callable[..., Any], argument: Any, rank: int, world: int, store: str, pipe: Connection
 ) -> None:
     """The life of one process: work, and tell how it went."""
+    # The terminal sends it to the whole group; the parent decides what comes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

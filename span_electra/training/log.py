@@ -130,6 +130,7 @@ class RunLog:
         """Write the metrics of `split` (train or valid) at this step; `extra` goes into the file alone."""
         if not self.enabled:
             return
+        # JSON has no word for infinity or NaN; a line with one would be unreadable for other programs.
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         line = json.dumps({"step": step, "split": split, **finite, **extra}) + "\n"
         if not self.folder.is_dir():  # its open files would still take what nobody can read
@@ -204,10 +205,12 @@ class EventFile:
     def __init__(self, folder: Path, step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # a second to import
 
+        # A file for each start: the one before may end in half a record.
         number = sum(1 for _ in folder.glob("*tfevents*"))
         self.file = AppendedFile(folder / f"events.out.tfevents.{step:010d}.{number}")
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if step:
+            # Tells TensorBoard to forget the points beyond this step, which an abandoned future has left.
             start = SessionLog(status=SessionLog.START)
             self._append(Event(wall_time=time.time(), step=step + 1, session_log=start))
 
@@ -250,6 +253,7 @@ def cut_after(path: Path, step: int) -> None:
     """Drop lines beyond `step`, and a last line that a kill cut off, so that no step is logged twice."""
     if not path.exists():
         return
+    # A kill may have cut a character in two; such a line is dropped below.
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
     if kept != lines:

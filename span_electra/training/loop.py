@@ -63,6 +63,7 @@ def train(run: Run, state: LoopState) -> int:
 
     Either way the last state is saved as a checkpoint. Raises InputError when losses stay not finite.
     """
+    # Seconds of earlier starts count on: intervals in minutes are minutes of training, not of this process.
     config, seconds_before = run.config, state.seconds
     plan_steps(run.experiment, config, state)
     # The rows of the last steps, to be named should all be bad, which is known some steps later.
@@ -75,10 +76,14 @@ def train(run: Run, state: LoopState) -> int:
         save_checkpoint(run, state)
     last = is_over(state, config)
     while not last:
+        # Batches are made ahead of the step by threads; closing the groups ends them, however this loop is
+        # left.
         parts = course(state, config)[0] if config.by_clock else 0
         batches = run.experiment.train_batches(state.epoch, state.batch, parts)
         with closing(accumulation_groups(batches, config.gradient_accumulation_steps)) as groups:
             for group in run.clock.waiting("data", groups):
+                # Of this step alone: what is due depends on the counts before and after it, not on how long
+                # it took.
                 before = progress(state, batches)
                 train_step(
                     run.experiment,
@@ -91,6 +96,7 @@ def train(run: Run, state: LoopState) -> int:
                     lr_multiplier=lr_multiplier(*course(state, config), run.optimizer_config),
                 )
                 count_step(state, len(group), batches)
+                # Rows as tensors of the host: a copy back from the device would make it wait.
                 recent.append((state.step, [batch.rows_B for batch in group]))
                 watch_for_bad_steps(run, state.step, recent)
                 state.seconds = seconds_before + time.monotonic() - run.began
@@ -100,6 +106,8 @@ def train(run: Run, state: LoopState) -> int:
                 # Once in a while: log, validate, save.
                 if log_every.number and (last or passed(log_every, before, progress(state, batches))):
                     log_metrics(run, state)
+                # Asked in every step by every process, whether it wants to stop or not: a reduction needs all
+                # of them.
                 stop = stop_requested(run, state)
                 if last or passed(eval_every, before, progress(state, batches)):
                     validate(run, state)
@@ -140,6 +148,7 @@ def count_step(state: LoopState, consumed: int, batches: EpochBatches) -> None:
     state.batch += consumed
     state.epoch_samples = int(batches.ends_N[state.batch - 1])
     state.samples += int(state.epoch_samples - before)
+    # A metric is of the very step that was validated; a checkpoint between two validations has none.
     state.metric = None
     if state.batch == len(batches):
         state.epoch, state.batch, state.epoch_samples = state.epoch + 1, 0, 0
@@ -203,6 +212,7 @@ def log_metrics(run: Run, state: LoopState) -> None:
     step, passed_share = state.step, done / total
     if run.config.by_clock and done:
         run.log.expect(round(step / passed_share))
+    # Set now and read some steps later: the sums belong to this moment, whenever they arrive.
     seconds, state.logged_at = max(state.seconds - state.logged_at, 1e-9), state.seconds
     time_by_part = run.clock.take()
     more = {
@@ -229,6 +239,7 @@ def log_metrics(run: Run, state: LoopState) -> None:
             warn_once(run, state, metrics)
 
     run.readback.ask(step, sum_over_processes(run.counters.sums, run.process), log)
+    # After the copy is under way: operations of one device come in the order they were asked for.
     run.counters.sums.zero_()
 
 
@@ -290,6 +301,7 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
         # A shared tensor must be one under all its names, so that it is gathered and stored once.
         weights = run.experiment.model.state_dict(keep_vars=True)
         optimizer, is_main_process = run.optimizers.state(), run.process.is_main_process
+        # Gathering needs a whole model on one machine; shares are written where they lie.
         if run.config.sharded_checkpoints and run.process.world_size > 1:
             newest = checkpoint.save_shares(
                 run.folder, state.step, weights, optimizer, meta, is_main_process=is_main_process

@@ -104,6 +104,7 @@ def orthogonalize(x_NRC: Tensor) -> Tensor:
     norm_N11 = gram_NRR.flatten(1).float().norm(dim=1).view(-1, 1, 1).clamp(min=1e-30) * SAFETY
     x_NRC = x_NRC / norm_N11.sqrt().to(x_NRC.dtype)
     gram_NRR = gram_NRR / norm_N11.to(x_NRC.dtype)
+    # R x R products instead of R x C ones: the wider the matrix, the more that saves.
     if x_NRC.shape[2] >= WIDE * x_NRC.shape[1]:
         return _on_squares(x_NRC, gram_NRR)
     for number, (a, b, c) in enumerate(POLYNOMIALS):

@@ -69,6 +69,7 @@ class Optimizers:
             precision: of the run's matrix products, for optimizers that make some of their own.
         """
         self.config = config
+        # By name and not by place: groups may be cut otherwise in a later release, names stay.
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         groups = _groups(model, config, learning_rate)
         self.parts = [_build(kind, groups[kind], config, precision) for kind in groups]
@@ -122,6 +123,8 @@ class Optimizers:
             for name in {self.names[id(parameter)] for parameter in group["params"]} & by_name.keys():
                 if number in group_steps:
                     by_name[name]["step"] = group_steps[number].float()
+        # State of what does not learn here would be left aside silently, and be missing from the next
+        # checkpoint.
         known = {self.names[id(parameter)] for parameter in self.parameters}
         for name in by_name:
             if name not in known:
@@ -162,6 +165,7 @@ def _groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
+        # Biases and norms do not decay: pulled to zero they would lose what they are for.
         matrix = parameter.dim() >= 2
         hidden = matrix and ".layers." in name  # heads and projections of embeddings are not the layers'
         kind = config.optimizer
@@ -205,6 +209,7 @@ def _build(
 ) -> torch.optim.Optimizer:
     """The optimizer of this kind with each of its explicit settings."""
     betas, epsilon = tuple(config.betas), config.epsilon
+    # Fused: one pass over memory, and it takes `found_inf`, so that no host has to wait for the verdict.
     if kind == "adamw":
         return torch.optim.AdamW(groups, betas=betas, eps=epsilon, fused=True)
     if kind == "adam":

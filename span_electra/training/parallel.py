@@ -36,6 +36,7 @@ def wrap_model(
         return RowParallel(model, process) if len(process.replica_ids) > 1 else model
     if lies_in_shares(process, config):
         return _shard(model, process)
+    # None elsewhere: then DDP goes by where the module is.
     devices = [process.device] if process.device.type == "cuda" else None
     return DistributedDataParallel(
         model, devices, gradient_as_bucket_view=True, find_unused_parameters=not all_parameters_learn
@@ -100,6 +101,7 @@ def uses_dropout_keys(network: nn.Module, process: Process) -> bool:
 
 def sum_over_processes(sums: Tensor, process: Process) -> Tensor:
     """Return the sums of all processes; `sums` stays as it is."""
+    # A copy: the counters go on as this process's own, and must not be added twice.
     total = sums.clone()
     if process.world_size > 1:
         dist.all_reduce(total)
@@ -171,6 +173,7 @@ class RowParallel(nn.Module):
         # The last batch of an epoch may have fewer rows than there are devices.
         parts = [part for part in batch.split_rows(len(self.devices)) if len(part.rows_B)]
         replicas = replicate(self.model, self.devices[: len(parts)], detach=not learns)
+        # A thread a device: kernels are queued side by side, as Python lets go of its lock inside torch.
         with ThreadPoolExecutor(len(parts)) as pool:
             outputs = list(pool.map(run, range(len(parts))))
         return add_outputs([output.to(self.devices[0]) for output in outputs])

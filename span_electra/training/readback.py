@@ -34,6 +34,7 @@ class Readback:
 
     def ask(self, step: int, numbers: Tensor, use: Callable[[Tensor], None]) -> None:
         """Have `use` called with a copy of the numbers on the host, `late` steps after this one."""
+        # A copy even on the CPU: the counters go on being added to.
         copy = numbers.detach().to("cpu", non_blocking=self.late > 0, copy=True)
         arrived = None
         if self.late and self.kind != "cpu":

@@ -72,6 +72,7 @@ def run_training(settings: Settings, build: Callable[[Settings, Process], Experi
         raise InputError("optimizer: lamb cannot work on shares of a tensor; use --parallel ddp or adamw")
     if settings.training.sharded_checkpoints and settings.training.parallel != "fsdp":
         raise InputError("sharded_checkpoints: nothing lies in shares; give --parallel fsdp, or leave it out")
+    # Devices are chosen before any process starts: what is not there is said once, not by each.
     job, plan = Job(settings, build), plan_devices(settings.training)
     if plan.processes == 1:
         return work(job, rank=0, world_size=1, store=None)
@@ -103,6 +104,7 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
                     return run_here(job, process, signals)
             # Refuses before the lock, which leaves a file.
             check_folder(folder, find_checkpoint(settings) if settings.resume_from else None)
+            # Held until the run ends, by the main process alone: the others never write into the folder.
             with runfolder.locked(folder):
                 return run_here(job, process, signals)
     except (MemoryError, RuntimeError) as error:
@@ -120,11 +122,13 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
 def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     """Build the experiment, put it on this process's device, prepare the folder, then train."""
     settings = job.settings
+    # Before the experiment is built: which precision it is built for stands in the checkpoint.
     source, saved = load_resumed(settings, process)
     if saved:
         process = devices.go_on_in(process, settings.training, saved.meta)
     if process.is_main_process:
         check_folder(Path(settings.out_dir), source)  # once more, now that no other command can change it
+    # A group of its own for small numbers on the host, which no collective of gradients can hold up.
     agreement = Agreement(process.world_size)
     experiment = job.build(settings, process)
     recut = saved is not None and experiment.check_resume(saved.meta, str(source))
@@ -137,6 +141,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     elif settings.initial_optimizer:
         path, initial = load_checkpoint(settings.initial_optimizer)
         optimizers.load(initial.optimizer, str(path))
+    # Before the folder changes: whatever can be refused is refused while nothing is written.
     check_by_clock(settings.training, settings.optimizer)
     recut_said = recut_epoch(state, experiment, settings.training) if recut else None
     folder, total = Path(settings.out_dir), plan_steps(experiment, settings.training, state)
@@ -201,6 +206,7 @@ def place_model(
     model.checkpoint_activations(config.activation_checkpointing)
     if not lies_in_shares(process, config):  # such a model may be larger than a device; wrapping moves it
         model.to(process.device)
+    # Before wrapping, so that gathering and reducing stay outside of the compiled code.
     if compiles(config):
         compile_layers(model, process.device, config)
     network = wrap_model(model, process, config, all_parameters_learn=experiment.all_parameters_learn)
@@ -271,6 +277,7 @@ def check_folder(folder: Path, source: Path | None) -> None:
     state = runfolder.state_of(folder)
     if state == "foreign":
         raise InputError(f"{folder}: is not empty and holds no run of ours; choose another --out_dir")
+    # Links and relative names: the same folder may have been named in two ways.
     inside = source is not None and source.resolve().parent.parent == folder.resolve()
     if state in ("resumable", "finished") and not inside:
         raise InputError(
@@ -280,6 +287,7 @@ def check_folder(folder: Path, source: Path | None) -> None:
 
 def prepare_folder(folder: Path, config_json: str, tokenizer_json: str, step: int) -> None:
     """Clear what a kill left half-done, set an abandoned future aside, and mark the run as running."""
+    # With the lock held, so what is half-written here is nobody's work in progress.
     checkpoint.clear_unfinished(folder)
     for moved in checkpoint.set_aside(folder, step):
         warnings.warn(f"set aside: {moved}, which lies beyond step {step}", stacklevel=2)

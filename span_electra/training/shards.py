@@ -62,6 +62,7 @@ def read_shards(folder: Path, tensors: dict[str, Tensor], *, together: bool) -> 
 def read_whole(folder: Path) -> dict[str, Tensor]:
     """All tensors, put together on the CPU of this process."""
     described = describe_shards(folder)
+    # The library fills tensors that are there; it makes none.
     tensors = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in described.items()}
     read_shards(folder, tensors, together=False)
     return tensors
@@ -86,6 +87,7 @@ def load_shares(folder: Path, aliases: dict[str, str], model: nn.Module) -> dict
     described, own = describe_shards(folder), model.state_dict(keep_vars=True)
     stored = {name: facts for name, facts in described.items() if not of_optimizer(name)}
     aliased = {alias: stored[name] for alias, name in aliases.items() if name in stored}
+    # Before anything is read: a half-filled model would train on.
     check_fit(own, stored | aliased, str(folder))
     parameters, optimizer = dict(model.named_parameters()), {}
     for label, (shape, dtype) in described.items():

@@ -60,6 +60,7 @@ class Skippable(torch.optim.Optimizer):
 
 def move_means(means: list[Tensor], values: list[Tensor], share: Tensor) -> None:
     """Move running means towards the values by this share of the way: 0 leaves every bit as it is."""
+    # Two multiplications, not a lerp, whose weight would have to come to the host.
     torch._foreach_mul_(means, 1.0 - share)
     torch._foreach_add_(means, torch._foreach_mul(values, share))
 

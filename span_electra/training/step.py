@@ -83,6 +83,7 @@ def train_step(
         key: of this step and process; all its random numbers follow from it.
         lr_multiplier: of the peak learning rates.
     """
+    # On the device throughout: a number that the host reads would empty the queue of what is to be computed.
     tally = torch.zeros_like(counters.sums)
     for number, batch in enumerate(batches):
         if not process.replica_ids:  # replicas take their own rows from the CPU
@@ -98,6 +99,7 @@ def train_step(
             output.loss.backward(factor.to(output.loss.dtype))
         tally[: -len(COUNTED)] += output.tally
         tally[-len(COUNTED)] += output.loss.detach()
+    # The norm is of all processes' gradients, so that all come to the same verdict without asking.
     skip = _clip(optimizers, counters.scale)
     optimizers.set_lr(lr_multiplier)
     optimizers.step(skip)
