@@ -1,8 +1,8 @@
 """The stages' arguments: one class a script, each field with its default and its help.
 
 Every field is a flag of its script (`python create_feature_SE.py --help`) and a key of its config file. What
-several scripts have stands once, in span_electra/config.py, data_config.py and the arguments.py of
-pretraining and fine-tuning, and is inherited here.
+several scripts have stands once, in span_electra/config.py, data_config.py and the arguments.py of the rooms,
+and is inherited here.
 
 The older way works too: write other defaults into a class, as plain lines, and run the script bare:
 
@@ -27,6 +27,7 @@ from span_electra.elsewhere import (
     VALID_DATA_NAMES,
 )
 from span_electra.errors import InputError
+from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
 from span_electra.pretraining.arguments import PretrainingArguments, TrainDataArguments, ValidDataArguments
 from span_electra.schema import Settings, setting
@@ -138,23 +139,8 @@ class ReportArgs(Settings):
 
 
 @dataclass(frozen=True)
-class EvaluateArgs(Settings):
+class EvaluateArgs(EvaluationArguments):
     """evaluate_SE.py"""
-
-    model: str | None = setting(None, "a run or an exported folder; none: the newest run in runs/")
-    pairs: list[str] = setting([], "minimal pairs: .jsonl files, or folders of them")
-    scores: list[str] = setting(
-        [], "of pairs: discriminator, pll, pll_l2r; none: all that the model can give"
-    )
-    spelling: str | None = setting(None, "folder with dev/ and test/, each with corrupt.txt and correct.txt")
-    correction_rows: int = setting(200, "lines of each clean-text set that are corrected; 0: none", least=0)
-    text: str | None = setting(None, "held-out text: a file or folder")
-    task_file: str | None = setting(None, "YAML: tasks on which a run of finetune_SE.py is tried")
-    data_dir: str = setting("data", "folder that the task file's files lie in")
-    max_seq_len: int = setting(128, "tokens of the longest row of --text, [CLS] and [SEP] included", least=3)
-    batch_size: int = setting(256, "rows computed together", least=1)
-    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
-    out_file: str | None = setting(None, "JSON; none: evaluation.json in the run's folder, else here")
 
 
 @dataclass(frozen=True)

@@ -15,54 +15,20 @@ the first --correction_rows lines of each. A fine-tuned model is tried on dev an
 """
 
 import sys
-from collections.abc import Iterator
 
 from argument import EvaluateArgs
 from span_electra.commandline import first_as, parse, run_script
-from span_electra.errors import InputError
 
 
 def main() -> None:
     settings = parse(EvaluateArgs, __doc__, first_as("model", sys.argv[1:]))
-    for text in tables(settings):
-        print(text, flush=True)
-
-
-def tables(settings: EvaluateArgs) -> Iterator[str]:
-    """What to print, by what was asked for."""
+    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.evaluation.stage import evaluate
-    from span_electra.hub.runs import newest_run
+    from span_electra.evaluation.tasks import evaluate_tasks
 
-    if settings.task_file:
-        from span_electra.evaluation.tasks import evaluate_tasks
-
-        if settings.pairs or settings.spelling or settings.text:
-            raise InputError(
-                "--task_file tries a fine-tuned model, --pairs, --spelling and --text a pretrained one; "
-                "run the script once for each"
-            )
-        if not settings.model:
-            raise InputError("--task_file needs a model: name the folder that finetune_SE.py made")
-        return evaluate_tasks(
-            settings.model,
-            settings.task_file,
-            data_dir=settings.data_dir,
-            batch_size=settings.batch_size,
-            device=settings.device,
-            out_file=settings.out_file,
-        )
-    return evaluate(
-        settings.model or newest_run(),
-        settings.pairs,
-        spelling=settings.spelling,
-        text=settings.text,
-        scores=settings.scores,
-        batch_size=settings.batch_size,
-        max_seq_len=settings.max_seq_len,
-        device=settings.device,
-        out_file=settings.out_file,
-        correction_rows=settings.correction_rows,
-    )
+    # As each part is done: the next may take an hour.
+    for text in (evaluate_tasks if settings.task_file else evaluate)(settings):
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from span_electra.commandline import parse, run_script
 
 def main() -> int:
     settings = parse(FinetuneArgs, __doc__)
+    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.finetuning.stage import finetune
 
     return finetune(settings)

@@ -28,6 +28,7 @@ from span_electra.commandline import first_as, parse, run_script
 
 def main() -> None:
     settings = parse(PredictArgs, __doc__, first_as("model", sys.argv[1:]))
+    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.hub.runs import is_finetuned, newest_run
 
     # Who waits for a person has nothing to say meanwhile.

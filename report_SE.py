@@ -16,6 +16,7 @@ from span_electra.commandline import first_as, parse, run_script
 
 def main() -> None:
     settings = parse(ReportArgs, __doc__, first_as("runs", sys.argv[1:]))
+    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.report.page import make_page
 
     print(make_page(settings.runs, settings.out_file))

@@ -40,6 +40,7 @@ def find_device(name: str, setting: str = "--device") -> torch.device:
     if match is None or (match[2] and match[1] in ("auto", "cpu")):
         raise InputError(f"{setting} {name}: is no device; use auto, cpu, cuda, cuda:1, mps or xpu")
     kind, number = match[1], match[2]
+    # The first kind that is here, in an order of our own, so that the same machine always gives the same.
     if kind == "auto":
         kind = next((kind for kind in KINDS if count_devices(kind)), "cpu")
     present = count_devices(kind)

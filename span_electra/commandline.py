@@ -109,6 +109,7 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, argv: list[str]) -> Values:
         """What the command line gives, by key. Raises InputError naming the flag that was meant."""
+        # All unknown flags come back, instead of argparse's own error, which names no nearest one.
         known, unknown = self.parse_known_args(self.written_as_ours(argv))
         if not unknown:
             return vars(known)

@@ -199,6 +199,7 @@ def _include(value: Any, path: Path, including: tuple[Path, ...]) -> Any:
 
 
 def _included_path(name: str, includer: Path) -> Path:
+    # Beside the including file first: a set of files that was copied stays one.
     beside = includer.parent / name
     folder = os.environ.get("SPAN_ELECTRA_CONFIG_DIR")
     if not beside.exists() and folder and Path(folder, name).exists():

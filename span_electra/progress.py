@@ -48,6 +48,7 @@ def wait(seconds: float = SECONDS_A_LINE) -> None:
 @contextmanager
 def saying(line: Callable[[], str]) -> Iterator[None]:
     """While inside, lines are what `line` returns; nothing is written where that is empty."""
+    # A stack: the innermost work knows best what it is at, and the outer one speaks again when it ends.
     _speakers.append(line)
     wait(FIRST_LINE)
     try:

@@ -114,6 +114,7 @@ class _SettingsType(type):
         return body
 
     def __new__(meta, name: str, bases: tuple[type, ...], body: Values, **options: object) -> type:
+        # Only the body needs it; as an attribute it would look like a setting.
         body.pop("self", None)
         cls = super().__new__(meta, name, bases, body, **options)
         if bases:

@@ -243,6 +243,7 @@ class AppendedFile:
 
     def append(self, record: bytes) -> None:
         """Write the record. Raises OSError naming the file."""
+        # Asked for each time: another process may have written to the file.
         size = self.file.seek(0, os.SEEK_END)
         try:
             written = self.file.write(record)

@@ -233,6 +233,7 @@ def test_every_module_has_its_test_file():
     untested = {
         "batch",
         "data_config",
+        "evaluation/arguments",
         "finetuning/arguments",
         "pretraining/arguments",
         "config",

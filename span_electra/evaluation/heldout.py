@@ -148,6 +148,8 @@ def run_batches(
     """Run all batches: the sums of batch.TALLY, and of every real token whether replaced and how probable."""
     sums = dict.fromkeys(TALLY, 0.0)
     replaced, probability = [np.zeros(0, bool)], [np.zeros(0)]
+    # Sums over all batches, divided once: a mean of means would weigh a short last batch as much as the
+    # others.
     for masked in batches:
         masked = masked.to(networks.device)
         generated = model.generate(masked)

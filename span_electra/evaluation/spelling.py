@@ -54,6 +54,7 @@ def find_sets(folder: str | Path) -> dict[str, tuple[Path, Path]]:
 def sets_below(folder: Path) -> dict[str, Path]:
     """The sets in a folder or below it, by their path in it; other tasks' folders are passed over."""
     sets = {}
+    # Told apart by the first line: a correct.txt of clean text is for correction, not for detection.
     for labels in sorted(folder.rglob("correct.txt")):
         if not (labels.parent / "corrupt.txt").is_file():
             continue

@@ -17,6 +17,7 @@ from typing import Any
 from span_electra import progress
 from span_electra.console import command_line
 from span_electra.errors import InputError
+from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.correction_metrics import (
     CorrectionScores,
     correction_f1,
@@ -27,6 +28,7 @@ from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pair
 from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
 from span_electra.hub.folders import WEIGHTS
 from span_electra.hub.networks import Networks, open_networks
+from span_electra.hub.runs import newest_run
 from span_electra.hub.weights import PARTS
 from span_electra.inference.candidates import Candidates
 from span_electra.inference.correction import correct
@@ -34,46 +36,37 @@ from span_electra.report.scores import Table, tables_of
 from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, read_object, sha256_of, write_text
 
 MODEL = "evaluated"  # the section by which a file is known as one of ours
-CORRECTION_ROWS = 200  # lines of a test set that are corrected
 DEV_ROWS = 40  # lines of dev on which a threshold of correction is chosen
 # The first, predict_SE.py's own, serves where there is no dev, and where no other does better there.
 THRESHOLDS = (0.5, 0.3, 0.1, 0.7)
 TOP_K = 5  # candidates tried for a word, as in predict_SE.py
 
 
-def evaluate(
-    model: str | Path,
-    pairs: list[str],
-    spelling: str | None,
-    text: str | None,
-    scores: list[str],
-    batch_size: int = 256,
-    max_seq_len: int = 128,
-    device: str = "auto",
-    out_file: str | None = None,
-    correction_rows: int = CORRECTION_ROWS,
-) -> Iterator[str]:
+def evaluate(settings: EvaluationArguments) -> Iterator[str]:
     """Score what is asked for, write the JSON and yield what to print, as each part is done.
 
-    correction_rows: lines of a test set that are corrected, its first; 0: no correction is scored.
     Raises InputError when nothing is asked for, a network is needed that the folder lacks, or a file is in
     the way.
     """
+    pairs, spelling, text, scores = settings.pairs, settings.spelling, settings.text, settings.scores
     if not pairs and not spelling and not text:
         raise InputError("nothing to evaluate on; give --pairs, --spelling or --text")
     for name in scores:
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
-    target = result_file(Path(model), out_file)
+    model, batch_size = settings.model or newest_run(), settings.batch_size
+    target = result_file(Path(model), settings.out_file)
     # What is in the way is found before hours of scoring.
     earlier = earlier_sections(target)
-    networks = open_networks(model, device)
+    networks = open_networks(model, settings.device)
     sections = {MODEL: described(model, networks)}
     jobs = {
         "minimal pairs": pairs
         and (lambda: {"minimal pairs": pair_scores(networks, pairs, scores, batch_size)}),
-        "spelling": spelling and (lambda: spelling_scores(networks, spelling, batch_size, correction_rows)),
-        "held-out text": text and (lambda: text_scores(model, networks, text, batch_size, max_seq_len)),
+        "spelling": spelling
+        and (lambda: spelling_scores(networks, spelling, batch_size, settings.correction_rows)),
+        "held-out text": text
+        and (lambda: text_scores(model, networks, text, batch_size, settings.max_seq_len)),
     }
     for name, job in jobs.items():
         if not job:

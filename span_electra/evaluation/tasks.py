@@ -16,6 +16,7 @@ from typing import Any
 from span_electra import progress
 from span_electra.accelerators import find_device
 from span_electra.errors import InputError
+from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.stage import MODEL, earlier_sections, result_file, save_sections, table_text
 from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
@@ -36,26 +37,26 @@ SECTION = "tasks"
 TITLE_OF = {"recall_at_1": f"recall@1 of {TEST_CANDIDATES}"}
 
 
-def evaluate_tasks(
-    model: str | Path,
-    task_file: str | Path,
-    data_dir: str | Path,
-    batch_size: int = 32,
-    device: str = "auto",
-    out_file: str | None = None,
-) -> Iterator[str]:
+def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
     """Try a fine-tuned model on the tasks of a file, write the JSON and yield what to print.
 
-    model: a run of finetune_SE.py, whose best checkpoint is taken, or a checkpoint. Raises InputError for
-    anything else, for tasks that it did not learn, and for data that cannot be read.
+    Its best checkpoint is taken, or the one that is named. Raises InputError for what is no run of
+    finetune_SE.py, for tasks that it did not learn, and for data that cannot be read.
     """
-    model = Path(model)
+    if settings.pairs or settings.spelling or settings.text:
+        raise InputError(
+            "--task_file tries a fine-tuned model, --pairs, --spelling and --text a pretrained one; "
+            "run the script once for each"
+        )
+    if not settings.model:
+        raise InputError("--task_file needs a model: name the folder that finetune_SE.py made")
+    model, task_file, data_dir = Path(settings.model), settings.task_file, settings.data_dir
     started = time.perf_counter()
     # What may be refused comes first; evaluation takes minutes.
-    target = result_file(model, out_file)
+    target = result_file(model, settings.out_file)
     earlier = earlier_sections(target)
     network, specs, vocabulary, meta = load_task_model(model)
-    network.to(find_device(device))
+    network.to(find_device(settings.device))
     asked = load_task_file(task_file, data_dir).tasks
     learnt = [task_number(task, specs, str(task_file)) for task in asked]
     sections = {MODEL: described(model, vocabulary, meta), SECTION: {}}
@@ -67,7 +68,7 @@ def evaluate_tasks(
             with progress.saying(
                 lambda task=source.spec.task.name, split=split: f"evaluate: {task}, {split}"
             ):
-                predicted = predict_rows(network, number, source, batch_size, place)
+                predicted = predict_rows(network, number, source, settings.batch_size, place)
             row = metrics_of(predicted, source)
             if row:
                 sections[SECTION][f"{source.spec.task.name}, {split}"] = row

@@ -355,6 +355,7 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
         features = open_features(out_file)
     except InputError:
         return None  # damaged, or of another format: made anew
+    # The cheap questions first; the text itself is read last.
     if job.shards and len(features.files) != job.shards:
         return None
     made = features.header

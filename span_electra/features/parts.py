@@ -72,6 +72,7 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
     def make(block: Block) -> Part:
         text = read_block(block, header.text_field, header.errors)
         lines = encoder.encode(text)
+        # Held against what is written, at the end: no token may be lost on the way.
         encoded = len(lines.ids_T)
         ends_D = np.array([encoded])
         if header.chunking.respect_documents:

@@ -66,6 +66,7 @@ def _find_files(paths: list[str | Path]) -> list[Path]:
     for path in paths:
         path = Path(path)
         if path.is_dir():
+            # By the manifest, not by the names there: a shard that was left out would be missed by nobody.
             files.extend(_read_manifest(path))
         elif path.is_file():
             files.append(path)
@@ -238,6 +239,7 @@ def _window(starts_R: np.ndarray, counts_R: np.ndarray, kind: np.dtype) -> tuple
     """
     if len(starts_R) == 0:
         return np.empty(0, kind), 0
+    # From the lowest row on: indices stay small, and one array serves files mapped anywhere.
     first = int(starts_R.min())
     return np.asarray(_Memory(first, int((starts_R + counts_R).max()) - first, kind)), first
 

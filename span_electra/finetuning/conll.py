@@ -110,6 +110,7 @@ def _token(
     fields: list[str], columns: ConllColumns, layout: _Layout, *, where: str, first: int
 ) -> tuple[str, str]:
     """The word and the tag of a line; the tag is empty where none is asked for."""
+    # As many columns as the highest that is asked for; the last one (-1) takes two at least.
     needed = max(columns.token + 1, 1 if columns.tag is None else columns.tag + 1 or 2)
     if len(fields) != layout.width or layout.width < needed:
         belong = f"{needed} or more" if layout.width < needed else f"{layout.width}, as in line {first},"

@@ -54,6 +54,7 @@ class EncodedLines(NamedTuple):
 def encode_lines(tokenizer_json: str, spec: TaskSpec, examples: Sequence[Example]) -> EncodedLines:
     """The lines of a prepared file for these examples, in order."""
     vocabulary = _vocabulary(tokenizer_json)
+    # Text to lines of JSON in the worker itself: rows as objects would be pickled on their way back.
     encoded = [*_encoded(vocabulary, spec, examples)]
     lines = [json.dumps(row, separators=(",", ":")) + "\n" for row, _ in encoded]
     return EncodedLines(lines, sum(cut for _, cut in encoded))

@@ -34,7 +34,7 @@ SCORE = "score"  # the metric of a validation that says which model is best
 
 def check_monitor(settings: FinetuningRun) -> None:
     """Refuse a metric that no validation of these tasks has."""
-    splits = ("", "test_") if settings.tests else ("",)
+    splits = ("", "test_") if settings.arguments.test_while_train else ("",)
     known = [
         f"{split}{task.name}_{name}" for split in splits for task in settings.tasks for name in task.metrics
     ]
@@ -58,7 +58,7 @@ class Finetuning:
     def __init__(self, settings: FinetuningRun, process: Process) -> None:
         check_monitor(settings)
         self.settings, self.process = settings, process
-        pretrained = open_model(settings.encoder).need(settings.part)
+        pretrained = open_model(settings.encoder).need(settings.arguments.network)
         prepared = open_prepared(settings.prepared)
         check_vocabulary(prepared, pretrained)
         check_pooling(settings.tasks, pretrained)
@@ -78,7 +78,7 @@ class Finetuning:
         # Sums, not means: processes and steps have different numbers of targets.
         self.tally = ("tokens", *(f"{name}:{part}" for name in self.names for part in ("loss", "targets")))
         self.tokenizer_json = pretrained.vocabulary.to_json()
-        self._rate_shares = rate_shares(self.model, settings.layer_lr_decay)
+        self._rate_shares = rate_shares(self.model, settings.arguments.layer_lr_decay)
 
     def train_batches(self, epoch: int, start: int, parts: int = 0) -> TaskBatches:
         """The epoch's batches, of one task each, from batch `start` on; they know no clock."""
@@ -93,7 +93,7 @@ class Finetuning:
 
     def validate(self, stop_requested: Callable[[], bool]) -> dict[str, float] | None:
         """Every task's metrics on dev (and test), and the score: the mean of the first on dev."""
-        splits = ("dev", "test") if self.settings.tests else ("dev",)
+        splits = ("dev", "test") if self.settings.arguments.test_while_train else ("dev",)
         sources = {split: self.rows[split] for split in splits}
         return validation_metrics(self.model, sources, self.settings, self.process, stop_requested)
 
@@ -116,8 +116,8 @@ class Finetuning:
     def describe(self) -> dict[str, str]:
         """Network, rows of each task, and what a batch is."""
         settings, config = self.settings, self.model.config
-        network, rows = getattr(config, settings.part), self.rows
-        begun = "with random weights" if settings.from_scratch else f"from {settings.encoder}"
+        network, rows = getattr(config, settings.arguments.network), self.rows
+        begun = "with random weights" if settings.arguments.from_scratch else f"from {settings.encoder}"
         counts = [
             ", ".join(f"{len(rows[split][number]):,} {split}" for split in rows if rows[split][number])
             for number in range(len(self.names))
@@ -189,16 +189,16 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
     """The network as it starts, on the CPU: pretrained or from scratch, the heads from the seed."""
     config = replace(
         pretrained.config,
-        hidden_dropout_prob=settings.dropout,
-        attention_probs_dropout_prob=settings.dropout,
+        hidden_dropout_prob=settings.arguments.dropout,
+        attention_probs_dropout_prob=settings.arguments.dropout,
     )
     network = TaskNetwork(config, head_configs(settings.tasks, prepared), settings.training.seed)
     # The seed has made every head already, so that those which nothing is taken for start alike.
-    if not settings.from_scratch:
+    if not settings.arguments.from_scratch:
         take_pretrained(network, pretrained)
     if settings.heads:
         take_heads(network, settings.tasks, prepared, settings.encoder)
-    if settings.freeze_encoder:
+    if settings.arguments.freeze_encoder:
         network.encoder.requires_grad_(False)
     return network
 
@@ -254,6 +254,7 @@ def open_rows(
                 f"{prepared.folder}: task {task.name!r} is not prepared; run prepare_tasks_SE.py"
             )
         path = prepared.path(task.name, split)
+        # None holds the place: rows, heads and tasks go by the same numbers.
         opened.append(TaskRows(path, spec_of(task, prepared), vocabulary) if path else None)
         # A file replaced by hand has other rows than its labels and counts tell of.
         if path and len(opened[-1]) != prepared.rows[task.name][split]:
@@ -300,7 +301,7 @@ def validation_metrics(
                 network,
                 number,
                 source=source,
-                batch_size=settings.eval_batch_size,
+                batch_size=settings.arguments.eval_batch_size,
                 process=process,
                 stop=stop_requested,
             )
@@ -325,7 +326,7 @@ def facts_of(
     return {
         "vocabulary_sha256": prepared.vocabulary_sha256,
         "encoder": str(Path(pretrained.source).absolute()),
-        "from_scratch": settings.from_scratch,
+        "from_scratch": settings.arguments.from_scratch,
         "model": asdict(network.config),
         "heads": [asdict(task) for task in network.tasks],
         "recipes": [asdict(spec_of(task, prepared)) for task in settings.tasks],

@@ -59,6 +59,7 @@ def quotas(own: Sequence[int], order: Order, epoch: int) -> list[int]:
     # sampling begins with what there is and ends with nearly equal turns.
     progress = epoch / max(1, order.epochs - 1)
     annealed = 1.0 - (1.0 - LEAST_ANNEALED) * min(1.0, progress)
+    # One law with three exponents: shares are proportional to sizes to that power.
     power = {"proportional": 1.0, "square_root": 0.5, "annealed": annealed}[order.sampling]
     weights = np.array(own, np.float64) ** power
     shares = weights / weights.sum() * sum(own)

@@ -259,6 +259,7 @@ def _tagged_words(reading: _Reading) -> Iterator[Example]:
 
 def _holds_lists(path: Path) -> bool:
     """Whether a file for NER has a list a row rather than a token a line: see the top of this file."""
+    # Told by the first row alone, as a person would tell it; later rows that differ are errors.
     fields = next(iter(first_lines(path, 1)), "").split("\t")
     last = fields[-1].strip()
     bracketed = last.startswith("[") and last.endswith("]")

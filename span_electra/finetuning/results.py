@@ -27,6 +27,7 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
     """
     folder, model, process = Path(run.out_dir), load_task_model(run.out_dir), evaluation_process(run.training)
     prepared, results = open_prepared(run.prepared), {task.name: {} for task in run.tasks}
+    # Keys are hashes of the data: rows of the same names may have been prepared anew meanwhile.
     if {task.name: prepared.keys.get(task.name) for task in run.tasks} != model.meta["prepared"]:
         raise InputError(
             f"{folder}: was trained on other data than {prepared.folder} holds; give those it had"
@@ -37,7 +38,7 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
         for number, source in enumerate(open_rows(run.tasks, prepared, model.vocabulary, split)):
             if source is None:
                 continue
-            predicted = predict_rows(model.network, number, source, run.eval_batch_size, process)
+            predicted = predict_rows(model.network, number, source, run.arguments.eval_batch_size, process)
             name = run.tasks[number].name
             results[name][split] = compute_metrics(predicted, source)
             lines = "".join(prediction_lines(predicted, source))

@@ -143,6 +143,7 @@ def read_table(path: Path, columns: list[str]) -> Iterator[Row]:
     .tsv and .txt have no quoting, .csv has; a line of .jsonl is an object; a line of .tsv may not be broken.
     Blank lines are passed over; see `_separated`.
     """
+    # By the name: what a table looks like from inside fits several formats.
     suffix = suffix_of(path)
     if suffix == ".jsonl":
         return _objects(path, columns)

@@ -1,12 +1,14 @@
-"""What a run of fine-tuning is: plain values, chosen from the user's settings by the stage."""
+"""What a run of fine-tuning is: the user's settings, and what the stage has made of them for this run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from span_electra.compose import dump
 from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.console import command_line
+from span_electra.finetuning.arguments import FinetuningArguments
 from span_electra.finetuning.order import Order
 from span_electra.finetuning.task import Task
 from span_electra.storage import CONFIG
@@ -16,25 +18,39 @@ from span_electra.storage import CONFIG
 class FinetuningRun:
     """All that a run of fine-tuning needs; plain values, to be sent to other processes."""
 
+    arguments: FinetuningArguments  # as they were given
     tasks: tuple[Task, ...]
     prepared: str  # folder of the prepared data
     encoder: str  # a run of either kind, a checkpoint of fine-tuning, an exported folder, a stock ELECTRA's
-    optimizer: OptimizerConfig
-    training: TrainingConfig
+    training: TrainingConfig  # with this run's seed
     order: Order
     out_dir: str
-    part: str = "discriminator"  # which of a run's two networks
-    from_scratch: bool = False  # the same network, started from random weights
-    dropout: float = 0.1  # of the encoder
-    freeze_encoder: bool = False
-    layer_lr_decay: float = 1.0  # each layer learns at this share of the rate of the one above
-    eval_batch_size: int = 32
-    tests: bool = False  # tell the test metrics at each validation too
-    heads: bool = False  # of a fine-tuned encoder also take the heads, task by task
-    resume_from: str | None = None
-    initial_optimizer: str | None = None
-    silent: bool = False
-    config_json: str = ""
+    initial_optimizer = None  # of the engine's settings: heads are new, and have no state to take over
+
+    @property
+    def optimizer(self) -> OptimizerConfig:
+        return self.arguments.optimizer
+
+    @property
+    def silent(self) -> bool:
+        return self.arguments.silent
+
+    @property
+    def heads(self) -> bool:
+        """Whether the heads of a fine-tuned encoder are taken too, task by task."""
+        # --finetune: other tasks, so the encoder alone.
+        return bool(self.arguments.load_saved_model) and not self.arguments.finetune
+
+    @property
+    def resume_from(self) -> str | None:
+        return self.arguments.load_saved_model if self.arguments.resume_train else None
+
+    @property
+    def config_json(self) -> str:
+        """A config file of this one run, wherever it is moved to."""
+        # Of several seeds each has its own: it goes on by itself.
+        alone = {"load_saved_model": None, "resume_train": False, "out_dir": None, "seeds": 1}
+        return dump(replace(self.arguments, **alone, seed=self.training.seed))
 
     @property
     def go_on(self) -> str:

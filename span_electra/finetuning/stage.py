@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from span_electra.compose import compose, config_file, dump
+from span_electra.compose import compose, config_file
 from span_electra.config import TrainingConfig
 from span_electra.console import command_line
 from span_electra.errors import InputError
@@ -243,6 +243,7 @@ def tasks_of(settings: FinetuningArguments) -> TaskFile:
     from span_electra.finetuning.prepare import is_prepared, open_prepared
     from span_electra.finetuning.task_file import load_task_file
 
+    # Prepared data remember where their files lay, so that --data_dir may name either.
     prepared = is_prepared(settings.data_dir)
     data_dir = open_prepared(settings.data_dir).data_dir if prepared else settings.data_dir
     return load_task_file(settings.task_file, data_dir)
@@ -318,29 +319,15 @@ def finetuning_run(
     from span_electra.finetuning.order import Order
 
     size, buffer = settings.train_batch_size, settings.shuffle_buffer_size
-    saved = settings.load_saved_model
     return FinetuningRun(
+        # Of the package's own class: a script's cannot be found by processes that do not know the script.
+        arguments=FinetuningArguments.of(settings),
         tasks=tasks.tasks,
         prepared=str(data),
         encoder=encoder,
-        optimizer=settings.optimizer,
         training=training_config(settings, seed),
         order=Order(size, tasks.sampling, settings.epochs, seed, buffer),
         out_dir=str(folder),
-        part=settings.network,
-        from_scratch=settings.from_scratch,
-        dropout=settings.dropout,
-        freeze_encoder=settings.freeze_encoder,
-        layer_lr_decay=settings.layer_lr_decay,
-        eval_batch_size=settings.eval_batch_size,
-        tests=settings.test_while_train,
-        heads=bool(saved) and not settings.finetune,  # --finetune: other tasks, so the encoder alone
-        resume_from=saved if settings.resume_train else None,
-        silent=settings.silent,
-        # A config file of this one run, wherever it is moved to: of several seeds it has its own.
-        config_json=dump(
-            replace(settings, load_saved_model=None, resume_train=False, out_dir=None, seeds=1, seed=seed)
-        ),
     )
 
 

@@ -43,6 +43,7 @@ def task_of(entry: TaskEntry) -> Task | None:
     for key in entry.values:
         if key not in (*TASK_KEYS, *ENCODER_KEYS, "loss_type"):
             entry.problems.append(f"{entry.name}: unknown key {not_among(key, TASK_KEYS)}")
+    # All that is missing is named, not the first alone: a person mends a file once.
     for key in ("task_type", "file_names"):
         if entry.values.get(key) is None:
             entry.problem(key, f"missing; known keys are {', '.join(TASK_KEYS)}")
@@ -171,6 +172,7 @@ def _noise(entry: TaskEntry, task_type: TaskType) -> dict[str, Any]:
     if task_type.labels != "misspelt":
         able = " and ".join(name for name, known in TASK_TYPES.items() if known.labels == "misspelt")
         entry.problem("noise", f"only {able} are made from clean text; leave it out")
+    # Unknown keys are left out of the try, so that what is wrong with the others is still heard.
     known = [setting.name for setting in fields(NoiseConfig)]
     unknown = [key for key in value if key not in known]
     for key in unknown:

@@ -32,6 +32,7 @@ def load_task_model(folder: str | Path) -> TaskModel:
     if not opened.fine_tuned:
         raise InputError(f"{folder}: no run of fine-tuning; name a folder that finetune_SE.py made")
     saved = checkpoint.load(opened.checkpoint)
+    # All from the checkpoint itself: the task file may have been changed since, or be gone.
     try:
         heads = tuple(HeadConfig(**head) for head in saved.meta["heads"])
         network = TaskNetwork(config_of(saved.meta["model"]), heads)

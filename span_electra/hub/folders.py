@@ -46,6 +46,7 @@ def read_weights(folder: str | Path) -> Weights:
 
     Of the latter plain tensors alone are read. Raises InputError for files that are missing or broken.
     """
+    # Safetensors before the pickle, where a folder holds both: they need no trust.
     path, old = Path(folder, WEIGHTS), Path(folder, OLD_WEIGHTS)
     if path.is_file() or not old.is_file():
         if not path.is_file():
@@ -88,6 +89,7 @@ def open_vocabulary(folder: str | Path) -> Vocabulary:
     """Open the tokenizer of a stock folder."""
     folder = Path(folder)
     path = folder / "tokenizer.json"
+    # The whole tokenizer before its parts: what it does to text stands nowhere else.
     if path.is_file():
         vocabulary = open_exported(path)
     elif (folder / "vocab.txt").is_file() and not (folder / "tokenizer_config.json").is_file():

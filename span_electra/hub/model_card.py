@@ -105,6 +105,7 @@ def training_sections(meta: Mapping[str, Any], rows: Mapping[str, int | None]) -
         "vocabulary (sha256)": meta.get("vocabulary_sha256"),
         "weights of the checkpoint (sha256)": weights.get("sha256"),
     }
+    # What an older checkpoint does not tell is left out: a card with "None" in it helps nobody.
     known = {name: value for name, value in training.items() if value}
     return {"training": known, "optimizer": meta.get("optimizer") or {}}
 
@@ -181,6 +182,7 @@ def _pipeline(head: str, record: Architecture) -> str | None:
 
 def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) -> list[str]:
     """The block for hubs, between two lines of dashes. What is not known is left out, never guessed."""
+    # The hub shows a model under it; a wrong one would offer a widget that fails.
     pipeline = _pipeline(head, record)
     values: dict[str, Any] = {
         "language": facts.language,

@@ -230,6 +230,7 @@ def load_model(folder: str | Path) -> SpanElectra:
 def config_of(described: dict[str, Any] | None, source: str = checkpoint.META) -> ModelConfig:
     """The settings that a checkpoint records. Raises InputError when they are none of ours."""
     try:
+        # Settings that a release has not known take its defaults; one that is unknown here is an error.
         networks = {name: NetworkConfig(**described[name]) for name in PARTS}
         return ModelConfig(**described | networks)
     except (KeyError, TypeError) as error:

@@ -27,6 +27,7 @@ def newest(folders: Iterable[Path]) -> Path | None:
 
 def newest_run(prefix: str | Path = "runs") -> Path:
     """The newest exported run under `prefix`. Raises InputError when there is none."""
+    # Exported ones alone: a run that is still training has nothing to predict with yet.
     run = newest(path.parent for part in PARTS for path in Path(prefix).glob(f"*/{part}"))
     if run is None:
         raise InputError(f"no model named and none in {prefix}/; name a run or an exported folder")

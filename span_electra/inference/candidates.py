@@ -57,6 +57,7 @@ class Candidates:
         # In a byte-level vocabulary a word after a bracket is another token than after a blank.
         near = np.flatnonzero((distance_N <= most) & (self.blank_N == after_blank))
         score_N = log_probability_V[self.ids_N[near]] - NATS_AN_EDIT * distance_N[near]
+        # Stable: of equal scores the word of the smaller id, which is mostly the commoner.
         order = np.argsort(-score_N, kind="stable")[:top_k]
         found = [(self.words[near[number]], float(score_N[number])) for number in order]
         if self.lowercase and typed[:1].isupper():

@@ -197,6 +197,7 @@ def in_pieces(
     networks: Networks, lines: list[Line], suspects: list[Suspect], width: int, *, batch_size: int
 ) -> Iterator[tuple[int, list[tuple[str, float]]]]:
     """Yield each suspect of more than `width` tokens with what is one edit away and has just so many."""
+    # No suspect of so many tokens: the pass over the lines is spared.
     if not any(suspect.width > width for suspect in suspects):
         return
     # Candidates and sums of the suspects whose masks are still coming in: those of a batch or two, so that

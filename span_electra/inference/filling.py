@@ -176,6 +176,7 @@ def search(
                 longer[number] += [
                     ((*written, token), score + more) for token, more in zip(ids_K, log_K, strict=True)
                 ]
+        # Beams of all runs advance together, so that each step is one pass of the generator.
         for number, found in longer.items():
             beams[number] = sorted(found, key=lambda entry: -entry[1])[:top_k]
         step += 1

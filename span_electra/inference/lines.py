@@ -172,6 +172,7 @@ def blocks_of(in_file: str | None, lines: int = BLOCK) -> Iterator[list[str]]:
     with file:
         block: list[str] = []
         characters = 0
+        # By the file's own iterator: it holds a line at a time, however large the file is.
         for number, raw in enumerate(file, start=1):
             block.append(decoded(raw, in_file, number))
             characters += len(block[-1])

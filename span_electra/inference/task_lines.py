@@ -89,6 +89,7 @@ def answers_of_lines(
         answers = predictor([texts[place] for place in able], spec.task.name)[spec.task.name]
         for place, answer in zip(able, answers, strict=True):
             found[place][spec.task.name] = answer
+    # A line that no task can read is an error: an answer must stand for each line, in its order.
     if {} in found:
         wanted = "; ".join(predictor.wants(task) for task in asked)
         raise InputError(f"line {numbers[found.index({})]}: {wanted}")

@@ -135,6 +135,7 @@ class TaskPredictor:
         # A text is a list of texts to Python, a letter each.
         if isinstance(texts, str):
             raise InputError("texts: one text alone; give a list of them, [text]")
+        # Every text is read by every task that was asked for before a network runs: refusals cost nothing.
         named = self.numbers_of(tasks)
         read = {number: [example_of(self.specs[number], text) for text in texts] for number in named}
         able = [number for number, examples in read.items() if None not in examples]

@@ -128,6 +128,7 @@ def label_ends(axes: Any, curves: list[tuple[Series, list, list]], unit: str) ->
     low, high = axes.get_ylim()
     least = (high - low) * 0.19  # two lines of text: the name, and the value
     ends = [(y[-1], series) for series, _, y in curves if math.isfinite(y[-1])]
+    # From the lowest up: labels can only be moved apart in the order in which they lie.
     ends.sort(key=lambda end: end[0])
     places = separate([value for value, _ in ends], least, low + least * 0.3, high - least * 0.2)
     for place, (value, series) in zip(places, ends, strict=True):

@@ -149,6 +149,7 @@ def render(**parts: Any) -> str:
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     # The page may run this very script and nothing else, and may load nothing.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # Every name has a value: the template is strict, so that a misspelt one is found by the first test.
     empty = {"examples": None, "speed": None, "data": None, "settings": None, "with_verdicts": False}
     template = environment.get_template("page.html")
     return template.render(

@@ -116,6 +116,7 @@ def _cut_lines(
                 line_number += start > 0
                 piece = replace(blank, column=column, begin=start, end=start, first_line=line_number)
             terminated = segment.endswith(b"\n")
+            # Of the whole segment at once: Python would take longer for each line than encoding it does.
             newline_B = np.frombuffer(segment, np.uint8) == 10
             while start < len(segment):
                 passed, cut = _pass_lines(newline_B[start:], chunk_size - lines, BLOCK_BYTES - size)
@@ -135,6 +136,7 @@ def _cut_lines(
                     )
                 start = stop
         reader.finish(sources)
+    # The file's last lines wait in the open block, to which the next file's may be added.
     rest = _closed(piece, parts) if piece.end > piece.begin else None
     lines += rest is not None and not terminated
     full = lines >= chunk_size or size >= BLOCK_BYTES
@@ -166,6 +168,7 @@ class _Segments:
         self.file, self.begin = file, 0
         self._hasher = hashlib.sha256()
         self._file = open_raw(file)
+        # Of a packed file what is stored is hashed, not what is in it: the hash names the user's file.
         self._raw = Counted(self._file, self._hasher) if file.packing else None
         self._stream = unpack(self._raw, file.packing) if self._raw else self._file
 

@@ -69,6 +69,7 @@ def find_vocabulary(
 
     Raises InputError if there is none, or more than one to choose from.
     """
+    # One in vocab/ is taken; of several none is, since a wrong guess would show only in training.
     if vocab_file is None:
         vocab_file = _only_vocabulary(Path(folder), kind)
     vocab_file = Path(vocab_file)

@@ -52,6 +52,7 @@ class TextEncoder:
         self.tokenizer = tokenizer
         settings = json.loads(tokenizer.to_str())
         self.fallback_reason = why_not(settings)
+        # By the highest id, not by the number of tokens: a stranger's vocabulary may leave ids out.
         highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
         self.id_dtype = np.uint16 if highest < 1 << 16 else np.uint32
         self._added = [t["content"].encode() for t in settings["added_tokens"] if t["content"]]
@@ -70,6 +71,7 @@ class TextEncoder:
         """Ids of every line of `text`: valid UTF-8; a newline ends a line, the last may lack it."""
         if self.fallback_reason is not None:
             return self._encode_by_library(text)
+        # An empty part first, so that a text without lines has arrays of the right types too.
         parts = [EncodedLines(np.empty(0, self.id_dtype), np.empty(0, np.int64))]
         parts += [self._encode_window(window) for window in self._cutter.windows(text)]
         shifts = np.cumsum([0] + [len(part.ids_T) for part in parts[:-1]])
@@ -93,6 +95,7 @@ class TextEncoder:
             )
             if status == lookup.DONE:
                 break
+            # The loops stop rather than grow: room is made here, and they go on from `progress`.
             if status == lookup.TABLE_FULL:
                 self._words.make_room()
             elif status == lookup.OUTPUT_FULL:
@@ -111,6 +114,7 @@ class TextEncoder:
         else:
             ids = self.tokenizer.encode(word.decode(), add_special_tokens=False).ids
         ids_B = np.array(ids, self.id_dtype).view(np.uint8)
+        # What fits a slot is kept, and met there the next time; a longer word is seldom met twice.
         if len(word) <= lookup.MAX_KEPT and len(ids) <= lookup.MAX_KEPT:
             self._words.insert(word, ids_B, len(ids))
             return

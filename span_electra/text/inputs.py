@@ -103,6 +103,7 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
     named = [paths] if isinstance(paths, str | Path) else list(paths)
     if not named:
         raise InputError("no input named; give text files, folders or globs with --in_file")
+    # In the order in which they are met: it decides the rows, and so the feature file's bytes.
     files: dict[object, InputFile] = {}
     notes: list[str] = []
     for path in named:
@@ -146,6 +147,7 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
         there = [match for match in found if os.path.exists(match)]
         notes += [f"{match}: {DANGLING}" for match in found if match not in there]
         return [file for match in there for file in _find_local(match, notes, text_field)]
+    # Named outright it is refused; found in a folder it is passed over with a note.
     reason = _structured(path)
     if reason:
         raise InputError(f"{path}: {reason}")
@@ -175,6 +177,7 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
                 continue
             read.add(real)
             folders.append(name)
+        # Sorted: file systems list names in an order of their own, which differs between machines.
         for name in sorted(name for name in names if not name.startswith(".")):
             path = os.path.join(place, name)
             if not os.path.exists(path):

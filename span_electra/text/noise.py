@@ -149,6 +149,8 @@ def corrupt_words(
     their characters: nobody can see that a number is misspelt.
     """
     rng = _generator(key)
+    # The row's own letters too: in another script than Latin, errors stay within it. Sorted, since sets are
+    # not.
     letters = sorted(set(string.ascii_lowercase) | set(_letters_of(words)))
     chosen_W = rng.random(len(words)) < config.word_share
     units = []

@@ -38,6 +38,7 @@ def why_not(settings: dict) -> str | None:
         return "it truncates"
     if settings["normalizer"] is not None and any(token["normalized"] for token in settings["added_tokens"]):
         return "it looks for added tokens in normalized text"
+    # How text is cut comes first: of what is cut otherwise nothing else is worth a reason.
     reason = why_not_cut(settings)
     if reason is None:
         reason = (_why_not_bpe if settings["model"]["type"] == "BPE" else _why_not_wordpiece)(

@@ -53,6 +53,7 @@ class Vocabulary:
         try:
             described = json.loads(tokenizer_json)
             travelling = described.pop(OURS, None)
+            # Before the library opens it, which takes some broken files and fails on the first text.
             check_described(described)
             text = tokenizer_json if travelling is None else json.dumps(described, ensure_ascii=False)
             tokenizer = Tokenizer.from_str(text)
@@ -275,6 +276,7 @@ def load_vocabulary(
         twice = next(token for number, token in enumerate(tokens) if ids[token] != number)
         raise InputError(f"{vocab_file}: the token {twice!r} stands twice; keep one of them")
     _check_ids(ids, vocab_file)
+    # vocab.txt holds tokens alone; whether they are cased can only be guessed without the file beside it.
     described = _with_same_tokens(vocab_file.parent / TOKENIZER, ids)
     if described is not None:
         return described

@@ -74,6 +74,7 @@ class WordCounter:
     def _count(self, text_B: np.ndarray, words_W: np.ndarray, uses_W: np.ndarray) -> None:
         if self._most:
             words_W, uses_W = _cut_rare(text_B, words_W, uses_W, rare=_NO_BOUND, most=self._most)
+        # The lowest bit marks what the loops do not cut as the library does.
         apart_W = (words_W & 1 != 0) | (words_W >> 1 & 0x1FFFFFFF > lookup.MAX_KEPT)
         for packed, uses in zip(words_W[apart_W].tolist(), uses_W[apart_W].tolist(), strict=True):
             self._apart[text_B[packed >> 30 :][: packed >> 1 & 0x1FFFFFFF].tobytes()] += uses

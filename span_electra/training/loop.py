@@ -76,14 +76,11 @@ def train(run: Run, state: LoopState) -> int:
         save_checkpoint(run, state)
     last = is_over(state, config)
     while not last:
-        # Batches are made ahead of the step by threads; closing the groups ends them, however this loop is
-        # left.
+        # Threads make batches ahead; closing the groups ends them, however this loop is left.
         parts = course(state, config)[0] if config.by_clock else 0
         batches = run.experiment.train_batches(state.epoch, state.batch, parts)
         with closing(accumulation_groups(batches, config.gradient_accumulation_steps)) as groups:
             for group in run.clock.waiting("data", groups):
-                # Of this step alone: what is due depends on the counts before and after it, not on how long
-                # it took.
                 before = progress(state, batches)
                 train_step(
                     run.experiment,
@@ -106,8 +103,7 @@ def train(run: Run, state: LoopState) -> int:
                 # Once in a while: log, validate, save.
                 if log_every.number and (last or passed(log_every, before, progress(state, batches))):
                     log_metrics(run, state)
-                # Asked in every step by every process, whether it wants to stop or not: a reduction needs all
-                # of them.
+                # Asked by every process in every step, whoever wants to stop: a reduction needs all.
                 stop = stop_requested(run, state)
                 if last or passed(eval_every, before, progress(state, batches)):
                     validate(run, state)

@@ -122,14 +122,12 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
 def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     """Build the experiment, put it on this process's device, prepare the folder, then train."""
     settings = job.settings
-    # Before the experiment is built: which precision it is built for stands in the checkpoint.
-    source, saved = load_resumed(settings, process)
+    source, saved = load_resumed(settings, process)  # first: it says in which precision to go on
     if saved:
         process = devices.go_on_in(process, settings.training, saved.meta)
     if process.is_main_process:
         check_folder(Path(settings.out_dir), source)  # once more, now that no other command can change it
-    # A group of its own for small numbers on the host, which no collective of gradients can hold up.
-    agreement = Agreement(process.world_size)
+    agreement = Agreement(process.world_size)  # on the host: no collective of gradients holds it up
     experiment = job.build(settings, process)
     recut = saved is not None and experiment.check_resume(saved.meta, str(source))
     # Before the optimizers are made: their state lies where the parameters do by then.
@@ -141,8 +139,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     elif settings.initial_optimizer:
         path, initial = load_checkpoint(settings.initial_optimizer)
         optimizers.load(initial.optimizer, str(path))
-    # Before the folder changes: whatever can be refused is refused while nothing is written.
-    check_by_clock(settings.training, settings.optimizer)
+    check_by_clock(settings.training, settings.optimizer)  # refused while nothing is written
     recut_said = recut_epoch(state, experiment, settings.training) if recut else None
     folder, total = Path(settings.out_dir), plan_steps(experiment, settings.training, state)
     followed = settings.training.track if process.is_main_process else None

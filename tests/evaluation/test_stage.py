@@ -13,6 +13,7 @@ import pytest
 from network_examples import by_hand, exported, frequencies, spotter
 from run_examples import small_run, write_rows
 
+from argument import EvaluateArgs
 from span_electra.errors import InputError
 from span_electra.evaluation.spelling import read_pair
 from span_electra.evaluation.stage import evaluate, spelling_scores, table_text, text_sets
@@ -41,14 +42,13 @@ def write_texts(folder, corrupted, clean):
     (folder / "correct.txt").write_text("".join(line + "\n" for line in clean))
 
 
-def run(folder, pairs=(), spelling=None, text=None, **more):
-    asked = more.pop("scores", [])
-    return "".join(evaluate(folder, list(pairs), spelling, text, asked, **more))
+def run(folder, pairs=(), **more):
+    return "".join(evaluate(EvaluateArgs(model=str(folder), pairs=list(pairs), **more)))
 
 
 def test_everything_lands_in_one_file_and_later_calls_add_to_it(tried):
     exported(tried / "model")
-    said = run(tried / "model", [str(tried / "pairs")], str(tried / "spelling"))
+    said = run(tried / "model", [str(tried / "pairs")], spelling=str(tried / "spelling"))
     assert "minimal pairs · by field" in said and "area under curve" in said
     target = tried / "model" / "evaluation.json"
     assert said.endswith(str(target))

@@ -9,7 +9,7 @@ import pytest
 from network_examples import exported
 from task_examples import write
 
-from argument import FinetuneArgs
+from argument import EvaluateArgs, FinetuneArgs
 from span_electra.errors import InputError
 from span_electra.evaluation.tasks import evaluate_tasks
 from span_electra.finetuning.stage import finetune
@@ -63,15 +63,16 @@ def tuned(tmp_path_factory):
     return folder
 
 
+def asked(folder, task_file, model="run", **more):
+    given = {"model": str(folder / model), "task_file": str(task_file), "data_dir": str(folder / "data")}
+    return EvaluateArgs(**given, device="cpu", **more)
+
+
 def tried(folder, task_file="tasks.yaml", **more):
     """What is said, and what is written."""
     out = folder / "scores.json"
     out.unlink(missing_ok=True)
-    said = list(
-        evaluate_tasks(
-            folder / "run", folder / task_file, folder / "data", device="cpu", out_file=str(out), **more
-        )
-    )
+    said = list(evaluate_tasks(asked(folder, folder / task_file, out_file=str(out), **more)))
     return "".join(said), json.loads(out.read_text())["tasks"]
 
 
@@ -116,7 +117,7 @@ def test_dev_is_split_from_train_as_in_fine_tuning(tuned):
 
 def test_nothing_is_left_behind_but_the_numbers_as_one_table(tuned):
     before = {path for path in tuned.rglob("*") if path.name != "scores.json"}
-    said = list(evaluate_tasks(tuned / "run", tuned / "tasks.yaml", tuned / "data", device="cpu"))
+    said = list(evaluate_tasks(asked(tuned, tuned / "tasks.yaml")))
     assert said[-1].startswith(str(tuned / "run" / "evaluation.json"))
     after = {path for path in tuned.rglob("*") if path.name != "scores.json"}
     assert after - before == {tuned / "run" / "evaluation.json"}
@@ -135,7 +136,7 @@ def test_what_cannot_be_tried_is_refused(tuned):
         with pytest.raises(InputError, match=message):
             tried(tuned, "wrong.yaml")
     with pytest.raises(InputError, match="no run of fine-tuning"):
-        list(evaluate_tasks(tuned / "model", tuned / "tasks.yaml", tuned / "data", out_file="none.json"))
+        list(evaluate_tasks(asked(tuned, tuned / "tasks.yaml", model="model", out_file="none.json")))
 
 
 def test_the_script(tuned):
