@@ -148,6 +148,18 @@ def link_or_copy(source: Path, target: Path) -> None:
             shutil.copyfile(source, beside)
 
 
+@contextmanager
+def empty_parents_go(path: Path) -> Iterator[None]:
+    """Remove the folders above `path` that are made while inside and are empty in the end."""
+    absent = [parent for parent in path.parents if not parent.exists()]
+    try:
+        yield
+    finally:
+        for parent in absent:  # innermost first
+            with suppress(OSError):  # not empty, or gone already
+                parent.rmdir()
+
+
 def partial_path(path: Path) -> Path:
     """Where this process writes what is to become `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial")

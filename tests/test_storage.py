@@ -18,6 +18,7 @@ from span_electra.storage import (
     AppendedFile,
     atomic_file,
     atomic_folder,
+    empty_parents_go,
     locked,
     partial_path,
     recover,
@@ -50,6 +51,18 @@ def test_a_block_that_fails_leaves_what_stood_there(tmp_path):
         raise KeyboardInterrupt
     assert (tmp_path / "f").read_text() == "old" and os.listdir(tmp_path / "d") == ["kept"]
     assert sorted(os.listdir(tmp_path)) == ["d", "f"]
+
+
+def test_folders_that_were_made_for_nothing_go_and_others_stay(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(KeyError), empty_parents_go(tmp_path / "mine" / "a" / "b" / "file"):
+        (tmp_path / "mine" / "a" / "b").mkdir(parents=True)
+        raise KeyError
+    assert os.listdir(tmp_path) == ["mine"] and not os.listdir(tmp_path / "mine")
+    with empty_parents_go(tmp_path / "runs" / "first" / "file"):
+        (tmp_path / "runs").mkdir()
+        write_text(tmp_path / "runs" / "log", "kept")
+    assert os.listdir(tmp_path / "runs") == ["log"]
 
 
 def test_bytes_are_on_the_disk_before_they_get_their_name(tmp_path, monkeypatch):

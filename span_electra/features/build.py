@@ -36,7 +36,7 @@ from span_electra.features.parts import (
 )
 from span_electra.features.progress import Speaker
 from span_electra.features.store import open_features
-from span_electra.storage import locked, recover
+from span_electra.storage import empty_parents_go, locked, recover
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block, cut_blocks, hash_source
 from span_electra.text.inputs import Inputs, Source, find_inputs, is_url
@@ -308,24 +308,18 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
     Raises InputError when the folder cannot be made or holds what is not ours.
     """
     folder = _parts_place(out_file)
-    # Folders that we make for nothing, because the text is refused, go again.
-    absent = [parent for parent in folder.parents if not parent.exists()]
     busy = "another command is making it (process {holder}); wait for that one"
-    try:
-        with locked(folder / LOCK, out_file, busy):
-            recover(out_file)
-            for name in os.listdir(folder):
-                if name != LOCK and not PART_NAME.fullmatch(name):
-                    raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")
-            try:
-                yield folder
-            finally:
-                if folder.is_dir() and os.listdir(folder) == [LOCK]:  # no block was finished
-                    _remove_parts(folder)
-    finally:
-        for parent in absent:  # innermost first
-            if parent.is_dir() and not os.listdir(parent):
-                parent.rmdir()
+    # Folders that we make for nothing, because the text is refused, go again.
+    with empty_parents_go(folder), locked(folder / LOCK, out_file, busy):
+        recover(out_file)
+        for name in os.listdir(folder):
+            if name != LOCK and not PART_NAME.fullmatch(name):
+                raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")
+        try:
+            yield folder
+        finally:
+            if folder.is_dir() and os.listdir(folder) == [LOCK]:  # no block was finished
+                _remove_parts(folder)
 
 
 def _remove_left_parts(out_file: Path) -> None:

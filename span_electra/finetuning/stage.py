@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
 from span_electra.compose import compose, config_file
@@ -19,7 +20,7 @@ from span_electra.config import TrainingConfig
 from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
-from span_electra.storage import CONFIG, RESULTS
+from span_electra.storage import CONFIG, RESULTS, RUN_LOCK, empty_parents_go
 
 if TYPE_CHECKING:
     from span_electra.finetuning.experiment import FinetuningRun
@@ -288,24 +289,16 @@ def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
 @contextmanager
 def nothing_left_if_refused(data: Path, run: Path | None = None) -> Iterator[None]:
     """Remove the prepared data and the run's folder again if they were not there and nothing was trained."""
-    from shutil import rmtree
-
-    from span_electra.storage import RUN_LOCK
-
-    # Nearest first; all that we make on the way goes again, and nothing that was there before.
-    absent = [] if run is None else [place for place in (run, *run.parents) if not place.exists()]
-    new = [*([] if data.exists() else [data]), *absent[:1]]
-    try:
-        yield
-    except InputError:
-        # A file in the run's folder is a person's, or the work of hours, such as an earlier seed's.
-        if run is None or all(path.name == RUN_LOCK or path.is_dir() for path in run.rglob("*")):
-            for place in new:
-                rmtree(place, ignore_errors=True)
-            for parent in absent[1:]:  # `runs/`, which the first run makes
-                if parent.exists() and not any(parent.iterdir()):
-                    parent.rmdir()
-        raise
+    new = [folder for folder in (data, run) if folder is not None and not folder.exists()]
+    with empty_parents_go(run or data):  # `runs/`, which the first run makes
+        try:
+            yield
+        except InputError:
+            # A file in the run's folder is a person's, or the work of hours, such as an earlier seed's.
+            if run is None or all(path.name == RUN_LOCK or path.is_dir() for path in run.rglob("*")):
+                for folder in new:
+                    rmtree(folder, ignore_errors=True)
+            raise
 
 
 # --- settings in the words of the rooms -----------------------------------------------------------------

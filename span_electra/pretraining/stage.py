@@ -22,7 +22,7 @@ from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import like_published
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.schema import Values
-from span_electra.storage import CHECKPOINTS, CONFIG, EXPORTED, RUN_LOCK, TOKENIZER
+from span_electra.storage import CHECKPOINTS, CONFIG, EXPORTED, RUN_LOCK, TOKENIZER, empty_parents_go
 from span_electra.text.default_files import feature_path
 
 if TYPE_CHECKING:
@@ -79,10 +79,9 @@ def pretrain(settings: PretrainingArguments) -> int:
     settings = like_published(settings)
     folder = run_folder(settings)
     before = set(folder.iterdir()) if folder.is_dir() else None
-    absent = [parent for parent in folder.parents if not parent.exists()]
     # Before there are processes to ask: torchrun tells each its rank, and elsewhere there is one.
     is_main = int(os.environ.get("RANK", "0")) == 0
-    with ExitStack() as stack:
+    with empty_parents_go(folder), ExitStack() as stack:
         train, valid = feature_files(settings, folder, stack)
         run = training_run(settings, folder, train, valid)
         run = replace(run, **initial_weights(settings), live_report=True)
@@ -90,7 +89,7 @@ def pretrain(settings: PretrainingArguments) -> int:
         try:
             result = run_pretraining(run)
         except InputError:
-            forget_if_empty(folder, before, absent)
+            forget_if_empty(folder, before)
             raise
         if not is_main:
             return result.exit_code
@@ -124,18 +123,12 @@ def resumed_from(settings: PretrainingArguments) -> str | None:
     return None if run is None else str(run)
 
 
-def forget_if_empty(folder: Path, before: set[Path] | None, absent: list[Path]) -> None:
-    """Remove a folder that we made and that holds nothing but our lock and settings.
-
-    `absent`: parents, nearest first, that were not there either.
-    """
+def forget_if_empty(folder: Path, before: set[Path] | None) -> None:
+    """Remove a folder that we made and that holds nothing but our lock and settings."""
     if before is None and folder.is_dir() and {path.name for path in folder.iterdir()} <= {CONFIG, RUN_LOCK}:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
-        for parent in absent:
-            if not any(parent.iterdir()):
-                parent.rmdir()
 
 
 def training_run(
