@@ -225,7 +225,9 @@ def lines_of(results: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="after --: flags for finetune_SE.py",
     )
     parser.add_argument("encoder", type=Path, help="a run, or a folder with generator/ and discriminator/")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/eval")
@@ -234,12 +236,13 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=names, choices=names, metavar="TASK")
     parser.add_argument("--rows", type=int, default=0, help="of each file, the first; 0: all")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("more", nargs="*", help="after --: flags for finetune_SE.py")
-    given = parser.parse_args()
+    # Parted by hand: argparse takes what stands behind `--` for values of the options before it.
+    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    given, more = parser.parse_args(sys.argv[1:at]), sys.argv[at + 1 :]
     from span_electra.hub.opening import open_model
 
     work_dir = given.work_dir or Path("runs/downstream", given.encoder.resolve().name)
-    asked = Asked(given.encoder, given.data, work_dir, seeds=given.seeds, rows=given.rows, more=given.more)
+    asked = Asked(given.encoder, given.data, work_dir, seeds=given.seeds, rows=given.rows, more=more)
     mean_pooling = open_model(given.encoder).need("discriminator").config.architecture == "modern"
     lines: list[dict[str, Any]] = []
     for name in given.tasks:

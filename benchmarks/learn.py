@@ -20,7 +20,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,22 @@ SPELLING_LINES = 2000  # of each set, unless --full
 SINGLE_30 = "0: mask_ratio=0.3 max_span_len=1 whole_words=false"
 SPANS = "mask_ratio=0.2 max_span_len=10 geometric_p=0.2 whole_words=true"
 
-# An arm: what it changes of configs/quick.json (or of the preset named by `preset`), by dotted keys.
+# How the text is cut into rows: flags of create_feature_SE.py.
+ROWS = {
+    "sentences": ("--respect_sentences", "--short_chunk_prob", 0.3),
+    "cut anywhere": (),
+    "cut anywhere, many short": ("--short_chunk_prob", 0.6),
+    "documents": ("--respect_documents",),
+}
+
+# An arm: what it changes of configs/quick.json (or of the preset named by `preset`), by dotted keys; on rows
+# that begin with sentences, or on those of ROWS that `rows` names.
 ARMS: dict[str, dict[str, Any]] = {
     "quick": {},
     # The preset tiny as it was before: ELECTRA's layers, spans, AdamW, both networks from the first step.
     "electra": {
         "preset": "default",
+        "rows": "cut anywhere",
         "model.embedding_size": 128,
         "model.generator": {
             "hidden_size": 64,
@@ -61,6 +71,7 @@ ARMS: dict[str, dict[str, Any]] = {
         "train_data.train_batch_size": 16,
     },
     "tiny": {"preset": "tiny"},
+    **{f"rows {rows}": {"rows": rows} for rows in list(ROWS)[1:]},
     "generator alone": {"model.objective": "generator", "model.generator_first": 0.0},
     "joint from the start": {"model.generator_first": 0.0},
     "temperature 1": {"model.temperature": 1.0},
@@ -83,8 +94,7 @@ class Workspace:
     """Where an arm's files are, and what it may use."""
 
     folder: Path
-    train: Path
-    valid: Path
+    text: Path
     minutes: float
     threads: int
 
@@ -104,27 +114,37 @@ def run_script(script: str, *arguments: object, threads: int = 1, folder: Path |
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def prepare(text: Path, folder: Path) -> tuple[Path, Path]:
-    """Make the vocabulary and features once; return the files of training and held-out rows."""
-    train, valid = folder / "train.arrow", folder / "valid.arrow"
-    if train.is_file() and valid.is_file():
-        return train, valid
-    source = folder / "text"
+def held_out_rows(workspace: Workspace) -> Path:
+    """The held-out features, made once; cut anywhere, so that no arm meets the rows that it is used to."""
+    return made_rows(workspace, workspace.text / "valid.txt", "valid.arrow", ())
+
+
+def training_rows(workspace: Workspace, rows: str) -> Path:
+    """The features that an arm trains on, made once."""
+    source = workspace.folder / "text"
     if not source.exists():
         # valid.txt is held out, and samples of the rest would come twice.
         ignored = shutil.ignore_patterns("valid.txt", "sample_*", "index.tsv", ".*")
-        shutil.copytree(text, source, ignore=ignored)
-    vocabulary = folder / "vocab"
-    flags = ["--data_dir", source, "--out_dir", vocabulary, "--model_name", "learn"]
-    run_script("create_vocab_SE.py", *flags)
-    for place, path in ((source, train), (text / "valid.txt", valid)):
-        run_script(
-            "create_feature_SE.py",
-            *("--in_file", place, "--out_file", path, "--max_seq_len", 128),
-            *("--vocab_file", vocabulary / "learn BPE-vocab.json"),
-            *("--merges_file", vocabulary / "learn BPE-merges.txt"),
-        )
-    return train, valid
+        shutil.copytree(workspace.text, source, ignore=ignored)
+    name = rows.replace(",", "").replace(" ", "-")
+    return made_rows(workspace, source, f"train-{name}.arrow", ROWS[rows])
+
+
+def made_rows(workspace: Workspace, source: Path, name: str, flags: tuple[object, ...]) -> Path:
+    """Features of `source`, of the one vocabulary of all arms; what stands there is taken as it is."""
+    path, vocabulary = workspace.folder / name, workspace.folder / "vocab"
+    if path.is_file():
+        return path
+    files = [vocabulary / f"learn BPE-{part}" for part in ("vocab.json", "merges.txt")]
+    if not files[0].is_file():
+        text = workspace.folder / "text"
+        run_script("create_vocab_SE.py", "--data_dir", text, "--out_dir", vocabulary, "--model_name", "learn")
+    run_script(
+        "create_feature_SE.py",
+        *("--in_file", source, "--out_file", path, "--max_seq_len", 128, *flags),
+        *("--vocab_file", files[0], "--merges_file", files[1]),
+    )
+    return path
 
 
 # --- training -------------------------------------------------------------------------------------------
@@ -145,20 +165,21 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[str, float]]:
     """Train an arm for its processor minutes; return its run and what it took."""
     changes = dict(ARMS[name])
-    preset = changes.pop("preset", "quick")
+    preset, rows = changes.pop("preset", "quick"), changes.pop("rows", next(iter(ROWS)))
     run = workspace.folder / f"{name.replace(' ', '-')}-{workspace.minutes:g}min-seed{seed}"
     if (run / "took.json").is_file():
         return run, json.loads((run / "took.json").read_text())
     workspace.folder.mkdir(parents=True, exist_ok=True)
     config = workspace.folder / f"{run.name}.json"
     config.write_text(json.dumps(nested(changes)))
+    training, held_out = training_rows(workspace, rows), held_out_rows(workspace)
 
     def train(out: Path, steps: int) -> float:
         shutil.rmtree(out, ignore_errors=True)
         return run_script(
             "joint_train_span_electra.py",
-            *("--preset", preset, "--config_file", config, "--train_file", workspace.train),
-            *("--valid_file", workspace.valid, "--valid_occur", 64, "--eval_every", 0, "--save_every", 0),
+            *("--preset", preset, "--config_file", config, "--train_file", training),
+            *("--valid_file", held_out, "--valid_occur", 64, "--eval_every", 0, "--save_every", 0),
             *("--epochs", 1000, "--max_steps", steps, "--seed", seed, "--out_dir", out),
             threads=workspace.threads,
         )
@@ -266,13 +287,12 @@ def main() -> None:
     if asked.list:
         print("\n".join(f"{name}: {json.dumps(changes)}" for name, changes in ARMS.items()))
         return
-    train, valid = prepare(asked.text, asked.work_dir)
-    workspace = Workspace(asked.work_dir, train, valid, asked.minutes, asked.threads)
+    workspace = Workspace(asked.work_dir, asked.text, asked.minutes, asked.threads)
     rows = []
     for name in asked.arms:
         for seed in range(asked.seeds):
-            run, took = train_arm(name, seed, replace(workspace))
-            row = {"arm": name, "seed": seed} | took | single_token_scores(run, valid)
+            run, took = train_arm(name, seed, workspace)
+            row = {"arm": name, "seed": seed} | took | single_token_scores(run, held_out_rows(workspace))
             if asked.eval:
                 row |= evaluation_scores(run, asked.eval, asked.work_dir, asked.full)
             rows.append(row)

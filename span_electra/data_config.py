@@ -127,6 +127,7 @@ class ChunkConfig(Settings):
     # As in ELECTRA: fine-tuning meets short rows, whose places would else be learned among long ones alone.
     short_chunk_prob: float = setting(0.05, "share of chunks cut to a random shorter length", least=0, most=1)
     respect_documents: bool = setting(False, "blank lines end a document; no chunk crosses one")
+    respect_sentences: bool = setting(False, "chunks begin and end with sentences, where they can")
 
 
 @dataclass(frozen=True)

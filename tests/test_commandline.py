@@ -19,7 +19,8 @@ from span_electra.errors import InputError  # noqa: E402
 PROMISED = {
     VocabularyArgs: "data_dir out_dir tokenizer_type min_fre vocab_size model_name lowercase strip_accents",
     FeatureArgs: """tokenizer_type vocab_file merges_file in_file out_file max_seq_len workers chunk_size
-        mask_ratio max_span_len geometric_p seed respect_documents errors text_field shards engine inspect""",
+        mask_ratio max_span_len geometric_p seed respect_documents respect_sentences errors
+        text_field shards engine inspect""",
     JointTrainingConfig: """config_file train_file valid_file out_dir train_batch_size valid_batch_size
         workers epochs lr device_ids train_occur valid_occur checkpoint_path log_steps preset print_config
         resume

@@ -1,9 +1,10 @@
 """A stream of token ids -> rows: max_seq_len - 2 content tokens with [CLS] and [SEP] round them.
 
 Every token comes out once, in order. A share of rows is cut to a random shorter length, so that lengths run
-from 1 content token to the most, as in BERT's and ELECTRA's data.
+from 1 content token to the most, as in BERT's and ELECTRA's data. Where sentences are respected, a row ends
+with the last sentence that it has room for.
 
-T tokens, D documents, R rows.
+T tokens, D documents, S sentences, R rows.
 """
 
 from __future__ import annotations
@@ -14,23 +15,32 @@ from span_electra.config import ChunkConfig
 from span_electra.features.keyed_random import random_below, random_bits
 from span_electra.text.compiled import compiled
 
+NO_SENTENCES = np.empty(0, np.int64)
 
-def cut_chunks(document_ends_D: np.ndarray, chunking: ChunkConfig, key: np.uint64) -> np.ndarray:
+
+def cut_chunks(
+    document_ends_D: np.ndarray,
+    chunking: ChunkConfig,
+    key: np.uint64,
+    sentence_ends_S: np.ndarray = NO_SENTENCES,
+) -> np.ndarray:
     """Return the rows' exclusive ends in the stream, int64; no row crosses a document's end.
 
     document_ends_D: ascending exclusive ends, the last being the stream's; one entry where documents do not
     matter. Equal neighbours are documents without tokens. key: the stream's own, see `masking.row_keys`.
+    sentence_ends_S: ascending; a row ends at the last of them in the second half of its room, a short row at
+    the next of them, and where there is none as if there were no sentences.
 
     Example: max_seq_len 6, no short rows, documents ending at 3, 9 -> rows ending at 3, 7, 9
     """
     # As thresholds on 32 bits: a row is short when its random number is below.
     short_below = np.uint64(round(chunking.short_chunk_prob * 2.0**32))
-    most = chunking.max_seq_len - 2
-    document_ends_D = np.asarray(document_ends_D, dtype=np.int64)
+    most, key = chunking.max_seq_len - 2, np.uint64(key)
+    stops = (np.asarray(document_ends_D, dtype=np.int64), np.asarray(sentence_ends_S, dtype=np.int64))
     # Twice over the same numbers: first to count the rows, then to write their ends.
-    rows = _cut(document_ends_D, most, short_below, np.uint64(key), np.empty(0, np.int64))
+    rows = _cut(stops, most, short_below, key, np.empty(0, np.int64))
     ends_R = np.empty(rows, np.int64)
-    _cut(document_ends_D, most, short_below, np.uint64(key), ends_R)
+    _cut(stops, most, short_below, key, ends_R)
     return ends_R
 
 
@@ -58,9 +68,9 @@ def frame_chunks(
 
 
 @compiled
-def _cut(document_ends_D, most, short_below, key, ends_R):
+def _cut(stops, most, short_below, key, ends_R):
     """Write the rows' ends, those that there is room for; return how many there are."""
-    row, start = 0, 0
+    (document_ends_D, sentence_ends_S), row, start, sentence = stops, 0, 0, 0
     for document in range(len(document_ends_D)):
         while start < document_ends_D[document]:
             size = most
@@ -68,11 +78,31 @@ def _cut(document_ends_D, most, short_below, key, ends_R):
             bits = random_bits(key, row)
             if bits & np.uint64(0xFFFFFFFF) < short_below:
                 size = 1 + random_below(bits, most)
-            start = min(start + size, document_ends_D[document])
+            last = min(start + most, document_ends_D[document])
+            end = min(start + size, last)
+            if end < document_ends_D[document]:
+                end, sentence = _sentence_end(sentence_ends_S, sentence, (start, end, last))
+            start = end
             if row < len(ends_R):
                 ends_R[row] = start
             row += 1
     return row
+
+
+@compiled
+def _sentence_end(sentence_ends_S, sentence, places):
+    """Where a row ends that would go from start to end and may go to last; the next sentence end behind."""
+    start, end, last = places
+    found = start
+    while sentence < len(sentence_ends_S) and sentence_ends_S[sentence] <= end:
+        found = sentence_ends_S[sentence]
+        sentence += 1
+    # A row that would lose more than half of its room goes on to the next sentence's end instead, if it can.
+    if 2 * (found - start) >= end - start:
+        return found, sentence
+    if sentence < len(sentence_ends_S) and sentence_ends_S[sentence] <= last:
+        return sentence_ends_S[sentence], sentence + 1
+    return end, sentence
 
 
 @compiled

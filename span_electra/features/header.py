@@ -127,6 +127,8 @@ def header_json(header: FeatureHeader) -> bytes:
     described = asdict(header)
     del described["tokenizer_json"]
     described["format"] = header.format
+    if not header.chunking.respect_sentences:  # a key that says nothing new would change files made before it
+        del described["chunking"]["respect_sentences"]
     if header.format == 1:
         # Byte for byte as it was: shards may be added to features made then.
         assert described["masking"].pop("whole_words"), "format 1 knows whole words alone"
@@ -202,7 +204,7 @@ def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
         described["masking"] = _checked(MaskingConfig, implied | described["masking"])
         if described["masking"].law != number:
             raise ValueError
-        described["chunking"] = _checked(ChunkConfig, described["chunking"])
+        described["chunking"] = _checked(ChunkConfig, {"respect_sentences": False} | described["chunking"])
         described["sources"] = tuple(_checked(Source, source) for source in described["sources"])
         described["tokenizer_json"] = metadata[TOKENIZER_KEY].decode()
         header = _checked(FeatureHeader, described)

@@ -22,9 +22,10 @@ import pyarrow as pa
 
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked, write_checked
-from span_electra.features.chunks import cut_chunks, document_ends, frame_chunks
+from span_electra.features.chunks import NO_SENTENCES, cut_chunks, document_ends, frame_chunks
 from span_electra.features.header import FeatureHeader, feature_batch, feature_schema
 from span_electra.features.masking import TokenRows, row_keys, sample_spans
+from span_electra.features.sentences import sentence_ends, sentence_marks
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block
 from span_electra.text.encode import TextEncoder
@@ -67,20 +68,23 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
     """Return the function from blocks to parts; of `header` sources and counts are not read."""
     # Made once for all blocks: its table of known words grows from one to the next.
     encoder = TextEncoder(vocabulary.tokenizer)
-    schema = feature_schema(header)
+    schema, chunking = feature_schema(header), header.chunking
+    marks_V = sentence_marks(vocabulary) if chunking.respect_sentences else None
 
     def make(block: Block) -> Part:
         text = read_block(block, header.text_field, header.errors)
         lines = encoder.encode(text)
         # Held against what is written, at the end: no token may be lost on the way.
         encoded = len(lines.ids_T)
-        ends_D = np.array([encoded])
-        if header.chunking.respect_documents:
+        ends_D, ends_S = np.array([encoded]), NO_SENTENCES
+        if chunking.respect_documents:
             ends_D = document_ends(text, lines.line_ends_N)
+        if marks_V is not None:  # with a document its last sentence ends, whatever its last character
+            ends_S = np.union1d(sentence_ends(lines.ids_T, marks_V), document_ends(text, lines.line_ends_N))
         del text  # megabytes that need not wait for the spans
         # The block takes the epoch's place in the keys, so that blocks are streams of their own.
         key = row_keys(header.seed, block.number, np.zeros(1), "chunks")[0]
-        chunk_ends_R = cut_chunks(ends_D, header.chunking, key)
+        chunk_ends_R = cut_chunks(ends_D, chunking, key, ends_S)
         ids_T = lines.ids_T.astype(header.id_type, copy=False)
         framed_T, ends_R = frame_chunks(ids_T, chunk_ends_R, header.cls_id, header.sep_id)
         lengths_R = np.diff(ends_R, prepend=0)

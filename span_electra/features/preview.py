@@ -44,7 +44,9 @@ def _settings(features: Features, header: FeatureHeader) -> str:
         for source in header.sources
     ]
     kind, sha256 = features.vocabulary.kind, header.vocabulary_sha256[:12]
-    masking, documents = header.masking, "respected" if header.chunking.respect_documents else "joined"
+    masking, chunking = header.masking, header.chunking
+    documents = "respected" if chunking.respect_documents else "joined"
+    sentences = "respected" if chunking.respect_sentences else "cut"
     facts = {
         "features": _few(files),
         "vocabulary": f"{kind}, {header.vocab_size:,} tokens, sha256 {sha256}",
@@ -52,7 +54,7 @@ def _settings(features: Features, header: FeatureHeader) -> str:
         "tokens": f"{header.content:,} of text, {header.tokens:,} with [CLS] and [SEP]",
         "masking": f"ratio {masking.mask_ratio:g}, at most {masking.max_span_len} words, "
         f"p {masking.geometric_p:g}, law {masking.law} of spans",
-        "chunking": f"{header.chunking.short_chunk_prob:.0%} short, documents {documents}, "
+        "chunking": f"{chunking.short_chunk_prob:.0%} short, documents {documents}, sentences {sentences}, "
         f"{header.chunk_size:,} lines a block",
         "seed": str(header.seed),
         "sources": _few(sources),

@@ -1,0 +1,91 @@
+"""Laws of sentences: rows begin and end with them in every script, and no token is lost.
+
+Run: pytest tests/features/test_sentences.py
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.features.build import build_features
+from span_electra.features.chunks import cut_chunks
+from span_electra.features.sentences import sentence_ends, sentence_marks
+from span_electra.features.store import open_features
+from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
+
+ENGLISH = [
+    "The river rose in spring.",
+    "“Who opened the gate?”",
+    "Nobody knew, it cost 3.50 a day!",
+    "(It was late.)",
+]
+CHINESE = ["春天河水上涨。", "“谁打开了大门？”", "没有人知道！", "「天色已晚。」"]
+HINDI = ["वसंत में नदी बढ़ गई।", "द्वार किसने खोला?", "कोई नहीं जानता।"]
+ARABIC = ["ارتفع النهر في الربيع.", "من فتح الباب؟", "لا أحد يعرف!"]
+
+
+@pytest.fixture(scope="module", params=["BPE", "BERT"])
+def vocabulary(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sentences")
+    path = folder / "all.txt"
+    path.write_text("\n".join(ENGLISH + CHINESE + HINDI + ARABIC) * 3, encoding="utf-8")
+    settings = BuildSettings(kind=request.param, vocab_size=None, min_frequency=1)
+    return build_vocabulary([path], folder, "all", settings)[0]
+
+
+@pytest.mark.parametrize("sentences, between", [(ENGLISH, " "), (CHINESE, ""), (HINDI, " "), (ARABIC, " ")])
+def test_sentences_end_where_they_were_joined(vocabulary, sentences, between):
+    told = sentences * 2
+    ids_T = np.array(vocabulary.tokenizer.encode(between.join(told), add_special_tokens=False).ids)
+    counts = [len(vocabulary.tokenizer.encode(text, add_special_tokens=False).ids) for text in told]
+    if between:  # else a sentence alone has a blank before it that it has not here
+        assert sum(counts) == len(ids_T)
+        assert sentence_ends(ids_T, sentence_marks(vocabulary)).tolist() == np.cumsum(counts)[:-1].tolist()
+    else:
+        assert len(sentence_ends(ids_T, sentence_marks(vocabulary))) == len(told) - 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    documents=st.lists(st.integers(0, 300), min_size=1, max_size=5),
+    gaps=st.lists(st.integers(1, 90), max_size=60),
+    max_seq_len=st.integers(3, 80),
+    short=st.sampled_from([0.0, 0.3, 1.0]),
+    key=st.integers(0, 2**64 - 1),
+)
+def test_rows_lose_no_token_and_end_with_sentences_wherever_one_is_near(
+    documents, gaps, max_seq_len, short, key
+):
+    ends_D, ends_S = np.cumsum(documents), np.cumsum(gaps, dtype=np.int64)
+    chunking = ChunkConfig(max_seq_len=max_seq_len, short_chunk_prob=short)
+    ends_R = cut_chunks(ends_D, chunking, np.uint64(key), ends_S)
+    lengths_R = np.diff(ends_R, prepend=0)
+    assert lengths_R.sum() == ends_D[-1] and set(ends_D) <= {0, *ends_R}
+    most = max_seq_len - 2
+    assert not len(lengths_R) or (lengths_R.min() >= 1 and lengths_R.max() <= most)
+    stops = {*ends_D.tolist(), *ends_S.tolist()}
+    for end, length in zip(ends_R.tolist(), lengths_R.tolist(), strict=True):
+        if end not in stops and not short:  # then none was to be had in the second half of the row's room
+            assert not any(end - length + (most + 1) // 2 <= stop <= end - length + most for stop in ends_S)
+
+
+def test_a_short_row_is_whole_sentences():
+    """Cut at a random place, the row after it would begin inside a sentence."""
+    ends_S = np.arange(7, 7000, 7)
+    ends_R = cut_chunks(np.array([7000]), ChunkConfig(52, short_chunk_prob=1.0), np.uint64(1), ends_S)
+    assert not (ends_R % 7).any() and len(set(np.diff(ends_R))) > 4
+
+
+def test_features_hold_whole_sentences_and_say_so(tmp_path, vocabulary):
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(" ".join(ENGLISH[:3]) for _ in range(60)), encoding="utf-8")
+    path = tmp_path / "rows.arrow"
+    chunking = ChunkConfig(max_seq_len=64, short_chunk_prob=0.3, respect_sentences=True)
+    build_features(text, vocabulary, path, chunking, MaskingConfig(), progress=False)
+    features = open_features(path)
+    assert features.header.chunking == chunking
+    rows = features.gather(np.arange(features.header.rows), 64)
+    starts = {vocabulary.tokenizer.encode(text, add_special_tokens=False).ids[0] for text in ENGLISH[:3]}
+    assert set(rows[:, 1].tolist()) <= starts and len(rows) > 20
