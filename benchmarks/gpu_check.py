@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from span_electra.accelerators import find_device
@@ -84,6 +85,7 @@ def checks(device: str) -> list[tuple[str, Callable[[Setup], str]]]:
     found: list[tuple[str, Callable[[Setup], str]]] = []
     for architecture in ARCHITECTURES:
         found.append((f"{architecture}: losses and gradients", lambda p, a=architecture: gradients(p, a)))
+        found.append((f"{architecture}: packed rows", lambda p, a=architecture: gradients(p, a, packed=True)))
     for name in OPTIMIZERS:
         found.append((f"{STEPS} clipped steps of {name}", lambda p, n=name: steps_of_optimizer(p, n)))
     for name in ("bf16", "fp16"):
@@ -196,12 +198,16 @@ def within(value: float, bound: float, what: str) -> str:
 # --- checks -------------------------------------------------------------------------------------------
 
 
-def gradients(setup: Setup, architecture: str) -> str:
-    """The joint loss of a batch and all gradients, against the CPU's."""
+def gradients(setup: Setup, architecture: str, *, packed: bool = False) -> str:
+    """The joint loss of a batch and all gradients, against the CPU's; packed: here the rows share lines."""
     features = open_features(setup.features)
-    batch = next(iter(Batches(features, LoaderConfig(batch_size=16, workers=0), 0)))
+    rows = np.argsort(features.lengths_R)[:16] if packed else None  # the shortest
+    batch = apart = next(iter(Batches(features, LoaderConfig(batch_size=16, workers=0), 0, rows=rows)))
+    if packed:
+        lines = LoaderConfig(batch_max_tokens=16 * features.header.max_seq_len, pack_rows=True, workers=0)
+        batch = next(iter(Batches(features, lines, 0, rows=rows)))
     model = SpanElectra(model_config(architecture, features.header.vocab_size), features.header.mask_id)
-    expected = gradients_on(model, batch, torch.device("cpu"))
+    expected = gradients_on(model, apart, torch.device("cpu"))
     found = gradients_on(model, batch, torch.device(setup.device))
     gap = max(
         float((mine - theirs).norm() / theirs.norm().clamp(min=1e-6))

@@ -4,7 +4,8 @@
     python benchmarks/train_gpu.py --device cpu --presets tiny --rows 8 --steps 2     to try it without one
 
 Each line is a run of joint_train_span_electra.py with a preset, so many rows in a batch, and the flags named,
-on features of the default corpus (or --features FILE). Writes nothing that stays.
+on features of the default corpus (or --features FILE; --ways --pack_rows is for short documents). Writes
+nothing that stays.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from argument import JointTrainingConfig  # noqa: E402
 from span_electra.batch import StepOutput  # noqa: E402
 from span_electra.commandline import parse  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
+from span_electra.features.store import open_features  # noqa: E402
 from span_electra.model.batch import MaskedBatch  # noqa: E402
 from span_electra.pretraining.experiment import Pretraining  # noqa: E402
 from span_electra.pretraining.stage import training_run  # noqa: E402
@@ -43,7 +45,12 @@ from span_electra.training.run import run_training  # noqa: E402
 WARM = 10  # steps before the clock starts: compilation, the allocator, the first reads
 # Preset -> the least tokens a second asked for on an H100, and how many times the eager transformers loop's.
 BARS = {"small": (1.7e6, 5.0), "base": (500e3, 5.0)}
-WAYS = {"default": [], "--compile max": ["--compile", "max"], "--compile off": ["--compile", "off"]}
+WAYS = {
+    "default": [],
+    "--compile max": ["--compile", "max"],
+    "--compile off": ["--compile", "off"],
+    "--pack_rows": ["--pack_rows"],  # as many lines of the longest row's width as there are rows otherwise
+}
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero")
 
 
@@ -93,6 +100,8 @@ def measure(
         f"--max_steps {WARM + steps + 4} --log_steps {math.gcd(WARM, steps)} --eval_every 0 --save_every 0"
     ).split()
     flags += ["--train_file", features, *way]
+    if "--pack_rows" in way:
+        flags += ["--batch_max_tokens", str(rows * open_features(features).header.max_seq_len)]
     settings = parse(JointTrainingConfig, "", flags)
     Measured.steps = steps
     if device.startswith("cuda"):
@@ -288,7 +297,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--presets", nargs="+", default=["small", "small-modern", "base"])
     parser.add_argument("--rows", nargs="+", type=int, default=[128, 1024], help="of a batch")
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--ways", nargs="+", default=list(WAYS)[:3], choices=list(WAYS))
     parser.add_argument("--steps", type=int, default=30, help="that are timed, after the first ten")
     parser.add_argument("--features", help="a feature file; none: those of the default corpus")
     asked = parser.parse_args()

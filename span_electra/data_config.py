@@ -138,6 +138,9 @@ class LoaderConfig(Settings):
     batch_max_tokens: int = setting(0, "padded tokens of a batch, all processes; 0: rows decide", least=0)
     # Like lengths share a batch, so that little is padding; over more batches, less would be left to chance.
     bucket_span: int = setting(64, "batches whose rows are sorted by length together", least=1)
+    pack_rows: bool = setting(
+        False, "several short rows in a line, none sees another's; needs batch_max_tokens"
+    )
     masking: str = setting(
         "dynamic", "dynamic: new spans each epoch; static: the file's", ("dynamic", "static")
     )
@@ -155,5 +158,7 @@ class LoaderConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share("spelling_noise", self.spelling_noise)
+        if self.pack_rows and not self.batch_max_tokens:
+            raise InputError("pack_rows: its batches are counted in tokens; give --batch_max_tokens too")
         if masking_phases(self.masking_schedule) and self.masking == "static":
             raise InputError("masking_schedule: draws new spans; leave out --masking static")

@@ -40,11 +40,18 @@ class MaskedBatch(Movable):
         None  # float32 in [0, 1); where a row's crop lies, keyed by row; None: none is cut
     )
     row_total: Tensor | None = None  # float32 scalar; rows of the global batch, where rows are cropped
+    # int64; each token's place in its row, where several rows share a line [L]: a row begins at each 0, and
+    # tokens that only fill up are 0 too; None: a row has a line of its own
+    place_BL: Tensor | None = None
     generator_alone: bool = False  # whether the step leaves the discriminator out
 
     def split_rows(self, parts: int) -> list[MaskedBatch]:
         """Cut into `parts` batches: part p has the rows p, p + parts, ... with their slots."""
         rows, width = self.original_BL.shape
+
+        def rows_of(part: int, value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[part::parts]
+
         row_S, place_S = self.slots_S // width, self.slots_S % width
         part_S = row_S % parts
         # Sorted and split, not picked by a mask, whose size a device would have to be waited for.
@@ -56,10 +63,9 @@ class MaskedBatch(Movable):
                 replace(
                     self,
                     original_BL=self.original_BL[part::parts],
-                    attention_mask_BL=None
-                    if self.attention_mask_BL is None
-                    else self.attention_mask_BL[part::parts],
-                    misspelt_BL=None if self.misspelt_BL is None else self.misspelt_BL[part::parts],
+                    attention_mask_BL=rows_of(part, self.attention_mask_BL),
+                    misspelt_BL=rows_of(part, self.misspelt_BL),
+                    place_BL=rows_of(part, self.place_BL),
                     slots_S=(row_S // parts * width + place_S)[mine_S],
                     left_S=self.left_S[mine_S] + shift_S,
                     right_S=self.right_S[mine_S] + shift_S,
@@ -67,7 +73,7 @@ class MaskedBatch(Movable):
                     offset_S=self.offset_S[mine_S],
                     uniform_S=self.uniform_S[mine_S],
                     rows_B=self.rows_B[part::parts],
-                    crop_B=None if self.crop_B is None else self.crop_B[part::parts],
+                    crop_B=rows_of(part, self.crop_B),
                 )
             )
         return cut

@@ -33,15 +33,19 @@ class Embeddings(nn.Module):
         self.token_type = nn.Embedding(config.type_vocab_size, config.embedding_size)
         self.norm = LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
 
-    def lookup(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
+    def lookup(
+        self, ids_BL: Tensor, types_BL: Tensor | None = None, place_BL: Tensor | None = None
+    ) -> Tensor:
         """Return the sum of the three tables' rows, [B, L, E]; without types every token is of type 0."""
         assert ids_BL.shape[1] <= self.position.num_embeddings, "a row is longer than the model's positions"
         # Added in the order of `transformers`, so that the sums round alike, and into one tensor.
         types = self.token_type.weight[0] if types_BL is None else self.token_type(types_BL)
-        return self.word(ids_BL).add_(types).add_(self.position.weight[: ids_BL.shape[1]])
+        places = self.position.weight[: ids_BL.shape[1]] if place_BL is None else self.position(place_BL)
+        return self.word(ids_BL).add_(types).add_(places)
 
-    def forward(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
-        return self.norm(self.lookup(ids_BL, types_BL))
+    def forward(self, *tokens: Tensor | None) -> Tensor:
+        """The same normalised; `tokens` are those of `lookup`."""
+        return self.norm(self.lookup(*tokens))
 
 
 class WordEmbeddings(nn.Module):
@@ -53,16 +57,16 @@ class WordEmbeddings(nn.Module):
         super().__init__()
         self.word = nn.Embedding(config.vocab_size, config.embedding_size)
 
-    def lookup(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
-        """Return the words' rows, [B, L, E]; there are no token types, and those given change nothing."""
+    def lookup(self, ids_BL: Tensor, *others: Tensor | None) -> Tensor:
+        """Return the words' rows, [B, L, E]; token types and places, without tables here, change nothing."""
         return self.word(ids_BL)
 
     def norm(self, x: Tensor) -> Tensor:
         """Nothing: rows are normalised behind the projection that each network has of its own."""
         return x
 
-    def forward(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
-        return self.lookup(ids_BL)
+    def forward(self, *tokens: Tensor | None) -> Tensor:
+        return self.lookup(*tokens)
 
 
 def make_embeddings(config: ModelConfig) -> Embeddings | WordEmbeddings:
@@ -89,11 +93,11 @@ class DisentangledEmbeddings(nn.Module):
             for name in self.delta.TABLES
         )
 
-    def forward(self, ids_BL: Tensor, types_BL: Tensor | None = None) -> Tensor:
+    def forward(self, *tokens: Tensor | None) -> Tensor:
         # The generator's task must not be pulled on by the discriminator's, which is why gdes was made.
         with torch.no_grad():
-            base_BLE = self.base.lookup(ids_BL, types_BL)
-        return self.delta.norm(self.delta.lookup(ids_BL, types_BL).add_(base_BLE))
+            base_BLE = self.base.lookup(*tokens)
+        return self.delta.norm(self.delta.lookup(*tokens).add_(base_BLE))
 
 
 class Encoder(nn.Module):
@@ -137,17 +141,19 @@ class Encoder(nn.Module):
         key: int | None = None,
         types_BL: Tensor | None = None,
         causal: bool = False,
+        place_BL: Tensor | None = None,
     ) -> Tensor:
         """Return hidden states [B, L, D].
 
         `attention_mask_BL` is True on tokens that may be attended to; None: all may, which costs less.
         `key` makes the dropout of this pass (see `dropout.py`). `types_BL`: token types, 0 or 1; None: all 0.
-        `causal`: a token looks at itself and the tokens before it alone.
+        `causal`: a token looks at itself and the tokens before it alone. `place_BL`: several rows share a
+        line, none sees another's tokens, and these are the places in their rows (`MaskedBatch.place_BL`).
         """
         # Keys by number, not drawn one after another: recomputed activations must drop what was dropped
         # before.
-        x = self.embed(ids_BL, types_BL, subkey(key, 0))
-        masks, rotation = self.masks_and_rotation(ids_BL, attention_mask_BL, causal)
+        x = self.embed(ids_BL, types_BL, subkey(key, 0), place_BL)
+        masks, rotation = self.masks_and_rotation(ids_BL, attention_mask_BL, causal, place_BL)
         for number, layer in enumerate(self.layers, start=1):
             arguments = x, masks[layer.window], subkey(key, number), rotation
             if self.checkpointing and torch.is_grad_enabled():
@@ -156,10 +162,12 @@ class Encoder(nn.Module):
                 x = layer(*arguments)
         return self.final_norm(x) if self.pre_norm else x
 
-    def embed(self, ids_BL: Tensor, types_BL: Tensor | None, key: int | None) -> Tensor:
+    def embed(
+        self, ids_BL: Tensor, types_BL: Tensor | None, key: int | None, place_BL: Tensor | None = None
+    ) -> Tensor:
         """What the first layer reads, [B, L, D]."""
         rate = self.dropout if self.training else 0.0
-        x = self.embeddings(ids_BL, types_BL)
+        x = self.embeddings(ids_BL, types_BL, place_BL)
         # BERT drops what it has normalised and then projects; ModernBERT projects, normalises and then drops.
         if not self.pre_norm:
             x = drop(x, rate, key)
@@ -170,12 +178,21 @@ class Encoder(nn.Module):
         return x.to(stream_dtype(x))
 
     def masks_and_rotation(
-        self, ids_BL: Tensor, attention_mask_BL: Tensor | None, causal: bool
+        self,
+        ids_BL: Tensor,
+        attention_mask_BL: Tensor | None,
+        causal: bool,
+        place_BL: Tensor | None = None,
     ) -> tuple[dict[int | None, Tensor | None], Rotation | None]:
-        """What layers need beside their input: where tokens may look, by the layers' windows; and places."""
+        """What layers need beside their input: where tokens may look, by the layers' windows; and angles.
+
+        Rows that share a line need no angles of their own: only the distance of two places counts.
+        """
         # One mask a kind of window, not a layer: they are B x L x L large.
         windows = {layer.window for layer in self.layers}
-        masks = {window: attention_mask(ids_BL, attention_mask_BL, causal, window) for window in windows}
+        masks = {
+            window: attention_mask(ids_BL, attention_mask_BL, causal, window, place_BL) for window in windows
+        }
         if self.rope_theta is None:
             return masks, None
         return masks, rotation_of(ids_BL.shape[1], self.head_size, self.rope_theta, ids_BL.device)
@@ -205,15 +222,24 @@ def stream_dtype(x: Tensor) -> torch.dtype:
 
 
 def attention_mask(
-    ids_BL: Tensor, attention_mask_BL: Tensor | None, causal: bool, window: int | None
+    ids_BL: Tensor,
+    attention_mask_BL: Tensor | None,
+    causal: bool,
+    window: int | None,
+    place_BL: Tensor | None = None,
 ) -> Tensor | None:
     """True where a token may look, [B, 1, Q, L]; None: everywhere.
 
-    window: places to each side that are seen; None: all.
+    window: places to each side that are seen; None: all. place_BL: rows share lines; see `Encoder.forward`.
     """
     length = ids_BL.shape[1]
     mask_B1QL = None
-    if attention_mask_BL is not None:
+    if place_BL is not None:
+        row_BL = (place_BL == 0).cumsum(
+            -1
+        )  # numbered in their line; padding is a row a token, and sees itself
+        mask_B1QL = row_BL[:, None, :, None] == row_BL[:, None, None, :]
+    elif attention_mask_BL is not None:
         # A row of padding alone, which only fills up a batch, sees itself: a softmax of nothing is NaN.
         seen_BL = attention_mask_BL | ~attention_mask_BL.any(-1, keepdim=True)
         mask_B1QL = seen_BL[:, None, None, :]

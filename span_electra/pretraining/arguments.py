@@ -32,6 +32,7 @@ class TrainDataArguments(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
     train_batch_size: int = same(LoaderConfig, "batch_size")
     batch_max_tokens: int = same(LoaderConfig, "batch_max_tokens")
     bucket_span: int = same(LoaderConfig, "bucket_span")
+    pack_rows: bool = same(LoaderConfig, "pack_rows")
     masking: str = same(LoaderConfig, "masking")
     masking_schedule: list[str] = same(LoaderConfig, "masking_schedule")
     spelling_noise: float = same(LoaderConfig, "spelling_noise")

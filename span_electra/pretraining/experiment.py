@@ -74,6 +74,10 @@ class Pretraining:
 
     def __init__(self, settings: PretrainingSettings, process: Process) -> None:
         check_monitor(settings.training)
+        if settings.train_loader.pack_rows and settings.model.sequence_objective != "none":
+            raise InputError(
+                "pack_rows: the sequence objective compares the [CLS] that lead lines; leave one of them out"
+            )
         self.settings, self.process = settings, process
         self.data = open_data(settings)
         # On the CPU, from the seed alone: every process, on whatever device, starts from the same weights.
@@ -282,6 +286,7 @@ class Pretraining:
         order["rows"] = len(self.data.train_rows)
         if loader.batch_max_tokens:  # else rows are padded for compiled layers, and come as they would
             order["static_shapes"] = compiles(training)
+            order["pack_rows"] = loader.pack_rows
         order["gradient_accumulation_steps"] = training.gradient_accumulation_steps
         return {
             "vocabulary_sha256": header.vocabulary_sha256,
@@ -304,7 +309,8 @@ class Pretraining:
         # At the end of an epoch any order may follow; inside one, rows would come twice and others never.
         if not meta.get("loop", {}).get("batch"):
             return False
-        before, now = meta.get("order", {}), ours["order"]
+        # Releases that could not pack rows do not say that they did not.
+        before, now = {"pack_rows": False} | meta.get("order", {}), ours["order"]
         for key in ("seed", "rows"):
             if before.get(key) != now[key]:
                 raise InputError(

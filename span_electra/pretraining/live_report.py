@@ -20,7 +20,7 @@ def write_live_report(folder: Path, data: Data, loader: LoaderConfig, model: Spa
     if model is not None:
         rows = data.valid_rows if held_out else data.train_rows
         # The first batch of epoch 0, the same in every report: sentences can be followed as the model learns.
-        batch = Batches(data.valid, replace(loader, workers=0), epoch=0, rows=rows).build(0)
+        batch = Batches(data.valid, replace(loader, workers=0, pack_rows=False), epoch=0, rows=rows).build(0)
         write_examples(folder, collect_examples(model, batch, data.train.vocabulary))
     valid = UsedRows(data.valid, data.valid_rows) if held_out else None
     write_statistics(folder, UsedRows(data.train, data.train_rows), valid)

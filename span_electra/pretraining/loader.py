@@ -22,6 +22,7 @@ from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
 from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.model.batch import MaskedBatch
 from span_electra.pretraining.misspelling import Misspeller
+from span_electra.pretraining.packing import PackedEpoch, pack, plan_packed_epoch
 
 if TYPE_CHECKING:
     from span_electra.features.store import Features
@@ -37,7 +38,8 @@ class Batches:
     their totals, so that adding their losses gives the mean over the step. A process whose share of a small
     last batch is empty gets a batch of no rows. With `static_shapes`, for compiled models, a row's width
     decides all shapes: widths are few, a small batch is filled up with rows of padding alone, which count
-    nowhere, and slots to the most that such rows hide.
+    nowhere, and slots to the most that such rows hide. With `pack_rows` all batches are of the longest row's
+    width, and rows share lines (see packing.py).
 
     `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
     none: the features' own spans in epoch 0, and others by the same law later. Up to step `alone_until` the
@@ -65,9 +67,15 @@ class Batches:
         self.features, self.config, self.epoch, self.start = features, config, epoch, start
         self.rank, self.world, self.pinned, self.static_shapes = rank, world, pinned, static_shapes
         rows_R = np.arange(features.rows, dtype=np.int64) if rows is None else np.asarray(rows, np.int64)
-        self.ladder = width_ladder(features.header.max_seq_len) if static_shapes else None
+        longest = features.header.max_seq_len
+        self.ladder = width_ladder(longest) if static_shapes else None
+        if config.pack_rows:  # lines are as wide as the longest row of all, whichever lie in a batch
+            self.ladder = np.array([longest])
         lengths_R = np.asarray(features.lengths_R)[rows_R].astype(np.int64)
-        order_R, self.ends_N = plan_epoch(lengths_R, config, epoch, self.ladder)
+        self.packed = plan_packed(lengths_R, config, epoch, longest) if config.pack_rows else None
+        order_R, self.ends_N = (
+            self.packed[:2] if self.packed else plan_epoch(lengths_R, config, epoch, self.ladder)
+        )
         self.rows_R, self.lengths_R = rows_R[order_R], lengths_R[order_R]
         self.schedule = schedule or masking_schedule((), 0, features.header.masking)
         # The file's own spans do for the first epoch: they are sampled by the same law, and there already.
@@ -127,9 +135,11 @@ class Batches:
         # Of the global batch: processes whose shapes differed would compile twice, and wait for each other.
         width = padded_width(int(self.lengths_R[batch].max()), self.ladder)
         # Rows lie sorted by length: every world-th of them gives each process about the same work.
-        rows_B = self.rows_R[batch][self.rank :: self.world]
-        lengths_B = self.lengths_R[batch][self.rank :: self.world]
-        rows = self._rows_of(width) if self.static_shapes else len(rows_B)
+        mine = slice(self.rank, None, self.world)
+        if self.packed:  # every world-th line, with all its rows
+            mine = self.packed.line_R[batch] % self.world == self.rank
+        rows_B, lengths_B = self.rows_R[batch][mine], self.lengths_R[batch][mine]
+        rows = self._rows_of(width) if self.static_shapes or self.packed else len(rows_B)
         arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
         alone = bool(self.alone_N[number])
@@ -142,18 +152,22 @@ class Batches:
         if self.crops and not alone:
             keys_B = row_keys(self.config.seed, self.epoch, rows_B, "crop")
             arrays["crop_B"] = uniforms(keys_B, np.ones(len(rows_B), np.int64))
-        if self.static_shapes:
+        if self.packed:
+            line_B, start_B = (values_R[batch][mine] for values_R in self.packed[2:])
+            lines = {"line_B": line_B // self.world, "start_B": start_B, "lines": rows}
+            arrays = pack(arrays, lengths_B, **lines)
+        else:
+            arrays["attention_mask_BL"] = np.arange(width) < lengths_B[:, None]
+        if self.static_shapes:  # the mask hides the rows that fill up
             arrays = self._filled(arrays, rows, width)
+        if arrays["attention_mask_BL"].all() and not self.packed:
+            arrays["attention_mask_BL"] = None
         arrays["rows_B"] = rows_B
         if self.crops:
             arrays["row_total"] = np.float32(self.row_counts_N[number])
         # A step may hide nothing (rows of one token); dividing its zero sums by 1 keeps them zero.
         arrays["masked_total"] = np.float32(max(self.masked_N[number], 1))
         arrays["token_total"] = np.float32(self.tokens_N[number])
-        # Rows that fill up have length 0, so that the mask hides all of them.
-        lengths_B = np.pad(lengths_B, (0, rows - len(rows_B)))
-        full = bool((lengths_B == width).all())
-        arrays["attention_mask_BL"] = None if full else np.arange(width)[None, :] < lengths_B[:, None]
         tensors = {name: self._tensor(value) for name, value in arrays.items()}
         return MaskedBatch(**tensors, generator_alone=alone)
 
@@ -180,14 +194,17 @@ class Batches:
         return slots
 
     def _rows_of(self, width: int) -> int:
-        """Rows of a process's share of every batch of this width, those that fill up included."""
+        """Rows, or lines, of a process's share of every batch of this width, those that fill up included."""
         tokens = self.config.batch_max_tokens
         return -(-(tokens // width if tokens else self.config.batch_size) // self.world)
 
     def _filled(self, arrays: dict[str, np.ndarray], rows: int, width: int) -> dict[str, np.ndarray]:
         """The same with so many rows, and slots for the largest share that any phase of the run hides."""
-        # As many as the longest rows can hide: no batch of this width exceeds it, and so shapes are few.
-        slots = int(span_budget(np.array([width]), self.schedule.highest_ratio)[0]) * rows
+        # As many as the longest rows can hide: no batch of this width exceeds it, and so shapes are few. Rows
+        # that share a line may hide a few more, as rounding has it: as many as the worst length, all over.
+        lengths_L = np.arange(1 if self.packed else width, width + 1)
+        budget_L = span_budget(lengths_L, self.schedule.highest_ratio)
+        slots = int((budget_L * width // lengths_L).max()) * rows
         most = {"S": slots, "BL": rows, "B": rows}
         return {
             name: np.pad(value, [(0, most[name.rsplit("_", 1)[1]] - len(value)), (0, 0)][: value.ndim])
@@ -238,20 +255,10 @@ def plan_epoch(
     cut into batches; the batches of a span are shuffled. Raises InputError when a row is longer than
     `batch_max_tokens`.
     """
-    assert len(lengths_R), "an epoch needs rows"
-    # The largest batches that rows need in memory, in tokens or in rows.
     tokens, rows = config.batch_max_tokens, config.batch_size
-    longest = padded_width(int(lengths_R.max()), ladder)
-    if tokens and longest > tokens:
-        raise InputError(
-            f"batch_max_tokens: {tokens} is less than the longest row ({longest} tokens, padding included); "
-            "raise it or make features with a smaller --max_seq_len"
-        )
-    rng = np.random.Generator(np.random.Philox(key=np.array([config.seed, epoch], np.uint64)))
+    rng, span_rows = _shuffling(lengths_R, config, epoch, padded_width(int(lengths_R.max()), ladder))
     # Shuffled first, so that which rows meet within a span is chance; sorting there only saves padding.
     shuffled_R = rng.permutation(len(lengths_R))
-    batch_rows = tokens / lengths_R.mean() if tokens else rows
-    span_rows = max(1, round(batch_rows * config.bucket_span))
     batches: list[np.ndarray] = []
     for begin in range(0, len(shuffled_R), span_rows):
         span = shuffled_R[begin : begin + span_rows]
@@ -262,6 +269,30 @@ def plan_epoch(
             cut = [span[first : first + rows] for first in range(0, len(span), rows)]
         batches.extend(cut[number] for number in rng.permutation(len(cut)))
     return np.concatenate(batches), np.cumsum([len(batch) for batch in batches])
+
+
+def plan_packed(lengths_R: np.ndarray, config: LoaderConfig, epoch: int, width: int) -> PackedEpoch:
+    """The same for rows that share lines of `width` tokens, and where in them each lies."""
+    rng, span_rows = _shuffling(lengths_R, config, epoch, width)
+    lines = config.batch_max_tokens // width
+    return plan_packed_epoch(lengths_R, rng, width=width, lines=lines, span_rows=span_rows)
+
+
+def _shuffling(
+    lengths_R: np.ndarray, config: LoaderConfig, epoch: int, longest: int
+) -> tuple[np.random.Generator, int]:
+    """The epoch's generator, and how many rows are laid out together."""
+    assert len(lengths_R), "an epoch needs rows"
+    # The largest batches that rows need in memory, in tokens or in rows.
+    tokens = config.batch_max_tokens
+    if tokens and longest > tokens:
+        raise InputError(
+            f"batch_max_tokens: {tokens} is less than the longest row ({longest} tokens, padding included); "
+            "raise it or make features with a smaller --max_seq_len"
+        )
+    batch_rows = tokens / lengths_R.mean() if tokens else config.batch_size
+    rng = np.random.Generator(np.random.Philox(key=np.array([config.seed, epoch], np.uint64)))
+    return rng, max(1, round(batch_rows * config.bucket_span))
 
 
 def _cut_by_tokens(

@@ -1,0 +1,129 @@
+"""Rows that share lines learn what they learn alone. Run: pytest tests/pretraining/test_packing.py"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from run_examples import LONGEST, assert_same_end, lines_of, small_run, stop_at, write_rows
+
+from span_electra.config import LoaderConfig, NetworkConfig, masking_phases
+from span_electra.errors import InputError
+from span_electra.features.schedule import masking_schedule
+from span_electra.features.store import open_features
+from span_electra.pretraining.data import open_data
+from span_electra.pretraining.experiment import build_model, run_pretraining
+from span_electra.pretraining.loader import Batches
+from span_electra.training import checkpoint
+
+PACKED = LoaderConfig(batch_max_tokens=4 * LONGEST, pack_rows=True, workers=0)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    return write_rows(tmp_path_factory.mktemp("rows") / "rows.arrow", rows=60)
+
+
+def apart(features, batch):
+    """The same rows, each in a line of its own."""
+    alone = LoaderConfig(len(batch.rows_B), workers=0)
+    return next(iter(Batches(open_features(features), alone, 1, rows=batch.rows_B.numpy())))
+
+
+def gradients(model, batch):
+    model.zero_grad()
+    output = model(batch)
+    output.loss.backward()
+    return output, [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+
+
+# Of both architectures what differs: tables of places or angles, windows, shared tables, every head.
+@pytest.mark.parametrize("changes", [{"embedding_sharing": "gdes"}, {"use_SBGO": True, "use_SBPO": True}])
+def test_rows_in_shared_lines_give_the_losses_and_gradients_of_rows_apart(
+    features, tmp_path, architecture, changes
+):
+    settings = small_run(features, tmp_path, dropout=0.0)
+    deep = {"discriminator": NetworkConfig(16, 3, 2, 32), "local_attention": 6}
+    settings = replace(settings, model=replace(settings.model, **deep, **changes))
+    model = build_model(settings, open_data(settings))
+    batches = list(Batches(open_features(features), PACKED, 1))
+    for batch in batches[:3]:
+        assert len(batch.rows_B) > len(batch.original_BL)
+        packed, found = gradients(model, batch)
+        single, expected = gradients(model, apart(features, batch))
+        torch.testing.assert_close(packed.loss, single.loss, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(packed.tally, single.tally, rtol=1e-5, atol=1e-5)
+        for mine, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("static", [False, True])
+def test_every_row_comes_once_and_all_batches_have_one_shape(features, world, static):
+    opened, seen, shapes = open_features(features), [], set()
+    for epoch in range(3):
+        for rank in range(world):
+            for batch in Batches(opened, PACKED, epoch, rank=rank, world=world, static_shapes=static):
+                seen += batch.rows_B.tolist()
+                shapes.add((*batch.original_BL.shape, *(batch.slots_S.shape if static else ())))
+                counted = batch.attention_mask_BL.sum(), (batch.slot_weight_S > 0).sum()
+                lengths_B = opened.lengths_R[batch.rows_B.numpy()]
+                assert counted == (lengths_B.sum(), np.rint((lengths_B - 2) * 0.2).sum())
+    assert sorted(seen) == sorted(3 * list(range(60))) and len(shapes) == 1
+
+
+def test_slots_are_enough_for_the_rows_that_hide_most(tmp_path):
+    # Each of four rows of 5 hides 1 of 3 tokens at this ratio, a row of 20 only 3 of 18.
+    features = open_features(write_rows(tmp_path / "rows.arrow", rows=200, longest=5))
+    chunking = replace(features.header.chunking, max_seq_len=20)
+    features.header = replace(features.header, chunking=chunking)
+    schedule = masking_schedule(masking_phases(["0: mask_ratio=0.167"]), 10, features.header.masking)
+    more = {"static_shapes": True, "schedule": schedule, "rows": np.flatnonzero(features.lengths_R == 5)}
+    batches = Batches(features, replace(PACKED, batch_max_tokens=80), 1, **more)
+    assert {len(batch.slots_S) for batch in batches} == {16}
+
+
+def test_shares_of_processes_and_of_replicas_add_up(features, tmp_path, architecture):
+    settings = small_run(features, tmp_path, dropout=0.0)
+    model = build_model(settings, open_data(settings)).eval()
+    opened = open_features(features)
+    whole = [model(batch) for batch in Batches(opened, PACKED, 1)]
+    ranks = [[model(batch) for batch in Batches(opened, PACKED, 1, rank=rank, world=2)] for rank in (0, 1)]
+    replicas = [[model(part) for part in batch.split_rows(2)] for batch in Batches(opened, PACKED, 1)]
+    for parts in (zip(*ranks, strict=True), replicas):
+        for output, shares in zip(whole, parts, strict=True):
+            torch.testing.assert_close(sum(share.loss for share in shares), output.loss)
+            torch.testing.assert_close(sum(share.tally for share in shares), output.tally)
+
+
+def test_a_packed_run_stopped_and_resumed_is_one_never_stopped(features, tmp_path, architecture, monkeypatch):
+    def run(name, **more):
+        return run_pretraining(small_run(features, tmp_path / name, loader=PACKED, save_every="0", **more))
+
+    straight = run("a")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        assert run("b").state == "stopped"
+    assert_same_end(straight, run("b", resume=tmp_path / "b"))
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+
+
+def test_inside_an_epoch_rows_that_begin_to_share_lines_come_each_once(features, tmp_path):
+    loader = replace(PACKED, pack_rows=False)
+    more = {"loader": loader, "valid": (0,), "epochs": 1}
+    first = run_pretraining(small_run(features, tmp_path, max_steps=2, **more))
+    settings = small_run(features, tmp_path, resume=first.checkpoint, **more | {"loader": PACKED})
+    result = run_pretraining(settings)
+    assert checkpoint.read_meta(checkpoint.latest(tmp_path))["loop"]["epoch"] == 1 and result.step > 2
+
+
+def test_what_cannot_share_lines_is_refused(features, tmp_path):
+    with pytest.raises(
+        InputError, match="pack_rows: its batches are counted in tokens; give --batch_max_tok"
+    ):
+        LoaderConfig(pack_rows=True)
+    with pytest.raises(InputError, match="batch_max_tokens: 10 is less than the longest row"):
+        Batches(open_features(features), replace(PACKED, batch_max_tokens=10), 0)
+    settings = small_run(features, tmp_path, loader=PACKED)
+    with pytest.raises(InputError, match=r"pack_rows: the sequence objective compares the \[CLS\]"):
+        run_pretraining(replace(settings, model=replace(settings.model, sequence_objective="contrastive")))
