@@ -21,7 +21,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError
 from span_electra.schema import Values
-from span_electra.utf8 import decode_utf8
+from span_electra.utf8 import read_text
 
 HERE = Path(__file__).resolve().parent
 # In an installed package the presets lie inside it, in a clone beside it.
@@ -141,20 +141,10 @@ def _read(path: Path, including: tuple[Path, ...]) -> Any:
     if absolute in including:
         chain = " -> ".join(str(file) for file in (*including, absolute))
         raise InputError(f"{path}: includes itself ({chain}); break the circle")
+    text = read_text(path, "give a file of settings, such as configs/default.json", LARGEST_FILE)
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)  # one more tells of a larger file, endless ones too
-        if len(data) > LARGEST_FILE:
-            raise InputError(f"{path}: more than {LARGEST_FILE >> 20} MiB; settings take some kilobytes")
-        text = decode_utf8(data, str(path))
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
         _check_tree(content)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such config file; start from configs/default.json") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give a file of settings") from None
-    except InputError:
-        raise
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON or YAML ({_first_line(error)}); mend it there") from None
     return _include(content, path, (*including, absolute))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from span_electra.errors import InputError
 
 # Byte order marks. The four bytes of UTF-32 come first: they begin as UTF-16's do.
@@ -35,6 +37,22 @@ def refuse_other(data: bytes, where: str) -> None:
     """Raise InputError, beginning with `where`, if a file that begins so is in another Unicode encoding."""
     if name := other_unicode(data):
         raise InputError(f"{where}: {name} text; convert it to UTF-8 (iconv -f {name} -t UTF-8)")
+
+
+def read_text(path: str | Path, way_out: str = "check the path", most: int | None = None) -> str:
+    """The text of a file that fits into memory; `most`: bytes that it may have.
+
+    Raises InputError, which ends in `way_out`, if it is absent, a folder, too large, or not UTF-8.
+    """
+    try:
+        with open(path, "rb") as file:
+            # One more tells of a larger file, of one without an end too.
+            data = file.read(-1 if most is None else most + 1)
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}; {way_out}") from None
+    if most is not None and len(data) > most:
+        raise InputError(f"{path}: more than {most >> 20} MiB; {way_out}")
+    return decode_utf8(data, str(path))
 
 
 def decode_utf8(data: bytes, where: str, first: bool = True) -> str:

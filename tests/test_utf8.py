@@ -13,8 +13,7 @@ from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
 from span_electra.text.noise import load_misspellings
-from span_electra.text.vocabulary import read_text
-from span_electra.utf8 import decode_utf8, other_unicode
+from span_electra.utf8 import decode_utf8, other_unicode, read_text
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))

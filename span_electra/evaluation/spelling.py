@@ -21,7 +21,7 @@ from span_electra.evaluation.metrics import area_under_curve, best_threshold, de
 from span_electra.hub.networks import Networks
 from span_electra.inference.detection import token_probabilities
 from span_electra.text.token_spans import pool_words, read_lines
-from span_electra.text.vocabulary import read_text
+from span_electra.utf8 import read_text
 
 POOLINGS = ("max", "mean", "any")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
-from span_electra.utf8 import decode_utf8
+from span_electra.utf8 import read_text
 
 LARGEST_FILE = 16 << 20  # bytes
 
@@ -45,16 +45,7 @@ def _label(entry: Any) -> str:
 
 def labels_from_file(path: Path) -> tuple[str, ...]:
     """The labels of a file. Raises InputError naming it."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
-        if len(data) > LARGEST_FILE:
-            raise InputError(f"{path}: more than {LARGEST_FILE >> 20} MiB; labels take less")
-        text = decode_utf8(data, str(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file of labels; it is looked for below --data_dir") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; name a file of labels") from None
+    text = read_text(path, "name a file of labels below --data_dir", LARGEST_FILE)
     try:
         # One label a line may begin with a bracket; a file that is said to be JSON must be.
         content = json.loads(text) if path.suffix == ".json" else _lines(text)

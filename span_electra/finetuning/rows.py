@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,13 +18,14 @@ from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.finetuning.header_rows import refuse_header
+from span_electra.text.corpus import parquet_file
 from span_electra.text.inputs import (
-    PACKINGS,
     UNPACKING_ERRORS,
     InputFile,
     describe_file,
     open_raw,
     segments_of,
+    suffixes_of,
     unpack,
 )
 from span_electra.text.tables import parquet_batches
@@ -53,10 +53,7 @@ def suffix_of(path: Path) -> str:
 
     Example: a.JSONL.zst -> .jsonl
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in PACKINGS:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
+    return suffixes_of(str(path))[0]
 
 
 # --- lines ----------------------------------------------------------------------------------------------
@@ -248,20 +245,11 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 def _parquet(path: Path, columns: list[str]) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
-    file = _input_file(path)
-    try:
-        with open_raw(file) if not file.packing else tempfile.TemporaryFile() as raw:
-            # Its index stands at the end of the file, and a packed stream cannot be read from there.
-            if file.packing:
-                for segment in _segments(file):
-                    raw.write(segment)
-            table = pq.ParquetFile(raw)
-            _check_columns(path, columns, table.schema_arrow.names)
-            number = 0
-            for batch in parquet_batches(table, columns):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(path, number, values)
-    except (*UNPACKING_ERRORS, UnicodeDecodeError, MemoryError) as error:
-        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a sound .parquet file ({reason}); get it again") from None
+    with parquet_file(_input_file(path)) as raw:
+        table = pq.ParquetFile(raw)
+        _check_columns(path, columns, table.schema_arrow.names)
+        number = 0
+        for batch in parquet_batches(table, columns):
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(path, number, values)

@@ -29,8 +29,9 @@ from span_electra.hub.runs import best_checkpoint, is_finetuned
 from span_electra.hub.weights import PARTS, our_weights, weights_from_stock
 from span_electra.model.electra import SpanElectra
 from span_electra.storage import CHECKPOINTS, RUN_MARK, TOKENIZER
-from span_electra.text.vocabulary import Vocabulary, read_text
+from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
+from span_electra.utf8 import read_text
 
 FACTORS = "word_factors.safetensors"  # beside a folded table of words: `word` [V, E], `project` [D, E]
 

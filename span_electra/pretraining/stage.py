@@ -24,6 +24,7 @@ from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.schema import Values
 from span_electra.storage import CHECKPOINTS, CONFIG, EXPORTED, RUN_LOCK, TOKENIZER, empty_parents_go
 from span_electra.text.default_files import feature_path
+from span_electra.utf8 import read_text
 
 if TYPE_CHECKING:
     from span_electra.hub.model_card import CardFacts
@@ -215,7 +216,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     from span_electra.hub.export import export_run
     from span_electra.hub.model_card import checkpoint_facts
     from span_electra.hub.opening import load_model
-    from span_electra.text.vocabulary import Vocabulary, read_text
+    from span_electra.text.vocabulary import Vocabulary
     from span_electra.training import checkpoint
 
     checkpoint.refuse_others(Path(checkpoint_folder))

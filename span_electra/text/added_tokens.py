@@ -8,7 +8,8 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer
 
 from span_electra.errors import InputError
-from span_electra.text.vocabulary import Vocabulary, read_text
+from span_electra.text.vocabulary import Vocabulary
+from span_electra.utf8 import read_text
 
 
 def add_tokens(vocabulary: Vocabulary, path: str | Path) -> Vocabulary:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -257,9 +257,16 @@ def _cut_rows(
 
 def _parquet_rows(file: InputFile, text_field: str) -> Iterator[tuple[list, float]]:
     """Yield some rows at a time, and which share of the file's rows came before their end."""
+    with parquet_file(file) as raw:
+        yield from parquet_texts(file.path, raw, text_field)
+
+
+@contextmanager
+def parquet_file(file: InputFile) -> Iterator[BinaryIO]:
+    """A .parquet file, packed or not, to be read inside. Raises InputError where it is damaged."""
     try:
         with _seekable(file) as raw:
-            yield from parquet_texts(file.path, raw, text_field)
+            yield raw
     except (*UNPACKING_ERRORS, UnicodeDecodeError, MemoryError) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         raise InputError(f"{file.path}: not a sound .parquet file ({reason}); get it again") from None
@@ -267,6 +274,7 @@ def _parquet_rows(file: InputFile, text_field: str) -> Iterator[tuple[list, floa
 
 def _seekable(file: InputFile) -> BinaryIO:
     """A file that parquet's reader can jump about in; a packed one is unpacked to a temporary file."""
+    # Its index stands at the end, and a packed stream cannot be read from there.
     raw = open_raw(file)
     if not file.packing:
         return raw

@@ -156,7 +156,7 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
 
 def _structured(path: str) -> str | None:
     """Why a file of this name is not read as text, if so; packed ones go by what is in them."""
-    return STRUCTURED.get(_suffixes(path)[0])
+    return STRUCTURED.get(suffixes_of(path)[0])
 
 
 def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
@@ -231,13 +231,13 @@ def describe_file(path: str, by_name: bool) -> InputFile:
         raise InputError(f"{path}: {error.strerror}; check the path") from None
     if status.st_size == 0:
         raise InputError(f"{path}: empty; name a file with text")
-    suffix, packing = _suffixes(path)
+    suffix, packing = suffixes_of(path)
     kind = KINDS.get(suffix, "text")
     identity = f"{status.st_size} {status.st_mtime_ns} {zlib.crc32(ends):08x}"
     return InputFile(path, kind, packing=packing, size=status.st_size, identity=identity, by_name=by_name)
 
 
-def _suffixes(path: str) -> tuple[str, str]:
+def suffixes_of(path: str) -> tuple[str, str]:
     """The suffixes that tell what is in a file and how it is packed: a.JSONL.zst -> .jsonl, .zst"""
     suffixes = PurePosixPath(path.lower()).suffixes
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
@@ -290,7 +290,7 @@ def _find_remote(url: str) -> list[InputFile]:
             changed = next(
                 (facts[key] for key in ("ETag", "LastModified", "mtime", "created") if key in facts), ""
             )
-            suffix, packing = _suffixes(name)
+            suffix, packing = suffixes_of(name)
             file = InputFile(
                 system.unstrip_protocol(name),
                 KINDS.get(suffix, "text"),

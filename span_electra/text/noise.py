@@ -24,7 +24,7 @@ import numpy as np
 
 from span_electra.errors import InputError
 from span_electra.schema import check_fields, setting
-from span_electra.utf8 import decode_utf8
+from span_electra.utf8 import read_text
 
 KINDS = ("none", "artificial", "realistic", "mixed", "white_space")
 EDITS = ("insert", "delete", "swap", "replace")
@@ -110,12 +110,9 @@ def load_misspellings(path: str | Path) -> dict[str, list[str]]:
 
     Raises InputError naming the file, and the word that has no list of texts.
     """
+    text = read_text(path, "give a JSON object of words and misspellings")
     try:
-        content = json.loads(decode_utf8(Path(path).read_bytes(), str(path)))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give a JSON object of words and misspellings") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give a JSON file of misspellings") from None
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         line = str(error).splitlines()[0]
         raise InputError(f"{path}: not valid JSON ({line}); give words and their misspellings") from None

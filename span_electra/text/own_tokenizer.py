@@ -18,7 +18,8 @@ from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.encode import TextEncoder
 from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, read_config, vocabulary_of
 from span_electra.text.tokenizer_file import OURS, check_described
-from span_electra.text.vocabulary import Vocabulary, read_text
+from span_electra.text.vocabulary import Vocabulary
+from span_electra.utf8 import read_text
 
 # Lines that show where two readings of a folder differ: capitals, accents, blanks, other scripts, digits.
 PROBES = (

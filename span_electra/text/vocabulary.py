@@ -27,7 +27,7 @@ from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
 from span_electra.text.tokenizer_file import OURS, check_described, kind_of
 from span_electra.text.word_starts import TokenWords, spelt_tokens, token_words
-from span_electra.utf8 import decode_utf8
+from span_electra.utf8 import read_text
 
 SPECIAL_TOKENS = SpecialTokens().all
 
@@ -343,11 +343,3 @@ def _check_ids(ids: dict[str, int], vocab_file: Path) -> None:
             raise InputError(f"{vocab_file}: the token {token!r} is no text (half a character); remove it")
     if sorted(ids.values()) != list(range(len(ids))):
         raise InputError(f"{vocab_file}: its ids do not run from 0 to {len(ids) - 1}; make it again")
-
-
-def read_text(path: str | Path) -> str:
-    """The text of a small UTF-8 file. Raises InputError if it is absent, a folder, or not UTF-8."""
-    try:
-        return decode_utf8(Path(path).read_bytes(), str(path))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; check the path") from None

@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\x80\x04\x95")
     with pytest.raises(InputError, match="a.txt: not UTF-8 .byte 0x80"):
         labels_from_file(tmp_path / "a.txt")
-    with pytest.raises(InputError, match="b.txt: no such file of labels"):
+    with pytest.raises(InputError, match="b.txt: No such file or directory; name a file of labels"):
         labels_from_file(tmp_path / "b.txt")
     with pytest.raises(InputError, match="directory"):
         labels_from_file(tmp_path)

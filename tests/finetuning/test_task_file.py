@@ -115,7 +115,7 @@ def test_the_sampling_of_all_tasks_is_one(tmp_path):
         ({"task_type": "Regression", "class_num": 2}, "t.class_num: 2; for Regression it is 1"),
         ({"task_type": "Regression", "label_map_or_file": ["a", "b"]}, "Regression has no labels to name"),
         ({"label_map_or_file": ["a", "a"]}, "t.label_map_or_file: 'a' stands there twice"),
-        ({"label_map_or_file": "labels.txt"}, r"data.labels.txt: no such file of labels"),
+        ({"label_map_or_file": "labels.txt"}, r"data.labels.txt: No such file .*a file of labels"),
         ({"label_map_or_file": "../tasks.yaml"}, "leads out of the data folder"),
         ({"label_map_or_file": 3}, "t.label_map_or_file: names no labels"),
         ({"columns": ["text"]}, "t.columns: .* is no mapping"),

@@ -16,7 +16,8 @@ from tokenizers import pre_tokenizers
 
 from span_electra.hub.tokenizer import prefix_space, save_tokenizer
 from span_electra.text.token_spans import read_lines
-from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble, read_text
+from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble
+from span_electra.utf8 import read_text
 
 TEXTS = ["The cat  sat (on it).", "dogs", "naïve über", " mats"]
 
