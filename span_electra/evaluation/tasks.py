@@ -64,11 +64,11 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
         for number, split, source in prepared_rows(
             asked, learnt, specs=specs, vocabulary=vocabulary, data_dir=data_dir, folder=folder
         ):
-            place = Process(next(network.parameters()).device)
+            process = Process(next(network.parameters()).device)
             with progress.saying(
                 lambda task=source.spec.task.name, split=split: f"evaluate: {task}, {split}"
             ):
-                predicted = predict_rows(network, number, source, settings.batch_size, place)
+                predicted = predict_rows(network, number, source, settings.batch_size, process)
             row = metrics_of(predicted, source)
             if row:
                 sections[SECTION][f"{source.spec.task.name}, {split}"] = row

@@ -11,9 +11,9 @@ when they are read; sentences that are misspelt anew in each epoch hold `text`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,18 +51,17 @@ class EncodedLines(NamedTuple):
     cut: int
 
 
-def encode_lines(tokenizer_json: str, spec: TaskSpec, examples: Sequence[Example]) -> EncodedLines:
+def line_encoder(settings: tuple[Vocabulary, TaskSpec]) -> Callable[[Sequence[Example]], EncodedLines]:
+    """What a process of its own does with examples, once it has vocabulary and spec."""
+    return partial(encode_lines, *settings)
+
+
+def encode_lines(vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]) -> EncodedLines:
     """The lines of a prepared file for these examples, in order."""
-    vocabulary = _vocabulary(tokenizer_json)
     # Text to lines of JSON in the worker itself: rows as objects would be pickled on their way back.
     encoded = [*_encoded(vocabulary, spec, examples)]
     lines = [json.dumps(row, separators=(",", ":")) + "\n" for row, _ in encoded]
     return EncodedLines(lines, sum(cut for _, cut in encoded))
-
-
-@lru_cache(maxsize=1)  # a process is given chunk after chunk with the same one
-def _vocabulary(tokenizer_json: str) -> Vocabulary:
-    return Vocabulary.from_json(tokenizer_json)
 
 
 def encode_examples(

@@ -84,8 +84,8 @@ class Finetuning:
         """The epoch's batches, of one task each, from batch `start` on; they know no clock."""
         together = self.settings.training.gradient_accumulation_steps
         rank, world = self.process.rank, self.process.world_size
-        place = {"rank": rank, "world": world, "together": together}
-        return TaskBatches(self.rows["train"], self.settings.order, epoch=epoch, start=start, **place)
+        shares = {"rank": rank, "world": world, "together": together}
+        return TaskBatches(self.rows["train"], self.settings.order, epoch=epoch, start=start, **shares)
 
     def loss(self, network: nn.Module, batch: TaskBatch, dropout_key: int | None) -> StepOutput:
         """The weighted loss of the batch's task."""

@@ -14,26 +14,21 @@ import hashlib
 import json
 import os
 import tempfile
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from itertools import chain, islice
-from multiprocessing import get_context
 from pathlib import Path
 
 from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
-from span_electra.finetuning.encoding import EncodedLines, TaskSpec, encode_lines
+from span_electra.finetuning.encoding import EncodedLines, TaskSpec, line_encoder
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
 from span_electra.storage import locked, replace_folder, sha256_of, write_text
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.text.workers import cap_workers
+from span_electra.text.workers import cap_workers, run_in_order
 
 MARK = "prepared.json"
 FORMAT = 1
@@ -290,7 +285,7 @@ def _write(
     """Encode, in several processes where that pays, and write in order; returns all rows and those cut."""
     rows = cut = 0
     with path.open("w", encoding="utf-8") as file:
-        for chunk in _encoded(_chunks(examples), vocabulary.to_json(), spec, cap_workers(workers)[0]):
+        for chunk in _encoded(_chunks(examples), vocabulary, spec, cap_workers(workers)[0]):
             file.writelines(chunk.lines)
             rows, cut = rows + len(chunk.lines), cut + chunk.cut
     return rows, cut
@@ -303,27 +298,12 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 
 def _encoded(
-    chunks: Iterator[list[Example]], tokenizer_json: str, spec: TaskSpec, workers: int
+    chunks: Iterator[list[Example]], vocabulary: Vocabulary, spec: TaskSpec, workers: int
 ) -> Iterator[EncodedLines]:
     """The lines of each chunk, in order. Raises InputError when a process was killed."""
-    encode = partial(encode_lines, tokenizer_json, spec)  # of a module that loads no torch
     first = list(islice(chunks, WORTH_PROCESSES))
-    if workers == 1 or len(first) < WORTH_PROCESSES:
-        yield from map(encode, chain(first, chunks))
-        return
-    # Spawned: a fork would copy locks that another thread of the tokenizer may hold just then.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting: deque[Future[EncodedLines]] = deque()
-        try:
-            for chunk in chain(first, chunks):
-                waiting.append(pool.submit(encode, chunk))
-                # As many as keep all busy: more would be a whole file of examples in memory.
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise InputError("a process that prepared data was killed; use fewer --workers") from None
+    workers = workers if len(first) == WORTH_PROCESSES else 1
+    return run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers)
 
 
 def _hold_out(place: Path, task: Task, rows: int) -> dict[str, int]:

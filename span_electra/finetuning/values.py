@@ -61,6 +61,7 @@ def list_of(row: Row, value: Any, name: str) -> list | None:
     Raises InputError for what stands in brackets and is no list of quoted words (or numbers) with commas.
     Example: "['O', 'B-PER']" -> ["O", "B-PER"]; "[O, B-PER]" and "['O' 'B-PER']" are refused
     """
+    # As JSON and .parquet give it; a list that is spelt out comes from a table.
     if isinstance(value, list):
         return value
     if not isinstance(value, str) or value.strip()[:1] != "[" or value.strip()[-1:] != "]":

@@ -82,6 +82,7 @@ def weights_from_stock(
         # One below the other: query, key and value are one product of ours.
         if len({stock[their].shape for their in theirs}) > 1:
             raise InputError(f"{source}: {theirs[0]} has another shape than its sisters; export it again")
+        # Float32 whatever was stored: networks are trained and compared in it.
         weights[name] = torch.cat([stock[their] for their in theirs]).float()
     return record.unpack(weights, head)
 

@@ -113,6 +113,7 @@ def talk(answer: Callable[[list[str]], str]) -> None:
     `answer` gets all turns so far, its own among them.
     """
     turns: list[str] = []
+    # All turns go in each time: what no longer fits is left out where rows are made.
     for line in _lines_read():
         turns.append(line)
         turns.append(answer(turns))

@@ -82,6 +82,7 @@ def for_tasks(folder: str | Path, predictor: TaskPredictor) -> list[str]:
     """Return rows of the tasks' own files as the page takes them, a row a task in turn."""
     texts = [typed_out(spec, rows_of(Path(folder), spec)) for spec in predictor.specs]
     in_turn = itertools.chain.from_iterable(itertools.zip_longest(*texts))
+    # Short ones alone: an example is there to be changed by hand.
     found = [text for text in in_turn if text and len(text) <= LONGEST]
     return list(dict.fromkeys(found))[:COUNT] or [own_words(predictor.vocabulary)[0]]
 

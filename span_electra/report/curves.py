@@ -54,6 +54,7 @@ PLANS = (
 
 def values_of(lines: list[dict[str, Any]], metric: str) -> tuple[list[float], list[float]]:
     """Steps and values of a metric, from the lines that have it."""
+    # Lines that lack a metric are passed over: which ones there are changes with the objective.
     found = [(line["step"], line[metric]) for line in lines if is_number(line.get(metric))]
     return [step for step, _ in found], [value for _, value in found]
 

@@ -39,6 +39,7 @@ def tables_of(value: Any, title: str = "") -> list[Table]:
     records = {key: entry for key, entry in value.items() if is_record(entry)}
     if not alike(records):
         records = {}
+    # Whatever a later evaluation writes is shown: the report knows shapes, not names.
     deeper = {key: entry for key, entry in value.items() if is_nested(entry) and key not in records}
     found = []
     if plain:

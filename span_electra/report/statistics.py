@@ -70,6 +70,7 @@ def split_statistics(used: UsedRows) -> dict[str, Any]:
         "fill": float(lengths_R.mean() / header.max_seq_len) if len(lengths_R) else 0.0,
         "max_seq_len": header.max_seq_len,
         "mask_ratio": header.masking.mask_ratio,
+        # Names without their folders: a page may be shown to people whom a path tells too much.
         "sources": [Path(source.path).name for source in header.sources[:5]],
         "more_sources": max(0, len(header.sources) - 5),
     }

@@ -76,6 +76,7 @@ def _clean(data: bytes, piece: Piece, errors: str) -> bytes:
                 f"{piece.path}: line {line} is not UTF-8 (byte {data[error.start]:#04x} at {place}); "
                 "convert the file or use --errors replace"
             ) from None
+        # Only where something is wrong: for megabytes of sound text it would take a second copy.
         data = data.decode(errors="replace").encode()
     return data.replace(b"\r\n", b"\n") if b"\r" in data else data
 
@@ -150,6 +151,7 @@ def _cell(line: bytes, column: int, where: str) -> bytes:
 
 def _rows_text(rows: Iterator[bytes]) -> bytes:
     """Write rows as lines, a blank line after each row; a row's own blank lines are dropped."""
+    # A list that is joined once: adding to bytes would copy all that is there for each row.
     documents = []
     for data in rows:
         if b"\n" in data:  # its own blank lines would end the document

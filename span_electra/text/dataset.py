@@ -147,6 +147,7 @@ def _select_split(path: str, splits: list[str], named: str) -> tuple[str, str]:
     if split not in splits:
         problem = f"no split {named!r} or configuration" if named else "several splits"
         raise InputError(f"{path}: {problem} (there are {', '.join(splits)}); name one, as in hf:NAME:split")
+    # Said where nobody asked for one split: a test set must not be trained on by accident.
     others = [name for name in splits if name != split]
     return split, "" if named or not others else f"{path}: {split} is read, not {', '.join(others)}"
 

@@ -15,13 +15,12 @@ import os
 import re
 import sysconfig
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from span_electra.storage import write_text
+from span_electra.text.workers import run_in_order
 
 TARGET_BYTES = 10_500_000  # enough for a first run; the rest of a large environment would only repeat itself
 BATCH_FILES = 200  # files a process is handed at a time
@@ -105,22 +104,12 @@ def sample_documents(workers: int = 2) -> Iterator[tuple[str, list[str]]]:
 def _extracted(workers: int) -> Iterator[tuple[str, list[str]]]:
     files = list(python_files())
     batches = [files[start : start + BATCH_FILES] for start in range(0, len(files), BATCH_FILES)]
-    if workers <= 1:
-        for batch in batches:
-            yield from _read_batch(batch)
-        return
-    # Spawned: a fork would copy the threads' locks of whatever library the caller has loaded.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        pending = [pool.submit(_read_batch, batch) for batch in batches]
-        try:
-            for future in pending:
-                yield from future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    for documents in run_in_order(_reader, None, batches, workers):
+        yield from documents
 
 
-def _read_batch(files: list[tuple[str, Path]]) -> list[tuple[str, list[str]]]:
-    return [(name, prose_of(path)) for name, path in files]
+def _reader(_: None) -> Callable[[list[tuple[str, Path]]], list[tuple[str, list[str]]]]:
+    return lambda files: [(name, prose_of(path)) for name, path in files]
 
 
 def python_files() -> Iterator[tuple[str, Path]]:

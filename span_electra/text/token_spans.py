@@ -82,6 +82,7 @@ def cut_windows(lengths_N: np.ndarray, room: int) -> list[Window]:
     """
     assert room > 0
     windows = []
+    # Half a window: each token then has a quarter of one to read on either side, for twice the passes.
     stride = max(1, room // 2)
     for line, length in enumerate(lengths_N.tolist()):
         if length == 0:

@@ -84,6 +84,7 @@ def build_vocabulary(
             f"--vocab_size {settings.vocab_size}: the text's single characters alone make {vocabulary.size} "
             f"tokens; give at least that, or --tokenizer_type BPE"
         )
+    # Smaller than what was named is refused, not taken: the model's size would silently be another.
     elif vocabulary.size < settings.vocab_size:
         raise InputError(
             f"--vocab_size {settings.vocab_size}: the text allows only {vocabulary.size} tokens at --min_fre "

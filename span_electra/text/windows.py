@@ -55,8 +55,10 @@ class WordCutter:
         text_B[0] = _NEWLINE
         text_B[1 : 1 + size] = np.frombuffer(text, np.uint8, size, start)
         text_B[1 + size : 1 + size + pretokenize.PADDING] = _NEWLINE
+        # A last line without its end is a line too.
         lines = text.count(b"\n", start, end) + (text[end - 1] != _NEWLINE)
         skipped_N = self._lines_with_literals(text_B[1 : 1 + size])
+        # Places and lengths are packed into one number each, which has no room for more.
         if size >= pretokenize.MAX_TEXT_BYTES:
             skipped_N = np.arange(lines)
         line_words_N = np.zeros(lines, np.int64)

@@ -72,6 +72,28 @@ def run_tasks(
         _dismiss(crew)
 
 
+def run_in_order(
+    prepare: Callable[[Settings], Callable[[Task], Result]],
+    settings: Settings,
+    tasks: Iterable[Task],
+    workers: int,
+) -> Iterator[Result]:
+    """Yield the results of `run_tasks` in the order of the tasks, which should take about equally long."""
+    early: dict[int, Result] = {}
+    following = 0
+    for (number, _), result in run_tasks(_numbered, (prepare, settings), enumerate(tasks), workers):
+        early[number] = result
+        while following in early:
+            yield early.pop(following)
+            following += 1
+
+
+def _numbered(settings: tuple[Callable, Any]) -> Callable[[tuple[int, Any]], Any]:
+    prepare, own = settings
+    work = prepare(own)
+    return lambda task: work(task[1])
+
+
 def _start_method() -> str:
     """fork, which starts at once, while nothing has started threads that it would cut off."""
     alone = threading.active_count() == 1 and "torch" not in sys.modules and "ray" not in sys.modules

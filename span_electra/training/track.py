@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from span_electra.errors import InputError
+from span_electra.schema import flatten
 from span_electra.storage import REPORT
 
 PROJECT = "span-electra"
@@ -35,7 +36,7 @@ class Tracker(Protocol):
 
 def open_tracker(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracker:
     """Begin to follow the run of a folder. Raises InputError naming the package where it is not installed."""
-    return TRACKERS[name](find_library(name), folder, flatten(settings))
+    return TRACKERS[name](find_library(name), folder, flat_settings(settings))
 
 
 def find_library(name: str) -> Any:
@@ -46,22 +47,22 @@ def find_library(name: str) -> Any:
         raise InputError(f"--track {name}: {error}; pip install {name}, or leave the flag out") from None
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Example: {"model": {"seed": 1}, "out_dir": None} -> {"model.seed": 1, "out_dir": "none"}"""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        elif value is None or isinstance(value, list):
-            flat[prefix + key] = "none" if value is None else json.dumps(value)[:LONGEST_VALUE]
-        else:
-            flat[prefix + key] = value
-    return flat
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return json.dumps(value)[:LONGEST_VALUE]
+        return "none" if value is None else value
+
+    return {key: plain(value) for key, value in flatten(settings).items()}
 
 
 def as_table(settings: Mapping[str, Any]) -> str:
     """Settings as a table in Markdown; no settings, no text."""
-    rows = [f"| {key} | {str(value).replace('|', '&#124;')} |" for key, value in flatten(settings).items()]
+    rows = [
+        f"| {key} | {str(value).replace('|', '&#124;')} |" for key, value in flat_settings(settings).items()
+    ]
     return "\n".join(["| setting | value |", "|---|---|", *rows]) if rows else ""
 
 

@@ -198,7 +198,7 @@ def test_rows_are_those_of_the_exported_tokenizer(name, fold, stock):
 )  # fmt: skip
 def test_examples_that_are_longer_than_a_row_are_counted(task_type, texts, cut):
     spec = spec_of(task_type, ("0", "1"), longest=8)
-    found = encode_lines(vocabulary_of_words().to_json(), spec, [Example("1", texts)])
+    found = encode_lines(vocabulary_of_words(), spec, [Example("1", texts)])
     assert (len(found.lines), found.cut) == (1, int(cut))
 
 
@@ -208,5 +208,5 @@ def test_words_and_clean_text_that_are_longer_than_a_row_are_counted():
     for count in (6, 7):
         text = ("cat",) * count
         examples = [Example("1", (" ".join(text),), text)]
-        assert encode_lines(vocabulary_of_words().to_json(), words, examples).cut == count - 6
-        assert encode_lines(vocabulary_of_words().to_json(), noisy, examples).cut == count - 6
+        assert encode_lines(vocabulary_of_words(), words, examples).cut == count - 6
+        assert encode_lines(vocabulary_of_words(), noisy, examples).cut == count - 6

@@ -313,7 +313,7 @@ def test_misspellings_are_read(tmp_path):
     [
         (b"", "not valid JSON"),
         (b"their thier\n", "not valid JSON"),
-        (b'{"a": ["\xff"]}', "not valid JSON"),
+        (b'{"a": ["\xff"]}', "not UTF-8 (byte 0xff at 8)"),
         (b"[" * 100000, "not valid JSON"),
         (b'["their"]', "a JSON list; give an object"),
         (b'{"their": "thier"}', "'their' has no list of texts"),

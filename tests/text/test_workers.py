@@ -14,7 +14,7 @@ import time
 import pytest
 
 from span_electra.errors import InputError
-from span_electra.text.workers import available_cores, cap_workers, run_tasks
+from span_electra.text.workers import available_cores, cap_workers, run_in_order, run_tasks
 
 
 def prepare(settings):
@@ -42,6 +42,14 @@ def test_every_task_is_done_once(workers):
     assert all(result[:2] == ("s", task) for task, result in results)
     processes = {result[2] for _, result in results}
     assert processes == {os.getpid()} if workers == 1 else len(processes) == workers
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_results_come_in_order_where_that_is_asked_for(workers):
+    assert [task for _, task, _ in run_in_order(prepare, "s", range(40), workers)] == list(range(40))
+    with pytest.raises(InputError, match="line 3 is bad"):
+        list(run_in_order(prepare, "s", [*range(5), "refuse"], workers))
     assert not multiprocessing.active_children()
 
 

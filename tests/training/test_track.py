@@ -20,7 +20,7 @@ from span_electra.errors import InputError
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.training import track
 from span_electra.training.log import RunLog
-from span_electra.training.track import as_table, find_library, flatten, identity_of, open_tracker
+from span_electra.training.track import as_table, find_library, flat_settings, identity_of, open_tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"model": {"seed": 1, "freeze": []}, "out_dir": None}
@@ -96,7 +96,7 @@ def test_tensorboard_reads_the_texts(tmp_path):
 
 
 def test_settings_are_flat_and_a_table():
-    assert flatten(SETTINGS) == {"model.seed": 1, "model.freeze": "[]", "out_dir": "none"}
+    assert flat_settings(SETTINGS) == {"model.seed": 1, "model.freeze": "[]", "out_dir": "none"}
     assert as_table({"a": "x|y"}) == "| setting | value |\n|---|---|\n| a | x&#124;y |" and as_table({}) == ""
     assert identity_of(Path("/runs/mein Lauf é")) == "runs-mein-Lauf"
 
@@ -120,7 +120,7 @@ def test_the_report_goes_along_as_an_artefact(tmp_path, monkeypatch):
     monkeypatch.setattr(track, "find_library", lambda name: library)
     open_tracker("wandb", tmp_path, SETTINGS).close()
     assert said == [
-        ("init", flatten(SETTINGS), "allow"),
+        ("init", flat_settings(SETTINGS), "allow"),
         ("file", str(tmp_path / "report.html")),
         ("artifact", True),
         ("finish",),
