@@ -29,6 +29,7 @@ from span_electra.elsewhere import (
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
+from span_electra.inference.arguments import Speech
 from span_electra.pretraining.arguments import PretrainingArguments, TrainDataArguments, ValidDataArguments
 from span_electra.schema import Settings, setting
 
@@ -144,8 +145,10 @@ class EvaluateArgs(EvaluationArguments):
 
 
 @dataclass(frozen=True)
-class PredictArgs(Settings):
+class PredictArgs(Speech):
     """predict_SE.py"""
+
+    FIRST = ("model", "task", "talk", "in_file", "out_file", "output")
 
     model: str | None = setting(None, "a run or an exported folder; none: the newest run in runs/")
     task: list[str] = setting(
@@ -159,22 +162,6 @@ class PredictArgs(Settings):
         "auto", "JSON lines or text; auto: text on a terminal and for correct", ("auto", "json", "text")
     )
     threshold: float = setting(0.5, "probability from which a word is called wrong", least=0)
-    top_k: int | None = setting(
-        None, "fillings told, candidates tried, none: 5; replies draw from so many tokens, none: all", least=1
-    )
-    max_new_tokens: int | None = setting(
-        None, "most tokens of a reply; none: 40, and at most half a row", least=1
-    )
-    temperature: float = setting(1.0, "replies: below 1 bolder, above 1 wilder; 0: no draws", least=0)
-    top_p: float | None = setting(
-        None,
-        "replies: draw from the likeliest tokens of this share; none: 0.9, with beams 1",
-        least=0,
-        most=1,
-    )
-    beams: int = setting(1, "replies: searched side by side; above 1 nothing is drawn", least=1)
-    no_repeat_ngram: int = setting(0, "replies: no run of so many tokens comes twice; 0: any may", least=0)
-    seed: int = setting(0, "replies: seed of the draws", least=0)
     batch_size: int = setting(32, "rows computed together", least=1)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
     serve: bool = setting(False, "open a page on this machine to type into")

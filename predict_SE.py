@@ -67,25 +67,17 @@ def without_tasks(settings: PredictArgs, model: str) -> None:
 def with_tasks(settings: PredictArgs, model: str | None) -> None:
     """What a fine-tuned run can do."""
     from span_electra.hub.runs import newest_talker
-    from span_electra.inference.chat import Speech, talk
+    from span_electra.inference.arguments import Speech
+    from span_electra.inference.chat import talk
     from span_electra.inference.task_lines import predict_lines
     from span_electra.inference.tasks import TaskPredictor
 
-    speech = Speech(
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_k=settings.top_k or 0,
-        top_p=settings.top_p,
-        beams=settings.beams,
-        no_repeat_ngram=settings.no_repeat_ngram,
-        seed=settings.seed,
-    )
     predictor = TaskPredictor.from_folder(
         model or newest_talker(),
         device=settings.device,
         batch_size=settings.batch_size,
         threshold=settings.threshold,
-        speech=speech,
+        speech=Speech.of(settings),
     )
     if settings.serve:
         from span_electra.inference.playground import serve, task_content

@@ -239,6 +239,7 @@ def test_every_module_has_its_test_file():
         "data_config",
         "evaluation/arguments",
         "finetuning/arguments",
+        "inference/arguments",
         "pretraining/arguments",
         "config",
         "errors",

@@ -11,59 +11,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import OWN_VOICE, TurnRow, join_turns
-from span_electra.inference.generate import GenerationConfig, generate
+from span_electra.inference.arguments import Speech
+from span_electra.inference.generate import generate
 from span_electra.inference.lines import blocks_of, typed
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.text.vocabulary import Vocabulary
-
-USUAL_TOKENS = 40  # of a reply at most: three sentences
-USUAL_TOP_P = 0.9  # cuts the long tail of unlikely words (Holtzman et al. 2020, section 5)
-LEAST_PROMPT = 3  # tokens: a separator, one of the last turn, a separator
-
-
-@dataclass(frozen=True)
-class Speech:
-    """How replies are made; see GenerationConfig. What is None fits itself to the rest."""
-
-    max_new_tokens: int | None = None  # none: USUAL_TOKENS, but no more than half a row
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float | None = None  # none: USUAL_TOP_P, but 1 with beams, which draw nothing
-    beams: int = 1
-    no_repeat_ngram: int = 0
-    seed: int = 0
-
-    def config(self, longest: int, turns: int = 0) -> GenerationConfig:
-        """The settings of the reply to so many turns, in rows of `longest` tokens.
-
-        Each turn has draws of its own. Raises InputError for settings that do not go together.
-        """
-        most, top_p = self.max_new_tokens, self.top_p
-        if most is None:
-            most = min(USUAL_TOKENS, longest // 2)
-        if longest - most < LEAST_PROMPT:
-            raise InputError(
-                f"max_new_tokens: {most} leave no room for a turn in the model's rows of {longest} tokens; "
-                f"give {longest - LEAST_PROMPT} at most"
-            )
-        return GenerationConfig(
-            max_new_tokens=most,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=(1.0 if self.beams > 1 else USUAL_TOP_P) if top_p is None else top_p,
-            beams=self.beams,
-            no_repeat_ngram=self.no_repeat_ngram,
-            seed=self.seed + turns,
-        )
 
 
 def reply(

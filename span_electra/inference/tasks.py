@@ -32,7 +32,8 @@ from span_electra.finetuning.task_entry import not_among
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.finetuning.turns import join_turns
 from span_electra.hub.networks import length_batches
-from span_electra.inference.chat import Speech, reply
+from span_electra.inference.arguments import Speech
+from span_electra.inference.chat import reply
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.text.token_spans import over_windows, pool_words
 from span_electra.text.vocabulary import Vocabulary

@@ -16,7 +16,8 @@ from predictor_examples import LONGEST, finetuned
 from span_electra.config import ARCHITECTURES
 from span_electra.errors import InputError
 from span_electra.finetuning.turns import OWN_VOICE
-from span_electra.inference.chat import Speech, talk
+from span_electra.inference.arguments import Speech
+from span_electra.inference.chat import talk
 from span_electra.inference.generate import GenerationConfig
 from span_electra.inference.tasks import TaskPredictor
 

@@ -18,7 +18,7 @@ from span_electra.finetuning.encoding import encode_examples
 from span_electra.finetuning.predictions import predict_rows
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import join_turns
-from span_electra.inference.chat import Speech
+from span_electra.inference.arguments import Speech
 from span_electra.inference.tasks import Ranking, TaskPredictor, Words
 from span_electra.training.devices import Process
 

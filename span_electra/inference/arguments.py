@@ -1,0 +1,64 @@
+"""The arguments of replies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from span_electra.errors import InputError
+from span_electra.schema import Settings, setting
+
+if TYPE_CHECKING:
+    from span_electra.inference.generate import GenerationConfig
+
+USUAL_TOKENS = 40  # of a reply at most: three sentences
+USUAL_TOP_P = 0.9  # cuts the long tail of unlikely words (Holtzman et al. 2020, section 5)
+LEAST_PROMPT = 3  # tokens: a separator, one of the last turn, a separator
+
+
+@dataclass(frozen=True)
+class Speech(Settings):
+    """How replies are made; see GenerationConfig. What is None fits itself to the rest."""
+
+    max_new_tokens: int | None = setting(
+        None, "most tokens of a reply; none: 40, and at most half a row", least=1
+    )
+    temperature: float = setting(1.0, "replies: below 1 bolder, above 1 wilder; 0: no draws", least=0)
+    top_k: int | None = setting(
+        None, "fillings told, candidates tried, none: 5; replies draw from so many tokens, none: all", least=1
+    )
+    top_p: float | None = setting(
+        None,
+        "replies: draw from the likeliest tokens of this share; none: 0.9, with beams 1",
+        least=0,
+        most=1,
+    )
+    beams: int = setting(1, "replies: searched side by side; above 1 nothing is drawn", least=1)
+    no_repeat_ngram: int = setting(0, "replies: no run of so many tokens comes twice; 0: any may", least=0)
+    seed: int = setting(0, "replies: seed of the draws", least=0)
+
+    def config(self, longest: int, turns: int = 0) -> GenerationConfig:
+        """The settings of the reply to so many turns, in rows of `longest` tokens.
+
+        Each turn has draws of its own. Raises InputError for settings that do not go together.
+        """
+        # Late, since --help reads this class and needs no torch.
+        from span_electra.inference.generate import GenerationConfig
+
+        most, top_p = self.max_new_tokens, self.top_p
+        if most is None:
+            most = min(USUAL_TOKENS, longest // 2)
+        if longest - most < LEAST_PROMPT:
+            raise InputError(
+                f"max_new_tokens: {most} leave no room for a turn in the model's rows of {longest} tokens; "
+                f"give {longest - LEAST_PROMPT} at most"
+            )
+        return GenerationConfig(
+            max_new_tokens=most,
+            temperature=self.temperature,
+            top_k=self.top_k or 0,
+            top_p=(1.0 if self.beams > 1 else USUAL_TOP_P) if top_p is None else top_p,
+            beams=self.beams,
+            no_repeat_ngram=self.no_repeat_ngram,
+            seed=self.seed + turns,
+        )
