@@ -76,9 +76,10 @@ def _find(text_B, p, length, slots_S, keys_B):
 
 
 @compiled
-def _insert(text_B, p, length, found, table, ids_B, id_size, id_count, max_words):
-    """Fill the empty slot that _find gave; False if there is no room."""
+def _insert(text_B, p, length, found, ids, table, max_words):
+    """Fill the empty slot of `_find`; ids: (bytes, bytes of one, how many). False if there is no room."""
     at, _, low, high = found
+    ids_B, id_size, id_count = ids
     size, fill = id_count * id_size, table.fill
     if (
         fill[0] >= max_words
@@ -108,17 +109,8 @@ def _insert(text_B, p, length, found, table, ids_B, id_size, id_count, max_words
 def insert_word(word_B, length, ids_B, id_count, id_size, table, max_words):
     """Keep a word whose ids the library gave (padded arrays); False if the table has no room."""
     found = _find(word_B, 0, length, table.slots_S, table.keys_B)
-    return found[1] or _insert(
-        word_B,
-        0,
-        length,
-        found=found,
-        table=table,
-        ids_B=ids_B,
-        id_size=id_size,
-        id_count=id_count,
-        max_words=max_words,
-    )
+    ids = ids_B, id_size, id_count
+    return found[1] or _insert(word_B, 0, length, found, ids, table=table, max_words=max_words)
 
 
 @compiled
@@ -163,17 +155,8 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
                 if count < 0:
                     status = ASK_LIBRARY
                     break
-                if not _insert(
-                    text_B,
-                    p,
-                    length,
-                    found=found,
-                    table=table,
-                    ids_B=scratch.ids_B,
-                    id_size=id_bytes,
-                    id_count=count,
-                    max_words=max_words,
-                ):
+                ids = scratch.ids_B, id_bytes, count
+                if not _insert(text_B, p, length, found, ids, table=table, max_words=max_words):
                     status = TABLE_FULL
                     break
             meta = slots_S[at + 2]
@@ -201,21 +184,11 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
 @compiled
 def count_uses(text_B, words_W, uses_W, table, max_words, done):
     """Add to the uses of words, from the number `done` on; where it stopped, for the table may be full."""
-    no_ids_B = np.zeros(PADDING, np.uint8)
+    no_ids = np.zeros(PADDING, np.uint8), 1, 0
     for word in range(done, len(words_W)):
         p, length = words_W[word] >> 30, words_W[word] >> 1 & 0x1FFFFFFF
         found = _find(text_B, p, length, table.slots_S, table.keys_B)
-        if not found[1] and not _insert(
-            text_B,
-            p,
-            length,
-            found=found,
-            table=table,
-            ids_B=no_ids_B,
-            id_size=1,
-            id_count=0,
-            max_words=max_words,
-        ):
+        if not found[1] and not _insert(text_B, p, length, found, no_ids, table=table, max_words=max_words):
             return word
         table.slots_S[found[0] + 2] += np.uint64(uses_W[word] << 16)
     return len(words_W)

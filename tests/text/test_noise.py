@@ -333,7 +333,7 @@ def test_what_is_no_list_of_misspellings_is_refused_in_one_line(tmp_path, conten
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(InputError, match="gone.json: no such file"):
+    with pytest.raises(InputError, match="gone.json: No such file"):
         load_misspellings(tmp_path / "gone.json")
     with pytest.raises(InputError, match="directory; give a JSON object"):
         load_misspellings(tmp_path)
