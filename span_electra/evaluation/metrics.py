@@ -6,12 +6,9 @@ Shapes are in the names:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-
-NORMAL_975 = 1.959963984540054  # the standard normal's 97.5% quantile: two-sided 95% intervals
 
 
 @dataclass(frozen=True)
@@ -24,20 +21,17 @@ class Detection:
     f1: float
 
 
-def wilson_interval(successes: int, trials: int, z: float = NORMAL_975) -> tuple[float, float]:
-    """Return the score interval of a share (Wilson 1927); never outside [0, 1].
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95% score interval of a share (Wilson 1927); never outside [0, 1].
 
     Example: 8 of 10 -> (.490, .943)
     """
+    from scipy.stats import binomtest
+
     if trials == 0:  # nothing is known
         return 0.0, 1.0
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    half_width = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    # The bounds are 0 and 1 exactly where all fail or succeed; rounding would miss them by an ulp.
-    low = 0.0 if successes == 0 else (centre - half_width) / scale
-    return low, 1.0 if successes == trials else (centre + half_width) / scale
+    found = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def detection(wrong_N: np.ndarray, probability_N: np.ndarray, threshold: float) -> Detection:
@@ -77,17 +71,13 @@ def best_threshold(wrong_N: np.ndarray, probability_N: np.ndarray) -> float:
 def area_under_curve(wrong_N: np.ndarray, probability_N: np.ndarray) -> float | None:
     """Return the chance that a wrong thing ranks above a right one, ties counting one half.
 
-    None where there is only one kind. Mann and Whitney's statistic from mean ranks.
+    None where there is only one kind.
     """
-    wrong = int(wrong_N.sum())
-    right = len(wrong_N) - wrong
-    if not wrong or not right:
+    from sklearn.metrics import roc_auc_score
+
+    if wrong_N.all() or not wrong_N.any():
         return None
-    _, place_N, count_C = np.unique(probability_N, return_inverse=True, return_counts=True)
-    # Equal probabilities share the mean of the ranks they take up, which counts each tie as half a win.
-    mean_rank_C = np.cumsum(count_C) - (count_C - 1) / 2
-    ranks = mean_rank_C[place_N][wrong_N].sum()
-    return float((ranks - wrong * (wrong + 1) / 2) / (wrong * right))
+    return float(roc_auc_score(wrong_N, probability_N))
 
 
 def calibration_error(wrong_N: np.ndarray, probability_N: np.ndarray, bins: int = 15) -> float:
@@ -105,8 +95,3 @@ def calibration_error(wrong_N: np.ndarray, probability_N: np.ndarray, bins: int 
     # Counts cancel: count * |mean frequency - mean probability| is the sum of differences within a bin.
     gap_K = np.bincount(bin_N, wrong_N.astype(np.float64) - probability_N, bins)
     return float(np.abs(gap_K).sum() / len(wrong_N))
-
-
-def sigmoid(logits_N: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + exp(-x)) in float64, without overflow."""
-    return np.exp(-np.logaddexp(0.0, -logits_N.astype(np.float64)))
