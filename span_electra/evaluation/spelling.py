@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.metrics import area_under_curve, best_threshold, detection
@@ -72,7 +73,8 @@ def read_pair(folder: Path) -> tuple[list[str], list[str]]:
     )
     if len(corrupt) != len(correct):
         raise InputError(
-            f"{folder}: corrupt.txt has {len(corrupt)} lines, correct.txt {len(correct)}; they go in pairs"
+            f"{folder}: corrupt.txt has {counted(len(corrupt), 'line')}, correct.txt {len(correct)}; "
+            "they go in pairs"
         )
     return corrupt, correct
 
@@ -84,9 +86,8 @@ def read_set(folder: Path) -> SpellingSet:
     for number, (line, marks) in enumerate(zip(lines, labels, strict=True), start=1):
         words, marks = line.split(), marks.split()
         if len(words) != len(marks) or not set(marks) <= {"0", "1"}:
-            raise InputError(
-                f"{folder / 'correct.txt'}: line {number} is no 0 or 1 for each of {len(words)} words"
-            )
+            each = counted(len(words), "word")
+            raise InputError(f"{folder / 'correct.txt'}: line {number} is no 0 or 1 for each of {each}")
         wrong += [mark == "1" for mark in marks]
     return SpellingSet(lines, np.array(wrong, dtype=bool))
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.header import FeatureHeader, describe
 from span_electra.features.output import (
@@ -68,9 +69,9 @@ class FeatureCounts:
         header = self.header
         fill = header.tokens / max(1, header.rows * header.max_seq_len)  # of the longest row there may be
         return (
-            f"features: {header.content:,} tokens in, {header.content:,} tokens out, {header.rows:,} chunks, "
-            f"{fill:.1%} full, {header.masked:,} tokens hidden in {header.spans:,} spans -> "
-            f"{self.shown or self.path}"
+            f"features: {counted(header.content, 'token')} in, {counted(header.content, 'token')} out, "
+            f"{counted(header.rows, 'chunk')}, {fill:.1%} full, {counted(header.masked, 'token')} hidden in "
+            f"{counted(header.spans, 'span')} -> {self.shown or self.path}"
         )
 
 
@@ -151,8 +152,7 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     if out_file.exists():
         say.note(f"{out_file}: features of other text or settings; will be replaced when the new are whole")
     files, size = len(job.found.files), job.found.size
-    named = "1 file" if files == 1 else f"{files:,} files"
-    say.line(f"features: {named}" + (f", {size / 1e6:,.1f} MB of text" if size else ""))
+    say.line(f"features: {counted(files, 'file')}" + (f", {size / 1e6:,.1f} MB of text" if size else ""))
     with _parts_folder(out_file) as folder:
         header, parts = _make_and_join(job, out_file, folder)
         _remove_parts(folder)
@@ -232,7 +232,7 @@ def _refuse_few_rows(job: _Job, total: PartCounts, folder: Path) -> None:
         raise InputError(f"{names}: no text in it; name others")
     if total.rows < job.shards:
         _remove_parts(folder)
-        raise InputError(f"shards: {job.shards} are more than the {total.rows} rows; ask for fewer")
+        raise InputError(f"shards: {job.shards} are more than the rows, {total.rows}; ask for fewer")
 
 
 # --- parts --------------------------------------------------------------------------------------------

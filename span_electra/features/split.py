@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 
 
@@ -27,7 +28,8 @@ def train_valid_split(
     held = max(1, round(valid * len(rows_R))) if valid < 1 else int(valid)
     if held >= len(rows_R):
         raise InputError(
-            f"validation split {valid:g}: {held} of {len(rows_R)} rows would leave none to train on"
+            f"validation split {valid:g}: {held} of {counted(len(rows_R), 'row')} would leave none to "
+            "train on"
         )
     # A key of its own (epochs count from 0), so that the split is no part of any epoch's shuffle.
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, 2**64 - 1], np.uint64)))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.header_rows import refuse_header
 from span_electra.finetuning.rows import read_lines, suffix_of
@@ -24,6 +25,9 @@ DOCUMENT_MARK = "-DOCSTART-"
 # Comments that could be a token and its tag: `# newdoc`, and `#begin document`.
 COMMENT = re.compile(r"#\s*(\S+\s*=|begin document|end document|newdoc|newpar)")
 RANGE_OR_EMPTY = re.compile(r"\d+[-.]\d+")  # of CoNLL-U: words that are written as one, words that are not
+# Of a row meant as lists, which would be read as a strange token with a stranger tag.
+LIST = re.compile(r"\[.*['\",]")
+LISTS = "mend the row, or write uid, ['O', 'O'] and ['two', 'words'] with tabs between"
 LOOKED_THROUGH = 1000  # lines in search of the first token
 
 
@@ -115,11 +119,13 @@ def _token(
     if len(fields) != layout.width or layout.width < needed:
         belong = f"{needed} or more" if layout.width < needed else f"{layout.width}, as in line {first},"
         raise InputError(
-            f"{where}: {len(fields)} column{'s' * (len(fields) != 1)} where {belong} belong (token first, tag"
-            " last, unless columns: say otherwise); mend the row, or write uid, ['O', 'O'] and "
-            "['two', 'words'] with tabs between"
+            f"{where}: {counted(len(fields), 'column')} where {belong} belong (token first, tag"
+            f" last, unless columns: say otherwise); {LISTS}"
         )
     word, tag = fields[columns.token], "" if columns.tag is None else fields[columns.tag]
     if not word.strip() or (columns.tag is not None and not tag.strip()):
         raise InputError(f"{where}: an empty token or tag; mend the row")
+    wrong = [field for field in fields if LIST.match(field)] or [tag] * (" " in tag.strip())
+    if wrong:
+        raise InputError(f"{where}: {wrong[0][:40]!r} is no token and no tag; {LISTS}")
     return word, tag

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.prepare import Prepared
 from span_electra.finetuning.task import Task, split_files
 
-MISSING = ("nan", "<na>")  # what pandas writes, and what JSON and .parquet hold, where a label is missing
+MISSING = (
+    "nan",
+    "<na>",
+    "n/a",
+    "null",
+)  # what pandas writes, and what JSON and .parquet hold, where a label is missing
 
 
 def summary_lines(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
@@ -17,7 +23,7 @@ def summary_lines(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
     for task in tasks:
         counts = ", ".join(f"{split} {rows:,}" for split, rows in prepared.rows[task.name].items())
         labels = prepared.labels[task.name]
-        lines.append(f"{task.name}: {counts}" + (f"; {len(labels)} labels" if labels else ""))
+        lines.append(f"{task.name}: {counts}" + (f"; {counted(len(labels), 'label')}" if labels else ""))
     return lines
 
 
@@ -46,10 +52,11 @@ def _cut_rows(task: Task, prepared: Prepared) -> list[str]:
     if not cut:
         return []
     counts = ", ".join(f"{split} {rows:,}" for split, rows in cut.items())
-    lost = {"ranking": "their oldest turns", "language": "a turn's beginning"}
+    lost = {"ranking": "the oldest turns", "language": "a turn's beginning"}
+    rows = sum(cut.values())
     return [
-        f"{task.name}: {sum(cut.values()):,} rows are longer than {prepared.max_seq_len} tokens and lost "
-        f"{lost.get(task.type.head, 'their end')} ({counts}); --max_seq_len gives them room"
+        f"{task.name}: {counted(rows, 'row is', 'rows are')} longer than {prepared.max_seq_len} tokens and "
+        f"lost {lost.get(task.type.head, 'the end')} ({counts}); --max_seq_len gives them room"
     ]
 
 

@@ -25,6 +25,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.conll import ConllColumns, read_conll
 from span_electra.finetuning.rows import (
@@ -204,7 +205,8 @@ def _label(
     if task_type.by_word:
         labels = words_of(row, value, "labels", split=bool(reading.task.columns))
         if len(labels) != len(words):
-            raise InputError(f"{row.where}: {len(labels)} labels for {len(words)} words; give one a word")
+            found = f"{counted(len(labels), 'label')} for {counted(len(words), 'word')}"
+            raise InputError(f"{row.where}: {found}; give one a word")
         return tuple(reading.check(label, row.where) for label in labels)
     if task_type.labels == "classes":
         return tuple(reading.check(label, row.where) for label in _several(row, value))
@@ -249,7 +251,8 @@ def _turns(reading: _Reading, value: Any, row: Row) -> tuple[str, ...]:
         raise InputError(f'{row.where}: no list of turns; write a conversation as ["Hello.", "Hi!"]')
     least = 2 if reading.task.type.head == "ranking" and reading.labelled else 1
     if len(turns) < least:
-        raise InputError(f"{row.where}: {len(turns)} turns; {reading.task.task_type} needs at least {least}")
+        found = counted(len(turns), "turn")
+        raise InputError(f"{row.where}: {found}; {reading.task.task_type} needs at least {least}")
     return tuple(text_of(row, turn, "a turn") for turn in turns)
 
 
@@ -299,7 +302,7 @@ def _spelling(reading: _Reading) -> Iterator[Example]:
             raise InputError(f"{shorter}: ends before {longer}; both need as many lines")
         words = line[1].split()
         if len(marks[1].split()) != len(words) or not set(marks[1].split()) <= set(MISSPELT):
-            problem = f"is no 0 or 1 for each of {len(words)} words; mend it"
+            problem = f"is no 0 or 1 for each of {counted(len(words), 'word')}; mend it"
             raise InputError(f"{labels}: line {line[0]} {problem}")
         yield _sentence(reading, *line, tuple(marks[1].split()))
 

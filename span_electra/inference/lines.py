@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from span_electra import progress
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.inference.correction import Corrected
 from span_electra.inference.detection import Detected
@@ -106,7 +107,7 @@ def write_answers(answer: Answer, blocks: Iterable[list[str]], file: TextIO, wai
     def line() -> str:
         nonlocal reported
         new, reported = written - reported, written
-        return f"{written:,} lines answered" if new or not waits else progress.silent()
+        return f"{counted(written, 'line')} answered" if new or not waits else progress.silent()
 
     with progress.saying(line):
         for block in blocks:

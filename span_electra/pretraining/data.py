@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from span_electra.config import ModelConfig
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
 from span_electra.features.store import Features, open_features
@@ -68,9 +69,8 @@ def rows_of(
     for name, values in (("train_occur", limits), ("valid_split", splits)):
         # By files, not by what a glob or a folder of shards stands for: so the flags were written.
         if len(values) not in (1, len(paths)):
-            raise InputError(
-                f"{name}: {len(values)} values for {len(paths)} files; give one, or one for each"
-            )
+            given = f"{counted(len(values), 'value')} for {counted(len(paths), 'file')}"
+            raise InputError(f"{name}: {given}; give one, or one for each")
     # File by file, so that each gives its share to validation; numbers go on from file to file.
     used, held, before = [], [], 0
     for number, path in enumerate(paths):
@@ -96,7 +96,7 @@ def limits_beyond(settings: PretrainingSettings) -> str:
         rows = [open_features(path, verify=False).rows for path in paths] if any(limits) else []
         there = [sum(rows)] if len(limits) == 1 else rows
         given += [
-            f"; --{name} {limit:,} is more than the {count:,} rows there are"
+            f"; --{name} {limit:,} is more than the {counted(count, 'row there is', 'rows there are')}"
             for limit, count in zip(limits, there, strict=False)
             if limit > count
         ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from span_electra.compose import Layer, config_file, preset
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.schema import Values, with_values
@@ -46,7 +47,7 @@ def _without_folder(layer: Layer) -> Layer:
 def tiny_note(layers: list[Layer]) -> str:
     """That tiny was taken, what the full size would cost, and how to have it."""
     hours = estimated_hours(full_settings(layers))
-    time = f"{hours:,.0f} hours" if hours >= 2 else f"{max(1, round(60 * hours))} minutes"
+    time = f"{hours:,.0f} hours" if hours >= 2 else counted(max(1, round(60 * hours)), "minute")
     return (
         "no sizes named and no accelerator found: taking those of configs/tiny.json. The full size, about "
         f"{time} here: --preset default, or --config_file configs/default.json"

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from span_electra.config import LoaderConfig, MaskingConfig
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
 from span_electra.features.schedule import MaskingSchedule, masking_schedule
@@ -183,9 +184,10 @@ class Batches:
         # The totals were counted on this; a file that breaks its promise would bend the loss silently.
         wrong_B = counts_B != span_budget(lengths_B, law.mask_ratio)
         if wrong_B.any():
+            found = counted(counts_B[wrong_B][0], "token")
             raise InputError(
-                f"row {rows_B[wrong_B][0]} of the features hides {counts_B[wrong_B][0]} tokens, not the "
-                f"share {law.mask_ratio} that their header promises; run create_feature_SE.py again"
+                f"row {rows_B[wrong_B][0]} of the features hides {found}, not "
+                f"the share {law.mask_ratio} that their header promises; run create_feature_SE.py again"
             )
         # By the row's own number: whichever process builds it, the same replacements are drawn.
         keys_B = row_keys(self.config.seed, self.epoch, rows_B, "sample")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from span_electra.compose import dump
 from span_electra.config import LoaderConfig
 from span_electra.console import command_line
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import like_published
@@ -253,7 +254,7 @@ def epilogue(folder: Path, result: RunResult) -> str:
         f"{name} {result.metrics[key]:.3f}" for name, key in shown.items() if key in result.metrics
     )
     return (
-        f"\ntrained {result.step:,} steps; on held-out rows: {numbers or 'not tried'}\n"
+        f"\ntrained {counted(result.step, 'step')}; on held-out rows: {numbers or 'not tried'}\n"
         f"  {folder}/discriminator   the encoder to fine-tune:  "
         f'AutoModel.from_pretrained("{folder}/discriminator")\n'
         f"  {folder}/generator       fills gaps:  "

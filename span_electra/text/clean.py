@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.text.corpus import Block, Piece
 from span_electra.utf8 import UTF8_MARK
@@ -145,7 +146,8 @@ def _json_text(line: bytes, text_field: str, where: str) -> str | None:
 def _cell(line: bytes, column: int, where: str) -> bytes:
     cells = line.split(b"\t")  # tables of text have no quoting: a quotation mark is one
     if column >= len(cells):
-        raise InputError(f"{where} has {len(cells)} columns, the text should be in column {column} from 0")
+        found = counted(len(cells), "column")
+        raise InputError(f"{where} has {found}, the text should be in column {column} from 0")
     return cells[column]
 
 

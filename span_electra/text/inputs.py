@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.storage import is_feature_file, sha256_of
 from span_electra.text.dataset import is_dataset, open_dataset
@@ -30,11 +31,18 @@ from span_electra.utf8 import UTF8_MARK
 KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv", ".parquet": "parquet"}
 # Files with a structure that is not read here: as raw text, their marks would be learned like words.
 STRUCTURED = {
-    **dict.fromkeys((".csv",), "a table; save it as .tsv with a line of names, or .jsonl"),
-    **dict.fromkeys((".json",), "one JSON document; save it as .jsonl, a row a line"),
-    **dict.fromkeys((".html", ".htm", ".xml", ".rtf"), "marked-up text; take the text out of it first"),
-    **dict.fromkeys((".yaml", ".yml", ".toml"), "settings; name text files"),
-    **dict.fromkeys((".pdf", ".doc", ".docx", ".odt", ".epub"), "a document; save it as plain text"),
+    f".{suffix}": reason
+    for suffixes, reason in (
+        ("csv xls xlsx ods orc avro feather", "a table; save it as .tsv with a line of names, or .jsonl"),
+        ("json ipynb geojson", "one JSON document; save it as .jsonl, a row a line"),
+        ("html htm xhtml xml svg rtf srt vtt", "marked-up text; take the text out of it first"),
+        ("conll conllu", "a token a line; write its sentences as text"),
+        ("yaml yml toml ini cfg", "settings; name text files"),
+        ("pdf doc docx ppt pptx odt epub mobi", "a document; save it as plain text"),
+        ("eml mbox warc", "an archive of messages or pages; take the text out of it first"),
+        ("zip tar tgz 7z rar", "an archive; unpack it and name what is in it"),
+    )
+    for suffix in suffixes.split()
 }
 PACKINGS = (".gz", ".bz2", ".xz", ".zst")
 DANGLING = "a link to nothing; passed over"
@@ -118,7 +126,10 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
                 twice = "named twice" if kept.path == file.path else f"the same file as {kept.path}"
                 notes.append(f"{file.path}: {twice}, read once")
     if not files:
-        raise InputError(f"{', '.join(map(str, named))}: no text files there; put some in or name others")
+        why = f" ({notes[0]})" if notes else ""
+        raise InputError(
+            f"{', '.join(map(str, named))}: no text files there{why}; put some in or name others"
+        )
     return Inputs(tuple(files.values()), tuple(notes))
 
 
@@ -196,7 +207,8 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
                     files.append(file)
     if hidden:
         names = ", ".join(hidden[:3]) + (", ..." if len(hidden) > 3 else "")
-        notes.append(f"{folder}: {len(hidden)} hidden files or folders passed over ({names})")
+        found = counted(len(hidden), "hidden file or folder", "hidden files or folders")
+        notes.append(f"{folder}: {found} passed over ({names})")
     # As the walk goes, a folder's own files come before those of its subfolders.
     return files
 

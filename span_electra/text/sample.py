@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from span_electra.counted import counted
 from span_electra.storage import write_text
 from span_electra.text.workers import run_in_order
 
@@ -47,7 +48,7 @@ class SampleCorpus:
     bytes: int
 
     def __str__(self) -> str:
-        return f"{self.documents:,} documents, {self.bytes / 1e6:.1f} MB"
+        return f"{counted(self.documents, 'document')}, {self.bytes / 1e6:.1f} MB"
 
 
 def has_text(folder: str | Path) -> bool:

@@ -35,7 +35,7 @@ def test_a_line_for_each_task():
 def test_rows_that_lost_text_are_told():
     [note] = notes(prepared(cut={"t": {"train": 1000, "dev": 0}}), [SINGLE])
     assert note.startswith(
-        "t: 1,000 rows are longer than 32 tokens and lost their end (train 1,000); --max_seq_len"
+        "t: 1,000 rows are longer than 32 tokens and lost the end (train 1,000); --max_seq_len"
     )
     assert "a turn's beginning" in notes(prepared((), {"t": {"dev": 1}}), [TALK])[0]
 

@@ -229,6 +229,9 @@ def test_a_conll_file_may_begin_with_brackets(tmp_path):
         ("token\ttag\nMy\tO\n", "line 1: looks like a header"),
         ("My\tO\n\tO\n", "line 2: an empty token or tag"),
         ("My\tO\nname\t\n", "line 2: an empty token or tag"), ("\n\n", "no rows"),
+        ("1\t['O','O']\t['My','name'\n", "line 1: .* is no token and no tag; mend the row, or"),
+        ("1 ['O', 'O'] ['My', 'name']\n", "line 1: .* is no token and no tag"),
+        ("1\tO O\tMy name\n", "line 1: 'My name' is no token and no tag"),
     ],
 )  # fmt: skip
 def test_a_bad_token_is_refused_by_file_and_line(tmp_path, text, problem):

@@ -52,12 +52,16 @@ def test_linked_folders_are_followed_and_loops_cut(tmp_path):
     assert len(globbed.files) == 1 and "gone.txt" in globbed.notes[0]
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.json", "t.html", "t.XML.gz", "t.pdf"])
+@pytest.mark.parametrize("name", ["t.csv", "t.json", "t.html", "t.XML.gz", "t.pdf", "t.tar.gz", "t.conllu"])
 def test_what_is_structured_is_refused_by_name_and_never_read_as_text(name, tmp_path):
     (tmp_path / name).write_text("<p>x</p>\n")
     (tmp_path / "a.txt").write_text("a\n")
     with pytest.raises(InputError, match=f"{name}: "):
         find_inputs(tmp_path / name)
+    (tmp_path / "a.txt").rename(tmp_path / ".a.txt")
+    with pytest.raises(InputError, match=f"no text files there .*{name}: .*; passed over.; put some in"):
+        find_inputs(tmp_path)
+    (tmp_path / ".a.txt").rename(tmp_path / "a.txt")
     inputs = find_inputs(tmp_path)
     assert [os.path.basename(file.path) for file in inputs.files] == ["a.txt"]
     assert f"{name}: " in inputs.notes[0] and "passed over" in inputs.notes[0]
