@@ -69,6 +69,9 @@ class ModelConfig(Settings):
     # Generators of a quarter to half of the discriminator's width taught it most (ELECTRA, section 3.2).
     generator: NetworkConfig = field(default_factory=lambda: NetworkConfig(128, 12, 2, 512))
     discriminator: NetworkConfig = field(default_factory=lambda: NetworkConfig(512, 12, 8, 2048))
+    dim_final_feedforward: int = setting(
+        0, "width of the layer in the discriminator's head; 0: the discriminator's own", least=0
+    )
     hidden_act: str = setting("gelu", "activation of the feed-forward parts", ACTIVATIONS)
     # Both as in BERT and ELECTRA.
     hidden_dropout_prob: float = setting(0.1, "dropout of hidden states")
@@ -150,8 +153,24 @@ class ModelConfig(Settings):
                     f"{name}.num_attention_heads: heads would be {head_size} wide, and rotary positions need "
                     "an even width; choose another number"
                 )
+        self._check_head()
         if self.temperature <= 0:
             raise InputError(f"temperature: {self.temperature} must be above 0; use sampling argmax for 0")
+
+    def _check_head(self) -> None:
+        """Refuse a head that the stock class, whose head is as wide as its layers, could not compute."""
+        width, whole = self.dim_final_feedforward, self.discriminator.hidden_size
+        if width > whole:
+            raise InputError(
+                f"dim_final_feedforward: {width} is more than discriminator.hidden_size {whole}, which is "
+                "what exported heads are wide; choose at most that"
+            )
+        # Through a norm, only whole copies of the layer come out as the one.
+        if width and whole % width and self.architecture == "modern":
+            raise InputError(
+                f"dim_final_feedforward: {width} does not divide discriminator.hidden_size {whole}, as it "
+                "must in architecture modern to be exported; choose a divisor"
+            )
 
 
 # --- training -----------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from span_electra.config import ModelConfig, NetworkConfig
@@ -90,6 +92,20 @@ def both(ours: str, *theirs: str) -> Rows:
 def weight(ours: str, *theirs: str) -> Rows:
     """The row of a weight without a bias."""
     return both(ours, *theirs)[:1]
+
+
+def filled_up(weights: Weights, head: str) -> Weights:
+    """A discriminator's head that is narrower than its network, as wide as that, as stock classes want it.
+
+    Its layer is there in copies, which a norm takes for the one, and the first alone has a part in the score.
+    """
+    if head != "discriminator":
+        return weights
+    width, whole = weights["head.dense.weight"].shape
+    copies = torch.arange(whole) % width
+    by_row = ("head.dense.weight", "head.dense.bias", "head.norm.weight")
+    filled = {name: weights[name][copies] for name in by_row if name in weights}
+    return weights | filled | {"head.score.weight": F.pad(weights["head.score.weight"], (0, whole - width))}
 
 
 def unchanged(weights: Weights, head: str) -> Weights:

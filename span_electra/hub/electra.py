@@ -13,6 +13,7 @@ from span_electra.hub.architecture import (
     Architecture,
     StockConfig,
     both,
+    filled_up,
     unchanged,
     weight,
 )
@@ -107,7 +108,7 @@ ELECTRA = Architecture(
     },
     write_settings=_write_electra,
     read_settings=_read_electra,
-    pack=unchanged,
+    pack=filled_up,
     unpack=unchanged,
     stock_head=_electra_head,
     # The decoder is the table of words; positions are counted.

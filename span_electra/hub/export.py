@@ -200,7 +200,8 @@ def load_exported(
 
 def _check_sizes(pretrained: Pretrained, part: str, config: ModelConfig) -> None:
     theirs, network = pretrained.config, getattr(config, part)
-    names = ("architecture", "vocab_size", *record_of(theirs, part).sizes)
+    names = ["architecture", "vocab_size", *record_of(theirs, part).sizes]
+    names += ["dim_final_feedforward"] if part == "discriminator" else []
     pairs = [(name, getattr(theirs, name), getattr(config, name)) for name in names]
     own = theirs.discriminator
     pairs += [(f"{part}.{name}", getattr(own, name), getattr(network, name)) for name in SIZES]

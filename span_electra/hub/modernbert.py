@@ -16,6 +16,7 @@ from span_electra.hub.architecture import (
     StockConfig,
     Weights,
     both,
+    filled_up,
     weight,
 )
 from span_electra.model.layers import ACTIVATION
@@ -98,7 +99,7 @@ def _read_modern(settings: StockConfig) -> StockConfig | None:
 
 def _pack_modern(weights: Weights, head: str) -> Weights:
     """One table of words as wide as the layers; of a discriminator's logit l, the two logits [0, l]."""
-    weights = dict(weights)
+    weights = dict(filled_up(weights, head))
     project = weights.pop("encoder.project.weight", None)
     # The stock class has no projection: words @ projection is one table, and the norm follows either way.
     if project is not None:

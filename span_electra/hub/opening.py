@@ -201,7 +201,8 @@ class _Once:
 
 def _read_part(model: SpanElectra, part: str, vocabulary: Vocabulary, run: Path, place: Path) -> Pretrained:
     network = getattr(model.config, part)
-    config = replace(model.config, generator=network, discriminator=network)
+    width = model.config.dim_final_feedforward if part == "discriminator" else 0
+    config = replace(model.config, generator=network, discriminator=network, dim_final_feedforward=width)
     weights = our_weights(getattr(model, part))
     return Pretrained(config, weights, part=part, vocabulary=vocabulary, source=str(run), place=str(place))
 

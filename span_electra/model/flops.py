@@ -25,5 +25,6 @@ def training_flops(config: ModelConfig, length: int, mask_ratio: float = 0.2) ->
         if width != config.embedding_size:
             total += passes * 2 * width * config.embedding_size
     total += mask_ratio * 2 * config.embedding_size * (config.generator.hidden_size + config.vocab_size)
-    total += 2 * config.discriminator.hidden_size**2
+    width = config.discriminator.hidden_size
+    total += 2 * width * (config.dim_final_feedforward or width)
     return 3 * total

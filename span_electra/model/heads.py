@@ -60,7 +60,7 @@ class ReplacedHead(Transform):
     """The discriminator's head: dense, activation, one logit a token (was it replaced?)."""
 
     def __init__(self, network: NetworkConfig, config: ModelConfig) -> None:
-        width = network.hidden_size
+        width = config.dim_final_feedforward or network.hidden_size
         super().__init__(network, config, width=width, activation=config.hidden_act, normed=False)
         self.score = nn.Linear(width, 1)
 

@@ -53,12 +53,14 @@ CASES = [
     {"embedding_sharing": "auto"},
     {"embedding_sharing": "gdes", "hidden_act": "gelu_new"},
     {"embedding_sharing": "none", "hidden_act": "silu", "use_SBGO": True, "use_SBPO": True},
+    {"embedding_sharing": "none", "hidden_act": "gelu_new", "dim_final_feedforward": 6},
     {"embedding_sharing": "auto", **EQUAL},
     {"embedding_sharing": "gdes", "hidden_act": "relu", **EQUAL},
     {**MODERN, "embedding_sharing": "auto"},
     {**MODERN, "embedding_sharing": "gdes", "hidden_act": "gelu_new", "local_attention": 6},
     {**MODERN, "embedding_sharing": "none", "hidden_act": "silu", "use_SBGO": True, "use_SBPO": True},
     {**MODERN, "embedding_sharing": "auto", "rope_theta": 500.0, **EQUAL},
+    {**MODERN, "embedding_sharing": "none", "hidden_act": "relu", "dim_final_feedforward": 4},
     {**MODERN, "embedding_sharing": "gdes", "local_attention": 4, "global_attention_every": 2, **EQUAL},
 ]
 

@@ -39,6 +39,16 @@ def test_every_kind_of_place_gives_the_same_weights(model, tmp_path):
                 assert torch.allclose(pretrained.weights[name], weight, atol=1e-6), (place, name)
 
 
+def test_a_head_of_another_width_is_the_discriminators_alone(tmp_path):
+    model = random_model(dim_final_feedforward=12)
+    assert model.config.generator.hidden_size < 12
+    meta = {"model": asdict(model.config), "mask_id": model.mask_id, "metric": None}
+    checkpoint.save(tmp_path / "run", 7, model.state_dict(), {}, meta)
+    (tmp_path / "run/tokenizer.json").write_text(vocabulary_of_words().to_json())
+    widths = [open_model(tmp_path / "run").need(part).config.dim_final_feedforward for part in PARTS]
+    assert widths == [0, 12]
+
+
 def test_a_part_that_is_not_there_is_named(tmp_path):
     exported(tmp_path / "alone", objective="generator")
     with pytest.raises(InputError, match="trained its generator alone; use --network generator"):

@@ -1,9 +1,11 @@
 """Heads: against the formulas written out. Run: pytest tests/model/test_heads.py"""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from model_examples import VOCAB, batch_of, slot_logits, small_config
 
+from span_electra.errors import InputError
 from span_electra.model.electra import SpanElectra, boundary
 from span_electra.model.encoder import Encoder
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
@@ -30,6 +32,18 @@ def test_replaced_head_is_dense_activation_and_one_logit():
     hidden_BLD = torch.randn(2, 5, config.discriminator.hidden_size)
     wide = torch.relu(hidden_BLD @ head.dense.weight.T + head.dense.bias)
     assert torch.allclose(head(hidden_BLD), wide @ head.score.weight[0] + head.score.bias, atol=1e-6)
+
+
+def test_the_replaced_heads_layer_is_as_wide_as_asked_and_no_wider_than_can_be_exported():
+    config = small_config(dim_final_feedforward=6)
+    assert ReplacedHead(config.discriminator, config).dense.out_features == 6
+    small_config(dim_final_feedforward=8, architecture="modern")
+    with pytest.raises(
+        InputError, match="dim_final_feedforward: 17 is more than discriminator.hidden_size 16"
+    ):
+        small_config(dim_final_feedforward=17)
+    with pytest.raises(InputError, match="dim_final_feedforward: 6 does not divide .* choose a divisor"):
+        small_config(dim_final_feedforward=6, architecture="modern")
 
 
 def boundary_features(features, states_TD, masked, slot):
