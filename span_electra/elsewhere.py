@@ -81,6 +81,9 @@ TABLES: dict[str, list[Row]] = {
         ("num_warmup_steps", "warmup", ""),
         ("num_training_steps", "max_steps", ""),
         ("gpus", "device_ids", "their numbers, not how many"),
+        ("devices", "device_ids", "their numbers, not how many"),
+        ("accelerator", "device", "auto, cpu, cuda, cuda:1, mps or xpu"),
+        ("strategy", "parallel", "ddp, dp or fsdp"),
         ("num_workers", "workers", ""),
         ("prefetch_factor", "workers", ""),
         ("block_size", "max_seq_len", ""),
@@ -122,11 +125,7 @@ TABLES: dict[str, list[Row]] = {
         ("--model-preset", "preset", "tiny, small, base or large"),
         ("--dimension", f"{DISC}.hidden_size", f"and {GEN}.hidden_size"),
         ("--num-heads", f"{DISC}.num_attention_heads", f"and {GEN}.num_attention_heads"),
-        (
-            "--dim-final-feedforward",
-            "",
-            "a task's head is as wide as its encoder, as transformers has it; nothing to set",
-        ),
+        ("--dim-final-feedforward", "dim_final_feedforward", "of the discriminator's head"),
         ("--dim-feedforward", f"{DISC}.intermediate_size", f"and {GEN}.intermediate_size"),
         ("--num-layers", f"{DISC}.num_hidden_layers", f"and {GEN}.num_hidden_layers"),
         ("--activation-function", "hidden_act", ""),
@@ -152,22 +151,38 @@ TABLES: dict[str, list[Row]] = {
         ("--lr_scheduler_type", "schedule", ""),
         ("--adam_epsilon", "epsilon", ""),
         ("--adam_beta1", "betas", "both: --betas 0.9 0.999"),
+        ("--adam_beta2", "betas", "both: --betas 0.9 0.999"),
         ("--max_grad_norm", "max_gradient_norm", ""),
         ("--optim", "optimizer.optimizer", ""),
         ("--logging_steps", "log_steps", "finetune_SE.py: log_per_updates"),
         ("--eval_steps", "eval_every", ""),
         ("--eval_strategy", "eval_every", "such as '1 epoch' or '500 steps'"),
+        ("--evaluation_strategy", "eval_every", "such as '1 epoch' or '500 steps'"),
         ("--save_steps", "save_every", "finetune_SE.py: save_per_updates"),
+        ("--save_strategy", "save_every", "finetune_SE.py: save_per_updates"),
         ("--save_total_limit", "save_last", "finetune_SE.py: limit_save"),
         ("--metric_for_best_model", "monitor", ""),
+        ("--greater_is_better", "monitor_mode", "max or min"),
+        ("--load_best_model_at_end", "save_top_k", "best checkpoints stay beside the newest"),
         ("--gradient_checkpointing", "activation_checkpointing", ""),
         ("--dataloader_num_workers", "workers", ""),
         ("--resume_from_checkpoint", "resume", "finetune_SE.py: load_saved_model and resume_train"),
         ("--fp16", "precision", "--precision fp16"),
         ("--bf16", "precision", "--precision bf16"),
         ("--torch_compile", "compile", "auto, on or off"),
+        ("--fsdp", "parallel", "--parallel fsdp"),
+        ("--deepspeed", "parallel", "--parallel fsdp"),
         ("--model_name_or_path", "init_from", "finetune_SE.py: encoder"),
+        ("--tokenizer_name", "tokenizer", ""),
+        ("--dataset_name", "train_data.raw_text_dir", "hf:NAME"),
+        ("--validation_file", "valid_file", ""),
+        ("--max_seq_length", "max_seq_len", ""),
         ("--mlm_probability", "mask_ratio", ""),
+        ("--run_name", "experiment_name", ""),
+        ("--report_to", "track", "wandb, mlflow or trackio; TensorBoard is written always"),
+        ("--logging_dir", "", "curves are always in tensorboard/ of the run's folder; nothing to set"),
+        ("--do_train", "", "each script does its one thing; nothing to set"),
+        ("--do_eval", "", "each script does its one thing; nothing to set"),
         ("--overwrite_output_dir", "", "nothing is ever overwritten; give another --out_dir"),
     ],
 }
@@ -191,6 +206,7 @@ TRAINING_NAMES = GENERAL_NAMES | {
     "max_span_len": ("train_data.max_span_len",),
     "use_SBO": ("model.use_SBGO", "model.use_SBPO"),
     "learningRate": ("optimizer.lr",),
+    "generator_weight_path": ("generator_path",),
     "epochs": ("training.epochs",),
     "train_batch_size": ("train_data.train_batch_size",),
     "valid_batch_size": ("valid_data.valid_batch_size",),
@@ -205,6 +221,8 @@ def plain(name: str) -> str:
     """A name without what people write differently: `--learning-rate`, `learningRate` -> learningrate."""
     return name.lstrip("-").replace("-", "").replace("_", "").replace(" ", "").lower()
 
+
+TUNED = "finetune_SE.py: "  # begins a note on what a setting is called in that script
 
 SYNONYMS = {  # of a name that several systems have, the first table's meaning: it is written last
     plain(theirs): (ours, note)
@@ -225,20 +243,24 @@ def meant(name: str, keys: Iterable[str]) -> tuple[str | None, str]:
 
     `keys`: all settings of the script, dotted. (None, "") where nothing comes near.
     """
-    keys = list(keys)
+    keys, elsewhere = list(keys), ""
     bare = plain(name.rpartition(".")[2])
     # The whole path first, for a table may know it; then its end, as files of other systems nest otherwise.
     for wanted in (plain(name), bare):
         ours, note = SYNONYMS.get(wanted, ("", ""))
         key = find_key(ours, keys) if ours else None
+        if ours and key is None:  # in fine-tuning it may have another name
+            key, note, elsewhere = find_key(note.partition(TUNED)[2].split(" ")[0], keys), "", ours
         if key or (note and not ours):
             return key, note
         # The same word, written otherwise: trainBatchSize; and a key that belongs into a section.
         same = [key for key in keys if wanted in (plain(key), plain(key.rpartition(".")[2]))]
         if len(same) == 1:
             return same[0], ""
+    if elsewhere:
+        return None, f"that is {elsewhere}, which cannot be set here"
     ends = {key.rpartition(".")[2]: key for key in keys} | {key: key for key in keys}
-    nearest = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), list(ends), 1, 0.4)
+    nearest = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), list(ends), 1)
     return (ends[nearest[0]], "") if nearest else (None, "")
 
 

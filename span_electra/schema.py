@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
+from span_electra.elsewhere import meant
 from span_electra.errors import InputError
 
 LARGEST = 2**63 - 1  # what numpy and torch hold; also no sensible number of anything is larger
@@ -263,6 +264,6 @@ def _merge(target: Values, *others: Values) -> Values:
 def _unknown_line(cls: type) -> str:
     name = cls.UNKNOWN[0]
     known = [entry.name for entry in fields(cls)] + list(cls.OLDER_NAMES)
-    nearest = difflib.get_close_matches(name, known, 1, 0.4)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(sorted(known))}"
+    ours, note = meant(name, known)
+    hint = f"did you mean {ours!r}?" if ours else note or f"known are {', '.join(sorted(known))}"
     return f"{cls.__module__}.py: class {cls.__name__} has no setting {name!r}; {hint}"

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 import argument  # noqa: E402
 from span_electra.commandline import Parser  # noqa: E402
 from span_electra.compose import Layer, compose, leaves  # noqa: E402
-from span_electra.elsewhere import TABLES, find_key, markdown, meant  # noqa: E402
+from span_electra.elsewhere import TABLES, TUNED, find_key, markdown, meant  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
 
 SCHEMAS = {
@@ -74,6 +74,21 @@ def test_a_name_is_answered_with_the_setting_that_does_it_here(row):
                 compose(schema, [Layer("x.json", {name: 1})])
             assert repr(key) in str(caught.value) if key else note in str(caught.value)
     assert found or theirs == "--device ids"
+
+
+@pytest.mark.parametrize("row", [row for row in NAMES if row[3].startswith(TUNED)], ids=identify)
+def test_what_fine_tuning_calls_otherwise_is_answered_by_that_name(row):
+    _, theirs, ours, note = row
+    keys = list(leaves(argument.FinetuneArgs))
+    assert find_key(ours, keys) is None
+    assert meant(theirs, keys) == (find_key(note.removeprefix(TUNED).split(" ")[0], keys), "")
+
+
+def test_what_cannot_be_set_here_is_answered_so_and_what_nothing_is_like_not_at_all():
+    keys = list(leaves(argument.FinetuneArgs))
+    for name, ours in (("num-heads", "model.discriminator.num_attention_heads"), ("fsdp", "parallel")):
+        assert meant(name, keys) == (None, f"that is {ours}, which cannot be set here")
+    assert meant("tpu_cores", keys) == (None, "")
 
 
 @pytest.mark.parametrize("row", VARIABLES, ids=identify)

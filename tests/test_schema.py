@@ -101,6 +101,15 @@ def test_lists_are_made_anew_for_each_settings():
     assert Mine().files == ["a"]
 
 
+def test_a_line_that_has_no_meaning_here_is_answered_from_the_tables():
+    @dataclass(frozen=True)
+    class Mine(DataArgs):
+        pad_token_id = 0
+
+    with pytest.raises(InputError, match="no setting 'pad_token_id'; special tokens stand in the vocabulary"):
+        Mine()
+
+
 def test_an_unknown_line_is_refused_when_settings_are_made_and_names_the_right_one():
     @dataclass(frozen=True)
     class Mine(DataArgs):
@@ -166,6 +175,7 @@ CONFIG = """
     disc_hidden_size = 512
     save_dir = 'out/joint/'
     device_id = 0
+    generator_weight_path = 'runs/g'
     num_workers = 0
     epochs = 2
     learningRate = 4e-5
@@ -183,6 +193,7 @@ assert (d.tokenizer_type, d.vocab_file) == ('BPE', 'tok/trial BPE-vocab.json')
 assert d.raw_text_dir == 'wiki.train.tokens'
 assert d.save_tokenized_text and not d.save_features and v.raw_text_dir == 'wiki.valid.tokens'
 assert (c.out_dir, c.training.device_ids, c.workers, c.training.epochs) == ('out/joint/', [0], 0, 2)
+assert c.generator_path == 'runs/g'
 assert (c.optimizer.lr, d.train_batch_size, v.valid_batch_size) == (4e-5, 8, 9)
 from span_electra.pretraining.defaults import names_sizes
 assert names_sizes(JointTrainingConfig.NAMED)
