@@ -42,12 +42,13 @@ def build_from_raw(
     vocabulary, masking = published_vocabulary(settings) or choose_vocabulary(data), MaskingConfig.of(data)
     chunking = fitting_rows(ChunkConfig.of(data), settings)
     reading = {"errors": data.errors, "text_field": data.text_field}
+    keeps = data.save_features or data.save_tokenized_text
     key = settings_key(describe(vocabulary, masking, chunking, seed, **reading))
     # Features of raw text are as large as the text: they are kept when that is asked for.
     in_run, beside = folder / "features" / f"{split}.arrow", place_beside(text, key)
-    if beside and (beside.exists() or data.save_features or data.save_tokenized_text):
+    if beside and (beside.exists() or keeps):
         out_file = beside
-    elif in_run.exists() or data.save_features:
+    elif in_run.exists() or keeps:  # tokens are read back as the features they were written from
         out_file = in_run
     else:
         out_file = Path(stack.enter_context(tempfile.TemporaryDirectory()), in_run.name)

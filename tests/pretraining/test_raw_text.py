@@ -92,9 +92,12 @@ def test_tokenized_text_is_kept_and_taken_again(arguments, capsys):
     assert Path("runs/a/tokenized/train.txt").read_text() == tokens
 
 
-def test_where_nothing_may_be_written_beside_the_text_the_run_alone_keeps(arguments, capsys, monkeypatch):
+@pytest.mark.parametrize("kept", ["save_features", "save_tokenized_text"])
+def test_where_nothing_may_be_written_beside_the_text_the_run_alone_keeps(
+    arguments, capsys, monkeypatch, kept
+):
     monkeypatch.setattr("span_electra.pretraining.raw_text.os.access", lambda path, mode: False)
-    assert build(arguments, "runs/a", save_features=True) == Path("runs/a/features/train.arrow")
+    assert build(arguments, "runs/a", **{kept: True}) == Path("runs/a/features/train.arrow")
     assert not Path(".text.features").exists()
     capsys.readouterr()
     build(arguments, "runs/a")  # resumed
