@@ -143,6 +143,10 @@ class Ours:
         """The experiment's part of a step."""
         return network(batch, dropout_key=dropout_key)
 
+    def waiting(self, batch: MaskedBatch) -> tuple[nn.Parameter, ...]:
+        """None: both networks learn."""
+        return ()
+
     def step(self) -> int:
         """Make one optimizer step; returns the real tokens in it."""
         from span_electra.training.step import train_step

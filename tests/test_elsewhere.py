@@ -88,7 +88,7 @@ def test_what_cannot_be_set_here_is_answered_so_and_what_nothing_is_like_not_at_
     keys = list(leaves(argument.FinetuneArgs))
     for name, ours in (("num-heads", "model.discriminator.num_attention_heads"), ("fsdp", "parallel")):
         assert meant(name, keys) == (None, f"that is {ours}, which cannot be set here")
-    assert meant("tpu_cores", keys) == (None, "")
+    assert meant("patience", keys) == (None, "")
 
 
 @pytest.mark.parametrize("row", VARIABLES, ids=identify)

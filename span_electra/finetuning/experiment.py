@@ -5,14 +5,16 @@ A run is kept and resumed as pretraining's are; what its checkpoints say besides
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from span_electra.batch import StepOutput
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, TaskBatches, TaskRows, check_replies
 from span_electra.finetuning.encoding import TaskSpec
@@ -53,7 +55,6 @@ class Finetuning:
 
     shown_metrics: Mapping[str, str] = {}
     turns = ()
-    all_parameters_learn = False  # a batch is of one task, and the other tasks' heads have no part in it
 
     def __init__(self, settings: FinetuningRun, process: Process) -> None:
         check_monitor(settings)
@@ -91,7 +92,14 @@ class Finetuning:
         """The weighted loss of the batch's task."""
         return network(batch, dropout_key=dropout_key)
 
-    def validate(self, stop_requested: Callable[[], bool]) -> dict[str, float] | None:
+    def waiting(self, batch: TaskBatch) -> Iterable[nn.Parameter]:
+        """The other tasks' heads."""
+        others = [head for number, head in enumerate(self.model.heads) if number != batch.task]
+        return chain.from_iterable(head.parameters() for head in others)
+
+    def validate(
+        self, stop_requested: Callable[[], bool], epoch: int, start: int, parts: int
+    ) -> dict[str, float] | None:
         """Every task's metrics on dev (and test), and the score: the mean of the first on dev."""
         splits = ("dev", "test") if self.settings.arguments.test_while_train else ("dev",)
         sources = {split: self.rows[split] for split in splits}
@@ -128,7 +136,7 @@ class Finetuning:
             "data": "; ".join(
                 f"{name}: {count} rows" for name, count in zip(self.names, counts, strict=True)
             ),
-            "batches": f"{settings.order.batch_size} rows of one task",
+            "batches": f"{counted(settings.order.batch_size, 'row')} of one task",
         }
 
     def write_report(self) -> None:
@@ -143,9 +151,10 @@ class Finetuning:
         return self.facts
 
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
-        """Refuse other data or another order of it."""
+        """Refuse other data or another seed; whether its batches are others now."""
         check_same_tasks(self.facts, meta, source)
-        return False
+        # At the end of an epoch any order may follow.
+        return bool(meta.get("loop", {}).get("batch")) and order_of(meta) != order_of(self.facts)
 
     def learning_rate(self, parameter: str) -> tuple[str, float]:
         """One group; lower layers learn more slowly where `layer_lr_decay` says so."""
@@ -258,9 +267,8 @@ def open_rows(
         opened.append(TaskRows(path, spec_of(task, prepared), vocabulary) if path else None)
         # A file replaced by hand has other rows than its labels and counts tell of.
         if path and len(opened[-1]) != prepared.rows[task.name][split]:
-            raise InputError(
-                f"{path}: {len(opened[-1])} rows where {prepared.rows[task.name][split]} were; {ANEW}"
-            )
+            found = counted(len(opened[-1]), "row")
+            raise InputError(f"{path}: {found} where {prepared.rows[task.name][split]} were; {ANEW}")
     return opened
 
 
@@ -338,8 +346,8 @@ def facts_of(
 
 
 def check_same_tasks(facts: dict, meta: Mapping[str, Any], source: str) -> None:
-    """Refuse to go on with other data or another order of it. Raises InputError naming what differs."""
-    before, now = _deciding(meta), _deciding(facts)
+    """Refuse to go on with other tasks or data. Raises InputError naming what differs."""
+    before, now = _identity(meta), _identity(facts)
     for key in now:
         if before.get(key) != now[key]:
             raise InputError(
@@ -348,19 +356,22 @@ def check_same_tasks(facts: dict, meta: Mapping[str, Any], source: str) -> None:
             )
 
 
-def _deciding(facts: Mapping[str, Any]) -> dict:
-    """What decides which rows come when, by the names that users know."""
-    order, training = facts.get("order", {}), facts.get("training", {})
-    deciding = {
+def _identity(facts: Mapping[str, Any]) -> dict:
+    """What a run cannot change on the way, by the names that users know."""
+    heads = facts.get("heads", [])
+    return {
         "vocabulary": facts.get("vocabulary_sha256"),
-        "tasks": [head.get("kind") for head in facts.get("heads", [])],
-        "pooling": [head.get("pooling", "cls") for head in facts.get("heads", [])],
+        "tasks": [head.get("kind") for head in heads],
+        "pooling": [head.get("pooling", "cls") for head in heads],
         "rows": {name: key[:12] for name, key in facts.get("prepared", {}).items()},
-        "train_batch_size": order.get("batch_size"),
-        "sampling": order.get("sampling"),
-        "seed": order.get("seed"),
-        "shuffle_buffer_size": order.get("shuffle_buffer_size"),
-        "grad_accumulation_steps": training.get("gradient_accumulation_steps"),
+        "seed": facts.get("order", {}).get("seed"),
     }
-    # More epochs may be added, but where sampling changes from the first to the last they decide its course.
-    return deciding | ({"epochs": order.get("epochs")} if order.get("sampling") == "annealed" else {})
+
+
+def order_of(facts: Mapping[str, Any]) -> dict:
+    """What decides which rows come when."""
+    order = dict(facts.get("order", {}))
+    epochs = order.pop("epochs", None)
+    # Where sampling changes from the first epoch to the last, their number decides its course.
+    course = {"epochs": epochs} if order.get("sampling") == "annealed" else {}
+    return order | course | {"together": facts.get("training", {}).get("gradient_accumulation_steps")}

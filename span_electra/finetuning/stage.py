@@ -283,7 +283,8 @@ def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
     if len(runs) > 1 and state_of(folder) != "new":
         raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
     for run in runs:
-        check_folder(Path(run.out_dir), find_checkpoint(run) if run.resume_from else None)
+        source = find_checkpoint(run) if run.resume_from else None
+        check_folder(Path(run.out_dir), source, run.go_on)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import nn
 
 from span_electra.batch import StepOutput
 from span_electra.config import TrainingConfig, masking_phases
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.hub.export import initialize
@@ -96,11 +97,6 @@ class Pretraining:
         self._write_report = at_most_every(REPORT_EVERY, self._report_or_warn)
 
     @property
-    def all_parameters_learn(self) -> bool:
-        """Whether no step leaves the discriminator out."""
-        return not self._generator_first
-
-    @property
     def _generator_first(self) -> float:
         """The share of the run in which the generator learns alone while the discriminator waits."""
         model = self.settings.model
@@ -137,11 +133,16 @@ class Pretraining:
         together = self.settings.training.gradient_accumulation_steps
         more: dict[str, Any] = {}
         if self._schedule is not None or self._generator_first:
-            epoch_steps, total = self._steps
+            epoch_steps, _ = self._steps
             more = {"schedule": self._schedule, "first_step": parts + epoch * epoch_steps}
-            more["alone_until"] = round(self._generator_first * total)
+            more["alone_until"] = self._alone_until
         more["misspeller"] = self._misspeller
         return self._batches(epoch, start, validation=False, together=together, **more)
+
+    @property
+    def _alone_until(self) -> int:
+        """The step, or part of the time, in which the discriminator begins."""
+        return round(self._generator_first * self._steps[1])
 
     @cached_property
     def _steps(self) -> tuple[int, int]:
@@ -183,8 +184,19 @@ class Pretraining:
         """Both networks' weighted loss."""
         return network(batch, dropout_key=dropout_key)
 
-    def validate(self, stop_requested: Callable[[], bool]) -> dict[str, float] | None:
-        """The metrics of training, on the held-out rows.
+    def waiting(self, batch: MaskedBatch) -> Iterable[nn.Parameter]:
+        """The discriminator's own parameters, while the generator learns alone."""
+        return self._discriminators_own if batch.generator_alone else ()
+
+    @cached_property
+    def _discriminators_own(self) -> set[nn.Parameter]:
+        own = set(self.model.discriminator.parameters()) - set(self.model.generator.parameters())
+        return {parameter for parameter in own if parameter.requires_grad}
+
+    def validate(
+        self, stop_requested: Callable[[], bool], epoch: int, start: int, parts: int
+    ) -> dict[str, float] | None:
+        """The metrics of training, on the held-out rows; the generator's alone until both have learned.
 
         They are masked as in their file or, where the run has laws of its own, always by the last of them.
         """
@@ -193,8 +205,20 @@ class Pretraining:
         # By the last law throughout: a curve whose task grew harder on the way would seem to get worse.
         schedule = self._schedule
         last = schedule.first_steps[-1] if schedule else 0
-        batches = self._batches(0, 0, validation=True, schedule=schedule, first_step=last)
-        return validation_metrics(self.model, batches, self.process, stop_requested)
+        alone = self._alone_before(epoch, start, parts)
+        until = {"alone_until": last + 2**40} if alone else {}  # beyond every validation's batches
+        batches = self._batches(0, 0, validation=True, schedule=schedule, first_step=last, **until)
+        metrics = validation_metrics(self.model, batches, self.process, stop_requested)
+        if alone and metrics and self.settings.training.monitor == "loss":
+            del metrics["loss"]  # without the discriminator's part it would be the least of the run
+        return metrics
+
+    def _alone_before(self, epoch: int, start: int, parts: int) -> bool:
+        """Whether the generator has learned alone in all steps before this place."""
+        if not self._generator_first:
+            return False
+        in_epoch = start // self.settings.training.gradient_accumulation_steps
+        return parts + epoch * self._steps[0] + in_epoch <= self._alone_until
 
     # --- what is said of it ---
 
@@ -245,11 +269,11 @@ class Pretraining:
         return {
             "model": f"{config.architecture}, {', '.join(networks)}{objective}{begun}; "
             f"{parameters_line(self.model)}",
-            "data": f"{len(data.train_rows):,} of {data.train.rows:,} rows, {tokens:,} tokens; "
-            f"{len(data.valid_rows):,} rows held out{limits_beyond(settings)}",
+            "data": f"{len(data.train_rows):,} of {counted(data.train.rows, 'row')}, {tokens:,} tokens; "
+            f"{counted(len(data.valid_rows), 'row')} held out{limits_beyond(settings)}",
             "batches": f"{loader.batch_max_tokens:,} padded tokens"
             if loader.batch_max_tokens
-            else f"{loader.batch_size:,} rows",
+            else counted(loader.batch_size, "row"),
         }
 
     def write_report(self) -> None:

@@ -106,7 +106,7 @@ def _writing(target: Path, meta: dict[str, Any]) -> Iterator[Path]:
     except (OSError, safetensors.SafetensorError, InputError) as error:
         raise InputError(
             f"{target}: the checkpoint could not be written ({_reason(error)}); earlier ones are untouched: "
-            "mend that and go on with --resume"
+            "mend that and go on with the run"
         ) from error
 
 

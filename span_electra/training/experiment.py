@@ -6,7 +6,7 @@ knows neither what they mean nor which networks there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,7 +60,6 @@ class Experiment(Protocol):
     tokenizer_json: str  # of the vocabulary that the rows were made with, kept in the run folder
     shown_metrics: Mapping[str, str]  # metric -> its short name in a line on the screen; empty: all, as named
     turns: tuple[int, ...]  # parts of a run by the clock after which batches are others
-    all_parameters_learn: bool  # every parameter that learns has a part in every batch's loss
 
     def train_batches(self, epoch: int, start: int, parts: int = 0) -> EpochBatches:
         """The epoch's batches, from batch `start` on. They follow from (settings, epoch) alone.
@@ -71,9 +70,15 @@ class Experiment(Protocol):
     def loss(self, network: nn.Module, batch: Batch, dropout_key: int | None) -> StepOutput:
         """One forward pass. `network` is `model`, or what wraps it over several devices."""
 
-    def validate(self, stop_requested: Callable[[], bool]) -> dict[str, float] | None:
+    def waiting(self, batch: Batch) -> Iterable[nn.Parameter]:
+        """The parameters that learn but have no part in this batch's loss; on all processes the same."""
+
+    def validate(
+        self, stop_requested: Callable[[], bool], epoch: int, start: int, parts: int
+    ) -> dict[str, float] | None:
         """Metrics on all held-out rows, empty where there are none; None: a stop was asked for on the way.
 
+        epoch, start, parts: where training stands, as `train_batches` takes it.
         Called on all processes, in evaluation mode, without gradients; each must ask `stop_requested` equally
         often, since the answer is agreed on by all.
         """

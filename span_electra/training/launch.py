@@ -120,7 +120,7 @@ def _report(child: BaseProcess, pipe: Connection) -> tuple[str, Any]:
     # Negative: by a signal. The system's memory killer leaves no other trace.
     if child.exitcode is not None and child.exitcode < 0:
         name = signal.Signals(-child.exitcode).name
-        return "killed", f"{child.name} was killed by {name} (out of memory?); go on with --resume"
+        return "killed", f"{child.name} was killed by {name} (out of memory?); go on with the run"
     return "crash", f"{child.name} ended with code {child.exitcode} and without a word"
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from span_electra.accelerators import memory_statistics, name_precision
 from span_electra.config import OptimizerConfig, TrainingConfig, interval
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.random_keys import subkey
 from span_electra.training import checkpoint
@@ -27,7 +28,7 @@ from span_electra.training.experiment import Batch, EpochBatches, Experiment
 from span_electra.training.log import RunLog
 from span_electra.training.optim import Optimizers, lr_multiplier
 from span_electra.training.parallel import gather_tensors, sum_over_processes
-from span_electra.training.plan import LoopState, course, is_over, plan_steps
+from span_electra.training.plan import LoopState, course, is_over, parts_done, plan_steps
 from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
 from span_electra.training.step import COUNTED, Counters, train_step
@@ -77,7 +78,7 @@ def train(run: Run, state: LoopState) -> int:
     last = is_over(state, config)
     while not last:
         # Threads make batches ahead; closing the groups ends them, however this loop is left.
-        parts = course(state, config)[0] if config.by_clock else 0
+        parts = parts_done(state, config)
         batches = run.experiment.train_batches(state.epoch, state.batch, parts)
         with closing(accumulation_groups(batches, config.gradient_accumulation_steps)) as groups:
             for group in run.clock.waiting("data", groups):
@@ -226,7 +227,8 @@ def log_metrics(run: Run, state: LoopState) -> None:
         metrics = experiment.metrics(sums) | more | {"tokens": state.tokens, "tokens_per_second": speed}
         if sums["skipped"]:
             metrics["skipped_steps"] = sums["skipped"]
-            run.log.info(f"step {step:,}: {sums['skipped']:.0f} steps skipped, their losses were not finite")
+            bad = counted(round(sums["skipped"]), "step")
+            run.log.info(f"step {step:,}: {bad} skipped, for losses that were not finite")
         utilization = experiment.utilization(speed)
         if utilization is not None:
             metrics["mfu"] = utilization
@@ -261,7 +263,7 @@ def validate(run: Run, state: LoopState) -> None:
     run.readback.finish()  # lines of the log come in the order of steps
     with run.clock.part("validation"), torch.no_grad():
         run.network.eval()
-        metrics = run.experiment.validate(stop)
+        metrics = run.experiment.validate(stop, state.epoch, state.batch, parts_done(state, run.config))
         run.network.train()
     state.validation_due = metrics is None
     if not metrics:

@@ -6,7 +6,7 @@ the loss is multiplied by the number of processes first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
@@ -25,22 +25,16 @@ if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
 
 
-def wrap_model(
-    model: nn.Module, process: Process, config: TrainingConfig, *, all_parameters_learn: bool = True
-) -> nn.Module:
-    """Return the module to call for training; `model` keeps its names and stays the one to save.
-
-    all_parameters_learn: every parameter that learns has a part in every batch's loss.
-    """
+def wrap_model(model: nn.Module, process: Process, config: TrainingConfig) -> nn.Module:
+    """Return the module to call for training; `model` keeps its names and stays the one to save."""
     if process.world_size == 1:
         return RowParallel(model, process) if len(process.replica_ids) > 1 else model
     if lies_in_shares(process, config):
         return _shard(model, process)
     # None elsewhere: then DDP goes by where the module is.
     devices = [process.device] if process.device.type == "cuda" else None
-    return DistributedDataParallel(
-        model, devices, gradient_as_bucket_view=True, find_unused_parameters=not all_parameters_learn
-    )
+    # It need not search each graph for parameters without a part: those that wait come too (`with_waiting`).
+    return DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
 
 
 def lies_in_shares(process: Process, config: TrainingConfig) -> bool:
@@ -89,6 +83,14 @@ def no_sync(network: nn.Module, *, enabled: bool) -> AbstractContextManager:
     if isinstance(network, DistributedDataParallel):
         return network.no_sync()
     return _unsynced(network) if hasattr(network, "set_requires_gradient_sync") else nullcontext()
+
+
+def with_waiting(loss: Tensor, waiting: Iterable[nn.Parameter], network: nn.Module) -> Tensor:
+    """The loss, to which under DDP the parameters that wait add nothing: it expects a gradient of each."""
+    if not isinstance(network, DistributedDataParallel):
+        return loss
+    # The sum of no elements: nothing is read, and whatever the weights are, their gradients are zeros.
+    return sum((parameter.flatten()[:0].sum() for parameter in waiting), loss)
 
 
 def uses_dropout_keys(network: nn.Module, process: Process) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.training.experiment import Experiment
 from span_electra.training.optim import lr_multiplier
@@ -86,7 +87,8 @@ def recut_epoch(state: LoopState, experiment: Experiment, config: TrainingConfig
     groups = math.ceil((np.searchsorted(batches.ends_N, had) + 1) / together)
     state.batch = min(groups * together, len(batches))
     state.epoch_samples = int(batches.ends_N[state.batch - 1])
-    said = f"epoch {state.epoch + 1} goes on behind {state.epoch_samples:,} of {batches.ends_N[-1]:,} rows"
+    rows = f"{state.epoch_samples:,} of {counted(batches.ends_N[-1], 'row')}"
+    said = f"epoch {state.epoch + 1} goes on behind {rows}"
     if state.batch == len(batches):
         state.epoch, state.batch, state.epoch_samples = state.epoch + 1, 0, 0
     return f"batches are cut otherwise now: {said}, in another order"
@@ -97,6 +99,11 @@ def course(state: LoopState, config: TrainingConfig) -> tuple[int, int]:
     if not config.by_clock:
         return state.step, state.total
     return min(PARTS, round(PARTS * state.agreed_seconds / (60 * config.max_minutes))), PARTS
+
+
+def parts_done(state: LoopState, config: TrainingConfig) -> int:
+    """How much of a run by the clock is over, of PARTS; 0 where steps and epochs decide."""
+    return course(state, config)[0] if config.by_clock else 0
 
 
 def is_over(state: LoopState, config: TrainingConfig) -> bool:
@@ -124,12 +131,14 @@ def what_is_left(state: LoopState, config: TrainingConfig, optimizer: OptimizerC
     rates = f"rate from {first:.3g} to {last:.3g}"
     if config.by_clock:
         used = state.agreed_seconds / 60
-        return f"{used:.1f} of {config.max_minutes:g} minutes used, {state.step:,} steps done; {rates}"
+        did = counted(state.step, "step")
+        return f"{used:.1f} of {config.max_minutes:g} minutes used, {did} done; {rates}"
     left, steps = max(0, config.epochs - state.epoch), max(0, state.total - state.step)
     if not left or not steps:
-        return f"all {state.epoch} epochs, {state.step:,} steps done; more need a larger --epochs"
-    begun = f", {state.batch:,} batches of the next" if state.batch else ""
+        did = f"{counted(state.epoch, 'epoch')}, {counted(state.step, 'step')}"
+        return f"all done, {did}; more need a larger --epochs"
+    begun = f", {counted(state.batch, 'batch', 'batches')} of the next" if state.batch else ""
     return (
-        f"epoch {state.epoch} of {config.epochs} done{begun}; {left} epoch{'s' * (left != 1)}, "
-        f"{steps:,} step{'s' * (steps != 1)} to go; {rates}"
+        f"epoch {state.epoch} of {config.epochs} done{begun}; {counted(left, 'epoch')}, "
+        f"{counted(steps, 'step')} to go; {rates}"
     )

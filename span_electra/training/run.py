@@ -103,7 +103,8 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
                 with progress.saying(progress.silent):
                     return run_here(job, process, signals)
             # Refuses before the lock, which leaves a file.
-            check_folder(folder, find_checkpoint(settings) if settings.resume_from else None)
+            source = find_checkpoint(settings) if settings.resume_from else None
+            check_folder(folder, source, settings.go_on)
             # Held until the run ends, by the main process alone: the others never write into the folder.
             with runfolder.locked(folder):
                 return run_here(job, process, signals)
@@ -112,8 +113,8 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
             raise
         reason = str(error).splitlines()[0] if str(error) else "MemoryError"
         raise InputError(
-            f"out of memory ({reason[:120]}): halve --train_batch_size and double "
-            "--gradient_accumulation_steps, or try --activation_checkpointing or --precision bf16"
+            f"out of memory ({reason[:120]}): halve --train_batch_size and let gradients "
+            "of twice as many batches accumulate, or try --activation_checkpointing or --precision bf16"
         ) from error
     finally:
         devices.leave(process)
@@ -126,7 +127,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     if saved:
         process = devices.go_on_in(process, settings.training, saved.meta)
     if process.is_main_process:
-        check_folder(Path(settings.out_dir), source)  # once more, now that no other command can change it
+        check_folder(Path(settings.out_dir), source, settings.go_on)  # once more: nobody can change it now
     agreement = Agreement(process.world_size)  # on the host: no collective of gradients holds it up
     experiment = job.build(settings, process)
     recut = saved is not None and experiment.check_resume(saved.meta, str(source))
@@ -206,7 +207,7 @@ def place_model(
     # Before wrapping, so that gathering and reducing stay outside of the compiled code.
     if compiles(config):
         compile_layers(model, process.device, config)
-    network = wrap_model(model, process, config, all_parameters_learn=experiment.all_parameters_learn)
+    network = wrap_model(model, process, config)
     if saved and saved.shares:  # read into the shares that wrapping has made
         saved.optimizer.update(load_shares(saved.shares, saved.meta["aliases"], model))
     return network
@@ -269,8 +270,8 @@ def refuse_empty(run: Path) -> NoReturn:
     raise InputError(f"{run}: holds no whole checkpoint to go on from; start anew in another folder")
 
 
-def check_folder(folder: Path, source: Path | None) -> None:
-    """Refuse to mix a run with what is in the folder already."""
+def check_folder(folder: Path, source: Path | None, go_on: str) -> None:
+    """Refuse to mix a run with what is in the folder already; `go_on`: the command that resumes one."""
     state = runfolder.state_of(folder)
     if state == "foreign":
         raise InputError(f"{folder}: is not empty and holds no run of ours; choose another --out_dir")
@@ -278,7 +279,7 @@ def check_folder(folder: Path, source: Path | None) -> None:
     inside = source is not None and source.resolve().parent.parent == folder.resolve()
     if state in ("resumable", "finished") and not inside:
         raise InputError(
-            f"{folder}: holds a {state} run already; go on with --resume {folder} or choose another"
+            f"{folder}: holds a {state} run already; go on: {go_on}; or choose another --out_dir"
         )
 
 

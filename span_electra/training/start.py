@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from span_electra.accelerators import describe_precision
+from span_electra.counted import counted
 from span_electra.training.loop import Run
 from span_electra.training.plan import LoopState
 
@@ -16,12 +17,13 @@ def start_lines(run: Run, state: LoopState, go_on: str) -> dict[str, str]:
     each, epochs, most = state.plan
     together = config.gradient_accumulation_steps
     amount = (
-        f"{epochs} {'epoch' if epochs == 1 else 'epochs'} of {each:,} steps"
+        f"{counted(epochs, 'epoch')} of {counted(each, 'step')}"
         f"{f' of {together} batches' if together > 1 else ''}, {state.total:,} in all"
         f"{' (--max_steps)' if most and state.total == most else ''}"
     )
     if config.by_clock:
-        amount = f"{config.max_minutes:g} minutes, over which the schedule is laid; {each:,} steps an epoch"
+        amount = f"{config.max_minutes:g} minutes, over which the schedule is laid"
+        amount += f"; {counted(each, 'step')} an epoch"
     return run.experiment.describe() | {
         "training": f"{amount}; {optimizer.optimizer}, rate {optimizer.lr:g}",
         "device": device_line(run, resumed=state.step > 0),

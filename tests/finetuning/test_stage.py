@@ -196,21 +196,25 @@ def test_any_checkpoint_is_exported_by_the_script(tmp_path, monkeypatch, capsys)
             assert ours == theirs
 
 
-@pytest.mark.parametrize(
-    "change, word",
-    [
-        ({"epochs": 3}, "epochs"),
-        ({"seed": 1}, "seed"),
-        ({"grad_accumulation_steps": 2}, "grad_accumulation_steps"),
-        ({"train_batch_size": 4}, "train_batch_size"),
-    ],
-)
-def test_a_resumed_run_keeps_what_decides_its_rows(change, word, tmp_path):
+def test_a_resumed_run_keeps_its_seed(tmp_path):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, max_steps=2)
+    assert finetune(settings) == 0
+    with pytest.raises(InputError, match="go on: .*finetune_SE.py .* --resume_train; or choose another"):
+        finetune(settings)
+    with pytest.raises(InputError, match="was trained with seed 0, this is 1"):
+        finetune(replace(settings, load_saved_model="run", resume_train=True, seed=1))
+
+
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"grad_accumulation_steps": 2}, {"train_batch_size": 4}])
+def test_a_resumed_run_whose_batches_are_others_goes_on_behind_its_rows(change, tmp_path):
     task = write_task(tmp_path, SINGLE) | {"sampling": "annealed"}
     settings = settings_of(tmp_path, {"t": task}, max_steps=2)
     assert finetune(settings) == 0
-    with pytest.raises(InputError, match=f"was trained with {word} "):
-        finetune(replace(settings, load_saved_model="run", resume_train=True, **change))
+    settings = replace(settings, load_saved_model="run", resume_train=True, max_steps=0, **change)
+    assert finetune(settings) == 0
+    assert "batches are cut otherwise now: epoch 1 goes on behind" in Path("run/log.txt").read_text()
+    loop = checkpoint.load(next(checkpoint.in_run(Path("run")))).meta["loop"]
+    assert (loop["epoch"], loop["batch"], loop["step"]) == (settings.epochs, 0, loop["total"])
 
 
 def test_a_saved_model_gives_its_encoder_or_also_the_heads_of_tasks_of_the_same_name(tmp_path):
@@ -355,7 +359,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_new(name, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_weights_of_one(tmp_path):
+def test_two_processes_train_the_weights_of_one(tmp_path, capfd):
     tasks = {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "NER", "b")}
     settings = settings_of(tmp_path, tasks, dropout=0.0, grad_accumulation_steps=2)
     tasks = {name: task | {"dropout_prob": 0.0} for name, task in tasks.items()}
@@ -365,6 +369,7 @@ def test_two_processes_train_the_weights_of_one(tmp_path):
         assert finetune(replace(settings, out_dir="two", device_ids=[0, 1])) == 0
     one, two = weights_of("run"), weights_of("two")
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    assert "find_unused_parameters" not in capfd.readouterr().err
 
 
 def test_validations_by_the_epoch_and_a_metric_of_one_task_decide(tmp_path):

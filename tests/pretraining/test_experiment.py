@@ -69,11 +69,44 @@ def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):
     assert batches.build(0).misspelt_BL is None, "errors are for a discriminator to find"
 
 
+@pytest.mark.parametrize("sharing", ["auto", "embeddings", "gdes", "none"])
+@pytest.mark.parametrize("twins", [False, True])
+def test_those_wait_that_get_no_gradient_and_no_others(tmp_path, sharing, twins):
+    settings = small_run(write_rows(tmp_path / "rows.arrow"), tmp_path / "run")
+    model = replace(settings.model, generator_first=0.5, embedding_sharing=sharing)
+    model = replace(model, generator=model.discriminator) if twins else model
+    experiment = Pretraining(replace(settings, model=model), CPU)
+    learning = {parameter for parameter in experiment.model.parameters() if parameter.requires_grad}
+    for epoch in (0, 2):
+        experiment.model.zero_grad()
+        batch = experiment.train_batches(epoch, 0).build(0)
+        experiment.loss(experiment.model, batch, None).loss.backward()
+        assert {weight for weight in learning if weight.grad is None} == set(experiment.waiting(batch))
+    assert batch.generator_alone is False
+
+
+def test_a_validation_is_the_generators_alone_until_the_discriminator_has_learned(tmp_path):
+    settings = small_run(write_rows(tmp_path / "rows.arrow"), tmp_path / "run", loader=LoaderConfig(9))
+    settings = replace(settings, model=replace(settings.model, generator_first=0.5))
+
+    def validate(epoch, batch, **training):
+        training = replace(settings.training, **training)
+        experiment = Pretraining(replace(settings, training=training), CPU)
+        with torch.no_grad():
+            return experiment.validate(lambda: False, epoch, batch, 0)
+
+    before, after = validate(1, 3), validate(1, 4)  # 18 steps: the generator learns alone in the first 9
+    assert set(before) == {"loss", "generator_loss", "generator_accuracy"} < set(after)
+    assert before["loss"] == pytest.approx(before["generator_loss"], rel=0.1) and after["loss"] > 10
+    by_loss = {"monitor": "loss", "monitor_mode": "min"}
+    assert "loss" not in validate(1, 3, **by_loss) and "loss" in validate(1, 4, **by_loss)
+
+
 def validation_batches(experiment, monkeypatch):
     """The batches that a validation would read."""
     asked = []
     monkeypatch.setattr(pretraining, "validation_metrics", lambda model, batches, *_: asked.append(batches))
-    experiment.validate(lambda: False)
+    experiment.validate(lambda: False, 0, 0, 0)
     return asked[0]
 
 

@@ -85,7 +85,7 @@ def test_a_full_disk_leaves_what_was_there_and_says_what_to_do(tmp_path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(InputError, match="step-00000006.*No space left on device.*--resume"):
+    with pytest.raises(InputError, match="step-00000006.*No space left on device.*go on with the run"):
         write(tmp_path, 6)
     assert checkpoint.latest(tmp_path) == good
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [good.name]

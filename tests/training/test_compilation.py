@@ -140,7 +140,7 @@ def test_after_an_epoch_and_a_validation_nothing_is_compiled_again(
                 model.train()(batch).loss.backward()
             model.eval()
             with torch.no_grad():
-                experiment.validate(lambda: False)
+                experiment.validate(lambda: False, 0, 0, 0)
     # A network's layers, of one kind in each, and the three parts round them; training and validation. Crops
     # are narrower rows for the discriminator: its layers and what comes before them once more.
     assert len(shapes) <= 4 and len(graphs) <= 2 * (2 * (1 + 3) + 3) * len(shapes)
@@ -212,6 +212,9 @@ def test_other_rates_and_seeds_are_no_other_graphs(monkeypatch):
 
 class Plain:
     """The experiment's part of a step."""
+
+    def waiting(self, batch):
+        return ()
 
     def loss(self, network, batch, dropout_key):
         return network(batch, dropout_key=dropout_key)

@@ -167,7 +167,7 @@ def test_two_processes_make_muons_step_of_one(features, tmp_path, parallel):
 @pytest.mark.filterwarnings(TWO)
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_the_generator_alone_first_leaves_the_discriminator_alone_on_two_processes_too(
-    features, tmp_path, parallel
+    features, tmp_path, parallel, capfd
 ):
     # AdamW tells a gradient of zeros from none: it would decay the weights, and count the step.
     options = {"optimizer": OptimizerConfig(lr=1e-2, weight_decay=0.5), "dropout": 0.0, "max_steps": 6}
@@ -180,6 +180,7 @@ def test_the_generator_alone_first_leaves_the_discriminator_alone_on_two_process
     counts = checkpoint.load(two.checkpoint).optimizer
     assert counts["step:generator.head.bias"] == 6 and counts["step:discriminator.head.score.weight"] == 3
     assert gap(one, two, "weights") < 1e-3
+    assert "find_unused_parameters" not in capfd.readouterr().err
 
 
 @pytest.mark.filterwarnings(TWO)

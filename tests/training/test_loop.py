@@ -84,10 +84,10 @@ def test_a_validation_that_a_signal_cuts_short_is_made_up_for(features, tmp_path
     straight = run_pretraining(small_run(features, tmp_path / "a"))
     validate, asked = Pretraining.validate, []
 
-    def ask_and_validate(experiment, stop_requested):
+    def ask_and_validate(experiment, stop_requested, *place):
         if not asked:
             asked.append(os.kill(os.getpid(), signal.SIGTERM))
-        return validate(experiment, stop_requested)
+        return validate(experiment, stop_requested, *place)
 
     with monkeypatch.context() as patch:
         patch.setattr(Pretraining, "validate", ask_and_validate)
@@ -262,7 +262,7 @@ def test_memory_that_runs_out_names_the_settings_that_need_less(features, tmp_pa
 
 def test_a_used_folder_is_never_written_over(features, tmp_path):
     run_pretraining(small_run(features, tmp_path / "run", epochs=1))
-    with pytest.raises(InputError, match="holds a finished run already; go on with --resume"):
+    with pytest.raises(InputError, match="holds a finished run already; go on: .* --resume"):
         run_pretraining(small_run(features, tmp_path / "run"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
