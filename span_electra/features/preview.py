@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from span_electra.counted import counted
 from span_electra.features.header import FeatureHeader
 from span_electra.features.masking import length_law
 from span_electra.features.store import Features, open_features
@@ -52,7 +53,7 @@ def _settings(features: Features, header: FeatureHeader) -> str:
         "vocabulary": f"{kind}, {header.vocab_size:,} tokens, sha256 {sha256}",
         "rows": f"{header.rows:,} of at most {header.max_seq_len} tokens",
         "tokens": f"{header.content:,} of text, {header.tokens:,} with [CLS] and [SEP]",
-        "masking": f"ratio {masking.mask_ratio:g}, at most {masking.max_span_len} words, "
+        "masking": f"ratio {masking.mask_ratio:g}, at most {counted(masking.max_span_len, 'word')}, "
         f"p {masking.geometric_p:g}, law {masking.law} of spans",
         "chunking": f"{chunking.short_chunk_prob:.0%} short, documents {documents}, sentences {sentences}, "
         f"{header.chunk_size:,} lines a block",

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.report.charts import plot_bars, show
 from span_electra.report.curves import compared_figures, run_figures
@@ -181,7 +182,8 @@ def lead_of(run: RunRecord) -> str:
         words.append(f"{show(tokens)} tokens seen")
     epoch = run.latest("epoch", "train")
     if epoch is not None:
-        words.append(f"epoch {epoch + 1:.0f}" if run.state != "finished" else f"{max(epoch, 1):.0f} epochs")
+        done = counted(max(round(epoch), 1), "epoch")
+        words.append(done if run.state == "finished" else f"epoch {epoch + 1:.0f}")
     seconds = training_seconds(run)
     if seconds:
         words.append(f"{duration(seconds)} of training")

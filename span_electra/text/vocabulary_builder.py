@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.progress import Bar
 from span_electra.storage import write_files
@@ -128,7 +129,7 @@ def preview(vocabulary: Vocabulary, inputs: Inputs, settings: BuildSettings) -> 
         if read >= PREVIEW_BYTES:
             break
     lines = (
-        f"{number:6}  {token}  seen {count:,} times\n"
+        f"{number:6}  {token}  seen {counted(count, 'time')}\n"
         for number, (token, count) in enumerate(zip(vocabulary.tokens_V, counts_V, strict=True))
     )
     return f"in the first {read:,} bytes of text:\n" + "".join(lines)

@@ -21,6 +21,7 @@ from span_electra.accelerators import (
     name_precision,
 )
 from span_electra.config import TrainingConfig
+from span_electra.counted import counted
 from span_electra.errors import InputError
 
 
@@ -73,8 +74,9 @@ def plan_devices(config: TrainingConfig) -> Plan:
         # torchrun starts the processes and numbers them; our own list of devices has no say then.
         local = int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
         if kind != "cpu" and local >= present:
+            there = counted(present, f"{kind} device")
             raise InputError(
-                f"LOCAL_RANK {local}: this machine has {present} {kind} devices; start as many processes "
+                f"LOCAL_RANK {local}: this machine has {there}; start as many processes "
                 "(--nproc-per-node, or DEVICES for train.sh), or give --device cpu"
             )
         return Plan(kind, ids, 1)

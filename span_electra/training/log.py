@@ -22,6 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from span_electra import progress
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.storage import LOG, METRICS, TENSORBOARD, AppendedFile, write_text
 from span_electra.training.track import Tracker
@@ -188,7 +189,7 @@ def duration(seconds: float) -> str:
     for unit, size in (("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"about {seconds / size:,.0f} {unit}"
-    return f"about {seconds:.0f} seconds"
+    return f"about {counted(round(seconds), 'second')}"
 
 
 # --- TensorBoard --------------------------------------------------------------------------------------
