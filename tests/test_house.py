@@ -34,6 +34,15 @@ MAY_IMPORT = {
     "evaluation": BELOW | {"finetuning", "inference", "pretraining", "report"},
     "report": BELOW,
 }
+# What is called -> the modules of docs/architecture.md that may; storage's own are in test_storage.py.
+ONE_PLACE = {
+    "from_pretrained": {"text/own_tokenizer", "hub/networks"},
+    "load_file": {"training/checkpoint"},
+    "save_file": {"training/checkpoint", "hub/export"},
+    "torch.device": {"accelerators", "training/devices", "training/parallel", "model/init"},
+    "get_context": {"text/workers", "training/launch"},
+    "ProcessPoolExecutor": set(),
+}
 LOOP_MAKERS = ("njit", "compiled", "inlined")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 LEAST_COMMENTS = 0.08  # lines with a comment to a line of code; what is read with pleasure has 0.08 to 0.2
@@ -145,6 +154,16 @@ def test_nothing_is_unpickled_and_nothing_loads_quietly():
             assert not called.startswith("pickle."), f"{path.name}: {called}"
             assert called != "torch.load" or words.get("weights_only") == "True", path.name
             assert words.get("strict") != "False" or called == "zip", f"{path.name}: {called} strict=False"
+
+
+def test_one_idea_has_one_place():
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                allowed = ONE_PLACE.get(called, ONE_PLACE.get(called.rpartition(".")[2]))
+                module = str(path.relative_to(PACKAGE).with_suffix(""))
+                assert allowed is None or module in allowed, f"{module}: {called} has its place in {allowed}"
 
 
 def test_files_and_functions_keep_their_size():
