@@ -49,7 +49,7 @@ def find_sets(folder: str | Path) -> dict[str, tuple[Path, Path]]:
                 "dev/ to choose the threshold on and test/"
             )
     first = next(iter(found["dev"].values()))
-    return {name: (found["dev"].get(name, first), place) for name, place in found["test"].items()}
+    return {name: (found["dev"].get(name, first), test) for name, test in found["test"].items()}
 
 
 def sets_below(folder: Path) -> dict[str, Path]:

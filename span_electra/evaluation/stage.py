@@ -128,9 +128,9 @@ def text_sets(folder: Path) -> dict[str, Path]:
     labelled = set(sets_below(folder).values())
     places = [path.parent for path in sorted(folder.rglob("correct.txt"))]
     return {
-        str(place.relative_to(folder)): place
-        for place in places
-        if place not in labelled and (place / "corrupt.txt").is_file()
+        str(found.relative_to(folder)): found
+        for found in places
+        if found not in labelled and (found / "corrupt.txt").is_file()
     }
 
 
@@ -146,13 +146,13 @@ def correction_scores(
         return correction_f1(corrupted, corrected, clean), mean_normalized_edit_distance(corrected, clean)
 
     found = {}
-    for name, place in test.items():
+    for name, folder in test.items():
         # On a few lines of dev: a threshold picked on the test set would be read off the answers.
         threshold, chosen_on = THRESHOLDS[0], dev.get(name, next(iter(dev.values()), None))
         if chosen_on is not None:
             lines = [texts[: min(rows, DEV_ROWS)] for texts in read_pair(chosen_on)]
             threshold = max(THRESHOLDS, key=lambda cut, lines=lines: score(*lines, cut)[0].f1)
-        corrupted, clean = (texts[:rows] for texts in read_pair(place))
+        corrupted, clean = (texts[:rows] for texts in read_pair(folder))
         scores, distance = score(corrupted, clean, threshold)
         found[name] = {
             "correction F1": scores.f1,

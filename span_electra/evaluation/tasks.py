@@ -121,11 +121,11 @@ def prepared_rows(
         lowercase=first.lowercase,
     )
     opened = {split: open_rows(tasks, prepared, vocabulary, split) for split in ("dev", "test")}
-    for place, number in enumerate(learnt):
+    for position, number in enumerate(learnt):
         for split, sources in opened.items():
             # Heads by the model's numbers: the file may list some of its tasks, in any order.
-            if sources[place] is not None:
-                yield number, split, sources[place]
+            if sources[position] is not None:
+                yield number, split, sources[position]
 
 
 def metrics_of(predicted: TaskPredictions, source: TaskRows) -> dict[str, Any]:

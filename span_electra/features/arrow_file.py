@@ -68,15 +68,15 @@ class CheckedFile:
         file.flush()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             restated = [
-                (place, after) for before, after in self._restated for place in _places(content, before)
+                (offset, after) for before, after in self._restated for offset in _offsets(content, before)
             ]
-            digit_places = _digit_places(content)
-        for place, value in restated:
-            _put(file, place, value)
+            digit_offsets = _digit_offsets(content)
+        for offset, value in restated:
+            _put(file, offset, value)
         file.flush()
-        checksum = _crc32(file, digit_places)
-        for place in digit_places:
-            _put(file, place, b"%08x" % checksum)
+        checksum = _crc32(file, digit_offsets)
+        for offset in digit_offsets:
+            _put(file, offset, b"%08x" % checksum)
         file.flush()
         if self._sync:
             self._sync.result()
@@ -130,14 +130,14 @@ def open_checked(path: str | Path, verify: bool = True) -> pa.RecordBatchFileRea
             if os.fstat(file.fileno()).st_size < 32 or file.read(len(MAGIC)) != MAGIC:
                 raise InputError(f"{path}: not a feature file; make one with create_feature_SE.py")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                places = _digit_places(content)
+                offsets = _digit_offsets(content)
                 if verify:
-                    stated = {content[place : place + DIGITS] for place in places}
-                    intact = stated == {b"%08x" % _crc32(file, places)}
+                    stated = {content[offset : offset + DIGITS] for offset in offsets}
+                    intact = stated == {b"%08x" % _crc32(file, offsets)}
                 else:
                     intact = True
         # Two places, head and footer: one alone is a file that was cut off or patched.
-        if len(places) == 2 and intact:
+        if len(offsets) == 2 and intact:
             return pa.ipc.open_file(pa.memory_map(str(path)))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; check the path") from None
@@ -146,29 +146,31 @@ def open_checked(path: str | Path, verify: bool = True) -> pa.RecordBatchFileRea
     raise InputError(f"{path}: damaged (cut off or altered); make it again with create_feature_SE.py")
 
 
-def _places(content: mmap.mmap, value: bytes) -> list[int]:
+def _offsets(content: mmap.mmap, value: bytes) -> list[int]:
     """Where a value of the metadata stands: in the head's schema and in the footer's."""
     # Lengths stand before the head's schema and behind the footer; a damaged one may be negative.
     head_end = 16 + int.from_bytes(content[12:16], "little", signed=True)
     footer = len(content) - 10 - int.from_bytes(content[-10:-6], "little", signed=True)
-    places = []
+    offsets = []
     for begin, end in ((8, head_end), (footer, len(content) - 10)):
         if 8 <= begin < end <= len(content):
-            place = content.find(value, begin, end)
-            if place >= 0:
-                places.append(place)
-    return places
+            offset = content.find(value, begin, end)
+            if offset >= 0:
+                offsets.append(offset)
+    return offsets
 
 
-def _digit_places(content: mmap.mmap) -> list[int]:
+def _digit_offsets(content: mmap.mmap) -> list[int]:
     """Where the checksum's digits stand."""
     return [
-        place + len(MARK) for place in _places(content, MARK) if place + len(MARK) + DIGITS <= len(content)
+        offset + len(MARK)
+        for offset in _offsets(content, MARK)
+        if offset + len(MARK) + DIGITS <= len(content)
     ]
 
 
-def _put(file: BinaryIO, place: int, data: bytes) -> None:
-    file.seek(place)
+def _put(file: BinaryIO, offset: int, data: bytes) -> None:
+    file.seek(offset)
     file.write(data)
 
 
@@ -179,11 +181,11 @@ def _crc32(file: BinaryIO, zeroed: Iterable[int]) -> int:
     """
     # Zeros in the digits' place: a sum cannot count itself.
     checksum, begin, size = 0, 0, os.fstat(file.fileno()).st_size
-    for place in [*sorted(zeroed), size]:
+    for offset in [*sorted(zeroed), size]:
         file.seek(begin)
-        for piece in range(begin, place, PIECE):
-            checksum = zlib.crc32(file.read(min(PIECE, place - piece)), checksum)
-        if place < size:
+        for piece in range(begin, offset, PIECE):
+            checksum = zlib.crc32(file.read(min(PIECE, offset - piece)), checksum)
+        if offset < size:
             checksum = zlib.crc32(b"0" * DIGITS, checksum)
-        begin = place + DIGITS
+        begin = offset + DIGITS
     return checksum

@@ -34,7 +34,7 @@ TRAIN_CANDIDATES, TEST_CANDIDATES = 4, 10  # replies to choose from; the test is
 
 
 @dataclass(frozen=True)
-class Window:
+class TurnWindow:
     """Turns [begin, end) of the conversation in a row."""
 
     row: int
@@ -79,12 +79,12 @@ class TaskRows:
         return np.array([min(self._length(row), self.spec.max_seq_len) for row in range(len(self))])
 
     @cached_property
-    def windows_P(self) -> list[Window]:
+    def windows_P(self) -> list[TurnWindow]:
         """Of conversations to be continued: the windows that together hold every turn once."""
         longest = self.spec.max_seq_len
         # Cut at turns, never within: half a turn would teach that a turn ends there.
         cut = (turn_windows(self.stored(row)["turns"], longest) for row in range(len(self)))
-        return [Window(row, *place) for row, places in enumerate(cut) for place in places]
+        return [TurnWindow(row, *place) for row, places in enumerate(cut) for place in places]
 
     @cached_property
     def lengths_P(self) -> np.ndarray:
@@ -94,7 +94,7 @@ class TaskRows:
         longest = self.spec.max_seq_len
         return np.array([min(longest, 1 + sum(len(t) + 1 for t in self.turns(w))) for w in self.windows_P])
 
-    def turns(self, window: Window) -> list[list[int]]:
+    def turns(self, window: TurnWindow) -> list[list[int]]:
         """The turns in a window."""
         return self.stored(window.row)["turns"][window.begin : window.end]
 

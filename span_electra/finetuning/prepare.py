@@ -110,9 +110,15 @@ def prepare_tasks(
                 raise InputError(f"{task.name}: this name is taken in prepared data; rename the task")
             key = rows_key(task, data_dir, vocabulary, max_seq_len, lowercase)
             if not before.holds(task.name, key):
-                place = beside / task.name
+                target = beside / task.name
                 made[task.name] = _prepare(
-                    task, data_dir, place=place, vocabulary=vocabulary, fresh=fresh, key=key, workers=workers
+                    task,
+                    data_dir,
+                    target=target,
+                    vocabulary=vocabulary,
+                    fresh=fresh,
+                    key=key,
+                    workers=workers,
                 )
         return _put_in_place(made, beside, fresh)
 
@@ -238,27 +244,27 @@ def _hash(path: Path) -> str:
 def _prepare(
     task: Task,
     data_dir: str | Path,
-    place: Path,
+    target: Path,
     vocabulary: Vocabulary,
     fresh: Prepared,
     key: str,
     workers: int,
 ) -> _Made:
-    """Write the rows of one task into `place`."""
+    """Write the rows of one task into `target`."""
     # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
     labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir))
     task = replace(task, labels=labels) if labels and task.labels is None else task
     spec = TaskSpec(task, labels, fresh.max_seq_len, fresh.lowercase)
-    place.mkdir()
+    target.mkdir()
     counts, cut, seen = {}, {}, set()
     for split in task.files:
         examples = _examples(task, split, data_dir)
         if split == "train":
             examples = _noting_labels(examples, seen)
-        path = place / f"{split}.jsonl"
+        path = target / f"{split}.jsonl"
         counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers)
     if task.val_split:
-        counts |= _hold_out(place, task, counts["train"])
+        counts |= _hold_out(target, task, counts["train"])
     only_label = str(*seen) if needs_label(task) and len(seen) < 2 else None
     return _Made(labels, counts, cut, only_label, key)
 
@@ -306,7 +312,7 @@ def _encoded(
     return run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers)
 
 
-def _hold_out(place: Path, task: Task, rows: int) -> dict[str, int]:
+def _hold_out(target: Path, task: Task, rows: int) -> dict[str, int]:
     """Move the rows of `val_split` from train to dev; returns how many each has then."""
     try:
         kept_R, held_R = train_valid_split(rows, valid=task.val_split)
@@ -314,11 +320,11 @@ def _hold_out(place: Path, task: Task, rows: int) -> dict[str, int]:
         raise InputError(f"{task.name}: {error}; lower val_split") from None
     held = set(held_R.tolist())
     # After encoding, line by line: which rows are held out depends on how many there are, labels on all.
-    every_row = (place / "train.jsonl").replace(place / "every_row.jsonl")
+    every_row = (target / "train.jsonl").replace(target / "every_row.jsonl")
     with (
         every_row.open(encoding="utf-8") as lines,
-        (place / "train.jsonl").open("w", encoding="utf-8") as train,
-        (place / "dev.jsonl").open("w", encoding="utf-8") as dev,
+        (target / "train.jsonl").open("w", encoding="utf-8") as train,
+        (target / "dev.jsonl").open("w", encoding="utf-8") as dev,
     ):
         for number, line in enumerate(lines):
             (dev if number in held else train).write(line)

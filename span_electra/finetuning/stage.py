@@ -121,10 +121,10 @@ def finetune(settings: FinetuningArguments) -> int:
     data, given = data_folder(settings, pretrained)
     with nothing_left_if_refused(data, folder):
         seeds = range(settings.seed, settings.seed + settings.seeds)
-        places = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
+        out_dirs = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
         runs = [
-            finetuning_run(settings, tasks, encoder=encoder, data=data, folder=place, seed=seed)
-            for seed, place in zip(seeds, places, strict=True)
+            finetuning_run(settings, tasks, encoder=encoder, data=data, folder=out_dir, seed=seed)
+            for seed, out_dir in zip(seeds, out_dirs, strict=True)
         ]
         refuse_taken(folder, runs)  # before rows are prepared, which may take minutes
         ready(settings, tasks, pretrained, data, given)
@@ -139,7 +139,7 @@ def finetune(settings: FinetuningArguments) -> int:
         write_results(folder, summary)
         print(table_of(summary))
     print(f"\n{folder}: {RESULTS}, predictions, checkpoints and exported models")
-    print(f"next: {command_line('predict_SE', places[0])}")
+    print(f"next: {command_line('predict_SE', out_dirs[0])}")
     return 0
 
 

@@ -193,8 +193,8 @@ def load_exported(
         _check_sizes(pretrained, part, model.config)
     for part in found:  # the generator first: under gdes the discriminator's change is counted from it
         take_weights(getattr(model, part), read[part].weights, read[part].source)
-        place = opened.folders.get(part, Path(read[part].place))
-        notes += [f"{part}: weights from {place}", *_take_span_head(model, part, place)]
+        origin = opened.folders.get(part, Path(read[part].folder))
+        notes += [f"{part}: weights from {origin}", *_take_span_head(model, part, origin)]
     return notes
 
 

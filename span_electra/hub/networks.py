@@ -112,7 +112,7 @@ def _ours(pretrained: Pretrained, device: str) -> Network:
         return module.head(states, module.encoder) if pretrained.part == "generator" else module.head(states)
 
     longest = config.max_position_embeddings
-    source = pretrained.place or pretrained.source
+    source = pretrained.folder or pretrained.source
     return Network(module.encoder, answer, longest, config.vocab_size, source)
 
 

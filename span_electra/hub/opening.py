@@ -46,7 +46,7 @@ class Pretrained:
     vocabulary: Vocabulary
     # What it is called by: its folder, that of its run, or the encoder that a fine-tuned one came from.
     source: str
-    place: str = ""  # the folder that holds the very weights, where it is another
+    folder: str = ""  # the folder that holds the very weights, where it is another
 
     @property
     def name(self) -> str:
@@ -95,12 +95,12 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
         return _open_checkpoint(folder, folder.parent.parent)
     if (folder / CHECKPOINTS).is_dir() or (folder / RUN_MARK).is_file():
         # Of a fine-tuned run its best, which its heads are taken of too.
-        place = best_checkpoint(folder) if is_finetuned(folder) else checkpoint.latest(folder)
-        if place is None:
+        step_folder = best_checkpoint(folder) if is_finetuned(folder) else checkpoint.latest(folder)
+        if step_folder is None:
             raise InputError(
                 f"{folder}: this run has kept no checkpoint yet; wait for its first, or name another"
             )
-        return _open_checkpoint(place, folder)
+        return _open_checkpoint(step_folder, folder)
     settings = read_config(folder)
     head = architecture_of(settings, str(folder / CONFIG)).head_in(settings)
     return _open_folders(folder, {part_of(head): folder}, vocabulary)
@@ -116,22 +116,24 @@ def part_of(head: str) -> str:
 
 def _open_folders(source: Path, found: dict[str, Path], given: Vocabulary | None) -> Opened:
     vocabularies = {
-        part: open_vocabulary(place) if given is None or has_tokenizer(place) else given
-        for part, place in found.items()
+        part: open_vocabulary(folder) if given is None or has_tokenizer(folder) else given
+        for part, folder in found.items()
     }
     if len({vocabulary.sha256 for vocabulary in vocabularies.values()}) > 1:
         raise InputError(f"{source}: its two networks have different vocabularies; pair those of one run")
     vocabulary = next(iter(vocabularies.values()))
-    for place in found.values():
+    for folder in found.values():
         # More rows than tokens are padding; fewer would be an index beyond the table, far from here.
-        size = read_config(place).get("vocab_size", vocabulary.size)
+        size = read_config(folder).get("vocab_size", vocabulary.size)
         if size < vocabulary.size:
             raise InputError(
-                f"{place}: its tokenizer has {vocabulary.size} tokens, its network {size}; "
+                f"{folder}: its tokenizer has {vocabulary.size} tokens, its network {size}; "
                 "they do not belong together, export it again"
             )
     # Read when asked for: a discriminator to fine-tune does not wait for the generator's gigabyte.
-    readers = {part: (lambda place=place: read_folder(place, vocabulary)) for part, place in found.items()}
+    readers = {
+        part: (lambda folder=folder: read_folder(folder, vocabulary)) for part, folder in found.items()
+    }
     return Opened(source, vocabulary, readers, found)
 
 
@@ -170,21 +172,21 @@ def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tu
 # --- runs and checkpoints -------------------------------------------------------------------------------
 
 
-def _open_checkpoint(place: Path, run: Path) -> Opened:
+def _open_checkpoint(folder: Path, run: Path) -> Opened:
     path = run / TOKENIZER
     vocabulary = Vocabulary.from_json(read_text(path), str(path))
-    meta = checkpoint.read_meta(place)
+    meta = checkpoint.read_meta(folder)
     if "heads" in meta:
-        readers = {"none": lambda: _read_fine_tuned(place, run, vocabulary)}
-        return Opened(run, vocabulary, readers, {}, place, fine_tuned=True)
+        readers = {"none": lambda: _read_fine_tuned(folder, run, vocabulary)}
+        return Opened(run, vocabulary, readers, {}, folder, fine_tuned=True)
     # A generator that was trained alone stands beside a discriminator that is still random.
     alone = (meta.get("model") or {}).get("objective") == "generator"
-    model = _Once(lambda: load_model(place))
+    model = _Once(lambda: load_model(folder))
     readers = {
-        part: (lambda part=part: _read_part(model(), part, vocabulary, run, place))
+        part: (lambda part=part: _read_part(model(), part, vocabulary, run, folder))
         for part in (PARTS[:1] if alone else PARTS)
     }
-    return Opened(run, vocabulary, readers, {}, place)
+    return Opened(run, vocabulary, readers, {}, folder)
 
 
 class _Once:
@@ -199,18 +201,18 @@ class _Once:
         return self.found
 
 
-def _read_part(model: SpanElectra, part: str, vocabulary: Vocabulary, run: Path, place: Path) -> Pretrained:
+def _read_part(model: SpanElectra, part: str, vocabulary: Vocabulary, run: Path, folder: Path) -> Pretrained:
     network = getattr(model.config, part)
     width = model.config.dim_final_feedforward if part == "discriminator" else 0
     config = replace(model.config, generator=network, discriminator=network, dim_final_feedforward=width)
     weights = our_weights(getattr(model, part))
-    return Pretrained(config, weights, part=part, vocabulary=vocabulary, source=str(run), place=str(place))
+    return Pretrained(config, weights, part=part, vocabulary=vocabulary, source=str(run), folder=str(folder))
 
 
-def _read_fine_tuned(place: Path, run: Path, vocabulary: Vocabulary) -> Pretrained:
+def _read_fine_tuned(folder: Path, run: Path, vocabulary: Vocabulary) -> Pretrained:
     """A fine-tuned model's encoder alone."""
-    saved = checkpoint.load(place)
-    config = config_of(saved.meta.get("model"), f"{place}/{checkpoint.META}")
+    saved = checkpoint.load(folder)
+    config = config_of(saved.meta.get("model"), f"{folder}/{checkpoint.META}")
     weights = {name: weight for name, weight in saved.weights.items() if name.startswith("encoder.")}
     # Its source is the encoder that was there first, whose prepared data fit this one too.
     return Pretrained(config, weights, "none", vocabulary, saved.meta.get("encoder", str(run)))

@@ -15,9 +15,9 @@ from span_electra.training.run_folder import last_saved
 SEEDS = "seed-*"  # folders of a fine-tuning under several seeds, each a run
 
 
-def run_of(place: Path) -> Path:
+def run_of(folder: Path) -> Path:
     """The run that a checkpoint is of; of anything else that itself."""
-    return place.parent.parent if place.parent.name == CHECKPOINTS else place
+    return folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
 
 
 def newest(folders: Iterable[Path]) -> Path | None:
@@ -37,7 +37,9 @@ def newest_run(prefix: str | Path = "runs") -> Path:
 def newest_talker(prefix: str | Path = "runs") -> Path:
     """The newest run under `prefix` that has a Conversation task. Raises InputError when there is none."""
     folders = [
-        path.parent for place in ("*", f"*/{SEEDS}") for path in Path(prefix).glob(f"{place}/{CHECKPOINTS}")
+        path.parent
+        for pattern in ("*", f"*/{SEEDS}")
+        for path in Path(prefix).glob(f"{pattern}/{CHECKPOINTS}")
     ]
     run = newest(
         folder for folder in folders if any(head.get("kind") == "language" for head in heads_of(folder))
@@ -66,8 +68,8 @@ def heads_of(folder: Path) -> list[dict[str, Any]]:
 
     Names alone are looked at: what is damaged is found when the model is opened.
     """
-    for place in [folder] if (folder / checkpoint.META).is_file() else checkpoint.in_run(folder):
-        if meta := read_object(place / checkpoint.META):
+    for saved in [folder] if (folder / checkpoint.META).is_file() else checkpoint.in_run(folder):
+        if meta := read_object(saved / checkpoint.META):
             return meta.get("heads", [])
     return []
 
@@ -77,12 +79,12 @@ def best_checkpoint(folder: Path) -> Path:
     if (folder / checkpoint.META).is_file():
         return folder
     scores = {}
-    for place in checkpoint.in_run(folder):
+    for saved in checkpoint.in_run(folder):
         try:
-            scores[place] = checkpoint.read_meta(place).get("metric")
+            scores[saved] = checkpoint.read_meta(saved).get("metric")
         except InputError:
             continue  # broken: passed over as in resuming
     if not scores:
         raise InputError(f"{folder}: holds no whole checkpoint; name a folder that finetune_SE.py made")
-    scored = [place for place, score in scores.items() if isinstance(score, float)]
-    return max(scored, key=lambda place: scores[place]) if scored else next(iter(scores))
+    scored = [saved for saved, score in scores.items() if isinstance(score, float)]
+    return max(scored, key=lambda saved: scores[saved]) if scored else next(iter(scores))

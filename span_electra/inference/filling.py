@@ -44,7 +44,7 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class Run:
+class MaskRun:
     """Neighbouring masks of one line: content tokens [start, end)."""
 
     line: int
@@ -98,12 +98,12 @@ def fill_in(text: str, blanks: list[Blank]) -> str:
     return text
 
 
-def mask_runs(lines: list[Line], mask_id: int) -> list[Run]:
+def mask_runs(lines: list[Line], mask_id: int) -> list[MaskRun]:
     """Find the runs of neighbouring masks, in order."""
     runs = []
     for number, line in enumerate(lines):
         edges = np.flatnonzero(np.diff(line.ids_T == mask_id, prepend=False, append=False))
-        runs += [Run(number, int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+        runs += [MaskRun(number, int(start), int(end)) for start, end in edges.reshape(-1, 2)]
     return runs
 
 
@@ -144,7 +144,7 @@ def without_specials(networks: Networks, log_SV: torch.Tensor) -> torch.Tensor:
 
 
 def search(
-    networks: Networks, lines: list[Line], runs: list[Run], top_k: int, batch_size: int
+    networks: Networks, lines: list[Line], runs: list[MaskRun], top_k: int, batch_size: int
 ) -> list[list[tuple[tuple[int, ...], float]]]:
     """Return the likeliest fillings of every run of several masks, by beam search from left to right.
 

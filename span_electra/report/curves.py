@@ -11,7 +11,7 @@ from span_electra.report.run_record import RunRecord, is_number
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChartPlan:
     """What one chart shows: metrics, each with its label."""
 
     title: str
@@ -24,10 +24,12 @@ class Plan:
 
 
 PLANS = (
-    Plan("Generator loss", (("generator_loss", ""),), "nats a masked token; lower is better"),
-    Plan("Generator accuracy", (("generator_accuracy", ""),), "masked tokens filled as they were", "share"),
-    Plan("Discriminator loss", (("discriminator_loss", ""),), "nats a token; lower is better"),
-    Plan(
+    ChartPlan("Generator loss", (("generator_loss", ""),), "nats a masked token; lower is better"),
+    ChartPlan(
+        "Generator accuracy", (("generator_accuracy", ""),), "masked tokens filled as they were", "share"
+    ),
+    ChartPlan("Discriminator loss", (("discriminator_loss", ""),), "nats a token; lower is better"),
+    ChartPlan(
         "Finding the replaced tokens",
         (
             ("discriminator_f1", "F1"),
@@ -37,18 +39,18 @@ PLANS = (
         f"by the discriminator; healthy recall: above {LEAST_RECALL:.0%}",
         "share",
     ),
-    Plan(
+    ChartPlan(
         "Replaced share",
         (("replaced_of_masked", ""),),
         f"of the masked tokens; shaded: healthy, {LEAST_REPLACED:.0%} to {MOST_REPLACED:.0%}",
         "share",
         (LEAST_REPLACED, MOST_REPLACED),
     ),
-    Plan("Span-boundary loss, generator", (("SBGO_loss", ""),), "nats a masked token"),
-    Plan("Span-boundary loss, discriminator", (("SBPO_loss", ""),), "nats a masked token"),
-    Plan("Total loss", (("loss", ""),), "all losses, weighted, as they are minimised"),
-    Plan("Learning rate", (("lr", ""),), "of the fastest part", "rate", train_only=True),
-    Plan("Speed", (("tokens_per_second", ""),), "tokens a second", train_only=True, from_zero=True),
+    ChartPlan("Span-boundary loss, generator", (("SBGO_loss", ""),), "nats a masked token"),
+    ChartPlan("Span-boundary loss, discriminator", (("SBPO_loss", ""),), "nats a masked token"),
+    ChartPlan("Total loss", (("loss", ""),), "all losses, weighted, as they are minimised"),
+    ChartPlan("Learning rate", (("lr", ""),), "of the fastest part", "rate", train_only=True),
+    ChartPlan("Speed", (("tokens_per_second", ""),), "tokens a second", train_only=True, from_zero=True),
 )
 
 
@@ -59,7 +61,7 @@ def values_of(lines: list[dict[str, Any]], metric: str) -> tuple[list[float], li
     return [step for step, _ in found], [value for _, value in found]
 
 
-def run_chart(run: RunRecord, plan: Plan) -> Chart | None:
+def run_chart(run: RunRecord, plan: ChartPlan) -> Chart | None:
     """One run's chart: training as lines, validation as points; None where nothing was told."""
     found = []
     for color, (metric, name) in enumerate(plan.metrics):
@@ -84,7 +86,7 @@ def run_chart(run: RunRecord, plan: Plan) -> Chart | None:
     return Chart(plan.title, tuple(found), plan.unit, note, band, from_zero=plan.from_zero)
 
 
-def compared_chart(runs: list[RunRecord], plan: Plan) -> Chart | None:
+def compared_chart(runs: list[RunRecord], plan: ChartPlan) -> Chart | None:
     """Several runs in one chart of the plan's first metric: validation, or training where there is none."""
     found = []
     metric, name = plan.metrics[0]

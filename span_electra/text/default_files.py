@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from span_electra.data_config import TextConfig
-from span_electra.data_config import VocabularyFiles as VocabularySettings
+from span_electra.data_config import TextConfig, VocabularyFiles
 from span_electra.errors import InputError
 from span_electra.text.added_tokens import add_tokens
 from span_electra.text.dataset import is_dataset
@@ -32,7 +31,7 @@ DATA_FOLDER = Path("data")
 
 
 @dataclass(frozen=True)
-class VocabularyFiles:
+class FoundVocabulary:
     """A vocabulary's type and files."""
 
     kind: str  # "BPE" or "BERT"
@@ -40,7 +39,7 @@ class VocabularyFiles:
     merges_file: Path | None
 
 
-def choose_vocabulary(asked: VocabularySettings) -> Vocabulary:
+def choose_vocabulary(asked: VocabularyFiles) -> Vocabulary:
     """Open the vocabulary that the user named, or the one in vocab/; a line says what is unusual about it.
 
     That is a tokenizer brought along, or files of ours, with the words of `add_tokens` as tokens.
@@ -64,7 +63,7 @@ def find_vocabulary(
     vocab_file: str | Path | None = None,
     merges_file: str | Path | None = None,
     folder: str | Path = VOCABULARY_FOLDER,
-) -> VocabularyFiles:
+) -> FoundVocabulary:
     """Complete what the user named: the type by the file's name, the merges by the vocabulary's.
 
     Raises InputError if there is none, or more than one to choose from.
@@ -79,7 +78,7 @@ def find_vocabulary(
         if beside == vocab_file or not beside.is_file():
             raise InputError(f"{vocab_file}: no merges beside it; name them with --merges_file")
         merges_file = beside
-    return VocabularyFiles(kind, vocab_file, Path(merges_file) if merges_file else None)
+    return FoundVocabulary(kind, vocab_file, Path(merges_file) if merges_file else None)
 
 
 def _only_vocabulary(folder: Path, kind: str | None) -> Path:

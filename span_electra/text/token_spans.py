@@ -34,7 +34,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Window:
+class TokenWindow:
     """Tokens [start, end) of a line, seen together; those of [scored_start, scored_end) are scored."""
 
     line: int
@@ -71,7 +71,7 @@ def _line(text: str, ids: list[int], offsets: list[tuple[int, int]]) -> Line:
     )
 
 
-def cut_windows(lengths_N: np.ndarray, room: int) -> list[Window]:
+def cut_windows(lengths_N: np.ndarray, room: int) -> list[TokenWindow]:
     """Cut lines of `lengths_N` tokens into windows of at most `room`, each token scored in exactly one.
 
     Neighbours overlap by at least half a window, and where two see a token the one in which it lies deeper
@@ -93,7 +93,7 @@ def cut_windows(lengths_N: np.ndarray, room: int) -> list[Window]:
         middles = [(start + end) // 2 for start, end in zip(starts[1:], ends[:-1], strict=True)]
         borders = [0, *middles, length]
         windows += [
-            Window(line, start, end, borders[number], borders[number + 1])
+            TokenWindow(line, start, end, borders[number], borders[number + 1])
             for number, (start, end) in enumerate(zip(starts, ends, strict=True))
         ]
     return windows
@@ -103,7 +103,7 @@ def frame(vocabulary: Vocabulary, ids_T: np.ndarray) -> np.ndarray:
     return np.concatenate([[vocabulary.cls_id], ids_T, [vocabulary.sep_id]]).astype(np.int64)
 
 
-def framed(vocabulary: Vocabulary, ids: list[np.ndarray], windows: list[Window]) -> list[np.ndarray]:
+def framed(vocabulary: Vocabulary, ids: list[np.ndarray], windows: list[TokenWindow]) -> list[np.ndarray]:
     """Return the row of each window."""
     return [frame(vocabulary, ids[window.line][window.start : window.end]) for window in windows]
 
