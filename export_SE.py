@@ -19,7 +19,7 @@ def main() -> None:
     # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.errors import InputError
     from span_electra.finetuning.export import export_tasks
-    from span_electra.hub.model_card import CardFacts
+    from span_electra.hub.model_card import CardFacts, check_facts
     from span_electra.hub.push import push_folders
     from span_electra.hub.runs import is_finetuned
     from span_electra.pretraining.stage import export, prediction_command
@@ -30,6 +30,7 @@ def main() -> None:
         if getattr(settings, name) is None:
             raise InputError(f"--{name}: is needed; see export_SE.py --help")
     facts = CardFacts(settings.license, settings.language, settings.datasets, settings.base_model)
+    check_facts(facts)
     checkpoint, out_dir = settings.checkpoint_path, Path(settings.out_dir)
     if tuned := is_finetuned(checkpoint):
         folders = export_tasks(checkpoint, out_dir, facts)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from span_electra.config import ModelConfig
+from span_electra.errors import InputError
 from span_electra.hub.architecture import Architecture
 from span_electra.hub.weights import PARTS
 from span_electra.schema import flatten
@@ -59,6 +61,14 @@ _LIMITS = (
     "Small models of little text are good for what they are fine-tuned and tested for, no more. "
     "`config.json` has dropout 0.1, which fine-tuning wants, whatever pretraining used."
 )
+_ON_A_HUB = (r"[\w.-]+(/[\w.-]+)?", "a name on the hub, such as me/mine")
+# What hubs refuse a whole card for, if it is written otherwise: field -> how, and an example.
+_WRITTEN = {
+    "license": (r"[a-z0-9.-]+", "a licence as hubs write it, such as apache-2.0, mit or other"),
+    "language": (r"[a-z]{2,3}|code|multilingual", "a code of two or three letters, such as en"),
+    "datasets": _ON_A_HUB,
+    "base_model": _ON_A_HUB,
+}
 _PIPELINES = {
     "generator": "fill-mask",
     "sequence": "text-classification",
@@ -78,6 +88,15 @@ class CardFacts:
     metrics: Mapping[str, float] = field(default_factory=dict)  # measured on held-out rows
     split: str = "held-out"  # which rows these are
     sections: Mapping[str, Any] = field(default_factory=dict)  # title -> a line, or a mapping for a table
+
+
+def check_facts(facts: CardFacts) -> None:
+    """Raise InputError for what hubs would refuse the card for, naming the flag and the value."""
+    for name, (pattern, wanted) in _WRITTEN.items():
+        value = getattr(facts, name)
+        for word in value if isinstance(value, list) else [value]:
+            if word is not None and not re.fullmatch(pattern, word, re.ASCII):
+                raise InputError(f"--{name} {word!r}: give {wanted}")
 
 
 def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) -> CardFacts:
@@ -183,7 +202,7 @@ def _pipeline(head: str, record: Architecture) -> str | None:
 def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) -> list[str]:
     """The block for hubs, between two lines of dashes. What is not known is left out, never guessed."""
     # The hub shows a model under it; a wrong one would offer a widget that fails.
-    pipeline = _pipeline(head, record)
+    pipeline, base = _pipeline(head, record), facts.base_model or ""
     values: dict[str, Any] = {
         "language": facts.language,
         "license": facts.license,
@@ -191,7 +210,8 @@ def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) 
         "tags": [record.tag, "span-electra"],
         "pipeline_tag": pipeline,
         "datasets": facts.datasets,
-        "base_model": facts.base_model,
+        # A run's name is one on the hub only if it could be.
+        "base_model": base if re.fullmatch(_ON_A_HUB[0], base, re.ASCII) else None,
         "model-index": _model_index(title, pipeline or "replaced-token-detection", facts),
     }
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items() if value]
@@ -223,7 +243,7 @@ def _sizes(config: ModelConfig, part: str) -> dict[str, Any]:
 
 
 def _sections(facts: CardFacts) -> list[str]:
-    lines = []
+    lines = [f"Started from `{facts.base_model}`.", ""] if facts.base_model else []
     if facts.metrics:
         lines += [f"## Metrics on {facts.split} rows", "", *_rows(dict(facts.metrics)), ""]
     for title, content in facts.sections.items():

@@ -35,8 +35,18 @@ class Tracker(Protocol):
 
 
 def open_tracker(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracker:
-    """Begin to follow the run of a folder. Raises InputError naming the package where it is not installed."""
-    return TRACKERS[name](find_library(name), folder, flat_settings(settings))
+    """Begin to follow the run of a folder.
+
+    Raises InputError where the library is not installed, or does not begin: nobody is logged in, no server.
+    """
+    library = find_library(name)
+    try:
+        return TRACKERS[name](library, folder, flat_settings(settings))
+    except Exception as error:  # each library has its own
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            f"--track {name}: {reason}; see docs/ecosystem.md for following a run offline"
+        ) from None
 
 
 def find_library(name: str) -> Any:

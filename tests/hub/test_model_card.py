@@ -3,13 +3,17 @@
 Run: pytest tests/hub/test_model_card.py
 """
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from model_examples import small_config
 
+from span_electra.errors import InputError
 from span_electra.hub.electra import ELECTRA
 from span_electra.hub.model_card import (
     CardFacts,
+    check_facts,
     checkpoint_facts,
     model_name,
     render_card,
@@ -108,6 +112,28 @@ def test_a_fine_tuned_network_has_a_card_of_its_own():
 def test_a_model_is_called_as_its_run_without_the_way_there():
     assert model_name("/home/me/runs/first/discriminator") == model_name("runs/first") == "first"
     assert model_name("google/electra-small") == "electra-small" and model_name(None) is None
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("license", "Apache 2.0"),
+        ("language", ["en", "German"]),
+        ("datasets", ["my text"]),
+        ("base_model", "a/b/c"),
+    ],
+)
+def test_what_a_hub_would_refuse_is_refused_by_its_flag(name, value):
+    check_facts(FACTS)
+    check_facts(CardFacts())
+    with pytest.raises(InputError, match=f"--{name} '.*': give .* such as"):
+        check_facts(replace(FACTS, **{name: value}))
+
+
+def test_a_run_whose_name_no_hub_takes_is_named_in_the_text_alone():
+    text = render_card("generator", ELECTRA, CardFacts(base_model="my Läufe"))
+    assert "base_model" not in front_of(text) and "Started from `my Läufe`." in text
+    assert "Started" not in render_card("generator", ELECTRA, CardFacts())
 
 
 def test_what_is_no_number_is_no_score():

@@ -65,7 +65,11 @@ def test_a_dry_run_shows_the_same_and_sends_nothing(stand_in, tmp_path):
 def test_refusals_and_a_missing_library_are_told_in_a_line(stand_in, tmp_path, monkeypatch):
     folders = folders_of(tmp_path)
     monkeypatch.setattr(stand_in, "error", OSError("no route\nto host"))
-    with pytest.raises(InputError, match="push_to_hub me/mine-generator: no route; log in"):
+    with pytest.raises(InputError, match="push_to_hub me/mine-generator: no route; mend that, or log in"):
+        push_folders(folders, "me/mine")
+    monkeypatch.undo()
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+    with pytest.raises(InputError, match="push_to_hub me/mine-generator: .*refused.*; mend"):
         push_folders(folders, "me/mine")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match="pip install 'span-electra\\[hub\\]'"):

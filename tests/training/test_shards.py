@@ -3,11 +3,13 @@
 Run: pytest tests/training/test_shards.py
 """
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from run_examples import assert_same_end, lines_of, small_run, write_rows
 from torch import nn
 from torch.distributed import destroy_process_group, init_process_group
@@ -17,6 +19,7 @@ from torch.distributed.fsdp import fully_shard
 from span_electra.errors import InputError
 from span_electra.hub.opening import load_model
 from span_electra.pretraining.experiment import run_pretraining
+from span_electra.pretraining.stage import export
 from span_electra.training import checkpoint
 from span_electra.training.launch import launch
 from span_electra.training.shards import SHARD, load_shares, write_shards
@@ -48,8 +51,13 @@ def test_a_run_stopped_and_resumed_by_shares_is_one_that_never_stopped(features,
     assert [line for line in lines_of(tmp_path / "run") if line["step"] > 3] == end
 
 
-def test_put_together_they_are_what_is_gathered_and_no_file_is_whole(features, straight, tmp_path):
-    gathered = run(features, tmp_path / "run", sharded_checkpoints=False)
+@pytest.fixture(scope="module")
+def gathered(features, tmp_path_factory):
+    """The same run, its checkpoints in one file."""
+    return run(features, tmp_path_factory.mktemp("gathered") / "run", sharded_checkpoints=False)
+
+
+def test_put_together_they_are_what_is_gathered_and_no_file_is_whole(straight, gathered):
     assert_same_end(straight, gathered)
     folder = Path(straight.checkpoint)
     first, second = (file.stat().st_size for file in sorted(folder.glob("shard-*")))
@@ -59,6 +67,17 @@ def test_put_together_they_are_what_is_gathered_and_no_file_is_whole(features, s
     table = "embeddings.word.weight"
     shared = [weight for name, weight in one.state_dict(keep_vars=True).items() if name.endswith(table)]
     assert len(shared) == 1 or shared[0] is shared[1]
+
+
+def test_exported_they_are_what_is_gathered_and_stock_transformers_opens_them(straight, gathered, tmp_path):
+    folders, wholes = (
+        export(run.checkpoint, tmp_path / name) for run, name in ((straight, "shares"), (gathered, "whole"))
+    )
+    for folder, whole in zip(folders, wholes, strict=True):
+        assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+        name = json.loads((folder / "config.json").read_text())["architectures"][0]
+        _, found = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
+        assert not any(found[problem] for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"))
 
 
 @pytest.mark.parametrize("damage", ["missing", "strange", "cut", "altered", "renamed"])

@@ -107,6 +107,15 @@ def test_a_library_that_is_not_there_is_named(monkeypatch):
         find_library("wandb")
 
 
+def test_a_library_that_does_not_begin_is_told_in_a_line(tmp_path, monkeypatch):
+    def init(**given):
+        raise ConnectionError("nobody is\nlogged in")
+
+    monkeypatch.setattr(track, "find_library", lambda name: SimpleNamespace(init=init))
+    with pytest.raises(InputError, match="--track wandb: nobody is logged in; see docs/ecosystem.md"):
+        open_tracker("wandb", tmp_path, SETTINGS)
+
+
 def test_the_report_goes_along_as_an_artefact(tmp_path, monkeypatch):
     (tmp_path / "report.html").write_text("page")
     said = []
