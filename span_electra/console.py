@@ -63,7 +63,7 @@ def main() -> None:
     name, rest = (sys.argv[1:] or ["--help"])[0], sys.argv[2:]
     if name in ("--help", "-h", "help"):
         print(usage())
-    elif name == "--version":
+    elif "--version" in (name, *rest):
         print(f"span-electra {installed_version()}")
     elif name == "completion":
         print(completion())

@@ -79,9 +79,10 @@ def test_usage_lists_the_commands_and_version_is_said(monkeypatch, capsys):
     console.main()
     said = capsys.readouterr().out
     assert all(re.search(rf"^  {name} ", said, re.M) for name in console.COMMANDS)
-    monkeypatch.setattr(sys, "argv", ["span-electra", "--version"])
-    console.main()
-    assert capsys.readouterr().out.startswith("span-electra ")
+    for words in (["--version"], ["train", "--version"]):
+        monkeypatch.setattr(sys, "argv", ["span-electra", *words])
+        console.main()
+        assert capsys.readouterr().out.startswith("span-electra ")
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from typing import Any
 from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.hub.architecture import Architecture
+from span_electra.hub.runs import run_of
 from span_electra.hub.weights import PARTS
 from span_electra.schema import flatten
 
@@ -132,9 +133,9 @@ def training_sections(meta: Mapping[str, Any], rows: Mapping[str, int | None]) -
 def model_name(source: str | Path | None) -> str | None:
     """What a model is called that lies in a folder, without the way there.
 
-    Example: /home/me/runs/first/discriminator -> first
+    Example: /home/me/runs/first/discriminator -> first, as of a checkpoint in it
     """
-    parts = [part for part in Path(source or "").parts if part not in PARTS]
+    parts = [part for part in run_of(Path(source or "")).parts if part not in PARTS]
     return parts[-1] if parts else None
 
 

@@ -23,7 +23,15 @@ from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import like_published
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.schema import Values
-from span_electra.storage import CHECKPOINTS, CONFIG, EXPORTED, RUN_LOCK, TOKENIZER, empty_parents_go
+from span_electra.storage import (
+    CHECKPOINTS,
+    CONFIG,
+    EXPORTED,
+    RUN_LOCK,
+    TOKENIZER,
+    empty_parents_go,
+    read_object,
+)
 from span_electra.text.default_files import feature_path
 from span_electra.utf8 import read_text
 
@@ -97,7 +105,7 @@ def pretrain(settings: PretrainingArguments) -> int:
             return result.exit_code
         # Not of a run that was stopped: whoever wants its networks as they are has export_SE.py.
         if result.state == "finished":
-            export(result.checkpoint, folder, card_facts(settings))
+            export(result.checkpoint, folder)
             write_live_report(folder, open_data(run), run.valid_loader, load_model(result.checkpoint))
     print(epilogue(folder, result))
     return result.exit_code
@@ -213,29 +221,28 @@ def initial_weights(settings: PretrainingArguments) -> dict[str, str | None]:
 
 
 def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None = None) -> list[Path]:
-    """Write generator/ and discriminator/ into `folder` from a checkpoint of a run."""
+    """Write generator/ and discriminator/ into `folder` from a checkpoint of a run.
+
+    `facts`: what their cards tell besides what checkpoint and run tell of themselves.
+    """
     from span_electra.hub.export import export_run
-    from span_electra.hub.model_card import checkpoint_facts
+    from span_electra.hub.model_card import CardFacts, checkpoint_facts, model_name
     from span_electra.hub.opening import load_model
+    from span_electra.hub.runs import run_of
     from span_electra.text.vocabulary import Vocabulary
     from span_electra.training import checkpoint
 
     checkpoint.refuse_others(Path(checkpoint_folder))
-    model = load_model(checkpoint_folder)
-    tokenizer = Path(checkpoint_folder).parent.parent / TOKENIZER
+    model, run = load_model(checkpoint_folder), run_of(Path(checkpoint_folder))
+    facts, started = facts or CardFacts(), read_object(run / CONFIG).get("init_from")
+    facts = replace(facts, base_model=facts.base_model or model_name(started))
+    tokenizer = run / TOKENIZER
     vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
     meta = checkpoint.read_meta(Path(checkpoint_folder), hashed=False)  # `load_model` has hashed the files
     return export_run(model, vocabulary, folder, checkpoint_facts(meta, facts))
 
 
 # --- what to do next ----------------------------------------------------------------------------------
-
-
-def card_facts(settings: PretrainingArguments) -> CardFacts:
-    """What the exported models' cards say beside what the checkpoint tells."""
-    from span_electra.hub.model_card import CardFacts, model_name
-
-    return CardFacts(base_model=model_name(settings.init_from))
 
 
 def epilogue(folder: Path, result: RunResult) -> str:

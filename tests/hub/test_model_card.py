@@ -111,6 +111,7 @@ def test_a_fine_tuned_network_has_a_card_of_its_own():
 
 def test_a_model_is_called_as_its_run_without_the_way_there():
     assert model_name("/home/me/runs/first/discriminator") == model_name("runs/first") == "first"
+    assert model_name("runs/first/checkpoints/step-00000010") == "first"
     assert model_name("google/electra-small") == "electra-small" and model_name(None) is None
 
 

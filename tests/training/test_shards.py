@@ -70,10 +70,12 @@ def test_put_together_they_are_what_is_gathered_and_no_file_is_whole(straight, g
 
 
 def test_exported_they_are_what_is_gathered_and_stock_transformers_opens_them(straight, gathered, tmp_path):
-    folders, wholes = (
-        export(run.checkpoint, tmp_path / name) for run, name in ((straight, "shares"), (gathered, "whole"))
-    )
+    run = Path(shutil.copytree(Path(straight.checkpoint).parents[1], tmp_path / "run"))
+    (run / "config.json").write_text('{"init_from": "runs/older/discriminator"}')
+    folders = export(run / "checkpoints" / "step-00000006", tmp_path / "shares")
+    wholes = export(gathered.checkpoint, tmp_path / "whole")
     for folder, whole in zip(folders, wholes, strict=True):
+        assert 'base_model: "older"' in (folder / "README.md").read_text()
         assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
         name = json.loads((folder / "config.json").read_text())["architectures"][0]
         _, found = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
