@@ -12,6 +12,7 @@ import difflib
 import importlib
 import shlex
 import sys
+import textwrap
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -81,11 +82,13 @@ def main() -> None:
 
 
 def usage() -> str:
-    """The commands, each with the first words of its script."""
+    """The commands, each with the first words of its script, as broad as --help is."""
+    from span_electra.commandline import help_width
+
     lines = ["usage: span-electra COMMAND [--SETTING VALUE ...]     (span-electra COMMAND --help)\n"]
     for name, script in COMMANDS.items():
         first = importlib.import_module(script).__doc__.strip().splitlines()[0]
-        lines.append(f"  {name:<9} {first}")
+        lines.append(textwrap.fill(f"  {name:<9} {first}", help_width(), subsequent_indent=" " * 12))
     lines.append('\n  eval "$(span-electra completion)" lets bash or zsh complete all of this')
     return "\n".join(lines)
 

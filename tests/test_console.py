@@ -73,12 +73,14 @@ def test_an_unknown_command_names_the_right_one(monkeypatch, capsys):
         assert stopped.value.code == 2 and f"did you mean {meant}?" in capsys.readouterr().err
 
 
-def test_usage_lists_the_commands_and_version_is_said(monkeypatch, capsys):
+def test_usage_fits_and_lists_the_commands_and_version_is_said(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "argv", ["span-electra"])
     monkeypatch.syspath_prepend(str(ROOT))
     console.main()
     said = capsys.readouterr().out
     assert all(re.search(rf"^  {name} ", said, re.M) for name in console.COMMANDS)
+    assert max(map(len, said.splitlines())) <= 80
     for words in (["--version"], ["train", "--version"]):
         monkeypatch.setattr(sys, "argv", ["span-electra", *words])
         console.main()
