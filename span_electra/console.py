@@ -85,7 +85,7 @@ def usage() -> str:
     """The commands, each with the first words of its script, as broad as --help is."""
     from span_electra.commandline import help_width
 
-    lines = ["usage: span-electra COMMAND [--SETTING VALUE ...]     (span-electra COMMAND --help)\n"]
+    lines = ["usage: span-electra COMMAND [--SETTING VALUE ...]   (COMMAND --help lists them)\n"]
     for name, script in COMMANDS.items():
         first = importlib.import_module(script).__doc__.strip().splitlines()[0]
         lines.append(textwrap.fill(f"  {name:<9} {first}", help_width(), subsequent_indent=" " * 12))

@@ -57,8 +57,10 @@ def test_a_command_runs_its_script_and_exits_with_its_code(tmp_path):
     helped = run("features", "--help")
     assert helped.returncode == 0 and helped.stdout.startswith("usage: span-electra features ")
     refused = run("vocab", "--data_dir", "nowhere")
-    assert refused.returncode == 2 and refused.stderr.startswith("error: ") and "nowhere" in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    assert refused.returncode == 2
+    # On a machine that is busy enough a line before it says that the command is at work.
+    (line,) = (line for line in refused.stderr.splitlines() if ": at work for " not in line)
+    assert line.startswith("error: ") and "nowhere" in line
 
 
 def test_an_unknown_command_names_the_right_one(monkeypatch, capsys):
