@@ -2,19 +2,19 @@
 the library itself.
 
 Two kinds of tokenizers are understood: byte-level BPE with GPT-2's word pattern, and BERT's WordPiece with
-its normalizer. `why_not` names the first setting that is not understood. Characters are learned 64 at a
-time, when the first of them is met, so that the library's version of Unicode is the one that counts and
-construction stays cheap."""
+its normalizer. `why_not` names the first setting that is not understood. Characters are learned as text meets
+them, so that the library's version of Unicode is the one that counts and construction stays cheap."""
 
 import unicodedata
 
 import numpy as np
 from tokenizers import Tokenizer, pre_tokenizers
 
-from span_electra.text.pretokenize import ALONE, LETTER, LINE_END, NUMBER, ODD, OTHER, SPACE
+from span_electra.text.pretokenize import ALONE, LETTER, LINE_END, NUMBER, ODD, OTHER, SPACE, UNKNOWN
 from span_electra.text.word_ids import (
     BPE,
     LEAF,
+    RANK,
     UNMADE,
     WORDPIECE,
     Model,
@@ -25,8 +25,8 @@ from span_electra.text.word_ids import (
 )
 from span_electra.text.word_starts import BYTE_OF_LETTER, byte_letters
 
-BLOCK = 64  # characters learned together; text meets few of most blocks
 CODE_POINTS = 0x110000
+_NEIGHBOURS = (("a", LETTER), ("1", NUMBER), ("!", OTHER))  # each joins with its own kind alone
 
 
 def why_not(settings: dict) -> str | None:
@@ -92,7 +92,7 @@ def _why_not_ids(vocab: dict[str, int]) -> str | None:
 
 
 class CharacterTable:
-    """Kind and normal form of each code point, learned from the library a block at a time.
+    """Kind and normal form of each code point, learned from the library as text meets them.
 
     kinds_C: uint8, kinds of pretokenize.py.
     forms_C: uint32, place << 4 | length of the normal form in form_bytes_B.
@@ -114,26 +114,35 @@ class CharacterTable:
         normalizer = settings["normalizer"] or {}
         strips = normalizer.get("strip_accents")
         self._decomposes = normalizer.get("lowercase", False) if strips is None else strips
-        for start in range(0, 0x80, BLOCK):  # the loops skip over ASCII letters without asking
-            self.learn(start)
+        self.learn("".join(map(chr, range(0x80))))  # the loops skip over ASCII letters without asking
 
-    def learn(self, code_point: int) -> None:
-        """Learn the block that holds `code_point`."""
-        start = code_point // BLOCK * BLOCK
-        block = [chr(c) for c in range(start, start + BLOCK) if not 0xD800 <= c < 0xE000]
-        if self.bpe:
-            self._learn_bpe(block)
-        elif block:
-            self._learn_wordpiece(block)
+    def learn(self, text: str) -> None:
+        """Learn those characters of a text that are not known yet.
+
+        Those that are likely alike are learned together: the library is asked for all of them at once, and
+        for each alone only if they turn out to differ.
+        """
+        code_points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        code_points = np.unique(code_points[self.kinds_C[code_points] == UNKNOWN])
+        alike: dict[tuple[str, bool], list[str]] = {}
+        for character in map(chr, code_points.tolist()):
+            han = unicodedata.category(character) == "Lo" and "\u3400" <= character
+            alike.setdefault((unicodedata.category(character)[0], han), []).append(character)
+        for characters in alike.values():
+            if self.bpe:
+                self._learn_bpe(characters)
+            else:
+                self._learn_wordpiece(characters)
         self.kinds_C[0x0A] = LINE_END
 
     def _learn_bpe(self, block: list[str]) -> None:
         code_points = np.array([ord(c) for c in block])
-        if len(self._cutter.pre_tokenize_str("a" + "".join(block))) == 1:  # as in most scripts
-            self.kinds_C[code_points] = LETTER
-            return
+        for neighbour, kind in _NEIGHBOURS:
+            if len(self._cutter.pre_tokenize_str(neighbour + "".join(block))) == 1:
+                self.kinds_C[code_points] = kind
+                return
         self.kinds_C[code_points] = SPACE  # what joins no letter, no digit and no sign
-        for neighbour, kind in (("a", LETTER), ("1", NUMBER), ("!", OTHER)):
+        for neighbour, kind in _NEIGHBOURS:
             probe = "".join(neighbour + c + "\n" for c in block)
             starts = np.zeros(len(probe) + 1, bool)
             starts[[span[0] for _, span in self._cutter.pre_tokenize_str(probe)]] = True
@@ -242,10 +251,10 @@ def _read_bpe(vocab: dict[str, int], merges: list, room: dict) -> Model | None:
     )
     byte_ids = np.array([vocab.get(letter, -1) for letter in byte_letters()])
     model = new_model(BPE, merges=len(pairs), byte_ids=byte_ids, **room)
-    model.ranks_V[byte_ids[byte_ids >= 0]] = LEAF
+    model.made_V3[byte_ids[byte_ids >= 0], RANK] = LEAF
     if not link_merges(model, lefts, rights, news):
         return None
-    made_V = model.ranks_V != UNMADE
+    made_V = model.made_V3[:, RANK] != UNMADE
     bytes_of = str.maketrans(BYTE_OF_LETTER)
     spelt = ((token.translate(bytes_of), number) for token, number in vocab.items() if made_V[number])
     return _planted(model, [(False, token.encode("latin-1"), number) for token, number in spelt])

@@ -81,7 +81,9 @@ class WordCutter:
             )
             if stopped < 0:
                 break
-            self._characters.learn(stopped)
+            # With all others that follow, for asking the library takes longer than to look them over.
+            rest_B = text_B[progress[pretokenize.POS] : 1 + size][:WINDOW]
+            self._characters.learn(chr(stopped) + rest_B.tobytes().decode(errors="ignore"))
         skipped = {}
         if len(skipped_N):
             window_lines = text[start:end].decode().split("\n")

@@ -16,6 +16,9 @@ byte, if that slot names the node as its parent.
 
     link = parent | is it a token << 31 | base << 32
 
+Arrays of a record are taken out of it before a loop: where they are within, numba counts references to all
+that the record holds, which took a third of the time.
+
 Shapes: B bytes, C code points, F words of bits, H hash places, N slots of the trie, V tokens, P pieces,
 Q queued nodes.
 """
@@ -30,6 +33,7 @@ BPE, WORDPIECE = range(2)  # Model.style
 MAX_WORD = 1 << 16  # bytes of a word that has its ids found here; longer ones are left to the library
 LEAF, UNMADE = -1, -2  # ranks: of a single byte, of what no merges make
 NO_MERGE = 1 << 40  # above every rank
+RANK, LEFT, RIGHT = range(3)  # columns of made_V3
 ROOT = 1  # slot of the trie's root; the next one is the root of pieces that continue a word (##)
 
 _PARENT = np.uint64(0x7FFFFFFF)
@@ -48,12 +52,9 @@ class Model(NamedTuple):
     lengths_V: np.ndarray  # int32, bytes of a token, without ##
     shorter_V: np.ndarray  # int32; BPE: the longest token that a token begins with, or -1
     byte_ids: np.ndarray  # BPE: the id each of the 256 bytes starts as, -1 if the vocabulary lacks it
-    pairs_H: np.ndarray  # BPE: uint64, (left id << 32 | right id) + 1; 0 is empty
-    ranks_H: np.ndarray  # BPE: int64
+    merges_H2: np.ndarray  # BPE: int64, (left id << 32 | right id) + 1, or 0 where empty; its rank
     bits_F: np.ndarray  # BPE: uint64, a bit for the hash of each pair, 32 times as many
-    ranks_V: np.ndarray  # BPE: int32, rank of the merge that makes the token, or LEAF or UNMADE
-    lefts_V: np.ndarray  # BPE: int32, the two tokens it is made of
-    rights_V: np.ndarray
+    made_V3: np.ndarray  # BPE: int32, RANK of the merge that makes the token; the two it makes it of
     unknown_id: int
     max_chars: int  # WordPiece: a longer word is unknown as a whole
     forms_C: np.ndarray  # WordPiece: uint32, normal form of a code point: place << 4 | length in form_bytes_B
@@ -77,12 +78,9 @@ def new_model(style: int, *, tokens: int = 0, merges: int = 0, **settings: int |
         tokens_N=np.full(1, -1, np.int32),
         lengths_V=np.zeros(tokens, np.int32),
         shorter_V=np.full(tokens, -1, np.int32),
-        pairs_H=np.zeros(hash_size(merges), np.uint64),
-        ranks_H=np.zeros(hash_size(merges), np.int64),
+        merges_H2=np.zeros((hash_size(merges), 2), np.int64),
         bits_F=np.zeros(max(1, hash_size(8 * merges) // 64), np.uint64),
-        ranks_V=np.full(tokens, UNMADE, np.int32),
-        lefts_V=np.zeros(tokens, np.int32),
-        rights_V=np.zeros(tokens, np.int32),
+        made_V3=np.full((tokens, 3), UNMADE, np.int32),
         **(fields | settings),
     )
 
@@ -192,20 +190,20 @@ def plant(pieces_B, ends_P, ids_P, continuing, links_N, tokens_N, lengths_V, sho
 
 
 @inlined
-def _longest(model, root, bytes_B, p, size):
+def _longest(bytes_B, p, size, root, links_N, tokens_N):
     """The longest token that bytes_B[p:size] begins with, or -1."""
     node, longest = np.uint64(root), np.uint64(0)
-    link = model.links_N[node]
+    link = links_N[node]
     while p < size:
         at = (link >> np.uint64(32)) + np.uint64(bytes_B[p])
-        link = model.links_N[at]
+        link = links_N[at]
         if link & _PARENT != node:
             break
         node = at
         if link & _IS_TOKEN:
             longest = at
         p += 1
-    return np.int64(model.tokens_N[longest])
+    return np.int64(tokens_N[longest])
 
 
 # ---- byte-level BPE
@@ -214,40 +212,43 @@ def _longest(model, root, bytes_B, p, size):
 @inlined
 def _pair(left, right):
     """(key of a pair in the hash, which has 0 for empty; the key's bits well mixed)."""
-    key = np.uint64(left << 32 | right) + np.uint64(1)
-    mixed = key * _MIX
+    key = (left << 32 | right) + 1
+    mixed = np.uint64(key) * _MIX
     return key, mixed ^ mixed >> np.uint64(32)
 
 
 @inlined
-def _pair_at(pairs_H, key, mixed):
+def _pair_at(merges_H2, key, mixed):
     """Place of a pair in the hash, or of the empty place where it would be."""
-    at = np.int64(mixed) & (len(pairs_H) - 1)
-    while pairs_H[at] != key and pairs_H[at] != 0:
-        at = (at + 1) & (len(pairs_H) - 1)
+    at = np.int64(mixed) & (len(merges_H2) - 1)
+    while merges_H2[at, 0] != key and merges_H2[at, 0] != 0:
+        at = (at + 1) & (len(merges_H2) - 1)
     return at
 
 
 @inlined
-def _stay_apart(model, left, right, limit):
+def _stay_apart(left, right, limit, merges_H2, bits_F, made_V3):
     """Whether BPE of two tokens' bytes is these two; only a merge of rank below `limit` joins them whole.
 
     Merges happen in the order of their ranks, of equal ones from the left. So the last made of the two is
     taken apart, again and again; what then lies at the seam is joined if its merge comes before that one.
     """
+    apart = True
     while True:
         key, mixed = _pair(left, right)
-        bit = mixed & np.uint64(64 * len(model.bits_F) - 1)
-        if model.bits_F[bit >> np.uint64(6)] >> (bit & np.uint64(63)) & np.uint64(1):
-            at = _pair_at(model.pairs_H, key, mixed)
-            if model.pairs_H[at] == key and model.ranks_H[at] < limit:
-                return False
-        if model.ranks_V[left] > model.ranks_V[right]:
-            limit, left = np.int64(model.ranks_V[left]), np.int64(model.rights_V[left])
-        elif model.ranks_V[right] != LEAF:
-            limit, right = np.int64(model.ranks_V[right]) + 1, np.int64(model.lefts_V[right])
+        bit = mixed & np.uint64(64 * len(bits_F) - 1)
+        if bits_F[bit >> np.uint64(6)] >> (bit & np.uint64(63)) & np.uint64(1):
+            at = _pair_at(merges_H2, key, mixed)
+            if merges_H2[at, 0] == key and merges_H2[at, 1] < limit:
+                apart = False
+                break
+        if made_V3[left, RANK] > made_V3[right, RANK]:
+            limit, left = np.int64(made_V3[left, RANK]), np.int64(made_V3[left, RIGHT])
+        elif made_V3[right, RANK] != LEAF:
+            limit, right = np.int64(made_V3[right, RANK]) + 1, np.int64(made_V3[right, LEFT])
         else:
-            return True
+            break
+    return apart
 
 
 @compiled
@@ -256,51 +257,61 @@ def link_merges(model, lefts, rights, news):
 
     They are if a token's own merge comes after one that takes the token; no trainer writes such a list.
     """
+    merges_H2, bits_F, made_V3 = model.merges_H2, model.bits_F, model.made_V3
     for rank in range(len(lefts)):
         key, mixed = _pair(lefts[rank], rights[rank])
-        at, bit = _pair_at(model.pairs_H, key, mixed), mixed & np.uint64(64 * len(model.bits_F) - 1)
-        model.pairs_H[at], model.ranks_H[at] = key, rank  # of a pair given twice the library keeps the last
-        model.bits_F[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
-    taken_V = np.zeros(len(model.ranks_V), np.bool_)
+        at, bit = _pair_at(merges_H2, key, mixed), mixed & np.uint64(64 * len(bits_F) - 1)
+        merges_H2[at] = key, rank  # of a pair given twice the library keeps the last
+        bits_F[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
+    taken_V = np.zeros(len(made_V3), np.bool_)
     for rank in range(len(lefts)):
         left, right, new = lefts[rank], rights[rank], news[rank]
         taken_V[left] = taken_V[right] = True
-        if model.ranks_V[left] == UNMADE or model.ranks_V[right] == UNMADE or model.ranks_V[new] != UNMADE:
+        unmade = made_V3[left, RANK] == UNMADE or made_V3[right, RANK] == UNMADE
+        if unmade or made_V3[new, RANK] != UNMADE:
             continue
-        if model.ranks_H[_pair_at(model.pairs_H, *_pair(left, right))] != rank:
+        if merges_H2[_pair_at(merges_H2, *_pair(left, right)), 1] != rank:
             continue
-        if _stay_apart(model, left, right, 0):  # but for this merge, which is the last of the token's own
+        # But for this merge, which is the last of the token's own.
+        if _stay_apart(left, right, limit=0, merges_H2=merges_H2, bits_F=bits_F, made_V3=made_V3):
             if taken_V[new]:
                 return False
-            model.ranks_V[new], model.lefts_V[new], model.rights_V[new] = rank, left, right
+            made_V3[new] = rank, left, right
     return True
 
 
 @compiled
 def bpe_ids(word_B, start, length, model, scratch):
     """Fill scratch.ids with the ids of a word; their number."""
-    bytes_B, open_B, ids = scratch.bytes_B, scratch.open_B, scratch.ids
+    bytes_B, open_B, ids, byte_ids = scratch.bytes_B, scratch.open_B, scratch.ids, model.byte_ids
+    links_N, tokens_N, lengths_V, shorter_V = model.links_N, model.tokens_N, model.lengths_V, model.shorter_V
+    merges_H2, bits_F, made_V3 = model.merges_H2, model.bits_F, model.made_V3
     size = 0
     for i in range(start, start + length):
         bytes_B[size], open_B[size] = word_B[i], 1
-        size += model.byte_ids[word_B[i]] >= 0  # the library too drops bytes that it has no token for
+        size += byte_ids[word_B[i]] >= 0  # the library too drops bytes that it has no token for
     open_B[size] = 1  # closed: places up to which the word has an encoding that cannot go on
     count = p = 0
-    token = _longest(model, ROOT, bytes_B, p, size)
+    token = _longest(bytes_B, p, size, root=ROOT, links_N=links_N, tokens_N=tokens_N)
     while p < size:
-        end = p + model.lengths_V[token]
-        if open_B[end] and (count == 0 or _stay_apart(model, ids[count - 1], token, NO_MERGE)):
+        end = p + lengths_V[token]
+        fits = open_B[end] != 0
+        if fits and count > 0:
+            fits = _stay_apart(
+                ids[count - 1], token, limit=NO_MERGE, merges_H2=merges_H2, bits_F=bits_F, made_V3=made_V3
+            )
+        if fits:
             ids[count] = token
             count += 1
             p = end
-            token = _longest(model, ROOT, bytes_B, p, size)
-        elif model.shorter_V[token] >= 0:
-            token = np.int64(model.shorter_V[token])
+            token = _longest(bytes_B, p, size, root=ROOT, links_N=links_N, tokens_N=tokens_N)
+        elif shorter_V[token] >= 0:
+            token = np.int64(shorter_V[token])
         else:
             open_B[p] = 0
             count -= 1
             token = ids[count]
-            p -= model.lengths_V[token]
+            p -= lengths_V[token]
     return count
 
 
@@ -341,15 +352,17 @@ def wordpiece_ids(word_B, start, length, model, scratch):
         at=0,
         max_chars=model.max_chars,
     )
+    bytes_B, ids = scratch.bytes_B, scratch.ids
+    links_N, tokens_N, lengths_V = model.links_N, model.tokens_N, model.lengths_V
     count = p = 0
     while p < size and chars <= model.max_chars:
-        token = _longest(model, ROOT + (p > 0), scratch.bytes_B, p, size)
+        token = _longest(bytes_B, p, size, root=ROOT + (p > 0), links_N=links_N, tokens_N=tokens_N)
         if token < 0:
             break
-        scratch.ids[count] = token
+        ids[count] = token
         count += 1
-        p += model.lengths_V[token]
+        p += lengths_V[token]
     if p < size:
-        scratch.ids[0] = model.unknown_id
+        ids[0] = model.unknown_id
         return 1
     return count
