@@ -82,7 +82,7 @@ def test_rows_in_are_rows_out_in_order(tmp_path, texts):
         (SINGLE, "\tx\ta\n", "line 1: uid is empty"),
         (SINGLE, "1\tx\ta\n\n2\tx", "line 3: 2 columns where 3 belong"),
         (SINGLE, "uid\tlabel\ttext\n", "line 1: looks like a header .*columns:"),
-        (NER, "1\t['O']\t['a']\n2\t['O']\t['a', 'b']\n", "line 2: 1 labels for 2 words"),
+        (NER, "1\t['O']\t['a']\n2\t['O']\t['a', 'b']\n", "line 2: 1 label for 2 words"),
         (NER, "1\t['O']\t['a']\n2\tO\t['a']\n", r"line 2: 'O' is no list; write labels as"),
         (NER, "1\t['O']\t['a']\n2\t['O']\t['a'\n", r"line 2: .* is no list; write words as"),
         (NER, "1\t[['O']]\t['a']\n", r"line 1: .* is no list; write labels as"),

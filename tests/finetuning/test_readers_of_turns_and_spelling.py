@@ -48,7 +48,7 @@ def test_a_conversation_a_line(tmp_path, task_type):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("[]", "0 turns; ResponseSelection needs at least 2"), ('["a"]', "1 turns"), ("3", "no list of"),
+        ("[]", "0 turns; ResponseSelection needs at least 2"), ('["a"]', "1 turn;"), ("3", "no list of"),
         ('["a", null]', "a turn holds nothing"), ('["a", ["b"]]', "a turn holds a list"),
         ('["a"', "not JSON"),
     ],

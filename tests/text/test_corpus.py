@@ -156,7 +156,7 @@ REFUSED = {
     "half a pair": ("a.jsonl", b'{"text": "\\ud800"}\n', "a.jsonl: row 1 holds half"),
     "NUL in JSON": ("a.jsonl", b'{"text": "\\u0000"}\n', "a.jsonl: row 1 holds a NUL"),
     "no column": ("a.tsv", b"a\tb\n1\t2\n", "a.tsv: no column 'text' .*a, b.*--text_field"),
-    "short row": ("a.tsv", b"a\ttext\n1\n", "a.tsv: row 2 has 1 columns"),
+    "short row": ("a.tsv", b"a\ttext\n1\n", "a.tsv: row 2 has 1 column,"),
     "no parquet": ("a.parquet", b"PAR1 nonsense PAR1", "a.parquet: not a sound .parquet"),
 }
 
