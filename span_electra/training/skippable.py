@@ -39,10 +39,11 @@ class Skippable(torch.optim.Optimizer):
 
     def learning(self) -> Iterator[tuple[dict, list[Tensor]]]:
         """Each group with its parameters that have gradients; those of a bad step are made zeros."""
+        bad = self.found_inf > 0
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             for parameter in parameters:  # nothing times NaN is NaN
-                local_part(parameter.grad).masked_fill_(self.found_inf > 0, 0.0)
+                local_part(parameter.grad).masked_fill_(bad, 0.0)
             if parameters:
                 yield group, parameters
 
@@ -108,8 +109,9 @@ class Adaptive(Skippable):
 
     def count(self, parameters: list[Tensor], go: Tensor) -> Tensor:
         """Count the step; return how many each of P parameters has had, [P]."""
-        for parameter in parameters:
-            self.state[parameter].setdefault("step", torch.zeros_like(go))
+        for parameter in parameters:  # not setdefault, which would make a zero to throw away in every step
+            if "step" not in self.state[parameter]:
+                self.state[parameter]["step"] = torch.zeros_like(go)
         steps = [self.state[parameter]["step"] for parameter in parameters]
         torch._foreach_add_(steps, go, alpha=1.0)  # without alpha torch takes `go` for a number of the host
         # 0 is a first step left out; its update counts for nothing, but must be finite.

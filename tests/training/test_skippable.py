@@ -6,6 +6,7 @@ That they leave a bad step out, and resume, is in test_optim.py. Run: pytest tes
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from span_electra.training.muon import Muon
 from span_electra.training.skippable import SGD, Lamb, RAdam
@@ -58,10 +59,9 @@ class PlainLamb(torch.optim.Optimizer):
             weight.sub_(group["lr"] / (1 - group["betas"][0] ** means["steps"]) * ratio * update)
 
 
-@pytest.mark.parametrize("name", ["sgd", "radam", "lamb", "muon"])
-def test_no_number_of_a_step_comes_to_the_host(name):
-    # Tensors on the device "meta" have no numbers: whoever asks for one, or for a size made of one, fails.
-    matrices = [nn.Parameter(torch.zeros(6, 4, device="meta")) for _ in range(3)]
+def on_meta(name, count=3):
+    """An optimizer of so many matrices on the device "meta", whose tensors have no numbers."""
+    matrices = [nn.Parameter(torch.zeros(6, 4, device="meta")) for _ in range(count)]
     group = {"params": matrices, "lr": 0.1, "weight_decay": 0.1, "blocks": 3}
     made = {
         "sgd": lambda: SGD([group], momentum=0.9),
@@ -69,7 +69,40 @@ def test_no_number_of_a_step_comes_to_the_host(name):
         "lamb": lambda: Lamb([group], betas=(0.9, 0.98), eps=1e-8),
         "muon": lambda: Muon([group], momentum=0.9),
     }[name]()
-    for _ in range(2):
-        for matrix in matrices:
-            matrix.grad = torch.zeros_like(matrix)
-        made.step()
+    for matrix in matrices:
+        matrix.grad = torch.zeros_like(matrix)
+    return made
+
+
+@pytest.mark.parametrize("name", ["sgd", "radam", "lamb", "muon"])
+def test_no_number_of_a_step_comes_to_the_host(name):
+    # Whoever asks for a number on "meta", or for a size made of one, fails.
+    made = on_meta(name)
+    made.step()
+    made.step()
+
+
+class Operators(TorchDispatchMode):
+    """Counts operators that compute; on a GPU each is about one launch."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        self.count += not operator.is_view
+        return operator(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize(("name", "each"), [("sgd", 1), ("radam", 1), ("lamb", 1), ("muon", 3)])
+def test_one_more_parameter_is_hardly_more_to_launch(name, each):
+    """A model has hundreds: what is done for all at once is one operator; a gradient's reset is not, nor
+    the casts, scaling and sum of a Muon matrix."""
+    counts = {}
+    for parameters in (3, 13):
+        made = on_meta(name, parameters)
+        made.step()  # its state is made once
+        with Operators() as counted:
+            made.step()
+        counts[parameters] = counted.count
+    assert counts[13] - counts[3] <= 10 * each
