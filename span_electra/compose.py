@@ -152,6 +152,7 @@ def _read(path: Path, including: tuple[Path, ...]) -> Any:
 
 def _check_tree(content: Any) -> None:
     """Raise ValueError where values lie too deep or are too many, as aliases in YAML make them."""
+    # Level by level, not by recursion, which a file could nest deeper than Python's stack.
     level, total = [content], 0
     for _ in range(DEEPEST):
         level = [
@@ -205,6 +206,7 @@ def _unknown_keys(schema: type, values: Values, keys: list[str], prefix: str = "
     problems = []
     for key, value in values.items():
         path = f"{prefix}{key}"
+        # A name from another system is as likely as a slip of the pen; both are looked for.
         if key not in hints:
             ours, note = meant(path, keys)
             same_section = ours is not None and ours.rpartition(".")[0] == prefix.rstrip(".")

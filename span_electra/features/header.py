@@ -86,6 +86,7 @@ def describe(
     text_field: str = "text",
 ) -> FeatureHeader:
     """Return the header of features still to be made: no sources, no counts."""
+    # All that decides the rows, and nothing that only describes the machine: equal headers mean equal bytes.
     return FeatureHeader(
         vocabulary_sha256=vocabulary.sha256,
         vocab_size=vocabulary.size,

@@ -177,6 +177,7 @@ def _sample_rows(rows, tokens, law, row, spans):
     for number in range(len(law.budgets_R)):
         first, content = rows.starts_R[number] + 1, rows.lengths_R[number] - 2
         budget, key = law.budgets_R[number], law.keys_R[number]
+        # A row too short to hide a token has no spans; its words need not be found.
         if budget > 0:
             if law.whole_words == 0:
                 words = single_tokens(content, row.word_at_W, row.begins_T)

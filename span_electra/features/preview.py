@@ -117,6 +117,7 @@ def _rows(features: Features, colour: bool) -> str:
         length = int(features.lengths_R[row])
         ids = features.gather(np.array([row]), length)[0]
         shown, place = [f"row {row} ({length} tokens): "], 0
+        # Text between the spans is decoded in one piece: characters may lie in several tokens.
         for start, size in zip(spans.starts_S[span:end], spans.lengths_S[span:end], strict=True):
             if start >= TOKENS_SHOWN:
                 break

@@ -203,6 +203,7 @@ def _first_unsound_row(
     ids, id_starts_R, lengths_R, size, starts, starts_R, lengths, length_starts_R, counts_R, budgets_R
 ):
     for row in range(len(lengths_R)):
+        # The highest id, not each: one comparison a row, for files of billions of tokens.
         highest = ids[id_starts_R[row]]
         for token in range(lengths_R[row]):
             highest = max(highest, ids[id_starts_R[row] + token])

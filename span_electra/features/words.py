@@ -134,6 +134,7 @@ def _class_of_cut(ids_T, place, end, tokens):
     Where the row ends first, the bits that are missing count as zeros: its block of Unicode is the same.
     """
     number = np.int64(ids_T[place])
+    # The bits of its code point so far; the tokens behind it bring the rest, six bits a byte.
     bits, missing = np.int64(tokens.end_V[number]), np.int64(tokens.missing_V[number])
     place += 1
     while missing > 0 and place < end:

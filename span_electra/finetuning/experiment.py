@@ -126,6 +126,7 @@ class Finetuning:
         settings, config = self.settings, self.model.config
         network, rows = getattr(config, settings.arguments.network), self.rows
         begun = "with random weights" if settings.arguments.from_scratch else f"from {settings.encoder}"
+        # Of all splits now: whoever has no test rows should see it before the night's training.
         counts = [
             ", ".join(f"{len(rows[split][number]):,} {split}" for split in rows if rows[split][number])
             for number in range(len(self.names))

@@ -102,6 +102,7 @@ def task_facts(
     if measured is None:
         names = [spec.task.name for spec in model.specs]
         measured = metrics_of((meta.get("loop") or {}).get("valid") or {}, name, names)
+    # Test before dev: checkpoints were chosen by dev, whose numbers flatter.
     split = next((split for split in ("test", "dev") if measured.get(split)), "held-out")
     sections = training_sections(meta, (meta.get("rows") or {}).get(name, {}))
     if key := (meta.get("prepared") or {}).get(name):

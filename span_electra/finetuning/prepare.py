@@ -188,6 +188,7 @@ def open_prepared(folder: str | Path) -> Prepared:
         described = json.loads(path.read_text(encoding="utf-8"))
         if described.pop("span_electra_prepared") != FORMAT:
             raise ValueError("another format")
+        # JSON knows lists alone; specs are compared as tuples.
         described["labels"] = {name: tuple(labels) for name, labels in described["labels"].items()}
         prepared = Prepared(Path(folder), **described)
         if not all(prepared.rows[name].keys() and name in prepared.labels for name in prepared.keys):

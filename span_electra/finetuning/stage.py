@@ -149,6 +149,7 @@ def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
     from span_electra.finetuning.results import conclude, table_of
     from span_electra.training.run import run_training
 
+    # Results are of a run that came to its end; a stopped one is not yet the best that it will have.
     result = run_training(run, Finetuning)
     if result.state != "finished":
         saved = ("--load_saved_model", run.out_dir)
@@ -175,6 +176,7 @@ def conclude_saved(settings: FinetuningArguments) -> int:
     for run in each_seed or [folder]:
         if not (run / CONFIG).is_file():
             raise InputError(f"{run}: no run of fine-tuning; name its folder with --load_saved_model")
+        # By the run's own file, not by today's flags: other data would be another experiment.
         saved = compose(type(settings), [config_file(run / CONFIG)])
         saved = replace(saved, load_saved_model=str(run), resume_train=True, silent=settings.silent)
         tasks, pretrained = tasks_of(saved), open_model(str(run)).need(saved.network)

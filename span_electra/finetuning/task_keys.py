@@ -208,6 +208,7 @@ def _columns(entry: TaskEntry, task_type: TaskType) -> dict[str, str | int | lis
         numbers = all(type(names) is int for names in columns.values())
         if not numbers or not set(columns) <= {"text", "label"}:
             entry.problem("columns", "numbers are those of text and label in CoNLL files; name both so")
+    # Both ways of naming two texts: a list, or one column each.
     two = "pair" in columns or isinstance(columns["text"], list)
     if task_type.inputs == "pair" and not two:
         entry.problem("columns", "names no pair; write pair: and the second sentence's column")

@@ -62,6 +62,7 @@ def _write_part(
     write_network(network, config, settings, folder, head=part)
     types = record_of(config, part).token_types
     save_tokenizer(vocabulary, folder, config.max_position_embeddings, token_types=types)
+    # Aside, since no stock class has it; a folder without it opens all the same.
     if network.span_head is not None:
         heads = {
             name: weight.detach().to("cpu", torch.float32).contiguous()

@@ -153,6 +153,7 @@ def render_card(
     """
     title = f"SpanELECTRA {part}"
     lines = [*front_matter(title, part, record, facts), f"# {title}", "", _WHAT[part], ""]
+    # Code that runs as it stands: people copy it before they read on.
     usage = _USE["tokens" if record.is_token_classifier(part) else part]
     lines += [
         "Pretrained with hidden spans of geometric length (SpanBERT) and replaced-token detection (ELECTRA).",

@@ -145,6 +145,7 @@ def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
         raise InputError(f"{folder}/{CONFIG}: a network whose layers ours cannot compute; choose another")
     record = architecture_of(settings, str(folder / CONFIG))
     head = record.head_in(settings)
+    # By the head that its class has: another head's weights have no place in ours, and would be refused.
     weights = weights_from_stock(
         read_weights(folder),
         record,

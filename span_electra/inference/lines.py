@@ -106,6 +106,7 @@ def write_answers(answer: Answer, blocks: Iterable[list[str]], file: TextIO, wai
 
     def line() -> str:
         nonlocal reported
+        # Nothing is said while nothing is done: a pipe that waits for its writer is no sign of trouble.
         new, reported = written - reported, written
         return f"{counted(written, 'line')} answered" if new or not waits else progress.silent()
 

@@ -131,6 +131,7 @@ class Attend(torch.autograd.Function):
             kernels.drop(flat, mask, first, flat)
             mixed_MLK = torch.bmm(probability_MLL, value_MLK)
             out_BLHK[piece].copy_(mixed_MLK.unflatten(0, (-1, heads)).transpose(1, 2))
+        # Neither scores nor masks: both are made again a piece at a time, at half of the memory's price.
         ctx.save_for_backward(qkv_BLZ, attend_B1QL)
         ctx.settings = heads, rate, key
         return out_BLHK.view(rows, length, triple // 3)

@@ -132,6 +132,7 @@ class DropAddNorm(torch.autograd.Function):
     ) -> Tensor:
         kernels, mask = loops(key, rate)
         width = x.shape[-1]
+        # Detached: these loops are the forward pass, and autograd must not record what they write over.
         x_RD = x.detach().reshape(-1, width)
         out_RD, inverse_R = torch.empty(x_RD.shape), torch.empty(x_RD.shape[0])
         kernels.drop_add_norm(
@@ -144,6 +145,7 @@ class DropAddNorm(torch.autograd.Function):
             out_RD=out_RD.numpy(),
             inverse_R=inverse_R.numpy(),
         )
+        # The sum that was normalised and one number a row: the mask comes from the key again.
         ctx.save_for_backward(x_RD, inverse_R, weight_D)
         ctx.mask = rate, key
         return out_RD.view(residual.shape)
@@ -155,6 +157,7 @@ class DropAddNorm(torch.autograd.Function):
         kernels, mask = loops(key, rate)
         grad_RD = grad.reshape(normal_RD.shape).contiguous()
         grad_x_RD, grad_residual_RD = torch.empty(grad_RD.shape), torch.empty(grad_RD.shape)
+        # Fixed parts, not one a thread: sums round alike on any number of threads.
         sums_P2D = torch.empty(kernels.PARTS, 2, grad_RD.shape[1])
         kernels.drop_add_norm_backward(
             grad_RD.numpy(),

@@ -261,6 +261,7 @@ class Pretraining:
         """Networks, rows used and held out, and what a batch is."""
         settings, data, config = self.settings, self.data, self.model.config
         loader = settings.train_loader
+        # Of the model as built, not of the settings: its vocabulary and published sizes are known by now.
         sizes = {name: getattr(config, name) for name in ("generator", "discriminator")}
         networks = [f"{name} {size.num_hidden_layers} x {size.hidden_size}" for name, size in sizes.items()]
         objective = "" if config.objective == "joint" else f", {config.objective} alone learns"

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 def resumed_run(given: Values) -> Path | None:
     """The run folder that --resume or --checkpoint_path means, or None."""
+    # Of the flags alone, before any settings are made: which run is meant decides what they lie on.
     if given.get("resume") and given.get("checkpoint_path"):
         raise InputError("--resume and --checkpoint_path: give one of them")
     for other in ("init_from", "initial_optimizer", "preset"):

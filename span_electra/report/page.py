@@ -228,6 +228,7 @@ def examples_of(run: RunRecord) -> list[dict[str, Any]]:
     shown = []
     for example in run.examples:
         tokens = verdicts(example)
+        # Counted by the verdicts that are shown, so that numbers and colours cannot contradict each other.
         found = [token["verdict"] for token in tokens]
         masked = [token for token in tokens if token["masked"]]
         shown.append(

@@ -164,6 +164,7 @@ def next_pair(state, min_frequency):
 @compiled
 def _merge_in_word(state, word, left, right, new):
     start, length = state.starts_W[word], state.lengths_W[word]
+    # In its own place: a merged word is never longer than it was.
     read = write = start
     end = start + length
     symbols = state.symbols_Y

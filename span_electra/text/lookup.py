@@ -57,6 +57,7 @@ def _find(text_B, p, length, slots_S, keys_B):
         high = load8(text_B, p + 8) & _KEEP_HIGH[length]
     else:
         low, high = _hash_long(text_B, p, length), np.uint64(0)
+    # A power of two: the remainder is one operation, where a division would take twenty times as long.
     mask = len(slots_S) - 1
     at = _home(low, high) * 4 & mask
     while True:

@@ -69,6 +69,7 @@ def write_sample(folder: str | Path, workers: int = 2) -> SampleCorpus:
             raise FileExistsError(17, "is there already", str(path))
     folder.mkdir(parents=True, exist_ok=True)
     documents = list(sample_documents(workers))
+    # By documents: lines of one document in both would make the held-out loss look better than it is.
     splits: dict[Path, list[str]] = {train_file: [], valid_file: []}
     for name, paragraphs in documents:
         splits[valid_file if falls_to_valid(name) else train_file].append("\n".join(paragraphs) + "\n")

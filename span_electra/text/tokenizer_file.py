@@ -25,6 +25,7 @@ def check_described(described: dict) -> None:
         numbers, known = [*range(len(pieces))], {piece for piece, _ in pieces}
     numbers += [token["id"] for token in tokens]
     known |= {token["content"] for token in tokens}
+    # The library allocates up to the highest id: one of 2^31 in a stranger's file would end the process.
     highest = len(numbers) + MOST_GAPS
     if not all(type(number) is int and 0 <= number < highest for number in numbers):
         raise ValueError("ids that are no row of a table")

@@ -125,6 +125,7 @@ class WordCounter:
     def _normalized(self, words: list[bytes]) -> list[bytes]:
         words_B = np.frombuffer(b"".join(words), np.uint8)
         ends_W = np.cumsum([len(word) for word in words], dtype=np.int64)
+        # No character's normal form is longer than 15 bytes; what is not written to takes no memory.
         normal_B, normal_ends_W = np.empty(len(words_B) * 15, np.uint8), np.empty_like(ends_W)
         forms_C, form_bytes_B = self._characters.forms_C, self._characters.form_bytes_B
         lookup.normalize_words(
@@ -153,6 +154,7 @@ def _cut_rare(
     text_B: np.ndarray, words_W: np.ndarray, uses_W: np.ndarray, *, rare: int, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The words cut as in pretokenize.py, and the uses of each piece."""
+    # The most pieces there can be: characters of these scripts take three bytes at least.
     room = len(words_W) + int((words_W >> 1 & 0x1FFFFFFF).sum()) // 3
     pieces_W, piece_uses_W = np.empty(room, np.int64), np.empty(room, np.int64)
     parts_C = character_classes() & PARTS != 0

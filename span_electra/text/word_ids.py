@@ -63,6 +63,7 @@ class Model(NamedTuple):
 
 def new_model(style: int, *, tokens: int = 0, merges: int = 0, **settings: int | np.ndarray) -> Model:
     """A model that knows no pieces and no merges yet, but has room for so many; and other fields of Model."""
+    # Every field has an array of its type: numba compiles once for all tokenizers.
     nothing = np.empty(0, np.uint8)
     fields = {
         "id_bytes": 2,

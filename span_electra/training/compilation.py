@@ -31,6 +31,7 @@ def compiles(config: TrainingConfig) -> bool:
     """
     on_cuda = find_device(config.device, "device:").type == "cuda"
     replicas = config.parallel == "dp" and len(config.device_ids) > 1
+    # Unasked it is left out where it cannot help; asked for, that is an error.
     if config.compile in ("auto", "off"):
         return config.compile == "auto" and on_cuda and not replicas
     asked = f"compile: {config.compile}"

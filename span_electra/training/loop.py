@@ -186,6 +186,7 @@ def watch_for_bad_steps(run: Run, step: int, recent: deque) -> None:
     def end_if_hopeless(in_a_row: Tensor) -> None:
         if in_a_row < PATIENCE:
             return
+        # Known some steps late: the rows are those of the steps that were skipped, not of the latest.
         first = step - PATIENCE + 1
         bad = [rows_B for made, group in recent if first <= made <= step for rows_B in group]
         rows = sorted({int(row) for rows_B in bad for row in rows_B})
@@ -221,6 +222,7 @@ def log_metrics(run: Run, state: LoopState) -> None:
     def log(sums_read: Tensor) -> None:
         experiment = run.experiment
         sums = dict(zip((*experiment.tally, *COUNTED), sums_read.tolist(), strict=True))
+        # Counted by the experiment: what a token is differs between objectives.
         tokens = experiment.count_tokens(sums)
         speed = tokens / seconds
         state.tokens += tokens
