@@ -6,12 +6,11 @@ Which stock class holds it, its type's record says (`stock_head`): ...ForSequenc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tokenizers import Tokenizer, normalizers, processors
+from tokenizers import Tokenizer, normalizers
 from torch import nn
 
 from span_electra.finetuning.encoding import TaskSpec
@@ -20,7 +19,7 @@ from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.folders import OURS
 from span_electra.hub.model_card import CardFacts, model_name, render_task_card, training_sections
-from span_electra.hub.tokenizer import prefix_space, save_tokenizer, with_trimmed_offsets
+from span_electra.hub.tokenizer import SENTENCES, framed, save_tokenizer
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import atomic_folder
 from span_electra.text.vocabulary import Vocabulary
@@ -28,9 +27,8 @@ from span_electra.text.vocabulary import Vocabulary
 # The records' heads by `TaskType.stock_head`; the others have the same name.
 HEAD_OF = {"replaced": "discriminator"}
 
-# How a text and a pair are framed, with token types. Of turns (tasks/turns.py) a text is a question that an
-# answer is to follow, a pair a question with its answer, whose type is OWN_VOICE.
-SENTENCES = ("{cls} $A {sep}", "{cls} $A {sep} $B:1 {sep}:1")
+# How turns (tasks/turns.py) are framed: a text is a question that an answer is to follow, a pair a question
+# with its answer, whose type is OWN_VOICE.
 TURNS = ("{sep}:0 $A:0 {sep}:1", "{sep}:0 $A:0 {sep}:1 $B:1 {sep}:0")
 
 
@@ -164,19 +162,7 @@ def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
         folding = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
         tokenizer.normalizer = normalizers.Sequence(folding)
     single, pair = TURNS if spec.type.in_turns else SENTENCES
-    names = {"cls": vocabulary.special.cls, "sep": vocabulary.special.sep}
-    special = [(names["cls"], vocabulary.cls_id), (names["sep"], vocabulary.sep_id)]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=[*single.format(**names).split()],
-        pair=[*pair.format(**names).split()],
-        special_tokens=list(dict.fromkeys(special)),
-    )
-    original = None
-    if vocabulary.original is not None:  # of ours, save_tokenizer trims the offsets
-        original = tokenizer.to_str()
-        prefix = prefix_space(json.loads(original)["pre_tokenizer"])
-        original = original if prefix is None else with_trimmed_offsets(original, prefix)
-    return replace(vocabulary, tokenizer=tokenizer, original=original)
+    return framed(vocabulary, tokenizer, single=single, pair=pair)
 
 
 class Joined(nn.Module):

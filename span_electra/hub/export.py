@@ -23,7 +23,7 @@ from span_electra.hub.architectures import architecture_of, record_of
 from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors, read_config
 from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS, Pretrained, open_model
-from span_electra.hub.tokenizer import save_tokenizer
+from span_electra.hub.tokenizer import framing_rows, save_tokenizer
 from span_electra.hub.weights import PARTS, our_weights, stock_weights, take_weights
 from span_electra.model.electra import SpanElectra
 from span_electra.storage import atomic_folder, read_object
@@ -61,7 +61,7 @@ def _write_part(
     settings = stock_config(config, part, vocabulary)
     write_network(network, config, settings, folder, head=part)
     types = record_of(config, part).token_types
-    save_tokenizer(vocabulary, folder, config.max_position_embeddings, token_types=types)
+    save_tokenizer(framing_rows(vocabulary), folder, config.max_position_embeddings, token_types=types)
     # Aside, since no stock class has it; a folder without it opens all the same.
     if network.span_head is not None:
         heads = {

@@ -8,12 +8,18 @@ of each text, and each of words given one by one, other ids, without a word.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, processors
 
 from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
+
+SENTENCES = (
+    "{cls} $A {sep}",
+    "{cls} $A {sep} $B:1 {sep}:1",
+)  # how a text and a pair are framed, with token types
 
 
 def save_tokenizer(
@@ -33,8 +39,36 @@ def save_tokenizer(
     settings = json.loads(settings_path.read_text(encoding="utf-8")) | {"add_prefix_space": prefix}
     settings_path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
     # A tokenizer of the user's own may be read by programs of theirs: its file stays as it came.
-    if getattr(vocabulary, "original", None) is None:
+    if vocabulary.original is None:
         path.write_text(with_trimmed_offsets(path.read_text(encoding="utf-8"), prefix), encoding="utf-8")
+
+
+def framing_rows(vocabulary: Vocabulary) -> Vocabulary:
+    """The vocabulary with a tokenizer that puts the rows' special tokens round a text, as the model reads it.
+
+    Ours does. One that was brought along may put none, as GPT-2's, or the first alone, as Llama's.
+    """
+    if vocabulary.tokenizer.encode("").ids == [vocabulary.cls_id, vocabulary.sep_id]:
+        return vocabulary
+    own = Tokenizer.from_str(vocabulary.original or vocabulary.to_json())
+    return framed(vocabulary, own, single=SENTENCES[0], pair=SENTENCES[1])
+
+
+def framed(vocabulary: Vocabulary, tokenizer: Tokenizer, *, single: str, pair: str) -> Vocabulary:
+    """The vocabulary with this tokenizer, which from now on frames a text and a pair as the templates say."""
+    names = {"cls": vocabulary.special.cls, "sep": vocabulary.special.sep}
+    special = [(names["cls"], vocabulary.cls_id), (names["sep"], vocabulary.sep_id)]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*single.format(**names).split()],
+        pair=[*pair.format(**names).split()],
+        special_tokens=list(dict.fromkeys(special)),
+    )
+    original = None
+    if vocabulary.original is not None:  # of ours, save_tokenizer trims the offsets
+        original = tokenizer.to_str()
+        prefix = prefix_space(json.loads(original)["pre_tokenizer"])
+        original = original if prefix is None else with_trimmed_offsets(original, prefix)
+    return replace(vocabulary, tokenizer=tokenizer, original=original)
 
 
 def prefix_space(pre_tokenizer: dict[str, Any] | None) -> bool | None:

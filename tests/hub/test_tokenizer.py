@@ -12,9 +12,12 @@ import sys
 
 import pytest
 from network_examples import vocabulary_of_words
+from own_tokenizer_examples import TOKENIZERS, write_folder
 from tokenizers import pre_tokenizers
+from transformers import AutoTokenizer
 
-from span_electra.hub.tokenizer import prefix_space, save_tokenizer
+from span_electra.hub.tokenizer import framing_rows, prefix_space, save_tokenizer
+from span_electra.text.own_tokenizer import open_tokenizer
 from span_electra.text.token_spans import read_lines
 from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble
 from span_electra.utf8 import read_text
@@ -57,6 +60,31 @@ def test_the_settings_say_what_old_versions_need(tmp_path):
     assert settings["model_input_names"] == ["input_ids", "attention_mask"]
     save_tokenizer(vocabulary_of_words(), tmp_path, 128)
     assert "add_prefix_space" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_brought_tokenizer_frames_texts_as_rows_are(kind, tmp_path):
+    make, config, named = TOKENIZERS[kind]
+    own = make()
+    vocabulary = open_tokenizer(write_folder(tmp_path / "own", own, config), named)
+    framing = framing_rows(vocabulary)
+    assert framing.sha256 == vocabulary.sha256 and framing_rows(framing) is framing
+    save_tokenizer(framing, tmp_path, 128)
+    stock = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    for text in TEXTS:
+        ids = own.encode(text, add_special_tokens=False).ids
+        assert stock(text).input_ids == [vocabulary.cls_id, *ids, vocabulary.sep_id], text
+        assert stock(text, add_special_tokens=False).input_ids == ids
+    first, second = (own.encode(text, add_special_tokens=False).ids for text in TEXTS[:2])
+    pair = stock(*TEXTS[:2]).input_ids
+    assert pair[:1] + pair[-1:] == [vocabulary.cls_id, vocabulary.sep_id]
+    assert [number for number in pair if number in {*first, *second}] == [*first, *second]
+
+
+def test_a_tokenizer_that_frames_rows_already_stays_as_it_was(tmp_path):
+    make, config, named = TOKENIZERS["roberta"]
+    vocabulary = open_tokenizer(write_folder(tmp_path, make(), config), named)
+    assert framing_rows(vocabulary).original == vocabulary.original
 
 
 def test_a_byte_level_step_is_found_in_a_sequence():
