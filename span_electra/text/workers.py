@@ -165,7 +165,7 @@ def _death(worker: _Worker) -> InputError:
     reason = f"ended with code {code}"
     if code is not None and code < 0:
         reason = f"was killed ({signal.Signals(-code).name})"
-    hint = "; was memory short? use fewer --workers or a smaller --chunk_size" if code == -9 else ""
+    hint = "; was memory short? use fewer --workers, of features smaller --chunk_size" if code == -9 else ""
     return InputError(
         f"worker process {worker.process.pid} {reason}{hint}; run again to go on where it stopped"
     )
