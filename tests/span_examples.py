@@ -12,7 +12,7 @@ def words_of(starts_word_V) -> TokenWords:
     return token_words([b"a"] * len(starts_word_V), ~starts_word_V, starts_word_V)
 
 
-def draw(lengths_R, tokens, masking, seed=0, dtype=np.uint16, epoch=0):
+def spans_of(lengths_R, tokens, masking, seed=0, dtype=np.uint16, epoch=0):
     """Random rows of the given lengths ([CLS] and [SEP] included) -> rows, spans."""
     lengths_R = np.asarray(lengths_R, dtype=np.int64)
     rng = np.random.default_rng(seed)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from span_examples import draw, rows_of, words_of
+from span_examples import rows_of, spans_of, words_of
 
 from span_electra.config import MaskingConfig
 from span_electra.errors import InputError
@@ -22,14 +22,14 @@ LAWS = pytest.mark.parametrize("law", [1, 2])
 def test_single_tokens_are_hidden_wherever_words_end(law):
     tokens = words_of(np.zeros(100, dtype=bool))  # in whole words these rows are one word each
     masking = MaskingConfig(mask_ratio=0.3, max_span_len=1, whole_words=False, law=law)
-    _, spans = draw([66] * 500, tokens, masking)
+    _, spans = spans_of([66] * 500, tokens, masking)
     assert (spans.lengths_S == 1).all() and len(spans.starts_S) == 500 * round(0.3 * 64)
     assert set(np.unique(spans.starts_S)) == set(range(1, 65))
 
 
 @LAWS
 def test_with_p_of_one_spans_are_single_words(law):
-    _, spans = draw([66] * 50, EVERY_TOKEN_A_WORD, MaskingConfig(geometric_p=1.0, law=law))
+    _, spans = spans_of([66] * 50, EVERY_TOKEN_A_WORD, MaskingConfig(geometric_p=1.0, law=law))
     assert (spans.lengths_S == 1).all() and len(spans.starts_S) == 50 * round(0.2 * 64)
 
 
@@ -48,7 +48,7 @@ def test_budget_is_exact_and_spans_stay_apart_inside_the_content(
 ):
     tokens = words_of(np.random.default_rng(seed).random(50) < share)
     masking = MaskingConfig(mask_ratio=ratio, max_span_len=longest, geometric_p=p, law=law)
-    _, spans = draw(lengths, tokens, masking, seed)
+    _, spans = spans_of(lengths, tokens, masking, seed)
     for length, (starts, sizes) in zip(lengths, rows_of(spans), strict=True):
         assert sizes.sum() == round(ratio * (length - 2))
         assert (sizes > 0).all()
@@ -65,7 +65,7 @@ def test_the_law_is_spanbert_s():
 @LAWS
 def test_spans_depend_on_the_key_alone(law):
     masking, tokens = MaskingConfig(law=law), words_of(np.random.default_rng(0).random(100) < 0.6)
-    rows, whole = draw([128, 40, 512, 7], tokens, masking, seed=5)
+    rows, whole = spans_of([128, 40, 512, 7], tokens, masking, seed=5)
     order = np.array([2, 0, 3, 1])
     others = M.TokenRows(rows.ids_T.astype(np.uint32), rows.starts_R[order], rows.lengths_R[order])
     shuffled = M.sample_spans(others, tokens, M.row_keys(5, 0, order, "spans"), masking)

@@ -6,7 +6,7 @@ Run: pytest tests/features/test_span_law_1.py
 import numpy as np
 import pytest
 from scipy import stats
-from span_examples import draw, rows_of, words_of
+from span_examples import rows_of, spans_of, words_of
 
 from span_electra.config import MaskingConfig
 from span_electra.features import masking as M
@@ -16,7 +16,7 @@ from span_electra.features.words import LONGEST_WORD, Row
 def test_spans_are_whole_words_of_at_most_max_span_len_but_for_one_cut_a_row():
     starts_word_V = np.random.default_rng(1).random(500) < 0.7
     masking = MaskingConfig(mask_ratio=0.2, max_span_len=5, law=1)
-    rows, spans = draw([300] * 400, words_of(starts_word_V), masking, seed=1)
+    rows, spans = spans_of([300] * 400, words_of(starts_word_V), masking, seed=1)
     for first, (starts, sizes) in zip(rows.starts_R, rows_of(spans), strict=True):
         begins_T = np.append(starts_word_V[rows.ids_T[first + 1 : first + 299]], True)
         begins_T[0] = True
@@ -87,5 +87,5 @@ def test_places_are_even():
 
 
 def test_text_without_word_starts_is_still_hidden_all_over():
-    _, spans = draw([512] * 300, words_of(np.zeros(100, dtype=bool)), MaskingConfig(law=1))
+    _, spans = spans_of([512] * 300, words_of(np.zeros(100, dtype=bool)), MaskingConfig(law=1))
     assert set(np.unique(spans.starts_S)) >= set(range(1, 400, LONGEST_WORD))

@@ -6,7 +6,7 @@ Run: pytest tests/features/test_span_law_2.py
 import numpy as np
 import pytest
 from scipy import stats
-from span_examples import draw, hidden_shares, rows_of, words_of
+from span_examples import hidden_shares, rows_of, spans_of, words_of
 
 from span_electra.config import MaskingConfig
 from span_electra.features import masking as M
@@ -19,17 +19,17 @@ ONE_TOKEN_WORDS = words_of(np.ones(100, dtype=bool))
 @pytest.mark.parametrize("ratio", [0.15, 0.2, 0.3])
 def test_each_place_of_a_row_is_hidden_as_often_as_any_other(content, ratio):
     """Within 10% of the mean over 20,000 rows; law 1 hid the first a quarter as often."""
-    _, spans = draw([content + 2] * 20_000, ONE_TOKEN_WORDS, MaskingConfig(ratio))
+    _, spans = spans_of([content + 2] * 20_000, ONE_TOKEN_WORDS, MaskingConfig(ratio))
     shares = hidden_shares(spans, content)
     assert np.abs(shares / shares.mean() - 1).max() < 0.1
-    _, earlier = draw([content + 2] * 20_000, ONE_TOKEN_WORDS, MaskingConfig(ratio, law=1))
+    _, earlier = spans_of([content + 2] * 20_000, ONE_TOKEN_WORDS, MaskingConfig(ratio, law=1))
     assert hidden_shares(earlier, content)[0] < 0.7 * shares[0]
 
 
 @pytest.mark.parametrize("share", [0.4, 0.7])
 def test_so_it_is_in_rows_of_longer_words(share):
     tokens = words_of(np.random.default_rng(0).random(200) < share)
-    _, spans = draw([128] * 20_000, tokens, MaskingConfig())
+    _, spans = spans_of([128] * 20_000, tokens, MaskingConfig())
     shares = hidden_shares(spans, 126)
     assert np.abs(shares / shares.mean() - 1).max() < 0.1
 
@@ -39,7 +39,7 @@ def test_lengths_of_spans_off_the_edges_follow_the_law(longest, p):
     """In rows so long that the one cut span of each and the clipped ones at its edges do not count."""
     masking = MaskingConfig(max_span_len=longest, geometric_p=p)
     content = 20_000
-    _, spans = draw([content + 2] * 8, ONE_TOKEN_WORDS, masking, seed=1)
+    _, spans = spans_of([content + 2] * 8, ONE_TOKEN_WORDS, masking, seed=1)
     inside = (spans.starts_S > 1) & (spans.starts_S + spans.lengths_S <= content)
     counts_L = np.bincount(spans.lengths_S[inside], minlength=longest + 1)[1:]
     assert len(counts_L) == longest
@@ -50,7 +50,7 @@ def test_lengths_of_spans_off_the_edges_follow_the_law(longest, p):
 
 def test_spans_are_whole_words_of_at_most_max_span_len_but_for_one_cut_a_row():
     starts_word_V = np.random.default_rng(1).random(500) < 0.7
-    rows, spans = draw([300] * 400, words_of(starts_word_V), MaskingConfig(max_span_len=5), seed=1)
+    rows, spans = spans_of([300] * 400, words_of(starts_word_V), MaskingConfig(max_span_len=5), seed=1)
     for first, (starts, sizes) in zip(rows.starts_R, rows_of(spans), strict=True):
         begins_T = np.append(starts_word_V[rows.ids_T[first + 1 : first + 299]], True)
         begins_T[0] = True
@@ -97,7 +97,7 @@ def test_no_span_begins_or_ends_inside_a_character_where_any_other_way_is(sizes)
 
 def test_what_is_left_of_a_budget_goes_to_the_span_before_if_it_is_short():
     """So a row of 128 with words of one token has about 5.7 spans, not 6.2 with many of one token."""
-    _, spans = draw([128] * 5000, ONE_TOKEN_WORDS, MaskingConfig())
+    _, spans = spans_of([128] * 5000, ONE_TOKEN_WORDS, MaskingConfig())
     assert 5.5 < len(spans.starts_S) / 5000 < 5.9
     ones = (spans.lengths_S == 1).mean()
     assert abs(ones - M.length_law(MaskingConfig())[0]) < 0.02

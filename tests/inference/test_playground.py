@@ -163,7 +163,7 @@ def browsing():
         browser.close()
 
 
-def try_text(tab, text):
+def type_text(tab, text):
     tab.fill("#text", text)
     tab.click("#ask")
     tab.wait_for_selector("#ask:not([disabled])")
@@ -173,7 +173,7 @@ def try_text(tab, text):
 def test_in_a_browser(page):
     with browsing() as (tab, expect):
         tab.goto(page)
-        try_text(tab, f"Teh 🐈 {NASTY} [MASK]")
+        type_text(tab, f"Teh 🐈 {NASTY} [MASK]")
         assert tab.text_content("#tokens") == f"Teh 🐈 {NASTY} [MASK]"
         assert tab.text_content("#corrected").startswith("The 🐈 <")
         assert tab.text_content("#blanks").startswith("dog ")
@@ -191,7 +191,7 @@ def test_a_mask_is_a_blank_and_never_a_wrong_word():
     networks = by_hand(frequencies({"dog": 1.0}), spotter({"[MASK]": 9.0}))
     with serving(pretrained(Predictor(networks))) as address, browsing() as (tab, _):
         tab.goto(address)
-        try_text(tab, "the [MASK] [MASK].")
+        type_text(tab, "the [MASK] [MASK].")
         assert tab.locator(".blank").count() == 2 and tab.locator(".wrong").count() == 0
         assert tab.is_visible("#unchanged") and "no word is called wrong" in tab.text_content("#unchanged")
     assert Predictor(networks).detect(["the [MASK]"])[0].probability[1] == 0
@@ -200,10 +200,10 @@ def test_a_mask_is_a_blank_and_never_a_wrong_word():
 def test_that_nothing_was_changed_is_said_and_why(page):
     with browsing() as (tab, _):
         tab.goto(page)
-        try_text(tab, "qqqq the")
+        type_text(tab, "qqqq the")
         assert tab.text_content("#corrected") == "qqqq the"
         assert "for no doubted word" in tab.text_content("#unchanged")
-        try_text(tab, "teh")
+        type_text(tab, "teh")
         assert not tab.is_visible("#unchanged")
 
 
@@ -254,14 +254,14 @@ def test_a_fine_tuned_model_shows_its_tasks_answers(tmp_path, architecture):
     with serving(content) as address, browsing() as (tab, _):
         tab.goto(address)
         tab.wait_for_selector(".example")
-        try_text(tab, "the cat sleeps")
+        type_text(tab, "the cat sleeps")
         shown = tab.text_content("#answers")
         for name in ("film", "topics", "near", "tags", "chat", "wrong", "clean"):
             assert name in shown
         assert "same" not in shown and "select" not in shown and not tab.is_visible("#bar")
-        try_text(tab, "the cat\nthe dog")
+        type_text(tab, "the cat\nthe dog")
         assert "same" in tab.text_content("#answers")
-        try_text(tab, "the cat\n\nthe dog\nthe mat")
+        type_text(tab, "the cat\n\nthe dog\nthe mat")
         assert tab.locator("#answers ol li").count() == 2
     with serving(task_content(TaskPredictor.from_folder(tmp_path), "x")) as address:
         assert ask(address, {"text": "the cat"})[0] == 200

@@ -29,9 +29,9 @@ def test_padding_changes_nothing_on_real_tokens():
     config, masked = small_config(), batch_of(rows=3, padded=True)
     encoder = encoder_of(config)
     states_BLD = encoder(masked.original_BL, masked.attention_mask_BL)
-    for row, real_L in enumerate(masked.attention_mask_BL):
-        alone_1LD = encoder(masked.original_BL[row : row + 1, real_L], None)
-        assert torch.allclose(states_BLD[row, real_L], alone_1LD[0], atol=1e-5)
+    for row, mask_L in enumerate(masked.attention_mask_BL):
+        alone_1LD = encoder(masked.original_BL[row : row + 1, mask_L], None)
+        assert torch.allclose(states_BLD[row, mask_L], alone_1LD[0], atol=1e-5)
 
 
 def test_recomputed_activations_give_the_same_gradients_with_dropout():

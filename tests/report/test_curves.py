@@ -26,7 +26,7 @@ def test_each_split_is_drawn_where_it_was_told(tmp_path):
 def test_what_was_never_told_gives_no_chart(tmp_path):
     run = read_run(make_run(tmp_path / "r"))
     assert run_chart(run, plan("Span-boundary loss, generator")) is None
-    titles = [picture["title"] for picture in run_figures(run)]
+    titles = [figure["title"] for figure in run_figures(run)]
     assert "Learning rate" in titles and len(titles) == len(PLANS) - 2
     assert run_figures(replace(run, train=[], valid=[])) == []
 

@@ -40,7 +40,7 @@ def test_the_sentences_are_what_the_model_saw_and_said(model):
     masked = batch(rows=4, length=20, padded=True)
     found = collect_examples(model, masked, VOCABULARY)
     model.eval()
-    judged, pieces_V = model.predict(masked), Pieces(VOCABULARY)
+    predicted, pieces_V = model.predict(masked), Pieces(VOCABULARY)
     model.train()
     assert [example["row"] for example in found] == [0, 1, 2, 3]
     for row, example in enumerate(found):
@@ -48,19 +48,19 @@ def test_the_sentences_are_what_the_model_saw_and_said(model):
         content = slice(1, 1 + width)
         assert width == 18 - row, "the whole content, without [CLS], [SEP] and [PAD]"
         assert example["original"] == [pieces_V[int(token)] for token in masked.original_BL[row, content]]
-        assert example["written"] == [pieces_V[int(token)] for token in judged.corrupted_BL[row, content]]
+        assert example["written"] == [pieces_V[int(token)] for token in predicted.corrupted_BL[row, content]]
         assert np.flatnonzero(example["masked"]).tolist() == [
             1,
             2,
             3,
         ]  # the span at token 2, counted from [CLS]
-        said = judged.replaced_probability_BL[row, content].tolist()
+        said = predicted.replaced_probability_BL[row, content].tolist()
         assert example["probability"] == pytest.approx(said, abs=1e-4)
-        given = judged.generator_probability_S[3 * row : 3 * row + 3].tolist()
+        given = predicted.generator_probability_S[3 * row : 3 * row + 3].tolist()
         assert example["generator_probability"][1:4] == pytest.approx(given, abs=1e-4)
         assert example["generator_probability"][0] is None
         assert example["replaced"] == [a != b for a, b in zip(
-            masked.original_BL[row, content], judged.corrupted_BL[row, content], strict=True)]  # fmt: skip
+            masked.original_BL[row, content], predicted.corrupted_BL[row, content], strict=True)]  # fmt: skip
 
 
 def test_the_model_is_left_as_it_was_and_the_json_is_plain(model, tmp_path):
