@@ -2,6 +2,7 @@
 
     python benchmarks/learn.py --text ../shared/data/text --minutes 2     all arms, a core each
     python benchmarks/learn.py --text ../shared/data/text --minutes 10 --arms quick adamw --seeds 3
+    python benchmarks/learn.py --preset tiny --arms quick spans --seeds 3          a smaller recipe's arms
     python benchmarks/learn.py --list                                              what an arm changes
 
 Reads a folder of text with a `valid.txt`, which is held out; with --eval ../shared/data/eval also minimal
@@ -44,7 +45,7 @@ ROWS = {
     "documents": ("--respect_documents",),
 }
 
-# An arm: what it changes of configs/quick.json (or of the preset named by `preset`), by dotted keys; on rows
+# An arm: what it changes of the recipe (--preset, or the preset named by `preset`), by dotted keys; on rows
 # that begin with sentences, or on those of ROWS that `rows` names.
 ARMS: dict[str, dict[str, Any]] = {
     "quick": {},
@@ -95,6 +96,7 @@ class Workspace:
 
     folder: Path
     text: Path
+    preset: str
     minutes: float
     threads: int
 
@@ -165,8 +167,8 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[str, float]]:
     """Train an arm for its processor minutes; return its run and what it took."""
     changes = dict(ARMS[name])
-    preset, rows = changes.pop("preset", "quick"), changes.pop("rows", next(iter(ROWS)))
-    run = workspace.folder / f"{name.replace(' ', '-')}-{workspace.minutes:g}min-seed{seed}"
+    preset, rows = changes.pop("preset", workspace.preset), changes.pop("rows", next(iter(ROWS)))
+    run = workspace.folder / f"{preset}-{name.replace(' ', '-')}-{workspace.minutes:g}min-seed{seed}"
     if (run / "took.json").is_file():
         return run, json.loads((run / "took.json").read_text())
     workspace.folder.mkdir(parents=True, exist_ok=True)
@@ -184,8 +186,11 @@ def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[st
             threads=workspace.threads,
         )
 
-    few, more = (train(workspace.folder / "trial", steps) for steps in TRIAL_STEPS)
-    step = (more - few) / (TRIAL_STEPS[1] - TRIAL_STEPS[0])
+    cost = workspace.folder / f"{preset}-{name.replace(' ', '-')}-step.json"  # of all seeds
+    if not cost.is_file():
+        few, more = (train(workspace.folder / "trial", steps) for steps in TRIAL_STEPS)
+        cost.write_text(json.dumps((more - few) / (TRIAL_STEPS[1] - TRIAL_STEPS[0])))
+    step = json.loads(cost.read_text())
     steps = max(1, round(workspace.minutes * 60 / step))
     seconds = train(run, steps)
     took = {"steps": steps, "minutes": seconds / 60, "ms a step": 1000 * step}
@@ -196,8 +201,15 @@ def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[st
 # --- scores ---------------------------------------------------------------------------------------------
 
 
-def single_token_scores(run: Path, valid: Path) -> dict[str, float]:
-    """Loss (nats) and accuracy of the generator on single tokens, 15% of the held-out rows."""
+def held_out_scores(run: Path, valid: Path) -> dict[str, float]:
+    """Loss (nats) and accuracy of the generator on the held-out rows: 15% single tokens, and long spans."""
+    loss, accuracy = masked_scores(run, valid, HELD_OUT)
+    span_loss, span_accuracy = masked_scores(run, valid, f"0: {SPANS}")
+    return {"loss": loss, "accuracy": accuracy, "loss, spans": span_loss, "accuracy, spans": span_accuracy}
+
+
+def masked_scores(run: Path, valid: Path, law: str) -> tuple[float, float]:
+    """Loss (nats) and accuracy of the generator on rows that are masked by a phase of masking_schedule."""
     import torch
 
     from span_electra.config import LoaderConfig, masking_phases
@@ -208,7 +220,7 @@ def single_token_scores(run: Path, valid: Path) -> dict[str, float]:
     from span_electra.training import checkpoint
 
     model, features = load_model(checkpoint.latest(run)).eval(), open_features(str(valid))
-    schedule = masking_schedule(masking_phases([HELD_OUT]), 1, features.header.masking)
+    schedule = masking_schedule(masking_phases([law]), 1, features.header.masking)
     config = LoaderConfig(batch_size=64, seed=HELD_OUT_SEED)
     loss = correct = masked = 0.0
     with torch.no_grad():
@@ -218,7 +230,7 @@ def single_token_scores(run: Path, valid: Path) -> dict[str, float]:
             loss += scores.loss_S.sum().item()
             correct += (scores.likeliest_S == target_S).sum().item()
             masked += len(target_S)
-    return {"loss": loss / masked, "accuracy": correct / masked}
+    return loss / masked, correct / masked
 
 
 def evaluation_scores(run: Path, tests: Path, folder: Path, full: bool) -> dict[str, float]:
@@ -280,6 +292,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2.0, help="processor minutes of each arm")
     parser.add_argument("--threads", type=int, default=1, help="cores that an arm's training uses")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument(
+        "--preset", default="quick", help="the recipe that arms change; tiny: for few minutes"
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--full", action="store_true", help="all minimal pairs and all lines of spelling")
     parser.add_argument("--list", action="store_true", help="print the arms and stop")
@@ -287,12 +302,12 @@ def main() -> None:
     if asked.list:
         print("\n".join(f"{name}: {json.dumps(changes)}" for name, changes in ARMS.items()))
         return
-    workspace = Workspace(asked.work_dir, asked.text, asked.minutes, asked.threads)
+    workspace = Workspace(asked.work_dir, asked.text, asked.preset, asked.minutes, asked.threads)
     rows = []
     for name in asked.arms:
         for seed in range(asked.seeds):
             run, took = train_arm(name, seed, workspace)
-            row = {"arm": name, "seed": seed} | took | single_token_scores(run, held_out_rows(workspace))
+            row = {"arm": name, "seed": seed} | took | held_out_scores(run, held_out_rows(workspace))
             if asked.eval:
                 row |= evaluation_scores(run, asked.eval, asked.work_dir, asked.full)
             rows.append(row)
