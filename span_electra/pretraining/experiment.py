@@ -123,6 +123,7 @@ class Pretraining:
             rows=data.valid_rows if validation else data.train_rows,
             together=together,
             static_shapes=static,
+            rounded_shapes=not static,
             pinned=self.process.device.type == "cuda",
             crops=settings.model.sequence_objective == "contrastive",
             **more,

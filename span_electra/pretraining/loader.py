@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 AHEAD = 4  # batches in preparation for each thread; enough to hide a slow one, little memory
 RUNGS = 8  # static shapes: rows are padded to one of so many widths
+# Steps of rounded shapes: matrix products on a CPU keep machine code for each shape that they meet.
+WIDTH_STEP, SLOT_STEP = 8, 64
 
 
 class Batches:
@@ -39,8 +41,9 @@ class Batches:
     their totals, so that adding their losses gives the mean over the step. A process whose share of a small
     last batch is empty gets a batch of no rows. With `static_shapes`, for compiled models, a row's width
     decides all shapes: widths are few, a small batch is filled up with rows of padding alone, which count
-    nowhere, and slots to the most that such rows hide. With `pack_rows` all batches are of the longest row's
-    width, and rows share lines (see packing.py).
+    nowhere, and slots to the most that such rows hide. With `rounded_shapes` widths (where rows decide the
+    batches) and slots are rounded up, so that shapes come again. With `pack_rows` all batches are of the
+    longest row's width, and rows share lines (see packing.py).
 
     `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
     none: the features' own spans in epoch 0, and others by the same law later. Up to step `alone_until` the
@@ -58,6 +61,7 @@ class Batches:
         rows: np.ndarray | None = None,
         together: int = 1,
         static_shapes: bool = False,
+        rounded_shapes: bool = False,
         pinned: bool = False,
         schedule: MaskingSchedule | None = None,
         first_step: int = 0,
@@ -66,7 +70,8 @@ class Batches:
         crops: bool = False,
     ) -> None:
         self.features, self.config, self.epoch, self.start = features, config, epoch, start
-        self.rank, self.world, self.pinned, self.static_shapes = rank, world, pinned, static_shapes
+        self.rank, self.world, self.pinned = rank, world, pinned
+        self.static_shapes, self.rounded_shapes = static_shapes, rounded_shapes
         rows_R = np.arange(features.rows, dtype=np.int64) if rows is None else np.asarray(rows, np.int64)
         longest = features.header.max_seq_len
         self.ladder = width_ladder(longest) if static_shapes else None
@@ -135,6 +140,8 @@ class Batches:
         batch = slice(begin, self.ends_N[number])
         # Of the global batch: processes whose shapes differed would compile twice, and wait for each other.
         width = padded_width(int(self.lengths_R[batch].max()), self.ladder)
+        if self.rounded_shapes and not self.config.batch_max_tokens:  # which no batch may exceed
+            width = min(rounded_up(width, WIDTH_STEP), self.features.header.max_seq_len)
         # Rows lie sorted by length: every world-th of them gives each process about the same work.
         mine = slice(self.rank, None, self.world)
         if self.packed:  # every world-th line, with all its rows
@@ -159,8 +166,12 @@ class Batches:
             arrays = pack(arrays, lengths_B, **lines)
         else:
             arrays["attention_mask_BL"] = np.arange(width) < lengths_B[:, None]
-        if self.static_shapes:  # the mask hides the rows that fill up
-            arrays = self._filled(arrays, rows, width)
+        # The mask hides rows that fill up, and a weight of 0 slots that do.
+        if self.static_shapes:
+            arrays = filled(arrays, rows, self._slots_of(width) * rows)
+        elif self.rounded_shapes:
+            slots = rounded_up(len(arrays["slots_S"]), SLOT_STEP)
+            arrays = filled(arrays, len(arrays["original_BL"]), slots)
         if arrays["attention_mask_BL"].all() and not self.packed:
             arrays["attention_mask_BL"] = None
         arrays["rows_B"] = rows_B
@@ -200,18 +211,13 @@ class Batches:
         tokens = self.config.batch_max_tokens
         return -(-(tokens // width if tokens else self.config.batch_size) // self.world)
 
-    def _filled(self, arrays: dict[str, np.ndarray], rows: int, width: int) -> dict[str, np.ndarray]:
-        """The same with so many rows, and slots for the largest share that any phase of the run hides."""
+    def _slots_of(self, width: int) -> int:
+        """Slots for a row of this width, by the largest share that any phase of the run hides."""
         # As many as the longest rows can hide: no batch of this width exceeds it, and so shapes are few. Rows
         # that share a line may hide a few more, as rounding has it: as many as the worst length, all over.
         lengths_L = np.arange(1 if self.packed else width, width + 1)
         budget_L = span_budget(lengths_L, self.schedule.highest_ratio)
-        slots = int((budget_L * width // lengths_L).max()) * rows
-        most = {"S": slots, "BL": rows, "B": rows}
-        return {
-            name: np.pad(value, [(0, most[name.rsplit("_", 1)[1]] - len(value)), (0, 0)][: value.ndim])
-            for name, value in arrays.items()
-        }
+        return int((budget_L * width // lengths_L).max())
 
     def _tensor(self, value: np.ndarray | None) -> torch.Tensor | None:
         if value is None:
@@ -219,6 +225,20 @@ class Batches:
         # Pinned memory is what a copy to a GPU can be made from while the host goes on.
         tensor = torch.from_numpy(np.ascontiguousarray(value)) if np.ndim(value) else torch.tensor(value)
         return tensor.pin_memory() if self.pinned else tensor
+
+
+def filled(arrays: dict[str, np.ndarray], rows: int, slots: int) -> dict[str, np.ndarray]:
+    """A batch's arrays with so many rows and slots; what fills up is 0."""
+    most = {"S": slots, "BL": rows, "B": rows}
+    return {
+        name: np.pad(value, [(0, most[name.rsplit("_", 1)[1]] - len(value)), (0, 0)][: value.ndim])
+        for name, value in arrays.items()
+    }
+
+
+def rounded_up(number: int, step: int) -> int:
+    """The next multiple of `step`."""
+    return -(-number // step) * step
 
 
 def locate_slots(spans: Spans, width: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -78,14 +78,15 @@ def by_row(batches):
     span=st.integers(1, 5),
     world=st.integers(1, 4),
     workers=st.integers(0, 2),
-    static=st.booleans(),
+    shapes=st.sampled_from(["static_shapes", "rounded_shapes", None]),
 )
 def test_every_row_comes_once_whatever_the_cut_and_the_processes(
-    rows, size, tokens, span, world, workers, static
+    rows, size, tokens, span, world, workers, shapes
 ):
     features = features_of(rows)
     config = LoaderConfig(size, tokens, span, workers=workers)
-    shares = [Batches(features, config, 3, rank=r, world=world, static_shapes=static) for r in range(world)]
+    more = {shapes: True} if shapes else {}
+    shares = [Batches(features, config, 3, rank=rank, world=world, **more) for rank in range(world)]
     assert len({len(share) for share in shares}) == 1
     seen = by_row(masked for share in shares for masked in share)
     alone = by_row(Batches(features, config, 3))
@@ -93,6 +94,16 @@ def test_every_row_comes_once_whatever_the_cut_and_the_processes(
     for row, (ids, slots, uniforms) in seen.items():
         assert ids == features.row(row).tolist()
         assert len(slots) == len(uniforms) == span_budget(features.lengths_R[[row]], 0.2)[0]
+
+
+def test_rounded_shapes_come_again_and_keep_to_the_tokens_allowed():
+    """A CPU keeps machine code for each shape: 1.8 GB instead of 1.1 by 80 steps."""
+    features = features_of(300, longest=64)
+    batches = list(Batches(features, LoaderConfig(8, bucket_span=2), 1, rounded_shapes=True))
+    assert {batch.original_BL.shape[1] % 8 for batch in batches} == {0}
+    assert {len(batch.slots_S) % 64 for batch in batches} == {0}
+    bounded = Batches(features, LoaderConfig(8, 200, workers=0), 1, rounded_shapes=True)
+    assert max(batch.original_BL.numel() for batch in bounded) <= 200
 
 
 def test_masks_and_samples_of_a_row_do_not_depend_on_its_batch():
