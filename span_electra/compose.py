@@ -100,11 +100,20 @@ def preset_names() -> list[str]:
 
 
 def config_file(path: str | Path) -> Layer:
-    """The layer of one JSON or YAML file, its inclusions resolved."""
-    values = _read(Path(path), ())
+    """The layer of one JSON or YAML file, its inclusions resolved. Raises InputError for what is wrong."""
+    values, twice = read_settings(path)
+    if twice:
+        raise InputError("; ".join(twice[:MOST_PROBLEMS]))
+    return Layer(str(path), values)
+
+
+def read_settings(path: str | Path) -> tuple[Values, list[str]]:
+    """The values of one JSON or YAML file, its inclusions resolved; and the keys that are written twice."""
+    twice: list[str] = []
+    values = _read(Path(path), (), twice)
     if not isinstance(values, dict):
         raise InputError(f"{path}: holds no settings; write keys and values, as in configs/default.json")
-    return Layer(str(path), values)
+    return values, twice
 
 
 def dump(settings: object) -> str:
@@ -133,8 +142,8 @@ def sections(schema: type, prefix: str = "") -> list[str]:
     return found
 
 
-def _read(path: Path, including: tuple[Path, ...]) -> Any:
-    """The plain content of a file, with what it includes in place."""
+def _read(path: Path, including: tuple[Path, ...], twice: list[str]) -> Any:
+    """The plain content of a file, with what it includes in place; `twice` gets the keys that come twice."""
     import yaml
 
     absolute = Path(os.path.abspath(path))  # not resolve(): a link that leads to itself raises there
@@ -145,9 +154,32 @@ def _read(path: Path, including: tuple[Path, ...]) -> Any:
     try:
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
         _check_tree(content)
+        twice += [f"{path}: {key} stands there twice; leave one of them out" for key in _duplicates(text)]
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON or YAML ({_first_line(error)}); mend it there") from None
-    return _include(content, path, (*including, absolute))
+        cure = "put ${...} in quotes" if "${" in str(error) else "mend it there"  # braces are YAML's too
+        raise InputError(f"{path}: not valid JSON or YAML ({_first_line(error)}); {cure}") from None
+    return _include(content, path, (*including, absolute), twice)
+
+
+def _duplicates(text: str) -> list[str]:
+    """The dotted keys that are written twice, of which JSON and YAML silently keep the last."""
+    import yaml
+
+    # From the nodes of the tree: the values have lost the first of two equal keys already.
+    try:
+        # JSON may hold tabs, YAML not
+        nodes = [("", yaml.compose(text.replace("\t", " "), Loader=yaml.SafeLoader))]
+    except yaml.YAMLError:
+        return []  # JSON that is no YAML
+    found = []
+    for prefix, node in nodes:  # which grows
+        seen = set()
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+            if str(key.value) in seen:
+                found.append(f"{prefix}{key.value}")
+            seen.add(str(key.value))
+            nodes.append((f"{prefix}{key.value}.", value))
+    return found
 
 
 def _check_tree(content: Any) -> None:
@@ -169,11 +201,11 @@ def _check_tree(content: Any) -> None:
     raise ValueError(f"nested more than {DEEPEST} levels deep")
 
 
-def _include(value: Any, path: Path, including: tuple[Path, ...]) -> Any:
+def _include(value: Any, path: Path, including: tuple[Path, ...], twice: list[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _include(item, path, including) for key, item in value.items()}
+        return {key: _include(item, path, including, twice) for key, item in value.items()}
     if isinstance(value, list):
-        return [_include(item, path, including) for item in value]
+        return [_include(item, path, including, twice) for item in value]
     if not isinstance(value, str):
         return value
     if COMPUTED.search(value):  # OmegaConf would make the name after we have looked at it
@@ -183,7 +215,7 @@ def _include(value: Any, path: Path, including: tuple[Path, ...]) -> Any:
         if name not in KNOWN_RESOLVERS:
             raise InputError(f"{path}: ${{{name}:...}} is not known; use from_file or oc.env")
     if included := INCLUDE.fullmatch(value.strip()):
-        return _read(_included_path(included[1], path), including)
+        return _read(_included_path(included[1], path), including, twice)
     if INCLUDE.search(value):
         raise InputError(f"{path}: {value!r}: from_file must be the whole value")
     return value
@@ -245,7 +277,7 @@ def _last_to_set(layers: list[Layer], leaf: str) -> str | None:
 
 def _first_line(error: Exception) -> str:
     """The message in one line, with the key omegaconf puts on a line of its own."""
-    text = str(error)
+    text = str(error).replace('in "<unicode string>", ', "at ")  # the file's name stands before it
     wrong = re.search(r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float)", text)
     if wrong:
         kind = "whole number" if wrong[2] == "Integer" else "number"

@@ -62,10 +62,11 @@ def atomic_file(path: str | Path, durable: bool = True) -> Iterator[Path]:
     path = Path(path)
     beside = partial_path(path)
     try:
-        yield beside
-        if durable:  # the content before the name: file systems may write the two in either order
-            sync(beside)
-        os.replace(beside, path)
+        with _told_by_name(path):
+            yield beside
+            if durable:  # the content before the name: file systems may write the two in either order
+                sync(beside)
+            os.replace(beside, path)
         if durable:  # the name, which stands in the folder; until then the rename may be lost
             sync(path.parent)
     finally:
@@ -80,9 +81,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     beside = partial_path(path)
-    beside.mkdir(parents=True)
     try:
-        yield beside
+        with _told_by_name(path):
+            beside.mkdir(parents=True)
+            yield beside
         for folder, _, names in os.walk(beside):
             for name in names:
                 sync(Path(folder, name))
@@ -90,6 +92,20 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         replace_folder(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def _told_by_name(path: Path) -> Iterator[None]:
+    """Have an error of what is written beside `path` name `path`; of a full disk the system names nothing."""
+    try:
+        yield
+    except OSError as error:
+        name, beside = error.filename, str(partial_path(path))
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and name is None:
+            name = beside
+        if not isinstance(name, str | Path) or not str(name).startswith(beside):
+            raise
+        raise OSError(error.errno, error.strerror, str(name).replace(beside, str(path), 1)) from error
 
 
 def replace_folder(new: Path, path: Path) -> None:
@@ -124,8 +140,9 @@ def write_files(contents: Mapping[Path, str]) -> None:
     try:
         # All of the writing first: it is what a full disk stops. Renames take no room.
         for path, text in contents.items():
-            beside[path].write_text(text, encoding="utf-8", newline="")
-            sync(beside[path])
+            with _told_by_name(path):
+                beside[path].write_text(text, encoding="utf-8", newline="")
+                sync(beside[path])
         for path in contents:
             os.replace(beside[path], path)
         for folder in {path.parent for path in contents}:

@@ -80,6 +80,8 @@ REFUSED = {
     "python tag": ("files: !!python/object/apply:os.system ['touch hacked']", ["not valid"]),
     "no mapping": ("- 1\n- 2", ["holds no settings"]),
     "broken": ("{", ["not valid JSON or YAML"]),
+    "bare reference": ("optimizer: {lr: ${oc.env:LR}}", ["put ${...} in quotes"]),
+    "a key twice": ("optimizer: {lr: 1}\nfiles: [a]\noptimizer: {lr: 2}", ["optimizer stands there twice"]),
 }
 
 
@@ -93,6 +95,12 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(case, tmp_path):
     assert path in message and "\n" not in message
     assert all(word in message for word in words), message
     assert not (tmp_path / "hacked").exists()
+
+
+def test_keys_written_twice_in_included_files_are_told_with_their_file(tmp_path):
+    write(tmp_path / "part.json", '{"lr": 1,\t"lr": 2}')
+    with pytest.raises(InputError, match="part.json: lr stands there twice"):
+        config_file(write(tmp_path / "whole.yaml", "optimizer: '${from_file:part.json}'"))
 
 
 def test_a_circle_of_inclusions_is_refused(tmp_path):

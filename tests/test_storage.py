@@ -65,6 +65,21 @@ def test_folders_that_were_made_for_nothing_go_and_others_stay(tmp_path):
     assert os.listdir(tmp_path / "runs") == ["log"]
 
 
+@pytest.mark.parametrize("writer", [atomic_file, atomic_folder])
+def test_an_error_names_the_place_and_not_what_is_written_beside_it(writer, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(NotADirectoryError) as caught, writer(tmp_path / "file" / "x") as beside:
+        beside.write_text("1")
+    assert caught.value.filename == str(tmp_path / "file" / "x")
+    with pytest.raises(OSError) as full, writer(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert full.value.filename == str(tmp_path / "x")
+    with pytest.raises(PermissionError) as other, writer(tmp_path / "x"):
+        raise PermissionError(errno.EACCES, "Permission denied", "elsewhere")
+    assert other.value.filename == "elsewhere"
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_bytes_are_on_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
     """In this order: what is synced, then the rename, then the folder's names."""
     events = []

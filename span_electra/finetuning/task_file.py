@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from span_electra.compose import config_file
+from span_electra.compose import read_settings
 from span_electra.errors import InputError
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_entry import TaskEntry, not_among
 from span_electra.finetuning.task_keys import ENCODER_KEYS, task_of
-from span_electra.utf8 import decode_utf8
 
 SAMPLINGS = ("proportional", "square_root", "annealed")
 LONGEST_NAME = 200  # bytes; file systems take 255, and what is written for a task has a suffix
@@ -49,9 +48,8 @@ def load_task_file(path: str | Path, data_dir: str | Path) -> TaskFile:
         raise InputError(f"{path}: no such task file; --task_file names a YAML file of tasks")
     if path.is_file() and not path.stat().st_size:
         raise InputError(f"{path}: empty; write at least one task: its name, task_type and file_names")
-    # From the text once more: YAML keeps the last of two equal keys without a word.
-    values = _resolved(config_file(path).values, path)
-    problems = _duplicates(path)
+    values, twice = read_settings(path)
+    values, problems = _resolved(values, path), [problem.removeprefix(f"{path}: ") for problem in twice]
     sampling = values.pop("sampling") if not isinstance(values.get("sampling", {}), dict) else None
     if not values:
         raise InputError(f"{path}: no tasks; write at least one: its name, task_type and file_names")
@@ -94,27 +92,6 @@ def _resolved(values: dict[str, Any], path: Path) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         place = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
         raise InputError(f"{path}: {place}{str(error).splitlines()[0]}; mend it there") from None
-
-
-def _duplicates(path: Path) -> list[str]:
-    """A task or a key that is written twice, of which YAML would silently keep the last."""
-    import yaml
-
-    # From the nodes of the tree: the values have lost the first of two equal keys already.
-    text = decode_utf8(path.read_bytes(), str(path))
-    try:
-        root = yaml.compose(text.replace("\t", " "), Loader=yaml.SafeLoader)  # JSON may hold tabs, YAML not
-    except yaml.YAMLError:
-        return []  # JSON that is no YAML
-    problems = []
-    tasks = [("", root)] + [(f"{key.value}.", value) for key, value in getattr(root, "value", [])]
-    for prefix, node in tasks:
-        seen = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else []:
-            if str(key.value) in seen:
-                problems.append(f"{prefix}{key.value} stands there twice; leave one of them out")
-            seen.add(str(key.value))
-    return problems
 
 
 def _wrong_name(name: str) -> list[str]:

@@ -55,9 +55,9 @@ def predict(
             raise InputError(
                 f"--out_file {out_file}: only --task embed writes .npy; name a .jsonl or .txt file"
             )
-        blocks = [predictor.embed(block) for block in blocks_of(in_file)]
-        # An array's header tells how many rows there are, so all are made before it is written.
         with new_file(out_file) as beside, beside.open("wb") as file:
+            # An array's header tells how many rows there are, so all are made before it is written.
+            blocks = [predictor.embed(block) for block in blocks_of(in_file)]
             np.save(file, np.concatenate([predictor.embed([])[:0], *blocks]))
         return
     # Colours and layout are for eyes; a pipe gets what a program can read.
@@ -195,6 +195,7 @@ def new_file(target: str) -> Iterator[Path]:
     """As `atomic_file`, at a place where nothing stands yet. Raises InputError where something does."""
     if Path(target).exists():
         raise InputError(f"{target}: stands there already; move it or name another --out_file")
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(target) as beside:
         yield beside
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from span_electra.counted import counted
-from span_electra.storage import write_text
+from span_electra.storage import write_files
 from span_electra.text.workers import run_in_order
 
 TARGET_BYTES = 10_500_000  # enough for a first run; the rest of a large environment would only repeat itself
@@ -73,8 +73,7 @@ def write_sample(folder: str | Path, workers: int = 2) -> SampleCorpus:
     splits: dict[Path, list[str]] = {train_file: [], valid_file: []}
     for name, paragraphs in documents:
         splits[valid_file if falls_to_valid(name) else train_file].append("\n".join(paragraphs) + "\n")
-    for path, texts in splits.items():
-        write_text(path, "\n".join(texts))
+    write_files({path: "\n".join(texts) for path, texts in splits.items()})  # both or none
     size = train_file.stat().st_size + valid_file.stat().st_size
     return SampleCorpus(train_file, valid_file, len(documents), size)
 
