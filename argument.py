@@ -44,7 +44,8 @@ class VocabularyArgs(TextConfig):
 
     data_dir: str = setting(
         "data",
-        "folder of text files, or hf:NAME[:config][:split]; absent or empty: the sample corpus is made there",
+        "folder of text files, or hf:NAME[:config][:split]; where data/ is absent or empty, the default "
+        "corpus is made there",
     )
     out_dir: str = setting("vocab", "folder that gets the vocabulary")
     tokenizer_type: str = setting("BPE", "byte-level BPE, or BERT's WordPiece", ("BPE", "BERT"))

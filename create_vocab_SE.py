@@ -1,7 +1,7 @@
 """Text -> vocabulary: byte-level BPE, or BERT's WordPiece.
 
-Reads the text files of a folder (hidden ones are passed over). Where the folder is absent or empty, the
-default corpus is made there first: the documentation strings of the Python packages on this machine.
+Reads the text files of a folder (hidden ones are passed over). Where none is named and data/ is absent or
+empty, the default corpus is made there first: documentation strings of the Python packages on this machine.
 Writes '<model_name> BPE-vocab.json' and '<model_name> BPE-merges.txt', or '<model_name> BERT-vocab.txt', and
 a tokenizer.json, so that transformers' AutoTokenizer opens the folder.
 

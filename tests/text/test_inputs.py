@@ -80,5 +80,8 @@ def test_missing_and_special_files_are_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="no text files"):
         find_inputs(tmp_path / "folder")
+    (tmp_path / "folder" / "table.csv").write_text("a,b\n")  # what is there says why it is not enough
+    with pytest.raises(InputError, match="no text files there .*table.csv: a table; save it as"):
+        find_inputs(tmp_path / "folder")
     with pytest.raises(InputError, match="nosuchscheme"):
         find_inputs("nosuchscheme://bucket/a.txt")
