@@ -81,7 +81,8 @@ class Parser(argparse.ArgumentParser):
 
     def _setting(self, group: argparse.ArgumentParser, schema: type[Settings], key: str) -> None:
         entry = self.settings[key]
-        unique = sum(leaf(other) == leaf(key) for other in self.settings) == 1
+        # What training and validation both have is, without a section, training's.
+        unique = sum(leaf(other) == leaf(key) for other in self.settings) == 1 or key.startswith("train_data")
         names = [f"--{leaf(key)}", f"--{key}"] if unique else [f"--{key}"]
         self.flags[key] = names[0]
         self.names |= {*names}

@@ -1,4 +1,4 @@
-"""Every command block of README.md is run, or its flags are read; none is left out.
+"""Every command block of README.md is run, or its flags are read; other pages' flags are flags too.
 
 Run: pytest tests/test_readme.py
 """
@@ -70,6 +70,17 @@ def test_flags_are_flags_of_the_script(line):
     (_, script, *flags), _ = command_of(line)
     positional = {"predict_SE.py": "model", "evaluate_SE.py": "model", "report_SE.py": "runs"}
     Parser(SCHEMAS[script], "").read(first_as(positional.get(script, ""), flags))
+
+
+@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"], ids=str)
+def test_flags_on_the_other_pages_are_flags_too(page):
+    text = page.read_text().replace("\\\n", "")
+    commands = re.findall(r"(\w+(?:_SE|_span_electra)\.py)([^`\n]*)", text)
+    for script, rest in commands:
+        if script in SCHEMAS:  # the first version's name of a script stands in a table, too
+            flags = {flag.replace("-", "_") for flag in re.findall(r"(?<!\S)--([\w.-]+)", rest)}
+            names = {name[2:].replace("-", "_") for name in Parser(SCHEMAS[script], "").names}
+            assert flags <= names, f"{page.name}: {script}: {sorted(flags - names)}"
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from span_electra.config import ModelConfig
+from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
 from span_electra.features.store import Features, open_features
+from span_electra.pretraining.arguments import TrainDataArguments
 from span_electra.pretraining.settings import PretrainingSettings
 
 
@@ -103,6 +104,27 @@ def limits_beyond(settings: PretrainingSettings) -> str:
     return "".join(given)
 
 
+def settings_of_text(asked: TrainDataArguments, train: Features) -> list[str]:
+    """What is asked of rows and masks that the features were not made with: it changes nothing, and is said.
+
+    Values left at their defaults are nobody's wish.
+    """
+    header, said = train.header, []
+    for kind, made in ((MaskingConfig, header.masking), (ChunkConfig, header.chunking)):
+        for entry in fields(kind):
+            value, theirs = getattr(asked, entry.name, entry.default), getattr(made, entry.name)
+            if value not in (entry.default, theirs):
+                other = f", or give --masking_schedule '0: {entry.name}={value}'" * (kind is MaskingConfig)
+                said.append(
+                    f"{entry.name}: {value} changes nothing, the features were made with {theirs}; make "
+                    f"them with create_feature_SE.py --{entry.name} {value}{other}"
+                )
+    given = [name for name in ("raw_text_dir", "tokenizer", "vocab_file") if getattr(asked, name)]
+    if given:
+        said.append(f"{', '.join(given)}: not read, as the features are made already")
+    return said
+
+
 def commonest_share(data: Data) -> float:
     """Share of the commonest token among the content of some rows: what always guessing it would score."""
     counts_V = token_counts(data, 512)
@@ -128,6 +150,7 @@ def sized_model(config: ModelConfig, data: Data) -> ModelConfig:
     if config.vocab_size < needed:
         raise InputError(
             f"vocab_size: {config.vocab_size} is less than the features' {needed}; set it to null or to "
-            "more or, where tokens were added to a published vocabulary, give --add_tokens here too"
+            "more; with --init_from make the features with its tokenizer (create_feature_SE.py --tokenizer) "
+            "or, where tokens were added to it, give --add_tokens here too"
         )
     return config

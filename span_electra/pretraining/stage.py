@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -81,8 +82,9 @@ def latest_run(prefix: Path) -> Path:
 
 def pretrain(settings: PretrainingArguments) -> int:
     """Train as `settings` say and export the networks; returns the exit code of the script."""
+    from span_electra.features.store import open_features
     from span_electra.hub.opening import load_model
-    from span_electra.pretraining.data import open_data
+    from span_electra.pretraining.data import open_data, settings_of_text
     from span_electra.pretraining.experiment import run_pretraining
     from span_electra.pretraining.live_report import write_live_report
 
@@ -96,6 +98,9 @@ def pretrain(settings: PretrainingArguments) -> int:
         train, valid = feature_files(settings, folder, stack)
         run = training_run(settings, folder, train, valid)
         run = replace(run, **initial_weights(settings), live_report=True)
+        if is_main and (settings.train_data.train_file or not settings.train_data.raw_text_dir):
+            for said in settings_of_text(settings.train_data, open_features(list(train), verify=False)):
+                warnings.warn(said, stacklevel=2)
         # Some flags are found not to fit only with the data at hand; they should leave no empty run behind.
         try:
             result = run_pretraining(run)

@@ -135,8 +135,8 @@ def what_is_left(state: LoopState, config: TrainingConfig, optimizer: OptimizerC
         return f"{used:.1f} of {config.max_minutes:g} minutes used, {did} done; {rates}"
     left, steps = max(0, config.epochs - state.epoch), max(0, state.total - state.step)
     if not left or not steps:
-        did = f"{counted(state.epoch, 'epoch')}, {counted(state.step, 'step')}"
-        return f"all done, {did}; more need a larger --epochs"
+        bound = "--max_steps" if left else "--epochs"
+        return f"nothing is left to train, {counted(state.step, 'step')} done; more need a larger {bound}"
     begun = f", {counted(state.batch, 'batch', 'batches')} of the next" if state.batch else ""
     return (
         f"epoch {state.epoch} of {config.epochs} done{begun}; {counted(left, 'epoch')}, "

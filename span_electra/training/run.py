@@ -30,7 +30,14 @@ from span_electra.training.log import RunLog
 from span_electra.training.loop import TIME_IS_UP, Run, restore, train
 from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import lies_in_shares, wrap_model
-from span_electra.training.plan import LoopState, check_by_clock, plan_steps, recut_epoch, what_is_left
+from span_electra.training.plan import (
+    LoopState,
+    check_by_clock,
+    is_over,
+    plan_steps,
+    recut_epoch,
+    what_is_left,
+)
 from span_electra.training.readback import Readback
 from span_electra.training.shards import load_shares
 from span_electra.training.signals import Signals
@@ -140,12 +147,10 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     elif settings.initial_optimizer:
         path, initial = load_checkpoint(settings.initial_optimizer)
         optimizers.load(initial.optimizer, str(path))
-    check_by_clock(settings.training, settings.optimizer)  # refused while nothing is written
     recut_said = recut_epoch(state, experiment, settings.training) if recut else None
     folder, total = Path(settings.out_dir), plan_steps(experiment, settings.training, state)
     followed = settings.training.track if process.is_main_process else None
-    if followed:
-        find_library(followed)  # refused, if it is not there, before the folder changes
+    refuse_what_cannot_be(settings, source, state)  # while nothing is written
     agreement.barrier()  # all have read what they need; from here on the folder changes
     if process.is_main_process:
         prepare_folder(folder, settings.config_json, experiment.tokenizer_json, state.step)
@@ -268,6 +273,18 @@ def is_checkpoint(path: Path) -> bool:
 def refuse_empty(run: Path) -> NoReturn:
     """Raise InputError: the run has nothing to go on from."""
     raise InputError(f"{run}: holds no whole checkpoint to go on from; start anew in another folder")
+
+
+def refuse_what_cannot_be(settings: RunSettings, source: Path | None, state: LoopState) -> None:
+    """Raise InputError for settings by which no run can begin, now that it is known what would be trained."""
+    training = settings.training
+    check_by_clock(training, settings.optimizer)
+    if training.track:
+        find_library(training.track)
+    elsewhere = source is not None and source.resolve().parent.parent != Path(settings.out_dir).resolve()
+    if elsewhere and is_over(state, training):  # it would end at once, without a checkpoint to export from
+        left = what_is_left(state, training, settings.optimizer)
+        raise InputError(f"{source}: {left}; its networks as they are: export_SE.py --checkpoint_path")
 
 
 def check_folder(folder: Path, source: Path | None, go_on: str) -> None:

@@ -11,7 +11,14 @@ from run_examples import small_run, write_rows
 
 from span_electra.config import LoaderConfig
 from span_electra.errors import InputError
-from span_electra.pretraining.data import commonest_share, open_data, sized_model, token_counts
+from span_electra.pretraining.arguments import TrainDataArguments
+from span_electra.pretraining.data import (
+    commonest_share,
+    open_data,
+    settings_of_text,
+    sized_model,
+    token_counts,
+)
 
 
 @pytest.fixture
@@ -45,6 +52,20 @@ def test_features_that_hide_nothing_are_told(tmp_path):
         open_data(small_run(short, tmp_path / "run"))
     scheduled = LoaderConfig(8, masking_schedule=["0: mask_ratio=0.5"])
     open_data(small_run(short, tmp_path / "run", loader=scheduled))  # masks them by a law of its own
+
+
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        ({"mask_ratio": 0.3}, ["mask_ratio: 0.3 changes nothing", "made with 0.2", "'0: mask_ratio=0.3'"]),
+        ({"max_seq_len": 9}, ["max_seq_len: 9 changes nothing", "create_feature_SE.py --max_seq_len 9"]),
+        ({"raw_text_dir": "data", "vocab_file": "v"}, ["raw_text_dir, vocab_file: not read"]),
+        ({}, []),
+    ],
+)
+def test_what_made_features_cannot_give_is_said(two, asked, words):
+    said = settings_of_text(TrainDataArguments(**asked), open_data(two).train)
+    assert len(said) == bool(words) and all(word in said[0] for word in words), said
 
 
 def test_a_model_without_a_size_takes_the_vocabularys(two):

@@ -112,6 +112,9 @@ def test_a_run_goes_on_into_another_folder_and_the_old_one_stays(features, tmp_p
     second = run_pretraining(small_run(features, tmp_path / "new", resume=first.checkpoint, max_steps=12))
     assert second.step == 12 and Path(second.checkpoint).parent == tmp_path / "new" / "checkpoints"
     assert {path: path.read_bytes() for path in (tmp_path / "old").rglob("*") if path.is_file()} == before
+    with pytest.raises(InputError, match="nothing is left.*9 steps done.*larger --max_steps.*export_SE"):
+        run_pretraining(small_run(features, tmp_path / "third", resume=first.checkpoint, max_steps=9))
+    assert not (tmp_path / "third" / "run.json").exists()
 
 
 def as_from_a_gpu(saved):
