@@ -70,7 +70,8 @@ def atomic_file(path: str | Path, durable: bool = True) -> Iterator[Path]:
         if durable:  # the name, which stands in the folder; until then the rename may be lost
             sync(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # why nothing could be written is what matters
+            beside.unlink()
 
 
 @contextmanager
