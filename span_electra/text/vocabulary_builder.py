@@ -104,16 +104,11 @@ def texts_of(inputs: Inputs, settings: BuildSettings, bar: Bar | None = None) ->
 
 
 def train(texts: Iterable[bytes], settings: BuildSettings) -> Vocabulary:
-    """Train on blocks of lines: the words are counted first, then merges are found from the counts alone.
-
-    Raises InputError for text without a word.
-    """
+    """Train on blocks of lines: the words are counted first, then merges are found from the counts alone."""
     kind, limits = settings.kind, (settings.vocab_size, settings.min_frequency, SPECIAL_TOKENS)
     splitter = Tokenizer(models.BPE() if kind == "BPE" else models.WordPiece(unk_token="[UNK]"))
     add_pipeline(splitter, kind, settings.lowercase, settings.strip_accents)
     counts = count_words(texts, splitter)
-    if not counts:
-        raise InputError("there is no word in the text, white space alone; name files with text")
     merges: list[tuple[str, str]] = []
     if kind == "BPE":
         ids, merges = train_bpe(counts, *limits, pre_tokenizers.ByteLevel.alphabet())

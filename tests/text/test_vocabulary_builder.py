@@ -77,13 +77,6 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(settings, name, words,
     assert not (tmp_path / "v").exists()
 
 
-@pytest.mark.parametrize("kind", ["BPE", "BERT"])
-def test_white_space_alone_makes_no_vocabulary(kind, tmp_path):
-    (tmp_path / "t.txt").write_text("\n \n\t\n")
-    with pytest.raises(InputError, match="no word in the text"):
-        build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", BuildSettings(kind, None, 2))
-
-
 @pytest.mark.parametrize("kilobytes", [60, 200])
 @pytest.mark.parametrize("kind", ["BPE", "BERT"])
 def test_a_size_that_nobody_named_is_what_little_text_gives(kind, kilobytes, tmp_path):
