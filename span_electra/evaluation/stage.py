@@ -9,6 +9,7 @@ W words of a set
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,10 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
     model, batch_size = settings.model or newest_run(), settings.batch_size
     target = result_file(Path(model), settings.out_file)
     # What is in the way is found before hours of scoring.
-    earlier = earlier_sections(target)
+    earlier_sections(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"{target.parent}: cannot be written; name another --out_file")
     networks = open_networks(model, settings.device)
     sections = {MODEL: described(model, networks)}
     jobs = {
@@ -78,7 +82,7 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         for table in tables_of(found):  # as each part is done: the next may take an hour
             yield table_text(table)
         yield f"{name}: {time.perf_counter() - started:.1f} s\n"
-    yield save_sections(target, Path(model), earlier, sections)
+    yield save_sections(target, Path(model), sections)
 
 
 def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_size: int) -> dict[str, Any]:
@@ -199,13 +203,16 @@ def earlier_sections(target: Path) -> dict[str, Any]:
     return found
 
 
-def save_sections(target: Path, model: Path, earlier: dict[str, Any], sections: dict[str, Any]) -> str:
+def save_sections(target: Path, model: Path, sections: dict[str, Any]) -> str:
     """Write the sections beside those of an earlier call, if they are of the same weights; say where."""
+    # Read again: another call may have added to it in the hours since.
+    earlier, gone = earlier_sections(target), ""
     # Numbers of other weights under one name would be taken for this model's.
-    if earlier.get(MODEL, {}).get("weights") != sections[MODEL]["weights"]:
-        earlier = {}
+    if earlier and earlier[MODEL].get("weights") != sections[MODEL]["weights"]:
+        earlier, gone = {}, "  (in place of what stood there of other weights)"
     write_text(target, json.dumps(earlier | sections, indent=1) + "\n")
-    return f"{target}" + (f"  (to see it: {command_line('report_SE', model)})" if is_run(model) else "")
+    seen = f"  (to see it: {command_line('report_SE', model)})" if is_run(model) else ""
+    return f"{target}{gone}{seen}"
 
 
 def described(model: str | Path, networks: Networks) -> dict[str, Any]:

@@ -155,7 +155,9 @@ class RunLog:
     def _texts(self, metrics: Mapping[str, float]) -> list[str]:
         """The metrics that fit into a line; where none of those is there, all."""
         known = any(name in metrics for name in self.shown if name != "loss")
-        names = self.shown if known else {name: name for name in metrics}
+        # The epoch leads the line, and how many tokens it was tells less than how fast they went.
+        others = {name: name for name in metrics if name not in ("epoch", "tokens")}
+        names = self.shown if known else others
         return [f"{names[name]} {metrics[name]:.4g}" for name in names if name in metrics]
 
     def log_text(self, step: int, name: str, text: str) -> None:

@@ -4,6 +4,7 @@ Run: pytest tests/evaluation/test_stage.py
 """
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -124,8 +125,29 @@ def test_numbers_of_other_weights_do_not_mix(tried):
     exported(tried / "model")
     run(tried / "model", [str(tried / "pairs")])
     exported(tried / "model", seed=1)
-    run(tried / "model", text=str(tried / "text.txt"))
+    said = run(tried / "model", text=str(tried / "text.txt"))
+    assert said.endswith("(in place of what stood there of other weights)")
     assert "minimal pairs" not in json.loads((tried / "model" / "evaluation.json").read_text())
+
+
+def test_two_calls_at_a_time_keep_both_their_numbers(tried):
+    exported(tried / "model")
+    first = evaluate(EvaluateArgs(model=str(tried / "model"), pairs=[str(tried / "pairs")]))
+    next(first)  # it has begun, and ends after the second
+    run(tried / "model", text=str(tried / "text.txt"))
+    list(first)
+    assert {"minimal pairs", "held-out text"} <= set(
+        json.loads((tried / "model" / "evaluation.json").read_text())
+    )
+
+
+def test_where_the_numbers_go_is_looked_at_before_they_are_made(tried, monkeypatch):
+    exported(tried / "model")
+    run(tried / "model", [str(tried / "pairs")], out_file=str(tried / "new" / "scores.json"))
+    assert (tried / "new" / "scores.json").is_file()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(InputError, match="new: cannot be written; name another --out_file"):
+        next(evaluate(EvaluateArgs(model="nowhere", text="x", out_file=str(tried / "new" / "scores.json"))))
 
 
 def test_a_single_network_gives_what_it_can_and_its_folder_stays_as_it_is(tried):

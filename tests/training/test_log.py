@@ -45,6 +45,8 @@ def test_a_line_on_the_screen_has_the_short_names_and_without_any_all_metrics(tm
     with RunLog(tmp_path / "b", enabled=True, step=0, total=10) as log:
         log.bar.disable = True
         log.log_metrics(5, "valid", metrics)
+        log.log_metrics(5, "train", {"task_loss": 2.5, "epoch": 0, "tokens": 64})
+    assert "epoch 0  step 5 of 10  train: task_loss 2.5\n" in (tmp_path / "b" / "log.txt").read_text()
     first, second = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step 5")]
     assert first.endswith("train: loss 2.5  acc 0.25") and second.endswith("valid: loss 2.5  accuracy 0.25")
 
