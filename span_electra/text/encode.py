@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
 from span_electra.text import lookup
+from span_electra.text.normal_form import NormalForm
 from span_electra.text.tokenizer_rules import CharacterTable, read_model, why_not
 from span_electra.text.windows import WINDOW, Window, WordCutter
 from span_electra.text.word_starts import byte_letters
@@ -58,7 +59,12 @@ class TextEncoder:
         self._added = [t["content"].encode() for t in settings["added_tokens"] if t["content"]]
         if self.fallback_reason is None:
             self._characters = CharacterTable(tokenizer, settings)
-            self._cutter = WordCutter(self._characters, self._added)
+            normal_form = None
+            if self._characters.bpe and tokenizer.normalizer is not None:
+                normal_form = NormalForm(tokenizer, settings)
+                # The library looks for some of them in normalized text, and normalizes these too.
+                self._added += [normal_form.of(token) for token in self._added]
+            self._cutter = WordCutter(self._characters, self._added, normal_form)
             model = read_model(settings, np.dtype(self.id_dtype).itemsize, self._characters)
             if model is None:
                 self.fallback_reason = "a BPE whose merges are out of order"

@@ -1,15 +1,17 @@
 """What a `tokenizers.Tokenizer` does, as plain tables for the compiled loops; everything is asked of
 the library itself.
 
-Two kinds of tokenizers are understood: byte-level BPE with GPT-2's word pattern, and BERT's WordPiece with
-its normalizer. `why_not` names the first setting that is not understood. Characters are learned as text meets
-them, so that the library's version of Unicode is the one that counts and construction stays cheap."""
+Two kinds of tokenizers are understood: byte-level BPE with GPT-2's word pattern, plain or after the
+normalizers of normal_form.py, and BERT's WordPiece with its normalizer. `why_not` names the first setting
+that is not understood. Characters are learned as text meets them, so that the library's version of Unicode
+is the one that counts and construction stays cheap."""
 
 import unicodedata
 
 import numpy as np
 from tokenizers import Tokenizer, pre_tokenizers
 
+from span_electra.text.normal_form import is_understood
 from span_electra.text.pretokenize import ALONE, LETTER, LINE_END, NUMBER, ODD, OTHER, SPACE, UNKNOWN
 from span_electra.text.word_ids import (
     BPE,
@@ -36,6 +38,8 @@ def why_not(settings: dict) -> str | None:
     """
     if settings["truncation"] is not None:
         return "it truncates"
+    if settings["model"]["type"] == "BPE" and is_understood(settings["normalizer"]):
+        settings = settings | {"normalizer": None}
     if settings["normalizer"] is not None and any(token["normalized"] for token in settings["added_tokens"]):
         return "it looks for added tokens in normalized text"
     # How text is cut comes first: of what is cut otherwise nothing else is worth a reason.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from span_electra.text import pretokenize
+from span_electra.text.normal_form import NormalForm
 from span_electra.text.tokenizer_rules import CharacterTable
 
 WINDOW = 1 << 17  # bytes at a time: text, words and ids then stay in a core's own cache
@@ -30,11 +31,14 @@ class Window:
 
 
 class WordCutter:
-    """Cuts text into words; lines that hold one of `literals` are left whole."""
+    """Cuts text into words; lines that hold one of `literals`, normalized or not, are left whole."""
 
-    def __init__(self, characters: CharacterTable, literals: list[bytes]):
+    def __init__(
+        self, characters: CharacterTable, literals: list[bytes], normal_form: NormalForm | None = None
+    ):
         self._characters = characters
         self._literals = literals
+        self._normal_form = normal_form  # of what is not normalized character by character
         self._text_B = np.empty(0, np.uint8)
         self._words_W = np.empty(0, np.int64)
 
@@ -43,21 +47,25 @@ class WordCutter:
         start = 0
         while start < len(text):
             end = text.find(b"\n", start + WINDOW) + 1 or len(text)
-            yield self._cut(text, start, end)
+            yield self._cut(text[start:end])
             start = end
 
-    def _cut(self, text: bytes, start: int, end: int) -> Window:
-        size = end - start
+    def _cut(self, block: bytes) -> Window:
+        normal = block if self._normal_form is None else self._normal_form.of(block)
+        size = len(normal)
         if len(self._text_B) < size + 2 + pretokenize.PADDING:
             self._text_B = np.empty(2 * size + 2 + pretokenize.PADDING, np.uint8)
             self._words_W = np.empty(len(self._text_B), np.int64)  # a word has at least one byte of its own
         text_B, kinds_C = self._text_B, self._characters.kinds_C
         text_B[0] = _NEWLINE
-        text_B[1 : 1 + size] = np.frombuffer(text, np.uint8, size, start)
+        text_B[1 : 1 + size] = np.frombuffer(normal, np.uint8)
         text_B[1 + size : 1 + size + pretokenize.PADDING] = _NEWLINE
         # A last line without its end is a line too.
-        lines = text.count(b"\n", start, end) + (text[end - 1] != _NEWLINE)
+        lines = block.count(b"\n") + (block[-1] != _NEWLINE)
         skipped_N = self._lines_with_literals(text_B[1 : 1 + size])
+        if normal is not block:
+            raw_N = self._lines_with_literals(np.frombuffer(block, np.uint8))
+            skipped_N = np.union1d(skipped_N, raw_N)
         # Places and lengths are packed into one number each, which has no room for more.
         if size >= pretokenize.MAX_TEXT_BYTES:
             skipped_N = np.arange(lines)
@@ -86,7 +94,7 @@ class WordCutter:
             self._characters.learn(chr(stopped) + rest_B.tobytes().decode(errors="ignore"))
         skipped = {}
         if len(skipped_N):
-            window_lines = text[start:end].decode().split("\n")
+            window_lines = block.decode().split("\n")
             skipped = {int(line): window_lines[line] for line in skipped_N}
         return Window(text_B, self._words_W[: progress[pretokenize.WORDS]], line_words_N, skipped)
 

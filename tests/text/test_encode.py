@@ -183,7 +183,7 @@ def with_normalized_token() -> Tokenizer:
     [
         (lambda: changed("bpe", pre_tokenizer=pre_tokenizers.Whitespace()), "pre-tokenizer"),
         (lambda: changed("bpe", pre_tokenizer=pre_tokenizers.ByteLevel(use_regex=False)), "pre-tokenizer"),
-        (lambda: changed("bpe", normalizer=normalizers.NFC()), "NFC"),
+        (lambda: changed("bpe", normalizer=normalizers.StripAccents()), "StripAccents"),
         (lambda: changed("wordpiece uncased", normalizer=normalizers.Lowercase()), "BertNormalizer"),
         (lambda: changed("wordpiece uncased", pre_tokenizer=pre_tokenizers.Whitespace()), "BertPreTokenizer"),
         (lambda: with_model(ignore_merges=True), "ignore_merges"),
