@@ -129,9 +129,11 @@ def lacks_memory(error: BaseException) -> bool:
     """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    text = str(error).lower()
+    text = str(error).lower().replace("_", " ")
     if not isinstance(error, RuntimeError) or "shared mem" in text:
         return False
-    # The words of CUDA's and XPU's allocators, the CPU's (DefaultCPUAllocator), and cuBLAS.
-    signs = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")
+    # The words of allocators (CUDA's, XPU's, Metal's, the CPU's), of the system, of drivers, and of NVIDIA's
+    # libraries.
+    signs = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+    signs += ("out of device memory", "out of host memory", "status alloc failed")
     return any(sign in text for sign in signs)

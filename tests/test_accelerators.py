@@ -105,6 +105,13 @@ def test_fp32_says_whether_it_is_tf32(monkeypatch):
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"), True),
         (RuntimeError("XPU out of memory"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (
+            RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+            True,
+        ),
+        (RuntimeError("unable to mmap 4096 bytes from file <a>: Cannot allocate memory (12)"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB, max allowed: 9 GB)"), True),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("out of resource: shared memory, Required: 131072, Hardware limit: 101376"), False),
         (RuntimeError("Triton: out of memory: shared memory"), False),

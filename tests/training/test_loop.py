@@ -224,31 +224,66 @@ def test_losses_that_stay_not_finite_end_the_run_naming_rows_and_the_last_good_c
         assert all(tensor.isfinite().all() for tensor in checkpoint.load(folder).weights.values())
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_step_never_waits_for_the_device(features, tmp_path, monkeypatch, optimizer):
-    waits = []
+class Waits(TorchDispatchMode):
+    """Remembers operators that need a number of the device, or a size made of one, on the host."""
 
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, operation, types, arguments=(), options=None):
-            if any(name in str(operation) for name in ("_local_scalar_dense", "nonzero", "masked_select")):
-                waits.append(str(operation))
-            return operation(*arguments, **(options or {}))
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
 
-    honest = step_module.train_step
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        name = operation.overloadpacket.__name__
+        picks = arguments[1] if name in ("index", "index_put", "index_put_") else ()
+        if any(
+            waits in name for waits in ("_local_scalar_dense", "nonzero", "masked_select", "unique")
+        ) or any(pick is not None and pick.dtype is torch.bool for pick in picks):
+            self.seen.append(str(operation))
+        return operation(*arguments, **(options or {}))
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Operators that waited in the steps of runs."""
+    honest, seen = step_module.train_step, []
 
     def watched(*arguments, **options):
-        with Watch():
+        with Waits(seen):
             honest(*arguments, **options)
 
     monkeypatch.setattr(loop, "train_step", watched)
-    options = {
-        "optimizer": OptimizerConfig(optimizer, lr=1e-3),
-        "max_steps": 2,
-        "dropout": 0.0,
-        "valid": (0,),
-    }
-    run_pretraining(small_run(features, tmp_path / "run", **options))
+    return seen
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_step_never_waits_for_the_device(features, tmp_path, waits, optimizer):
+    options = {"max_steps": 2, "dropout": 0.0, "valid": (0,)}
+    optimizer = OptimizerConfig(optimizer, lr=1e-3)
+    run_pretraining(small_run(features, tmp_path / "run", optimizer=optimizer, **options))
     assert not waits
+
+
+@pytest.mark.parametrize(
+    ("loader", "changes"),
+    [
+        ({"spelling_noise": 0.3}, {"sequence_objective": "contrastive", "local_attention": 4}),
+        ({"batch_max_tokens": 96, "pack_rows": True}, {"use_SBGO": True, "use_SBPO": True}),
+        ({}, {"use_SBGO": True, "average_span_predictions": True, "embedding_sharing": "gdes"}),
+    ],
+)
+def test_nor_does_it_whatever_is_trained(features, tmp_path, waits, architecture, loader, changes):
+    settings = small_run(
+        features, tmp_path / "run", max_steps=2, dropout=0.0, loader=LoaderConfig(8, **loader)
+    )
+    run_pretraining(replace(settings, model=replace(settings.model, **changes)))
+    assert not waits
+
+
+def test_a_boolean_index_is_seen_to_wait():
+    seen, numbers = [], torch.zeros(3)
+    with Waits(seen):
+        numbers[numbers > 0]
+        numbers.sum().item()
+    assert seen == ["aten.index.Tensor", "aten._local_scalar_dense.default"]
 
 
 def test_memory_that_runs_out_names_the_settings_that_need_less(features, tmp_path, monkeypatch):
