@@ -122,3 +122,24 @@ def test_the_commands_run_in_their_order(place, monkeypatch, capsys):
     program = [line for line in OTHERS if re.match(r"from transformers|pipeline\(|Auto", line)]
     exec("\n".join(program), {})
     assert Path("runs/tiny/evaluation.json").is_file() and Path("comparison.html").is_file()
+
+
+# --- the other pages ------------------------------------------------------------------------------------
+
+FLAG = r"(?<![\w-])--[a-z][a-z_.]*[a-z]"
+FOREIGN = {  # flags of benchmarks, of pip and pre-commit, of every script, and a placeholder
+    *("--arms", "--data", "--languages", "--list", "--minutes", "--rounds", "--rows", "--tasks"),
+    *("--resolution", "--all", "--flag", "--version", "--help"),
+}
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_flags_that_a_page_names_are_there(page):
+    """docs/continue.md's first line had a flag that no script took."""
+    if page.name == "from-elsewhere.md":
+        pytest.skip("names others' flags beside ours; test_elsewhere.py runs its rows")
+    scripts = {name: Parser(schema, "").names for name, schema in SCHEMAS.items() if name.endswith(".py")}
+    text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
+    assert set(re.findall(FLAG, text)) - FOREIGN <= set().union(*scripts.values())
+    for script, flags in re.findall(r"^    python (\w+\.py)\b(.*)", text, re.MULTILINE):
+        assert set(re.findall(FLAG, flags)) <= scripts[script], script
