@@ -306,6 +306,17 @@ def write_any_text(*streams: TextIO) -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
+def _lacking(error: NotImplementedError) -> str:
+    """What to do about an operator that torch has not made for the device; any other error is our fault."""
+    found = re.search(r"'(\w+::[\w.]+)'", str(error))
+    if found is None:
+        raise error
+    return (
+        f"torch lacks {found[1]} for this device; give --device cpu or, on a Mac, set "
+        "PYTORCH_ENABLE_MPS_FALLBACK=1, which computes it on the CPU"
+    )
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
     # Users cannot mend the line of our code that Python would show.
@@ -328,6 +339,9 @@ def run_script(main: Callable[[], int | None]) -> None:
         code = 2
     except ModuleNotFoundError as error:
         print(f"error: {_missing(error)}", file=sys.stderr)
+        code = 2
+    except NotImplementedError as error:
+        print(f"error: {_lacking(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped by the keyboard", file=sys.stderr)

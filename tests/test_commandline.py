@@ -115,6 +115,28 @@ def test_a_script_fails_in_one_line_with_its_code(error, code, line, capsys, mon
     assert capsys.readouterr().err.strip() == line
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The operator 'aten::foo.out' is not currently implemented for the MPS device. If you want it",
+        "Could not run 'aten::foo.out' with arguments from the 'XPU' backend. This could be because",
+    ],
+)
+def test_a_device_without_an_operator_is_said_in_a_line(words, capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+
+    def fail(words):
+        raise NotImplementedError(words)
+
+    with pytest.raises(SystemExit) as stopped:
+        run_script(lambda: fail(words))
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert "torch lacks aten::foo.out for this device; give --device cpu" in said
+    with pytest.raises(NotImplementedError):  # a mistake of ours stays one
+        run_script(lambda: fail(""))
+
+
 def test_what_stands_first_may_lack_its_flag():
     assert first_as("model", ["runs/a", "--text", "b"]) == ["--model", "runs/a", "--text", "b"]
     assert first_as("model", ["--text", "b"]) == ["--text", "b"]
