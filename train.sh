@@ -36,7 +36,7 @@ devices=${DEVICES:-${SLURM_GPUS_ON_NODE:-$(count_gpus)}}
 [ "$devices" -gt 0 ] || devices=1
 
 # By default torchrun dies of USR1 and leaves its processes behind. It must pass the warning on, and wait
-# while they save: SLURM gives 120 seconds.
+# while they save: SLURM gives 120 seconds. A torchrun that does not know this variable waits for 30.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-110}
 torchrun=(torchrun --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --nproc-per-node "$devices")
 training=(joint_train_span_electra.py "${flags[@]}" "$@")

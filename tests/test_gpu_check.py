@@ -36,6 +36,19 @@ def test_a_check_that_breaks_is_a_line_of_the_page(gpu_check, tmp_path):
     assert "| a | FAILED | ValueError: one / two | 0 |" in page and "needs two devices" in page
 
 
+@pytest.mark.parametrize(("device", "verdict"), [("cuda", "skipped"), ("cpu", "FAILED")])
+def test_what_gloo_cannot_send_from_a_gpu_is_no_failure_of_the_device(
+    gpu_check, monkeypatch, device, verdict
+):
+    def lack(*_):
+        raise RuntimeError("process 0 failed:\nTraceback\nRuntimeError: ProcessGroupGloo does not support it")
+
+    monkeypatch.setattr(gpu_check, "launch", lack)
+    setup = gpu_check.Setup(ROOT, device)
+    _, found, said, _ = gpu_check.attempt("two", lambda s: gpu_check.two_processes(s, "fsdp"), setup)
+    assert found == verdict and "ProcessGroupGloo does not support it" in said
+
+
 def test_a_difference_above_its_bound_fails(gpu_check):
     assert gpu_check.within(1e-5, 1e-4, "gap") == "gap 1.0e-05"
     for value in (1e-3, float("nan")):
