@@ -108,6 +108,24 @@ def filled_up(weights: Weights, head: str) -> Weights:
     return weights | filled | {"head.score.weight": F.pad(weights["head.score.weight"], (0, whole - width))}
 
 
+def cut_back(weights: Weights) -> Weights:
+    """A discriminator's head that `filled_up` has made wider, as narrow as it was; any other as it is."""
+    score = weights["head.score.weight"]
+    # Trained weights are never 0: so many columns have a part in the score.
+    width = int(score.count_nonzero())
+    if not 0 < width < score.shape[1]:
+        return weights
+    rows = ("head.dense.weight", "head.dense.bias", "head.norm.weight")
+    narrow = weights | {name: weights[name][:width] for name in rows if name in weights}
+    narrow |= {"head.score.weight": score[:, :width]}
+    # Trained on since, its copies differ, and all of it is needed.
+    again = filled_up(narrow, "discriminator")
+    same = all(
+        torch.equal(again[name], weights[name]) for name in (*rows, "head.score.weight") if name in weights
+    )
+    return narrow if same else weights
+
+
 def unchanged(weights: Weights, head: str) -> Weights:
     """Of an architecture whose weights need nothing but other names."""
     return weights

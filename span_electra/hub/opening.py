@@ -15,7 +15,7 @@ import torch
 
 from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.errors import InputError
-from span_electra.hub.architecture import Weights
+from span_electra.hub.architecture import Weights, cut_back
 from span_electra.hub.architectures import architecture_of, model_config
 from span_electra.hub.folders import (
     CONFIG,
@@ -154,6 +154,10 @@ def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
         projected=bool(record.projection) and config.embedding_size != config.discriminator.hidden_size,
         source=str(folder),
     )
+    if head == "discriminator":
+        weights = cut_back(weights)
+        width = len(weights["head.dense.weight"])
+        config = replace(config, dim_final_feedforward=width % config.discriminator.hidden_size)
     if (folder / FACTORS).is_file():
         config, weights = _with_factors(config, weights, open_tensors(folder / FACTORS))
     return Pretrained(config, weights, part_of(head), vocabulary, str(folder))

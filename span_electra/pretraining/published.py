@@ -49,9 +49,11 @@ def model_like(opened: Opened, config: ModelConfig) -> ModelConfig:
         networks["generator"] = _scaled(networks["discriminator"], 1, NARROWER)
     if "discriminator" not in networks:
         networks["discriminator"] = _scaled(networks["generator"], NARROWER, 1)
+    head = found.get("discriminator", config).dim_final_feedforward
     # What the layers compute with cannot be chosen anew.
     computed = ("architecture", "vocab_size", "max_position_embeddings", *record_of(one, "none").sizes)
-    return replace(config, **{name: getattr(one, name) for name in computed}, **networks)
+    sizes = {name: getattr(one, name) for name in computed}
+    return replace(config, dim_final_feedforward=head, **sizes, **networks)
 
 
 def _scaled(network: NetworkConfig, times: int, over: int) -> NetworkConfig:
