@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from span_electra.errors import InputError
 from span_electra.text import lookup
 from span_electra.text.normal_form import NormalForm
-from span_electra.text.tokenizer_rules import CharacterTable, read_model, why_not
+from span_electra.text.tokenizer_rules import NOT_BY_ITSELF, CharacterTable, read_model, why_not
 from span_electra.text.windows import WINDOW, Window, WordCutter
 from span_electra.text.word_starts import byte_letters
 from span_electra.text.word_table import WordTable
@@ -59,12 +59,21 @@ class TextEncoder:
         self._added = [t["content"].encode() for t in settings["added_tokens"] if t["content"]]
         if self.fallback_reason is None:
             self._characters = CharacterTable(tokenizer, settings)
-            normal_form = None
+            normal_form, bare = None, []
             if self._characters.bpe and tokenizer.normalizer is not None:
                 normal_form = NormalForm(tokenizer, settings)
                 # The library looks for some of them in normalized text, and normalizes these too.
                 self._added += [normal_form.of(token) for token in self._added]
-            self._cutter = WordCutter(self._characters, self._added, normal_form)
+            elif not self._characters.bpe:
+                in_normal = [token["content"] for token in settings["added_tokens"] if token["normalized"]]
+                bare = [self._characters.bare_forms(content.encode()).tobytes() for content in in_normal]
+                if not all(bare) or any(NOT_BY_ITSELF in content for content in bare):
+                    self.fallback_reason = "an added token that is not normalized character by character"
+                    return
+                bare += [bytes([NOT_BY_ITSELF])] if bare else []
+            self._cutter = WordCutter(
+                self._characters, self._added, normal_form=normal_form, bare_literals=bare
+            )
             model = read_model(settings, np.dtype(self.id_dtype).itemsize, self._characters)
             if model is None:
                 self.fallback_reason = "a BPE whose merges are out of order"

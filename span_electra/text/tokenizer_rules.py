@@ -23,11 +23,13 @@ from span_electra.text.word_ids import (
     count_nodes,
     link_merges,
     new_model,
+    normalize,
     plant,
 )
 from span_electra.text.word_starts import BYTE_OF_LETTER, byte_letters
 
 CODE_POINTS = 0x110000
+NOT_BY_ITSELF = 0xFF  # no byte of UTF-8; the form of a character whose normal form depends on its neighbours
 _NEIGHBOURS = (("a", LETTER), ("1", NUMBER), ("!", OTHER))  # each joins with its own kind alone
 
 
@@ -40,8 +42,6 @@ def why_not(settings: dict) -> str | None:
         return "it truncates"
     if settings["model"]["type"] == "BPE" and is_understood(settings["normalizer"]):
         settings = settings | {"normalizer": None}
-    if settings["normalizer"] is not None and any(token["normalized"] for token in settings["added_tokens"]):
-        return "it looks for added tokens in normalized text"
     # How text is cut comes first: of what is cut otherwise nothing else is worth a reason.
     reason = why_not_cut(settings)
     if reason is None:
@@ -118,7 +118,10 @@ class CharacterTable:
         normalizer = settings["normalizer"] or {}
         strips = normalizer.get("strip_accents")
         self._decomposes = normalizer.get("lowercase", False) if strips is None else strips
-        self.learn("".join(map(chr, range(0x80))))  # the loops skip over ASCII letters without asking
+        self.learn("".join(map(chr, range(0x80))))
+        self._keep_forms(
+            np.array([0x0A]), [LINE_END], [b"\n"]
+        )  # the loops skip over ASCII letters without asking
 
     def learn(self, text: str) -> None:
         """Learn those characters of a text that are not known yet.
@@ -138,6 +141,23 @@ class CharacterTable:
             else:
                 self._learn_wordpiece(characters)
         self.kinds_C[0x0A] = LINE_END
+
+    def bare_forms(self, text: bytes) -> np.ndarray:
+        """A text's normal form without blanks, uint8; NOT_BY_ITSELF where neighbours count. For WordPiece."""
+        self.learn(text.decode())
+        text_B = np.frombuffer(bytearray(text), np.uint8)  # as the loops have it: not one of constants
+        normal_B = np.empty(8 * len(text_B), np.uint8)  # a form of 15 bytes is of two at least
+        size, _ = normalize(
+            text_B,
+            0,
+            length=len(text_B),
+            forms_C=self.forms_C,
+            form_bytes_B=self.form_bytes_B,
+            normal_B=normal_B,
+            at=0,
+            max_chars=len(normal_B),
+        )
+        return normal_B[:size]
 
     def _learn_bpe(self, block: list[str]) -> None:
         code_points = np.array([ord(c) for c in block])
@@ -181,7 +201,11 @@ class CharacterTable:
         for place, (character, form) in enumerate(zip(block, forms, strict=True)):
             if self._needs_neighbours(character, form) or len(form.encode()) > 15:  # length has four bits
                 kinds[place] = ODD
-        self._keep_forms(np.array([ord(c) for c in block]), kinds, [form.encode() for form in forms])
+        written = [
+            form.encode() if kind != ODD else bytes([NOT_BY_ITSELF])
+            for form, kind in zip(forms, kinds, strict=True)
+        ]
+        self._keep_forms(np.array([ord(c) for c in block]), kinds, written)
 
     def _words_of(self, normal: str) -> list[str]:
         return [word for word, _ in self._cutter.pre_tokenize_str(normal)]

@@ -3,7 +3,7 @@
 Shapes: B bytes, N lines, W words.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,11 +34,20 @@ class WordCutter:
     """Cuts text into words; lines that hold one of `literals`, normalized or not, are left whole."""
 
     def __init__(
-        self, characters: CharacterTable, literals: list[bytes], normal_form: NormalForm | None = None
+        self,
+        characters: CharacterTable,
+        literals: list[bytes],
+        *,
+        normal_form: NormalForm | None = None,
+        bare_literals: Sequence[bytes] = (),
     ):
+        """normal_form: of a BPE that has a normalizer.
+        bare_literals: of WordPiece, those that stand for normalized text; as `bare_forms` has them.
+        """
         self._characters = characters
         self._literals = literals
-        self._normal_form = normal_form  # of what is not normalized character by character
+        self._bare_literals = bare_literals
+        self._normal_form = normal_form
         self._text_B = np.empty(0, np.uint8)
         self._words_W = np.empty(0, np.int64)
 
@@ -62,10 +71,12 @@ class WordCutter:
         text_B[1 + size : 1 + size + pretokenize.PADDING] = _NEWLINE
         # A last line without its end is a line too.
         lines = block.count(b"\n") + (block[-1] != _NEWLINE)
-        skipped_N = self._lines_with_literals(text_B[1 : 1 + size])
+        skipped_N = lines_with(self._literals, text_B[1 : 1 + size])
         if normal is not block:
-            raw_N = self._lines_with_literals(np.frombuffer(block, np.uint8))
-            skipped_N = np.union1d(skipped_N, raw_N)
+            skipped_N = np.union1d(skipped_N, lines_with(self._literals, np.frombuffer(block, np.uint8)))
+        if self._bare_literals:  # without the blanks it may find more lines than hold one, never fewer
+            bare_B = self._characters.bare_forms(block)
+            skipped_N = np.union1d(skipped_N, lines_with(self._bare_literals, bare_B))
         # Places and lengths are packed into one number each, which has no room for more.
         if size >= pretokenize.MAX_TEXT_BYTES:
             skipped_N = np.arange(lines)
@@ -98,22 +109,23 @@ class WordCutter:
             skipped = {int(line): window_lines[line] for line in skipped_N}
         return Window(text_B, self._words_W[: progress[pretokenize.WORDS]], line_words_N, skipped)
 
-    def _lines_with_literals(self, text_B: np.ndarray) -> np.ndarray:
-        """Numbers of the lines that hold one of the literals, in order."""
-        # Most text holds none of their first bytes, which numpy finds at once.
-        hits = []
-        for first in {literal[0] for literal in self._literals}:
-            starts = np.flatnonzero(text_B == first)
-            for literal in self._literals:
-                if literal[0] != first:
-                    continue
-                found = starts[starts <= len(text_B) - len(literal)]
-                for i, byte in enumerate(literal[1:], 1):
-                    if len(found) == 0:
-                        break
-                    found = found[text_B[found + i] == byte]
-                hits.append(found)
-        if not any(len(found) for found in hits):
-            return np.empty(0, np.int64)
-        newlines = np.flatnonzero(text_B == _NEWLINE)
-        return np.unique(np.searchsorted(newlines, np.concatenate(hits)))
+
+def lines_with(literals: Sequence[bytes], text_B: np.ndarray) -> np.ndarray:
+    """Numbers of the lines that hold one of the literals, in order."""
+    # Most text holds none of their first bytes, which numpy finds at once.
+    hits = []
+    for first in {literal[0] for literal in literals}:
+        starts = np.flatnonzero(text_B == first)
+        for literal in literals:
+            if literal[0] != first:
+                continue
+            found = starts[starts <= len(text_B) - len(literal)]
+            for i, byte in enumerate(literal[1:], 1):
+                if len(found) == 0:
+                    break
+                found = found[text_B[found + i] == byte]
+            hits.append(found)
+    if not any(len(found) for found in hits):
+        return np.empty(0, np.int64)
+    newlines = np.flatnonzero(text_B == _NEWLINE)
+    return np.unique(np.searchsorted(newlines, np.concatenate(hits)))

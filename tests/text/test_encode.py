@@ -172,9 +172,9 @@ def truncating() -> Tokenizer:
     return tokenizer
 
 
-def with_normalized_token() -> Tokenizer:
-    tokenizer = changed("wordpiece uncased")
-    tokenizer.add_tokens([AddedToken("Stand", normalized=True)])
+def with_normalized_tokens(kind: str, tokens: list[str]) -> Tokenizer:
+    tokenizer = changed(kind)
+    tokenizer.add_tokens([AddedToken(token, normalized=True, single_word=token < "T") for token in tokens])
     return tokenizer
 
 
@@ -189,7 +189,7 @@ def with_normalized_token() -> Tokenizer:
         (lambda: with_model(ignore_merges=True), "ignore_merges"),
         (lambda: with_model(continuing_subword_prefix="@@"), "continuing_subword_prefix"),
         (truncating, "truncates"),
-        (with_normalized_token, "normalized"),
+        (lambda: with_normalized_tokens("wordpiece uncased", ["\u0301"]), "added token"),
     ],
 )
 def test_unknown_settings_go_to_the_library(make, reason):
@@ -197,6 +197,21 @@ def test_unknown_settings_go_to_the_library(make, reason):
     encoder = TextEncoder(tokenizer)
     assert reason in encoder.fallback_reason
     assert_identical(tokenizer, encoder, ["understanding Stand stand", "", "naïve [MASK] x"])
+
+
+@pytest.mark.parametrize("kind", [name for name in SETTINGS if name.startswith("wordpiece")])
+def test_added_tokens_are_found_in_normalized_text(kind):
+    tokenizer = with_normalized_tokens(kind, ["Stand", "Naïve", "word Play", "漢字", "toys"])
+    encoder = TextEncoder(tokenizer)
+    assert encoder.fallback_reason is None
+    lines = [
+        "under stand STAND understand",
+        "naive NAI\u0308VE",
+        "word\u00a0play  WORD PLAY wordplay",
+        "x漢 字漢字",
+    ]
+    lines += ["st\u302eand", "sta\x00nd toy\u00ads", *NASTY, *random_lines(4, 30, 200)]
+    assert_identical(tokenizer, encoder, lines)
 
 
 def test_dropout_is_not_guessed():
