@@ -118,7 +118,9 @@ class JointTrainingConfig(PretrainingArguments):
 class ExportArgs(Settings):
     """export_SE.py"""
 
-    checkpoint_path: str | None = setting(None, "a checkpoint folder, runs/<run>/checkpoints/step-...")
+    checkpoint_path: str | None = setting(
+        None, "a checkpoint folder, runs/<run>/checkpoints/step-..., or a run: its newest"
+    )
     out_dir: str | None = setting(None, "folder that gets generator/ and discriminator/")
     license: str | None = setting(None, "licence that the model cards name, such as apache-2.0")
     language: list[str] = setting([], "languages of the text, for the cards, such as en de")

@@ -227,7 +227,7 @@ def initial_weights(settings: PretrainingArguments) -> dict[str, str | None]:
 
 
 def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None = None) -> list[Path]:
-    """Write generator/ and discriminator/ into `folder` from a checkpoint of a run.
+    """Write generator/ and discriminator/ into `folder` from a checkpoint, or a run's newest.
 
     `facts`: what their cards tell besides what checkpoint and run tell of themselves.
     """
@@ -238,13 +238,16 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     from span_electra.text.vocabulary import Vocabulary
     from span_electra.training import checkpoint
 
-    checkpoint.refuse_others(Path(checkpoint_folder))
-    model, run = load_model(checkpoint_folder), run_of(Path(checkpoint_folder))
+    place = Path(checkpoint_folder)
+    if (place / CHECKPOINTS).is_dir():  # a run
+        place = checkpoint.latest(place, hashed=False) or place
+    checkpoint.refuse_others(place)
+    model, run = load_model(place), run_of(place)
     facts, started = facts or CardFacts(), read_object(run / CONFIG).get("init_from")
     facts = replace(facts, base_model=facts.base_model or model_name(started))
     tokenizer = run / TOKENIZER
     vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
-    meta = checkpoint.read_meta(Path(checkpoint_folder), hashed=False)  # `load_model` has hashed the files
+    meta = checkpoint.read_meta(place, hashed=False)  # `load_model` has hashed the files
     return export_run(model, vocabulary, folder, checkpoint_facts(meta, facts))
 
 

@@ -95,3 +95,13 @@ def test_the_discriminator_alone_needs_a_generator(no_accelerator, tmp_path):
         pretrain.initial_weights(settings)
     found = pretrain.initial_weights(replace(settings, generator_path="there"))
     assert found == {"init_from": "there", "init_only": "generator"}
+
+
+def test_a_run_is_exported_as_its_newest_checkpoint_is(tmp_path):
+    run = ROOT / "tests" / "golden" / "stored" / "run-format-1"
+    of_run = pretrain.export(run, tmp_path / "run")
+    of_checkpoint = pretrain.export(run / "checkpoints" / "step-00000004", tmp_path / "checkpoint")
+    for one, other in zip(of_run, of_checkpoint, strict=True):
+        assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match="give a whole checkpoint folder"):
+        pretrain.export(tmp_path, tmp_path / "none")
