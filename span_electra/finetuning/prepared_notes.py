@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from span_electra.counted import counted
@@ -28,7 +29,7 @@ def summary_lines(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
 
 
 def notes(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
-    """Rows that lost text, labels that differ in blanks alone, labels that are missing values."""
+    """Rows that lost text; labels that differ in blanks alone, are one number, or are missing values."""
     found = []
     for task in tasks:
         found += _cut_rows(task, prepared)
@@ -66,12 +67,24 @@ def _strange_labels(name: str, labels: tuple[str, ...]) -> list[str]:
         for label in labels
         if label.lower() in MISSING
     ]
-    # A blank too many makes a class of its own, of the rows that have it; nobody means that.
-    alike: dict[str, list[str]] = {}
-    for label in labels:
-        alike.setdefault(" ".join(label.split()), []).append(label)
-    for same in alike.values():
-        if len(same) > 1:
-            listed = " and ".join(map(repr, same))
-            found.append(f"{name}: the labels {listed} differ in blanks alone, and count as {len(same)}")
+    # A blank too many makes a class of its own, of the rows that have it; so does 1.0 beside 1, which tables
+    # with gaps are saved with. Nobody means that.
+    for key, why in ((_without_blanks, "differ in blanks alone"), (_as_number, "are one number")):
+        alike: dict[str, list[str]] = {}
+        for label in labels:
+            alike.setdefault(key(label), []).append(label)
+        for same in alike.values():
+            if len(same) > 1:
+                listed = " and ".join(map(repr, same))
+                found.append(f"{name}: the labels {listed} {why}, and count as {len(same)}")
     return found
+
+
+def _without_blanks(label: str) -> str:
+    return " ".join(label.split())
+
+
+def _as_number(label: str) -> str:
+    """`1.0` -> `1`; words, and what differs in blanks besides, stay as they are."""
+    number = re.fullmatch(r"([+-]?\d+)\.0*", label)
+    return number[1] if number else label

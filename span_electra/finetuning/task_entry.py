@@ -63,13 +63,30 @@ class TaskEntry:
         return self.data_dir / name
 
 
-def not_among(value: Any, known: Iterable[str], most_shown: int = 12) -> str:
+def not_among(value: Any, known: Iterable[str]) -> str:
     """What to say of a value that is not among the known ones: the nearest of them, else the first ones.
 
     Example: not_among("acuracy", ["accuracy", "f1"]) -> "'acuracy' is not known; did you mean 'accuracy'?"
     """
-    known = list(known)
-    nearest = difflib.get_close_matches(str(value), known, 1, 0.4)
+    return f"{value!r} is not known; {nearest_of(value, known)}"
+
+
+def unknown_key(key: Any, known: Iterable[str]) -> str:
+    """The same of a key."""
+    return f"unknown key {key!r}; {nearest_of(key, known)}"
+
+
+def nearest_of(value: Any, known: Iterable[str], most_shown: int = 12) -> str:
+    """The known value that was meant, else the first ones.
+
+    Example: nearest_of("SingleSentence", TASK_TYPES) -> "did you mean 'SingleSenClassification'?"
+    """
+    known, value = list(known), str(value)
+    shared = {one: len(os.path.commonprefix([one.lower(), value.lower()])) for one in known}
+    best = max(known, key=lambda one: shared[one], default="")
+    # Who has half of a name right knows how it begins; by letters alone another may be nearer.
+    nearest = (
+        [best] if shared.get(best, 0) > len(value) // 2 else difflib.get_close_matches(value, known, 1, 0.4)
+    )
     more = ", ..." if len(known) > most_shown else ""
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known[:most_shown])}{more}"
-    return f"{value!r} is not known; {hint}"
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known[:most_shown])}{more}"

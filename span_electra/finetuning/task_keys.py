@@ -10,7 +10,7 @@ from span_electra.finetuning.label_file import labels_from_file, labels_from_val
 from span_electra.finetuning.metrics import METRICS
 from span_electra.finetuning.readers import packed_file
 from span_electra.finetuning.task import POOLINGS, ROLES, SPLITS, Task, needs_label, numbered_columns
-from span_electra.finetuning.task_entry import TaskEntry, not_among
+from span_electra.finetuning.task_entry import TaskEntry, not_among, unknown_key
 from span_electra.finetuning.task_types import TASK_TYPES, TaskType
 from span_electra.text.noise import NoiseConfig
 
@@ -42,7 +42,7 @@ def task_of(entry: TaskEntry) -> Task | None:
     """The task that an entry describes; None where something is wrong, which the entry then tells."""
     for key in entry.values:
         if key not in (*TASK_KEYS, *ENCODER_KEYS, "loss_type"):
-            entry.problems.append(f"{entry.name}: unknown key {not_among(key, TASK_KEYS)}")
+            entry.problems.append(f"{entry.name}: {unknown_key(key, TASK_KEYS)}")
     # All that is missing is named, not the first alone: a person mends a file once.
     for key in ("task_type", "file_names"):
         if entry.values.get(key) is None:
@@ -176,7 +176,7 @@ def _noise(entry: TaskEntry, task_type: TaskType) -> dict[str, Any]:
     known = [setting.name for setting in fields(NoiseConfig)]
     unknown = [key for key in value if key not in known]
     for key in unknown:
-        entry.problem("noise", f"unknown key {not_among(key, known)}")
+        entry.problem("noise", unknown_key(key, known))
     try:
         NoiseConfig(**{key: given for key, given in value.items() if key not in unknown})
     except (InputError, TypeError) as error:
@@ -219,7 +219,7 @@ def _columns(entry: TaskEntry, task_type: TaskType) -> dict[str, str | int | lis
 
 def _check_role(entry: TaskEntry, task_type: TaskType, role: str, names: Any) -> None:
     if role not in ROLES:
-        return entry.problem("columns", f"unknown key {not_among(role, ROLES)}")
+        return entry.problem("columns", unknown_key(role, ROLES))
     for name in names if isinstance(names, list) and names else [names]:
         if task_type.reader == "tagged_words" and type(name) is int and name > 0:
             continue  # the number of a column in a file with a token a line
@@ -254,7 +254,7 @@ def _files(entry: TaskEntry, task_type: TaskType) -> dict[str, tuple[str, ...]]:
     files = {}
     for split, names in named.items():
         if split not in SPLITS:
-            entry.problem("file_names", f"unknown key {not_among(split, SPLITS)}")
+            entry.problem("file_names", unknown_key(split, SPLITS))
         files[split] = tuple(names) if isinstance(names, list) else (names,)
         if not files[split]:
             entry.problem(f"file_names.{split}", "an empty list; name a file or leave it out")

@@ -54,6 +54,12 @@ def test_a_label_that_is_a_missing_value_is_told(label):
     )
 
 
+def test_labels_that_are_one_number_are_told():
+    assert notes(prepared(("-1.0", "-1", "1.5", "a.0")), [SINGLE]) == [
+        "t: the labels '-1.0' and '-1' are one number, and count as 2"
+    ]
+
+
 def test_labels_that_differ_in_blanks_are_told():
     [note] = notes(prepared(("good", "good ", "so so", "so  so", "bad")), [SINGLE])[:1]
     assert note == "t: the labels 'good' and 'good ' differ in blanks alone, and count as 2"

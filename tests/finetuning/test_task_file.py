@@ -92,8 +92,9 @@ def test_the_sampling_of_all_tasks_is_one(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"task_typ": "NER"}, r"t: unknown key 'task_typ' is not known; did you mean 'task_type'"),
-        ({"zzzz": 1}, r"unknown key 'zzzz' is not known; known are task_type, file_names"),
+        ({"task_typ": "NER"}, r"t: unknown key 'task_typ'; did you mean 'task_type'"),
+        ({"task_type": "SingleSentence"}, r"'SingleSentence' is not known; did you mean 'SingleSenCl"),
+        ({"zzzz": 1}, r"unknown key 'zzzz'; known are task_type, file_names"),
         ({"task_type": None}, "t.task_type: missing"),
         ({"file_names": None}, "t.file_names: missing"),
         ({"task_type": "ner"}, "t.task_type: 'ner' is not known"),
@@ -121,7 +122,7 @@ def test_the_sampling_of_all_tasks_is_one(tmp_path):
         ({"columns": ["text"]}, "t.columns: .* is no mapping"),
         ({"columns": {"label": "b"}}, "t.columns: names no text"),
         ({"columns": {"text": "a"}}, "t.columns: names no label"),
-        ({"columns": {"text": "a", "labels": "b"}}, "unknown key 'labels' .* did you mean 'label'"),
+        ({"columns": {"text": "a", "labels": "b"}}, "unknown key 'labels'; did you mean 'label'"),
         ({"columns": {"text": 3, "label": "b"}}, "t.columns.text: 3 is no column's name"),
         ({"columns": {"text": ["a", "b"], "label": "c"}}, "takes one column here"),
         ({"columns": {"text": "a", "pair": "b", "label": "c"}}, "t.columns.pair: .* has no place for it"),
