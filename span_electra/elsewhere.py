@@ -125,7 +125,11 @@ TABLES: dict[str, list[Row]] = {
         ("--model-preset", "preset", "tiny, small, base or large"),
         ("--dimension", f"{DISC}.hidden_size", f"and {GEN}.hidden_size"),
         ("--num-heads", f"{DISC}.num_attention_heads", f"and {GEN}.num_attention_heads"),
-        ("--dim-final-feedforward", "dim_final_feedforward", "of the discriminator's head"),
+        (
+            "--dim-final-feedforward",
+            "dim_final_feedforward",
+            "of the discriminator's head, at most as wide as it",
+        ),
         ("--dim-feedforward", f"{DISC}.intermediate_size", f"and {GEN}.intermediate_size"),
         ("--num-layers", f"{DISC}.num_hidden_layers", f"and {GEN}.num_hidden_layers"),
         ("--activation-function", "hidden_act", ""),
