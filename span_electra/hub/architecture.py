@@ -94,6 +94,9 @@ def weight(ours: str, *theirs: str) -> Rows:
     return both(ours, *theirs)[:1]
 
 
+_HEAD_ROWS = ("head.dense.weight", "head.dense.bias", "head.norm.weight")  # one a unit of a head's layer
+
+
 def filled_up(weights: Weights, head: str) -> Weights:
     """A discriminator's head that is narrower than its network, as wide as that, as stock classes want it.
 
@@ -103,8 +106,7 @@ def filled_up(weights: Weights, head: str) -> Weights:
         return weights
     width, whole = weights["head.dense.weight"].shape
     copies = torch.arange(whole) % width
-    by_row = ("head.dense.weight", "head.dense.bias", "head.norm.weight")
-    filled = {name: weights[name][copies] for name in by_row if name in weights}
+    filled = {name: weights[name][copies] for name in _HEAD_ROWS if name in weights}
     return weights | filled | {"head.score.weight": F.pad(weights["head.score.weight"], (0, whole - width))}
 
 
@@ -115,15 +117,11 @@ def cut_back(weights: Weights) -> Weights:
     width = int(score.count_nonzero())
     if not 0 < width < score.shape[1]:
         return weights
-    rows = ("head.dense.weight", "head.dense.bias", "head.norm.weight")
-    narrow = weights | {name: weights[name][:width] for name in rows if name in weights}
+    narrow = {name: weights[name][:width] for name in _HEAD_ROWS if name in weights}
     narrow |= {"head.score.weight": score[:, :width]}
     # Trained on since, its copies differ, and all of it is needed.
     again = filled_up(narrow, "discriminator")
-    same = all(
-        torch.equal(again[name], weights[name]) for name in (*rows, "head.score.weight") if name in weights
-    )
-    return narrow if same else weights
+    return weights | narrow if all(torch.equal(again[name], weights[name]) for name in narrow) else weights
 
 
 def unchanged(weights: Weights, head: str) -> Weights:
