@@ -69,9 +69,11 @@ def find_vocabulary(
     Raises InputError if there is none, or more than one to choose from.
     """
     # One in vocab/ is taken; of several none is, since a wrong guess would show only in training.
-    if vocab_file is None:
-        vocab_file = _only_vocabulary(Path(folder), kind)
+    if vocab_file is None or Path(vocab_file).is_dir():
+        vocab_file = _only_vocabulary(Path(vocab_file or folder), kind)
     vocab_file = Path(vocab_file)
+    if not vocab_file.exists():
+        raise InputError(f"{vocab_file}: No such file or directory; check the path")
     kind = kind or ("BPE" if vocab_file.suffix == ".json" else "BERT")
     if kind == "BPE" and merges_file is None:
         beside = vocab_file.with_name(re.sub(r"vocab\.json$", "merges.txt", vocab_file.name))

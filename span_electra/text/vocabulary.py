@@ -270,7 +270,7 @@ def load_vocabulary(
     # Not splitlines(): a token may be a separator that Python takes for the end of a line.
     tokens = read_text(vocab_file).removesuffix("\n").split("\n")
     if tokens[:1] and tokens[0].startswith("{"):
-        raise InputError(f"{vocab_file}: this is a BPE vocabulary; use --tokenizer_type BPE")
+        raise InputError(f"{vocab_file}: looks like JSON, as BPE vocabularies are; use --tokenizer_type BPE")
     ids = {token: number for number, token in enumerate(tokens)}
     if len(ids) != len(tokens):
         twice = next(token for number, token in enumerate(tokens) if ids[token] != number)

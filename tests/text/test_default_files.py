@@ -19,6 +19,13 @@ def test_the_only_vocabulary_is_found_with_its_type_and_merges(tmp_path):
     assert found.merges_file.name == "my model BPE-merges.txt"
 
 
+def test_a_named_folder_stands_for_the_vocabulary_in_it_and_an_absent_file_is_called_so(tmp_path):
+    touch(tmp_path, "v/a BPE-vocab.json", "v/a BPE-merges.txt")
+    assert find_vocabulary(vocab_file=tmp_path / "v").vocab_file.name == "a BPE-vocab.json"
+    with pytest.raises(InputError, match="b.json: No such file"):
+        find_vocabulary(vocab_file=tmp_path / "b.json")
+
+
 def test_of_two_types_the_named_one_is_taken(tmp_path):
     touch(tmp_path, "a BPE-vocab.json", "a BPE-merges.txt", "a BERT-vocab.txt")
     assert find_vocabulary("BERT", folder=tmp_path).vocab_file.name == "a BERT-vocab.txt"
