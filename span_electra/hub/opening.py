@@ -156,8 +156,8 @@ def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
     )
     if head == "discriminator":
         weights = cut_back(weights)
-        width = len(weights["head.dense.weight"])
-        config = replace(config, dim_final_feedforward=width % config.discriminator.hidden_size)
+        width, whole = weights["head.dense.weight"].shape
+        config = replace(config, dim_final_feedforward=width % whole)
     if (folder / FACTORS).is_file():
         config, weights = _with_factors(config, weights, open_tensors(folder / FACTORS))
     return Pretrained(config, weights, part_of(head), vocabulary, str(folder))
