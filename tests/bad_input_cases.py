@@ -289,7 +289,6 @@ CASES = [  # script, flags, what the line must name
     ("export", ["--checkpoint_path", "PICKLED", "--out_dir", "out"], "pickled-checkpoint"),
     ("export", ["--checkpoint_path", "UNMARKED", "--out_dir", "out"], "unmarked-checkpoint"),
     ("export", ["--checkpoint_path", "WHOLE", "--out_dir", "bad/taken"], "bad/taken"),
-    ("export", ["--checkpoint_path", "run", "--out_dir", "out"], "meta.json"),
     ("export", ["--checkpoint_path", "data/train.txt", "--out_dir", "out"], "train.txt"),
     ("export", ["--checkpoint_path", "WHOLE"], "--out_dir"),
     ("export", ["--checkpoint_path", "WHOLE", "--out_dir", ""], "out_dir"),

@@ -106,7 +106,7 @@ def test_a_bad_input_is_refused_in_one_line_and_leaves_nothing(place, capfd, scr
         ("create_vocab_SE.py", ["--data_dir", b"caf\xe9"], "caf"),
         ("create_feature_SE.py", ["--in_file", "bad/binary.json", "--out_file", "out.arrow"], "binary.json"),
         ("joint_train_span_electra.py", ["--config_file", "bad/typo.json"], "did you mean 'lr'"),
-        ("export_SE.py", ["--checkpoint_path", "run", "--out_dir", "out"], "run/meta.json"),
+        ("export_SE.py", ["--checkpoint_path", "bad/nothing", "--out_dir", "out"], "bad/nothing"),
         ("report_SE.py", ["bad/full"], "bad/full"),
     ],
 )

@@ -54,7 +54,7 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
     started = time.perf_counter()
     # What may be refused comes first; evaluation takes minutes.
     target = result_file(model, settings.out_file)
-    earlier = earlier_sections(target)
+    earlier_sections(target)
     network, specs, vocabulary, meta = load_task_model(model)
     network.to(find_device(settings.device))
     asked = load_task_file(task_file, data_dir).tasks
@@ -77,7 +77,7 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
     for table in tables_of(sections[SECTION], SECTION):
         yield table_text(table)
     yield f"tasks: {time.perf_counter() - started:.1f} s\n"
-    yield save_sections(target, model, earlier, sections)
+    yield save_sections(target, model, sections)
 
 
 def task_number(task: Task, specs: tuple[TaskSpec, ...], source: str) -> int:

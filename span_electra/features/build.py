@@ -232,7 +232,7 @@ def _refuse_few_rows(job: _Job, total: PartCounts, folder: Path) -> None:
         raise InputError(f"{names}: no text in it; name others")
     if total.rows < job.shards:
         _remove_parts(folder)
-        raise InputError(f"shards: {job.shards} are more than the rows, {total.rows}; ask for fewer")
+        raise InputError(f"shards: {job.shards} are more than {counted(total.rows, 'row')}; ask for fewer")
 
 
 # --- parts --------------------------------------------------------------------------------------------

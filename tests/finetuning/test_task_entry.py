@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from span_electra.finetuning.task_entry import TaskEntry, not_among
+from span_electra.finetuning.task_entry import TaskEntry, nearest_of, not_among
 
 
 def entry(**values) -> TaskEntry:
@@ -61,4 +61,4 @@ def test_what_is_no_name_is_told(name):
 
 def test_the_nearest_known_value_is_named():
     assert not_among("acuracy", ["accuracy", "f1"]) == "'acuracy' is not known; did you mean 'accuracy'?"
-    assert not_among("x", ["a", "b", "c"], most_shown=2) == "'x' is not known; known are a, b, ..."
+    assert nearest_of("x", ["a", "b", "c"], most_shown=2) == "known are a, b, ..."
