@@ -349,7 +349,8 @@ def rewritten(texts: list[str], words: list[tuple[Suspect, str]]) -> dict[int, s
     found = {}
     for line, here in sorted(of_line.items()):
         parts, done = [], 0
-        for suspect, word in here:  # from left to right, as suspects are
+        # From left to right, in whichever order they were agreed upon.
+        for suspect, word in sorted(here, key=lambda pair: pair[0].start):
             parts += [texts[line][done : suspect.start], word]
             done = suspect.end
         found[line] = "".join([*parts, texts[line][done:]])

@@ -94,6 +94,8 @@ def test_a_later_candidate_is_taken_where_the_first_is_found_wrong():
     networks = by_hand(frequencies({"cats": -6.0}), spotter(SUSPICIOUS | {"cat": 3.0}))
     assert correct(networks, TABLE, ["the caat"])[0].corrected == "the cats"
     assert correct(networks, TABLE, ["the caat"], top_k=1)[0].corrected == "the caat"
+    # Agreed upon after what stands behind it; written in that order, the line came twice from there on.
+    assert correct(networks, TABLE, ["a caat on teh mat"])[0].corrected == "a cats on the mat"
 
 
 def test_masks_and_marks_are_left_alone():
