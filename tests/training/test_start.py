@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from run_examples import small_run, write_rows
 
-from span_electra.config import LoaderConfig
+from span_electra.config import LoaderConfig, OptimizerConfig
 from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.training import log as log_module
 from span_electra.training.devices import Process
@@ -60,6 +60,13 @@ def test_a_limit_beyond_the_rows_there_are_is_told(features, tmp_path):
         assert ("; --train_occur 10,000 is more than the 60 rows there are" in data) == said
     both = replace(settings, train_features=(features, features), train_rows=(10, 70), valid_split=(0.0,))
     assert "--train_occur 70 is more" in Pretraining(both, Process("cpu")).describe()["data"]
+
+
+def test_a_warm_up_longer_than_the_run_is_told(features, tmp_path, capfd):
+    optimizer = OptimizerConfig(lr=0.01, warmup=100)
+    run_pretraining(small_run(features, tmp_path / "a", max_steps=2, optimizer=optimizer))
+    said = facts_in(capfd.readouterr().err)["training"]
+    assert said.endswith("rate 0.01, which a warm-up of 100 steps never reaches")
 
 
 def test_a_resumed_run_says_what_it_goes_on_with(features, tmp_path, capfd):
