@@ -96,11 +96,20 @@ def build_vocabulary(
 
 
 def texts_of(inputs: Inputs, settings: BuildSettings, bar: Bar | None = None) -> Iterator[bytes]:
-    """Clean text of the inputs, some megabytes at a time; `bar` is told what was read."""
+    """Clean text of the inputs, some megabytes at a time; `bar` is told what was read.
+
+    Raises InputError, at its end, for text that is white space throughout.
+    """
+    blank = True
     for block in cut_blocks(inputs, CHUNK_LINES, settings.text_field):
-        yield read_block(block, settings.text_field, settings.errors)
+        text = read_block(block, settings.text_field, settings.errors)
+        blank = blank and not text.strip()
+        yield text
         if bar:
             bar.done(block.consumed)
+    if blank:
+        paths = ", ".join(file.path for file in inputs.files[:3])
+        raise InputError(f"{paths}: nothing but white space there; name files with text")
 
 
 def train(texts: Iterable[bytes], settings: BuildSettings) -> Vocabulary:

@@ -214,7 +214,8 @@ def log_metrics(run: Run, state: LoopState) -> None:
     seconds, state.logged_at = max(state.seconds - state.logged_at, 1e-9), state.seconds
     time_by_part = run.clock.take()
     more = {
-        "epoch": state.epoch,
+        # Of the step that was made: after an epoch's last, the state stands at the next one's beginning.
+        "epoch": state.epoch if state.batch else state.epoch - 1,
         "lr": max(group["lr"] for group in run.optimizers.groups),
         **memory_statistics(run.process.device),
     }

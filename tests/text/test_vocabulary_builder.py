@@ -77,6 +77,14 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(settings, name, words,
     assert not (tmp_path / "v").exists()
 
 
+@pytest.mark.parametrize("kind", ["BPE", "BERT"])
+def test_white_space_alone_is_no_text(kind, tmp_path):
+    (tmp_path / "blank.txt").write_text(" \n\t\n\n" * 100)
+    with pytest.raises(InputError, match="blank.txt: nothing but white space"):
+        build_vocabulary(tmp_path / "blank.txt", tmp_path / "v", "x", BuildSettings(kind, None, 2))
+    assert not (tmp_path / "v").exists()
+
+
 @pytest.mark.parametrize("kilobytes", [60, 200])
 @pytest.mark.parametrize("kind", ["BPE", "BERT"])
 def test_a_size_that_nobody_named_is_what_little_text_gives(kind, kilobytes, tmp_path):

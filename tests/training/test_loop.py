@@ -172,6 +172,12 @@ def test_intervals_in_steps_and_at_epoch_ends(features, tmp_path):
     assert kept == [5, 10, 15, 20, 21]
 
 
+def test_a_line_names_the_epoch_of_its_step_the_last_of_an_epoch_too(features, tmp_path):
+    run_pretraining(small_run(features, tmp_path / "run", log_steps=1))
+    epochs = [line["epoch"] for line in lines_of(tmp_path / "run") if line["split"] == "train"]
+    assert epochs == [0] * 7 + [1] * 7 + [2] * 7
+
+
 def test_max_steps_ends_the_run_and_the_schedule(features, tmp_path):
     result = run_pretraining(small_run(features, tmp_path / "run", max_steps=4))
     assert result.step == 4 and lines_of(tmp_path / "run")[-1]["step"] == 4
