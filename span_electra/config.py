@@ -112,6 +112,11 @@ class ModelConfig(Settings):
     generator_first: float = setting(
         0.0, "joint: share of the run's steps in which the generator learns alone; it costs the least there"
     )
+    next_token_share: float = setting(
+        0.0,
+        "share of the steps of the generator alone in which it foretells each next token, seeing only those "
+        "before, instead of masked ones (GPT-BERT's hybrid)",
+    )
     generator_weight: float = setting(1.0, "weight of the generator's loss", least=0)
     # Large, since a loss of two classes is small beside one of a whole vocabulary.
     discriminator_weight: float = setting(50.0, "weight of the discriminator's loss (ELECTRA: 50)", least=0)
@@ -136,6 +141,14 @@ class ModelConfig(Settings):
         check_share("hidden_dropout_prob", self.hidden_dropout_prob)
         check_share("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
         check_share("generator_first", self.generator_first)
+        check_share("next_token_share", self.next_token_share)
+        if self.next_token_share and (
+            self.objective == "discriminator" or (self.objective == "joint" and not self.generator_first)
+        ):
+            raise InputError(
+                "next_token_share: is a share of the steps in which the generator learns alone, of which there "
+                "are none; set generator_first, or leave it out"
+            )
         check_share("sequence_crop", self.sequence_crop)
         if self.sequence_objective != "none" and self.objective == "generator":
             raise InputError(

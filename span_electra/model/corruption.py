@@ -42,7 +42,9 @@ def put_in_slots(ids_BL: Tensor, masked: MaskedBatch, values_S: Tensor) -> Tenso
 
 
 def mask_tokens(masked: MaskedBatch, mask_id: int) -> Tensor:
-    """Return the generator's input [B, L]: every hidden token is [MASK]."""
+    """Return the generator's input [B, L]: every hidden token is [MASK]; a causal batch hides none."""
+    if masked.causal:
+        return masked.original_BL
     return put_in_slots(masked.original_BL, masked, torch.full_like(masked.slots_S, mask_id))
 
 

@@ -78,7 +78,7 @@ class Generator(nn.Module):
         states_TD = states_BLD.flatten(0, 1)
         # Slots alone: one token in five is masked, and the head costs as much for the others.
         own_SE = self.encoder.narrow(self.head.features(states_TD.index_select(0, masked.slots_S)))
-        if self.span_head is None:
+        if self.span_head is None or masked.causal:  # a next token is no span
             return own_SE, None
         return own_SE, self.span_head.features(*boundary(states_TD, masked))
 
@@ -86,12 +86,14 @@ class Generator(nn.Module):
         self, masked_BL: Tensor, masked: MaskedBatch, key: int | None, sampling: Sampling | None
     ) -> Generated:
         """Score the slots of a batch whose spans are masked; without `sampling` nothing is sampled."""
-        states_BLD = self.encoder(masked_BL, masked.attention_mask_BL, key, place_BL=masked.place_BL)
+        states_BLD = self.encoder(
+            masked_BL, masked.attention_mask_BL, key, causal=masked.causal, place_BL=masked.place_BL
+        )
         return self.score(states_BLD, masked, sampling)
 
     def score(self, states_BLD: Tensor, masked: MaskedBatch, sampling: Sampling | None) -> Generated:
         """What the heads say of the encoder's hidden states."""
-        target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
+        target_S = targets(masked)
         # One law for both heads: the same slots, targets and weights.
         known = {"target_S": target_S, "weight_S": masked.slot_weight_S}
         own_SE, span_SE = self.features(states_BLD, masked)
@@ -161,6 +163,11 @@ def boundary(states_TD: Tensor, masked: MaskedBatch) -> tuple[Tensor, Tensor, Te
     """Return the hidden states before and after each slot's span, [S, D] each, and the slot's offset."""
     left_SD = states_TD.index_select(0, masked.left_S)
     return left_SD, states_TD.index_select(0, masked.right_S), masked.offset_S
+
+
+def targets(masked: MaskedBatch) -> Tensor:
+    """The tokens that the slots stand for, [S]: those hidden there, or in a causal batch those after them."""
+    return masked.original_BL.flatten().index_select(0, masked.slots_S + int(masked.causal))
 
 
 def share_encoder(config: ModelConfig, generator: Generator) -> Encoder:
@@ -305,7 +312,8 @@ class SpanElectra(nn.Module):
         # have.
         loss = 0.0
         if config.objective != "discriminator":
-            loss = loss + config.generator_weight * sums["generator_loss"] / masked_total
+            own_loss = sums["next_token_loss" if masked.causal else "generator_loss"]
+            loss = loss + config.generator_weight * own_loss / masked_total
             if generated.span_scores is not None:
                 loss = loss + config.span_boundary_weight * sums["SBGO_loss"] / masked_total
         if detected is not None:
@@ -339,13 +347,13 @@ class SpanElectra(nn.Module):
 def generator_sums(masked: MaskedBatch, generated: Generated) -> dict[str, Tensor]:
     """Return the generator's entries of the tally; the losses keep their graph."""
     weight_S = masked.slot_weight_S
-    target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
-    sums = {
-        "masked": weight_S.sum(),
-        "generator_loss": generated.scores.loss,
-        # Weights are 0 on slots that only fill up a shape, and on misspelt tokens.
-        "generator_correct": ((generated.scores.likeliest_S == target_S) * weight_S).sum(),
-    }
+    # Weights are 0 on slots that only fill up a shape, and on misspelt tokens.
+    correct = ((generated.scores.likeliest_S == targets(masked)) * weight_S).sum()
+    # Told apart: a next token is harder to know than a hidden one.
+    names = "masked", "generator_loss", "generator_correct"
+    if masked.causal:
+        names = "foretold", "next_token_loss", "next_token_correct"
+    sums = dict(zip(names, (weight_S.sum(), generated.scores.loss, correct), strict=True))
     if generated.span_scores is not None:
         sums["SBGO_loss"] = generated.span_scores.loss
     return sums

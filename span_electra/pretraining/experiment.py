@@ -52,6 +52,7 @@ from span_electra.training.plan import PARTS
 from span_electra.training.run import RunResult, run_training
 from span_electra.training.start import parameters_line
 
+NEVER = 1 << 40  # a step that no run comes to
 REPORT_EVERY = 60  # seconds at least between two reports, which take one or two to write
 
 
@@ -133,16 +134,19 @@ class Pretraining:
         """The epoch's batches, from batch `start` on; by the clock, as `parts` of the time have them."""
         together = self.settings.training.gradient_accumulation_steps
         more: dict[str, Any] = {}
-        if self._schedule is not None or self._generator_first:
+        next_token_share = self.settings.model.next_token_share
+        if self._schedule is not None or self._generator_first or next_token_share:
             epoch_steps, _ = self._steps
             more = {"schedule": self._schedule, "first_step": parts + epoch * epoch_steps}
-            more["alone_until"] = self._alone_until
+            more |= {"alone_until": self._alone_until, "next_token_share": next_token_share}
         more["misspeller"] = self._misspeller
         return self._batches(epoch, start, validation=False, together=together, **more)
 
     @property
     def _alone_until(self) -> int:
         """The step, or part of the time, in which the discriminator begins."""
+        if self.settings.model.objective == "generator":
+            return NEVER
         return round(self._generator_first * self._steps[1])
 
     @cached_property
@@ -186,8 +190,11 @@ class Pretraining:
         return network(batch, dropout_key=dropout_key)
 
     def waiting(self, batch: MaskedBatch) -> Iterable[nn.Parameter]:
-        """The discriminator's own parameters, while the generator learns alone."""
-        return self._discriminators_own if batch.generator_alone else ()
+        """The discriminator's own parameters, while the generator learns alone; SBGO's, where no span is."""
+        waiting = set(self._discriminators_own) if batch.generator_alone else set()
+        if batch.causal and (span_head := self.model.generator.span_head) is not None:
+            waiting.update(span_head.parameters())
+        return waiting
 
     @cached_property
     def _discriminators_own(self) -> set[nn.Parameter]:
@@ -207,7 +214,7 @@ class Pretraining:
         schedule = self._schedule
         last = schedule.first_steps[-1] if schedule else 0
         alone = self._alone_before(epoch, start, parts)
-        until = {"alone_until": last + 2**40} if alone else {}  # beyond every validation's batches
+        until = {"alone_until": NEVER} if alone else {}
         batches = self._batches(0, 0, validation=True, schedule=schedule, first_step=last, **until)
         metrics = validation_metrics(self.model, batches, self.process, stop_requested)
         if alone and metrics and self.settings.training.monitor == "loss":

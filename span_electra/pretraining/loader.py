@@ -47,7 +47,8 @@ class Batches:
 
     `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
     none: the features' own spans in epoch 0, and others by the same law later. Up to step `alone_until` the
-    generator learns alone; from there on `misspeller` misspells words. `crops`: say where to cut rows.
+    generator learns alone, in a share `next_token_share` of its steps from left to right; from there on
+    `misspeller` misspells words. `crops`: say where to cut rows.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Batches:
         schedule: MaskingSchedule | None = None,
         first_step: int = 0,
         alone_until: int = 0,
+        next_token_share: float = 0.0,
         misspeller: Misspeller | None = None,
         crops: bool = False,
     ) -> None:
@@ -90,6 +92,7 @@ class Batches:
         steps_N = first_step + np.arange(len(self.ends_N)) // together
         self.phase_N = self.schedule.phases_of(steps_N)
         self.alone_N, self.misspeller = steps_N < alone_until, misspeller
+        self.causal_N = self.alone_N & evenly(steps_N, next_token_share)
         self.crops = crops
         self.masked_N, self.tokens_N, self.row_counts_N = self._totals(together)
 
@@ -126,7 +129,9 @@ class Batches:
         # From lengths alone, before any mask is sampled: the budget of a row is exact.
         ratio_N = np.array([law.mask_ratio for law in self.schedule.laws])[self.phase_N]
         ratio_R = np.repeat(ratio_N, np.diff(self.ends_N, prepend=0))
-        masked_N = np.add.reduceat(span_budget(self.lengths_R, ratio_R), first_N)
+        causal_R = np.repeat(self.causal_N, np.diff(self.ends_N, prepend=0))
+        slots_R = np.where(causal_R, self.lengths_R - 1, span_budget(self.lengths_R, ratio_R))
+        masked_N = np.add.reduceat(slots_R, first_N)
         tokens_N = np.add.reduceat(self.lengths_R, first_N)
         rows_N = np.diff(self.ends_N, prepend=0)
         groups = np.arange(0, len(self.ends_N), together)
@@ -148,9 +153,12 @@ class Batches:
             mine = self.packed.line_R[batch] % self.world == self.rank
         rows_B, lengths_B = self.rows_R[batch][mine], self.lengths_R[batch][mine]
         rows = self._rows_of(width) if self.static_shapes or self.packed else len(rows_B)
-        arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
+        alone, causal = bool(self.alone_N[number]), bool(self.causal_N[number])
+        if causal:
+            arrays = next_token_slots(lengths_B, width)
+        else:
+            arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
-        alone = bool(self.alone_N[number])
         if self.misspeller is not None and not alone:
             arrays |= self.misspeller.misspell(arrays["original_BL"], lengths_B, rows_B, self.epoch)
             # Nobody should learn to write errors: their tokens are not masked. The totals still count them,
@@ -168,7 +176,7 @@ class Batches:
             arrays["attention_mask_BL"] = np.arange(width) < lengths_B[:, None]
         # The mask hides rows that fill up, and a weight of 0 slots that do.
         if self.static_shapes:
-            arrays = filled(arrays, rows, self._slots_of(width) * rows)
+            arrays = filled(arrays, rows, (width - 1 if causal else self._slots_of(width)) * rows)
         elif self.rounded_shapes:
             slots = rounded_up(len(arrays["slots_S"]), SLOT_STEP)
             arrays = filled(arrays, len(arrays["original_BL"]), slots)
@@ -181,7 +189,7 @@ class Batches:
         arrays["masked_total"] = np.float32(max(self.masked_N[number], 1))
         arrays["token_total"] = np.float32(self.tokens_N[number])
         tensors = {name: self._tensor(value) for name, value in arrays.items()}
-        return MaskedBatch(**tensors, generator_alone=alone)
+        return MaskedBatch(**tensors, generator_alone=alone, causal=causal)
 
     def _masks(
         self, rows_B: np.ndarray, lengths_B: np.ndarray, width: int, law: MaskingConfig
@@ -234,6 +242,24 @@ def filled(arrays: dict[str, np.ndarray], rows: int, slots: int) -> dict[str, np
         name: np.pad(value, [(0, most[name.rsplit("_", 1)[1]] - len(value)), (0, 0)][: value.ndim])
         for name, value in arrays.items()
     }
+
+
+def evenly(steps_N: np.ndarray, share: float) -> np.ndarray:
+    """Which of the steps belong to a share of them, spread evenly; bool [N], by the step's number alone.
+
+    Example: steps 0 to 5, share 1/3 -> the steps 2 and 5
+    """
+    return np.floor((steps_N + 1) * share) > np.floor(steps_N * share)
+
+
+def next_token_slots(lengths_B: np.ndarray, width: int) -> dict[str, np.ndarray]:
+    """The fields of a causal MaskedBatch with one entry a slot: every token of a row but its last."""
+    slots_S = np.flatnonzero(np.arange(width) < lengths_B[:, None] - 1)
+    slots = dict.fromkeys(("slots_S", "left_S", "right_S"), slots_S)  # no span has these as its boundary
+    slots["offset_S"] = np.zeros_like(slots_S)
+    slots["uniform_S"] = np.zeros(len(slots_S), np.float32)  # nothing is sampled
+    slots["slot_weight_S"] = np.ones(len(slots_S), np.float32)
+    return slots
 
 
 def rounded_up(number: int, step: int) -> int:

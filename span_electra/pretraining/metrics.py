@@ -19,6 +19,7 @@ SHOWN = {  # what fits into a line on the screen
     "generator_loss": "gen",
     "discriminator_loss": "disc",
     "generator_accuracy": "gen acc",
+    "next_token_loss": "next",
     "discriminator_f1": "F1",
     "discriminator_precision": "P",
     "discriminator_recall": "R",
@@ -48,6 +49,8 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
         "original_accuracy": (tokens - replaced - sums["flagged"] + hits, tokens - replaced),
         "replaced_share": (replaced, tokens),
         "replaced_of_masked": (replaced, masked if tokens else 0.0),
+        "next_token_loss": (sums.get("next_token_loss", 0.0), sums.get("foretold", 0.0)),
+        "next_token_accuracy": (sums.get("next_token_correct", 0.0), sums.get("foretold", 0.0)),
         "contrastive_loss": (sums.get("contrastive_loss", 0.0), sums.get("rows", 0.0)),
     }
     # Counts that nothing was counted for are 0 below the line.

@@ -5,7 +5,7 @@ import pytest
 from span_electra.model.batch import TALLY
 from span_electra.pretraining.metrics import compute_metrics, count_tokens
 
-COUNTS = dict(zip(TALLY, (100, 20, 60.0, 5, 30.0, 10, 8, 6, 0.0, 0.0, 100, 4, 6.0), strict=True))
+COUNTS = dict(zip(TALLY, (100, 20, 60.0, 5, 30.0, 10, 8, 6, 0.0, 0.0, 100, 4, 6.0, 8, 20.0, 2), strict=True))
 
 
 def test_metrics_written_out():
@@ -23,6 +23,8 @@ def test_metrics_written_out():
         "replaced_share": 0.1,
         "replaced_of_masked": 0.5,
         "contrastive_loss": 1.5,
+        "next_token_loss": 2.5,
+        "next_token_accuracy": 0.25,
     }
     assert metrics == pytest.approx(expected)
 
@@ -33,5 +35,5 @@ def test_tokens_are_counted_while_the_generator_learns_alone_too():
 
 def test_a_share_of_nothing_is_left_out():
     assert compute_metrics(dict.fromkeys(TALLY, 0.0)) == {}
-    generator_alone = COUNTS | dict.fromkeys(("tokens", "replaced", "flagged", "hits", "rows"), 0)
+    generator_alone = COUNTS | dict.fromkeys(("tokens", "replaced", "flagged", "hits", "rows", "foretold"), 0)
     assert set(compute_metrics(generator_alone)) == {"generator_loss", "generator_accuracy"}

@@ -1,0 +1,154 @@
+"""A generator that also foretells each next token: which steps, what it sees, what is counted, exact resume.
+
+Run: pytest tests/pretraining/test_next_tokens.py
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from model_examples import small_config
+from run_examples import assert_same_end, lines_of, small_run, stop_at, write_rows
+
+from span_electra.config import LoaderConfig
+from span_electra.errors import InputError
+from span_electra.features.store import open_features
+from span_electra.model.batch import TALLY
+from span_electra.model.electra import SpanElectra
+from span_electra.pretraining.data import open_data
+from span_electra.pretraining.experiment import Pretraining, build_model, run_pretraining
+from span_electra.pretraining.loader import Batches, evenly
+from span_electra.training.devices import Process
+
+CAUSAL = {"alone_until": 99, "next_token_share": 1.0}
+PACKED = LoaderConfig(batch_max_tokens=120, pack_rows=True, workers=0)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    return write_rows(tmp_path_factory.mktemp("features") / "rows.arrow")
+
+
+def hybrid_run(features, folder, share=0.5, **more):
+    settings = small_run(features, folder, **more)
+    return replace(settings, model=replace(settings.model, generator_first=0.5, next_token_share=share))
+
+
+@pytest.mark.parametrize("share", [0.0, 1 / 3, 0.5, 0.75, 1.0])
+def test_steps_of_a_share_are_spread_evenly(share):
+    chosen_N = evenly(np.arange(1200), share)
+    assert chosen_N.sum() == pytest.approx(1200 * share, abs=1)
+    assert all(abs(part.sum() - 100 * share) <= 1 for part in np.split(chosen_N, 12))
+
+
+def test_they_are_steps_of_the_generator_alone_and_the_others_are_as_before(features, tmp_path):
+    loader = LoaderConfig(9)
+    experiment = Pretraining(
+        hybrid_run(features, tmp_path, loader=loader), Process(torch.device("cpu"))
+    )  # 54 rows: 6 steps an epoch, 18 in all, of which the generator has 9 alone
+    epochs = [list(experiment.train_batches(epoch, 0)) for epoch in range(3)]
+    causal = [[batch.causal for batch in epoch] for epoch in epochs]
+    assert causal == [[False, True] * 3, [False, True, False] + [False] * 3, [False] * 6]
+    plain = Pretraining(hybrid_run(features, tmp_path, 0.0, loader=loader), Process(torch.device("cpu")))
+    for ours, theirs in zip(epochs[0], plain.train_batches(0, 0), strict=True):
+        assert torch.equal(ours.original_BL, theirs.original_BL)
+        assert ours.causal or torch.equal(ours.slots_S, theirs.slots_S)
+
+
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("shapes", ["static_shapes", "rounded_shapes"])
+@pytest.mark.parametrize("config", [LoaderConfig(8), PACKED])
+def test_every_token_but_a_rows_last_foretells_once(features, config, world, shapes):
+    opened, found = open_features(features), 0
+    for rank in range(world):
+        for batch in Batches(opened, config, 1, rank=rank, world=world, **CAUSAL, **{shapes: True}):
+            slots_S = batch.slots_S[batch.slot_weight_S > 0]
+            assert len(slots_S.unique()) == len(slots_S)
+            lengths_B = opened.lengths_R[batch.rows_B.numpy()]
+            assert len(slots_S) == (lengths_B - 1).sum()
+            # Each row's first token is foretold by none, whatever stands before it in the line.
+            flat_T = batch.original_BL.flatten()
+            assert not (flat_T[slots_S + 1] == flat_T[0]).any()
+            found += len(slots_S)
+    assert found == (np.asarray(opened.lengths_R) - 1).sum()
+
+
+@pytest.mark.parametrize("config", [LoaderConfig(8, workers=0), PACKED])
+def test_the_loss_is_that_of_each_row_read_from_left_to_right(features, tmp_path, config, architecture):
+    settings = small_run(features, tmp_path, dropout=0.0)
+    model = build_model(settings, open_data(settings)).eval()
+    opened, generator = open_features(features), model.generator
+    nats = correct = 0.0
+    batch = Batches(opened, config, 1, **CAUSAL).build(0)
+    for row in batch.rows_B.tolist():
+        ids_1L = torch.from_numpy(opened.gather(np.array([row]), int(opened.lengths_R[row])))
+        # Prefix by prefix, each read as a whole row: nothing that comes later can have been seen.
+        for end in range(1, ids_1L.shape[1]):
+            states_1LD = generator.encoder(ids_1L[:, :end], None, causal=True)
+            features_1D = generator.head.features(states_1LD[:, -1])
+            logits_1V = generator.encoder.decode(features_1D, generator.head.bias)
+            nats += F.cross_entropy(logits_1V, ids_1L[:, end]).item()
+            correct += (logits_1V.argmax(-1) == ids_1L[:, end]).item()
+    output = model(batch)
+    tally = dict(zip(TALLY, output.tally.tolist(), strict=True))
+    foretold = (opened.lengths_R[batch.rows_B.numpy()] - 1).sum()
+    assert tally["foretold"] == foretold == batch.masked_total.item()
+    assert tally["next_token_loss"] == pytest.approx(nats, rel=1e-5)
+    assert tally["next_token_correct"] == correct
+    assert tally["masked"] == tally["tokens"] == 0
+    assert output.loss.item() == pytest.approx(nats / foretold, rel=1e-5)
+
+
+def test_shares_of_processes_and_of_replicas_add_up(features, tmp_path, architecture):
+    settings = small_run(features, tmp_path, dropout=0.0)
+    model = build_model(settings, open_data(settings)).eval()
+    opened, config = open_features(features), LoaderConfig(8, workers=0)
+    whole = model(Batches(opened, config, 1, **CAUSAL).build(0))
+    ranks = [model(Batches(opened, config, 1, rank=rank, world=2, **CAUSAL).build(0)) for rank in (0, 1)]
+    replicas = [model(part) for part in Batches(opened, config, 1, **CAUSAL).build(0).split_rows(2)]
+    for parts in (ranks, replicas):
+        torch.testing.assert_close(sum(part.loss for part in parts), whole.loss)
+        torch.testing.assert_close(sum(part.tally for part in parts), whole.tally)
+
+
+@pytest.mark.parametrize("use_SBGO", [False, True])
+def test_those_wait_that_get_no_gradient_and_no_others(features, tmp_path, use_SBGO):
+    settings = hybrid_run(features, tmp_path, 0.9)
+    settings = replace(settings, model=replace(settings.model, use_SBGO=use_SBGO))
+    experiment = Pretraining(settings, Process(torch.device("cpu")))
+    batch = experiment.train_batches(0, 0).build(1)
+    assert batch.causal
+    experiment.loss(experiment.model, batch, None).loss.backward()
+    learning = {parameter for parameter in experiment.model.parameters() if parameter.requires_grad}
+    assert {weight for weight in learning if weight.grad is None} == set(experiment.waiting(batch))
+
+
+@pytest.mark.parametrize("objective", ["joint", "generator"])
+def test_stopped_and_resumed_is_never_stopped(features, tmp_path, monkeypatch, architecture, objective):
+    def run(name, **more):
+        settings = hybrid_run(features, tmp_path / name, gradient_accumulation_steps=2, **more)
+        return run_pretraining(replace(settings, model=replace(settings.model, objective=objective)))
+
+    straight = run("a")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        assert run("b").state == "stopped"
+    assert_same_end(straight, run("b", resume=tmp_path / "b"))
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+    assert any("next_token_loss" in line and "generator_loss" in line for line in lines_of(tmp_path / "a"))
+
+
+def test_it_learns_to_foretell(features, tmp_path):
+    run_pretraining(hybrid_run(features, tmp_path, 0.9, epochs=30))
+    told = [line["next_token_loss"] for line in lines_of(tmp_path) if "next_token_loss" in line]
+    assert told[-1] < 0.9 * told[0]
+
+
+def test_a_share_of_no_steps_is_refused():
+    with pytest.raises(InputError, match="next_token_share: is a share of the steps .* set generator_first"):
+        small_config(next_token_share=0.5)
+    with pytest.raises(InputError, match="next_token_share"):
+        small_config(next_token_share=1.0, generator_first=0.5)
+    assert SpanElectra(small_config(next_token_share=0.5, objective="generator"), mask_id=3)
