@@ -146,7 +146,7 @@ class ModelConfig(Settings):
             self.objective == "discriminator" or (self.objective == "joint" and not self.generator_first)
         ):
             raise InputError(
-                "next_token_share: is a share of the steps in which the generator learns alone, of which there "
+                "next_token_share: is a share of the steps in which the generator learns alone, and there "
                 "are none; set generator_first, or leave it out"
             )
         check_share("sequence_crop", self.sequence_crop)

@@ -94,7 +94,7 @@ def read_set(folder: Path) -> SpellingSet:
 
 def word_probabilities(networks: Networks, lines: list[str], batch_size: int) -> dict[str, np.ndarray]:
     """Return each word's probability of being wrong under every pooling, float64 [W]."""
-    read = read_lines(networks.vocabulary, lines)
+    read = read_lines(networks.vocabulary, lines, blanks_alone=True)  # as the set's labels have them
     probability = token_probabilities(networks, read, batch_size=batch_size)
     return {
         pooling: np.concatenate(

@@ -81,7 +81,7 @@ def fill(networks: Networks, texts: list[str], *, top_k: int, batch_size: int) -
 
 def readable(found: list[tuple[tuple[int, ...], float]], pieces_V: Pieces) -> list[Filling]:
     """Fillings as text."""
-    return [Filling("".join(pieces_V[number] for number in ids), share) for ids, share in found]
+    return [Filling(pieces_V.text(ids), share) for ids, share in found]
 
 
 def fill_in(text: str, blanks: list[Blank]) -> str:

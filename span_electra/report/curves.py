@@ -46,7 +46,9 @@ PLANS = (
         "share",
         (LEAST_REPLACED, MOST_REPLACED),
     ),
-    ChartPlan("Next-token loss", (("next_token_loss", ""),), "of the generator from left to right, nats a token"),
+    ChartPlan(
+        "Next-token loss", (("next_token_loss", ""),), "of the generator from left to right, nats a token"
+    ),
     ChartPlan("Span-boundary loss, generator", (("SBGO_loss", ""),), "nats a masked token"),
     ChartPlan("Span-boundary loss, discriminator", (("SBPO_loss", ""),), "nats a masked token"),
     ChartPlan("Total loss", (("loss", ""),), "all losses, weighted, as they are minimised"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.text.word_starts import BYTE_OF_LETTER
+from span_electra.text.word_starts import BYTE_OF_LETTER, CLASSES, PARTS, character_classes
+
+NO_BLANK_BEFORE = frozenset(".,;:!?)]}")
 
 
 class Pieces(dict[int, str]):
@@ -17,15 +21,32 @@ class Pieces(dict[int, str]):
         self.vocabulary = vocabulary
 
     def __missing__(self, number: int) -> str:
-        if number >= self.vocabulary.size:
-            return "\ufffd"  # a row that only pads a published model's table to a multiple of 8 or 64
-        token = self.vocabulary.tokens_V[number]
-        if self.vocabulary.kind == "BERT" or token in self.vocabulary.special.all:
-            text = token[2:] if token.startswith("##") else " " + token
-        elif self.vocabulary.kind != "BPE":
-            text = token.replace("\u2581", " ")
-        else:
-            # A token may be part of a character: what is not text by itself is shown as U+FFFD.
-            text = bytes(BYTE_OF_LETTER.get(letter, 63) for letter in token).decode("utf-8", "replace")
+        # A token may be part of a character: what is not text by itself is shown as U+FFFD.
+        text = self._bytes(number).decode("utf-8", "replace")
         self[number] = text
         return text
+
+    def text(self, ids: Iterable[int]) -> str:
+        """Neighbouring tokens as one text, in which characters that were cut are whole again."""
+        return b"".join(map(self._bytes, ids)).decode("utf-8", "replace")
+
+    def _bytes(self, number: int) -> bytes:
+        if number >= self.vocabulary.size:
+            return (
+                "\ufffd".encode()
+            )  # a row that only pads a published model's table to a multiple of 8 or 64
+        token = self.vocabulary.tokens_V[number]
+        if token in self.vocabulary.special.all:
+            return f" {token}".encode()
+        if self.vocabulary.kind == "BERT":
+            return (token[2:] if token.startswith("##") else blank_before(token) + token).encode()
+        if self.vocabulary.kind != "BPE":
+            return token.replace("\u2581", " ").encode()
+        return bytes(BYTE_OF_LETTER.get(letter, 63) for letter in token)
+
+
+def blank_before(word: str) -> str:
+    """The blank that people write before a word of WordPiece, which does not say it."""
+    first = word[:1]
+    closes = first in NO_BLANK_BEFORE or character_classes()[min(ord(first or " "), CLASSES - 1)] & PARTS
+    return "" if closes else " "

@@ -1,7 +1,8 @@
 """Lines of text as tokens that know their place: which characters, which word, in which window.
 
 Shapes are in the names:
-  T  content tokens of a line   W  words of a line, cut at white space   N  lines   L  tokens of a row
+  T  content tokens of a line   W  words of a line   N  lines   L  tokens of a row
+  C  characters of a line
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.word_starts import CLASSES, PARTS, character_classes
 
 WORD = re.compile(r"\S+")
 
@@ -44,17 +46,22 @@ class TokenWindow:
     scored_end: int
 
 
-def read_lines(vocabulary: Vocabulary, texts: list[str]) -> list[Line]:
-    """Cut texts into tokens and words. A word is what stands between white space."""
+def read_lines(vocabulary: Vocabulary, texts: list[str], *, blanks_alone: bool = False) -> list[Line]:
+    """Cut texts into tokens and words.
+
+    A word is what stands between white space; in scripts that write none between words, what a token is, or
+    several that make one character. With `blanks_alone` white space alone parts words in every script.
+    """
     encodings = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
     return [
-        _line(text, encoding.ids, encoding.offsets) for text, encoding in zip(texts, encodings, strict=True)
+        _line(text, encoding.ids, encoding.offsets, blanks_alone)
+        for text, encoding in zip(texts, encodings, strict=True)
     ]
 
 
-def _line(text: str, ids: list[int], offsets: list[tuple[int, int]]) -> Line:
-    spans = tuple(match.span() for match in WORD.finditer(text))
+def _line(text: str, ids: list[int], offsets: list[tuple[int, int]], blanks_alone: bool) -> Line:
     starts_T, ends_T = np.array(offsets, dtype=np.int64).reshape(-1, 2).T.copy()
+    spans = _word_spans(text, starts_T[:0] if blanks_alone else starts_T)
     if not spans:  # tokens of blanks alone belong to no word
         starts_T, ends_T, ids = starts_T[:0], ends_T[:0], []
     word_T = np.zeros(len(ids), np.int64)
@@ -69,6 +76,20 @@ def _line(text: str, ids: list[int], offsets: list[tuple[int, int]]) -> Line:
     return Line(
         text, np.array(ids, dtype=np.int64), starts_T=starts_T, ends_T=ends_T, word_T=word_T, word_spans=spans
     )
+
+
+def _word_spans(text: str, starts_T: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Characters of each word, cut at white space and where a token starts beside a character that parts."""
+    spans = [match.span() for match in WORD.finditer(text)]
+    if text.isascii() or not spans:
+        return tuple(spans)
+    code_C = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    parts_C = character_classes()[np.minimum(code_C, CLASSES - 1)] & PARTS > 0
+    inner_T = np.unique(starts_T[starts_T > 0])
+    inner_T = inner_T[parts_C[inner_T] | parts_C[inner_T - 1]]
+    cuts = [cut for cut in inner_T.tolist() if not (text[cut].isspace() or text[cut - 1].isspace())]
+    first_W, end_W = (sorted([*edge, *cuts]) for edge in zip(*spans, strict=True))
+    return tuple(zip(first_W, end_W, strict=True))
 
 
 def cut_windows(lengths_N: np.ndarray, room: int) -> list[TokenWindow]:

@@ -27,7 +27,7 @@ def test_what_was_never_told_gives_no_chart(tmp_path):
     run = read_run(make_run(tmp_path / "r"))
     assert run_chart(run, plan("Span-boundary loss, generator")) is None
     titles = [figure["title"] for figure in run_figures(run)]
-    assert "Learning rate" in titles and len(titles) == len(PLANS) - 2
+    assert "Learning rate" in titles and len(titles) == len(PLANS) - 3
     assert run_figures(replace(run, train=[], valid=[])) == []
 
 
@@ -52,4 +52,4 @@ def test_runs_side_by_side_keep_their_colour_when_one_lacks_a_metric(tmp_path):
     runs.insert(1, read_run(make_run(tmp_path / "b", lines=bare)))
     chart = compared_chart(runs, plan("Total loss"))
     assert [(series.name, series.color) for series in chart.series] == [("a", 0), ("c", 2)]
-    assert len(compared_figures(runs)) == len(PLANS) - 2
+    assert len(compared_figures(runs)) == len(PLANS) - 3

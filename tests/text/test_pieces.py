@@ -12,3 +12,17 @@ def test_byte_level_tokens_are_read_as_text():
     pieces_V = Pieces(assemble("BPE", {token: number for number, token in enumerate(special + spelt)}))
     assert [pieces_V[number] for number in (5, 6, 7, 3)] == [" café", "\ufffd", "<b>", " [MASK]"]
     assert pieces_V[8] == "\ufffd", "a table may have more rows than the vocabulary"
+
+
+def test_a_character_that_was_cut_is_whole_again_with_its_neighbours():
+    letters = [*("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"), *byte_letters()]
+    pieces_V = Pieces(assemble("BPE", {token: number for number, token in enumerate(letters)}))
+    assert pieces_V.text(5 + byte for byte in " né 我".encode()) == " né 我"
+    assert pieces_V.text([3, 5 + 0xE6, 5 + 0x88]) == " [MASK]\ufffd"
+
+
+def test_a_word_of_wordpiece_has_a_blank_before_it_where_people_write_one():
+    tokens = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "cat", "##s", "我", "。", ",", "(", "на"]
+    pieces_V = Pieces(assemble("BERT", {token: number for number, token in enumerate(tokens)}))
+    assert [pieces_V[number] for number in range(5, 12)] == [" cat", "s", "我", "。", ",", " (", " на"]
+    assert pieces_V.text([5, 6, 9, 5]) == " cats, cat"

@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 
 from span_electra.text.token_spans import cut_windows, over_windows, pool_words, read_lines
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
+from span_electra.text.word_starts import byte_letters
 
 TOKENS = [*SPECIAL_TOKENS, "the", "cats", "un", "##do", ","]
 VOCABULARY = assemble("BERT", {token: number for number, token in enumerate(TOKENS)})
+LETTERS = [*SPECIAL_TOKENS, *byte_letters()]
+BYTES = assemble("BPE", {token: number for number, token in enumerate(LETTERS)}, [])  # no merges
 
 
 def test_words_are_what_stands_between_white_space():
@@ -21,14 +24,36 @@ def test_words_are_what_stands_between_white_space():
 
 
 def test_byte_level_tokens_belong_to_the_word_they_lead_to():
-    ids = {
-        token: number
-        for number, token in enumerate(["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "Ġ", *"abc"])
-    }
-    lines = read_lines(assemble("BPE", ids, []), ["ab  c", "a", "", "   "])
+    lines = read_lines(BYTES, ["ab  c", "a", "", "   "])
     assert lines[0].word_T.tolist() == [0, 0, 0, 1, 1, 1]  # Ġ a b Ġ Ġ c
     assert lines[0].words == ["ab", "c"]
     assert [len(line.ids_T) for line in lines[1:]] == [2, 0, 0]
+
+
+@pytest.mark.parametrize("script", ["我爱你们。", "แมวกินปลา", "ねこが好き", "ဒါကောင်း"])
+def test_where_no_blanks_are_written_a_word_is_a_token_or_a_character_of_several(script):
+    line = read_lines(BYTES, [f"ab {script}ab c"])[0]
+    assert line.words == ["ab", *script, "ab", "c"]
+    for word, (start, end) in enumerate(line.word_spans):
+        mine_T = line.word_T == word  # every byte of a character lies in its word
+        assert line.starts_T[mine_T].min() == start and line.ends_T[mine_T].max() == end
+        assert mine_T.sum() == len(line.text[start:end].encode()) + (
+            start == 0 or line.text[start - 1] == " "
+        )
+    assert read_lines(BYTES, [f"ab {script}ab c"], blanks_alone=True)[0].words == ["ab", f"{script}ab", "c"]
+
+
+def test_a_token_of_several_characters_is_one_word():
+    letters = [byte_letters()[byte] for byte in "我们".encode()]
+    joined = ["".join(letters[begin:end]) for begin, end in ((0, 2), (0, 3), (3, 5), (3, 6), (0, 6))]
+    merges = [(letters[0], letters[1]), (joined[0], letters[2]), (letters[3], letters[4])]
+    merges += [(joined[2], letters[5]), (joined[1], joined[3])]
+    ids = {token: number for number, token in enumerate([*LETTERS, *joined])}
+    assert read_lines(assemble("BPE", ids, merges), ["你我们你"])[0].words == ["你", "我们", "你"]
+
+
+def test_scripts_that_write_blanks_stay_whole():
+    assert read_lines(BYTES, ["네가 нет, naïve"])[0].words == ["네가", "нет,", "naïve"]
 
 
 @given(st.integers(0, 200), st.integers(1, 30))
