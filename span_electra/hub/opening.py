@@ -6,7 +6,7 @@ program (networks to predict with, an encoder to fine-tune, a model to go on tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from span_electra.model.electra import SpanElectra
 from span_electra.storage import CHECKPOINTS, RUN_MARK, TOKENIZER
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
+from span_electra.training.run_folder import last_saved, state_of
 from span_electra.utf8 import read_text
 
 FACTORS = "word_factors.safetensors"  # beside a folded table of words: `word` [V, E], `project` [D, E]
@@ -83,13 +84,14 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
     """Open a run's folder, one of its checkpoints, an exported folder, or a stock one of `transformers`.
 
     `vocabulary`: that of a stock folder which brings no tokenizer; none: such a folder is refused.
-    A run that has exported nothing yet is opened at its newest checkpoint, a fine-tuned one at its best.
+    A run that has exported nothing yet, or was trained on since, is opened at its newest checkpoint, a
+    fine-tuned one at its best.
     Raises InputError for what is none of these.
     """
     folder = Path(folder)
     # Exports before checkpoints: they are what a finished run stands for, and open without its optimizer.
     found = {part: folder / part for part in PARTS if (folder / part / CONFIG).is_file()}
-    if found:
+    if found and not trained_on(folder, found.values()):
         return _open_folders(folder, found, vocabulary)
     if (folder / checkpoint.META).is_file():
         return _open_checkpoint(folder, folder.parent.parent)
@@ -104,6 +106,12 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
     settings = read_config(folder)
     head = architecture_of(settings, str(folder / CONFIG)).head_in(settings)
     return _open_folders(folder, {part_of(head): folder}, vocabulary)
+
+
+def trained_on(run: Path, exports: Iterable[Path]) -> bool:
+    """Whether a run was saved after its exports and is not at its end: finished once, then given more epochs."""
+    exported = max((folder / CONFIG).stat().st_mtime for folder in exports)
+    return state_of(run) == "resumable" and last_saved(run) > exported
 
 
 def part_of(head: str) -> str:

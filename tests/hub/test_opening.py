@@ -3,6 +3,7 @@
 Runs of fine-tuning, damaged folders and what heads are taken: test_encoders.py.
 """
 
+import os
 from dataclasses import asdict
 
 import pytest
@@ -14,6 +15,7 @@ from span_electra.errors import InputError
 from span_electra.hub.opening import load_model, open_model, part_of
 from span_electra.hub.weights import PARTS, our_weights
 from span_electra.training import checkpoint
+from span_electra.training.run_folder import write_mark
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -47,6 +49,20 @@ def test_a_head_of_another_width_is_the_discriminators_alone(tmp_path):
     (tmp_path / "run/tokenizer.json").write_text(vocabulary_of_words().to_json())
     widths = [open_model(tmp_path / "run").need(part).config.dim_final_feedforward for part in PARTS]
     assert widths == [0, 12]
+
+
+def test_a_run_that_was_trained_on_since_its_export_is_opened_where_it_is_now(model, tmp_path):
+    run = tmp_path / "run"
+    exported(run, architecture=model.config.architecture, layer_norm_eps=1e-5)
+    saved = (run / "checkpoints/step-00000007" / checkpoint.META).stat().st_mtime
+    for part in PARTS:
+        os.utime(run / part / "config.json", (saved - 60, saved - 60))
+    for state, exports in (("finished", True), ("stopped", False), ("running", False)):
+        write_mark(run, state, 7)
+        assert bool(open_model(run).folders) is exports, state
+    for part in PARTS:  # and exported again meanwhile
+        os.utime(run / part / "config.json", (saved + 60, saved + 60))
+    assert open_model(run).folders
 
 
 def test_a_part_that_is_not_there_is_named(tmp_path):
