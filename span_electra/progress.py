@@ -106,7 +106,9 @@ class Bar:
         self._bar.update(consumed)
 
     def line(self) -> str:
-        """Example: `features: 34% of the text, 1.20M tokens/s`"""
+        """Example: `features: 34% of the text, 1.20M tokens/s`; before that `features: at work for 25 s`"""
+        if not self._consumed:
+            return f"{self._what}: at work for {time.monotonic() - self._began:.0f} s"
         speed = self._speed()
         passed = f"{self._tokens:,} tokens" if self._tokens else f"{self._consumed / 1e6:,.1f} MB"
         if self._size:

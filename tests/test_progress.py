@@ -41,12 +41,14 @@ def test_the_innermost_work_speaks_and_who_waits_is_silent(ticking, capfd):
 
 def test_a_bar_is_lines_in_a_pipe(ticking, capfd):
     with progress.Bar("features", 100) as bar:
+        ticking()
         bar.done(40, 5)
         ticking()
         with progress.Bar("quiet", 10, aloud=False):
             ticking()
-    err = capfd.readouterr().err
-    assert err.startswith("features: 40% of the text, ") and err.count("\n") == 1 and "\r" not in err
+    first, second = capfd.readouterr().err.splitlines(keepends=True)
+    assert first == "features: at work for 0 s\n", "a share of nothing, again and again, tells nothing"
+    assert second.startswith("features: 40% of the text, ") and "\r" not in second
 
 
 def test_after_something_was_said_the_next_line_waits(ticking):

@@ -109,7 +109,7 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
 
 
 def trained_on(run: Path, exports: Iterable[Path]) -> bool:
-    """Whether a run was saved after its exports and is not at its end: finished once, then given more epochs."""
+    """Whether a run was saved after its exports and goes on: finished once, then given more epochs."""
     exported = max((folder / CONFIG).stat().st_mtime for folder in exports)
     return state_of(run) == "resumable" and last_saved(run) > exported
 
