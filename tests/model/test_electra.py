@@ -267,8 +267,10 @@ def test_a_step_never_waits_for_the_device(padded):
 
 # torch's own, while it traces
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_a_step_compiles_without_a_break():
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_step_compiles_without_a_break(causal):
     model, masked = model_of(**EVERYTHING, hidden_dropout_prob=0.1, embedding_sharing="gdes"), batch_of()
+    masked = dataclasses.replace(masked, causal=causal, generator_alone=causal)
     compiled = torch.compile(model, backend="eager", fullgraph=True)  # `eager` traces and generates no code
     assert torch.isfinite(compiled(masked).loss)
     torch._dynamo.reset()
