@@ -27,8 +27,19 @@ def _kinds(every: int, layers: int) -> list[str]:
     return ["sliding_attention" if number % every else "full_attention" for number in range(layers)]
 
 
+def _windows(config: ModelConfig, network: NetworkConfig) -> tuple[int, int]:
+    """The period of layers that see all, and the tokens that the others see.
+
+    Where all layers see all, all but the first are written as ones whose window holds the longest row: the
+    same sums, and transformers 5.10 to 5.16 refuse a network without a local layer.
+    """
+    if config.local_attention:
+        return config.global_attention_every, config.local_attention
+    return network.num_hidden_layers, 2 * config.max_position_embeddings
+
+
 def _write_modern(config: ModelConfig, network: NetworkConfig, head: str) -> StockConfig:
-    every = config.global_attention_every if config.local_attention else 1
+    every, local_attention = _windows(config, network)
     rope = {"rope_type": "default", "rope_theta": config.rope_theta}
     return {
         "vocab_size": config.vocab_size,
@@ -46,7 +57,7 @@ def _write_modern(config: ModelConfig, network: NetworkConfig, head: str) -> Sto
         "embedding_dropout": EXPORTED_DROPOUT,
         "attention_dropout": EXPORTED_DROPOUT,
         "mlp_dropout": EXPORTED_DROPOUT,
-        "local_attention": config.local_attention or 128,
+        "local_attention": local_attention,
         # Both as transformers 5 reads them, and as 4 does.
         "layer_types": _kinds(every, network.num_hidden_layers),
         "rope_parameters": {"full_attention": rope, "sliding_attention": dict(rope)},
@@ -86,14 +97,16 @@ def _read_modern(settings: StockConfig) -> StockConfig | None:
         return None
     if not (found["attention_bias"] and found["decoder_bias"] and found["tie_word_embeddings"]):
         return None
+    longest, window = settings.get("max_position_embeddings", 8192), settings.get("local_attention", 128)
+    windowed = every > 1 and window < 2 * longest  # each side sees half of the window
     return {
         "embedding_size": settings["hidden_size"],
-        "max_position_embeddings": settings.get("max_position_embeddings", 8192),
+        "max_position_embeddings": longest,
         "hidden_act": activation,
         "layer_norm_eps": settings.get("norm_eps", 1e-5),
         "rope_theta": float(thetas.pop()),
-        "local_attention": settings.get("local_attention", 128) if every > 1 else 0,
-        "global_attention_every": every if every > 1 else 3,
+        "local_attention": window if windowed else 0,
+        "global_attention_every": every if windowed else 3,
     }
 
 

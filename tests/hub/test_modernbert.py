@@ -40,3 +40,21 @@ def test_one_class_for_two_heads_is_told_by_its_labels():
     assert MODERN.head_in(settings | {"id2label": {"0": "original", "1": "replaced"}}) == "discriminator"
     assert MODERN.head_in(settings | {"id2label": {"0": "O", "1": "B-PER"}}) == "tokens"
     assert MODERN.head_in({"architectures": ["ModernBertModel"]}) == "none"
+
+
+@pytest.mark.parametrize("head", ["generator", "causal"])
+def test_a_network_that_sees_all_is_written_with_windows_that_hold_every_row(head):
+    config = small_config(architecture="modern")
+    settings = written(config, head)
+    # Without a local layer transformers 5.10 to 5.16 would refuse it.
+    assert settings["layer_types"] == ["full_attention", "sliding_attention"]
+    assert settings["local_attention"] // 2 >= config.max_position_embeddings
+    before = settings | {
+        "layer_types": ["full_attention"] * 2,
+        "local_attention": 128,
+    }  # as it was until then
+    for found in (settings, before):
+        assert model_config(found, "here").local_attention == 0
+    assert model_config(settings | {"local_attention": 8}, "here").local_attention == 8 - 2 * (
+        head == "causal"
+    )
