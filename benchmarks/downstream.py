@@ -83,7 +83,7 @@ JOBS = {
         2,
     ),
     "sst2": Job({"sst2": sentences("glue-like/sst2", ["accuracy"])}, 3),
-    "cola": Job({"cola": sentences("glue-like/cola", ["matthews"])}, 4),
+    "cola": Job({"cola": sentences("glue-like/cola", ["matthews"])}, 6, {"lr": 3e-4}),
     "mrpc": Job({"mrpc": sentences("glue-like/mrpc", ["f1", "accuracy"], pair=True)}, 3),
     "choice": Job(
         {
