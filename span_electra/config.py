@@ -114,8 +114,8 @@ class ModelConfig(Settings):
     )
     next_token_share: float = setting(
         0.0,
-        "share of the steps of the generator alone in which it foretells each next token, seeing only those "
-        "before, instead of masked ones (GPT-BERT's hybrid)",
+        "share of the steps of the generator alone in which it predicts each next token, under causal "
+        "attention, instead of masked ones (GPT-BERT's hybrid)",
     )
     generator_weight: float = setting(1.0, "weight of the generator's loss", least=0)
     # Large, since a loss of two classes is small beside one of a whole vocabulary.

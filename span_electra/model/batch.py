@@ -44,7 +44,7 @@ class MaskedBatch(Movable):
     # tokens that only fill up are 0 too; None: a row has a line of its own
     place_BL: Tensor | None = None
     generator_alone: bool = False  # whether the step leaves the discriminator out
-    # Whether nothing is hidden, tokens see those before alone, and each slot foretells the token after it.
+    # Whether nothing is hidden, tokens see those before alone, and each slot predicts the token after it.
     causal: bool = False
 
     def split_rows(self, parts: int) -> list[MaskedBatch]:
@@ -96,7 +96,7 @@ TALLY = (
     "seen",  # real tokens of the batch, whether the discriminator judged them or the generator learned alone
     "rows",  # rows whose [CLS] was compared; 0 without a sequence objective
     "contrastive_loss",  # nats, summed over these rows
-    "foretold",  # tokens that the generator foretold from those before
-    "next_token_loss",  # nats, summed over foretold tokens
-    "next_token_correct",  # foretold tokens that it thought likeliest
+    "next_tokens",  # tokens that the generator predicted from those before
+    "next_token_loss",  # nats, summed over next tokens
+    "next_token_correct",  # next tokens that it thought likeliest
 )

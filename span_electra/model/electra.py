@@ -352,7 +352,7 @@ def generator_sums(masked: MaskedBatch, generated: Generated) -> dict[str, Tenso
     # Told apart: a next token is harder to know than a hidden one.
     names = "masked", "generator_loss", "generator_correct"
     if masked.causal:
-        names = "foretold", "next_token_loss", "next_token_correct"
+        names = "next_tokens", "next_token_loss", "next_token_correct"
     sums = dict(zip(names, (weight_S.sum(), generated.scores.loss, correct), strict=True))
     if generated.span_scores is not None:
         sums["SBGO_loss"] = generated.span_scores.loss

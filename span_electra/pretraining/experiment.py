@@ -33,8 +33,8 @@ from span_electra.pretraining.data import (
 from span_electra.pretraining.live_report import write_live_report
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import (
-    METRIC_NAMES,
     SHOWN,
+    VALIDATED,
     compute_metrics,
     count_tokens,
     validation_metrics,
@@ -145,9 +145,8 @@ class Pretraining:
     @property
     def _alone_until(self) -> int:
         """The step, or part of the time, in which the discriminator begins."""
-        if self.settings.model.objective == "generator":
-            return NEVER
-        return round(self._generator_first * self._steps[1])
+        alone = self.settings.model.objective == "generator"
+        return NEVER if alone else round(self._generator_first * self._steps[1])
 
     @cached_property
     def _steps(self) -> tuple[int, int]:
@@ -367,8 +366,10 @@ class Pretraining:
 
 def check_monitor(config: TrainingConfig) -> None:
     """Refuse a metric that no validation has."""
-    if config.monitor not in METRIC_NAMES:
-        raise InputError(f"monitor: {config.monitor!r} is no metric; choose from {', '.join(METRIC_NAMES)}")
+    if config.monitor not in VALIDATED:
+        raise InputError(
+            f"monitor: {config.monitor!r} is no metric of validations; choose from {', '.join(VALIDATED)}"
+        )
 
 
 # --- the model ------------------------------------------------------------------------------------------

@@ -49,8 +49,8 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
         "original_accuracy": (tokens - replaced - sums["flagged"] + hits, tokens - replaced),
         "replaced_share": (replaced, tokens),
         "replaced_of_masked": (replaced, masked if tokens else 0.0),
-        "next_token_loss": (sums.get("next_token_loss", 0.0), sums.get("foretold", 0.0)),
-        "next_token_accuracy": (sums.get("next_token_correct", 0.0), sums.get("foretold", 0.0)),
+        "next_token_loss": (sums.get("next_token_loss", 0.0), sums.get("next_tokens", 0.0)),
+        "next_token_accuracy": (sums.get("next_token_correct", 0.0), sums.get("next_tokens", 0.0)),
         "contrastive_loss": (sums.get("contrastive_loss", 0.0), sums.get("rows", 0.0)),
     }
     # Counts that nothing was counted for are 0 below the line.
@@ -62,7 +62,11 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
     return metrics
 
 
-METRIC_NAMES = tuple(compute_metrics(dict.fromkeys((*TALLY, "loss", "steps"), 0.9)))
+# What validations tell, in which no row is cropped and no step goes from left to right.
+IN_TRAINING_ALONE = ("rows", "next_tokens")
+VALIDATED = tuple(
+    compute_metrics(dict.fromkeys((*TALLY, "loss", "steps"), 0.9) | dict.fromkeys(IN_TRAINING_ALONE, 0.0))
+)
 
 
 def count_tokens(sums: Mapping[str, float]) -> float:

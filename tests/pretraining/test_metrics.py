@@ -35,5 +35,7 @@ def test_tokens_are_counted_while_the_generator_learns_alone_too():
 
 def test_a_share_of_nothing_is_left_out():
     assert compute_metrics(dict.fromkeys(TALLY, 0.0)) == {}
-    generator_alone = COUNTS | dict.fromkeys(("tokens", "replaced", "flagged", "hits", "rows", "foretold"), 0)
+    generator_alone = COUNTS | dict.fromkeys(
+        ("tokens", "replaced", "flagged", "hits", "rows", "next_tokens"), 0
+    )
     assert set(compute_metrics(generator_alone)) == {"generator_loss", "generator_accuracy"}

@@ -1,4 +1,4 @@
-"""A generator that also foretells each next token: which steps, what it sees, what is counted, exact resume.
+"""A generator that also predicts each next token: which steps, what it sees, what is counted, exact resume.
 
 Run: pytest tests/pretraining/test_next_tokens.py
 """
@@ -60,7 +60,7 @@ def test_they_are_steps_of_the_generator_alone_and_the_others_are_as_before(feat
 @pytest.mark.parametrize("world", [1, 3])
 @pytest.mark.parametrize("shapes", ["static_shapes", "rounded_shapes"])
 @pytest.mark.parametrize("config", [LoaderConfig(8), PACKED])
-def test_every_token_but_a_rows_last_foretells_once(features, config, world, shapes):
+def test_every_token_but_a_rows_last_predicts_once(features, config, world, shapes):
     opened, found = open_features(features), 0
     for rank in range(world):
         for batch in Batches(opened, config, 1, rank=rank, world=world, **CAUSAL, **{shapes: True}):
@@ -68,7 +68,7 @@ def test_every_token_but_a_rows_last_foretells_once(features, config, world, sha
             assert len(slots_S.unique()) == len(slots_S)
             lengths_B = opened.lengths_R[batch.rows_B.numpy()]
             assert len(slots_S) == (lengths_B - 1).sum()
-            # Each row's first token is foretold by none, whatever stands before it in the line.
+            # Each row's first token is predicted by none, whatever stands before it in the line.
             flat_T = batch.original_BL.flatten()
             assert not (flat_T[slots_S + 1] == flat_T[0]).any()
             found += len(slots_S)
@@ -93,12 +93,12 @@ def test_the_loss_is_that_of_each_row_read_from_left_to_right(features, tmp_path
             correct += (logits_1V.argmax(-1) == ids_1L[:, end]).item()
     output = model(batch)
     tally = dict(zip(TALLY, output.tally.tolist(), strict=True))
-    foretold = (opened.lengths_R[batch.rows_B.numpy()] - 1).sum()
-    assert tally["foretold"] == foretold == batch.masked_total.item()
+    predicted = (opened.lengths_R[batch.rows_B.numpy()] - 1).sum()
+    assert tally["next_tokens"] == predicted == batch.masked_total.item()
     assert tally["next_token_loss"] == pytest.approx(nats, rel=1e-5)
     assert tally["next_token_correct"] == correct
     assert tally["masked"] == tally["tokens"] == 0
-    assert output.loss.item() == pytest.approx(nats / foretold, rel=1e-5)
+    assert output.loss.item() == pytest.approx(nats / predicted, rel=1e-5)
 
 
 def test_shares_of_processes_and_of_replicas_add_up(features, tmp_path, architecture):
@@ -140,7 +140,7 @@ def test_stopped_and_resumed_is_never_stopped(features, tmp_path, monkeypatch, a
     assert any("next_token_loss" in line and "generator_loss" in line for line in lines_of(tmp_path / "a"))
 
 
-def test_it_learns_to_foretell(features, tmp_path):
+def test_it_learns_to_predict(features, tmp_path):
     run_pretraining(hybrid_run(features, tmp_path, 0.9, epochs=30))
     told = [line["next_token_loss"] for line in lines_of(tmp_path) if "next_token_loss" in line]
     assert told[-1] < 0.9 * told[0]

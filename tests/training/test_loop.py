@@ -315,8 +315,9 @@ def test_a_used_folder_is_never_written_over(features, tmp_path):
 
 
 def test_settings_that_do_not_fit_are_refused(features, tmp_path):
-    with pytest.raises(InputError, match="monitor: 'glory' is no metric"):
-        run_pretraining(small_run(features, tmp_path / "a", monitor="glory"))
+    for unknown in ("glory", "next_token_loss", "contrastive_loss"):  # the last two are training's alone
+        with pytest.raises(InputError, match=f"monitor: '{unknown}' is no metric of validations"):
+            run_pretraining(small_run(features, tmp_path / "a", monitor=unknown))
     with pytest.raises(InputError, match="lamb cannot work on shares"):
         run_pretraining(
             small_run(features, tmp_path / "a", optimizer=OptimizerConfig("lamb"), parallel="fsdp")
