@@ -9,7 +9,7 @@ CASES = [  # script, flags, what the line must name
     ("vocab", ["--data_dir", "bad/nothing"], "bad/nothing"),
     ("vocab", ["--data_dir", "bad/hidden"], "bad/hidden"),
     ("vocab", ["--data_dir", "bad/empty.txt"], "empty.txt"),
-    ("vocab", ["--data_dir", "bad/blank.txt"], "another vocabulary"),
+    ("vocab", ["--data_dir", "bad/blank.txt"], "blank.txt: nothing but white space"),
     ("vocab", ["--data_dir", "bad/latin1.txt"], "latin1.txt"),
     ("vocab", ["--data_dir", "bad/utf16.txt"], "utf16.txt"),
     ("vocab", ["--data_dir", "bad/picture.txt"], "picture.txt"),
