@@ -81,6 +81,7 @@ JOBS = {
             }
         },
         2,
+        {"max_seq_len": 256, "lr": 2e-4},  # lines are long, and the head is the discriminator's own
     ),
     "sst2": Job({"sst2": sentences("glue-like/sst2", ["accuracy"])}, 3),
     "cola": Job({"cola": sentences("glue-like/cola", ["matthews"])}, 6, {"lr": 3e-4}),

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from span_electra.hub.model_card import CardFacts
     from span_electra.training.run import RunResult
 
+FEW_STEPS = 300  # a run of fewer has hardly begun: preset tiny leaves the plateau of frequencies about there
 
 # --- which run ------------------------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ def pretrain(settings: PretrainingArguments) -> int:
         if result.state == "finished":
             export(result.checkpoint, folder)
             write_live_report(folder, open_data(run), run.valid_loader, load_model(result.checkpoint))
-    print(epilogue(folder, result))
+    print(epilogue(folder, result, from_nothing=not run.init_from))
     return result.exit_code
 
 
@@ -254,7 +255,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
 # --- what to do next ----------------------------------------------------------------------------------
 
 
-def epilogue(folder: Path, result: RunResult) -> str:
+def epilogue(folder: Path, result: RunResult, from_nothing: bool) -> str:
     """Where everything is, how good it is, and what to do next."""
     if result.state != "finished":
         resume = command_line("joint_train_span_electra", "--resume", folder)
@@ -269,8 +270,11 @@ def epilogue(folder: Path, result: RunResult) -> str:
     numbers = ", ".join(
         f"{name} {result.metrics[key]:.3f}" for name, key in shown.items() if key in result.metrics
     )
+    few = ""
+    if from_nothing and result.step < FEW_STEPS:  # the default epochs of a little text, say
+        few = "  few steps to learn from nothing: --max_minutes 10 --by_clock makes as many epochs as fit\n"
     return (
-        f"\ntrained {counted(result.step, 'step')}; on held-out rows: {numbers or 'not tried'}\n"
+        f"\ntrained {counted(result.step, 'step')}; on held-out rows: {numbers or 'not tried'}\n{few}"
         f"  {folder}/discriminator   the encoder to fine-tune:  "
         f'AutoModel.from_pretrained("{folder}/discriminator")\n'
         f"  {folder}/generator       fills gaps:  "

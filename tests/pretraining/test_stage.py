@@ -20,6 +20,7 @@ from span_electra.errors import InputError  # noqa: E402
 from span_electra.pretraining import defaults  # noqa: E402
 from span_electra.pretraining import stage as pretrain  # noqa: E402
 from span_electra.pretraining.defaults import stack_layers  # noqa: E402
+from span_electra.training.run import RunResult  # noqa: E402
 
 DEFAULTS = JointTrainingConfig()
 OLDER_WAY = Layer("argument.py", {})
@@ -105,3 +106,12 @@ def test_a_run_is_exported_as_its_newest_checkpoint_is(tmp_path):
         assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
     with pytest.raises(InputError, match="give a whole checkpoint folder"):
         pretrain.export(tmp_path, tmp_path / "none")
+
+
+def test_a_run_of_few_steps_says_how_to_make_more(tmp_path):
+    def said(steps, **more):
+        result = RunResult(exit_code=0, step=steps, metrics={}, checkpoint="", state="finished")
+        return pretrain.epilogue(tmp_path, result, **more)
+
+    assert "--max_minutes 10 --by_clock" in said(9, from_nothing=True)
+    assert "by_clock" not in said(9, from_nothing=False) + said(5000, from_nothing=True)
