@@ -86,6 +86,7 @@ def checks(device: str) -> list[tuple[str, Callable[[Setup], str]]]:
     for architecture in ARCHITECTURES:
         found.append((f"{architecture}: losses and gradients", lambda p, a=architecture: gradients(p, a)))
         found.append((f"{architecture}: packed rows", lambda p, a=architecture: gradients(p, a, packed=True)))
+        found.append((f"{architecture}: next tokens", lambda p, a=architecture: gradients(p, a, causal=True)))
     for name in OPTIMIZERS:
         found.append((f"{STEPS} clipped steps of {name}", lambda p, n=name: steps_of_optimizer(p, n)))
     for name in ("bf16", "fp16"):
@@ -202,11 +203,16 @@ def within(value: float, bound: float, what: str) -> str:
 # --- checks -------------------------------------------------------------------------------------------
 
 
-def gradients(setup: Setup, architecture: str, *, packed: bool = False) -> str:
-    """The joint loss of a batch and all gradients, against the CPU's; packed: here the rows share lines."""
+def gradients(setup: Setup, architecture: str, *, packed: bool = False, causal: bool = False) -> str:
+    """The loss of a batch and all gradients, against the CPU's; packed: here the rows share lines.
+
+    The joint loss, or with `causal` that of the generator alone from left to right.
+    """
     features = open_features(setup.features)
     rows = np.argsort(features.lengths_R)[:16] if packed else None  # the shortest
-    batch = apart = next(iter(Batches(features, LoaderConfig(batch_size=16, workers=0), 0, rows=rows)))
+    course = {"alone_until": 1, "next_token_share": 1.0} if causal else {}
+    usual = LoaderConfig(batch_size=16, workers=0)
+    batch = apart = next(iter(Batches(features, usual, 0, rows=rows, **course)))
     if packed:
         lines = LoaderConfig(batch_max_tokens=16 * features.header.max_seq_len, pack_rows=True, workers=0)
         batch = next(iter(Batches(features, lines, 0, rows=rows)))
