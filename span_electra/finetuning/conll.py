@@ -26,7 +26,8 @@ DOCUMENT_MARK = "-DOCSTART-"
 COMMENT = re.compile(r"#\s*(\S+\s*=|begin document|end document|newdoc|newpar)")
 RANGE_OR_EMPTY = re.compile(r"\d+[-.]\d+")  # of CoNLL-U: words that are written as one, words that are not
 # Of a row meant as lists, which would be read as a strange token with a stranger tag.
-LIST = re.compile(r"\[.*['\",]")
+# Bracket and quote alone are tokens of code.
+LIST = re.compile(r"\[\s*(?:(['\"]).*\1|[^'\"]+,)")
 LISTS = "mend the row, or write uid, ['O', 'O'] and ['two', 'words'] with tabs between"
 LOOKED_THROUGH = 1000  # lines in search of the first token
 

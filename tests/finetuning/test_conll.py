@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from task_examples import write
 
 from span_electra.errors import InputError
-from span_electra.finetuning.conll import ConllColumns, read_conll
+from span_electra.finetuning.conll import LIST, ConllColumns, read_conll
 
 
 def read(path, token=0, tag=-1):
@@ -72,6 +72,15 @@ def test_what_is_no_token_is_refused_by_line(tmp_path):
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=4)
+WORDS = WORDS.filter(lambda word: not LIST.match(word))
+
+
+@pytest.mark.parametrize("token", ['["', "['", "[", "[,", '"]', "[1]"])
+def test_brackets_and_quotes_are_tokens_and_lists_are_none(tmp_path, token):
+    assert read(write(tmp_path, "a.txt", f"a\tO\n{token}\tO\n")) == [(("a", token), ("O", "O"))]
+    for line in ("['O', 'O']\t['two', 'words']", "[O, O]\t[two, words]", "['O',\t'O']"):
+        with pytest.raises(InputError, match="is no token and no tag"):
+            read(write(tmp_path, "b.txt", f"a\tO\n{line}\n"))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
