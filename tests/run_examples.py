@@ -136,3 +136,14 @@ def break_losses(monkeypatch, bad_steps):
         return honest(experiment, broken, batches, **rest)
 
     monkeypatch.setattr(loop, "train_step", dishonest)
+
+
+def assert_resumed_is_straight(run, tmp_path, monkeypatch, step):
+    """`run(name, resume=...)`, stopped at the step and resumed in b, ends as it does in a in one go."""
+    straight = run("a")
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        assert run("b").state == "stopped"
+    assert_same_end(straight, run("b", resume=tmp_path / "b"))
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+    return straight

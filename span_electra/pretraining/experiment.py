@@ -279,7 +279,7 @@ class Pretraining:
             f"{parameters_line(self.model)}",
             "data": f"{len(data.train_rows):,} of {counted(data.train.rows, 'row')}, {tokens:,} tokens; "
             f"{counted(len(data.valid_rows), 'row')} held out{limits_beyond(settings)}",
-            "batches": f"{loader.batch_max_tokens:,} padded tokens"
+            "batches": f"{loader.batch_max_tokens:,} padded tokens, however many rows (batch_max_tokens)"
             if loader.batch_max_tokens
             else counted(loader.batch_size, "row"),
         }

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from model_examples import small_config
-from run_examples import assert_same_end, lines_of, small_run, stop_at, write_rows
+from run_examples import assert_resumed_is_straight, lines_of, small_run, write_rows
 
 from span_electra.config import LoaderConfig
 from span_electra.errors import InputError
@@ -131,12 +131,7 @@ def test_stopped_and_resumed_is_never_stopped(features, tmp_path, monkeypatch, a
         settings = hybrid_run(features, tmp_path / name, gradient_accumulation_steps=2, **more)
         return run_pretraining(replace(settings, model=replace(settings.model, objective=objective)))
 
-    straight = run("a")
-    with monkeypatch.context() as patch:
-        stop_at(patch, 2)
-        assert run("b").state == "stopped"
-    assert_same_end(straight, run("b", resume=tmp_path / "b"))
-    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+    assert_resumed_is_straight(run, tmp_path, monkeypatch, step=2)
     assert any("next_token_loss" in line and "generator_loss" in line for line in lines_of(tmp_path / "a"))
 
 

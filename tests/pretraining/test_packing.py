@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from run_examples import LONGEST, assert_same_end, lines_of, small_run, stop_at, write_rows
+from run_examples import LONGEST, assert_resumed_is_straight, small_run, write_rows
 
 from span_electra.config import LoaderConfig, NetworkConfig, masking_phases
 from span_electra.errors import InputError
@@ -100,12 +100,7 @@ def test_a_packed_run_stopped_and_resumed_is_one_never_stopped(features, tmp_pat
     def run(name, **more):
         return run_pretraining(small_run(features, tmp_path / name, loader=PACKED, save_every="0", **more))
 
-    straight = run("a")
-    with monkeypatch.context() as patch:
-        stop_at(patch, 4)
-        assert run("b").state == "stopped"
-    assert_same_end(straight, run("b", resume=tmp_path / "b"))
-    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+    assert_resumed_is_straight(run, tmp_path, monkeypatch, step=4)
 
 
 def test_inside_an_epoch_rows_that_begin_to_share_lines_come_each_once(features, tmp_path):
