@@ -183,7 +183,8 @@ def after_features(out_files: Iterable[str | Path], longest: int, most: int) -> 
     files = {_split_of(Path(path)): Path(path) for path in out_files}
     folder = next(iter(files.values()))
     beside = {split: folder.with_name(f"{split}{folder.suffix}") for split in ("train", "valid")}
-    files = {split: path for split, path in beside.items() if path.exists()} | files
+    if None not in files:  # of no split: all for training, whatever was made there before
+        files = {split: path for split, path in beside.items() if path.exists()} | files
     train = files.get("train") or files.get(None)
     if train is None:
         return None

@@ -1,9 +1,11 @@
 """What is taken when nothing is named. Run: pytest tests/text/test_default_files.py"""
 
+from pathlib import Path
+
 import pytest
 
 from span_electra.errors import InputError
-from span_electra.text.default_files import find_splits, find_vocabulary, splits_read_together
+from span_electra.text.default_files import after_features, find_splits, find_vocabulary, splits_read_together
 
 
 def touch(folder, *names):
@@ -65,3 +67,12 @@ def test_splits_that_would_go_into_one_file_are_told(tmp_path):
     (tmp_path / "valid.txt").write_text("a\n")
     (note,) = splits_read_together([tmp_path])
     assert "train.txt, valid.txt: all splits go into one file" in note
+
+
+def test_what_was_just_made_is_trained_on_not_what_stood_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "features/train.arrow", "features/valid.arrow")
+    mine = Path("features/mine.arrow")
+    assert after_features([mine], 128, 512) == ["--train_file", mine]
+    assert after_features([Path("features/valid.arrow")], 128, 512) == []  # beside the default train.arrow
+    assert after_features([Path("elsewhere/valid.arrow")], 128, 512) is None
