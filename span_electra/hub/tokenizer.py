@@ -14,6 +14,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, processors
 
+from span_electra.text.tokenizer_file import rewritten
 from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
 
 SENTENCES = (
@@ -65,7 +66,7 @@ def framed(vocabulary: Vocabulary, tokenizer: Tokenizer, *, single: str, pair: s
     )
     original = None
     if vocabulary.original is not None:  # of ours, save_tokenizer trims the offsets
-        original = tokenizer.to_str()
+        original = rewritten(vocabulary.original, tokenizer)
         prefix = prefix_space(json.loads(original)["pre_tokenizer"])
         original = original if prefix is None else with_trimmed_offsets(original, prefix)
     return replace(vocabulary, tokenizer=tokenizer, original=original)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer
 
 from span_electra.errors import InputError
+from span_electra.text.tokenizer_file import rewritten
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.utf8 import read_text
 
@@ -32,7 +33,7 @@ def add_tokens(vocabulary: Vocabulary, path: str | Path) -> Vocabulary:
         raise InputError(f"{path}: holds no word that is not one token already; give one a line")
     tokenizer = Tokenizer.from_str(vocabulary.original or vocabulary.to_json())
     tokenizer.add_tokens(new)
-    original = None if vocabulary.original is None else tokenizer.to_str()
+    original = vocabulary.original and rewritten(vocabulary.original, tokenizer)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     extended = replace(vocabulary, tokenizer=tokenizer, original=original)

@@ -17,7 +17,7 @@ from span_electra.errors import InputError
 from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.encode import TextEncoder
 from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, read_config, vocabulary_of
-from span_electra.text.tokenizer_file import OURS, check_described
+from span_electra.text.tokenizer_file import OURS, check_described, rewritten
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.utf8 import read_text
 
@@ -174,4 +174,4 @@ def _with_added(text: str, described: dict, special: SpecialTokens, path: Path) 
     tokenizer.add_special_tokens(
         [AddedToken(token, lstrip=token == special.mask, normalized=False) for token in lacking]
     )
-    return tokenizer.to_str()
+    return rewritten(text, tokenizer)

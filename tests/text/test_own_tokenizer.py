@@ -7,10 +7,12 @@ import json
 
 import pytest
 from encode_examples import NASTY, TEXT
-from own_tokenizer_examples import PLAIN, TOKENIZERS, bpe, roberta, wordpiece, write_folder
+from own_tokenizer_examples import PLAIN, TOKENIZERS, bpe, roberta, unigram, wordpiece, write_folder
 from tokenizers import Tokenizer, models, normalizers
 
 from span_electra.errors import InputError
+from span_electra.hub.tokenizer import framing_rows
+from span_electra.text.added_tokens import add_tokens
 from span_electra.text.encode import TextEncoder
 from span_electra.text.own_tokenizer import bring_tokenizer, open_exported, open_tokenizer
 from span_electra.text.vocabulary import Vocabulary, load_vocabulary, save_transformers_tokenizer
@@ -151,6 +153,20 @@ def test_what_is_no_tokenizer_is_refused_in_one_line(text, tmp_path):
     with pytest.raises(InputError) as refusal:
         open_tokenizer(path)
     assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_scores_stay_to_the_last_digit(tmp_path):
+    described = json.loads(unigram().to_str())
+    described["model"]["vocab"][-1][1] = -3.7245930992080525  # which the library reads as ...053
+    described["added_tokens"] = described["added_tokens"][:-1]
+    described["model"]["vocab"][4][0] = "other"  # <mask> was there
+    own, words = tmp_path / "tokenizer.json", tmp_path / "words.txt"
+    own.write_text(json.dumps(described), encoding="utf-8")
+    words.write_text("zygomorph\n", encoding="utf-8")
+    vocabulary = open_tokenizer(own, {"mask": "<mask>"})
+    for changed in (vocabulary, add_tokens(vocabulary, words), framing_rows(vocabulary)):
+        assert json.loads(changed.original)["model"] == described["model"]
+        assert Vocabulary.from_json(changed.to_json()).sha256 == changed.sha256
 
 
 def test_a_token_named_that_exists_keeps_its_id(tmp_path):
