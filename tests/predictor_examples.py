@@ -21,6 +21,7 @@ TASKS = {
     "near": ("Regression", ()),
     "tags": ("NER", ("O", "B-X", "I-X")),
     "select": ("ResponseSelection", ()),
+    "near it": ("ResponseRetrieval", ()),
     "chat": ("Conversation", ()),
     "wrong": ("SpellingWords", ("0", "1")),
     "clean": ("SpellingSequence", ("0", "1")),

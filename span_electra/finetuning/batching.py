@@ -24,7 +24,7 @@ from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.order import REPLIES, Order, plan_tasks
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.turns import join_turns
+from span_electra.finetuning.turns import TurnRow, join_turns
 from span_electra.model.multi_task import IGNORED, TaskBatch
 from span_electra.text.noise import NoiseConfig, corrupt_words, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
@@ -141,9 +141,9 @@ def rows_and_targets(
 ) -> UnpaddedRows:
     """The ids, types and targets of `rows`, whose numbers are `rows_B`. (Of windows: `windows_and_targets`.)
 
-    A reply's candidates are rows of their own, the true one first.
+    A reply's candidates are rows of their own, the true one first; of a retrieval the turns before are too.
     """
-    if source.spec.type.head == "ranking":
+    if source.spec.type.has_candidates:
         return _candidates(source, rows_B, rows=rows, seed=seed, epoch=epoch, training=training)
     ids = [row["input_ids"] for row in rows]
     return UnpaddedRows(ids, [row["token_type_ids"] for row in rows], _targets(source.spec, rows))
@@ -199,22 +199,38 @@ def _candidates(
 ) -> UnpaddedRows:
     """For each conversation its true reply and those of others, after the same turns.
 
-    In training any turn but the first may be the reply, and any turn of others; else the last ones are.
+    In training any turn but the first may be the reply, and any turn of others; else the last ones are. Where
+    turns and replies are read apart, training draws no others: the batch has them.
     """
     ids, types = [], []
-    count = TRAIN_CANDIDATES if training else TEST_CANDIDATES
+    apart = source.spec.type.head == "similarity"
+    count = TEST_CANDIDATES if not training else 1 if apart else TRAIN_CANDIDATES
     for number, row in zip(rows_B, rows, strict=True):
         # Keyed by the conversation, as noise is, so that every start and every process draws the same.
         rng = np.random.default_rng([REPLIES, seed, epoch, int(number)])
         turns = row["turns"]
         if training:
             turns = turns[: rng.integers(2, len(turns) + 1)]
-        others = {"truth": turns[-1], "count": count - 1, "rng": rng, "training": training}
-        for reply in [turns[-1], *_other_replies(source, int(number), **others)]:
-            unpadded = join_turns([*turns[:-1], reply], source.vocabulary.sep_id, source.spec.max_seq_len)
+        replies = [turns[-1]]
+        if count > 1:
+            others = {"truth": turns[-1], "count": count - 1, "rng": rng, "training": training}
+            replies += _other_replies(source, int(number), **others)
+        for unpadded in rows_of_candidates(source.spec, source.vocabulary.sep_id, turns[:-1], replies):
             ids.append(unpadded.ids)
             types.append(unpadded.types)
     return UnpaddedRows(ids, types, np.zeros(len(rows_B), np.int64))
+
+
+def rows_of_candidates(
+    spec: TaskSpec, sep_id: int, turns: list[list[int]], replies: list[list[int]]
+) -> list[TurnRow]:
+    """Each reply after the turns; or the turns, and then each reply by itself, where they are read apart."""
+    longest = spec.max_seq_len
+    if spec.type.head == "similarity":
+        # Of one form, so that a text has one vector whether it asks or answers.
+        texts = [turns, *([reply] for reply in replies)]
+        return [join_turns(text, sep_id, longest, open_ended=True) for text in texts]
+    return [join_turns([*turns, reply], sep_id, longest) for reply in replies]
 
 
 def _other_replies(

@@ -277,7 +277,7 @@ def check_rows(rows: dict[str, list[TaskRows | None]]) -> None:
     """Refuse conversations too few to choose replies from now, not at the first validation."""
     for split, sources in rows.items():
         for source in sources:
-            if source is not None and source.spec.type.head == "ranking":
+            if source is not None and source.spec.type.has_candidates:
                 check_replies(source, training=split == "train")
 
 

@@ -1,7 +1,8 @@
 """One task of a fine-tuned network -> a folder that stock `transformers` opens, with tokenizer and labels.
 
 Which stock class holds it, its type's record says (`stock_head`): ...ForSequenceClassification,
-...ForTokenClassification, ...ForPreTraining (ELECTRA's own head: is this token wrong?) or ...ForCausalLM.
+...ForTokenClassification, ...ForPreTraining (ELECTRA's own head: is this token wrong?), ...ForCausalLM, or
+...Model alone, with the files by which sentence-transformers makes a vector of a text.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from span_electra.finetuning.task_model import TaskModel, load_task_model
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.folders import OURS
+from span_electra.hub.mean_pooling import write_mean_pooling
 from span_electra.hub.model_card import CardFacts, model_name, render_task_card, training_sections
 from span_electra.hub.tokenizer import SENTENCES, framed, save_tokenizer
 from span_electra.model.multi_task import TaskNetwork
@@ -53,6 +55,8 @@ def export_task(
         settings = task_config(network, task, spec, vocabulary)
         joined = Joined(network.encoder, network.heads[task])
         write_network(joined, network.config, settings, beside, head=head)
+        if head == "none":
+            write_mean_pooling(beside, network.config.discriminator.hidden_size, spec.max_seq_len)
         record = record_of(network.config, head)
         card = render_task_card(
             spec.task.name,
@@ -138,6 +142,8 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
     stock_head = HEAD_OF.get(spec.type.stock_head, spec.type.stock_head)
     config = stock_config(network.config, "discriminator", vocabulary, head=stock_head)
     config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type}
+    if stock_head == "none":
+        return config
     config["classifier_dropout"] = head.dropout
     if head.pooling != "cls":
         config[record_of(network.config, stock_head).pooling_key] = head.pooling

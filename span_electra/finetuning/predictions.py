@@ -1,7 +1,7 @@
 """A network and the rows of a task -> predictions in the rows' order, and the task's metrics.
 
 Shapes are in the names:
-  R  rows   G  candidates of a reply   W  words of a row   C  classes
+  R  rows   G  candidates of a reply   W  words of a row   C  classes   D  width of a vector
 """
 
 from __future__ import annotations
@@ -70,8 +70,7 @@ def predict_rows(
         if stop():
             return None
     # Replies and turns bring their truth with them; other rows have labels all of them, or are to be judged.
-    kind = source.spec.type.head
-    has_targets = kind in ("ranking", "language") or all(target is not None for target in targets)
+    has_targets = source.spec.type.in_turns or all(target is not None for target in targets)
     return TaskPredictions(uids, found, targets if has_targets else None)
 
 
@@ -83,6 +82,8 @@ def _answers(
     logits = run_rows(network, task, source, unpadded, process)
     if kind == "ranking":
         return list(logits.reshape(len(rows_B), -1))
+    if kind == "similarity":
+        return list(scores_of_vectors(logits.reshape(len(rows_B), -1, logits.shape[-1])))
     if kind == "number":
         return logits[:, 0].tolist()
     if kind == "sequence":
@@ -91,6 +92,11 @@ def _answers(
         # A logit of 0 is a probability of one half.
         return [np.flatnonzero(row_C > 0).tolist() for row_C in logits]
     return [word_labels(row, answer, kind) for row, answer in zip(rows, logits, strict=True)]
+
+
+def scores_of_vectors(vectors_RGD: np.ndarray) -> np.ndarray:
+    """How near each candidate's vector is to the first, that of the turns: cosines, [R, G - 1]."""
+    return np.einsum("rgd,rd->rg", vectors_RGD[:, 1:], vectors_RGD[:, 0])
 
 
 @torch.no_grad()
@@ -171,7 +177,7 @@ def compute_metrics(predicted: TaskPredictions, source: TaskRows) -> dict[str, f
         nats, tokens = (sum(counts[part] for counts in predicted.predictions) for part in (0, 1))
         return {"perplexity": compute_metric("perplexity", nats, tokens)}
     predictions, targets = predicted.predictions, predicted.targets
-    if spec.type.head == "ranking":
+    if spec.type.has_candidates:
         return {"recall_at_1": compute_metric("recall_at_1", np.stack(predictions), None)}
     if spec.type.head == "several":
         predictions, targets = (marked(rows, len(spec.labels)) for rows in (predictions, targets))
@@ -212,7 +218,7 @@ def shown(prediction: Any, source: TaskRows) -> str:
     if kind == "language":  # the conversation's perplexity
         # e^700 is about the largest float there is.
         return f"{math.exp(min(prediction[0] / max(1, prediction[1]), 700.0)):.4g}"
-    if kind == "ranking":  # the place of the true reply among its candidates
+    if source.spec.type.has_candidates:  # the place of the true reply among its candidates
         return str(1 + int((prediction[1:] >= prediction[0]).sum()))
     if kind == "number":
         return f"{prediction:.6g}"
@@ -223,6 +229,6 @@ def shown(prediction: Any, source: TaskRows) -> str:
 
 
 def _shown_target(target: Any, source: TaskRows) -> str:
-    if source.spec.type.head in ("ranking", "language"):
-        return "1" if source.spec.type.head == "ranking" else ""
+    if source.spec.type.in_turns:
+        return "1" if source.spec.type.has_candidates else ""
     return shown(target, source)

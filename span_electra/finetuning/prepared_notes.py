@@ -53,7 +53,7 @@ def _cut_rows(task: Task, prepared: Prepared) -> list[str]:
     if not cut:
         return []
     counts = ", ".join(f"{split} {rows:,}" for split, rows in cut.items())
-    lost = {"ranking": "the oldest turns", "language": "a turn's beginning"}
+    lost = {"ranking": "the oldest turns", "similarity": "the oldest turns", "language": "a turn's beginning"}
     rows = sum(cut.values())
     return [
         f"{task.name}: {counted(rows, 'row is', 'rows are')} longer than {prepared.max_seq_len} tokens and "

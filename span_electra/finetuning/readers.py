@@ -249,7 +249,7 @@ def _turns(reading: _Reading, value: Any, row: Row) -> tuple[str, ...]:
     turns = list_of(row, value, "a conversation")
     if turns is None:
         raise InputError(f'{row.where}: no list of turns; write a conversation as ["Hello.", "Hi!"]')
-    least = 2 if reading.task.type.head == "ranking" and reading.labelled else 1
+    least = 2 if reading.task.type.has_candidates and reading.labelled else 1
     if len(turns) < least:
         found = counted(len(turns), "turn")
         raise InputError(f"{row.where}: {found}; {reading.task.task_type} needs at least {least}")

@@ -158,7 +158,7 @@ def _labels(entry: TaskEntry, task_type: TaskType) -> tuple[str, ...] | None:
 
 def _pooling(entry: TaskEntry, task_type: TaskType) -> str:
     if "pooling" in entry.values and task_type.stock_head != "sequence":
-        entry.problem("pooling", f"{task_type.name} judges tokens, not whole rows; leave it out")
+        entry.problem("pooling", f"{task_type.name} has no head on whole rows; leave it out")
     return entry.choice("pooling", POOLINGS)
 
 

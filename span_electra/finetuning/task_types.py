@@ -16,11 +16,11 @@ CHUNK_TAG = re.compile(r"O|[BIESLU](-.+)?")
 MISSPELT = ("0", "1")  # labels of a spelling task; 1 is misspelt
 MOST_CLASSES = 1 << 20
 
-Head = Literal["sequence", "several", "number", "tokens", "replaced", "language", "ranking"]
+Head = Literal["sequence", "several", "number", "tokens", "replaced", "language", "ranking", "similarity"]
 Reader = Literal["rows", "tagged_words", "conversations", "spelling"]
 Inputs = Literal["text", "pair", "text or pair", "words", "turns"]
 Labels = Literal["class", "classes", "number", "misspelt", "none"]
-StockHead = Literal["sequence", "tokens", "replaced", "causal"]
+StockHead = Literal["sequence", "tokens", "replaced", "causal", "none"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ class TaskType:
         return self.inputs == "turns"
 
     @property
+    def has_candidates(self) -> bool:
+        """Whether a row's last turn is to be chosen among candidates."""
+        return self.head in ("ranking", "similarity")
+
+    @property
     def class_range(self) -> tuple[int, int] | None:
         """The least and the most `class_num` may be; None where there are no classes."""
         return {
@@ -70,8 +75,8 @@ class TaskType:
         }[self.labels]
 
     def outputs(self, labels: tuple[str, ...]) -> int:
-        """Numbers that the head gives: one a label, one alone, or 0 where the vocabulary decides."""
-        if self.head == "language":
+        """Numbers that the head gives: one a label, one alone, or 0 where vocabulary or encoder decide."""
+        if self.head in ("language", "similarity"):
             return 0
         return len(labels) if self.head in ("sequence", "several", "tokens") else 1
 
@@ -136,6 +141,13 @@ RECORDS = (
         metrics=("recall_at_1",),
         stock_head="sequence",
         problem_type="regression",  # one score a candidate
+    ),
+    replace(
+        CONVERSATION,
+        name="ResponseRetrieval",
+        head="similarity",
+        metrics=("recall_at_1",),
+        stock_head="none",
     ),
     CONVERSATION,
     TaskType(

@@ -43,6 +43,10 @@ find("The quick brown fox ate over the lazy dog.")  # each token original or rep
 
 answer = pipeline("{pipeline}", model="path/to/this/folder")
 answer("The quick brown fox jumps over the lazy dog.")""",
+    "vectors": """from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")  # several turns: one text with the separator between
+model.similarity(model.encode("Hello."), model.encode(["Hi!", "No."]))""",
     "class": """from transformers import AutoTokenizer, {stock_class}
 
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
@@ -75,6 +79,7 @@ _PIPELINES = {
     "sequence": "text-classification",
     "tokens": "token-classification",
     "causal": "text-generation",
+    "none": "sentence-similarity",
 }
 
 
@@ -186,7 +191,8 @@ def render_task_card(
     """
     title, stock_class = f"{task} ({task_type})", record.classes[head]
     pipeline = None if paired else _pipeline(head, record)
-    usage = _USE["task" if pipeline else "class"].format(pipeline=pipeline, stock_class=stock_class)
+    usage = _USE["vectors" if head == "none" else "task" if pipeline else "class"]
+    usage = usage.format(pipeline=pipeline, stock_class=stock_class)
     lines = [*front_matter(title, head, record, facts), f"# {title}", ""]
     lines += [
         f"A SpanELECTRA encoder fine-tuned for one task; `{stock_class}.from_pretrained(folder)` opens it.",
@@ -208,7 +214,7 @@ def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) 
     values: dict[str, Any] = {
         "language": facts.language,
         "license": facts.license,
-        "library_name": "transformers",
+        "library_name": "sentence-transformers" if head == "none" else "transformers",
         "tags": [record.tag, "span-electra"],
         "pipeline_tag": pipeline,
         "datasets": facts.datasets,

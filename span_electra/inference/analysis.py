@@ -85,11 +85,11 @@ def text_for(spec: TaskSpec, text: str) -> Text | None:
     """What the lines of the page say to a task; None where they say nothing to it.
 
     Example: "A cat.\\nA dog." is a pair to a task of pairs, two turns to a Conversation, one text to others;
-    "Hello.\\n\\nHi!\\nNo." is a turn and two candidates to a ResponseSelection.
+    "Hello.\\n\\nHi!\\nNo." is a turn and two candidates where there are such.
     """
     blocks = [block.splitlines() for block in re.split(r"\n\s*\n", text.strip("\n"))]
     lines = [line for block in blocks for line in block]
-    if spec.type.head == "ranking":
+    if spec.type.has_candidates:
         return (blocks[0], blocks[1]) if len(blocks) == 2 else None
     if spec.type.head == "language":
         return lines
@@ -100,7 +100,7 @@ def text_for(spec: TaskSpec, text: str) -> Text | None:
 
 def layout_of(spec: TaskSpec) -> str:
     """How a text for the task is typed into the page."""
-    if spec.type.head == "ranking":
+    if spec.type.has_candidates:
         return "turns a line each, an empty line, candidates a line each"
     if spec.type.head == "language":
         return "turns, a line each"

@@ -106,7 +106,7 @@ def rows_of(folder: Path, spec: TaskSpec) -> list[Example]:
 
 def typed_out(spec: TaskSpec, rows: list[Example]) -> list[str]:
     """Rows as one types them into the page, see analysis.text_for; what is to be answered is left out."""
-    if spec.type.head == "ranking":  # the replies of all rows are the candidates
+    if spec.type.has_candidates:  # the replies of all rows are the candidates
         replies = [row.texts[-1] for row in rows]
         return ["\n".join([*row.texts[:-1], "", *replies]) for row in rows]
     if spec.type.head == "language":

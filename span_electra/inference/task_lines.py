@@ -100,11 +100,11 @@ def text_of_line(spec: TaskSpec, line: str) -> Text | None:
     """What a line says to a task; None where it cannot be said in a line like this.
 
     Example: "A cat.\\tA dog." -> ("A cat.", "A dog.") for a task of pairs; '["Hello.", "Hi!"]' -> two turns
-    for a Conversation; '{"turns": ["Hello."], "candidates": ["Hi!", "No."]}' for a ResponseSelection. An
-    empty line is an empty text, pair, or conversation.
+    for a Conversation; '{"turns": ["Hello."], "candidates": ["Hi!", "No."]}' where there are
+    candidates. An empty line is an empty text, pair, or conversation.
     """
     blank = not line.strip()
-    if spec.type.head == "ranking":
+    if spec.type.has_candidates:
         value = {"turns": [], "candidates": []} if blank else _json(line)
         known = isinstance(value, dict) and set(value) == {"turns", "candidates"}
         return (value["turns"], value["candidates"]) if known else None

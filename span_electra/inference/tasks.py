@@ -25,12 +25,12 @@ import torch
 
 from span_electra.accelerators import find_device
 from span_electra.errors import InputError
-from span_electra.finetuning.batching import UnpaddedRows, collate
+from span_electra.finetuning.batching import UnpaddedRows, collate, rows_of_candidates
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
+from span_electra.finetuning.predictions import scores_of_vectors
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_entry import not_among
 from span_electra.finetuning.task_model import load_task_model
-from span_electra.finetuning.turns import join_turns
 from span_electra.hub.networks import length_batches
 from span_electra.inference.arguments import Speech
 from span_electra.inference.chat import reply
@@ -184,7 +184,7 @@ class TaskPredictor:
         spec = replace(spec, task=replace(spec.task, noise={}))
         if spec.type.head == "language":
             return [Reply(self._reply(number, example.texts)) for example in examples]
-        if spec.type.head == "ranking":
+        if spec.type.has_candidates:
             return self._rankings(number, spec, examples)
         if spec.type.by_word:
             return self._words(number, spec, examples)
@@ -203,17 +203,19 @@ class TaskPredictor:
         )
 
     def _rankings(self, number: int, spec: TaskSpec, examples: list[Example]) -> list[Answer]:
-        """Each candidate in a row of its own, after the turns."""
+        """Each candidate in a row of its own, after the turns or, where vectors are compared, beside them."""
         unpadded, sep_id = [], self.vocabulary.sep_id
         before = encode_examples(self.vocabulary, spec, examples)
         last = encode_examples(self.vocabulary, spec, [Example("", example.words) for example in examples])
         for talk, candidates in zip(before, last, strict=True):
             # The turns are encoded once, whatever the number of candidates.
-            rows = [[*talk["turns"], candidate] for candidate in candidates["turns"]]
-            unpadded.append([join_turns(turns, sep_id, spec.max_seq_len) for turns in rows])
+            unpadded.append(rows_of_candidates(spec, sep_id, talk["turns"], candidates["turns"]))
         flat = [row for rows in unpadded for row in rows]
-        scores = iter(self._logits(number, [row.ids for row in flat], [row.types for row in flat]))
-        return [Ranking(tuple(float(next(scores)[0]) for _ in rows)) for rows in unpadded]
+        answers = iter(self._logits(number, [row.ids for row in flat], [row.types for row in flat]))
+        found = [[next(answers) for _ in rows] for rows in unpadded]
+        if spec.type.head == "similarity":
+            return [Ranking(tuple(scores_of_vectors(np.stack(one)[None])[0].tolist())) for one in found]
+        return [Ranking(tuple(float(score[0]) for score in scores)) for scores in found]
 
     def _words(self, number: int, spec: TaskSpec, examples: list[Example]) -> list[Answer]:
         """Long texts in overlapping windows, so that every word is judged."""
@@ -287,7 +289,7 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 
 def readable(spec: TaskSpec) -> str:
     """What the texts of a task are, in a few words; lines say pairs with a TAB and lists in JSON."""
-    if spec.type.head == "ranking":
+    if spec.type.has_candidates:
         return '(turns, candidates), two lists; as a line {"turns": [...], "candidates": [...]}'
     if spec.type.head == "language":
         return "a list of turns; as a line one turn, or a JSON list of them"
@@ -299,10 +301,10 @@ def readable(spec: TaskSpec) -> str:
 def example_of(spec: TaskSpec, text: Text) -> Example | None:
     """A text as the task's readers would give it, None where it is none of the task's.
 
-    The texts of a ResponseSelection example are the turns before, its words the candidates.
+    The texts of an example with candidates are the turns before, its words the candidates.
     """
     listed = isinstance(text, list) and all(isinstance(part, str) for part in text)
-    if spec.type.head == "ranking":
+    if spec.type.has_candidates:
         return _with_candidates(text)
     if spec.type.by_word:
         words = text.split() if isinstance(text, str) else text if listed else None

@@ -8,6 +8,7 @@ A head is a kind, and each kind has its targets:
   number     one value a row, float32 [B]        tokens     one label a token, int64 [B, L]
   replaced   is this token wrong, int64 [B, L]   language   the next token, int64 [B, L]
   ranking    the first of each G rows is the right one, int64 [B / G], all 0
+  similarity the second of each 2 rows answers the first, int64 [B / 2], all 0
 Where a token has no label its target is IGNORED.
 """
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from span_electra.batch import Movable, StepOutput
 from span_electra.config import ModelConfig, NetworkConfig
+from span_electra.model.contrastive import contrastive_losses
 from span_electra.model.dropout import drop
 from span_electra.model.encoder import Encoder
 from span_electra.model.heads import ReplacedHead, TokenHead, Transform
@@ -28,8 +30,9 @@ from span_electra.model.init import init_local, init_normal
 from span_electra.model.layers import LAYERS
 from span_electra.random_keys import subkey
 
+SIMILARITY_TEMPERATURE = 0.05  # what cosines are divided by: sentence-transformers' scale of 20
 IGNORED = -100  # as torch and transformers mark a token without label
-KINDS = ("sequence", "several", "number", "tokens", "replaced", "language", "ranking")
+KINDS = ("sequence", "several", "number", "tokens", "replaced", "language", "ranking", "similarity")
 ON_FIRST_TOKEN = ("sequence", "several", "number", "ranking")
 
 
@@ -38,7 +41,7 @@ class HeadConfig:
     """One task as the network sees it."""
 
     kind: str
-    outputs: int  # classes; 1 for number, replaced and ranking; 0 for language, which has the vocabulary's
+    outputs: int  # classes; 1 for number, replaced and ranking; 0 for language and similarity
     dropout: float = 0.1  # of what the head reads
     weight: float = 1.0  # of its loss
     pooling: str = "cls"  # what a head on whole rows reads: the first token's state, or all tokens' mean
@@ -73,6 +76,14 @@ class SequenceHead(Transform):
         rate = self.dropout if self.training else 0.0
         first_BD = drop(hidden_BLD[:, 0], rate, subkey(key, 0))
         return self.score(drop(self.features(first_BD), rate, subkey(key, 1)))
+
+
+class SimilarityHead(nn.Module):
+    """A row as one vector of length 1, so that products are cosines; it has no weights of its own."""
+
+    def forward(self, hidden_BLD: Tensor) -> Tensor:
+        """Return the vectors [B, D]."""
+        return F.normalize(hidden_BLD[:, 0].float(), dim=-1)
 
 
 class TagHead(nn.Module):
@@ -110,6 +121,8 @@ def head_of(task: HeadConfig, network: NetworkConfig, config: ModelConfig) -> nn
         if LAYERS[config.architecture].pre_norm:
             return ModernTagHead(network, config, task.outputs, task.dropout)
         return TagHead(network, task.outputs, task.dropout)
+    if task.kind == "similarity":
+        return SimilarityHead()
     return ReplacedHead(network, config) if task.kind == "replaced" else TokenHead(network, config)
 
 
@@ -139,9 +152,11 @@ class TaskNetwork(nn.Module):
         return self.encoder(batch.ids_BL, batch.attention_mask_BL, subkey(key, 0), batch.types_BL, causal)
 
     def logits(self, batch: TaskBatch, key: int | None = None) -> Tensor:
-        """What the batch's head says, float32: [B, C], [B, L, C], [B, L], or [B, L, V]."""
+        """What the batch's head says, float32: [B, C], [B, L, C], [B, L], [B, L, V], or vectors [B, D]."""
         states_BLD = self.states(batch, key)
-        if self.tasks[batch.task].pooling == "mean":
+        task = self.tasks[batch.task]
+        # A row's vector is the mean of its tokens: nothing in pretraining asks the first for one.
+        if task.pooling == "mean" or task.kind == "similarity":
             # As a row of one token: heads on whole rows read the first.
             states_BLD = mean_of_tokens(states_BLD, batch.attention_mask_BL)[:, None]
         return self.answer(batch.task, states_BLD, subkey(key, 1)).float()
@@ -151,7 +166,7 @@ class TaskNetwork(nn.Module):
         head = self.heads[task]
         if isinstance(head, TokenHead):
             return head(states, self.encoder)
-        return head(states) if isinstance(head, ReplacedHead) else head(states, key)
+        return head(states) if isinstance(head, ReplacedHead | SimilarityHead) else head(states, key)
 
     def forward(self, batch: TaskBatch, dropout_key: int | None = None) -> StepOutput:
         """Return this process's share of the loss; the tally is tokens, then (loss, targets) of each task."""
@@ -183,6 +198,9 @@ class TaskNetwork(nn.Module):
             asked_BL = targets != IGNORED
             wrong_N = targets[asked_BL].float()
             return F.binary_cross_entropy_with_logits(logits[asked_BL], wrong_N, reduction="none")
+        if kind == "similarity":
+            # The others are the answers of this process's share of the batch, as in contrastive pretraining.
+            return contrastive_losses(logits[0::2], logits[1::2], SIMILARITY_TEMPERATURE)
         if kind == "ranking" and len(targets):  # a process may have no rows of a small batch
             logits = logits.view(len(targets), -1)
         return F.cross_entropy(

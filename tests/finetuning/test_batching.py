@@ -95,6 +95,21 @@ def test_the_true_reply_is_first_and_none_equals_it(tmp_path):
         assert len(set(map(tuple, group))) == TEST_CANDIDATES
 
 
+def test_turns_and_replies_are_read_apart_for_a_retrieval(tmp_path):
+    [source] = sources_of(tmp_path, {"t": write_task(tmp_path, "ResponseRetrieval")}, "dev")
+    rows_B = np.arange(len(source))
+    rows = source.rows(rows_B, 0, 0)
+    tested = rows_and_targets(source, rows_B, rows, 0, 0, training=False)
+    sep_id, size = source.vocabulary.sep_id, TEST_CANDIDATES + 1
+    for row, stored in enumerate(rows):
+        before, truth, *others = tested.ids[row * size : (row + 1) * size]
+        assert before == [sep_id] + [token for turn in stored["turns"][:-1] for token in (*turn, sep_id)]
+        assert truth == [sep_id, *stored["turns"][-1], sep_id]
+        assert len({tuple(reply) for reply in (truth, *others)}) == TEST_CANDIDATES
+    trained = rows_and_targets(source, rows_B, rows, 0, 0, training=True)
+    assert len(trained.ids) == 2 * len(source) and len(trained.targets) == len(source)
+
+
 def test_too_few_replies_are_refused_before_they_are_needed(tmp_path):
     task = write_task(tmp_path, "ResponseSelection")
     write(tmp_path / "data", "t/dev.tsv", '["the cat", "barks"]\n' * 20)

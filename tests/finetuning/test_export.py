@@ -43,6 +43,7 @@ AUTO = {
     "tokens": "AutoModelForTokenClassification",
     "replaced": "AutoModelForPreTraining",
     "language": "AutoModelForCausalLM",
+    "similarity": "AutoModel",
 }
 TEXTS = ["The cat sleeps on the mat.", "dogs", "undo the CATS and bark"]
 PAIRS = [(TEXTS[0], "dogs bark"), (TEXTS[1], TEXTS[2]), (TEXTS[2], "")]
@@ -108,6 +109,13 @@ def stock_of(folder, kind):
     return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
+def vectors_of(answer, asked):
+    """What sentence-transformers makes of states by the files beside them: their mean, at length 1."""
+    mask_BL1 = asked["attention_mask"][..., None]
+    mean_BD = (answer.last_hidden_state * mask_BL1).sum(1) / mask_BL1.sum(1)
+    return torch.nn.functional.normalize(mean_BD, dim=-1)
+
+
 # --- the same numbers -----------------------------------------------------------------------------------
 
 
@@ -119,12 +127,15 @@ def test_stock_classes_give_our_logits_for_our_rows(architecture, task_type, low
     spec, network = spec_of(task_type, lowercase), network_of(task_type)
     if paired and spec.type.by_word:
         return  # words come one sentence a row
+    if paired and spec.type.head == "similarity":
+        return  # each text has a vector of its own
     export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
     model, tokenizer = stock_of(tmp_path / "out", spec.type.head)
     texts = PAIRS if paired else TEXTS
     columns = zip(*PAIRS, strict=True) if paired else [TEXTS]
     asked = tokenizer(*map(list, columns), padding=True, return_tensors="pt")
-    theirs = model(**asked).logits
+    answer = model(**asked)
+    theirs = vectors_of(answer, asked) if spec.type.head == "similarity" else answer.logits
     if architecture == "modern" and spec.type.head == "replaced":  # of logits [0, l]
         theirs = theirs[..., 1] - theirs[..., 0]
     ours = ours_of(network, spec, texts)
@@ -138,6 +149,16 @@ def test_stock_classes_give_our_logits_for_our_rows(architecture, task_type, low
         by_token = spec.type.head in ("tokens", "replaced", "language")
         told = theirs[row][real] if by_token else theirs[row]
         assert (told - logits).abs().max() <= 1e-5
+
+
+def test_sentence_transformers_makes_our_vectors(tmp_path):
+    library = pytest.importorskip("sentence_transformers")
+    name = "ResponseRetrieval"
+    network, spec = network_of(name), spec_of(name)
+    model = library.SentenceTransformer(str(export_task(network, 0, spec, VOCABULARY, tmp_path / "out")))
+    assert model.max_seq_length == 32
+    ours = torch.stack([vector_D for *_, vector_D in ours_of(network, spec, TEXTS)])
+    assert (torch.from_numpy(model.encode(TEXTS)) - ours).abs().max() <= 1e-5
 
 
 @torch.no_grad()

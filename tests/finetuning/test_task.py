@@ -13,7 +13,11 @@ def test_a_task_knows_its_type_and_files(tmp_path):
 
 def test_which_rows_need_a_label():
     needing = {name: needs_label(Task("t", name, {})) for name in TASK_TYPES}
-    assert [name for name, needed in needing.items() if not needed] == ["ResponseSelection", "Conversation"]
+    assert [name for name, needed in needing.items() if not needed] == [
+        "ResponseSelection",
+        "ResponseRetrieval",
+        "Conversation",
+    ]
     assert not needs_label(Task("t", "SpellingWords", {}, noise={"kind": "artificial"}))
 
 

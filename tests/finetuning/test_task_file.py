@@ -259,7 +259,7 @@ def test_pooling_is_of_heads_on_whole_rows(tmp_path):
     assert one_task(tmp_path, pooling="mean").pooling == "mean"
     with pytest.raises(InputError, match="t.pooling: 'average' is not known"):
         one_task(tmp_path, pooling="average")
-    with pytest.raises(InputError, match="t.pooling: NER judges tokens"):
+    with pytest.raises(InputError, match="t.pooling: NER has no head on whole rows"):
         one_task(tmp_path, "NER", pooling="mean")
 
 

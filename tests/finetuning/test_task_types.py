@@ -37,9 +37,13 @@ def test_every_head_reader_and_metric_is_of_some_type():
     assert {name for record in RECORDS for name in record.metrics} == set(METRICS)
 
 
+CHOICES = ["ResponseSelection", "ResponseRetrieval"]
+
+
 def test_what_follows_from_a_record():
     assert [record.name for record in RECORDS if record.by_word] == ["NER", "SpellingWords"]
-    assert [record.name for record in RECORDS if record.in_turns] == ["ResponseSelection", "Conversation"]
+    assert [record.name for record in RECORDS if record.in_turns] == [*CHOICES, "Conversation"]
+    assert [record.name for record in RECORDS if record.has_candidates] == CHOICES
     several = TASK_TYPES["MultiLabelClassification"]
     assert several.takes_pairs and several.named_labels and several.class_range == (2, MOST_CLASSES)
     assert (
@@ -56,6 +60,7 @@ def test_outputs_of_heads():
         "MultiLabelClassification": 3,
         "Regression": 1,
         "ResponseSelection": 1,
+        "ResponseRetrieval": 0,
         "Conversation": 0,
         "SpellingWords": 1,
         "SpellingSequence": 3,

@@ -116,11 +116,32 @@ def test_candidates_are_scored_after_their_turns(predictor):
     assert found[1] == Ranking(()) and len(set(found[0].scores)) == 3
 
 
+@torch.no_grad()
+def test_candidates_are_as_near_as_their_vectors(predictor):
+    vocabulary, task = predictor.vocabulary, NUMBER["near it"]
+
+    def vector_of(turns):
+        ids = [vocabulary.tokenizer.encode(turn, add_special_tokens=False).ids for turn in turns]
+        row = join_turns(ids, vocabulary.sep_id, LONGEST, open_ended=True)
+        states_1LD = predictor.network.encoder(
+            torch.tensor([row.ids]), None, types_BL=torch.tensor([row.types])
+        )
+        return torch.nn.functional.normalize(states_1LD.mean(1), dim=-1)[0]
+
+    asked = [(["the cat", "sleeps"], ["the mat", "dogs bark", ""]), (["a dog"], []), ([], ["un"])]
+    found = predictor(asked)["near it"]
+    for (turns, candidates), answer in zip(asked, found, strict=True):
+        expected = [float(vector_of(turns) @ vector_of([last])) for last in candidates]
+        assert answer.scores == pytest.approx(expected, abs=1e-5)
+    assert found[1] == Ranking(()) and len(set(found[0].scores)) == 3
+    assert predictor.network.tasks[task].kind == "similarity"
+
+
 def test_all_tasks_that_can_read_the_texts_answer(predictor):
     assert set(predictor(["the cat"])) == {"film", "topics", "near", "tags", "chat", "wrong", "clean"}
     assert set(predictor([("the cat", "a dog")])) == {"same", "topics", "near"}
     assert set(predictor([["the", "cat"]])) == {"tags", "chat", "wrong"}
-    assert set(predictor([(["the"], ["cat"])])) == {"select"}
+    assert set(predictor([(["the"], ["cat"])])) == {"select", "near it"}
     assert all(answers == [] for answers in predictor([]).values())
     assert predictor(["the cat", ["the", "cat"]], "tags")["tags"][0].words == ("the", "cat")
 

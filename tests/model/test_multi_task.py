@@ -18,10 +18,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformers  # its import warns of things that are not ours
 
-HEADS = tuple(
-    HeadConfig(kind, {"sequence": 3, "several": 4, "tokens": 5, "language": 0}.get(kind, 1), dropout=0.0)
-    for kind in KINDS
-)
+OUTPUTS = {"sequence": 3, "several": 4, "tokens": 5, "language": 0, "similarity": 0}
+HEADS = tuple(HeadConfig(kind, OUTPUTS.get(kind, 1), dropout=0.0) for kind in KINDS)
 CANDIDATES = 3
 BY_TOKENS = ("tokens", "replaced", "language")
 
@@ -46,6 +44,8 @@ def targets_of(kind, rows, length, attention_mask_BL, dice):
         return torch.randn(rows, generator=dice)
     if kind == "ranking":
         return torch.zeros(rows // CANDIDATES, dtype=torch.long)
+    if kind == "similarity":
+        return torch.zeros(rows // 2, dtype=torch.long)
     top = {"tokens": 5, "replaced": 2, "language": VOCAB}[kind]
     targets_BL = torch.randint(0, top, (rows, length), generator=dice)
     hidden_BL = torch.rand(rows, length, generator=dice) < 1 / 3
@@ -86,6 +86,10 @@ def written_out(kind, logits, targets):
         losses = list(-(targets * chances.log() + (1 - targets) * (1 - chances).log()).mean(-1))
     elif kind == "ranking":
         losses = [-group.log_softmax(0)[0] for group in logits.flatten().split(CANDIDATES)]
+    elif kind == "similarity":  # each finds its partner among all, either way
+        cosines = logits[0::2] @ logits[1::2].T / 0.05
+        ways = [(row, number) for table in (cosines, cosines.T) for number, row in enumerate(table)]
+        losses = [-row.log_softmax(0)[number] for row, number in ways]
     else:
         pairs = [
             (logit, target)
@@ -123,7 +127,8 @@ def test_a_token_without_target_sends_no_gradient(kind):
     assert torch.equal((gradient_BLD != 0).any(-1), batch.targets != IGNORED)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# But for similarity, whose rows are told from the others of their share.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "similarity"])
 def test_shares_add_up_to_the_whole_with_its_gradients(kind):
     batch, network = batch_of(kind), network_of()
 
@@ -149,6 +154,23 @@ def test_shares_add_up_to_the_whole_with_its_gradients(kind):
         assert torch.allclose(sum(parts), together, atol=1e-6), "the parts' gradients must add up"
         assert (parts[-1] == 0).all(), "an empty share has no gradient, and no NaN"
     assert outs[-1].loss == 0 and outs[-1].tally.sum() == 0
+
+
+def test_vectors_have_length_1_and_padding_no_part_in_them():
+    batch, network = batch_of("similarity"), network_of().eval()
+    vectors_BD = network.logits(batch)
+    assert torch.allclose(vectors_BD.norm(dim=-1), torch.ones(6))
+    for row, length in enumerate(batch.attention_mask_BL.sum(1).tolist()):
+        cut = {name: getattr(batch, name)[row : row + 1, :length] for name in ("ids_BL", "types_BL")}
+        alone = network.logits(replace(batch, attention_mask_BL=None, **cut))
+        assert torch.allclose(alone[0], vectors_BD[row], atol=1e-5)
+
+
+def test_a_share_without_rows_has_no_similarity_to_learn():
+    batch, network = batch_of("similarity"), network_of()
+    cut = {name: getattr(batch, name)[:0] for name in ("ids_BL", "types_BL", "attention_mask_BL", "targets")}
+    network(replace(batch, **cut)).loss.backward()
+    assert all((weight.grad == 0).all() for weight in network.parameters() if weight.grad is not None)
 
 
 def test_a_batch_without_any_target_has_loss_0():
@@ -277,7 +299,7 @@ def test_the_heads_own_dropout_is_used():
     plain, dropping = network_of(), network_of(heads)
     for kind in KINDS:
         same = torch.equal(plain(batch_of(kind), 5).loss, dropping(batch_of(kind), 5).loss)
-        assert same == (kind in ("replaced", "language")), f"{kind}: pretrained heads have no dropout"
+        assert same == (kind in ("replaced", "language", "similarity")), f"{kind}: no head of its own"
 
 
 def test_a_seed_decides_the_start_of_encoder_and_heads():
