@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from encode_examples import TEXT
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -65,6 +65,50 @@ def metaspace_bpe() -> Tokenizer:
     return tokenizer
 
 
+def cut_by(*pre_tokenizers_of_bpe) -> Tokenizer:
+    """A byte-level BPE whose text is cut by other rules than GPT-2's pattern."""
+    tokenizer = bpe()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(list(pre_tokenizers_of_bpe))
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=list(ROBERTA), show_progress=False)
+    tokenizer.train_from_iterator(TEXT * 3, trainer)
+    return tokenizer
+
+
+def split() -> Tokenizer:
+    """As Llama's newer ones and GPT-4's: by a pattern of their own, three digits at most together."""
+    letters, others = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+", r" ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    cut = pre_tokenizers.Split(Regex(letters + r"|\p{N}{1,3}|" + others), behavior="isolated")
+    return cut_by(cut, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
+
+
+def digits() -> Tokenizer:
+    """As Falcon's and StarCoder's: each digit alone."""
+    digit = pre_tokenizers.Digits(individual_digits=True)
+    return cut_by(digit, pre_tokenizers.ByteLevel(add_prefix_space=False))
+
+
+def word_level() -> Tokenizer:
+    """Whole words alone, as classrooms make them."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.WordLevelTrainer(vocab_size=200, special_tokens=list(BERT), show_progress=False)
+    tokenizer.train_from_iterator(TEXT * 3, trainer)
+    return tokenizer
+
+
+def character_bpe() -> Tokenizer:
+    """As the first GPT's: characters, and a word's last piece says that it is the last."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.BPEDecoder("</w>")
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=list(ROBERTA), end_of_word_suffix="</w>", show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXT * 3, trainer)
+    return tokenizer
+
+
 GPT2 = "<|endoftext|>"
 PLAIN = {"tokenizer_class": "PreTrainedTokenizerFast"}
 # name -> (what makes it, its tokenizer_config.json, special tokens that the user names)
@@ -84,6 +128,10 @@ TOKENIZERS = {
     "bert": (wordpiece, {**PLAIN, "do_lower_case": True}, {}),
     "unigram": (unigram, PLAIN, {}),
     "metaspace": (metaspace_bpe, PLAIN, {}),
+    "split": (split, PLAIN, {}),
+    "digits": (digits, PLAIN, {}),
+    "word level": (word_level, PLAIN, {}),
+    "character bpe": (character_bpe, PLAIN, {}),
 }
 
 
