@@ -63,6 +63,7 @@ class Finetuning:
         prepared = open_prepared(settings.prepared)
         check_vocabulary(prepared, pretrained)
         check_pooling(settings.tasks, pretrained)
+        check_others(settings.tasks, settings.order.batch_size, process.world_size)
         self.model = build_network(settings, pretrained, prepared)
         self.facts = facts_of(settings, self.model, prepared, pretrained)
         # All splits now, the cheapest check first: a missing test file must not end a night's training.
@@ -170,6 +171,16 @@ def check_vocabulary(prepared: Prepared, pretrained: Pretrained) -> None:
             f"{prepared.folder}: prepared with vocabulary {theirs[:12]}, the encoder has {ours[:12]}; "
             "run prepare_tasks_SE.py with this encoder"
         )
+
+
+def check_others(tasks: tuple[Task, ...], batch_size: int, processes: int) -> None:
+    """Refuse batches in which a reply to be retrieved has no other to be told from."""
+    for task in tasks:
+        if task.type.head == "similarity" and batch_size < 2 * processes:
+            raise InputError(
+                f"train_batch_size: {batch_size} leaves {task.name} ({task.task_type}) no other reply to "
+                f"tell the true one from; give {2 * processes} or more"
+            )
 
 
 def check_pooling(tasks: tuple[Task, ...], pretrained: Pretrained) -> None:
