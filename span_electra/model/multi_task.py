@@ -188,24 +188,53 @@ class TaskNetwork(nn.Module):
             asked_BL = targets != IGNORED
             logits_NV = self.answer(batch.task, self.states(batch, key)[asked_BL]).float()
             return F.cross_entropy(logits_NV, targets[asked_BL], reduction="none")
-        logits = self.logits(batch, key)
-        if kind == "number":
-            return (logits.squeeze(-1) - targets).square()
-        if kind == "several":
-            # A mean over the labels, so that a task with many does not drown the others.
-            return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
-        if kind == "replaced":
-            asked_BL = targets != IGNORED
-            wrong_N = targets[asked_BL].float()
-            return F.binary_cross_entropy_with_logits(logits[asked_BL], wrong_N, reduction="none")
-        if kind == "similarity":
-            # The others are the answers of this process's share of the batch, as in contrastive pretraining.
-            return contrastive_losses(logits[0::2], logits[1::2], SIMILARITY_TEMPERATURE)
-        if kind == "ranking" and len(targets):  # a process may have no rows of a small batch
-            logits = logits.view(len(targets), -1)
-        return F.cross_entropy(
-            logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none"
-        )
+        return LOSSES.get(kind, cross_entropy)(self.logits(batch, key), targets)
+
+
+# --- losses ---------------------------------------------------------------------------------------------
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Of a class a row [B, C] or a token [B, L, C]; IGNORED ones have 0."""
+    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none")
+
+
+def squared_error(logits_B1: Tensor, targets_B: Tensor) -> Tensor:
+    return (logits_B1.squeeze(-1) - targets_B).square()
+
+
+def mean_over_labels(logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
+    """Of several labels; a mean, so that a task with many does not drown the others."""
+    return F.binary_cross_entropy_with_logits(logits_BC, targets_BC, reduction="none").mean(-1)
+
+
+def replaced_or_not(logits_BL: Tensor, targets_BL: Tensor) -> Tensor:
+    """Of each token that has a target."""
+    asked_BL = targets_BL != IGNORED
+    wrong_N = targets_BL[asked_BL].float()
+    return F.binary_cross_entropy_with_logits(logits_BL[asked_BL], wrong_N, reduction="none")
+
+
+def first_of_group(logits_B1: Tensor, targets_N: Tensor) -> Tensor:
+    """Of the right candidate among its group's."""
+    # A process may have no rows of a small batch, which make no groups.
+    return cross_entropy(logits_B1.view(len(targets_N), -1) if len(targets_N) else logits_B1, targets_N)
+
+
+def answer_of_batch(vectors_BD: Tensor, _: Tensor) -> Tensor:
+    """Of every second vector among all of these, for that before it, and the other way round."""
+    # The others are the answers of this process's share of the batch, as in contrastive pretraining.
+    return contrastive_losses(vectors_BD[0::2], vectors_BD[1::2], SIMILARITY_TEMPERATURE)
+
+
+# By a head's kind, of the head's answers and the batch's targets; else cross-entropy.
+LOSSES = {
+    "number": squared_error,
+    "several": mean_over_labels,
+    "replaced": replaced_or_not,
+    "ranking": first_of_group,
+    "similarity": answer_of_batch,
+}
 
 
 def mean_of_tokens(states_BLD: Tensor, attention_mask_BL: Tensor | None) -> Tensor:
