@@ -75,7 +75,7 @@ ARMS: dict[str, dict[str, Any]] = {
     **{f"rows {rows}": {"rows": rows} for rows in list(ROWS)[1:]},
     "generator alone": {"model.objective": "generator", "model.generator_first": 0.0},
     "joint from the start": {"model.generator_first": 0.0, "model.next_token_share": 0.0},
-    "next tokens": {"model.next_token_share": 0.75},
+    "next tokens": {"model.next_token_share": 1.0},
     "no next tokens": {"model.next_token_share": 0.0},
     "temperature 1": {"model.temperature": 1.0},
     "temperature 2": {"model.temperature": 2.0},

@@ -141,7 +141,14 @@ class ModelConfig(Settings):
         check_share("hidden_dropout_prob", self.hidden_dropout_prob)
         check_share("attention_probs_dropout_prob", self.attention_probs_dropout_prob)
         check_share("generator_first", self.generator_first)
-        check_share("next_token_share", self.next_token_share)
+        if not 0 <= self.next_token_share <= 1:
+            raise InputError(
+                f"next_token_share: {self.next_token_share} is no share; give a number from 0 to 1"
+            )
+        if self.next_token_share == 1 and self.objective == "generator":
+            raise InputError(
+                "next_token_share: 1 leaves objective generator no step that learns masked tokens; give less"
+            )
         if self.next_token_share and (
             self.objective == "discriminator" or (self.objective == "joint" and not self.generator_first)
         ):

@@ -205,7 +205,8 @@ class Pretraining:
     ) -> dict[str, float] | None:
         """The metrics of training, on the held-out rows; the generator's alone until both have learned.
 
-        They are masked as in their file or, where the run has laws of its own, always by the last of them.
+        They are masked as in their file or, where the run has laws of its own, always by the last of them;
+        and read from left to right while that is all that the generator has done.
         """
         if not len(self.data.valid_rows):
             return {}
@@ -213,7 +214,9 @@ class Pretraining:
         schedule = self._schedule
         last = schedule.first_steps[-1] if schedule else 0
         alone = self._alone_before(epoch, start, parts)
-        until = {"alone_until": NEVER} if alone else {}
+        until: dict[str, Any] = {"alone_until": NEVER} if alone else {}
+        if alone and self.settings.model.next_token_share == 1:
+            until["next_token_share"] = 1.0  # no mask has been seen yet: what it knows are next tokens
         batches = self._batches(0, 0, validation=True, schedule=schedule, first_step=last, **until)
         metrics = validation_metrics(self.model, batches, self.process, stop_requested)
         if alone and metrics and self.settings.training.monitor == "loss":

@@ -62,7 +62,7 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
     return metrics
 
 
-# What validations tell, in which no row is cropped and no step goes from left to right.
+# What validations tell of masks, in which no row is cropped; from left to right they read only before these.
 IN_TRAINING_ALONE = ("rows", "next_tokens")
 VALIDATED = tuple(
     compute_metrics(dict.fromkeys((*TALLY, "loss", "steps"), 0.9) | dict.fromkeys(IN_TRAINING_ALONE, 0.0))

@@ -100,6 +100,10 @@ def test_a_validation_is_the_generators_alone_until_the_discriminator_has_learne
     assert before["loss"] == pytest.approx(before["generator_loss"], rel=0.1) and after["loss"] > 10
     by_loss = {"monitor": "loss", "monitor_mode": "min"}
     assert "loss" not in validate(1, 3, **by_loss) and "loss" in validate(1, 4, **by_loss)
+    # Of one that has read from left to right alone, that; so it has seen no mask.
+    settings = replace(settings, model=replace(settings.model, next_token_share=1.0))
+    assert set(validate(1, 3)) == {"loss", "next_token_loss", "next_token_accuracy"}
+    assert set(validate(1, 4)) == set(after)
 
 
 def validation_batches(experiment, monkeypatch):

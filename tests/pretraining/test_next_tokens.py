@@ -146,6 +146,9 @@ def test_it_learns_to_predict(features, tmp_path):
 def test_a_share_of_no_steps_is_refused():
     with pytest.raises(InputError, match="next_token_share: is a share of the steps .* set generator_first"):
         small_config(next_token_share=0.5)
-    with pytest.raises(InputError, match="next_token_share"):
-        small_config(next_token_share=1.0, generator_first=0.5)
+    with pytest.raises(InputError, match="next_token_share: 1.1 is no share"):
+        small_config(next_token_share=1.1, generator_first=0.5)
+    with pytest.raises(InputError, match="no step that learns masked tokens"):
+        small_config(next_token_share=1.0, objective="generator")
+    assert SpanElectra(small_config(next_token_share=1.0, generator_first=0.5), mask_id=3)
     assert SpanElectra(small_config(next_token_share=0.5, objective="generator"), mask_id=3)
