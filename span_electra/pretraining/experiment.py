@@ -205,8 +205,7 @@ class Pretraining:
     ) -> dict[str, float] | None:
         """The metrics of training, on the held-out rows; the generator's alone until both have learned.
 
-        They are masked as in their file or, where the run has laws of its own, always by the last of them;
-        and read from left to right while that is all that the generator has done.
+        They are masked as in their file or, where the run has laws of its own, always by the last of them.
         """
         if not len(self.data.valid_rows):
             return {}
@@ -214,9 +213,8 @@ class Pretraining:
         schedule = self._schedule
         last = schedule.first_steps[-1] if schedule else 0
         alone = self._alone_before(epoch, start, parts)
-        until: dict[str, Any] = {"alone_until": NEVER} if alone else {}
-        if alone and self.settings.model.next_token_share == 1:
-            until["next_token_share"] = 1.0  # no mask has been seen yet: what it knows are next tokens
+        unmasked = float(self.settings.model.next_token_share == 1)  # till then it has seen no mask
+        until = {"alone_until": NEVER, "next_token_share": unmasked} if alone else {}
         batches = self._batches(0, 0, validation=True, schedule=schedule, first_step=last, **until)
         metrics = validation_metrics(self.model, batches, self.process, stop_requested)
         if alone and metrics and self.settings.training.monitor == "loss":
@@ -247,8 +245,7 @@ class Pretraining:
         """
         if self.settings.model.objective != "joint":
             return None
-        # Of the arithmetic that the model asks for, not of what was done: recomputed activations do not
-        # count.
+        # Of the arithmetic that the model asks for: activations that are computed again do not count.
         return tokens_per_second * self._flops_per_token / self._peak
 
     @cached_property

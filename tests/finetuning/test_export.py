@@ -151,16 +151,6 @@ def test_stock_classes_give_our_logits_for_our_rows(architecture, task_type, low
         assert (told - logits).abs().max() <= 1e-5
 
 
-def test_sentence_transformers_makes_our_vectors(tmp_path):
-    library = pytest.importorskip("sentence_transformers")
-    name = "ResponseRetrieval"
-    network, spec = network_of(name), spec_of(name)
-    model = library.SentenceTransformer(str(export_task(network, 0, spec, VOCABULARY, tmp_path / "out")))
-    assert model.max_seq_length == 32
-    ours = torch.stack([vector_D for *_, vector_D in ours_of(network, spec, TEXTS)])
-    assert (torch.from_numpy(model.encode(TEXTS)) - ours).abs().max() <= 1e-5
-
-
 @torch.no_grad()
 def test_a_mean_of_tokens_is_the_stock_classs(architecture, tmp_path):
     if architecture == "electra":

@@ -29,7 +29,7 @@ from span_electra.finetuning.predictions import (
 )
 from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task_file import load_task_file
-from span_electra.finetuning.task_types import TASK_TYPES
+from span_electra.finetuning.task_types import RECORDS, TASK_TYPES
 from span_electra.finetuning.turns import join_turns
 from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import open_model
@@ -91,7 +91,7 @@ def test_a_word_has_the_class_of_its_first_token_or_is_wrong_where_any_token_is(
 
 
 def told(kind, labels=(), metrics=()):
-    spec = SimpleNamespace(type=SimpleNamespace(head=kind), labels=labels)
+    spec = SimpleNamespace(type=next(one for one in RECORDS if one.head == kind), labels=labels)
     spec.task = SimpleNamespace(metrics=metrics)
     return SimpleNamespace(spec=spec)
 
@@ -113,7 +113,9 @@ def test_metrics_and_lines_of_outcomes_made_by_hand():
     talk = TaskPredictions(["1", "2"], [(10 * math.log(50), 10), (10 * math.log(50), 10)], [None, None])
     assert compute_metrics(talk, told("language"))["perplexity"] == pytest.approx(50)
     ranked = TaskPredictions(["1"], [np.array([0.5, 0.9, 0.1])], [None])
-    assert list(prediction_lines(ranked, told("ranking")))[1] == "1\t2\t1\n"
+    for kind in ("ranking", "similarity"):
+        assert list(prediction_lines(ranked, told(kind)))[1] == "1\t2\t1\n"
+        assert compute_metrics(ranked, told(kind)) == {"recall_at_1": 0.0}
     assert compute_metrics(TaskPredictions(["1"], [0], None), sequence) == {}
 
 
