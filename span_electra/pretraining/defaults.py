@@ -16,6 +16,7 @@ from span_electra.text.default_files import feature_path
 
 EFFICIENCY = 0.5  # of the processors' matrix peak that training reaches, see docs/benchmarks.md
 SAMPLE_TOKENS = 2_300_000  # of the default corpus, where no features are there to count
+GOING_ON = {"optimizer": "adamw", "lr": 1e-4}  # from weights that have learned; docs/continue.md
 SIZES = ("hidden_size", "num_hidden_layers")  # of a network: who names one of these has a model in mind
 
 
@@ -36,7 +37,11 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
         raise InputError(f"{path}: not there; is {run} the folder of a run?")
     if any(names_sizes(layer.values) for layer in layers) or has_accelerator():
         return layers
-    return [replace(preset("tiny"), note=lambda: tiny_note(layers)), *layers]
+    tiny = preset("tiny")
+    if any(layer.values.get(name) for layer in layers for name in ("init_from", "generator_path")):
+        # Its rates are for weights at random, and in a hundred steps undo much of what others have learned.
+        tiny = replace(tiny, values=tiny.values | {"optimizer": GOING_ON})
+    return [replace(tiny, note=lambda: tiny_note(layers)), *layers]
 
 
 def _without_folder(layer: Layer) -> Layer:

@@ -87,6 +87,15 @@ def test_whoever_names_sizes_gets_the_rest_as_documented(no_accelerator, flags, 
     assert not capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--init_from", "--generator_path"])
+def test_weights_that_have_learned_are_gone_on_with_at_a_low_rate(no_accelerator, flag):
+    settings = read(flag, "published")
+    assert settings.optimizer == replace(DEFAULTS.optimizer, optimizer="adamw", lr=1e-4)
+    assert settings.model.discriminator.hidden_size == TINY
+    assert read(flag, "published", "--lr", "0.125").optimizer.lr == 0.125
+    assert read().optimizer.optimizer == "muon"
+
+
 def test_with_an_accelerator_nothing_is_changed(no_accelerator, monkeypatch):
     monkeypatch.setattr(defaults, "has_accelerator", lambda: True)
     assert read() == DEFAULTS
