@@ -28,8 +28,8 @@ def now():
     return [kilobytes, len(os.listdir("/proc/self/fd")), threading.active_count(), len(children)]
 
 seen, log_metrics = {{}}, loop.log_metrics
-def watching(run, state, total):
-    log_metrics(run, state, total)
+def watching(run, state):
+    log_metrics(run, state)
     seen[state.step] = now()
 loop.log_metrics = watching
 settings = small_run({features!r}, {folder!r}, log_steps=100, eval_every="100", save_every="100", epochs=400)
