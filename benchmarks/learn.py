@@ -73,7 +73,12 @@ ARMS: dict[str, dict[str, Any]] = {
     },
     "tiny": {"preset": "tiny"},
     **{f"rows {rows}": {"rows": rows} for rows in list(ROWS)[1:]},
-    "generator alone": {"model.objective": "generator", "model.generator_first": 0.0},
+    # Of masks alone: a generator by itself cannot leave them out, as a preset may for its first steps.
+    "generator alone": {
+        "model.objective": "generator",
+        "model.generator_first": 0.0,
+        "model.next_token_share": 0.0,
+    },
     "joint from the start": {"model.generator_first": 0.0, "model.next_token_share": 0.0},
     "next tokens": {"model.next_token_share": 1.0},
     "no next tokens": {"model.next_token_share": 0.0},
