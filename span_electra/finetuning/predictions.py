@@ -96,6 +96,7 @@ def _answers(
 
 def scores_of_vectors(vectors_RGD: np.ndarray) -> np.ndarray:
     """How near each candidate's vector is to the first, that of the turns: cosines, [R, G - 1]."""
+    # All have length 1, so that products are cosines.
     return np.einsum("rgd,rd->rg", vectors_RGD[:, 1:], vectors_RGD[:, 0])
 
 

@@ -20,6 +20,7 @@ def write_mean_pooling(folder: Path, width: int, max_seq_len: int) -> None:
         "sentence_bert_config.json": {"max_seq_length": max_seq_len, "do_lower_case": False},
         "1_Pooling/config.json": {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True},
     }
+    # A folder each, though the last has nothing to say: modules.json names it.
     for path, _ in _MODULES:
         (folder / path).mkdir(exist_ok=True)
     for name, content in contents.items():

@@ -121,6 +121,7 @@ def head_of(task: HeadConfig, network: NetworkConfig, config: ModelConfig) -> nn
         if LAYERS[config.architecture].pre_norm:
             return ModernTagHead(network, config, task.outputs, task.dropout)
         return TagHead(network, task.outputs, task.dropout)
+    # Without weights: the encoder's own states are what other programs will compare.
     if task.kind == "similarity":
         return SimilarityHead()
     return ReplacedHead(network, config) if task.kind == "replaced" else TokenHead(network, config)
@@ -200,6 +201,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def squared_error(logits_B1: Tensor, targets_B: Tensor) -> Tensor:
+    """Of one number a row."""
     return (logits_B1.squeeze(-1) - targets_B).square()
 
 
