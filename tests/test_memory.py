@@ -1,7 +1,7 @@
 """The feature stage's memory is that of a few blocks, however long the text and however many its words.
 
 Run: pytest -m slow tests/test_memory.py (half a minute a gigabyte). Pages of files that are read and written
-through memory count as resident here, though the system can take them back at any time.
+through memory are left out: they are resident too, but the system can take them back at any time.
 """
 
 import subprocess
@@ -15,18 +15,22 @@ PIECE = 1 << 20  # words
 KNOWN_WORDS = 20_000  # other words are new wherever they come, which fills any table of words in the end
 
 MEASURE = """
-import sys
+import sys, threading, time
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.features.build import build_features
 from span_electra.text.vocabulary import Vocabulary
 folder, text = sys.argv[1:]
+seen = [0]
+def watch():
+    while True:
+        seen.append(next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("RssAnon")))
+        time.sleep(0.02)
+threading.Thread(target=watch, daemon=True).start()
 vocabulary = Vocabulary.from_json(open(folder + "/tokenizer.json").read())
 counts = build_features(
     [text], vocabulary, text + ".arrow", ChunkConfig(), MaskingConfig(), workers=1, progress=False
 )
-# Not ru_maxrss: a process inherits that from the one that started it.
-peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(counts.header.content, peak)
+print(counts.header.content, max(seen))
 """
 
 
@@ -46,7 +50,7 @@ def write_text(path, pieces):
 
 
 def peak_megabytes(folder, pieces):
-    """Size of the text and peak resident memory of the whole stage with one worker, in megabytes."""
+    """Size of the text and peak of the memory that is no file's, with one worker, in megabytes."""
     (folder / "tokenizer.json").write_text(VOCABULARY.to_json())
     text = folder / f"{pieces}.txt"
     size = write_text(text, pieces)
@@ -58,9 +62,9 @@ def peak_megabytes(folder, pieces):
 
 
 @pytest.mark.slow
-def test_a_gigabyte_needs_less_than_a_gigabyte_and_hardly_more_than_half_of_one(tmp_path):
+def test_a_gigabyte_needs_no_more_than_half_of_one(tmp_path):
+    peak_megabytes(tmp_path, 1)  # compiles loops once, which takes more than the text does
     half, peak_of_half = peak_megabytes(tmp_path, 80)
     whole, peak = peak_megabytes(tmp_path, 165)
     assert half > 490 and whole > 1000
-    assert peak < 1000, (whole, peak)
-    assert peak < 1.3 * peak_of_half, (peak_of_half, peak)
+    assert peak < 400 and peak < 1.1 * peak_of_half, (peak_of_half, peak)
