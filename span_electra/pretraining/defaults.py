@@ -16,7 +16,10 @@ from span_electra.text.default_files import feature_path
 
 EFFICIENCY = 0.5  # of the processors' matrix peak that training reaches, see docs/benchmarks.md
 SAMPLE_TOKENS = 2_300_000  # of the default corpus, where no features are there to count
-GOING_ON = {"optimizer": "adamw", "lr": 1e-4}  # from weights that have learned; docs/continue.md
+CONTINUE_NOTE = (
+    "--init_from: the settings of configs/continue.json lie under what you name: low rates (Muon at .0005), "
+    "both networks from the first step, single tokens masked, a tenth of the words misspelt for the discriminator"
+)
 SIZES = ("hidden_size", "num_hidden_layers")  # of a network: who names one of these has a model in mind
 
 
@@ -24,7 +27,8 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     """All layers of a pretraining's settings, lowest first; `layers` are the user's own.
 
     A resumed run's settings lie over those of argument.py and under the flags. Where no sizes are named and
-    there is no accelerator, configs/tiny.json lies under everything, and a line says so.
+    there is no accelerator, configs/tiny.json lies under everything; configs/continue.json lies over it where
+    weights are gone on with. A line says which.
     """
     from span_electra.pretraining.stage import resumed_run
 
@@ -35,13 +39,12 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
             # Between the defaults and the flags: what is given on the command line is meant for now.
             return [layers[0], _without_folder(config_file(path)), *layers[1:]]
         raise InputError(f"{path}: not there; is {run} the folder of a run?")
-    if any(names_sizes(layer.values) for layer in layers) or has_accelerator():
-        return layers
-    tiny = preset("tiny")
-    if any(layer.values.get(name) for layer in layers for name in ("init_from", "generator_path")):
-        # Its rates are for weights at random, and in a hundred steps undo much of what others have learned.
-        tiny = replace(tiny, values=tiny.values | {"optimizer": GOING_ON})
-    return [replace(tiny, note=lambda: tiny_note(layers)), *layers]
+    small = not (any(names_sizes(layer.values) for layer in layers) or has_accelerator())
+    if any(layer.values.get("init_from") for layer in layers):
+        # Rates for weights at random would in a hundred steps undo much of what these have learned.
+        going_on = replace(preset("continue"), note=lambda: CONTINUE_NOTE)
+        return [*([preset("tiny")] if small else []), going_on, *layers]
+    return [replace(preset("tiny"), note=lambda: tiny_note(layers)), *layers] if small else layers
 
 
 def _without_folder(layer: Layer) -> Layer:

@@ -87,13 +87,24 @@ def test_whoever_names_sizes_gets_the_rest_as_documented(no_accelerator, flags, 
     assert not capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", ["--init_from", "--generator_path"])
-def test_weights_that_have_learned_are_gone_on_with_at_a_low_rate(no_accelerator, flag):
-    settings = read(flag, "published")
-    assert settings.optimizer == replace(DEFAULTS.optimizer, optimizer="adamw", lr=1e-4)
-    assert settings.model.discriminator.hidden_size == TINY
-    assert read(flag, "published", "--lr", "0.125").optimizer.lr == 0.125
-    assert read().optimizer.optimizer == "muon"
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_weights_that_have_learned_are_gone_on_with_by_both_networks_at_once(
+    no_accelerator, monkeypatch, accelerator, capsys
+):
+    monkeypatch.setattr(defaults, "has_accelerator", lambda: accelerator)
+    settings = read("--init_from", "published")
+    going_on = json.loads((ROOT / "configs/continue.json").read_text())
+    optimizer = asdict(settings.optimizer)
+    assert {key: optimizer[key] for key in going_on["optimizer"]} == going_on["optimizer"]
+    assert not settings.model.generator_first
+    # Without an accelerator a run of the default sizes is gone on with by naming nothing.
+    assert settings.model.discriminator.hidden_size == (FULL if accelerator else TINY)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "configs/continue.json" in said
+    assert read("--init_from", "published", "--lr", "0.125").optimizer.lr == 0.125
+    assert read("--init_from", "published", "--preset", "quick").optimizer.lr == 0.003
+    adamw = read("--init_from", "published", "--optimizer", "adamw").optimizer
+    assert adamw.lr == DEFAULTS.optimizer.lr
 
 
 def test_with_an_accelerator_nothing_is_changed(no_accelerator, monkeypatch):
