@@ -18,7 +18,7 @@ EFFICIENCY = 0.5  # of the processors' matrix peak that training reaches, see do
 SAMPLE_TOKENS = 2_300_000  # of the default corpus, where no features are there to count
 CONTINUE_NOTE = (
     "--init_from: the settings of configs/continue.json lie under what you name: low rates (Muon at .0005), "
-    "both networks from the first step, single tokens masked, a tenth of the words misspelt for the discriminator"
+    "both networks from the first step, single tokens masked, a tenth of words misspelt for the discriminator"
 )
 SIZES = ("hidden_size", "num_hidden_layers")  # of a network: who names one of these has a model in mind
 
