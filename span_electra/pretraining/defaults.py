@@ -17,7 +17,7 @@ from span_electra.text.default_files import feature_path
 EFFICIENCY = 0.5  # of the processors' matrix peak that training reaches, see docs/benchmarks.md
 SAMPLE_TOKENS = 2_300_000  # of the default corpus, where no features are there to count
 CONTINUE_NOTE = (
-    "--init_from: the settings of configs/continue.json lie under what you name: low rates (Muon at .0005), "
+    "--init_from: the settings of configs/continue.json lie under what you name: low rates (Muon at .001), "
     "both networks from the first step, single tokens masked, a tenth of words misspelt for the discriminator"
 )
 SIZES = ("hidden_size", "num_hidden_layers")  # of a network: who names one of these has a model in mind
