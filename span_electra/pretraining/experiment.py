@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
@@ -14,14 +13,14 @@ import torch
 from torch import nn
 
 from span_electra.batch import StepOutput
-from span_electra.config import TrainingConfig, masking_phases
+from span_electra.config import TrainingConfig
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.hub.export import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
+from span_electra.pretraining.course import Course, course_of
 from span_electra.pretraining.data import (
     Data,
     commonest_share,
@@ -48,11 +47,9 @@ from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.clock import at_most_every, matrix_peak
 from span_electra.training.compilation import compiles, uncompiled
 from span_electra.training.devices import Process
-from span_electra.training.plan import PARTS
 from span_electra.training.run import RunResult, run_training
 from span_electra.training.start import parameters_line
 
-NEVER = 1 << 40  # a step that no run comes to
 REPORT_EVERY = 60  # seconds at least between two reports, which take one or two to write
 
 
@@ -97,12 +94,6 @@ class Pretraining:
         self._sentences = ""
         self._write_report = at_most_every(REPORT_EVERY, self._report_or_warn)
 
-    @property
-    def _generator_first(self) -> float:
-        """The share of the run in which the generator learns alone while the discriminator waits."""
-        model = self.settings.model
-        return model.generator_first if model.objective == "joint" else 0.0
-
     # --- batches and losses ---
 
     def _batches(
@@ -133,48 +124,19 @@ class Pretraining:
     def train_batches(self, epoch: int, start: int, parts: int = 0) -> Batches:
         """The epoch's batches, from batch `start` on; by the clock, as `parts` of the time have them."""
         together = self.settings.training.gradient_accumulation_steps
-        more: dict[str, Any] = {}
-        next_token_share = self.settings.model.next_token_share
-        if self._schedule is not None or self._generator_first or next_token_share:
-            epoch_steps, _ = self._steps
-            more = {"schedule": self._schedule, "first_step": parts + epoch * epoch_steps}
-            more |= {"alone_until": self._alone_until, "next_token_share": next_token_share}
-        more["misspeller"] = self._misspeller
+        more = self._course.training(epoch, parts) | {"misspeller": self._misspeller}
         return self._batches(epoch, start, validation=False, together=together, **more)
 
-    @property
-    def _alone_until(self) -> int:
-        """The step, or part of the time, in which the discriminator begins."""
-        alone = self.settings.model.objective == "generator"
-        return NEVER if alone else round(self._generator_first * self._steps[1])
-
     @cached_property
-    def _steps(self) -> tuple[int, int]:
-        """Optimizer steps of an epoch and of the run, over which courses are laid; by the clock: parts."""
-        training = self.settings.training
-        if training.by_clock:
-            return 0, PARTS
-        # Counted, not estimated: batches by tokens differ in rows. Epochs differ by a batch or two at most.
-        first_epoch = self._batches(0, 0, validation=False)
-        epoch_steps = math.ceil(len(first_epoch) / training.gradient_accumulation_steps)
-        total = epoch_steps * training.epochs
-        return epoch_steps, min(total, training.max_steps) if training.max_steps else total
+    def _course(self) -> Course:
+        """Which masks hold, and which networks learn, at each step."""
+        masking = self.data.train.header.masking
+        return course_of(self.settings, lambda: len(self._batches(0, 0, validation=False)), masking)
 
     @property
     def turns(self) -> tuple[int, ...]:
         """Parts of a run by the clock at which its masks, or the networks that learn, become others."""
-        alone = round(self._generator_first * PARTS)
-        return (*(self._schedule.first_steps if self._schedule else ()), alone)
-
-    @cached_property
-    def _schedule(self) -> MaskingSchedule | None:
-        """The laws of spans over the run, if it has others than the features'."""
-        phases = masking_phases(self.settings.train_loader.masking_schedule)
-        if not phases:
-            return None
-        if self.settings.training.by_clock and any(phase.begin > 1 for phase in phases):
-            raise InputError("masking_schedule: by_clock knows shares of the time, at most 1, and no steps")
-        return masking_schedule(phases, self._steps[1], self.data.train.header.masking)
+        return self._course.turns
 
     @cached_property
     def _misspeller(self) -> Misspeller | None:
@@ -209,24 +171,13 @@ class Pretraining:
         """
         if not len(self.data.valid_rows):
             return {}
-        # By the last law throughout: a curve whose task grew harder on the way would seem to get worse.
-        schedule = self._schedule
-        last = schedule.first_steps[-1] if schedule else 0
-        alone = self._alone_before(epoch, start, parts)
-        unmasked = float(self.settings.model.next_token_share == 1)  # till then it has seen no mask
-        until = {"alone_until": NEVER, "next_token_share": unmasked} if alone else {}
-        batches = self._batches(0, 0, validation=True, schedule=schedule, first_step=last, **until)
+        in_epoch = start // self.settings.training.gradient_accumulation_steps
+        alone = self._course.alone_before(epoch, in_epoch, parts)
+        batches = self._batches(0, 0, validation=True, **self._course.validation(alone))
         metrics = validation_metrics(self.model, batches, self.process, stop_requested)
         if alone and metrics and self.settings.training.monitor == "loss":
             del metrics["loss"]  # without the discriminator's part it would be the least of the run
         return metrics
-
-    def _alone_before(self, epoch: int, start: int, parts: int) -> bool:
-        """Whether the generator has learned alone in all steps before this place."""
-        if not self._generator_first:
-            return False
-        in_epoch = start // self.settings.training.gradient_accumulation_steps
-        return parts + epoch * self._steps[0] + in_epoch <= self._alone_until
 
     # --- what is said of it ---
 

@@ -1,0 +1,89 @@
+"""The course of a run: which masks hold, and which networks learn, at each of its steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from span_electra.config import MaskingConfig, TrainingConfig, masking_phases
+from span_electra.errors import InputError
+from span_electra.features.schedule import MaskingSchedule, masking_schedule
+from span_electra.pretraining.settings import PretrainingSettings
+from span_electra.training.plan import PARTS
+
+NEVER = 1 << 40  # a step that no run comes to
+
+
+@dataclass(frozen=True)
+class Course:
+    """What holds when. Steps are the optimizer's or, in a run by the clock, parts of its time.
+
+    As it stands by default both networks learn throughout, and rows are masked as their file says.
+    """
+
+    epoch_steps: int = 0  # of one epoch; 0 by the clock, whose parts do not begin anew with an epoch
+    alone_until: int = 0  # the step in which the discriminator begins
+    next_token_share: float = 0.0  # of the steps in which the generator learns alone, from left to right
+    schedule: MaskingSchedule | None = None  # laws of spans, where a run has others than its features
+
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """Steps at which the masks, or the networks that learn, become others."""
+        return (*(self.schedule.first_steps if self.schedule else ()), self.alone_until)
+
+    def training(self, epoch: int, parts: int) -> dict[str, Any]:
+        """What an epoch's batches are told (arguments of `loader.Batches`)."""
+        return {
+            "schedule": self.schedule,
+            "first_step": parts + epoch * self.epoch_steps,
+            "alone_until": self.alone_until,
+            "next_token_share": self.next_token_share,
+        }
+
+    def validation(self, alone: bool) -> dict[str, Any]:
+        """What held-out batches are told: the last law throughout; the generator's part while it is alone."""
+        # The last law: a curve whose task grew harder on the way would seem to get worse.
+        last = self.schedule.first_steps[-1] if self.schedule else 0
+        # A generator that reads from left to right alone has seen no mask that it could be asked for.
+        unmasked = float(self.next_token_share == 1)
+        until = {"alone_until": NEVER, "next_token_share": unmasked} if alone else {}
+        return {"schedule": self.schedule, "first_step": last} | until
+
+    def alone_before(self, epoch: int, in_epoch: int, parts: int) -> bool:
+        """Whether the discriminator waits, and has waited in all steps before this one of an epoch."""
+        waits = 0 < self.alone_until < NEVER
+        return waits and parts + epoch * self.epoch_steps + in_epoch <= self.alone_until
+
+
+def course_of(settings: PretrainingSettings, count_batches: Callable[[], int], base: MaskingConfig) -> Course:
+    """The course that `settings` ask for over features that are masked by `base`.
+
+    `count_batches`, those of an epoch, is asked only where something changes on the way. Raises InputError
+    for phases that begin at steps in a run by the clock.
+    """
+    model, training = settings.model, settings.training
+    phases = masking_phases(settings.train_loader.masking_schedule)
+    first = model.generator_first if model.objective == "joint" else 0.0
+    if not (phases or first or model.next_token_share):
+        return Course()
+    if training.by_clock and any(phase.begin > 1 for phase in phases):
+        raise InputError("masking_schedule: by_clock knows shares of the time, at most 1, and no steps")
+    epoch_steps, total = _steps(training, count_batches)
+    return Course(
+        epoch_steps,
+        NEVER if model.objective == "generator" else round(first * total),
+        model.next_token_share,
+        masking_schedule(phases, total, base) if phases else None,
+    )
+
+
+def _steps(training: TrainingConfig, count_batches: Callable[[], int]) -> tuple[int, int]:
+    """Optimizer steps of an epoch and of the run; by the clock: parts."""
+    if training.by_clock:
+        return 0, PARTS
+    # Counted, not estimated: batches by tokens differ in rows. Epochs differ by a batch or two at most.
+    epoch_steps = math.ceil(count_batches() / training.gradient_accumulation_steps)
+    total = epoch_steps * training.epochs
+    return epoch_steps, min(total, training.max_steps) if training.max_steps else total
