@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ from span_electra.errors import InputError
 WATCH_SECONDS = 1.0  # how often an idle process looks whether its parent still lives
 END_SECONDS = 5.0  # how long a process may take to end before it is killed
 Settings, Task, Result = TypeVar("Settings"), TypeVar("Task"), TypeVar("Result")
+NO_MORE = object()
 AHEAD = 2  # tasks a process holds: the one it works on and the next
 
 
@@ -189,17 +191,30 @@ def _dismiss(crew: list[_Worker]) -> None:
 def _work(pipe: Connection, prepare: Callable, settings: object, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has the parent's handler
+    tasks: queue.SimpleQueue = queue.SimpleQueue()
+    # By a thread: a result that fills the pipe waits for the parent, who may be waiting to hand over a task.
+    threading.Thread(target=_take, args=(pipe, tasks, parent), daemon=True).start()
+    work = None
+    while (task := tasks.get()) is not NO_MORE:
+        try:
+            pipe.send(_attempt(work := work or _guarded(prepare, settings), task))
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _take(pipe: Connection, tasks: queue.SimpleQueue, parent: int) -> None:
+    """Put what the parent sends into `tasks`, and NO_MORE once it is gone."""
     try:
-        work = None
         while True:
             # Forked brothers hold copies of the pipe's other end, so its end does not tell of a dead parent.
             while not pipe.poll(WATCH_SECONDS):
                 if os.getppid() != parent:
                     return
-            task = pipe.recv()
-            pipe.send(_attempt(work := work or _guarded(prepare, settings), task))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+            tasks.put(pipe.recv())
+    except (EOFError, ConnectionResetError):
         return
+    finally:
+        tasks.put(NO_MORE)
 
 
 def _guarded(prepare: Callable, settings: object) -> Callable[[Any], Any]:

@@ -45,6 +45,20 @@ def test_every_task_is_done_once(workers):
     assert not multiprocessing.active_children()
 
 
+def test_tasks_and_results_larger_than_the_pipe_do_not_wait_for_each_other():
+    lines = """
+        from span_electra.text.workers import run_tasks
+        def prepare(settings):
+            return lambda task: task + task
+        if __name__ == "__main__":
+            sizes = [len(result) for _, result in run_tasks(prepare, None, [bytes(1 << 20)] * 8, 2)]
+            print(sizes == [2 << 20] * 8)
+    """
+    # In a process of its own, which can be given up: a pool that hangs would hang its test.
+    command = [sys.executable, "-c", textwrap.dedent(lines)]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout == "True\n"
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_come_in_order_where_that_is_asked_for(workers):
     assert [task for _, task, _ in run_in_order(prepare, "s", range(40), workers)] == list(range(40))
