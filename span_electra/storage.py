@@ -84,6 +84,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     beside = partial_path(path)
     try:
         with _told_by_name(path):
+            _clear_partials(path)
             beside.mkdir(parents=True)
             yield beside
         for folder, _, names in os.walk(beside):
@@ -137,7 +138,7 @@ def write_files(contents: Mapping[Path, str]) -> None:
     """
     beside = {path: partial_path(path) for path in contents}
     for path in contents:
-        recover(path)
+        _clear_partials(path)
     try:
         # All of the writing first: it is what a full disk stops. Renames take no room.
         for path, text in contents.items():
@@ -190,19 +191,46 @@ def _old_path(path: Path) -> Path:
 def recover(path: Path) -> None:
     """Clear what killed commands left beside `path`, and bring back a folder that was about to be replaced.
 
-    Call it where no other process can be writing `path`: with the lock held.
+    Call it where no other process can be replacing `path`: with the lock held.
     """
     old = _old_path(path)
     if old.is_dir() and not old.is_symlink() and not path.exists():
         old.rename(path)
+    _remove(old)
+    _clear_partials(path)
+
+
+def _clear_partials(path: Path) -> None:
+    """Remove what processes that are no more were writing, to become `path`."""
     # Earlier versions wrote `.<name>.<process>` without the ending.
-    leftover = re.compile(rf"\.{re.escape(path.name)}\.(\d+|\d+\.partial|old)")
+    leftover = re.compile(rf"\.{re.escape(path.name)}\.(\d+)(\.partial)?")
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if leftover.fullmatch(left.name) and not left.is_symlink():
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+        found = leftover.fullmatch(left.name)
+        if found and not _another_lives(int(found[1])):
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder of ours, if it is there; a link is somebody else's."""
+    if path.is_symlink():
+        return
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _another_lives(number: int) -> bool:
+    """Whether a process of this number runs on this machine, and is not we ourselves."""
+    if number == os.getpid():  # a killed one may have had our number: in a container the first one has 1
+        return False
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def sync(path: str | Path | int) -> None:

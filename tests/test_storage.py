@@ -28,6 +28,7 @@ from span_electra.storage import (
 )
 
 PACKAGE = Path(storage.__file__).parent
+GONE = 2_000_000_000  # no system gives a process such a number
 
 
 def test_a_file_stands_when_its_block_ends_and_not_before(tmp_path):
@@ -109,10 +110,10 @@ def test_a_folder_is_replaced_whole(tmp_path):
 def test_what_a_kill_left_is_cleared_and_a_folder_between_two_renames_comes_back(tmp_path):
     (tmp_path / ".d.old").mkdir()
     (tmp_path / ".d.old" / "kept").write_text("x")
-    for name in (".d.77.partial", ".d.78"):  # of this version and of an earlier one
+    for name in (f".d.{GONE}.partial", f".d.{GONE}"):  # of this version and of an earlier one
         (tmp_path / name).mkdir()
-    (tmp_path / ".d.79.partial").write_text("half")
-    others = [".d.mine", "e", ".e.77.partial"]
+    (tmp_path / f".d.{GONE + 1}.partial").write_text("half")
+    others = [".d.mine", "e", f".e.{GONE}.partial", f".d.{os.getppid()}.partial"]
     for name in others:
         (tmp_path / name).write_text("not of d")
     recover(tmp_path / "d")
@@ -121,6 +122,23 @@ def test_what_a_kill_left_is_cleared_and_a_folder_between_two_renames_comes_back
     (tmp_path / "new").mkdir()
     replace_folder(tmp_path / "new", tmp_path / "d")
     assert sorted(os.listdir(tmp_path)) == sorted(["d", *others]) and not os.listdir(tmp_path / "d")
+
+
+def test_what_a_dead_process_of_our_own_number_left_is_in_nobodys_way(tmp_path):
+    for left in (partial_path(tmp_path / "d"), tmp_path / f".d.{GONE}.partial"):
+        left.mkdir()
+        (left / "half").write_text("x")
+    with atomic_folder(tmp_path / "d") as beside:
+        (beside / "new").write_text("x")
+    assert os.listdir(tmp_path) == ["d"] and os.listdir(tmp_path / "d") == ["new"]
+
+
+def test_of_several_files_one_that_another_process_is_writing_stays(tmp_path):
+    theirs = [tmp_path / f".a.{number}.partial" for number in (os.getppid(), GONE)]
+    for path in theirs:
+        path.write_text("half")
+    write_files({tmp_path / "a": "whole"})
+    assert sorted(os.listdir(tmp_path)) == [theirs[0].name, "a"]
 
 
 def test_of_several_files_the_last_stands_only_where_all_do(tmp_path, monkeypatch):
