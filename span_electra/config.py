@@ -380,7 +380,11 @@ class TrainingConfig(DurationConfig, DeviceConfig, CadenceConfig):
     save_every: str = setting("1 epoch", "checkpoint each: any of these, or evaluations; 0: at the end")
     # Two: the newest may turn out to be damaged, and a run then goes on from the one before.
     save_last: int = setting(2, "newest checkpoints to keep", least=1)
-    monitor_mode: str = setting("max", "whether more or less of it is better", ("max", "min"))
+    monitor_mode: str = setting(
+        "auto",
+        "whether more or less of it is better; auto: less of a loss or perplexity",
+        ("auto", "max", "min"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

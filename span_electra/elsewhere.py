@@ -166,7 +166,7 @@ TABLES: dict[str, list[Row]] = {
         ("--save_strategy", "save_every", "finetune_SE.py: save_per_updates"),
         ("--save_total_limit", "save_last", "finetune_SE.py: limit_save"),
         ("--metric_for_best_model", "monitor", ""),
-        ("--greater_is_better", "monitor_mode", "max or min"),
+        ("--greater_is_better", "monitor_mode", "max, min, or by the metric's name"),
         ("--load_best_model_at_end", "save_top_k", "best checkpoints stay beside the newest"),
         ("--gradient_checkpointing", "activation_checkpointing", ""),
         ("--dataloader_num_workers", "workers", ""),

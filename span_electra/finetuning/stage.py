@@ -342,5 +342,4 @@ def training_config(settings: FinetuningArguments, seed: int) -> TrainingConfig:
         eval_every=eval_every,
         save_every=steps,
         save_last=settings.limit_save,
-        monitor_mode="min" if settings.monitor.endswith("_perplexity") else "max",
     )

@@ -78,13 +78,14 @@ def best_checkpoint(folder: Path) -> Path:
     """The checkpoint with the best score, the newest where none has one; `folder` may be one itself."""
     if (folder / checkpoint.META).is_file():
         return folder
-    scores = {}
+    scores, training = {}, {}
     for saved in checkpoint.in_run(folder):
         try:
-            scores[saved] = checkpoint.read_meta(saved).get("metric")
+            meta = checkpoint.read_meta(saved)
         except InputError:
             continue  # broken: passed over as in resuming
+        scores[saved], training = meta.get("metric"), training or meta.get("training", {})
     if not scores:
         raise InputError(f"{folder}: holds no whole checkpoint; name a folder that finetune_SE.py made")
-    scored = [saved for saved, score in scores.items() if isinstance(score, float)]
-    return max(scored, key=lambda saved: scores[saved]) if scored else next(iter(scores))
+    more = checkpoint.more_is_better(training.get("monitor", ""), training.get("monitor_mode", "auto"))
+    return next(iter([*checkpoint.best_first(scores, more), *scores]))

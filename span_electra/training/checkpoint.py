@@ -15,9 +15,10 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -330,12 +331,21 @@ def retain(run: Path, *, last: int, best: int, higher_is_better: bool, newest: P
             scores[folder] = _parse_meta(folder / META).get("metric")
         except (InputError, OSError):
             continue  # not ours to judge
-    scored = [folder for folder, score in scores.items() if isinstance(score, float)]
-    scored.sort(key=lambda folder: scores[folder], reverse=higher_is_better)
     # `scores` has the order of `in_run`, newest first.
-    retained = {newest, *list(scores)[:last], *scored[:best]}
+    retained = {newest, *list(scores)[:last], *best_first(scores, higher_is_better)[:best]}
     for folder in scores.keys() - retained:
         _remove(folder)
+
+
+def best_first(scores: Mapping[Path, Any], higher_is_better: bool) -> list[Path]:
+    """The folders that have a number for a score, the best first; of equals the order stays."""
+    scored = [folder for folder, score in scores.items() if isinstance(score, float) and not isnan(score)]
+    return sorted(scored, key=lambda folder: scores[folder], reverse=higher_is_better)
+
+
+def more_is_better(monitor: str, mode: str) -> bool:
+    """Whether more of a metric is better, by `monitor_mode`: max, min, or by the metric's name (auto)."""
+    return mode == "max" or (mode != "min" and not monitor.endswith(("loss", "perplexity")))
 
 
 def _remove(folder: Path) -> None:

@@ -276,7 +276,7 @@ def validate(run: Run, state: LoopState) -> None:
     state.valid = metrics
     state.metric = metrics.get(run.config.monitor)
     if state.metric is not None:
-        better = max if run.config.monitor_mode == "max" else min
+        better = max if checkpoint.more_is_better(run.config.monitor, run.config.monitor_mode) else min
         state.best = state.metric if state.best is None else better(state.best, state.metric)
     if run.process.is_main_process:
         with run.clock.part("report"):
@@ -317,7 +317,7 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
                 run.folder,
                 last=config.save_last,
                 best=config.save_top_k,
-                higher_is_better=config.monitor_mode == "max",
+                higher_is_better=checkpoint.more_is_better(config.monitor, config.monitor_mode),
                 newest=newest,
             )
 

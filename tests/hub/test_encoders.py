@@ -73,13 +73,14 @@ def pretraining_run(folder, **changes):
     return model
 
 
-def finetuned_run(folder, scores=(None,)):
+def finetuned_run(folder, scores=(None,), **training):
     """A run of fine-tuning with a checkpoint for each score; returns the networks."""
     config = small_config(vocab_size=vocabulary_of_words().size)
     networks = []
     for step, score in enumerate(scores, start=1):
         network = TaskNetwork(config, TASKS, seed=step)
         meta = {"model": asdict(config), "heads": [asdict(task) for task in TASKS], "metric": score}
+        meta["training"] = training
         checkpoint.save(folder, step, network.state_dict(), {}, meta)
         networks.append(network)
     (folder / "tokenizer.json").write_text(vocabulary_of_words().to_json())
@@ -170,6 +171,20 @@ def test_a_fine_tuned_run_gives_the_encoder_of_its_best_checkpoint(tmp_path):
     assert all(torch.equal(found[name], weight) for name, weight in networks[1].encoder.state_dict().items())
     named = open_model(tmp_path / "tried/checkpoints/step-00000001").need("discriminator")
     assert not torch.equal(named.weights["encoder.project.weight"], best.weights["encoder.project.weight"])
+
+
+@pytest.mark.parametrize(
+    ("training", "best"),
+    [
+        ({}, 2),
+        ({"monitor": "chat_perplexity"}, 3),
+        ({"monitor": "chat_perplexity", "monitor_mode": "max"}, 2),
+        ({"monitor": "film_accuracy", "monitor_mode": "min"}, 3),
+    ],
+)
+def test_the_best_checkpoint_is_the_best_by_what_was_monitored(tmp_path, training, best):
+    finetuned_run(tmp_path / "run", [0.3, 0.9, 0.1, float("nan")], **training)
+    assert best_checkpoint(tmp_path / "run").name == f"step-{best:08}"
 
 
 # --- what is refused ------------------------------------------------------------------------------------

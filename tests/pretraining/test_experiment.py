@@ -98,7 +98,7 @@ def test_a_validation_is_the_generators_alone_until_the_discriminator_has_learne
     before, after = validate(1, 3), validate(1, 4)  # 18 steps: the generator learns alone in the first 9
     assert set(before) == {"loss", "generator_loss", "generator_accuracy"} < set(after)
     assert before["loss"] == pytest.approx(before["generator_loss"], rel=0.1) and after["loss"] > 10
-    by_loss = {"monitor": "loss", "monitor_mode": "min"}
+    by_loss = {"monitor": "loss"}
     assert "loss" not in validate(1, 3, **by_loss) and "loss" in validate(1, 4, **by_loss)
     # Of one that has read from left to right alone, that; so it has seen no mask.
     settings = replace(settings, model=replace(settings.model, next_token_share=1.0))

@@ -112,6 +112,20 @@ def test_retention_can_prefer_the_lowest(tmp_path):
     assert [path.name for path in checkpoint.in_run(tmp_path)] == ["step-00000003", "step-00000002"]
 
 
+@pytest.mark.parametrize(
+    ("monitor", "mode", "more"),
+    [
+        ("discriminator_f1", "auto", True),
+        ("generator_loss", "auto", False),
+        ("chat_perplexity", "auto", False),
+        ("loss", "max", True),
+        ("accuracy", "min", False),
+    ],
+)
+def test_less_of_a_loss_is_better_unless_one_says_otherwise(monitor, mode, more):
+    assert checkpoint.more_is_better(monitor, mode) is more
+
+
 def test_a_resumed_run_sets_its_old_future_aside_and_clears_half_written_folders(tmp_path):
     for step in (1, 2, 3):
         write(tmp_path, step)
