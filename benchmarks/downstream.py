@@ -8,14 +8,15 @@
 Reads a run (or a folder with both exported networks) and a folder of public sets: UD English EWT, WNUT17,
 SNIPS, SST-2, CoLA, MRPC, Topical-Chat, and the spelling sets of bastiscode/spell_check, laid out as `JOBS`
 names them; sets that are absent are said and left out. Writes task files, runs and predictions into
---work_dir, and goes on with what it finds there. The settings suit small encoders (4 layers of 256). Numbers
-are of the test sets, by the checkpoint that is best on dev; processor seconds are a seed's, with preparing
-and all evaluation.
+--work_dir, and takes what it finds there of the same weights, data and settings; folders that it did not make
+are left alone. The settings suit small encoders (4 layers of 256). Numbers are of the test sets, by the
+checkpoint that is best on dev; processor seconds are a seed's, with preparing and all evaluation.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
@@ -23,11 +24,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from learn import ROOT, run_script, shortened, table
 
+if TYPE_CHECKING:
+    from span_electra.hub.opening import Opened
+
 SPLITS = ("train", "dev", "test")
+MARK = "benchmark.json"  # in each job's folder, which is ours by it: what its numbers are of, what they took
 CORRECTED = 200  # lines of the correction's test set
 WORDS, TEXTS = "sed_words/wikidump", "sec/wikidump"  # below spelling/dev and spelling/test
 
@@ -112,20 +117,47 @@ class Asked:
     seeds: int
     rows: int  # of each file; 0: all
     more: list[str]  # flags for finetune_SE.py
+    weights: str  # the encoder's, by their bytes: a folder's name says nothing when it is trained into again
+    mean_pooling: bool  # whether the encoder's stock class has heads on whole rows read all tokens
 
-    def took(self, folder: Path) -> float | None:
-        """Processor seconds that a folder's numbers took; None: they are still to be made, or made anew."""
-        path = folder / "took.json"
-        found = json.loads(path.read_text()) if path.is_file() else {}
-        if found.get("settings") == [self.seeds, self.rows, self.more]:
-            return found["seconds"]
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
+    def made_of(self, **job: Any) -> dict[str, Any]:
+        """All that a job's numbers depend on, as JSON gives it back; beside what it says of itself."""
+        places = {"encoder": str(self.encoder.resolve()), "data": str(self.data.resolve())}
+        asked = {"weights": self.weights, "seeds": self.seeds, "rows": self.rows, "more": self.more}
+        return json.loads(json.dumps(places | asked | job))
 
-    def note(self, folder: Path, seconds: float) -> None:
-        """Write down that a folder's numbers are all there."""
-        measured = {"seconds": seconds, "settings": [self.seeds, self.rows, self.more]}
-        (folder / "took.json").write_text(json.dumps(measured))
+
+def weights_of(opened: Opened) -> str:
+    """A hash of an opened model's weights."""
+    digest = hashlib.sha256()
+    for folder in list(opened.folders.values()) or [opened.checkpoint]:
+        # Not an optimizer's: what trained on for a step has other weights as well.
+        for path in sorted([*folder.glob("model*.safetensors"), *folder.glob("pytorch_model.bin")]):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def took(folder: Path, made_of: dict[str, Any]) -> float | None:
+    """Processor seconds that a folder's numbers took; none: they are to be made, there, where nothing is now.
+
+    Ours of anything else are removed, unfinished ones too. Exits where something stands that is not ours.
+    """
+    mark = folder / MARK
+    found = json.loads(mark.read_text()) if mark.is_file() else {}
+    if "seconds" in found and found.get("made of") == made_of:
+        return found["seconds"]
+    if folder.exists() and "made of" not in found:
+        # A work_dir may be anything, and `pos` is the name of a set too.
+        sys.exit(f"{folder}: stands there and is none of ours; name another --work_dir")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    mark.write_text(json.dumps({"made of": made_of}))  # at once, so that what is interrupted is known as well
+    return None
+
+
+def note(folder: Path, made_of: dict[str, Any], seconds: float) -> None:
+    """Write down that a folder's numbers are all there."""
+    (folder / MARK).write_text(json.dumps({"made of": made_of, "seconds": seconds}))
 
 
 # --- files ----------------------------------------------------------------------------------------------
@@ -151,21 +183,21 @@ def first_rows(source: Path, target: Path, rows: int) -> None:
     target.write_text(end.join(text.split(end)[: rows + header]) + end, encoding="utf-8")
 
 
-def data_of(job: Job, asked: Asked) -> Path:
-    """The folder that a job reads: the whole sets, or copies of their first rows."""
+def data_of(job: Job, asked: Asked, folder: Path) -> Path:
+    """The folder that a job reads: the whole sets, or copies of their first rows, in the job's own folder."""
     if not asked.rows:
         return asked.data.resolve()
     for split, name in files_of(job):  # of train the task file says the limit, so that all labels are known
         rows = sys.maxsize - 1 if split == "train" else asked.rows
-        first_rows(asked.data / name, asked.work_dir / "data" / name, rows)
-    return (asked.work_dir / "data").resolve()
+        first_rows(asked.data / name, folder / "data" / name, rows)
+    return (folder / "data").resolve()
 
 
-def sections_of(job: Job, asked: Asked, mean_pooling: bool) -> dict[str, Any]:
+def sections_of(job: Job, asked: Asked) -> dict[str, Any]:
     """The task file: heads on whole rows read the mean of the tokens where the encoder's stock class does."""
     sections = {}
     for name, task in job.tasks.items():
-        pooled = {"pooling": "mean"} if mean_pooling and task["task_type"] in ON_ROWS else {}
+        pooled = {"pooling": "mean"} if asked.mean_pooling and task["task_type"] in ON_ROWS else {}
         limited = {"limit": asked.rows} if asked.rows else {}
         split = {"val_split": 0.2} if asked.rows and "val_split" in task else {}
         sections[name] = task | pooled | limited | split
@@ -175,17 +207,16 @@ def sections_of(job: Job, asked: Asked, mean_pooling: bool) -> dict[str, Any]:
 # --- running --------------------------------------------------------------------------------------------
 
 
-def finetuned(name: str, job: Job, asked: Asked, mean_pooling: bool) -> tuple[dict[str, Any], float]:
+def finetuned(name: str, job: Job, asked: Asked) -> tuple[dict[str, Any], float]:
     """Fine-tune on a job as a user would; return its results and the processor seconds of a seed."""
-    folder = asked.work_dir / name
-    seconds = asked.took(folder)
+    folder, flags, sections = asked.work_dir / name, FLAGS | job.flags, sections_of(job, asked)
+    made_of = asked.made_of(tasks=sections, epochs=job.epochs, flags=flags)
+    seconds = took(folder, made_of)
     if seconds is None:
-        folder.mkdir(parents=True, exist_ok=True)
         task_file = folder / "tasks.json"
-        task_file.write_text(json.dumps(sections_of(job, asked, mean_pooling), indent=1))
-        flags = FLAGS | job.flags
+        task_file.write_text(json.dumps(sections, indent=1))
         common = ["--encoder", asked.encoder.resolve(), "--task_file", task_file.resolve()]
-        prepared = [*common, "--data_dir", data_of(job, asked)]
+        prepared = [*common, "--data_dir", data_of(job, asked, folder)]
         prepared += [part for key in ("max_seq_len", "workers") for part in (f"--{key}", flags[key])]
         seconds = run_script("prepare_tasks_SE.py", *prepared, folder=folder)
         [data] = folder.glob("*_prepared_data")
@@ -193,21 +224,23 @@ def finetuned(name: str, job: Job, asked: Asked, mean_pooling: bool) -> tuple[di
         training += [part for key, value in flags.items() for part in (f"--{key}", value)]
         training += ["--seeds", asked.seeds, *asked.more]
         seconds += run_script("finetune_SE.py", *training, folder=folder)
-        asked.note(folder, seconds)
+        note(folder, made_of, seconds)
     return json.loads((folder / "run/results.json").read_text()), seconds / asked.seeds
 
 
 def corrected(asked: Asked) -> tuple[dict[str, Any], float]:
     """Correct the first lines of the test set with both networks as they are; as `finetuned` gives it."""
     folder, source = asked.work_dir / CORRECTION, asked.data / "spelling"
-    scores, seconds = folder / "scores.json", asked.took(folder)
+    lines = min(asked.rows or CORRECTED, CORRECTED)
+    scores, made_of = folder / "scores.json", asked.made_of(lines=lines)
+    seconds = took(folder, made_of)
     if seconds is None:
         sets = shortened(source, folder / "sets")  # words' too: evaluate_SE.py finds them first
         for split in ("dev", "test"):
             first_rows(source / split / TEXTS / "realistic", sets / split / TEXTS / "realistic", CORRECTED)
-        flags = ["--spelling", sets, "--correction_rows", min(asked.rows or CORRECTED, CORRECTED)]
+        flags = ["--spelling", sets, "--correction_rows", lines]
         seconds = run_script("evaluate_SE.py", asked.encoder, *flags, "--out_file", scores)
-        asked.note(folder, seconds)
+        note(folder, made_of, seconds)
     [found] = json.loads(scores.read_text())["spelling correction"].values()
     return {CORRECTION: {"test": {"f1": found["correction F1"]}}}, seconds
 
@@ -232,7 +265,9 @@ def main() -> None:
     )
     parser.add_argument("encoder", type=Path, help="a run, or a folder with generator/ and discriminator/")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/eval")
-    parser.add_argument("--work_dir", type=Path, help="none: runs/downstream/<the run's name>")
+    parser.add_argument(
+        "--work_dir", type=Path, help="none: runs/downstream/<the run's name>-<of its weights>"
+    )
     names = [*JOBS, CORRECTION]
     parser.add_argument("--tasks", nargs="+", default=names, choices=names, metavar="TASK")
     parser.add_argument("--rows", type=int, default=0, help="of each file, the first; 0: all")
@@ -242,9 +277,20 @@ def main() -> None:
     given, more = parser.parse_args(sys.argv[1:at]), sys.argv[at + 1 :]
     from span_electra.hub.opening import open_model
 
-    work_dir = given.work_dir or Path("runs/downstream", given.encoder.resolve().name)
-    asked = Asked(given.encoder, given.data, work_dir, seeds=given.seeds, rows=given.rows, more=more)
-    mean_pooling = open_model(given.encoder).need("discriminator").config.architecture == "modern"
+    opened = open_model(given.encoder)
+    weights = weights_of(opened)
+    # With a piece of the hash: many folders are called `exported`, and one's numbers are not another's.
+    named = Path("runs/downstream", f"{given.encoder.resolve().name}-{weights[:8]}")
+    asked = Asked(
+        encoder=given.encoder,
+        data=given.data,
+        work_dir=given.work_dir or named,
+        seeds=given.seeds,
+        rows=given.rows,
+        more=more,
+        weights=weights,
+        mean_pooling=opened.need("discriminator").config.architecture == "modern",
+    )
     lines: list[dict[str, Any]] = []
     for name in given.tasks:
         needed = [path for _, path in files_of(JOBS[name])] if name in JOBS else [CORRECTION_SET]
@@ -252,7 +298,7 @@ def main() -> None:
         if absent:
             print(f"{name}: left out, {given.data / absent[0]} is not there", file=sys.stderr)
             continue
-        found = finetuned(name, JOBS[name], asked, mean_pooling) if name in JOBS else corrected(asked)
+        found = finetuned(name, JOBS[name], asked) if name in JOBS else corrected(asked)
         lines += lines_of(*found)
         print(json.dumps(lines[-1]), file=sys.stderr, flush=True)
     print(table(lines))
