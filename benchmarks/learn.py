@@ -7,14 +7,15 @@
 
 Reads a folder of text with a `valid.txt`, which is held out; with --eval ../shared/data/eval also minimal
 pairs (blimp/) and misspelt words (spelling/), neither of which is trained on. Writes vocabulary, features and
-runs into --work_dir, and goes on with what it finds there. An arm is a preset and what it changes of it. How
-many steps it may make follows from a short trial: processor time, not time, so that a busy machine does not
-favour an arm; every arm's schedule is laid over its own number of steps.
+runs into --work_dir, and goes on with what it finds there of the same recipes. An arm is a preset and what it
+changes of it. How many steps it may make follows from a short trial: processor time, not time, so that a busy
+machine does not favour an arm; every arm's schedule is laid over its own number of steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -136,7 +137,7 @@ def training_rows(workspace: Workspace, rows: str) -> Path:
         ignored = shutil.ignore_patterns("valid.txt", "sample_*", "index.tsv", ".*")
         shutil.copytree(workspace.text, source, ignore=ignored)
     name = rows.replace(",", "").replace(" ", "-")
-    return made_rows(workspace, source, f"train-{name}.arrow", ROWS[rows])
+    return made_rows(workspace, source, f"train-{name}-{digest(ROWS[rows])}.arrow", ROWS[rows])
 
 
 def made_rows(workspace: Workspace, source: Path, name: str, flags: tuple[object, ...]) -> Path:
@@ -171,11 +172,19 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def digest(*parts: Any) -> str:
+    """A few letters for settings, by which a file's name tells one state of them from another."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[str, float]]:
     """Train an arm for its processor minutes; return its run and what it took."""
     changes = dict(ARMS[name])
     preset, rows = changes.pop("preset", workspace.preset), changes.pop("rows", next(iter(ROWS)))
-    run = workspace.folder / f"{preset}-{name.replace(' ', '-')}-{workspace.minutes:g}min-seed{seed}"
+    # By what the arm is, not its name alone: one that was edited would be told by the numbers of before.
+    recipe = json.loads((ROOT / f"configs/{preset}.json").read_text(encoding="utf-8"))
+    arm = f"{preset}-{name.replace(' ', '-')}-{digest(recipe, changes, rows, ROWS[rows], workspace.threads)}"
+    run = workspace.folder / f"{arm}-{workspace.minutes:g}min-seed{seed}"
     if (run / "took.json").is_file():
         return run, json.loads((run / "took.json").read_text())
     workspace.folder.mkdir(parents=True, exist_ok=True)
@@ -193,9 +202,9 @@ def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[st
             threads=workspace.threads,
         )
 
-    cost = workspace.folder / f"{preset}-{name.replace(' ', '-')}-step.json"  # of all seeds
+    cost = workspace.folder / f"{arm}-step.json"  # of all seeds
     if not cost.is_file():
-        few, more = (train(workspace.folder / "trial", steps) for steps in TRIAL_STEPS)
+        few, more = (train(workspace.folder / f"{arm}-trial", steps) for steps in TRIAL_STEPS)
         cost.write_text(json.dumps((more - few) / (TRIAL_STEPS[1] - TRIAL_STEPS[0])))
     step = json.loads(cost.read_text())
     steps = max(1, round(workspace.minutes * 60 / step))
@@ -299,9 +308,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2.0, help="processor minutes of each arm")
     parser.add_argument("--threads", type=int, default=1, help="cores that an arm's training uses")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
-    parser.add_argument(
-        "--preset", default="quick", help="the recipe that arms change; tiny: for few minutes"
-    )
+    presets = sorted(path.stem for path in (ROOT / "configs").glob("*.json"))
+    recipe = "the recipe that arms change; tiny: for few minutes"
+    parser.add_argument("--preset", default="quick", choices=presets, help=recipe)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--full", action="store_true", help="all minimal pairs and all lines of spelling")
     parser.add_argument("--list", action="store_true", help="print the arms and stop")

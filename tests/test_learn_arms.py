@@ -36,3 +36,36 @@ def test_every_arm_is_taken_by_the_presets(learn, tmp_path, preset):
         parse(
             JointTrainingConfig, "", ["--preset", changes.get("preset", preset), "--config_file", str(file)]
         )
+
+
+def test_numbers_are_of_the_arm_and_the_threads_that_are_asked_for(learn, tmp_path, monkeypatch):
+    made = []
+
+    def run_script(script, *arguments, threads):
+        out = Path(arguments[arguments.index("--out_dir") + 1])
+        out.mkdir()
+        made.append(out)
+        return float(arguments[arguments.index("--max_steps") + 1])  # a second a step
+
+    for name in ("training_rows", "held_out_rows"):
+        monkeypatch.setattr(learn, name, lambda *_: tmp_path / "rows.arrow")
+    monkeypatch.setattr(learn, "run_script", run_script)
+    monkeypatch.setattr(learn, "ROOT", tmp_path)
+    (tmp_path / "configs").mkdir()
+    preset = tmp_path / "configs" / "tiny.json"
+    preset.write_text("{}")
+    theirs = tmp_path / "trial"
+    theirs.mkdir()
+
+    def trained(threads=1):
+        """How many trainings there were for it: with two trials the first time, that measure a step."""
+        before = len(made)
+        learn.train_arm("spans", 0, learn.Workspace(tmp_path, tmp_path, "tiny", 1.0, threads))
+        return len(made) - before
+
+    assert [trained(), trained(), trained(threads=2), trained(threads=2)] == [3, 0, 3, 0]
+    monkeypatch.setitem(learn.ARMS, "spans", {"optimizer.lr": 1.0})
+    assert [trained(), trained()] == [3, 0]
+    preset.write_text('{"model": {}}')
+    assert [trained(), trained()] == [3, 0]
+    assert theirs.is_dir() and theirs not in made
