@@ -42,11 +42,18 @@ def reply(
     room = spec.max_seq_len - config.max_new_tokens
     row = join_turns(ids, vocabulary.sep_id, room, open_ended=True)
     # Tokens that no turn holds: they were never a target, and their logits mean nothing.
-    never = [vocabulary.cls_id, vocabulary.pad_id, vocabulary.mask_id, vocabulary.unk_id]
-    never += range(vocabulary.size, network.config.vocab_size)  # rows of the table that no token has
+    never = {vocabulary.cls_id, vocabulary.pad_id, vocabulary.mask_id, vocabulary.unk_id}
+    never |= set(range(vocabulary.size, network.config.vocab_size))  # rows of the table that no token has
+    # A tokenizer from elsewhere may have one token for several roles, and a reply must be able to end.
+    never.discard(vocabulary.sep_id)
     follows = next_token(network, task, row)
     answer = generate(
-        follows, row.ids, end_id=vocabulary.sep_id, config=config, banned=never, longest=spec.max_seq_len
+        follows,
+        row.ids,
+        end_id=vocabulary.sep_id,
+        config=config,
+        banned=sorted(never),
+        longest=spec.max_seq_len,
     )
     return vocabulary.tokenizer.decode(answer).strip()
 

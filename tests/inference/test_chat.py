@@ -66,6 +66,21 @@ def test_a_greedy_reply_is_that_by_hand(predictor):
     assert any(found) and len(set(found)) > 1
 
 
+def test_a_reply_ends_where_the_end_is_other_special_tokens_too(predictor, monkeypatch):
+    """GPT-2's tokenizer has one special token, <|endoftext|>, for all that it needs."""
+    vocabulary = predictor.vocabulary
+    one = replace(vocabulary.special, **dict.fromkeys(("cls", "unk", "pad"), vocabulary.special.sep))
+    logits_V = torch.zeros(predictor.network.config.vocab_size)
+    logits_V[vocabulary.tokenizer.token_to_id("cat")] = 1.0
+    logits_V[[vocabulary.sep_id, vocabulary.mask_id]] = 5.0
+    monkeypatch.setattr(
+        predictor.network, "answer", lambda task, states_BD: logits_V.repeat(len(states_BD), 1)
+    )
+    shared = replace(predictor, vocabulary=replace(vocabulary, special=one))
+    for asked in (predictor, shared):
+        assert replace(asked, speech=Speech(max_new_tokens=4, temperature=0)).talker()(TURNS[:1]) == ""
+
+
 def test_long_talks_keep_the_newest_turns_and_room_for_the_reply(predictor):
     greedy = replace(predictor, speech=Speech(max_new_tokens=9, temperature=0)).talker()
     assert greedy(["bark bark bark"] * 7 + ["the cat", "sleeps"]) == greedy(["the cat", "sleeps"])
