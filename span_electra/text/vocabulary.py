@@ -2,9 +2,11 @@
 
 Files in a vocabulary folder, for a model named `trial`:
   trial BPE-vocab.json, trial BPE-merges.txt   byte-level BPE, or
-  trial BERT-vocab.txt                         WordPiece
+  trial BERT-vocab.txt                         WordPiece, and
+  trial BERT tokenizer.json                    its rules of casing and accents, which no list of tokens says
   tokenizer.json, tokenizer_config.json        what `AutoTokenizer.from_pretrained(folder)` opens
-  trial vocab.preview.txt                      the same for the eye
+  trial BPE vocab.preview.txt                  the same for the eye
+A folder may hold several vocabularies; its tokenizer.json is the first one's, and ours are opened without.
 Special tokens lead: [CLS] 0, [SEP] 1, [PAD] 2, [MASK] 3, [UNK] 4.
 
 V is the vocabulary's size.
@@ -202,6 +204,15 @@ def vocabulary_files(folder: str | Path, model_name: str, kind: str) -> list[Pat
     return [Path(folder, f"{model_name} BERT-vocab.txt")]
 
 
+def rules_file(vocab_file: Path) -> Path:
+    """Where the tokenizer.json of one WordPiece vocabulary stands, whatever others share its folder.
+
+    Example: trial BERT-vocab.txt -> trial BERT tokenizer.json; vocab.txt, as others name it -> tokenizer.json
+    """
+    stem = vocab_file.stem.removesuffix("vocab").removesuffix("-")
+    return vocab_file.with_name(f"{stem} {TOKENIZER}".strip())
+
+
 def file_contents(vocabulary: Vocabulary) -> list[str]:
     """The text of each of `vocabulary_files`, in their order."""
     if vocabulary.kind == "BERT":
@@ -257,8 +268,8 @@ def load_vocabulary(
 ) -> Vocabulary:
     """Open a vocabulary from its files.
 
-    Casing and accents of a WordPiece vocabulary are those of the tokenizer.json beside it when that holds
-    the same tokens; without one, a vocabulary with capital letters in it is taken as cased.
+    Casing and accents of a WordPiece vocabulary are those of its `rules_file`, else of the tokenizer.json
+    beside it when that holds the same tokens; without, one with capital letters in it is taken as cased.
 
     Raises InputError for missing files, files of the other tokenizer type, and ids with gaps.
     """
@@ -276,8 +287,16 @@ def load_vocabulary(
         twice = next(token for number, token in enumerate(tokens) if ids[token] != number)
         raise InputError(f"{vocab_file}: the token {twice!r} stands twice; keep one of them")
     _check_ids(ids, vocab_file)
-    # vocab.txt holds tokens alone; whether they are cased can only be guessed without the file beside it.
-    described = _with_same_tokens(vocab_file.parent / TOKENIZER, ids)
+    # vocab.txt holds tokens alone; whether they are cased can only be guessed without a file beside it.
+    rules, beside = rules_file(vocab_file), vocab_file.with_name(TOKENIZER)
+    described = _with_same_tokens(rules, ids)
+    if described is None and rules != beside and rules.is_file():
+        raise InputError(
+            f"{rules}: has other tokens than {vocab_file.name}; make the vocabulary again, or remove the "
+            "file to have casing and accents guessed"
+        )
+    # In folders made before each vocabulary had rules of its own, tokenizer.json alone says them.
+    described = described or _with_same_tokens(beside, ids)
     if described is not None:
         return described
     cased = any(token != token.lower() for token in tokens if token not in SPECIAL_TOKENS)

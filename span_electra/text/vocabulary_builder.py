@@ -2,7 +2,7 @@
 
 The files are written beside and renamed, the vocabulary's own last: a build that is killed leaves nothing
 that looks finished, and one run again gives the same bytes. An existing vocabulary of the same name but other
-content is never replaced.
+content is never replaced, nor is a tokenizer.json that stands in the folder.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from span_electra.text.vocabulary import (
     add_pipeline,
     assemble,
     file_contents,
+    load_vocabulary,
+    rules_file,
     tokenizer_contents,
     vocabulary_files,
 )
@@ -91,8 +93,8 @@ def build_vocabulary(
             f"--vocab_size {settings.vocab_size}: the text allows only {vocabulary.size} tokens at --min_fre "
             f"{settings.min_frequency}; give --vocab_size {vocabulary.size}, or more text"
         )
-    files = write_vocabulary(vocabulary, out_dir, model_name, preview(vocabulary, found, settings))
-    return vocabulary, files, notes
+    files, note = write_vocabulary(vocabulary, out_dir, model_name, preview(vocabulary, found, settings))
+    return vocabulary, files, notes + note
 
 
 def texts_of(inputs: Inputs, settings: BuildSettings, bar: Bar | None = None) -> Iterator[bytes]:
@@ -146,20 +148,30 @@ def preview(vocabulary: Vocabulary, inputs: Inputs, settings: BuildSettings) -> 
 
 def write_vocabulary(
     vocabulary: Vocabulary, out_dir: str | Path, model_name: str, preview_text: str
-) -> list[Path]:
-    """Write the vocabulary's files and what goes beside them; returns the vocabulary's own."""
+) -> tuple[list[Path], tuple[str, ...]]:
+    """Write the vocabulary's files and what goes beside them; returns the vocabulary's own, and notes."""
     out_dir = Path(out_dir)
     files = vocabulary_files(out_dir, model_name, vocabulary.kind)
     contents = dict(zip(files, file_contents(vocabulary), strict=True))
+    way_out = "give another --model_name or --out_dir, or remove it"
     for path, text in contents.items():
         if path.exists() and path.read_bytes() != text.encode():
-            raise InputError(
-                f"{path}: holds another vocabulary; give another --model_name or --out_dir, or remove it"
-            )
-    beside = {out_dir / name: text for name, text in tokenizer_contents(vocabulary, MODEL_MAX_LENGTH).items()}
-    beside[out_dir / f"{model_name} vocab.preview.txt"] = preview_text
+            raise InputError(f"{path}: holds another vocabulary; {way_out}")
+    beside = {out_dir / f"{model_name} {vocabulary.kind} vocab.preview.txt": preview_text}
+    if vocabulary.kind == "BERT":
+        if files[0].exists() and load_vocabulary("BERT", files[0]).sha256 != vocabulary.sha256:
+            raise InputError(f"{files[0]}: its casing or accents are other than these; {way_out}")
+        beside[rules_file(files[0])] = vocabulary.to_json()
+    # AutoTokenizer opens one tokenizer of a folder. The first stays that: it may be the user's own, and
+    # programs that opened this folder would get other ids without a word.
+    shared = {out_dir / name: text for name, text in tokenizer_contents(vocabulary, MODEL_MAX_LENGTH).items()}
+    other = [path for path, text in shared.items() if path.exists() and path.read_bytes() != text.encode()]
     out_dir.mkdir(parents=True, exist_ok=True)
     # Nothing gets its name before all of it is on the disk, and the vocabulary itself comes last: where it
     # stands, all of it stands.
-    write_files(beside | dict(reversed(contents.items())))
-    return files
+    write_files(beside | ({} if other else shared) | dict(reversed(contents.items())))
+    return files, tuple(
+        f"{path}: holds another tokenizer and stays as it is; it, not this vocabulary, is what AutoTokenizer "
+        "opens in that folder. Give an --out_dir of its own to have one of this"
+        for path in other[:1]
+    )

@@ -11,6 +11,7 @@ from span_electra.text.vocabulary import (
     assemble,
     file_contents,
     load_vocabulary,
+    rules_file,
     save_transformers_tokenizer,
     vocabulary_files,
 )
@@ -123,6 +124,18 @@ def test_a_cased_vocabulary_without_its_tokenizer_json_stays_cased(tmp_path):
     assert not load_vocabulary("BERT", path).lowercase
     path.write_text("\n".join([*SPECIAL_TOKENS, "a"]))
     assert load_vocabulary("BERT", path).lowercase
+
+
+def test_rules_beside_a_vocabulary_are_its_own_or_refused(tmp_path):
+    path, made = tmp_path / "v BERT-vocab.txt", bert(lowercase=False)
+    path.write_text(file_contents(made)[0])
+    (tmp_path / "tokenizer.json").write_text(bpe().to_json())
+    assert load_vocabulary("BERT", path).lowercase  # guessed: no file says its rules
+    rules_file(path).write_text(made.to_json())
+    assert load_vocabulary("BERT", path).sha256 == made.sha256
+    rules_file(path).write_text(bpe().to_json())
+    with pytest.raises(InputError, match="v BERT tokenizer.json: has other tokens than v BERT-vocab.txt"):
+        load_vocabulary("BERT", path)
 
 
 def a_huge_id(described):

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from span_electra.errors import InputError
-from span_electra.text.vocabulary import SPECIAL_TOKENS, add_pipeline, load_vocabulary
+from span_electra.text.vocabulary import SPECIAL_TOKENS, add_pipeline, load_vocabulary, rules_file
 from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
 
 
@@ -60,6 +60,59 @@ def test_another_vocabulary_of_the_name_is_not_replaced(corpus, tmp_path):
     with pytest.raises(InputError, match="x BPE-vocab.json: holds another vocabulary.*--model_name"):
         build_vocabulary(corpus, tmp_path / "v", "x", BuildSettings("BPE", 350, 2))
     assert (tmp_path / "v/x BPE-vocab.json").read_bytes() == before
+
+
+BPE, UNCASED, ACCENTED = (
+    BuildSettings("BPE", 400, 2),
+    BuildSettings("BERT", 400, 2),
+    BuildSettings("BERT", 400, 2, strip_accents=False),  # which its file of tokens says nowhere
+)
+
+
+@pytest.mark.parametrize("order", [(ACCENTED, BPE), (BPE, ACCENTED)], ids=["BERT first", "BPE first"])
+def test_two_kinds_in_one_folder_both_keep_their_ids(order, corpus, tmp_path):
+    built = [build_vocabulary(corpus, tmp_path, "x", settings) for settings in order]
+    for made, files, _ in built:
+        assert load_vocabulary(made.kind, *files).sha256 == made.sha256
+        preview = (tmp_path / f"x {made.kind} vocab.preview.txt").read_text()
+        assert preview.count("\n") == 1 + made.size
+    # What AutoTokenizer opens there is the first one's, and the second build says so.
+    assert (tmp_path / "tokenizer.json").read_text() == built[0][0].to_json()
+    said = [[note for note in notes if "tokenizer.json" in note] for _, _, notes in built]
+    assert not said[0] and len(said[1]) == 1 and "--out_dir" in said[1][0]
+
+
+def test_two_of_a_kind_with_other_rules_both_keep_their_ids(corpus, tmp_path):
+    for name, settings in (("x", ACCENTED), ("y", UNCASED)):
+        made, files, _ = build_vocabulary(corpus, tmp_path, name, settings)
+        assert load_vocabulary("BERT", *files).sha256 == made.sha256
+    assert load_vocabulary("BERT", tmp_path / "x BERT-vocab.txt").tokenizer.normalizer.strip_accents is False
+
+
+def test_a_folder_made_before_rules_had_their_own_file_keeps_its_ids(corpus, tmp_path):
+    made, files, _ = build_vocabulary(corpus, tmp_path, "x", ACCENTED)
+    rules_file(files[0]).unlink()  # then tokenizer.json alone said them
+    build_vocabulary(corpus, tmp_path, "x", BPE)
+    assert load_vocabulary("BERT", *files).sha256 == made.sha256
+
+
+def test_a_tokenizer_of_the_users_own_is_not_replaced(corpus, tmp_path):
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/tokenizer.json").write_text('{"mine": true}')
+    _, _, notes = build_vocabulary(corpus, tmp_path / "v", "x", BPE)
+    assert (tmp_path / "v/tokenizer.json").read_text() == '{"mine": true}'
+    assert not (tmp_path / "v/tokenizer_config.json").exists() and "v/tokenizer.json: " in notes[-1]
+
+
+def test_the_same_tokens_by_other_rules_are_another_vocabulary(tmp_path):
+    (tmp_path / "t.txt").write_text("a plain text of plain words\n" * 9)  # without accents, nor capitals
+    files = build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", BuildSettings("BERT", None, 2))[1]
+    for strict in (True, False):
+        with pytest.raises(InputError, match="x BERT-vocab.txt: .*accents.*--model_name"):
+            settings = BuildSettings("BERT", None, 2, strip_accents=False)
+            build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", settings)
+        if strict:
+            rules_file(files[0]).unlink()
 
 
 @pytest.mark.parametrize(
