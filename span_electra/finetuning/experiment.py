@@ -375,7 +375,8 @@ def _identity(facts: Mapping[str, Any]) -> dict:
         "vocabulary": facts.get("vocabulary_sha256"),
         "tasks": [head.get("kind") for head in heads],
         "pooling": [head.get("pooling", "cls") for head in heads],
-        "rows": {name: key[:12] for name, key in facts.get("prepared", {}).items()},
+        # In their order: a head is known by its number, and heads of one kind fit each other's tasks.
+        "rows": [f"{name} {key[:12]}" for name, key in facts.get("prepared", {}).items()],
         "seed": facts.get("order", {}).get("seed"),
     }
 

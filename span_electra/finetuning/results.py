@@ -28,9 +28,10 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
     folder, model, process = Path(run.out_dir), load_task_model(run.out_dir), evaluation_process(run.training)
     prepared, results = open_prepared(run.prepared), {task.name: {} for task in run.tasks}
     # Keys are hashes of the data: rows of the same names may have been prepared anew meanwhile.
-    if {task.name: prepared.keys.get(task.name) for task in run.tasks} != model.meta["prepared"]:
+    if [(task.name, prepared.keys.get(task.name)) for task in run.tasks] != [*model.meta["prepared"].items()]:
         raise InputError(
-            f"{folder}: was trained on other data than {prepared.folder} holds; give those it had"
+            f"{folder}: was trained on other data than {prepared.folder} holds, or on tasks in another "
+            "order; give those it had"
         )
     model.network.to(process.device)
     (folder / PREDICTIONS).mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from safetensors.torch import save_file
@@ -144,7 +145,11 @@ def initialize(
     if path.is_file() or path.suffix == ".safetensors":
         weights = checkpoint.load_weights(path)
     elif (path / checkpoint.META).is_file():
-        weights = checkpoint.load(path).weights
+        saved = checkpoint.load(path)
+        weights = saved.weights
+        theirs = saved.meta.get("vocabulary_sha256")
+        if vocabulary is not None and theirs not in (None, vocabulary.sha256):
+            refuse_vocabulary(path, theirs, vocabulary)
     else:
         return load_exported(path, model, vocabulary, only)
     # Some of the tensors are enough: a span-boundary head that was not trained keeps its start.
@@ -155,6 +160,14 @@ def initialize(
         raise InputError(f"{path}: tensor {(unknown or ['?'])[0]!r} is none of the model's")
     checkpoint.restore_weights(model, own | weights, str(path))
     return []
+
+
+def refuse_vocabulary(source: str | Path, theirs: str, features: Vocabulary) -> NoReturn:
+    """Raise InputError: the rows of the table of words are another vocabulary's (`theirs`: its sha256)."""
+    raise InputError(
+        f"{source}: made with vocabulary {theirs[:12]}, the features with {features.sha256[:12]}; make the "
+        "features with that folder's vocabulary"
+    )
 
 
 def load_exported(
@@ -180,10 +193,7 @@ def load_exported(
         found = [only]
     added = vocabulary is not None and extends(vocabulary, opened.vocabulary)
     if vocabulary is not None and not added and opened.vocabulary.tokens_V != vocabulary.tokens_V:
-        raise InputError(
-            f"{folder}: made with vocabulary {opened.vocabulary.sha256[:12]}, the features with "
-            f"{vocabulary.sha256[:12]}; make the features with that folder's vocabulary"
-        )
+        refuse_vocabulary(folder, opened.vocabulary.sha256, vocabulary)
     read = {part: opened.need(part) for part in found}  # all is read and checked before anything is taken
     notes = []
     if added:

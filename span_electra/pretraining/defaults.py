@@ -32,12 +32,15 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     """
     from span_electra.pretraining.stage import resumed_run
 
-    run = resumed_run(given)
+    prefixes = [layer.values["output_prefix"] for layer in layers if "output_prefix" in layer.values]
+    run = resumed_run(given | ({"output_prefix": prefixes[-1]} if prefixes else {}))
     if run is not None:
         path = run / CONFIG
         if path.is_file():
+            # Named from here on: the latest is looked for once, where the user's own settings say.
+            found = [Layer("--resume", {"resume": str(run)})] if given.get("resume") == "latest" else []
             # Between the defaults and the flags: what is given on the command line is meant for now.
-            return [layers[0], _without_folder(config_file(path)), *layers[1:]]
+            return [layers[0], _without_folder(config_file(path)), *layers[1:], *found]
         raise InputError(f"{path}: not there; is {run} the folder of a run?")
     small = not (any(names_sizes(layer.values) for layer in layers) or has_accelerator())
     if any(layer.values.get("init_from") for layer in layers):

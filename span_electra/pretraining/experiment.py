@@ -77,6 +77,10 @@ class Pretraining:
             raise InputError(
                 "pack_rows: the sequence objective compares the [CLS] that lead lines; leave one of them out"
             )
+        if "generator" in settings.training.freeze and settings.model.generator_first > 0:
+            raise InputError(
+                "freeze: a generator that does not learn cannot learn alone first; give --generator_first 0"
+            )
         self.settings, self.process = settings, process
         self.data = open_data(settings)
         # On the CPU, from the seed alone: every process, on whatever device, starts from the same weights.

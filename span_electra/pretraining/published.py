@@ -67,6 +67,8 @@ def _scaled(network: NetworkConfig, times: int, over: int) -> NetworkConfig:
 
 def like_published(settings: PretrainingArguments) -> PretrainingArguments:
     """The settings with the published model's sizes, where --init_from names one; says so in a line each."""
+    if settings.resume or settings.checkpoint_path:
+        return settings  # the run's own settings have the sizes, whatever stands in that folder now
     folder, words = published_folder(settings), settings.train_data.add_tokens
     if words and folder is None and (settings.init_from or not settings.train_data.raw_text_dir):
         raise InputError(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
+from span_electra.cores import available_cores
 from span_electra.errors import InputError
 
 WATCH_SECONDS = 1.0  # how often an idle process looks whether its parent still lives
@@ -25,13 +26,6 @@ END_SECONDS = 5.0  # how long a process may take to end before it is killed
 Settings, Task, Result = TypeVar("Settings"), TypeVar("Task"), TypeVar("Result")
 NO_MORE = object()
 AHEAD = 2  # tasks a process holds: the one it works on and the next
-
-
-def available_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cap_workers(asked: int) -> tuple[int, str]:

@@ -28,5 +28,6 @@ def passed(every: Interval, before: Progress, after: Progress) -> bool:
     if not every.number:
         return False
     # Multiples passed, not a remainder of 0: samples and minutes go by several at a time.
-    was, now = (getattr(progress, every.unit) / every.number for progress in (before, after))
+    # Rounded first: a tenth of an epoch, ten times, is the whole of it.
+    was, now = (round(getattr(progress, every.unit) / every.number, 9) for progress in (before, after))
     return math.floor(now) > math.floor(was)

@@ -21,6 +21,7 @@ from span_electra.accelerators import (
     name_precision,
 )
 from span_electra.config import TrainingConfig
+from span_electra.cores import available_cores
 from span_electra.counted import counted
 from span_electra.errors import InputError
 
@@ -122,8 +123,14 @@ def join(plan: Plan, config: TrainingConfig, *, rank: int, world_size: int, stor
         torch.use_deterministic_algorithms(True)
     if world_size > 1:
         _init_group(plan.kind, rank, world_size, store)
-    replicas = plan.ids if config.parallel == "dp" and plan.kind == "cuda" else ()
+    replicas = replica_ids(plan, config, world_size)
     return Process(device, rank, world_size, replicas, _precision(config.precision, device, world_size))
+
+
+def replica_ids(plan: Plan, config: TrainingConfig, world_size: int) -> tuple[int, ...]:
+    """The GPUs among which dp splits each batch; none where one device, or a process for each, takes it."""
+    splits = config.parallel == "dp" and plan.kind == "cuda" and world_size == 1 and len(plan.ids) > 1
+    return plan.ids if splits else ()
 
 
 def share_cores(local_world: int) -> None:
@@ -137,7 +144,7 @@ def share_cores(local_world: int) -> None:
 
     threads = torch.get_num_threads()
     if local_world > 1 or under_torchrun():
-        threads = max(1, len(os.sched_getaffinity(0)) // local_world)
+        threads = max(1, available_cores() // local_world)
     # numba's threads are started here and now, because that sets OpenMP's number, and so torch's: in the
     # middle of the first step it would make other bits than those of the same step in a resumed run.
     numba.get_num_threads()

@@ -75,6 +75,8 @@ def train(run: Run, state: LoopState) -> int:
     if state.validation_due:  # a stop cut it short; the run must go on as if it had not
         validate(run, state)
         save_checkpoint(run, state)
+        if state.validation_due:
+            return stop_requested(run, state)
     last = is_over(state, config)
     while not last:
         # Threads make batches ahead; closing the groups ends them, however this loop is left.

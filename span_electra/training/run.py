@@ -16,7 +16,7 @@ import torch
 
 from span_electra import progress
 from span_electra.accelerators import lacks_memory
-from span_electra.config import TrainingConfig
+from span_electra.config import OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, write_text
 from span_electra.training import checkpoint, devices
@@ -143,9 +143,11 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
     state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
     if saved:
+        refuse_optimizer(saved, settings.optimizer, source)
         state, counters = restore(saved, optimizers, process, tally=len(experiment.tally), source=str(source))
     elif settings.initial_optimizer:
         path, initial = load_checkpoint(settings.initial_optimizer)
+        refuse_optimizer(initial, settings.optimizer, path)
         optimizers.load(initial.optimizer, str(path))
     recut_said = recut_epoch(state, experiment, settings.training) if recut else None
     folder, total = Path(settings.out_dir), plan_steps(experiment, settings.training, state)
@@ -263,6 +265,17 @@ def load_checkpoint(folder: str, *, in_shares: bool = False) -> tuple[Path, Chec
     if is_checkpoint(path):
         return path, checkpoint.load(path, in_shares=in_shares)
     return checkpoint.load_latest(path, in_shares=in_shares) or refuse_empty(path)
+
+
+def refuse_optimizer(saved: Checkpoint, config: OptimizerConfig, source: Path) -> None:
+    """Raise InputError where a checkpoint's optimizer state is of another kind than the run's."""
+    before = saved.meta.get("optimizer", {}).get("optimizer", config.optimizer)
+    # Adam and AdamW remember the same; what others remember would be passed over, and kept for ever.
+    if before != config.optimizer and {before, config.optimizer} != {"adam", "adamw"}:
+        raise InputError(
+            f"{source}: its optimizer is {before}, this run's {config.optimizer}; give --optimizer {before}, "
+            "or start a new run from its weights alone with --init_from"
+        )
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -12,7 +12,7 @@ from network_examples import exported, vocabulary_of_words
 
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.experiment import check_pooling, rate_shares, task_losses
+from span_electra.finetuning.experiment import check_pooling, check_same_tasks, rate_shares, task_losses
 from span_electra.finetuning.task import Task
 from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import open_model
@@ -120,3 +120,11 @@ def test_a_decay_of_1_is_one_rate_for_all_and_frozen_encoders_have_none():
     network.encoder.requires_grad_(False)
     found = rates_of(optimizers_of(network, config, 0.5))
     assert found and all(name.startswith("heads.") for name in found)
+
+
+def test_tasks_in_another_order_are_other_tasks():
+    facts = {"heads": [{"kind": "sequence"}] * 2, "prepared": {"film": "1" * 64, "book": "2" * 64}}
+    check_same_tasks(facts, facts, "run")
+    turned = facts | {"prepared": dict(reversed(facts["prepared"].items()))}
+    with pytest.raises(InputError, match="run: was trained with rows .*film.*book.*this is .*book.*film"):
+        check_same_tasks(turned, facts, "run")

@@ -14,6 +14,7 @@ from argument import JointTrainingConfig  # noqa: E402
 from span_electra.commandline import parse  # noqa: E402
 from span_electra.compose import Layer  # noqa: E402
 from span_electra.pretraining import defaults  # noqa: E402
+from span_electra.pretraining.stage import resumed_from, run_folder  # noqa: E402
 
 DEFAULTS = JointTrainingConfig()
 TINY = json.loads((ROOT / "configs/tiny.json").read_text())["model"]["discriminator"]["hidden_size"]
@@ -132,3 +133,20 @@ def test_a_resumed_run_brings_its_own_settings_and_flags_lie_over_them(no_accele
         made = read(*flags, "--epochs", "5")
         assert (made.workers, made.training.epochs) == (3, 5)
         assert made.model.discriminator.hidden_size == FULL
+
+
+def test_the_latest_run_is_looked_for_once_and_where_the_users_own_settings_say(no_accelerator, tmp_path):
+    for place, workers in (("runs/a", 3), ("exp/b", 4)):
+        (tmp_path / place / "checkpoints").mkdir(parents=True)
+        # It may have been made under another prefix, and moved.
+        stored = replace(DEFAULTS, workers=workers, output_prefix="elsewhere")
+        (tmp_path / place / "config.json").write_text(json.dumps(asdict(stored)))
+    mine = write("mine.json", {"output_prefix": "exp"})
+    for flags, place, workers in (
+        (["--resume"], "runs/a", 3),
+        (["--resume", "--config_file", mine], "exp/b", 4),
+        (["--resume", "--output_prefix", "exp"], "exp/b", 4),
+        (["--resume", "--config_file", mine, "--output_prefix", "runs"], "runs/a", 3),
+    ):
+        made = read(*flags)
+        assert made.workers == workers and run_folder(made) == Path(place) and resumed_from(made) == place

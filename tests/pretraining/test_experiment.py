@@ -43,6 +43,14 @@ def test_freezing_stops_a_part_and_not_everything_can_be_frozen():
         freeze(model, ["generator"])
 
 
+def test_a_frozen_generator_cannot_learn_alone_first(tmp_path):
+    settings = small_run(write_rows(tmp_path / "rows.arrow"), tmp_path / "run", freeze=["generator"])
+    Pretraining(settings, CPU)
+    first = replace(settings, model=replace(settings.model, generator_first=0.5))
+    with pytest.raises(InputError, match="--generator_first 0"):
+        Pretraining(first, CPU)
+
+
 def test_a_masking_schedule_is_laid_over_all_steps_of_the_run(tmp_path):
     features = write_rows(tmp_path / "rows.arrow")
     lines = ["0: max_span_len=1 whole_words=false", "0.5: mask_ratio=0.4"]

@@ -13,8 +13,9 @@ import time
 
 import pytest
 
+from span_electra.cores import available_cores
 from span_electra.errors import InputError
-from span_electra.text.workers import available_cores, cap_workers, run_in_order, run_tasks
+from span_electra.text.workers import cap_workers, run_in_order, run_tasks
 
 
 def prepare(settings):

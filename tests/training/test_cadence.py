@@ -55,6 +55,16 @@ def test_it_passes_as_often_as_its_multiples_are_met_however_the_way_is_cut(numb
         assert times == len(met) == place // number
 
 
+@given(st.integers(1, 200), st.integers(1, 50))
+def test_shares_of_an_epoch_pass_as_often_as_they_should(steps, times):
+    # As `eval_per_epoch` has it: an epoch's share, met by steps that are shares too.
+    every = Interval(1 / times, "epochs")
+    places = [at(epoch + step / steps, "epochs") for epoch in range(2) for step in range(steps)]
+    places.append(at(2.0, "epochs"))
+    met = sum(passed(every, before, after) for before, after in zip(places, places[1:], strict=False))
+    assert met == 2 * min(times, steps)
+
+
 def test_none_never_passes():
     assert not any(passed(Interval(0, unit), at(0, unit), at(10**9, unit)) for unit in UNITS)
 

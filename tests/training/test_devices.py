@@ -25,7 +25,7 @@ from span_electra.pretraining.data import open_data
 from span_electra.pretraining.experiment import build_model, run_pretraining
 from span_electra.pretraining.loader import Batches
 from span_electra.training import checkpoint, devices
-from span_electra.training.devices import join, plan_devices, share_cores
+from span_electra.training.devices import Plan, join, plan_devices, replica_ids, share_cores
 from span_electra.training.launch import launch
 from span_electra.training.parallel import add_outputs
 
@@ -103,6 +103,21 @@ def test_several_processes_share_the_cores_and_one_is_left_alone(monkeypatch):
         monkeypatch.setenv(name, "1")
     share_cores(1)
     assert chosen[-1] == 8
+
+
+@pytest.mark.parametrize(
+    ("parallel", "ids", "world_size", "replicas"),
+    [
+        ("dp", (1, 0), 1, (1, 0)),
+        ("dp", (0,), 1, ()),
+        ("dp", (0, 1), 2, ()),
+        ("ddp", (0, 1), 1, ()),
+    ],
+)
+def test_only_dp_over_several_gpus_in_one_process_splits_batches(parallel, ids, world_size, replicas):
+    config = TrainingConfig(parallel=parallel)
+    assert replica_ids(Plan("cuda", ids, 1), config, world_size) == replicas
+    assert not replica_ids(Plan("cpu", ids, 1), config, world_size)
 
 
 def test_precision_follows_the_settings():

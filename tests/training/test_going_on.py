@@ -52,6 +52,26 @@ def test_a_new_run_may_start_with_another_run_s_optimizer_state(features, tmp_pa
     assert steps and all(int(after[name]) == count + 1 for name, count in steps.items())
 
 
+@pytest.mark.parametrize(("before", "now"), [("adamw", "sgd"), ("sgd", "adamw"), ("muon", "adamw")])
+def test_the_state_of_another_optimizer_is_refused_by_name(before, now, features, tmp_path):
+    run_pretraining(small_run(features, tmp_path / "a", max_steps=1, optimizer=OptimizerConfig(before)))
+    other = {"max_steps": 2, "optimizer": OptimizerConfig(now)}
+    with pytest.raises(InputError, match=f"its optimizer is {before}, this run's {now}; give --optimizer"):
+        run_pretraining(small_run(features, tmp_path / "a", resume=tmp_path / "a", **other))
+    with pytest.raises(InputError, match=f"{tmp_path}/a.*its optimizer is {before}"):
+        initial = str(tmp_path / "a")
+        run_pretraining(replace(small_run(features, tmp_path / "b", **other), initial_optimizer=initial))
+    assert not (tmp_path / "b").exists() or not list((tmp_path / "b").glob("checkpoints/*"))
+
+
+def test_weights_of_another_vocabulary_are_refused_from_a_checkpoint_too(features, tmp_path):
+    first = run_pretraining(small_run(features, tmp_path / "a", max_steps=1))
+    other = write_rows(tmp_path / "other.arrow", prefix="v")  # as many tokens, and none the same
+    for source in (first.checkpoint, str(tmp_path / "a")):
+        with pytest.raises(InputError, match="made with vocabulary .*, the features with"):
+            run_pretraining(replace(small_run(other, tmp_path / "b", max_steps=1), init_from=source))
+
+
 # --- going on with other settings -----------------------------------------------------------------------
 
 

@@ -104,6 +104,24 @@ def test_a_validation_that_a_signal_cuts_short_is_made_up_for(features, tmp_path
     assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
 
 
+def test_a_validation_that_is_cut_short_twice_is_still_made_up_for(features, tmp_path, monkeypatch):
+    straight = run_pretraining(small_run(features, tmp_path / "a", max_steps=3))
+    validate = Pretraining.validate
+
+    def stopped_while_validating(experiment, stop_requested, *place):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(experiment, stop_requested, *place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "validate", stopped_while_validating)
+        for resume in (None, tmp_path / "b"):
+            stopped = run_pretraining(small_run(features, tmp_path / "b", max_steps=3, resume=resume))
+            assert stopped.state == "stopped" and stopped.exit_code == 128 + signal.SIGTERM
+    resumed = run_pretraining(small_run(features, tmp_path / "b", max_steps=3, resume=tmp_path / "b"))
+    assert_same_end(straight, resumed)
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_the_end_is_the_same(features, tmp_path, monkeypatch):
     options = {"save_every": "4", "save_last": 5}
     straight = run_pretraining(small_run(features, tmp_path / "a", **options))
