@@ -4,13 +4,13 @@
 
 find_python() {
     local name
-    for name in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.10 python; do
-        if [ -n "$name" ] && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    for name in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do
+        if [ -n "$name" ] && "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null; then
             echo "$name"
             return
         fi
     done
-    echo "error: no Python >= 3.10 found; install one, or name it: PYTHON=/path/to/python $0" >&2
+    echo "error: no Python from 3.10 to 3.14 found; install one, or name it: PYTHON=/path/to/python $0" >&2
     return 2
 }
 

@@ -4,7 +4,7 @@ Reads the encoder (a run of joint_train_span_electra.py, an exported folder, or 
 and the tasks' files below --data_dir; writes the run's folder: checkpoints, metrics, TensorBoard, predictions
 as TSV, results.json, and each task as a folder that transformers opens.
 
-    python finetune_SE.py --encoder runs/first --task_file examples/sentiment.yaml --data_dir data/
+    python finetune_SE.py --encoder runs/first --task_file examples/sentiment.yaml --data_dir examples/data
     python finetune_SE.py ... --seeds 3                             mean and deviation over three seeds
     python finetune_SE.py ... --load_saved_model runs/x --resume_train      go on where it stopped
     python finetune_SE.py ... --load_saved_model runs/x --finetune          other tasks, from its encoder

@@ -3,7 +3,7 @@
 Reads the tasks' files below --data_dir and the vocabulary of the encoder; writes JSON lines that
 finetune_SE.py takes as its --data_dir. (finetune_SE.py prepares by itself what is not prepared.)
 
-    python prepare_tasks_SE.py --task_file examples/sentiment.yaml --data_dir data/ \\
+    python prepare_tasks_SE.py --task_file examples/sentiment.yaml --data_dir examples/data \\
         --encoder runs/first
 """
 

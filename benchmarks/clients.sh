@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tries what others do with our exports and feature files, each client in an environment of its own laid over
-# .venv, so that one client's pins are no other's. Prints the table that docs/ecosystem.md shows.
+# Tries what others do with our exports and feature files, in environments laid over .venv, so that no
+# client's pins are the stages'. Prints the table that docs/ecosystem.md shows.
 #
 #   benchmarks/clients.sh RUN FEATURES [FOLDER]
 #

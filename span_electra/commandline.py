@@ -14,7 +14,7 @@ import shutil
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field
 from functools import partial
 from pathlib import Path
@@ -203,14 +203,19 @@ def parse(
     `stack` may lay more under or between these (a resumed run's own settings). Prints the settings and exits
     with code 0 on --print_config. Raises InputError for anything wrong.
     """
-    given = Parser(schema, description).read(sys.argv[1:] if argv is None else argv)
+    parser = Parser(schema, description)
+    given = parser.read(sys.argv[1:] if argv is None else argv)
     layers = [Layer(f"{schema.__module__}.py", schema.NAMED)]
     if "preset" in given:
         layers.append(preset(given["preset"]))
     if "config_file" in given:
         layers.append(config_file(given["config_file"]))
     settings_given = {key: value for key, value in given.items() if key not in OWN_FLAGS}
-    layers += [Layer(f"--{leaf(key)}", _nested(key, value)) for key, value in settings_given.items()]
+    choices = {key: entry.metadata.get("choices") or () for key, entry in parser.settings.items()}
+    layers += [
+        Layer(f"--{leaf(key)}", _nested(key, value, choices.get(key, ())))
+        for key, value in settings_given.items()
+    ]
     if stack:
         layers = stack(given, layers)
     settings = compose(schema, with_optimizer_defaults(layers))
@@ -255,21 +260,22 @@ def _optimizer_section(layer: Layer) -> Values:
     return section if isinstance(section, dict) else {}
 
 
-def _nested(key: str, value: object) -> Values:
+def _nested(key: str, value: object, choices: Collection[object] = ()) -> Values:
     """Example: ("model.generator.hidden_size", "64") -> {"model": {"generator": {"hidden_size": "64"}}}"""
     head, _, rest = key.partition(".")
     if rest:
-        return {head: _nested(rest, value)}
+        return {head: _nested(rest, value, choices)}
     if isinstance(value, list):
-        return {head: [_plain(item) for item in value]}
-    return {head: _plain(value)}
+        return {head: [_plain(item, choices) for item in value]}
+    return {head: _plain(value, choices)}
 
 
-def _plain(value: object) -> object:
-    """A flag's text as it stands: 'none' is none, and what looks like an interpolation is not one."""
+def _plain(value: object, choices: Collection[object]) -> object:
+    """A flag's text as it stands: 'none' is none but where it is a choice, and no interpolation is one."""
     if not isinstance(value, str):
         return value
-    return None if value.lower() in ("none", "null") else value.replace("${", "\\${")
+    absent = value.lower() in ("none", "null") and value not in choices
+    return None if absent else value.replace("${", "\\${")
 
 
 def _missing(error: ModuleNotFoundError) -> str:

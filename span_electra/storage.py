@@ -220,6 +220,11 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether a path is named as what a process was writing, or is just now."""
+    return re.fullmatch(r"\..+\.\d+\.partial", path.name) is not None
+
+
 def _another_lives(number: int) -> bool:
     """Whether a process of this number runs on this machine, and is not we ourselves."""
     if number == os.getpid():  # a killed one may have had our number: in a container the first one has 1

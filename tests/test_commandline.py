@@ -60,6 +60,8 @@ def test_flags_are_taken_as_they_are():
     )
     assert made.train_data.train_file == ["a b/${HOME}.arrow", "c"]
     assert made.optimizer.generator_lr is None
+    none = ["--embedding_sharing", "none", "--sequence_objective", "none"]
+    assert parse(JointTrainingConfig, "", none).model.embedding_sharing == "none", "a choice of that name"
 
 
 def test_the_printed_config_is_a_config_file(tmp_path, capsys):

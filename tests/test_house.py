@@ -285,6 +285,13 @@ def test_the_architecture_names_files_and_functions_that_are_there():
         assert not function or f"def {function}(" in path.read_text(), f"{name} has no {function}"
 
 
+def test_tests_that_pages_name_are_there():
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    for page in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
+        named = set(re.findall(r"\btest_\w+\.py", page.read_text()))
+        assert named <= there, f"{page.name}: there is no {' '.join(sorted(named - there))}"
+
+
 def test_default_json_holds_the_defaults():
     sys.path.insert(0, str(ROOT))
     from argument import JointTrainingConfig

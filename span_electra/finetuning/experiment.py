@@ -114,7 +114,7 @@ class Finetuning:
         """Real tokens of the rows."""
         return sums["tokens"]
 
-    def utilization(self, tokens_per_second: float) -> float | None:
+    def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
         """Not counted: heads and tasks differ too much in their arithmetic."""
         return None
 

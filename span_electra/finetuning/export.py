@@ -26,11 +26,8 @@ from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import atomic_folder
 from span_electra.text.vocabulary import Vocabulary
 
-# The records' heads by `TaskType.stock_head`; the others have the same name.
-HEAD_OF = {"replaced": "discriminator"}
-
-# How turns (tasks/turns.py) are framed: a text is a question that an answer is to follow, a pair a question
-# with its answer, whose type is OWN_VOICE.
+# How turns (finetuning/turns.py) are framed: a text is a question that an answer is to follow, a pair a
+# question with its answer, whose type is OWN_VOICE.
 TURNS = ("{sep}:0 $A:0 {sep}:1", "{sep}:0 $A:0 {sep}:1 $B:1 {sep}:0")
 
 
@@ -51,7 +48,7 @@ def export_task(
     check_free(folder)
     # Whole or not at all: a hub that is pushed to while this runs must not see half a model.
     with atomic_folder(folder) as beside:
-        head = HEAD_OF.get(spec.type.stock_head, spec.type.stock_head)
+        head = spec.type.stock_head
         settings = task_config(network, task, spec, vocabulary)
         joined = Joined(network.encoder, network.heads[task])
         write_network(joined, network.config, settings, beside, head=head)
@@ -139,7 +136,7 @@ def metrics_of(valid: Mapping[str, float], task: str, tasks: list[str]) -> dict[
 def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Vocabulary) -> dict:
     """The config.json of one task."""
     head = network.tasks[task]
-    stock_head = HEAD_OF.get(spec.type.stock_head, spec.type.stock_head)
+    stock_head = spec.type.stock_head
     config = stock_config(network.config, "discriminator", vocabulary, head=stock_head)
     config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type}
     if stock_head == "none":
@@ -153,7 +150,7 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
         config["is_decoder"] = True
         # A separator stands before the first turn and after each: `generate` ends with the turn.
         config["bos_token_id"] = config["eos_token_id"] = vocabulary.sep_id
-    elif spec.type.stock_head != "replaced":
+    elif spec.type.stock_head != "discriminator":
         names = spec.labels or ("score",)
         config["id2label"] = {str(number): name for number, name in enumerate(names)}
         config["label2id"] = {name: number for number, name in enumerate(names)}

@@ -6,6 +6,7 @@ tried on dev and test, its predictions written, and its tasks exported.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -199,7 +200,10 @@ def conclude_saved(settings: FinetuningArguments) -> int:
 
 
 def check_start(settings: FinetuningArguments) -> None:
-    """Refuse flags that contradict each other."""
+    """Refuse flags that contradict each other, and processes that we did not start."""
+    # Each would conclude the run, and write its results and exports, in one place.
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("torchrun: fine-tuning starts its own processes; give --device_ids 0 1 instead")
     saved = settings.load_saved_model
     if (settings.resume_train or settings.finetune) and not saved:
         raise InputError("--resume_train and --finetune need --load_saved_model and the folder of a run")

@@ -20,7 +20,7 @@ Head = Literal["sequence", "several", "number", "tokens", "replaced", "language"
 Reader = Literal["rows", "tagged_words", "conversations", "spelling"]
 Inputs = Literal["text", "pair", "text or pair", "words", "turns"]
 Labels = Literal["class", "classes", "number", "misspelt", "none"]
-StockHead = Literal["sequence", "tokens", "replaced", "causal", "none"]
+StockHead = Literal["sequence", "tokens", "discriminator", "causal", "none"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ RECORDS = (
         inputs="words",
         labels="misspelt",
         metrics=("word_f1", "accuracy", "macro_f1", "matthews"),
-        stock_head="replaced",
+        stock_head="discriminator",
     ),
     replace(
         SINGLE,

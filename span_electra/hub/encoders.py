@@ -12,7 +12,10 @@ from span_electra.errors import InputError
 from span_electra.hub.opening import Pretrained
 from span_electra.model.multi_task import TaskNetwork
 
-HEAD_OF = {"replaced": "discriminator", "language": "generator"}
+PRETRAINED_HEAD = {  # by kinds of task heads, that of a network which was pretrained for just that
+    "replaced": "discriminator",
+    "language": "generator",
+}
 
 
 @torch.no_grad()
@@ -25,7 +28,7 @@ def take_pretrained(network: TaskNetwork, pretrained: Pretrained) -> None:
     own = dict(network.named_parameters())
     taken = {name: weight for name, weight in pretrained.weights.items() if name.startswith("encoder.")}
     for number, task in enumerate(network.tasks):
-        if HEAD_OF.get(task.kind) == pretrained.part:
+        if PRETRAINED_HEAD.get(task.kind) == pretrained.part:
             heads = {name: weight for name, weight in pretrained.weights.items() if name.startswith("head.")}
             taken |= {name.replace("head.", f"heads.{number}.", 1): heads[name] for name in heads}
     # Checked whole, then copied: on an error the network is still that of its seed.

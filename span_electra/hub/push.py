@@ -27,7 +27,7 @@ def _upload(folder: Path, repository: str) -> None:
     try:
         from huggingface_hub import HfApi
     except ImportError:
-        raise InputError("push_to_hub: needs huggingface_hub; pip install 'span-electra[hub]'") from None
+        raise InputError("push_to_hub: needs huggingface_hub; pip install huggingface_hub") from None
     try:
         api = HfApi()
         # A repository that is there gets a commit more, as any push; nothing in it is deleted.

@@ -34,7 +34,9 @@ def open_data(settings: PretrainingSettings) -> Data:
     valid = train
     if settings.valid_features:
         valid = open_features(list(settings.valid_features))
-        valid_rows, _ = rows_of(settings.valid_features, settings.valid_rows, (0.0,), settings)
+        valid_rows, _ = rows_of(
+            settings.valid_features, settings.valid_rows, (0.0,), settings, limit_name="valid_occur"
+        )
         ours, theirs = train.header.vocabulary_sha256, valid.header.vocabulary_sha256
         if ours != theirs:
             raise InputError(
@@ -60,18 +62,32 @@ def open_data(settings: PretrainingSettings) -> Data:
 
 
 def rows_of(
-    paths: tuple[str, ...], limits: tuple[int, ...], splits: tuple[float, ...], settings: PretrainingSettings
+    paths: tuple[str, ...],
+    limits: tuple[int, ...],
+    splits: tuple[float, ...],
+    settings: PretrainingSettings,
+    limit_name: str = "train_occur",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to use and rows held out, numbered over all files; one limit or split holds for all together."""
+    """Rows to use and rows held out, numbered over all files.
+
+    One limit and one split hold for all files together; where either is given for each, both are a file's.
+    Raises InputError for another number of values than files, and for one count beside a list.
+    """
     seed = settings.training.seed
     if len(limits) == 1 and len(splits) == 1:
         rows = open_features(list(paths), verify=False).rows
         return train_valid_split(rows, limits[0], splits[0], seed)
-    for name, values in (("train_occur", limits), ("valid_split", splits)):
+    for name, values in ((limit_name, limits), ("valid_split", splits)):
         # By files, not by what a glob or a folder of shards stands for: so the flags were written.
         if len(values) not in (1, len(paths)):
             given = f"{counted(len(values), 'value')} for {counted(len(paths), 'file')}"
             raise InputError(f"{name}: {given}; give one, or one for each")
+        if (
+            len(values) == 1 and values[0] >= 1
+        ):  # a share of each file is the same share of all, a number is not
+            raise InputError(
+                f"{name}: {values[0]:,} rows of all files, beside values for each; give one for each here too"
+            )
     # File by file, so that each gives its share to validation; numbers go on from file to file.
     used, held, before = [], [], 0
     for number, path in enumerate(paths):

@@ -26,10 +26,31 @@ SIZES = ("hidden_size", "num_hidden_layers")  # of a network: who names one of t
 def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     """All layers of a pretraining's settings, lowest first; `layers` are the user's own.
 
-    A resumed run's settings lie over those of argument.py and under the flags. Where no sizes are named and
-    there is no accelerator, configs/tiny.json lies under everything; configs/continue.json lies over it where
-    weights are gone on with. A line says which.
+    In a run by the clock our presets' epochs are left out, since the time decides alone. A resumed run's
+    settings lie over those of argument.py and under the flags. Where no sizes are named and there is no
+    accelerator, configs/tiny.json lies under everything; configs/continue.json lies over it where weights are
+    gone on with. A line says which.
     """
+    stacked = _stacked(given, layers)
+    by_clock = [layer.values["training"]["by_clock"] for layer in stacked if _names_the_clock(layer)]
+    return [_without_epochs(layer) for layer in stacked] if by_clock and by_clock[-1] else stacked
+
+
+def _names_the_clock(layer: Layer) -> bool:
+    training = layer.values.get("training")
+    return isinstance(training, dict) and "by_clock" in training
+
+
+def _without_epochs(layer: Layer) -> Layer:
+    """A layer of ours without its epochs; a user's as it is, so that both together are refused."""
+    training = layer.values.get("training")
+    if not layer.is_preset or not isinstance(training, dict):
+        return layer
+    timeless = {name: value for name, value in training.items() if name != "epochs"}
+    return replace(layer, values=layer.values | {"training": timeless})
+
+
+def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
     from span_electra.pretraining.stage import resumed_run
 
     prefixes = [layer.values["output_prefix"] for layer in layers if "output_prefix" in layer.values]

@@ -121,7 +121,8 @@ class Pretraining:
             static_shapes=static,
             rounded_shapes=not static,
             pinned=self.process.device.type == "cuda",
-            crops=settings.model.sequence_objective == "contrastive",
+            # A second pass costs as much as the first, and its loss hangs on who shares the batch.
+            crops=settings.model.sequence_objective == "contrastive" and not validation,
             **more,
         )
 
@@ -193,12 +194,12 @@ class Pretraining:
             metrics.pop("replaced_of_masked", None)
         return metrics
 
-    def utilization(self, tokens_per_second: float) -> float | None:
-        """Share of the devices' matrix peak; None unless both networks are trained.
+    def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
+        """Share of the devices' matrix peak; None unless both networks were trained in all steps.
 
         The arithmetic of one network alone is not counted.
         """
-        if self.settings.model.objective != "joint":
+        if self.settings.model.objective != "joint" or sums["tokens"] < sums["seen"]:
             return None
         # Of the arithmetic that the model asks for: activations that are computed again do not count.
         return tokens_per_second * self._flops_per_token / self._peak

@@ -80,7 +80,7 @@ def open_dataset(path: str) -> OpenDataset:
         import datasets
     except ImportError:
         raise InputError(
-            f"{path}: is read by datasets, which is not installed; pip install 'span-electra[datasets]'"
+            f"{path}: is read by datasets, which is not installed; pip install datasets"
         ) from None
     named = path.removeprefix(PREFIX)
     # A folder's name may hold colons itself.

@@ -89,8 +89,8 @@ class Experiment(Protocol):
     def count_tokens(self, sums: Mapping[str, float]) -> float:
         """Tokens that the sums were taken over, for the speed in the log."""
 
-    def utilization(self, tokens_per_second: float) -> float | None:
-        """Model FLOPs utilisation: the share of the devices' matrix peak, where it is known."""
+    def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
+        """Model FLOPs utilisation: the share of the devices' matrix peak, where known for such steps."""
 
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """A sentence for each metric that a healthy run would not have."""

@@ -28,7 +28,7 @@ from span_electra.training.experiment import Batch, EpochBatches, Experiment
 from span_electra.training.log import RunLog
 from span_electra.training.optim import Optimizers, lr_multiplier
 from span_electra.training.parallel import gather_tensors, sum_over_processes
-from span_electra.training.plan import LoopState, course, is_over, parts_done, plan_steps
+from span_electra.training.plan import LoopState, is_over, parts_done, schedule_position
 from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
 from span_electra.training.step import COUNTED, Counters, train_step
@@ -66,7 +66,6 @@ def train(run: Run, state: LoopState) -> int:
     """
     # Seconds of earlier starts count on: intervals in minutes are minutes of training, not of this process.
     config, seconds_before = run.config, state.seconds
-    plan_steps(run.experiment, config, state)
     # The rows of the last steps, to be named should all be bad, which is known some steps later.
     recent = deque(maxlen=PATIENCE + run.readback.late)
     log_every, eval_every = config.log_interval(config.log_steps), config.eval_interval()
@@ -93,7 +92,7 @@ def train(run: Run, state: LoopState) -> int:
                     counters=run.counters,
                     process=run.process,
                     key=subkey(config.seed, state.step, run.process.rank),
-                    lr_multiplier=lr_multiplier(*course(state, config), run.optimizer_config),
+                    lr_multiplier=lr_multiplier(*schedule_position(state, config), run.optimizer_config),
                 )
                 count_step(state, len(group), batches)
                 # Rows as tensors of the host: a copy back from the device would make it wait.
@@ -123,7 +122,7 @@ def train(run: Run, state: LoopState) -> int:
 
 def turned(run: Run, state: LoopState, since: int) -> bool:
     """Whether the clock has passed a turn of the course, which batches made ahead do not follow."""
-    now = course(state, run.config)[0]
+    now = schedule_position(state, run.config)[0]
     return run.config.by_clock and any(since < turn <= now for turn in run.experiment.turns)
 
 
@@ -208,7 +207,7 @@ def watch_for_bad_steps(run: Run, step: int, recent: deque) -> None:
 
 def log_metrics(run: Run, state: LoopState) -> None:
     """Log the means since the last line, when they have come from the device, and warn once of bad ones."""
-    done, total = course(state, run.config)
+    done, total = schedule_position(state, run.config)
     step, passed_share = state.step, done / total
     if run.config.by_clock and done:
         run.log.expect(round(step / passed_share))
@@ -234,7 +233,7 @@ def log_metrics(run: Run, state: LoopState) -> None:
             metrics["skipped_steps"] = sums["skipped"]
             bad = counted(round(sums["skipped"]), "step")
             run.log.info(f"step {step:,}: {bad} skipped, for losses that were not finite")
-        utilization = experiment.utilization(speed)
+        utilization = experiment.utilization(speed, sums)
         if utilization is not None:
             metrics["mfu"] = utilization
         run.log.log_metrics(step, "train", metrics, time=time_by_part)

@@ -94,7 +94,7 @@ def recut_epoch(state: LoopState, experiment: Experiment, config: TrainingConfig
     return f"batches are cut otherwise now: {said}, in another order"
 
 
-def course(state: LoopState, config: TrainingConfig) -> tuple[int, int]:
+def schedule_position(state: LoopState, config: TrainingConfig) -> tuple[int, int]:
     """How far schedules are, and where they end: in steps or, by the clock, in parts of the time."""
     if not config.by_clock:
         return state.step, state.total
@@ -103,13 +103,13 @@ def course(state: LoopState, config: TrainingConfig) -> tuple[int, int]:
 
 def parts_done(state: LoopState, config: TrainingConfig) -> int:
     """How much of a run by the clock is over, of PARTS; 0 where steps and epochs decide."""
-    return course(state, config)[0] if config.by_clock else 0
+    return schedule_position(state, config)[0] if config.by_clock else 0
 
 
 def is_over(state: LoopState, config: TrainingConfig) -> bool:
     """Whether all that was planned is done."""
     if config.by_clock:
-        return course(state, config)[0] == PARTS
+        return schedule_position(state, config)[0] == PARTS
     return state.epoch >= config.epochs or state.step >= state.total
 
 
@@ -126,7 +126,7 @@ def what_is_left(state: LoopState, config: TrainingConfig, optimizer: OptimizerC
 
     Example: `epoch 4 of 6 done; 2 epochs, 6 steps to go; rate from 0.00012 to 0`
     """
-    done, total = course(state, config)
+    done, total = schedule_position(state, config)
     first, last = (optimizer.lr * lr_multiplier(at, total, optimizer) for at in (done, total))
     rates = f"rate from {first:.3g} to {last:.3g}"
     if config.by_clock:

@@ -12,7 +12,7 @@ from span_electra.storage import CONFIG, LOG, RUN_LOCK, RUN_MARK, TOKENIZER
 from span_electra.training import checkpoint
 
 # What scripts may put into the folder before training starts, besides feature files, whatever their names.
-PREPARED = {CONFIG, "features", "tokenized", RUN_LOCK, LOG, "initial.safetensors", TOKENIZER}
+PREPARED = {CONFIG, "features", "tokenized", RUN_LOCK, LOG, TOKENIZER}
 
 # What lies beside feature files: of shards, and of parts whose command was broken off.
 IN_FEATURES = {"manifest.json", "lock"}
@@ -40,7 +40,7 @@ def is_prepared(path: Path) -> bool:
     """Whether a run may begin beside it: what scripts prepare; features in a file, in shards, half made."""
     if path.is_dir() and path.name not in PREPARED:
         return all(inner.name in IN_FEATURES or storage.is_feature_file(inner) for inner in path.iterdir())
-    return path.name in PREPARED | IN_FEATURES or storage.is_feature_file(path)
+    return path.name in PREPARED | IN_FEATURES or storage.is_feature_file(path) or storage.is_leftover(path)
 
 
 def last_saved(folder: Path) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import secrets
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import Any, Protocol
 
 from span_electra.errors import InputError
 from span_electra.schema import flatten
-from span_electra.storage import REPORT
+from span_electra.storage import REPORT, read_object, write_text
 
 PROJECT = "span-electra"
+IDENTITY = "track.json"  # in the run's folder: under which name the libraries know it
 LONGEST_VALUE = 500  # characters of a setting; mlflow refuses longer ones
 
 
@@ -166,5 +168,14 @@ TRACKERS = {"wandb": _Wandb, "mlflow": _Mlflow, "trackio": _Trackio}
 
 
 def identity_of(folder: Path) -> str:
-    """A name for the run that its resumption finds again, of letters that every library takes."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(folder.resolve().parts[-2:])).strip("-.")[-100:] or "run"
+    """A name for the run that its resumption finds again, of letters that every library takes.
+
+    It stands in the folder from the first start on: another run of that folder's name is another run.
+    """
+    known = read_object(folder / IDENTITY).get("id")
+    if known:
+        return str(known)
+    place = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(folder.resolve().parts[-2:])).strip("-.")
+    identity = f"{place[-100:] or 'run'}-{secrets.token_hex(4)}"
+    write_text(folder / IDENTITY, json.dumps({"id": identity}) + "\n")
+    return identity

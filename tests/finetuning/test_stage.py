@@ -178,6 +178,13 @@ def test_what_cannot_be_concluded_is_refused(settings, tmp_path):
         finetune(FinetuneArgs(conclude=True, load_saved_model="nowhere"))
 
 
+def test_processes_that_we_did_not_start_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="torchrun: .*--device_ids"):
+        finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}))
+    assert not Path("run").exists()
+
+
 def test_any_checkpoint_is_exported_by_the_script(tmp_path, monkeypatch, capsys):
     import export_SE
 

@@ -9,7 +9,6 @@ from finetune_examples import sentences, settings_of
 from task_examples import write
 
 from span_electra.finetuning import readers
-from span_electra.finetuning.export import HEAD_OF
 from span_electra.finetuning.metrics import METRICS
 from span_electra.finetuning.readers import READERS, Example
 from span_electra.finetuning.rows import read_lines
@@ -25,7 +24,7 @@ def test_all_that_a_record_names_is_there(record):
     assert record.head in KINDS and record.reader in READERS
     for architecture in ARCHITECTURES.values():  # or its decoder's, of a causal head
         heads = architecture.heads | (architecture.decoder.heads if architecture.decoder else {})
-        assert HEAD_OF.get(record.stock_head, record.stock_head) in heads
+        assert record.stock_head in heads
     assert record.metrics and set(record.metrics) <= set(METRICS)
     # Stock sequence classes choose their loss by the problem's type, the others have but one.
     assert (record.problem_type is not None) == (record.stock_head == "sequence")

@@ -40,6 +40,17 @@ def test_each_file_has_its_own_limit_and_split(two):
     assert len(data.valid_rows) == 3 and data.valid_rows.min() >= 20
     with pytest.raises(InputError, match="train_occur: 3 values for 2 files"):
         open_data(replace(two, train_rows=(1, 2, 3)))
+    with pytest.raises(InputError, match="valid_occur: 3 values for 2 files"):
+        open_data(replace(two, valid_features=two.train_features, valid_rows=(1, 2, 3)))
+
+
+def test_one_number_for_all_files_does_not_stand_beside_values_for_each(two):
+    data = open_data(replace(two, train_rows=(10, 20), valid_split=(0.1,)))  # a share of all is one of each
+    assert len(data.valid_rows) == 3
+    with pytest.raises(InputError, match="train_occur: 10 rows of all files, beside values for each"):
+        open_data(replace(two, train_rows=(10,), valid_split=(0.1, 0.2)))
+    with pytest.raises(InputError, match="valid_split: 5 rows of all files, beside values for each"):
+        open_data(replace(two, train_rows=(10, 20), valid_split=(5.0,)))
 
 
 def test_the_commonest_share_is_that_of_content_tokens(two):

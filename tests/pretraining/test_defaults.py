@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))
 from argument import JointTrainingConfig  # noqa: E402
 from span_electra.commandline import parse  # noqa: E402
 from span_electra.compose import Layer  # noqa: E402
+from span_electra.errors import InputError  # noqa: E402
 from span_electra.pretraining import defaults  # noqa: E402
 from span_electra.pretraining.stage import resumed_from, run_folder  # noqa: E402
 
@@ -106,6 +107,18 @@ def test_weights_that_have_learned_are_gone_on_with_by_both_networks_at_once(
     assert read("--init_from", "published", "--preset", "quick").optimizer.lr == 0.003
     adamw = read("--init_from", "published", "--optimizer", "adamw").optimizer
     assert adamw.lr == DEFAULTS.optimizer.lr
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--preset", "tiny"], ["--init_from", "published"], ["--config_file", "clock.json"]]
+)
+def test_by_the_clock_the_epochs_of_our_presets_give_way_and_the_users_do_not(no_accelerator, flags):
+    write("clock.json", {"training": {"by_clock": True}})
+    clock = ["--max_minutes", "10", *([] if "clock.json" in flags else ["--by_clock"])]
+    assert read(*flags, *clock).training.epochs == 1
+    assert read(*flags[:2]).training.epochs == 3 if "clock.json" not in flags else True
+    with pytest.raises(InputError, match="leave epochs and max_steps out"):
+        read(*flags, *clock, "--epochs", "3")
 
 
 def test_with_an_accelerator_nothing_is_changed(no_accelerator, monkeypatch):

@@ -210,6 +210,8 @@ def test_a_run_folder_knows_its_state(tmp_path):
     assert runfolder.state_of(run) == "new"
     write_rows(run / "any name")
     assert runfolder.state_of(run) == "new"
+    (run / ".tokenizer.json.77.partial").write_text("cut off by a kill")
+    assert runfolder.state_of(run) == "new"
     (run / "thesis.txt").write_text("mine")
     assert runfolder.state_of(run) == "foreign"
     runfolder.write_mark(run, "running", 0)

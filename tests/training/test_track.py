@@ -6,6 +6,7 @@ Run: pytest tests/training/test_track.py
 import importlib.util
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -98,7 +99,15 @@ def test_tensorboard_reads_the_texts(tmp_path):
 def test_settings_are_flat_and_a_table():
     assert flat_settings(SETTINGS) == {"model.seed": 1, "model.freeze": "[]", "out_dir": "none"}
     assert as_table({"a": "x|y"}) == "| setting | value |\n|---|---|\n| a | x&#124;y |" and as_table({}) == ""
-    assert identity_of(Path("/runs/mein Lauf é")) == "runs-mein-Lauf"
+
+
+def test_a_run_keeps_its_identity_and_another_of_that_name_has_its_own(tmp_path):
+    folders = [tmp_path / place / "runs" / "mein Lauf é" for place in "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    first, second = map(identity_of, folders)
+    assert re.fullmatch(r"runs-mein-Lauf-\w{8}", first) and first != second
+    assert identity_of(folders[0].rename(tmp_path / "moved")) == first
 
 
 def test_a_library_that_is_not_there_is_named(monkeypatch):
