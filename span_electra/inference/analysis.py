@@ -9,8 +9,8 @@ from typing import Any
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.inference.detection import token_probabilities
-from span_electra.inference.filling import Filling
 from span_electra.inference.predictor import Predictor
+from span_electra.inference.records import doubted, pairs, rounded
 from span_electra.inference.tasks import TaskPredictor, Text, example_of
 from span_electra.text.token_spans import read_lines
 
@@ -36,23 +36,15 @@ def analyze(predictor: Predictor, text: str, threshold: float, top_k: int) -> di
         kept_T = line.ids_T != networks.vocabulary.mask_id  # what is still to be written cannot be wrong
         columns = (values_T[kept_T].tolist() for values_T in (line.starts_T, line.ends_T, share_T))
         cells = zip(*columns, strict=True)
-        found["tokens"] = [[start, end, round(share, 4)] for start, end, share in cells]
+        found["tokens"] = [[start, end, rounded(share)] for start, end, share in cells]
     if networks.generator:
         blanks = predictor.fill([text], top_k)[0].blanks
-        found["blanks"] = [fillings(blank.joint or blank.tokens[0]) for blank in blanks]
+        found["blanks"] = [pairs(blank.joint or blank.tokens[0]) for blank in blanks]
     if networks.generator and networks.discriminator:
         corrected = predictor.correct([text], threshold, top_k)[0]
         found["corrected"] = corrected.corrected
-        found["doubted"] = [
-            {"before": change.before, "after": change.after, "suggestions": change.suggestions}
-            for change in corrected.changes
-        ]
+        found["doubted"] = doubted(corrected.changes)
     return found
-
-
-def fillings(found: list[Filling]) -> list[list[Any]]:
-    """Fillings as the page takes them."""
-    return [[filling.text.strip(), round(filling.probability, 4)] for filling in found]
 
 
 # --- fine-tuned models ----------------------------------------------------------------------------------

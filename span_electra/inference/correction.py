@@ -104,7 +104,7 @@ def correct(
     before = detect_lines(networks, lines, batch_size=batch_size)
     suspects = []
     for number, (line, found) in enumerate(zip(lines, before, strict=True)):
-        wrong = [word for word, share in enumerate(found.probability) if share >= threshold]
+        wrong = [word for word, called in enumerate(found.wrong(threshold)) if called]
         suspects += suspects_of(number, line, wrong, networks.vocabulary.special.all)
     # Proposed for all lines, then judged for all: each network is run in few large batches.
     proposals = propose(networks, table, lines, suspects, top_k=top_k, batch_size=batch_size)

@@ -29,6 +29,10 @@ class Detected:
     spans: list[tuple[int, int]]  # characters of each word
     probability: list[float]
 
+    def wrong(self, threshold: float) -> list[bool]:
+        """Whether each word is called wrong: from the threshold on, as --threshold says everywhere."""
+        return [share >= threshold for share in self.probability]
+
 
 def token_probabilities(networks: Networks, lines: list[Line], *, batch_size: int) -> list[np.ndarray]:
     """Return the discriminator's probability of `was replaced` for every token, float32 [T] a line.

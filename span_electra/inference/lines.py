@@ -20,10 +20,14 @@ import numpy as np
 from span_electra import progress
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.inference.correction import Corrected
-from span_electra.inference.detection import Detected
-from span_electra.inference.filling import Filled, Filling
 from span_electra.inference.predictor import Predictor
+from span_electra.inference.records import (
+    corrected_record,
+    detected_record,
+    detected_text,
+    filled_record,
+    filled_text,
+)
 from span_electra.storage import atomic_file
 from span_electra.utf8 import decode_utf8
 
@@ -32,7 +36,6 @@ TASKS = ("detect", "fill", "correct", "embed")  # the first is done where none i
 # many passes a line, so that answers are seen to come.
 BLOCK, SLOW_BLOCK = 1024, 32
 BLOCK_CHARACTERS = 200_000  # of a block at most (but one line at least), so that memory is bounded
-RED, YELLOW, PLAIN = "\033[31;1m", "\033[33m", "\033[0m"
 Answer = Callable[[list[str]], list[str]]  # lines -> what is written for each
 
 
@@ -226,72 +229,3 @@ def answering(
 def as_json(record: Callable[[Any], dict[str, Any]]) -> Callable[[Any], str]:
     """A result as one line of JSON."""
     return lambda result: json.dumps(record(result), ensure_ascii=False)
-
-
-def detected_record(line: Detected, threshold: float) -> dict[str, Any]:
-    """Words with their probabilities and verdicts."""
-    return {
-        "text": line.text,
-        "words": line.words,
-        "probability": [rounded(share) for share in line.probability],
-        "wrong": [share >= threshold for share in line.probability],
-    }
-
-
-def corrected_record(line: Corrected) -> dict[str, Any]:
-    """A line, the corrected line, and the words that were doubted."""
-    doubted = [
-        {
-            "word": change.word,
-            "before": change.before,
-            "after": change.after,
-            "suggestions": change.suggestions,
-        }
-        for change in line.changes
-    ]
-    return {"text": line.text, "corrected": line.corrected, "doubted": doubted}
-
-
-def filled_record(line: Filled) -> dict[str, Any]:
-    """A line, the filled line, and for each blank the tokens of each mask and the whole."""
-    blanks = [
-        {"tokens": [pairs(token) for token in blank.tokens], "whole": pairs(blank.joint)}
-        for blank in line.blanks
-    ]
-    return {"text": line.text, "filled": line.filled, "blanks": blanks}
-
-
-def pairs(fillings: list[Filling]) -> list[list[Any]]:
-    """Example: [Filling(" list", 0.4)] -> [["list", 0.4]]"""
-    return [[filling.text.strip(), rounded(filling.probability)] for filling in fillings]
-
-
-def rounded(share: float) -> float:
-    """Four digits that count. Example: 0.00012345 -> 0.0001234"""
-    return float(f"{share:.4g}")
-
-
-def detected_text(line: Detected, threshold: float, coloured: bool) -> str:
-    """The line with wrong words red and doubtful ones yellow; without colours, wrong ones with their numbers.
-
-    Example: "The fucntion returns" -> "The fucntion{.97} returns"
-    """
-    text, done = [], 0
-    for (start, end), share in zip(line.spans, line.probability, strict=True):
-        text.append(line.text[done:start])
-        word = line.text[start:end]
-        if coloured and share >= threshold / 2:
-            text.append(f"{RED if share >= threshold else YELLOW}{word}{PLAIN}")
-        else:
-            text.append(f"{word}{{{share:.2f}}}".replace("{0.", "{.") if share >= threshold else word)
-        done = end
-    return "".join([*text, line.text[done:]])
-
-
-def filled_text(line: Filled) -> str:
-    """The filled line, and under it the likeliest fillings of each blank."""
-    text = [line.filled]
-    for number, blank in enumerate(line.blanks, start=1):
-        best = ", ".join(f"{filling.text.strip()} {filling.probability:.1%}" for filling in blank.joint)
-        text.append(f"  [{number}] {best}")
-    return "\n".join(text)

@@ -15,6 +15,7 @@ from typing import Any
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.inference import lines as predict
+from span_electra.inference.records import marked, rounded
 from span_electra.inference.tasks import (
     Answer,
     Label,
@@ -142,7 +143,7 @@ def record(line: str, answers: dict[str, Answer]) -> str:
 
 def _short(value: Any) -> Any:
     if isinstance(value, float):
-        return predict.rounded(value)
+        return rounded(value)
     if isinstance(value, dict):
         return {key: _short(part) for key, part in value.items()}
     return [_short(part) for part in value] if isinstance(value, tuple) else value
@@ -179,4 +180,4 @@ def _marked(word: str, label: str, share: float) -> str:
     """A word with what is remarkable about it: its tag, or 1 for misspelt as its probability."""
     if label in (NOTHING, "0"):
         return word
-    return f"{word}{{{share:.2f}}}".replace("{0.", "{.") if label == "1" else f"{word}{{{label}}}"
+    return marked(word, share) if label == "1" else f"{word}{{{label}}}"

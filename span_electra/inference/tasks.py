@@ -102,7 +102,7 @@ class TaskPredictor:
     source: str
     device: str = "cpu"
     batch_size: int = 32  # rows computed together
-    threshold: float = 0.5  # probability above which a word is called misspelt
+    threshold: float = 0.5  # probability from which a word is called misspelt
     speech: Speech = Speech()
 
     @classmethod
@@ -238,7 +238,7 @@ class TaskPredictor:
         """A word's label: that of its first token; misspelt where any of its tokens is."""
         if spec.type.head == "replaced":
             wrong_W = pool_words(_sigmoid(logits), word_T, len(words), "max")
-            labels = tuple(spec.labels[int(share > self.threshold)] for share in wrong_W)
+            labels = tuple(spec.labels[int(share >= self.threshold)] for share in wrong_W)
             return Words(words, labels, tuple(wrong_W.tolist()))
         # A word without tokens (of control characters, say) has label 0, as training's evaluation gives it.
         label_W, share_W = np.zeros(len(words), np.int64), np.zeros(len(words))

@@ -1,11 +1,14 @@
 """What the page shows of a text. Run: pytest tests/inference/test_analysis.py"""
 
+import json
+
 import pytest
 from network_examples import by_hand, frequencies, spotter
 from predictor_examples import finetuned, spec_of
 
 from span_electra.errors import InputError
 from span_electra.inference.analysis import analyze, task_answers, text_for
+from span_electra.inference.lines import answering
 from span_electra.inference.predictor import Predictor
 from span_electra.inference.tasks import TaskPredictor
 
@@ -41,3 +44,16 @@ def test_characters_are_those_of_the_text_in_one_line():
     assert found["text"] == "the cats [MASK]"
     assert [found["text"][start:end] for start, end, _ in found["tokens"]] == ["the", "cats"]
     assert found["blanks"][0][0][0] == "dog"
+
+
+def test_the_page_shows_what_the_lines_say():
+    """Shares with digits that count, however small, and doubted words with their numbers."""
+    predictor = Predictor(by_hand(frequencies({"dog": 9.0}), spotter({"cats": 3.0})))
+    found = analyze(predictor, "the cats [MASK]", 0.5, 3)
+    filled = json.loads(
+        answering(predictor, "fill", as_text=False, threshold=0.5, top_k=3)([found["text"]])[0]
+    )
+    assert found["blanks"] == [blank["whole"] for blank in filled["blanks"]]
+    assert 0 < found["blanks"][0][-1][1] < 1e-4
+    corrected = answering(predictor, "correct", as_text=False, threshold=0.5, top_k=3)([found["text"]])[0]
+    assert found["doubted"] == json.loads(corrected)["doubted"] != []

@@ -84,6 +84,9 @@ def test_words_have_the_probabilities_of_their_tokens(predictor):
     strict = replace(predictor, threshold=max(expected) + 1e-5)
     assert set(strict([words], "wrong")["wrong"][0].labels) == {"0"}
     assert "1" in replace(predictor, threshold=0.0)([words], "wrong")["wrong"][0].labels
+    # From the threshold on, as the flag says, and as pretrained models detect and correct.
+    most = max(found["wrong"][0].probability)
+    assert "1" in replace(predictor, threshold=most)([words], "wrong")["wrong"][0].labels
 
 
 def test_every_word_of_a_long_text_is_judged_in_its_window(predictor):

@@ -1,0 +1,101 @@
+"""A pretrained model's answers as plain values, for JSON and for the page, and as text for the eye.
+
+Whoever shows an answer takes its form from here, so that lines, the page and fine-tuned models show one thing
+in one way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from span_electra.inference.correction import Change, Corrected
+from span_electra.inference.detection import Detected
+from span_electra.inference.filling import Filled, Filling
+
+RED, YELLOW, PLAIN = "\033[31;1m", "\033[33m", "\033[0m"
+
+
+# --- plain values ---------------------------------------------------------------------------------------
+
+
+def rounded(share: float) -> float:
+    """Four digits that count. Example: 0.00012345 -> 0.0001234"""
+    return float(f"{share:.4g}")
+
+
+def pairs(fillings: list[Filling]) -> list[list[Any]]:
+    """Example: [Filling(" list", 0.4)] -> [["list", 0.4]]"""
+    return [[filling.text.strip(), rounded(filling.probability)] for filling in fillings]
+
+
+def doubted(changes: list[Change]) -> list[dict[str, Any]]:
+    """The words that were called wrong: their numbers, what they became (none: stayed), and suggestions."""
+    return [
+        {
+            "word": change.word,
+            "before": change.before,
+            "after": change.after,
+            "suggestions": change.suggestions,
+        }
+        for change in changes
+    ]
+
+
+def detected_record(line: Detected, threshold: float) -> dict[str, Any]:
+    """Words with their probabilities and verdicts."""
+    return {
+        "text": line.text,
+        "words": line.words,
+        "probability": [rounded(share) for share in line.probability],
+        "wrong": line.wrong(threshold),
+    }
+
+
+def corrected_record(line: Corrected) -> dict[str, Any]:
+    """A line, the corrected line, and the words that were doubted."""
+    return {"text": line.text, "corrected": line.corrected, "doubted": doubted(line.changes)}
+
+
+def filled_record(line: Filled) -> dict[str, Any]:
+    """A line, the filled line, and for each blank the tokens of each mask and the whole."""
+    blanks = [
+        {"tokens": [pairs(token) for token in blank.tokens], "whole": pairs(blank.joint)}
+        for blank in line.blanks
+    ]
+    return {"text": line.text, "filled": line.filled, "blanks": blanks}
+
+
+# --- text for the eye -----------------------------------------------------------------------------------
+
+
+def marked(word: str, share: float) -> str:
+    """A wrong word with how sure that is. Example: "fucntion", .97 -> "fucntion{.97}" """
+    # The number's own zero alone is dropped: a word that was typed as {0.5 stays as it is.
+    return f"{word}{{{f'{share:.2f}'.removeprefix('0')}}}"
+
+
+def detected_text(line: Detected, threshold: float, coloured: bool) -> str:
+    """The line with wrong words red and doubtful ones yellow; without colours, wrong ones with their numbers.
+
+    Example: "The fucntion returns" -> "The fucntion{.97} returns"
+    """
+    text, done = [], 0
+    words = zip(line.spans, line.probability, line.wrong(threshold), line.wrong(threshold / 2), strict=True)
+    for (start, end), share, wrong, doubtful in words:
+        text.append(line.text[done:start])
+        word = line.text[start:end]
+        if coloured and doubtful:
+            text.append(f"{RED if wrong else YELLOW}{word}{PLAIN}")
+        else:
+            text.append(marked(word, share) if wrong else word)
+        done = end
+    return "".join([*text, line.text[done:]])
+
+
+def filled_text(line: Filled) -> str:
+    """The filled line, and under it the likeliest fillings of each blank."""
+    text = [line.filled]
+    for number, blank in enumerate(line.blanks, start=1):
+        best = ", ".join(f"{filling.text.strip()} {filling.probability:.1%}" for filling in blank.joint)
+        text.append(f"  [{number}] {best}")
+    return "\n".join(text)
