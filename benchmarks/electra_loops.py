@@ -55,7 +55,7 @@ def base_model(dropout: float, vocab_size: int = 30_522) -> ModelConfig:
 
 
 class MadeUpFeatures:
-    """Rows in memory with the interface of `data/store.py`: tokens by Zipf's law, half start words."""
+    """Rows in memory with the interface of `features/store.py`: tokens by Zipf's law, half start words."""
 
     def __init__(self, lengths_R: np.ndarray, vocab_size: int, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -229,20 +229,3 @@ def padded_inputs(masked: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor, torc
     ids_BL = torch.nn.functional.pad(masked.original_BL, pad, value=PAD)
     hidden_BL = torch.nn.functional.pad(hidden_BL.view(rows, width), pad, value=False)
     return ids_BL, hidden_BL, torch.nn.functional.pad(attention_mask_BL, pad, value=False)
-
-
-def training_flops(config: ModelConfig, length: int = LENGTH, mask_ratio: float = 0.2) -> float:
-    """Arithmetic of the matrix products of one token's training step: forward, and twice that backward.
-
-    Only what the objective needs: vocabulary logits at hidden tokens alone.
-    """
-    total = 0.0
-    for network in (config.generator, config.discriminator):
-        width, wide = network.hidden_size, network.intermediate_size
-        layer = 2 * (4 * width * width + 2 * width * wide) + 4 * length * width
-        total += network.num_hidden_layers * layer
-        if width != config.embedding_size:
-            total += 2 * width * config.embedding_size
-    head = 2 * config.embedding_size * (config.generator.hidden_size + config.vocab_size)
-    total += mask_ratio * head + 2 * config.discriminator.hidden_size**2
-    return 3 * total

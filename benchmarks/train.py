@@ -174,7 +174,9 @@ def measure_cpu(steps: int, threads: int) -> list[str]:
     """Run all settings; prints tables as they come and returns the lines of the summary."""
     import electra_loops as loops
 
-    flops = loops.training_flops(loops.small_model(0.0))
+    from span_electra.model.flops import training_flops
+
+    flops = training_flops(loops.small_model(0.0), loops.LENGTH)
     summary = []
     print(
         f"12x256 discriminator, 12x64 generator, {flops / 1e6:.1f} MFLOP a token, {BATCH_ROWS} x 128 tokens\n"

@@ -4,12 +4,14 @@ import pytest
 from model_examples import batch_of, small_config
 from torch.utils.flop_counter import FlopCounterMode
 
+from span_electra.config import OBJECTIVES
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
 
 
-def test_the_count_is_what_a_step_does():
-    config, masked = small_config(), batch_of(fill=0)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_count_is_what_a_step_does(objective):
+    config, masked = small_config(objective=objective), batch_of(fill=0)
     with FlopCounterMode(display=False) as counter:
         SpanElectra(config, mask_id=3)(masked).loss.backward()
     tokens = masked.original_BL.numel()
