@@ -24,7 +24,15 @@ import numpy as np
 import torch
 
 from span_electra.accelerators import find_device
-from span_electra.config import LoaderConfig, ModelConfig, NetworkConfig, OptimizerConfig, TrainingConfig
+from span_electra.config import (
+    ARCHITECTURES,
+    OPTIMIZERS,
+    LoaderConfig,
+    ModelConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
 from span_electra.features.store import open_features
 from span_electra.model.electra import SpanElectra
 from span_electra.pretraining.experiment import run_pretraining
@@ -37,8 +45,6 @@ from span_electra.training.parallel import full_tensor, wrap_model
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = NetworkConfig(64, 2, 2, 128)
-ARCHITECTURES = ("electra", "modern")
-OPTIMIZERS = ("adamw", "adam", "radam", "lamb", "sgd", "muon")
 STEPS = 6  # of a short run: enough for momentum, clipping and the schedule to show
 CLOSE = 2e-3  # relative; two devices add in other orders, and optimizers divide by small numbers
 
