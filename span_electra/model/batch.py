@@ -56,7 +56,7 @@ class MaskedBatch(Movable):
 
         row_S, place_S = self.slots_S // width, self.slots_S % width
         part_S = row_S % parts
-        # Sorted and split, not picked by a mask, whose size a device would have to be waited for.
+        # Sorted and split, not picked by a mask for each part: a device is waited for once, not once a part.
         counts = part_S.bincount(minlength=parts).tolist()
         cut = []
         for part, mine_S in enumerate(part_S.argsort(stable=True).split(counts)):

@@ -34,7 +34,7 @@ class TokenScores:
 def score_logits(
     logits_SV: Tensor, target_S: Tensor, weight_S: Tensor, sampling: Sampling | None
 ) -> TokenScores:
-    """The same of logits that are there already, [S, V]."""
+    """Loss, argmax and sample of logits that are there already, whole; `score_tokens` makes them itself."""
     log_probability_SV = logits_SV.float().log_softmax(-1)
     loss_S = -log_probability_SV.gather(1, target_S[:, None]).squeeze(1)
     sampled_S = None if sampling is None else sample_tokens(log_probability_SV, sampling)
