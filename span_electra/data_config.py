@@ -80,6 +80,15 @@ class MaskingPhase:
     begin: float  # step; at most 1: share of all steps
     settings: dict[str, float | int | bool]  # of MaskingConfig; what is not named is as in the features
 
+    @property
+    def by_share(self) -> bool:
+        """Whether it begins at a share of all steps."""
+        return self.begin <= 1
+
+    def first_step(self, total_steps: int) -> float:
+        """Where it begins in a run of so many steps; a share of them may fall between two."""
+        return self.begin * total_steps if self.by_share else self.begin
+
 
 MASKING_KEYS = {"mask_ratio": float, "max_span_len": int, "geometric_p": float, "whole_words": bool}
 
@@ -90,7 +99,8 @@ def masking_phases(lines: list[str]) -> tuple[MaskingPhase, ...]:
     Example: ["0: mask_ratio=0.3 max_span_len=1 whole_words=false", "0.5: max_span_len=3", "0.8: "]
     hides single tokens for half of the run, then spans of at most three words, and then as the features say.
 
-    Raises InputError naming the line that cannot be read, or whose turn is not after the one before.
+    Raises InputError naming the line that cannot be read, or whose turn is not after the one before. Between a
+    step and a share nobody can tell yet; features/schedule.py, which knows how many steps there are, does.
     """
     phases: list[MaskingPhase] = []
     for line in lines:
@@ -106,9 +116,14 @@ def masking_phases(lines: list[str]) -> tuple[MaskingPhase, ...]:
             ) from None
         if not phases and number != 0:
             raise InputError(f"masking_schedule: the first phase begins at {begin.strip()}; it must be 0")
-        if not (0 <= number < math.inf) or (phases and number <= phases[-1].begin):
+        before = phases[-1] if phases else None
+        alike = before is not None and before.by_share == (number <= 1)
+        if not (0 <= number < math.inf) or (alike and number <= before.begin):
             raise InputError(f"masking_schedule: {line!r} does not begin after the phase before it")
-        MaskingConfig(**settings)  # refuses what no law allows
+        try:
+            MaskingConfig(**settings)  # refuses what no law allows
+        except InputError as error:
+            raise InputError(f"masking_schedule: {line!r}: {error}") from None
         phases.append(MaskingPhase(number, settings))
     return tuple(phases)
 

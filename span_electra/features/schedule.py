@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from span_electra.config import MaskingConfig, MaskingPhase
+from span_electra.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,18 @@ def masking_schedule(
     A phase that begins at 1 or less begins at that share of all steps. No phases: `base` for the whole run.
 
     Example: begins 0, 0.5, 800 of 1,000 steps -> first steps 0, 500, 800
+
+    Raises InputError for a phase that does not begin after the one before it, as only these steps tell.
     """
-    firsts = [round(phase.begin * total_steps) if phase.begin <= 1 else int(phase.begin) for phase in phases]
+    exact = [phase.first_step(total_steps) for phase in phases]
+    for number in range(1, len(exact)):
+        # Not of the rounded ones: two shares of a short run may fall on one step, of which the latter holds.
+        if exact[number] <= exact[number - 1]:
+            raise InputError(
+                f"masking_schedule: of {total_steps:,} steps, the phase of {phases[number].begin:g} begins at "
+                f"{exact[number]:,.0f}, not after the one before it ({exact[number - 1]:,.0f}); put them in "
+                "order, or write all as shares"
+            )
+    firsts = [round(first) for first in exact]
     laws = [replace(base, **phase.settings) for phase in phases]
     return MaskingSchedule(tuple(firsts) or (0,), tuple(laws) or (base,))

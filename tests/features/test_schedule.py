@@ -37,12 +37,33 @@ def test_without_phases_the_features_law_holds_all_the_way():
         (["0: longest=3"], "'0: longest=3' is no phase.*max_span_len"),
         (["0: max_span_len"], "is no phase"),
         (["0: whole_words=1"], "is no phase"),
-        (["0: mask_ratio=0.7"], "mask_ratio: 0.7 is too large; the most is 0.5"),
+        (
+            ["0: mask_ratio=0.7"],
+            "masking_schedule: '0: mask_ratio=0.7': mask_ratio: 0.7 is too large; the most",
+        ),
+        (["0:", "700:", "600:"], "'600:' does not begin after"),
+        (["0:", "0.7:", "0.6:"], "'0.6:' does not begin after"),
     ],
 )
 def test_what_is_no_schedule_is_refused_with_a_way_out(lines, words):
     with pytest.raises(InputError, match=words):
         LoaderConfig(masking_schedule=lines)
+
+
+@pytest.mark.parametrize("order", [["0.5:", "100:"], ["100:", "0.1:"]], ids=["before", "at once"])
+def test_a_step_and_a_share_are_put_in_order_where_all_steps_are_known(order):
+    phases = masking_phases(["0: mask_ratio=0.1", *order])
+    with pytest.raises(
+        InputError, match="masking_schedule: of 1,000 steps, the phase of .* not after the one"
+    ):
+        masking_schedule(phases, total_steps=1000, base=BASE)
+    later = masking_schedule(masking_phases(["0:", "100:", "0.5:"]), total_steps=1000, base=BASE)
+    assert later.first_steps == (0, 100, 500)
+
+
+def test_shares_that_a_short_run_rounds_to_one_step_are_no_trouble():
+    schedule = masking_schedule(masking_phases(["0:", "0.5:", "0.6:"]), total_steps=4, base=BASE)
+    assert schedule.first_steps == (0, 2, 2) and schedule.phases_of(np.arange(4)).tolist() == [0, 0, 2, 2]
 
 
 def test_static_masks_have_no_course():
