@@ -16,6 +16,7 @@ from span_electra.features.header import FeatureHeader
 from span_electra.features.masking import length_law
 from span_electra.features.store import Features, open_features
 from span_electra.storage import atomic_file
+from span_electra.text.pieces import Pieces
 
 ROWS_SHOWN = 3
 TOKENS_SHOWN = 120  # of each shown row
@@ -112,7 +113,7 @@ def _rows(features: Features, colour: bool) -> str:
     before, after = (COLOUR, PLAIN) if colour else ("[[", "]]")
     rows_R = np.arange(min(ROWS_SHOWN, features.rows))
     spans = features.spans(rows_R)
-    lines, span = [], 0
+    lines, span, pieces_V = [], 0, Pieces(features.vocabulary)
     for row, end in zip(rows_R, spans.row_ends_R, strict=True):
         length = int(features.lengths_R[row])
         ids = features.gather(np.array([row]), length)[0]
@@ -121,23 +122,18 @@ def _rows(features: Features, colour: bool) -> str:
         for start, size in zip(spans.starts_S[span:end], spans.lengths_S[span:end], strict=True):
             if start >= TOKENS_SHOWN:
                 break
-            shown.append(_text(features, ids[place:start]))
-            shown.append(before + _text(features, ids[start : start + size]) + after)
+            shown.append(_text(pieces_V, ids[place:start]))
+            shown.append(before + _text(pieces_V, ids[start : start + size]) + after)
             place = start + size
-        shown.append(_text(features, ids[place:TOKENS_SHOWN]))
+        shown.append(_text(pieces_V, ids[place:TOKENS_SHOWN]))
         lines.append("".join(shown) + (" ..." if length > TOKENS_SHOWN else ""))
         span = end
     return "\n\n".join(lines)
 
 
-def _text(features: Features, ids: np.ndarray) -> str:
+def _text(pieces_V: Pieces, ids: np.ndarray) -> str:
     """Tokens as text; control characters are shown, not obeyed by the terminal."""
-    if features.vocabulary.kind == "BERT":
-        tokens = [features.vocabulary.tokens_V[number] for number in ids]
-        text = "".join(token[2:] if token.startswith("##") else " " + token for token in tokens)
-    else:
-        # Not token by token: bytes of one character may lie in several.
-        text = features.vocabulary.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+    text = pieces_V.text(ids.tolist())
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from span_electra.text.compiled import compiled
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.text.word_starts import spelt_tokens
 
 ENDS_BEFORE_BLANK = ".!?"
 # Unicode's Sentence_Terminal of scripts in wide use: what has no other use needs no blank behind it.
@@ -34,7 +33,7 @@ ENDS, IF_BLANK, CLOSES, AFTER_BLANK = np.uint8(1), np.uint8(2), np.uint8(4), np.
 
 def sentence_marks(vocabulary: Vocabulary) -> np.ndarray:
     """What each token says of sentences, uint8 [V]: ENDS, IF_BLANK, CLOSES, AFTER_BLANK."""
-    spelt_V, goes_on_V = spelt_tokens(vocabulary.tokens_V, vocabulary.kind)
+    spelt_V, goes_on_V = vocabulary.spelt
     marks_V = np.zeros(vocabulary.size, np.uint8)
     special = {vocabulary.tokenizer.token_to_id(token) for token in vocabulary.special.all}
     for token, spelt in enumerate(spelt_V):

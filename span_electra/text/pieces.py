@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.text.word_starts import BYTE_OF_LETTER, CLASSES, PARTS, character_classes
+from span_electra.text.word_starts import CLASSES, PARTS, character_classes
 
 NO_BLANK_BEFORE = frozenset(".,;:!?)]}")
 
@@ -35,14 +35,12 @@ class Pieces(dict[int, str]):
             return (
                 "\ufffd".encode()
             )  # a row that only pads a published model's table to a multiple of 8 or 64
-        token = self.vocabulary.tokens_V[number]
+        token, (spelt_V, goes_on_V) = self.vocabulary.tokens_V[number], self.vocabulary.spelt
         if token in self.vocabulary.special.all:
             return f" {token}".encode()
-        if self.vocabulary.kind == "BERT":
-            return (token[2:] if token.startswith("##") else blank_before(token) + token).encode()
-        if self.vocabulary.kind != "BPE":
-            return token.replace("\u2581", " ").encode()
-        return bytes(BYTE_OF_LETTER.get(letter, 63) for letter in token)
+        if self.vocabulary.kind == "BERT" and not goes_on_V[number]:
+            return blank_before(spelt_V[number].decode("utf-8", "replace")).encode() + spelt_V[number]
+        return spelt_V[number]
 
 
 def blank_before(word: str) -> str:

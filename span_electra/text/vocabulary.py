@@ -119,9 +119,16 @@ class Vocabulary:
         )
 
     @cached_property
+    def spelt(self) -> tuple[list[bytes], np.ndarray]:
+        """Each token's text as UTF-8, and which tokens go on with a word; see `spelt_tokens`."""
+        # Not of tokens_V, where the library writes them as its normalizer does, with blanks round each Han.
+        added = {number: token.content for number, token in self.tokenizer.get_added_tokens_decoder().items()}
+        return spelt_tokens(self.tokens_V, self.kind, added)
+
+    @cached_property
     def token_words(self) -> TokenWords:
         """What the tokens say of words, for masks of whole words in every script."""
-        return token_words(*spelt_tokens(self.tokens_V, self.kind), self.starts_word_V)
+        return token_words(*self.spelt, self.starts_word_V)
 
     @property
     def cls_id(self) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -137,18 +137,29 @@ def byte_level_bytes(token: str) -> bytes:
     )
 
 
-def spelt_tokens(tokens_V: Sequence[str], kind: str) -> tuple[list[bytes], np.ndarray]:
+def spelt_tokens(
+    tokens_V: Sequence[str], kind: str, added: Mapping[int, str] | None = None
+) -> tuple[list[bytes], np.ndarray]:
     """Return each token's UTF-8 bytes, and which tokens go on with a word unless their characters say else.
 
     kind: how a vocabulary spells them, as `Vocabulary.kind` has it. "BPE": bytes as visible characters; all
         go on, for a blank is written. "BERT": '##' goes on. "SentencePiece": a blank is U+2581, bytes without
         a character are <0x00> to <0xFF>; all go on. Others: every token is a word.
+    added: id -> text of tokens that were added to the vocabulary, which are text as it stands.
     """
-    if kind == "BPE":
-        return [byte_level_bytes(token) for token in tokens_V], np.ones(len(tokens_V), bool)
     if kind == "SentencePiece":
         return [_piece_bytes(token) for token in tokens_V], np.ones(len(tokens_V), bool)
-    goes_on_V = np.array([kind == "BERT" and token.startswith("##") for token in tokens_V], bool)
+    added = added or {}
+    if kind == "BPE":
+        # "Grüße" could be read as bytes too, but those are no UTF-8.
+        spelt_V = [
+            added[number].encode("utf-8", "replace") if number in added else byte_level_bytes(token)
+            for number, token in enumerate(tokens_V)
+        ]
+        return spelt_V, np.ones(len(tokens_V), bool)
+    tokens_V = [added.get(number, token) for number, token in enumerate(tokens_V)]
+    of_word = (kind == "BERT" and token.startswith("##") for token in tokens_V)
+    goes_on_V = np.array([on and number not in added for number, on in enumerate(of_word)], bool)
     texts = (token[2:] if on else token for token, on in zip(tokens_V, goes_on_V, strict=True))
     return [text.encode("utf-8", "replace") for text in texts], goes_on_V
 

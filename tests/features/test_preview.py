@@ -3,9 +3,12 @@
 Run: pytest tests/features/test_preview.py
 """
 
-from feature_examples import VOCABULARY, make
+from feature_examples import SPECIAL, VOCABULARY, build, make
 
 from span_electra.features.preview import describe
+from span_electra.text.added_tokens import add_tokens
+from span_electra.text.vocabulary import assemble
+from span_electra.text.word_starts import byte_letters
 
 
 def test_the_page_shows_settings_histogram_and_hidden_words(tmp_path):
@@ -22,3 +25,15 @@ def test_the_histogram_counts_every_row(tmp_path):
     page = describe(tmp_path / "f.arrow", colour=False)
     bars = page.split("full\n")[1].split("\n\n")[0].splitlines()
     assert sum(int(bar.split()[-1].replace(",", "")) for bar in bars) == len(written)
+
+
+def test_rows_are_shown_as_people_write_them(tmp_path):
+    """Added tokens of a byte-level vocabulary too, which are not spelt as bytes; a tab is not obeyed."""
+    (tmp_path / "words.txt").write_text("Grüße\nпривет\n", encoding="utf-8")
+    plain = assemble("BPE", {token: number for number, token in enumerate(SPECIAL + byte_letters())})
+    (tmp_path / "a.txt").write_text("Grüße an привет,\t我 é\n", encoding="utf-8")
+    vocabulary = add_tokens(plain, tmp_path / "words.txt")
+    build(tmp_path / "a.txt", vocabulary, tmp_path / "f.arrow")
+    page = describe(tmp_path / "f.arrow", colour=False).replace("[[", "").replace("]]", "")
+    # The vocabulary puts a blank before what follows an added token, as before a line.
+    assert "[CLS]Grüße an привет ,\\t我 é [SEP]" in page

@@ -1,8 +1,11 @@
 """Tokens as people read them. Run: pytest tests/text/test_pieces.py"""
 
+import pytest
+
+from span_electra.text.added_tokens import add_tokens
 from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import assemble
-from span_electra.text.word_starts import byte_letters
+from span_electra.text.word_starts import BEGINS, CONTINUES, OPEN, OPEN_END, PARTS, byte_letters
 
 
 def test_byte_level_tokens_are_read_as_text():
@@ -26,3 +29,17 @@ def test_a_word_of_wordpiece_has_a_blank_before_it_where_people_write_one():
     pieces_V = Pieces(assemble("BERT", {token: number for number, token in enumerate(tokens)}))
     assert [pieces_V[number] for number in range(5, 12)] == [" cat", "s", "我", "。", ",", " (", " на"]
     assert pieces_V.text([5, 6, 9, 5]) == " cats, cat"
+
+
+@pytest.mark.parametrize("kind", ["BPE", "BERT"])
+def test_added_tokens_are_read_as_they_stand(kind, tmp_path):
+    tokens = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
+    tokens += byte_letters() if kind == "BPE" else ["a"]
+    (tmp_path / "words.txt").write_text("Grüße\nпривет\n##x\n日本\n", encoding="utf-8")
+    plain = assemble(kind, {token: number for number, token in enumerate(tokens)}, lowercase=False)
+    vocabulary = add_tokens(plain, tmp_path / "words.txt")
+    pieces_V = Pieces(vocabulary)
+    added = [pieces_V[number].strip() for number in range(plain.size, vocabulary.size)]
+    assert added == ["Grüße", "привет", "##x", "日本"]
+    flags_V = vocabulary.token_words.flags_V[plain.size :]
+    assert flags_V[3] & BEGINS and flags_V[3] & PARTS and not any(flags_V & (OPEN | OPEN_END | CONTINUES))

@@ -81,3 +81,9 @@ def test_every_kind_of_vocabulary_is_spelt_back():
     spelt, goes_on = spelt_tokens(["a", "##b"], "BERT")
     assert spelt == [b"a", b"b"] and goes_on.tolist() == [False, True]
     assert not spelt_tokens(["a", "##b"], "other")[1].any()
+
+
+def test_a_token_that_was_added_is_no_spelling_of_bytes():
+    assert spelt_tokens(["é", "é"], "BPE", added={1: "é"})[0] == [b"\xe9", "é".encode()]
+    spelt, goes_on = spelt_tokens(["##b", "##b"], "BERT", added={1: "##b"})
+    assert spelt == [b"b", b"##b"] and goes_on.tolist() == [True, False]
