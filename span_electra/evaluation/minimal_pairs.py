@@ -24,8 +24,10 @@ import torch.nn.functional as F
 
 from span_electra.errors import InputError
 from span_electra.evaluation.metrics import wilson_interval
+from span_electra.features.words import word_starts
 from span_electra.hub.networks import BATCH_TOKENS, Networks
 from span_electra.text.encode import TextEncoder
+from span_electra.text.vocabulary import Vocabulary
 from span_electra.utf8 import decode_utf8
 
 SCORES = ("discriminator", "pll", "pll_l2r")
@@ -152,13 +154,27 @@ def pseudo_score(
     plain_G = np.bincount(row_Q, alone_Q, sentences)
     if not rightward:
         return plain_G, plain_G
-    end_Q = word_ends(networks.vocabulary.starts_word_V[ids_GL])[row_Q, place_Q]
+    end_Q = word_ends(word_starts_of(networks.vocabulary, ids_GL))[row_Q, place_Q]
     more_Q = end_Q > place_Q + 1
     asked = row_Q[more_Q], place_Q[more_Q], end_Q[more_Q]
     # Within a word in pieces the rest gives a piece away, and long rare words would score high: such pieces
     # are asked again with the rest of their word hidden.
     alone_Q[more_Q] = masked_score(networks, ids_GL, *asked, batch_size)
     return plain_G, np.bincount(row_Q, alone_Q, sentences)
+
+
+def word_starts_of(vocabulary: Vocabulary, ids_GL: np.ndarray) -> np.ndarray:
+    """Return where words begin, bool [G, L], by the law of whole-word masks; [CLS] and [SEP] begin some too.
+
+    By the tokens around it, not by a token's spelling alone: in scripts without blanks every character is a
+    word, also where a byte-level vocabulary cuts characters.
+    """
+    sentences, length = ids_GL.shape
+    starts_GL = np.ones((sentences, length), bool)
+    rows_G, lengths_G = np.arange(sentences) * length, np.full(sentences, length)
+    marks_T = word_starts(ids_GL.ravel(), rows_G, lengths_G, vocabulary.token_words, law=2)
+    starts_GL[:, 1:-1] = marks_T.reshape(sentences, length - 2)
+    return starts_GL
 
 
 def word_ends(starts_GL: np.ndarray) -> np.ndarray:

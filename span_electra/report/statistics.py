@@ -50,7 +50,9 @@ def describe_data(train: UsedRows, valid: UsedRows | None = None) -> dict[str, A
         "splits": splits,
         "lengths": length_histogram(train),
         "spans": span_statistics(features, rows_N),
-        "vocabulary": vocabulary_statistics(features.vocabulary, ids_T),
+        "vocabulary": vocabulary_statistics(
+            features.vocabulary, ids_T, words=int(features.word_starts(rows_N).sum())
+        ),
     }
 
 
@@ -121,10 +123,10 @@ def span_statistics(features: Features, rows_N: np.ndarray) -> dict[str, Any]:
     }
 
 
-def vocabulary_statistics(vocabulary: Vocabulary, ids_T: np.ndarray) -> dict[str, Any]:
-    """What the vocabulary is, and how the text uses it."""
+def vocabulary_statistics(vocabulary: Vocabulary, ids_T: np.ndarray, *, words: int) -> dict[str, Any]:
+    """What the vocabulary is, and how the text, which has so many words, uses it."""
     counts_V = np.bincount(ids_T, minlength=vocabulary.size)
-    total, words = max(1, len(ids_T)), int(vocabulary.starts_word_V[ids_T].sum())
+    total = max(1, len(ids_T))
     return {
         "type": vocabulary.kind,
         "size": vocabulary.size,

@@ -19,8 +19,11 @@ from span_electra.evaluation.minimal_pairs import (
     score_pairs,
     score_sentences,
     word_ends,
+    word_starts_of,
 )
 from span_electra.hub.networks import open_networks
+from span_electra.text.vocabulary import assemble
+from span_electra.text.word_starts import byte_letters
 
 SENTENCES = ["the cat sleeps.", "the cat sleep.", "dogs undo the mat", "a", "the dog barks on the mat."]
 
@@ -71,6 +74,20 @@ def test_scores_by_hand():
 def test_the_end_of_each_tokens_word():
     starts_GL = np.array([[True, True, False, True, True], [True, True, True, False, False]])
     assert word_ends(starts_GL).tolist() == [[1, 3, 3, 4, 5], [1, 2, 4, 4, 5]]
+
+
+def test_words_are_those_of_whole_word_masks_in_every_script():
+    special = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"]
+    vocabulary = assemble("BPE", {token: n for n, token in enumerate(special + byte_letters())})
+
+    def starts(text):
+        row = [0, *(5 + byte for byte in text.encode()), 1]
+        return word_starts_of(vocabulary, np.array([row, row]))
+
+    (found, same), english = starts("我爱"), starts("un it")[0]  # a character is three tokens
+    assert found.tolist() == same.tolist() == [True, True, False, False, True, False, False, True]
+    assert word_ends(starts("我爱"))[0, 1:7].tolist() == [4, 4, 4, 7, 7, 7]
+    assert english.tolist() == [True, True, False, True, False, False, True]
 
 
 def test_accuracies_by_hand():

@@ -7,10 +7,12 @@ import json
 
 import numpy as np
 import pytest
-from feature_examples import VOCABULARY, make
+from feature_examples import VOCABULARY, build, make
 
 from span_electra.features.store import open_features
 from span_electra.report.statistics import UsedRows, content_of, describe_data, write_statistics
+from span_electra.text.vocabulary import assemble
+from span_electra.text.word_starts import byte_letters
 
 
 @pytest.fixture
@@ -71,6 +73,16 @@ def test_the_vocabularys_numbers(features):
     found = describe_data(every(features))["vocabulary"]
     assert (found["size"], found["type"]) == (VOCABULARY.size, "BERT")
     assert found["unknown"] == 0 and 0 < found["commonest_share"] < 0.1 and found["tokens_a_word"] > 1
+
+
+def test_where_no_blank_stands_between_words_every_character_is_one(tmp_path):
+    tokens = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", *byte_letters()]
+    vocabulary = assemble("BPE", {token: number for number, token in enumerate(tokens)})
+    (tmp_path / "a.txt").write_text("我爱你\n" * 200, encoding="utf-8")
+    build(tmp_path / "a.txt", vocabulary, tmp_path / "f.arrow")
+    # A line is a blank, a word to itself, and three characters of three tokens each.
+    found = describe_data(every(open_features(tmp_path / "f.arrow")))["vocabulary"]
+    assert found["tokens_a_word"] == pytest.approx(10 / 4, rel=0.05)  # rows begin anywhere
 
 
 def test_it_is_written_as_json_with_both_splits(features, tmp_path):
