@@ -92,14 +92,20 @@ def read_metrics(path: Path) -> tuple[list[dict], list[dict]]:
     A line that cannot be read, as the last one of a killed run may be, is passed over.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = [line for line in path.read_bytes().split(b"\n") if line]
     except OSError:
         return [], []
+    # The last one may be half a line, which must not stand for the newest whole one.
+    unsure = [lines.pop()] if lines else []
     # Thinned before they are parsed: a run of days has a million lines, and its report is written every hour.
-    raw = {"train": [], "valid": []}
-    for line in lines:
-        raw["valid" if b'"valid"' in line else "train"].append(line)
-    return parse_lines(thin(raw["train"])), parse_lines(thin(raw["valid"]))
+    raw = {name: thin([line for line in lines if _split_of(line) == name]) for name in ("train", "valid")}
+    for line in unsure:
+        raw[_split_of(line)].append(line)
+    return parse_lines(raw["train"]), parse_lines(raw["valid"])
+
+
+def _split_of(line: bytes) -> str:
+    return "valid" if b'"valid"' in line else "train"
 
 
 def thin(lines: list) -> list:

@@ -49,6 +49,15 @@ def test_long_logs_are_thinned_evenly_and_keep_their_last_line():
     assert thin([1, 2, 3]) == [1, 2, 3] and thin([]) == []
 
 
+@pytest.mark.parametrize("end", ["\n", "", '\n{"step": 99999, "sp'], ids=["whole", "no newline", "killed"])
+def test_a_long_log_keeps_its_newest_line(tmp_path, end):
+    last = 2 * MOST_LINES + 1
+    log = "\n".join(f'{{"step": {step}, "split": "train"}}' for step in range(last + 1))
+    (tmp_path / "m").write_text(log + end)
+    train, _ = read_metrics(tmp_path / "m")
+    assert train[-1]["step"] == last and len(train) <= MOST_LINES + 1
+
+
 def test_odd_contents_of_the_other_files_are_nothing(tmp_path):
     run = read_run(make_run(tmp_path / "r", examples={"a": 1}, statistics=[1], run=[2], evaluation=None))
     assert run.examples == [] and run.statistics == {} and run.state == "unknown" and run.evaluation is None
