@@ -172,9 +172,9 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def digest(*parts: Any) -> str:
+def digest(settings: Any) -> str:
     """A few letters for settings, by which a file's name tells one state of them from another."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[str, float]]:
@@ -183,7 +183,8 @@ def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[st
     preset, rows = changes.pop("preset", workspace.preset), changes.pop("rows", next(iter(ROWS)))
     # By what the arm is, not its name alone: one that was edited would be told by the numbers of before.
     recipe = json.loads((ROOT / f"configs/{preset}.json").read_text(encoding="utf-8"))
-    arm = f"{preset}-{name.replace(' ', '-')}-{digest(recipe, changes, rows, ROWS[rows], workspace.threads)}"
+    asked = {"recipe": recipe, "changes": changes, "rows": [rows, ROWS[rows]], "threads": workspace.threads}
+    arm = f"{preset}-{name.replace(' ', '-')}-{digest(asked)}"
     run = workspace.folder / f"{arm}-{workspace.minutes:g}min-seed{seed}"
     if (run / "took.json").is_file():
         return run, json.loads((run / "took.json").read_text())

@@ -43,28 +43,33 @@ def downstream(monkeypatch, tmp_path):
     return module
 
 
-def number(downstream, monkeypatch, capsys, *arguments):
-    """Which fine-tuning the table's number is of."""
-    flags = ["--data", "data", "--tasks", "pos"]
-    monkeypatch.setattr(sys, "argv", ["downstream.py", *map(str, arguments), *flags])
-    downstream.main()
-    cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-1].split("|")]
-    return int(float(cells[3]))
+@pytest.fixture
+def number(downstream, monkeypatch, capsys):
+    """Called with flags: which fine-tuning the table's number is of."""
+
+    def asked(*arguments):
+        flags = ["--data", "data", "--tasks", "pos"]
+        monkeypatch.setattr(sys, "argv", ["downstream.py", *map(str, arguments), *flags])
+        downstream.main()
+        cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-1].split("|")]
+        return int(float(cells[3]))
+
+    return asked
 
 
-def test_numbers_are_of_the_encoder_that_is_asked_for(downstream, monkeypatch, capsys):
+def test_numbers_are_of_the_encoder_that_is_asked_for(number):
     exported(Path("a/exported"))
     exported(Path("b/exported"), seed=1)
-    asked = [number(downstream, monkeypatch, capsys, f"{name}/exported") for name in "abab"]
+    asked = [number(f"{name}/exported") for name in "abab"]
     assert asked == [1, 2, 1, 2]
     named = ["--work_dir", "work"]  # where a folder is named for both, each takes the other's place
-    asked = [number(downstream, monkeypatch, capsys, f"{name}/exported", *named) for name in "abb"]
+    asked = [number(f"{name}/exported", *named) for name in "abb"]
     assert asked == [3, 4, 4]
 
 
-def test_numbers_of_other_weights_data_or_settings_are_made_anew(downstream, monkeypatch, capsys):
+def test_numbers_of_other_weights_data_or_settings_are_made_anew(downstream, monkeypatch, number):
     def asked(*arguments):
-        return number(downstream, monkeypatch, capsys, "model", "--work_dir", "work", *arguments)
+        return number("model", "--work_dir", "work", *arguments)
 
     exported(Path("model"))
     assert [asked(), asked()] == [1, 1]
@@ -78,7 +83,7 @@ def test_numbers_of_other_weights_data_or_settings_are_made_anew(downstream, mon
     assert [asked("--rows", 2), asked("--rows", 2)] == [5, 5]
 
 
-def test_what_an_interrupted_call_left_is_made_anew(downstream, monkeypatch, capsys):
+def test_what_an_interrupted_call_left_is_made_anew(downstream, monkeypatch, number):
     exported(Path("model"))
     whole = downstream.run_script
 
@@ -88,12 +93,12 @@ def test_what_an_interrupted_call_left_is_made_anew(downstream, monkeypatch, cap
 
     monkeypatch.setattr(downstream, "run_script", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        number(downstream, monkeypatch, capsys, "model")
+        number("model")
     monkeypatch.setattr(downstream, "run_script", whole)
-    assert number(downstream, monkeypatch, capsys, "model") == 1
+    assert number("model") == 1
 
 
-def test_folders_of_others_stay(downstream, monkeypatch, capsys):
+def test_folders_of_others_stay(number):
     exported(Path("model"))
     before = {path: path.read_bytes() for path in Path("data").rglob("*.tsv")}
     for more in (["--work_dir", "data"], ["--work_dir", ".", "--rows", "1"]):
@@ -101,8 +106,8 @@ def test_folders_of_others_stay(downstream, monkeypatch, capsys):
         with pytest.raises(
             SystemExit, match="pos: stands there and is none of ours; name another --work_dir"
         ):
-            number(downstream, monkeypatch, capsys, "model", *more)
+            number("model", *more)
     assert before == {path: path.read_bytes() for path in Path("data").rglob("*.tsv")}
     Path("pos").rmdir()  # the copies of first rows are not put into a folder of the same name
-    assert number(downstream, monkeypatch, capsys, "model", "--work_dir", ".", "--rows", "1") == 1
+    assert number("model", "--work_dir", ".", "--rows", "1") == 1
     assert before == {path: path.read_bytes() for path in Path("data").rglob("*.tsv")}

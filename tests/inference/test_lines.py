@@ -12,10 +12,8 @@ import pytest
 from network_examples import by_hand, exported, frequencies, spotter
 
 from span_electra.errors import InputError
-from span_electra.inference.detection import Detected
 from span_electra.inference.lines import BLOCK_CHARACTERS, answering, blocks_of, predict
 from span_electra.inference.predictor import Predictor
-from span_electra.inference.records import detected_text
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = ["the cats", "", "the [MASK] sleeps", "  cat <b>  "]
@@ -59,18 +57,9 @@ def test_what_the_records_hold(predictor):
 
 
 def test_text_for_the_eye(predictor):
-    line = predictor.detect(["the  cats."])[0]
-    assert detected_text(line, 0.5, coloured=False) == "the  cats.{.95}"
-    assert detected_text(line, 0.5, coloured=True) == "the  \033[31;1mcats.\033[0m"
-    assert detected_text(line, 0.99, coloured=True) == "the  \033[33mcats.\033[0m"
     sure = Predictor(by_hand(frequencies({"cat": 8.0}), spotter({"cats": 3.0})))
     assert answers(sure, "correct", ["the cats"], as_text=True) == ["the cat"]
     assert answers(predictor, "fill", ["[MASK] the"], as_text=True)[0].startswith("dog the\n  [1] dog ")
-
-
-def test_what_was_typed_stays_as_it_was_where_it_looks_like_a_mark():
-    found = Detected("{0.5 cats", ["{0.5", "cats"], [(0, 4), (5, 9)], [0.97, 1.0])
-    assert detected_text(found, 0.5, coloured=False) == "{0.5{.97} cats{1.00}"
 
 
 def test_vectors_as_an_array(predictor, tmp_path):
