@@ -86,7 +86,7 @@ def rows_of(
             len(values) == 1 and values[0] >= 1
         ):  # a share of each file is the same share of all, a number is not
             raise InputError(
-                f"{name}: {values[0]:,} rows of all files, beside values for each; give one for each here too"
+                f"{name}: {values[0]:,.0f} rows of all files, beside values for each; give one for each here too"
             )
     # File by file, so that each gives its share to validation; numbers go on from file to file.
     used, held, before = [], [], 0
