@@ -56,12 +56,7 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
     model, batch_size = settings.model or newest_run(), settings.batch_size
-    target = result_file(Path(model), settings.out_file)
-    # What is in the way is found before hours of scoring.
-    earlier_sections(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(target.parent, os.W_OK):
-        raise InputError(f"{target.parent}: cannot be written; name another --out_file")
+    target = prepared_target(Path(model), settings.out_file)
     networks = open_networks(model, settings.device)
     sections = {MODEL: described(model, networks)}
     jobs = {
@@ -174,6 +169,20 @@ def correction_scores(
 # --- where it goes ------------------------------------------------------------------------------------
 
 
+def prepared_target(model: Path, out_file: str | None) -> Path:
+    """The file that the numbers go to, its folder made. Raises InputError for what is in the way."""
+    target = result_file(model, out_file)
+    # Found out before hours of scoring, not at their end.
+    earlier_sections(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{target.parent}: {error.strerror}; name another --out_file") from None
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"{target.parent}: cannot be written; name another --out_file")
+    return target
+
+
 def result_file(model: Path, out_file: str | None) -> Path:
     """Where the numbers go: as named, else into a run's or a pair's folder, else here.
 
@@ -182,8 +191,8 @@ def result_file(model: Path, out_file: str | None) -> Path:
     if out_file:
         return Path(out_file)
     # An exported folder may be in a cache of a hub, or read only.
-    holds_both = any((model / part).is_dir() for part in (*PARTS, CHECKPOINTS))
-    return model / EVALUATION if holds_both else Path(EVALUATION)
+    holds_networks = any((model / part).is_dir() for part in (*PARTS, CHECKPOINTS))
+    return model / EVALUATION if holds_networks else Path(EVALUATION)
 
 
 def is_run(model: Path) -> bool:

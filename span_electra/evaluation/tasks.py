@@ -18,7 +18,7 @@ from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
-from span_electra.evaluation.stage import MODEL, earlier_sections, result_file, save_sections, table_text
+from span_electra.evaluation.stage import MODEL, prepared_target, save_sections, table_text
 from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.experiment import open_rows
@@ -53,8 +53,7 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
     model, task_file, data_dir = Path(settings.model), settings.task_file, settings.data_dir
     started = time.perf_counter()
     # What may be refused comes first; evaluation takes minutes.
-    target = result_file(model, settings.out_file)
-    earlier_sections(target)
+    target = prepared_target(model, settings.out_file)
     network, specs, vocabulary, meta = load_task_model(model)
     network.to(find_device(settings.device))
     asked = load_task_file(task_file, data_dir).tasks

@@ -1,8 +1,10 @@
 """Fine-tuned models tried on task files. Run: pytest tests/evaluation/test_tasks.py"""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,23 @@ def test_nothing_is_left_behind_but_the_numbers_as_one_table(tuned):
     assert after - before == {tuned / "run" / "evaluation.json"}
     tables = tables_of(json.loads((tuned / "run" / "evaluation.json").read_text()))
     assert [row[0] for row in tables[-1].rows[:2]] == ["mood, dev", "mood, test"]
+
+
+def test_the_folder_of_the_numbers_is_made_before_they_are(tuned, monkeypatch):
+    target = tuned / "new" / "folder" / "scores.json"
+    named = asked(tuned, tuned / "split.yaml", out_file=str(target))
+    files = {"train": "mood-train.tsv"}
+    write(tuned, "split.yaml", json.dumps({"mood": TASKS["mood"] | {"file_names": files, "val_split": 5}}))
+    list(evaluate_tasks(named))
+    assert "mood, dev" in json.loads(target.read_text())["tasks"]
+    (tuned / "a file").write_text("")
+    below = asked(tuned, "not read", out_file=str(tuned / "a file" / "scores.json"))
+    for wrong in (below, replace(below, out_file=str(tuned / "a file" / "new" / "scores.json"))):
+        with pytest.raises(InputError, match="a file.*; name another --out_file"):
+            next(evaluate_tasks(wrong))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(InputError, match="folder: cannot be written; name another --out_file"):
+        next(evaluate_tasks(named))
 
 
 def test_what_cannot_be_tried_is_refused(tuned):
