@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
-from span_electra.evaluation.metrics import calibration_error
+from span_electra.evaluation.metrics import bin_of, calibration_error
 from span_electra.features.build import build_features
 from span_electra.features.store import open_features
 from span_electra.hub.networks import Networks
@@ -34,7 +34,7 @@ from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
 from span_electra.training import checkpoint
 
-LINES = 20000  # of a block of text; any number gives the same rows
+LINES = 20000  # of a block whose characters are counted; any number gives the same count
 BINS = 10  # rows of the calibration table
 
 
@@ -179,7 +179,7 @@ def characters(path: str) -> int:
 
 def bins(replaced_N: np.ndarray, probability_N: np.ndarray) -> dict[str, dict[str, float]]:
     """Return, for each tenth of probability, its mean and the share of tokens that were replaced."""
-    bin_N = np.minimum((probability_N * BINS).astype(np.int64), BINS - 1)
+    bin_N = bin_of(probability_N, BINS)
     table = {}
     for number in np.unique(bin_N).tolist():
         inside_N = bin_N == number

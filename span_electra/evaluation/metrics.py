@@ -80,6 +80,15 @@ def area_under_curve(wrong_N: np.ndarray, probability_N: np.ndarray) -> float | 
     return float(roc_auc_score(wrong_N, probability_N))
 
 
+def bin_of(probability_N: np.ndarray, bins: int) -> np.ndarray:
+    """Return the number of each probability's bin, of so many equal ones in [0, 1], int64 [N].
+
+    Example: .0 .09 .1 1. in 10 bins -> 0 0 1 9
+    """
+    # A probability of exactly 1 belongs into the last bin.
+    return np.minimum((probability_N * bins).astype(np.int64), bins - 1)
+
+
 def calibration_error(wrong_N: np.ndarray, probability_N: np.ndarray, bins: int = 15) -> float:
     """Return the expected calibration error: mean distance of probability and frequency, over equal bins.
 
@@ -90,8 +99,7 @@ def calibration_error(wrong_N: np.ndarray, probability_N: np.ndarray, bins: int 
     """
     if not len(wrong_N):
         return 0.0
-    # A probability of exactly 1 belongs into the last bin.
-    bin_N = np.minimum((probability_N * bins).astype(np.int64), bins - 1)
+    bin_N = bin_of(probability_N, bins)
     # Counts cancel: count * |mean frequency - mean probability| is the sum of differences within a bin.
     gap_K = np.bincount(bin_N, wrong_N.astype(np.float64) - probability_N, bins)
     return float(np.abs(gap_K).sum() / len(wrong_N))

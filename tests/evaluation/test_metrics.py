@@ -11,6 +11,7 @@ from scipy.stats import mannwhitneyu
 from span_electra.evaluation.metrics import (
     area_under_curve,
     best_threshold,
+    bin_of,
     calibration_error,
     detection,
     wilson_interval,
@@ -65,6 +66,10 @@ def test_the_area_is_mann_and_whitneys(pairs):
     else:
         statistic = mannwhitneyu(share_N[wrong_N], share_N[~wrong_N]).statistic
         assert math.isclose(area, statistic / (wrong_N.sum() * (~wrong_N).sum()))
+
+
+def test_bins_hold_their_lower_bounds_and_the_last_one_1():
+    assert bin_of(np.array([0.0, 0.09, 0.5, 0.95, 1.0]), 10).tolist() == [0, 0, 5, 9, 9]
 
 
 def test_calibration_by_hand():
