@@ -33,9 +33,6 @@ class GenerationConfig:
         1.0, "draw from the fewest likeliest tokens that have this share; 1: from all", least=0, most=1
     )
     beams: int = setting(1, "answers followed side by side; above 1 is a search and draws nothing", least=1)
-    length_penalty: float = setting(
-        1.0, "beams: scores are divided by length to this power; above 0 favours long", least=-10, most=10
-    )
     no_repeat_ngram: int = setting(0, "no run of so many tokens comes twice; 0: any may", least=0)
     seed: int = setting(0, "seed of the draws", least=0)
 
@@ -48,10 +45,6 @@ class GenerationConfig:
             raise InputError(
                 f"beams: {self.beams} beams draw nothing, so temperature, top_k and top_p have no say; "
                 "leave these out, or set beams 1"
-            )
-        if self.beams == 1 and self.length_penalty != 1.0:
-            raise InputError(
-                f"length_penalty: {self.length_penalty} weighs beams and there is one; set beams above 1"
             )
 
 
@@ -78,8 +71,8 @@ def generate(
     n-grams count over prompt and answer together, also over what no longer fits; but the end may always come,
     else a conversation whose turns end alike could not be answered alike.
 
-    With beams the answer is that of `transformers`' generate with the same num_beams and length_penalty, its
-    default early_stopping=False: see `_search`.
+    With beams the answer is that of `transformers`' generate with the same num_beams, and its defaults of
+    length_penalty (1) and early_stopping (False): see `_search`.
 
     Raises InputError where the network gives no numbers.
     """
@@ -196,7 +189,7 @@ def _sample(
 class _Finished:
     """An answer that needs nothing more."""
 
-    score: float  # sum of log probabilities, the end's included, over length ** length_penalty
+    score: float  # mean log probability of its tokens, the end's included
     answer: list[int]
 
 
@@ -207,9 +200,9 @@ def _search(
 
     The law is `transformers`' with early_stopping=False. An answer is finished by the end, or by the length,
     while it ranks among the `beams` best continuations of its step. The search ends when `beams` answers are
-    finished and the best open row, scored at its length of now, is no better than the worst of them: with a
-    penalty above 0 a guess, for a longer row may yet score higher. Forbidden tokens leave the probabilities
-    of the others as they are.
+    finished and the best open row, scored at its length of now, is no better than the worst of them: a guess,
+    for a longer row may yet have the better mean. Forbidden tokens leave the probabilities of the others as
+    they are.
     """
     start, totals_B = ids_BL.shape[1], torch.zeros(1, dtype=torch.float64)
     finished: list[_Finished] = []
@@ -228,13 +221,12 @@ def _search(
             # An end that ranks lower is worse than what goes on, and may not crowd it out.
             elif rank < config.beams:
                 answer = ids_BL[beam, start:].tolist() + ([] if token == end_id else [token])
-                finished.append(_Finished(total / length**config.length_penalty, answer))
+                finished.append(_Finished(total / length, answer))
         finished = sorted(finished, key=lambda each: -each.score)[: config.beams]
         if not open_rows:
             break
         ids_BL, totals_B = torch.tensor(open_rows[: config.beams]), torch.tensor(open_totals[: config.beams])
-        best_open = open_totals[0] / length**config.length_penalty
-        if len(finished) == config.beams and best_open <= finished[-1].score:
+        if len(finished) == config.beams and open_totals[0] / length <= finished[-1].score:
             break
     # Nothing finished: every continuation was forbidden on the way, so the best row stands as it is.
     return finished[0].answer if finished else ids_BL[0, start:].tolist()

@@ -139,7 +139,6 @@ def test_broken_weights_are_named():
         ({"beams": 0}, "beams: 0 is too small"),
         ({"beams": 3, "top_k": 5}, "beams: 3 beams draw nothing"),
         ({"beams": 3, "temperature": 0.7}, "beams: 3 beams draw nothing"),
-        ({"length_penalty": 2.0}, "length_penalty: 2.0 weighs beams"),
     ],
 )
 def test_settings_that_cannot_be_or_would_not_be_read_are_refused(wrong, message):
@@ -203,41 +202,32 @@ def test_the_end_may_come_again():
 # --- beams ----------------------------------------------------------------------------------------------
 
 
-def score(table_TV, start, answer, most, penalty):
+def score(table_TV, start, answer, most):
     """An answer's score by hand; it needs no end when it has the full length."""
     tokens = [start, *answer] + ([END] if len(answer) < most else [])
     total = table_TV.log()[tokens[:-1], tokens[1:]].sum().item()
-    return total / (len(tokens) - 1) ** penalty
+    return total / (len(tokens) - 1)
 
 
 def test_beams_find_what_greedy_misses():
     # 1 1 has .6 * .4 = .24; 2 END has .4 * .9 = .36 and is the best of all.
     assert generate(chain(CHAIN_TV), [0], END, greedy(max_new_tokens=2)) == [1, 1]
-    config = GenerationConfig(beams=2, length_penalty=0.0, max_new_tokens=2)
+    config = GenerationConfig(beams=2, max_new_tokens=2)
     assert generate(chain(CHAIN_TV), [0], END, config) == [2]
 
 
-@pytest.mark.parametrize("penalty", [-1.0, 0.0, 1.0, 2.0])
-def test_enough_beams_are_an_exhaustive_search(penalty):
+def test_enough_beams_are_an_exhaustive_search():
     rng = torch.Generator().manual_seed(0)
     answers = [list(answer) for size in range(4) for answer in itertools.product(range(3), repeat=size)]
     differing = 0
     for _ in range(10):
         table_TV = torch.randn(4, 4, generator=rng, dtype=torch.float64).mul(1.5).softmax(1)
-        config = GenerationConfig(beams=64, length_penalty=penalty, max_new_tokens=3)
+        config = GenerationConfig(beams=64, max_new_tokens=3)
         found = generate(chain(table_TV), [0], END, config)
-        scores = {tuple(answer): score(table_TV, 0, answer, 3, penalty) for answer in answers}
+        scores = {tuple(answer): score(table_TV, 0, answer, 3) for answer in answers}
         assert scores[tuple(found)] == pytest.approx(max(scores.values())), "orders of one chain may tie"
         differing += found != generate(chain(table_TV), [0], END, greedy(max_new_tokens=3))
     assert differing, "greedy would have done"
-
-
-def test_length_penalty_favours_long_answers():
-    table_TV = torch.tensor([[0.5, 0.1, 0.0, 0.4]] * 4)
-    short = GenerationConfig(beams=4, length_penalty=0.0, max_new_tokens=6)
-    long = GenerationConfig(beams=4, length_penalty=2.0, max_new_tokens=6)
-    assert generate(chain(table_TV), [0], END, short) == []
-    assert generate(chain(table_TV), [0], END, long) == [0] * 6
 
 
 # --- the same as transformers ---------------------------------------------------------------------------
@@ -267,9 +257,6 @@ PROMPTS = [[5, 9, 11], [7], [30, 31, 30, 31, 8], [12, 13, 14, 15]]
         {"no_repeat_ngram": 1},
         {"no_repeat_ngram": 2},
         {"beams": 3},
-        {"beams": 3, "length_penalty": 0.0},
-        {"beams": 3, "length_penalty": 2.5},
-        {"beams": 3, "length_penalty": -1.0},
         {"beams": 5, "no_repeat_ngram": 2},
     ],
     ids=str,
@@ -283,9 +270,9 @@ def test_answers_are_those_of_transformers(electra, others):
     for prompt in PROMPTS:
         theirs = electra.generate(
             torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), do_sample=False,
-            max_new_tokens=10, num_beams=config.beams, length_penalty=config.length_penalty,
-            early_stopping=False, no_repeat_ngram_size=config.no_repeat_ngram, eos_token_id=END,
-            pad_token_id=0, suppress_tokens=banned,
+            max_new_tokens=10, num_beams=config.beams, early_stopping=False,
+            no_repeat_ngram_size=config.no_repeat_ngram, eos_token_id=END, pad_token_id=0,
+            suppress_tokens=banned,
         )[0, len(prompt) :].tolist()  # fmt: skip
         theirs = theirs[: theirs.index(END)] if END in theirs else theirs
         ours = generate(next_logits, prompt, END, config, banned, longest=64)
