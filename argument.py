@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from span_electra.config import ChunkConfig, SpanLaw, TextConfig, VocabularyFiles
+from span_electra.config import ChunkConfig, DeviceConfig, SpanLaw, TextConfig, VocabularyFiles
 from span_electra.elsewhere import (
     GENERAL_DATA_NAMES,
     GENERAL_NAMES,
@@ -31,7 +31,7 @@ from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
 from span_electra.inference.arguments import Speech
 from span_electra.pretraining.arguments import PretrainingArguments, TrainDataArguments, ValidDataArguments
-from span_electra.schema import Settings, setting
+from span_electra.schema import Settings, same, setting
 
 # Older argument files began with "general" lines (`max_seq_len = 512`); they may stand here.
 
@@ -166,7 +166,7 @@ class PredictArgs(Speech):
     )
     threshold: float = setting(0.5, "probability from which a word is called wrong", least=0)
     batch_size: int = setting(32, "rows computed together", least=1)
-    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
+    device: str = same(DeviceConfig, "device", group="")
     serve: bool = setting(False, "open a page on this machine to type into")
     host: str = setting("127.0.0.1", "address of the page; 0.0.0.0 lets other machines in")
     port: int = setting(8765, "port of the page; 0: any that is free", least=0, most=65535)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from span_electra.schema import Settings, setting
+from span_electra.config import DeviceConfig
+from span_electra.schema import Settings, same, setting
 
 
 @dataclass(frozen=True)
@@ -23,5 +24,5 @@ class EvaluationArguments(Settings):
     data_dir: str = setting("data", "folder that the task file's files lie in")
     max_seq_len: int = setting(128, "tokens of the longest row of --text, [CLS] and [SEP] included", least=3)
     batch_size: int = setting(256, "rows computed together", least=1)
-    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps or xpu")
+    device: str = same(DeviceConfig, "device", group="")
     out_file: str | None = setting(None, "JSON; none: evaluation.json in the run's folder, else here")
