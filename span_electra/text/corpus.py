@@ -140,7 +140,7 @@ def _cut_lines(
     rest = _closed(piece, parts) if piece.end > piece.begin else None
     lines += rest is not None and not terminated
     full = lines >= chunk_size or size >= BLOCK_BYTES
-    yield _Step(rest, file.size - counted, lines, size, full)
+    yield _Step(rest, max(0, file.size - counted), lines, size, full)  # the size may not be known
 
 
 def _closed(piece: Piece, parts: list[bytes]) -> Piece:

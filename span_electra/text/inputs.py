@@ -24,8 +24,9 @@ import pyarrow as pa
 
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.storage import is_feature_file, sha256_of
+from span_electra.storage import sha256_of, starts_features
 from span_electra.text.dataset import is_dataset, open_dataset
+from span_electra.text.far_files import find_far, is_url, open_filesystem
 from span_electra.utf8 import UTF8_MARK
 
 KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv", ".parquet": "parquet"}
@@ -95,11 +96,6 @@ class Inputs:
         return sum(file.size for file in self.files)
 
 
-def is_url(path: str | Path) -> bool:
-    """Whether fsspec must open it; `file://` is a local path with a longer name."""
-    return "://" in str(path)
-
-
 def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "text") -> Inputs:
     """Find the files that `paths` name: files, folders, globs, URLs or data sets, one or several.
 
@@ -119,7 +115,8 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
         if is_dataset(path):
             found = [_find_dataset(path, notes)]
         else:
-            found = _find_remote(path) if is_url(path) else _find_local(path, notes, text_field)
+            find = _find_remote if is_url(path) else _find_local
+            found = find(path, notes, text_field)
         for file in found:
             kept = files.setdefault(_same(file), file)
             if kept is not file:
@@ -148,6 +145,24 @@ def _find_dataset(path: str, notes: list[str]) -> InputFile:
     return InputFile(found.path, "dataset", packing="", size=found.size, identity="")
 
 
+def _find_remote(url: str, notes: list[str], text_field: str) -> list[InputFile]:
+    far, files = find_far(url), []
+    for one in far.files:
+        file = _named(one.url, one.size or 0, identity=one.identity, by_name=one.by_name)
+        reason = _structured(file.path)
+        if reason and file.by_name:
+            raise InputError(f"{url}: {reason}")
+        if reason := _unfit(file, text_field, empty=one.size == 0):
+            notes.append(f"{file.path}: {reason}; passed over")
+        else:
+            files.append(file)
+    notes += [_hidden_note(url, far.hidden)] if far.hidden else []
+    if not files:
+        why = f" ({notes[-1]})" if notes else ""
+        raise InputError(f"{url}: no file with text there{why}; check the URL")
+    return files
+
+
 def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]:
     if os.path.isdir(path):
         return _walk(path, notes, text_field)
@@ -168,6 +183,35 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
 def _structured(path: str) -> str | None:
     """Why a file of this name is not read as text, if so; packed ones go by what is in them."""
     return STRUCTURED.get(suffixes_of(path)[0])
+
+
+def _unfit(file: InputFile, text_field: str, *, empty: bool) -> str | None:
+    """Why a file that was found in a folder, here or at a URL, is passed over, if so."""
+    if reason := _structured(file.path):
+        return reason
+    if empty:
+        return "empty"
+    # Far away each look costs a request: there, features of another name are refused when they are read.
+    if not file.remote or suffixes_of(file.path)[0] == ".arrow":
+        with open_raw(file) as raw:
+            if starts_features(raw):
+                return "features, not text"
+    if file.kind == "tsv" and not _has_column(file, text_field):
+        return f"no column {text_field!r}"
+    return None
+
+
+def _named(path: str, size: int, *, identity: str = "", by_name: bool = False) -> InputFile:
+    """A file by what its name says of it."""
+    suffix, packing = suffixes_of(path)
+    kind = KINDS.get(suffix, "text")
+    return InputFile(path, kind, packing=packing, size=size, identity=identity, by_name=by_name)
+
+
+def _hidden_note(place: str, hidden: list[str]) -> str:
+    names = ", ".join(hidden[:3]) + (", ..." if len(hidden) > 3 else "")
+    found = counted(len(hidden), "hidden file or folder", "hidden files or folders")
+    return f"{place}: {found} passed over ({names})"
 
 
 def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
@@ -193,22 +237,15 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
             path = os.path.join(place, name)
             if not os.path.exists(path):
                 notes.append(f"{path}: {DANGLING}")
-            elif reason := _structured(path):
+                continue
+            # A name that tells of no text is enough; what is left must be a file that can be read.
+            size = os.path.getsize(path)
+            if os.path.isfile(path) and (reason := _unfit(_named(path, size), text_field, empty=size == 0)):
                 notes.append(f"{path}: {reason}; passed over")
-            elif is_feature_file(path):
-                notes.append(f"{path}: features, not text; passed over")
-            elif os.path.isfile(path) and os.path.getsize(path) == 0:
-                notes.append(f"{path}: empty; passed over")
             else:
-                file = describe_file(path, by_name=False)
-                if file.kind == "tsv" and not _has_column(file, text_field):
-                    notes.append(f"{path}: no column {text_field!r}; passed over")
-                else:
-                    files.append(file)
+                files.append(describe_file(path, by_name=False))
     if hidden:
-        names = ", ".join(hidden[:3]) + (", ..." if len(hidden) > 3 else "")
-        found = counted(len(hidden), "hidden file or folder", "hidden files or folders")
-        notes.append(f"{folder}: {found} passed over ({names})")
+        notes.append(_hidden_note(folder, hidden))
     # As the walk goes, a folder's own files come before those of its subfolders.
     return files
 
@@ -243,10 +280,8 @@ def describe_file(path: str, by_name: bool) -> InputFile:
         raise InputError(f"{path}: {error.strerror}; check the path") from None
     if status.st_size == 0:
         raise InputError(f"{path}: empty; name a file with text")
-    suffix, packing = suffixes_of(path)
-    kind = KINDS.get(suffix, "text")
     identity = f"{status.st_size} {status.st_mtime_ns} {zlib.crc32(ends):08x}"
-    return InputFile(path, kind, packing=packing, size=status.st_size, identity=identity, by_name=by_name)
+    return _named(path, status.st_size, identity=identity, by_name=by_name)
 
 
 def suffixes_of(path: str) -> tuple[str, str]:
@@ -272,51 +307,6 @@ def find_column(path: str, head: bytes, text_field: str) -> tuple[int, int]:
             "--text_field, or its number from 0"
         )
     return names.index(text_field), len(line) + 1
-
-
-# --- remote -------------------------------------------------------------------------------------------
-
-
-def open_filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path in it. Raises InputError when a package is missing."""
-    try:
-        import fsspec
-
-        # It imports a protocol's own package when a URL first asks for it.
-        return fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise InputError(f"{url}: {error}; install it, or copy the file here") from None
-    except ValueError as error:
-        raise InputError(f"{url}: {error}; check the URL") from None
-
-
-def _find_remote(url: str) -> list[InputFile]:
-    system, path = open_filesystem(url)
-    try:
-        found = sorted(system.glob(path) if glob.has_magic(path) else system.find(path))
-        visible = [name for name in found if not PurePosixPath(name).name.startswith(".")]
-        files = []
-        for name in visible:
-            facts = system.info(name)
-            # Every file system calls the time of the last change otherwise, or has a hash in its place.
-            changed = next(
-                (facts[key] for key in ("ETag", "LastModified", "mtime", "created") if key in facts), ""
-            )
-            suffix, packing = suffixes_of(name)
-            file = InputFile(
-                system.unstrip_protocol(name),
-                KINDS.get(suffix, "text"),
-                packing=packing,
-                size=facts["size"],
-                identity=f"{facts['size']} {changed}",
-                by_name=name == path,
-            )
-            files += [file] if file.size else []
-    except OSError as error:
-        raise InputError(f"{url}: {error}; check the URL and your rights") from None
-    if not files:
-        raise InputError(f"{url}: no file with text there; check the URL")
-    return files
 
 
 # --- opening ------------------------------------------------------------------------------------------
@@ -354,7 +344,8 @@ def segments_of(file: InputFile, stream: BinaryIO) -> Iterator[bytes]:
     size = 0
     while segment := stream.read(SEGMENT):
         size += len(segment)
-        if file.packing and size > max(BOMB_LEAST, BOMB_RATIO * file.size):
+        # Where nobody said how large the file is, nobody can say what is too much.
+        if file.packing and file.size and size > max(BOMB_LEAST, BOMB_RATIO * file.size):
             raise InputError(
                 f"{file.path}: unpacks to more than {BOMB_RATIO} times its size; if that is meant, unpack it"
             )

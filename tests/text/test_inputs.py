@@ -3,11 +3,13 @@
 Run: pytest tests/text/test_inputs.py
 """
 
+import gzip
 import os
 
 import pytest
 
 from span_electra.errors import InputError
+from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
 
 
@@ -85,3 +87,43 @@ def test_missing_and_special_files_are_refused(tmp_path):
         find_inputs(tmp_path / "folder")
     with pytest.raises(InputError, match="nosuchscheme"):
         find_inputs("nosuchscheme://bucket/a.txt")
+
+
+@pytest.fixture
+def far():
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    yield system
+    system.rm("/inputs", recursive=True)
+
+
+def test_a_url_is_walked_by_the_rules_of_a_folder(far):
+    for name in ("a.txt", ".git/x.txt", "t.csv", "page.html", "empty.txt", "index.tsv", "f.arrow"):
+        content = {"empty.txt": b"", "f.arrow": b"ARROW1\0\0" + b"\xff" * 8 + b"span_electra"}
+        far.pipe(f"/inputs/{name}", content.get(name, b"text of it\n"))
+    for url in ("memory://inputs", "memory://inputs/**"):
+        inputs = find_inputs(url)
+        assert [file.path for file in inputs.files] == ["memory:///inputs/a.txt"]
+        notes = "\n".join(inputs.notes)
+        for words in ("t.csv: a table", "page.html: marked-up", "empty.txt: empty", "index.tsv: no column"):
+            assert words in notes
+        assert "f.arrow: features" in notes and "1 hidden file or folder passed over" in notes
+    with pytest.raises(InputError, match="memory://inputs/t.csv: a table"):
+        find_inputs("memory://inputs/t.csv")
+    far.rm("/inputs/a.txt")
+    with pytest.raises(InputError, match="memory://inputs: no file with text there .*hidden.*check the URL"):
+        find_inputs("memory://inputs")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_a_server_need_not_say_how_large_a_file_is(far, monkeypatch, name):
+    text = b"a line\n" * 9
+    far.pipe(f"/inputs/{name}", gzip.compress(text) if name.endswith("gz") else text)
+    told = type(far).info
+    monkeypatch.setattr(type(far), "info", lambda *args, **more: told(*args, **more) | {"size": None})
+    inputs = find_inputs(f"memory://inputs/{name}")
+    assert [file.size for file in inputs.files] == [0]
+    # What is opened may still say it; only the listing does not.
+    monkeypatch.undo()
+    blocks = list(cut_blocks(inputs, 4))
+    assert b"".join(piece.text for block in blocks for piece in block.pieces) == text
+    assert all(block.consumed >= 0 for block in blocks)
