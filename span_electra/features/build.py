@@ -40,7 +40,8 @@ from span_electra.features.store import open_features
 from span_electra.storage import empty_parents_go, locked, recover
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block, cut_blocks, hash_source
-from span_electra.text.inputs import Inputs, Source, find_inputs, is_url
+from span_electra.text.far_files import is_url
+from span_electra.text.inputs import Inputs, Source, find_inputs
 from span_electra.text.unknown import WORTH_A_NOTE, unknown_note
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_tasks
@@ -104,7 +105,7 @@ def build_features(
         text_field: field or column of .jsonl, .tsv, .parquet and data sets.
         engine: local, or ray: the blocks are worked on by a Ray cluster.
         progress: show a bar, notes and the summary.
-        shown: what the summary says of a file whose path is of no use to anybody; none: its path.
+        shown: what the summary says of a file whose path is of no use to anybody; none: its path, or URL.
 
     Raises InputError for bad input, a foreign file at out_file, or a process that died; finished blocks are
     then kept for the next time. Raises OSError when the disk is full.
@@ -117,9 +118,10 @@ def build_features(
     )
     for note in found.notes:
         say.note(note)
-    job = _Job(found, header, vocabulary, workers=workers, shards=shards, engine=engine, say=say, shown=shown)
     # By our own writing, which is whole or not at all; a file system of a library would copy once more.
     target = str(out_file).removeprefix("file://")
+    shown = shown or (target if is_url(target) else None)  # the place where it is built goes again
+    job = _Job(found, header, vocabulary, workers=workers, shards=shards, engine=engine, say=say, shown=shown)
     if is_url(target):
         with staged(target, shards) as local:
             return _build(job, local)
@@ -370,7 +372,7 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
             f"{out_file}: its spans follow law {made.masking.law} of an earlier version (format "
             f"{made.format}), which it keeps; remove it to have it made by law {job.header.masking.law}"
         )
-    return FeatureCounts(out_file, made)
+    return FeatureCounts(out_file, made, shown=job.shown)
 
 
 def _by_law(header: FeatureHeader, law: int) -> FeatureHeader:

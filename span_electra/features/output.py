@@ -27,7 +27,7 @@ from span_electra.features.header import (
 from span_electra.features.parts import PartCounts, part_path, read_part
 from span_electra.features.store import MANIFEST
 from span_electra.storage import FEATURES_KEY, atomic_folder, is_feature_file, starts_features
-from span_electra.text.inputs import open_filesystem
+from span_electra.text.far_files import open_filesystem
 
 
 def check_place(out_file: Path, shards: int) -> None:
@@ -72,26 +72,33 @@ def staged(url: str, shards: int) -> Iterator[Path]:
     """
     # What is there is looked at before hours of work, not when the result is sent.
     system, target = open_filesystem(url)
-    try:
+    with _errors_of(url):
         if not shards and system.isfile(target):
             with system.open(target, "rb") as file:
                 if not starts_features(file):
                     raise InputError(f"{url}: exists and is no feature file; name another output")
         elif system.exists(target) and not (shards and system.exists(f"{target}/{MANIFEST}")):
             raise InputError(f"{url}: exists and is no output of this kind; name another")
-        # Named by the URL: a command that was broken off finds its parts there again.
-        place = Path(f".staged-{hashlib.sha256(url.encode()).hexdigest()[:12]}")
-        place.mkdir(exist_ok=True)
-        # Object stores have no rename of folders; `mv` copies, but the old is whole until the new is.
-        local, beside = place / PurePosixPath(target).name, f"{target}.partial"
-        yield local
+    # Named by the URL: a command that was broken off finds its parts there again.
+    place = Path(f".staged-{hashlib.sha256(url.encode()).hexdigest()[:12]}")
+    place.mkdir(exist_ok=True)
+    # Object stores have no rename of folders; `mv` copies, but the old is whole until the new is.
+    local, beside = place / PurePosixPath(target).name, f"{target}.partial"
+    yield local  # what goes wrong while it is built is this machine's trouble, not the URL's
+    with _errors_of(url):
         if system.exists(beside):
             system.rm(beside, recursive=True)
         system.put(str(local), beside, recursive=shards > 0)
         if system.exists(target):
             system.rm(target, recursive=shards > 0)
         system.mv(beside, target, recursive=shards > 0)
-        shutil.rmtree(place)  # not where sending failed: what was made can be sent again
+    shutil.rmtree(place)  # not where sending failed: what was made can be sent again
+
+
+@contextmanager
+def _errors_of(url: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(f"{url}: {error}; check the URL and your rights") from None
 

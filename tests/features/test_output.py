@@ -3,6 +3,7 @@
 Run: pytest tests/features/test_output.py
 """
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from feature_examples import VOCABULARY, build, text
 
 from span_electra.errors import InputError
+from span_electra.features.output import staged
 from span_electra.features.store import open_features
 
 
@@ -82,3 +84,23 @@ def test_an_output_url_gets_the_same_bytes(tmp_path, corpus, vocabulary, shards,
     assert not list(tmp_path.glob(".staged*")) or not shards
     build("in", vocabulary, f"file://{tmp_path}/by-url")
     assert Path("by-url").exists()
+
+
+def test_the_summary_names_the_url_and_not_the_place_where_it_was_built(
+    tmp_path, corpus, vocabulary, monkeypatch, capsys
+):
+    pytest.importorskip("fsspec")
+    monkeypatch.chdir(tmp_path)
+    build(corpus, vocabulary, "memory://summary.arrow", progress=True)
+    said = capsys.readouterr()
+    assert "-> memory://summary.arrow" in said.out + said.err and ".staged" not in said.out + said.err
+
+
+def test_a_full_disk_here_is_not_the_urls_fault(tmp_path, corpus, vocabulary, monkeypatch):
+    pytest.importorskip("fsspec")
+    monkeypatch.chdir(tmp_path)
+    url, full = "memory://far.arrow", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "here.arrow")
+    with pytest.raises(OSError, match="No space left on device: 'here.arrow'"), staged(url, 0):
+        raise full
+    with pytest.raises(InputError, match=f"{url}: .*No such file"), staged(url, 0):
+        pass  # nothing was built, so nothing can be sent
