@@ -99,8 +99,8 @@ def masking_phases(lines: list[str]) -> tuple[MaskingPhase, ...]:
     Example: ["0: mask_ratio=0.3 max_span_len=1 whole_words=false", "0.5: max_span_len=3", "0.8: "]
     hides single tokens for half of the run, then spans of at most three words, and then as the features say.
 
-    Raises InputError naming the line that cannot be read, or whose turn is not after the one before. Between a
-    step and a share nobody can tell yet; features/schedule.py, which knows how many steps there are, does.
+    Raises InputError naming the line that cannot be read, or whose turn is not after the one before. Between
+    a step and a share nobody can tell yet; features/schedule.py, which knows how many steps there are, does.
     """
     phases: list[MaskingPhase] = []
     for line in lines:

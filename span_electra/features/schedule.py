@@ -48,9 +48,9 @@ def masking_schedule(
         # Not of the rounded ones: two shares of a short run may fall on one step, of which the latter holds.
         if exact[number] <= exact[number - 1]:
             raise InputError(
-                f"masking_schedule: of {total_steps:,} steps, the phase of {phases[number].begin:g} begins at "
-                f"{exact[number]:,.0f}, not after the one before it ({exact[number - 1]:,.0f}); put them in "
-                "order, or write all as shares"
+                f"masking_schedule: of {total_steps:,} steps, the phase of {phases[number].begin:g} begins "
+                f"at {exact[number]:,.0f}, not after the one before it ({exact[number - 1]:,.0f}); put "
+                "them in order, or write all as shares"
             )
     firsts = [round(first) for first in exact]
     laws = [replace(base, **phase.settings) for phase in phases]

@@ -277,13 +277,10 @@ def train_wordpiece(
     vocab_size: int,
     min_frequency: int,
     special_tokens: Sequence[str],
-    initial_alphabet: Iterable[str] = (),
-    limit_alphabet: int | None = None,
     continuing: Sequence[str] | None = None,
 ) -> dict[str, int]:
     """WordPiece vocabulary from counts of normalized words.
 
-    limit_alphabet keeps the most frequent characters, of equal ones the later (the library: any).
     `continuing` gives the pieces ##a, ##b ... in the order of their ids; without it the characters' order.
     """
     text = [word.decode() for word in word_counts]
@@ -292,30 +289,16 @@ def train_wordpiece(
     code_points_Y = np.frombuffer("".join(text).encode("utf-32-le"), np.uint32)
     word_Y = np.repeat(np.arange(len(text)), lengths_W)
     first_Y = np.diff(word_Y, prepend=-1) > 0
-    kept = _alphabet(code_points_Y, counts_W[word_Y], initial_alphabet, limit_alphabet)
-    tokens = list(dict.fromkeys([*special_tokens, *(chr(c) for c in kept)]))
-    here_Y = np.isin(code_points_Y, kept)  # the library drops other characters, their neighbours then touch
+    seen = np.unique(code_points_Y)  # in their own order; each gets a token, so that no word is unknown
+    tokens = list(dict.fromkeys([*special_tokens, *(chr(c) for c in seen)]))
     if continuing is None:
-        continuing = [_CONTINUES + chr(c) for c in np.unique(code_points_Y[here_Y & ~first_Y])]
+        continuing = [_CONTINUES + chr(c) for c in np.unique(code_points_Y[~first_Y])]
     tokens = list(dict.fromkeys([*tokens, *continuing]))
     ids = {token: number for number, token in enumerate(tokens)}
-    starting = np.array([ids[chr(c)] for c in kept], np.int32)
-    inside = np.array([ids.get(_CONTINUES + chr(c), 0) for c in kept], np.int32)
-    place_Y = np.searchsorted(kept, code_points_Y[here_Y])
-    symbols_Y = np.where(first_Y[here_Y], starting[place_Y], inside[place_Y])
-    state = _new_state(symbols_Y, np.bincount(word_Y[here_Y], minlength=len(text)), counts_W)
+    starting = np.array([ids[chr(c)] for c in seen], np.int32)
+    inside = np.array([ids.get(_CONTINUES + chr(c), 0) for c in seen], np.int32)
+    place_Y = np.searchsorted(seen, code_points_Y)
+    symbols_Y = np.where(first_Y, starting[place_Y], inside[place_Y])
+    state = _new_state(symbols_Y, lengths_W, counts_W)
     _merge_all(state, tokens, vocab_size, min_frequency, _CONTINUES)
     return {token: number for number, token in enumerate(tokens)}
-
-
-def _alphabet(
-    code_points_Y: np.ndarray, counts_Y: np.ndarray, initial_alphabet: Iterable[str], limit: int | None
-) -> np.ndarray:
-    """Code points that get a token, in order."""
-    counts = np.bincount(code_points_Y, counts_Y, minlength=0x110000).astype(float)  # exact to 2**53
-    initial = [ord(c) for c in initial_alphabet]
-    counts[initial] = np.inf
-    seen = np.flatnonzero(counts)
-    if limit is not None:
-        seen = seen[np.argsort(counts[seen], kind="stable")][max(0, len(seen) - limit) :]
-    return np.sort(seen)

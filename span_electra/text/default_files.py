@@ -62,15 +62,16 @@ def find_vocabulary(
     kind: str | None = None,
     vocab_file: str | Path | None = None,
     merges_file: str | Path | None = None,
-    folder: str | Path = VOCABULARY_FOLDER,
 ) -> FoundVocabulary:
     """Complete what the user named: the type by the file's name, the merges by the vocabulary's.
+
+    vocab_file: a file, or a folder that holds one; None: vocab/.
 
     Raises InputError if there is none, or more than one to choose from.
     """
     # One in vocab/ is taken; of several none is, since a wrong guess would show only in training.
     if vocab_file is None or Path(vocab_file).is_dir():
-        vocab_file = _only_vocabulary(Path(vocab_file or folder), kind)
+        vocab_file = _only_vocabulary(Path(vocab_file or VOCABULARY_FOLDER), kind)
     vocab_file = Path(vocab_file)
     if not vocab_file.exists():
         raise InputError(f"{vocab_file}: No such file or directory; check the path")
@@ -133,15 +134,15 @@ def splits_read_together(named: Iterable[str | Path]) -> list[str]:
     return notes
 
 
-def left_out(folder: str | Path = DATA_FOLDER) -> list[str]:
-    """A note where some of a folder's files are splits by their names, and the others belong to none."""
-    entries = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
+def left_out() -> list[str]:
+    """A note where some files of data/ are splits by their names, and the others belong to none."""
+    entries = [path for path in DATA_FOLDER.iterdir() if not path.name.startswith(".")]
     others = sorted(path.name for path in entries if _split_of(path) is None)
     if not others or len(others) == len(entries):
         return []
     return [
-        f"{folder}/: {', '.join(others[:3])}{', ...' if others[3:] else ''}: left out, for the names say no "
-        "split (train, valid, test); rename them, or name what is to be read with --in_file"
+        f"{DATA_FOLDER}/: {', '.join(others[:3])}{', ...' if others[3:] else ''}: left out, for the names say "
+        "no split (train, valid, test); rename them, or name what is to be read with --in_file"
     ]
 
 

@@ -93,11 +93,6 @@ class TextEncoder:
         ends = [part.line_ends_N + shift for part, shift in zip(parts, shifts, strict=True)]
         return EncodedLines(np.concatenate([part.ids_T for part in parts]), np.concatenate(ends))
 
-    @property
-    def words_kept(self) -> int:
-        """Words in the table now."""
-        return int(self._words.table.fill[0])
-
     def _encode_window(self, window: Window) -> EncodedLines:
         line_ends_N = np.empty(len(window.line_words_N), np.int64)
         progress = np.zeros(3, np.int64)

@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer
 from span_electra.errors import InputError
 from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.encode import TextEncoder
-from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, read_config, vocabulary_of
+from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, json_object, vocabulary_of
 from span_electra.text.tokenizer_file import OURS, check_described, rewritten
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.utf8 import read_text
@@ -90,7 +90,7 @@ def _config_beside(folder: Path) -> dict:
     config: dict = {}
     for name in ("special_tokens_map.json", TOKENIZER_CONFIG):
         if (folder / name).is_file():
-            config |= read_config(read_text(folder / name), str(folder / name))
+            config |= json_object(read_text(folder / name), str(folder / name))
     return config
 
 
@@ -154,7 +154,7 @@ def _check_file(path: Path, described: dict, way_out: str) -> None:
     if path.suffix == ".txt":
         theirs = {token: number for number, token in enumerate(content.removesuffix("\n").split("\n"))}
     else:
-        theirs = read_config(content, str(path))
+        theirs = json_object(content, str(path))
     other = next((token for token, number in theirs.items() if ids.get(token) != number), None)
     if other is not None:
         raise InputError(f"{path}: {other!r} has another id than in the tokenizer.json; {way_out}")

@@ -156,7 +156,7 @@ def cut_bpe(text_B, lines, skipped_N, prefix_space, kinds_C, progress, words_W, 
 
 @inlined
 def _wordpiece_end(text_B, p, kinds_C):
-    """(end, odd) of the run of word characters from p; an end below 0 as in _run_end."""
+    """(end, odd) of the run of word characters from p; an end below 0 as in _bpe_word_end."""
     odd = 0
     while True:
         p = _skip_ascii_word(text_B, p, True)

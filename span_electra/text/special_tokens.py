@@ -123,14 +123,12 @@ def _content(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def read_config(text: str | None, source: str) -> dict:
-    """A JSON object, empty where there is no file. Raises InputError for anything else."""
-    if text is None:
-        return {}
+def json_object(text: str, source: str) -> dict:
+    """The JSON object that a file beside a tokenizer holds. Raises InputError for anything else."""
     try:
-        config = json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):
-        config = None
-    if not isinstance(config, dict):
-        raise InputError(f"{source}: not a JSON object; get the tokenizer's files again")
-    return config
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{source}: not a JSON object; get the file again, or name another")
+    return found

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from span_electra.errors import InputError
-from span_electra.text.default_files import after_features, find_splits, find_vocabulary, splits_read_together
+from span_electra.text.default_files import (
+    after_features,
+    find_splits,
+    find_vocabulary,
+    left_out,
+    splits_read_together,
+)
 
 
 def touch(folder, *names):
@@ -16,7 +22,7 @@ def touch(folder, *names):
 
 def test_the_only_vocabulary_is_found_with_its_type_and_merges(tmp_path):
     touch(tmp_path, "my model BPE-vocab.json", "my model BPE-merges.txt", "tokenizer.json")
-    found = find_vocabulary(folder=tmp_path)
+    found = find_vocabulary(vocab_file=tmp_path)
     assert (found.kind, found.vocab_file.name) == ("BPE", "my model BPE-vocab.json")
     assert found.merges_file.name == "my model BPE-merges.txt"
 
@@ -30,17 +36,17 @@ def test_a_named_folder_stands_for_the_vocabulary_in_it_and_an_absent_file_is_ca
 
 def test_of_two_types_the_named_one_is_taken(tmp_path):
     touch(tmp_path, "a BPE-vocab.json", "a BPE-merges.txt", "a BERT-vocab.txt")
-    assert find_vocabulary("BERT", folder=tmp_path).vocab_file.name == "a BERT-vocab.txt"
+    assert find_vocabulary("BERT", tmp_path).vocab_file.name == "a BERT-vocab.txt"
     with pytest.raises(InputError, match="several vocabularies.*a BERT-vocab.txt.*--vocab_file"):
-        find_vocabulary(folder=tmp_path)
+        find_vocabulary(vocab_file=tmp_path)
 
 
 def test_without_a_vocabulary_the_way_out_is_named(tmp_path):
     with pytest.raises(InputError, match="create_vocab_SE.py"):
-        find_vocabulary(folder=tmp_path)
+        find_vocabulary(vocab_file=tmp_path)
     touch(tmp_path, "x BPE-vocab.json")
     with pytest.raises(InputError, match="--merges_file"):
-        find_vocabulary(folder=tmp_path)
+        find_vocabulary(vocab_file=tmp_path)
 
 
 def test_splits_go_by_their_names(tmp_path):
@@ -67,6 +73,15 @@ def test_splits_that_would_go_into_one_file_are_told(tmp_path):
     (tmp_path / "valid.txt").write_text("a\n")
     (note,) = splits_read_together([tmp_path])
     assert "train.txt, valid.txt: all splits go into one file" in note
+
+
+def test_files_of_no_split_are_told_where_others_are_of_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "data/notes.txt", "data/.hidden")
+    assert left_out() == []
+    touch(tmp_path, "data/train.txt")
+    (note,) = left_out()
+    assert note.startswith("data/: notes.txt: left out")
 
 
 def test_what_was_just_made_is_trained_on_not_what_stood_beside_it(tmp_path, monkeypatch):

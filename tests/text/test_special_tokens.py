@@ -6,7 +6,7 @@ import pytest
 from own_tokenizer_examples import bpe, roberta, unigram, wordpiece
 
 from span_electra.errors import InputError
-from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, read_config, vocabulary_of
+from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, json_object, vocabulary_of
 
 
 def found(tokenizer, config=None, **named):
@@ -40,8 +40,8 @@ def test_ids_of_every_kind_of_model():
         assert vocabulary_of(json.loads(tokenizer.to_str())) == tokenizer.get_vocab()
 
 
-def test_a_config_is_an_object():
-    assert read_config(None, "c.json") == {}
+def test_what_stands_beside_a_tokenizer_is_an_object():
+    assert json_object('{"a": 1}', "c.json") == {"a": 1}
     for text in ("[1]", "{", '"a"'):
-        with pytest.raises(InputError, match="c.json: not a JSON object"):
-            read_config(text, "c.json")
+        with pytest.raises(InputError, match="c.json: not a JSON object; get the file again"):
+            json_object(text, "c.json")
