@@ -82,11 +82,10 @@ def rows_of(
         if len(values) not in (1, len(paths)):
             given = f"{counted(len(values), 'value')} for {counted(len(paths), 'file')}"
             raise InputError(f"{name}: {given}; give one, or one for each")
-        if (
-            len(values) == 1 and values[0] >= 1
-        ):  # a share of each file is the same share of all, a number is not
+        # A share of each file is the same share of all; a number is not.
+        if len(values) == 1 and values[0] >= 1:
             raise InputError(
-                f"{name}: {values[0]:,.0f} rows of all files, beside values for each; give one for each here too"
+                f"{name}: {values[0]:,.0f} rows of all files, beside values for each; give one for each too"
             )
     # File by file, so that each gives its share to validation; numbers go on from file to file.
     used, held, before = [], [], 0

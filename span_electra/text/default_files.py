@@ -141,8 +141,8 @@ def left_out() -> list[str]:
     if not others or len(others) == len(entries):
         return []
     return [
-        f"{DATA_FOLDER}/: {', '.join(others[:3])}{', ...' if others[3:] else ''}: left out, for the names say no "
-        "split (train, valid, test); rename them, or name what is to be read with --in_file"
+        f"{DATA_FOLDER}/: {', '.join(others[:3])}{', ...' if others[3:] else ''}: left out, for the names "
+        "say no split (train, valid, test); rename them, or name what is to be read with --in_file"
     ]
 
 
