@@ -57,7 +57,7 @@ FLAGS = {
 }
 
 
-# As the encoder was pretrained; worth it where rows are few or words are rare (docs/learning.md).
+# As the encoder was pretrained; no worse than AdamW for these tasks (docs/learning.md has what was tried).
 MUON = {"optimizer": "muon", "lr": 3e-3, "adamw_lr": 1e-3}
 
 
