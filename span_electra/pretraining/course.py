@@ -79,6 +79,19 @@ def course_of(settings: PretrainingSettings, count_batches: Callable[[], int], b
     )
 
 
+def describe_course(settings: PretrainingSettings) -> str:
+    """In words: what is masked and misspelt, and what the generator learns alone."""
+    model, loader = settings.model, settings.train_loader
+    said = ["; ".join(loader.masking_schedule) or "as the features have them"]
+    if loader.spelling_noise and model.objective != "generator":
+        said.append(f"{loader.spelling_noise:.0%} of the words misspelt")
+    if model.generator_first and model.objective == "joint":
+        said.append(f"the generator alone for the first {model.generator_first:.0%}")
+    if model.next_token_share:
+        said.append(f"alone, {model.next_token_share:.0%} of its steps from left to right")
+    return ", ".join(said)
+
+
 def _steps(training: TrainingConfig, count_batches: Callable[[], int]) -> tuple[int, int]:
     """Optimizer steps of an epoch and of the run; by the clock: parts."""
     if training.by_clock:

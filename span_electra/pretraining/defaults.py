@@ -16,10 +16,6 @@ from span_electra.text.default_files import feature_path
 
 EFFICIENCY = 0.5  # of the processors' matrix peak that training reaches, see docs/benchmarks.md
 SAMPLE_TOKENS = 2_300_000  # of the default corpus, where no features are there to count
-CONTINUE_NOTE = (
-    "--init_from: the settings of configs/continue.json lie under what you name: low rates (Muon at .001), "
-    "both networks from the first step, single tokens masked, a tenth of words misspelt for the discriminator"
-)
 SIZES = ("hidden_size", "num_hidden_layers")  # of a network: who names one of these has a model in mind
 
 
@@ -29,7 +25,7 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     In a run by the clock our presets' epochs are left out, since the time decides alone. A resumed run's
     settings lie over those of argument.py and under the flags. Where no sizes are named and there is no
     accelerator, configs/tiny.json lies under everything; configs/continue.json lies over it where weights are
-    gone on with. A line says which.
+    gone on with, and the run's first lines tell its settings.
     """
     stacked = _stacked(given, layers)
     by_clock = [layer.values["training"]["by_clock"] for layer in stacked if _names_the_clock(layer)]
@@ -66,8 +62,7 @@ def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
     small = not (any(names_sizes(layer.values) for layer in layers) or has_accelerator())
     if any(layer.values.get("init_from") for layer in layers):
         # Rates for weights at random would in a hundred steps undo much of what these have learned.
-        going_on = replace(preset("continue"), note=lambda: CONTINUE_NOTE)
-        return [*([preset("tiny")] if small else []), going_on, *layers]
+        return [*([preset("tiny")] if small else []), preset("continue"), *layers]
     return [replace(preset("tiny"), note=lambda: tiny_note(layers)), *layers] if small else layers
 
 

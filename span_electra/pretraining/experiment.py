@@ -20,7 +20,7 @@ from span_electra.hub.export import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
-from span_electra.pretraining.course import Course, course_of
+from span_electra.pretraining.course import Course, course_of, describe_course
 from span_electra.pretraining.data import (
     Data,
     commonest_share,
@@ -221,7 +221,7 @@ class Pretraining:
         return health_warnings(metrics, self.commonest_share, tokens=metrics.get("tokens", 0.0))
 
     def describe(self) -> dict[str, str]:
-        """Networks, rows used and held out, and what a batch is."""
+        """Networks, rows used and held out, their masks, and what a batch is."""
         settings, data, config = self.settings, self.data, self.model.config
         loader = settings.train_loader
         # Of the model as built, not of the settings: its vocabulary and published sizes are known by now.
@@ -235,6 +235,7 @@ class Pretraining:
             f"{parameters_line(self.model)}",
             "data": f"{len(data.train_rows):,} of {counted(data.train.rows, 'row')}, {tokens:,} tokens; "
             f"{counted(len(data.valid_rows), 'row')} held out{limits_beyond(settings)}",
+            "masks": describe_course(settings),
             "batches": f"{loader.batch_max_tokens:,} padded tokens, however many rows (batch_max_tokens)"
             if loader.batch_max_tokens
             else counted(loader.batch_size, "row"),

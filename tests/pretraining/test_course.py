@@ -6,7 +6,7 @@ import pytest
 
 from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
-from span_electra.pretraining.course import NEVER, Course, course_of
+from span_electra.pretraining.course import NEVER, Course, course_of, describe_course
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training.plan import PARTS
 
@@ -14,18 +14,22 @@ BASE = MaskingConfig(0.2)
 LATER = ["0: max_span_len=1", "0.5: mask_ratio=0.4"]
 
 
-def course(lines=(), count=lambda: 10, model=None, **changes) -> Course:
-    """Of 10 batches an epoch and four epochs, but for what is changed of the model's and the training's."""
-    settings = PretrainingSettings(
+def settings_of(lines=(), model=None, noise=0.0, **changes) -> PretrainingSettings:
+    """Four epochs, but for what is changed of the model's and the training's."""
+    return PretrainingSettings(
         model=replace(ModelConfig(), **model or {}),
         optimizer=OptimizerConfig(),
         training=TrainingConfig(**{"epochs": 4} | changes),
-        train_loader=LoaderConfig(8, masking_schedule=list(lines)),
+        train_loader=LoaderConfig(8, masking_schedule=list(lines), spelling_noise=noise),
         valid_loader=LoaderConfig(8),
         train_features=("never opened",),
         out_dir="never written",
     )
-    return course_of(settings, count, BASE)
+
+
+def course(lines=(), count=lambda: 10, **changes) -> Course:
+    """The course over 10 batches an epoch."""
+    return course_of(settings_of(lines, **changes), count, BASE)
 
 
 def test_where_nothing_changes_no_batch_is_counted():
@@ -58,6 +62,15 @@ def test_the_discriminator_waits_up_to_its_first_step_and_one_alone_for_ever():
     assert [found.alone_before(1, step, 0) for step in (-1, 0, 1)] == [True, True, False]
     generator = course(LATER, model={"objective": "generator", "generator_first": 0.25})
     assert generator.alone_until == NEVER and not generator.alone_before(0, 0, 0)
+
+
+def test_what_a_run_does_when_is_said_in_words():
+    tiny = settings_of(LATER, model={"generator_first": 0.25, "next_token_share": 1.0}, noise=0.1)
+    assert describe_course(tiny) == (
+        "0: max_span_len=1; 0.5: mask_ratio=0.4, 10% of the words misspelt, "
+        "the generator alone for the first 25%, alone, 100% of its steps from left to right"
+    )
+    assert describe_course(settings_of()) == "as the features have them"
 
 
 def test_held_out_rows_have_the_last_law_and_no_mask_before_one_was_seen():

@@ -158,7 +158,7 @@ def test_without_the_library_the_way_out_is_named(tmp_path, monkeypatch):
     named = make(tmp_path / "set", "saved")
     monkeypatch.setitem(sys.modules, "datasets", None)
     for name in (named, "hf:anything"):
-        with pytest.raises(InputError, match=r"pip install 'span-electra\[datasets\]'"):
+        with pytest.raises(InputError, match=r"pip install datasets"):
             open_dataset(name)
 
 
