@@ -18,6 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from span_electra.features.masking import row_keys
+from span_electra.features.words import word_starts
 from span_electra.text.noise import NoiseConfig, edit_word
 from span_electra.text.vocabulary import Vocabulary
 
@@ -30,7 +31,7 @@ class Misspeller:
     def __init__(self, vocabulary: Vocabulary, share: float, seed: int) -> None:
         self.share, self.seed = share, seed
         self._tokenizer, self._unknown = vocabulary.tokenizer, vocabulary.unk_id
-        self._starts_word_V = vocabulary.starts_word_V
+        self._token_words = vocabulary.token_words
         self._config = NoiseConfig(kind="artificial")
         self._alphabets = alphabets(self._tokenizer.decode([number]) for number in range(vocabulary.size))
         self._text_of = lru_cache(KEPT_WORDS)(self._decode)
@@ -45,15 +46,23 @@ class Misspeller:
         ids_BL, wrong_BL = ids_BL.copy(), np.zeros(ids_BL.shape, bool)
         # A key of its own purpose: the errors of a row are no part of its masks or samples.
         keys_B = row_keys(self.seed, epoch, rows_B, "misspelling")
+        # By the law of whole-word masks: where no blank parts words, an error is not of a whole line.
+        firsts_B = np.arange(len(ids_BL)) * ids_BL.shape[1]
+        starts_T = word_starts(ids_BL.ravel(), firsts_B, lengths_B, self._token_words, law=2)
+        starts_B = np.split(starts_T, np.cumsum(lengths_B[:-1] - 2))
         for row, (length, key) in enumerate(zip(lengths_B.tolist(), keys_B.tolist(), strict=True)):
             content = slice(1, length - 1)  # between [CLS] and [SEP]
             rng = np.random.Generator(np.random.Philox(key=key))
-            ids_BL[row, content], wrong_BL[row, content] = self._row(ids_BL[row, content], rng)
+            ids_BL[row, content], wrong_BL[row, content] = self._row(ids_BL[row, content], starts_B[row], rng)
         return {"original_BL": ids_BL, "misspelt_BL": wrong_BL}
 
-    def _row(self, ids_T: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _row(
+        self, ids_T: np.ndarray, starts_T: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         # In the ids, not in the text: rows are cut at tokens, and their text might not give these ids again.
-        starts = np.flatnonzero(self._starts_word_V[ids_T])
+        # A row's first token begins no word that began in another row.
+        goes_on = not self._token_words.starts_V[ids_T[:1]].any()
+        starts = np.flatnonzero(starts_T)[int(goes_on) :]
         ids, wrong, done = [], [], 0
         # The last word may go on in the next row, and what comes before the first began in another.
         for number in np.flatnonzero(rng.random(max(0, len(starts) - 1)) < self.share):

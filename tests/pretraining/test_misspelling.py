@@ -7,7 +7,8 @@ import json
 
 import numpy as np
 import pytest
-from encode_examples import train
+from encode_examples import SPECIAL, train
+from tokenizers import pre_tokenizers, trainers
 
 from span_electra.pretraining.misspelling import Misspeller, alphabets
 from span_electra.text.vocabulary import assemble
@@ -62,6 +63,23 @@ def test_errors_depend_on_seed_epoch_and_row_alone(vocabulary):
     both = np.concatenate([ids_BL, ids_BL])
     found = Misspeller(vocabulary, 0.5, 0).misspell(both, np.full(2, both.shape[1]), np.array([7, 0]), 0)
     assert (found["original_BL"][1] == first[0][0]).all()
+
+
+def test_where_no_blank_parts_words_an_error_is_one_characters():
+    han = [chr(0x4E00 + number) for number in range(60)]
+    letters = np.random.default_rng(0).choice(han, (20, 20))
+    text = ", ".join(map("".join, letters))
+    tokenizer = train("bpe")
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    # A token of its own for each character, without which there is no letter to put in another's place.
+    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=SPECIAL, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(han * 20, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    vocabulary = assemble("BPE", model["vocab"], [tuple(pair) for pair in model["merges"]])
+    ids_BL = row_of(vocabulary, text)
+    noisy_BL, wrong_BL = misspelt(vocabulary, ids_BL, share=0.5)
+    assert wrong_BL.mean() <= 0.25, "of the characters that have an error, not of all between two commas"
+    assert (noisy_BL != ids_BL).mean() <= 0.5
 
 
 def test_padding_stays(vocabulary):
