@@ -3,7 +3,8 @@
 A generator's replacements are words, well spelt and in place; a misspelt word is neither, and the
 discriminator meets none unless some are made. They are made in the ids: a word's tokens are decoded, edited
 as `text/noise.py` edits words, and encoded again. The row keeps its length: what is
-pushed over its end is cut.
+pushed over its end is cut. A word whose ids do not come back from its text alone stays as it is; in a
+byte-level vocabulary, which reads a blank before any text, so do characters of scripts without blanks.
 
 Shapes are in the names:
   B  rows   L  tokens of the longest row   T  tokens of one row's content   V  vocabulary
