@@ -32,11 +32,12 @@ def test_rows_sizes_device_steps_and_the_way_back_are_told_on_the_screen_and_in_
     run_pretraining(small_run(features, folder, loader=LoaderConfig(6), gradient_accumulation_steps=2))
     said = capfd.readouterr().err
     facts = facts_in(said)
-    assert list(facts) == ["model", "data", "batches", "training", "device", "run"]
+    assert list(facts) == ["model", "data", "masks", "batches", "training", "device", "run"]
     experiment = Pretraining(small_run(features, tmp_path / "x"), Process("cpu"))
     tokens = int(experiment.data.train.lengths_R[experiment.data.train_rows].sum())
     assert facts["data"] == f"54 of 60 rows, {tokens:,} tokens; 6 rows held out"
     assert facts["model"].startswith("electra, generator 1 x 8, discriminator 1 x 16; ")
+    assert facts["masks"] == "as the features have them"
     assert facts["batches"] == "6 rows"
     assert facts["training"] == "3 epochs of 5 steps of 2 batches, 15 in all; adamw, rate 0.005"
     assert facts["device"].startswith("cpu, ") and facts["device"].endswith("fp32 (--precision fp32)")
