@@ -116,7 +116,8 @@ def measure(
     speed = (tokens[WARM + steps] - tokens[WARM]) / (seen.times[WARM + steps] - seen.times[WARM])
     return {
         "speed": speed,
-        "mfu": seen.utilization(speed) or 0.0,
+        # Both networks learn in all of its steps: every token that was seen was judged.
+        "mfu": seen.utilization(speed, {"tokens": 1.0, "seen": 1.0}) or 0.0,
         "start": seen.times[WARM] - began,
         "kernels": seen.kernels,
         "busy": seen.busy,
