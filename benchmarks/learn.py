@@ -172,9 +172,9 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def digest(settings: Any) -> str:
-    """A few letters for settings, by which a file's name tells one state of them from another."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+def digest(content: object) -> str:
+    """A few letters for what JSON can say, by which a file's name tells one state of it from another."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[str, float]]:

@@ -77,7 +77,8 @@ class Pretraining:
             raise InputError(
                 "pack_rows: the sequence objective compares the [CLS] that lead lines; leave one of them out"
             )
-        if "generator" in settings.training.freeze and settings.model.generator_first > 0:
+        model = settings.model
+        if "generator" in settings.training.freeze and model.objective == "joint" and model.generator_first:
             raise InputError(
                 "freeze: a generator that does not learn cannot learn alone first; give --generator_first 0"
             )

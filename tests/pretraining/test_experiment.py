@@ -56,6 +56,8 @@ def test_a_frozen_generator_cannot_learn_alone_first(tmp_path):
     first = replace(settings, model=replace(settings.model, generator_first=0.5))
     with pytest.raises(InputError, match="--generator_first 0"):
         Pretraining(first, CPU)
+    # Where the discriminator alone learns, a preset's share means nothing.
+    Pretraining(replace(first, model=replace(first.model, objective="discriminator")), CPU)
 
 
 def test_a_masking_schedule_is_laid_over_all_steps_of_the_run(tmp_path):
