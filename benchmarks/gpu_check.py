@@ -35,6 +35,7 @@ from span_electra.config import (
 )
 from span_electra.features.store import open_features
 from span_electra.model.electra import SpanElectra
+from span_electra.model.varlen import varlen_fault
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.settings import PretrainingSettings
@@ -93,10 +94,10 @@ def checks(device: str) -> list[tuple[str, Callable[[Setup], str]]]:
         found.append((f"{architecture}: losses and gradients", lambda p, a=architecture: gradients(p, a)))
         found.append((f"{architecture}: packed rows", lambda p, a=architecture: gradients(p, a, packed=True)))
         found.append((f"{architecture}: next tokens", lambda p, a=architecture: gradients(p, a, causal=True)))
+    found.append(("packed rows by varlen attention", varlen))
     for name in OPTIMIZERS:
         found.append((f"{STEPS} clipped steps of {name}", lambda p, n=name: steps_of_optimizer(p, n)))
-    for name in ("bf16", "fp16"):
-        found.append((f"precision {name}", lambda p, n=name: precision(p, n)))
+    found += [(f"precision {name}", lambda p, n=name: precision(p, n)) for name in ("bf16", "fp16")]
     found.append(("compiled layers", compiled))
     for name in ("ddp", "fsdp"):
         found.append((f"two processes, {name}", lambda p, n=name: two_processes(p, n)))
@@ -240,6 +241,14 @@ def gradients_on(model: SpanElectra, batch: object, device: torch.device) -> tup
     return output.loss.item(), [p.grad.cpu().clone() for p in model.parameters() if p.grad is not None]
 
 
+def varlen(setup: Setup) -> str:
+    """Rows that share lines, kept apart by torch's kernel for them: what it gives, against a mask's."""
+    fault = varlen_fault(torch.device(setup.device), torch.bfloat16, (32, 64))
+    if fault is not None:  # training says so too, and takes the mask
+        raise Skipped(fault)
+    return "as by a mask, gradients too"
+
+
 def steps_of_optimizer(setup: Setup, name: str) -> str:
     """A short run with the optimizer here and on the CPU."""
     optimizer = OptimizerConfig(name, lr=1e-3, warmup=0.0, max_gradient_norm=0.5)
@@ -290,9 +299,8 @@ def two_processes(setup: Setup, parallel: str) -> str:
 def gap_of_two(what: tuple[Setup, str], rank: int, world_size: int, store: str) -> float:
     """One process's part of `two_processes`; both may share one device, which NCCL does not allow."""
     (setup, parallel), device = what, torch.device(what[0].device)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=world_size
-    )
+    group = {"rank": rank, "world_size": world_size}
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", **group)
     features, loader = open_features(setup.features), LoaderConfig(batch_size=16, workers=0)
     config = model_config(vocab_size=features.header.vocab_size)
     alone = SpanElectra(config, features.header.mask_id).to(device)
@@ -326,9 +334,8 @@ def killed_and_resumed(setup: Setup) -> str:
              "--max_steps", "40", "--save_every", "10 steps", "--save_last", "9"]  # fmt: skip
     run_script(setup, "joint_train_span_electra.py", *flags, "--out_dir", str(straight))
     command = [sys.executable, str(ROOT / "joint_train_span_electra.py"), *flags, "--out_dir", str(broken)]
-    process = subprocess.Popen(
-        command, cwd=setup.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=setup.folder, **quiet)
     while process.poll() is None and not list((broken / "checkpoints").glob("step-*20")):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -354,7 +361,7 @@ def train_recipe(setup: Setup, minutes: float) -> str:
     """Some minutes of the quick recipe, with the device's own defaults; returns its last lines."""
     if not minutes:
         raise Skipped("--minutes 0")
-    recipe = next(path for path in (ROOT / "configs/quick.json", ROOT / "configs/tiny.json") if path.exists())
+    recipe = ROOT / "configs/quick.json"
     run = setup.folder / "runs" / "recipe"
     flags = ["--config_file", str(recipe), "--train_file", setup.features, "--device", setup.device]
     flags += ["--max_minutes", str(minutes), "--out_dir", str(run)]

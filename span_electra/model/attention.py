@@ -16,25 +16,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from span_electra.model.dropout import fits, loops
+from span_electra.model.varlen import PackedRows, attend_packed
 
 PIECE = 1 << 19  # attention scores held at once; 2 MB stay in the cache
 
+Seen = Tensor | PackedRows | None  # a mask, bool [B, 1, Q, L]; rows that share lines; None: everything
 
-def attend(qkv_BLZ: Tensor, heads: int, attend_B1QL: Tensor | None, rate: float, key: int | None) -> Tensor:
+
+def attend(qkv_BLZ: Tensor, heads: int, seen: Seen, rate: float, key: int | None) -> Tensor:
     """Scaled dot-product attention with dropout of its probabilities; returns [B, L, D].
 
-    `attend_B1QL` is True on keys that may be looked at, by all alike (Q = 1) or one by one (Q = L); None: on
-    all.
+    A mask is True on keys that may be looked at, by all alike (Q = 1) or one by one (Q = L).
     """
+    if isinstance(seen, PackedRows):
+        assert not rate, "packed rows are attended to without dropout"
+        return attend_packed(qkv_BLZ, heads, seen)
     if rate and key is not None and fits(qkv_BLZ):
-        return Attend.apply(qkv_BLZ, heads, attend_B1QL, rate, key)
+        return Attend.apply(qkv_BLZ, heads, seen, rate, key)
     rows, length, triple = qkv_BLZ.shape
     split_3BHLK = qkv_BLZ.view(rows, length, 3, heads, triple // 3 // heads).permute(2, 0, 3, 1, 4)
     query, keys, value = split_3BHLK.unbind(0)
     if qkv_BLZ.device.type == "cpu" and qkv_BLZ.dtype == torch.bfloat16:
-        mixed_BHLK = attend_spelled_out(query, keys, value, attend_B1QL, rate)
+        mixed_BHLK = attend_spelled_out(query, keys, value, seen, rate)
     else:
-        mixed_BHLK = F.scaled_dot_product_attention(query, keys, value, attend_B1QL, dropout_p=rate)
+        mixed_BHLK = F.scaled_dot_product_attention(query, keys, value, seen, dropout_p=rate)
     return mixed_BHLK.transpose(1, 2).reshape(rows, length, triple // 3)
 
 

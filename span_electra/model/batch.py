@@ -43,6 +43,9 @@ class MaskedBatch(Movable):
     # int64; each token's place in its row, where several rows share a line [L]: a row begins at each 0, and
     # tokens that only fill up are 0 too; None: a row has a line of its own
     place_BL: Tensor | None = None
+    # int32; where rows that share lines begin in the batch's tokens end to end, what fills up a line counting
+    # as one more, then the number of tokens, repeated to fill up; None: a mask keeps rows apart
+    cu_seqlens_P: Tensor | None = None
     generator_alone: bool = False  # whether the step leaves the discriminator out
     # Whether nothing is hidden, tokens see those before alone, and each slot predicts the token after it.
     causal: bool = False
@@ -68,6 +71,7 @@ class MaskedBatch(Movable):
                     attention_mask_BL=rows_of(part, self.attention_mask_BL),
                     misspelt_BL=rows_of(part, self.misspelt_BL),
                     place_BL=rows_of(part, self.place_BL),
+                    cu_seqlens_P=None,  # a mask serves lines that come from everywhere
                     slots_S=(row_S // parts * width + place_S)[mine_S],
                     left_S=self.left_S[mine_S] + shift_S,
                     right_S=self.right_S[mine_S] + shift_S,

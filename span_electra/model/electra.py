@@ -86,9 +86,8 @@ class Generator(nn.Module):
         self, masked_BL: Tensor, masked: MaskedBatch, key: int | None, sampling: Sampling | None
     ) -> Generated:
         """Score the slots of a batch whose spans are masked; without `sampling` nothing is sampled."""
-        states_BLD = self.encoder(
-            masked_BL, masked.attention_mask_BL, key, causal=masked.causal, place_BL=masked.place_BL
-        )
+        packing = {"place_BL": masked.place_BL, "cu_seqlens_P": masked.cu_seqlens_P}
+        states_BLD = self.encoder(masked_BL, masked.attention_mask_BL, key, causal=masked.causal, **packing)
         return self.score(states_BLD, masked, sampling)
 
     def score(self, states_BLD: Tensor, masked: MaskedBatch, sampling: Sampling | None) -> Generated:
@@ -129,7 +128,8 @@ class Discriminator(nn.Module):
 
     def encode(self, ids_BL: Tensor, masked: MaskedBatch, key: int | None) -> tuple[Tensor, Tensor | None]:
         """Return the hidden states [B, L, D], and those of the rows' crops or None."""
-        states_BLD = self.encoder(ids_BL, masked.attention_mask_BL, key, place_BL=masked.place_BL)
+        packing = {"place_BL": masked.place_BL, "cu_seqlens_P": masked.cu_seqlens_P}
+        states_BLD = self.encoder(ids_BL, masked.attention_mask_BL, key, **packing)
         # No crops in validation and where nothing is contrasted: a second pass costs as much as the first.
         if masked.crop_B is None:
             return states_BLD, None

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from span_electra.config import ModelConfig, NetworkConfig
-from span_electra.model.attention import rotation_of
+from span_electra.model.attention import Seen, rotation_of
 from span_electra.model.dropout import LayerNorm, drop
 from span_electra.model.layers import LAYERS, Rotation
+from span_electra.model.varlen import PackedRows, sides
 from span_electra.random_keys import subkey
 
 
@@ -142,6 +143,7 @@ class Encoder(nn.Module):
         types_BL: Tensor | None = None,
         causal: bool = False,
         place_BL: Tensor | None = None,
+        cu_seqlens_P: Tensor | None = None,
     ) -> Tensor:
         """Return hidden states [B, L, D].
 
@@ -149,11 +151,12 @@ class Encoder(nn.Module):
         `key` makes the dropout of this pass (see `dropout.py`). `types_BL`: token types, 0 or 1; None: all 0.
         `causal`: a token looks at itself and the tokens before it alone. `place_BL`: several rows share a
         line, none sees another's tokens, and these are the places in their rows (`MaskedBatch.place_BL`).
+        `cu_seqlens_P`: where these rows begin, for attention that needs no mask to keep them apart.
         """
         # Keys by number, not drawn one after another: recomputed activations must drop what was dropped
         # before.
         x = self.embed(ids_BL, types_BL, subkey(key, 0), place_BL)
-        masks, rotation = self.masks_and_rotation(ids_BL, attention_mask_BL, causal, place_BL)
+        masks, rotation = self.masks_and_rotation(ids_BL, attention_mask_BL, causal, place_BL, cu_seqlens_P)
         for number, layer in enumerate(self.layers, start=1):
             arguments = x, masks[layer.window], subkey(key, number), rotation
             if self.checkpointing and torch.is_grad_enabled():
@@ -183,19 +186,24 @@ class Encoder(nn.Module):
         attention_mask_BL: Tensor | None,
         causal: bool,
         place_BL: Tensor | None = None,
-    ) -> tuple[dict[int | None, Tensor | None], Rotation | None]:
+        cu_seqlens_P: Tensor | None = None,
+    ) -> tuple[dict[int | None, Seen], Rotation | None]:
         """What layers need beside their input: where tokens may look, by the layers' windows; and angles.
 
         Rows that share a line need no angles of their own: only the distance of two places counts.
         """
         # One mask a kind of window, not a layer: they are B x L x L large.
         windows = {layer.window for layer in self.layers}
-        masks = {
-            window: attention_mask(ids_BL, attention_mask_BL, causal, window, place_BL) for window in windows
-        }
+        length = ids_BL.shape[1]
+        masks: dict[int | None, Seen] = {}
+        for window in windows:
+            if cu_seqlens_P is not None:
+                masks[window] = PackedRows(cu_seqlens_P, length, sides(window, causal))
+            else:
+                masks[window] = attention_mask(ids_BL, attention_mask_BL, causal, window, place_BL)
         if self.rope_theta is None:
             return masks, None
-        return masks, rotation_of(ids_BL.shape[1], self.head_size, self.rope_theta, ids_BL.device)
+        return masks, rotation_of(length, self.head_size, self.rope_theta, ids_BL.device)
 
     def decode(self, features: Tensor, bias_V: Tensor) -> Tensor:
         """Logits [..., V] by the words' table, of a token head's features."""

@@ -2,7 +2,6 @@
 
 Shapes are in the names:
   B  rows of a batch     L  tokens of a row     D  width of the layer     F  width of the feed-forward part
-  Q  tokens that look, of L looked at: 1 where all see the same, else L
 A layer class says what its encoder must give it: `absolute_positions`, tables of positions and token types
 beside the words'; `pre_norm`, a residual stream that no layer normalises, so that the encoder does, where it
 begins and where it ends. One more architecture is one more class here and one record in hub/architectures.py.
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from span_electra.config import ModelConfig, NetworkConfig
-from span_electra.model.attention import attend, rotate
+from span_electra.model.attention import Seen, attend, rotate
 from span_electra.model.dropout import LayerNorm, activated_linear, drop, drop_add_norm
 from span_electra.random_keys import subkey
 
@@ -54,13 +53,11 @@ class ElectraLayer(nn.Module):
         """What mixes the heads' answers, by the name that it has in every architecture."""
         return self.mix
 
-    def forward(
-        self, x_BLD: Tensor, attend_B1QL: Tensor | None, key: int | None, rotation: Rotation | None = None
-    ) -> Tensor:
+    def forward(self, x_BLD: Tensor, seen: Seen, key: int | None, rotation: Rotation | None = None) -> Tensor:
         hidden_rate = self.hidden_dropout if self.training else 0.0
         attention_rate = self.attention_dropout if self.training else 0.0
         # A key of its own for each mask: equal keys would drop the same elements in all three places.
-        heads_BLD = attend(self.qkv(x_BLD), self.heads, attend_B1QL, attention_rate, subkey(key, 0))
+        heads_BLD = attend(self.qkv(x_BLD), self.heads, seen, attention_rate, subkey(key, 0))
         x_BLD = drop_add_norm(self.out_proj(heads_BLD), x_BLD, self.mix_norm, hidden_rate, subkey(key, 1))
         narrow_BLD = activated_linear(self.up(x_BLD), self.activation, self.down, key)
         return drop_add_norm(narrow_BLD, x_BLD, self.down_norm, hidden_rate, subkey(key, 2))
@@ -96,14 +93,12 @@ class ModernLayer(nn.Module):
         self.up = nn.Linear(width, 2 * wide, bias=False)  # what is activated, then its gate
         self.down = nn.Linear(wide, width, bias=False)
 
-    def forward(
-        self, x_BLD: Tensor, attend_B1QL: Tensor | None, key: int | None, rotation: Rotation | None = None
-    ) -> Tensor:
+    def forward(self, x_BLD: Tensor, seen: Seen, key: int | None, rotation: Rotation | None = None) -> Tensor:
         assert rotation is not None, "rotary positions must be given"
         hidden_rate = self.hidden_dropout if self.training else 0.0
         attention_rate = self.attention_dropout if self.training else 0.0
         qkv_BLZ = rotate(self.qkv(self.attn_norm(x_BLD)), self.heads, rotation)
-        heads_BLD = attend(qkv_BLZ, self.heads, attend_B1QL, attention_rate, subkey(key, 0))
+        heads_BLD = attend(qkv_BLZ, self.heads, seen, attention_rate, subkey(key, 0))
         x_BLD = x_BLD + drop(self.out_proj(heads_BLD), hidden_rate, subkey(key, 1))
         active_BLF, gate_BLF = self.up(self.mlp_norm(x_BLD)).chunk(2, dim=-1)
         # The half that is activated comes first, as in the stock class: the other order is another network.

@@ -20,6 +20,7 @@ from span_electra.hub.export import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
+from span_electra.model.varlen import why_masked
 from span_electra.pretraining.course import Course, course_of, describe_course
 from span_electra.pretraining.data import (
     Data,
@@ -122,10 +123,18 @@ class Pretraining:
             static_shapes=static,
             rounded_shapes=not static,
             pinned=self.process.device.type == "cuda",
+            varlen=loader.pack_rows and self._why_masked is None,
             # A second pass costs as much as the first, and its loss hangs on who shares the batch.
             crops=settings.model.sequence_objective == "contrastive" and not validation,
             **more,
         )
+
+    @cached_property
+    def _why_masked(self) -> str | None:
+        """Why rows that share lines are kept apart by a mask; None: attention takes them as they lie."""
+        if self.process.replica_ids:
+            return "replicas take lines apart"
+        return why_masked(self.model.config, self.process.device, self.process.precision)
 
     def train_batches(self, epoch: int, start: int, parts: int = 0) -> Batches:
         """The epoch's batches, from batch `start` on; by the clock, as `parts` of the time have them."""
@@ -224,7 +233,6 @@ class Pretraining:
     def describe(self) -> dict[str, str]:
         """Networks, rows used and held out, their masks, and what a batch is."""
         settings, data, config = self.settings, self.data, self.model.config
-        loader = settings.train_loader
         # Of the model as built, not of the settings: its vocabulary and published sizes are known by now.
         sizes = {name: getattr(config, name) for name in ("generator", "discriminator")}
         networks = [f"{name} {size.num_hidden_layers} x {size.hidden_size}" for name, size in sizes.items()]
@@ -237,10 +245,18 @@ class Pretraining:
             "data": f"{len(data.train_rows):,} of {counted(data.train.rows, 'row')}, {tokens:,} tokens; "
             f"{counted(len(data.valid_rows), 'row')} held out{limits_beyond(settings)}",
             "masks": describe_course(settings),
-            "batches": f"{loader.batch_max_tokens:,} padded tokens, however many rows (batch_max_tokens)"
-            if loader.batch_max_tokens
-            else counted(loader.batch_size, "row"),
+            "batches": self._describe_batches(),
         }
+
+    def _describe_batches(self) -> str:
+        loader = self.settings.train_loader
+        if not loader.batch_max_tokens:
+            return counted(loader.batch_size, "row")
+        said = f"{loader.batch_max_tokens:,} padded tokens, however many rows (batch_max_tokens)"
+        if not loader.pack_rows:
+            return said
+        how = "varlen attention" if self._why_masked is None else f"a mask ({self._why_masked})"
+        return f"{said}; rows share lines, kept apart by {how}"
 
     def write_report(self) -> None:
         """Write report.html, unless it was written within the last minute."""

@@ -23,7 +23,7 @@ from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
 from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.model.batch import MaskedBatch
 from span_electra.pretraining.misspelling import Misspeller
-from span_electra.pretraining.packing import PackedEpoch, pack, plan_packed_epoch
+from span_electra.pretraining.packing import PackedEpoch, cumulative_lengths, pack, plan_packed_epoch
 
 if TYPE_CHECKING:
     from span_electra.features.store import Features
@@ -43,7 +43,8 @@ class Batches:
     decides all shapes: widths are few, a small batch is filled up with rows of padding alone, which count
     nowhere, and slots to the most that such rows hide. With `rounded_shapes` widths (where rows decide the
     batches) and slots are rounded up, so that shapes come again. With `pack_rows` all batches are of the
-    longest row's width, and rows share lines (see packing.py).
+    longest row's width, and rows share lines (see packing.py); `varlen`: where they begin is told as
+    `cu_seqlens_P`.
 
     `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
     none: the features' own spans in epoch 0, and others by the same law later. Up to step `alone_until` the
@@ -64,6 +65,7 @@ class Batches:
         static_shapes: bool = False,
         rounded_shapes: bool = False,
         pinned: bool = False,
+        varlen: bool = False,
         schedule: MaskingSchedule | None = None,
         first_step: int = 0,
         alone_until: int = 0,
@@ -72,7 +74,7 @@ class Batches:
         crops: bool = False,
     ) -> None:
         self.features, self.config, self.epoch, self.start = features, config, epoch, start
-        self.rank, self.world, self.pinned = rank, world, pinned
+        self.rank, self.world, self.pinned, self.varlen = rank, world, pinned, varlen
         self.static_shapes, self.rounded_shapes = static_shapes, rounded_shapes
         rows_R = np.arange(features.rows, dtype=np.int64) if rows is None else np.asarray(rows, np.int64)
         longest = features.header.max_seq_len
@@ -180,6 +182,8 @@ class Batches:
         elif self.rounded_shapes:
             slots = rounded_up(len(arrays["slots_S"]), SLOT_STEP)
             arrays = filled(arrays, len(arrays["original_BL"]), slots)
+        if self.packed and self.varlen:
+            arrays["cu_seqlens_P"] = cumulative_lengths(arrays["place_BL"], arrays["attention_mask_BL"])
         if arrays["attention_mask_BL"].all() and not self.packed:
             arrays["attention_mask_BL"] = None
         arrays["rows_B"] = rows_B

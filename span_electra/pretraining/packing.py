@@ -2,6 +2,7 @@
 
 Shapes are in the names:
   R  rows of an epoch   N  batches of an epoch   B  rows of a batch   L  tokens of a line   S  hidden tokens
+  P  where rows begin, and the end
 What a row holds, hides and samples follows from its number as ever; attention stays inside it, and positions
 begin anew with it (`MaskedBatch.place_BL`).
 """
@@ -68,3 +69,18 @@ def pack(
     for name in ("slots_S", "left_S", "right_S"):
         packed[name] = first_B[arrays[name] // width] + arrays[name] % width
     return packed
+
+
+def cumulative_lengths(place_BL: np.ndarray, real_BL: np.ndarray) -> np.ndarray:
+    """`MaskedBatch.cu_seqlens_P` of the lines of a batch; what fills up a line counts as a row.
+
+    Their number is one more than a power of two, so that batches differ seldom in shape.
+
+    Example: a line of rows of 2 and 3 tokens, and 1 that fills up -> 0, 2, 5, 6, 6
+    """
+    filling_BL = ~real_BL
+    filling_BL[:, 1:] &= real_BL[:, :-1]  # the first token of it alone
+    begin_P = np.flatnonzero((place_BL == 0) & real_BL | filling_BL)
+    filled = np.full((1 << (len(begin_P) - 1).bit_length()) + 1, place_BL.size, np.int32)
+    filled[: len(begin_P)] = begin_P
+    return filled

@@ -1,20 +1,23 @@
 """Rows that share lines learn what they learn alone. Run: pytest tests/pretraining/test_packing.py"""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from run_examples import LONGEST, assert_resumed_is_straight, small_run, write_rows
+from varlen_examples import written_out
 
 from span_electra.config import LoaderConfig, NetworkConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.features.schedule import masking_schedule
 from span_electra.features.store import open_features
 from span_electra.pretraining.data import open_data
-from span_electra.pretraining.experiment import build_model, run_pretraining
+from span_electra.pretraining.experiment import Pretraining, build_model, run_pretraining
 from span_electra.pretraining.loader import Batches
 from span_electra.training import checkpoint
+from span_electra.training.devices import Process
 
 PACKED = LoaderConfig(batch_max_tokens=4 * LONGEST, pack_rows=True, workers=0)
 
@@ -57,6 +60,18 @@ def test_rows_in_shared_lines_give_the_losses_and_gradients_of_rows_apart(
             torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_attention_that_takes_rows_as_they_lie_gives_the_same(features, tmp_path, architecture, monkeypatch):
+    varlen = pytest.importorskip("torch.nn.attention.varlen", reason="this torch has no varlen attention")
+    monkeypatch.setattr(varlen, "varlen_attn", written_out)
+    settings = small_run(features, tmp_path, dropout=0.0)
+    model = build_model(settings, open_data(settings))
+    batches = [next(iter(Batches(open_features(features), PACKED, 1, varlen=way))) for way in (False, True)]
+    (masked, expected), (packed, found) = (gradients(model, batch) for batch in batches)
+    torch.testing.assert_close(packed.tally, masked.tally, rtol=1e-5, atol=1e-5)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("world", [1, 3])
 @pytest.mark.parametrize("static", [False, True])
 def test_every_row_comes_once_and_all_batches_have_one_shape(features, world, static):
@@ -70,6 +85,28 @@ def test_every_row_comes_once_and_all_batches_have_one_shape(features, world, st
                 lengths_B = opened.lengths_R[batch.rows_B.numpy()]
                 assert counted == (lengths_B.sum(), np.rint((lengths_B - 2) * 0.2).sum())
     assert sorted(seen) == sorted(3 * list(range(60))) and len(shapes) == 1
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_where_rows_begin_is_told_for_attention_that_takes_them_as_they_lie(features, world):
+    opened = open_features(features)
+    for rank in range(world):
+        for batch in Batches(opened, PACKED, 1, rank=rank, world=world, varlen=True):
+            ends, tokens = batch.cu_seqlens_P, batch.original_BL.numel()
+            assert ends.dtype == torch.int32 and ends[0] == 0 and ends[-1] == tokens
+            assert (len(ends) - 1).bit_count() == 1, "one of a few shapes"
+            # Each row once, whole; between them what fills up lines, nowhere longer than a line.
+            pieces = [
+                (int(end - begin), bool(batch.attention_mask_BL.flatten()[begin:end].all()))
+                for begin, end in itertools.pairwise(ends)
+                if end > begin
+            ]
+            assert sorted(length for length, real in pieces if real) == sorted(
+                opened.lengths_R[batch.rows_B.numpy()].tolist()
+            )
+            filled = sum(length for length, real in pieces if not real)
+            assert filled == tokens - batch.attention_mask_BL.sum() and max(pieces)[0] <= LONGEST
+    assert next(iter(Batches(opened, PACKED, 1))).cu_seqlens_P is None
 
 
 def test_slots_are_enough_for_the_rows_that_hide_most(tmp_path):
@@ -110,6 +147,15 @@ def test_inside_an_epoch_rows_that_begin_to_share_lines_come_each_once(features,
     settings = small_run(features, tmp_path, resume=first.checkpoint, **more | {"loader": PACKED})
     result = run_pretraining(settings)
     assert checkpoint.read_meta(checkpoint.latest(tmp_path))["loop"]["epoch"] == 1 and result.step > 2
+
+
+def test_the_start_tells_what_keeps_rows_apart(features, tmp_path):
+    said = Pretraining(small_run(features, tmp_path, loader=PACKED), Process(torch.device("cpu"))).describe()
+    assert said["batches"].endswith("share lines, kept apart by a mask (attention has dropout)")
+    whole = small_run(features, tmp_path, loader=PACKED, dropout=0.0)
+    for replicas, why in (((), "torch has no other way for a cpu"), ((0, 1), "replicas take lines apart")):
+        process = Process(torch.device("cpu"), replica_ids=replicas)
+        assert Pretraining(whole, process).describe()["batches"].endswith(f"kept apart by a mask ({why})")
 
 
 def test_what_cannot_share_lines_is_refused(features, tmp_path):
