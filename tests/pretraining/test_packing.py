@@ -104,8 +104,9 @@ def test_where_rows_begin_is_told_for_attention_that_takes_them_as_they_lie(feat
             assert sorted(length for length, real in pieces if real) == sorted(
                 opened.lengths_R[batch.rows_B.numpy()].tolist()
             )
-            filled = sum(length for length, real in pieces if not real)
-            assert filled == tokens - batch.attention_mask_BL.sum() and max(pieces)[0] <= LONGEST
+            filling = [length for length, real in pieces if not real]
+            assert sum(filling) == tokens - batch.attention_mask_BL.sum() and max(pieces)[0] <= LONGEST
+            assert len(filling) <= len(batch.original_BL), "at most one piece a line"
     assert next(iter(Batches(opened, PACKED, 1))).cu_seqlens_P is None
 
 
