@@ -91,7 +91,7 @@ def _segments(file: InputFile) -> Iterator[bytes]:
     """The unpacked content of a file, some at a time."""
     try:
         with open_raw(file) as raw, unpack(raw, file.packing) as stream:
-            yield from segments_of(file, stream)
+            yield from segments_of(file, raw, stream)
     except UNPACKING_ERRORS as error:
         raise InputError(f"{file.path}: cannot be read to its end ({error}); get it again") from None
 

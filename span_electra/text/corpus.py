@@ -175,7 +175,7 @@ class _Segments:
     def __iter__(self) -> Iterator[bytes]:
         """Yield segments; `begin` is the place of the latest in the unpacked file."""
         try:
-            for segment in segments_of(self.file, self._stream):
+            for segment in segments_of(self.file, self._raw or self._file, self._stream):
                 if self._raw is None:
                     self._hasher.update(segment)
                 self._refuse_binary(segment)
@@ -280,7 +280,7 @@ def _seekable(file: InputFile) -> BinaryIO:
         return raw
     unpacked = tempfile.TemporaryFile()
     with raw, unpack(raw, file.packing) as stream:
-        for segment in segments_of(file, stream):
+        for segment in segments_of(file, raw, stream):
             unpacked.write(segment)
     unpacked.seek(0)
     return unpacked

@@ -336,16 +336,16 @@ def unpack(raw: BinaryIO, packing: str) -> BinaryIO:
     return raw
 
 
-def segments_of(file: InputFile, stream: BinaryIO) -> Iterator[bytes]:
-    """The unpacked content of a file, SEGMENT bytes at a time.
+def segments_of(file: InputFile, raw: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:
+    """The content of a file, SEGMENT bytes at a time, from `stream`, which unpacks what `raw` has stored.
 
     Raises InputError where it grows beyond what text can: made to fill disks.
     """
     size = 0
     while segment := stream.read(SEGMENT):
         size += len(segment)
-        # Where nobody said how large the file is, nobody can say what is too much.
-        if file.packing and file.size and size > max(BOMB_LEAST, BOMB_RATIO * file.size):
+        # Of a file whose server does not tell its size, what was read of it until now.
+        if file.packing and size > max(BOMB_LEAST, BOMB_RATIO * (file.size or raw.tell())):
             raise InputError(
                 f"{file.path}: unpacks to more than {BOMB_RATIO} times its size; if that is meant, unpack it"
             )
@@ -367,6 +367,9 @@ class Counted(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def tell(self) -> int:
+        return self.taken
 
     def readinto(self, buffer: Any) -> int:
         data = self._raw.read(len(buffer))

@@ -126,6 +126,15 @@ def test_noise_makes_labels_of_clean_text_and_leaves_those_of_a_benchmark(tmp_pa
     assert "label" in rows_of(made, "dev")[0]
 
 
+def test_misspellings_are_their_file_s_content_wherever_it_lies(tmp_path):
+    task, keys = write_task(tmp_path, "SpellingWords"), []
+    for name, content in (("a", "{}"), ("b", "{}"), ("b", '{"the": ["teh"]}')):
+        write(tmp_path / "data", f"{name}/words.json", content)
+        noise = {"kind": "realistic", "misspellings": f"{name}/words.json"}
+        keys.append(prepared(tmp_path, {"t": task | {"noise": noise}}).keys["t"])
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_a_foreign_folder_is_refused(tmp_path):
     write(tmp_path, "out/mine.txt", "mine")
     with pytest.raises(InputError, match="not empty"):

@@ -176,6 +176,11 @@ def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch, packing):
     path.write_bytes(PACK[packing](b"spam\n" * (1 << 20)))
     with pytest.raises(InputError, match="bomb.txt.*unpacks to more than 250 times"):
         read(path)
+    # A server that tells no size: then by what was read of it.
+    inputs = find_inputs(path)
+    inputs = replace(inputs, files=tuple(replace(file, size=0) for file in inputs.files))
+    with pytest.raises(InputError, match="bomb.txt.*unpacks to more than 250 times"):
+        list(cut_blocks(inputs, 10))
 
 
 def test_columns_by_number_for_tables_without_header(tmp_path):
