@@ -1,9 +1,9 @@
-"""Scaled dot-product attention, with or without rotary positions, and dropout of its probabilities.
+"""Scaled dot-product attention, and dropout of its probabilities.
 
 Shapes are in the names:
   B  rows of a batch   L  tokens of a row   D  width   H  heads   K  width of one head   Z  3 * D
   Q  tokens that look, of L looked at: 1 where all see the same, else L
-  C  rows of a piece   M  heads of a piece, C * H      F  frequencies of rotary positions, K / 2
+  C  rows of a piece   M  heads of a piece, C * H, or of all rows, B * H
 """
 
 from __future__ import annotations
@@ -33,84 +33,67 @@ def attend(qkv_BLZ: Tensor, heads: int, seen: Seen, rate: float, key: int | None
         return attend_packed(qkv_BLZ, heads, seen)
     if rate and key is not None and fits(qkv_BLZ):
         return Attend.apply(qkv_BLZ, heads, seen, rate, key)
+    if qkv_BLZ.device.type == "cpu" and qkv_BLZ.dtype == torch.bfloat16:
+        return NarrowAttend.apply(qkv_BLZ, heads, seen, rate)
     rows, length, triple = qkv_BLZ.shape
     split_3BHLK = qkv_BLZ.view(rows, length, 3, heads, triple // 3 // heads).permute(2, 0, 3, 1, 4)
     query, keys, value = split_3BHLK.unbind(0)
-    if qkv_BLZ.device.type == "cpu" and qkv_BLZ.dtype == torch.bfloat16:
-        mixed_BHLK = attend_spelled_out(query, keys, value, seen, rate)
-    else:
-        mixed_BHLK = F.scaled_dot_product_attention(query, keys, value, seen, dropout_p=rate)
+    mixed_BHLK = F.scaled_dot_product_attention(query, keys, value, seen, dropout_p=rate)
     return mixed_BHLK.transpose(1, 2).reshape(rows, length, triple // 3)
 
 
-def attend_spelled_out(
-    query_BHLK: Tensor, keys_BHLK: Tensor, value_BHLK: Tensor, attend_B1QL: Tensor | None, rate: float
-) -> Tensor:
-    """The same in single operators: on CPUs the fused one's backward pass is several times slower in bf16."""
-    scale = query_BHLK.shape[-1] ** -0.5
-    scores_BHLL = (query_BHLK * scale) @ keys_BHLK.transpose(-1, -2)
-    if attend_B1QL is not None:
-        scores_BHLL = scores_BHLL.masked_fill(~attend_B1QL, float("-inf"))
-    probability_BHLL = scores_BHLL.softmax(-1, dtype=scores_BHLL.dtype)  # autocast would make it float32
-    return (F.dropout(probability_BHLL, rate) if rate else probability_BHLL) @ value_BHLK
+# --- in bf16 on a CPU -----------------------------------------------------------------------------------
 
 
-# --- rotary positions -----------------------------------------------------------------------------------
+class NarrowAttend(torch.autograd.Function):
+    """Attention in single products: the fused operator's backward pass is several times slower in bf16.
 
-
-def rotation_of(length: int, head_size: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, [L, F] each, of the angles by which RoPE turns places 0 to `length` - 1.
-
-    Frequency f turns place p by p * theta^(-2 f / K) (Su et al. 2021, RoFormer, section 3.2.2).
+    Heads are laid end to end once, and their gradients go straight to where the projection wants them.
     """
-    double_F = torch.arange(0, head_size, 2, dtype=torch.float32, device=device)
-    inverse_F = 1.0 / theta ** (double_F / head_size)  # rounded as in `transformers`, for equal bits
-    angle_LF = torch.arange(length, dtype=torch.float32, device=device)[:, None] * inverse_F
-    return angle_LF.cos(), angle_LF.sin()
-
-
-def rotate(qkv_BLZ: Tensor, heads: int, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn queries and keys by their places; the value part stays. Column f goes with column f + F of a head.
-
-    A score then depends on contents and on the distance of two places alone.
-    """
-    cos_LF, sin_LF = (angles.to(qkv_BLZ.dtype) for angles in rotation)
-    if qkv_BLZ.device.type == "cpu" and not torch.compiler.is_compiling():
-        return Rotate.apply(qkv_BLZ, heads, cos_LF, sin_LF)
-    rows, length, triple = qkv_BLZ.shape
-    split_BL3HK = qkv_BLZ.view(rows, length, 3, heads, triple // 3 // heads)
-    both, value = split_BL3HK[:, :, :2], split_BL3HK[:, :, 2:]
-    first, second = both.chunk(2, dim=-1)
-    cos, sin = cos_LF[:, None, None], sin_LF[:, None, None]
-    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-    return torch.cat([turned, value], dim=2).view(rows, length, triple)
-
-
-class Rotate(torch.autograd.Function):
-    """The rotation in place on one copy; its backward pass turns gradients back and keeps nothing."""
 
     @staticmethod
-    def forward(ctx: Any, qkv_BLZ: Tensor, heads: int, cos_LF: Tensor, sin_LF: Tensor) -> Tensor:
-        ctx.heads, ctx.angles = heads, (cos_LF, sin_LF)
-        return Rotate.turned(qkv_BLZ, heads, cos_LF, sin_LF)
-
-    @staticmethod
-    def backward(ctx: Any, grad_BLZ: Tensor) -> tuple[Tensor | None, ...]:
-        cos_LF, sin_LF = ctx.angles
-        return Rotate.turned(grad_BLZ.contiguous(), ctx.heads, cos_LF, -sin_LF), None, None, None
-
-    @staticmethod
-    def turned(qkv_BLZ: Tensor, heads: int, cos_LF: Tensor, sin_LF: Tensor) -> Tensor:
+    def forward(ctx: Any, qkv_BLZ: Tensor, heads: int, attend_B1QL: Tensor | None, rate: float) -> Tensor:
         rows, length, triple = qkv_BLZ.shape
-        shape = rows, length, 3, heads, 2, triple // 6 // heads
-        out_BLZ = qkv_BLZ.clone()
-        before = qkv_BLZ.view(shape)[:, :, :2]
-        after = out_BLZ.view(shape)[:, :, :2]
-        cos, sin = cos_LF[:, None, None], sin_LF[:, None, None]
-        torch.mul(before, cos[..., None, :], out=after)
-        after[..., 0, :].addcmul_(before[..., 1, :], sin, value=-1)
-        after[..., 1, :].addcmul_(before[..., 0, :], sin)
-        return out_BLZ
+        width = triple // 3 // heads
+        heads_3BHLK = qkv_BLZ.unflatten(-1, (3, heads, width)).permute(2, 0, 3, 1, 4).contiguous()
+        query_MLK, keys_MLK, value_MLK = heads_3BHLK.flatten(1, 2)
+        scores_MLL = qkv_BLZ.new_empty(rows * heads, length, length)
+        with torch.autocast("cpu", enabled=False):  # which would make the softmax one of float32
+            scaled = {"beta": 0, "alpha": width**-0.5, "out": scores_MLL}
+            torch.baddbmm(scores_MLL, query_MLK, keys_MLK.mT, **scaled)
+            if attend_B1QL is not None:
+                scores_MLL.unflatten(0, (rows, heads)).masked_fill_(~attend_B1QL, float("-inf"))
+            probability_MLL = torch.softmax(scores_MLL, -1, out=scores_MLL)
+            factor_MLL = F.dropout(torch.ones_like(probability_MLL), rate) if rate else None
+            weight_MLL = probability_MLL if factor_MLL is None else probability_MLL * factor_MLL
+            mixed_MLK = torch.bmm(weight_MLL, value_MLK)
+        out_BLD = mixed_MLK.unflatten(0, (rows, heads)).transpose(1, 2).reshape(rows, length, triple // 3)
+        ctx.save_for_backward(heads_3BHLK, probability_MLL, factor_MLL, out_BLD)
+        return out_BLD
+
+    @staticmethod
+    def backward(ctx: Any, grad_BLD: Tensor) -> tuple[Tensor | None, ...]:
+        heads_3BHLK, probability_MLL, factor_MLL, out_BLD = ctx.saved_tensors
+        _, rows, heads, length, width = heads_3BHLK.shape
+        query_MLK, keys_MLK, value_MLK = heads_3BHLK.flatten(1, 2)
+        grads_3BHLK = torch.empty_like(heads_3BHLK)
+        grad_query_MLK, grad_keys_MLK, grad_value_MLK = grads_3BHLK.flatten(1, 2)
+        grad_MLK = grad_BLD.unflatten(-1, (heads, width)).transpose(1, 2).reshape(-1, length, width)
+        weight_MLL = probability_MLL if factor_MLL is None else probability_MLL * factor_MLL
+        torch.bmm(weight_MLL.mT, grad_MLK, out=grad_value_MLK)
+        # What a softmax's gradient takes off each row, the mean of what comes by its probabilities, is the
+        # same as the gradient times what the row gave (Dao et al. 2022, FlashAttention, appendix B.2).
+        mean_BLH1 = (grad_BLD * out_BLD).unflatten(-1, (heads, width)).sum(-1, keepdim=True)
+        mean_ML1 = mean_BLH1.transpose(1, 2).reshape(-1, length, 1)
+        if factor_MLL is None:
+            grad_MLL = torch.baddbmm(mean_ML1, grad_MLK, value_MLK.mT, beta=-1)
+        else:
+            grad_MLL = torch.bmm(grad_MLK, value_MLK.mT).mul_(factor_MLL).sub_(mean_ML1)
+        grad_MLL.mul_(probability_MLL)
+        scaled = {"beta": 0, "alpha": width**-0.5}
+        torch.baddbmm(grad_query_MLK, grad_MLL, keys_MLK, out=grad_query_MLK, **scaled)
+        torch.baddbmm(grad_keys_MLK, grad_MLL.mT, query_MLK, out=grad_keys_MLK, **scaled)
+        return grads_3BHLK.permute(1, 3, 0, 2, 4).reshape(rows, length, -1), None, None, None
 
 
 # --- dropout by key -------------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from span_electra.config import ModelConfig, NetworkConfig
-from span_electra.model.attention import Seen, rotation_of
+from span_electra.model.attention import Seen
 from span_electra.model.dropout import LayerNorm, drop
 from span_electra.model.layers import LAYERS, Rotation
+from span_electra.model.rotary import rotation_of
 from span_electra.model.varlen import PackedRows, sides
 from span_electra.random_keys import subkey
 

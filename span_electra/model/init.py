@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from span_electra.errors import InputError
-from span_electra.model.attention import rotation_of
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder
+from span_electra.model.rotary import rotation_of
 
 # What weights start from, by the last two parts of their names; everything else is a truncated normal.
 INITIAL_VALUES = {"norm.weight": 1.0, "bias": 0.0, "delta.word.weight": 0.0, "delta.position.weight": 0.0}

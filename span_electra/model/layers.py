@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from span_electra.config import ModelConfig, NetworkConfig
-from span_electra.model.attention import Seen, attend, rotate
+from span_electra.model.attention import Seen, attend
 from span_electra.model.dropout import LayerNorm, activated_linear, drop, drop_add_norm
+from span_electra.model.rotary import rotate
 from span_electra.random_keys import subkey
 
 ACTIVATION = {
@@ -24,7 +25,7 @@ ACTIVATION = {
     "silu": F.silu,
 }
 
-Rotation = tuple[Tensor, Tensor]  # cosines and sines, see `attention.rotation_of`
+Rotation = tuple[Tensor, Tensor]  # cosines and sines, see `rotary.rotation_of`
 
 
 class ElectraLayer(nn.Module):

@@ -9,10 +9,10 @@ from model_examples import MASK, VOCAB, small_config
 
 from span_electra.config import NetworkConfig
 from span_electra.errors import InputError
-from span_electra.model.attention import rotate, rotation_of
 from span_electra.model.electra import SpanElectra
 from span_electra.model.encoder import Encoder
 from span_electra.model.init import init_normal, offsets
+from span_electra.model.rotary import rotate, rotation_of
 
 
 def encoder_of(config, seed):

@@ -7,9 +7,9 @@ from gradient_examples import Allocations
 from model_examples import small_config
 from torch.overrides import TorchFunctionMode
 
-from span_electra.model.attention import rotate, rotation_of
 from span_electra.model.init import init_normal
 from span_electra.model.layers import LAYERS
+from span_electra.model.rotary import rotate, rotation_of
 
 
 def layer_of(architecture, number=1, **changes):
