@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,7 +63,14 @@ def argmax(logits_CV: Tensor) -> Tensor:
     if logits_CV.device.type != "cpu" or torch.compiler.is_compiling():
         return logits_CV.argmax(-1)
     # PyTorch's takes 9 times as long as NumPy's on a CPU, and in bfloat16 20 times, more than the products.
-    return torch.from_numpy(logits_CV.detach().float().numpy().argmax(-1))
+    logits_CV = logits_CV.detach()
+    if logits_CV.dtype == torch.bfloat16:
+        # Read as integers, in a sixth of the time: those above 0 keep their order, and lie above all others.
+        bits_CV = logits_CV.view(torch.int16).numpy()
+        likeliest_C = bits_CV.argmax(-1)
+        if (np.take_along_axis(bits_CV, likeliest_C[:, None], -1) > 0).all():
+            return torch.from_numpy(likeliest_C)
+    return torch.from_numpy(logits_CV.float().numpy().argmax(-1))
 
 
 def chunk_size(slots: int, vocabulary: int, device: str) -> int:
@@ -119,8 +127,9 @@ class ChunkedLoss(torch.autograd.Function):
                     sampled_S[chunk] = sample_tokens(logits_CV, own, probability_CV)
                 if learns:
                     # The loss's derivative by the logits: probability, less 1 at the target.
-                    less_C1 = torch.full_like(target_C1, -1, dtype=dtype)
-                    probability_CV.scatter_add_(1, target_C1, less_C1)
+                    # By indices: on a CPU, scattering takes all of a bf16 tensor to float32 and back.
+                    slot_C = torch.arange(len(target_C1), device=target_C1.device)
+                    probability_CV[slot_C, target_C1.squeeze(1)] -= 1.0
                     weight_C1 = weight_S[chunk, None].to(dtype)
                     grad_features_SE[chunk] = (probability_CV @ narrow_VE) * weight_C1
                     grad_table_VE += probability_CV.T @ (features_CE * weight_C1)

@@ -47,6 +47,16 @@ def test_chunks_give_what_whole_logits_give(chunk, sampling, monkeypatch):
         assert (one - other).abs().max() <= 1e-6 * other.abs().max()
 
 
+@pytest.mark.parametrize("shift", [0.0, -9.0, 9.0])  # all below 0, all above, and both
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_likeliest_is_the_first_of_the_largest(precision, shift):
+    logits_CV = (torch.randn(60, 300) + shift).to(precision)
+    logits_CV[0] = 0.0
+    logits_CV[1] = -0.0
+    logits_CV[2, 7] = float("inf")
+    assert token_loss.argmax(logits_CV).tolist() == logits_CV.float().argmax(-1).tolist()
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_logits_of_all_slots_never_live_and_nothing_of_their_size_is_kept(precision, monkeypatch):
     monkeypatch.setattr(token_loss, "CHUNK_LOGITS", 16 * VOCAB)
