@@ -3,11 +3,12 @@
 Shapes are in the names:
   B  rows of a batch   L  tokens of a row   D  width   H  heads   K  width of one head   Z  3 * D
   Q  tokens that look, of L looked at: 1 where all see the same, else L
-  C  rows of a piece   M  heads of a piece, C * H, or of all rows, B * H
+  C  rows of a piece   M  heads of a piece, C * H, or of all rows, B * H   N  L filled up to whole vectors
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from span_electra.model.dropout import fits, loops
 from span_electra.model.varlen import PackedRows, attend_packed
 
+VECTOR = 32  # numbers of 16 bits that a CPU's widest vectors hold
 PIECE = 1 << 19  # attention scores held at once; 2 MB stay in the cache
 
 Seen = Tensor | PackedRows | None  # a mask, bool [B, 1, Q, L]; rows that share lines; None: everything
@@ -48,52 +50,72 @@ def attend(qkv_BLZ: Tensor, heads: int, seen: Seen, rate: float, key: int | None
 class NarrowAttend(torch.autograd.Function):
     """Attention in single products: the fused operator's backward pass is several times slower in bf16.
 
-    Heads are laid end to end once, and their gradients go straight to where the projection wants them.
+    Heads are laid end to end once, and their gradients go straight to where the projection wants them. Keys
+    are filled up to whole vectors of the CPU, without which a softmax takes two to three times as long.
     """
 
     @staticmethod
     def forward(ctx: Any, qkv_BLZ: Tensor, heads: int, attend_B1QL: Tensor | None, rate: float) -> Tensor:
         rows, length, triple = qkv_BLZ.shape
-        width = triple // 3 // heads
-        heads_3BHLK = qkv_BLZ.unflatten(-1, (3, heads, width)).permute(2, 0, 3, 1, 4).contiguous()
-        query_MLK, keys_MLK, value_MLK = heads_3BHLK.flatten(1, 2)
-        scores_MLL = qkv_BLZ.new_empty(rows * heads, length, length)
+        width, filled = triple // 3 // heads, -(-length // VECTOR) * VECTOR
+        heads_3BHNK = qkv_BLZ.new_zeros(3, rows, heads, filled, width)
+        heads_3BHNK[..., :length, :] = qkv_BLZ.unflatten(-1, (3, heads, width)).permute(2, 0, 3, 1, 4)
+        query_MNK, keys_MNK, value_MNK = heads_3BHNK.flatten(1, 2)
+        scores_MLN = qkv_BLZ.new_empty(rows * heads, length, filled)
         with torch.autocast("cpu", enabled=False):  # which would make the softmax one of float32
-            scaled = {"beta": 0, "alpha": width**-0.5, "out": scores_MLL}
-            torch.baddbmm(scores_MLL, query_MLK, keys_MLK.mT, **scaled)
-            if attend_B1QL is not None:
-                scores_MLL.unflatten(0, (rows, heads)).masked_fill_(~attend_B1QL, float("-inf"))
-            probability_MLL = torch.softmax(scores_MLL, -1, out=scores_MLL)
-            factor_MLL = F.dropout(torch.ones_like(probability_MLL), rate) if rate else None
-            weight_MLL = probability_MLL if factor_MLL is None else probability_MLL * factor_MLL
-            mixed_MLK = torch.bmm(weight_MLL, value_MLK)
+            scaled = {"beta": 0, "alpha": width**-0.5, "out": scores_MLN}
+            torch.baddbmm(scores_MLN, query_MNK[:, :length], keys_MNK.mT, **scaled)
+            if (unseen_B1QN := unseen(attend_B1QL, scores_MLN)) is not None:
+                scores_MLN.unflatten(0, (rows, heads)).add_(unseen_B1QN)
+            probability_MLN = torch.softmax(scores_MLN, -1, out=scores_MLN)
+            factor_MLN = F.dropout(torch.ones_like(probability_MLN), rate) if rate else None
+            weight_MLN = probability_MLN if factor_MLN is None else probability_MLN * factor_MLN
+            mixed_MLK = torch.bmm(weight_MLN, value_MNK)
         out_BLD = mixed_MLK.unflatten(0, (rows, heads)).transpose(1, 2).reshape(rows, length, triple // 3)
-        ctx.save_for_backward(heads_3BHLK, probability_MLL, factor_MLL, out_BLD)
+        ctx.save_for_backward(heads_3BHNK, probability_MLN, factor_MLN, out_BLD)
         return out_BLD
 
     @staticmethod
     def backward(ctx: Any, grad_BLD: Tensor) -> tuple[Tensor | None, ...]:
-        heads_3BHLK, probability_MLL, factor_MLL, out_BLD = ctx.saved_tensors
-        _, rows, heads, length, width = heads_3BHLK.shape
-        query_MLK, keys_MLK, value_MLK = heads_3BHLK.flatten(1, 2)
-        grads_3BHLK = torch.empty_like(heads_3BHLK)
-        grad_query_MLK, grad_keys_MLK, grad_value_MLK = grads_3BHLK.flatten(1, 2)
+        heads_3BHNK, probability_MLN, factor_MLN, out_BLD = ctx.saved_tensors
+        _, rows, heads, _, width = heads_3BHNK.shape
+        length = out_BLD.shape[1]
+        query_MNK, keys_MNK, value_MNK = heads_3BHNK.flatten(1, 2)
         grad_MLK = grad_BLD.unflatten(-1, (heads, width)).transpose(1, 2).reshape(-1, length, width)
-        weight_MLL = probability_MLL if factor_MLL is None else probability_MLL * factor_MLL
-        torch.bmm(weight_MLL.mT, grad_MLK, out=grad_value_MLK)
+        weight_MLN = probability_MLN if factor_MLN is None else probability_MLN * factor_MLN
+        grad_value_MNK = torch.bmm(weight_MLN.mT, grad_MLK)
         # What a softmax's gradient takes off each row, the mean of what comes by its probabilities, is the
         # same as the gradient times what the row gave (Dao et al. 2022, FlashAttention, appendix B.2).
         mean_BLH1 = (grad_BLD * out_BLD).unflatten(-1, (heads, width)).sum(-1, keepdim=True)
         mean_ML1 = mean_BLH1.transpose(1, 2).reshape(-1, length, 1)
-        if factor_MLL is None:
-            grad_MLL = torch.baddbmm(mean_ML1, grad_MLK, value_MLK.mT, beta=-1)
+        if factor_MLN is None:
+            grad_MLN = torch.baddbmm(mean_ML1, grad_MLK, value_MNK.mT, beta=-1)
         else:
-            grad_MLL = torch.bmm(grad_MLK, value_MLK.mT).mul_(factor_MLL).sub_(mean_ML1)
-        grad_MLL.mul_(probability_MLL)
+            grad_MLN = torch.bmm(grad_MLK, value_MNK.mT).mul_(factor_MLN).sub_(mean_ML1)
+        grad_MLN.mul_(probability_MLN)
         scaled = {"beta": 0, "alpha": width**-0.5}
-        torch.baddbmm(grad_query_MLK, grad_MLL, keys_MLK, out=grad_query_MLK, **scaled)
-        torch.baddbmm(grad_keys_MLK, grad_MLL.mT, query_MLK, out=grad_keys_MLK, **scaled)
-        return grads_3BHLK.permute(1, 3, 0, 2, 4).reshape(rows, length, -1), None, None, None
+        grad_query_MLK = torch.baddbmm(grad_MLK, grad_MLN, keys_MNK, **scaled)
+        grad_keys_MNK = torch.baddbmm(keys_MNK, grad_MLN.mT, query_MNK[:, :length], **scaled)
+        grad_BL3HK = out_BLD.new_empty(rows, length, 3, heads, width)
+        for part, grad_MNK in enumerate((grad_query_MLK, grad_keys_MNK, grad_value_MNK)):
+            grad_BL3HK[:, :, part] = grad_MNK[:, :length].unflatten(0, (rows, heads)).transpose(1, 2)
+        return grad_BL3HK.flatten(2), None, None, None
+
+
+def unseen(attend_B1QL: Tensor | None, scores_MLN: Tensor) -> Tensor | None:
+    """What is added to scores so that keys which may not be looked at get nothing, [B, 1, Q, N] or [N]."""
+    length, filled = scores_MLN.shape[1:]
+    if attend_B1QL is None:
+        place_N = torch.arange(filled)
+        return (
+            scores_MLN.new_zeros(filled).masked_fill_(place_N >= length, -math.inf)
+            if filled > length
+            else None
+        )
+    # Added, not filled in: to read a mask for each head takes longer than to make this.
+    unseen_B1QN = scores_MLN.new_full((*attend_B1QL.shape[:-1], filled), -math.inf)
+    unseen_B1QN[..., :length].masked_fill_(attend_B1QL, 0.0)
+    return unseen_B1QN
 
 
 # --- dropout by key -------------------------------------------------------------------------------------

@@ -44,19 +44,21 @@ def heads_of(qkv_BLZ, heads):
 
 
 @pytest.mark.parametrize("rate", [0.0, RATE])
-@pytest.mark.parametrize("causal", [False, True])
-def test_attention_of_a_cpu_in_bf16_is_the_fused_one(rate, causal, monkeypatch):
-    qkv, direction = torch.randn(3, 10, 48), torch.randn(3, 10, 16)
-    mask = (torch.rand(3, 1, 10, 10) > 0.3) | torch.eye(10, dtype=torch.bool) if causal else None
-    dropped = factors((12, 10, 10)) if rate else torch.ones(12, 10, 10)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("length", [10, 32])  # keys that are filled up to whole vectors, and such as are
+def test_attention_of_a_cpu_in_bf16_is_the_formula(length, masked, rate, monkeypatch):
+    qkv, direction = torch.randn(3, length, 48), torch.randn(3, length, 16)
+    itself = torch.eye(length, dtype=torch.bool)
+    mask = (torch.rand(3, 1, length, length) > 0.3) | itself if masked else None
+    dropped = factors((12, length, 32)) if rate else torch.ones(12, length, 32)
     monkeypatch.setattr(F, "dropout", lambda x, rate: x * dropped.to(x.dtype))
 
     def written_out(qkv):
         query, keys, value = heads_of(qkv, 4)
         scores = query @ keys.transpose(2, 3) / 4**0.5
         scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
-        mixed = (scores.softmax(-1) * dropped.unflatten(0, (3, 4))) @ value
-        return mixed.transpose(1, 2).reshape(3, 10, 16)
+        mixed = (scores.softmax(-1) * dropped[..., :length].unflatten(0, (3, 4))) @ value
+        return mixed.transpose(1, 2).reshape(3, length, 16)
 
     expected = gradients(written_out, direction, qkv)
     # In float32, where nothing is rounded, and in what it is for.
