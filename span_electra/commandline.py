@@ -24,7 +24,7 @@ from span_electra import progress
 from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
 from span_electra.config import OPTIMIZER_DEFAULTS
 from span_electra.elsewhere import meant
-from span_electra.errors import InputError
+from span_electra.errors import InputError, said_of
 from span_electra.schema import Settings, Values
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -229,7 +229,7 @@ def parse(
 
 
 def with_optimizer_defaults(layers: list[Layer]) -> list[Layer]:
-    """The same layers, with the rate and epsilon that go with the chosen optimizer where nobody named them.
+    """The same layers, with the rates and epsilon that go with the chosen optimizer where nobody named them.
 
     They lie over presets, whose rates are for the optimizer that each names (AdamW, if none), and under all
     else.
@@ -250,7 +250,7 @@ def with_optimizer_defaults(layers: list[Layer]) -> list[Layer]:
     ]
     if kind == before[-1]:
         return layers  # what the layers below have, at their own rate
-    values = OPTIMIZER_DEFAULTS.get(str(kind), {})
+    values = {"embedding_lr": None} | OPTIMIZER_DEFAULTS.get(str(kind), {})
     missing = {name: value for name, value in values.items() if name not in by_user}
     return [*layers, Layer(f"defaults of {kind}", {"optimizer": missing})] if missing else layers
 
@@ -339,9 +339,7 @@ def run_script(main: Callable[[], int | None]) -> None:
     except BrokenPipeError:
         code = 1  # the reader of our output went away; nothing is left to say
     except OSError as error:
-        # The disk, a permission, a path: the user's to mend, and the error names the file.
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}; mend that and run again", file=sys.stderr)
+        print(f"error: {said_of(error)}", file=sys.stderr)
         code = 2
     except ModuleNotFoundError as error:
         print(f"error: {_missing(error)}", file=sys.stderr)

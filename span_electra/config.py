@@ -154,7 +154,7 @@ class ModelConfig(Settings):
         ):
             raise InputError(
                 "next_token_share: is a share of the steps in which the generator learns alone, and there "
-                "are none; set generator_first, or leave it out"
+                "are none; set generator_first, or next_token_share to 0"
             )
         check_share("sequence_crop", self.sequence_crop)
         if self.sequence_objective != "none" and self.objective == "generator":
@@ -391,7 +391,8 @@ class TrainingConfig(DurationConfig, DeviceConfig, CadenceConfig):
         interval("save_every", self.save_every)
         if self.by_clock and (not self.max_minutes or self.epochs != 1 or self.max_steps):
             raise InputError(
-                "by_clock: give max_minutes, which decides alone; leave epochs and max_steps out"
+                "by_clock: give max_minutes, which decides alone; leave epochs and max_steps out, or take "
+                "back what other settings say of them by --epochs 1 --max_steps 0"
             )
         for part in self.freeze:
             if part not in FREEZABLE:

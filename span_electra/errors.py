@@ -1,4 +1,4 @@
-"""The one exception a user can mend: scripts print its text in one line and exit with code 2."""
+"""What a user can mend: scripts print the text of such an error in one line and exit with code 2."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,9 @@ class InputError(ValueError):
     The message is one line that names the file or the value and the way out, for example
     `data/valid.txt: line 17 is not UTF-8 (byte 0xff at 4); convert the file or use --errors replace`.
     """
+
+
+def said_of(error: OSError) -> str:
+    """An error of the system in a line: the disk, a permission, a path; it names the file."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; mend that and run again"

@@ -170,6 +170,13 @@ def test_an_optimizer_brings_its_rate_and_epsilon_where_nobody_named_them(name, 
     )
 
 
+def test_another_optimizer_takes_none_of_the_rates_of_a_presets_own():
+    made = parse(JointTrainingConfig, "", ["--preset", "quick", "--optimizer", "sgd"])
+    assert (made.optimizer.lr, made.optimizer.embedding_lr) == (0.1, None)
+    flags = ["--preset", "quick", "--optimizer", "sgd", "--embedding_lr", "0.5"]
+    assert parse(JointTrainingConfig, "", flags).optimizer.embedding_lr == 0.5
+
+
 @pytest.mark.parametrize(
     "words, key, value",
     [

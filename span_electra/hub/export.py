@@ -25,7 +25,7 @@ from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors, read_c
 from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS, Pretrained, open_model
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
-from span_electra.hub.weights import PARTS, our_weights, stock_weights, take_weights
+from span_electra.hub.weights import PARTS, Weights, our_weights, stock_weights, take_weights
 from span_electra.model.electra import SpanElectra
 from span_electra.storage import atomic_folder, read_object
 from span_electra.text.added_tokens import extends
@@ -154,12 +154,28 @@ def initialize(
         return load_exported(path, model, vocabulary, only)
     # Some of the tensors are enough: a span-boundary head that was not trained keeps its start.
     weights = {name: weight for name, weight in weights.items() if name.startswith(only or "")}
+    refuse_unshared(model, weights, str(path))
     own = model.state_dict()
     unknown = sorted(weights.keys() - own.keys())
     if unknown or not weights:
         raise InputError(f"{path}: tensor {(unknown or ['?'])[0]!r} is none of the model's")
     checkpoint.restore_weights(model, own | weights, str(path))
     return []
+
+
+def refuse_unshared(model: SpanElectra, weights: Weights, source: str) -> None:
+    """Raise InputError where what `model` shares between its networks are two tensors in `weights`.
+
+    One of them would be lost, and its network with it.
+    """
+    first: dict[int, str] = {}  # by the identity of the model's tensors, the first name that has weights
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        other = first.setdefault(id(tensor), name) if name in weights else name
+        if other != name and not torch.equal(weights[other], weights[name]):
+            raise InputError(
+                f"{source}: {other} and {name} differ, which the model shares; give --embedding_sharing "
+                "embeddings, gdes or none, as it was trained"
+            )
 
 
 def refuse_vocabulary(source: str | Path, theirs: str, features: Vocabulary) -> NoReturn:
@@ -202,6 +218,8 @@ def load_exported(
         notes.append(f"added tokens: {count:,}, whose rows start from the mean of their pieces'")
     for part, pretrained in read.items():
         _check_sizes(pretrained, part, model.config)
+    named = {f"{part}.{name}": w for part in found for name, w in read[part].weights.items()}
+    refuse_unshared(model, named, str(folder))
     for part in found:  # the generator first: under gdes the discriminator's change is counted from it
         take_weights(getattr(model, part), read[part].weights, read[part].source)
         origin = opened.folders.get(part, Path(read[part].folder))

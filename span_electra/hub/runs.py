@@ -78,13 +78,15 @@ def best_checkpoint(folder: Path) -> Path:
     """The checkpoint with the best score, the newest where none has one; `folder` may be one itself."""
     if (folder / checkpoint.META).is_file():
         return folder
-    scores, training = {}, {}
+    scores: dict[Path, Any] = {}
+    training: dict[str, Any] = {}
     for saved in checkpoint.in_run(folder):
         try:
             meta = checkpoint.read_meta(saved)
         except InputError:
             continue  # broken: passed over as in resuming
-        scores[saved], training = meta.get("metric"), training or meta.get("training", {})
+        training = training or meta.get("training", {})  # the newest says what counts
+        scores[saved] = checkpoint.score_of(meta, training.get("monitor", ""))
     if not scores:
         raise InputError(f"{folder}: holds no whole checkpoint; name a folder that finetune_SE.py made")
     more = checkpoint.more_is_better(training.get("monitor", ""), training.get("monitor_mode", "auto"))

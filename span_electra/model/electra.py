@@ -388,6 +388,6 @@ def discriminator_sums(masked: MaskedBatch, corrupted: Corrupted, detected: Dete
         sums["contrastive_loss"] = detected.contrastive_loss_B.sum()
         mask_BL = masked.attention_mask_BL
         sums["rows"] = (
-            sums["tokens"].new_tensor(len(masked.rows_B)) if mask_BL is None else mask_BL[:, 0].sum()
+            sums["tokens"].new_full((), len(masked.rows_B)) if mask_BL is None else mask_BL[:, 0].sum()
         )
     return sums

@@ -249,4 +249,4 @@ def mean_of_tokens(states_BLD: Tensor, attention_mask_BL: Tensor | None) -> Tens
 
 def target_count(targets: Tensor) -> Tensor:
     """How many targets there are; labels of one row that may be several count once."""
-    return (targets != IGNORED).sum() if targets.dtype == torch.int64 else targets.new_tensor(len(targets))
+    return (targets != IGNORED).sum() if targets.dtype == torch.int64 else targets.new_full((), len(targets))

@@ -52,8 +52,10 @@ def score_tokens(
     sampling: Sampling | None,
 ) -> TokenScores:
     """Loss, argmax and sample of the logits features @ table^T + bias, in the precision of autocast."""
+    # Told, since in a function's forward pass gradients are off, and parameters seem to want theirs always.
+    learns = torch.is_grad_enabled()
     loss, loss_S, likeliest_S, sampled_S = ChunkedLoss.apply(
-        features_SE, table_VE, bias_V, target_S, weight_S, sampling
+        features_SE, table_VE, bias_V, target_S, weight_S, sampling, learns
     )
     return TokenScores(loss, loss_S, likeliest_S, sampled_S)
 
@@ -94,11 +96,12 @@ class ChunkedLoss(torch.autograd.Function):
         target_S: Tensor,
         weight_S: Tensor,
         sampling: Sampling | None,
+        learns: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         device = features_SE.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features_SE.dtype
         # In validation, or of a frozen generator, the gradients would be half of the work for nothing.
-        learns = any(ctx.needs_input_grad[:3])
+        learns = learns and any(ctx.needs_input_grad[:3])
         slots = len(target_S)
         loss_S = torch.empty(slots, device=features_SE.device)
         likeliest_S = torch.empty_like(target_S)
@@ -144,4 +147,4 @@ class ChunkedLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         features_SE, table_VE, bias_V = ctx.saved_tensors
         scaled = (part * grad.to(part.dtype) for part in (features_SE, table_VE, bias_V))
-        return *scaled, None, None, None
+        return *scaled, None, None, None, None

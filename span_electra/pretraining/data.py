@@ -149,9 +149,13 @@ def commonest_share(data: Data) -> float:
 def token_counts(data: Data, rows: int) -> np.ndarray:
     """How often each token is content in about so many training rows, evenly taken, int64 [V]."""
     header = data.train.header
-    rows_B = data.train_rows[:: max(1, len(data.train_rows) // rows)]
-    ids = data.train.gather(rows_B, int(data.train.lengths_R[rows_B].max())).ravel()
-    counts_V = np.bincount(ids, minlength=header.vocab_size)
+    rows_R = data.train_rows[:: max(1, len(data.train_rows) // rows)]
+    counts_V = np.zeros(header.vocab_size, np.int64)
+    for rows_B in np.array_split(
+        rows_R, -(-len(rows_R) // 1024)
+    ):  # all at once, long rows would take gigabytes
+        ids_BL = data.train.gather(rows_B, int(data.train.lengths_R[rows_B].max()))
+        counts_V += np.bincount(ids_BL.ravel(), minlength=header.vocab_size)
     counts_V[[header.cls_id, header.sep_id, header.pad_id]] = 0  # never masked, and so never guessed
     return counts_V
 

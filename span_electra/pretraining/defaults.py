@@ -22,28 +22,38 @@ SIZES = ("hidden_size", "num_hidden_layers")  # of a network: who names one of t
 def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     """All layers of a pretraining's settings, lowest first; `layers` are the user's own.
 
-    In a run by the clock our presets' epochs are left out, since the time decides alone. A resumed run's
-    settings lie over those of argument.py and under the flags. Where no sizes are named and there is no
-    accelerator, configs/tiny.json lies under everything; configs/continue.json lies over it where weights are
-    gone on with, and the run's first lines tell its settings.
+    Our presets' epochs give way to a run by the clock, whose time decides alone, and their masking_schedule
+    to static masks, which need none. A resumed run's settings lie over those of argument.py and under the
+    flags. Where no sizes are named and there is no accelerator, configs/tiny.json lies under everything;
+    configs/continue.json lies over it where weights are gone on with, and the run's first lines tell its
+    settings.
     """
     stacked = _stacked(given, layers)
-    by_clock = [layer.values["training"]["by_clock"] for layer in stacked if _names_the_clock(layer)]
-    return [_without_epochs(layer) for layer in stacked] if by_clock and by_clock[-1] else stacked
+    if _last_said(stacked, "training", "by_clock"):
+        stacked = [_without(layer, "training", "epochs") for layer in stacked]
+    if _last_said(stacked, "train_data", "masking") == "static":
+        stacked = [_without(layer, "train_data", "masking_schedule") for layer in stacked]
+    return stacked
 
 
-def _names_the_clock(layer: Layer) -> bool:
-    training = layer.values.get("training")
-    return isinstance(training, dict) and "by_clock" in training
+def _section(layer: Layer, name: str) -> Values:
+    section = layer.values.get(name)
+    return section if isinstance(section, dict) else {}
 
 
-def _without_epochs(layer: Layer) -> Layer:
-    """A layer of ours without its epochs; a user's as it is, so that both together are refused."""
-    training = layer.values.get("training")
-    if not layer.is_preset or not isinstance(training, dict):
+def _last_said(layers: list[Layer], section: str, name: str) -> object:
+    """What the uppermost layer that names a setting says of it, or None."""
+    said = [values[name] for values in (_section(layer, section) for layer in layers) if name in values]
+    return said[-1] if said else None
+
+
+def _without(layer: Layer, section: str, name: str) -> Layer:
+    """A layer of ours without a setting; a user's as it is, so that what excludes the other is refused."""
+    values = _section(layer, section)
+    if not layer.is_preset or name not in values:
         return layer
-    timeless = {name: value for name, value in training.items() if name != "epochs"}
-    return replace(layer, values=layer.values | {"training": timeless})
+    rest = {key: value for key, value in values.items() if key != name}
+    return replace(layer, values=layer.values | {section: rest})
 
 
 def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:

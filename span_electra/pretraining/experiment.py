@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from span_electra.batch import StepOutput
-from span_electra.config import TrainingConfig
+from span_electra.config import TrainingConfig, interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.hub.export import initialize
@@ -95,6 +95,11 @@ class Pretraining:
         # After the weights were taken over: what is frozen is what was named, trained elsewhere.
         if settings.training.freeze:
             freeze(self.model, settings.training.freeze)
+        if len(self.data.valid_rows):
+            self._batches(0, 0, validation=True)  # refused now, not after an epoch, where a row fits no batch
+        elif interval("save_every", settings.training.save_every).unit == "evaluations":
+            every = settings.training.save_every
+            raise InputError(f"save_every: {every}, but no rows are held out; count steps, epochs or minutes")
         self.tokenizer_json = self.data.train.header.tokenizer_json
         self.commonest_share = commonest_share(self.data)
         self._sentences = ""

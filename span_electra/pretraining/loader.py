@@ -162,11 +162,13 @@ class Batches:
             arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
         if self.misspeller is not None and not alone:
-            arrays |= self.misspeller.misspell(arrays["original_BL"], lengths_B, rows_B, self.epoch)
-            # Nobody should learn to write errors: their tokens are not masked. The totals still count them,
-            # since they must be known before the rows are.
-            wrong_S = arrays["misspelt_BL"].reshape(-1)[arrays["slots_S"]]
-            arrays["slot_weight_S"] = arrays["slot_weight_S"] * ~wrong_S
+            spelt, moved_BL = self.misspeller.misspell(arrays["original_BL"], lengths_B, rows_B, self.epoch)
+            arrays |= spelt | moved_slots(arrays, moved_BL)
+            # Nobody should learn to write errors: their tokens are not masked, nor is what was cut. The
+            # totals still count them, since they must be known before the rows are.
+            slots_S, seps_B = arrays["slots_S"], np.arange(len(rows_B)) * width + lengths_B - 1
+            unmasked_S = arrays["misspelt_BL"].reshape(-1)[slots_S] | np.isin(slots_S, seps_B)
+            arrays["slot_weight_S"] = arrays["slot_weight_S"] * ~unmasked_S
         if self.crops and not alone:
             keys_B = row_keys(self.config.seed, self.epoch, rows_B, "crop")
             arrays["crop_B"] = uniforms(keys_B, np.ones(len(rows_B), np.int64))
@@ -246,6 +248,13 @@ def filled(arrays: dict[str, np.ndarray], rows: int, slots: int) -> dict[str, np
         name: np.pad(value, [(0, most[name.rsplit("_", 1)[1]] - len(value)), (0, 0)][: value.ndim])
         for name, value in arrays.items()
     }
+
+
+def moved_slots(arrays: dict[str, np.ndarray], moved_BL: np.ndarray) -> dict[str, np.ndarray]:
+    """The slots, and what bounds their spans, where their tokens went: a span keeps to its words."""
+    rows, width = moved_BL.shape
+    moved_T = (moved_BL + np.arange(rows)[:, None] * width).reshape(-1)
+    return {name: moved_T[arrays[name]] for name in ("slots_S", "left_S", "right_S")}
 
 
 def evenly(steps_N: np.ndarray, share: float) -> np.ndarray:

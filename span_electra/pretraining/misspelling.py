@@ -39,12 +39,15 @@ class Misspeller:
 
     def misspell(
         self, ids_BL: np.ndarray, lengths_B: np.ndarray, rows_B: np.ndarray, epoch: int
-    ) -> dict[str, np.ndarray]:
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return the rows with errors, and which tokens are of a misspelt word, under MaskedBatch's names.
 
-        lengths_B: real tokens of each row, [CLS] and [SEP] included.
+        lengths_B: real tokens of each row, [CLS] and [SEP] included. Returned with them is where each token
+        of the rows went, int64 [B, L]: to its place there, a misspelt one to the first of its word, one that
+        was cut to the place of [SEP].
         """
         ids_BL, wrong_BL = ids_BL.copy(), np.zeros(ids_BL.shape, bool)
+        moved_BL = np.tile(np.arange(ids_BL.shape[1]), (len(ids_BL), 1))
         # A key of its own purpose: the errors of a row are no part of its masks or samples.
         keys_B = row_keys(self.seed, epoch, rows_B, "misspelling")
         # By the law of whole-word masks: where no blank parts words, an error is not of a whole line.
@@ -54,29 +57,39 @@ class Misspeller:
         for row, (length, key) in enumerate(zip(lengths_B.tolist(), keys_B.tolist(), strict=True)):
             content = slice(1, length - 1)  # between [CLS] and [SEP]
             rng = np.random.Generator(np.random.Philox(key=key))
-            ids_BL[row, content], wrong_BL[row, content] = self._row(ids_BL[row, content], starts_B[row], rng)
-        return {"original_BL": ids_BL, "misspelt_BL": wrong_BL}
+            found = self._row(ids_BL[row, content], starts_B[row], rng)
+            ids_BL[row, content], wrong_BL[row, content], moved_T = found
+            moved_BL[row, content] = 1 + moved_T
+        return {"original_BL": ids_BL, "misspelt_BL": wrong_BL}, moved_BL
 
     def _row(
         self, ids_T: np.ndarray, starts_T: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # In the ids, not in the text: rows are cut at tokens, and their text might not give these ids again.
         # A row's first token begins no word that began in another row.
         goes_on = not self._token_words.starts_V[ids_T[:1]].any()
         starts = np.flatnonzero(starts_T)[int(goes_on) :]
-        ids, wrong, done = [], [], 0
+        ids, wrong, moved, done = [], [], [], 0
         # The last word may go on in the next row, and what comes before the first began in another.
         for number in np.flatnonzero(rng.random(max(0, len(starts) - 1)) < self.share):
             begin, end = starts[number], starts[number + 1]
             noisy = self._edited(tuple(ids_T[begin:end].tolist()), rng)
             if noisy is None:
                 continue
+            place = len(ids) + begin - done  # of the word, behind what precedes it
+            moved += [*range(len(ids), place), *[place] * (end - begin)]
             ids += [*ids_T[done:begin].tolist(), *noisy]
             wrong += [False] * (begin - done) + [True] * len(noisy)
             done = end
+        moved += range(len(ids), len(ids) + len(ids_T) - done)
         ids += ids_T[done:].tolist()
         wrong += [False] * (len(ids_T) - done)
-        return np.array(ids[: len(ids_T)], ids_T.dtype), np.array(wrong[: len(ids_T)], bool)
+        length = len(ids_T)
+        return (
+            np.array(ids[:length], ids_T.dtype),
+            np.array(wrong[:length], bool),
+            np.array(moved, np.int64).clip(max=length),
+        )
 
     def _edited(self, word: tuple[int, ...], rng: np.random.Generator) -> list[int] | None:
         """The tokens of the word with an error in it; None where it has none that keeps the row's length."""

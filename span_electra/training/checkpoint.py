@@ -320,21 +320,27 @@ def _newest_readable(run: str | Path, read: Callable[[Path], Read]) -> tuple[Pat
     return None
 
 
-def retain(run: Path, *, last: int, best: int, higher_is_better: bool, newest: Path) -> None:
-    """Delete our checkpoints but for the `last` newest and the `best` best by their recorded metric.
+def retain(run: Path, *, last: int, best: int, monitor: str, higher_is_better: bool, newest: Path) -> None:
+    """Delete our checkpoints but for the `last` newest and the `best` best by their `monitor`.
 
     `newest`, just written, always stays, and so does every folder that is no checkpoint of ours.
     """
     scores = {}
     for folder in in_run(run):
         try:
-            scores[folder] = _parse_meta(folder / META).get("metric")
+            scores[folder] = score_of(_parse_meta(folder / META), monitor)
         except (InputError, OSError):
             continue  # not ours to judge
     # `scores` has the order of `in_run`, newest first.
     retained = {newest, *list(scores)[:last], *best_first(scores, higher_is_better)[:best]}
     for folder in scores.keys() - retained:
         _remove(folder)
+
+
+def score_of(meta: Mapping[str, Any], monitor: str) -> Any:
+    """The metric that a checkpoint recorded; none where the run monitored another one then."""
+    monitored = meta.get("training", {}).get("monitor", monitor)
+    return meta.get("metric") if monitored == monitor else None
 
 
 def best_first(scores: Mapping[Path, Any], higher_is_better: bool) -> list[Path]:

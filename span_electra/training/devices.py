@@ -74,6 +74,9 @@ def plan_devices(config: TrainingConfig) -> Plan:
     if under_torchrun():
         # torchrun starts the processes and numbers them; our own list of devices has no say then.
         local = int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
+        if ids != (0,) and not local:
+            said = "torchrun numbers the devices, from 0; CUDA_VISIBLE_DEVICES chooses others"
+            warnings.warn(f"device ids {' '.join(map(str, ids))} are left out: {said}", stacklevel=2)
         if kind != "cpu" and local >= present:
             there = counted(present, f"{kind} device")
             raise InputError(

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from span_electra import progress
-from span_electra.errors import InputError
+from span_electra.errors import InputError, said_of
 from span_electra.training.signals import Signals
 
 Argument = TypeVar("Argument")
@@ -145,6 +145,9 @@ def _child(
         report = "done", work(argument, rank, world, store)
     except InputError as error:
         report = "input", str(error)
+    except OSError as error:
+        # Connections break when another process dies; else the disk is full, say.
+        report = "lost" if isinstance(error, ConnectionError) else "input", said_of(error)
     except BaseException as error:
         # Connections break when another process dies; that one's own words are better.
         lost = any(word in str(error).lower() for word in ("gloo", "nccl", "connection", "peer"))

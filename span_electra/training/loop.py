@@ -276,9 +276,6 @@ def validate(run: Run, state: LoopState) -> None:
     run.log.log_metrics(state.step, "valid", metrics)
     state.valid = metrics
     state.metric = metrics.get(run.config.monitor)
-    if state.metric is not None:
-        better = max if checkpoint.more_is_better(run.config.monitor, run.config.monitor_mode) else min
-        state.best = state.metric if state.best is None else better(state.best, state.metric)
     if run.process.is_main_process:
         with run.clock.part("report"):
             run.experiment.write_report()
@@ -318,6 +315,7 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
                 run.folder,
                 last=config.save_last,
                 best=config.save_top_k,
+                monitor=config.monitor,
                 higher_is_better=checkpoint.more_is_better(config.monitor, config.monitor_mode),
                 newest=newest,
             )

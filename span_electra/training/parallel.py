@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -47,7 +48,8 @@ def _shard(model: nn.Module, process: Process) -> nn.Module:
 
     The model may still be on the CPU: a layer's weights go to the device whole, and all but a share leave it
     before the next layer's come, so that a model need not fit one device.
-    Under bf16 or fp16 they travel and compute in that type, while gradients are added up in float32.
+    Under bf16 or fp16 they travel and compute in that type, while gradients are added up in float32; so do
+    states between layers, in fp16 too, where one device would keep them in float32.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -61,7 +63,8 @@ def _shard(model: nn.Module, process: Process) -> nn.Module:
         if isinstance(module, nn.ModuleList):
             for layer in module:
                 fully_shard(layer, mesh=mesh, mp_policy=policy)
-    return fully_shard(model, mesh=mesh, mp_policy=policy)
+    # The batch stays as it is: in 16 bits its counts and the samples' random numbers would be others.
+    return fully_shard(model, mesh=mesh, mp_policy=replace(policy, cast_forward_inputs=False))
 
 
 @contextmanager

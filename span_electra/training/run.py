@@ -65,7 +65,6 @@ class RunResult:
     step: int
     checkpoint: str  # the newest one
     metrics: dict = field(default_factory=dict)  # of the last validation
-    best: float | None = None  # of the monitored metric
     exit_code: int = 0  # 0, or 128 + the number of the signal that stopped it
 
 
@@ -120,8 +119,9 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
             raise
         reason = str(error).splitlines()[0] if str(error) else "MemoryError"
         raise InputError(
-            f"out of memory ({reason[:120]}): halve --train_batch_size and let gradients "
-            "of twice as many batches accumulate, or try --activation_checkpointing or --precision bf16"
+            f"out of memory ({reason[:120]}): halve --train_batch_size, or --batch_max_tokens where it is "
+            "set, and let gradients of twice as many batches accumulate; or try --activation_checkpointing "
+            "or --precision bf16"
         ) from error
     finally:
         devices.leave(process)
@@ -228,9 +228,7 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
         runfolder.write_mark(run.folder, name, state.step)
     newest = run.folder / CHECKPOINTS / f"step-{state.step:08d}"
     exit_code = 128 + stopped if 0 < stopped < TIME_IS_UP else 0
-    return RunResult(
-        name, state.step, checkpoint=str(newest), metrics=state.valid, best=state.best, exit_code=exit_code
-    )
+    return RunResult(name, state.step, checkpoint=str(newest), metrics=state.valid, exit_code=exit_code)
 
 
 # --- the folder ---------------------------------------------------------------------------------------

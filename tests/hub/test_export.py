@@ -166,6 +166,19 @@ def test_a_model_started_from_an_export_is_the_exported_one(changes, tmp_path):
     assert torch.allclose(model(batch).tally, again(batch).tally, rtol=1e-4)
 
 
+@pytest.mark.parametrize("trained", ["gdes", "none"])
+def test_networks_that_share_less_than_the_model_would_are_refused(trained, tmp_path):
+    folder = export(model_of(embedding_sharing=trained), tmp_path / "run")
+    saved = checkpoint.save(tmp_path, 7, model_of(embedding_sharing="none").state_dict(), {}, {})
+    for source in (folder, saved):
+        model = model_of(1)
+        before = {name: weight.clone() for name, weight in model.state_dict().items()}
+        with pytest.raises(InputError, match="differ, which the model shares; give --embedding_sharing"):
+            initialize(model, source)
+        assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    initialize(model_of(1, embedding_sharing=trained), folder)
+
+
 def test_one_network_alone_can_be_taken(tmp_path):
     model, again = model_of(embedding_sharing="none"), model_of(seed=1, embedding_sharing="none")
     export(model, tmp_path)

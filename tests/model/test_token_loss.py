@@ -47,6 +47,13 @@ def test_chunks_give_what_whole_logits_give(chunk, sampling, monkeypatch):
         assert (one - other).abs().max() <= 1e-6 * other.abs().max()
 
 
+def test_without_gradients_none_are_made():
+    weights, known = inputs()
+    with torch.no_grad(), Allocations() as made:
+        score_tokens(*weights, **known)
+    assert all(numel != VOCAB * WIDTH for numel, _ in made.float32), "no gradient of the table"
+
+
 @pytest.mark.parametrize("shift", [0.0, -9.0, 9.0])  # all below 0, all above, and both
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_the_likeliest_is_the_first_of_the_largest(precision, shift):

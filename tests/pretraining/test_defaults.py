@@ -119,6 +119,13 @@ def test_by_the_clock_the_epochs_of_our_presets_give_way_and_the_users_do_not(no
         read(*flags, *clock, "--epochs", "3")
 
 
+def test_static_masks_need_no_schedule_of_ours_and_none_beside_the_users(no_accelerator):
+    assert read("--masking", "static").train_data.masking_schedule == []
+    assert read("--preset", "quick", "--masking", "static").train_data.masking_schedule == []
+    with pytest.raises(InputError, match="masking_schedule: draws new spans"):
+        read("--masking", "static", "--masking_schedule", "0: mask_ratio=0.3")
+
+
 def test_with_an_accelerator_nothing_is_changed(no_accelerator, monkeypatch):
     monkeypatch.setattr(defaults, "has_accelerator", lambda: True)
     assert read() == DEFAULTS

@@ -152,3 +152,19 @@ def test_compiled_validation_has_the_shapes_of_training(tmp_path, monkeypatch):
         for batches in (validation_batches(experiment, monkeypatch), experiment.train_batches(0, 0))
     ]
     assert shapes[0] <= shapes[1]
+
+
+def test_held_out_rows_that_fit_no_batch_are_refused_before_an_epoch_is_trained(tmp_path):
+    features = write_rows(tmp_path / "short.arrow", longest=12)
+    held_out = write_rows(tmp_path / "long.arrow")
+    loader = LoaderConfig(batch_max_tokens=16, workers=0)
+    settings = replace(small_run(features, tmp_path / "run", loader=loader), valid_features=(held_out,))
+    with pytest.raises(InputError, match="batch_max_tokens: 16 is less than the longest row"):
+        Pretraining(settings, Process(torch.device("cpu")))
+
+
+def test_saving_by_evaluations_needs_rows_to_evaluate(tmp_path):
+    features = write_rows(tmp_path / "rows.arrow")
+    settings = small_run(features, tmp_path / "run", valid=(0,), save_every="1 evaluation")
+    with pytest.raises(InputError, match="save_every: 1 evaluation, but no rows are held out"):
+        Pretraining(settings, Process(torch.device("cpu")))

@@ -302,7 +302,7 @@ class EverySecondToken:
     def misspell(self, ids_BL, lengths_B, rows_B, epoch):
         place_L = np.arange(ids_BL.shape[1])
         wrong_BL = (place_L % 2 == 1) & (place_L < lengths_B[:, None] - 1)
-        return {"original_BL": ids_BL + wrong_BL, "misspelt_BL": wrong_BL}
+        return {"original_BL": ids_BL + wrong_BL, "misspelt_BL": wrong_BL}, np.tile(place_L, (len(ids_BL), 1))
 
 
 def test_words_are_misspelt_once_the_discriminator_learns_and_never_masked():
@@ -318,3 +318,33 @@ def test_words_are_misspelt_once_the_discriminator_learns_and_never_masked():
         assert torch.equal(batch.slot_weight_S, (~wrong_S).float())
         plain = features.gather(batch.rows_B.numpy(), batch.original_BL.shape[1])
         assert torch.equal(batch.original_BL, torch.from_numpy(plain) + batch.misspelt_BL)
+
+
+class OneMore:
+    """Stands in for a Misspeller: each row's first word gets one more token, and the last one is cut."""
+
+    def misspell(self, ids_BL, lengths_B, rows_B, epoch):
+        place_BL = np.tile(np.arange(ids_BL.shape[1]), (len(ids_BL), 1))
+        content_BL = (place_BL > 0) & (place_BL < lengths_B[:, None] - 1)
+        longer_BL = np.where(content_BL & (place_BL > 1), np.roll(ids_BL, 1, axis=1), ids_BL)
+        wrong_BL = content_BL & (place_BL <= 2)
+        moved_BL = np.where(content_BL & (place_BL > 1), place_BL + 1, place_BL)
+        return {"original_BL": longer_BL, "misspelt_BL": wrong_BL}, moved_BL
+
+
+def test_spans_go_where_their_tokens_go_when_words_are_misspelt():
+    features, config, seen = features_of(24), LoaderConfig(batch_size=4, workers=0), 0
+    plain = list(Batches(features, config, 0))
+    for batch, before in zip(Batches(features, config, 0, misspeller=OneMore()), plain, strict=True):
+        width, learnt_S = batch.original_BL.shape[1], batch.slot_weight_S > 0
+        seen += int(learnt_S.sum())
+        hidden = (some.original_BL.flatten()[some.slots_S[learnt_S]] for some in (batch, before))
+        assert torch.equal(*hidden), "the same tokens"
+        for name in ("slots_S", "left_S", "right_S"):
+            now_S, then_S = (getattr(some, name)[learnt_S] for some in (batch, before))
+            sep_S = torch.from_numpy(features.lengths_R[batch.rows_B.numpy()])[now_S // width] - 1
+            # A place of the content past the first word moves on by one, up to [SEP].
+            place_S = then_S % width
+            moved_S = torch.where((place_S > 1) & (place_S < sep_S), place_S + 1, place_S)
+            assert torch.equal(now_S % width, torch.minimum(moved_S, sep_S))
+    assert seen > 20

@@ -31,7 +31,7 @@ def vocabulary(request):
 
 def misspelt(vocabulary, ids_BL, share=0.5, row=0, epoch=0, seed=0):
     lengths_B = np.full(len(ids_BL), ids_BL.shape[1])
-    found = Misspeller(vocabulary, share, seed).misspell(ids_BL, lengths_B, np.array([row]), epoch)
+    found, _ = Misspeller(vocabulary, share, seed).misspell(ids_BL, lengths_B, np.array([row]), epoch)
     return found["original_BL"], found["misspelt_BL"]
 
 
@@ -42,6 +42,19 @@ def test_unmarked_tokens_are_the_rows_own_in_order(vocabulary):
     assert noisy_BL[0, 0] == vocabulary.cls_id and noisy_BL[0, -1] == vocabulary.sep_id
     rest = iter(ids_BL[0].tolist())
     assert all(token in rest for token in noisy_BL[0][~wrong_BL[0]].tolist()), "a subsequence of the row"
+
+
+def test_where_tokens_went_is_told(vocabulary):
+    ids_BL = row_of(vocabulary)
+    lengths_B, rows_B = np.array([ids_BL.shape[1]]), np.array([0])
+    found, moved_BL = Misspeller(vocabulary, 0.5, 0).misspell(ids_BL, lengths_B, rows_B, 0)
+    noisy_L, wrong_L, moved_L = found["original_BL"][0], found["misspelt_BL"][0], moved_BL[0]
+    sep = ids_BL.shape[1] - 1
+    assert moved_L[0] == 0 and moved_L[sep] == sep and (np.diff(moved_L) >= 0).all()
+    kept = (moved_L < sep) & ~wrong_L[moved_L]
+    assert (noisy_L[moved_L[kept]] == ids_BL[0][kept]).all()
+    assert kept.sum() == (~wrong_L[:sep]).sum(), "all that is well spelt came from somewhere"
+    assert (moved_L[:sep] == sep).any(), "and some was cut"
 
 
 def test_marked_words_are_not_in_the_text(vocabulary):
@@ -61,7 +74,7 @@ def test_errors_depend_on_seed_epoch_and_row_alone(vocabulary):
         assert (misspelt(vocabulary, ids_BL, **other)[0] != first[0]).any()
     # In company a row has the errors that it has alone.
     both = np.concatenate([ids_BL, ids_BL])
-    found = Misspeller(vocabulary, 0.5, 0).misspell(both, np.full(2, both.shape[1]), np.array([7, 0]), 0)
+    found, _ = Misspeller(vocabulary, 0.5, 0).misspell(both, np.full(2, both.shape[1]), np.array([7, 0]), 0)
     assert (found["original_BL"][1] == first[0][0]).all()
 
 
@@ -85,7 +98,9 @@ def test_where_no_blank_parts_words_an_error_is_one_characters():
 def test_padding_stays(vocabulary):
     ids_BL = row_of(vocabulary)
     padded_BL = np.pad(ids_BL, ((0, 0), (0, 4)), constant_values=vocabulary.pad_id)
-    found = Misspeller(vocabulary, 0.5, 0).misspell(padded_BL, np.array([ids_BL.shape[1]]), np.array([0]), 0)
+    found, _ = Misspeller(vocabulary, 0.5, 0).misspell(
+        padded_BL, np.array([ids_BL.shape[1]]), np.array([0]), 0
+    )
     assert (found["original_BL"][:, -4:] == vocabulary.pad_id).all()
     assert not found["misspelt_BL"][:, -5:].any()
 

@@ -81,6 +81,14 @@ def test_a_device_with_its_number_is_that_one(monkeypatch):
         plan_devices(TrainingConfig(device="cuda:1", device_ids=[0]))
 
 
+def test_devices_that_torchrun_numbers_itself_are_said_to_be_left_out(monkeypatch):
+    monkeypatch.setattr("span_electra.training.devices.count_devices", lambda kind: 4)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.warns(UserWarning, match="device ids 2 3 are left out: torchrun .*CUDA_VISIBLE_DEVICES"):
+        plan_devices(TrainingConfig(device="cpu", device_ids=[2, 3]))
+
+
 def test_more_processes_than_gpus_under_torchrun_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

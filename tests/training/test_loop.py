@@ -57,7 +57,7 @@ def test_stopped_and_resumed_is_never_stopped_for_each_optimizer(features, tmp_p
     resumed = run_pretraining(small_run(features, folder, resume=folder, **options))
     assert_same_end(straight, resumed)
     assert lines_of(tmp_path / "a") == lines_of(folder)
-    assert resumed.best == straight.best and resumed.metrics == straight.metrics
+    assert resumed.metrics == straight.metrics
 
 
 @pytest.mark.parametrize("step", [1, 5, 6, 10, 14])

@@ -103,25 +103,27 @@ def test_replicas_leave_no_graph_where_none_is_wanted(two_replicas):
 
 
 def types_under_fsdp(precision, rank, world, store):
-    """Of a layer's weight: its type while it computes, its type at rest, that of its gradient."""
+    """Types: of a batch's random numbers; of a layer's weight while it computes, at rest, and its gradient."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
     model, computed = SpanElectra(small_config(), MASK), []
     layer = model.generator.encoder.layers[0]
     layer.register_forward_hook(lambda module, *_: computed.append(next(module.parameters()).dtype))
+    model.generator.register_forward_pre_hook(lambda _, given: computed.append(given[1].uniform_S.dtype))
     network = wrap_model(
         model, Process(CPU, rank, world, precision=precision), TrainingConfig(parallel="fsdp")
     )
     with torch.autocast("cpu", precision):
         network(batch_of()).loss.backward()
     weight = next(layer.parameters())
-    found = computed[0], weight.dtype, weight.grad.dtype
+    found = *computed[:2], weight.dtype, weight.grad.dtype
     torch.distributed.destroy_process_group()
     return found
 
 
 def test_shares_compute_in_the_runs_type_and_are_kept_and_added_in_float32():
     found = launch(types_under_fsdp, torch.bfloat16, 2)[0]
-    assert found == (torch.bfloat16, torch.float32, torch.float32)
+    # Of the batch nothing is rounded: in fp16 its counts of tokens would end at 65,504.
+    assert found == (torch.float32, torch.bfloat16, torch.float32, torch.float32)
 
 
 class Indivisible(SpanElectra):
