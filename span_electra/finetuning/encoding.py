@@ -76,11 +76,18 @@ def _encoded(
 ) -> Iterator[tuple[dict[str, Any], bool]]:
     """Each example's row, and whether it lost text because it is too long."""
     encode = partial(vocabulary.tokenizer.encode_batch, add_special_tokens=False)
-    if spec.task.noise and all(example.label is None for example in examples):
+    clean = [example for example in examples if spec.task.noise and example.label is None]
+    if clean:
+        # Example by example: a split may have files of both kinds.
+        labelled = _encoded(vocabulary, spec, [each for each in examples if each.label is not None])
         # Misspelt anew whenever it is read; as it stands it has about as many tokens.
-        lengths = [len(piece.ids) for piece in encode([_folded(each.texts[0], spec) for each in examples])]
-        for example, length in zip(examples, lengths, strict=True):
-            yield {"uid": example.uid, "text": example.texts[0]}, length + 2 > spec.max_seq_len
+        pieces = iter(encode([_folded(each.texts[0], spec) for each in clean]))
+        for example in examples:
+            if example.label is None:
+                too_long = len(next(pieces).ids) + 2 > spec.max_seq_len
+                yield {"uid": example.uid, "text": example.texts[0]}, too_long
+            else:
+                yield next(labelled)
         return
     if spec.type.in_turns:
         for example in examples:
