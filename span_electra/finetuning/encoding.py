@@ -1,7 +1,6 @@
 """Examples -> rows of token ids: what a prepared file holds, one JSON object a row.
 
-    {"uid": "7", "input_ids": [0, 52, 8, 1], "attention_mask": [1, 1, 1, 1], "token_type_ids": [0, 0, 0, 0],
-     "label": 1}
+    {"uid": "7", "input_ids": [0, 52, 8, 1], "token_type_ids": [0, 0, 0, 0], "label": 1}
 
 Tasks by words add `word_ids`, the word of each token (-1: of none), and `words`, how many there are, of which
 the last may have been cut off. Conversations hold `turns`, lists of ids, which become rows
@@ -140,7 +139,7 @@ def _framed(vocabulary: Vocabulary, texts: list[list[int]], longest: int) -> dic
         cut = text[:length]
         ids += [*cut, vocabulary.sep_id]
         types += [number] * (len(cut) + 1)
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
+    return {"input_ids": ids, "token_type_ids": types}
 
 
 def kept_of_pair(first: int, second: int, room: int) -> tuple[int, int]:

@@ -18,6 +18,8 @@ import uvicorn
 from network_examples import by_hand, exported, frequencies, spotter
 from predictor_examples import finetuned
 
+from argument import PredictArgs
+from span_electra.errors import InputError
 from span_electra.inference.playground import (
     MOST_BYTES,
     MOST_CHARACTERS,
@@ -142,6 +144,14 @@ def test_the_script_serves_and_a_taken_port_is_refused(tmp_path):
             assert second.returncode == 2 and "cannot listen" in second.stderr
         finally:
             running.terminate()
+
+
+@pytest.mark.parametrize(
+    "flag", [{"task": ["fill"]}, {"in_file": "a.txt"}, {"out_file": "a.jsonl"}, {"output": "json"}]
+)
+def test_flags_of_lines_are_refused_beside_the_page(flag):
+    with pytest.raises(InputError, match="serve: the page takes what is typed .* leave out task, in_file"):
+        PredictArgs(serve=True, **flag)
 
 
 @contextmanager
