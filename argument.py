@@ -177,6 +177,11 @@ class PredictArgs(Speech):
             raise InputError(
                 "talk: is held on the terminal or through a pipe; leave out in_file, out_file and serve"
             )
+        if self.serve and (self.in_file or self.out_file or self.task or self.output != "auto"):
+            raise InputError(
+                "serve: the page takes what is typed into it and shows all there is; leave out task, "
+                "in_file, out_file and output"
+            )
 
 
 @dataclass(frozen=True)

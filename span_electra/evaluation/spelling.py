@@ -19,6 +19,8 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.metrics import area_under_curve, best_threshold, detection
+from span_electra.finetuning.rows import read_lines as numbered_lines
+from span_electra.finetuning.rows import without_blank_end
 from span_electra.hub.networks import Networks
 from span_electra.inference.detection import token_probabilities
 from span_electra.text.token_spans import pool_words, read_lines
@@ -69,7 +71,8 @@ def read_pair(folder: Path) -> tuple[list[str], list[str]]:
     """The lines of corrupt.txt and correct.txt. Raises InputError where one has no other."""
     # An empty line within is a sentence without words, with an empty one opposite; at the end it is none.
     corrupt, correct = (
-        read_text(folder / name).removesuffix("\n").split("\n") for name in ("corrupt.txt", "correct.txt")
+        [line for _, line in without_blank_end(numbered_lines(folder / name))]
+        for name in ("corrupt.txt", "correct.txt")
     )
     if len(corrupt) != len(correct):
         raise InputError(

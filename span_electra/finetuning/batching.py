@@ -58,7 +58,10 @@ class TaskRows:
         # A file that was cut off would otherwise lose its last row without a word.
         if not len(self.ends_R) or self.ends_R[-1] != len(self.bytes) - 1:
             raise InputError(f"{self.path}: its end is missing; {ANEW}")
-        self.raw = "text" in self.stored(0)  # sentences that are misspelt anew each epoch
+        # Sentences that are misspelt anew each epoch; they may stand after others that have labels. A task
+        # without noise has none, and its first row alone is looked at, for what damaged files hold.
+        looked_at = range(len(self) if spec.task.noise else 1)
+        self.raw = any("text" in self.stored(row) for row in looked_at)
         if self.raw:
             self.noise = NoiseConfig(**spec.task.noise)
             self.misspellings = load_misspellings(self.noise.misspellings) if self.noise.misspellings else {}
@@ -111,9 +114,12 @@ class TaskRows:
         if not self.raw:
             return stored
         examples = [
-            self._misspelt(entry, (seed, epoch, int(row))) for entry, row in zip(stored, rows_B, strict=True)
+            self._misspelt(entry, (seed, epoch, int(row)))
+            for entry, row in zip(stored, rows_B, strict=True)
+            if "text" in entry
         ]
-        return encode_examples(self.vocabulary, self.spec, examples)
+        noisy = iter(encode_examples(self.vocabulary, self.spec, examples))
+        return [next(noisy) if "text" in entry else entry for entry in stored]
 
     # Keyed by the row, not by the batch: another batch size or another process sees the same errors.
     def _misspelt(self, stored: dict[str, Any], key: tuple[int, int, int]) -> Example:

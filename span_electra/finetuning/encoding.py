@@ -1,7 +1,6 @@
 """Examples -> rows of token ids: what a prepared file holds, one JSON object a row.
 
-    {"uid": "7", "input_ids": [0, 52, 8, 1], "attention_mask": [1, 1, 1, 1], "token_type_ids": [0, 0, 0, 0],
-     "label": 1}
+    {"uid": "7", "input_ids": [0, 52, 8, 1], "token_type_ids": [0, 0, 0, 0], "label": 1}
 
 Tasks by words add `word_ids`, the word of each token (-1: of none), and `words`, how many there are, of which
 the last may have been cut off. Conversations hold `turns`, lists of ids, which become rows
@@ -76,11 +75,18 @@ def _encoded(
 ) -> Iterator[tuple[dict[str, Any], bool]]:
     """Each example's row, and whether it lost text because it is too long."""
     encode = partial(vocabulary.tokenizer.encode_batch, add_special_tokens=False)
-    if spec.task.noise and all(example.label is None for example in examples):
+    clean = [example for example in examples if spec.task.noise and example.label is None]
+    if clean:
+        # Example by example: a split may have files of both kinds.
+        labelled = _encoded(vocabulary, spec, [each for each in examples if each.label is not None])
         # Misspelt anew whenever it is read; as it stands it has about as many tokens.
-        lengths = [len(piece.ids) for piece in encode([_folded(each.texts[0], spec) for each in examples])]
-        for example, length in zip(examples, lengths, strict=True):
-            yield {"uid": example.uid, "text": example.texts[0]}, length + 2 > spec.max_seq_len
+        pieces = iter(encode([_folded(each.texts[0], spec) for each in clean]))
+        for example in examples:
+            if example.label is None:
+                too_long = len(next(pieces).ids) + 2 > spec.max_seq_len
+                yield {"uid": example.uid, "text": example.texts[0]}, too_long
+            else:
+                yield next(labelled)
         return
     if spec.type.in_turns:
         for example in examples:
@@ -133,7 +139,7 @@ def _framed(vocabulary: Vocabulary, texts: list[list[int]], longest: int) -> dic
         cut = text[:length]
         ids += [*cut, vocabulary.sep_id]
         types += [number] * (len(cut) + 1)
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
+    return {"input_ids": ids, "token_type_ids": types}
 
 
 def kept_of_pair(first: int, second: int, room: int) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """A network and the rows of a task -> predictions in the rows' order, and the task's metrics.
 
 Shapes are in the names:
-  R  rows   G  candidates of a reply   W  words of a row   C  classes   D  width of a vector
+  R  rows   G  candidates of a reply   W  words of a row   S  those of them with tokens   C  classes
+  L  tokens of a row   D  width of a vector
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def _answers(
     if kind == "several":
         # A logit of 0 is a probability of one half.
         return [np.flatnonzero(row_C > 0).tolist() for row_C in logits]
-    return [word_labels(row, answer, kind) for row, answer in zip(rows, logits, strict=True)]
+    labels = source.spec.labels
+    return [word_labels(row, answer, kind, labels) for row, answer in zip(rows, logits, strict=True)]
 
 
 def scores_of_vectors(vectors_RGD: np.ndarray) -> np.ndarray:
@@ -111,22 +113,36 @@ def run_rows(
         return network.logits(batch.to(process.device)).float().cpu().numpy()
 
 
-def word_labels(row: dict[str, Any], logits: np.ndarray, kind: str) -> list[int]:
+def word_labels(row: dict[str, Any], logits: np.ndarray, kind: str, labels: tuple[str, ...]) -> list[int]:
     """The label of each word: its first token's class, or 1 where any of its tokens is called replaced.
 
-    Words beyond the row, and words without tokens, get label 0.
+    Of words beyond the row, and words without tokens, see `first_token_classes`; none is called replaced.
     """
-    labels, before = [0] * row["words"], -1
+    if kind != "replaced":
+        return first_token_classes(logits, np.array(row["word_ids"]), row["words"], labels)[0].tolist()
+    # A misspelt word falls into several tokens, and one that is out of place gives it away.
+    called = [0] * row["words"]
     for place, word in enumerate(row["word_ids"]):
-        if word < 0:
-            continue
-        if kind == "replaced":
-            # A misspelt word falls into several tokens, and one that is out of place gives it away.
-            labels[word] |= int(logits[place] > 0)
-        elif word != before:
-            labels[word] = int(logits[place].argmax())
-        before = word
-    return labels
+        if word >= 0:
+            called[word] |= int(logits[place] > 0)
+    return called
+
+
+def first_token_classes(
+    logits_LC: np.ndarray, word_L: np.ndarray, words: int, labels: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The class of each word, that of its first token, and that token's place; words below 0 are none.
+
+    A word without tokens has the place -1 and the class of O, or 0 where that is no label.
+    """
+    # What nothing was seen of is no part of a name: label 0 may be any, in the order of a label file.
+    class_W = np.full(words, labels.index("O") if "O" in labels else 0)
+    first_W = np.full(words, -1)
+    seen_S, place_S = np.unique(word_L, return_index=True)
+    seen_S, place_S = seen_S[seen_S >= 0], place_S[seen_S >= 0]
+    if len(seen_S):  # a row of no words has no classes either
+        first_W[seen_S], class_W[seen_S] = place_S, logits_LC[place_S].argmax(-1)
+    return class_W, first_W
 
 
 @torch.no_grad()

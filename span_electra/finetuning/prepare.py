@@ -218,6 +218,9 @@ def rows_key(
     # All but what is known not to matter: a setting that is added later makes rows anew rather than stale.
     settings = {name: value for name, value in asdict(task).items() if name not in NO_MATTER}
     settings["noise"] = settings["noise"] | {"misspellings": None}  # what the file says is in contents
+    if task.noise:
+        # Earlier rows of labelled and clean files together lack labels, or noise: they are made anew.
+        settings["noise"]["clean"] = "row by row"
     deciding = [FORMAT, settings, contents, vocabulary.sha256, max_seq_len, lowercase]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 

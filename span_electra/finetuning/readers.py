@@ -184,12 +184,11 @@ def _example(reading: _Reading, row: Row, columns: dict[str, Any], number: int) 
     # One column of turns is a list; several columns are a turn each.
     if task_type.in_turns and len(names) == 1:
         texts = _turns(reading, row.values[names[0]], row)
-    elif task_type.reader == "tagged_words":
+    elif task_type.by_word:
         words = words_of(row, row.values[names[0]], "words", split=bool(reading.task.columns))
         texts = (" ".join(words),)
     else:
         texts = tuple(text_of(row, row.values[name], name) for name in names)
-        words = tuple(texts[0].split()) if task_type.by_word else None
     label = _label(reading, row, columns["label"], words) if "label" in columns else None
     return Example(uid, texts, words, label)
 

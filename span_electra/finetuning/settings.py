@@ -48,8 +48,9 @@ class FinetuningRun:
     @property
     def config_json(self) -> str:
         """A config file of this one run, wherever it is moved to."""
-        # Of several seeds each has its own: it goes on by itself.
-        alone = {"load_saved_model": None, "resume_train": False, "out_dir": None, "seeds": 1}
+        # Of several seeds each has its own: it goes on by itself. What it began from is behind it.
+        begun = {"load_saved_model": None, "resume_train": False, "finetune": False}
+        alone = begun | {"out_dir": None, "seeds": 1}
         return dump(replace(self.arguments, **alone, seed=self.training.seed))
 
     @property

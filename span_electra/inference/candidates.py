@@ -60,9 +60,13 @@ class Candidates:
         # Stable: of equal scores the word of the smaller id, which is mostly the commoner.
         order = np.argsort(-score_N, kind="stable")[:top_k]
         found = [(self.words[near[number]], float(score_N[number])) for number in order]
-        if self.lowercase and typed[:1].isupper():
-            found = [(word[:1].upper() + word[1:], score) for word, score in found]
-        return found
+        words = recased([word for word, _ in found], typed, self.lowercase)
+        return [(word, score) for word, (_, score) in zip(words, found, strict=True)]
+
+
+def recased(words: list[str], typed: str, lowercase: bool) -> list[str]:
+    """Candidates of a vocabulary without capitals, with a capital where what was typed begins with one."""
+    return [word[:1].upper() + word[1:] for word in words] if lowercase and typed[:1].isupper() else words
 
 
 def one_edit_away(word: str) -> list[str]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from span_electra.hub.networks import Networks, filling_log_probability
-from span_electra.inference.candidates import NATS_AN_EDIT, Candidates, one_edit_away
+from span_electra.inference.candidates import NATS_AN_EDIT, Candidates, one_edit_away, recased
 from span_electra.inference.detection import Detected, detect, detect_lines
 from span_electra.text.pieces import Pieces
 from span_electra.text.token_spans import Line, cut_windows, framed, read_lines
@@ -110,7 +110,10 @@ def correct(
     proposals = propose(networks, table, lines, suspects, top_k=top_k, batch_size=batch_size)
     taken = agreed(networks, proposals, texts, before, batch_size=batch_size)
     corrected = rewritten(texts, [(proposals[number].suspect, word) for number, word in taken.items()])
-    results = [Corrected(text, corrected.get(number, text)) for number, text in enumerate(texts)]
+    results = [
+        Corrected(text, corrected[number].text if number in corrected else text)
+        for number, text in enumerate(texts)
+    ]
     changes: list[list[Change]] = [[] for _ in texts]
     for number, proposal in enumerate(proposals):
         suspect = proposal.suspect
@@ -232,7 +235,8 @@ def spelt_in(networks: Networks, text: str, suspect: Suspect, width: int) -> tup
         for word, encoding in zip(words, encodings, strict=True)
         if len(encoding.ids) == width
     }
-    return list(ids_of), np.array(list(ids_of.values()), np.int64).reshape(-1, width)
+    ids_CW = np.array(list(ids_of.values()), np.int64).reshape(-1, width)
+    return recased(list(ids_of), typed, vocabulary.lowercase), ids_CW
 
 
 def at_masks(
@@ -312,12 +316,14 @@ def agreed(
         # One reading for all suspects: neighbours are judged with each other's candidates in place, which is
         # as good as the neighbours are; one by one would be a pass for each.
         written = rewritten(texts, [(suspect, word) for _, suspect, word in attempts])
-        read_again = detect(networks, list(written.values()), batch_size=batch_size)
+        read_again = detect(networks, [line.text for line in written.values()], batch_size=batch_size)
         now = dict(zip(written, read_again, strict=True))
         for number, suspect, word in attempts:
-            was, becomes = (
-                line.probability[suspect.word] for line in (before[suspect.line], now[suspect.line])
-            )
+            was = before[suspect.line].probability[suspect.word]
+            # By characters: in scripts without blanks a candidate may join its neighbours, or part from them,
+            # and the words behind it then have other numbers.
+            start = written[suspect.line].starts[suspect]
+            becomes = now[suspect.line].highest(start, start + len(word))
             gain = proposals[number].gains[turn]
             # Two witnesses of one thing, taken as independent: their log odds add up (naive Bayes).
             evidence = gain + DISCRIMINATOR_WEIGHT * (log_odds(was) - log_odds(becomes))
@@ -341,17 +347,26 @@ def log_odds(probability: float) -> float:
     return math.log(held / (1 - held))
 
 
-def rewritten(texts: list[str], words: list[tuple[Suspect, str]]) -> dict[int, str]:
+@dataclass(frozen=True)
+class Rewritten:
+    """A line with words put in suspects' places, and the character at which each of them begins."""
+
+    text: str
+    starts: dict[Suspect, int]
+
+
+def rewritten(texts: list[str], words: list[tuple[Suspect, str]]) -> dict[int, Rewritten]:
     """Return the lines that have suspects, by number, with words put in the suspects' places."""
     of_line: dict[int, list[tuple[Suspect, str]]] = {}
     for suspect, word in words:
         of_line.setdefault(suspect.line, []).append((suspect, word))
     found = {}
     for line, here in sorted(of_line.items()):
-        parts, done = [], 0
+        parts, starts, done, length = [], {}, 0, 0
         # From left to right, in whichever order they were agreed upon.
         for suspect, word in sorted(here, key=lambda pair: pair[0].start):
             parts += [texts[line][done : suspect.start], word]
-            done = suspect.end
-        found[line] = "".join([*parts, texts[line][done:]])
+            starts[suspect] = length + suspect.start - done
+            length, done = starts[suspect] + len(word), suspect.end
+        found[line] = Rewritten("".join([*parts, texts[line][done:]]), starts)
     return found

@@ -8,6 +8,7 @@ T  content tokens of a line
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,13 @@ class Detected:
     def wrong(self, threshold: float) -> list[bool]:
         """Whether each word is called wrong: from the threshold on, as --threshold says everywhere."""
         return [share >= threshold for share in self.probability]
+
+    def highest(self, start: int, end: int) -> float:
+        """The highest probability of the words in characters [start, end), which are not all blank."""
+        # Spans follow each other without overlap.
+        first = bisect_right(self.spans, start, key=lambda span: span[1])
+        last = bisect_left(self.spans, end, key=lambda span: span[0])
+        return max(self.probability[first:last])
 
 
 def token_probabilities(networks: Networks, lines: list[Line], *, batch_size: int) -> list[np.ndarray]:

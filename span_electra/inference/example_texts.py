@@ -31,7 +31,8 @@ def for_pretrained(folder: str | Path, vocabulary: Vocabulary) -> list[str]:
     misspelt = next(filter(None, map(with_swapped_letters, originals)), originals[0])
     # Three different sentences where there are as many, so that each shows something else.
     others = [text for text in originals if text is not originals[0]] or originals
-    masked = next(filter(None, map(with_mask, others)), others[0])
+    mask = vocabulary.special.mask
+    masked = next((text for text in (with_mask(other, mask) for other in others) if text), others[0])
     return [misspelt, masked, sentences[-1][1]]
 
 
@@ -55,7 +56,7 @@ def validation_sentences(folder: Path) -> list[tuple[str, str]]:
 def own_words(vocabulary: Vocabulary) -> tuple[str, str]:
     """Some of the vocabulary's first whole words; merges are learnt commonest first."""
     words = [word for word in Candidates(vocabulary).words if len(word) > 1][:8]
-    text = " ".join(words) or "[MASK]"
+    text = " ".join(words) or vocabulary.special.mask
     return text, text
 
 
@@ -69,10 +70,10 @@ def with_swapped_letters(text: str) -> str | None:
     return None
 
 
-def with_mask(text: str) -> str | None:
-    """The text with a [MASK] in the place of the word nearest its middle."""
+def with_mask(text: str, mask: str) -> str | None:
+    """The text with a mask in the place of the word nearest its middle."""
     words = sorted(WORD.finditer(text), key=lambda word: abs(word.start() + word.end() - len(text)))
-    return f"{text[: words[0].start()]}[MASK]{text[words[0].end() :]}" if words else None
+    return f"{text[: words[0].start()]}{mask}{text[words[0].end() :]}" if words else None
 
 
 # --- fine-tuned models ----------------------------------------------------------------------------------

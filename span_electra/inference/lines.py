@@ -69,7 +69,8 @@ def predict(
     answer = answering(
         predictor, task, as_text=as_text, threshold=threshold, top_k=top_k, coloured=to_terminal
     )
-    hint = "a sentence with [MASK] in it" if task == "fill" else "a sentence"
+    mask = predictor.networks.vocabulary.special.mask
+    hint = f"a sentence with {mask} in it" if task == "fill" else "a sentence"
     block = SLOW_BLOCK if task == "correct" else BLOCK
     deliver(answer, in_file=in_file, out_file=out_file, hint=hint, block=block)
 

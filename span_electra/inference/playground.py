@@ -42,7 +42,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 class Content:
     """What the page is about, and what answers a text and a threshold."""
 
-    facts: dict[str, Any]  # kind, model, parts or tasks, examples, threshold
+    facts: dict[str, Any]  # kind, model, parts and mask or tasks, examples, threshold
     answer: Callable[[str, float], dict[str, Any]]
 
 
@@ -52,6 +52,7 @@ def pretrained_content(predictor: Predictor, folder: str, *, threshold: float, t
         "kind": "pretrained",
         "model": folder,
         "parts": parts_of(predictor),
+        "mask": predictor.networks.vocabulary.special.mask,  # `<mask>` of some brought tokenizers
         "threshold": threshold,
         "examples": for_pretrained(folder, predictor.networks.vocabulary),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -67,7 +67,9 @@ def answering(predictor: TaskPredictor, names: Sequence[str], as_text: bool) -> 
         numbers = list(itertools.islice(counted, len(lines)))
         answers = answers_of_lines(predictor, names, lines, numbers)
         if as_text:
-            return [shown(found, len(predictor.specs) > 1 and len(names) != 1) for found in answers]
+            with_names = len(predictor.specs) > 1 and len(names) != 1
+            spelling = {spec.task.name for spec in predictor.specs if spec.type.head == "replaced"}
+            return [shown(found, with_names, spelling) for found in answers]
         return [record(line, found) for line, found in zip(lines, answers, strict=True)]
 
     return answer
@@ -149,17 +151,16 @@ def _short(value: Any) -> Any:
     return [_short(part) for part in value] if isinstance(value, tuple) else value
 
 
-def shown(answers: dict[str, Answer], with_names: bool) -> str:
-    """The answers for the eye, in one line.
+def shown(answers: dict[str, Answer], with_names: bool, spelling: Collection[str] = ()) -> str:
+    """The answers for the eye, in one line; `spelling`: the tasks whose label 1 says that a word is misspelt.
 
-    Example: "sentiment: 1 97.0%   ner: My name is Ann{B-PER}"
+    Example: "sentiment: 1 97.0%   ner: My name is Ann{B-PER}   typos: teh{.97} cat"
     """
-    return "   ".join(
-        f"{name}: {_shown(answer)}" if with_names else _shown(answer) for name, answer in answers.items()
-    )
+    found = {name: _shown(answer, name in spelling) for name, answer in answers.items()}
+    return "   ".join(f"{name}: {text}" if with_names else text for name, text in found.items())
 
 
-def _shown(answer: Answer) -> str:
+def _shown(answer: Answer, spelling: bool) -> str:
     match answer:
         case Label(label, share):
             return f"{label} {share:.1%}"
@@ -171,13 +172,13 @@ def _shown(answer: Answer) -> str:
             return f"{1 + scores.index(max(scores))} of {len(scores)}" if scores else "no candidates"
         case Reply(text):
             return text
-    return " ".join(
-        _marked(*word) for word in zip(answer.words, answer.labels, answer.probability, strict=True)
-    )
+    words = zip(answer.words, answer.labels, answer.probability, strict=True)
+    return " ".join(_marked(*word, spelling) for word in words)
 
 
-def _marked(word: str, label: str, share: float) -> str:
-    """A word with what is remarkable about it: its tag, or 1 for misspelt as its probability."""
-    if label in (NOTHING, "0"):
-        return word
-    return marked(word, share) if label == "1" else f"{word}{{{label}}}"
+def _marked(word: str, label: str, share: float, spelling: bool) -> str:
+    """A word with what is remarkable about it: its tag, or the probability of being misspelt where it is."""
+    # By the task, not by the label: tags may be called 0 and 1 too.
+    if spelling:
+        return marked(word, share) if label == "1" else word
+    return word if label == NOTHING else f"{word}{{{label}}}"

@@ -27,7 +27,7 @@ from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import UnpaddedRows, collate, rows_of_candidates
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
-from span_electra.finetuning.predictions import scores_of_vectors
+from span_electra.finetuning.predictions import first_token_classes, scores_of_vectors
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_entry import not_among
 from span_electra.finetuning.task_model import load_task_model
@@ -240,12 +240,11 @@ class TaskPredictor:
             wrong_W = pool_words(_sigmoid(logits), word_T, len(words), "max")
             labels = tuple(spec.labels[int(share >= self.threshold)] for share in wrong_W)
             return Words(words, labels, tuple(wrong_W.tolist()))
-        # A word without tokens (of control characters, say) has label 0, as training's evaluation gives it.
-        label_W, share_W = np.zeros(len(words), np.int64), np.zeros(len(words))
-        seen_W, first_W = np.unique(word_T, return_index=True)
-        if len(seen_W):
-            share_WC = _softmax(logits[first_W])
-            label_W[seen_W], share_W[seen_W] = share_WC.argmax(-1), share_WC.max(-1)
+        # By the rule of training's evaluation, also for words without tokens (of control characters, say).
+        label_W, first_W = first_token_classes(logits, word_T, len(words), spec.labels)
+        share_W = np.zeros(len(words))
+        if (first_W >= 0).any():
+            share_W[first_W >= 0] = _softmax(logits[first_W[first_W >= 0]]).max(-1)
         return Words(words, tuple(spec.labels[label] for label in label_W), tuple(share_W.tolist()))
 
     @torch.inference_mode()

@@ -50,6 +50,14 @@ def test_sets_are_found_and_other_tasks_passed_over(tmp_path):
     assert sets["words/b"][0] == tmp_path / "dev" / "words" / "a"
 
 
+def test_lines_that_windows_wrote_end_where_others_do(tmp_path):
+    lines, labels = ["teh cat", "", "the cat"], ["1 0", "", "0 0"]
+    same = read_set(write_set(tmp_path / "unix", lines, labels))
+    ended = ([line + "\r" for line in texts] for texts in (lines, labels))
+    other = read_set(write_set(tmp_path / "windows", *ended))
+    assert other.lines == same.lines == lines and other.wrong_W.tolist() == same.wrong_W.tolist()
+
+
 def test_what_does_not_fit_is_named(tmp_path):
     with pytest.raises(InputError, match="no set there"):
         find_sets(tmp_path)

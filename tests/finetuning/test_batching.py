@@ -81,6 +81,21 @@ def test_noise_differs_by_epoch_and_by_nothing_else(tmp_path):
     assert first != source.rows([3, 4], 0, 2)
 
 
+@pytest.mark.parametrize("clean", [4, 2100])  # so many that they fill a chunk of their own
+@pytest.mark.parametrize("order", [["clean.txt", "t/train"], ["t/train", "clean.txt"]])
+def test_labelled_and_clean_files_of_one_split_each_teach(order, clean, tmp_path):
+    task = write_task(tmp_path, "SpellingWords") | {"noise": {"kind": "artificial", "word_share": 0.5}}
+    write(tmp_path / "data", "clean.txt", "the cat sleeps on the mat\n" * clean)
+    task["file_names"]["train"] = order
+    [source] = sources_of(tmp_path, {"t": task})
+    stored = [source.stored(row) for row in range(len(source))]
+    assert sum("text" in row for row in stored) == clean and sum("label" in row for row in stored) == 26
+    rows = source.rows(range(len(source)), 0, 1)
+    assert [row["uid"] for row in rows] == [row["uid"] for row in stored]
+    assert all(len(row["label"]) == row["words"] for row in rows)
+    assert all(row is not one for row, one in zip(rows, stored, strict=True) if "text" in one)
+
+
 def test_the_true_reply_is_first_and_none_equals_it(tmp_path):
     [source] = sources_of(tmp_path, {"t": write_task(tmp_path, "ResponseSelection")}, "dev")
     rows_B = np.arange(len(source))

@@ -86,8 +86,11 @@ def test_perplexity_is_that_of_the_exported_folder_by_hand(tmp_path):
 def test_a_word_has_the_class_of_its_first_token_or_is_wrong_where_any_token_is():
     row = {"words": 4, "word_ids": [-1, 0, 0, 2, -1]}  # the second word has no token, the last was cut off
     logits_LC = np.eye(3)[[0, 2, 1, 1, 0]]
-    assert word_labels(row, logits_LC, "tokens") == [2, 0, 1, 0]
-    assert word_labels(row, np.array([9.0, -1.0, 2.0, -3.0, 9.0]), "replaced") == [1, 0, 0, 0]
+    assert word_labels(row, logits_LC, "tokens", ("0", "1", "2")) == [2, 0, 1, 0]
+    assert word_labels(row, logits_LC, "tokens", ("B-N", "I-N", "O")) == [2, 2, 1, 2], "no part of a name"
+    assert word_labels(row, np.array([9.0, -1.0, 2.0, -3.0, 9.0]), "replaced", ("0", "1")) == [1, 0, 0, 0]
+    nothing = {"words": 1, "word_ids": [-1, -1]}
+    assert word_labels(nothing, logits_LC[:2], "tokens", ("B-N", "I-N", "O")) == [2]
 
 
 def told(kind, labels=(), metrics=()):

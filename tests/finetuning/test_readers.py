@@ -167,6 +167,11 @@ def test_words_and_their_labels_in_columns(tmp_path):
     assert read(path, WORDS, columns=columns) == [
         Example("1", ("[sic] nmae",), ("[sic]", "nmae"), ("0", "1"))
     ]
+    expected = [Example("1", ("Teh cat",), ("Teh", "cat"), ("1", "0"))]
+    listed = json.dumps({"words": ["Teh", "cat"], "tags": [1, 0]})
+    assert read(write(tmp_path, "c.jsonl", listed), WORDS, columns=columns) == expected
+    path = write(tmp_path, "c.tsv", "words\ttags\n['Teh', 'cat']\t[1, 0]\n")
+    assert read(path, WORDS, columns=columns) == expected
 
 
 def test_several_labels_in_columns_of_their_own(tmp_path):

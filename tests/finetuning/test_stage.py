@@ -16,6 +16,7 @@ from finetune_examples import ROWS, lines_of, settings_of, write_task
 from task_examples import write
 
 from argument import FinetuneArgs
+from span_electra.compose import compose, config_file
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import TaskDataArguments
@@ -238,6 +239,9 @@ def test_a_saved_model_gives_its_encoder_or_also_the_heads_of_tasks_of_the_same_
     assert_same_bits(saved.heads[0].state_dict(), both.heads[1].state_dict())
     assert not torch.equal(saved.heads[0].score.weight, encoder.heads[1].score.weight)
     assert not torch.equal(saved.heads[1].score.weight, both.heads[0].score.weight)
+    # As the command says that a stop prints: by the run's own file, which forgets what the run began from.
+    saved = compose(FinetuneArgs, [config_file("encoder/config.json")])
+    assert finetune(replace(saved, load_saved_model="encoder", resume_train=True, epochs=2)) == 0
 
 
 def test_a_frozen_encoder_keeps_its_bits_and_the_heads_learn(tmp_path):

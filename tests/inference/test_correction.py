@@ -8,8 +8,9 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from network_examples import by_hand, frequencies, id_of, spotter, vocabulary_of_words
+from network_examples import by_hand, frequencies, id_of, seeing_ids, spotter, vocabulary_of_words
 
+from span_electra.hub.networks import Network, Networks
 from span_electra.inference import correction
 from span_electra.inference.candidates import NATS_AN_EDIT, Candidates
 from span_electra.inference.correction import (
@@ -20,6 +21,7 @@ from span_electra.inference.correction import (
     suspects_of,
 )
 from span_electra.text.token_spans import read_lines
+from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
 
 TABLE = Candidates(vocabulary_of_words())
 # What is not spelt with words is spelt with letters, and those the spotter takes for wrong.
@@ -90,12 +92,34 @@ def test_words_of_several_tokens_are_seen_at_as_many_masks():
     assert dict(scored)["und"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_word_of_several_tokens_keeps_its_capital():
+    networks = by_hand(frequencies({"un": 9.0, "##d": 9.0}), spotter({"##x": 3.0}))
+    assert correct(networks, TABLE, ["the Undx cat"])[0].corrected == "the Und cat"
+
+
 def test_a_later_candidate_is_taken_where_the_first_is_found_wrong():
     networks = by_hand(frequencies({"cats": -6.0}), spotter(SUSPICIOUS | {"cat": 3.0}))
     assert correct(networks, TABLE, ["the caat"])[0].corrected == "the cats"
     assert correct(networks, TABLE, ["the caat"], top_k=1)[0].corrected == "the caat"
     # Agreed upon after what stands behind it; written in that order, the line came twice from there on.
     assert correct(networks, TABLE, ["a caat on teh mat"])[0].corrected == "a cats on the mat"
+
+
+def test_a_candidate_may_join_its_neighbour_where_there_are_no_blanks():
+    """こんにち わ are two words and こんにちは is one; what follows has another number then."""
+    tokens = [*SPECIAL_TOKENS, "こんにち", "こんにちは", "は", "。", "##わ", "##は"]
+    vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)})
+    wrong = tokens.index("##わ"), tokens.index("。")
+    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(len(tokens))])
+    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, len(tokens), "by hand")
+    likely_V = torch.tensor([9.0 if token == "は" else 0.0 for token in tokens])
+    usual = Network(
+        seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, len(tokens), "by hand"
+    )
+    networks = Networks(vocabulary, "cpu", usual, doubtful)
+    # The mark behind it is wrong: its probability must not be taken for that of the word that was put in.
+    for text, wanted in (("こんにちわ", "こんにちは"), ("こんにちわ。", "こんにちは。")):
+        assert correct(networks, Candidates(vocabulary), [text])[0].corrected == wanted
 
 
 def test_masks_and_marks_are_left_alone():

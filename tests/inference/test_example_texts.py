@@ -44,7 +44,7 @@ def test_without_them_the_vocabularys_words_serve(content, tmp_path):
 def test_letters_and_masks_are_put_where_words_are():
     assert with_swapped_letters("a function") == "a fnuction"
     assert with_swapped_letters("aaaa bbb 1234") is None
-    assert with_mask("12 34 then 5") == "12 34 [MASK] 5" and with_mask("1 2") is None
+    assert with_mask("12 34 then 5", "<mask>") == "12 34 <mask> 5" and with_mask("1 2", "[MASK]") is None
 
 
 def test_a_fine_tuned_run_gives_rows_of_its_tasks_files(tmp_path):

@@ -18,10 +18,13 @@ import uvicorn
 from network_examples import by_hand, exported, frequencies, spotter
 from predictor_examples import finetuned
 
+from argument import PredictArgs
+from span_electra.errors import InputError
 from span_electra.inference.playground import (
     MOST_BYTES,
     MOST_CHARACTERS,
     PAGE,
+    Content,
     application,
     hosts_of,
     pretrained_content,
@@ -144,6 +147,14 @@ def test_the_script_serves_and_a_taken_port_is_refused(tmp_path):
             running.terminate()
 
 
+@pytest.mark.parametrize(
+    "flag", [{"task": ["fill"]}, {"in_file": "a.txt"}, {"out_file": "a.jsonl"}, {"output": "json"}]
+)
+def test_flags_of_lines_are_refused_beside_the_page(flag):
+    with pytest.raises(InputError, match="serve: the page takes what is typed .* leave out task, in_file"):
+        PredictArgs(serve=True, **flag)
+
+
 @contextmanager
 def browsing():
     """A tab of a phone's size, with what its console said and what it asked for."""
@@ -183,6 +194,9 @@ def test_in_a_browser(page):
         tab.goto(f"{page}/#the%20caat")
         tab.reload()
         expect(tab.locator("#corrected")).to_have_text("the cat", timeout=30_000)
+        tab.goto(f"{page}/#50%")
+        tab.reload()
+        expect(tab.locator("#corrected")).to_have_text("50%", timeout=30_000)
         assert tab.said == []
         assert all(url.startswith(page) for url in tab.asked)
 
@@ -195,6 +209,16 @@ def test_a_mask_is_a_blank_and_never_a_wrong_word():
         assert tab.locator(".blank").count() == 2 and tab.locator(".wrong").count() == 0
         assert tab.is_visible("#unchanged") and "no word is called wrong" in tab.text_content("#unchanged")
     assert Predictor(networks).detect(["the [MASK]"])[0].probability[1] == 0
+
+
+def test_a_mask_is_called_what_the_tokenizer_calls_it():
+    networks = by_hand(frequencies({"dog": 1.0}), spotter({}))
+    tokenizer = networks.vocabulary.tokenizer
+    tokenizer.add_special_tokens(["<mask>"])
+    vocabulary = replace(networks.vocabulary, special=replace(networks.vocabulary.special, mask="<mask>"))
+    content = pretrained(Predictor(replace(networks, vocabulary=vocabulary)))
+    assert content.facts["mask"] == "<mask>" and "<mask>" in content.facts["examples"][1]
+    assert "[MASK]" not in PAGE.read_text(encoding="utf-8")
 
 
 def test_that_nothing_was_changed_is_said_and_why(page):
@@ -265,6 +289,18 @@ def test_a_fine_tuned_model_shows_its_tasks_answers(tmp_path, architecture):
         assert tab.locator("#answers ol li").count() == 2 * 2  # both ways to choose among two
     with serving(task_content(TaskPredictor.from_folder(tmp_path), "x")) as address:
         assert ask(address, {"text": "the cat"})[0] == 200
+
+
+def test_tags_that_are_called_0_and_1_are_shown():
+    answer = {"words": ["teh", "cat"], "labels": ["1", "0"], "probability": [0.9, 0.8], "kind": "words"}
+    answers = [answer | {"task": task, "type": task} for task in ("NER", "SpellingWords")]
+    facts = {"kind": "tasks", "model": "x", "tasks": [], "threshold": 0.5, "examples": []}
+    content = Content(facts, lambda text, threshold: {"text": text, "answers": answers})
+    with serving(content) as address, browsing() as (tab, _):
+        tab.goto(address)
+        type_text(tab, "teh cat")
+        assert tab.locator("#answers p .tag").all_text_contents() == ["1", "0"]
+        assert tab.locator("#answers .wrong").all_text_contents() == ["teh"]
 
 
 def test_a_text_that_no_task_reads_is_refused_with_what_they_read(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,10 @@ def test_lines_that_cannot_be_read_are_counted_over_blocks(predictor):
 def test_text_for_the_eye():
     words = Words(("My", "name", "is", "Ann"), ("O", "O", "O", "B-PER"), (0.9, 0.9, 0.9, 0.8))
     assert shown({"a": Label("1", 0.97), "b": words}, True) == "a: 1 97.0%   b: My name is Ann{B-PER}"
-    assert shown({"w": Words(("teh", "cat"), ("1", "0"), (0.97, 0.02))}, False) == "teh{.97} cat"
-    assert shown({"w": Words(("x{0.5", "cat"), ("1", "0"), (0.97, 0.02))}, False) == "x{0.5{.97} cat"
+    typo = Words(("teh", "cat"), ("1", "0"), (0.97, 0.02))
+    assert shown({"w": typo}, False, {"w"}) == "teh{.97} cat"
+    assert shown({"w": typo}, False) == "teh{1} cat{0}", "of tags, 0 and 1 are names like others"
+    assert shown({"w": replace(typo, words=("x{0.5", "cat"))}, False, {"w"}) == "x{0.5{.97} cat"
     assert shown({"l": Labels(("x",), {"x": 0.8, "y": 0.1})}, False) == "x 80.0%"
     assert shown({"l": Labels((), {"x": 0.2})}, False) == "none"
     several = {"n": Number(2.5), "r": Ranking((0.1, 3.0)), "s": Reply("Hi."), "e": Ranking(())}
