@@ -220,6 +220,13 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
     if settings.heads:
         take_heads(network, settings.tasks, prepared, settings.encoder)
     if settings.arguments.freeze_encoder:
+        for task, head in zip(settings.tasks, network.heads, strict=True):
+            # A batch of its own would have no gradient at all, whatever the other tasks learn.
+            if not any(True for _ in head.parameters()):
+                raise InputError(
+                    f"freeze_encoder: {task.name} ({task.task_type}) has a head without weights, and would "
+                    "learn nothing; leave --freeze_encoder out"
+                )
         network.encoder.requires_grad_(False)
     return network
 

@@ -326,10 +326,12 @@ def bad(name, folder):
         write(data, "talk.tsv", lines_of("ResponseSelection"))
         write(folder, "tasks.yaml", json.dumps({"t": task}))
         return [], "conversations"
-    if name == "batch of one reply":
+    if name in ("batch of one reply", "nothing that learns"):
         task = {"task_type": "ResponseRetrieval", "file_names": {"train": "t/talk.tsv"}}
         write(data, "talk.tsv", lines_of("ResponseRetrieval"))
         write(folder, "tasks.yaml", json.dumps({"t": task}))
+        if name == "nothing that learns":
+            return ["--freeze_encoder"], "freeze_encoder: t (ResponseRetrieval)"
         return ["--train_batch_size", "1"], "train_batch_size: 1 leaves t"
     return {
         "resume alone": (["--resume_train"], "load_saved_model"),
@@ -341,7 +343,7 @@ def bad(name, folder):
 WRONGS = (
     "task file absent", "unknown label", "one label", "encoder absent", "too long", "used folder",
     "metric of another type",    "another vocabulary", "too few replies", "resume alone", "parallel",
-    "rate of another network", "batch of one reply",
+    "rate of another network", "batch of one reply", "nothing that learns",
 )  # fmt: skip
 
 
