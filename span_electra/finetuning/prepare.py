@@ -282,8 +282,7 @@ def _noting_labels(examples: Iterator[Example], seen: set[str | tuple[str, ...]]
 def _examples(task: Task, split: str, data_dir: str | Path) -> Iterator[Example]:
     """The examples of a split; of train no more than the task's limit."""
     files = split_files(task, split, data_dir)
-    # Clean text for noise and conversations have no labels to read, and readers ask for none of them.
-    examples = chain.from_iterable(read_examples(task, path, labelled=True) for path in files)
+    examples = chain.from_iterable(read_examples(task, path) for path in files)
     return islice(examples, task.limit) if split == "train" and task.limit else examples
 
 

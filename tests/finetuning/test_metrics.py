@@ -35,7 +35,9 @@ def test_classes_by_hand():
 def test_several_labels_a_row_by_hand():
     found_RC, wanted_RC = np.array([[1, 0, 1], [0, 0, 1]]), np.array([[1, 0, 0], [0, 0, 1]])
     assert compute_metric("f1", found_RC, wanted_RC) == pytest.approx(4 / 5)
-    assert compute_metric("macro_f1", found_RC, wanted_RC) == pytest.approx((1 + 2 / 3) / 2), "no row has the second"
+    assert compute_metric("macro_f1", found_RC, wanted_RC) == pytest.approx((1 + 2 / 3) / 2), (
+        "no row has the second"
+    )
     assert compute_metric("macro_f1", found_RC * 0, wanted_RC * 0) == 0.0
     assert compute_metric("accuracy", found_RC, wanted_RC) == 0.5
     assert compute_metric("matthews", found_RC, wanted_RC) == pytest.approx(
