@@ -99,7 +99,7 @@ def _layout_of(path: Path) -> tuple[tuple[int, str], _Layout | None]:
     found = None
     with closing(read_lines(path)) as lines:
         for number, line in islice(lines, LOOKED_THROUGH):
-            if not line.strip(" \t") or line.split()[0] == DOCUMENT_MARK:
+            if not line.strip(" \t") or line.split()[:1] == [DOCUMENT_MARK]:
                 continue
             if found is None or not line.startswith("#"):
                 found = (number, line)

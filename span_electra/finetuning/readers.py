@@ -195,7 +195,7 @@ def _label(
     """What a row says is true of it, checked."""
     task_type = reading.task.type
     if isinstance(name, list):
-        return tuple(column for column in name if _truth(row, column))
+        return tuple(column for column in name if _truth(row, reading.check(column, row.where)))
     value = row.values[name]
     if task_type.by_word:
         labels = words_of(row, value, "labels", split=bool(reading.task.columns))

@@ -224,6 +224,8 @@ def test_a_conll_file_may_begin_with_brackets(tmp_path):
         ("1\t['O','O']\t['My','name'\n", "line 1: .* is no token and no tag; mend the row, or"),
         ("1 ['O', 'O'] ['My', 'name']\n", "line 1: .* is no token and no tag"),
         ("1\tO O\tMy name\n", "line 1: 'My name' is no token and no tag"),
+        ("\xa0\nMy O\n", "line 1: 1 column where 2 or more belong"),
+        ("\f\nMy O\n", "line 1: 1 column where 2 or more belong"),
     ],
 )  # fmt: skip
 def test_a_bad_token_is_refused_by_file_and_line(tmp_path, text, problem):
@@ -281,6 +283,10 @@ def test_an_unknown_label_is_refused_by_file_and_line(tmp_path):
         read(write(tmp_path, "a.txt", "a O\nb B-LOC\n"), NER, labels=("O", "B-LOK"))
     with pytest.raises(InputError, match="b.tsv: line 1: label 'x'"):
         read(write(tmp_path, "b.tsv", "1\t['O', 'x']\t['a', 'b']\n"), NER, labels=("O",))
+    marks = {"text": "s", "label": ["toxic", "insult"]}
+    with pytest.raises(InputError, match="d.tsv: line 2: label 'insult' is not known; known are toxic, rude"):
+        path = write(tmp_path, "d.tsv", "s\ttoxic\tinsult\na\t0\t1\n")
+        read(path, MULTI, columns=marks, labels=("toxic", "rude"))
     with pytest.raises(InputError, match="^.*c.tsv: line 1: label 'x' is not known; known are a$"):
         read(write(tmp_path, "c.tsv", "1\ta,x\tb\n"), MULTI, labels=("a",))
 
