@@ -250,7 +250,7 @@ def test_a_frozen_encoder_keeps_its_bits_and_the_heads_learn(tmp_path):
     assert not torch.equal(learnt.heads[0].score.weight, began.heads[0].score.weight)
 
 
-# --- seeds, the best, prepared data ---------------------------------------------------------------------
+# --- seeds ----------------------------------------------------------------------------------------------
 
 
 def test_seeds_are_told_as_mean_and_deviation(tmp_path):
@@ -258,30 +258,6 @@ def test_seeds_are_told_as_mean_and_deviation(tmp_path):
     each = [results_of(f"run/seed-{seed}")["t"]["dev"]["accuracy"] for seed in (0, 1)]
     told = results_of("run")["t"]["dev"]["accuracy"]
     assert told["values"] == each and told["mean"] == pytest.approx(sum(each) / 2)
-
-
-def test_what_is_exported_is_the_checkpoint_with_the_best_score(tmp_path, monkeypatch):
-    from span_electra.finetuning import experiment as finetuning
-
-    scores = iter([0.9, 0.1, 0.2])
-    monkeypatch.setattr(finetuning, "one_score", lambda *_: next(scores))
-    assert finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=3, limit_save=1)) == 0
-    assert [checkpoint.step_of(place) for place in checkpoint.in_run(Path("run"))] == [12, 4]
-    assert checkpoint.step_of(best_checkpoint(Path("run"))) == 4
-    from safetensors.torch import load_file
-
-    theirs = load_file("run/exported/t/model.safetensors")["classifier.out_proj.weight"]
-    assert torch.equal(theirs, load_task_model("run").network.heads[0].score.weight)
-
-
-def test_data_that_are_prepared_are_taken_as_they_are(tmp_path):
-    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
-    assert prepare(PREPARED) == 0
-    mark = Path("small_prepared_data/prepared.json")
-    before = mark.stat().st_mtime_ns
-    assert finetune(replace(settings, data_dir="small_prepared_data")) == 0
-    assert mark.stat().st_mtime_ns == before
-    assert load_task_model("run").specs[0].max_seq_len == 24
 
 
 # --- bad input ------------------------------------------------------------------------------------------
