@@ -54,6 +54,17 @@ def test_what_is_exported_is_the_checkpoint_with_the_best_score(tmp_path, monkey
     assert torch.equal(theirs, load_task_model("run").network.heads[0].score.weight)
 
 
+def test_the_best_is_kept_where_saves_and_validations_have_cadences_apart(tmp_path, monkeypatch):
+    from span_electra.finetuning import experiment as finetuning
+
+    scores = iter([0.9, 0.5, 0.1])
+    monkeypatch.setattr(finetuning, "one_score", lambda *_: next(scores))
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=3, limit_save=2)
+    assert finetune(replace(settings, save_per_updates=5)) == 0
+    assert [checkpoint.step_of(place) for place in checkpoint.in_run(Path("run"))] == [12, 10, 4]
+    assert checkpoint.step_of(best_checkpoint(Path("run"))) == 4
+
+
 def test_data_that_are_prepared_are_taken_as_they_are(tmp_path):
     settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
     assert prepare(PREPARED) == 0
