@@ -137,6 +137,8 @@ def finetune(settings: FinetuningArguments) -> int:
         for run in runs:
             code, results = finetune_once(run)
             if results is None:
+                for line in rest_lines(settings, runs[len(found) :]):
+                    print(line)
                 return code
             found.append(results)
     if settings.seeds > 1:
@@ -165,6 +167,23 @@ def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
     if not run.silent:
         print(table_of(results))
     return 0, results
+
+
+def rest_lines(settings: FinetuningArguments, runs: list[FinetuningRun]) -> list[str]:
+    """How the seeds after a stopped one, the first of `runs`, are run, and all of them concluded."""
+    if not runs[1:]:
+        return []
+    # The stopped run's file says everything of the others but what a new run alone is given.
+    stopped, following, last = runs[0], runs[1], runs[-1].training.seed
+    words = ["--config_file", Path(stopped.out_dir, CONFIG)]
+    words += ["--load_saved_model", settings.load_saved_model] if settings.load_saved_model else []
+    words += ["--finetune"] if settings.finetune else []
+    words += ["--seed", following.training.seed, "--out_dir", following.out_dir]
+    folder = Path(stopped.out_dir).parent
+    return [
+        f"then the next seed, and so on to {last}: {command_line('finetune_SE', *words)}",
+        f"and all together: {command_line('finetune_SE', '--load_saved_model', folder, '--conclude')}",
+    ]
 
 
 def conclude_saved(settings: FinetuningArguments) -> int:

@@ -5,6 +5,7 @@ Run: pytest tests/finetuning/test_stage.py
 
 import json
 import os
+import shlex
 import signal
 import sys
 from dataclasses import replace
@@ -258,6 +259,21 @@ def test_seeds_are_told_as_mean_and_deviation(tmp_path):
     each = [results_of(f"run/seed-{seed}")["t"]["dev"]["accuracy"] for seed in (0, 1)]
     told = results_of("run")["t"]["dev"]["accuracy"]
     assert told["values"] == each and told["mean"] == pytest.approx(sum(each) / 2)
+
+
+def test_seeds_after_a_stopped_one_are_run_as_told_and_concluded_together(tmp_path, monkeypatch, capsys):
+    import finetune_SE
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=2, epochs=1)
+        assert finetune(settings) == 128 + signal.SIGTERM
+    lines = [line for line in capsys.readouterr().out.splitlines() if "finetune_SE.py" in line]
+    go_on, _, following, together = (shlex.split(line.partition(": ")[2])[1:] for line in lines)
+    for argv in (go_on, following, together):
+        monkeypatch.setattr(sys, "argv", argv)
+        assert finetune_SE.main() == 0
+    assert len(results_of("run")["t"]["dev"]["accuracy"]["values"]) == 2
 
 
 # --- bad input ------------------------------------------------------------------------------------------
