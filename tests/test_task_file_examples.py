@@ -25,7 +25,7 @@ def test_every_example_loads_and_its_rows_read(path):
     for task in load_task_file(path, DATA).tasks:
         for split in task.files:
             for file in split_files(task, split, DATA):
-                examples = list(read_examples(task, file, True))
+                examples = list(read_examples(task, file))
                 if split == "train":
                     task = replace(task, labels=label_map(task, examples) or None)
                 assert len(examples) >= 4, file
@@ -46,7 +46,7 @@ def test_the_noise_of_an_example_is_settings_of_ours():
 def test_a_reply_has_nine_others_to_be_told_from():
     [task] = load_task_file(ROOT / "examples/replies.yaml", DATA).tasks
     [file] = split_files(task, "dev", DATA)
-    assert len({example.texts[-1] for example in read_examples(task, file, True)}) >= 10
+    assert len({example.texts[-1] for example in read_examples(task, file)}) >= 10
 
 
 def test_the_reference_names_every_example():

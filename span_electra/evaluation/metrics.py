@@ -89,7 +89,7 @@ def bin_of(probability_N: np.ndarray, bins: int) -> np.ndarray:
     return np.minimum((probability_N * bins).astype(np.int64), bins - 1)
 
 
-def calibration_error(wrong_N: np.ndarray, probability_N: np.ndarray, bins: int = 15) -> float:
+def calibration_error(wrong_N: np.ndarray, probability_N: np.ndarray, bins: int) -> float:
     """Return the expected calibration error: mean distance of probability and frequency, over equal bins.
 
     Bins of equal width in [0, 1], weighted by what falls into them (Guo et al. 2017, equation 5, with the

@@ -56,7 +56,10 @@ def read_pairs(paths: list[str]) -> list[Pair]:
         if not found:
             raise InputError(f"{path}: no .jsonl file in it; name files of minimal pairs")
         files += found
-    return [pair for file in files for pair in _read_file(file)]
+    pairs = [pair for file in files for pair in _read_file(file)]
+    if not pairs:
+        raise InputError(f"{' '.join(paths)}: no minimal pair in it; name files that have some")
+    return pairs
 
 
 def _read_file(path: Path) -> Iterator[Pair]:
@@ -73,12 +76,17 @@ def _read_file(path: Path) -> Iterator[Pair]:
             good, bad = entry["sentence_good"], entry["sentence_bad"]
             if not isinstance(good, str) or not isinstance(bad, str) or "\n" in good + bad:
                 raise TypeError
+            # BLiMP spells one of its fields in two ways: syntax_semantics and syntax/semantics.
+            names = [
+                str(entry.get(key, "")).replace("/", "_") for key in ("UID", "field", "linguistics_term")
+            ]
+            # JSON can spell half a surrogate pair, which no tokenizer takes; its error is a ValueError too.
+            "".join([good, bad, *names]).encode()
         except (ValueError, TypeError, KeyError, RecursionError):
             raise InputError(
-                f"{path}: line {number} is no JSON object with sentence_good and sentence_bad, one line each"
+                f"{path}: line {number} is no JSON object with sentence_good and sentence_bad, one line of "
+                "text each"
             ) from None
-        # BLiMP spells one of its fields in two ways: syntax_semantics and syntax/semantics.
-        names = [str(entry.get(key, "")).replace("/", "_") for key in ("UID", "field", "linguistics_term")]
         yield Pair(good, bad, names[0] or path.stem, *names[1:])
 
 

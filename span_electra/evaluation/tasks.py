@@ -21,8 +21,8 @@ from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.stage import MODEL, prepared_target, save_sections, table_text
 from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.experiment import open_rows
-from span_electra.finetuning.predictions import TaskPredictions, compute_metrics, predict_rows
+from span_electra.finetuning.experiment import open_rows, spec_of
+from span_electra.finetuning.predictions import TaskPredictions, check_metrics, compute_metrics, predict_rows
 from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_file import TaskFile, load_task_file
@@ -119,6 +119,8 @@ def prepared_rows(
         max_seq_len=first.max_seq_len,
         lowercase=first.lowercase,
     )
+    for task in tasks:  # the file's metrics are not those that the run was trained for
+        check_metrics(spec_of(task, prepared))
     opened = {split: open_rows(tasks, prepared, vocabulary, split) for split in ("dev", "test")}
     for position, number in enumerate(learnt):
         for split, sources in opened.items():

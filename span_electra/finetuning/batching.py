@@ -97,6 +97,12 @@ class TaskRows:
         longest = self.spec.max_seq_len
         return np.array([min(longest, 1 + sum(len(t) + 1 for t in self.turns(w))) for w in self.windows_P])
 
+    @cached_property
+    def last_turns(self) -> list[list[int]]:
+        """The last turns of conversations, each text once."""
+        ends = (tuple(self.stored(row)["turns"][-1]) for row in range(len(self)))
+        return [list(end) for end in dict.fromkeys(ends)]
+
     def turns(self, window: TurnWindow) -> list[list[int]]:
         """The turns in a window."""
         return self.stored(window.row)["turns"][window.begin : window.end]
@@ -244,13 +250,20 @@ def _other_replies(
 ) -> list[list[int]]:
     """Replies of other conversations that differ from the truth; when tested also from each other."""
     replies: list[list[int]] = []
-    for _ in range(100 * count):  # where there are enough, so many draws miss one once in 10,000 rows
+    if not training:
+        # Of the texts, not of the rows: where nearly all end alike, drawn rows would be too few that differ.
+        ends = source.last_turns
+        drawn = rng.choice(len(ends), min(count + 1, len(ends)), replace=False)
+        replies = [ends[number] for number in drawn if ends[number] != truth][:count]
+    for _ in range(100 * count * training):  # where there are enough, so many draws miss hardly ever
         other = source.stored(int((row + 1 + rng.integers(max(1, len(source) - 1))) % len(source)))["turns"]
-        reply = other[rng.integers(len(other))] if training else other[-1]
-        if reply != truth and (training or reply not in replies):
+        reply = other[rng.integers(len(other))]
+        if reply != truth:
             replies.append(reply)
         if len(replies) == count:
-            return replies
+            break
+    if len(replies) == count:
+        return replies
     raise InputError(f"{source.path}: too few replies that differ; give more conversations")
 
 

@@ -34,10 +34,10 @@ LOOKED_THROUGH = 1000  # lines in search of the first token
 
 @dataclass(frozen=True)
 class TaggedSentence:
-    """The words of a sentence and, where they were asked for, their tags."""
+    """The words of a sentence and their tags."""
 
     words: tuple[str, ...]
-    tags: tuple[str, ...] | None
+    tags: tuple[str, ...]
     lines: tuple[int, ...]  # where each word stands, from 1
 
 
@@ -46,7 +46,7 @@ class ConllColumns:
     """Which column holds what, from 0; -1 is the last one."""
 
     token: int = 0
-    tag: int | None = -1  # None: it is not read, and need not be there
+    tag: int = -1
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def read_conll(path: Path, columns: ConllColumns) -> Iterator[TaggedSentence]:
         if not line.strip(" \t") or mark:
             if tokens:
                 words, tags, lines = zip(*tokens, strict=True)
-                yield TaggedSentence(words, None if columns.tag is None else tags, lines)
+                yield TaggedSentence(words, tags, lines)
             tokens = []
         # CoNLL-U numbers a word written as one `3-4`, and repeats its parts below; its words are column 2.
         elif not layout.is_comment(line) and not (columns.token and RANGE_OR_EMPTY.fullmatch(fields[0])):
@@ -99,7 +99,7 @@ def _layout_of(path: Path) -> tuple[tuple[int, str], _Layout | None]:
     found = None
     with closing(read_lines(path)) as lines:
         for number, line in islice(lines, LOOKED_THROUGH):
-            if not line.strip(" \t") or line.split()[0] == DOCUMENT_MARK:
+            if not line.strip(" \t") or line.split()[:1] == [DOCUMENT_MARK]:
                 continue
             if found is None or not line.startswith("#"):
                 found = (number, line)
@@ -114,17 +114,17 @@ def _layout_of(path: Path) -> tuple[tuple[int, str], _Layout | None]:
 def _token(
     fields: list[str], columns: ConllColumns, layout: _Layout, *, where: str, first: int
 ) -> tuple[str, str]:
-    """The word and the tag of a line; the tag is empty where none is asked for."""
+    """The word and the tag of a line."""
     # As many columns as the highest that is asked for; the last one (-1) takes two at least.
-    needed = max(columns.token + 1, 1 if columns.tag is None else columns.tag + 1 or 2)
+    needed = max(columns.token + 1, columns.tag + 1 or 2)
     if len(fields) != layout.width or layout.width < needed:
         belong = f"{needed} or more" if layout.width < needed else f"{layout.width}, as in line {first},"
         raise InputError(
             f"{where}: {counted(len(fields), 'column')} where {belong} belong (token first, tag"
             f" last, unless columns: say otherwise); {LISTS}"
         )
-    word, tag = fields[columns.token], "" if columns.tag is None else fields[columns.tag]
-    if not word.strip() or (columns.tag is not None and not tag.strip()):
+    word, tag = fields[columns.token], fields[columns.tag]
+    if not word.strip() or not tag.strip():
         raise InputError(f"{where}: an empty token or tag; mend the row")
     wrong = [field for field in fields if LIST.match(field)] or [tag] * (" " in tag.strip())
     if wrong:

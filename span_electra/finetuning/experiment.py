@@ -220,6 +220,13 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
     if settings.heads:
         take_heads(network, settings.tasks, prepared, settings.encoder)
     if settings.arguments.freeze_encoder:
+        for task, head in zip(settings.tasks, network.heads, strict=True):
+            # A batch of its own would have no gradient at all, whatever the other tasks learn.
+            if not any(True for _ in head.parameters()):
+                raise InputError(
+                    f"freeze_encoder: {task.name} ({task.task_type}) has a head without weights, and would "
+                    "learn nothing; leave --freeze_encoder out"
+                )
         network.encoder.requires_grad_(False)
     return network
 
@@ -241,14 +248,16 @@ def take_heads(network: TaskNetwork, tasks: tuple[Task, ...], prepared: Prepared
 def rate_shares(network: TaskNetwork, decay: float) -> Callable[[str], float]:
     """The share of the learning rate for each parameter: heads 1, the last layer `decay`, and so on down.
 
-    With N layers, layer i (from 0) learns at decay^(N - i), embeddings and projection at decay^(N + 1).
+    With N layers, layer i (from 0) learns at decay^(N - i), embeddings and projection at decay^(N + 1), a
+    norm above the last layer as the heads.
     Example: decay .5, two layers -> heads 1, layer 1 .5, layer 0 .25, embeddings .125
     """
     layers = len(network.encoder.layers)
 
     # Lower layers hold what is common to all text; heads are new and have everything to learn (ULMFiT, 3.2).
     def share(name: str) -> float:
-        if not name.startswith("encoder."):
+        # A modern encoder's last norm lies above all layers, next to the heads.
+        if not name.startswith("encoder.") or name.startswith("encoder.final_norm."):
             return 1.0
         below = name.removeprefix("encoder.layers.")
         return decay ** (layers + 1 if below == name else layers - int(below.partition(".")[0]))

@@ -63,10 +63,16 @@ def export_task(
             facts or CardFacts(),
             config=network.config,
             paired=spec.type.inputs in ("pair", "turns"),
+            in_turns=spec.type.in_turns,
         )
         (beside / "README.md").write_text(card, encoding="utf-8")
         save_tokenizer(
-            tokenizer_of(vocabulary, spec), beside, spec.max_seq_len, token_types=record.token_types
+            tokenizer_of(vocabulary, spec),
+            beside,
+            spec.max_seq_len,
+            token_types=record.token_types,
+            # What was said last decides what is said next; see turns.py.
+            truncation_side="left" if spec.type.in_turns else "right",
         )
     return folder
 

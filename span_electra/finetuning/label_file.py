@@ -8,6 +8,7 @@ Example: {B-PER: 1, O: 0} -> ("O", "B-PER")
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ def labels_from_value(value: Any) -> tuple[str, ...]:
         raise ValueError("names no labels; give a list, or a mapping from labels to numbers")
     labels = tuple(_label(entry) for entry in value)
     # Twice the same label would be two outputs of which one never learns.
-    twice = next((label for at, label in enumerate(labels) if label in labels[:at]), None)
-    if twice is not None:
+    if len(set(labels)) < len(labels):
+        twice = Counter(labels).most_common(1)[0][0]
         raise ValueError(f"{twice!r} stands there twice; leave one out")
     return labels
 

@@ -63,7 +63,11 @@ def macro_f1(predictions: Any, targets: Any) -> float:
     from sklearn.metrics import f1_score
 
     found, wanted = paired(predictions, targets)
-    return f1_score(wanted, found, average="macro", zero_division=0.0)
+    if found.ndim == 1:
+        return f1_score(wanted, found, average="macro", zero_division=0.0)
+    # Of rows with several labels sklearn counts every column, and one that nobody has as 0.
+    there = np.flatnonzero((found | wanted).any(axis=0))
+    return f1_score(wanted, found, labels=there, average="macro", zero_division=0.0) if len(there) else 0.0
 
 
 def matthews(predictions: Any, targets: Any) -> float:
@@ -178,4 +182,3 @@ METRICS: dict[str, Callable[[Any, Any], float]] = {
     "recall_at_1": recall_at_1,
     "perplexity": perplexity,
 }
-HIGHER_IS_BETTER: dict[str, bool] = {name: name != "perplexity" for name in METRICS}

@@ -73,14 +73,17 @@ def quotas(own: Sequence[int], order: Order, epoch: int) -> list[int]:
 def _cut(lengths_R: np.ndarray, order: Order, rng: np.random.Generator) -> list[np.ndarray]:
     """All rows in batches: shuffled, sorted by length within a span of batches, the batches shuffled.
 
-    With a shuffle buffer all this happens within windows of its size, in whole batches.
+    With a shuffle buffer all this happens within windows of its size, in whole batches, from a row that is
+    drawn to the end and on from the first.
     """
     size, buffer = order.batch_size, order.shuffle_buffer_size
     # Whole batches: else each window would end in a batch too small, many in an epoch instead of one.
     window = max(size, buffer // size * size) if buffer else len(lengths_R)
+    # From the first row each time, a task given less than it has would never see the end of its file.
+    rows_R = np.roll(np.arange(len(lengths_R)), -rng.integers(len(lengths_R)) if buffer else 0)
     batches = []
     for begin in range(0, len(lengths_R), window):
-        shuffled = begin + rng.permutation(min(window, len(lengths_R) - begin))
+        shuffled = rows_R[begin + rng.permutation(min(window, len(lengths_R) - begin))]
         for first in range(0, len(shuffled), size * BUCKET_SPAN):
             span = shuffled[first : first + size * BUCKET_SPAN]
             span = span[np.argsort(lengths_R[span], kind="stable")]

@@ -25,9 +25,10 @@ from span_electra.finetuning.batching import (
     windows_and_targets,
 )
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.metrics import HIGHER_IS_BETTER, compute_metric
+from span_electra.finetuning.metrics import compute_metric
 from span_electra.finetuning.task_types import CHUNK_TAG
 from span_electra.model.multi_task import TaskNetwork
+from span_electra.training.checkpoint import more_is_better
 from span_electra.training.devices import Process
 
 HELD_OUT = 0  # the epoch whose noise and candidates are those of every evaluation
@@ -213,7 +214,7 @@ def marked(rows: list[list[int]], classes: int) -> np.ndarray:
 
 def one_score(metric: str, value: float) -> float:
     """A metric's value so that more is better: perplexity as its inverse."""
-    return value if HIGHER_IS_BETTER[metric] or not value else 1.0 / value
+    return value if more_is_better(metric, "auto") or not value else 1.0 / value
 
 
 # --- to the eye ---------------------------------------------------------------------------------------

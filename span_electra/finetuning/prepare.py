@@ -14,11 +14,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
@@ -54,6 +55,7 @@ class Prepared:
     keys: dict[str, str]  # by task
     cut: dict[str, dict[str, int]] = field(default_factory=dict)  # rows too long, by task and split
     only_label: dict[str, str] = field(default_factory=dict)  # of tasks whose train rows all have the same
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by task; see `deciding`
 
     def path(self, task: str, split: str) -> Path | None:
         """The rows of a split; None where the task has none."""
@@ -75,6 +77,7 @@ class _Made:
     cut: dict[str, int]
     only_label: str | None
     key: str
+    settings: dict[str, Any]
 
 
 def prepare_tasks(
@@ -162,7 +165,7 @@ def _put_in_place(made: dict[str, _Made], beside: Path, fresh: Prepared) -> Prep
         for name, task in made.items():
             replace_folder(beside / name, prepared.folder / name)
             prepared.labels[name], prepared.rows[name], prepared.keys[name] = task.labels, task.rows, task.key
-            prepared.cut[name] = task.cut
+            prepared.cut[name], prepared.settings[name] = task.cut, task.settings
             prepared.only_label.pop(name, None)
             if task.only_label is not None:
                 prepared.only_label[name] = task.only_label
@@ -215,14 +218,35 @@ def rows_key(
         files.append(("noise", Path(task.noise["misspellings"])))
     # Names without their folders: data that were moved are the same data.
     contents = [(split, file.name, _hash(file)) for split, file in files]
+    parts = [FORMAT, deciding(task), contents, vocabulary.sha256, max_seq_len, lowercase]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def deciding(task: Task) -> dict[str, Any]:
+    """The settings of a task that decide its rows, as JSON gives them back."""
     # All but what is known not to matter: a setting that is added later makes rows anew rather than stale.
     settings = {name: value for name, value in asdict(task).items() if name not in NO_MATTER}
     settings["noise"] = settings["noise"] | {"misspellings": None}  # what the file says is in contents
     if task.noise:
         # Earlier rows of labelled and clean files together lack labels, or noise: they are made anew.
         settings["noise"]["clean"] = "row by row"
-    deciding = [FORMAT, settings, contents, vocabulary.sha256, max_seq_len, lowercase]
-    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+    return json.loads(json.dumps(settings))
+
+
+def check_settings(prepared: Prepared, tasks: Sequence[Task]) -> None:
+    """Refuse rows that the tasks' settings would not make now: labels and types would be read wrongly.
+
+    What the tasks' files hold by now is not asked: prepared data that are given are taken as they were made.
+    """
+    for task in tasks:
+        # Tasks that are absent are told elsewhere; an earlier version wrote no settings.
+        before = prepared.settings.get(task.name)
+        for name, now in deciding(task).items() if before is not None else ():
+            if before.get(name) != now:
+                told = f"{name} {str(before.get(name))[:80]}, the task file has {str(now)[:80]}"
+                raise InputError(
+                    f"{prepared.folder}: {task.name} was prepared with {told}; run prepare_tasks_SE.py again"
+                )
 
 
 def _files_of(task: Task, path: Path) -> list[Path]:
@@ -256,6 +280,7 @@ def _prepare(
     workers: int,
 ) -> _Made:
     """Write the rows of one task into `target`."""
+    settings = deciding(task)
     # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
     labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir))
     task = replace(task, labels=labels) if labels and task.labels is None else task
@@ -271,7 +296,7 @@ def _prepare(
     if task.val_split:
         counts |= _hold_out(target, task, counts["train"])
     only_label = str(*seen) if needs_label(task) and len(seen) < 2 else None
-    return _Made(labels, counts, cut, only_label, key)
+    return _Made(labels, counts, cut, only_label, key=key, settings=settings)
 
 
 def _noting_labels(examples: Iterator[Example], seen: set[str | tuple[str, ...]]) -> Iterator[Example]:
@@ -285,8 +310,7 @@ def _noting_labels(examples: Iterator[Example], seen: set[str | tuple[str, ...]]
 def _examples(task: Task, split: str, data_dir: str | Path) -> Iterator[Example]:
     """The examples of a split; of train no more than the task's limit."""
     files = split_files(task, split, data_dir)
-    # Clean text for noise and conversations have no labels to read, and readers ask for none of them.
-    examples = chain.from_iterable(read_examples(task, path, labelled=True) for path in files)
+    examples = chain.from_iterable(read_examples(task, path) for path in files)
     return islice(examples, task.limit) if split == "train" and task.limit else examples
 
 

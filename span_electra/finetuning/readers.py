@@ -5,13 +5,11 @@ Which layout a file has:
   task with columns         .tsv .txt (no quoting), .csv (quoting), .jsonl, .parquet, each with a header
   conversations             JSON lines, each a list of turns
   spelling                  a folder or its corrupt.txt, beside it correct.txt with 0 or 1 a word; any other
-                            file is clean text or text to judge, a sentence a line, without labels
+                            file is clean text, a sentence a line, whose labels noise makes
   NER                       uid <tab> ['O', 'B-PER'] <tab> ['My', 'name'] if the first line that is not blank
                             has two or three columns, the last one in square brackets, and the file is no
                             .conll; else CoNLL, see conll.py; so is any with `columns` that are numbers
   other tasks               uid <tab> label <tab> sentence, with a fourth column for the second of a pair
-
-Where labels are left out, for prediction, so is their column.
 
 Shapes: W words of a sentence.
 """
@@ -63,7 +61,6 @@ class _Reading:
 
     task: Task
     path: Path
-    labelled: bool
     known: dict[str, None] | None  # labels in order; None: any
 
     def check(self, label: str, where: str) -> str:
@@ -73,15 +70,15 @@ class _Reading:
         return label
 
 
-def read_examples(task: Task, split_file: str | Path, labelled: bool) -> Iterator[Example]:
-    """Yield the examples of a file, one a row. Without `labelled`, labels are neither read nor expected.
+def read_examples(task: Task, split_file: str | Path) -> Iterator[Example]:
+    """Yield the examples of a file, one a row, with its label.
 
     Labels are checked against the task's: `replace(task, labels=label_map(...))` has dev and test files
-    checked against the train file's. A spelling task's clean text has no label even where `labelled`: noise
-    makes it. Raises InputError naming file and row.
+    checked against the train file's. Turns and a spelling task's clean text have none.
+    Raises InputError naming file and row.
     """
     known = known_labels(task)
-    reading = _Reading(task, Path(split_file), labelled, None if known is None else dict.fromkeys(known))
+    reading = _Reading(task, Path(split_file), None if known is None else dict.fromkeys(known))
     empty = True
     for example in _layout(reading):
         empty = False
@@ -154,16 +151,14 @@ def _number_of(text: str) -> float | None:
 
 
 def _from_table(reading: _Reading) -> Iterator[Example]:
-    columns = {role: names for role, names in reading.task.columns.items() if role != "label"}
-    if reading.labelled and "label" in reading.task.columns:
-        columns["label"] = reading.task.columns["label"]
+    columns = reading.task.columns
     wanted = [name for names in columns.values() for name in (names if isinstance(names, list) else [names])]
     for number, row in enumerate(read_table(reading.path, list(dict.fromkeys(wanted))), start=1):
         yield _example(reading, row, columns, number)
 
 
 def _headerless(reading: _Reading) -> Iterator[Example]:
-    names = ("uid", "label", "text") if reading.labelled else ("uid", "text")
+    names = ("uid", "label", "text")
     paired = reading.task.type.inputs == "pair"
     if reading.task.type.inputs == "text or pair":
         # Of types that take both, the first row says which the file holds; a row that differs is an error.
@@ -199,7 +194,7 @@ def _label(
     """What a row says is true of it, checked."""
     task_type = reading.task.type
     if isinstance(name, list):
-        return tuple(column for column in name if _truth(row, column))
+        return tuple(column for column in name if _truth(row, reading.check(column, row.where)))
     value = row.values[name]
     if task_type.by_word:
         labels = words_of(row, value, "labels", split=bool(reading.task.columns))
@@ -248,7 +243,7 @@ def _turns(reading: _Reading, value: Any, row: Row) -> tuple[str, ...]:
     turns = list_of(row, value, "a conversation")
     if turns is None:
         raise InputError(f'{row.where}: no list of turns; write a conversation as ["Hello.", "Hi!"]')
-    least = 2 if reading.task.type.has_candidates and reading.labelled else 1
+    least = 2 if reading.task.type.has_candidates else 1
     if len(turns) < least:
         found = counted(len(turns), "turn")
         raise InputError(f"{row.where}: {found}; {reading.task.task_type} needs at least {least}")
@@ -269,14 +264,14 @@ def _holds_lists(path: Path) -> bool:
 
 
 def _conll(reading: _Reading) -> Iterator[Example]:
-    """Sentences of a file with a token a line; without labels the tag may be there or not."""
+    """Sentences of a file with a token a line."""
     chosen = reading.task.columns
     columns = ConllColumns(
         token=chosen["text"] - 1 if chosen else 0,
-        tag=(chosen["label"] - 1 if chosen else -1) if reading.labelled else None,
+        tag=chosen["label"] - 1 if chosen else -1,
     )
     for number, sentence in enumerate(read_conll(reading.path, columns), start=1):
-        for line, tag in zip(sentence.lines, sentence.tags or (), strict=False):
+        for line, tag in zip(sentence.lines, sentence.tags, strict=True):
             reading.check(tag, f"{reading.path}: line {line}")
         yield Example(str(number), (" ".join(sentence.words),), sentence.words, sentence.tags)
 
@@ -287,9 +282,9 @@ def _spelling(reading: _Reading) -> Iterator[Example]:
     if path.is_dir():
         path = packed_file(path, "corrupt.txt") or path / "corrupt.txt"
     labels = packed_file(path.parent, "correct.txt") if path.name.lower().startswith("corrupt.txt") else None
-    if reading.labelled and labels is None and not reading.task.noise:
+    if labels is None and not reading.task.noise:
         raise InputError(f"{path}: no labels; name a corrupt.txt with correct.txt beside it, or give noise")
-    if not reading.labelled or labels is None:
+    if labels is None:
         for number, text in without_blank_end(read_lines(path)):
             yield _sentence(reading, number, text)
         return

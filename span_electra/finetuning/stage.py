@@ -50,7 +50,10 @@ def prepare(settings: TaskDataArguments) -> int:
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
     encoder = str(settings.encoder or newest_run())
-    pretrained = open_model(encoder).need("discriminator")
+    opened = open_model(encoder)
+    # Both networks of a run have one vocabulary, so that rows are the same whichever will be fine-tuned.
+    network = "generator" if [*opened.readers] == ["generator"] else "discriminator"
+    pretrained = opened.need(network)
     folder = prepared_folder(pretrained.name)
     with nothing_left_if_refused(folder):
         prepared = prepare_data(settings, tasks, pretrained, folder)
@@ -58,6 +61,7 @@ def prepare(settings: TaskDataArguments) -> int:
     print_summary(prepared, tasks)
     print(f"prepared with vocabulary {prepared.vocabulary_sha256[:12]} -> {folder}/")
     words = ("--task_file", settings.task_file, "--data_dir", folder, "--encoder", encoder)
+    words += ("--network", network) if network == "generator" else ()
     print(f"next: {command_line('finetune_SE', *words)}")
     return 0
 
@@ -133,6 +137,8 @@ def finetune(settings: FinetuningArguments) -> int:
         for run in runs:
             code, results = finetune_once(run)
             if results is None:
+                for line in rest_lines(settings, runs[len(found) :]):
+                    print(line)
                 return code
             found.append(results)
     if settings.seeds > 1:
@@ -163,6 +169,23 @@ def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
     return 0, results
 
 
+def rest_lines(settings: FinetuningArguments, runs: list[FinetuningRun]) -> list[str]:
+    """How the seeds after a stopped one, the first of `runs`, are run, and all of them concluded."""
+    if not runs[1:]:
+        return []
+    # The stopped run's file says everything of the others but what a new run alone is given.
+    stopped, following, last = runs[0], runs[1], runs[-1].training.seed
+    words = ["--config_file", Path(stopped.out_dir, CONFIG)]
+    words += ["--load_saved_model", settings.load_saved_model] if settings.load_saved_model else []
+    words += ["--finetune"] if settings.finetune else []
+    words += ["--seed", following.training.seed, "--out_dir", following.out_dir]
+    folder = Path(stopped.out_dir).parent
+    return [
+        f"then the next seed, and so on to {last}: {command_line('finetune_SE', *words)}",
+        f"and all together: {command_line('finetune_SE', '--load_saved_model', folder, '--conclude')}",
+    ]
+
+
 def conclude_saved(settings: FinetuningArguments) -> int:
     """Give a run that was stopped early what one that came to its end has, from its best checkpoint.
 
@@ -172,7 +195,8 @@ def conclude_saved(settings: FinetuningArguments) -> int:
     from span_electra.hub.opening import open_model
 
     folder = run_folder(replace(settings, resume_train=True, out_dir=None))
-    each_seed = sorted(path.parent for path in folder.glob(f"seed-*/{CONFIG}"))
+    # seed-2 before seed-10, as the runs were made.
+    each_seed = sorted((path.parent for path in folder.glob(f"seed-*/{CONFIG}")), key=by_number)
     found = []
     for run in each_seed or [folder]:
         if not (run / CONFIG).is_file():
@@ -194,6 +218,11 @@ def conclude_saved(settings: FinetuningArguments) -> int:
     print(f"\n{folder}: {RESULTS}, predictions and exported models")
     print(f"next: {command_line('predict_SE', (each_seed or [folder])[0])}")
     return 0
+
+
+def by_number(seed: Path) -> tuple[int, str]:
+    """Where the folder of a seed stands among others. Example: seed-2, seed-10"""
+    return len(seed.name), seed.name
 
 
 # --- what to start from, and where ----------------------------------------------------------------------
@@ -262,7 +291,7 @@ def ready(
     """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
     from span_electra.finetuning.experiment import check_pooling, check_vocabulary, open_rows, spec_of
     from span_electra.finetuning.predictions import check_metrics
-    from span_electra.finetuning.prepare import open_prepared
+    from span_electra.finetuning.prepare import check_settings, open_prepared
     from span_electra.finetuning.prepared_notes import check_labels_differ
 
     if given:
@@ -270,6 +299,8 @@ def ready(
         prepared = open_prepared(data)
         check_vocabulary(prepared, pretrained)
         check_length(prepared.max_seq_len, pretrained)
+        check_settings(prepared, tasks.tasks)
+        check_flags(settings, prepared)
         open_rows(tasks.tasks, prepared, pretrained.vocabulary, "train")
     else:
         prepared = prepare_data(settings, tasks, pretrained, data)
@@ -279,6 +310,17 @@ def ready(
         check_metrics(spec_of(task, prepared))
     if not settings.silent:
         print_summary(prepared, tasks)
+
+
+def check_flags(settings: FinetuningArguments, prepared: Prepared) -> None:
+    """Refuse flags that say of rows what prepared ones are not; as their defaults are, they say nothing."""
+    for name, made in (("max_seq_len", prepared.max_seq_len), ("do_lower_case", prepared.lowercase)):
+        asked = getattr(settings, name)
+        if asked not in (made, getattr(TaskDataArguments(), name)):
+            raise InputError(
+                f"{name}: {asked}, but {prepared.folder} was prepared with {made}; leave it out, or run "
+                "prepare_tasks_SE.py again"
+            )
 
 
 def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:

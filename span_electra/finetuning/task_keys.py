@@ -79,8 +79,14 @@ def _check_together(entry: TaskEntry, task: Task) -> None:
         entry.problem("val_split", f"{task.val_split} is no share below 1 and no whole number of rows")
     if task.val_split and "dev" in task.files:
         entry.problem("val_split", "there is a dev file; leave one of the two out")
-    if task.labels is not None and task.class_num not in (None, len(task.labels)):
-        entry.problem("class_num", f"{task.class_num}, but there are {len(task.labels)} labels; drop it")
+    # A list of columns names the labels too, where nothing else does.
+    marked = task.columns.get("label") if isinstance(task.columns.get("label"), list) else None
+    labels = marked if task.labels is None else task.labels
+    if labels is not None and task.class_num not in (None, len(labels)):
+        entry.problem("class_num", f"{task.class_num}, but there are {len(labels)} labels; drop it")
+    for column in marked or ():
+        if column not in labels:
+            entry.problem("columns.label", not_among(column, labels))
     unlabelled = task.columns and "label" not in task.columns and needs_label(task)
     if unlabelled and set(task.columns) <= set(ROLES):  # else a role misspelt has been told
         entry.problem("columns", "names no label; write label: and the column's name")
@@ -133,7 +139,8 @@ def _metrics(entry: TaskEntry, task_type: TaskType) -> tuple[str, ...]:
     # Names that multi-task-NLP's files have; what is kept is ours, so that a checkpoint knows no other.
     ours = [OTHER_METRICS.get(str(metric).lower(), metric) for metric in metrics]
     for metric in ours:
-        if metric not in METRICS:
+        # `- accuracy:` with a colon is a mapping to YAML.
+        if not isinstance(metric, str) or metric not in METRICS:
             entry.problem("metrics", not_among(metric, METRICS))
         elif metric not in task_type.metrics:
             known = ", ".join(task_type.metrics)

@@ -52,6 +52,11 @@ model.similarity(model.encode("Hello."), model.encode(["Hi!", "No."]))""",
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 model = {stock_class}.from_pretrained("path/to/this/folder")""",
 }
+_TURN_TYPES = (
+    "Several turns are one text with the separator between. The tokenizer gives them all one token type, "
+    "where in training types alternate by turn, the newest before the answer having 0: for the very numbers "
+    "of training give `token_type_ids` of your own."
+)
 _WHAT = {
     "generator": "The masked language model: it fills `[MASK]`. To fine-tune, take the discriminator.",
     "discriminator": "The replaced-token detector, and the network to fine-tune: "
@@ -184,10 +189,12 @@ def render_task_card(
     *,
     config: ModelConfig,
     paired: bool = False,
+    in_turns: bool = False,
 ) -> str:
     """Return the text of README.md of a fine-tuned network with the head of one task.
 
     `config`: of the network, its encoder under `discriminator`. `paired`: a row may be two texts.
+    `in_turns`: a text is a conversation.
     """
     title, stock_class = f"{task} ({task_type})", record.classes[head]
     pipeline = None if paired else _pipeline(head, record)
@@ -198,6 +205,7 @@ def render_task_card(
         f"A SpanELECTRA encoder fine-tuned for one task; `{stock_class}.from_pretrained(folder)` opens it.",
         "",
         *("```python", usage, "```", ""),
+        *((_TURN_TYPES, "") if in_turns and record.token_types else ()),
         *("## Sizes", "", *_rows(_sizes(config, "discriminator")), ""),
     ]
     return "\n".join([*lines, *_sections(facts)])

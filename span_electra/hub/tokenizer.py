@@ -24,23 +24,30 @@ SENTENCES = (
 
 
 def save_tokenizer(
-    vocabulary: Vocabulary, folder: str | Path, max_seq_len: int, *, token_types: bool = True
+    vocabulary: Vocabulary,
+    folder: str | Path,
+    max_seq_len: int,
+    *,
+    token_types: bool = True,
+    truncation_side: str = "right",
 ) -> None:
     """Write the tokenizer so that `AutoTokenizer.from_pretrained(folder)` gives our ids.
 
     A byte-level BPE of ours also leaves the blank before a word out of the word's offsets, which pipelines
     show; the ids are the same. A tokenizer that the user brought stays as it was.
+    truncation_side: where a text too long is cut.
     """
     save_transformers_tokenizer(vocabulary, folder, max_seq_len, token_types=token_types)
     path, settings_path = Path(folder, "tokenizer.json"), Path(folder, "tokenizer_config.json")
     described = json.loads(path.read_text(encoding="utf-8"))
     prefix = prefix_space(described.get("pre_tokenizer"))
-    if prefix is None:
-        return
-    settings = json.loads(settings_path.read_text(encoding="utf-8")) | {"add_prefix_space": prefix}
-    settings_path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+    more = {} if prefix is None else {"add_prefix_space": prefix}
+    more |= {} if truncation_side == "right" else {"truncation_side": truncation_side}  # right: as unsaid
+    if more:
+        settings = json.loads(settings_path.read_text(encoding="utf-8")) | more
+        settings_path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
     # A tokenizer of the user's own may be read by programs of theirs: its file stays as it came.
-    if vocabulary.original is None:
+    if prefix is not None and vocabulary.original is None:
         path.write_text(with_trimmed_offsets(path.read_text(encoding="utf-8"), prefix), encoding="utf-8")
 
 

@@ -99,7 +99,7 @@ def rows_of(folder: Path, spec: TaskSpec) -> list[Example]:
             # With the model's own labels: the train file that they came from may be gone.
             task = replace(spec.task, labels=spec.labels or None)
             try:
-                return list(itertools.islice(read_examples(task, Path(data_dir, name), labelled=True), COUNT))
+                return list(itertools.islice(read_examples(task, Path(data_dir, name)), COUNT))
             except InputError:
                 continue  # the file was moved or changed since; an example less is no harm
     return []

@@ -301,7 +301,9 @@ def example_of(spec: TaskSpec, text: Text) -> Example | None:
     """A text as the task's readers would give it, None where it is none of the task's.
 
     The texts of an example with candidates are the turns before, its words the candidates.
+    Raises InputError for what no tokenizer takes.
     """
+    _refuse_halves(text)
     listed = isinstance(text, list) and all(isinstance(part, str) for part in text)
     if spec.type.has_candidates:
         return _with_candidates(text)
@@ -316,6 +318,14 @@ def example_of(spec: TaskSpec, text: Text) -> Example | None:
         return Example("", text)
     alone = isinstance(text, str) and spec.type.inputs != "pair"
     return Example("", (text,)) if alone else None
+
+
+def _refuse_halves(text: Any) -> None:
+    """Refuse half a surrogate pair, which JSON can spell and no UTF-8 text holds."""
+    if isinstance(text, str) and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError(f"{text[:60]!r} holds half a surrogate pair; mend the text")
+    for part in text if isinstance(text, list | tuple) else ():
+        _refuse_halves(part)
 
 
 def _with_candidates(text: Any) -> Example | None:

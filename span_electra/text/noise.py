@@ -67,6 +67,11 @@ class NoiseConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for name in ("word_share", "geometric_p", "realistic_share", "white_space_share"):
+            value = getattr(self, name)
+            unsaid = value is None and name == "white_space_share"
+            if not unsaid and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise InputError(f"{name}: {value!r} is no number; give one, without quotes")
         if not 0.0 < self.geometric_p <= 1.0:
             raise InputError(f"geometric_p: {self.geometric_p} must be above 0 and at most 1")
         for edit in self.edits:

@@ -106,11 +106,12 @@ def train(run: Run, state: LoopState) -> int:
                 if log_every.number and (last or passed(log_every, before, progress(state, batches))):
                     log_metrics(run, state)
                 # Asked by every process in every step, whoever wants to stop: a reduction needs all.
-                stop = stop_requested(run, state)
+                stop, better = stop_requested(run, state), False
                 if last or passed(eval_every, before, progress(state, batches)):
-                    validate(run, state)
+                    better = validate(run, state)
                     stop = stop or stop_requested(run, state)
-                if last or stop or passed(save_every, before, progress(state, batches)):
+                # The best so far is saved whatever the cadence: the next step makes another model of it.
+                if last or stop or better or passed(save_every, before, progress(state, batches)):
                     save_checkpoint(run, state)
                 # The last step is the run's end whatever was asked, unless its validation is still to come.
                 if stop and (state.validation_due or not last):
@@ -258,8 +259,11 @@ def warn_once(run: Run, state: LoopState, metrics: dict[str, float]) -> None:
 # --- validating ---------------------------------------------------------------------------------------
 
 
-def validate(run: Run, state: LoopState) -> None:
-    """Validate, and remember the monitored metric; a request to stop puts it off to the resumed run."""
+def validate(run: Run, state: LoopState) -> bool:
+    """Validate, and remember the monitored metric; a request to stop puts it off to the resumed run.
+
+    Returns whether the model is the best so far, and such ones are kept.
+    """
 
     def stop() -> bool:
         return bool(run.agreement.largest(own_reason_to_stop(run) << CLOCK_BITS) >> CLOCK_BITS)
@@ -271,15 +275,23 @@ def validate(run: Run, state: LoopState) -> None:
         run.network.train()
     state.validation_due = metrics is None
     if not metrics:
-        return
+        return False
     state.evaluations += 1
     run.log.log_metrics(state.step, "valid", metrics)
     state.valid = metrics
-    state.metric = metrics.get(run.config.monitor)
+    state.metric, best_before = metrics.get(run.config.monitor), state.best
+    if state.metric is not None:
+        better = max if checkpoint.more_is_better(run.config.monitor, run.config.monitor_mode) else min
+        state.best = state.metric if state.best is None else better(state.best, state.metric)
     if run.process.is_main_process:
         with run.clock.part("report"):
             run.experiment.write_report()
             run.log.log_text(state.step, "validation sentences", run.experiment.new_sentences())
+    if not run.config.save_top_k or not interval("save_every", run.config.save_every).number:
+        return False
+    # Agreed upon, as all must come to save: a metric's last digit may differ between processes.
+    better = torch.tensor(float(state.best != best_before), device=run.process.device)
+    return bool(sum_over_processes(better, run.process) > 0)
 
 
 # --- saving -------------------------------------------------------------------------------------------

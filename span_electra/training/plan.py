@@ -31,6 +31,7 @@ class LoopState:
     tokens: float = 0.0  # real tokens seen, as far as logged
     logged_at: float = 0.0  # `seconds` at the last line of the log
     validation_due: bool = False  # a validation was due and could not be finished
+    best: float | None = None  # of the monitored metric
     metric: float | None = None  # of the monitored metric, if validated at this very step
     valid: dict[str, float] = field(default_factory=dict)  # the last validation's metrics
     warned: list[str] = field(default_factory=list)  # health warnings given, so that each comes once
@@ -40,8 +41,7 @@ class LoopState:
     @classmethod
     def from_dict(cls, saved: dict) -> LoopState:
         """Read what a checkpoint holds, of any release. Raises TypeError for an unknown field."""
-        known = {name: value for name, value in saved.items() if name not in FORMER_FIELDS}
-        return cls(**{FORMER_NAMES.get(name, name): value for name, value in known.items()})
+        return cls(**{FORMER_NAMES.get(name, name): value for name, value in saved.items()})
 
 
 # Fields of LoopState as checkpoints of earlier releases call them.
@@ -51,7 +51,6 @@ FORMER_NAMES = {
     "untried": "validation_due",
     "told": "warned",
 }
-FORMER_FIELDS = ("best",)  # which follows from the checkpoints' metrics
 
 
 def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState) -> int:

@@ -145,6 +145,8 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     if saved:
         refuse_optimizer(saved, settings.optimizer, source)
         state, counters = restore(saved, optimizers, process, tally=len(experiment.tally), source=str(source))
+        if saved.meta.get("training", {}).get("monitor") != settings.training.monitor:
+            state.best = state.metric = None  # of another metric
     elif settings.initial_optimizer:
         path, initial = load_checkpoint(settings.initial_optimizer)
         refuse_optimizer(initial, settings.optimizer, path)

@@ -118,7 +118,14 @@ def test_files_and_folders_of_pairs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", '{"sentence_good": "a"}', '{"sentence_good": 1, "sentence_bad": 2}']
+    "line",
+    [
+        "{",
+        "[]",
+        '{"sentence_good": "a"}',
+        '{"sentence_good": 1, "sentence_bad": 2}',
+        '{"sentence_good": "a", "sentence_bad": "\\ud83d"}',
+    ],
 )
 def test_a_line_that_is_no_pair_is_named(line, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"sentence_good": "c", "sentence_bad": "d"}\n' + line)
@@ -133,6 +140,9 @@ def test_a_sentence_that_the_model_cannot_read_is_named():
 
 def test_a_folder_without_pairs_is_named(tmp_path):
     with pytest.raises(InputError, match="no .jsonl"):
+        read_pairs([str(tmp_path)])
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(InputError, match="no minimal pair in it; name files"):
         read_pairs([str(tmp_path)])
     with pytest.raises(InputError, match="cannot be read"):
         read_pairs([str(tmp_path / "none.jsonl")])

@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from network_examples import exported
+from network_examples import exported, vocabulary_of_words
 from task_examples import write
 
 from argument import EvaluateArgs, FinetuneArgs
 from span_electra.errors import InputError
-from span_electra.evaluation.tasks import evaluate_tasks
+from span_electra.evaluation.tasks import evaluate_tasks, prepared_rows
+from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.stage import finetune
+from span_electra.finetuning.task_file import load_task_file
 from span_electra.report.scores import tables_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +158,17 @@ def test_what_cannot_be_tried_is_refused(tuned):
             tried(tuned, "wrong.yaml")
     with pytest.raises(InputError, match="no run of fine-tuning"):
         list(evaluate_tasks(asked(tuned, tuned / "tasks.yaml", model="model", out_file="none.json")))
+
+
+def test_a_metric_that_the_labels_of_the_run_have_not_is_refused(tmp_path):
+    write(tmp_path / "data", "pos.txt", "cat NOUN\nsleeps VERB\n")
+    section = {"task_type": "NER", "file_names": {"train": "pos.txt", "dev": "pos.txt"}}
+    tasks = write(tmp_path, "tasks.yaml", json.dumps({"pos": section}))
+    asked = load_task_file(tasks, tmp_path / "data").tasks
+    where = {"data_dir": tmp_path / "data", "folder": tmp_path / "out"}
+    specs = (TaskSpec(asked[0], ("NOUN", "VERB"), 32),)
+    with pytest.raises(InputError, match="pos.metrics: chunk_f1 needs tags O"):
+        next(prepared_rows(asked, [0], specs=specs, vocabulary=vocabulary_of_words(), **where))
 
 
 def test_the_script(tuned):

@@ -133,6 +133,18 @@ def test_too_few_replies_are_refused_before_they_are_needed(tmp_path):
         check_replies(source, training=False)
 
 
+def test_replies_to_choose_from_are_found_where_nearly_all_end_alike(tmp_path):
+    task = write_task(tmp_path, "ResponseSelection")
+    others = "".join(f'["the cat", "{"cat " * count}"]\n' for count in range(1, 11))
+    write(tmp_path / "data", "t/dev.tsv", '["the cat", "barks"]\n' * 1000 + others)
+    [source] = sources_of(tmp_path, {"t": task}, "dev")
+    check_replies(source, training=False)
+    rows_B = np.arange(990, 1010)
+    tested = rows_and_targets(source, rows_B, source.rows(rows_B, 0, 0), 0, 0, training=False)
+    for first in range(0, len(tested.ids), TEST_CANDIDATES):
+        assert len(set(map(tuple, tested.ids[first : first + TEST_CANDIDATES]))) == TEST_CANDIDATES
+
+
 def test_every_turn_of_a_conversation_is_in_one_window():
     dice = np.random.default_rng(0)
     for _ in range(200):

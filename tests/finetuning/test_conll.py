@@ -41,7 +41,6 @@ def test_the_columns_of_the_field_s_files(tmp_path):
     path = write(tmp_path, "a.txt", CONLL_2003)
     assert read(path) == [(("EU", "rejects"), ("B-ORG", "O")), (("Peter",), ("B-PER",))]
     assert read(path, tag=1) == [(("EU", "rejects"), ("NNP", "VBZ")), (("Peter",), ("NNP",))]
-    assert read(path, tag=None) == [(("EU", "rejects"), None), (("Peter",), None)]
     path = write(tmp_path, "a.conllu", CONLL_U)
     assert read(path, 1, 2) == [(("Dá", "melo", "ya"), ("VERB", "PRON", "ADV")), (("#",), ("SYM",))]
     with pytest.raises(InputError, match=r"a.conllu: .*write columns: \{text: 2, label: 4\}"):

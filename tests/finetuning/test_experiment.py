@@ -34,6 +34,7 @@ def test_each_layer_has_the_rate_of_the_written_out_table(start):
         "encoder.layers.0.": 0.25,
         "encoder.embeddings.": 0.125,
         "encoder.projection.": 0.125,
+        "encoder.final_norm.weight": 1.0,
     }
     assert {name: share(name) for name in table} == table
 

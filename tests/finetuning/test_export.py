@@ -131,6 +131,7 @@ def test_stock_classes_give_our_logits_for_our_rows(architecture, task_type, low
         return  # each text has a vector of its own
     export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
     model, tokenizer = stock_of(tmp_path / "out", spec.type.head)
+    assert tokenizer.truncation_side == ("left" if spec.type.in_turns else "right")
     texts = PAIRS if paired else TEXTS
     columns = zip(*PAIRS, strict=True) if paired else [TEXTS]
     asked = tokenizer(*map(list, columns), padding=True, return_tensors="pt")

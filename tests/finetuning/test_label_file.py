@@ -1,5 +1,7 @@
 """Labels as a person lists them. Run: pytest tests/finetuning/test_label_file.py"""
 
+import time
+
 import pytest
 from task_examples import write
 
@@ -38,6 +40,13 @@ def test_what_names_no_labels_is_refused(value, problem):
 )  # fmt: skip
 def test_a_file_has_json_or_a_label_a_line(tmp_path, name, text):
     assert labels_from_file(write(tmp_path, name, text)) == ("O", "é")
+
+
+def test_many_labels_are_read_at_once():
+    labels = [str(number) for number in range(50_000)]  # each compared with all before it, they take minutes
+    began = time.process_time()
+    assert labels_from_value(labels) == tuple(labels)
+    assert time.process_time() - began < 2
 
 
 def test_newlines_alone_part_labels_and_other_encodings_are_named(tmp_path):

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
-from span_electra.finetuning.metrics import HIGHER_IS_BETTER, METRICS, compute_metric
+from span_electra.finetuning.metrics import METRICS, compute_metric
+from span_electra.training.checkpoint import more_is_better
 
 FOUND, WANTED = np.array([1, 1, 0, 0, 1, 0]), np.array([1, 0, 0, 1, 1, 0])
 pairs_of_classes = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30)
@@ -16,9 +17,8 @@ tags = st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
 tagged_rows = st.lists(st.lists(st.tuples(tags, tags), max_size=6), min_size=1, max_size=4)
 
 
-def test_every_metric_has_a_direction():
-    assert [name for name, higher in HIGHER_IS_BETTER.items() if not higher] == ["perplexity"]
-    assert set(HIGHER_IS_BETTER) == set(METRICS)
+def test_less_is_better_of_perplexity_alone():
+    assert [name for name in METRICS if not more_is_better(name, "auto")] == ["perplexity"]
 
 
 def test_classes_by_hand():
@@ -35,7 +35,10 @@ def test_classes_by_hand():
 def test_several_labels_a_row_by_hand():
     found_RC, wanted_RC = np.array([[1, 0, 1], [0, 0, 1]]), np.array([[1, 0, 0], [0, 0, 1]])
     assert compute_metric("f1", found_RC, wanted_RC) == pytest.approx(4 / 5)
-    assert compute_metric("macro_f1", found_RC, wanted_RC) == pytest.approx((1 + 0 + 2 / 3) / 3)
+    assert compute_metric("macro_f1", found_RC, wanted_RC) == pytest.approx((1 + 2 / 3) / 2), (
+        "no row has the second"
+    )
+    assert compute_metric("macro_f1", found_RC * 0, wanted_RC * 0) == 0.0
     assert compute_metric("accuracy", found_RC, wanted_RC) == 0.5
     assert compute_metric("matthews", found_RC, wanted_RC) == pytest.approx(
         (2 * 3 - 1 * 0) / math.sqrt(3 * 2 * 4 * 3)

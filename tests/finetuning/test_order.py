@@ -48,4 +48,13 @@ def test_a_row_comes_no_more_than_a_buffer_from_its_place():
     lengths = [np.random.default_rng(0).integers(3, 30, 500), LENGTHS[1]]
     plan = plan_tasks(lengths, Order(4, shuffle_buffer_size=42), 0)
     order = np.concatenate([rows_B for task, rows_B in plan if task == 0])
-    assert (np.abs(order - np.arange(500)) < 42).all() and (order != np.arange(500)).any()
+    # Places are counted from where the epoch began, which is drawn.
+    ahead_PR = (order - np.arange(500) - np.arange(500)[:, None] + 250) % 500 - 250
+    assert np.abs(ahead_PR).max(axis=1).min() < 42 and len(set(np.diff(order))) > 2
+
+
+def test_a_buffer_leaves_no_row_out_of_every_epoch():
+    lengths = [np.full(8, 5), np.full(800, 5)]  # 1 and 100 batches, of which square_root takes 9 and 92
+    order = Order(8, "square_root", epochs=10, shuffle_buffer_size=64)
+    found = sum((seen(plan_tasks(lengths, order, epoch)) for epoch in range(10)), Counter())
+    assert {row for task, row in found if task == 1} == set(range(800))

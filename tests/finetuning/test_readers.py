@@ -30,8 +30,8 @@ def task(task_type: str, **settings) -> Task:
     return Task("t", task_type, {}, **settings)
 
 
-def read(path: Path, task_type: str, labelled: bool = True, **settings) -> list[Example]:
-    return list(read_examples(task(task_type, **settings), path, labelled))
+def read(path: Path, task_type: str, **settings) -> list[Example]:
+    return list(read_examples(task(task_type, **settings), path))
 
 
 # --- headerless -----------------------------------------------------------------------------------------
@@ -51,11 +51,8 @@ def read(path: Path, task_type: str, labelled: bool = True, **settings) -> list[
         (NER, 'u1\t["O"]\t["it\'s"]', Example("u1", ("it's",), ("it's",), ("O",))),
     ],
 )  # fmt: skip
-def test_headerless_rows_with_and_without_labels(tmp_path, task_type, text, example):
+def test_headerless_rows(tmp_path, task_type, text, example):
     assert read(write(tmp_path, "a.tsv", text), task_type) == [example]
-    uid, _, rest = text.split("\t", 2)
-    path = write(tmp_path, "b.tsv", f"{uid}\t{rest}")
-    assert read(path, task_type, labelled=False) == [replace(example, label=None)]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
@@ -94,7 +91,7 @@ def test_a_bad_headerless_row_is_refused_by_file_and_line(tmp_path, task_type, t
 
 
 def test_rows_before_a_bad_one_are_read_as_they_come(tmp_path):
-    stream = read_examples(task(SINGLE), write(tmp_path, "a.tsv", "1\tx\ta\nbad\n"), labelled=True)
+    stream = read_examples(task(SINGLE), write(tmp_path, "a.tsv", "1\tx\ta\nbad\n"))
     assert next(stream).uid == "1"
     with pytest.raises(InputError, match="line 2"):
         next(stream)
@@ -148,9 +145,8 @@ def test_files_with_columns_give_the_same_examples(tmp_path, name):
     assert read(path, SINGLE, columns={"text": "t", "label": "y"})[1] == Example(
         "2", ("Three, four",), None, "0"
     )
-    # One file serves several tasks by its label columns, and none of them is needed to predict.
+    # One file serves several tasks by its label columns.
     assert read(path, SCORE, columns={"text": "s", "label": "id"})[0].label == "7"
-    assert read(path, SINGLE, labelled=False, columns={"text": "s", "label": "absent"})[0].label is None
     with pytest.raises(InputError, match=f"{name}: .*no column 'absent'; there are id, s, t, y"):
         read(path, SINGLE, columns={"text": "s", "label": "absent"})
 
@@ -214,10 +210,6 @@ def test_a_token_a_line(tmp_path, name, gap):
     if name.endswith(".gz"):
         path.write_bytes(gzip.compress(text.encode()))
     assert read(path, NER) == SENTENCES
-    unlabelled = [replace(example, label=None) for example in SENTENCES]
-    assert read(path, NER, labelled=False) == unlabelled
-    path = write(tmp_path, "b.txt", "My\nname\n\n[\n1\n]\n")
-    assert read(path, NER, labelled=False) == unlabelled
 
 
 def test_a_conll_file_may_begin_with_brackets(tmp_path):
@@ -237,6 +229,8 @@ def test_a_conll_file_may_begin_with_brackets(tmp_path):
         ("1\t['O','O']\t['My','name'\n", "line 1: .* is no token and no tag; mend the row, or"),
         ("1 ['O', 'O'] ['My', 'name']\n", "line 1: .* is no token and no tag"),
         ("1\tO O\tMy name\n", "line 1: 'My name' is no token and no tag"),
+        ("\xa0\nMy O\n", "line 1: 1 column where 2 or more belong"),
+        ("\f\nMy O\n", "line 1: 1 column where 2 or more belong"),
     ],
 )  # fmt: skip
 def test_a_bad_token_is_refused_by_file_and_line(tmp_path, text, problem):
@@ -252,8 +246,6 @@ def test_numbered_columns_are_those_of_conll(tmp_path):
     assert read(path, NER, columns={"text": 2, "label": 4}) == [
         Example("1", ("My name",), words, ("PRON", "NOUN"))
     ]
-    unlabelled = read(path, NER, labelled=False, columns={"text": 2, "label": 9})
-    assert unlabelled == [Example("1", ("My name",), words)]
     with pytest.raises(InputError, match="line 4: label 'NOUN' is not known"):
         read(path, NER, columns={"text": 2, "label": 4}, labels=("PRON",))
 
@@ -287,15 +279,19 @@ def test_an_unknown_label_is_refused_by_file_and_line(tmp_path):
     train = write(tmp_path, "train.tsv", "1\tgood\ta\n2\tbad\tb\n")
     dev = write(tmp_path, "dev.tsv", "1\tgood\ta\n2\tgod\tb\n")
     plain = task(SINGLE)
-    learnt = replace(plain, labels=label_map(plain, read_examples(plain, train, labelled=True)))
+    learnt = replace(plain, labels=label_map(plain, read_examples(plain, train)))
     with pytest.raises(InputError, match="dev.tsv: line 2: label 'god' is not known; did you mean 'good'"):
-        list(read_examples(learnt, dev, labelled=True))
+        list(read_examples(learnt, dev))
     with pytest.raises(InputError, match="dev.tsv: line 1: label 'good' is not known; known are 0, 1"):
         read(dev, SINGLE, class_num=2)
     with pytest.raises(InputError, match="a.txt: line 2: label 'B-LOC' is not known; did you mean 'B-LOK'"):
         read(write(tmp_path, "a.txt", "a O\nb B-LOC\n"), NER, labels=("O", "B-LOK"))
     with pytest.raises(InputError, match="b.tsv: line 1: label 'x'"):
         read(write(tmp_path, "b.tsv", "1\t['O', 'x']\t['a', 'b']\n"), NER, labels=("O",))
+    marks = {"text": "s", "label": ["toxic", "insult"]}
+    with pytest.raises(InputError, match="d.tsv: line 2: label 'insult' is not known; known are toxic, rude"):
+        path = write(tmp_path, "d.tsv", "s\ttoxic\tinsult\na\t0\t1\n")
+        read(path, MULTI, columns=marks, labels=("toxic", "rude"))
     with pytest.raises(InputError, match="^.*c.tsv: line 1: label 'x' is not known; known are a$"):
         read(write(tmp_path, "c.tsv", "1\ta,x\tb\n"), MULTI, labels=("a",))
 
@@ -324,7 +320,7 @@ REAL = [
 @pytest.mark.parametrize(("task_type", "name", "columns", "count", "labels"), REAL, ids=str)
 def test_real_files_are_read_whole(task_type, name, columns, count, labels):
     plain = task(task_type, columns=columns)
-    found = list(read_examples(plain, EVAL / name, labelled=True))
+    found = list(read_examples(plain, EVAL / name))
     assert len(found) == count
     made = label_map(plain, found)
     if isinstance(labels, int):

@@ -4,7 +4,6 @@ Run: pytest tests/finetuning/test_readers_of_turns_and_spelling.py
 """
 
 import gzip
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,8 +23,8 @@ def task(task_type: str, **settings) -> Task:
     return Task("t", task_type, {}, **settings)
 
 
-def read(path: Path, task_type: str, labelled: bool = True, **settings) -> list[Example]:
-    return list(read_examples(task(task_type, **settings), path, labelled))
+def read(path: Path, task_type: str, **settings) -> list[Example]:
+    return list(read_examples(task(task_type, **settings), path))
 
 
 # --- conversations --------------------------------------------------------------------------------------
@@ -58,9 +57,8 @@ def test_a_bad_conversation_is_refused_by_line(tmp_path, line, problem):
         read(write(tmp_path, "a.jsonl", f'["a", "b"]\n{line}\n["a", "b"]\n'), SELECT)
 
 
-def test_one_turn_is_enough_to_answer(tmp_path):
-    path = write(tmp_path, "a.jsonl", '["Hello."]')
-    assert read(path, SELECT, labelled=False) == read(path, TALK) == [Example("1", ("Hello.",))]
+def test_one_turn_is_enough_to_talk(tmp_path):
+    assert read(write(tmp_path, "a.jsonl", '["Hello."]'), TALK) == [Example("1", ("Hello.",))]
 
 
 # --- spelling -------------------------------------------------------------------------------------------
@@ -79,7 +77,6 @@ def test_misspelt_sentences_by_word_and_whole(tmp_path):
         assert read(path, WORDS) == by_word
         whole = read(path, SEQUENCE)
         assert [(example.words, example.label) for example in whole] == [(None, label) for label in labels]
-        assert read(path, WORDS, labelled=False) == [replace(example, label=None) for example in by_word]
     for name in ("corrupt.txt", "correct.txt"):
         plain = corrupt.with_name(name)
         corrupt.with_name(f"{name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
@@ -113,6 +110,5 @@ def test_clean_text_waits_for_its_noise(tmp_path):
     path = write(tmp_path, "clean.txt", "Some text.\n")
     expected = [Example("1", ("Some text.",), ("Some", "text."))]
     assert read(path, WORDS, noise={"kind": "artificial"}) == expected
-    assert read(path, WORDS, labelled=False) == expected
     with pytest.raises(InputError, match="clean.txt: no labels; name a corrupt.txt"):
         read(path, WORDS)

@@ -5,6 +5,7 @@ Run: pytest tests/finetuning/test_stage.py
 
 import json
 import os
+import shlex
 import signal
 import sys
 from dataclasses import replace
@@ -254,7 +255,7 @@ def test_a_frozen_encoder_keeps_its_bits_and_the_heads_learn(tmp_path):
     assert not torch.equal(learnt.heads[0].score.weight, began.heads[0].score.weight)
 
 
-# --- seeds, the best, prepared data ---------------------------------------------------------------------
+# --- seeds ----------------------------------------------------------------------------------------------
 
 
 def test_seeds_are_told_as_mean_and_deviation(tmp_path):
@@ -264,28 +265,19 @@ def test_seeds_are_told_as_mean_and_deviation(tmp_path):
     assert told["values"] == each and told["mean"] == pytest.approx(sum(each) / 2)
 
 
-def test_what_is_exported_is_the_checkpoint_with_the_best_score(tmp_path, monkeypatch):
-    from span_electra.finetuning import experiment as finetuning
+def test_seeds_after_a_stopped_one_are_run_as_told_and_concluded_together(tmp_path, monkeypatch, capsys):
+    import finetune_SE
 
-    scores = iter([0.9, 0.1, 0.2])
-    monkeypatch.setattr(finetuning, "one_score", lambda *_: next(scores))
-    assert finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=3, limit_save=1)) == 0
-    assert [checkpoint.step_of(place) for place in checkpoint.in_run(Path("run"))] == [12, 4]
-    assert checkpoint.step_of(best_checkpoint(Path("run"))) == 4
-    from safetensors.torch import load_file
-
-    theirs = load_file("run/exported/t/model.safetensors")["classifier.out_proj.weight"]
-    assert torch.equal(theirs, load_task_model("run").network.heads[0].score.weight)
-
-
-def test_data_that_are_prepared_are_taken_as_they_are(tmp_path):
-    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
-    assert prepare(PREPARED) == 0
-    mark = Path("small_prepared_data/prepared.json")
-    before = mark.stat().st_mtime_ns
-    assert finetune(replace(settings, data_dir="small_prepared_data")) == 0
-    assert mark.stat().st_mtime_ns == before
-    assert load_task_model("run").specs[0].max_seq_len == 24
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2)
+        settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=2, epochs=1)
+        assert finetune(settings) == 128 + signal.SIGTERM
+    lines = [line for line in capsys.readouterr().out.splitlines() if "finetune_SE.py" in line]
+    go_on, _, following, together = (shlex.split(line.partition(": ")[2])[1:] for line in lines)
+    for argv in (go_on, following, together):
+        monkeypatch.setattr(sys, "argv", argv)
+        assert finetune_SE.main() == 0
+    assert len(results_of("run")["t"]["dev"]["accuracy"]["values"]) == 2
 
 
 # --- bad input ------------------------------------------------------------------------------------------
@@ -330,10 +322,12 @@ def bad(name, folder):
         write(data, "talk.tsv", lines_of("ResponseSelection"))
         write(folder, "tasks.yaml", json.dumps({"t": task}))
         return [], "conversations"
-    if name == "batch of one reply":
+    if name in ("batch of one reply", "nothing that learns"):
         task = {"task_type": "ResponseRetrieval", "file_names": {"train": "t/talk.tsv"}}
         write(data, "talk.tsv", lines_of("ResponseRetrieval"))
         write(folder, "tasks.yaml", json.dumps({"t": task}))
+        if name == "nothing that learns":
+            return ["--freeze_encoder"], "freeze_encoder: t (ResponseRetrieval)"
         return ["--train_batch_size", "1"], "train_batch_size: 1 leaves t"
     return {
         "resume alone": (["--resume_train"], "load_saved_model"),
@@ -345,7 +339,7 @@ def bad(name, folder):
 WRONGS = (
     "task file absent", "unknown label", "one label", "encoder absent", "too long", "used folder",
     "metric of another type",    "another vocabulary", "too few replies", "resume alone", "parallel",
-    "rate of another network", "batch of one reply",
+    "rate of another network", "batch of one reply", "nothing that learns",
 )  # fmt: skip
 
 

@@ -89,6 +89,9 @@ def test_the_sampling_of_all_tasks_is_one(tmp_path):
         task_file(tmp_path, {"a": SINGLE}, sampling="squareroot")
 
 
+COLUMNS = {"task_type": "MultiLabelClassification", "columns": {"text": "a", "label": ["toxic", "insult"]}}
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
@@ -125,10 +128,14 @@ def test_the_sampling_of_all_tasks_is_one(tmp_path):
         ({"columns": {"text": "a", "labels": "b"}}, "unknown key 'labels'; did you mean 'label'"),
         ({"columns": {"text": 3, "label": "b"}}, "t.columns.text: 3 is no column's name"),
         ({"columns": {"text": ["a", "b"], "label": "c"}}, "takes one column here"),
+        (COLUMNS | {"class_num": 6}, "t.class_num: 6, but there are 2 labels; drop it"),
+        (COLUMNS | {"label_map_or_file": ["toxic", "rude"]}, "t.columns.label: 'insult' is not known"),
         ({"columns": {"text": "a", "pair": "b", "label": "c"}}, "t.columns.pair: .* has no place for it"),
         ({"metrics": ["f2"]}, "t.metrics: 'f2' is not known"),
         ({"metrics": "acuracy"}, "did you mean 'accuracy'"),
         ({"metrics": []}, "is no list of metrics"),
+        ({"metrics": [["accuracy"]]}, r"t.metrics: \['accuracy'\] is not known"),
+        ({"metrics": [{"accuracy": None}]}, "t.metrics: .* is not known"),
         ({"dropout_prob": 1}, "t.dropout_prob: 1 is no number of at least 0 and below 1"),
         ({"loss_weight": -1}, "t.loss_weight: -1 is no number"),
         ({"loss_weight": 0}, "0 teaches nothing"),

@@ -72,7 +72,7 @@ def test_one_more_type_is_a_record_and_its_reader(tmp_path, monkeypatch):
     def read_points(reading):
         for number, line in read_lines(reading.path):
             points, text = line.split("|")
-            yield Example(str(number), (text,), None, points if reading.labelled else None)
+            yield Example(str(number), (text,), None, points)
 
     record = replace(TASK_TYPES["Regression"], name="Points", reader="points", inputs="text")
     monkeypatch.setitem(TASK_TYPES, "Points", record)

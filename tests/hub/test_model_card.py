@@ -107,6 +107,9 @@ def test_a_fine_tuned_network_has_a_card_of_its_own():
     assert 'pipeline("text-classification"' in text and "| layers |" in text
     text = render_task_card("nli", "PairClassification", "sequence", ELECTRA, facts, paired=True, **sizes)
     assert "pipeline(" not in text and "ElectraForSequenceClassification.from_pretrained(" in text
+    for record, told in ((ELECTRA, True), (MODERN, False)):
+        text = render_task_card("reply", "ResponseRetrieval", "none", record, facts, in_turns=True, **sizes)
+        assert ("`token_type_ids` of your own" in text) == told
 
 
 def test_a_model_is_called_as_its_run_without_the_way_there():

@@ -62,6 +62,13 @@ def test_the_settings_say_what_old_versions_need(tmp_path):
     assert "add_prefix_space" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
 
 
+def test_a_text_too_long_is_cut_at_the_side_that_is_said(tmp_path):
+    for side, kept in (("right", "the cat"), ("left", "dog barks")):
+        save_tokenizer(vocabulary_of_words(), tmp_path, 4, truncation_side=side)
+        stock = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+        assert stock.decode(stock("the cat dog barks", truncation=True)["input_ids"][1:-1]) == kept
+
+
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_a_brought_tokenizer_frames_texts_as_rows_are(kind, tmp_path):
     make, config, named = TOKENIZERS[kind]

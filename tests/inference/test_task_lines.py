@@ -12,7 +12,16 @@ from predictor_examples import finetuned, spec_of
 from span_electra.errors import InputError
 from span_electra.inference.lines import one_task
 from span_electra.inference.task_lines import answering, predict_lines, shown, text_of_line
-from span_electra.inference.tasks import Label, Labels, Number, Ranking, Reply, TaskPredictor, Words
+from span_electra.inference.tasks import (
+    Label,
+    Labels,
+    Number,
+    Ranking,
+    Reply,
+    TaskPredictor,
+    Words,
+    example_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = ["the cat sleeps", "", "dogs\tbark", "the cat  sleeps"]
@@ -62,6 +71,15 @@ def test_what_a_line_says_to_a_task():
     asked = {"turns": ["a"], "candidates": ["b", "c"]}
     assert text_of_line(spec_of("select"), json.dumps(asked)) == (["a"], ["b", "c"])
     assert text_of_line(spec_of("select"), '["a"]') is None
+
+
+def test_halves_of_letters_that_json_can_spell_are_refused():
+    for name, line in (
+        ("select", r'{"turns": ["\ud83d"], "candidates": ["a"]}'),
+        ("chat", r'["a", "\ud83d"]'),
+    ):
+        with pytest.raises(InputError, match=r"'.ud83d' holds half a surrogate pair; mend the text"):
+            example_of(spec_of(name), text_of_line(spec_of(name), line))
 
 
 def test_lines_that_cannot_be_read_are_counted_over_blocks(predictor):

@@ -103,7 +103,7 @@ def test_replicas_leave_no_graph_where_none_is_wanted(two_replicas):
 
 
 def types_under_fsdp(precision, rank, world, store):
-    """Types: of a batch's random numbers; of a layer's weight while it computes, at rest, and its gradient."""
+    """Types: of a batch's random numbers; of a weight while it computes, at rest, and of its gradient."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
     model, computed = SpanElectra(small_config(), MASK), []
     layer = model.generator.encoder.layers[0]
