@@ -20,8 +20,8 @@ from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.hub.added_rows import with_added_rows
 from span_electra.hub.architecture import ORIGINAL, REPLACED, SIZES, StockConfig
-from span_electra.hub.architectures import architecture_of, record_of
-from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors, read_config
+from span_electra.hub.architectures import record_of
+from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors
 from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS, Pretrained, open_model
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
@@ -180,13 +180,7 @@ def load_exported(
     sizes; the model is as it was then.
     """
     opened = open_model(folder, vocabulary)
-    found = [part for part in PARTS if part in opened.readers]
-    if not found:
-        settings = read_config(folder)
-        names = ", ".join(settings.get("architectures") or ["unnamed"])
-        classes = architecture_of(settings, str(folder)).classes
-        wanted = " or ".join(classes[part] for part in PARTS if part in classes)
-        raise InputError(f"{folder}: its class is {names}; wanted is {wanted}")
+    found = opened.pretrained()
     if only:
         if only not in found:
             raise InputError(f"{folder}: holds no {only}; name the folder of one")
