@@ -12,6 +12,8 @@ import torch
 import yaml
 from model_examples import small_config
 from network_examples import vocabulary_of_words
+from own_tokenizer_examples import write_folder
+from tokenizers import Tokenizer, normalizers
 
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
@@ -24,6 +26,7 @@ from span_electra.finetuning.turns import join_turns
 from span_electra.hub.model_card import CardFacts
 from span_electra.hub.opening import open_model
 from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
+from span_electra.text.own_tokenizer import open_tokenizer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -149,6 +152,18 @@ def test_stock_classes_give_our_logits_for_our_rows(architecture, task_type, low
         by_token = spec.type.head in ("tokens", "replaced", "language")
         told = theirs[row][real] if by_token else theirs[row]
         assert (told - logits).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["BertTokenizer", "PreTrainedTokenizerFast"])
+def test_a_brought_class_of_tokenizer_leaves_lower_case_in_an_export(name, tmp_path):
+    cased = Tokenizer.from_str(VOCABULARY.to_json())
+    cased.normalizer = normalizers.BertNormalizer(lowercase=False)
+    settings = {"tokenizer_class": name, "do_lower_case": False, **VOCABULARY.special.config_keys()}
+    brought = open_tokenizer(write_folder(tmp_path / "own", cased, settings))
+    network, spec = network_of("SingleSenClassification"), spec_of("SingleSenClassification", lowercase=True)
+    export_task(network, 0, spec, brought, tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out", local_files_only=True)
+    assert tokenizer("undo the CATS").input_ids == brought.tokenizer.encode("undo the cats").ids
 
 
 @torch.no_grad()
