@@ -125,7 +125,9 @@ def check_free(target: Path) -> None:
     """Refuse a place that holds something else than an export of ours. Raises InputError naming it."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if OURS in read_object(target / CONFIG):
+    settings = read_object(target / CONFIG)
+    # What save_pretrained writes over an export keeps our key and adds its version: it is somebody's work.
+    if OURS in settings and "transformers_version" not in settings:
         return
     raise InputError(f"{target}: is in the way and no export of ours; move it or choose another folder")
 

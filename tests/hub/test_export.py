@@ -223,6 +223,13 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path):
     assert not (tmp_path / "elsewhere" / "generator").exists()
 
 
+def test_an_export_that_somebody_trained_and_saved_is_theirs(tmp_path):
+    folder = export(model_of(), tmp_path) / "discriminator"
+    ElectraForPreTraining.from_pretrained(folder).save_pretrained(folder)
+    with pytest.raises(InputError, match="in the way and no export of ours"):
+        export(model_of(), tmp_path)
+
+
 def test_a_failed_export_leaves_nothing_half_written(tmp_path, monkeypatch):
     monkeypatch.setattr("span_electra.hub.export.render_card", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
