@@ -109,7 +109,7 @@ def task_facts(
     encoder = None if meta.get("from_scratch") else model_name(meta.get("encoder"))
     return replace(
         facts,
-        base_model=facts.base_model or encoder,
+        started_from=encoder,
         metrics={**measured.get(split, {}), **facts.metrics},
         split=split,
         sections={**sections, **facts.sections},

@@ -71,7 +71,12 @@ def _write_part(
         }
         save_file(heads, folder / SPAN_HEADS)
     text = render_card(
-        part, record_of(config, part), facts, config=config, span_head=network.span_head is not None
+        part,
+        record_of(config, part),
+        facts,
+        config=config,
+        span_head=network.span_head is not None,
+        mask=vocabulary.special.mask,
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 

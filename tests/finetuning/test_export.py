@@ -299,7 +299,8 @@ def card_of(tmp_path, meta, **facts):
 def test_the_card_names_base_model_data_sizes_metrics_and_no_path(tmp_path):
     text = card_of(tmp_path, META, license="mit", language=["en"])
     front = yaml.safe_load(text.split("---\n")[1])
-    assert front["base_model"] == "first" and front["license"] == "mit" and front["language"] == ["en"]
+    assert "Started from `first`." in text and "base_model" not in front  # no name on a hub
+    assert front["license"] == "mit" and front["language"] == ["en"]
     assert front["pipeline_tag"] == "text-classification" and front["library_name"] == "transformers"
     (result,) = front["model-index"][0]["results"]
     assert result["dataset"]["name"] == "dev rows" and result["metrics"] == [{"type": "f1", "value": 0.5}]
@@ -311,7 +312,7 @@ def test_the_card_names_base_model_data_sizes_metrics_and_no_path(tmp_path):
 
 def test_a_model_from_random_weights_has_no_base_and_what_is_named_wins(tmp_path):
     meta = META | {"from_scratch": True, "loop": {}}
-    assert "base_model" not in card_of(tmp_path, meta) and "model-index" not in card_of(tmp_path, meta)
+    assert "Started from" not in card_of(tmp_path, meta) and "model-index" not in card_of(tmp_path, meta)
     assert 'base_model: "me/base"' in card_of(tmp_path, META, base_model="me/base")
 
 
