@@ -35,10 +35,18 @@ model = {stock_class}.from_pretrained("path/to/discriminator")
 with torch.no_grad():
     text = tokenizer("The quick brown fox ate over the lazy dog.", return_tensors="pt")
     replaced = model(**text).logits > 0""",
-    "tokens": """from transformers import pipeline
+    "tokens": """from transformers import AutoModelForSequenceClassification, pipeline
 
 find = pipeline("token-classification", model="path/to/discriminator")
-find("The quick brown fox ate over the lazy dog.")  # each token original or replaced""",
+find("The quick brown fox ate over the lazy dog.")  # each token original or replaced
+
+model = AutoModelForSequenceClassification.from_pretrained(
+    "path/to/discriminator",
+    id2label={{0: "bad", 1: "good"}},
+    label2id={{"bad": 0, "good": 1}},
+    ignore_mismatched_sizes=True,
+)
+model.classifier.reset_parameters()  # two labels would start from original and replaced""",
     "task": """from transformers import pipeline
 
 answer = pipeline("{pipeline}", model="path/to/this/folder")
@@ -58,6 +66,9 @@ _WHAT = {
     "`AutoModelForSequenceClassification.from_pretrained(folder)` and its like start from it.",
     "discriminator": "The replaced-token detector, and the network to fine-tune: "
     "`AutoModelForSequenceClassification.from_pretrained(folder)` and its like start from it.",
+    # Its own classifier stands where stock classes have that of a task.
+    "tokens": "The replaced-token detector, and the network to fine-tune: "
+    "`AutoModelForSequenceClassification` and its like start from it, with a classifier made anew, as below.",
 }
 _HEADS_ASIDE = (
     "`span_heads.safetensors` holds the span-boundary head ({name}), for which the stock "
@@ -170,7 +181,7 @@ def render_card(
     """
     title, kind = f"SpanELECTRA {part}", "tokens" if record.is_token_classifier(part) else part
     alone = config is not None and config.objective == "generator"  # with no discriminator beside it
-    what = _WHAT["alone" if alone else part].format(mask=mask)
+    what = _WHAT["alone" if alone else kind].format(mask=mask)
     lines = [*front_matter(title, part, record, facts), f"# {title}", "", what, ""]
     # Code that runs as it stands: people copy it before they read on.
     lines += [
