@@ -127,7 +127,7 @@ class ExportArgs(Settings):
     datasets: list[str] = setting([], "data sets of the hub that the text is from, for the cards")
     base_model: str | None = setting(None, "model of the hub that the run started from, for the cards")
     push_to_hub: str | None = setting(
-        None, "upload as NAME-generator and NAME-discriminator to the Hugging Face hub (extra `hub`)"
+        None, "upload as NAME-generator and NAME-discriminator, or NAME-<task>, to the Hugging Face hub"
     )
     dry_run: bool = setting(False, "with --push_to_hub: show what would go up, send nothing")
 

@@ -78,7 +78,8 @@ def atomic_file(path: str | Path, durable: bool = True) -> Iterator[Path]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a new folder that takes the name `path` when the block ends without an error, on disk by then.
 
-    A folder that stands there is replaced; whoever calls has made sure that it may be.
+    A folder that stands there is replaced; whoever calls has made sure that it may be. Its files are readable
+    to whom the umask allows it.
     """
     path = Path(path)
     beside = partial_path(path)
@@ -88,7 +89,11 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             beside.mkdir(parents=True)
             yield beside
         for folder, _, names in os.walk(beside):
+            # As other files of this process: safetensors' nobody else could read. A new folder's mode tells.
+            mode = os.stat(folder).st_mode & 0o666
             for name in names:
+                with suppress(PermissionError):  # of file systems that have no modes to change
+                    os.chmod(Path(folder, name), mode)
                 sync(Path(folder, name))
             sync(Path(folder))  # its names: what they name would be lost with them
         replace_folder(beside, path)

@@ -66,6 +66,16 @@ def test_folders_that_were_made_for_nothing_go_and_others_stay(tmp_path):
     assert os.listdir(tmp_path / "runs") == ["log"]
 
 
+def test_files_of_a_folder_have_the_umasks_mode_whoever_wrote_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_folder(tmp_path / "d") as beside:
+            (beside / "f").touch(mode=0o600)  # as safetensors makes them
+    finally:
+        os.umask(before)
+    assert (tmp_path / "d" / "f").stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize("writer", [atomic_file, atomic_folder])
 def test_an_error_names_the_place_and_not_what_is_written_beside_it(writer, tmp_path):
     (tmp_path / "file").write_text("in the way")

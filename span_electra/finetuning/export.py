@@ -115,7 +115,7 @@ def task_facts(
     encoder = None if meta.get("from_scratch") else model_name(meta.get("encoder"))
     return replace(
         facts,
-        base_model=facts.base_model or encoder,
+        started_from=encoder,
         metrics={**measured.get(split, {}), **facts.metrics},
         split=split,
         sections={**sections, **facts.sections},
@@ -170,6 +170,10 @@ def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
     if spec.lowercase:
         folding = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
         tokenizer.normalizer = normalizers.Sequence(folding)
+        # Classes of one kind of tokenizer (BertTokenizer, GPT2Tokenizer) put a normalizer of their own there.
+        if vocabulary.config is not None:
+            config = vocabulary.config | {"tokenizer_class": "PreTrainedTokenizerFast"}
+            vocabulary = replace(vocabulary, config=config)
     single, pair = TURNS if spec.type.in_turns else SENTENCES
     return framed(vocabulary, tokenizer, single=single, pair=pair)
 

@@ -20,8 +20,8 @@ from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.hub.added_rows import with_added_rows
 from span_electra.hub.architecture import ORIGINAL, REPLACED, SIZES, StockConfig
-from span_electra.hub.architectures import architecture_of, record_of
-from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors, read_config
+from span_electra.hub.architectures import record_of
+from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors
 from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS, Pretrained, open_model
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
@@ -71,7 +71,12 @@ def _write_part(
         }
         save_file(heads, folder / SPAN_HEADS)
     text = render_card(
-        part, record_of(config, part), facts, config=config, span_head=network.span_head is not None
+        part,
+        record_of(config, part),
+        facts,
+        config=config,
+        span_head=network.span_head is not None,
+        mask=vocabulary.special.mask,
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 
@@ -125,7 +130,9 @@ def check_free(target: Path) -> None:
     """Refuse a place that holds something else than an export of ours. Raises InputError naming it."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if OURS in read_object(target / CONFIG):
+    settings = read_object(target / CONFIG)
+    # What save_pretrained writes over an export keeps our key and adds its version: it is somebody's work.
+    if OURS in settings and "transformers_version" not in settings:
         return
     raise InputError(f"{target}: is in the way and no export of ours; move it or choose another folder")
 
@@ -196,13 +203,7 @@ def load_exported(
     sizes; the model is as it was then.
     """
     opened = open_model(folder, vocabulary)
-    found = [part for part in PARTS if part in opened.readers]
-    if not found:
-        settings = read_config(folder)
-        names = ", ".join(settings.get("architectures") or ["unnamed"])
-        classes = architecture_of(settings, str(folder)).classes
-        wanted = " or ".join(classes[part] for part in PARTS if part in classes)
-        raise InputError(f"{folder}: its class is {names}; wanted is {wanted}")
+    found = opened.pretrained()
     if only:
         if only not in found:
             raise InputError(f"{folder}: holds no {only}; name the folder of one")

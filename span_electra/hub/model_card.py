@@ -26,7 +26,7 @@ _USE = {
     "generator": """from transformers import pipeline
 
 fill = pipeline("fill-mask", model="path/to/generator")
-fill("The quick brown fox [MASK] over the lazy dog.")""",
+fill("The quick brown fox {mask} over the lazy dog.")""",
     "discriminator": """import torch
 from transformers import AutoTokenizer, {stock_class}
 
@@ -35,10 +35,18 @@ model = {stock_class}.from_pretrained("path/to/discriminator")
 with torch.no_grad():
     text = tokenizer("The quick brown fox ate over the lazy dog.", return_tensors="pt")
     replaced = model(**text).logits > 0""",
-    "tokens": """from transformers import pipeline
+    "tokens": """from transformers import AutoModelForSequenceClassification, pipeline
 
 find = pipeline("token-classification", model="path/to/discriminator")
-find("The quick brown fox ate over the lazy dog.")  # each token original or replaced""",
+find("The quick brown fox ate over the lazy dog.")  # each token original or replaced
+
+model = AutoModelForSequenceClassification.from_pretrained(
+    "path/to/discriminator",
+    id2label={{0: "bad", 1: "good"}},
+    label2id={{"bad": 0, "good": 1}},
+    ignore_mismatched_sizes=True,
+)
+model.classifier.reset_parameters()  # two labels would start from original and replaced""",
     "task": """from transformers import pipeline
 
 answer = pipeline("{pipeline}", model="path/to/this/folder")
@@ -58,9 +66,14 @@ _TURN_TYPES = (
     "of training give `token_type_ids` of your own."
 )
 _WHAT = {
-    "generator": "The masked language model: it fills `[MASK]`. To fine-tune, take the discriminator.",
+    "generator": "The masked language model: it fills `{mask}`. To fine-tune, take the discriminator.",
+    "alone": "The masked language model: it fills `{mask}`. It is the network to fine-tune too: "
+    "`AutoModelForSequenceClassification.from_pretrained(folder)` and its like start from it.",
     "discriminator": "The replaced-token detector, and the network to fine-tune: "
     "`AutoModelForSequenceClassification.from_pretrained(folder)` and its like start from it.",
+    # Its own classifier stands where stock classes have that of a task.
+    "tokens": "The replaced-token detector, and the network to fine-tune: "
+    "`AutoModelForSequenceClassification` and its like start from it, with a classifier made anew, as below.",
 }
 _HEADS_ASIDE = (
     "`span_heads.safetensors` holds the span-boundary head ({name}), for which the stock "
@@ -95,7 +108,9 @@ class CardFacts:
     license: str | None = None  # as hubs write it: apache-2.0
     language: list[str] = field(default_factory=list)  # en, de ...
     datasets: list[str] = field(default_factory=list)  # by their names on a hub
-    base_model: str | None = None  # what it was fine-tuned or trained on from
+    base_model: str | None = None  # what it was fine-tuned or trained on from, by its name on a hub
+    started_from: str | None = None  # the same by the name of a folder here, which may be another's on a hub
+    masks: str = ""  # by which laws text was hidden in pretraining; empty: by the features' own
     metrics: Mapping[str, float] = field(default_factory=dict)  # measured on held-out rows
     split: str = "held-out"  # which rows these are
     sections: Mapping[str, Any] = field(default_factory=dict)  # title -> a line, or a mapping for a table
@@ -117,7 +132,12 @@ def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) ->
         name: value for name, value in (loop.get("valid") or {}).items() if isinstance(value, int | float)
     }
     facts, sections = facts or CardFacts(), training_sections(meta, {"training set": order.get("rows")})
-    return replace(facts, metrics={**metrics, **facts.metrics}, sections={**sections, **facts.sections})
+    return replace(
+        facts,
+        masks="; ".join((meta.get("loader") or {}).get("masking_schedule") or ()),
+        metrics={**metrics, **facts.metrics},
+        sections={**sections, **facts.sections},
+    )
 
 
 def training_sections(meta: Mapping[str, Any], rows: Mapping[str, int | None]) -> dict[str, Any]:
@@ -137,7 +157,8 @@ def training_sections(meta: Mapping[str, Any], rows: Mapping[str, int | None]) -
     }
     # What an older checkpoint does not tell is left out: a card with "None" in it helps nobody.
     known = {name: value for name, value in training.items() if value}
-    return {"training": known, "optimizer": meta.get("optimizer") or {}}
+    optimizer = {name: value for name, value in (meta.get("optimizer") or {}).items() if value is not None}
+    return {"training": known, "optimizer": optimizer}
 
 
 def model_name(source: str | Path | None) -> str | None:
@@ -156,20 +177,23 @@ def render_card(
     *,
     config: ModelConfig | None = None,
     span_head: bool = False,
+    mask: str = "[MASK]",
 ) -> str:
     """Return the text of README.md of a generator or discriminator.
 
-    `record`: what it is exported by. `config`: of the run, for sizes; none: they are left out.
+    `record`: what it is exported by. `config`: of the run, for sizes; none: they are left out. `mask`: the
+    vocabulary's token for what is hidden.
     """
-    title = f"SpanELECTRA {part}"
-    lines = [*front_matter(title, part, record, facts), f"# {title}", "", _WHAT[part], ""]
+    title, kind = f"SpanELECTRA {part}", "tokens" if record.is_token_classifier(part) else part
+    alone = config is not None and config.objective == "generator"  # with no discriminator beside it
+    what = _WHAT["alone" if alone else kind].format(mask=mask)
+    lines = [*front_matter(title, part, record, facts), f"# {title}", "", what, ""]
     # Code that runs as it stands: people copy it before they read on.
-    usage = _USE["tokens" if record.is_token_classifier(part) else part]
     lines += [
-        "Pretrained with hidden spans of geometric length (SpanBERT) and replaced-token detection (ELECTRA).",
+        _pretraining(facts.masks, alone),
         "",
         "```python",
-        usage.format(stock_class=record.classes[part]),
+        _USE[kind].format(stock_class=record.classes[part], mask=mask),
         "```",
         "",
     ]
@@ -178,6 +202,13 @@ def render_card(
     if config is not None:
         lines += ["## Sizes", "", *_rows(_sizes(config, part)), ""]
     return "\n".join([*lines, *_sections(facts)])
+
+
+def _pretraining(masks: str, alone: bool) -> str:
+    """How the networks learnt, in a line."""
+    # What the features' law is, no checkpoint tells; ours are spans unless a flag said otherwise.
+    hidden = f"text hidden by `{masks}`" if masks else "hidden spans, by the law of its features (SpanBERT)"
+    return f"Pretrained with {hidden}{'' if alone else ' and replaced-token detection (ELECTRA)'}."
 
 
 def render_task_card(
@@ -218,7 +249,7 @@ def _pipeline(head: str, record: Architecture) -> str | None:
 def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) -> list[str]:
     """The block for hubs, between two lines of dashes. What is not known is left out, never guessed."""
     # The hub shows a model under it; a wrong one would offer a widget that fails.
-    pipeline, base = _pipeline(head, record), facts.base_model or ""
+    pipeline = _pipeline(head, record)
     values: dict[str, Any] = {
         "language": facts.language,
         "license": facts.license,
@@ -226,8 +257,7 @@ def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) 
         "tags": [record.tag, "span-electra"],
         "pipeline_tag": pipeline,
         "datasets": facts.datasets,
-        # A run's name is one on the hub only if it could be.
-        "base_model": base if re.fullmatch(_ON_A_HUB[0], base, re.ASCII) else None,
+        "base_model": facts.base_model,
         "model-index": _model_index(title, pipeline or "replaced-token-detection", facts),
     }
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items() if value]
@@ -259,7 +289,8 @@ def _sizes(config: ModelConfig, part: str) -> dict[str, Any]:
 
 
 def _sections(facts: CardFacts) -> list[str]:
-    lines = [f"Started from `{facts.base_model}`.", ""] if facts.base_model else []
+    started = facts.base_model or facts.started_from
+    lines = [f"Started from `{started}`.", ""] if started else []
     if facts.metrics:
         lines += [f"## Metrics on {facts.split} rows", "", *_rows(dict(facts.metrics)), ""]
     for title, content in facts.sections.items():

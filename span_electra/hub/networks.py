@@ -131,7 +131,11 @@ def _stock(folder: Path, part: str, device: str) -> Network:
     try:
         # Safetensors alone: a pickle would run whatever somebody put into it.
         model, found = getattr(transformers, record.classes[part]).from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, use_safetensors=True
+            folder,
+            local_files_only=True,
+            output_loading_info=True,
+            use_safetensors=True,
+            dtype=torch.float32,  # as ours, whatever was stored, which it would compute in
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -79,6 +79,17 @@ class Opened:
         there = next(iter(self.readers))
         raise InputError(f"{self.source}: trained its {there} alone; use --network {there}")
 
+    def pretrained(self) -> list[str]:
+        """The generator, the discriminator or both. Raises InputError for an encoder alone, or of a task."""
+        found = [part for part in PARTS if part in self.readers]
+        if not found:
+            settings = read_config(self.source)
+            names = ", ".join(settings.get("architectures") or ["unnamed"])
+            classes = architecture_of(settings, str(self.source)).classes
+            wanted = " or ".join(classes[part] for part in PARTS if part in classes)
+            raise InputError(f"{self.source}: its class is {names}; wanted is {wanted}")
+        return found
+
 
 def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Opened:
     """Open a run's folder, one of its checkpoints, an exported folder, or a stock one of `transformers`.

@@ -37,12 +37,12 @@ def model_like(opened: Opened, config: ModelConfig) -> ModelConfig:
     """`config` with the sizes of the opened networks, so that their weights fit.
 
     The network that was not published has a quarter of the discriminator's width, or four times the
-    generator's, and as many layers.
+    generator's, and as many layers. Raises InputError for a folder of neither network.
     """
     from span_electra.hub.architectures import record_of
 
     # Of the weights themselves: a config.json may say less than our settings need.
-    found = {part: opened.need(part).config for part in opened.readers}
+    found = {part: opened.need(part).config for part in opened.pretrained()}
     one = next(iter(found.values()))
     networks = {part: one.discriminator for part, one in found.items()}
     if "generator" not in networks:

@@ -245,7 +245,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     checkpoint.refuse_others(place)
     model, run = load_model(place), run_of(place)
     facts, started = facts or CardFacts(), read_object(run / CONFIG).get("init_from")
-    facts = replace(facts, base_model=facts.base_model or model_name(started))
+    facts = replace(facts, started_from=model_name(started))
     tokenizer = run / TOKENIZER
     vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
     meta = checkpoint.read_meta(place, hashed=False)  # `load_model` has hashed the files

@@ -17,7 +17,8 @@ def add_tokens(vocabulary: Vocabulary, path: str | Path) -> Vocabulary:
     """Return the vocabulary with the tokens of a file, one a line, as `transformers`' `add_tokens` has them.
 
     A token stands for a whole word (or several, with the blanks between), never for a part of one. Lines that
-    are one token already, and those that stand twice, add nothing. Raises InputError where no line adds any.
+    are one token already, those that stand twice, and those of which the vocabulary leaves nothing (a soft
+    hyphen alone), add nothing. Raises InputError where no line adds any.
     """
     lines = dict.fromkeys(line.strip() for line in read_text(path).split("\n"))
     known = set(vocabulary.tokens_V)
@@ -27,7 +28,8 @@ def add_tokens(vocabulary: Vocabulary, path: str | Path) -> Vocabulary:
     new = [
         AddedToken(line, single_word=True, normalized=normalized)
         for line in lines
-        if line and line not in known and not is_token(vocabulary, line)
+        # Without pieces a token's row would have nothing to start from.
+        if line and line not in known and pieces_of(vocabulary, line) and not is_token(vocabulary, line)
     ]
     if not new:
         raise InputError(f"{path}: holds no word that is not one token already; give one a line")

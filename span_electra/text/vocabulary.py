@@ -252,8 +252,10 @@ def tokenizer_contents(
             TOKENIZER: vocabulary.tokenizer.to_str(),
             TOKENIZER_CONFIG: json.dumps(settings, indent=2),
         }
-    # As it was, but for what was not said there and how long rows are.
-    config = settings | vocabulary.config | {"model_max_length": max_seq_len}
+    # As it was, but for what was not said there, how long rows are, and the end at which they are filled up
+    # and cut: classes for whole rows read [CLS] at the first place, where GPT-2's would have padding.
+    ours = {"model_max_length": max_seq_len, "padding_side": "right", "truncation_side": "right"}
+    config = settings | vocabulary.config | ours
     if not token_types:
         config["model_input_names"] = settings["model_input_names"]
     return {

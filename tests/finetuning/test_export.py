@@ -12,6 +12,8 @@ import torch
 import yaml
 from model_examples import small_config
 from network_examples import vocabulary_of_words
+from own_tokenizer_examples import write_folder
+from tokenizers import Tokenizer, normalizers
 
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
@@ -24,6 +26,7 @@ from span_electra.finetuning.turns import join_turns
 from span_electra.hub.model_card import CardFacts
 from span_electra.hub.opening import open_model
 from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
+from span_electra.text.own_tokenizer import open_tokenizer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -150,6 +153,18 @@ def test_stock_classes_give_our_logits_for_our_rows(architecture, task_type, low
         by_token = spec.type.head in ("tokens", "replaced", "language")
         told = theirs[row][real] if by_token else theirs[row]
         assert (told - logits).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["BertTokenizer", "PreTrainedTokenizerFast"])
+def test_a_brought_class_of_tokenizer_leaves_lower_case_in_an_export(name, tmp_path):
+    cased = Tokenizer.from_str(VOCABULARY.to_json())
+    cased.normalizer = normalizers.BertNormalizer(lowercase=False)
+    settings = {"tokenizer_class": name, "do_lower_case": False, **VOCABULARY.special.config_keys()}
+    brought = open_tokenizer(write_folder(tmp_path / "own", cased, settings))
+    network, spec = network_of("SingleSenClassification"), spec_of("SingleSenClassification", lowercase=True)
+    export_task(network, 0, spec, brought, tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out", local_files_only=True)
+    assert tokenizer("undo the CATS").input_ids == brought.tokenizer.encode("undo the cats").ids
 
 
 @torch.no_grad()
@@ -285,7 +300,8 @@ def card_of(tmp_path, meta, **facts):
 def test_the_card_names_base_model_data_sizes_metrics_and_no_path(tmp_path):
     text = card_of(tmp_path, META, license="mit", language=["en"])
     front = yaml.safe_load(text.split("---\n")[1])
-    assert front["base_model"] == "first" and front["license"] == "mit" and front["language"] == ["en"]
+    assert "Started from `first`." in text and "base_model" not in front  # no name on a hub
+    assert front["license"] == "mit" and front["language"] == ["en"]
     assert front["pipeline_tag"] == "text-classification" and front["library_name"] == "transformers"
     (result,) = front["model-index"][0]["results"]
     assert result["dataset"]["name"] == "dev rows" and result["metrics"] == [{"type": "f1", "value": 0.5}]
@@ -297,7 +313,7 @@ def test_the_card_names_base_model_data_sizes_metrics_and_no_path(tmp_path):
 
 def test_a_model_from_random_weights_has_no_base_and_what_is_named_wins(tmp_path):
     meta = META | {"from_scratch": True, "loop": {}}
-    assert "base_model" not in card_of(tmp_path, meta) and "model-index" not in card_of(tmp_path, meta)
+    assert "Started from" not in card_of(tmp_path, meta) and "model-index" not in card_of(tmp_path, meta)
     assert 'base_model: "me/base"' in card_of(tmp_path, META, base_model="me/base")
 
 

@@ -69,7 +69,7 @@ def test_every_type_of_task_is_trained_tried_predicted_and_exported(kind, tmp_pa
         assert uids == sorted(uids, key=int)
     assert (tmp_path / "run/exported/t/model.safetensors").is_file()
     card = Path("run/exported/t/README.md").read_text()
-    assert 'base_model: "small"' in card and f"| rows of the train | {ROWS} |" in card
+    assert "Started from `small`." in card and f"| rows of the train | {ROWS} |" in card
     assert all(f'"value": {round(value, 6)}' in card for value in results["test"].values())
     model_type = json.loads(Path("run/exported/t/config.json").read_text())["model_type"]
     assert architecture_of({"model_type": model_type}, "run").name == architecture

@@ -134,6 +134,24 @@ def test_a_pipeline_tells_the_replaced_words_of_a_modern_discriminator(tmp_path,
     ]
 
 
+@pytest.mark.parametrize("labels", [2, 3])
+def test_a_classifier_made_anew_starts_as_the_card_says(labels, tmp_path):
+    """That of a modern discriminator tells original from replaced, which two labels would start from."""
+    folder = export(model_of(**MODERN), tmp_path) / "discriminator"
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    code = code.replace("path/to/discriminator", str(folder))
+    if labels == 3:
+        code = code.replace('1: "good"', '1: "good", 2: "so"').replace('"good": 1', '"good": 1, "so": 2')
+    told: dict = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code, told)
+    stored = load_file(folder / "model.safetensors")["classifier.weight"]
+    assert told["model"].config.num_labels == labels and told["model"].config.id2label[1] == "good"
+    assert told["model"].classifier.weight.shape == (labels, stored.shape[1])
+    assert not torch.equal(told["model"].classifier.weight[:1], stored[:1])
+
+
 @pytest.mark.parametrize("changes", [{}, MODERN], ids=["electra", "modern"])
 def test_exported_dropout_is_what_fine_tuning_wants_whatever_pretraining_had(changes, tmp_path):
     export(model_of(**changes), tmp_path)  # itself without dropout
@@ -234,6 +252,13 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path):
         export(model_of(), tmp_path / "elsewhere")
     assert [path.name for path in (tmp_path / "elsewhere").rglob("*.txt")] == ["thesis.txt"]
     assert not (tmp_path / "elsewhere" / "generator").exists()
+
+
+def test_an_export_that_somebody_trained_and_saved_is_theirs(tmp_path):
+    folder = export(model_of(), tmp_path) / "discriminator"
+    ElectraForPreTraining.from_pretrained(folder).save_pretrained(folder)
+    with pytest.raises(InputError, match="in the way and no export of ours"):
+        export(model_of(), tmp_path)
 
 
 def test_a_failed_export_leaves_nothing_half_written(tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ META = {
     "order": {"rows": 309_837},
     "loop": {"tokens": 4_915_200.0, "samples": 38_400, "valid": {"generator_accuracy": 0.25}},
     "files": {"model.safetensors": {"bytes": 12, "sha256": "65129b"}},
-    "optimizer": {"lr": 0.003},
+    "optimizer": {"lr": 0.003, "generator_lr": None},
 }
 
 
@@ -85,7 +85,7 @@ def test_a_checkpoint_tells_counts_and_hashes_and_no_path():
     text = render_card("discriminator", ELECTRA, facts)
     for piece in ("4915200", "309837", "63b3d5", "65129b", "| lr | 0.003 |", "generator_accuracy"):
         assert piece in text, piece
-    assert "/home" not in text and facts.license == "apache-2.0"
+    assert "/home" not in text and "generator_lr" not in text and facts.license == "apache-2.0"
     assert checkpoint_facts({}).metrics == {}
 
 
@@ -96,6 +96,21 @@ def test_each_network_says_how_it_is_used():
     modern = render_card("discriminator", MODERN, CardFacts())
     assert front_of(modern)["pipeline_tag"] == "token-classification"
     assert front_of(modern)["tags"][0] == "modernbert" and "ElectraFor" not in modern
+
+
+def test_the_code_of_a_card_runs_with_the_vocabularys_own_mask():
+    text = render_card("generator", ELECTRA, CardFacts(), mask="<mask>")
+    assert "fox <mask> over" in text and "fills `<mask>`" in text and "[MASK]" not in text
+
+
+def test_the_card_tells_the_masks_and_the_objective_of_the_run():
+    schedule = ["0: mask_ratio=0.15", "0.5: max_span_len=3"]
+    facts = checkpoint_facts(META | {"loader": {"masking_schedule": schedule}})
+    text = render_card("generator", ELECTRA, facts, config=small_config())
+    assert "Pretrained with text hidden by `0: mask_ratio=0.15; 0.5: max_span_len=3` and" in text
+    assert "SpanBERT" not in text and "take the discriminator" in text
+    text = render_card("generator", ELECTRA, CardFacts(), config=small_config(objective="generator"))
+    assert "SpanBERT" in text and "detection" not in text and "take the discriminator" not in text
 
 
 def test_a_fine_tuned_network_has_a_card_of_its_own():
@@ -134,9 +149,9 @@ def test_what_a_hub_would_refuse_is_refused_by_its_flag(name, value):
         check_facts(replace(FACTS, **{name: value}))
 
 
-def test_a_run_whose_name_no_hub_takes_is_named_in_the_text_alone():
-    text = render_card("generator", ELECTRA, CardFacts(base_model="my Läufe"))
-    assert "base_model" not in front_of(text) and "Started from `my Läufe`." in text
+def test_a_run_of_this_machine_is_named_in_the_text_alone():
+    text = render_card("generator", ELECTRA, CardFacts(started_from="tiny"))
+    assert "base_model" not in front_of(text) and "Started from `tiny`." in text
     assert "Started" not in render_card("generator", ELECTRA, CardFacts())
 
 

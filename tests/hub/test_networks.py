@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from network_examples import exported, vocabulary_of_words
+from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
 from span_electra.hub.networks import (
@@ -91,6 +92,19 @@ def test_the_stock_classes_stand_in_where_our_encoder_cannot(tmp_path):
     networks = open_networks(tmp_path)
     assert type(networks.generator.encode).__name__ == "function"
     check(networks, model)
+
+
+@torch.no_grad()
+def test_a_stock_class_computes_in_float32_whatever_was_stored(tmp_path):
+    exported(tmp_path)
+    folder = tmp_path / "discriminator"
+    half = {name: weight.half() for name, weight in load_file(folder / "model.safetensors").items()}
+    save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
+    path = folder / "config.json"  # an activation that we do not know, so that the stock class computes
+    other = {"hidden_act": "gelu_pytorch_tanh", "dtype": "float16"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | other))
+    network = open_networks(folder).need("discriminator")
+    assert network.encode(torch.tensor([[0, 5, 1]]), None).dtype == torch.float32
 
 
 def test_what_is_asked_of_hidden_states_comes_by_row(tmp_path):

@@ -1,14 +1,14 @@
 """Uploads, against a stand-in of the hub: nothing leaves this machine. Run: pytest tests/hub/test_push.py"""
 
-import sys
+from types import SimpleNamespace
 
+import huggingface_hub as hub
 import pytest
 from network_examples import exported
 
 from span_electra.errors import InputError
+from span_electra.hub.mean_pooling import write_mean_pooling
 from span_electra.hub.push import push_folders
-
-hub = pytest.importorskip("huggingface_hub")
 
 
 class StandIn:
@@ -21,6 +21,7 @@ class StandIn:
         if self.error:
             raise self.error
         self.asked.append(("create", name, exist_ok))
+        return SimpleNamespace(repo_id=name if "/" in name else f"me/{name}")  # as the hub answers
 
     def upload_folder(self, repo_id, folder_path):
         self.asked.append(("upload", repo_id, folder_path))
@@ -62,7 +63,21 @@ def test_a_dry_run_shows_the_same_and_sends_nothing(stand_in, tmp_path):
     ]
 
 
-def test_refusals_and_a_missing_library_are_told_in_a_line(stand_in, tmp_path, monkeypatch):
+def test_an_owner_who_is_not_named_is_the_hubs_to_tell(stand_in, tmp_path):
+    (tmp_path / "mood").mkdir()
+    lines = push_folders([tmp_path / "mood"], "mine")
+    assert [step[:2] for step in stand_in.asked] == [("create", "mine-mood"), ("upload", "me/mine-mood")]
+    assert lines == ["me/mine-mood"]
+
+
+def test_files_of_folders_in_it_are_listed_as_they_go_up(tmp_path):
+    write_mean_pooling(tmp_path, 8, 32)
+    lines = push_folders([tmp_path], "me/mine", dry_run=True)
+    assert any(line.startswith("  1_Pooling/config.json  ") for line in lines)
+    assert not any("_Normalize" in line for line in lines)
+
+
+def test_refusals_are_told_in_a_line(stand_in, tmp_path, monkeypatch):
     folders = folders_of(tmp_path)
     monkeypatch.setattr(stand_in, "error", OSError("no route\nto host"))
     with pytest.raises(InputError, match="push_to_hub me/mine-generator: no route; mend that, or log in"):
@@ -70,7 +85,4 @@ def test_refusals_and_a_missing_library_are_told_in_a_line(stand_in, tmp_path, m
     monkeypatch.undo()
     monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
     with pytest.raises(InputError, match="push_to_hub me/mine-generator: .*refused.*; mend"):
-        push_folders(folders, "me/mine")
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match="pip install huggingface_hub"):
         push_folders(folders, "me/mine")

@@ -88,6 +88,17 @@ def test_a_brought_tokenizer_frames_texts_as_rows_are(kind, tmp_path):
     assert [number for number in pair if number in {*first, *second}] == [*first, *second]
 
 
+def test_rows_begin_with_their_first_token_wherever_a_brought_tokenizer_fills_them_up(tmp_path):
+    make, config, named = TOKENIZERS["gpt2"]
+    own, sides = make(), {"padding_side": "left", "truncation_side": "left"}
+    own.enable_padding(direction="left")
+    vocabulary = framing_rows(open_tokenizer(write_folder(tmp_path / "own", own, config | sides), named))
+    save_tokenizer(vocabulary, tmp_path, 128)
+    stock = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    assert all(row[0] == vocabulary.cls_id for row in stock(TEXTS, padding=True).input_ids)
+    assert stock.truncation_side == "right"
+
+
 def test_a_tokenizer_that_frames_rows_already_stays_as_it_was(tmp_path):
     make, config, named = TOKENIZERS["roberta"]
     vocabulary = open_tokenizer(write_folder(tmp_path, make(), config), named)

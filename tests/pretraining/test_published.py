@@ -149,6 +149,17 @@ def test_one_command_goes_on_from_a_published_model(word, tmp_path, monkeypatch,
     assert ("words.txt: tokens added: 1" in said) == ("added tokens: 1, whose rows" in said) == bool(word)
 
 
+@pytest.mark.parametrize("name", ["ElectraModel", "ElectraForSequenceClassification"])
+def test_an_encoder_alone_or_of_a_task_is_refused_by_its_class(name, tmp_path):
+    publish(tmp_path, parts=("discriminator",), old=False)
+    folder = tmp_path / "discriminator"
+    settings = json.loads((folder / "config.json").read_text()) | {"architectures": [name]}
+    (folder / "config.json").write_text(json.dumps(settings))
+    settings = replace(JointTrainingConfig(), init_from=str(folder))
+    with pytest.raises(InputError, match=f"class is {name}; wanted is ElectraForMaskedLM or ElectraForPre"):
+        like_published(settings)
+
+
 def test_tokens_cannot_be_added_to_what_is_not_named(tmp_path):
     settings = JointTrainingConfig()
     settings = replace(settings, train_data=replace(settings.train_data, add_tokens="words.txt"))

@@ -60,10 +60,10 @@ def test_exports_and_features_give_the_same_ids(vocabulary, words, tmp_path):
         begin = end
 
 
-@pytest.mark.parametrize("content", ["", "\n\n", "the\n"])
+@pytest.mark.parametrize("content", ["", "\n\n", "the\n", "\u00ad\n\u200b\n"])
 def test_a_file_that_adds_nothing_is_refused(content, tmp_path):
     make, config, named = TOKENIZERS["bert"]
     vocabulary = open_tokenizer(write_folder(tmp_path, make(), config) / "tokenizer.json", named)
-    (tmp_path / "words.txt").write_text(content)
+    (tmp_path / "words.txt").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match="words.txt: holds no word that is not one token already"):
         add_tokens(vocabulary, tmp_path / "words.txt")
