@@ -307,6 +307,7 @@ def speed_of(run: RunRecord) -> dict[str, Any]:
 def data_of(run: RunRecord) -> dict[str, Any] | None:
     """The data's figures and numbers; None where statistics.json has not been written."""
     found = run.statistics
+    unit = spans.get("unit", "whole words")  # earlier releases do not tell
     if not found:
         return None
     # Written by the trainer, so that a report needs no features, which may lie on another machine.
@@ -319,13 +320,13 @@ def data_of(run: RunRecord) -> dict[str, Any] | None:
         },
         {
             "title": "Span lengths",
-            "note": f"in whole words, against the geometric law (p = {spans['geometric_p']:g})",
+            "note": f"in {unit}, against the geometric law (p = {spans['geometric_p']:g})",
             "svg": plot_bars(
                 "Span lengths",
                 [number + 0.5 for number in range(len(spans["law"]) + 1)],
                 spans["shares"],
                 law=spans["law"],
-                x_name="words",
+                x_name=unit,
                 unit="share",
             ),
         },
