@@ -1,4 +1,4 @@
-"""run.sh, with stand-ins for what they call. Run: pytest tests/test_shell_scripts.py
+"""run.sh and environment.sh, with stand-ins for what they call. Run: pytest tests/test_shell_scripts.py
 
 train.sh has its own in tests/training/test_launch.py.
 """
@@ -6,6 +6,7 @@ train.sh has its own in tests/training/test_launch.py.
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,29 @@ def test_run_names_a_validation_file_only_where_there_is_one(tmp_path, splits):
     training = (tmp_path / "calls").read_text().splitlines()[-1]
     assert "--train_file features/tiny/train.arrow" in training and "--out_dir runs/tiny" in training
     assert ("--valid_file features/tiny/valid.arrow" in training) == ("valid" in splits)
+
+
+@pytest.mark.parametrize("left", ["without pip", "without its python"])
+def test_an_environment_that_failed_is_made_again(tmp_path, left):
+    """What a Python without ensurepip, or one that is gone, leaves of .venv."""
+    shutil.copy(ROOT / "environment.sh", tmp_path)
+    (tmp_path / "none.txt").write_text("# nothing to install\n")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / ".venv"], check=True)
+    (tmp_path / ".venv/mine").touch()
+    if left == "without its python":
+        for path in (tmp_path / ".venv/bin").glob("python*"):
+            path.unlink()
+            path.symlink_to(tmp_path / "gone/python3")
+    entered = '. ./environment.sh none.txt && echo "in $VIRTUAL_ENV" && python -c "import pip"'
+    done = bash(entered, tmp_path, PYTHON=sys.executable)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("making .venv") == 1 and f"in {tmp_path / '.venv'}" in done.stdout
+    assert (tmp_path / ".venv/mine").exists() == (left == "without pip"), "what works is kept"
+    again = bash(entered, tmp_path, PYTHON=sys.executable)
+    assert again.stdout == f"in {tmp_path / '.venv'}\n"
+
+
+def test_a_shell_that_is_entered_by_hand_outlives_an_error(tmp_path):
+    shutil.copy(ROOT / "environment.sh", tmp_path)
+    done = bash(". ./environment.sh none.txt; echo alive $?", tmp_path, PATH="/nowhere", PYTHON="")
+    assert done.stdout == "alive 2\n" and "no Python from 3.10 to 3.14 found" in done.stderr
