@@ -1,7 +1,9 @@
 # Runs on the CPU by default; with CUDA: docker build --build-arg BASE=nvidia/cuda:12.8.1-runtime-ubuntu24.04 .
 #
 #   docker build -t span-electra .
-#   docker run --rm -v "$PWD:/work" span-electra vocab --data_dir data
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" span-electra vocab --data_dir data
+#
+# --user: /work is then your folder, in which the image's own user could not write.
 ARG BASE=python:3.12-slim-bookworm
 FROM ${BASE}
 
@@ -27,6 +29,8 @@ RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} 
     && useradd --create-home --uid 10001 user \
     && mkdir /work \
     && chown user /work
+# Caches of numba and others; whoever runs it may be a user of no name here, who has no home.
+ENV HOME=/tmp USER=user
 USER 10001
 WORKDIR /work
 ENTRYPOINT ["span-electra"]

@@ -15,7 +15,8 @@ if [ "$(state)" = finished ] && [ -d "$run/discriminator" ]; then
     echo "done already: $run/ holds the trained networks and report.html; train anew with another --out_dir"
     exit 0
 fi
-# create_vocab_SE.py makes the default corpus where data/ is empty; your own text there must be train.txt.
+# create_vocab_SE.py makes the default corpus where data/ is empty; your own text there must be train.txt and, if
+# you hold some out yourself, valid.txt.
 if ! compgen -G "vocab/*-vocab.*" > /dev/null; then
     python create_vocab_SE.py
 fi
@@ -30,8 +31,10 @@ if compgen -G "$run/checkpoints/step-*" > /dev/null; then
     echo "$run/ was stopped before its end; going on with it"
     python joint_train_span_electra.py --resume "$run"
 else
+    valid=features/tiny/valid.arrow
+    [ -e "$valid" ] || valid=  # the trainer then holds rows out
     python joint_train_span_electra.py --preset tiny --train_file features/tiny/train.arrow \
-        --valid_file features/tiny/valid.arrow --out_dir "$run"
+        ${valid:+--valid_file "$valid"} --out_dir "$run"
 fi
 cat <<EOF
 

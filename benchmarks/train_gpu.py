@@ -112,12 +112,13 @@ def measure(
         run_training(replace(run, silent=True), Measured)
         lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]
     seen = Measured.last
-    tokens = {line["step"]: line["tokens"] for line in lines if line["split"] == "train"}
-    speed = (tokens[WARM + steps] - tokens[WARM]) / (seen.times[WARM + steps] - seen.times[WARM])
+    told = {line["step"]: line for line in lines if line["split"] == "train"}
+    first, last = told[WARM], told[WARM + steps]
+    speed = (last["tokens"] - first["tokens"]) / (seen.times[WARM + steps] - seen.times[WARM])
     return {
         "speed": speed,
-        # Both networks learn in all of its steps: every token that was seen was judged.
-        "mfu": seen.utilization(speed, {"tokens": 1.0, "seen": 1.0}) or 0.0,
+        # By the arithmetic of the last line's tokens, at the speed of all.
+        "mfu": last.get("mfu", 0.0) * speed / last["tokens_per_second"],
         "start": seen.times[WARM] - began,
         "kernels": seen.kernels,
         "busy": seen.busy,

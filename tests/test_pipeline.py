@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_each_stage_leaves_its_files(place):
     wanted += ["runs/first/metrics.jsonl", "runs/first/generator/model.safetensors"]
     wanted += ["runs/first/discriminator/config.json", "runs/first/discriminator/tokenizer.json"]
     assert not [name for name in wanted if name not in names]
+
+
+def test_the_last_report_has_the_masks_of_the_preset(place):
+    """Preset tiny ends with 15% in single tokens, the features have spans and 20%."""
+    statistics = json.loads((place / "runs/first/statistics.json").read_text())
+    assert {split["mask_ratio"] for split in statistics["splits"].values()} == {0.15}
+    for example in json.loads((place / "runs/first/examples.json").read_text()):
+        assert not any(both == (True, True) for both in pairwise(example["masked"])), example["masked"]
 
 
 def test_the_metrics_are_finite_and_the_last_is_a_validation(place):

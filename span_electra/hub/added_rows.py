@@ -21,7 +21,8 @@ def with_added_rows(pretrained: Pretrained, vocabulary: Vocabulary) -> Pretraine
     """
     before = pretrained.vocabulary
     size = max(pretrained.config.vocab_size, vocabulary.size)
-    pieces = [pieces_of(before, token) for token in vocabulary.tokens_V[before.size :]]
+    # A brought tokenizer's token may be no text to the one before, and the mean of no rows is not finite.
+    pieces = [pieces_of(before, token) or [before.unk_id] for token in vocabulary.tokens_V[before.size :]]
     weights = dict(pretrained.weights)
     for name in set(BY_TOKEN) & set(weights):
         table = weights[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from span_electra.config import MaskingConfig, TrainingConfig, masking_phases
@@ -77,6 +77,12 @@ def course_of(settings: PretrainingSettings, count_batches: Callable[[], int], b
         model.next_token_share,
         masking_schedule(phases, total, base) if phases else None,
     )
+
+
+def last_law(settings: PretrainingSettings, base: MaskingConfig) -> MaskingConfig | None:
+    """The law of spans that a run ends with and validates by; None: the spans are those of its features."""
+    phases = masking_phases(settings.train_loader.masking_schedule)
+    return replace(base, **phases[-1].settings) if phases else None
 
 
 def describe_course(settings: PretrainingSettings) -> str:

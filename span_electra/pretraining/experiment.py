@@ -217,14 +217,15 @@ class Pretraining:
         if self.settings.model.objective != "joint" or sums["tokens"] < sums["seen"]:
             return None
         # Of the arithmetic that the model asks for: activations that are computed again do not count.
-        return tokens_per_second * self._flops_per_token / self._peak
+        # What is hidden is counted, since a schedule may hide other shares than the features.
+        masked_share = sums["masked"] / max(sums["tokens"], 1.0)
+        flops = training_flops(self.model.config, self._mean_length, masked_share)
+        return tokens_per_second * flops / self._peak
 
     @cached_property
-    def _flops_per_token(self) -> float:
-        train = self.data.train
+    def _mean_length(self) -> int:
         # Of rows as long as ours are on average: attention costs with the square of the length.
-        length = round(float(train.lengths_R[self.data.train_rows].mean()))
-        return training_flops(self.model.config, length, train.header.masking.mask_ratio)
+        return round(float(self.data.train.lengths_R[self.data.train_rows].mean()))
 
     @cached_property
     def _peak(self) -> float:
@@ -276,11 +277,11 @@ class Pretraining:
     def _report_or_warn(self) -> None:
         # With FSDP the main process has only shares of the model, which cannot read sentences alone.
         model = None if self.settings.training.parallel == "fsdp" else self.model
-        folder = Path(self.settings.out_dir)
+        examples = Path(self.settings.out_dir) / EXAMPLES
         try:
             with uncompiled(self.settings.training):  # its few rows have a shape of their own
-                write_live_report(folder, self.data, self.settings.valid_loader, model)
-            self._sentences = "" if model is None else as_markdown(read_json(folder / EXAMPLES))
+                write_live_report(self.settings, self.data, model)
+            self._sentences = "" if model is None else as_markdown(read_json(examples))
         except Exception as error:  # whatever a page lacks, a training of days goes on
             warnings.warn(f"report.html is not written: {error!r}", stacklevel=2)
 

@@ -113,7 +113,7 @@ def pretrain(settings: PretrainingArguments) -> int:
         # Not of a run that was stopped: whoever wants its networks as they are has export_SE.py.
         if result.state == "finished":
             export(result.checkpoint, folder)
-            write_live_report(folder, open_data(run), run.valid_loader, load_model(result.checkpoint))
+            write_live_report(run, open_data(run), load_model(result.checkpoint))
     print(epilogue(folder, result, from_nothing=not run.init_from))
     return result.exit_code
 

@@ -42,6 +42,7 @@ class Series:
     color: int = 0  # which of the series' colours
     points: bool = False  # validation: marked points, drawn above the lines
     label: bool = True  # whether its last value stands beside its end
+    short: str = ""  # its name there, where its own is too long
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def label_ends(axes: Any, curves: list[tuple[Series, list, list]], unit: str) ->
     places = separate([value for value, _ in ends], least, low + least * 0.3, high - least * 0.2)
     for place, (value, series) in zip(places, ends, strict=True):
         axes.annotate(
-            f"{series.name}\n{show(value, unit)}" if series.name else show(value, unit),
+            f"{series.short or series.name}\n{show(value, unit)}" if series.name else show(value, unit),
             (1.0, place),
             xycoords=("axes fraction", "data"),
             xytext=(7, 0),

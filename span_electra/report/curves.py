@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
 from span_electra.report.charts import Chart, Series, plot_lines
 from span_electra.report.health import LEAST_RECALL, LEAST_REPLACED, MOST_REPLACED
 from span_electra.report.run_record import RunRecord, is_number
+
+LONGEST_NAME = 11  # letters beside the end of a curve, where a chart has room for no more
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def compared_chart(runs: list[RunRecord], plan: ChartPlan) -> Chart | None:
     """Several runs in one chart of the plan's first metric: validation, or training where there is none."""
     found = []
     metric, name = plan.metrics[0]
+    shorts = short_names([run.name for run in runs])
     for number, run in enumerate(runs):
         lines = run.train if plan.train_only else run.valid
         steps, values = values_of(lines, metric)
@@ -100,12 +105,25 @@ def compared_chart(runs: list[RunRecord], plan: ChartPlan) -> Chart | None:
             steps, values = values_of(run.train, metric)
         if steps:
             several = lines is run.valid and len(steps) < 60
-            label = run.name if len(run.name) <= 11 else run.name[:10] + "…"
-            found.append(Series(label, steps, values, color=number, points=several))
+            short = shorts[number]
+            found.append(Series(run.name, steps, values, color=number, points=several, short=short))
     title = f"{plan.title}: {name}" if name else plan.title
     if not found:
         return None
     return Chart(title, tuple(found), plan.unit, plan.note, plan.band, from_zero=plan.from_zero)
+
+
+def short_names(names: list[str]) -> list[str]:
+    """Names of at most LONGEST_NAME letters; long ones without the words that all begin with.
+
+    Example: 2026-11-29-08-15-00, 2026-11-29-17-30-00 -> 08-15-00, 17-30-00
+    """
+    if max(map(len, names)) <= LONGEST_NAME:
+        return names
+    # Whole words: the dates of default names would else lose half of an hour that two begin alike.
+    common = re.match(r"(.*[\W_])?", os.path.commonprefix(names), re.DOTALL)[0]
+    rests = [name[len(common) :] or name for name in names]
+    return [rest if len(rest) <= LONGEST_NAME else rest[: LONGEST_NAME - 1] + "…" for rest in rests]
 
 
 def figures(charts: list[Chart | None]) -> list[dict[str, str]]:

@@ -62,6 +62,21 @@ def health_warnings(metrics: Mapping[str, float], commonest_share: float, tokens
     return found
 
 
+def judged(metrics: Mapping[str, float]) -> str:
+    """In words: what these metrics let `health_warnings` judge; empty where that is nothing.
+
+    Example: generator_accuracy, discriminator_recall -> generator and discriminator
+    """
+    # A network that is not trained, or not yet, has no such metric, and nobody should read that it is well.
+    metric_of = {
+        "replaced share": "replaced_of_masked",
+        "generator": "generator_accuracy",
+        "discriminator": "discriminator_recall",
+    }
+    topics = [topic for topic, metric in metric_of.items() if metric in metrics]
+    return " and ".join(filter(None, [", ".join(topics[:-1]), *topics[-1:]]))
+
+
 def entropy(share: float) -> float:
     """Nats a token that a detector loses which knows the share of replaced tokens alone. .5 -> .693"""
     return -sum(part * math.log(part) for part in (share, 1 - share) if part > 0)

@@ -19,7 +19,7 @@ from span_electra.errors import InputError
 from span_electra.report.charts import plot_bars, show
 from span_electra.report.curves import compared_figures, run_figures
 from span_electra.report.examples import verdicts
-from span_electra.report.health import LEAST_TOKENS, health_warnings
+from span_electra.report.health import LEAST_TOKENS, health_warnings, judged
 from span_electra.report.run_record import RunRecord, is_number, read_run
 from span_electra.report.scores import tables_of
 from span_electra.schema import flatten
@@ -105,6 +105,7 @@ def run_page(run: RunRecord) -> str:
         state=run.state,
         tiles=tiles_of(run),
         warnings=warnings_of(run),
+        judged=judged(run.last_numbers),
         early=f"{LEAST_TOKENS:,}" if tokens_seen(run) < LEAST_TOKENS else "",
         charts=part(run_figures, run),
         examples=part(examples_of, run),
@@ -181,9 +182,9 @@ def lead_of(run: RunRecord) -> str:
     if tokens:
         words.append(f"{show(tokens)} tokens seen")
     epoch = run.latest("epoch", "train")
-    if epoch is not None:
-        done = counted(max(round(epoch), 1), "epoch")
-        words.append(done if run.state == "finished" else f"epoch {epoch + 1:.0f}")
+    if epoch is not None:  # counted from 0
+        number = round(epoch) + 1
+        words.append(counted(number, "epoch") if run.state == "finished" else f"epoch {number}")
     seconds = training_seconds(run)
     if seconds:
         words.append(f"{duration(seconds)} of training")
@@ -205,16 +206,11 @@ def tiles_of(run: RunRecord) -> list[dict[str, str]]:
 
 
 def warnings_of(run: RunRecord) -> list[str]:
-    """What is not as healthy runs are, by the last validation, or training where there is none."""
-    # The last line alone: what was wrong at first and is not now would only alarm.
-    lines = run.valid or run.train
-    if not lines:
-        return []
+    """What is not as healthy runs are."""
     vocabulary = run.statistics.get("vocabulary")
     commonest = vocabulary.get("commonest_share") if isinstance(vocabulary, dict) else None
-    numbers = {name: value for name, value in lines[-1].items() if is_number(value)}
     share = commonest if is_number(commonest) else 0.0
-    return health_warnings(numbers, share, tokens=tokens_seen(run))
+    return health_warnings(run.last_numbers, share, tokens=tokens_seen(run))
 
 
 def tokens_seen(run: RunRecord) -> float:
@@ -311,6 +307,7 @@ def data_of(run: RunRecord) -> dict[str, Any] | None:
         return None
     # Written by the trainer, so that a report needs no features, which may lie on another machine.
     lengths, spans, words = found["lengths"], found["spans"], found["vocabulary"]
+    unit = spans.get("unit", "whole words")  # earlier releases do not tell
     charts = [
         {
             "title": "Row lengths",
@@ -319,13 +316,13 @@ def data_of(run: RunRecord) -> dict[str, Any] | None:
         },
         {
             "title": "Span lengths",
-            "note": f"in whole words, against the geometric law (p = {spans['geometric_p']:g})",
+            "note": f"in {unit}, against the geometric law (p = {spans['geometric_p']:g})",
             "svg": plot_bars(
                 "Span lengths",
                 [number + 0.5 for number in range(len(spans["law"]) + 1)],
                 spans["shares"],
                 law=spans["law"],
-                x_name="words",
+                x_name=unit,
                 unit="share",
             ),
         },

@@ -50,6 +50,13 @@ class RunRecord:
         logged = [int(lines[-1]["step"]) for lines in (self.train, self.valid) if lines]
         return max([self.marked_step, *logged])
 
+    @property
+    def last_numbers(self) -> dict[str, float]:
+        """What the run's health is told by: the last validation, or training where there is none."""
+        # The last line alone: what was wrong at first and is not now would only alarm.
+        last = (self.valid or self.train or [{}])[-1]
+        return {name: value for name, value in last.items() if is_number(value)}
+
     def latest(self, name: str, split: str = "valid") -> float | None:
         """The last value of a metric in the split; None if it was never told."""
         values = [line[name] for line in getattr(self, split) if is_number(line.get(name))]

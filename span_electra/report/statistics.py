@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from span_electra.config import MaskingConfig
 from span_electra.features.masking import length_law, span_budget
 from span_electra.features.store import Features
 from span_electra.storage import STATISTICS, write_text
@@ -30,6 +31,12 @@ class UsedRows:
 
     features: Features
     rows_R: np.ndarray  # int64, ascending
+    law: MaskingConfig | None = None  # of the run's own spans; None: those of the file
+
+    @property
+    def masking(self) -> MaskingConfig:
+        """The law by which the rows are masked."""
+        return self.law or self.features.header.masking
 
     @property
     def lengths_R(self) -> np.ndarray:
@@ -49,7 +56,7 @@ def describe_data(train: UsedRows, valid: UsedRows | None = None) -> dict[str, A
     return {
         "splits": splits,
         "lengths": length_histogram(train),
-        "spans": span_statistics(features, rows_N),
+        "spans": span_statistics(train, rows_N),
         "vocabulary": vocabulary_statistics(
             features.vocabulary, ids_T, words=int(features.word_starts(rows_N).sum())
         ),
@@ -68,10 +75,10 @@ def split_statistics(used: UsedRows) -> dict[str, Any]:
         "rows": len(lengths_R),
         "rows_in_files": used.features.rows,
         "tokens": int(lengths_R.sum()),
-        "masked": int(span_budget(lengths_R, header.masking.mask_ratio).sum()),
+        "masked": int(span_budget(lengths_R, used.masking.mask_ratio).sum()),
         "fill": float(lengths_R.mean() / header.max_seq_len) if len(lengths_R) else 0.0,
         "max_seq_len": header.max_seq_len,
-        "mask_ratio": header.masking.mask_ratio,
+        "mask_ratio": used.masking.mask_ratio,
         # Names without their folders: a page may be shown to people whom a path tells too much.
         "sources": [Path(source.path).name for source in header.sources[:5]],
         "more_sources": max(0, len(header.sources) - 5),
@@ -100,10 +107,12 @@ def content_of(features: Features, rows_N: np.ndarray) -> tuple[np.ndarray, np.n
     return ids_NL[inside_NL], np.concatenate([[0], np.cumsum(lengths_N - 2)])
 
 
-def span_statistics(features: Features, rows_N: np.ndarray) -> dict[str, Any]:
-    """Spans by their length in whole words, as shares, beside the geometric law they are drawn by."""
-    law_L = length_law(features.header.masking)
-    spans = features.spans(rows_N)
+def span_statistics(used: UsedRows, rows_N: np.ndarray) -> dict[str, Any]:
+    """Spans by their length in what their law counts, whole words or tokens, as shares beside the law."""
+    features, masking = used.features, used.masking
+    law_L = length_law(masking)
+    # Any seed will do: of so many spans the shares are the law's.
+    spans = features.spans(rows_N) if used.law is None else features.sample_spans(rows_N, 0, 0, masking)
     _, starts_N = content_of(features, rows_N)
     starts_word = np.concatenate([[0], np.cumsum(features.word_starts(rows_N))])
     row_S = np.repeat(np.arange(len(rows_N)), np.diff(spans.row_ends_R, prepend=0))
@@ -111,14 +120,16 @@ def span_statistics(features: Features, rows_N: np.ndarray) -> dict[str, Any]:
     # The span's own first token opens a word whether or not it is spelt so (a row may start inside a word).
     words_S = 1 + starts_word[first_S + spans.lengths_S] - starts_word[first_S + 1]
     # What is longer than the law allows (a file of another law) is shown in the last bar.
-    counts_L = np.bincount(np.minimum(words_S, len(law_L)), minlength=len(law_L) + 1)[1:]
+    units_S = words_S if masking.whole_words else spans.lengths_S
+    counts_L = np.bincount(np.minimum(units_S, len(law_L)), minlength=len(law_L) + 1)[1:]
     total = max(1, int(counts_L.sum()))
     return {
         "shares": (counts_L / total).tolist(),
         "law": law_L.tolist(),
         "mean_words": float(words_S.mean()) if len(words_S) else 0.0,
         "mean_tokens": float(spans.lengths_S.mean()) if len(words_S) else 0.0,
-        "geometric_p": features.header.masking.geometric_p,
+        "geometric_p": masking.geometric_p,
+        "unit": "whole words" if masking.whole_words else "tokens",
         "rows": len(rows_N),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,19 +18,24 @@ def add_tokens(vocabulary: Vocabulary, path: str | Path) -> Vocabulary:
     """Return the vocabulary with the tokens of a file, one a line, as `transformers`' `add_tokens` has them.
 
     A token stands for a whole word (or several, with the blanks between), never for a part of one. Lines that
-    are one token already, those that stand twice, and those of which the vocabulary leaves nothing (a soft
-    hyphen alone), add nothing. Raises InputError where no line adds any.
+    are one token already, and those that stand twice, add nothing; nor do those, with a warning, that the
+    tokenizer takes for no text. Raises InputError where no line adds any.
     """
     lines = dict.fromkeys(line.strip() for line in read_text(path).split("\n"))
-    known = set(vocabulary.tokens_V)
+    lines.pop("", None)
+    # A soft hyphen alone, say: no text would ever become that token, and its row has no pieces to start from.
+    empty = [line for line in lines if not pieces_of(vocabulary, line)]
+    if empty:
+        listed = ", ".join(map(ascii, empty[:5]))  # they are letters that nobody sees
+        warnings.warn(f"{path}: not added, since the tokenizer takes it for no text: {listed}", stacklevel=2)
+    known = {*vocabulary.tokens_V, *empty}
     # Normalized as text is, so that of an uncased vocabulary a capital letter makes no difference; but for
     # normalizers that write blanks as "\u2581", which would put one before the word.
     normalized = vocabulary.kind != "SentencePiece"
     new = [
         AddedToken(line, single_word=True, normalized=normalized)
         for line in lines
-        # Without pieces a token's row would have nothing to start from.
-        if line and line not in known and pieces_of(vocabulary, line) and not is_token(vocabulary, line)
+        if line not in known and not is_token(vocabulary, line)
     ]
     if not new:
         raise InputError(f"{path}: holds no word that is not one token already; give one a line")

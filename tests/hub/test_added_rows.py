@@ -9,11 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 from network_examples import random_model, vocabulary_of_words
+from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
 from span_electra.hub.export import export_run, load_exported
 from span_electra.model.electra import SpanElectra
 from span_electra.text.added_tokens import add_tokens, pieces_of
+from span_electra.text.vocabulary import Vocabulary
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -77,6 +79,18 @@ def test_the_extended_model_opens_in_stock_transformers(architecture, tmp_path):
     states_1LD = model.generator.encoder(asked["input_ids"], None)
     ours = model.generator.head(states_1LD, model.generator.encoder)
     assert (stock(**asked).logits - ours).abs().max() <= 1e-5
+
+
+def test_a_token_without_pieces_starts_from_the_unknown_ones_row(tmp_path):
+    """One of a tokenizer that was brought along, which we did not add."""
+    tokenizer = Tokenizer.from_str(OLD.to_json())
+    tokenizer.add_tokens(["\u00ad"])
+    new, before = Vocabulary.from_json(tokenizer.to_str()), random_model()
+    export_run(before, OLD, tmp_path / "old")
+    after = with_rows(before, new.size)
+    load_exported(tmp_path / "old", after, new)
+    name = "generator.encoder.embeddings.word.weight"
+    assert torch.equal(after.get_parameter(name)[OLD.size], before.get_parameter(name)[OLD.unk_id])
 
 
 def test_other_added_tokens_are_no_extension(tmp_path):

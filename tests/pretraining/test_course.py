@@ -6,7 +6,7 @@ import pytest
 
 from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
-from span_electra.pretraining.course import NEVER, Course, course_of, describe_course
+from span_electra.pretraining.course import NEVER, Course, course_of, describe_course, last_law
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training.plan import PARTS
 
@@ -80,3 +80,8 @@ def test_held_out_rows_have_the_last_law_and_no_mask_before_one_was_seen():
     assert (told["alone_until"], told["next_token_share"]) == (NEVER, 1.0)
     assert replace(found, next_token_share=0.75).validation(alone=True)["next_token_share"] == 0
     assert "alone_until" not in found.validation(alone=False)
+
+
+def test_the_last_law_is_the_runs_own_or_none():
+    assert last_law(settings_of(LATER), BASE) == replace(BASE, mask_ratio=0.4)
+    assert last_law(settings_of(), BASE) is None

@@ -46,8 +46,9 @@ def test_freezing_stops_a_part_and_not_everything_can_be_frozen():
 def test_utilization_is_of_steps_in_which_both_networks_learn(tmp_path, monkeypatch):
     monkeypatch.setattr("span_electra.pretraining.experiment.matrix_peak", lambda process: 1e12)
     experiment = Pretraining(small_run(write_rows(tmp_path / "rows.arrow"), tmp_path / "run"), CPU)
-    assert experiment.utilization(100.0, {"tokens": 8.0, "seen": 8.0}) > 0
-    assert experiment.utilization(100.0, {"tokens": 4.0, "seen": 8.0}) is None
+    joint = {"tokens": 8.0, "seen": 8.0, "masked": 1.0}
+    assert experiment.utilization(100.0, joint | {"masked": 4.0}) > experiment.utilization(100.0, joint) > 0
+    assert experiment.utilization(100.0, joint | {"tokens": 4.0}) is None
 
 
 def test_a_frozen_generator_cannot_learn_alone_first(tmp_path):

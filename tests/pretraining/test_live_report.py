@@ -5,18 +5,21 @@ Run: pytest tests/pretraining/test_live_report.py
 
 import json
 from dataclasses import asdict, replace
+from itertools import groupby
 
 import pytest
 import torch
 from run_examples import small_run, write_rows
 
+from span_electra.config import LoaderConfig
 from span_electra.pretraining import experiment
-from span_electra.pretraining.experiment import run_pretraining
+from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.pretraining.live_report import write_live_report
 from span_electra.training.checkpoint import load
+from span_electra.training.devices import Process
 
 
-def broken(folder, data, loader, model):
+def broken(settings, data, model):
     raise OSError("no pen")
 
 
@@ -29,8 +32,8 @@ def test_a_report_drawn_at_each_validation_leaves_the_weights_as_they_were(tmp_p
     monkeypatch.setattr(experiment, "REPORT_EVERY", 0)
     drawn = []
 
-    def watching(folder, data, loader, model):
-        write_live_report(folder, data, loader, model)
+    def watching(settings, data, model):
+        write_live_report(settings, data, model)
         drawn.append((tmp_path / "drawn" / "report.html").stat().st_mtime_ns)
 
     monkeypatch.setattr(experiment, "write_live_report", watching)
@@ -41,6 +44,30 @@ def test_a_report_drawn_at_each_validation_leaves_the_weights_as_they_were(tmp_p
     assert len(drawn) > 1 and len(set(drawn)) == len(drawn)
     for name, weight in load(plain.checkpoint).weights.items():
         assert torch.equal(weight, load(watched.checkpoint).weights[name]), name
+
+
+def hidden_runs(masked):
+    """Lengths of the runs of hidden tokens. Example: [False, True, True, False, True] -> [2, 1]"""
+    return [sum(run) for hidden, run in groupby(masked) if hidden]
+
+
+def test_sentences_and_numbers_have_the_masks_of_validations(tmp_path, features):
+    lines = ["0: mask_ratio=0.1", "0.5: mask_ratio=0.4 max_span_len=1 whole_words=false"]
+    settings = small_run(features, tmp_path / "run", loader=LoaderConfig(60, masking_schedule=lines))
+    # As the stage has it: held-out rows are masked alike in every validation.
+    plain = replace(settings.valid_loader, masking="static", masking_schedule=[])
+    described = json.dumps({"model": asdict(settings.model)})
+    settings = replace(settings, valid_loader=plain, config_json=described)
+    trained = Pretraining(settings, Process(torch.device("cpu")))
+    run_pretraining(settings)
+    write_live_report(settings, trained.data, trained.model)
+    examples, statistics = (
+        json.loads((tmp_path / "run" / name).read_text()) for name in ("examples.json", "statistics.json")
+    )
+    spans = [length for example in examples for length in hidden_runs(example["masked"])]
+    assert len(spans) > 6 and set(spans) == {1}
+    assert {split["mask_ratio"] for split in statistics["splits"].values()} == {0.4}
+    assert (statistics["spans"]["unit"], statistics["spans"]["mean_tokens"]) == ("tokens", 1)
 
 
 def test_a_report_that_fails_does_not_fail_the_run(tmp_path, features, monkeypatch):

@@ -5,9 +5,17 @@ Run: pytest tests/report/test_curves.py
 
 from dataclasses import replace
 
+import pytest
 from report_examples import make_run, metrics
 
-from span_electra.report.curves import PLANS, compared_chart, compared_figures, run_chart, run_figures
+from span_electra.report.curves import (
+    PLANS,
+    compared_chart,
+    compared_figures,
+    run_chart,
+    run_figures,
+    short_names,
+)
 from span_electra.report.run_record import read_run
 
 
@@ -53,3 +61,27 @@ def test_runs_side_by_side_keep_their_colour_when_one_lacks_a_metric(tmp_path):
     chart = compared_chart(runs, plan("Total loss"))
     assert [(series.name, series.color) for series in chart.series] == [("a", 0), ("c", 2)]
     assert len(compared_figures(runs)) == len(PLANS) - 3
+
+
+def test_default_names_of_one_day_are_told_apart_and_whole_under_the_pointer(tmp_path):
+    names = ["2026-11-29-08-15-00", "2026-11-29-08-40-00"]
+    runs = [read_run(make_run(tmp_path / name)) for name in names]
+    chart = compared_chart(runs, plan("Total loss"))
+    assert [series.name for series in chart.series] == names
+    assert [series.short for series in chart.series] == ["15-00", "40-00"]
+    svg = compared_figures(runs)[0]["svg"]
+    assert all(name in svg for name in names) and ">40-00<" in svg
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (["2026-11-29-08-15-00", "2026-11-29-17-30-00"], ["08-15-00", "17-30-00"]),
+        (["baseline", "a very long name"], ["baseline", "a very lon…"]),
+        (["the same long name"] * 2, ["name", "name"]),
+        (["run-", "run-with-something"], ["run-", "with-somet…"]),
+    ],
+)
+def test_names_beside_curves_are_short(names, short):
+    assert short_names(names) == short

@@ -138,6 +138,27 @@ def test_ill_runs_are_told_what_to_look_at(tmp_path):
     assert "no better than always guessing the commonest token (5.0%)" in page.text
 
 
+def test_epochs_are_counted_from_one(tmp_path):
+    lines = [metrics(10, "train", epoch=2)]
+    finished = write_report(make_run(tmp_path / "a", lines=lines)).read_text(encoding="utf-8")
+    running = write_report(make_run(tmp_path / "b", lines=lines, run={"state": "running"}))
+    assert "3 epochs" in finished and "epoch 3" in running.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (("generator_accuracy",), "Healthy. In the range of runs that learn: generator."),
+        (("generator_accuracy", "discriminator_recall"), "that learn: generator and discriminator."),
+        (("next_token_loss",), "Too early to tell. Nothing is known yet"),
+    ],
+)
+def test_only_what_was_trained_is_called_healthy(tmp_path, told, said):
+    line = {"step": 10, "split": "valid"} | dict.fromkeys(told, 0.5)
+    run = make_run(tmp_path / "r", lines=[metrics(50, "train"), line])
+    assert said in Page(write_report(run).read_text(encoding="utf-8")).text
+
+
 def test_without_a_discriminator_there_are_no_verdicts(tmp_path):
     config = copy.deepcopy(CONFIG)
     config["model"]["objective"] = "generator"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from feature_examples import VOCABULARY, build, make
 
+from span_electra.config import MaskingConfig
 from span_electra.features.store import open_features
 from span_electra.report.statistics import UsedRows, content_of, describe_data, write_statistics
 from span_electra.text.vocabulary import assemble
@@ -67,6 +68,18 @@ def test_span_lengths_are_counted_in_whole_words(features):
     assert found["mean_words"] == pytest.approx(np.mean(words))
     assert found["shares"][:3] == pytest.approx([np.mean(np.array(words) == number) for number in (1, 2, 3)])
     assert sum(found["shares"]) == pytest.approx(1) == sum(found["law"])
+
+
+@pytest.mark.parametrize("whole_words", [True, False])
+def test_a_runs_own_law_is_told_and_not_the_files(features, whole_words):
+    law = MaskingConfig(0.1, max_span_len=3, geometric_p=0.5, whole_words=whole_words)
+    found = describe_data(UsedRows(features, np.arange(features.rows), law))
+    assert found["splits"]["train"]["mask_ratio"] == 0.1
+    assert found["splits"]["train"]["masked"] < 0.7 * features.header.masked  # which hides .2
+    assert found["spans"]["unit"] == ("whole words" if whole_words else "tokens")
+    # The last span of a row is cut to its budget, which makes many of so few tokens shorter than the law.
+    assert len(found["spans"]["shares"]) == 3 and found["spans"]["geometric_p"] == 0.5
+    assert sum(found["spans"]["shares"]) == pytest.approx(1)
 
 
 def test_the_vocabularys_numbers(features):

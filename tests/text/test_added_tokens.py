@@ -60,7 +60,16 @@ def test_exports_and_features_give_the_same_ids(vocabulary, words, tmp_path):
         begin = end
 
 
-@pytest.mark.parametrize("content", ["", "\n\n", "the\n", "\u00ad\n\u200b\n"])
+def test_what_the_tokenizer_takes_for_no_text_is_not_added(tmp_path):
+    make, config, named = TOKENIZERS["bert"]
+    vocabulary = open_tokenizer(write_folder(tmp_path, make(), config) / "tokenizer.json", named)
+    (tmp_path / "words.txt").write_text(f"\u00ad\n{NEW[0]}\n\u200b\n", encoding="utf-8")
+    with pytest.warns(UserWarning, match=r"words.txt: not added, .*: '\\xad', '\\u200b'$"):
+        extended = add_tokens(vocabulary, tmp_path / "words.txt")
+    assert extended.tokens_V[vocabulary.size :] == [NEW[0]]
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "the\n"])
 def test_a_file_that_adds_nothing_is_refused(content, tmp_path):
     make, config, named = TOKENIZERS["bert"]
     vocabulary = open_tokenizer(write_folder(tmp_path, make(), config) / "tokenizer.json", named)
