@@ -145,8 +145,6 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
     if saved:
         refuse_optimizer(saved, settings.optimizer, source)
         state, counters = restore(saved, optimizers, process, tally=len(experiment.tally), source=str(source))
-        if saved.meta.get("training", {}).get("monitor") != settings.training.monitor:
-            state.best = state.metric = None  # of another metric
     elif settings.initial_optimizer:
         path, initial = load_checkpoint(settings.initial_optimizer)
         refuse_optimizer(initial, settings.optimizer, path)
@@ -252,10 +250,17 @@ def find_checkpoint(settings: RunSettings) -> Path:
 
 
 def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
-    """The checkpoint to go on from, its shares left on the disk where each process will read its own."""
+    """The checkpoint to go on from, its shares left on the disk where each process will read its own.
+
+    Where another metric is monitored by now, its scores are none.
+    """
     if not settings.resume_from:
         return None, None
-    return load_checkpoint(settings.resume_from, in_shares=lies_in_shares(process, settings.training))
+    path, saved = load_checkpoint(settings.resume_from, in_shares=lies_in_shares(process, settings.training))
+    monitor = settings.training.monitor
+    if saved.meta.get("training", {}).get("monitor", monitor) != monitor and "loop" in saved.meta:
+        saved.meta["loop"] |= {"best": None, "metric": None}
+    return path, saved
 
 
 def load_checkpoint(folder: str, *, in_shares: bool = False) -> tuple[Path, Checkpoint]:

@@ -60,6 +60,13 @@ def test_stopped_and_resumed_is_never_stopped_for_each_optimizer(features, tmp_p
     assert resumed.metrics == straight.metrics
 
 
+def test_a_resumed_run_that_monitors_another_metric_begins_its_best_anew(features, tmp_path):
+    first = run_pretraining(small_run(features, tmp_path, epochs=1, monitor="generator_accuracy"))
+    settings = small_run(features, tmp_path, epochs=2, monitor="loss", resume=first.checkpoint)
+    meta = checkpoint.read_meta(Path(run_pretraining(settings).checkpoint))
+    assert meta["loop"]["best"] == meta["metric"] > 1, "no accuracy, which would be the least loss for ever"
+
+
 @pytest.mark.parametrize("step", [1, 5, 6, 10, 14])
 def test_stopped_at_any_step_epoch_ends_included(features, tmp_path, monkeypatch, step, architecture):
     options = {"gradient_accumulation_steps": 2, "loader": LoaderConfig(6)}
