@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -286,6 +287,8 @@ def describe_file(path: str, by_name: bool) -> InputFile:
 
 def suffixes_of(path: str) -> tuple[str, str]:
     """The suffixes that tell what is in a file and how it is packed: a.JSONL.zst -> .jsonl, .zst"""
+    if path.startswith(("http://", "https://")):  # which hubs and stores end with "?download=true" or a key
+        path = urlsplit(path).path
     suffixes = PurePosixPath(path.lower()).suffixes
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
     return suffixes[-1] if suffixes else "", packing

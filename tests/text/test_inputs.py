@@ -10,7 +10,7 @@ import pytest
 
 from span_electra.errors import InputError
 from span_electra.text.corpus import cut_blocks
-from span_electra.text.inputs import find_inputs
+from span_electra.text.inputs import find_inputs, suffixes_of
 
 
 def test_folders_are_walked_in_order_without_hidden_files(tmp_path):
@@ -67,6 +67,12 @@ def test_what_is_structured_is_refused_by_name_and_never_read_as_text(name, tmp_
     inputs = find_inputs(tmp_path)
     assert [os.path.basename(file.path) for file in inputs.files] == ["a.txt"]
     assert f"{name}: " in inputs.notes[0] and "passed over" in inputs.notes[0]
+
+
+@pytest.mark.parametrize("query", ["", "?download=true", "?key=a.b/c.txt&s=1", "#part.txt"])
+def test_what_follows_the_path_of_a_url_is_no_suffix(query):
+    assert suffixes_of(f"https://host.org/a.JSONL.gz{query}") == (".jsonl", ".gz")
+    assert suffixes_of("a?b.tsv") == (".tsv", "")  # a local name may hold any mark
 
 
 def test_ndjson_is_jsonl(tmp_path):
