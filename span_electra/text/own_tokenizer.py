@@ -180,6 +180,6 @@ def _with_added(text: str, described: dict, special: SpecialTokens, path: Path) 
     if double is not None:
         raise InputError(
             f"{path}: its ids have gaps, so that the new token {double!r} would share the id "
-            f"{tokenizer.token_to_id(double)} with another; number its tokens without gaps, or name one it has"
+            f"{tokenizer.token_to_id(double)} with another; name one that it has, or close the gaps"
         )
     return rewritten(text, tokenizer)
