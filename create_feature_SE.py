@@ -38,10 +38,10 @@ def main() -> None:
 
     vocabulary = choose_vocabulary(settings)
     if settings.in_file:
-        notes = splits_read_together(settings.in_file)
+        notes = splits_read_together(settings.in_file, settings.text_field)
         outputs = {settings.out_file or feature_path("train"): settings.in_file}
     else:
-        splits, notes = find_splits(), left_out()
+        splits, notes = find_splits(text_field=settings.text_field), left_out(settings.text_field)
         one = {settings.out_file: splits.get("train", [])}
         outputs = one if settings.out_file else {feature_path(name): paths for name, paths in splits.items()}
     for note in notes:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -36,6 +36,8 @@ def check_place(out_file: Path, shards: int) -> None:
     Raises InputError for a file that is no feature file, a folder without manifest, and one where the other
     is wanted.
     """
+    if out_file.name in ("", ".."):  # nothing can be built beside it and renamed
+        raise InputError(f"{out_file}: a folder above what is here; give --out_file a name of its own")
     if out_file.is_dir():
         if not shards:
             raise InputError(f"{out_file}: a folder; name a file, or use --shards for a folder of files")
@@ -84,7 +86,11 @@ def staged(url: str, shards: int) -> Iterator[Path]:
     place.mkdir(exist_ok=True)
     # Object stores have no rename of folders; `mv` copies, but the old is whole until the new is.
     local, beside = place / PurePosixPath(target).name, f"{target}.partial"
-    yield local  # what goes wrong while it is built is this machine's trouble, not the URL's
+    try:
+        yield local  # what goes wrong while it is built is this machine's trouble, not the URL's
+    finally:
+        with suppress(OSError):  # not empty: something was made
+            place.rmdir()
     with _errors_of(url):
         if system.exists(beside):
             system.rm(beside, recursive=True)

@@ -91,16 +91,11 @@ def open_vocabulary(folder: str | Path) -> Vocabulary:
     path = folder / "tokenizer.json"
     # The whole tokenizer before its parts: what it does to text stands nowhere else.
     if path.is_file():
-        vocabulary = open_exported(path)
-    elif (folder / "vocab.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
+        return open_exported(path)
+    if (folder / "vocab.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
         # The oldest have the tokens alone: lower case, unless some have capitals.
-        vocabulary = load_vocabulary("BERT", folder / "vocab.txt")
-    elif (folder / "vocab.txt").is_file():
+        return load_vocabulary("BERT", folder / "vocab.txt")
+    if (folder / "vocab.txt").is_file():
         # Folders older than tokenizer.json: transformers knows how to read their settings.
-        vocabulary = Vocabulary.from_json(as_transformers_open(folder).to_str(), str(folder / "vocab.txt"))
-    else:
-        raise InputError(f"{folder}: no tokenizer.json in it; name a folder that holds network and tokenizer")
-    # What a saved tokenizer may bring along and what would cut or fill rows behind our back.
-    vocabulary.tokenizer.no_padding()
-    vocabulary.tokenizer.no_truncation()
-    return vocabulary
+        return Vocabulary.from_json(as_transformers_open(folder).to_str(), str(folder / "vocab.txt"))
+    raise InputError(f"{folder}: no tokenizer.json in it; name a folder that holds network and tokenizer")

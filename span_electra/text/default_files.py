@@ -14,6 +14,7 @@ from span_electra.data_config import TextConfig, VocabularyFiles
 from span_electra.errors import InputError
 from span_electra.text.added_tokens import add_tokens
 from span_electra.text.dataset import is_dataset
+from span_electra.text.inputs import passed_over
 from span_electra.text.special_tokens import ROLES
 from span_electra.text.vocabulary import Vocabulary, load_vocabulary, vocabulary_files
 
@@ -44,11 +45,24 @@ def choose_vocabulary(asked: VocabularyFiles) -> Vocabulary:
 
     That is a tokenizer brought along, or files of ours, with the words of `add_tokens` as tokens.
     """
+    named = {role: getattr(asked, f"{role}_token") for role in ROLES}
     if asked.tokenizer:
         from span_electra.text.own_tokenizer import bring_tokenizer
 
-        named = {role: getattr(asked, f"{role}_token") for role in ROLES}
+        if asked.merges_file:
+            raise InputError(
+                f"merges_file: {asked.tokenizer} brings its own; drop --merges_file or --tokenizer"
+            )
         vocabulary = bring_tokenizer(asked.tokenizer, named, asked.vocab_file)
+        if asked.tokenizer_type not in (None, vocabulary.kind):
+            raise InputError(
+                f"tokenizer_type: {asked.tokenizer} is no {asked.tokenizer_type} tokenizer (it is "
+                f"{vocabulary.kind}); drop --tokenizer_type"
+            )
+    elif role := next((role for role in ROLES if named[role]), None):
+        raise InputError(
+            f"{role}_token: {named[role]!r} is for a --tokenizer, and none is named; name one or drop it"
+        )
     else:
         files = find_vocabulary(asked.tokenizer_type, asked.vocab_file, asked.merges_file)
         vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
@@ -99,11 +113,12 @@ def _only_vocabulary(folder: Path, kind: str | None) -> Path:
     return found[0]
 
 
-def find_splits(folder: str | Path = DATA_FOLDER) -> dict[str, list[Path]]:
+def find_splits(folder: str | Path = DATA_FOLDER, text_field: str = "text") -> dict[str, list[Path]]:
     """Split -> its text files or folders in `folder`; without any so named, everything is `train`.
 
     Example: data/train.txt, data/dev.txt.gz, data/notes.txt -> {"train": [...], "valid": [...]}; notes.txt
     belongs to no split and is left out. data/a.txt, data/b.txt -> {"train": [both]}.
+    What a walk through the folder would pass over (tables, features, empty files) is no split's.
     Raises InputError if the folder is absent or holds nothing but hidden files.
     """
     folder = Path(folder)
@@ -112,19 +127,22 @@ def find_splits(folder: str | Path = DATA_FOLDER) -> dict[str, list[Path]]:
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if not entries:
         raise InputError(f"{folder}/: empty; put text there, or give --in_file")
+    fit = [path for path in entries if not passed_over(str(path), text_field)]
+    if not fit:
+        return {"train": entries}  # all of it, so that the refusal says why
     splits: dict[str, list[Path]] = {}
-    for path in entries:
+    for path in fit:
         if split := _split_of(path):
             splits.setdefault(split, []).append(path)
-    return splits or {"train": entries}
+    return splits or {"train": fit}
 
 
-def splits_read_together(named: Iterable[str | Path]) -> list[str]:
+def splits_read_together(named: Iterable[str | Path], text_field: str = "text") -> list[str]:
     """A note for each folder of which several splits would go into one feature file."""
     notes = []
     for folder in map(Path, named):
         readable = folder.is_dir() and any(folder.iterdir()) and not is_dataset(str(folder))
-        splits = find_splits(folder) if readable else {}
+        splits = find_splits(folder, text_field) if readable else {}
         if len(splits) > 1:
             names = ", ".join(path.name for paths in splits.values() for path in paths[:1])
             notes.append(
@@ -134,13 +152,16 @@ def splits_read_together(named: Iterable[str | Path]) -> list[str]:
     return notes
 
 
-def left_out() -> list[str]:
-    """A note where some files of data/ are splits by their names, and the others belong to none."""
-    entries = [path for path in DATA_FOLDER.iterdir() if not path.name.startswith(".")]
-    others = sorted(path.name for path in entries if _split_of(path) is None)
+def left_out(text_field: str = "text") -> list[str]:
+    """Notes on files of data/ that hold no text, or belong to no split while others do by their names."""
+    entries = sorted(path for path in DATA_FOLDER.iterdir() if not path.name.startswith("."))
+    reasons = {path: passed_over(str(path), text_field) for path in entries}
+    notes = [f"{path}: {reason}" for path, reason in reasons.items() if reason]
+    entries = [path for path in entries if not reasons[path]]
+    others = [path.name for path in entries if _split_of(path) is None]
     if not others or len(others) == len(entries):
-        return []
-    return [
+        return notes
+    return notes + [
         f"{DATA_FOLDER}/: {', '.join(others[:3])}{', ...' if others[3:] else ''}: left out, for the names "
         "say no split (train, valid, test); rename them, or name what is to be read with --in_file"
     ]

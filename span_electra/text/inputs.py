@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -45,6 +46,8 @@ STRUCTURED = {
     )
     for suffix in suffixes.split()
 }
+# What create_vocab_SE.py leaves beside its JSON, in a folder that may be the text's own.
+VOCABULARY_NAMES = (" BPE-merges.txt", " BERT-vocab.txt", " vocab.preview.txt")
 PACKINGS = (".gz", ".bz2", ".xz", ".zst")
 DANGLING = "a link to nothing; passed over"
 PEEK = 1 << 16  # bytes looked at before a file is read
@@ -170,9 +173,8 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
         found = sorted(glob.glob(path, recursive=True))
         if not found:
             raise InputError(f"{path}: no file matches; check the pattern")
-        there = [match for match in found if os.path.exists(match)]
-        notes += [f"{match}: {DANGLING}" for match in found if match not in there]
-        return [file for match in there for file in _find_local(match, notes, text_field)]
+        reads = [(_walk if os.path.isdir(match) else _met, match) for match in found]
+        return [file for read, match in reads for file in read(match, notes, text_field)]
     # Named outright it is refused; found in a folder it is passed over with a note.
     reason = _structured(path)
     if reason:
@@ -189,6 +191,8 @@ def _unfit(file: InputFile, text_field: str, *, empty: bool) -> str | None:
     """Why a file that was found in a folder, here or at a URL, is passed over, if so."""
     if reason := _structured(file.path):
         return reason
+    if file.path.endswith(VOCABULARY_NAMES):
+        return "of a vocabulary, not text"
     if empty:
         return "empty"
     # Far away each look costs a request: there, features of another name are refused when they are read.
@@ -234,20 +238,29 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
             folders.append(name)
         # Sorted: file systems list names in an order of their own, which differs between machines.
         for name in sorted(name for name in names if not name.startswith(".")):
-            path = os.path.join(place, name)
-            if not os.path.exists(path):
-                notes.append(f"{path}: {DANGLING}")
-                continue
-            # A name that tells of no text is enough; what is left must be a file that can be read.
-            size = os.path.getsize(path)
-            if os.path.isfile(path) and (reason := _unfit(_named(path, size), text_field, empty=size == 0)):
-                notes.append(f"{path}: {reason}; passed over")
-            else:
-                files.append(describe_file(path, by_name=False))
+            files += _met(os.path.join(place, name), notes, text_field)
     if hidden:
         notes.append(_hidden_note(folder, hidden))
     # As the walk goes, a folder's own files come before those of its subfolders.
     return files
+
+
+def _met(path: str, notes: list[str], text_field: str) -> list[InputFile]:
+    """A file that a folder or a pattern brought, or a note why it is passed over."""
+    if reason := passed_over(path, text_field):
+        notes.append(f"{path}: {reason}")
+        return []
+    return [describe_file(path, by_name=False)]
+
+
+def passed_over(path: str, text_field: str) -> str | None:
+    """Why something that was found, not named, is passed over, if so; a folder never is."""
+    if not os.path.exists(path):
+        return DANGLING
+    # A name that tells of no text is enough; what is left must be a file that can be read.
+    size = os.path.getsize(path)
+    reason = _unfit(_named(path, size), text_field, empty=size == 0) if os.path.isfile(path) else None
+    return f"{reason}; passed over" if reason else None
 
 
 def _has_column(file: InputFile, text_field: str) -> bool:
@@ -286,6 +299,8 @@ def describe_file(path: str, by_name: bool) -> InputFile:
 
 def suffixes_of(path: str) -> tuple[str, str]:
     """The suffixes that tell what is in a file and how it is packed: a.JSONL.zst -> .jsonl, .zst"""
+    if path.startswith(("http://", "https://")):  # which hubs and stores end with "?download=true" or a key
+        path = urlsplit(path).path
     suffixes = PurePosixPath(path.lower()).suffixes
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
     return suffixes[-1] if suffixes else "", packing

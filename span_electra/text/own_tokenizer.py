@@ -174,4 +174,12 @@ def _with_added(text: str, described: dict, special: SpecialTokens, path: Path) 
     tokenizer.add_special_tokens(
         [AddedToken(token, lstrip=token == special.mask, normalized=False) for token in lacking]
     )
+    # The library numbers a new token by how many there are, which is another's id where some are left out.
+    taken = set(known.values())
+    double = next((token for token in lacking if tokenizer.token_to_id(token) in taken), None)
+    if double is not None:
+        raise InputError(
+            f"{path}: its ids have gaps, so that the new token {double!r} would share the id "
+            f"{tokenizer.token_to_id(double)} with another; name one that it has, or close the gaps"
+        )
     return rewritten(text, tokenizer)

@@ -85,7 +85,8 @@ def _word_spans(text: str, starts_T: np.ndarray) -> tuple[tuple[int, int], ...]:
         return tuple(spans)
     code_C = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     parts_C = character_classes()[np.minimum(code_C, CLASSES - 1)] & PARTS > 0
-    inner_T = np.unique(starts_T[starts_T > 0])
+    # The token of a blank that ends the line may start behind it, where its tokenizer trims offsets.
+    inner_T = np.unique(starts_T[(starts_T > 0) & (starts_T < len(text))])
     inner_T = inner_T[parts_C[inner_T] | parts_C[inner_T - 1]]
     cuts = [cut for cut in inner_T.tolist() if not (text[cut].isspace() or text[cut - 1].isspace())]
     first_W, end_W = (sorted([*edge, *cuts]) for edge in zip(*spans, strict=True))

@@ -46,6 +46,8 @@ def check_described(described: dict) -> None:
             _check_character_table(normalizer.get("precompiled_charsmap"))
     if model.get("unk_token") is not None and model["unk_token"] not in known:
         raise ValueError(f"the unknown token {model['unk_token']!r} is no token")
+    if isinstance(pieces, list) and (model.get("unk_id") or 0) >= len(pieces):
+        raise ValueError(f"the unknown token's id {model['unk_id']} is no piece's")
     if model.get("dropout"):
         raise ValueError("dropout, with which a text's ids are never the same twice")
 

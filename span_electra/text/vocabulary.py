@@ -67,10 +67,11 @@ class Vocabulary:
         missing = [token for token in special.all if tokenizer.token_to_id(token) is None]
         if missing:
             raise InputError(f"{source}: lacks the special token {missing[0]}; add it to the vocabulary")
+        # Files are often saved with both on, for some model's rows; of a text that is encoded nothing is cut.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         if travelling is None:
             return cls(tokenizer, kind_of(described))
-        tokenizer.no_truncation()  # of a text that is encoded nothing is ever cut off
-        tokenizer.no_padding()
         return cls(tokenizer, kind_of(described), special, text, travelling["config"])
 
     def to_json(self) -> str:

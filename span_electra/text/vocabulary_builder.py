@@ -57,6 +57,10 @@ class BuildSettings:
     errors: str = "strict"
     text_field: str = "text"
 
+    def __post_init__(self) -> None:
+        if self.kind == "BPE" and self.strip_accents:
+            raise InputError("strip_accents: BPE keeps every byte; drop it, or use --tokenizer_type BERT")
+
 
 def build_vocabulary(
     inputs: str | Path | Iterable[str | Path], out_dir: str | Path, model_name: str, settings: BuildSettings

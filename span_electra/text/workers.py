@@ -230,6 +230,7 @@ def _attempt(work: Callable[[Any], Any], task: Any) -> tuple[str, Any]:
     except InputError as error:
         return "refused", str(error)
     except OSError as error:
-        return "disk", (error.errno, error.strerror, error.filename)
+        # Libraries raise some with words alone, which would be lost.
+        return "disk", (str(error),) if error.errno is None else (error.errno, error.strerror, error.filename)
     except BaseException:  # as text: not every exception can be pickled, and none with its traceback
         return "failed", traceback.format_exc()

@@ -12,7 +12,7 @@ import pytest
 from feature_examples import VOCABULARY, build, text
 
 from span_electra.errors import InputError
-from span_electra.features.output import staged
+from span_electra.features.output import check_place, staged
 from span_electra.features.store import open_features
 
 
@@ -65,6 +65,12 @@ def test_nothing_foreign_is_written_over(tmp_path, corpus, vocabulary):
     assert (tmp_path / "notes.txt").read_text() == "dear diary"
 
 
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_a_folder_without_a_name_is_no_output(name):
+    with pytest.raises(InputError, match="give --out_file a name"):
+        check_place(Path(name), 2)
+
+
 @pytest.mark.parametrize("shards", [0, 2])
 def test_an_output_url_gets_the_same_bytes(tmp_path, corpus, vocabulary, shards, monkeypatch):
     system = pytest.importorskip("fsspec").filesystem("memory")
@@ -104,3 +110,4 @@ def test_a_full_disk_here_is_not_the_urls_fault(tmp_path, corpus, vocabulary, mo
         raise full
     with pytest.raises(InputError, match=f"{url}: .*No such file"), staged(url, 0):
         pass  # nothing was built, so nothing can be sent
+    assert not list(tmp_path.glob(".staged-*"))

@@ -4,14 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from span_electra.data_config import VocabularyFiles
 from span_electra.errors import InputError
 from span_electra.text.default_files import (
     after_features,
+    choose_vocabulary,
     find_splits,
     find_vocabulary,
     left_out,
     splits_read_together,
 )
+from span_electra.text.inputs import find_inputs
+from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
 
 
 def touch(folder, *names):
@@ -82,6 +86,37 @@ def test_files_of_no_split_are_told_where_others_are_of_one(tmp_path, monkeypatc
     touch(tmp_path, "data/train.txt")
     (note,) = left_out()
     assert note.startswith("data/: notes.txt: left out")
+
+
+def test_what_holds_no_text_is_of_no_split_and_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "data/a.txt", "data/labels.csv", "data/my BPE-merges.txt")
+    Path("data/train.arrow").write_bytes(b"ARROW1\0\0" + b"\xff" * 8 + b"span_electra")
+    Path("data/empty.txt").touch()
+    assert find_splits() == {"train": [Path("data/a.txt")]}
+    said = "\n".join(left_out())
+    for words in ("labels.csv: a table", "empty.txt: empty", "train.arrow: features", "of a vocabulary"):
+        assert words in said
+    Path("data/a.txt").unlink()
+    with pytest.raises(InputError, match="empty.txt: empty"):
+        find_inputs(find_splits()["train"])
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ({"mask_token": "<m>"}, "mask_token: '<m>' is for a --tokenizer"),
+        ({"tokenizer": "t.json", "merges_file": "m.txt"}, "merges_file: t.json brings its own"),
+        ({"tokenizer": "t.json", "tokenizer_type": "BPE"}, "t.json is no BPE tokenizer .it is BERT"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(flags, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = assemble("BERT", {token: number for number, token in enumerate(SPECIAL_TOKENS)})
+    Path("t.json").write_text(made.to_json())
+    with pytest.raises(InputError, match=words):
+        choose_vocabulary(VocabularyFiles(**flags))
+    assert choose_vocabulary(VocabularyFiles(tokenizer="t.json", tokenizer_type="BERT")).kind == "BERT"
 
 
 def test_what_was_just_made_is_trained_on_not_what_stood_beside_it(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from span_electra.errors import InputError
 from span_electra.text.corpus import cut_blocks
-from span_electra.text.inputs import find_inputs
+from span_electra.text.inputs import find_inputs, suffixes_of
 
 
 def test_folders_are_walked_in_order_without_hidden_files(tmp_path):
@@ -26,6 +26,18 @@ def test_folders_are_walked_in_order_without_hidden_files(tmp_path):
     globbed = find_inputs([tmp_path / "a" / "*.txt", str(tmp_path / "a" / "b.txt")])
     assert [os.path.basename(file.path) for file in globbed.files] == ["b.txt", "z.txt"]
     assert "named twice" in globbed.notes[0]
+    (tmp_path / "t.csv").write_text("a,b\n")
+    globbed = find_inputs(tmp_path / "*")  # passed over as in the folder, not refused
+    assert [os.path.basename(file.path) for file in globbed.files] == ["b.txt", "z.txt", "b.txt"]
+    assert "empty.txt: empty" in "".join(globbed.notes) and "t.csv: a table" in "".join(globbed.notes)
+
+
+def test_a_vocabulary_beside_its_text_is_not_read_as_text(tmp_path):
+    for name in ("a.txt", "my BPE-merges.txt", "my BERT-vocab.txt", "my BPE vocab.preview.txt"):
+        (tmp_path / name).write_text(f"{name}\n")
+    inputs = find_inputs(tmp_path)
+    assert [os.path.basename(file.path) for file in inputs.files] == ["a.txt"]
+    assert sum("of a vocabulary, not text; passed over" in note for note in inputs.notes) == 3
 
 
 def test_one_file_under_two_names_is_read_once(tmp_path):
@@ -67,6 +79,12 @@ def test_what_is_structured_is_refused_by_name_and_never_read_as_text(name, tmp_
     inputs = find_inputs(tmp_path)
     assert [os.path.basename(file.path) for file in inputs.files] == ["a.txt"]
     assert f"{name}: " in inputs.notes[0] and "passed over" in inputs.notes[0]
+
+
+@pytest.mark.parametrize("query", ["", "?download=true", "?key=a.b/c.txt&s=1", "#part.txt"])
+def test_what_follows_the_path_of_a_url_is_no_suffix(query):
+    assert suffixes_of(f"https://host.org/a.JSONL.gz{query}") == (".jsonl", ".gz")
+    assert suffixes_of("a?b.tsv") == (".tsv", "")  # a local name may hold any mark
 
 
 def test_ndjson_is_jsonl(tmp_path):

@@ -169,6 +169,14 @@ def test_scores_stay_to_the_last_digit(tmp_path):
         assert Vocabulary.from_json(changed.to_json()).sha256 == changed.sha256
 
 
+def test_a_new_token_never_shares_the_id_of_another(tmp_path):
+    ids = {"<a>": 0, "<b>": 1, "<c>": 2, "<d>": 3, "x": 5}  # five tokens, so that a sixth gets the id 5
+    path = write_folder(tmp_path, Tokenizer(models.WordLevel(ids, "<d>")), None) / "tokenizer.json"
+    named = {"cls": "<a>", "sep": "<b>", "pad": "<c>", "mask": "<new>", "unk": "<d>"}
+    with pytest.raises(InputError, match="gaps, so that the new token '<new>' would share the id 5"):
+        open_tokenizer(path, named)
+
+
 def test_a_token_named_that_exists_keeps_its_id(tmp_path):
     tokenizer = Tokenizer(models.WordLevel({"<a>": 0, "<b>": 1, "<c>": 2, "<d>": 3, "x": 4}, "<d>"))
     path = write_folder(tmp_path, tokenizer, None) / "tokenizer.json"

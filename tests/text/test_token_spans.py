@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from span_electra.text.token_spans import cut_windows, over_windows, pool_words, read_lines
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
@@ -50,6 +51,14 @@ def test_a_token_of_several_characters_is_one_word():
     merges += [(joined[2], letters[5]), (joined[1], joined[3])]
     ids = {token: number for number, token in enumerate([*LETTERS, *joined])}
     assert read_lines(assemble("BPE", ids, merges), ["你我们你"])[0].words == ["你", "我们", "你"]
+
+
+@pytest.mark.parametrize("text", ["naïve text ", "漢字 ", "漢字  "])
+def test_a_blank_at_the_end_of_a_line_is_no_place_to_cut(text):
+    trimming = assemble("BPE", {token: number for number, token in enumerate(LETTERS)}, [])
+    trimming.tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)  # as exports have it
+    line = read_lines(trimming, [text])[0]
+    assert line.words == read_lines(BYTES, [text])[0].words and len(line.word_T) == len(line.ids_T)
 
 
 def test_scripts_that_write_blanks_stay_whole():

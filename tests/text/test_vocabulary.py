@@ -138,6 +138,16 @@ def test_rules_beside_a_vocabulary_are_its_own_or_refused(tmp_path):
         load_vocabulary("BERT", path)
 
 
+def test_truncation_and_padding_of_the_file_beside_a_vocabulary_cut_nothing(tmp_path):
+    path, made = tmp_path / "vocab.txt", bert()
+    path.write_text(file_contents(made)[0])
+    made.tokenizer.enable_truncation(3)
+    made.tokenizer.enable_padding(length=9)
+    (tmp_path / "tokenizer.json").write_text(made.to_json())
+    opened = load_vocabulary("BERT", path)
+    assert opened.tokenizer.encode("a b a b", add_special_tokens=False).ids == [5, 6, 5, 6]
+
+
 def a_huge_id(described):
     described["model"]["vocab"]["a"] = 1 << 40
 

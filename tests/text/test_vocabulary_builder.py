@@ -130,6 +130,11 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(settings, name, words,
     assert not (tmp_path / "v").exists()
 
 
+def test_accents_are_not_dropped_from_bytes():
+    with pytest.raises(InputError, match="strip_accents: BPE keeps every byte"):
+        BuildSettings("BPE", 400, 2, strip_accents=True)
+
+
 @pytest.mark.parametrize("kind", ["BPE", "BERT"])
 def test_white_space_alone_is_no_text(kind, tmp_path):
     (tmp_path / "blank.txt").write_text(" \n\t\n\n" * 100)

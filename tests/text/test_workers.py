@@ -29,6 +29,8 @@ def prepare(settings):
             raise KeyError("inner")
         if task == "full":
             raise OSError(28, "No space left on device", "/x")
+        if task == "wordy":
+            raise OSError("a library's words")
         if task == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         return settings, task, os.getpid()
@@ -75,6 +77,7 @@ def test_results_come_in_order_where_that_is_asked_for(workers):
         ("refuse", InputError, "^a.txt: line 3 is bad$"),
         ("fail", (KeyError, RuntimeError), "inner"),
         ("full", OSError, "No space"),
+        ("wordy", OSError, "^a library's words$"),
     ],
 )
 def test_a_failure_arrives_with_its_reason_and_ends_all(workers, task, error, message):
