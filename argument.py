@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from span_electra.config import ChunkConfig, DeviceConfig, SpanLaw, TextConfig, VocabularyFiles
+from span_electra.config import CHUNK_SIZE, ChunkConfig, DeviceConfig, SpanLaw, TextConfig, VocabularyFiles
 from span_electra.elsewhere import (
     GENERAL_DATA_NAMES,
     GENERAL_NAMES,
@@ -75,9 +75,9 @@ class FeatureArgs(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
     out_file: str | None = setting(None, "the feature file; none: features/<split>.arrow")
     seed: int = setting(0, "seed of chunk lengths and masks", least=0)
     workers: int = setting(2, "processes; more than the machine's cores are not started", least=1)
-    # Each block is a file, synced, until all are joined: blocks of few lines are mostly that.
+    # Each block is a file of its own until all are joined: blocks of few lines are mostly that.
     chunk_size: int = setting(
-        20000, "lines handed to one process at a time; rows do not cross these blocks", least=100
+        CHUNK_SIZE, "lines handed to one process at a time; rows do not cross these blocks", least=100
     )
     shards: int = setting(0, "write a folder of so many files; 0: one file", least=0, most=99999)
     engine: str = setting("local", "processes of this machine, or a Ray cluster", ("local", "ray"))

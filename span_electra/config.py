@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from span_electra.data_config import (  # noqa: F401  settings are imported from here, wherever they stand
+    CHUNK_SIZE,
     LONGEST_ROW,
     ChunkConfig,
     LoaderConfig,

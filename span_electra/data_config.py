@@ -9,6 +9,7 @@ from span_electra.errors import InputError
 from span_electra.schema import Settings, check_share, setting
 
 LONGEST_ROW = 65535  # tokens; span places in feature files are uint16
+CHUNK_SIZE = 20_000  # lines of a block: some megabytes, whose encoding takes a process about a second
 
 
 @dataclass(frozen=True)

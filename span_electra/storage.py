@@ -43,6 +43,10 @@ RESULTS, PREDICTIONS, EXPORTED = "results.json", "predictions", "exported"
 FEATURES_KEY = b"span_electra"
 LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers, which stand in it too, take some megabytes
 
+# A feature file in the making: the folder beside it in which its parts wait, and what is in there.
+PARTS, PARTS_LOCK = ".parts", "lock"
+PART_NAME = re.compile(r"\.?part-\d+\.arrow(\.\d+\.partial)?")
+
 # What a file system says that knows no locks (some network and FUSE mounts).
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -282,6 +286,19 @@ def starts_features(file: BinaryIO) -> bool:
         return False
     # The schema comes first; its length stands before it, and may be anything in a damaged file.
     return FEATURES_KEY in file.read(min(int.from_bytes(head[12:16], "little"), LONGEST_SCHEMA))
+
+
+def is_part(name: str) -> bool:
+    """Whether a name is one of those in a folder of parts."""
+    return name == PARTS_LOCK or PART_NAME.fullmatch(name) is not None
+
+
+def is_parts_folder(folder: str) -> bool:
+    """Whether a folder holds what a feature file is being made of, and nothing else."""
+    if not folder.endswith(PARTS) or not os.path.isdir(folder):
+        return False
+    names = os.listdir(folder)
+    return bool(names) and all(map(is_part, names))
 
 
 def read_json(path: Path) -> Any:

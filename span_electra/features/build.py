@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.config import CHUNK_SIZE, ChunkConfig, MaskingConfig
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.header import FeatureHeader, describe
@@ -27,7 +27,6 @@ from span_electra.features.output import (
     staged,
 )
 from span_electra.features.parts import (
-    PART_NAME,
     PartCounts,
     block_key,
     kept_counts,
@@ -37,7 +36,7 @@ from span_electra.features.parts import (
 )
 from span_electra.features.progress import Speaker
 from span_electra.features.store import open_features
-from span_electra.storage import empty_parents_go, locked, recover
+from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, is_part, locked, recover
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block, cut_blocks, hash_source
 from span_electra.text.far_files import is_url
@@ -47,7 +46,6 @@ from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_tasks
 
 WORTH_A_PROCESS = 2 << 20  # bytes of text; starting a process takes as long as encoding these
-LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def build_features(
     masking: MaskingConfig,
     seed: int = 0,
     workers: int = 1,
-    chunk_size: int = 20000,
+    chunk_size: int = CHUNK_SIZE,
     errors: str = "strict",
     text_field: str = "text",
     shards: int = 0,
@@ -156,8 +154,9 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     files, size = len(job.found.files), job.found.size
     say.line(f"features: {counted(files, 'file')}" + (f", {size / 1e6:,.1f} MB of text" if size else ""))
     with _parts_folder(out_file) as folder:
-        header, parts = _make_and_join(job, out_file, folder)
+        header, made = _make_and_join(job, out_file, folder)
         _remove_parts(folder)
+    parts = made.finished
     fallback = next((part.counts.fallback for part in parts if part.counts.fallback), "")
     kept = sum(part.kept for part in parts)
     result = FeatureCounts(
@@ -173,7 +172,7 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     if kept:
         say.note(f"{kept} of {len(parts)} blocks were finished before and kept")
     say.line(str(result))
-    note = _unknown(job, header, out_file)
+    note = _unknown(job, header, made)
     if note:
         say.note(note)
     if not header.masked:
@@ -185,17 +184,16 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     return result
 
 
-def _unknown(job: _Job, header: FeatureHeader, out_file: Path) -> str | None:
-    """What to say of text that the vocabulary does not know; the file's own ids are counted."""
-    unknown = open_features(out_file).count(header.unk_id)
-    if unknown <= WORTH_A_NOTE * header.content:
+def _unknown(job: _Job, header: FeatureHeader, made: _Parts) -> str | None:
+    """What to say of text that the vocabulary does not know."""
+    unknown = sum(part.counts.unknown for part in made.finished)
+    if made.least_known is None or unknown <= WORTH_A_NOTE * header.content:
         return None
-    block = next(cut_blocks(job.found, header.chunk_size, header.text_field))
-    sample = read_block(block, header.text_field, header.errors)
+    sample = read_block(made.least_known, header.text_field, header.errors)
     return unknown_note(job.vocabulary, unknown, header.content, sample)
 
 
-def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHeader, list[_Finished]]:
+def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHeader, _Parts]:
     """Make the parts, and the output of them; return its header.
 
     A file grows while parts are made; shards must know first how many rows there are in all.
@@ -205,7 +203,8 @@ def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHead
     room = replace(job.header, sources=unread)
     with nullcontext() if job.shards else joined_file(folder, room, out_file) as joined:
         sources: list[Source] = []
-        parts = _make_parts(job, folder, sources, joined)
+        made = _make_parts(job, folder, sources, joined)
+        parts = made.finished
         total = sum((part.counts for part in parts), PartCounts())
         header = replace(
             job.header,
@@ -220,11 +219,13 @@ def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHead
         if joined is not None:
             written = joined.finish(header)
         else:
-            written = join_shards(folder, [part.key for part in parts], header, out_file, job.shards)
+            written = join_shards(
+                folder, [(part.key, part.counts.rows) for part in parts], header, out_file, job.shards
+            )
         # Counted anew from the rows that were written: what the encoder gave is what the file holds.
         assert written.tokens - 2 * written.rows == total.encoded, "tokens were lost or doubled"
         assert (written.rows, written.masked, written.spans) == (total.rows, total.masked, total.spans)
-    return header, parts
+    return header, made
 
 
 def _refuse_few_rows(job: _Job, total: PartCounts, folder: Path) -> None:
@@ -249,16 +250,29 @@ class _Finished:
     kept: bool  # from an earlier command
 
 
-def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFile | None) -> list[_Finished]:
-    """Make the parts that are not there yet, and join what can be joined; return all, by block."""
+@dataclass(frozen=True)
+class _Parts:
+    """All parts of an output."""
+
+    finished: list[_Finished]  # by block
+    least_known: Block | None  # the block with most unknown tokens; none: there are none
+
+
+def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFile | None) -> _Parts:
+    """Make the parts that are not there yet, and join what can be joined."""
     finished: dict[int, _Finished] = {}
+    most_unknown, least_known = 0, None
     found, header = job.found, job.header
     identities = {file.path: file.identity for file in found.files}
     settings = settings_key(header)
     with job.say.bar(found.size) as bar:
 
         def add(block: Block, part: _Finished) -> None:
+            nonlocal most_unknown, least_known
             finished[block.number] = part
+            # The one block is kept, for text that came from far would have to be fetched again.
+            if part.counts.unknown > most_unknown:
+                most_unknown, least_known = part.counts.unknown, block
             # Parts come in any order and are joined in theirs: the file has the same bytes each time.
             while joined is not None and joined.parts in finished:
                 joined.append(finished[joined.parts].key)
@@ -280,7 +294,7 @@ def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFi
     for file in found.files:
         if not file.remote and find_inputs(file.path).files[0].identity != file.identity:
             raise InputError(f"{file.path}: was changed while it was read; run again")
-    return [finished[number] for number in range(len(finished))]
+    return _Parts([finished[number] for number in range(len(finished))], least_known)
 
 
 def _run(
@@ -300,7 +314,7 @@ def _run(
 
 
 def _parts_place(out_file: Path) -> Path:
-    return out_file.with_name(out_file.name + ".parts")
+    return out_file.with_name(out_file.name + PARTS)
 
 
 @contextmanager
@@ -312,15 +326,15 @@ def _parts_folder(out_file: Path) -> Iterator[Path]:
     folder = _parts_place(out_file)
     busy = "another command is making it (process {holder}); wait for that one"
     # Folders that we make for nothing, because the text is refused, go again.
-    with empty_parents_go(folder), locked(folder / LOCK, out_file, busy):
+    with empty_parents_go(folder), locked(folder / PARTS_LOCK, out_file, busy):
         recover(out_file)
         for name in os.listdir(folder):
-            if name != LOCK and not PART_NAME.fullmatch(name):
+            if not is_part(name):
                 raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")
         try:
             yield folder
         finally:
-            if folder.is_dir() and os.listdir(folder) == [LOCK]:  # no block was finished
+            if folder.is_dir() and os.listdir(folder) == [PARTS_LOCK]:  # no block was finished
                 _remove_parts(folder)
 
 
@@ -333,7 +347,7 @@ def _remove_left_parts(out_file: Path) -> None:
 
 def _remove_parts(folder: Path) -> None:
     for name in os.listdir(folder):
-        if name == LOCK or PART_NAME.fullmatch(name):
+        if is_part(name):
             (folder / name).unlink(missing_ok=True)
     try:
         folder.rmdir()
@@ -348,10 +362,10 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
     if not out_file.exists() or not (out_file.is_dir() or out_file.stat().st_size):
         return None
     try:
-        features = open_features(out_file)
+        features = open_features(out_file, verify=False)
     except InputError:
         return None  # damaged, or of another format: made anew
-    # The cheap questions first; the text itself is read last.
+    # The cheap questions first: reading every bit of the features, and of the text, comes last.
     if job.shards and len(features.files) != job.shards:
         return None
     made = features.header
@@ -363,7 +377,10 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
         (file.path, file.size) for file in found.files
     ]:
         return None
-    # Last, for it reads all of the text.
+    try:
+        open_features(out_file)
+    except InputError:
+        return None
     hashes = [hash_source(file, made.text_field) for file in found.files]
     if [source.sha256 for source in made.sources] != hashes:
         return None

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.config import CHUNK_SIZE, ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
 from span_electra.features.masking import Spans
@@ -81,7 +81,7 @@ def describe(
     masking: MaskingConfig,
     chunking: ChunkConfig,
     seed: int,
-    chunk_size: int = 20000,
+    chunk_size: int = CHUNK_SIZE,
     errors: str = "strict",
     text_field: str = "text",
 ) -> FeatureHeader:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -141,34 +141,37 @@ def joined_file(folder: Path, header: FeatureHeader, out_file: Path) -> Iterator
 
 
 def join_shards(
-    folder: Path, keys: list[str], header: FeatureHeader, out_folder: Path, shards: int
+    folder: Path, parts: list[tuple[str, int]], header: FeatureHeader, out_folder: Path, shards: int
 ) -> PartCounts:
-    """Write the parts, one a key, as a folder of feature files; return what was written.
+    """Write the parts, each its key and rows, as a folder of feature files; return what was written.
 
     Raises InputError when a part was damaged meanwhile.
     """
     assert header.rows >= shards
     written: list[PartCounts] = []
     with atomic_folder(out_folder) as beside:
-        _write_shards(folder, keys, header, beside=beside, shards=shards, written=written)
+        _write_shards(folder, parts, header, beside=beside, shards=shards, written=written)
     return sum(written, PartCounts())
 
 
 def _write_shards(
-    folder: Path, keys: list[str], header: FeatureHeader, beside: Path, shards: int, written: list[PartCounts]
+    folder: Path,
+    parts: list[tuple[str, int]],
+    header: FeatureHeader,
+    beside: Path,
+    shards: int,
+    written: list[PartCounts],
 ) -> None:
     """Shards hold nearly equal numbers of rows, in order; each is a feature file by itself."""
-    schema = feature_schema(header)
     shard_list = []
     for shard in range(shards):
         # Nearly equal numbers of rows, and every row in one, for any number of shards.
         begin, end = header.rows * shard // shards, header.rows * (shard + 1) // shards
-        # A header stands before its rows, so a shard is counted first; parts are mapped, not read in.
-        total = sum(map(_count, _slice(_batches(folder, keys, schema), begin, end)), PartCounts())
+        # A header stands before its rows, so a shard is counted first: each part of it is read twice.
+        total = sum(map(_count, _slice(folder, parts, begin, end)), PartCounts())
         own = replace(header, rows=total.rows, tokens=total.tokens, masked=total.masked, spans=total.spans)
         name = f"features-{shard:05d}-of-{shards:05d}.arrow"
-        own_schema = feature_schema(own)
-        write_checked(beside / name, own_schema, _slice(_batches(folder, keys, own_schema), begin, end))
+        write_checked(beside / name, feature_schema(own), _slice(folder, parts, begin, end))
         size = (beside / name).stat().st_size
         shard_list.append({"file": name, "rows": total.rows, "tokens": total.tokens, "bytes": size})
         written.append(total)
@@ -176,24 +179,14 @@ def _write_shards(
     (beside / MANIFEST).write_text(text + "\n")
 
 
-def _batches(folder: Path, keys: list[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for number, key in enumerate(keys):
-        batch = read_part(part_path(folder, number), key)
-        if batch.num_rows:
-            # A part's metadata are its own key and counts; the file's are the header.
-            yield batch.replace_schema_metadata(schema.metadata)
-
-
-def _slice(batches: Iterable[pa.RecordBatch], begin: int, end: int) -> Iterator[pa.RecordBatch]:
-    """Rows begin .. end - 1 of all batches."""
+def _slice(folder: Path, parts: list[tuple[str, int]], begin: int, end: int) -> Iterator[pa.RecordBatch]:
+    """Rows begin .. end - 1 of all parts."""
     first = 0
-    for batch in batches:
-        low, high = max(begin - first, 0), min(end - first, batch.num_rows)
-        if low < high:
-            yield batch.slice(low, high - low)
-        first += batch.num_rows
-        if first >= end:
-            return
+    for number, (key, rows) in enumerate(parts):
+        low, high = max(begin - first, 0), min(end - first, rows)
+        if low < high:  # a part is opened only where rows of it are wanted: opening it reads all of it
+            yield read_part(part_path(folder, number), key).slice(low, high - low)
+        first += rows
 
 
 def _count(batch: pa.RecordBatch) -> PartCounts:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, astuple, dataclass, replace
@@ -23,16 +22,16 @@ import pyarrow as pa
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked, write_checked
 from span_electra.features.chunks import NO_SENTENCES, cut_chunks, document_ends, frame_chunks
-from span_electra.features.header import FeatureHeader, feature_batch, feature_schema
+from span_electra.features.header import FeatureHeader, feature_batch, feature_schema, header_json
 from span_electra.features.masking import TokenRows, row_keys, sample_spans
 from span_electra.features.sentences import sentence_ends, sentence_marks
+from span_electra.storage import FEATURES_KEY
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block
 from span_electra.text.encode import TextEncoder
 from span_electra.text.vocabulary import Vocabulary
 
 PART_KEY = b"span_electra.part"
-PART_NAME = re.compile(r"\.?part-\d+\.arrow(\.\d+\.partial)?")
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class PartCounts:
     tokens: int = 0  # [CLS] and [SEP] included
     masked: int = 0
     spans: int = 0
+    unknown: int = 0  # tokens of text that are [UNK]; parts of earlier versions do not tell and count none
     fallback: str = ""  # why the tokenizer library had to do all the work, if so
 
     def __add__(self, other: PartCounts) -> PartCounts:
@@ -68,7 +68,7 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
     """Return the function from blocks to parts; of `header` sources and counts are not read."""
     # Made once for all blocks: its table of known words grows from one to the next.
     encoder = TextEncoder(vocabulary.tokenizer)
-    schema, chunking = feature_schema(header), header.chunking
+    schema, chunking = _part_schema(header), header.chunking
     marks_V = sentence_marks(vocabulary) if chunking.respect_sentences else None
 
     def make(block: Block) -> Part:
@@ -98,6 +98,8 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
             tokens=len(framed_T),
             masked=int(spans.lengths_S.sum()),
             spans=len(spans.starts_S),
+            # Before framing: [CLS] or [SEP] may be the same token, as in GPT-2's vocabulary.
+            unknown=int(np.count_nonzero(ids_T == header.unk_id)),
             fallback=encoder.fallback_reason or "",
         )
         return Part(feature_batch(framed_T, ends_R, spans, schema), counts)
@@ -105,12 +107,18 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
     return make
 
 
+def _part_schema(header: FeatureHeader) -> pa.Schema:
+    """The columns of a part: those of the file, with the header as its mark."""
+    # No tokenizer: the key tells it apart, and beside 4 MB of text it would be most of the part.
+    return feature_schema(header).with_metadata({FEATURES_KEY: header_json(header)})
+
+
 # --- parts on disk ------------------------------------------------------------------------------------
 
 
 def write_part(path: Path, part: Part, key: str, header: FeatureHeader) -> None:
     """Write a part, or leave what stood there."""
-    schema = feature_schema(header)
+    schema = _part_schema(header)
     described = {PART_KEY: json.dumps({"key": key, "counts": asdict(part.counts)}).encode()}
     # No sync: a part that a loss of power takes back is found out by its checksum and made again.
     write_checked(path, schema.with_metadata({**schema.metadata, **described}), [part.batch], durable=False)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def run_on_ray(
                 task = next(tasks, None)
                 more = task is not None
                 if task is not None:
-                    waiting[make.remote(shared, task[0])] = task
+                    waiting[make.remote(shared, from_anywhere(task[0]))] = task
             if waiting:
                 done, _ = ray.wait(list(waiting), num_returns=1)
                 task = waiting.pop(done[0])
@@ -54,6 +55,18 @@ def run_on_ray(
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)
+
+
+def from_anywhere(block: Block) -> Block:
+    """The block for a process that stands in another folder, as those of a running cluster do."""
+    pieces = [
+        # What was read here needs no path there, and keeps its URL for messages.
+        replace(piece, path=os.path.abspath(piece.path))
+        if piece.text is None and piece.rows is None
+        else piece
+        for piece in block.pieces
+    ]
+    return replace(block, pieces=tuple(pieces))
 
 
 _makers: dict[str, Any] = {}  # a node's process keeps its tokenizer and its word table between tasks

@@ -164,7 +164,8 @@ def _search_run(row, content, left, bits, characters):
     characters: a run begins and ends where characters do; else it may end inside one, and where not even
     that fits, begin there too.
     """
-    for size in range(left, 0, -1):
+    # What is longer than the room between spans fits nowhere; to try each size of it took most of the time.
+    for size in range(min(left, _most_room(row.taken, content)), 0, -1):
         for ends in range(2, 1, -1) if characters else range(1, -1, -1):
             fitting = 0
             for start in range(content):
@@ -178,6 +179,16 @@ def _search_run(row, content, left, bits, characters):
                         return start, size
                     chosen -= 1
     return 0, 0
+
+
+@compiled
+def _most_room(taken, content):
+    """The most tokens that a span between others may have, with one before and one after it to spare."""
+    free = longest = 0
+    for place in range(2 * content):  # twice around: the longest stretch may lie over the row's end
+        free = 0 if taken[place % content + 1] else free + 1
+        longest = max(longest, free)
+    return content if free == 2 * content else longest - 2  # of a ring without spans all
 
 
 @compiled

@@ -282,16 +282,6 @@ class Features:
             )
         return vocabulary
 
-    def count(self, token_id: int) -> int:
-        """How often a token stands in all rows, [CLS] and [SEP] included."""
-        found = 0
-        for begin in range(0, self.rows, 4096):  # a few megabytes at a time
-            rows_B = np.arange(begin, min(begin + 4096, self.rows))
-            ids_BL = self.gather(rows_B, int(self.lengths_R[rows_B].max()))
-            kept_BL = np.arange(ids_BL.shape[1]) < self.lengths_R[rows_B, None]
-            found += int(np.count_nonzero((ids_BL == token_id) & kept_BL))
-        return found
-
     def gather(self, rows_B: np.ndarray, width: int) -> np.ndarray:
         """Return the rows' ids, int64 [B, width], padded with pad_id; width is at least the longest row's."""
         rows_B = self._checked(rows_B)

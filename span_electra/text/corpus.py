@@ -3,7 +3,7 @@
 A block is some `chunk_size` lines (rows, in .jsonl, .tsv, .parquet and data sets), of one large file or of
 several small ones, and ends early at BLOCK_BYTES. Plain local files are only scanned for line ends here; the
 process that gets the block reads its byte range. Packed and remote files, .parquet and data sets are read
-once, here, and their text is handed over.
+here, and their text is handed over; .parquet, whose reader jumps about, is read once more for its hash.
 
 P newlines of a segment.
 """

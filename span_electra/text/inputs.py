@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.storage import sha256_of, starts_features
+from span_electra.storage import is_parts_folder, sha256_of, starts_features
 from span_electra.text.dataset import is_dataset, open_dataset
 from span_electra.text.far_files import find_far, is_url, open_filesystem
 from span_electra.utf8 import UTF8_MARK
@@ -170,7 +170,8 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
     if os.path.isdir(path):
         return _walk(path, notes, text_field)
     if not os.path.lexists(path) and glob.has_magic(path):
-        found = sorted(glob.glob(path, recursive=True))
+        matches = sorted(glob.glob(path, recursive=True))
+        found = [match for match in matches if not is_parts_folder(os.path.dirname(match))]
         if not found:
             raise InputError(f"{path}: no file matches; check the pattern")
         reads = [(_walk if os.path.isdir(match) else _met, match) for match in found]
@@ -226,6 +227,11 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
 
     files, hidden, read = [], [], {os.path.realpath(folder)}
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        # Our own lock in it is no text, and opening it would let go of it; it is rewritten at each start too.
+        if is_parts_folder(place):
+            notes.append(f"{place}: a feature file in the making; passed over")
+            folders[:] = []
+            continue
         hidden += [os.path.join(place, name) for name in (*folders, *names) if name.startswith(".")]
         visible = sorted(name for name in folders if not name.startswith("."))
         folders[:] = []

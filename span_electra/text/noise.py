@@ -191,7 +191,7 @@ def _misspell(
 ) -> str:
     if config.kind in ("none", "white_space"):
         return word
-    # Two numbers from the stream for every word, whatever becomes of them.
+    # Two numbers from the stream for every word that is to be misspelt, whatever becomes of them.
     by_list, which = rng.random(2)
     if config.kind == "realistic" or (config.kind == "mixed" and by_list < config.realistic_share):
         known = list(known_misspellings(word, misspellings))

@@ -17,6 +17,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from span_electra.counted import counted
+from span_electra.data_config import CHUNK_SIZE
 from span_electra.errors import InputError
 from span_electra.progress import Bar
 from span_electra.storage import write_files
@@ -38,7 +39,6 @@ from span_electra.text.vocabulary import (
 )
 from span_electra.text.word_counts import count_words
 
-CHUNK_LINES = 20_000  # lines in memory at a time
 DEFAULT_SIZE = 10_000  # of a vocabulary whose size nobody named
 LEAST_BPE = 256 + len(SPECIAL_TOKENS)  # every byte, so that no text is unknown
 PREVIEW_BYTES = 20_000_000  # of text, whose tokens are counted for the eye
@@ -107,7 +107,7 @@ def texts_of(inputs: Inputs, settings: BuildSettings, bar: Bar | None = None) ->
     Raises InputError, at its end, for text that is white space throughout.
     """
     blank = True
-    for block in cut_blocks(inputs, CHUNK_LINES, settings.text_field):
+    for block in cut_blocks(inputs, CHUNK_SIZE, settings.text_field):
         text = read_block(block, settings.text_field, settings.errors)
         blank = blank and not text.strip()
         yield text

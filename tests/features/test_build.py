@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -155,6 +156,16 @@ def test_the_file_grows_while_parts_are_made(tmp_path, corpus, vocabulary, monke
     assert sorted(os.listdir(tmp_path)) == ["f.arrow", "in"]
 
 
+def test_a_command_that_was_broken_off_beside_its_text_goes_on(tmp_path, corpus, vocabulary):
+    build(corpus, vocabulary, tmp_path / "whole.arrow")
+    with pytest.MonkeyPatch.context() as patch:
+        fail_after(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            build(corpus, vocabulary, corpus / "f.arrow")
+    assert build(corpus, vocabulary, corpus / "f.arrow").kept_parts == 4
+    assert (corpus / "f.arrow").read_bytes() == (tmp_path / "whole.arrow").read_bytes()
+
+
 @pytest.mark.parametrize("change", ["text", "seed", "vocabulary"])
 def test_parts_of_other_text_or_settings_are_made_again(tmp_path, corpus, vocabulary, change):
     with pytest.MonkeyPatch.context() as patch:
@@ -198,6 +209,18 @@ def test_what_is_made_already_is_left_and_what_is_not_is_made(tmp_path, corpus, 
     assert build(corpus, vocabulary, out_file, seed=1).made_parts > 0
     out_file.write_bytes(out_file.read_bytes()[:-7])
     assert build(corpus, vocabulary, out_file, seed=1).made_parts > 0
+
+
+def test_features_of_other_settings_are_not_read_through_first(tmp_path, corpus, vocabulary, monkeypatch):
+    build(corpus, vocabulary, tmp_path / "f.arrow")
+    opened = []
+    monkeypatch.setattr(
+        F, "open_features", lambda *args, verify=None: opened.append(verify) or open_features(*args, verify)
+    )
+    build(corpus, vocabulary, tmp_path / "f.arrow", seed=1)
+    assert opened == [False]
+    again = build(corpus, vocabulary, tmp_path / "f.arrow", seed=1)
+    assert again.made_parts == 0 and opened[1:] == [False, None]  # before they are called sound, every bit is
 
 
 def test_text_without_words_is_refused_and_leaves_nothing(tmp_path, vocabulary):
@@ -303,3 +326,21 @@ def test_text_that_the_vocabulary_does_not_know_is_told_with_its_characters(tmp_
     F.build_features(tmp_path / "t.txt", vocabulary, tmp_path / "f.arrow", ChunkConfig(16), MaskingConfig())
     note = capsys.readouterr().err
     assert "42.9% of the tokens are [UNK]" in note and "most often 漢 字" in note
+
+
+def test_the_characters_told_are_those_of_the_text_that_is_unknown(tmp_path, capsys):
+    vocabulary = assemble("BERT", {token: number for number, token in enumerate([*SPECIAL_TOKENS, "a", "b"])})
+    (tmp_path / "a.txt").write_text("a b a b\n" * 99 + "é\n")
+    (tmp_path / "b.txt").write_text("a b 漢\n" * 100)
+    build([tmp_path / "a.txt", tmp_path / "b.txt"], vocabulary, tmp_path / "f", chunk_size=100, progress=True)
+    note = capsys.readouterr().err
+    assert "most often 漢;" in note and "é" not in note
+
+
+def test_a_token_that_is_unknown_and_frames_rows_is_counted_in_the_text_alone(tmp_path, capsys):
+    ids = {token: number for number, token in enumerate([*SPECIAL_TOKENS, "a", "b"])}
+    one_for_all = replace(assemble("BERT", ids).special, cls="[UNK]", sep="[UNK]")
+    vocabulary = Vocabulary(assemble("BERT", ids).tokenizer, "BERT", one_for_all)
+    (tmp_path / "t.txt").write_text("a b a b\n" * 50)
+    build(tmp_path / "t.txt", vocabulary, tmp_path / "f.arrow", progress=True)
+    assert "[UNK]" not in capsys.readouterr().err

@@ -12,6 +12,7 @@ import pytest
 from feature_examples import VOCABULARY, build, text
 
 from span_electra.errors import InputError
+from span_electra.features import output
 from span_electra.features.output import check_place, staged
 from span_electra.features.store import open_features
 
@@ -41,6 +42,15 @@ def test_shards_hold_the_same_rows(tmp_path, corpus, vocabulary):
     with pytest.raises(InputError, match="shards: 99999 are more than .* rows"):
         build(corpus, vocabulary, tmp_path / "more", shards=99999)
     assert not (tmp_path / "more").exists()
+
+
+def test_shards_open_no_part_but_their_own(tmp_path, corpus, vocabulary, monkeypatch):
+    read, opened = output.read_part, []
+    monkeypatch.setattr(output, "read_part", lambda path, key: opened.append(path.name) or read(path, key))
+    build(corpus, vocabulary, tmp_path / "shards", shards=16)
+    parts = len(set(opened))
+    # To count the rows and to write them; a part in which a shard ends is read for the next one too.
+    assert parts > 3 and len(opened) <= 2 * (parts + 15)
 
 
 def test_nothing_foreign_is_written_over(tmp_path, corpus, vocabulary):

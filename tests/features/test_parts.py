@@ -3,15 +3,18 @@
 Run: pytest tests/features/test_parts.py
 """
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 from feature_examples import VOCABULARY, text
 
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
-from span_electra.features.header import describe
+from span_electra.features.arrow_file import write_checked
+from span_electra.features.header import TOKENIZER_KEY, describe, feature_schema
 from span_electra.features.parts import (
+    PART_KEY,
     block_key,
     kept_counts,
     part_maker,
@@ -20,6 +23,7 @@ from span_electra.features.parts import (
     settings_key,
     write_part,
 )
+from span_electra.storage import is_feature_file
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
 
@@ -58,6 +62,26 @@ def test_kept_only_with_its_own_key_and_whole(tmp_path, blocks):
         read_part(path, "other")
     path.write_bytes(path.read_bytes()[:-1])
     assert kept_counts(path, "key") is None
+
+
+def test_a_part_holds_no_tokenizer(tmp_path, blocks):
+    """It may be larger than the rows, and would stand in each of thousands of parts, twice."""
+    header = replace(HEADER, tokenizer_json=" " * (1 << 20) + HEADER.tokenizer_json)
+    path, part = part_path(tmp_path, 0), part_maker(header, VOCABULARY)(blocks[0])
+    write_part(path, part, "key", header)
+    assert path.stat().st_size < 1 << 20 and is_feature_file(path)
+    assert TOKENIZER_KEY not in part.batch.schema.metadata
+
+
+def test_parts_of_a_version_that_did_not_count_unknown_tokens_are_kept(tmp_path, blocks):
+    path, part = part_path(tmp_path, 0), part_maker(HEADER, VOCABULARY)(blocks[0])
+    counts = asdict(part.counts)
+    del counts["unknown"]
+    described = {PART_KEY: json.dumps({"key": "key", "counts": counts}).encode()}
+    schema = feature_schema(HEADER)
+    write_checked(path, schema.with_metadata({**schema.metadata, **described}), [part.batch])
+    assert kept_counts(path, "key") == replace(part.counts, unknown=0)
+    assert read_part(path, "key").equals(part.batch)
 
 
 def test_keys_tell_settings_blocks_and_files_apart(blocks):

@@ -3,6 +3,7 @@
 Needs the optional package ray; skipped without it. Run: pytest tests/features/test_ray_engine.py
 """
 
+import gzip
 import random
 
 import pytest
@@ -12,6 +13,8 @@ from span_electra.errors import InputError
 from span_electra.features import ray_engine
 from span_electra.features.build import build_features
 from span_electra.features.header import describe
+from span_electra.text.corpus import cut_blocks
+from span_electra.text.inputs import find_inputs
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
 
 WORDS = [f"word{number}" for number in range(200)]
@@ -46,13 +49,26 @@ def test_without_ray_the_way_out_is_named(tmp_path, text_file, monkeypatch):
 
 
 def test_a_refused_text_comes_back_as_its_reason(text_file):
-    from span_electra.text.corpus import cut_blocks
-    from span_electra.text.inputs import find_inputs
-
     text_file.write_bytes(b"ok\n\xff\n")
     (block,) = cut_blocks(find_inputs(text_file), 100)
     header = describe(VOCABULARY, MaskingConfig(), ChunkConfig(), 0)
     assert "line 2 is not UTF-8" in ray_engine.make_part(header, block)
+
+
+def test_a_relative_path_is_found_from_another_folder(tmp_path, text_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    packed = tmp_path / "b.txt.gz"
+    packed.write_bytes(gzip.compress(text_file.read_bytes()))
+    blocks = list(cut_blocks(find_inputs(["a.txt", "b.txt.gz"]), 6000))
+    header = describe(VOCABULARY, MaskingConfig(), ChunkConfig(), 0)
+    here = [ray_engine.make_part(header, block) for block in blocks]
+    sent = [ray_engine.from_anywhere(block) for block in blocks]
+    (tmp_path / "cluster").mkdir()
+    monkeypatch.chdir(tmp_path / "cluster")
+    (tmp_path / "cluster" / "a.txt").write_text("another text\n")
+    for block, part in zip(sent, here, strict=True):
+        assert ray_engine.make_part(header, block).batch.equals(part.batch)
+    assert [block.pieces[0].path for block in blocks] == ["a.txt", "b.txt.gz"]
 
 
 @pytest.mark.slow

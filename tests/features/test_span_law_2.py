@@ -10,6 +10,9 @@ from span_examples import hidden_shares, rows_of, spans_of, words_of
 
 from span_electra.config import MaskingConfig
 from span_electra.features import masking as M
+from span_electra.features import span_law_2
+from span_electra.features.keyed_random import random_below
+from span_electra.features.words import Row
 from span_electra.text.word_starts import token_words
 
 ONE_TOKEN_WORDS = words_of(np.ones(100, dtype=bool))
@@ -93,6 +96,33 @@ def test_no_span_begins_or_ends_inside_a_character_where_any_other_way_is(sizes)
         cut += continues[rows.ids_T[first + ends[ends < 127]]].sum()
     # Of characters of three tokens no 25 are whole: one span a row must be cut, and no more than one is.
     assert cut == 0 if sizes != (3,) else 0 < cut <= 400
+
+
+@pytest.mark.parametrize("characters", [True, False])
+def test_the_longest_run_that_fits_is_that_of_a_search_through_all_sizes(characters):
+    rng, drawn = np.random.default_rng(0), 0
+    for _ in range(400):
+        content, bits = int(rng.integers(1, 40)), rng.integers(0, 1 << 64, dtype=np.uint64)
+        taken = np.zeros(content + 1, np.uint8)
+        taken[1:] = rng.random(content) < rng.choice([0, 0.03, 0.1, 0.5])
+        row = Row(np.zeros(1, np.int64), (rng.random(content) < 0.7).astype(np.uint8), taken)
+        left = int(rng.integers(1, content + 1))
+        found = span_law_2._search_run(row, content, left, bits, characters)
+        assert found == search_all_sizes(row, content, left, bits, characters)
+        drawn += found[1] > 0
+    assert 200 < drawn < 400
+
+
+def search_all_sizes(row, content, left, bits, characters):
+    """As `_search_run` was when the features were drawn that exist."""
+    for size in range(left, 0, -1):
+        for ends in (2,) if characters else (1, 0):
+            fits = [
+                start for start in range(content) if span_law_2._run_fits(row, content, start, size, ends)
+            ]
+            if fits:
+                return fits[random_below(bits, len(fits))], size
+    return 0, 0
 
 
 def test_what_is_left_of_a_budget_goes_to_the_span_before_if_it_is_short():
