@@ -14,6 +14,8 @@ from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.training import log as log_module
 from span_electra.training.devices import Process
 
+CPU = Process(torch.device("cpu"))
+
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory):
@@ -34,7 +36,7 @@ def test_rows_sizes_device_steps_and_the_way_back_are_told_on_the_screen_and_in_
     said = capfd.readouterr().err
     facts = facts_in(said)
     assert list(facts) == ["model", "data", "masks", "batches", "training", "device", "run"]
-    experiment = Pretraining(small_run(features, tmp_path / "x"), Process(torch.device("cpu")))
+    experiment = Pretraining(small_run(features, tmp_path / "x"), CPU)
     tokens = int(experiment.data.train.lengths_R[experiment.data.train_rows].sum())
     assert facts["data"] == f"54 of 60 rows, {tokens:,} tokens; 6 rows held out"
     assert facts["model"].startswith("electra, generator 1 x 8, discriminator 1 x 16; ")
@@ -48,7 +50,7 @@ def test_rows_sizes_device_steps_and_the_way_back_are_told_on_the_screen_and_in_
 
 
 def test_parameters_count_once_what_is_shared(features, tmp_path, capfd):
-    experiment = Pretraining(small_run(features, tmp_path / "a"), Process(torch.device("cpu")))
+    experiment = Pretraining(small_run(features, tmp_path / "a"), CPU)
     unique = sum(parameter.numel() for parameter in experiment.model.parameters())
     assert experiment.describe()["model"].endswith(
         f"{unique / 1e6:.1f} M parameters, {0.0:.1f} M of them embeddings"
@@ -58,12 +60,10 @@ def test_parameters_count_once_what_is_shared(features, tmp_path, capfd):
 def test_a_limit_beyond_the_rows_there_are_is_told(features, tmp_path):
     settings = small_run(features, tmp_path / "a")
     for limits, said in (((60,), False), ((10000,), True), ((0,), False)):
-        data = Pretraining(replace(settings, train_rows=limits), Process(torch.device("cpu"))).describe()[
-            "data"
-        ]
+        data = Pretraining(replace(settings, train_rows=limits), CPU).describe()["data"]
         assert ("; --train_occur 10,000 is more than the 60 rows there are" in data) == said
     both = replace(settings, train_features=(features, features), train_rows=(10, 70), valid_split=(0.0,))
-    assert "--train_occur 70 is more" in Pretraining(both, Process(torch.device("cpu"))).describe()["data"]
+    assert "--train_occur 70 is more" in Pretraining(both, CPU).describe()["data"]
 
 
 def test_a_warm_up_longer_than_the_run_is_told(features, tmp_path, capfd):
