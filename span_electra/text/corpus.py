@@ -185,6 +185,14 @@ class _Segments:
             raise
         except UNPACKING_ERRORS as error:
             raise InputError(f"{self.file.path}: cannot be read to its end ({error}); get it again") from None
+        except Exception as error:
+            if not self.file.remote:
+                raise
+            # Each file system's client has errors of its own: a server without ranges, a broken connection.
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"{self.file.path}: cannot be read to its end ({reason}); download it and name that file"
+            ) from None
 
     def _refuse_binary(self, segment: bytes) -> None:
         if self.begin:

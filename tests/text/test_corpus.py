@@ -6,6 +6,7 @@ Run: pytest tests/text/test_corpus.py
 import bz2
 import gzip
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -181,6 +182,19 @@ def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch, packing):
     inputs = replace(inputs, files=tuple(replace(file, size=0) for file in inputs.files))
     with pytest.raises(InputError, match="bomb.txt.*unpacks to more than 250 times"):
         list(cut_blocks(inputs, 10))
+
+
+def test_what_a_far_files_client_raises_is_a_line(tmp_path, monkeypatch):
+    class Far(io.BytesIO):
+        def read(self, size=-1):
+            raise ValueError("The HTTP server doesn't appear to support range requests")
+
+    (tmp_path / "a.txt").write_text("one\n")
+    inputs = find_inputs(tmp_path / "a.txt")
+    far = replace(inputs, files=(replace(inputs.files[0], path="https://example.org/a.txt"),))
+    monkeypatch.setattr(corpus, "open_raw", lambda file: Far())
+    with pytest.raises(InputError, match=r"a.txt: cannot be read .*range requests\); download it and name"):
+        list(cut_blocks(far, 10))
 
 
 def test_columns_by_number_for_tables_without_header(tmp_path):
