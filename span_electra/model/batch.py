@@ -50,6 +50,11 @@ class MaskedBatch(Movable):
     # Whether nothing is hidden, tokens see those before alone, and each slot predicts the token after it.
     causal: bool = False
 
+    @property
+    def packing(self) -> dict[str, Tensor | None]:
+        """What an encoder must know of rows that share lines, by its arguments' names."""
+        return {"place_BL": self.place_BL, "cu_seqlens_P": self.cu_seqlens_P}
+
     def split_rows(self, parts: int) -> list[MaskedBatch]:
         """Cut into `parts` batches: part p has the rows p, p + parts, ... with their slots."""
         rows, width = self.original_BL.shape

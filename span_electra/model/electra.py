@@ -86,8 +86,8 @@ class Generator(nn.Module):
         self, masked_BL: Tensor, masked: MaskedBatch, key: int | None, sampling: Sampling | None
     ) -> Generated:
         """Score the slots of a batch whose spans are masked; without `sampling` nothing is sampled."""
-        packing = {"place_BL": masked.place_BL, "cu_seqlens_P": masked.cu_seqlens_P}
-        states_BLD = self.encoder(masked_BL, masked.attention_mask_BL, key, causal=masked.causal, **packing)
+        mask_BL, causal = masked.attention_mask_BL, masked.causal
+        states_BLD = self.encoder(masked_BL, mask_BL, key, causal=causal, **masked.packing)
         return self.score(states_BLD, masked, sampling)
 
     def score(self, states_BLD: Tensor, masked: MaskedBatch, sampling: Sampling | None) -> Generated:
@@ -128,8 +128,7 @@ class Discriminator(nn.Module):
 
     def encode(self, ids_BL: Tensor, masked: MaskedBatch, key: int | None) -> tuple[Tensor, Tensor | None]:
         """Return the hidden states [B, L, D], and those of the rows' crops or None."""
-        packing = {"place_BL": masked.place_BL, "cu_seqlens_P": masked.cu_seqlens_P}
-        states_BLD = self.encoder(ids_BL, masked.attention_mask_BL, key, **packing)
+        states_BLD = self.encoder(ids_BL, masked.attention_mask_BL, key, **masked.packing)
         # No crops in validation and where nothing is contrasted: a second pass costs as much as the first.
         if masked.crop_B is None:
             return states_BLD, None
