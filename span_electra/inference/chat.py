@@ -10,7 +10,8 @@ Shapes are in the names:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain, takewhile
 
 import torch
 from torch import Tensor
@@ -47,14 +48,7 @@ def reply(
     # A tokenizer from elsewhere may have one token for several roles, and a reply must be able to end.
     never.discard(vocabulary.sep_id)
     follows = next_token(network, task, row)
-    answer = generate(
-        follows,
-        row.ids,
-        end_id=vocabulary.sep_id,
-        config=config,
-        banned=sorted(never),
-        longest=spec.max_seq_len,
-    )
+    answer = generate(follows, row.ids, end_id=vocabulary.sep_id, config=config, banned=sorted(never))
     return vocabulary.tokenizer.decode(answer).strip()
 
 
@@ -78,20 +72,13 @@ def talk(answer: Callable[[list[str]], str]) -> None:
 
     `answer` gets all turns so far, its own among them.
     """
+    if sys.stdin.isatty():
+        lines = typed("say something, then Enter; an empty line ends")
+    else:
+        lines = takewhile(str.strip, chain.from_iterable(blocks_of(None)))
     turns: list[str] = []
     # All turns go in each time: what no longer fits is left out where rows are made.
-    for line in _lines_read():
+    for line in lines:
         turns.append(line)
         turns.append(answer(turns))
         print(turns[-1], flush=True)
-
-
-def _lines_read() -> Iterator[str]:
-    if sys.stdin.isatty():
-        yield from typed("say something, then Enter; an empty line ends")
-        return
-    for block in blocks_of(None):
-        for line in block:
-            if not line.strip():
-                return
-            yield line

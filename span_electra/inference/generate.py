@@ -17,27 +17,26 @@ import torch
 from torch import Tensor
 
 from span_electra.errors import InputError
-from span_electra.schema import check_fields, setting
 
 FORBIDDEN = float("-inf")  # the logit of a token that must not come
 
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How a text is continued. Settings that draws alone read are refused with beams, and the other way."""
+    """How a text is continued; bounds are those of arguments.Speech, of which it is made.
 
-    max_new_tokens: int = setting(40, "most tokens of an answer", least=0)
-    temperature: float = setting(1.0, "below 1 is bolder, above 1 wilder; 0: the likeliest token", least=0)
-    top_k: int = setting(0, "draw from so many likeliest tokens; 0: from all", least=0)
-    top_p: float = setting(
-        1.0, "draw from the fewest likeliest tokens that have this share; 1: from all", least=0, most=1
-    )
-    beams: int = setting(1, "answers followed side by side; above 1 is a search and draws nothing", least=1)
-    no_repeat_ngram: int = setting(0, "no run of so many tokens comes twice; 0: any may", least=0)
-    seed: int = setting(0, "seed of the draws", least=0)
+    Settings that draws alone read are refused with beams, and the other way.
+    """
+
+    max_new_tokens: int = 40  # most tokens of an answer
+    temperature: float = 1.0  # below 1 is bolder, above 1 wilder; 0: the likeliest token
+    top_k: int = 0  # draw from so many likeliest tokens; 0: from all
+    top_p: float = 1.0  # draw from the fewest likeliest tokens that have this share; 1: from all
+    beams: int = 1  # answers followed side by side; above 1 is a search and draws nothing
+    no_repeat_ngram: int = 0  # no run of so many tokens comes twice; 0: any may
+    seed: int = 0  # of the draws
 
     def __post_init__(self) -> None:
-        check_fields(self)
         if self.top_p == 0:
             raise InputError("top_p: 0 leaves no token; give temperature 0 for the likeliest alone")
         drawn = (self.top_k, self.top_p) != (0, 1.0) or self.temperature not in (0, 1)
@@ -55,7 +54,6 @@ def generate(
     end_id: int,
     config: GenerationConfig,
     banned: Sequence[int] = (),
-    longest: int | None = None,
 ) -> list[int]:
     """Return the ids that follow the prompt, without the `end_id` that closes them.
 
@@ -64,30 +62,24 @@ def generate(
     The answer ends before `end_id`, at max_new_tokens, or where every token is forbidden. `banned` ids never
     come.
 
-    longest: tokens that next_logits can read. Where more are there, the prompt's oldest are left out, never
-    new ones; so an answer has at most `longest` tokens. A caller who wants the whole prompt read each time
-    leaves room in it.
-
-    n-grams count over prompt and answer together, also over what no longer fits; but the end may always come,
-    else a conversation whose turns end alike could not be answered alike.
+    n-grams count over prompt and answer together; but the end may always come, else a conversation whose
+    turns end alike could not be answered alike.
 
     With beams the answer is that of `transformers`' generate with the same num_beams, and its defaults of
     length_penalty (1) and early_stopping (False): see `_search`.
 
     Raises InputError where the network gives no numbers.
     """
-    assert prompt and (longest is None or longest > 0), "nothing to continue"
-    most = config.max_new_tokens if longest is None else min(config.max_new_tokens, longest)
+    assert prompt, "nothing to continue"
     log_probs = partial(
         _log_probs,
         next_logits=next_logits,
         end_id=end_id,
         banned=list(banned),
-        longest=longest,
         ngram=config.no_repeat_ngram,
     )
     follow = _search if config.beams > 1 else _sample
-    return follow(log_probs, torch.tensor([list(prompt)], dtype=torch.int64), end_id, config, most)
+    return follow(log_probs, torch.tensor([list(prompt)], dtype=torch.int64), end_id, config)
 
 
 def filter_top_k(logits_BV: Tensor, k: int) -> Tensor:
@@ -138,17 +130,15 @@ def _log_probs(
     next_logits: Callable[[Tensor], Tensor],
     end_id: int,
     banned: list[int],
-    longest: int | None,
     ngram: int,
 ) -> Tensor:
     """Log probabilities [B, V] of the next token, float64; -inf where forbidden, the others as they were.
 
     Each token reads the whole row again: an answer of A tokens after a prompt of P costs A (P + A / 2) tokens
-    of arithmetic where a key/value cache would cost P + A. Rows here are short, a sliding window would
-    invalidate the cache anyway (places shift), and the network stays a plain function.
+    of arithmetic where a key/value cache would cost P + A. Rows here are short, and the network stays a plain
+    function.
     """
-    context_BL = ids_BL if longest is None else ids_BL[:, -longest:]
-    log_probs_BV = next_logits(context_BL).cpu().double().log_softmax(1)
+    log_probs_BV = next_logits(ids_BL).cpu().double().log_softmax(1)
     if log_probs_BV.isnan().any():
         raise InputError(
             "the network's logits are not numbers; its weights are broken, take another checkpoint"
@@ -161,12 +151,12 @@ def _log_probs(
 
 
 def _sample(
-    log_probs: Callable[[Tensor], Tensor], ids_BL: Tensor, end_id: int, config: GenerationConfig, most: int
+    log_probs: Callable[[Tensor], Tensor], ids_BL: Tensor, end_id: int, config: GenerationConfig
 ) -> list[int]:
     """One token after another, each drawn (temperature 0: the likeliest, the lowest id among equals)."""
     rng = torch.Generator().manual_seed(config.seed)  # of its own: the process's draws go on as they were
     answer: list[int] = []
-    while len(answer) < most:
+    while len(answer) < config.max_new_tokens:
         logits_BV = log_probs(ids_BL)
         best_B1 = logits_BV.max(1, keepdim=True).values
         if best_B1.item() == FORBIDDEN:
@@ -185,16 +175,8 @@ def _sample(
     return answer
 
 
-@dataclass(frozen=True)
-class _Finished:
-    """An answer that needs nothing more."""
-
-    score: float  # mean log probability of its tokens, the end's included
-    answer: list[int]
-
-
 def _search(
-    log_probs: Callable[[Tensor], Tensor], ids_BL: Tensor, end_id: int, config: GenerationConfig, most: int
+    log_probs: Callable[[Tensor], Tensor], ids_BL: Tensor, end_id: int, config: GenerationConfig
 ) -> list[int]:
     """Follow the `beams` likeliest rows side by side; return the finished answer of the best score.
 
@@ -205,8 +187,8 @@ def _search(
     they are.
     """
     start, totals_B = ids_BL.shape[1], torch.zeros(1, dtype=torch.float64)
-    finished: list[_Finished] = []
-    for length in range(1, most + 1):
+    finished: list[tuple[float, list[int]]] = []  # mean log probability, the end's included, and the answer
+    for length in range(1, config.max_new_tokens + 1):
         totals_BV = totals_B[:, None] + log_probs(ids_BL)
         # Each row has one end at most, so twice as many candidates leave enough that stay open.
         best = totals_BV.flatten().topk(min(2 * config.beams, totals_BV.numel()))
@@ -215,18 +197,18 @@ def _search(
             if total == FORBIDDEN:
                 break
             beam, token = divmod(place, totals_BV.shape[1])
-            if token != end_id and length < most:
+            if token != end_id and length < config.max_new_tokens:
                 open_rows.append([*ids_BL[beam].tolist(), token])
                 open_totals.append(total)
             # An end that ranks lower is worse than what goes on, and may not crowd it out.
             elif rank < config.beams:
                 answer = ids_BL[beam, start:].tolist() + ([] if token == end_id else [token])
-                finished.append(_Finished(total / length, answer))
-        finished = sorted(finished, key=lambda each: -each.score)[: config.beams]
+                finished.append((total / length, answer))
+        finished = sorted(finished, key=lambda scored: -scored[0])[: config.beams]
         if not open_rows:
             break
         ids_BL, totals_B = torch.tensor(open_rows[: config.beams]), torch.tensor(open_totals[: config.beams])
-        if len(finished) == config.beams and open_totals[0] / length <= finished[-1].score:
+        if len(finished) == config.beams and open_totals[0] / length <= finished[-1][0]:
             break
     # Nothing finished: every continuation was forbidden on the way, so the best row stands as it is.
-    return finished[0].answer if finished else ids_BL[0, start:].tolist()
+    return finished[0][1] if finished else ids_BL[0, start:].tolist()

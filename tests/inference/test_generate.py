@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from span_electra.errors import InputError
+from span_electra.inference.arguments import Speech
 from span_electra.inference.generate import (
     GenerationConfig,
     block_ngrams,
@@ -110,21 +111,6 @@ def test_banned_tokens_never_come():
     assert set(drawn) == {1, 2} and len(drawn) == 200
 
 
-def test_the_prompts_oldest_tokens_leave_a_full_window_and_new_ones_never():
-    seen = []
-
-    def watched(ids_BL):
-        seen.append(ids_BL[0].tolist())
-        return torch.eye(9)[len(seen) - 1].repeat(len(ids_BL), 1)
-
-    answer = generate(watched, [8, 7, 6], END, greedy(max_new_tokens=3), longest=4)
-    assert answer == [0, 1, 2]
-    assert seen == [[8, 7, 6], [8, 7, 6, 0], [7, 6, 0, 1]]
-    seen.clear()
-    assert generate(watched, [8, 7, 6], 8, greedy(max_new_tokens=30), longest=4) == [0, 1, 2, 3]
-    assert seen[-1] == [6, 0, 1, 2]
-
-
 def test_broken_weights_are_named():
     with pytest.raises(InputError, match="not numbers"):
         generate(lambda ids_BL: torch.full((len(ids_BL), 4), math.nan), [0], END, greedy())
@@ -143,7 +129,7 @@ def test_broken_weights_are_named():
 )
 def test_settings_that_cannot_be_or_would_not_be_read_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):
-        GenerationConfig(**wrong)
+        Speech(**wrong).config(128)
 
 
 # --- draws ----------------------------------------------------------------------------------------------
@@ -187,7 +173,7 @@ CONFIGS = [{"temperature": 0.0}, {}, {"beams": 3}]
 @settings(deadline=None, max_examples=40)
 def test_no_ngram_is_made_twice(prompt, size, config):
     config = GenerationConfig(no_repeat_ngram=size, max_new_tokens=25, **config)
-    ids = prompt + generate(scrambled, prompt, 19, config, longest=6 if size == 2 else None)
+    ids = prompt + generate(scrambled, prompt, 19, config)
     runs = [tuple(ids[start : start + size]) for start in range(len(ids) - size + 1)]
     before = max(len(prompt) - size + 1, 0)  # what the prompt repeats itself is none of ours
     assert len(set(runs[before:])) == len(runs) - before and not set(runs[before:]) & set(runs[:before])
@@ -275,7 +261,7 @@ def test_answers_are_those_of_transformers(electra, others):
             suppress_tokens=banned,
         )[0, len(prompt) :].tolist()  # fmt: skip
         theirs = theirs[: theirs.index(END)] if END in theirs else theirs
-        ours = generate(next_logits, prompt, END, config, banned, longest=64)
+        ours = generate(next_logits, prompt, END, config, banned)
         assert ours == theirs, prompt
         ended += len(ours) < 10
     assert ended, "no answer ended by itself: the end was never tried"
