@@ -16,16 +16,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from span_electra.hub.networks import Networks, filling_log_probability
+from span_electra.hub.networks import Networks
 from span_electra.inference.candidates import NATS_AN_EDIT, Candidates, one_edit_away, recased
 from span_electra.inference.detection import Detected, detect, detect_lines
+from span_electra.inference.filling import log_probability_at
 from span_electra.text.pieces import Pieces
-from span_electra.text.token_spans import Line, cut_windows, framed, read_lines
-from span_electra.text.vocabulary import SPECIAL_TOKENS
+from span_electra.text.token_spans import Line, read_lines
 
 CORE = re.compile(r"\W*([\w'’-]*\w)\W*")  # a word without the punctuation round it; with some inside, none
 # Characters of the longest word that is corrected. One edit makes 53 strings a letter, each to be encoded, so
@@ -56,7 +56,7 @@ class Corrected:
 
     text: str
     corrected: str
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change]
 
 
 @dataclass(frozen=True)
@@ -110,24 +110,21 @@ def correct(
     proposals = propose(networks, table, lines, suspects, top_k=top_k, batch_size=batch_size)
     taken = agreed(networks, proposals, texts, before, batch_size=batch_size)
     corrected = rewritten(texts, [(proposals[number].suspect, word) for number, word in taken.items()])
-    results = [
-        Corrected(text, corrected[number].text if number in corrected else text)
-        for number, text in enumerate(texts)
-    ]
     changes: list[list[Change]] = [[] for _ in texts]
     for number, proposal in enumerate(proposals):
         suspect = proposal.suspect
         typed = texts[suspect.line][suspect.start : suspect.end]
         changes[suspect.line].append(Change(suspect.word, typed, taken.get(number), proposal.words))
-    return [replace(result, changes=found) for result, found in zip(results, changes, strict=True)]
+    return [
+        Corrected(text, corrected[number].text if number in corrected else text, changes[number])
+        for number, text in enumerate(texts)
+    ]
 
 
 # --- suspects -----------------------------------------------------------------------------------------
 
 
-def suspects_of(
-    number: int, line: Line, wrong: list[int], special: Sequence[str] = SPECIAL_TOKENS
-) -> list[Suspect]:
+def suspects_of(number: int, line: Line, wrong: list[int], special: Sequence[str]) -> list[Suspect]:
     """The wrong words of a line that can be corrected, from left to right: not too long, and with letters."""
     found = []
     for word in wrong:
@@ -247,48 +244,37 @@ def at_masks(
     of_line: dict[int, list[int]] = {}
     for number, suspect in enumerate(suspects):
         of_line.setdefault(suspect.line, []).append(number)
-    rows, places, owners = [], [], []
+    ids, masks, owners = [], [], []
     for line, here in of_line.items():
-        masked = mask_suspects(
+        ids_T, mask_M = mask_suspects(
             lines[line].ids_T,
             [suspects[n] for n in here],
             [widths[n] for n in here],
             networks.vocabulary.mask_id,
         )
-        owner_M = [(n, offset) for n in here for offset in range(widths[n])]
-        mask_M = np.concatenate(
-            [np.arange(start, start + widths[n]) for n, start in zip(here, masked.starts, strict=True)]
-        )
-        windows = cut_windows(np.array([len(masked.ids_T)]), networks.longest - 2)
-        for window, row in zip(windows, framed(networks.vocabulary, [masked.ids_T], windows), strict=True):
-            first, last = np.searchsorted(mask_M, (window.scored_start, window.scored_end))
-            if first < last:
-                rows.append(row)
-                places.append(mask_M[first:last] - window.start + 1)  # [CLS] stands before the window
-                owners += owner_M[first:last]
-    for numbers_S, log_SV in filling_log_probability(networks, rows, places, batch_size):
+        ids.append(ids_T)
+        masks.append(mask_M)
+        owners += [(n, offset) for n in here for offset in range(widths[n])]
+    for numbers_S, log_SV in log_probability_at(networks, ids, masks, batch_size):
         for number, log_V in zip(numbers_S, log_SV.cpu().numpy(), strict=True):
             yield *owners[number], log_V
 
 
-@dataclass(frozen=True)
-class MaskedLine:
-    """A line's tokens with suspects behind masks, and where the masks of each begin."""
+def mask_suspects(
+    ids_T: np.ndarray, suspects: list[Suspect], widths: list[int], mask_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put so many [MASK] in the place of each suspect's tokens; return the ids, and where these masks are.
 
-    ids_T: np.ndarray
-    starts: list[int]
-
-
-def mask_suspects(ids_T: np.ndarray, suspects: list[Suspect], widths: list[int], mask_id: int) -> MaskedLine:
-    """Put so many [MASK] in the place of each suspect's tokens; suspects go from left to right."""
-    parts, starts, done, length = [], [], 0, 0
+    Suspects go from left to right.
+    """
+    parts, masks, done, length = [], [], 0, 0
     for suspect, width in zip(suspects, widths, strict=True):
         parts += [ids_T[done : suspect.first], [mask_id] * width]
         length += suspect.first - done
-        starts.append(length)
+        masks += range(length, length + width)
         length += width
         done = suspect.last
-    return MaskedLine(np.concatenate([*parts, ids_T[done:]]).astype(np.int64), starts)
+    return np.concatenate([*parts, ids_T[done:]]).astype(np.int64), np.array(masks)
 
 
 # --- the discriminator agrees -------------------------------------------------------------------------
@@ -332,13 +318,8 @@ def agreed(
     return {
         number: word
         for number, (evidence, word) in best.items()
-        if evidence > margin_of(proposals[number].suspect)
+        if evidence > (KNOWN_MARGIN if proposals[number].suspect.width == 1 else MARGIN)
     }
-
-
-def margin_of(suspect: Suspect) -> float:
-    """Nats that a candidate must be ahead by; more where a whole word was typed, which is rarely a slip."""
-    return KNOWN_MARGIN if suspect.width == 1 else MARGIN
 
 
 def log_odds(probability: float) -> float:

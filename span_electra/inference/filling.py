@@ -6,6 +6,7 @@ Shapes are in the names:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from span_electra.hub.networks import Networks, filling_log_probability
 from span_electra.text.pieces import Pieces
-from span_electra.text.token_spans import Line, cut_windows, frame, framed, read_lines
+from span_electra.text.token_spans import Line, cut_windows, frame, read_lines
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,13 @@ def fill(networks: Networks, texts: list[str], *, top_k: int, batch_size: int) -
     lines = read_lines(networks.vocabulary, texts)
     runs = mask_runs(lines, networks.vocabulary.mask_id)
     pieces_V = Pieces(networks.vocabulary)
-    wanted = [np.flatnonzero(line.ids_T == networks.vocabulary.mask_id) for line in lines]
-    alone = top_tokens(networks, [line.ids_T for line in lines], wanted, top_k, batch_size)
+    alone = top_tokens(networks, lines, top_k, batch_size)
     # Runs of one mask are answered above already; only neighbours need a search.
     joint = search(networks, lines, runs, top_k, batch_size)
-    answers = {(line, place): found for line, row in enumerate(alone) for place, found in row.items()}
     blanks: list[list[Blank]] = [[] for _ in lines]
     for run, spans in zip(runs, joint, strict=True):
         line = lines[run.line]
-        each = [answers[run.line, place] for place in range(run.start, run.end)]
+        each = [alone[run.line, place] for place in range(run.start, run.end)]
         blanks[run.line].append(
             Blank(
                 int(line.starts_T[run.start]),
@@ -108,29 +107,38 @@ def mask_runs(lines: list[Line], mask_id: int) -> list[MaskRun]:
 
 
 def top_tokens(
-    networks: Networks, ids: list[np.ndarray], wanted: list[np.ndarray], top_k: int, batch_size: int
-) -> list[dict[int, list[tuple[tuple[int, ...], float]]]]:
-    """Return, for each wanted place of each line, the likeliest tokens ((id,), probability)."""
-    windows = cut_windows(np.array([len(ids_T) for ids_T in ids], dtype=np.int64), networks.longest - 2)
-    # Windows overlap; each mask is asked in the one that gives it most to read on both sides.
-    asked, owners = [], []
-    for window in windows:
-        places = wanted[window.line]
-        places = places[(places >= window.scored_start) & (places < window.scored_end)]
-        asked.append(places - window.start + 1)
-        owners += [(window.line, int(place)) for place in places]
-    found: list[dict] = [{} for _ in ids]
-    rows = framed(networks.vocabulary, ids, windows)
-    for numbers_S, log_SV in filling_log_probability(networks, rows, asked, batch_size):
+    networks: Networks, lines: list[Line], top_k: int, batch_size: int
+) -> dict[tuple[int, int], list[tuple[tuple[int, ...], float]]]:
+    """Return, by line and place of each mask, the likeliest tokens ((id,), probability)."""
+    ids = [line.ids_T for line in lines]
+    masks = [np.flatnonzero(ids_T == networks.vocabulary.mask_id) for ids_T in ids]
+    owners = [(line, place) for line, places in enumerate(masks) for place in places.tolist()]
+    found = {}
+    for numbers_S, log_SV in log_probability_at(networks, ids, masks, batch_size):
         # Never so many that special tokens, whose probability was taken away, would fill up the list.
         answers = log_SV.shape[1] - len(networks.vocabulary.special.all)
         best = without_specials(networks, log_SV).topk(min(top_k, answers))
-        for number, ids_K, log_K in zip(
+        for number, ids_K, share_K in zip(
             numbers_S, best.indices.tolist(), best.values.exp().tolist(), strict=True
         ):
-            line, place = owners[number]
-            found[line][place] = [((token,), share) for token, share in zip(ids_K, log_K, strict=True)]
+            found[owners[number]] = [((token,), share) for token, share in zip(ids_K, share_K, strict=True)]
     return found
+
+
+def log_probability_at(
+    networks: Networks, ids: list[np.ndarray], masks: list[np.ndarray], batch_size: int
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """`filling_log_probability` at masks of lines of any length; `masks` are places among their content."""
+    windows = cut_windows(np.array([len(ids_T) for ids_T in ids], dtype=np.int64), networks.longest - 2)
+    rows, asked = [], []
+    # Windows overlap; each mask is asked once, where it has most to read on both sides. They go from left to
+    # right, so that masks are numbered in their order.
+    for window in windows:
+        first, last = np.searchsorted(masks[window.line], (window.scored_start, window.scored_end))
+        if first < last:  # without a mask there is nothing to read a window for
+            rows.append(frame(networks.vocabulary, ids[window.line][window.start : window.end]))
+            asked.append(masks[window.line][first:last] - window.start + 1)  # [CLS] stands before it
+    return filling_log_probability(networks, rows, asked, batch_size)
 
 
 def without_specials(networks: Networks, log_SV: torch.Tensor) -> torch.Tensor:

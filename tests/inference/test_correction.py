@@ -64,8 +64,8 @@ def test_the_typed_word_counts_with_all_its_tokens():
 
 def test_masks_stand_where_the_suspects_did():
     found = [Suspect(0, 0, 0, 2, first=0, last=2), Suspect(0, 2, 5, 6, first=3, last=4)]
-    masked = mask_suspects(np.array([10, 11, 12, 13, 14]), found, [1, 2], 3)
-    assert masked.ids_T.tolist() == [3, 12, 3, 3, 14] and masked.starts == [0, 2]
+    ids_T, mask_M = mask_suspects(np.array([10, 11, 12, 13, 14]), found, [1, 2], 3)
+    assert ids_T.tolist() == [3, 12, 3, 3, 14] and mask_M.tolist() == [0, 2, 3]
 
 
 def test_words_change_their_length_without_hurting_their_neighbours():
@@ -76,7 +76,11 @@ def test_words_change_their_length_without_hurting_their_neighbours():
 def test_words_of_several_tokens_are_seen_at_as_many_masks():
     networks = by_hand(frequencies({"un": 0.0, "##d": -2.0}))
     lines = read_lines(networks.vocabulary, ["the undd", "the un"])
-    found = [suspect for number, line in enumerate(lines) for suspect in suspects_of(number, line, [1])]
+    found = [
+        suspect
+        for number, line in enumerate(lines)
+        for suspect in suspects_of(number, line, [1], SPECIAL_TOKENS)
+    ]
     ((number, scored),) = in_pieces(
         networks, lines, found, 2, batch_size=8
     )  # what has no more than two is left out
@@ -150,7 +154,7 @@ def test_only_the_log_probabilities_of_a_batch_are_held():
     """A text of many suspects must not keep what the generator says at each of their masks."""
     networks = by_hand(frequencies({}), spotter(SUSPICIOUS))
     lines = read_lines(networks.vocabulary, ["undd caatt " * 400])
-    found = suspects_of(0, lines[0], list(range(800)))
+    found = suspects_of(0, lines[0], list(range(800)), SPECIAL_TOKENS)
     refs, most = [], 0
     for _, _, log_V in correction.at_masks(networks, lines, found, [2] * 800, batch_size=4):
         refs = [ref for ref in refs if ref() is not None] + [weakref.ref(log_V.base)]
