@@ -10,15 +10,9 @@ from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.inference.detection import token_probabilities
 from span_electra.inference.predictor import Predictor
-from span_electra.inference.records import doubted, pairs, rounded
+from span_electra.inference.records import corrected_record, pairs, rounded
 from span_electra.inference.tasks import TaskPredictor, Text, example_of
 from span_electra.text.token_spans import read_lines
-
-
-def parts_of(predictor: Predictor) -> list[str]:
-    """Which networks are there."""
-    networks = predictor.networks
-    return [part for part in ("generator", "discriminator") if getattr(networks, part)]
 
 
 def analyze(predictor: Predictor, text: str, threshold: float, top_k: int) -> dict[str, Any]:
@@ -41,9 +35,7 @@ def analyze(predictor: Predictor, text: str, threshold: float, top_k: int) -> di
         blanks = predictor.fill([text], top_k)[0].blanks
         found["blanks"] = [pairs(blank.joint or blank.tokens[0]) for blank in blanks]
     if networks.generator and networks.discriminator:
-        corrected = predictor.correct([text], threshold, top_k)[0]
-        found["corrected"] = corrected.corrected
-        found["doubted"] = doubted(corrected.changes)
+        found |= corrected_record(predictor.correct([text], threshold, top_k)[0])
     return found
 
 

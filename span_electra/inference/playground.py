@@ -27,7 +27,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from span_electra.errors import InputError
-from span_electra.inference.analysis import analyze, layout_of, parts_of, task_answers
+from span_electra.hub.weights import PARTS
+from span_electra.inference.analysis import analyze, layout_of, task_answers
 from span_electra.inference.example_texts import for_pretrained, for_tasks
 from span_electra.inference.predictor import Predictor
 from span_electra.inference.tasks import TaskPredictor
@@ -51,7 +52,7 @@ def pretrained_content(predictor: Predictor, folder: str, *, threshold: float, t
     facts = {
         "kind": "pretrained",
         "model": folder,
-        "parts": parts_of(predictor),
+        "parts": [part for part in PARTS if getattr(predictor.networks, part)],
         "mask": predictor.networks.vocabulary.special.mask,  # `<mask>` of some brought tokenizers
         "threshold": threshold,
         "examples": for_pretrained(folder, predictor.networks.vocabulary),

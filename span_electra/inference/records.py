@@ -6,9 +6,10 @@ in one way.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from span_electra.inference.correction import Change, Corrected
+from span_electra.inference.correction import Corrected
 from span_electra.inference.detection import Detected
 from span_electra.inference.filling import Filled, Filling
 
@@ -28,19 +29,6 @@ def pairs(fillings: list[Filling]) -> list[list[Any]]:
     return [[filling.text.strip(), rounded(filling.probability)] for filling in fillings]
 
 
-def doubted(changes: list[Change]) -> list[dict[str, Any]]:
-    """The words that were called wrong: their numbers, what they became (none: stayed), and suggestions."""
-    return [
-        {
-            "word": change.word,
-            "before": change.before,
-            "after": change.after,
-            "suggestions": change.suggestions,
-        }
-        for change in changes
-    ]
-
-
 def detected_record(line: Detected, threshold: float) -> dict[str, Any]:
     """Words with their probabilities and verdicts."""
     return {
@@ -52,8 +40,9 @@ def detected_record(line: Detected, threshold: float) -> dict[str, Any]:
 
 
 def corrected_record(line: Corrected) -> dict[str, Any]:
-    """A line, the corrected line, and the words that were doubted."""
-    return {"text": line.text, "corrected": line.corrected, "doubted": doubted(line.changes)}
+    """A line, the corrected line, and the words that were called wrong."""
+    doubted = [asdict(change) for change in line.changes]
+    return {"text": line.text, "corrected": line.corrected, "doubted": doubted}
 
 
 def filled_record(line: Filled) -> dict[str, Any]:

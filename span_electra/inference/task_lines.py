@@ -44,18 +44,14 @@ def predict_lines(
     names: the tasks; none: of each line all that can read it. Raises InputError for an unknown task, for a
     line that a named task, or none at all, can read, and for files as `lines.predict` does.
     """
-    predictor.numbers_of(names or None)
+    asked = predictor.numbers_of(names or None)
     if out_file and out_file.endswith(".npy"):
         raise InputError(f"--out_file {out_file}: answers are lines; name a .jsonl or .txt file")
     as_text = output == "text" or (output == "auto" and not out_file and sys.stdout.isatty())
-    hint = "a pair with a TAB between, or a text" if _pairs(predictor, names) else "a text"
+    pairs = any(predictor.specs[number].type.takes_pairs for number in asked)
+    hint = "a pair with a TAB between, or a text" if pairs else "a text"
     answer = answering(predictor, names, as_text)
     predict.deliver(answer, in_file=in_file, out_file=out_file, hint=hint)
-
-
-def _pairs(predictor: TaskPredictor, names: Sequence[str]) -> bool:
-    numbers = predictor.numbers_of(names or None)
-    return any(predictor.specs[number].type.takes_pairs for number in numbers)
 
 
 def answering(predictor: TaskPredictor, names: Sequence[str], as_text: bool) -> predict.Answer:
@@ -84,11 +80,11 @@ def answers_of_lines(
     for task in asked:
         spec = predictor.specs[task]
         texts = [text_of_line(spec, line) for line in lines]
+        examples = [example_of(spec, text) for text in texts]
+        if names and None in examples:
+            raise InputError(f"line {numbers[examples.index(None)]}: {predictor.wants(task)}")
         # Some lines of a file may be pairs and some not: each task answers those it can read, in one batch.
-        able = [place for place, text in enumerate(texts) if example_of(spec, text) is not None]
-        if names and len(able) < len(lines):
-            place = next(place for place in range(len(lines)) if place not in set(able))
-            raise InputError(f"line {numbers[place]}: {predictor.wants(task)}")
+        able = [place for place, example in enumerate(examples) if example is not None]
         answers = predictor([texts[place] for place in able], spec.task.name)[spec.task.name]
         for place, answer in zip(able, answers, strict=True):
             found[place][spec.task.name] = answer
@@ -136,10 +132,7 @@ def _json(line: str) -> Any:
 
 def record(line: str, answers: dict[str, Answer]) -> str:
     """A line of JSON: {"text": the line, "answers": {task: its record}}, numbers with four digits."""
-    found = {
-        name: {key: _short(value) for key, value in asdict(answer).items()}
-        for name, answer in answers.items()
-    }
+    found = _short({name: asdict(answer) for name, answer in answers.items()})
     return json.dumps({"text": line, "answers": found}, ensure_ascii=False)
 
 

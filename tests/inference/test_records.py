@@ -1,12 +1,12 @@
 """An answer as plain values and as text. Run: pytest tests/inference/test_records.py"""
 
-from span_electra.inference.correction import Change
+from span_electra.inference.correction import Change, Corrected
 from span_electra.inference.detection import Detected
 from span_electra.inference.filling import Blank, Filled, Filling
 from span_electra.inference.records import (
+    corrected_record,
     detected_record,
     detected_text,
-    doubted,
     filled_record,
     filled_text,
     marked,
@@ -45,4 +45,5 @@ def test_small_shares_keep_their_digits():
 
 def test_doubted_words_say_what_became_of_them():
     expected = {"word": 1, "before": "teh", "after": None, "suggestions": ["the"]}
-    assert doubted([Change(1, "teh", None, ["the"])]) == [expected]
+    line = Corrected("a teh", "a teh", [Change(1, "teh", None, ["the"])])
+    assert corrected_record(line) == {"text": "a teh", "corrected": "a teh", "doubted": [expected]}
