@@ -15,6 +15,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 # Stand-in -> what the page's style sheet calls it. The series' hues (page.css) are Okabe and Ito's, which
@@ -54,7 +55,6 @@ class Chart:
     unit: str = "number"  # number, share or rate
     note: str = ""  # one line under the title
     band: tuple[float, float] | None = None  # what is healthy
-    x_name: str = "step"
     from_zero: bool = False  # whether the axis starts at 0 whatever the data
 
 
@@ -74,10 +74,10 @@ def show(value: float, unit: str = "number", digits: int = 2) -> str:
     return f"{value:.3g}"
 
 
-def shorten(x: Sequence[float], y: Sequence[float], most: int = MOST_POINTS) -> tuple[list, list]:
-    """Average neighbouring points until at most `most` are left; the last point is kept as it is."""
+def shorten(x: Sequence[float], y: Sequence[float]) -> tuple[list, list]:
+    """Average neighbouring points until at most MOST_POINTS are left; the last point is kept as it is."""
     # Means, not every so-manieth point: a single noisy value would stand for all its neighbours.
-    each = math.ceil(len(x) / most)
+    each = math.ceil(len(x) / MOST_POINTS)
     if each <= 1:
         return list(x), list(y)
     spans = [slice(first, first + each) for first in range(0, len(x) - 1, each)]
@@ -101,10 +101,20 @@ def plot_lines(chart: Chart) -> str:
             faint = any(other.points for other in chart.series)
             axes.plot(x, y, color=shade, linewidth=1.1 if faint else 1.6, alpha=0.55 if faint else 1)
         curves.append((series, x, y))  # as drawn, so that the pointer shows the very points
-    axes.set_xlabel(chart.x_name, fontsize=8.1, color=MUTED, labelpad=2)
+    axes.set_xlabel("step", fontsize=8.1, color=MUTED, labelpad=2)
     limit_axes(axes, chart, curves)
     label_ends(axes, [entry for entry in curves if entry[0].label and entry[1]], chart.unit)
-    return themed(figure, chart.title, pointer_data(axes, curves, chart))
+    # Training and validation log at different steps: the pointer stops at each that anything has a value for.
+    steps = sorted({step for _, x, _ in curves for step in x})
+    shown = []
+    for series, x, y in curves:
+        value_at = dict(zip(x, y, strict=True))
+        name = series.name or ("valid" if series.points else "train")
+        shade = SERIES[series.color % len(SERIES)]
+        shown.append((name, shade, [value_at.get(step) for step in steps]))
+    data = pointer_data(axes, steps, shown, chart.unit)
+    data |= {"x": [f"step {step:,.0f}" for step in steps], "x_name": "step"}
+    return themed(figure, chart.title, data | {"x_numbers": [rounded(step) for step in steps]})
 
 
 def limit_axes(axes: Any, chart: Chart, curves: list[tuple[Series, list, list]]) -> None:
@@ -167,8 +177,8 @@ def plot_bars(
     edges: Sequence[float],
     counts: Sequence[float],
     *,
-    law: Sequence[float] | None = None,
-    x_name: str = "",
+    x_name: str,
+    law: Sequence[float] = (),
     unit: str = "number",
 ) -> str:
     """Return a histogram as an <svg>: bars between edges (one more than bars), and a law as points."""
@@ -176,34 +186,19 @@ def plot_bars(
     middles = [(left + right) / 2 for left, right in itertools.pairwise(edges)]
     widths = [(right - left) * 0.86 for left, right in itertools.pairwise(edges)]
     axes.bar(middles, counts, widths, color=SERIES[0], alpha=0.75, linewidth=0)
-    names = [("share" if unit == "share" else "rows", SERIES[0], list(counts))]
-    if law is not None:
+    shown = [("rows", SERIES[0], counts)]
+    if law:
         axes.plot(middles, law, color=SERIES[1], marker="o", markersize=3.4, linewidth=1)
-        names = [("sampled", SERIES[0], list(counts)), ("law", SERIES[1], list(law))]
+        shown = [("sampled", SERIES[0], counts), ("law", SERIES[1], law)]
+        for number, (name, shade, _) in enumerate(shown):
+            corner = (0.98, 0.9 - 0.11 * number)
+            axes.annotate(name, corner, xycoords="axes fraction", ha="right", fontsize=8.4, color=shade)
     # Never an empty axis: a histogram of nothing has no height to scale by.
-    axes.set_ylim(0, max([*counts, *(law if law is not None else []), 1e-9]) * 1.12)
+    axes.set_ylim(0, max([*counts, *law, 1e-9]) * 1.12)
     axes.set_xlabel(x_name, fontsize=8.1, color=MUTED)
-    for number, (name, shade, _) in enumerate(names if law is not None else []):
-        corner = (0.98, 0.9 - 0.11 * number)
-        axes.annotate(name, corner, xycoords="axes fraction", ha="right", fontsize=8.4, color=shade)
-    data = {
-        "at": [place(axes, middle, 0)[0] for middle in middles],
-        "x": [span_name(left, right) for left, right in itertools.pairwise(edges)],
-        "series": [
-            {
-                "name": name,
-                "color": VARIABLES[shade],
-                "y": [show(value, unit) for value in values],
-                "numbers": [rounded(value) for value in values],
-            }
-            for name, shade, values in names
-        ],
-        "x_name": x_name,
-        "x_numbers": [span_name(left, right) for left, right in itertools.pairwise(edges)],
-        "top": 0.05,
-        "bottom": 0.8,
-    }
-    return themed(figure, title, data)
+    names = [span_name(left, right) for left, right in itertools.pairwise(edges)]
+    data = pointer_data(axes, middles, shown, unit)
+    return themed(figure, title, data | {"x": names, "x_name": x_name, "x_numbers": names})
 
 
 def span_name(left: float, right: float) -> str:
@@ -250,33 +245,29 @@ def brief(value: float) -> str:
     return f"{value:.3g}"
 
 
-def place(axes: Any, x: float, y: float) -> tuple[float, float]:
-    """Where a point of the data lies in the figure, as shares of its width and height from the top left."""
-    across, up = axes.figure.transFigure.inverted().transform(axes.transData.transform((x, y)))
-    return round(float(across), 4), round(1 - float(up), 4)
+def pointer_data(
+    axes: Any, places: list[float], shown: list[tuple[str, str, Sequence[float | None]]], unit: str
+) -> dict[str, Any]:
+    """What the page shows under the pointer: at each x, every series' value, as text and as a number.
+
+    shown: name, colour and values of each series; None: it has none there.
+    """
+    series = [
+        {
+            "name": name,
+            "color": VARIABLES[shade],
+            "y": [None if value is None else show(value, unit) for value in values],
+            "numbers": [None if value is None else rounded(value) for value in values],
+        }
+        for name, shade, values in shown
+    ]
+    return {"at": [across(axes, x) for x in places], "series": series, "top": 0.04, "bottom": 0.8}
 
 
-def pointer_data(axes: Any, curves: list[tuple[Series, list, list]], chart: Chart) -> dict[str, Any]:
-    """What the page shows under the pointer: at each x, every series' value, as text and as a number."""
-    # Training and validation log at different steps: the pointer stops at each that anything has a value for.
-    steps = sorted({x for _, xs, _ in curves for x in xs})
-    series = []
-    for entry, xs, ys in curves:
-        at = dict(zip(xs, ys, strict=True))
-        values = [show(at[step], chart.unit) if step in at else None for step in steps]
-        numbers = [rounded(at[step]) if step in at else None for step in steps]
-        name = entry.name or ("valid" if entry.points else "train")
-        color = VARIABLES[SERIES[entry.color % len(SERIES)]]
-        series.append({"name": name, "color": color, "y": values, "numbers": numbers})
-    return {
-        "at": [place(axes, step, 0)[0] for step in steps],
-        "x": [f"{chart.x_name} {step:,.0f}" for step in steps],
-        "x_name": chart.x_name,
-        "x_numbers": [rounded(step) for step in steps],
-        "series": series,
-        "top": 0.04,
-        "bottom": 0.8,
-    }
+def across(axes: Any, x: float) -> float:
+    """Where an x of the data lies in the figure, as a share of its width."""
+    drawn = axes.figure.transFigure.inverted().transform(axes.transData.transform((x, 0)))
+    return round(float(drawn[0]), 4)
 
 
 def rounded(value: float) -> float | None:
@@ -286,8 +277,6 @@ def rounded(value: float) -> float | None:
 
 def themed(figure: Any, title: str, data: dict[str, Any]) -> str:
     """The figure as an <svg> that scales, speaks the page's colours, and says what it is."""
-    from html import escape
-
     from matplotlib import rc_context
 
     sink = io.StringIO()
@@ -310,8 +299,7 @@ def themed(figure: Any, title: str, data: dict[str, Any]) -> str:
     own = re.sub(r"\W", "", title.lower()) + "-"
     svg = re.sub(r'\bid="', f'id="{own}', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', lambda found: found[1] + own, svg).replace("xlink:href", "href")
-    size = re.search(r'width="[^"]*" height="[^"]*"', svg[:400]) or re.search(r"$", "")
-    svg = svg.replace(size[0], "", 1) if size[0] else svg
+    svg = re.sub(r'width="[^"]*" height="[^"]*"', "", svg, count=1)  # of the whole: the page decides
     points = escape(json.dumps(data, separators=(",", ":")))
     label = escape(title, quote=True)
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}" data-points="{points}"', 1)

@@ -89,8 +89,8 @@ def test_few_flat_and_unsound_numbers_draw(y):
 
 
 def test_long_lines_are_averaged_and_keep_their_end():
-    x, y = shorten(list(range(10001)), [float(number % 2) for number in range(10001)], most=100)
-    assert len(x) <= 101 and x == sorted(x) and (x[-1], y[-1]) == (10000, 0.0)
+    x, y = shorten(list(range(24001)), [float(number % 2) for number in range(24001)])
+    assert len(x) <= 241 and x == sorted(x) and (x[-1], y[-1]) == (24000, 0.0)
     assert all(0.4 < value < 0.6 for value in y[:-1])
     assert shorten([1, 2], [3, 4]) == ([1, 2], [3, 4])
 
@@ -106,7 +106,8 @@ def test_bars_show_counts_and_the_law():
     _, data = parse(plot_bars("Spans", EDGES, [0.7, 0.3], law=[0.6, 0.4], x_name="words", unit="share"))
     assert data["x"] == ["1", "2"]
     assert [series["y"] for series in data["series"]] == [["70.0%", "30.0%"], ["60.0%", "40.0%"]]
-    assert parse(plot_bars("Rows", [1, 17, 33], [2, 5]))[1]["x"] == ["1 to 16", "17 to 32"]
+    _, data = parse(plot_bars("Rows", [1, 17, 33], [2, 5], x_name="tokens"))
+    assert data["x"] == ["1 to 16", "17 to 32"]
 
 
 def test_numbers_read_as_people_write_them():
@@ -118,7 +119,6 @@ def test_numbers_read_as_people_write_them():
 
 def test_the_axis_says_what_it_counts():
     assert ">step<" in plot_lines(Chart("Loss", (line([3, 2]),)))
-    assert ">tokens<" in plot_lines(Chart("Loss", (line([3, 2]),), x_name="tokens"))
     assert ">words<" in plot_bars("Spans", EDGES, [0.7, 0.3], x_name="words")
 
 
