@@ -133,12 +133,9 @@ def verdicts(example: dict[str, Any]) -> list[dict[str, Any]]:
     `verdict` is hit, miss, false-alarm or none; `level` is the probability of being replaced in tenths, 0-10.
     """
     # Words, not colours alone: the page's classes and titles say it too, for who cannot tell them apart.
-    lists = [
-        example[name]
-        for name in ("original", "written", "masked", "replaced", "probability", "generator_probability")
-    ]
+    names = ("original", "written", "masked", "replaced", "probability", "generator_probability")
     tokens = []
-    for original, written, masked, replaced, probability, given in zip(*lists, strict=True):
+    for original, written, masked, replaced, probability, given in zip_of(example, *names):
         flagged = probability > 0.5
         verdict = ("hit" if flagged else "miss") if replaced else ("false-alarm" if flagged else "none")
         note = f"probability of being replaced {probability:.0%}"

@@ -17,11 +17,11 @@ from typing import Any
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.report.charts import plot_bars, show
-from span_electra.report.curves import compared_figures, run_figures
+from span_electra.report.curves import compared_figures, run_figures, values_of
 from span_electra.report.examples import verdicts
 from span_electra.report.health import LEAST_TOKENS, health_warnings, judged
 from span_electra.report.run_record import RunRecord, is_number, read_run
-from span_electra.report.scores import tables_of
+from span_electra.report.scores import Table, tables_of
 from span_electra.schema import flatten
 from span_electra.storage import REPORT, write_text
 
@@ -54,16 +54,6 @@ def write_report(run_folder: str | Path) -> Path:
     return target
 
 
-def write_comparison(run_folders: list[str | Path], out_file: str | Path) -> Path:
-    """Write one page with several runs side by side and return its path.
-
-    Raises InputError when a folder is no run of ours, OSError when the page cannot be written.
-    """
-    target = Path(out_file)
-    replace_page(target, comparison_page([read_run(folder) for folder in run_folders]))
-    return target
-
-
 def make_page(run_folders: list[str], out_file: str | None = None) -> Path:
     """One run's page, in its folder unless `out_file` says where, or several runs' page; returns where it is.
 
@@ -71,10 +61,12 @@ def make_page(run_folders: list[str], out_file: str | None = None) -> Path:
     """
     if not run_folders:
         raise InputError("no run named; give a run's folder: python report_SE.py runs/first")
-    if len(run_folders) > 1:
-        return write_comparison(run_folders, out_file or "comparison.html")
-    target = Path(out_file) if out_file else Path(run_folders[0], REPORT)
-    replace_page(target, run_page(read_run(run_folders[0])))
+    runs = [read_run(folder) for folder in run_folders]
+    if len(runs) > 1:
+        target, page = Path(out_file or "comparison.html"), comparison_page(runs)
+    else:
+        target, page = Path(out_file or runs[0].folder / REPORT), run_page(runs[0])
+    replace_page(target, page)
     return target
 
 
@@ -113,7 +105,7 @@ def run_page(run: RunRecord) -> str:
         learned=objective != "discriminator",
         speed=part(speed_of, run),
         data=part(data_of, run),
-        tables=part(lambda run: tables_of(run.evaluation), run),
+        tables=part(tables_of, run.evaluation),
         settings=settings_of(run),
         compared=None,
     )
@@ -194,15 +186,17 @@ def lead_of(run: RunRecord) -> str:
 def tiles_of(run: RunRecord) -> list[dict[str, str]]:
     """The numbers one looks for first; validation's where there is one."""
     tiles = []
-    for metric, label, unit, note in TILES:
-        split = "valid" if run.latest(metric) is not None else "train"
-        value = run.latest(metric, split)
+    for metric, label, unit, note in (*TILES, ("tokens_per_second", "Speed", "number", "tokens a second")):
+        value, split = told(run, metric)
         if value is not None:
             tiles.append({"label": label, "value": show(value, unit), "note": note, "split": split})
-    speed = run.latest("tokens_per_second", "train")
-    if speed is not None:
-        tiles.append({"label": "Speed", "value": show(speed), "note": "tokens a second", "split": "train"})
     return tiles
+
+
+def told(run: RunRecord, metric: str) -> tuple[float | None, str]:
+    """The last value of a metric and its split: validation's where there is one."""
+    value = run.latest(metric, "valid")
+    return (run.latest(metric, "train"), "train") if value is None else (value, "valid")
 
 
 def warnings_of(run: RunRecord) -> list[str]:
@@ -270,9 +264,7 @@ def speed_of(run: RunRecord) -> dict[str, Any]:
     of parts (data, generator, ...) to seconds since the line before.
     """
     # The median: the first lines of a run tell of warming up and compiling.
-    speeds = sorted(
-        line["tokens_per_second"] for line in run.train if is_number(line.get("tokens_per_second"))
-    )
+    speeds = sorted(values_of(run.train, "tokens_per_second")[1])
     facts = []
     if speeds:
         facts.append(("Tokens a second, median", show(speeds[len(speeds) // 2])))
@@ -365,30 +357,21 @@ def setting_text(value: Any) -> str:
 def compared_of(runs: list[RunRecord]) -> dict[str, Any]:
     """Last numbers of each run, and the settings in which they differ."""
     numbers = []
-    for metric, label, unit, _ in TILES:
-        values = [run.latest(metric) for run in runs]
-        values = [
-            run.latest(metric, "train") if value is None else value
-            for run, value in zip(runs, values, strict=True)
-        ]
+    for metric, label, unit, _ in (*TILES, ("tokens_per_second", "Tokens a second", "number", "")):
+        values = [told(run, metric)[0] for run in runs]
         numbers.append((label, ["–" if value is None else show(value, unit) for value in values]))
-    speeds = [run.latest("tokens_per_second", "train") for run in runs]
-    numbers.append(("Tokens a second", ["–" if value is None else show(value) for value in speeds]))
     numbers.append(("Steps", [f"{run.step:,}" for run in runs]))
     numbers.append(("Training", [duration(training_seconds(run)) for run in runs]))
     settings = [flatten(run.config) for run in runs]
-    keys = list(dict.fromkeys(key for flat in settings for key in flat))
     different = [
         (key, [setting_text(flat.get(key)) for flat in settings])
-        for key in keys
-        # Compared as JSON, since lists and mappings have no hash; order of keys is the file's own.
+        for key in dict.fromkeys(key for flat in settings for key in flat)  # in the files' own order
+        # Compared as JSON, since lists and mappings have no hash.
         if len({json.dumps(flat.get(key)) for flat in settings}) > 1
     ]
     return {"names": [(run.name, run.state) for run in runs], "numbers": numbers, "different": different}
 
 
-def compared_scores(runs: list[RunRecord]) -> list:
+def compared_scores(runs: list[RunRecord]) -> list[Table]:
     """Each run's evaluation, one after another, named by the run."""
-    return [
-        table for run in runs if run.evaluation is not None for table in tables_of(run.evaluation, run.name)
-    ]
+    return [table for run in runs for table in tables_of(run.evaluation, run.name)]

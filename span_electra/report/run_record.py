@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,10 @@ class RunRecord:
     config: dict[str, Any]
     train: list[dict[str, Any]]  # lines of metrics.jsonl, by step
     valid: list[dict[str, Any]]
-    examples: list[dict[str, Any]] = field(default_factory=list)
-    evaluation: Any = None
-    statistics: dict[str, Any] = field(default_factory=dict)
-    marked_step: int = 0  # what run.json says; a run stopped early may have told nothing
+    examples: list[dict[str, Any]]
+    evaluation: Any
+    statistics: dict[str, Any]
+    marked_step: int  # what run.json says; a run stopped early may have told nothing
 
     @property
     def step(self) -> int:
@@ -57,7 +57,7 @@ class RunRecord:
         last = (self.valid or self.train or [{}])[-1]
         return {name: value for name, value in last.items() if is_number(value)}
 
-    def latest(self, name: str, split: str = "valid") -> float | None:
+    def latest(self, name: str, split: str) -> float | None:
         """The last value of a metric in the split; None if it was never told."""
         values = [line[name] for line in getattr(self, split) if is_number(line.get(name))]
         return values[-1] if values else None
@@ -76,6 +76,7 @@ def read_run(folder: str | Path) -> RunRecord:
         raise InputError(f"{folder}: no run of pretraining (no config.json of one); name a run's out_dir")
     # All else may be missing, half-written or of another version: a report shows what there is.
     mark, examples = read_object(folder / RUN_MARK), read_json(folder / EXAMPLES)
+    examples = examples if isinstance(examples, list) else []
     train, valid = read_metrics(folder / METRICS)
     return RunRecord(
         name=folder.resolve().name,
@@ -84,9 +85,7 @@ def read_run(folder: str | Path) -> RunRecord:
         config=config,
         train=train,
         valid=valid,
-        examples=[
-            entry for entry in (examples if isinstance(examples, list) else []) if isinstance(entry, dict)
-        ],
+        examples=[entry for entry in examples if isinstance(entry, dict)],
         evaluation=read_json(folder / EVALUATION),
         statistics=read_object(folder / STATISTICS),
         marked_step=int(mark["step"]) if is_number(mark.get("step")) else 0,

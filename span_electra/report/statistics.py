@@ -52,13 +52,13 @@ def describe_data(train: UsedRows, valid: UsedRows | None = None) -> dict[str, A
     features, rows = train.features, len(train.rows_R)
     # Evenly over all rows: files are often sorted, and the first ones would tell of one source alone.
     rows_N = train.rows_R[np.unique(np.linspace(0, rows - 1, min(SAMPLE, rows)).astype(np.int64))]
-    ids_T, starts_N = content_of(features, rows_N)
+    word_starts_T = features.word_starts(rows_N)
     return {
         "splits": splits,
         "lengths": length_histogram(train),
-        "spans": span_statistics(train, rows_N),
+        "spans": span_statistics(train, rows_N, word_starts_T),
         "vocabulary": vocabulary_statistics(
-            features.vocabulary, ids_T, words=int(features.word_starts(rows_N).sum())
+            features.vocabulary, content_of(features, rows_N), words=int(word_starts_T.sum())
         ),
     }
 
@@ -96,25 +96,25 @@ def length_histogram(used: UsedRows) -> dict[str, list]:
     return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
-def content_of(features: Features, rows_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows' tokens without [CLS] and [SEP], one row after another, and where each row starts."""
+def content_of(features: Features, rows_N: np.ndarray) -> np.ndarray:
+    """The rows' tokens without [CLS] and [SEP], one row after another."""
     if not len(rows_N):
-        return np.empty(0, np.int64), np.zeros(1, np.int64)
+        return np.empty(0, np.int64)
     lengths_N = features.lengths_R[rows_N].astype(np.int64)
     ids_NL = features.gather(rows_N, int(lengths_N.max()))
     place_L = np.arange(ids_NL.shape[1])
-    inside_NL = (place_L >= 1) & (place_L < lengths_N[:, None] - 1)
-    return ids_NL[inside_NL], np.concatenate([[0], np.cumsum(lengths_N - 2)])
+    return ids_NL[(place_L >= 1) & (place_L < lengths_N[:, None] - 1)]
 
 
-def span_statistics(used: UsedRows, rows_N: np.ndarray) -> dict[str, Any]:
+def span_statistics(used: UsedRows, rows_N: np.ndarray, word_starts_T: np.ndarray) -> dict[str, Any]:
     """Spans by their length in what their law counts, whole words or tokens, as shares beside the law."""
     features, masking = used.features, used.masking
     law_L = length_law(masking)
     # Any seed will do: of so many spans the shares are the law's.
     spans = features.spans(rows_N) if used.law is None else features.sample_spans(rows_N, 0, 0, masking)
-    _, starts_N = content_of(features, rows_N)
-    starts_word = np.concatenate([[0], np.cumsum(features.word_starts(rows_N))])
+    content_N = features.lengths_R[rows_N].astype(np.int64) - 2
+    starts_N = np.cumsum(content_N) - content_N
+    starts_word = np.concatenate([[0], np.cumsum(word_starts_T)])
     row_S = np.repeat(np.arange(len(rows_N)), np.diff(spans.row_ends_R, prepend=0))
     first_S = starts_N[row_S] + spans.starts_S - 1  # spans count from [CLS]
     # The span's own first token opens a word whether or not it is spelt so (a row may start inside a word).

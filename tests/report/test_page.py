@@ -19,7 +19,7 @@ import pytest
 from report_examples import CONFIG, EXAMPLE, STATISTICS, make_run, metrics
 
 from span_electra.errors import InputError
-from span_electra.report.page import duration, make_page, write_comparison, write_report
+from span_electra.report.page import duration, make_page, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -114,7 +114,7 @@ def test_hostile_text_stays_text(tmp_path):
         tmp_path / "<b>r&x", config=config, examples=[example], lines=lines, evaluation={evil: {evil: evil}},
         run={"state": evil},
     )  # fmt: skip
-    for path in (write_report(run), write_comparison([run, run], tmp_path / "both.html")):
+    for path in (write_report(run), make_page([run, run], tmp_path / "both.html")):
         page = Page(path.read_text(encoding="utf-8"))
         assert page.tags.count("script") == 1 and "img" not in page.tags and "b>r" not in page.tags
         assert not page.handlers and not page.sources
@@ -217,7 +217,7 @@ def test_runs_side_by_side_show_what_differs(tmp_path):
     config = copy.deepcopy(CONFIG)
     config["model"]["generator"]["hidden_size"] = 128
     runs = [make_run(tmp_path / "one"), make_run(tmp_path / "two", config=config)]
-    text = write_comparison(runs, tmp_path / "both.html").read_text(encoding="utf-8")
+    text = make_page(runs, tmp_path / "both.html").read_text(encoding="utf-8")
     page = Page(text)
     assert "model.generator.hidden_size" in page.text and "training.seed" not in page.text
     assert "one" in page.text and "two" in page.text and text.count('<svg role="img"') == 8

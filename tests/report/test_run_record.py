@@ -16,7 +16,7 @@ def test_a_whole_run_is_read(tmp_path):
     run = read_run(make_run(tmp_path / "first"))
     assert (run.name, run.state, run.step) == ("first", "finished", 100)
     assert len(run.train) == len(run.valid) == 10
-    assert run.latest("discriminator_f1") == 0.5 and run.latest("tokens_per_second") is None
+    assert run.latest("discriminator_f1", "valid") == 0.5 and run.latest("tokens_per_second", "valid") is None
     assert run.latest("tokens_per_second", "train") == 2000
 
 
