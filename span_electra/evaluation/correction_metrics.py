@@ -1,7 +1,7 @@
 """How well spelling is corrected and misspelt text is found: the figures of nsc's spelling benchmark.
 
 The benchmark (bastiscode/spell_check) has corrupted lines and the lines they were made of. Its figures are
-of a whole set: hits and misses are summed over its lines, then divided. A share of nothing is 0.
+of a whole set: hits and misses are summed over its lines, then divided.
 
   N  lines or words of a set
 """
@@ -14,16 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from span_electra.evaluation.metrics import detection
-
-
-@dataclass(frozen=True)
-class CorrectionScores:
-    """F1 = 2 P R / (P + R) of precision P = TP / (TP + FP) and recall R = TP / (TP + FN), by words."""
-
-    f1: float
-    precision: float
-    recall: float
+from span_electra.evaluation.metrics import Scores, detection, scores_of
 
 
 @dataclass(frozen=True)
@@ -38,9 +29,7 @@ class Counts:
 # --- correction ---------------------------------------------------------------------------------------
 
 
-def correction_f1(
-    corrupted: Sequence[str], corrected: Sequence[str], targets: Sequence[str]
-) -> CorrectionScores:
+def correction_f1(corrupted: Sequence[str], corrected: Sequence[str], targets: Sequence[str]) -> Scores:
     """Return F1, precision and recall of corrections, over the words of all lines.
 
     With a word c as it came, o as it was left and t as it should be:
@@ -51,14 +40,9 @@ def correction_f1(
     """
     assert len(corrupted) == len(corrected) == len(targets), "a line for each line"
     rows = [count(*row) for row in zip(corrupted, corrected, targets, strict=True)]
-    mended, spoilt, missed = (
-        sum(getattr(row, name) for row in rows) for name in ("mended", "spoilt", "missed")
-    )
-    return CorrectionScores(
-        share(2 * mended, 2 * mended + spoilt + missed),
-        share(mended, mended + spoilt),
-        share(mended, mended + missed),
-    )
+    mended = sum(row.mended for row in rows)
+    called = mended + sum(row.spoilt for row in rows)
+    return scores_of(mended, called, wrong=mended + sum(row.missed for row in rows))
 
 
 def count(corrupted: str, corrected: str, target: str) -> Counts:
@@ -133,9 +117,4 @@ def sequence_detection_f1(found: Sequence[Sequence[int]], wrong: Sequence[Sequen
     """
     assert len(found) == len(wrong), "a line for each line"
     called, are = (np.array([any(row) for row in rows], dtype=bool) for rows in (found, wrong))
-    return detection(are, called.astype(np.float64), 0.5).f1
-
-
-def share(part: int, total: int) -> float:
-    """Example: share(1, 4) -> .25; share(0, 0) -> 0.0"""
-    return part / total if total else 0.0
+    return detection(are, called).f1

@@ -99,20 +99,13 @@ def joint_model(folder: str | Path, networks: Networks) -> JointModel:
 
 
 def score_text(
-    networks: Networks,
-    path: str,
-    *,
-    model: JointModel | None = None,
-    batch_size: int,
-    max_seq_len: int,
-    seed: int = 0,
+    networks: Networks, model: JointModel, path: str, batch_size: int, max_seq_len: int
 ) -> dict[str, Any]:
     """Return generator loss, accuracy and bits per character; discriminator loss, F1 and calibration.
 
     The text is cut into rows and masked as create_feature_SE.py does by default. A network that was not
     opened is left out; the discriminator needs a generator beside it, which makes its replacements.
-    model: what computes, see `joint_model`; none: the networks with the usual sampling.
-    Raises InputError for text that cannot be read.
+    model: what computes, see `joint_model`. Raises InputError for text that cannot be read.
     """
     networks.need("generator")
     # No longer than the shorter of both networks reads: a cut row would be another text.
@@ -122,23 +115,21 @@ def score_text(
         features_file = Path(folder, "heldout.arrow")
         # No short rows: they are for training, and would only make the figure depend on their share.
         chunking = ChunkConfig(max_seq_len=longest, short_chunk_prob=0.0)
-        build_features(
-            [path], networks.vocabulary, features_file, chunking, MaskingConfig(), seed=seed, progress=False
-        )
+        build_features([path], networks.vocabulary, features_file, chunking, MaskingConfig(), progress=False)
         features = open_features(features_file)
-        batches = Batches(features, LoaderConfig(batch_size, seed=seed, workers=0), epoch=0)
-        sums, replaced_N, probability_N = run_batches(networks, model or ExportedPair(networks), batches)
+        batches = Batches(features, LoaderConfig(batch_size, workers=0), epoch=0)
+        sums, replaced_N, probability_N = run_batches(networks, model, batches)
         content = features.header.tokens - 2 * features.rows
-    counted = {"rows of at most": longest, "tokens": content, "hidden": int(sums["masked"])}
-    report = counted | compute_metrics(sums)
+    report = {"rows of at most": longest, "tokens": content, "hidden": int(sums["masked"])}
+    report |= compute_metrics(sums)
     # Losses a token cannot be compared between vocabularies; a bit a character can.
     # Nats a masked token -> bits a token -> bits a character, with the text's own tokens per character.
     rate = content / characters(path)
     report["bits_per_character"] = report["generator_loss"] / math.log(2) * rate
-    if networks.discriminator is not None:
-        report["calibration_error"] = calibration_error(replaced_N, probability_N, BINS)
-        return {"held-out text": report, "calibration of the discriminator": bins(replaced_N, probability_N)}
-    return {"held-out text": report}
+    if networks.discriminator is None:
+        return {"held-out text": report}
+    report["calibration_error"] = calibration_error(replaced_N, probability_N, BINS)
+    return {"held-out text": report, "calibration of the discriminator": bins(replaced_N, probability_N)}
 
 
 @torch.inference_mode()

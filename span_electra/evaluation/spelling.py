@@ -120,7 +120,8 @@ def score_spelling(networks: Networks, folder: str | Path, batch_size: int) -> d
         pooling, threshold = chosen[dev]
         test_set = read_set(test)
         probability_W = word_probabilities(networks, test_set.lines, batch_size)[pooling]
-        found = detection(test_set.wrong_W, probability_W, threshold)
+        found_W = probability_W >= threshold
+        found = detection(test_set.wrong_W, found_W)
         rows[name] = {
             "F1": found.f1,
             "precision": found.precision,
@@ -129,10 +130,10 @@ def score_spelling(networks: Networks, folder: str | Path, batch_size: int) -> d
             "words": len(test_set.wrong_W),
             "wrong": float(test_set.wrong_W.mean()),
             # What calling every word wrong would score: a figure below it has learned nothing.
-            "F1 of calling all wrong": detection(test_set.wrong_W, probability_W, -1.0).f1,
+            "F1 of calling all wrong": detection(test_set.wrong_W, np.ones_like(found_W)).f1,
             "pooling": pooling,
             "threshold": threshold,
-            **sequence_scores(test_set, probability_W >= threshold),
+            **sequence_scores(test_set, found_W),
         }
     return rows
 
@@ -154,6 +155,6 @@ def select_threshold(networks: Networks, dev: SpellingSet, batch_size: int) -> t
     found = {}
     for pooling, probability_W in word_probabilities(networks, dev.lines, batch_size).items():
         threshold = best_threshold(dev.wrong_W, probability_W)
-        found[pooling] = detection(dev.wrong_W, probability_W, threshold).f1, threshold
+        found[pooling] = detection(dev.wrong_W, probability_W >= threshold).f1, threshold
     best = max(found, key=lambda pooling: found[pooling][0])
     return best, found[best][1]

@@ -19,12 +19,9 @@ from span_electra import progress
 from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
-from span_electra.evaluation.correction_metrics import (
-    CorrectionScores,
-    correction_f1,
-    mean_normalized_edit_distance,
-)
+from span_electra.evaluation.correction_metrics import correction_f1, mean_normalized_edit_distance
 from span_electra.evaluation.heldout import joint_model, score_text
+from span_electra.evaluation.metrics import Scores
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
 from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
 from span_electra.hub.folders import WEIGHTS
@@ -55,8 +52,9 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
     for name in scores:
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
-    model, batch_size = settings.model or newest_run(), settings.batch_size
-    target = prepared_target(Path(model), settings.out_file)
+    batch_size, longest = settings.batch_size, settings.max_seq_len
+    model = Path(settings.model or newest_run())
+    target = prepared_target(model, settings.out_file)
     networks = open_networks(model, settings.device)
     sections = {MODEL: described(model, networks)}
     jobs = {
@@ -64,8 +62,9 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         and (lambda: {"minimal pairs": pair_scores(networks, pairs, scores, batch_size)}),
         "spelling": spelling
         and (lambda: spelling_scores(networks, spelling, batch_size, settings.correction_rows)),
+        # By the forward of training's validation.
         "held-out text": text
-        and (lambda: text_scores(model, networks, text, batch_size, settings.max_seq_len)),
+        and (lambda: score_text(networks, joint_model(model, networks), text, batch_size, longest)),
     }
     for name, job in jobs.items():
         if not job:
@@ -77,33 +76,16 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         for table in tables_of(found):  # as each part is done: the next may take an hour
             yield table_text(table)
         yield f"{name}: {time.perf_counter() - started:.1f} s\n"
-    yield save_sections(target, Path(model), sections)
+    yield save_sections(target, model, sections)
 
 
 def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_size: int) -> dict[str, Any]:
     """Minimal pairs under the scores asked for; none asked: those that the opened networks can give."""
     # A generator alone has pseudo-likelihoods, a discriminator alone its own verdict.
-    part_of = {
-        "discriminator": networks.discriminator,
-        "pll": networks.generator,
-        "pll_l2r": networks.generator,
-    }
-    return score_pairs(
-        networks, read_pairs(paths), scores or [name for name in SCORES if part_of[name]], batch_size
-    )
-
-
-def text_scores(
-    model: str | Path, networks: Networks, path: str, batch_size: int, max_seq_len: int
-) -> dict[str, Any]:
-    """Held-out text, by the forward of training's validation."""
-    return score_text(
-        networks,
-        path,
-        model=joint_model(model, networks),
-        batch_size=batch_size,
-        max_seq_len=max_seq_len,
-    )
+    able = [
+        name for name in SCORES if (networks.discriminator if name == "discriminator" else networks.generator)
+    ]
+    return score_pairs(networks, read_pairs(paths), scores or able, batch_size)
 
 
 # --- spelling -----------------------------------------------------------------------------------------
@@ -114,11 +96,9 @@ def spelling_scores(
 ) -> dict[str, Any]:
     """Misspelt words and lines found and, where clean text and a generator are at hand, corrected."""
     found = {"spelling": score_spelling(networks, folder, batch_size)}
-    texts = text_sets(Path(folder, "test")) if networks.generator and correction_rows else {}
-    if texts:
-        found["spelling correction"] = correction_scores(
-            networks, text_sets(Path(folder, "dev")), texts, batch_size, correction_rows
-        )
+    dev, test = (text_sets(Path(folder, split)) for split in ("dev", "test"))
+    if test and networks.generator and correction_rows:
+        found["spelling correction"] = correction_scores(networks, dev, test, batch_size, correction_rows)
     return found
 
 
@@ -139,7 +119,7 @@ def correction_scores(
     """Correct the first `rows` lines of every test set as predict_SE.py does; the threshold is dev's best."""
     table = Candidates(networks.vocabulary)
 
-    def score(corrupted: list[str], clean: list[str], threshold: float) -> tuple[CorrectionScores, float]:
+    def score(corrupted: list[str], clean: list[str], threshold: float) -> tuple[Scores, float]:
         lines = correct(networks, table, corrupted, threshold=threshold, top_k=TOP_K, batch_size=batch_size)
         corrected = [line.corrected for line in lines]
         return correction_f1(corrupted, corrected, clean), mean_normalized_edit_distance(corrected, clean)
@@ -170,8 +150,13 @@ def correction_scores(
 
 
 def prepared_target(model: Path, out_file: str | None) -> Path:
-    """The file that the numbers go to, its folder made. Raises InputError for what is in the way."""
-    target = result_file(model, out_file)
+    """Where the numbers go, its folder made: as named, else into a run's or a pair's folder, else here.
+
+    Raises InputError for what is in the way.
+    """
+    # A single network's folder stays as it was fetched: it may be in a cache of a hub, or read only.
+    holds_networks = any((model / part).is_dir() for part in (*PARTS, CHECKPOINTS))
+    target = Path(out_file or (model / EVALUATION if holds_networks else EVALUATION))
     # Found out before hours of scoring, not at their end.
     earlier_sections(target)
     try:
@@ -181,18 +166,6 @@ def prepared_target(model: Path, out_file: str | None) -> Path:
     if not os.access(target.parent, os.W_OK):
         raise InputError(f"{target.parent}: cannot be written; name another --out_file")
     return target
-
-
-def result_file(model: Path, out_file: str | None) -> Path:
-    """Where the numbers go: as named, else into a run's or a pair's folder, else here.
-
-    A single network's folder stays as it was exported or fetched.
-    """
-    if out_file:
-        return Path(out_file)
-    # An exported folder may be in a cache of a hub, or read only.
-    holds_networks = any((model / part).is_dir() for part in (*PARTS, CHECKPOINTS))
-    return model / EVALUATION if holds_networks else Path(EVALUATION)
 
 
 def is_run(model: Path) -> bool:
@@ -205,7 +178,6 @@ def earlier_sections(target: Path) -> dict[str, Any]:
     """What an earlier call wrote. Raises InputError when something else stands there."""
     if not target.exists():
         return {}
-    # Looked at before anything is computed: hours of scoring must not end in a file that is in the way.
     found = read_object(target)
     if not isinstance(found.get(MODEL), dict):
         raise InputError(f"{target}: stands there and is no evaluation of ours; name another --out_file")

@@ -8,13 +8,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from span_electra.evaluation.correction_metrics import (
-    CorrectionScores,
     Counts,
     correction_f1,
     count,
     mean_normalized_edit_distance,
     sequence_detection_f1,
 )
+from span_electra.evaluation.metrics import Scores
 
 words = st.lists(st.sampled_from("a b ab ba c".split()), max_size=6).map(" ".join)
 lines = st.lists(st.tuples(words, words, words), min_size=1, max_size=5)
@@ -59,8 +59,8 @@ def test_a_set_by_hand():
 def test_perfect_correction_is_one_and_none_recalls_nothing(rows):
     corrupted, _, targets = map(list, zip(*rows, strict=True))
     assume([line.split() for line in corrupted] != [line.split() for line in targets])
-    assert correction_f1(corrupted, targets, targets) == CorrectionScores(1.0, 1.0, 1.0)
-    assert correction_f1(corrupted, corrupted, targets) == CorrectionScores(0.0, 0.0, 0.0)
+    assert correction_f1(corrupted, targets, targets) == Scores(1.0, 1.0, 1.0)
+    assert correction_f1(corrupted, corrupted, targets) == Scores(0.0, 0.0, 0.0)
 
 
 @settings(deadline=None)

@@ -11,7 +11,7 @@ from network_examples import by_hand, exported, frequencies, random_model, spott
 
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
-from span_electra.evaluation.heldout import bins, characters, joint_model, score_text
+from span_electra.evaluation.heldout import ExportedPair, bins, characters, joint_model, score_text
 from span_electra.features.build import build_features
 from span_electra.features.store import open_features
 from span_electra.hub.networks import open_networks
@@ -31,9 +31,14 @@ def written(folder, text=TEXT):
     return str(path)
 
 
+def scored(networks, path, batch_size=8):
+    """By the networks themselves, with the sampling of most runs."""
+    return score_text(networks, ExportedPair(networks), path, batch_size, max_seq_len=24)
+
+
 def test_a_generator_that_always_says_the_by_hand(tmp_path):
     networks = by_hand(frequencies({"the": 0.0}, usual=0.0))
-    found = score_text(networks, written(tmp_path), batch_size=8, max_seq_len=24)["held-out text"]
+    found = scored(networks, written(tmp_path))["held-out text"]
     size = networks.vocabulary.size
     assert found["generator_loss"] == pytest.approx(math.log(size), rel=1e-5)
     tokens, letters = 20 * 14, 20 * (len("the cat sleeps on the mat") + len("dogs bark") + 24)
@@ -45,7 +50,7 @@ def test_a_generator_that_always_says_the_by_hand(tmp_path):
 def test_a_discriminator_that_spots_all_the_generator_writes(tmp_path):
     generator = frequencies({"un": 40.0}, usual=0.0)
     discriminator = spotter({"un": 40.0}, usual=-40.0)
-    report = score_text(by_hand(generator, discriminator), written(tmp_path), batch_size=8, max_seq_len=24)
+    report = scored(by_hand(generator, discriminator), written(tmp_path))
     found = report["held-out text"]
     assert found["discriminator_f1"] == 1.0 and found["replaced_of_masked"] == 1.0
     assert found["calibration_error"] == pytest.approx(0.0, abs=1e-6)
@@ -55,16 +60,14 @@ def test_a_discriminator_that_spots_all_the_generator_writes(tmp_path):
 def test_replacements_are_drawn_as_in_training(tmp_path):
     generator = frequencies({"un": math.log(3), "##do": 0.0}, usual=-40.0)  # neither stands in the text
     networks = by_hand(generator, spotter({"un": 40.0}, usual=-40.0))
-    found = score_text(networks, written(tmp_path), batch_size=8, max_seq_len=24)["held-out text"]
+    found = scored(networks, written(tmp_path))["held-out text"]
     assert found["discriminator_recall"] == pytest.approx(0.75, abs=0.15)
 
 
 def test_any_batch_size_gives_the_same_numbers(tmp_path):
     exported(tmp_path / "model")
     networks, path = open_networks(tmp_path / "model"), written(tmp_path)
-    one, many = (
-        score_text(networks, path, batch_size=size, max_seq_len=24)["held-out text"] for size in (1, 64)
-    )
+    one, many = (scored(networks, path, batch_size=size)["held-out text"] for size in (1, 64))
     assert one == pytest.approx(many, rel=1e-4)
 
 
@@ -80,7 +83,7 @@ def test_bins_by_hand():
 
 def test_a_discriminator_alone_is_refused(tmp_path):
     with pytest.raises(InputError, match="needs a generator"):
-        score_text(by_hand(discriminator=spotter({})), written(tmp_path), batch_size=8, max_seq_len=24)
+        scored(by_hand(discriminator=spotter({})), written(tmp_path))
 
 
 @pytest.mark.parametrize("changes", [{"sampling": "argmax"}, {"temperature": 3.0}, SPANS])
@@ -93,8 +96,8 @@ def test_a_runs_numbers_are_those_of_its_validation_on_the_same_rows(changes, tm
     (tmp_path / "run" / "tokenizer.json").write_text(vocabulary.to_json(), encoding="utf-8")
     networks = open_networks(tmp_path / "run")
     joint = joint_model(tmp_path / "run", networks)
-    found = score_text(networks, path, model=joint, batch_size=8, max_seq_len=24)["held-out text"]
-    usual = score_text(networks, path, batch_size=8, max_seq_len=24)["held-out text"]
+    found = score_text(networks, joint, path, batch_size=8, max_seq_len=24)["held-out text"]
+    usual = scored(networks, path)["held-out text"]
 
     chunking = ChunkConfig(max_seq_len=24, short_chunk_prob=0.0)
     build_features([path], vocabulary, tmp_path / "valid.arrow", chunking, MaskingConfig(), progress=False)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from span_electra.evaluation.metrics import (
+    Scores,
     area_under_curve,
     best_threshold,
     bin_of,
@@ -39,9 +40,9 @@ def test_the_interval_is_that_of_the_score_test(hits, trials):
 
 
 def test_detection_by_hand():
-    found = detection(WRONG, PROBABILITY, 0.5)
+    found = detection(WRONG, PROBABILITY >= 0.5)
     assert (found.precision, found.recall, found.f1) == (1.0, 2 / 3, 0.8)
-    assert detection(WRONG, PROBABILITY, 2.0).f1 == 0.0
+    assert detection(WRONG, PROBABILITY >= 2.0) == Scores(0.0, 0.0, 0.0)
 
 
 def test_the_best_threshold_by_hand():
@@ -52,8 +53,8 @@ def test_the_best_threshold_by_hand():
 @given(some)
 def test_no_threshold_is_better_than_the_best(pairs):
     wrong_N, share_N = arrays(pairs)
-    best = detection(wrong_N, share_N, best_threshold(wrong_N, share_N)).f1
-    assert all(detection(wrong_N, share_N, cut).f1 <= best + 1e-12 for cut in np.arange(-0.06, 1.1, 1 / 16))
+    best = detection(wrong_N, share_N >= best_threshold(wrong_N, share_N)).f1
+    assert all(detection(wrong_N, share_N >= cut).f1 <= best + 1e-12 for cut in np.arange(-0.06, 1.1, 1 / 16))
 
 
 @settings(deadline=None)  # the first call imports sklearn
