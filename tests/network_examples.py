@@ -60,7 +60,7 @@ def spotter(wrong: dict[str, float], usual: float = -4.0) -> Network:
     logits_V = torch.full((vocabulary_of_words().size,), usual)
     for token, logit in wrong.items():
         logits_V[id_of(token)] = logit
-    return Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, len(logits_V), "by hand")
+    return Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
 
 
 def frequencies(logits: dict[str, float], usual: float = -9.0) -> Network:
@@ -68,9 +68,7 @@ def frequencies(logits: dict[str, float], usual: float = -9.0) -> Network:
     logits_V = torch.full((vocabulary_of_words().size,), usual)
     for token, logit in logits.items():
         logits_V[id_of(token)] = logit
-    return Network(
-        seeing_ids, lambda states: logits_V.expand(*states.shape[:-1], -1), 32, len(logits_V), "by hand"
-    )
+    return Network(seeing_ids, lambda states: logits_V.expand(*states.shape[:-1], -1), 32, "by hand")
 
 
 def by_hand(generator: Network | None = None, discriminator: Network | None = None) -> Networks:

@@ -10,7 +10,7 @@ has the table from these to the stock class's. A network's head is one of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ class Architecture:
     pack: Callable[[Weights, str], Weights]  # ours, before they are renamed, for a head
     unpack: Callable[[Weights, str], Weights]  # ours again, after they were
     stock_head: Callable[[Any, str, Tensor], Tensor]  # an opened stock model's answer to hidden states
-    derived: frozenset[str] = field(default_factory=frozenset)  # theirs that hold nothing of their own
+    derived: frozenset[str] = frozenset()  # theirs that hold nothing of their own
     absent: tuple[str, ...] = ()  # ours that the first layer lacks
     token_types: bool = True  # whether its networks read them
     names_special_tokens: bool = False  # config.json tells their ids
@@ -122,11 +122,6 @@ def cut_back(weights: Weights) -> Weights:
     # Trained on since, its copies differ, and all of it is needed.
     again = filled_up(narrow, "discriminator")
     return weights | narrow if all(torch.equal(again[name], weights[name]) for name in narrow) else weights
-
-
-def unchanged(weights: Weights, head: str) -> Weights:
-    """Of an architecture whose weights need nothing but other names."""
-    return weights
 
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")

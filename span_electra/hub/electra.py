@@ -14,7 +14,6 @@ from span_electra.hub.architecture import (
     StockConfig,
     both,
     filled_up,
-    unchanged,
     weight,
 )
 from span_electra.model.layers import ACTIVATION
@@ -109,7 +108,7 @@ ELECTRA = Architecture(
     write_settings=_write_electra,
     read_settings=_read_electra,
     pack=filled_up,
-    unpack=unchanged,
+    unpack=lambda weights, head: weights,  # they need nothing but other names
     stock_head=_electra_head,
     # The decoder is the table of words; positions are counted.
     derived=frozenset({"generator_lm_head.weight", "electra.embeddings.position_ids"}),

@@ -42,7 +42,6 @@ class Network:
     encode: Callable[[Tensor, Tensor | None], Tensor]  # ids_BL, attention_mask_BL or None -> states_BLD
     answer: Callable[[Tensor], Tensor]  # states [..., D] -> a generator's logits [..., V], else [...]
     longest: int  # tokens of the longest row it can read
-    vocab_size: int
     source: str  # the folder it came from
 
 
@@ -83,13 +82,13 @@ def open_networks(folder: str | Path, device: str = "auto") -> Networks:
     # The stock class where ours compute something else; ours otherwise, which need no transformers to run.
     chosen = str(find_device(device))
     opened = open_model(folder)
-    networks = {
-        part: _stock(opened.folders[part], part, chosen)
-        if part in opened.folders and not computed_by_ours(opened.folders[part])
-        else _ours(opened.need(part), chosen)
-        for part in opened.readers
-        if part in PARTS
-    }
+    networks = {}
+    for part in [part for part in PARTS if part in opened.readers]:
+        place = opened.folders.get(part)
+        if place is not None and model_config(read_config(place), str(place)) is None:
+            networks[part] = _stock(place, part, chosen)
+        else:
+            networks[part] = _ours(opened.need(part), chosen)
     if not networks:
         raise InputError(
             f"{folder}: holds no generator and no discriminator; name a run of pretraining or its exports"
@@ -111,14 +110,8 @@ def _ours(pretrained: Pretrained, device: str) -> Network:
     def answer(states: Tensor) -> Tensor:
         return module.head(states, module.encoder) if pretrained.part == "generator" else module.head(states)
 
-    longest = config.max_position_embeddings
     source = pretrained.folder or pretrained.source
-    return Network(module.encoder, answer, longest, config.vocab_size, source)
-
-
-def computed_by_ours(folder: Path) -> bool:
-    """Whether our layers compute what the folder's config.json describes; else the stock class must."""
-    return model_config(read_config(folder), str(folder)) is not None
+    return Network(module.encoder, answer, config.max_position_embeddings, source)
 
 
 def _stock(folder: Path, part: str, device: str) -> Network:
@@ -153,8 +146,7 @@ def _stock(folder: Path, part: str, device: str) -> Network:
     def answer(states: Tensor) -> Tensor:
         return record.stock_head(model, part, states)
 
-    config = model.config
-    return Network(encode, answer, config.max_position_embeddings, config.vocab_size, str(folder))
+    return Network(encode, answer, model.config.max_position_embeddings, str(folder))
 
 
 # --- running ------------------------------------------------------------------------------------------
@@ -191,17 +183,14 @@ def for_each_token(
     part: str,
     rows: list[np.ndarray],
     batch_size: int,
-    what: Callable[[Tensor], Tensor] | None = None,
+    what: Callable[[Tensor], Tensor],
 ) -> list[np.ndarray]:
-    """Return what the network says of every token of every row, float32 [L, ...] a row.
-
-    That is `what` of its hidden states; none: its head's answer.
-    """
+    """Return `what` of the network's hidden states of every token of every row, float32 [L, ...] a row."""
     network, found = networks.need(part), [None] * len(rows)
     lengths_R = np.array([len(row) for row in rows], dtype=np.int64)
     for numbers_B in length_batches(lengths_R, batch_size):
         states_BLD = network.encode(*padded(networks, [rows[number] for number in numbers_B]))
-        answers = (what or network.answer)(states_BLD).float().cpu().numpy()
+        answers = what(states_BLD).float().cpu().numpy()
         for place, number in enumerate(numbers_B):
             # Copied: a slice would keep the whole batch's array alive for one short row.
             found[number] = answers[place, : lengths_R[number]].copy()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -205,24 +206,12 @@ def _open_checkpoint(folder: Path, run: Path) -> Opened:
         return Opened(run, vocabulary, readers, {}, folder, fine_tuned=True)
     # A generator that was trained alone stands beside a discriminator that is still random.
     alone = (meta.get("model") or {}).get("objective") == "generator"
-    model = _Once(lambda: load_model(folder))
+    model = cache(lambda: load_model(folder))  # both parts are in one file
     readers = {
         part: (lambda part=part: _read_part(model(), part, vocabulary, run, folder))
         for part in (PARTS[:1] if alone else PARTS)
     }
     return Opened(run, vocabulary, readers, {}, folder)
-
-
-class _Once:
-    """Calls a function the first time it is asked, and remembers what came: both parts are in one file."""
-
-    def __init__(self, function: Callable[[], SpanElectra]) -> None:
-        self.function, self.found = function, None
-
-    def __call__(self) -> SpanElectra:
-        if self.found is None:
-            self.found = self.function()
-        return self.found
 
 
 def _read_part(model: SpanElectra, part: str, vocabulary: Vocabulary, run: Path, folder: Path) -> Pretrained:

@@ -13,12 +13,6 @@ PARTS = ("generator", "discriminator")
 DELTA, EMBEDDINGS = "encoder.embeddings.delta.", "encoder.embeddings."
 
 
-def rows_of(network: nn.Module, record: Architecture, head: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the table that fits a network with an `encoder` and, but for head `none`, a `head`."""
-    projected = network.encoder.project is not None
-    return record.table(head, len(network.encoder.layers), projected)
-
-
 @torch.no_grad()
 def our_weights(network: nn.Module) -> Weights:
     """A network's weights by our names, on the CPU in float32; gdes is folded in."""
@@ -38,20 +32,17 @@ def our_weights(network: nn.Module) -> Weights:
 
 @torch.no_grad()
 def stock_weights(network: nn.Module, record: Architecture, head: str) -> Weights:
-    """A network's weights under stock names, copied to the CPU in float32; gdes is folded in."""
-    ours = record.pack(our_weights(network), head)
+    """The weights of a network with an `encoder` and, but for head `none`, a `head` under stock names.
+
+    They are copied to the CPU in float32; gdes is folded in.
+    """
+    ours, encoder = record.pack(our_weights(network), head), network.encoder
     stock = {}
-    for name, theirs in rows_of(network, record, head):
+    for name, theirs in record.table(head, len(encoder.layers), projected=encoder.project is not None):
         parts = ours[name].chunk(len(theirs), dim=0)
         # Copies: pieces of one tensor, or a table that two networks share, cannot be saved as they are.
         stock.update((their, part.clone().contiguous()) for their, part in zip(theirs, parts, strict=True))
     return stock
-
-
-def with_prefix(stock: Weights, record: Architecture) -> Weights:
-    """Names as in a model with a head; a bare encoder was saved without the prefix."""
-    bare = not any(name.startswith(record.prefix) for name in stock)
-    return {f"{record.prefix}{name}": weight for name, weight in stock.items()} if bare else stock
 
 
 def weights_from_stock(
@@ -62,7 +53,8 @@ def weights_from_stock(
     A head that is not `head` is passed over. Raises InputError, naming `source`, for a weight that is missing
     or has no place.
     """
-    stock = with_prefix(stock, record)
+    if not any(name.startswith(record.prefix) for name in stock):  # a bare encoder was saved without it
+        stock = {f"{record.prefix}{name}": weight for name, weight in stock.items()}
     table = record.table(head, layers, projected)
     known = {their for _, theirs in table for their in theirs}
     # Both ways: with a weight passed over in silence the network computes something else than what was saved.

@@ -113,7 +113,7 @@ def test_what_is_asked_of_hidden_states_comes_by_row(tmp_path):
     rows = rows_of(networks.vocabulary)
     states = for_each_token(networks, "discriminator", rows, 2, lambda states_BLD: states_BLD)
     assert [found.shape for found in states] == [(len(row), 16) for row in rows]
-    assert for_each_token(networks, "discriminator", [], 2) == []
+    assert for_each_token(networks, "discriminator", [], 2, lambda states_BLD: states_BLD) == []
 
 
 def test_batches_hold_every_row_once_and_few_tokens():

@@ -115,11 +115,9 @@ def test_a_candidate_may_join_its_neighbour_where_there_are_no_blanks():
     vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)})
     wrong = tokens.index("##わ"), tokens.index("。")
     logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(len(tokens))])
-    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, len(tokens), "by hand")
+    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
     likely_V = torch.tensor([9.0 if token == "は" else 0.0 for token in tokens])
-    usual = Network(
-        seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, len(tokens), "by hand"
-    )
+    usual = Network(seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, "by hand")
     networks = Networks(vocabulary, "cpu", usual, doubtful)
     # The mark behind it is wrong: its probability must not be taken for that of the word that was put in.
     for text, wanted in (("こんにちわ", "こんにちは"), ("こんにちわ。", "こんにちは。")):
