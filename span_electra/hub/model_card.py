@@ -175,40 +175,29 @@ def render_card(
     record: Architecture,
     facts: CardFacts,
     *,
-    config: ModelConfig | None = None,
+    config: ModelConfig,
     span_head: bool = False,
     mask: str = "[MASK]",
 ) -> str:
     """Return the text of README.md of a generator or discriminator.
 
-    `record`: what it is exported by. `config`: of the run, for sizes; none: they are left out. `mask`: the
-    vocabulary's token for what is hidden.
+    `record`: what it is exported by. `config`: of the run. `mask`: the vocabulary's token for what is hidden.
     """
     title, kind = f"SpanELECTRA {part}", "tokens" if record.is_token_classifier(part) else part
-    alone = config is not None and config.objective == "generator"  # with no discriminator beside it
+    alone = config.objective == "generator"  # with no discriminator beside it
     what = _WHAT["alone" if alone else kind].format(mask=mask)
-    lines = [*front_matter(title, part, record, facts), f"# {title}", "", what, ""]
+    # What the features' law is, no checkpoint tells; ours are spans unless a flag said otherwise.
+    hidden = "hidden spans, by the law of its features (SpanBERT)"
+    if facts.masks:
+        hidden = f"text hidden by `{facts.masks}`"
+    how = f"Pretrained with {hidden}{'' if alone else ' and replaced-token detection (ELECTRA)'}."
     # Code that runs as it stands: people copy it before they read on.
-    lines += [
-        _pretraining(facts.masks, alone),
-        "",
-        "```python",
-        _USE[kind].format(stock_class=record.classes[part], mask=mask),
-        "```",
-        "",
-    ]
+    usage = _USE[kind].format(stock_class=record.classes[part], mask=mask)
+    lines = [*front_matter(title, part, record, facts), f"# {title}", "", what, "", how, ""]
+    lines += ["```python", usage, "```", ""]
     if span_head:
         lines += [_HEADS_ASIDE.format(name="SBGO" if part == "generator" else "SBPO"), ""]
-    if config is not None:
-        lines += ["## Sizes", "", *_rows(_sizes(config, part)), ""]
-    return "\n".join([*lines, *_sections(facts)])
-
-
-def _pretraining(masks: str, alone: bool) -> str:
-    """How the networks learnt, in a line."""
-    # What the features' law is, no checkpoint tells; ours are spans unless a flag said otherwise.
-    hidden = f"text hidden by `{masks}`" if masks else "hidden spans, by the law of its features (SpanBERT)"
-    return f"Pretrained with {hidden}{'' if alone else ' and replaced-token detection (ELECTRA)'}."
+    return "\n".join([*lines, *_sections(config, part, facts)])
 
 
 def render_task_card(
@@ -237,9 +226,8 @@ def render_task_card(
         "",
         *("```python", usage, "```", ""),
         *((_TURN_TYPES, "") if in_turns and record.token_types else ()),
-        *("## Sizes", "", *_rows(_sizes(config, "discriminator")), ""),
     ]
-    return "\n".join([*lines, *_sections(facts)])
+    return "\n".join([*lines, *_sections(config, "discriminator", facts)])
 
 
 def _pipeline(head: str, record: Architecture) -> str | None:
@@ -275,9 +263,9 @@ def _model_index(title: str, task: str, facts: CardFacts) -> list[dict[str, Any]
     return [{"name": title, "results": results}] if measured else []
 
 
-def _sizes(config: ModelConfig, part: str) -> dict[str, Any]:
+def _sections(config: ModelConfig, part: str, facts: CardFacts) -> list[str]:
     network = getattr(config, part)
-    return {
+    sizes = {
         "architecture": config.architecture,
         "layers": network.num_hidden_layers,
         "width": network.hidden_size,
@@ -286,11 +274,9 @@ def _sizes(config: ModelConfig, part: str) -> dict[str, Any]:
         "vocabulary": config.vocab_size,
         "longest row": config.max_position_embeddings,
     }
-
-
-def _sections(facts: CardFacts) -> list[str]:
-    started = facts.base_model or facts.started_from
-    lines = [f"Started from `{started}`.", ""] if started else []
+    lines = ["## Sizes", "", *_rows(sizes), ""]
+    if started := facts.base_model or facts.started_from:
+        lines += [f"Started from `{started}`.", ""]
     if facts.metrics:
         lines += [f"## Metrics on {facts.split} rows", "", *_rows(dict(facts.metrics)), ""]
     for title, content in facts.sections.items():

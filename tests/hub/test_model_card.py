@@ -39,13 +39,17 @@ META = {
 }
 
 
+def card_of(part, record=ELECTRA, facts=FACTS, **more):
+    return render_card(part, record, facts, **{"config": small_config(), **more})
+
+
 def front_of(text):
     assert text.startswith("---\n") and text.count("\n---\n") == 1
     return yaml.safe_load(text.split("---\n")[1])
 
 
 def test_the_top_is_what_hubs_read():
-    front = front_of(render_card("generator", ELECTRA, FACTS))
+    front = front_of(card_of("generator"))
     assert front["license"] == "apache-2.0" and front["language"] == ["en", "de"]
     assert front["library_name"] == "transformers" and front["pipeline_tag"] == "fill-mask"
     assert front["tags"] == ["electra", "span-electra"] and front["base_model"] == "me/base"
@@ -56,17 +60,17 @@ def test_the_top_is_what_hubs_read():
 
 def test_a_hub_library_takes_it():
     hub = pytest.importorskip("huggingface_hub")
-    card = hub.ModelCard(render_card("generator", ELECTRA, FACTS))
+    card = hub.ModelCard(card_of("generator"))
     assert card.data.license == "apache-2.0" and card.data.eval_results[0].metric_value == 0.512346
 
 
 def test_what_is_not_known_is_left_out():
-    front = front_of(render_card("discriminator", ELECTRA, CardFacts()))
+    front = front_of(card_of("discriminator", facts=CardFacts()))
     assert set(front) == {"library_name", "tags"}
 
 
 def test_every_value_stands_in_the_card():
-    text = render_card("generator", ELECTRA, FACTS, config=small_config(), span_head=True)
+    text = card_of("generator", span_head=True)
     pieces = (
         "a\\|b.txt | 12",
         "| rows | 3 |",
@@ -82,7 +86,7 @@ def test_every_value_stands_in_the_card():
 
 def test_a_checkpoint_tells_counts_and_hashes_and_no_path():
     facts = checkpoint_facts(META | {"training": {"out_dir": "/home/me"}}, FACTS)
-    text = render_card("discriminator", ELECTRA, facts)
+    text = card_of("discriminator", facts=facts)
     for piece in ("4915200", "309837", "63b3d5", "65129b", "| lr | 0.003 |", "generator_accuracy"):
         assert piece in text, piece
     assert "/home" not in text and "generator_lr" not in text and facts.license == "apache-2.0"
@@ -90,26 +94,26 @@ def test_a_checkpoint_tells_counts_and_hashes_and_no_path():
 
 
 def test_each_network_says_how_it_is_used():
-    pages = {part: render_card(part, ELECTRA, CardFacts()) for part in ("generator", "discriminator")}
+    pages = {part: card_of(part, facts=CardFacts()) for part in ("generator", "discriminator")}
     assert "ElectraForPreTraining" in pages["discriminator"] and "fill-mask" in pages["generator"]
     assert all("span_heads" not in page for page in pages.values())
-    modern = render_card("discriminator", MODERN, CardFacts())
+    modern = card_of("discriminator", MODERN, CardFacts())
     assert front_of(modern)["pipeline_tag"] == "token-classification"
     assert front_of(modern)["tags"][0] == "modernbert" and "ElectraFor" not in modern
 
 
 def test_the_code_of_a_card_runs_with_the_vocabularys_own_mask():
-    text = render_card("generator", ELECTRA, CardFacts(), mask="<mask>")
+    text = card_of("generator", facts=CardFacts(), mask="<mask>")
     assert "fox <mask> over" in text and "fills `<mask>`" in text and "[MASK]" not in text
 
 
 def test_the_card_tells_the_masks_and_the_objective_of_the_run():
     schedule = ["0: mask_ratio=0.15", "0.5: max_span_len=3"]
     facts = checkpoint_facts(META | {"loader": {"masking_schedule": schedule}})
-    text = render_card("generator", ELECTRA, facts, config=small_config())
+    text = card_of("generator", facts=facts)
     assert "Pretrained with text hidden by `0: mask_ratio=0.15; 0.5: max_span_len=3` and" in text
     assert "SpanBERT" not in text and "take the discriminator" in text
-    text = render_card("generator", ELECTRA, CardFacts(), config=small_config(objective="generator"))
+    text = card_of("generator", facts=CardFacts(), config=small_config(objective="generator"))
     assert "SpanBERT" in text and "detection" not in text and "take the discriminator" not in text
 
 
@@ -150,11 +154,11 @@ def test_what_a_hub_would_refuse_is_refused_by_its_flag(name, value):
 
 
 def test_a_run_of_this_machine_is_named_in_the_text_alone():
-    text = render_card("generator", ELECTRA, CardFacts(started_from="tiny"))
+    text = card_of("generator", facts=CardFacts(started_from="tiny"))
     assert "base_model" not in front_of(text) and "Started from `tiny`." in text
-    assert "Started" not in render_card("generator", ELECTRA, CardFacts())
+    assert "Started" not in card_of("generator", facts=CardFacts())
 
 
 def test_what_is_no_number_is_no_score():
-    front = front_of(render_card("generator", ELECTRA, CardFacts(metrics={"a": float("nan"), "b": 0.5})))
+    front = front_of(card_of("generator", facts=CardFacts(metrics={"a": float("nan"), "b": 0.5})))
     assert front["model-index"][0]["results"][0]["metrics"] == [{"type": "b", "value": 0.5}]
