@@ -7,6 +7,7 @@ Which stock class holds it, its type's record says (`stock_head`): ...ForSequenc
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,6 @@ from span_electra.finetuning.task_model import TaskModel, load_task_model
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.folders import OURS
-from span_electra.hub.mean_pooling import write_mean_pooling
 from span_electra.hub.model_card import CardFacts, model_name, render_task_card, training_sections
 from span_electra.hub.tokenizer import SENTENCES, framed, save_tokenizer
 from span_electra.model.multi_task import TaskNetwork
@@ -29,6 +29,8 @@ from span_electra.text.vocabulary import Vocabulary
 # How turns (finetuning/turns.py) are framed: a text is a question that an answer is to follow, a pair a
 # question with its answer, whose type is OWN_VOICE.
 TURNS = ("{sep}:0 $A:0 {sep}:1", "{sep}:0 $A:0 {sep}:1 $B:1 {sep}:0")
+# Modules of sentence-transformers in order, and the folder of each: tokens, their mean, that at length 1.
+SENTENCE_MODULES = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
 
 
 def export_task(
@@ -161,6 +163,24 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
         config["id2label"] = {str(number): name for number, name in enumerate(names)}
         config["label2id"] = {name: number for number, name in enumerate(names)}
     return config
+
+
+def write_mean_pooling(folder: Path, width: int, max_seq_len: int) -> None:
+    """Say to sentence-transformers that a text's vector is the mean of its tokens' states, of length 1."""
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for number, (path, name) in enumerate(SENTENCE_MODULES)
+    ]
+    contents = {
+        "modules.json": modules,
+        "sentence_bert_config.json": {"max_seq_length": max_seq_len, "do_lower_case": False},
+        "1_Pooling/config.json": {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True},
+    }
+    # A folder each, though the last has nothing to say: modules.json names it.
+    for path, _ in SENTENCE_MODULES:
+        (folder / path).mkdir(exist_ok=True)
+    for name, content in contents.items():
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:

@@ -7,7 +7,7 @@ import pytest
 from network_examples import exported
 
 from span_electra.errors import InputError
-from span_electra.hub.mean_pooling import write_mean_pooling
+from span_electra.finetuning.export import write_mean_pooling
 from span_electra.hub.push import push_folders
 
 

@@ -1,6 +1,6 @@
 """What an export says of the mean of its tokens is what sentence-transformers makes of it.
 
-Run: pytest tests/hub/test_mean_pooling.py
+Run: pytest tests/finetuning/test_mean_pooling.py
 """
 
 import json
