@@ -21,6 +21,14 @@ from span_electra.hub.architecture import (
 )
 from span_electra.model.layers import ACTIVATION
 
+BIASES = {  # which of our maps and norms have one
+    "norm_bias": False,
+    "attention_bias": True,
+    "mlp_bias": False,
+    "classifier_bias": False,
+    "decoder_bias": True,
+}
+
 
 def _kinds(every: int, layers: int) -> list[str]:
     """Each layer's kind of attention: the first and every so-manieth sees all."""
@@ -49,11 +57,7 @@ def _write_modern(config: ModelConfig, network: NetworkConfig, head: str) -> Sto
         # Of our heads the discriminator's alone follows the layers' activation.
         "classifier_activation": config.hidden_act if head == "discriminator" else "gelu",
         "norm_eps": config.layer_norm_eps,
-        "norm_bias": False,
-        "attention_bias": True,
-        "mlp_bias": False,
-        "classifier_bias": False,
-        "decoder_bias": True,
+        **BIASES,
         "embedding_dropout": EXPORTED_DROPOUT,
         "attention_dropout": EXPORTED_DROPOUT,
         "mlp_dropout": EXPORTED_DROPOUT,
@@ -90,12 +94,10 @@ def _read_modern(settings: StockConfig) -> StockConfig | None:
     wanted = {"generator": "gelu", "discriminator": activation}.get(head)
     if wanted and settings.get("classifier_activation", "gelu") != wanted:
         return None
-    # What is left out has the stock class's default, not ours.
-    biases = {"attention_bias": False, "norm_bias": False, "mlp_bias": False, "classifier_bias": False}
-    found = biases | {"decoder_bias": True, "tie_word_embeddings": True} | settings
-    if found["norm_bias"] or found["mlp_bias"] or found["classifier_bias"]:
-        return None
-    if not (found["attention_bias"] and found["decoder_bias"] and found["tie_word_embeddings"]):
+    # What is left out has the stock class's default, which is ours but for attention.
+    ours = BIASES | {"tie_word_embeddings": True}
+    theirs = ours | {"attention_bias": False} | settings
+    if any(bool(theirs[name]) != value for name, value in ours.items()):
         return None
     longest, window = settings.get("max_position_embeddings", 8192), settings.get("local_attention", 128)
     windowed = every > 1 and window < 2 * longest  # each side sees half of the window

@@ -17,10 +17,8 @@ from tokenizers import Tokenizer, processors
 from span_electra.text.tokenizer_file import rewritten
 from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
 
-SENTENCES = (
-    "{cls} $A {sep}",
-    "{cls} $A {sep} $B:1 {sep}:1",
-)  # how a text and a pair are framed, with token types
+# How a text and a pair are framed, with token types.
+SENTENCES = ("{cls} $A {sep}", "{cls} $A {sep} $B:1 {sep}:1")
 
 
 def save_tokenizer(
@@ -39,8 +37,8 @@ def save_tokenizer(
     """
     save_transformers_tokenizer(vocabulary, folder, max_seq_len, token_types=token_types)
     path, settings_path = Path(folder, "tokenizer.json"), Path(folder, "tokenizer_config.json")
-    described = json.loads(path.read_text(encoding="utf-8"))
-    prefix = prefix_space(described.get("pre_tokenizer"))
+    text = path.read_text(encoding="utf-8")
+    prefix = prefix_space(json.loads(text).get("pre_tokenizer"))
     more = {} if prefix is None else {"add_prefix_space": prefix}
     more |= {} if truncation_side == "right" else {"truncation_side": truncation_side}  # right: as unsaid
     if more:
@@ -48,7 +46,7 @@ def save_tokenizer(
         settings_path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
     # A tokenizer of the user's own may be read by programs of theirs: its file stays as it came.
     if prefix is not None and vocabulary.original is None:
-        path.write_text(with_trimmed_offsets(path.read_text(encoding="utf-8"), prefix), encoding="utf-8")
+        path.write_text(with_trimmed_offsets(text, prefix), encoding="utf-8")
 
 
 def framing_rows(vocabulary: Vocabulary) -> Vocabulary:

@@ -59,9 +59,8 @@ class Candidates:
         score_N = log_probability_V[self.ids_N[near]] - NATS_AN_EDIT * distance_N[near]
         # Stable: of equal scores the word of the smaller id, which is mostly the commoner.
         order = np.argsort(-score_N, kind="stable")[:top_k]
-        found = [(self.words[near[number]], float(score_N[number])) for number in order]
-        words = recased([word for word, _ in found], typed, self.lowercase)
-        return [(word, score) for word, (_, score) in zip(words, found, strict=True)]
+        words = recased([self.words[number] for number in near[order]], typed, self.lowercase)
+        return list(zip(words, score_N[order].tolist(), strict=True))
 
 
 def recased(words: list[str], typed: str, lowercase: bool) -> list[str]:

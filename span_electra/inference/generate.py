@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -71,13 +70,23 @@ def generate(
     Raises InputError where the network gives no numbers.
     """
     assert prompt, "nothing to continue"
-    log_probs = partial(
-        _log_probs,
-        next_logits=next_logits,
-        end_id=end_id,
-        banned=list(banned),
-        ngram=config.no_repeat_ngram,
-    )
+    banned = list(banned)
+
+    # The whole row each time: A tokens of an answer after P of a prompt cost A (P + A / 2) tokens of
+    # arithmetic, with a key/value cache P + A. Rows are short here, and the network stays a plain function.
+    def log_probs(ids_BL: Tensor) -> Tensor:
+        """Log probabilities [B, V] of the next token, float64; -inf where forbidden, others as they were."""
+        log_probs_BV = next_logits(ids_BL).cpu().double().log_softmax(1)
+        if log_probs_BV.isnan().any():
+            raise InputError(
+                "the network's logits are not numbers; its weights are broken, take another checkpoint"
+            )
+        # After the softmax: what is forbidden takes no probability along, and beams compare what was meant.
+        allowed_BV = block_ngrams(log_probs_BV, ids_BL, config.no_repeat_ngram)
+        allowed_BV[:, end_id] = log_probs_BV[:, end_id]
+        allowed_BV[:, banned] = FORBIDDEN
+        return allowed_BV
+
     follow = _search if config.beams > 1 else _sample
     return follow(log_probs, torch.tensor([list(prompt)], dtype=torch.int64), end_id, config)
 
@@ -123,31 +132,6 @@ def block_ngrams(logits_BV: Tensor, ids_BL: Tensor, size: int) -> Tensor:
     hits_BV = torch.zeros(logits_BV.shape, dtype=torch.int64, device=logits_BV.device)
     hits_BV.scatter_add_(1, windows_BWN[..., -1], again_BW.long())  # adding: one window cannot undo another
     return logits_BV.masked_fill(hits_BV > 0, FORBIDDEN)
-
-
-def _log_probs(
-    ids_BL: Tensor,
-    next_logits: Callable[[Tensor], Tensor],
-    end_id: int,
-    banned: list[int],
-    ngram: int,
-) -> Tensor:
-    """Log probabilities [B, V] of the next token, float64; -inf where forbidden, the others as they were.
-
-    Each token reads the whole row again: an answer of A tokens after a prompt of P costs A (P + A / 2) tokens
-    of arithmetic where a key/value cache would cost P + A. Rows here are short, and the network stays a plain
-    function.
-    """
-    log_probs_BV = next_logits(ids_BL).cpu().double().log_softmax(1)
-    if log_probs_BV.isnan().any():
-        raise InputError(
-            "the network's logits are not numbers; its weights are broken, take another checkpoint"
-        )
-    # After the softmax: what is forbidden takes no probability along, and beams compare what was meant.
-    allowed_BV = block_ngrams(log_probs_BV, ids_BL, ngram)
-    allowed_BV[:, end_id] = log_probs_BV[:, end_id]
-    allowed_BV[:, banned] = FORBIDDEN
-    return allowed_BV
 
 
 def _sample(

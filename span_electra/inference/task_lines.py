@@ -44,7 +44,7 @@ def predict_lines(
     names: the tasks; none: of each line all that can read it. Raises InputError for an unknown task, for a
     line that a named task, or none at all, can read, and for files as `lines.predict` does.
     """
-    asked = predictor.numbers_of(names or None)
+    asked = predictor.numbers_of(names)
     if out_file and out_file.endswith(".npy"):
         raise InputError(f"--out_file {out_file}: answers are lines; name a .jsonl or .txt file")
     as_text = output == "text" or (output == "auto" and not out_file and sys.stdout.isatty())
@@ -76,7 +76,7 @@ def answers_of_lines(
 ) -> list[dict[str, Answer]]:
     """Return the answers to each line, by task; `numbers` are the lines' in errors."""
     found: list[dict[str, Answer]] = [{} for _ in lines]
-    asked = predictor.numbers_of(names or None)
+    asked = predictor.numbers_of(names)
     for task in asked:
         spec = predictor.specs[task]
         texts = [text_of_line(spec, line) for line in lines]

@@ -125,9 +125,7 @@ class TaskPredictor:
             **others,
         )
 
-    def __call__(
-        self, texts: Sequence[Text], tasks: Sequence[str] | str | None = None
-    ) -> dict[str, list[Answer]]:
+    def __call__(self, texts: Sequence[Text], tasks: Sequence[str] | str = ()) -> dict[str, list[Answer]]:
         """Return an answer for each text, by task. tasks: names, or none: all that can read every text.
 
         Sentences and pairs are cut as in training; every word is judged, however long its text.
@@ -143,15 +141,15 @@ class TaskPredictor:
         if not able:
             wanted = "; ".join(self.wants(number) for number in named)
             raise InputError(f"texts: no task can read them all: {wanted}")
-        if tasks is not None and able != named:
+        if tasks and able != named:
             number = next(number for number in named if number not in able)
             raise InputError(f"text {read[number].index(None) + 1}: {self.wants(number)}")
         return {self.specs[number].task.name: self._answers(number, read[number]) for number in able}
 
-    def numbers_of(self, tasks: Sequence[str] | str | None) -> list[int]:
+    def numbers_of(self, tasks: Sequence[str] | str) -> list[int]:
         """The tasks' numbers; of all where none is named. Raises InputError naming the nearest one."""
         known = [spec.task.name for spec in self.specs]
-        names = [tasks] if isinstance(tasks, str) else known if tasks is None else list(tasks)
+        names = [tasks] if isinstance(tasks, str) else list(tasks or known)
         for name in names:
             if name not in known:
                 raise InputError(f"task {not_among(name, known)}")
@@ -164,9 +162,7 @@ class TaskPredictor:
 
     def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
         """What replies to turns: the named Conversation task, or the only one. Raises InputError."""
-        able = [
-            number for number in self.numbers_of(names or None) if self.specs[number].type.head == "language"
-        ]
+        able = [number for number in self.numbers_of(names) if self.specs[number].type.head == "language"]
         if len(able) != 1:
             tasks = ", ".join(f"{spec.task.name} ({spec.task.task_type})" for spec in self.specs)
             problem = (

@@ -88,8 +88,6 @@ def replace_page(target: Path, page: str) -> None:
 
 def run_page(run: RunRecord) -> str:
     """The page of one run."""
-    # Of a network that was not trained nothing is shown: its numbers would look like findings.
-    objective = run.config["model"].get("objective")
     return render(
         title=run.name,
         heading=run.name,
@@ -101,13 +99,12 @@ def run_page(run: RunRecord) -> str:
         early=f"{LEAST_TOKENS:,}" if tokens_seen(run) < LEAST_TOKENS else "",
         charts=part(run_figures, run),
         examples=part(examples_of, run),
-        with_verdicts=objective != "generator",
-        learned=objective != "discriminator",
+        # Of a network that was not trained nothing is shown: its numbers would look like findings.
+        with_verdicts=run.config["model"].get("objective") != "generator",
         speed=part(speed_of, run),
         data=part(data_of, run),
         tables=part(tables_of, run.evaluation),
         settings=settings_of(run),
-        compared=None,
     )
 
 
@@ -118,9 +115,6 @@ def comparison_page(runs: list[RunRecord]) -> str:
         heading="Runs side by side",
         lead=f"{len(runs)} runs; validation where there is one, else training",
         state="compared",
-        tiles=[],
-        warnings=[],
-        early="",
         charts=part(compared_figures, runs),
         compared=compared_of(runs),
         tables=part(compared_scores, runs),
@@ -143,8 +137,8 @@ def render(**parts: Any) -> str:
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     # The page may run this very script and nothing else, and may load nothing.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Every name has a value: the template is strict, so that a misspelt one is found by the first test.
-    empty = {"examples": None, "speed": None, "data": None, "settings": None, "with_verdicts": False}
+    # The template is strict, so that a misspelt name is found by the first test; these it asks of all pages.
+    empty = dict.fromkeys(("tiles", "examples", "speed", "compared"))
     template = environment.get_template("page.html")
     return template.render(
         **empty | parts, style=Markup(style), script=Markup(script), script_hash=digest, svg=Markup
