@@ -99,17 +99,15 @@ def compared_chart(runs: list[RunRecord], plan: ChartPlan) -> Chart | None:
     metric, name = plan.metrics[0]
     shorts = short_names([run.name for run in runs])
     for number, run in enumerate(runs):
-        lines = run.train if plan.train_only else run.valid
-        steps, values = values_of(lines, metric)
-        if not steps:  # a run without held-out rows still has something to compare
-            steps, values = values_of(run.train, metric)
+        train, valid = values_of(run.train, metric), values_of(run.valid, metric)
+        validated = bool(valid[0]) and not plan.train_only
+        steps, values = valid if validated else train  # without held-out rows there is still training
         if steps:
-            several = lines is run.valid and len(steps) < 60
-            short = shorts[number]
-            found.append(Series(run.name, steps, values, color=number, points=several, short=short))
-    title = f"{plan.title}: {name}" if name else plan.title
+            marked = validated and len(steps) < 60
+            found.append(Series(run.name, steps, values, color=number, points=marked, short=shorts[number]))
     if not found:
         return None
+    title = f"{plan.title}: {name}" if name else plan.title
     return Chart(title, tuple(found), plan.unit, plan.note, plan.band, from_zero=plan.from_zero)
 
 
@@ -136,10 +134,8 @@ def figures(charts: list[Chart | None]) -> list[dict[str, str]]:
 
 
 def run_figures(run: RunRecord) -> list[dict[str, str]]:
-    """All charts of one run."""
     return figures([run_chart(run, plan) for plan in PLANS])
 
 
 def compared_figures(runs: list[RunRecord]) -> list[dict[str, str]]:
-    """All charts of several runs."""
     return figures([compared_chart(runs, plan) for plan in PLANS])

@@ -63,6 +63,12 @@ def test_runs_side_by_side_keep_their_colour_when_one_lacks_a_metric(tmp_path):
     assert len(compared_figures(runs)) == len(PLANS) - 3
 
 
+def test_runs_without_held_out_rows_are_lines_side_by_side_too(tmp_path):
+    lines = [metrics(step, "train") for step in (10, 20)]
+    runs = [read_run(make_run(tmp_path / name, lines=lines)) for name in "ab"]
+    assert [series.points for series in compared_chart(runs, plan("Total loss")).series] == [False, False]
+
+
 def test_default_names_of_one_day_are_told_apart_and_whole_under_the_pointer(tmp_path):
     names = ["2026-11-29-08-15-00", "2026-11-29-08-40-00"]
     runs = [read_run(make_run(tmp_path / name)) for name in names]
