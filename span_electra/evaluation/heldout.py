@@ -11,7 +11,7 @@ import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from span_electra.hub.networks import Networks
 from span_electra.hub.opening import load_model
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tokens
-from span_electra.model.electra import Detected, Generated, discriminator_sums, generator_sums
+from span_electra.model.electra import Detected, Generated, SpanElectra, discriminator_sums, generator_sums
 from span_electra.model.token_loss import score_logits
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import compute_metrics
@@ -36,16 +36,6 @@ from span_electra.training import checkpoint
 
 LINES = 20000  # of a block whose characters are counted; any number gives the same count
 BINS = 10  # rows of the calibration table
-
-
-class JointModel(Protocol):
-    """The forward of training, in its three steps: model/electra.py's SpanElectra, or ExportedPair."""
-
-    def generate(self, masked: MaskedBatch) -> Generated: ...
-
-    def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted: ...
-
-    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected: ...
 
 
 @dataclass(frozen=True)
@@ -69,15 +59,16 @@ class ExportedPair:
         return Generated(score_logits(logits_SV, target_S, masked.slot_weight_S, sampling), None)
 
     def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted:
-        """Put the sampled replacements in."""
         return corrupt(masked, generated.scores.sampled_S)
 
     def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected:
-        """Run the discriminator on the corrupted batch."""
         discriminator = self.networks.need("discriminator")
         states_BLD = discriminator.encode(corrupted.ids_BL, masked.attention_mask_BL)
         logits_BL = discriminator.answer(states_BLD).float()
         return Detected(logits_BL, None, logits_BL)
+
+
+JointModel = SpanElectra | ExportedPair  # which have the forward of training in three steps
 
 
 def joint_model(folder: str | Path, networks: Networks) -> JointModel:

@@ -79,7 +79,6 @@ def fill(networks: Networks, texts: list[str], *, top_k: int, batch_size: int) -
 
 
 def readable(found: list[tuple[tuple[int, ...], float]], pieces_V: Pieces) -> list[Filling]:
-    """Fillings as text."""
     return [Filling(pieces_V.text(ids), share) for ids, share in found]
 
 

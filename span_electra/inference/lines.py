@@ -228,5 +228,4 @@ def answering(
 
 
 def as_json(record: Callable[[Any], dict[str, Any]]) -> Callable[[Any], str]:
-    """A result as one line of JSON."""
     return lambda result: json.dumps(record(result), ensure_ascii=False)

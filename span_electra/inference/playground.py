@@ -48,7 +48,6 @@ class Content:
 
 
 def pretrained_content(predictor: Predictor, folder: str, *, threshold: float, top_k: int) -> Content:
-    """The page of a pretrained model."""
     facts = {
         "kind": "pretrained",
         "model": folder,
@@ -61,7 +60,6 @@ def pretrained_content(predictor: Predictor, folder: str, *, threshold: float, t
 
 
 def task_content(predictor: TaskPredictor, folder: str) -> Content:
-    """The page of a fine-tuned model."""
     facts = {
         "kind": "tasks",
         "model": folder,

@@ -87,7 +87,6 @@ def replace_page(target: Path, page: str) -> None:
 
 
 def run_page(run: RunRecord) -> str:
-    """The page of one run."""
     return render(
         title=run.name,
         heading=run.name,
@@ -109,7 +108,6 @@ def run_page(run: RunRecord) -> str:
 
 
 def comparison_page(runs: list[RunRecord]) -> str:
-    """The page of several runs."""
     return render(
         title=f"{len(runs)} runs",
         heading="Runs side by side",
@@ -327,7 +325,6 @@ def data_of(run: RunRecord) -> dict[str, Any] | None:
 
 
 def settings_of(run: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The settings, section by section."""
     sections: dict[str, list[tuple[str, str]]] = {}
     for key, value in flatten(run.config).items():
         head, _, rest = key.partition(".")
