@@ -68,7 +68,12 @@ def weights_from_stock(
     )
     if unknown:
         raise InputError(f"{source}: {unknown[0]} has no place in a network of its config.json; check sizes")
-    _check_tied(stock, record, table, source)
+    words = stock[table[0][1][0]]
+    for name in record.derived & set(stock):
+        if name.endswith(".weight") and not torch.equal(stock[name], words):
+            raise InputError(
+                f"{source}: its decoder is not tied to its embeddings, as ours is; choose another"
+            )
     weights = {}
     for name, theirs in table:
         # One below the other: query, key and value are one product of ours.
@@ -77,15 +82,6 @@ def weights_from_stock(
         # Float32 whatever was stored: networks are trained and compared in it.
         weights[name] = torch.cat([stock[their] for their in theirs]).float()
     return record.unpack(weights, head)
-
-
-def _check_tied(stock: Weights, record: Architecture, table: list, source: str) -> None:
-    words = stock[table[0][1][0]]
-    for name in record.derived & set(stock):
-        if name.endswith(".weight") and not torch.equal(stock[name], words):
-            raise InputError(
-                f"{source}: its decoder is not tied to its embeddings, as ours is; choose another"
-            )
 
 
 @torch.no_grad()

@@ -213,7 +213,7 @@ def span_name(left: float, right: float) -> str:
 def blank(unit: str) -> tuple[Any, Any]:
     """An empty figure and its axes, in the house's style."""
     from matplotlib.figure import Figure  # half a second to import
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(SIZE, dpi=72)
     axes = figure.add_axes((0.13, 0.205, 0.66, 0.755))
@@ -226,14 +226,13 @@ def blank(unit: str) -> tuple[Any, Any]:
     axes.patch.set_visible(False)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: brief(value)))
-    axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:.3g}" if abs(value) < 1000 else brief(value))
-    )
-    if unit == "share":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
-    if unit == "rate":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value, "rate", digits=1)))
+    text_of = {
+        "number": brief,
+        "share": lambda value: f"{100 * value:.3g}%",
+        "rate": lambda value: show(value, "rate", digits=1),
+    }[unit]
+    axes.xaxis.set_major_formatter(lambda value, _: brief(value))
+    axes.yaxis.set_major_formatter(lambda value, _: text_of(value))
     return figure, axes
 
 

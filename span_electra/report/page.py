@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,13 +265,13 @@ def speed_of(run: RunRecord) -> dict[str, Any]:
     mfu = run.latest("mfu", "train")
     if mfu is not None:
         facts.append(("Model FLOPs utilisation", show(mfu, "share")))
-    spent: dict[str, float] = {}
+    spent: Counter[str] = Counter()
     for line in run.train:
         times = line.get("time")
         for name, seconds in times.items() if isinstance(times, dict) else ():
             if is_number(seconds):
-                spent[str(name)] = spent.get(str(name), 0.0) + seconds
-    total = sum(spent.values())
+                spent[name] += seconds
+    total = spent.total()
     parts = [
         {
             "name": name,
@@ -278,7 +279,7 @@ def speed_of(run: RunRecord) -> dict[str, Any]:
             "share": show(value / total, "share"),
             "width": round(100 * value / total, 1),
         }
-        for name, value in sorted(spent.items(), key=lambda entry: -entry[1])
+        for name, value in spent.most_common()
         if total > 0
     ]
     return {"facts": facts, "parts": parts}
