@@ -59,18 +59,16 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
     asked = load_task_file(task_file, data_dir).tasks
     learnt = [task_number(task, specs, str(task_file)) for task in asked]
     sections = {MODEL: described(model, vocabulary, meta), SECTION: {}}
+    process = Process(next(network.parameters()).device)
     with tempfile.TemporaryDirectory(prefix="span_electra_") as folder:
         for number, split, source in prepared_rows(
             asked, learnt, specs=specs, vocabulary=vocabulary, data_dir=data_dir, folder=folder
         ):
-            process = Process(next(network.parameters()).device)
-            with progress.saying(
-                lambda task=source.spec.task.name, split=split: f"evaluate: {task}, {split}"
-            ):
+            name = f"{source.spec.task.name}, {split}"
+            with progress.saying(lambda name=name: f"evaluate: {name}"):
                 predicted = predict_rows(network, number, source, settings.batch_size, process)
-            row = metrics_of(predicted, source)
-            if row:
-                sections[SECTION][f"{source.spec.task.name}, {split}"] = row
+            if row := metrics_of(predicted, source):
+                sections[SECTION][name] = row
     if not sections[SECTION]:
         raise InputError(f"{task_file}: no task has labelled dev or test rows; name files that have some")
     for table in tables_of(sections[SECTION], SECTION):

@@ -86,9 +86,8 @@ def run_chart(run: RunRecord, plan: ChartPlan) -> Chart | None:
     if not found:
         return None
     band, note = plan.band, plan.note
-    # What always guessing the commonest token would score: below it nothing has been learnt yet.
-    commonest = (run.statistics.get("vocabulary") or {}).get("commonest_share")
-    if plan.title == "Generator accuracy" and is_number(commonest):
+    commonest = run.commonest_share
+    if plan.title == "Generator accuracy" and commonest is not None:  # below it nothing has been learnt yet
         band, note = (commonest, 1.0), f"shaded: better than always the commonest token, {commonest:.1%}"
     return Chart(plan.title, tuple(found), plan.unit, note, band, from_zero=plan.from_zero)
 

@@ -194,10 +194,7 @@ def told(run: RunRecord, metric: str) -> tuple[float | None, str]:
 
 def warnings_of(run: RunRecord) -> list[str]:
     """What is not as healthy runs are."""
-    vocabulary = run.statistics.get("vocabulary")
-    commonest = vocabulary.get("commonest_share") if isinstance(vocabulary, dict) else None
-    share = commonest if is_number(commonest) else 0.0
-    return health_warnings(run.last_numbers, share, tokens=tokens_seen(run))
+    return health_warnings(run.last_numbers, run.commonest_share or 0.0, tokens=tokens_seen(run))
 
 
 def tokens_seen(run: RunRecord) -> float:

@@ -57,6 +57,13 @@ class RunRecord:
         last = (self.valid or self.train or [{}])[-1]
         return {name: value for name, value in last.items() if is_number(value)}
 
+    @property
+    def commonest_share(self) -> float | None:
+        """What always guessing the commonest token would score; None where the data's numbers do not tell."""
+        vocabulary = self.statistics.get("vocabulary")
+        share = vocabulary.get("commonest_share") if isinstance(vocabulary, dict) else None
+        return share if is_number(share) else None
+
     def latest(self, name: str, split: str) -> float | None:
         """The last value of a metric in the split; None if it was never told."""
         values = [line[name] for line in getattr(self, split) if is_number(line.get(name))]
