@@ -43,7 +43,7 @@ def find_sets(folder: str | Path) -> dict[str, tuple[Path, Path]]:
     A test set without one of the same name in dev takes the first there.
     """
     folder = Path(folder)
-    found = {split: sets_below(folder / split) for split in ("dev", "test")}
+    found = {split: sets_below(folder / split, labelled=True) for split in ("dev", "test")}
     for split, sets in found.items():
         if not sets:
             raise InputError(
@@ -51,19 +51,21 @@ def find_sets(folder: str | Path) -> dict[str, tuple[Path, Path]]:
                 "dev/ to choose the threshold on and test/"
             )
     first = next(iter(found["dev"].values()))
-    return {name: (found["dev"].get(name, first), test) for name, test in found["test"].items()}
+    return {
+        "all" if name == "." else name: (found["dev"].get(name, first), test)
+        for name, test in found["test"].items()
+    }
 
 
-def sets_below(folder: Path) -> dict[str, Path]:
-    """The sets in a folder or below it, by their path in it; other tasks' folders are passed over."""
+def sets_below(folder: Path, *, labelled: bool) -> dict[str, Path]:
+    """The sets in a folder or below it, by their path in it: those of labels, or those of clean text."""
     sets = {}
-    # Told apart by the first line: a correct.txt of clean text is for correction, not for detection.
-    for labels in sorted(folder.rglob("correct.txt")):
-        if not (labels.parent / "corrupt.txt").is_file():
-            continue
-        if set(read_text(labels).partition("\n")[0].split()) <= {"0", "1"}:
-            name = str(labels.parent.relative_to(folder))
-            sets["all" if name == "." else name] = labels.parent
+    for correct in sorted(folder.rglob("correct.txt")):
+        if (correct.parent / "corrupt.txt").is_file():
+            # Told apart by the first line: a correct.txt of clean text is for correction, not for detection.
+            first = read_text(correct).partition("\n")[0].split()
+            if (set(first) <= {"0", "1"}) == labelled:
+                sets[str(correct.parent.relative_to(folder))] = correct.parent
     return sets
 
 

@@ -96,21 +96,10 @@ def spelling_scores(
 ) -> dict[str, Any]:
     """Misspelt words and lines found and, where clean text and a generator are at hand, corrected."""
     found = {"spelling": score_spelling(networks, folder, batch_size)}
-    dev, test = (text_sets(Path(folder, split)) for split in ("dev", "test"))
+    dev, test = (sets_below(Path(folder, split), labelled=False) for split in ("dev", "test"))
     if test and networks.generator and correction_rows:
         found["spelling correction"] = correction_scores(networks, dev, test, batch_size, correction_rows)
     return found
-
-
-def text_sets(folder: Path) -> dict[str, Path]:
-    """The sets in a folder or below it whose correct.txt is clean text, by their path in it."""
-    labelled = set(sets_below(folder).values())
-    places = [path.parent for path in sorted(folder.rglob("correct.txt"))]
-    return {
-        str(found.relative_to(folder)): found
-        for found in places
-        if found not in labelled and (found / "corrupt.txt").is_file()
-    }
 
 
 def correction_scores(

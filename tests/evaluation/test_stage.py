@@ -16,8 +16,8 @@ from run_examples import small_run, write_rows
 
 from argument import EvaluateArgs
 from span_electra.errors import InputError
-from span_electra.evaluation.spelling import read_pair
-from span_electra.evaluation.stage import evaluate, spelling_scores, table_text, text_sets
+from span_electra.evaluation.spelling import read_pair, sets_below
+from span_electra.evaluation.stage import evaluate, spelling_scores, table_text
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.report.page import make_page
 from span_electra.report.scores import Table
@@ -116,7 +116,7 @@ def test_without_a_generator_or_with_no_lines_asked_for_nothing_is_corrected(tri
 
 def test_texts_that_are_no_pairs_are_named(tmp_path):
     write_texts(tmp_path / "sec", ["a", "b"], ["a"])
-    assert text_sets(tmp_path) == {"sec": tmp_path / "sec"}
+    assert sets_below(tmp_path, labelled=False) == {"sec": tmp_path / "sec"}
     with pytest.raises(InputError, match="corrupt.txt has 2 lines, correct.txt 1"):
         read_pair(tmp_path / "sec")
 
