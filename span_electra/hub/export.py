@@ -58,11 +58,10 @@ def export_run(
 def _write_part(
     model: SpanElectra, part: str, vocabulary: Vocabulary, folder: Path, facts: CardFacts
 ) -> None:
-    network, config = getattr(model, part), model.config
-    settings = stock_config(config, part, vocabulary)
-    write_network(network, config, settings, folder, head=part)
-    types = record_of(config, part).token_types
-    save_tokenizer(framing_rows(vocabulary), folder, config.max_position_embeddings, token_types=types)
+    network, config, record = getattr(model, part), model.config, record_of(model.config, part)
+    write_network(network, config, stock_config(config, part, vocabulary), folder, head=part)
+    longest, types = config.max_position_embeddings, record.token_types
+    save_tokenizer(framing_rows(vocabulary), folder, longest, token_types=types)
     # Aside, since no stock class has it; a folder without it opens all the same.
     if network.span_head is not None:
         heads = {
@@ -70,14 +69,8 @@ def _write_part(
             for name, weight in network.span_head.state_dict().items()
         }
         save_file(heads, folder / SPAN_HEADS)
-    text = render_card(
-        part,
-        record_of(config, part),
-        facts,
-        config=config,
-        span_head=network.span_head is not None,
-        mask=vocabulary.special.mask,
-    )
+    span_head, mask = network.span_head is not None, vocabulary.special.mask
+    text = render_card(part, record, facts, config=config, span_head=span_head, mask=mask)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
@@ -85,14 +78,14 @@ def write_network(
     network: nn.Module, config: ModelConfig, settings: StockConfig, folder: Path, *, head: str
 ) -> None:
     """Write config.json and the weights of an encoder with a head, both as the stock class wants them."""
+    record = record_of(config, head)
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     # transformers refuses a file that does not say which framework's tensors it holds.
-    stock = stock_weights(network, record_of(config, head), head)
-    save_file(stock, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(stock_weights(network, record, head), folder / WEIGHTS, metadata={"format": "pt"})
     # A product of two factors says nothing of them: training that goes on from here needs both back.
     ours = our_weights(network)
-    if "encoder.project.weight" in ours and not record_of(config, head).projection:
+    if "encoder.project.weight" in ours and not record.projection:
         names = {"word": "encoder.embeddings.word.weight", "project": "encoder.project.weight"}
         factors = {short: ours[name].clone().contiguous() for short, name in names.items()}
         save_file(factors, folder / FACTORS)
