@@ -26,7 +26,7 @@ STATISTICS = {
     "lengths": {"edges": [1, 65, 129], "counts": [40, 860]},
     "spans": {"shares": [0.6, 0.4], "law": [0.55, 0.45], "mean_words": 1.4, "mean_tokens": 1.9,
               "geometric_p": 0.2, "rows": 900},
-    "vocabulary": {"type": "BPE", "size": 1000, "sha256": "ab" * 32, "word_starts": 0.6, "used": 0.99,
+    "vocabulary": {"type": "BPE", "size": 1000, "sha256": "ab" * 32, "used": 0.99,
                    "tokens_a_word": 1.3, "unknown": 0.0, "commonest_share": 0.05, "commonest": "the"},
 }  # fmt: skip
 

@@ -48,10 +48,10 @@ def read_weights(folder: str | Path) -> Weights:
     """
     # Safetensors before the pickle, where a folder holds both: they need no trust.
     path, old = Path(folder, WEIGHTS), Path(folder, OLD_WEIGHTS)
-    if path.is_file() or not old.is_file():
-        if not path.is_file():
-            raise InputError(f"{path}: not there; name a folder with weights")
+    if path.is_file():
         return open_tensors(path)
+    if not old.is_file():
+        raise InputError(f"{path}: not there; name a folder with weights")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of kinds of pickle that are refused below
@@ -88,14 +88,14 @@ def has_tokenizer(folder: Path) -> bool:
 def open_vocabulary(folder: str | Path) -> Vocabulary:
     """Open the tokenizer of a stock folder."""
     folder = Path(folder)
-    path = folder / "tokenizer.json"
+    path, old = folder / "tokenizer.json", folder / "vocab.txt"
     # The whole tokenizer before its parts: what it does to text stands nowhere else.
     if path.is_file():
         return open_exported(path)
-    if (folder / "vocab.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
-        # The oldest have the tokens alone: lower case, unless some have capitals.
-        return load_vocabulary("BERT", folder / "vocab.txt")
-    if (folder / "vocab.txt").is_file():
+    if not old.is_file():
+        raise InputError(f"{folder}: no tokenizer.json in it; name a folder that holds network and tokenizer")
+    if (folder / "tokenizer_config.json").is_file():
         # Folders older than tokenizer.json: transformers knows how to read their settings.
-        return Vocabulary.from_json(as_transformers_open(folder).to_str(), str(folder / "vocab.txt"))
-    raise InputError(f"{folder}: no tokenizer.json in it; name a folder that holds network and tokenizer")
+        return Vocabulary.from_json(as_transformers_open(folder).to_str(), str(old))
+    # The oldest have the tokens alone: lower case, unless some have capitals.
+    return load_vocabulary("BERT", old)

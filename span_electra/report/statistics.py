@@ -142,7 +142,6 @@ def vocabulary_statistics(vocabulary: Vocabulary, ids_T: np.ndarray, *, words: i
         "type": vocabulary.kind,
         "size": vocabulary.size,
         "sha256": vocabulary.sha256,
-        "word_starts": float(vocabulary.starts_word_V.mean()),
         "used": float((counts_V > 0).mean()),
         "tokens_a_word": len(ids_T) / max(1, words),
         "unknown": float(counts_V[vocabulary.unk_id] / total),
