@@ -38,7 +38,7 @@ def read_block(block: Block, text_field: str = "text", errors: str = "strict") -
         if texts and piece is not block.pieces[0]:
             texts.append(b"\n")  # each file is a document of its own
         texts.append(text)
-    return b"".join(texts) if len(texts) > 1 else texts[0] if texts else b""
+    return b"".join(texts)  # of one alone without a copy
 
 
 def _bytes_of(piece: Piece) -> bytes:
