@@ -16,7 +16,7 @@ Shapes: B bytes, S slots of 4 numbers, W words, N lines.
 import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
-from span_electra.text.eight_bytes import load8, store8
+from span_electra.text.eight_bytes import MIX, load8, mixed, store8
 from span_electra.text.word_ids import BPE, MAX_WORD, bpe_ids, normalize, wordpiece_ids
 
 DONE, TABLE_FULL, ASK_LIBRARY, OUTPUT_FULL = range(4)  # why look_up stopped
@@ -24,8 +24,7 @@ WORD, LINE, OUT_BYTES = range(3)  # places of its progress vector
 MAX_KEPT = 255  # a length and a number of ids have one byte each in a slot; what is longer is not kept
 PADDING = 24  # bytes after a text or a key, because eight are read at a time
 
-_MIX_A = np.uint64(0x9E3779B97F4A7C15)  # odd numbers with well spread bits
-_MIX_B = np.uint64(0xC2B2AE3D27D4EB4F)
+_MIX_B = np.uint64(0xC2B2AE3D27D4EB4F)  # odd and with well spread bits, as MIX is
 # _KEEP_LOW[n] keeps the bytes of an n-byte word among the first eight, _KEEP_HIGH[n] among the next eight.
 _KEEP_LOW = np.array([(1 << 8 * min(n, 8)) - 1 for n in range(17)], np.uint64)
 _KEEP_HIGH = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(17)], np.uint64)
@@ -36,17 +35,16 @@ _KEEP_HIGH = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(17)], np.uint
 
 @inlined
 def _home(low, high):
-    mixed = (low ^ high * _MIX_B) * _MIX_A
-    return np.int64(mixed ^ mixed >> np.uint64(32))
+    return np.int64(mixed(low ^ high * _MIX_B))
 
 
 @compiled
 def _hash_long(text_B, p, length):
-    mixed = _MIX_B
+    bits = _MIX_B
     for done in range(0, length, 8):
-        mixed = (mixed ^ load8(text_B, p + done) & _KEEP_LOW[min(length - done, 8)]) * _MIX_A
-        mixed ^= mixed >> np.uint64(29)
-    return mixed
+        bits = (bits ^ load8(text_B, p + done) & _KEEP_LOW[min(length - done, 8)]) * MIX
+        bits ^= bits >> np.uint64(29)
+    return bits
 
 
 @inlined
@@ -204,12 +202,8 @@ def move_words(old, new, least_uses, equal, spare, id_size, halve):
     """
     mask, met = len(new.slots_S) - 1, 0
     for at in range(0, len(old.slots_S), 4):
-        low, high, meta, inside = (
-            old.slots_S[at],
-            old.slots_S[at + 1],
-            old.slots_S[at + 2],
-            old.slots_S[at + 3],
-        )
+        low, high = old.slots_S[at], old.slots_S[at + 1]
+        meta, inside = old.slots_S[at + 2], old.slots_S[at + 3]
         uses = np.int64(meta >> np.uint64(16))
         if meta == 0 or uses < least_uses:
             continue

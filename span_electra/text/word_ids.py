@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
+from span_electra.text.eight_bytes import mixed
 
 BPE, WORDPIECE = range(2)  # Model.style
 MAX_WORD = 1 << 16  # bytes of a word that has its ids found here; longer ones are left to the library
@@ -38,8 +39,6 @@ ROOT = 1  # slot of the trie's root; the next one is the root of pieces that con
 
 _PARENT = np.uint64(0x7FFFFFFF)
 _IS_TOKEN = np.uint64(1 << 31)
-
-_MIX = np.uint64(0x9E3779B97F4A7C15)  # an odd number with well spread bits
 
 
 class Model(NamedTuple):
@@ -214,14 +213,13 @@ def _longest(bytes_B, p, size, root, links_N, tokens_N):
 def _pair(left, right):
     """(key of a pair in the hash, which has 0 for empty; the key's bits well mixed)."""
     key = (left << 32 | right) + 1
-    mixed = np.uint64(key) * _MIX
-    return key, mixed ^ mixed >> np.uint64(32)
+    return key, mixed(np.uint64(key))
 
 
 @inlined
-def _pair_at(merges_H2, key, mixed):
+def _pair_at(merges_H2, key, bits):
     """Place of a pair in the hash, or of the empty place where it would be."""
-    at = np.int64(mixed) & (len(merges_H2) - 1)
+    at = np.int64(bits) & (len(merges_H2) - 1)
     while merges_H2[at, 0] != key and merges_H2[at, 0] != 0:
         at = (at + 1) & (len(merges_H2) - 1)
     return at
@@ -236,10 +234,10 @@ def _stay_apart(left, right, limit, merges_H2, bits_F, made_V3):
     """
     apart = True
     while True:
-        key, mixed = _pair(left, right)
-        bit = mixed & np.uint64(64 * len(bits_F) - 1)
+        key, bits = _pair(left, right)
+        bit = bits & np.uint64(64 * len(bits_F) - 1)
         if bits_F[bit >> np.uint64(6)] >> (bit & np.uint64(63)) & np.uint64(1):
-            at = _pair_at(merges_H2, key, mixed)
+            at = _pair_at(merges_H2, key, bits)
             if merges_H2[at, 0] == key and merges_H2[at, 1] < limit:
                 apart = False
                 break
@@ -260,8 +258,8 @@ def link_merges(model, lefts, rights, news):
     """
     merges_H2, bits_F, made_V3 = model.merges_H2, model.bits_F, model.made_V3
     for rank in range(len(lefts)):
-        key, mixed = _pair(lefts[rank], rights[rank])
-        at, bit = _pair_at(merges_H2, key, mixed), mixed & np.uint64(64 * len(bits_F) - 1)
+        key, bits = _pair(lefts[rank], rights[rank])
+        at, bit = _pair_at(merges_H2, key, bits), bits & np.uint64(64 * len(bits_F) - 1)
         merges_H2[at] = key, rank  # of a pair given twice the library keeps the last
         bits_F[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
     taken_V = np.zeros(len(made_V3), np.bool_)
