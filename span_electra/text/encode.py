@@ -30,7 +30,6 @@ from span_electra.text.word_table import WordTable
 DEFAULT_MAX_WORDS = 1 << 20  # 64 MB of slots; 150 MB of English text has about half as many distinct words
 LIBRARY_BATCH = 1024  # lines handed to the library at a time where it does all the work
 
-
 _AS_LETTERS = dict(enumerate(byte_letters()))  # bytes read as Latin-1 -> as byte-level BPE writes them
 
 
@@ -66,7 +65,7 @@ class TextEncoder:
                 self._added += [normal_form.of(token) for token in self._added]
             elif not self._characters.bpe:
                 in_normal = [token["content"] for token in settings["added_tokens"] if token["normalized"]]
-                bare = [self._characters.bare_forms(content.encode()).tobytes() for content in in_normal]
+                bare = [self._characters.bare_form(content.encode()) for content in in_normal]
                 if not all(bare) or any(NOT_BY_ITSELF in content for content in bare):
                     self.fallback_reason = "an added token that is not normalized character by character"
                     return

@@ -17,7 +17,7 @@ import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
 from span_electra.text.eight_bytes import MIX, load8, mixed, store8
-from span_electra.text.word_ids import BPE, MAX_WORD, bpe_ids, normalize, wordpiece_ids
+from span_electra.text.word_ids import BPE, MAX_WORD, bpe_ids, wordpiece_ids
 
 DONE, TABLE_FULL, ASK_LIBRARY, OUTPUT_FULL = range(4)  # why look_up stopped
 WORD, LINE, OUT_BYTES = range(3)  # places of its progress vector
@@ -248,22 +248,3 @@ def export_words(table, words_B, ends_W, uses_W):
             end += length
             ends_W[word], uses_W[word] = end, meta >> 16
             word += 1
-
-
-@compiled
-def normalize_words(words_B, ends_W, forms_C, form_bytes_B, normal_B, normal_ends_W):
-    """Write the normal forms of words, one after another, from words_B[0] on."""
-    start = end = 0
-    for word in range(len(ends_W)):
-        size, _ = normalize(
-            words_B,
-            start,
-            length=ends_W[word] - start,
-            forms_C=forms_C,
-            form_bytes_B=form_bytes_B,
-            normal_B=normal_B,
-            at=end,
-            max_chars=MAX_KEPT * 15,
-        )
-        start, end = ends_W[word], end + size
-        normal_ends_W[word] = end

@@ -112,7 +112,7 @@ class WordCounter:
         """All words so far."""
         words, counts = self._table.words()
         if not self._characters.bpe:
-            words = self._normalized(words)
+            words = self._characters.normal_forms(words)
         found = Counter(self._apart_words)
         for segment, count in self._apart.items():
             for word in [segment] if self._characters.bpe else self._words_of(segment.decode()):
@@ -122,32 +122,14 @@ class WordCounter:
         del found[b""]  # what was nothing but characters that normalizing removes
         return found
 
-    def _normalized(self, words: list[bytes]) -> list[bytes]:
-        words_B = np.frombuffer(b"".join(words), np.uint8)
-        ends_W = np.cumsum([len(word) for word in words], dtype=np.int64)
-        # No character's normal form is longer than 15 bytes; what is not written to takes no memory.
-        normal_B, normal_ends_W = np.empty(len(words_B) * 15, np.uint8), np.empty_like(ends_W)
-        forms_C, form_bytes_B = self._characters.forms_C, self._characters.form_bytes_B
-        lookup.normalize_words(
-            words_B,
-            ends_W,
-            forms_C=forms_C,
-            form_bytes_B=form_bytes_B,
-            normal_B=normal_B,
-            normal_ends_W=normal_ends_W,
-        )
-        ends = [0, *normal_ends_W.tolist()]
-        normal = normal_B[: ends[-1]].tobytes()
-        return [normal[start:end] for start, end in zip(ends, ends[1:], strict=False)]
-
     def _words_of(self, text: str) -> list[bytes]:
         """Words of text by the library."""
-        if not self._characters.bpe:
-            text = self._tokenizer.normalizer.normalize_str(text)
-        words = [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)]
-        if not self._characters.bpe:
-            return [word.encode() for word in words]
-        return [bytes(BYTE_OF_LETTER[letter] for letter in word) for word in words]
+        cutter = self._tokenizer.pre_tokenizer
+        if self._characters.bpe:
+            words = (word for word, _ in cutter.pre_tokenize_str(text))
+            return [bytes(BYTE_OF_LETTER[letter] for letter in word) for word in words]
+        normal = self._tokenizer.normalizer.normalize_str(text)
+        return [word.encode() for word, _ in cutter.pre_tokenize_str(normal)]
 
 
 def _cut_rare(

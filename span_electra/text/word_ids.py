@@ -339,6 +339,25 @@ def normalize(word_B, start, length, forms_C, form_bytes_B, normal_B, at, max_ch
 
 
 @compiled
+def normalize_words(words_B, ends_W, forms_C, form_bytes_B, normal_B, normal_ends_W):
+    """Write the normal forms of words, one after another, and where each ends; ends_W: where the words do."""
+    start = end = 0
+    for word in range(len(ends_W)):
+        size, _ = normalize(
+            words_B,
+            start,
+            length=ends_W[word] - start,
+            forms_C=forms_C,
+            form_bytes_B=form_bytes_B,
+            normal_B=normal_B,
+            at=end,
+            max_chars=len(normal_B),
+        )
+        start, end = ends_W[word], end + size
+        normal_ends_W[word] = end
+
+
+@compiled
 def wordpiece_ids(word_B, start, length, model, scratch):
     """From the left always the longest piece there is; unknown as a whole if one is missing."""
     size, chars = normalize(
