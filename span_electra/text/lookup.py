@@ -9,6 +9,7 @@ A word of up to 16 bytes is its own key. A longer one keeps a 64-bit hash and th
 `ids_B`. Ids are bytes in these loops (2 or 4 for each), so that one compilation serves both widths.
 `table` is the record of word_table.py; `model` and `scratch` are those of word_ids.py, which finds the ids
 of new words. What is longer than MAX_KEPT bytes is not kept: little of text without blanks comes again.
+Uses are of words that are counted; to those that are encoded they make no difference.
 
 Shapes: B bytes, S slots of 4 numbers, W words, N lines.
 """
@@ -75,14 +76,13 @@ def _find(text_B, p, length, slots_S, keys_B):
 
 
 @compiled
-def _insert(text_B, p, length, found, ids, table, max_words):
+def _insert(text_B, p, length, found, ids, table):
     """Fill the empty slot of `_find`; ids: (bytes, bytes of one, how many). False if there is no room."""
     at, _, low, high = found
     ids_B, id_size, id_count = ids
     size, fill = id_count * id_size, table.fill
     if (
-        fill[0] >= max_words
-        or fill[0] * 8 >= len(table.slots_S)  # half of the slots stay empty: short searches
+        fill[0] * 8 >= len(table.slots_S)  # half of the slots stay empty: short searches
         or fill[1] + length + PADDING > len(table.keys_B)
         or fill[2] + size + PADDING > len(table.ids_B)
     ):
@@ -105,11 +105,10 @@ def _insert(text_B, p, length, found, ids, table, max_words):
 
 
 @compiled
-def insert_word(word_B, length, ids_B, id_count, id_size, table, max_words):
+def insert_word(word_B, length, ids_B, id_count, id_size, table):
     """Keep a word whose ids the library gave (padded arrays); False if the table has no room."""
     found = _find(word_B, 0, length, table.slots_S, table.keys_B)
-    ids = ids_B, id_size, id_count
-    return found[1] or _insert(word_B, 0, length, found, ids, table=table, max_words=max_words)
+    return found[1] or _insert(word_B, 0, length, found, (ids_B, id_size, id_count), table=table)
 
 
 @compiled
@@ -128,7 +127,7 @@ def _ids_of(text_B, p, length, odd, model, scratch):
 
 
 @compiled
-def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, progress, out_B, line_ends_N):
+def look_up(text_B, words_W, line_words_N, model, table, scratch, progress, out_B, line_ends_N):
     """Write each word's ids to out_B and each line's end to line_ends_N, from progress on; why it stopped."""
     id_bytes, slots_S, keys_B, kept_B = model.id_bytes, table.slots_S, table.keys_B, table.ids_B
     word, line, out = progress[WORD], progress[LINE], progress[OUT_BYTES]
@@ -155,15 +154,13 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
                     status = ASK_LIBRARY
                     break
                 ids = scratch.ids_B, id_bytes, count
-                if not _insert(text_B, p, length, found, ids, table=table, max_words=max_words):
+                if not _insert(text_B, p, length, found, ids, table=table):
                     status = TABLE_FULL
                     break
-            meta = slots_S[at + 2]
-            size = (np.int64(meta) >> 8 & 255) * id_bytes
+            size = (np.int64(slots_S[at + 2]) >> 8 & 255) * id_bytes
             if out + size + 8 > len(out_B):
                 status = OUTPUT_FULL
                 break
-            slots_S[at + 2] = meta + np.uint64(1 << 16)
             inside = slots_S[at + 3]
             if size <= 8:
                 store8(out_B, out, inside)
@@ -181,55 +178,33 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
 
 
 @compiled
-def count_uses(text_B, words_W, uses_W, table, max_words, done):
+def count_uses(text_B, words_W, uses_W, table, done):
     """Add to the uses of words, from the number `done` on; where it stopped, for the table may be full."""
     no_ids = np.zeros(PADDING, np.uint8), 1, 0
     for word in range(done, len(words_W)):
         p, length = words_W[word] >> 30, words_W[word] >> 1 & 0x1FFFFFFF
         found = _find(text_B, p, length, table.slots_S, table.keys_B)
-        if not found[1] and not _insert(text_B, p, length, found, no_ids, table=table, max_words=max_words):
+        if not found[1] and not _insert(text_B, p, length, found, no_ids, table=table):
             return word
         table.slots_S[found[0] + 2] += np.uint64(uses_W[word] << 16)
     return len(words_W)
 
 
 @compiled
-def move_words(old, new, least_uses, equal, spare, id_size, halve):
-    """Copy words used more than least_uses times to an empty table, and of the `equal` used as often `spare`.
-
-    Those are taken evenly from the whole table. Were they its first, one end would fill up from time to time
-    until searches there hardly ended.
-    """
-    mask, met = len(new.slots_S) - 1, 0
-    for at in range(0, len(old.slots_S), 4):
-        low, high = old.slots_S[at], old.slots_S[at + 1]
-        meta, inside = old.slots_S[at + 2], old.slots_S[at + 3]
-        uses = np.int64(meta >> np.uint64(16))
-        if meta == 0 or uses < least_uses:
+def move_slots(old_S, new_S):
+    """Copy the words of some slots to more slots, all of which are empty."""
+    mask = len(new_S) - 1
+    for at in range(0, len(old_S), 4):
+        meta = old_S[at + 2]
+        if meta == 0:
             continue
-        if uses == least_uses:
-            met += 1
-            if met * spare // equal == (met - 1) * spare // equal:
-                continue
-        length, size = np.int64(meta) & 255, (np.int64(meta) >> 8 & 255) * id_size
-        to = _home(low, high if length <= 16 else np.uint64(0)) * 4 & mask
-        while new.slots_S[to + 2] != 0:
+        # A long word is found by its hash alone: its second number says where its bytes lie.
+        high = old_S[at + 1] if meta & np.uint64(255) <= np.uint64(16) else np.uint64(0)
+        to = _home(old_S[at], high) * 4 & mask
+        while new_S[to + 2] != 0:
             to = (to + 4) & mask
-        if length > 16:
-            for i in range(length):
-                new.keys_B[new.fill[1] + i] = old.keys_B[np.int64(high) + i]
-            high = np.uint64(new.fill[1])
-            new.fill[1] += length
-        if size > 8:
-            for i in range(size):
-                new.ids_B[new.fill[2] + i] = old.ids_B[np.int64(inside) + i]
-            inside = np.uint64(new.fill[2])
-            new.fill[2] += size
-        if halve:  # old fame fades, so that words of a new subject can win their places
-            uses = (uses + 1) // 2
-        new.slots_S[to], new.slots_S[to + 1], new.slots_S[to + 3] = low, high, inside
-        new.slots_S[to + 2] = np.uint64((np.int64(meta) & 0xFFFF) | uses << 16)
-        new.fill[0] += 1
+        for i in range(4):
+            new_S[to + i] = old_S[at + i]
 
 
 @compiled

@@ -80,9 +80,7 @@ class WordCounter:
             self._apart[text_B[packed >> 30 :][: packed >> 1 & 0x1FFFFFFF].tobytes()] += uses
         words_W, uses_W, done = words_W[~apart_W], uses_W[~apart_W], 0
         while done < len(words_W):
-            done = lookup.count_uses(
-                text_B, words_W, uses_W=uses_W, table=self._table.table, max_words=_NO_BOUND, done=done
-            )
+            done = lookup.count_uses(text_B, words_W, uses_W, table=self._table.table, done=done)
             if done < len(words_W):
                 self._table.make_room()
 
