@@ -29,6 +29,7 @@ import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
 from span_electra.text.eight_bytes import mixed
+from span_electra.text.pretokenize import character_at
 
 BPE, WORDPIECE = range(2)  # Model.style
 MAX_WORD = 1 << 16  # bytes of a word that has its ids found here; longer ones are left to the library
@@ -323,13 +324,8 @@ def normalize(word_B, start, length, forms_C, form_bytes_B, normal_B, at, max_ch
     size = chars = 0
     p = start
     while p < start + length and chars <= max_chars:
-        code_point = np.int64(word_B[p])
-        bytes_left = 0 if code_point < 0x80 else 1 if code_point < 0xE0 else 2 if code_point < 0xF0 else 3
-        if bytes_left:
-            code_point &= 0x3F >> bytes_left
-        for i in range(1, bytes_left + 1):
-            code_point = code_point << 6 | np.int64(word_B[p + i]) & 63
-        p += 1 + bytes_left
+        code_point, bytes_read = character_at(word_B, p)
+        p += bytes_read
         form = np.int64(forms_C[code_point])
         for i in range(form >> 4, (form >> 4) + (form & 15)):
             normal_B[at + size] = form_bytes_B[i]
