@@ -1,7 +1,7 @@
 """Lines of text to token ids at the speed of looking words up: exactly the ids of the tokenizer library.
 
 Natural text has few distinct words. A compiled loop cuts a window of lines into words (pretokenize.py),
-another looks each up in a table that persists from call to call (word_table.py) and works out the ids of
+another looks each up in a table that persists from call to call (lookup.py) and works out the ids of
 those not met before (word_ids.py). What the loops cannot know goes to the library: lines that hold an added
 token ("[MASK]") literally, words of more than 64 kB, a few rare marks, and every line of a tokenizer whose
 settings are not understood (`fallback_reason`).
@@ -20,11 +20,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from span_electra.text import lookup
+from span_electra.text.lookup import WordTable
 from span_electra.text.normal_form import NormalForm
 from span_electra.text.tokenizer_rules import NOT_BY_ITSELF, CharacterTable, read_model, why_not
 from span_electra.text.windows import WINDOW, Window, WordCutter
 from span_electra.text.word_starts import byte_letters
-from span_electra.text.word_table import WordTable
 
 MAX_WORDS = 1 << 20  # in the table: 64 MB of slots; 150 MB of English text has about half as many words
 LIBRARY_BATCH = 1024  # lines handed to the library at a time where it does all the work

@@ -1,4 +1,4 @@
-"""Compiled loops that look words up in the table of words met so far.
+"""The table of words met so far, and compiled loops that look words up in it.
 
 Open addressing over slots of 32 bytes, half a cache line each:
 
@@ -7,23 +7,28 @@ Open addressing over slots of 32 bytes, half a cache line each:
 A word of up to 16 bytes is its own key. A longer one keeps a 64-bit hash and the place of its bytes in
 `keys_B`, and those are compared: no hash is ever trusted. Up to 8 bytes of ids lie in the slot, more in
 `ids_B`. Ids are bytes in these loops (2 or 4 for each), so that one compilation serves both widths.
-`table` is the record of word_table.py; `model` and `scratch` are those of word_ids.py, which finds the ids
-of new words. What is longer than MAX_KEPT bytes is not kept: little of text without blanks comes again.
+`model` and `scratch` are the records of word_ids.py, which finds the ids of new words. What is longer than MAX_KEPT bytes is not kept: little of text without blanks comes again.
 Uses are of words that are counted; to those that are encoded they make no difference.
 
 Shapes: B bytes, S slots of 4 numbers, W words, N lines.
 """
 
+from itertools import pairwise
+from typing import NamedTuple
+
 import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
 from span_electra.text.eight_bytes import MIX, load8, mixed, store8
-from span_electra.text.word_ids import BPE, MAX_WORD, bpe_ids, wordpiece_ids
+from span_electra.text.word_ids import BPE, MAX_WORD, bpe_ids, new_scratch, wordpiece_ids
 
 DONE, TABLE_FULL, ASK_LIBRARY, OUTPUT_FULL = range(4)  # why look_up stopped
 WORD, LINE, OUT_BYTES = range(3)  # places of its progress vector
 MAX_KEPT = 255  # a length and a number of ids have one byte each in a slot; what is longer is not kept
 PADDING = 24  # bytes after a text or a key, because eight are read at a time
+FIRST_SLOTS = 1 << 15  # the table doubles as words come in
+FIRST_BYTES = 1 << 17  # of keys, and of ids; one word's are far fewer
+MAX_OUTSIDE_BYTES = 48  # per word of max_words, of keys and ids that do not fit their slots
 
 _MIX_B = np.uint64(0xC2B2AE3D27D4EB4F)  # odd and with well spread bits, as MIX is
 # _KEEP_LOW[n] keeps the bytes of an n-byte word among the first eight, _KEEP_HIGH[n] among the next eight.
@@ -32,6 +37,13 @@ _KEEP_HIGH = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(17)], np.uint
 
 
 # ---- the table
+
+
+class Table(NamedTuple):
+    slots_S: np.ndarray  # uint64; a power of two of them
+    keys_B: np.ndarray
+    ids_B: np.ndarray
+    fill: np.ndarray  # int64: words, bytes used of keys_B, bytes used of ids_B
 
 
 @inlined
@@ -223,3 +235,58 @@ def export_words(table, words_B, ends_W, uses_W):
             end += length
             ends_W[word], uses_W[word] = end, meta >> 16
             word += 1
+
+
+class WordTable:
+    """A table that grows, and begins anew where it would grow beyond some max_words."""
+
+    def __init__(self, max_words: int, id_bytes: int):
+        self._max_words = max_words
+        self._id_bytes = id_bytes
+        self.scratch = new_scratch()
+        self.table = Table(
+            slots_S=np.zeros(4 * FIRST_SLOTS, np.uint64),
+            keys_B=np.empty(FIRST_BYTES, np.uint8),
+            ids_B=np.empty(FIRST_BYTES, np.uint8),
+            fill=np.zeros(3, np.int64),
+        )
+
+    def insert(self, word: bytes, ids_B: np.ndarray, id_count: int) -> None:
+        """Keep a word whose ids the library gave."""
+        word_B = np.frombuffer(word + bytes(PADDING), np.uint8)
+        padded_B = np.concatenate([ids_B, np.zeros(PADDING, np.uint8)])
+        while not insert_word(
+            word_B,
+            len(word),
+            ids_B=padded_B,
+            id_count=id_count,
+            id_size=self._id_bytes,
+            table=self.table,
+        ):
+            self.make_room()
+
+    def make_room(self) -> None:
+        """Grow where half is used, or forget all words when the bounds are reached."""
+        slots_S, keys_B, ids_B, fill = self.table
+        words, key_bytes, id_bytes = fill.tolist()
+        if words >= self._max_words or key_bytes + id_bytes > MAX_OUTSIDE_BYTES * self._max_words:
+            # Those in use are soon learned anew: to keep them, uses would have to be counted and sorted.
+            slots_S[:], fill[:] = 0, 0
+            return
+        if 8 * words >= len(slots_S):
+            old_S, slots_S = slots_S, np.zeros(2 * len(slots_S), np.uint64)
+            move_slots(old_S, slots_S)
+        if 2 * key_bytes > len(keys_B):
+            keys_B = np.concatenate([keys_B, np.empty_like(keys_B)])
+        if 2 * id_bytes > len(ids_B):
+            ids_B = np.concatenate([ids_B, np.empty_like(ids_B)])
+        self.table = Table(slots_S, keys_B, ids_B, fill)
+
+    def words(self) -> tuple[list[bytes], np.ndarray]:
+        """All words, in no order, and how often each was used (int64)."""
+        count, key_bytes = int(self.table.fill[0]), int(self.table.fill[1])
+        words_B = np.empty(16 * count + key_bytes, np.uint8)
+        ends_W, uses_W = np.empty(count, np.int64), np.empty(count, np.int64)
+        export_words(self.table, words_B, ends_W, uses_W)
+        raw = words_B.tobytes()
+        return [raw[start:end] for start, end in pairwise([0, *ends_W.tolist()])], uses_W

@@ -18,11 +18,11 @@ from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
 from span_electra.text import lookup
+from span_electra.text.lookup import WordTable
 from span_electra.text.pretokenize import cut_rare
 from span_electra.text.tokenizer_rules import CharacterTable, why_not_cut
 from span_electra.text.windows import WordCutter
 from span_electra.text.word_starts import BYTE_OF_LETTER, PARTS, character_classes
-from span_electra.text.word_table import WordTable
 
 _NO_BOUND = 1 << 40
 MAX_SIZE = 1 << 22  # bytes of distinct words in scripts without blanks; few English texts have as many

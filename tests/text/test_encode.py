@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from span_electra.text import word_table
+from span_electra.text import lookup
 from span_electra.text.encode import TextEncoder
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "data" / "text"
@@ -108,7 +108,7 @@ def test_windows_do_not_show(name):
 @pytest.mark.parametrize("max_words", [2, 64])
 def test_a_full_table_forgets_words_not_ids(name, max_words, monkeypatch):
     monkeypatch.setattr("span_electra.text.encode.MAX_WORDS", max_words)
-    monkeypatch.setattr(word_table, "FIRST_SLOTS", 4)
+    monkeypatch.setattr(lookup, "FIRST_SLOTS", 4)
     encoder = TextEncoder(TOKENIZERS[name])
     assert_identical(TOKENIZERS[name], encoder, [*random_lines(2, 40, 300), *NASTY])
     assert words_kept(encoder) <= max_words
@@ -244,4 +244,4 @@ def test_new_slots_are_made_as_words_come_in():
     encoder = TextEncoder(TOKENIZERS["bpe"])
     lines = [" ".join(f"{i:x}q{i}" for i in range(start, start + 1000)) for start in range(0, 20_000, 1000)]
     assert_identical(TOKENIZERS["bpe"], encoder, lines)
-    assert words_kept(encoder) > word_table.FIRST_SLOTS // 2
+    assert words_kept(encoder) > lookup.FIRST_SLOTS // 2
