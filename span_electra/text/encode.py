@@ -24,6 +24,7 @@ from span_electra.text.lookup import WordTable
 from span_electra.text.normal_form import NormalForm
 from span_electra.text.tokenizer_rules import NOT_BY_ITSELF, CharacterTable, read_model, why_not
 from span_electra.text.windows import WINDOW, Window, WordCutter
+from span_electra.text.word_ids import new_scratch
 from span_electra.text.word_starts import byte_letters
 
 MAX_WORDS = 1 << 20  # in the table: 64 MB of slots; 150 MB of English text has about half as many words
@@ -73,7 +74,7 @@ class TextEncoder:
             self.fallback_reason = "a BPE whose merges are out of order"
             return
         self._model = model
-        self._words = WordTable(MAX_WORDS, model.id_bytes)
+        self._words, self._scratch = WordTable(MAX_WORDS, model.id_bytes), new_scratch()
         self._out_B = np.empty(WINDOW * model.id_bytes, np.uint8)
 
     def encode(self, text: bytes) -> EncodedLines:
@@ -95,7 +96,7 @@ class TextEncoder:
         while True:
             status = lookup.look_up(
                 *(window.text_B, window.words_W, window.line_words_N, self._model, self._words.table),
-                *(self._words.scratch, progress, self._out_B, line_ends_N),
+                *(self._scratch, progress, self._out_B, line_ends_N),
             )
             if status == lookup.DONE:
                 break

@@ -7,8 +7,8 @@ Open addressing over slots of 32 bytes, half a cache line each:
 A word of up to 16 bytes is its own key. A longer one keeps a 64-bit hash and the place of its bytes in
 `keys_B`, and those are compared: no hash is ever trusted. Up to 8 bytes of ids lie in the slot, more in
 `ids_B`. Ids are bytes in these loops (2 or 4 for each), so that one compilation serves both widths.
-`model` and `scratch` are the records of word_ids.py, which finds the ids of new words. What is longer than MAX_KEPT bytes is not kept: little of text without blanks comes again.
-Uses are of words that are counted; to those that are encoded they make no difference.
+`model` and `scratch` are records of word_ids.py, which finds the ids of new words. What is longer than
+MAX_KEPT bytes is not kept: little of text without blanks comes again. Uses are of words that are counted.
 
 Shapes: B bytes, S slots of 4 numbers, W words, N lines.
 """
@@ -20,7 +20,7 @@ import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
 from span_electra.text.eight_bytes import MIX, load8, mixed, store8
-from span_electra.text.word_ids import BPE, MAX_WORD, bpe_ids, new_scratch, wordpiece_ids
+from span_electra.text.word_ids import BPE, MAX_WORD, bpe_ids, wordpiece_ids
 
 DONE, TABLE_FULL, ASK_LIBRARY, OUTPUT_FULL = range(4)  # why look_up stopped
 WORD, LINE, OUT_BYTES = range(3)  # places of its progress vector
@@ -243,7 +243,6 @@ class WordTable:
     def __init__(self, max_words: int, id_bytes: int):
         self._max_words = max_words
         self._id_bytes = id_bytes
-        self.scratch = new_scratch()
         self.table = Table(
             slots_S=np.zeros(4 * FIRST_SLOTS, np.uint64),
             keys_B=np.empty(FIRST_BYTES, np.uint8),
