@@ -117,10 +117,10 @@ def _insert(text_B, p, length, found, ids, table):
 
 
 @compiled
-def insert_word(word_B, length, ids_B, id_count, id_size, table):
+def insert_word(word_B, length, ids, table):
     """Keep a word whose ids the library gave (padded arrays); False if the table has no room."""
     found = _find(word_B, 0, length, table.slots_S, table.keys_B)
-    return found[1] or _insert(word_B, 0, length, found, (ids_B, id_size, id_count), table=table)
+    return found[1] or _insert(word_B, 0, length, found, ids, table=table)
 
 
 @compiled
@@ -220,8 +220,10 @@ def move_slots(old_S, new_S):
 
 
 @compiled
-def export_words(table, words_B, ends_W, uses_W):
-    """Write the bytes, end and number of uses of every word of the table, one after another."""
+def export_words(table):
+    """(bytes of all words of the table, one after another; where each ends; how often each was used)."""
+    words_B = np.empty(16 * table.fill[0] + table.fill[1], np.uint8)
+    ends_W, uses_W = np.empty(table.fill[0], np.int64), np.empty(table.fill[0], np.int64)
     word = end = 0
     for at in range(0, len(table.slots_S), 4):
         meta = np.int64(table.slots_S[at + 2])
@@ -235,6 +237,7 @@ def export_words(table, words_B, ends_W, uses_W):
             end += length
             ends_W[word], uses_W[word] = end, meta >> 16
             word += 1
+    return words_B, ends_W, uses_W
 
 
 class WordTable:
@@ -253,15 +256,8 @@ class WordTable:
     def insert(self, word: bytes, ids_B: np.ndarray, id_count: int) -> None:
         """Keep a word whose ids the library gave."""
         word_B = np.frombuffer(word + bytes(PADDING), np.uint8)
-        padded_B = np.concatenate([ids_B, np.zeros(PADDING, np.uint8)])
-        while not insert_word(
-            word_B,
-            len(word),
-            ids_B=padded_B,
-            id_count=id_count,
-            id_size=self._id_bytes,
-            table=self.table,
-        ):
+        ids = np.concatenate([ids_B, np.zeros(PADDING, np.uint8)]), self._id_bytes, id_count
+        while not insert_word(word_B, len(word), ids, self.table):
             self.make_room()
 
     def make_room(self) -> None:
@@ -283,9 +279,6 @@ class WordTable:
 
     def words(self) -> tuple[list[bytes], np.ndarray]:
         """All words, in no order, and how often each was used (int64)."""
-        count, key_bytes = int(self.table.fill[0]), int(self.table.fill[1])
-        words_B = np.empty(16 * count + key_bytes, np.uint8)
-        ends_W, uses_W = np.empty(count, np.int64), np.empty(count, np.int64)
-        export_words(self.table, words_B, ends_W, uses_W)
+        words_B, ends_W, uses_W = export_words(self.table)
         raw = words_B.tobytes()
         return [raw[start:end] for start, end in pairwise([0, *ends_W.tolist()])], uses_W

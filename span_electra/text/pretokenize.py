@@ -201,12 +201,15 @@ def cut_wordpiece(text_B, lines, skipped_N, kinds_C, progress, words_W, line_wor
 
 
 @compiled
-def cut_rare(text_B, words_W, uses_W, rare, most, parts_C, pieces_W, piece_uses_W):
-    """Cut words used at most `rare` times before characters of scripts without blanks; number of pieces.
+def cut_rare(text_B, words_W, uses_W, rare, most, parts_C):
+    """Cut words used at most `rare` times before characters of scripts without blanks; (pieces, their uses).
 
     Pieces have up to `most` bytes (0: half of the word's), but two characters stay together. parts_C: bool,
     characters of these scripts. Other words are copied.
     """
+    # The most pieces there can be: characters of these scripts take three bytes at least.
+    room = len(words_W) + (words_W >> 1 & 0x1FFFFFFF).sum() // 3
+    pieces_W, piece_uses_W = np.empty(room, np.int64), np.empty(room, np.int64)
     count = 0
     for word in range(len(words_W)):
         p, length = words_W[word] >> 30, words_W[word] >> 1 & 0x1FFFFFFF
@@ -221,4 +224,4 @@ def cut_rare(text_B, words_W, uses_W, rare, most, parts_C, pieces_W, piece_uses_
         pieces_W[count] = start << 30 | (end - start) << 1 | words_W[word] & 1
         piece_uses_W[count] = uses_W[word]
         count += 1
-    return count
+    return pieces_W[:count], piece_uses_W[:count]

@@ -142,13 +142,9 @@ class CharacterTable:
         """
         words_B = np.frombuffer(b"".join(words), np.uint8)
         ends_W = np.cumsum([len(word) for word in words], dtype=np.int64)
-        # No character's normal form is longer than 15 bytes; what is not written to takes no memory.
-        normal_B, normal_ends_W = np.empty(15 * len(words_B), np.uint8), np.empty_like(ends_W)
-        known = self.forms_C, self.form_bytes_B
-        normalize_words(words_B, ends_W, *known, normal_B=normal_B, normal_ends_W=normal_ends_W)
-        ends = [0, *normal_ends_W.tolist()]
-        normal = normal_B[: ends[-1]].tobytes()  # one copy of all: a slice of an array takes longer
-        return [normal[start:end] for start, end in pairwise(ends)]
+        normal_B, normal_ends_W = normalize_words(words_B, ends_W, self.forms_C, self.form_bytes_B)
+        normal = normal_B.tobytes()  # at once: a slice of an array takes longer than one of bytes
+        return [normal[start:end] for start, end in pairwise([0, *normal_ends_W.tolist()])]
 
     def bare_form(self, text: bytes) -> bytes:
         """The normal form of a text, as `normal_forms` has it."""

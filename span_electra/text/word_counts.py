@@ -133,19 +133,5 @@ class WordCounter:
 def _cut_rare(
     text_B: np.ndarray, words_W: np.ndarray, uses_W: np.ndarray, *, rare: int, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The words cut as in pretokenize.py, and the uses of each piece."""
-    # The most pieces there can be: characters of these scripts take three bytes at least.
-    room = len(words_W) + int((words_W >> 1 & 0x1FFFFFFF).sum()) // 3
-    pieces_W, piece_uses_W = np.empty(room, np.int64), np.empty(room, np.int64)
     parts_C = character_classes() & PARTS != 0
-    count = cut_rare(
-        text_B,
-        words_W,
-        uses_W=uses_W,
-        rare=rare,
-        most=most,
-        parts_C=parts_C,
-        pieces_W=pieces_W,
-        piece_uses_W=piece_uses_W,
-    )
-    return pieces_W[:count], piece_uses_W[:count]
+    return cut_rare(text_B, words_W, uses_W, rare=rare, most=most, parts_C=parts_C)

@@ -335,8 +335,10 @@ def normalize(word_B, start, length, forms_C, form_bytes_B, normal_B, at, max_ch
 
 
 @compiled
-def normalize_words(words_B, ends_W, forms_C, form_bytes_B, normal_B, normal_ends_W):
-    """Write the normal forms of words, one after another, and where each ends; ends_W: where the words do."""
+def normalize_words(words_B, ends_W, forms_C, form_bytes_B):
+    """(normal forms of words, one after another; where each ends); ends_W: where the words do."""
+    # No character's normal form is longer than 15 bytes; what is not written to takes no memory.
+    normal_B, normal_ends_W = np.empty(15 * len(words_B), np.uint8), np.empty_like(ends_W)
     start = end = 0
     for word in range(len(ends_W)):
         size, _ = normalize(
@@ -351,6 +353,7 @@ def normalize_words(words_B, ends_W, forms_C, form_bytes_B, normal_B, normal_end
         )
         start, end = ends_W[word], end + size
         normal_ends_W[word] = end
+    return normal_B[:end], normal_ends_W
 
 
 @compiled
