@@ -104,7 +104,7 @@ def _cut_lines(
 ) -> Iterator[_Step]:
     """Cut a file of lines. `lines` and `size` are what the open block already holds."""
     parts: list[bytes] = []  # the open piece's text, when it must be handed over
-    blank = piece = Piece(file.path, file.kind, 0, 0, 1, text=None if file.in_ranges else b"")
+    piece = Piece(file.path, file.kind, 0, 0, 1, text=None if file.in_ranges else b"")
     line_number, counted, terminated = 1, 0, True
     with closing(_Segments(file)) as reader:
         for segment in reader:
@@ -112,7 +112,7 @@ def _cut_lines(
             if reader.begin == 0 and file.kind == "tsv":
                 column, start = find_column(file.path, segment, text_field)
                 line_number += start > 0
-                piece = replace(blank, column=column, begin=start, end=start, first_line=line_number)
+                piece = replace(piece, column=column, begin=start, end=start, first_line=line_number)
             terminated = segment.endswith(b"\n")
             # Of the whole segment at once: Python would take longer for each line than encoding it does.
             newline_B = np.frombuffer(segment, np.uint8) == 10

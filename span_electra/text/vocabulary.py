@@ -188,13 +188,11 @@ def add_pipeline(tokenizer: Tokenizer, kind: str, lowercase: bool, strip_accents
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
     add_special(tokenizer, SPECIAL_TOKENS, mask="[MASK]")
-    ids = {token: tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")}
-    if all(number is not None for number in ids.values()):  # a model still to be trained has no ids
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-            special_tokens=[(token, number) for token, number in ids.items()],
-        )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
 
 
 def add_special(tokenizer: Tokenizer, tokens: Iterable[str], *, mask: str) -> None:
