@@ -20,8 +20,8 @@ def main() -> None:
     # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.config import TextConfig
     from span_electra.console import command_line
-    from span_electra.text.default_files import after_vocabulary
-    from span_electra.text.sample import has_text, write_sample
+    from span_electra.text.default_files import after_vocabulary, has_text
+    from span_electra.text.sample import write_sample
     from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
 
     started = time.perf_counter()

@@ -113,6 +113,12 @@ def _only_vocabulary(folder: Path, kind: str | None) -> Path:
     return found[0]
 
 
+def has_text(folder: str | Path) -> bool:
+    """Whether a folder is there and holds more than hidden files."""
+    folder = Path(folder)
+    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+
+
 def find_splits(folder: str | Path = DATA_FOLDER, text_field: str = "text") -> dict[str, list[Path]]:
     """Split -> its text files or folders in `folder`; without any so named, everything is `train`.
 
@@ -141,7 +147,7 @@ def splits_read_together(named: Iterable[str | Path], text_field: str = "text") 
     """A note for each folder of which several splits would go into one feature file."""
     notes = []
     for folder in map(Path, named):
-        readable = folder.is_dir() and any(folder.iterdir()) and not is_dataset(str(folder))
+        readable = has_text(folder) and not is_dataset(str(folder))
         splits = find_splits(folder, text_field) if readable else {}
         if len(splits) > 1:
             names = ", ".join(path.name for paths in splits.values() for path in paths[:1])

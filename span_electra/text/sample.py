@@ -37,12 +37,6 @@ NOT_PROSE = re.compile(
 WORD = re.compile(r"[A-Za-z][a-z']+")
 
 
-def has_text(folder: str | Path) -> bool:
-    """Whether a folder is there and holds more than hidden files."""
-    folder = Path(folder)
-    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
-
-
 def write_sample(folder: str | Path, workers: int = 2) -> str:
     """Write train.txt and valid.txt into `folder`, split by document; return how much that is, in words.
 

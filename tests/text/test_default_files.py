@@ -72,6 +72,9 @@ def test_nothing_to_split_is_an_error(tmp_path):
 
 
 def test_splits_that_would_go_into_one_file_are_told(tmp_path):
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / ".a").touch()
+    assert splits_read_together([tmp_path / "hidden"]) == []  # of which the reading has its own to say
     (tmp_path / "train.txt").write_text("a\n")
     assert splits_read_together([tmp_path, tmp_path / "train.txt", tmp_path / "absent"]) == []
     (tmp_path / "valid.txt").write_text("a\n")
