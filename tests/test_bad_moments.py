@@ -17,10 +17,9 @@ from feature_examples import VOCABULARY, build, text
 from run_examples import small_run, write_rows
 
 from span_electra.commandline import run_script
-from span_electra.data_config import VocabularyConfig
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.loader import Batches
-from span_electra.text.vocabulary_builder import build_vocabulary
+from span_electra.text.vocabulary_builder import VocabularyConfig, build_vocabulary
 from span_electra.training import checkpoint, loop
 
 
