@@ -171,19 +171,11 @@ def assemble(
     """
     if kind == "BPE":
         tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges or []))
-    else:
-        tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
-    add_pipeline(tokenizer, kind, lowercase, strip_accents)
-    return Vocabulary(tokenizer, kind)
-
-
-def add_pipeline(tokenizer: Tokenizer, kind: str, lowercase: bool, strip_accents: bool | None) -> None:
-    """Set everything round the tokenizer's model: normaliser, word splitting, decoding, special tokens."""
-    if kind == "BPE":
         # The blank before a line's first word makes it the same token as inside a line.
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         tokenizer.decoder = decoders.ByteLevel()
     else:
+        tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
@@ -193,6 +185,7 @@ def add_pipeline(tokenizer: Tokenizer, kind: str, lowercase: bool, strip_accents
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
+    return Vocabulary(tokenizer, kind)
 
 
 def add_special(tokenizer: Tokenizer, tokens: Iterable[str], *, mask: str) -> None:

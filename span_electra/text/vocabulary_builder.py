@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import pre_tokenizers
 
 from span_electra.counted import counted
 from span_electra.data_config import CHUNK_SIZE, VocabularyConfig
@@ -29,7 +29,6 @@ from span_electra.text.inputs import Inputs, find_inputs
 from span_electra.text.vocabulary import (
     SPECIAL_TOKENS,
     Vocabulary,
-    add_pipeline,
     assemble,
     file_contents,
     load_vocabulary,
@@ -107,15 +106,12 @@ def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None)
 def train(texts: Iterable[bytes], settings: VocabularyConfig) -> Vocabulary:
     """Train on blocks of lines: the words are counted first, then merges are found from the counts alone."""
     kind, limits = settings.tokenizer_type, (settings.vocab_size, settings.min_fre, SPECIAL_TOKENS)
-    splitter = Tokenizer(models.BPE() if kind == "BPE" else models.WordPiece(unk_token="[UNK]"))
-    add_pipeline(splitter, kind, settings.lowercase, settings.strip_accents)
-    counts = count_words(texts, splitter)
-    merges: list[tuple[str, str]] = []
-    if kind == "BPE":
-        ids, merges = train_bpe(counts, *limits, pre_tokenizers.ByteLevel.alphabet())
-    else:
-        ids = train_wordpiece(counts, *limits)
-    return assemble(kind, ids, merges, settings.lowercase, settings.strip_accents)
+    rules = {"lowercase": settings.lowercase, "strip_accents": settings.strip_accents}
+    counts = count_words(texts, assemble(kind, {}, **rules).tokenizer)
+    if kind == "BERT":
+        return assemble(kind, train_wordpiece(counts, *limits), **rules)
+    ids, merges = train_bpe(counts, *limits, pre_tokenizers.ByteLevel.alphabet())
+    return assemble(kind, ids, merges, **rules)
 
 
 def preview(vocabulary: Vocabulary, inputs: Inputs, settings: VocabularyConfig) -> str:

@@ -4,11 +4,11 @@ import random
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers, trainers
 
 from span_electra.data_config import VocabularyConfig
 from span_electra.errors import InputError
-from span_electra.text.vocabulary import SPECIAL_TOKENS, add_pipeline, load_vocabulary, rules_file
+from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble, load_vocabulary, rules_file
 from span_electra.text.vocabulary_builder import build_vocabulary
 
 
@@ -45,8 +45,7 @@ def test_the_files_open_again_and_a_second_build_changes_no_byte(kind, corpus, t
 
 def test_the_merges_are_those_the_library_finds(corpus, tmp_path):
     made, _, _ = build_vocabulary(corpus, tmp_path / "v", "x", VocabularyConfig(vocab_size=400))
-    rival = Tokenizer(models.BPE())
-    add_pipeline(rival, "BPE", True, None)
+    rival = assemble("BPE", {}).tokenizer
     trainer = trainers.BpeTrainer(vocab_size=400, min_frequency=2, special_tokens=list(SPECIAL_TOKENS),
                                   show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())  # fmt: skip
