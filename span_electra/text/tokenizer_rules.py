@@ -21,7 +21,6 @@ from span_electra.text.word_ids import (
     UNMADE,
     WORDPIECE,
     Model,
-    count_nodes,
     link_merges,
     new_model,
     normalize_words,
@@ -265,11 +264,11 @@ def _planted(model: Model, pieces: list[tuple[bool, bytes, int]]) -> Model:
     ends_P = np.cumsum([len(piece) for _, piece, _ in pieces], dtype=np.int64)
     ids_P = np.array([number for *_, number in pieces], np.int64)
     continuing = sum(continues for continues, *_ in pieces)
-    nodes = count_nodes(pieces_B, ends_P, continuing)
-    room = nodes + 256 * (len(pieces) + 2)  # were every branch to lie apart; little of it is touched
+    # Were every byte a node, and every branch to lie apart; little of this room is touched.
+    room = len(pieces_B) + 256 * (len(pieces) + 2)
     links_N, tokens_N = np.zeros(room, np.uint64), np.empty(room, np.int32)
     tokens_N[0] = -1  # where the search ends that has met no token
-    queue_Q4 = np.empty((nodes + 2, 4), np.int64)
+    queue_Q4 = np.empty((len(pieces_B) + 2, 4), np.int64)
     used = plant(
         *(pieces_B, ends_P, ids_P, continuing),
         *(links_N, tokens_N, model.lengths_V, model.shorter_V, queue_Q4),

@@ -114,20 +114,6 @@ def new_scratch() -> Scratch:
 # ---- the trie
 
 
-@compiled
-def count_nodes(pieces_B, ends_P, continuing):
-    """Nodes of pieces as `plant` takes them: a byte each, but for those shared with the piece before."""
-    nodes = before = start = 0
-    for piece in range(len(ends_P)):
-        room, shared = min(start - before, ends_P[piece] - start), 0
-        room *= piece != len(ends_P) - continuing  # the first under the other root
-        while shared < room and pieces_B[before + shared] == pieces_B[start + shared]:
-            shared += 1
-        nodes += ends_P[piece] - start - shared
-        before, start = start, ends_P[piece]
-    return nodes
-
-
 @inlined
 def _free_base(links_N, bytes_C, children, at):
     """The first place from `at` on where a node's first child, and with it all others, find free slots."""
