@@ -15,6 +15,7 @@ Shapes: T tokens, N lines, W words, B bytes, S slots.
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -132,15 +133,12 @@ class TextEncoder:
 
     def _with_skipped(self, lines: EncodedLines, skipped: dict[int, str]) -> EncodedLines:
         """Put in the ids of lines that were not cut."""
-        counts_N = np.diff(lines.line_ends_N, prepend=0)
-        pieces, done = [], 0
-        for number, line in skipped.items():
-            start = lines.line_ends_N[number]  # the line is empty so far
-            ids = np.array(self.tokenizer.encode(line, add_special_tokens=False).ids, self.id_dtype)
-            pieces += [lines.ids_T[done:start], ids]
-            counts_N[number] = len(ids)
-            done = start
-        return EncodedLines(np.concatenate([*pieces, lines.ids_T[done:]]), np.cumsum(counts_N))
+        counts_N, numbers = np.diff(lines.line_ends_N, prepend=0), list(skipped)
+        ids = [self.tokenizer.encode(line, add_special_tokens=False).ids for line in skipped.values()]
+        counts_N[numbers] = [len(of_line) for of_line in ids]  # these lines are empty so far
+        places_T = np.repeat(lines.line_ends_N[numbers], counts_N[numbers])
+        ids_T = np.insert(lines.ids_T, places_T, [*chain.from_iterable(ids)])
+        return EncodedLines(ids_T, np.cumsum(counts_N))
 
     def _encode_by_library(self, text: bytes) -> EncodedLines:
         lines = text.decode().split("\n")
