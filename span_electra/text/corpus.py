@@ -165,6 +165,9 @@ class _Counted(io.RawIOBase):
         super().__init__()
         self._raw, self.hasher, self.taken = raw, hashlib.sha256(), 0
 
+    def readable(self) -> bool:
+        return True
+
     def read(self, size: int = -1) -> bytes:
         data = self._raw.read(size)
         self.hasher.update(data)
