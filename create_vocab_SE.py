@@ -18,8 +18,8 @@ from span_electra.commandline import parse, run_script
 def main() -> None:
     settings = parse(VocabularyArgs, __doc__)
     # Late, so that --help and a refused flag need not wait for what the work imports.
-    from span_electra.config import TextConfig, VocabularyConfig
     from span_electra.console import command_line
+    from span_electra.data_config import TextConfig, VocabularyConfig
     from span_electra.text.default_files import after_vocabulary, has_text
     from span_electra.text.sample import write_sample
     from span_electra.text.vocabulary_builder import build_vocabulary

@@ -18,7 +18,6 @@ from span_electra.data_config import (  # noqa: F401  settings are imported from
     MaskingPhase,
     SpanLaw,
     TextConfig,
-    VocabularyConfig,
     VocabularyFiles,
     masking_phases,
 )
