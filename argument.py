@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from span_electra.config import CHUNK_SIZE, ChunkConfig, DeviceConfig, SpanLaw, TextConfig, VocabularyFiles
+from span_electra.data_config import VocabularyConfig
 from span_electra.elsewhere import (
     GENERAL_DATA_NAMES,
     GENERAL_NAMES,
@@ -37,7 +38,7 @@ from span_electra.schema import Settings, same, setting
 
 
 @dataclass(frozen=True)
-class VocabularyArgs(TextConfig):
+class VocabularyArgs(VocabularyConfig):
     """create_vocab_SE.py"""
 
     FIRST = ("data_dir", "out_dir", "tokenizer_type", "vocab_size", "min_fre", "model_name")
@@ -48,16 +49,7 @@ class VocabularyArgs(TextConfig):
         "corpus is made there",
     )
     out_dir: str = setting("vocab", "folder that gets the vocabulary")
-    tokenizer_type: str = setting("BPE", "byte-level BPE, or BERT's WordPiece", ("BPE", "BERT"))
-    min_fre: int = setting(2, "a pair of tokens seen less often is not merged", least=1)
-    vocab_size: int | None = setting(
-        None,
-        "tokens of the vocabulary, special ones included; none: 10,000, less for little text",
-        least=6,
-    )
     model_name: str = setting("trial", "leads the file names: 'trial BPE-vocab.json'")
-    lowercase: bool = setting(True, "BERT: fold capital letters; BPE keeps every byte")
-    strip_accents: bool | None = setting(None, "BERT: drop accents; none: as lowercase does")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ def main() -> None:
         choose_vocabulary,
         feature_path,
         find_splits,
-        left_out,
         splits_read_together,
     )
     from span_electra.text.inputs import is_url
@@ -41,7 +40,7 @@ def main() -> None:
         notes = splits_read_together(settings.in_file, settings.text_field)
         outputs = {settings.out_file or feature_path("train"): settings.in_file}
     else:
-        splits, notes = find_splits(text_field=settings.text_field), left_out(settings.text_field)
+        splits, notes = find_splits(text_field=settings.text_field)
         one = {settings.out_file: splits.get("train", [])}
         outputs = one if settings.out_file else {feature_path(name): paths for name, paths in splits.items()}
     for note in notes:

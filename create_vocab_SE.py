@@ -18,11 +18,11 @@ from span_electra.commandline import parse, run_script
 def main() -> None:
     settings = parse(VocabularyArgs, __doc__)
     # Late, so that --help and a refused flag need not wait for what the work imports.
-    from span_electra.config import TextConfig
     from span_electra.console import command_line
-    from span_electra.text.default_files import after_vocabulary
-    from span_electra.text.sample import has_text, write_sample
-    from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
+    from span_electra.data_config import TextConfig, VocabularyConfig
+    from span_electra.text.default_files import after_vocabulary, has_text
+    from span_electra.text.sample import write_sample
+    from span_electra.text.vocabulary_builder import build_vocabulary
 
     started = time.perf_counter()
     # Only the default place is filled unasked; a folder that was named must hold its own text.
@@ -31,18 +31,7 @@ def main() -> None:
         print(f"{settings.data_dir}/: {write_sample(settings.data_dir)}")
     print(f"vocabulary: reading {settings.data_dir}")
     vocabulary, files, notes = build_vocabulary(
-        settings.data_dir,
-        settings.out_dir,
-        settings.model_name,
-        BuildSettings(
-            settings.tokenizer_type,
-            settings.vocab_size,
-            min_frequency=settings.min_fre,
-            lowercase=settings.lowercase,
-            strip_accents=settings.strip_accents,
-            errors=settings.errors,
-            text_field=settings.text_field,
-        ),
+        settings.data_dir, settings.out_dir, settings.model_name, VocabularyConfig.of(settings)
     )
     for note in notes:
         print(f"note: {note}")

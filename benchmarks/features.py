@@ -163,29 +163,19 @@ def best_rates(cases: dict[str, list[str]], rounds: int) -> dict[str, dict]:
 
 def some_vocabulary(text: str, folder: str) -> str:
     """The vocabulary in vocab/, or one trained on the text, as a tokenizer.json."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
+    from span_electra.data_config import VocabularyConfig
     from span_electra.errors import InputError
     from span_electra.text.default_files import find_vocabulary
-    from span_electra.text.vocabulary import SPECIAL_TOKENS, add_pipeline, load_vocabulary
+    from span_electra.text.vocabulary import load_vocabulary
+    from span_electra.text.vocabulary_builder import train
 
     path = Path(folder, "tokenizer.json")
     try:
         files = find_vocabulary()
-        path.write_text(load_vocabulary(files.kind, files.vocab_file, files.merges_file).to_json())
+        vocabulary = load_vocabulary(files.kind, files.vocab_file, files.merges_file)
     except InputError:
-        tokenizer = Tokenizer(models.BPE())
-        add_pipeline(tokenizer, "BPE", True, None)
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(
-            vocab_size=10_000,
-            special_tokens=list(SPECIAL_TOKENS),
-            initial_alphabet=alphabet,
-            show_progress=False,
-        )
-        tokenizer.train_from_iterator(text.split("\n"), trainer)
-        add_pipeline(tokenizer, "BPE", True, None)
-        path.write_text(tokenizer.to_str())
+        vocabulary = train([text.encode()], VocabularyConfig(vocab_size=10_000))
+    path.write_text(vocabulary.to_json())
     return str(path)
 
 

@@ -60,10 +60,11 @@ def measure(text: bytes, kind: str, rounds: int) -> tuple[float, float]:
     """Megabytes a second of ours, and how many times the library's that is."""
     from tokenizers import Tokenizer
 
+    from span_electra.data_config import VocabularyConfig
     from span_electra.text.encode import TextEncoder
-    from span_electra.text.vocabulary_builder import BuildSettings, train
+    from span_electra.text.vocabulary_builder import train
 
-    written = train([text], BuildSettings(kind, 8000, 2)).tokenizer.to_str()
+    written = train([text], VocabularyConfig(tokenizer_type=kind, vocab_size=8000)).tokenizer.to_str()
     lines, rates, ratios = text.decode().split("\n"), [], []
     for _ in range(rounds):
         tokenizer = Tokenizer.from_str(written)  # its cache is new too

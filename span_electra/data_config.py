@@ -21,6 +21,26 @@ class TextConfig(Settings):
 
 
 @dataclass(frozen=True)
+class VocabularyConfig(TextConfig):
+    """What decides a vocabulary besides the text."""
+
+    tokenizer_type: str = setting("BPE", "byte-level BPE, or BERT's WordPiece", ("BPE", "BERT"))
+    min_fre: int = setting(2, "a pair of tokens seen less often is not merged", least=1)
+    vocab_size: int | None = setting(
+        None,
+        "tokens of the vocabulary, special ones included; none: 10,000, less for little text",
+        least=6,
+    )
+    lowercase: bool = setting(True, "BERT: fold capital letters; BPE keeps every byte")
+    strip_accents: bool | None = setting(None, "BERT: drop accents; none: as lowercase does")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tokenizer_type == "BPE" and self.strip_accents:
+            raise InputError("strip_accents: BPE keeps every byte; drop it, or use --tokenizer_type BERT")
+
+
+@dataclass(frozen=True)
 class VocabularyFiles(Settings):
     """The vocabulary that text is cut into tokens with."""
 

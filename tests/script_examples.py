@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import VocabularyConfig
 from span_electra.features.build import build_features
 from span_electra.features.store import open_features
 from span_electra.text.inputs import find_inputs
-from span_electra.text.vocabulary_builder import BuildSettings, texts_of, train
+from span_electra.text.vocabulary_builder import texts_of, train
 from span_electra.text.word_starts import CONTINUES
 
 # Script -> blocks of Unicode, whether blanks part its words, its punctuation.
@@ -76,7 +77,7 @@ class Figures:
 def figures(text: str, kind: str, folder: Path, *, law: int, vocab_size: int, rows: int = 60) -> Figures:
     """Train a vocabulary on the text, make features of it, and redraw some rows' spans for 20 epochs."""
     (folder / "text.txt").write_text(text, encoding="utf-8")
-    settings = BuildSettings(kind, vocab_size, 2)
+    settings = VocabularyConfig(tokenizer_type=kind, vocab_size=vocab_size)
     vocabulary = train(texts_of(find_inputs(str(folder / "text.txt")), settings), settings)
     masking = MaskingConfig(law=law)
     out_file = folder / f"{kind}-{law}.arrow"

@@ -19,7 +19,7 @@ from run_examples import small_run, write_rows
 from span_electra.commandline import run_script
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.loader import Batches
-from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
+from span_electra.text.vocabulary_builder import VocabularyConfig, build_vocabulary
 from span_electra.training import checkpoint, loop
 
 
@@ -68,7 +68,7 @@ def test_features_wait_for_room_and_then_have_the_same_bytes(tmp_path, disk, cap
 
 def test_a_vocabulary_that_does_not_fit_leaves_none(tmp_path, disk, capfd):
     (tmp_path / "a.txt").write_text(text(2000, 1))
-    settings = BuildSettings("BPE", 400, 2)
+    settings = VocabularyConfig(vocab_size=400)
     place = disk("size=12k")
     said = refused(
         lambda: build_vocabulary(tmp_path / "a.txt", place / "v", "trial", settings) and None, capfd

@@ -55,7 +55,7 @@ def job(out):
 
 VOCABULARIES = """
 from span_electra.text import vocabulary_builder as builder
-settings = builder.BuildSettings("BPE", 300, 2, True, None, "strict", "text")
+settings = builder.VocabularyConfig(vocab_size=300)
 def job(out):
     builder.build_vocabulary({place!r} + "/text", out, "trial", settings)
 """

@@ -84,7 +84,7 @@ def _input_file(path: Path) -> InputFile:
     if not path.is_file():
         problem = "a folder, not a file" if path.is_dir() else "no such file"
         raise InputError(f"{path}: {problem}; name a file")
-    return describe_file(str(path), by_name=True)
+    return describe_file(str(path))
 
 
 def _segments(file: InputFile) -> Iterator[bytes]:

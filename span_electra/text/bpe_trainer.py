@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from span_electra.text.compiled import compiled
+from span_electra.text.compiled import compiled, inlined
+from span_electra.text.eight_bytes import mixed
 from span_electra.text.word_starts import byte_letters
 
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 PAIRS, OCCURRENCES, QUEUED, TOUCHED = range(4)  # places of State.used
 _CONTINUES = "##"
 
@@ -45,33 +45,34 @@ class State(NamedTuple):
     used: np.ndarray
 
 
+@inlined
+def _place(pair, hashed_H, pairs_P):
+    """Place of a pair in the hash, or of the empty place where it would be."""
+    mask = len(hashed_H) - 1
+    at = np.int64(mixed(np.uint64(pair))) & mask
+    while hashed_H[at] != 0 and pairs_P[hashed_H[at] - 1] != pair:
+        at = (at + 1) & mask
+    return at
+
+
 @compiled
 def _pair_number(state, left, right):
     """Number of a pair, given to it now if it is new."""
     pair = left << 32 | right
-    mask = len(state.hashed_H) - 1
-    mixed = np.uint64(pair) * _MIX
-    at = np.int64(mixed ^ mixed >> np.uint64(32)) & mask
-    while state.hashed_H[at] != 0:
-        if state.pairs_P[state.hashed_H[at] - 1] == pair:
-            return state.hashed_H[at] - 1
-        at = (at + 1) & mask
-    number = state.used[PAIRS]
-    state.used[PAIRS] += 1
-    state.hashed_H[at] = number + 1
-    state.pairs_P[number], state.counts_P[number], state.lists_P[number] = pair, 0, -1
-    return number
+    at = _place(pair, state.hashed_H, state.pairs_P)
+    if state.hashed_H[at] == 0:
+        number = state.used[PAIRS]
+        state.used[PAIRS] += 1
+        state.hashed_H[at] = number + 1
+        state.pairs_P[number], state.counts_P[number], state.lists_P[number] = pair, 0, -1
+    return state.hashed_H[at] - 1
 
 
 @compiled
 def rehash(state):
     """Number all pairs again in an empty, larger hash."""
-    mask = len(state.hashed_H) - 1
     for number in range(state.used[PAIRS]):
-        mixed = np.uint64(state.pairs_P[number]) * _MIX
-        at = np.int64(mixed ^ mixed >> np.uint64(32)) & mask
-        while state.hashed_H[at] != 0:
-            at = (at + 1) & mask
+        at = _place(state.pairs_P[number], state.hashed_H, state.pairs_P)
         state.hashed_H[at] = number + 1
 
 
@@ -229,11 +230,10 @@ def _with_hash_for(state: State, pairs: int) -> State:
 
 
 def _merge_all(
-    state: State, tokens: list[str], vocab_size: int, min_frequency: int, continues: str
+    state: State, ids: dict[str, int], vocab_size: int, min_frequency: int, continues: str
 ) -> list[tuple[str, str]]:
-    """Merge until the vocabulary is full; adds the new tokens to `tokens` and returns the merges."""
-    ids = {token: number for number, token in enumerate(tokens)}
-    merges = []
+    """Merge until the vocabulary is full; adds the new tokens to `ids` and returns the merges."""
+    tokens, merges = list(ids), []
     # Distinct pairs there can be now: places, or all pairs of symbols; and a merge adds two a token at most.
     pairs = min(len(state.symbols_Y), len(tokens) ** 2)
     state = _with_hash_for(state, pairs)
@@ -262,14 +262,13 @@ def train_bpe(
     bytes_Y = np.frombuffer(b"".join(words), np.uint8)
     letters = byte_letters()
     seen = {letters[byte] for byte in np.flatnonzero(np.bincount(bytes_Y, minlength=256))}
-    tokens = list(dict.fromkeys([*special_tokens, *sorted(seen | set(initial_alphabet))]))
-    ids = {token: number for number, token in enumerate(tokens)}
+    ids = _numbered([*special_tokens, *sorted(seen | set(initial_alphabet))])
     symbol_of = np.array([ids.get(letter, 0) for letter in letters], np.int32)
     lengths_W = np.array([len(word) for word in words], np.int64)
     counts_W = np.fromiter(word_counts.values(), np.int64, len(words))
     state = _new_state(symbol_of[bytes_Y], lengths_W, counts_W)
-    merges = _merge_all(state, tokens, vocab_size, min_frequency, continues="")
-    return {token: number for number, token in enumerate(tokens)}, merges
+    merges = _merge_all(state, ids, vocab_size, min_frequency, continues="")
+    return ids, merges
 
 
 def train_wordpiece(
@@ -290,15 +289,18 @@ def train_wordpiece(
     word_Y = np.repeat(np.arange(len(text)), lengths_W)
     first_Y = np.diff(word_Y, prepend=-1) > 0
     seen = np.unique(code_points_Y)  # in their own order; each gets a token, so that no word is unknown
-    tokens = list(dict.fromkeys([*special_tokens, *(chr(c) for c in seen)]))
     if continuing is None:
         continuing = [_CONTINUES + chr(c) for c in np.unique(code_points_Y[~first_Y])]
-    tokens = list(dict.fromkeys([*tokens, *continuing]))
-    ids = {token: number for number, token in enumerate(tokens)}
+    ids = _numbered([*special_tokens, *map(chr, seen), *continuing])
     starting = np.array([ids[chr(c)] for c in seen], np.int32)
     inside = np.array([ids.get(_CONTINUES + chr(c), 0) for c in seen], np.int32)
     place_Y = np.searchsorted(seen, code_points_Y)
     symbols_Y = np.where(first_Y, starting[place_Y], inside[place_Y])
     state = _new_state(symbols_Y, lengths_W, counts_W)
-    _merge_all(state, tokens, vocab_size, min_frequency, _CONTINUES)
-    return {token: number for number, token in enumerate(tokens)}
+    _merge_all(state, ids, vocab_size, min_frequency, _CONTINUES)
+    return ids
+
+
+def _numbered(tokens: Iterable[str]) -> dict[str, int]:
+    """Token -> id; one that comes twice has the first of its places."""
+    return {token: number for number, token in enumerate(dict.fromkeys(tokens))}

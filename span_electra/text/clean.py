@@ -33,12 +33,8 @@ def read_block(block: Block, text_field: str = "text", errors: str = "strict") -
             text = _clean(_bytes_of(piece), piece, errors)
         else:
             text = _rows_text(_rows_of(piece, text_field, errors))
-        if text and not text.endswith(b"\n"):
-            text += b"\n"
-        if texts and piece is not block.pieces[0]:
-            texts.append(b"\n")  # each file is a document of its own
-        texts.append(text)
-    return b"".join(texts) if len(texts) > 1 else texts[0] if texts else b""
+        texts.append(text + b"\n" if text and not text.endswith(b"\n") else text)
+    return b"\n".join(texts)  # each file is a document of its own; one alone is not copied
 
 
 def _bytes_of(piece: Piece) -> bytes:

@@ -11,26 +11,26 @@ P newlines of a segment.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from span_electra.errors import InputError
+from span_electra.storage import sha256_of
 from span_electra.text.dataset import open_dataset
 from span_electra.text.inputs import (
     SEGMENT,
     UNPACKING_ERRORS,
-    Counted,
     InputFile,
     Inputs,
     Source,
     find_column,
-    hash_file,
     open_raw,
     segments_of,
     unpack,
@@ -83,22 +83,20 @@ def cut_blocks(
             open_pieces += [step.piece] if step.piece else []
             consumed += step.consumed
             lines, size = step.lines, step.size
-            if step.full and open_pieces:
+            if open_pieces and (lines >= chunk_size or size >= BLOCK_BYTES):
                 yield Block(number, tuple(open_pieces), consumed)
                 open_pieces, number, lines, size, consumed = [], number + 1, 0, 0, 0
     if open_pieces or consumed:  # bytes without text count too, for bars go by them
         yield Block(number, tuple(open_pieces), consumed)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """A piece more; whether the block is full with it, and what the block then holds."""
+class _Step(NamedTuple):
+    """A piece more, and what the open block then holds."""
 
     piece: Piece | None
     consumed: int
     lines: int
     size: int
-    full: bool
 
 
 def _cut_lines(
@@ -106,7 +104,7 @@ def _cut_lines(
 ) -> Iterator[_Step]:
     """Cut a file of lines. `lines` and `size` are what the open block already holds."""
     parts: list[bytes] = []  # the open piece's text, when it must be handed over
-    blank = piece = Piece(file.path, file.kind, 0, 0, 1, text=None if file.in_ranges else b"")
+    piece = Piece(file.path, file.kind, 0, 0, 1, text=None if file.in_ranges else b"")
     line_number, counted, terminated = 1, 0, True
     with closing(_Segments(file)) as reader:
         for segment in reader:
@@ -114,7 +112,7 @@ def _cut_lines(
             if reader.begin == 0 and file.kind == "tsv":
                 column, start = find_column(file.path, segment, text_field)
                 line_number += start > 0
-                piece = replace(blank, column=column, begin=start, end=start, first_line=line_number)
+                piece = replace(piece, column=column, begin=start, end=start, first_line=line_number)
             terminated = segment.endswith(b"\n")
             # Of the whole segment at once: Python would take longer for each line than encoding it does.
             newline_B = np.frombuffer(segment, np.uint8) == 10
@@ -127,7 +125,7 @@ def _cut_lines(
                     parts.append(segment[start:stop])
                 if cut:
                     taken, counted = reader.taken(piece.end) - counted, reader.taken(piece.end)
-                    yield _Step(_closed(piece, parts), taken, lines, size, full=True)
+                    yield _Step(_closed(piece, parts), taken, lines, size)
                     parts, lines, size = [], 0, 0
                     piece = replace(piece, begin=piece.end, first_line=line_number)
                 elif size > LONGEST_LINE:
@@ -139,8 +137,7 @@ def _cut_lines(
     # The file's last lines wait in the open block, to which the next file's may be added.
     rest = _closed(piece, parts) if piece.end > piece.begin else None
     lines += rest is not None and not terminated
-    full = lines >= chunk_size or size >= BLOCK_BYTES
-    yield _Step(rest, max(0, file.size - counted), lines, size, full)  # the size may not be known
+    yield _Step(rest, max(0, file.size - counted), lines, size)  # the size may not be known
 
 
 def _closed(piece: Piece, parts: list[bytes]) -> Piece:
@@ -161,23 +158,43 @@ def _pass_lines(newline_B: np.ndarray, most_lines: int, enough: int) -> tuple[in
     return (last, int(newlines_P[last - 1]) + 1) if last <= newlines else (newlines, 0)
 
 
+class _Counted(io.RawIOBase):
+    """A file that hashes and counts what is read from it; for decompressors that hide where they are."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        super().__init__()
+        self._raw, self.hasher, self.taken = raw, hashlib.sha256(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._raw.read(size)
+        self.hasher.update(data)
+        self.taken += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self.taken
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
 class _Segments:
     """A file's unpacked content in segments; hashes the stored bytes in passing."""
 
     def __init__(self, file: InputFile) -> None:
         self.file, self.begin = file, 0
-        self._hasher = hashlib.sha256()
-        self._file = open_raw(file)
         # Of a packed file what is stored is hashed, not what is in it: the hash names the user's file.
-        self._raw = Counted(self._file, self._hasher) if file.packing else None
-        self._stream = unpack(self._raw, file.packing) if self._raw else self._file
+        self._raw = _Counted(open_raw(file))
+        self._stream = unpack(self._raw, file.packing)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield segments; `begin` is the place of the latest in the unpacked file."""
         try:
-            for segment in segments_of(self.file, self._raw or self._file, self._stream):
-                if self._raw is None:
-                    self._hasher.update(segment)
+            for segment in segments_of(self.file, self._raw, self._stream):
                 self._refuse_binary(segment)
                 yield segment
                 self.begin += len(segment)
@@ -206,19 +223,18 @@ class _Segments:
 
     def taken(self, end: int) -> int:
         """Bytes on disk read for the content up to `end`."""
-        return self._raw.taken if self._raw else end
+        return self._raw.taken if self.file.packing else end
 
     def finish(self, sources: list[Source] | None) -> None:
         """Record the source; what follows the content of a packed file is hashed too."""
-        while self._raw and self._raw.read(SEGMENT):  # Counted hashes what passes
+        while self._raw.read(SEGMENT):
             pass
         if sources is not None:
-            sources.append(Source(self.file.path, self.file.size, self._hasher.hexdigest()))
+            sources.append(Source(self.file.path, self.file.size, self._raw.hasher.hexdigest()))
 
     def close(self) -> None:
-        if self._raw:
-            self._stream.close()
-        self._file.close()
+        self._stream.close()
+        self._raw.close()
 
 
 # --- tables -------------------------------------------------------------------------------------------
@@ -227,7 +243,8 @@ class _Segments:
 def hash_source(file: InputFile, text_field: str) -> str:
     """SHA-256 of a file's stored bytes; of a data set, which has none of its own, of its texts."""
     if file.kind != "dataset":
-        return hash_file(file)
+        with open_raw(file) as raw:
+            return sha256_of(raw)
     hasher = hashlib.sha256()
     for texts, _ in open_dataset(file.path).texts(text_field):
         _hash_texts(hasher, texts)
@@ -254,13 +271,13 @@ def _cut_rows(
             if lines >= chunk_size or size >= BLOCK_BYTES:
                 taken, counted = int(share * file.size) - counted, int(share * file.size)
                 piece = Piece(file.path, file.kind, first, row, first + 1, rows=tuple(rows))
-                yield _Step(piece, taken, lines, size, full=True)
+                yield _Step(piece, taken, lines, size)
                 rows, first, lines, size = [], row, 0, 0
     if sources is not None:
-        digest = hasher.hexdigest() if from_library else hash_file(file)
+        digest = hasher.hexdigest() if from_library else hash_source(file, text_field)
         sources.append(Source(file.path, file.size, digest))
     piece = Piece(file.path, file.kind, first, row, first + 1, rows=tuple(rows)) if rows else None
-    yield _Step(piece, file.size - counted, lines, size, full=False)
+    yield _Step(piece, file.size - counted, lines, size)
 
 
 def _parquet_rows(file: InputFile, text_field: str) -> Iterator[tuple[list, float]]:
@@ -273,22 +290,16 @@ def _parquet_rows(file: InputFile, text_field: str) -> Iterator[tuple[list, floa
 def parquet_file(file: InputFile) -> Iterator[BinaryIO]:
     """A .parquet file, packed or not, to be read inside. Raises InputError where it is damaged."""
     try:
-        with _seekable(file) as raw:
-            yield raw
+        with open_raw(file) as raw:
+            if not file.packing:
+                yield raw
+                return
+            # Its index stands at the end, and a packed stream cannot be read from there.
+            with unpack(raw, file.packing) as stream, tempfile.TemporaryFile() as unpacked:
+                for segment in segments_of(file, raw, stream):
+                    unpacked.write(segment)
+                unpacked.seek(0)
+                yield unpacked
     except (*UNPACKING_ERRORS, UnicodeDecodeError, MemoryError) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         raise InputError(f"{file.path}: not a sound .parquet file ({reason}); get it again") from None
-
-
-def _seekable(file: InputFile) -> BinaryIO:
-    """A file that parquet's reader can jump about in; a packed one is unpacked to a temporary file."""
-    # Its index stands at the end, and a packed stream cannot be read from there.
-    raw = open_raw(file)
-    if not file.packing:
-        return raw
-    unpacked = tempfile.TemporaryFile()
-    with raw, unpack(raw, file.packing) as stream:
-        for segment in segments_of(file, raw, stream):
-            unpacked.write(segment)
-    unpacked.seek(0)
-    return unpacked

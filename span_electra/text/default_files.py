@@ -113,11 +113,19 @@ def _only_vocabulary(folder: Path, kind: str | None) -> Path:
     return found[0]
 
 
-def find_splits(folder: str | Path = DATA_FOLDER, text_field: str = "text") -> dict[str, list[Path]]:
-    """Split -> its text files or folders in `folder`; without any so named, everything is `train`.
+def has_text(folder: str | Path) -> bool:
+    """Whether a folder is there and holds more than hidden files."""
+    folder = Path(folder)
+    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+
+
+def find_splits(
+    folder: str | Path = DATA_FOLDER, text_field: str = "text"
+) -> tuple[dict[str, list[Path]], list[str]]:
+    """Split -> its text files or folders in `folder`, and notes on what is left out.
 
     Example: data/train.txt, data/dev.txt.gz, data/notes.txt -> {"train": [...], "valid": [...]}; notes.txt
-    belongs to no split and is left out. data/a.txt, data/b.txt -> {"train": [both]}.
+    belongs to no split and is left out. Without any so named, data/a.txt, data/b.txt -> {"train": [both]}.
     What a walk through the folder would pass over (tables, features, empty files) is no split's.
     Raises InputError if the folder is absent or holds nothing but hidden files.
     """
@@ -127,22 +135,30 @@ def find_splits(folder: str | Path = DATA_FOLDER, text_field: str = "text") -> d
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if not entries:
         raise InputError(f"{folder}/: empty; put text there, or give --in_file")
-    fit = [path for path in entries if not passed_over(str(path), text_field)]
+    reasons = {path: passed_over(str(path), text_field) for path in entries}
+    notes = [f"{path}: {reason}" for path, reason in reasons.items() if reason]
+    fit = [path for path in entries if not reasons[path]]
     if not fit:
-        return {"train": entries}  # all of it, so that the refusal says why
-    splits: dict[str, list[Path]] = {}
+        return {"train": entries}, notes  # all of it, so that the refusal says why
+    splits: dict[str | None, list[Path]] = {}
     for path in fit:
-        if split := _split_of(path):
-            splits.setdefault(split, []).append(path)
-    return splits or {"train": fit}
+        splits.setdefault(_split_of(path), []).append(path)
+    others = splits.pop(None, [])
+    if splits and others:
+        names = ", ".join(path.name for path in others[:3]) + (", ..." if others[3:] else "")
+        notes.append(
+            f"{folder}/: {names}: left out, for the names say no split (train, valid, test); rename them, or "
+            "name what is to be read with --in_file"
+        )
+    return splits or {"train": fit}, notes
 
 
 def splits_read_together(named: Iterable[str | Path], text_field: str = "text") -> list[str]:
     """A note for each folder of which several splits would go into one feature file."""
     notes = []
     for folder in map(Path, named):
-        readable = folder.is_dir() and any(folder.iterdir()) and not is_dataset(str(folder))
-        splits = find_splits(folder, text_field) if readable else {}
+        readable = has_text(folder) and not is_dataset(str(folder))
+        splits = find_splits(folder, text_field)[0] if readable else {}
         if len(splits) > 1:
             names = ", ".join(path.name for paths in splits.values() for path in paths[:1])
             notes.append(
@@ -150,21 +166,6 @@ def splits_read_together(named: Iterable[str | Path], text_field: str = "text") 
                 "them, or put the folder's text into data/ and give no --in_file"
             )
     return notes
-
-
-def left_out(text_field: str = "text") -> list[str]:
-    """Notes on files of data/ that hold no text, or belong to no split while others do by their names."""
-    entries = sorted(path for path in DATA_FOLDER.iterdir() if not path.name.startswith("."))
-    reasons = {path: passed_over(str(path), text_field) for path in entries}
-    notes = [f"{path}: {reason}" for path, reason in reasons.items() if reason]
-    entries = [path for path in entries if not reasons[path]]
-    others = [path.name for path in entries if _split_of(path) is None]
-    if not others or len(others) == len(entries):
-        return notes
-    return notes + [
-        f"{DATA_FOLDER}/: {', '.join(others[:3])}{', ...' if others[3:] else ''}: left out, for the names "
-        "say no split (train, valid, test); rename them, or name what is to be read with --in_file"
-    ]
 
 
 def _split_of(path: Path) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 from span_electra.text.compiled import inlined
 
 ONES = np.uint64(0x0101010101010101)  # the lowest bit of each of eight bytes
+MIX = np.uint64(0x9E3779B97F4A7C15)  # an odd number with well spread bits
 
 
 @inlined
@@ -38,3 +39,10 @@ def first_byte(bits):
     """
     lowest = bits & (~bits + np.uint64(1))
     return np.int64(((lowest - np.uint64(1)) & ONES) * ONES >> np.uint64(56))
+
+
+@inlined
+def mixed(bits):
+    """A uint64 whose lowest bits depend on all of another's, for its place in a hash."""
+    product = bits * MIX
+    return product ^ product >> np.uint64(32)

@@ -1,7 +1,7 @@
 """Lines of text to token ids at the speed of looking words up: exactly the ids of the tokenizer library.
 
 Natural text has few distinct words. A compiled loop cuts a window of lines into words (pretokenize.py),
-another looks each up in a table that persists from call to call (word_table.py) and works out the ids of
+another looks each up in a table that persists from call to call (lookup.py) and works out the ids of
 those not met before (word_ids.py). What the loops cannot know goes to the library: lines that hold an added
 token ("[MASK]") literally, words of more than 64 kB, a few rare marks, and every line of a tokenizer whose
 settings are not understood (`fallback_reason`).
@@ -15,21 +15,21 @@ Shapes: T tokens, N lines, W words, B bytes, S slots.
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from span_electra.errors import InputError
 from span_electra.text import lookup
+from span_electra.text.lookup import WordTable
 from span_electra.text.normal_form import NormalForm
 from span_electra.text.tokenizer_rules import NOT_BY_ITSELF, CharacterTable, read_model, why_not
 from span_electra.text.windows import WINDOW, Window, WordCutter
+from span_electra.text.word_ids import new_scratch
 from span_electra.text.word_starts import byte_letters
-from span_electra.text.word_table import WordTable
 
-DEFAULT_MAX_WORDS = 1 << 20  # 64 MB of slots; 150 MB of English text has about half as many distinct words
+MAX_WORDS = 1 << 20  # in the table: 64 MB of slots; 150 MB of English text has about half as many words
 LIBRARY_BATCH = 1024  # lines handed to the library at a time where it does all the work
-
 
 _AS_LETTERS = dict(enumerate(byte_letters()))  # bytes read as Latin-1 -> as byte-level BPE writes them
 
@@ -43,10 +43,7 @@ class EncodedLines:
 class TextEncoder:
     """Encodes lines as `tokenizer.encode(line, add_special_tokens=False)` does, but never pads."""
 
-    def __init__(self, tokenizer: Tokenizer, *, max_words: int = DEFAULT_MAX_WORDS):
-        """max_words bounds the table of words; when it is full, the less used half goes."""
-        if max_words < 2:
-            raise InputError(f"max_words {max_words}: the word table needs room for at least 2 words")
+    def __init__(self, tokenizer: Tokenizer):
         if tokenizer.padding is not None:
             tokenizer = Tokenizer.from_str(tokenizer.to_str())
             tokenizer.no_padding()
@@ -56,31 +53,30 @@ class TextEncoder:
         # By the highest id, not by the number of tokens: a stranger's vocabulary may leave ids out.
         highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
         self.id_dtype = np.uint16 if highest < 1 << 16 else np.uint32
-        self._added = [t["content"].encode() for t in settings["added_tokens"] if t["content"]]
-        if self.fallback_reason is None:
-            self._characters = CharacterTable(tokenizer, settings)
-            normal_form, bare = None, []
-            if self._characters.bpe and tokenizer.normalizer is not None:
-                normal_form = NormalForm(tokenizer, settings)
-                # The library looks for some of them in normalized text, and normalizes these too.
-                self._added += [normal_form.of(token) for token in self._added]
-            elif not self._characters.bpe:
-                in_normal = [token["content"] for token in settings["added_tokens"] if token["normalized"]]
-                bare = [self._characters.bare_forms(content.encode()).tobytes() for content in in_normal]
-                if not all(bare) or any(NOT_BY_ITSELF in content for content in bare):
-                    self.fallback_reason = "an added token that is not normalized character by character"
-                    return
-                bare += [bytes([NOT_BY_ITSELF])] if bare else []
-            self._cutter = WordCutter(
-                self._characters, self._added, normal_form=normal_form, bare_literals=bare
-            )
-            model = read_model(settings, np.dtype(self.id_dtype).itemsize, self._characters)
-            if model is None:
-                self.fallback_reason = "a BPE whose merges are out of order"
+        if self.fallback_reason is not None:
+            return
+        added = [token["content"].encode() for token in settings["added_tokens"] if token["content"]]
+        self._characters = CharacterTable(tokenizer, settings)
+        normal_form, bare = None, []
+        if self._characters.bpe and tokenizer.normalizer is not None:
+            normal_form = NormalForm(tokenizer, settings)
+            # The library looks for some of them in normalized text, and normalizes these too.
+            added += [normal_form.of(token) for token in added]
+        elif not self._characters.bpe:
+            in_normal = [token["content"] for token in settings["added_tokens"] if token["normalized"]]
+            bare = [self._characters.bare_form(content.encode()) for content in in_normal]
+            if not all(bare) or any(NOT_BY_ITSELF in content for content in bare):
+                self.fallback_reason = "an added token that is not normalized character by character"
                 return
-            self._model = model
-            self._words = WordTable(max_words, model.id_bytes)
-            self._out_B = np.empty(WINDOW * model.id_bytes, np.uint8)
+            bare += [bytes([NOT_BY_ITSELF])] if bare else []
+        self._cutter = WordCutter(self._characters, added, normal_form=normal_form, bare_literals=bare)
+        model = read_model(settings, np.dtype(self.id_dtype).itemsize, self._characters)
+        if model is None:
+            self.fallback_reason = "a BPE whose merges are out of order"
+            return
+        self._model = model
+        self._words, self._scratch = WordTable(MAX_WORDS, model.id_bytes), new_scratch()
+        self._out_B = np.empty(WINDOW * model.id_bytes, np.uint8)
 
     def encode(self, text: bytes) -> EncodedLines:
         """Ids of every line of `text`: valid UTF-8; a newline ends a line, the last may lack it."""
@@ -101,7 +97,7 @@ class TextEncoder:
         while True:
             status = lookup.look_up(
                 *(window.text_B, window.words_W, window.line_words_N, self._model, self._words.table),
-                *(self._words.max_words, self._words.scratch, progress, self._out_B, line_ends_N),
+                *(self._scratch, progress, self._out_B, line_ends_N),
             )
             if status == lookup.DONE:
                 break
@@ -137,15 +133,12 @@ class TextEncoder:
 
     def _with_skipped(self, lines: EncodedLines, skipped: dict[int, str]) -> EncodedLines:
         """Put in the ids of lines that were not cut."""
-        counts_N = np.diff(lines.line_ends_N, prepend=0)
-        pieces, done = [], 0
-        for number, line in skipped.items():
-            start = lines.line_ends_N[number]  # the line is empty so far
-            ids = np.array(self.tokenizer.encode(line, add_special_tokens=False).ids, self.id_dtype)
-            pieces += [lines.ids_T[done:start], ids]
-            counts_N[number] = len(ids)
-            done = start
-        return EncodedLines(np.concatenate([*pieces, lines.ids_T[done:]]), np.cumsum(counts_N))
+        counts_N, numbers = np.diff(lines.line_ends_N, prepend=0), list(skipped)
+        ids = [self.tokenizer.encode(line, add_special_tokens=False).ids for line in skipped.values()]
+        counts_N[numbers] = [len(of_line) for of_line in ids]  # these lines are empty so far
+        places_T = np.repeat(lines.line_ends_N[numbers], counts_N[numbers])
+        ids_T = np.insert(lines.ids_T, places_T, [*chain.from_iterable(ids)])
+        return EncodedLines(ids_T, np.cumsum(counts_N))
 
     def _encode_by_library(self, text: bytes) -> EncodedLines:
         lines = text.decode().split("\n")

@@ -20,14 +20,6 @@ class FarFile:
     by_name: bool  # named by the user, not found in a folder or by a pattern
 
 
-@dataclass(frozen=True)
-class FarFiles:
-    """What one URL names, sorted, and the hidden files below it."""
-
-    files: tuple[FarFile, ...]
-    hidden: list[str]
-
-
 def is_url(path: str | Path) -> bool:
     """Whether fsspec must open it; `file://` is a local path with a longer name."""
     return "://" in str(path)
@@ -46,8 +38,11 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         raise InputError(f"{url}: {error}; check the URL") from None
 
 
-def find_far(url: str) -> FarFiles:
-    """Find what a URL names: a file, all files below a folder, or those of a pattern. Raises InputError."""
+def find_far(url: str) -> tuple[list[FarFile], list[str]]:
+    """Find what a URL names: a file, all files below a folder, or those of a pattern. Raises InputError.
+
+    Returns them, sorted, and the URLs of the hidden files among them.
+    """
     system, path = open_filesystem(url)
     files, hidden = [], []
     try:
@@ -64,7 +59,7 @@ def find_far(url: str) -> FarFiles:
             files.append(FarFile(system.unstrip_protocol(name), facts["size"], identity, name == path))
     except OSError as error:
         raise InputError(f"{url}: {error}; check the URL and your rights") from None
-    return FarFiles(tuple(files), hidden)
+    return files, hidden
 
 
 def _is_hidden(name: str, path: str) -> bool:

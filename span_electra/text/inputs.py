@@ -10,7 +10,6 @@ from __future__ import annotations
 import bz2
 import glob
 import gzip
-import io
 import lzma
 import os
 import stat
@@ -18,14 +17,14 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.storage import is_parts_folder, sha256_of, starts_features
+from span_electra.storage import is_parts_folder, starts_features
 from span_electra.text.dataset import is_dataset, open_dataset
 from span_electra.text.far_files import find_far, is_url, open_filesystem
 from span_electra.utf8 import UTF8_MARK
@@ -49,7 +48,6 @@ STRUCTURED = {
 # What create_vocab_SE.py leaves beside its JSON, in a folder that may be the text's own.
 VOCABULARY_NAMES = (" BPE-merges.txt", " BERT-vocab.txt", " vocab.preview.txt")
 PACKINGS = (".gz", ".bz2", ".xz", ".zst")
-DANGLING = "a link to nothing; passed over"
 PEEK = 1 << 16  # bytes looked at before a file is read
 SEGMENT = 1 << 18  # bytes read at a time: so few that they do not drive words out of a core's cache
 # Text shrinks 3 to 10 times. What unpacks to more than this and is large has been made to fill disks.
@@ -66,7 +64,6 @@ class InputFile:
     packing: str  # "", .gz, .bz2, .xz or .zst
     size: int  # bytes on disk; of a data set those that it says, 0 if it says none
     identity: str  # changes when the file does: its size, the time of its last change, a hash of its ends
-    by_name: bool = True  # named by the user, not found in a folder
 
     @property
     def remote(self) -> bool:
@@ -149,17 +146,17 @@ def _find_dataset(path: str, notes: list[str]) -> InputFile:
 
 
 def _find_remote(url: str, notes: list[str], text_field: str) -> list[InputFile]:
-    far, files = find_far(url), []
-    for one in far.files:
-        file = _named(one.url, one.size or 0, identity=one.identity, by_name=one.by_name)
-        reason = _structured(file.path)
-        if reason and file.by_name:
+    found, hidden = find_far(url)
+    files = []
+    for far in found:
+        if far.by_name and (reason := _structured(far.url)):
             raise InputError(f"{url}: {reason}")
-        if reason := _unfit(file, text_field, empty=one.size == 0):
+        file = _named(far.url, far.size or 0, far.identity)
+        if reason := _unfit(file, text_field, empty=far.size == 0):
             notes.append(f"{file.path}: {reason}; passed over")
         else:
             files.append(file)
-    notes += [_hidden_note(url, far.hidden)] if far.hidden else []
+    notes += [_hidden_note(url, hidden)] if hidden else []
     if not files:
         why = f" ({notes[-1]})" if notes else ""
         raise InputError(f"{url}: no file with text there{why}; check the URL")
@@ -177,10 +174,9 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
         reads = [(_walk if os.path.isdir(match) else _met, match) for match in found]
         return [file for read, match in reads for file in read(match, notes, text_field)]
     # Named outright it is refused; found in a folder it is passed over with a note.
-    reason = _structured(path)
-    if reason:
+    if reason := _structured(path):
         raise InputError(f"{path}: {reason}")
-    return [describe_file(path, by_name=True)]
+    return [describe_file(path)]
 
 
 def _structured(path: str) -> str | None:
@@ -206,11 +202,10 @@ def _unfit(file: InputFile, text_field: str, *, empty: bool) -> str | None:
     return None
 
 
-def _named(path: str, size: int, *, identity: str = "", by_name: bool = False) -> InputFile:
+def _named(path: str, size: int, identity: str = "") -> InputFile:
     """A file by what its name says of it."""
     suffix, packing = suffixes_of(path)
-    kind = KINDS.get(suffix, "text")
-    return InputFile(path, kind, packing=packing, size=size, identity=identity, by_name=by_name)
+    return InputFile(path, KINDS.get(suffix, "text"), packing=packing, size=size, identity=identity)
 
 
 def _hidden_note(place: str, hidden: list[str]) -> str:
@@ -256,13 +251,13 @@ def _met(path: str, notes: list[str], text_field: str) -> list[InputFile]:
     if reason := passed_over(path, text_field):
         notes.append(f"{path}: {reason}")
         return []
-    return [describe_file(path, by_name=False)]
+    return [describe_file(path)]
 
 
 def passed_over(path: str, text_field: str) -> str | None:
     """Why something that was found, not named, is passed over, if so; a folder never is."""
     if not os.path.exists(path):
-        return DANGLING
+        return "a link to nothing; passed over"
     # A name that tells of no text is enough; what is left must be a file that can be read.
     size = os.path.getsize(path)
     reason = _unfit(_named(path, size), text_field, empty=size == 0) if os.path.isfile(path) else None
@@ -273,7 +268,7 @@ def _has_column(file: InputFile, text_field: str) -> bool:
     """Whether a table found in a folder holds text at all; folders often have an index beside the texts."""
     try:
         with open_raw(file) as raw, unpack(raw, file.packing) as stream:
-            find_column(file.path, stream.read(1 << 16), text_field)
+            find_column(file.path, stream.read(PEEK), text_field)
     except InputError:
         return False
     except UNPACKING_ERRORS:
@@ -281,7 +276,7 @@ def _has_column(file: InputFile, text_field: str) -> bool:
     return True
 
 
-def describe_file(path: str, by_name: bool) -> InputFile:
+def describe_file(path: str) -> InputFile:
     """One local file: its kind and packing by suffix, its size and identity.
 
     Raises InputError when it is no regular file, is empty or cannot be read.
@@ -300,7 +295,7 @@ def describe_file(path: str, by_name: bool) -> InputFile:
     if status.st_size == 0:
         raise InputError(f"{path}: empty; name a file with text")
     identity = f"{status.st_size} {status.st_mtime_ns} {zlib.crc32(ends):08x}"
-    return _named(path, status.st_size, identity=identity, by_name=by_name)
+    return _named(path, status.st_size, identity)
 
 
 def suffixes_of(path: str) -> tuple[str, str]:
@@ -371,30 +366,3 @@ def segments_of(file: InputFile, raw: BinaryIO, stream: BinaryIO) -> Iterator[by
                 f"{file.path}: unpacks to more than {BOMB_RATIO} times its size; if that is meant, unpack it"
             )
         yield segment
-
-
-def hash_file(file: InputFile) -> str:
-    """SHA-256 of a file's stored bytes. Raises InputError when it cannot be read."""
-    with open_raw(file) as raw:
-        return sha256_of(raw)
-
-
-class Counted(io.RawIOBase):
-    """A file that hashes and counts what is read from it; for decompressors that hide where they are."""
-
-    def __init__(self, raw: BinaryIO, hasher: Any) -> None:
-        super().__init__()
-        self._raw, self._hasher, self.taken = raw, hasher, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.taken
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._raw.read(len(buffer))
-        buffer[: len(data)] = data
-        self._hasher.update(data)
-        self.taken += len(data)
-        return len(data)

@@ -1,4 +1,4 @@
-"""Compiled loops that look words up in the table of words met so far.
+"""The table of words met so far, and compiled loops that look words up in it.
 
 Open addressing over slots of 32 bytes, half a cache line each:
 
@@ -7,25 +7,30 @@ Open addressing over slots of 32 bytes, half a cache line each:
 A word of up to 16 bytes is its own key. A longer one keeps a 64-bit hash and the place of its bytes in
 `keys_B`, and those are compared: no hash is ever trusted. Up to 8 bytes of ids lie in the slot, more in
 `ids_B`. Ids are bytes in these loops (2 or 4 for each), so that one compilation serves both widths.
-`table` is the record of word_table.py; `model` and `scratch` are those of word_ids.py, which finds the ids
-of new words. What is longer than MAX_KEPT bytes is not kept: little of text without blanks comes again.
+`model` and `scratch` are records of word_ids.py, which finds the ids of new words. What is longer than
+MAX_KEPT bytes is not kept: little of text without blanks comes again. Uses are of words that are counted.
 
 Shapes: B bytes, S slots of 4 numbers, W words, N lines.
 """
 
+from itertools import pairwise
+from typing import NamedTuple
+
 import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
-from span_electra.text.eight_bytes import load8, store8
-from span_electra.text.word_ids import BPE, MAX_WORD, bpe_ids, normalize, wordpiece_ids
+from span_electra.text.eight_bytes import MIX, load8, mixed, store8
+from span_electra.text.word_ids import BPE, MAX_WORD, bpe_ids, wordpiece_ids
 
 DONE, TABLE_FULL, ASK_LIBRARY, OUTPUT_FULL = range(4)  # why look_up stopped
 WORD, LINE, OUT_BYTES = range(3)  # places of its progress vector
 MAX_KEPT = 255  # a length and a number of ids have one byte each in a slot; what is longer is not kept
 PADDING = 24  # bytes after a text or a key, because eight are read at a time
+FIRST_SLOTS = 1 << 15  # the table doubles as words come in
+FIRST_BYTES = 1 << 17  # of keys, and of ids; one word's are far fewer
+MAX_OUTSIDE_BYTES = 48  # per word of max_words, of keys and ids that do not fit their slots
 
-_MIX_A = np.uint64(0x9E3779B97F4A7C15)  # odd numbers with well spread bits
-_MIX_B = np.uint64(0xC2B2AE3D27D4EB4F)
+_MIX_B = np.uint64(0xC2B2AE3D27D4EB4F)  # odd and with well spread bits, as MIX is
 # _KEEP_LOW[n] keeps the bytes of an n-byte word among the first eight, _KEEP_HIGH[n] among the next eight.
 _KEEP_LOW = np.array([(1 << 8 * min(n, 8)) - 1 for n in range(17)], np.uint64)
 _KEEP_HIGH = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(17)], np.uint64)
@@ -34,19 +39,25 @@ _KEEP_HIGH = np.array([(1 << 8 * max(n - 8, 0)) - 1 for n in range(17)], np.uint
 # ---- the table
 
 
+class Table(NamedTuple):
+    slots_S: np.ndarray  # uint64; a power of two of them
+    keys_B: np.ndarray
+    ids_B: np.ndarray
+    fill: np.ndarray  # int64: words, bytes used of keys_B, bytes used of ids_B
+
+
 @inlined
 def _home(low, high):
-    mixed = (low ^ high * _MIX_B) * _MIX_A
-    return np.int64(mixed ^ mixed >> np.uint64(32))
+    return np.int64(mixed(low ^ high * _MIX_B))
 
 
 @compiled
 def _hash_long(text_B, p, length):
-    mixed = _MIX_B
+    bits = _MIX_B
     for done in range(0, length, 8):
-        mixed = (mixed ^ load8(text_B, p + done) & _KEEP_LOW[min(length - done, 8)]) * _MIX_A
-        mixed ^= mixed >> np.uint64(29)
-    return mixed
+        bits = (bits ^ load8(text_B, p + done) & _KEEP_LOW[min(length - done, 8)]) * MIX
+        bits ^= bits >> np.uint64(29)
+    return bits
 
 
 @inlined
@@ -77,14 +88,13 @@ def _find(text_B, p, length, slots_S, keys_B):
 
 
 @compiled
-def _insert(text_B, p, length, found, ids, table, max_words):
+def _insert(text_B, p, length, found, ids, table):
     """Fill the empty slot of `_find`; ids: (bytes, bytes of one, how many). False if there is no room."""
     at, _, low, high = found
     ids_B, id_size, id_count = ids
     size, fill = id_count * id_size, table.fill
     if (
-        fill[0] >= max_words
-        or fill[0] * 8 >= len(table.slots_S)  # half of the slots stay empty: short searches
+        fill[0] * 8 >= len(table.slots_S)  # half of the slots stay empty: short searches
         or fill[1] + length + PADDING > len(table.keys_B)
         or fill[2] + size + PADDING > len(table.ids_B)
     ):
@@ -107,11 +117,10 @@ def _insert(text_B, p, length, found, ids, table, max_words):
 
 
 @compiled
-def insert_word(word_B, length, ids_B, id_count, id_size, table, max_words):
+def insert_word(word_B, length, ids, table):
     """Keep a word whose ids the library gave (padded arrays); False if the table has no room."""
     found = _find(word_B, 0, length, table.slots_S, table.keys_B)
-    ids = ids_B, id_size, id_count
-    return found[1] or _insert(word_B, 0, length, found, ids, table=table, max_words=max_words)
+    return found[1] or _insert(word_B, 0, length, found, ids, table=table)
 
 
 @compiled
@@ -130,7 +139,7 @@ def _ids_of(text_B, p, length, odd, model, scratch):
 
 
 @compiled
-def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, progress, out_B, line_ends_N):
+def look_up(text_B, words_W, line_words_N, model, table, scratch, progress, out_B, line_ends_N):
     """Write each word's ids to out_B and each line's end to line_ends_N, from progress on; why it stopped."""
     id_bytes, slots_S, keys_B, kept_B = model.id_bytes, table.slots_S, table.keys_B, table.ids_B
     word, line, out = progress[WORD], progress[LINE], progress[OUT_BYTES]
@@ -157,15 +166,13 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
                     status = ASK_LIBRARY
                     break
                 ids = scratch.ids_B, id_bytes, count
-                if not _insert(text_B, p, length, found, ids, table=table, max_words=max_words):
+                if not _insert(text_B, p, length, found, ids, table=table):
                     status = TABLE_FULL
                     break
-            meta = slots_S[at + 2]
-            size = (np.int64(meta) >> 8 & 255) * id_bytes
+            size = (np.int64(slots_S[at + 2]) >> 8 & 255) * id_bytes
             if out + size + 8 > len(out_B):
                 status = OUTPUT_FULL
                 break
-            slots_S[at + 2] = meta + np.uint64(1 << 16)
             inside = slots_S[at + 3]
             if size <= 8:
                 store8(out_B, out, inside)
@@ -183,64 +190,40 @@ def look_up(text_B, words_W, line_words_N, model, table, max_words, scratch, pro
 
 
 @compiled
-def count_uses(text_B, words_W, uses_W, table, max_words, done):
+def count_uses(text_B, words_W, uses_W, table, done):
     """Add to the uses of words, from the number `done` on; where it stopped, for the table may be full."""
     no_ids = np.zeros(PADDING, np.uint8), 1, 0
     for word in range(done, len(words_W)):
         p, length = words_W[word] >> 30, words_W[word] >> 1 & 0x1FFFFFFF
         found = _find(text_B, p, length, table.slots_S, table.keys_B)
-        if not found[1] and not _insert(text_B, p, length, found, no_ids, table=table, max_words=max_words):
+        if not found[1] and not _insert(text_B, p, length, found, no_ids, table=table):
             return word
         table.slots_S[found[0] + 2] += np.uint64(uses_W[word] << 16)
     return len(words_W)
 
 
 @compiled
-def move_words(old, new, least_uses, equal, spare, id_size, halve):
-    """Copy words used more than least_uses times to an empty table, and of the `equal` used as often `spare`.
-
-    Those are taken evenly from the whole table. Were they its first, one end would fill up from time to time
-    until searches there hardly ended.
-    """
-    mask, met = len(new.slots_S) - 1, 0
-    for at in range(0, len(old.slots_S), 4):
-        low, high, meta, inside = (
-            old.slots_S[at],
-            old.slots_S[at + 1],
-            old.slots_S[at + 2],
-            old.slots_S[at + 3],
-        )
-        uses = np.int64(meta >> np.uint64(16))
-        if meta == 0 or uses < least_uses:
+def move_slots(old_S, new_S):
+    """Copy the words of some slots to more slots, all of which are empty."""
+    mask = len(new_S) - 1
+    for at in range(0, len(old_S), 4):
+        meta = old_S[at + 2]
+        if meta == 0:
             continue
-        if uses == least_uses:
-            met += 1
-            if met * spare // equal == (met - 1) * spare // equal:
-                continue
-        length, size = np.int64(meta) & 255, (np.int64(meta) >> 8 & 255) * id_size
-        to = _home(low, high if length <= 16 else np.uint64(0)) * 4 & mask
-        while new.slots_S[to + 2] != 0:
+        # A long word is found by its hash alone: its second number says where its bytes lie.
+        high = old_S[at + 1] if meta & np.uint64(255) <= np.uint64(16) else np.uint64(0)
+        to = _home(old_S[at], high) * 4 & mask
+        while new_S[to + 2] != 0:
             to = (to + 4) & mask
-        if length > 16:
-            for i in range(length):
-                new.keys_B[new.fill[1] + i] = old.keys_B[np.int64(high) + i]
-            high = np.uint64(new.fill[1])
-            new.fill[1] += length
-        if size > 8:
-            for i in range(size):
-                new.ids_B[new.fill[2] + i] = old.ids_B[np.int64(inside) + i]
-            inside = np.uint64(new.fill[2])
-            new.fill[2] += size
-        if halve:  # old fame fades, so that words of a new subject can win their places
-            uses = (uses + 1) // 2
-        new.slots_S[to], new.slots_S[to + 1], new.slots_S[to + 3] = low, high, inside
-        new.slots_S[to + 2] = np.uint64((np.int64(meta) & 0xFFFF) | uses << 16)
-        new.fill[0] += 1
+        for i in range(4):
+            new_S[to + i] = old_S[at + i]
 
 
 @compiled
-def export_words(table, words_B, ends_W, uses_W):
-    """Write the bytes, end and number of uses of every word of the table, one after another."""
+def export_words(table):
+    """(bytes of all words of the table, one after another; where each ends; how often each was used)."""
+    words_B = np.empty(16 * table.fill[0] + table.fill[1], np.uint8)
+    ends_W, uses_W = np.empty(table.fill[0], np.int64), np.empty(table.fill[0], np.int64)
     word = end = 0
     for at in range(0, len(table.slots_S), 4):
         meta = np.int64(table.slots_S[at + 2])
@@ -254,22 +237,48 @@ def export_words(table, words_B, ends_W, uses_W):
             end += length
             ends_W[word], uses_W[word] = end, meta >> 16
             word += 1
+    return words_B, ends_W, uses_W
 
 
-@compiled
-def normalize_words(words_B, ends_W, forms_C, form_bytes_B, normal_B, normal_ends_W):
-    """Write the normal forms of words, one after another, from words_B[0] on."""
-    start = end = 0
-    for word in range(len(ends_W)):
-        size, _ = normalize(
-            words_B,
-            start,
-            length=ends_W[word] - start,
-            forms_C=forms_C,
-            form_bytes_B=form_bytes_B,
-            normal_B=normal_B,
-            at=end,
-            max_chars=MAX_KEPT * 15,
+class WordTable:
+    """A table that grows, and begins anew where it would grow beyond some max_words."""
+
+    def __init__(self, max_words: int, id_bytes: int):
+        self._max_words = max_words
+        self._id_bytes = id_bytes
+        self.table = Table(
+            slots_S=np.zeros(4 * FIRST_SLOTS, np.uint64),
+            keys_B=np.empty(FIRST_BYTES, np.uint8),
+            ids_B=np.empty(FIRST_BYTES, np.uint8),
+            fill=np.zeros(3, np.int64),
         )
-        start, end = ends_W[word], end + size
-        normal_ends_W[word] = end
+
+    def insert(self, word: bytes, ids_B: np.ndarray, id_count: int) -> None:
+        """Keep a word whose ids the library gave."""
+        word_B = np.frombuffer(word + bytes(PADDING), np.uint8)
+        ids = np.concatenate([ids_B, np.zeros(PADDING, np.uint8)]), self._id_bytes, id_count
+        while not insert_word(word_B, len(word), ids, self.table):
+            self.make_room()
+
+    def make_room(self) -> None:
+        """Grow where half is used, or forget all words when the bounds are reached."""
+        slots_S, keys_B, ids_B, fill = self.table
+        words, key_bytes, id_bytes = fill.tolist()
+        if words >= self._max_words or key_bytes + id_bytes > MAX_OUTSIDE_BYTES * self._max_words:
+            # Those in use are soon learned anew: to keep them, uses would have to be counted and sorted.
+            slots_S[:], fill[:] = 0, 0
+            return
+        if 8 * words >= len(slots_S):
+            old_S, slots_S = slots_S, np.zeros(2 * len(slots_S), np.uint64)
+            move_slots(old_S, slots_S)
+        if 2 * key_bytes > len(keys_B):
+            keys_B = np.concatenate([keys_B, np.empty_like(keys_B)])
+        if 2 * id_bytes > len(ids_B):
+            ids_B = np.concatenate([ids_B, np.empty_like(ids_B)])
+        self.table = Table(slots_S, keys_B, ids_B, fill)
+
+    def words(self) -> tuple[list[bytes], np.ndarray]:
+        """All words, in no order, and how often each was used (int64)."""
+        words_B, ends_W, uses_W = export_words(self.table)
+        raw = words_B.tobytes()
+        return [raw[start:end] for start, end in pairwise([0, *ends_W.tolist()])], uses_W

@@ -8,7 +8,6 @@ one on which they differ, or one that may compose with its neighbours in one ver
 from __future__ import annotations
 
 import unicodedata
-from typing import Literal, cast
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -56,7 +55,7 @@ class NormalForm:
             if step == LOWERCASE:  # the library does not ask whether a sigma ends its word
                 text = text.replace("\u03a3", "\u03c3").lower()
             else:
-                text = unicodedata.normalize(cast(Literal["NFC", "NFD", "NFKC", "NFKD"], step), text)
+                text = unicodedata.normalize(step, text)
         return text
 
     def _alike(self, character: str) -> bool:

@@ -8,17 +8,17 @@ ids as the tokenizer.json in it, for both will be used on the exported model.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
 from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.encode import TextEncoder
 from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, json_object, vocabulary_of
 from span_electra.text.tokenizer_file import OURS, check_described, rewritten
-from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.vocabulary import Vocabulary, add_special
 from span_electra.utf8 import read_text
 
 # Lines that show where two readings of a folder differ: capitals, accents, blanks, other scripts, digits.
@@ -64,7 +64,10 @@ def bring_tokenizer(
     vocabulary = open_tokenizer(path, named)
     if vocab_file is not None:
         _check_file(Path(vocab_file), json.loads(vocabulary.original or ""), "give one of the two")
-    print(describe(vocabulary, path, TextEncoder(vocabulary.tokenizer).fallback_reason))
+    roles = ", ".join(f"{role} {token}" for role, token in vocabulary.special.__dict__.items())
+    reason = TextEncoder(vocabulary.tokenizer).fallback_reason
+    how = f"every line goes through the library ({reason})" if reason else "words are cut and looked up"
+    print(f"tokenizer: {path}, {vocabulary.size:,} tokens; {roles}; {how}")
     return vocabulary
 
 
@@ -75,14 +78,6 @@ def open_exported(path: Path) -> Vocabulary:
         return Vocabulary.from_json(text, str(path))
     except InputError:
         return open_tokenizer(path)
-
-
-def describe(vocabulary: Vocabulary, path: str | Path, fallback_reason: str | None) -> str:
-    """One line about a tokenizer that was brought along."""
-    roles = ", ".join(f"{role} {token}" for role, token in vocabulary.special.__dict__.items())
-    how = "words are cut and looked up" if fallback_reason is None else "every line goes through the library"
-    because = f" ({fallback_reason})" if fallback_reason else ""
-    return f"tokenizer: {path}, {vocabulary.size:,} tokens; {roles}; {how}{because}"
 
 
 def _config_beside(folder: Path) -> dict:
@@ -106,13 +101,15 @@ def _read_folder(folder: Path) -> tuple[str, dict]:
         ours = Tokenizer.from_str(text)
     except Exception as error:  # the library raises a bare Exception
         raise InputError(f"{path}: not a tokenizer ({error}); get it again") from None
-    line = first_difference(ours, backend)
+    line = _first_difference(ours, backend)
     if line is not None:
         raise InputError(
             f"{folder}: AutoTokenizer gives other ids than the tokenizer.json in it, for {line!r}; give "
             f"--tokenizer {path} to go by that file, or mend tokenizer_config.json"
         )
-    _check_against(folder, text)
+    for name in ("vocab.json", "vocab.txt"):
+        if (folder / name).is_file():
+            _check_file(folder / name, json.loads(text), "remove the file that does not belong there")
     return text, config
 
 
@@ -129,23 +126,16 @@ def as_transformers_open(folder: Path) -> Tokenizer:
     return Tokenizer.from_str(backend.to_str())
 
 
-def first_difference(one: Tokenizer, other: Tokenizer, lines: Iterable[str] = PROBES) -> str | None:
-    """The first line that two tokenizers give different ids; truncation and padding do not count."""
+def _first_difference(one: Tokenizer, other: Tokenizer) -> str | None:
+    """The first probe that two tokenizers give different ids; truncation and padding do not count."""
     for tokenizer in (one, other):  # files are often saved with both switched on, for some model's rows
         tokenizer.no_truncation()
         tokenizer.no_padding()
-    for line in lines:
+    for line in PROBES:
         pair = [tokenizer.encode(line, add_special_tokens=False).ids for tokenizer in (one, other)]
         if pair[0] != pair[1]:
             return line
     return None
-
-
-def _check_against(folder: Path, text: str) -> None:
-    """Raise InputError where a vocabulary file beside a tokenizer.json numbers tokens otherwise."""
-    for name in ("vocab.json", "vocab.txt"):
-        if (folder / name).is_file():
-            _check_file(folder / name, json.loads(text), "remove the file that does not belong there")
 
 
 def _check_file(path: Path, described: dict, way_out: str) -> None:
@@ -170,10 +160,7 @@ def _with_added(text: str, described: dict, special: SpecialTokens, path: Path) 
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises a bare Exception
         raise InputError(f"{path}: not a tokenizer ({error}); name one, or its folder") from None
-    # [MASK] takes the blank before it, for that blank belongs to the word it hides.
-    tokenizer.add_special_tokens(
-        [AddedToken(token, lstrip=token == special.mask, normalized=False) for token in lacking]
-    )
+    add_special(tokenizer, lacking, mask=special.mask)
     # The library numbers a new token by how many there are, which is another's id where some are left out.
     taken = set(known.values())
     double = next((token for token in lacking if tokenizer.token_to_id(token) in taken), None)

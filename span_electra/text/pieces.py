@@ -31,20 +31,15 @@ class Pieces(dict[int, str]):
         return b"".join(map(self._bytes, ids)).decode("utf-8", "replace")
 
     def _bytes(self, number: int) -> bytes:
+        # Rows may only pad a published model's table to a multiple of 8 or 64.
         if number >= self.vocabulary.size:
-            return (
-                "\ufffd".encode()
-            )  # a row that only pads a published model's table to a multiple of 8 or 64
+            return "\ufffd".encode()
         token, (spelt_V, goes_on_V) = self.vocabulary.tokens_V[number], self.vocabulary.spelt
         if token in self.vocabulary.special.all:
             return f" {token}".encode()
         if self.vocabulary.kind == "BERT" and not goes_on_V[number]:
-            return blank_before(spelt_V[number].decode("utf-8", "replace")).encode() + spelt_V[number]
+            # WordPiece does not say which words people write a blank before.
+            first = spelt_V[number].decode("utf-8", "replace")[:1]
+            parts = character_classes()[min(ord(first or " "), CLASSES - 1)] & PARTS
+            return spelt_V[number] if first in NO_BLANK_BEFORE or parts else b" " + spelt_V[number]
         return spelt_V[number]
-
-
-def blank_before(word: str) -> str:
-    """The blank that people write before a word of WordPiece, which does not say it."""
-    first = word[:1]
-    closes = first in NO_BLANK_BEFORE or character_classes()[min(ord(first or " "), CLASSES - 1)] & PARTS
-    return "" if closes else " "

@@ -1,5 +1,4 @@
-r"""Compiled loops that cut lines of UTF-8 text into words, as the pre-tokenizers of the two tokenizer
-types do.
+r"""Compiled loops that cut lines of UTF-8 text into words, as the pre-tokenizers of BPE and WordPiece do.
 
     b"it's  ok\n"  ->  BPE: "it", "'s", " ", " ok"        WordPiece: "it", "'", "s", "ok"
 
@@ -14,16 +13,13 @@ import numpy as np
 from span_electra.text.compiled import compiled, inlined
 from span_electra.text.eight_bytes import ONES, first_byte, load8
 
-# Kinds. BPE words are runs of LETTER, of NUMBER or of OTHER; in WordPiece every character inside a word is
-# a LETTER.
-# ALONE: a word by itself (punctuation, Chinese). ODD: inside a word whose normal form needs more than its
-# characters'.
+# Kinds. BPE words are runs of LETTER, of NUMBER or of OTHER; in WordPiece all inside a word is a LETTER.
+# ALONE: a word by itself (punctuation, Chinese). ODD: its word's normal form is left to the library.
 UNKNOWN, LETTER, NUMBER, OTHER, SPACE, ALONE, ODD, LINE_END = range(8)
 
 MAX_TEXT_BYTES = 1 << 28  # of one call, so that a length fits its bits
 PADDING = 24  # bytes of line ends that must follow the text, because eight are read at a time
-# Places of the progress vector: cutting stops where a character's kind is unknown and goes on when it is
-# learned.
+# Places of the progress vector: cutting stops at a character of unknown kind, and goes on once it is learned.
 POS, LINE, WORDS, NEXT_SKIPPED, AT_LINE_START = range(5)
 
 _HIGH_BITS = np.uint64(0x8080808080808080)
@@ -32,9 +28,11 @@ _APOSTROPHE, _BLANK, _NEWLINE = 0x27, 0x20, 0x0A
 
 
 @inlined
-def _decode(text_B, p):
-    """(code point, bytes) of the UTF-8 character at p, which is not ASCII."""
+def character_at(text_B, p):
+    """(code point, bytes) of the UTF-8 character at p."""
     first = np.int64(text_B[p])
+    if first < 0x80:
+        return first, 1
     tail = np.int64(text_B[p + 1]) & 63
     if first < 0xE0:
         return (first & 31) << 6 | tail, 2
@@ -47,9 +45,7 @@ def _decode(text_B, p):
 @inlined
 def _character(text_B, p, kinds_C):
     """(code point, bytes, kind) of the character at p."""
-    if text_B[p] < 0x80:
-        return np.int64(text_B[p]), 1, kinds_C[text_B[p]]
-    code_point, size = _decode(text_B, p)
+    code_point, size = character_at(text_B, p)
     return code_point, size, kinds_C[code_point]
 
 
@@ -205,26 +201,27 @@ def cut_wordpiece(text_B, lines, skipped_N, kinds_C, progress, words_W, line_wor
 
 
 @compiled
-def cut_rare(text_B, words_W, uses_W, rare, most, parts_C, pieces_W, piece_uses_W):
-    """Cut words used at most `rare` times before characters of scripts without blanks; number of pieces.
+def cut_rare(text_B, words_W, uses_W, rare, most, parts_C):
+    """Cut words used at most `rare` times before characters of scripts without blanks; (pieces, their uses).
 
     Pieces have up to `most` bytes (0: half of the word's), but two characters stay together. parts_C: bool,
     characters of these scripts. Other words are copied.
     """
+    # The most pieces there can be: characters of these scripts take three bytes at least.
+    room = len(words_W) + (words_W >> 1 & 0x1FFFFFFF).sum() // 3
+    pieces_W, piece_uses_W = np.empty(room, np.int64), np.empty(room, np.int64)
     count = 0
     for word in range(len(words_W)):
         p, length = words_W[word] >> 30, words_W[word] >> 1 & 0x1FFFFFFF
         limit = max(6, most if most else (length + 1) // 2)
         start, end = p, p + length
         while p < end and length > limit and uses_W[word] <= rare:
-            code_point, size = (np.int64(text_B[p]), 1) if text_B[p] < 0x80 else _decode(text_B, p)
+            code_point, size = character_at(text_B, p)
             if p > start and p + size - start > limit and code_point < len(parts_C) and parts_C[code_point]:
                 pieces_W[count], piece_uses_W[count] = start << 30 | (p - start) << 1, uses_W[word]
                 count, start = count + 1, p
             p += size
-        pieces_W[count], piece_uses_W[count] = (
-            start << 30 | (end - start) << 1 | words_W[word] & 1,
-            uses_W[word],
-        )
+        pieces_W[count] = start << 30 | (end - start) << 1 | words_W[word] & 1
+        piece_uses_W[count] = uses_W[word]
         count += 1
-    return count
+    return pieces_W[:count], piece_uses_W[:count]

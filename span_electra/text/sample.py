@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import inspect
 import os
 import re
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from span_electra.counted import counted
@@ -38,27 +37,8 @@ NOT_PROSE = re.compile(
 WORD = re.compile(r"[A-Za-z][a-z']+")
 
 
-@dataclass(frozen=True)
-class SampleCorpus:
-    """Where the default corpus was written, and how large it is."""
-
-    train_file: Path
-    valid_file: Path
-    documents: int
-    bytes: int
-
-    def __str__(self) -> str:
-        return f"{counted(self.documents, 'document')}, {self.bytes / 1e6:.1f} MB"
-
-
-def has_text(folder: str | Path) -> bool:
-    """Whether a folder is there and holds more than hidden files."""
-    folder = Path(folder)
-    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
-
-
-def write_sample(folder: str | Path, workers: int = 2) -> SampleCorpus:
-    """Write train.txt and valid.txt into `folder`, split by document.
+def write_sample(folder: str | Path, workers: int = 2) -> str:
+    """Write train.txt and valid.txt into `folder`, split by document; return how much that is, in words.
 
     Files are written beside and renamed; existing ones of these names are left alone (FileExistsError).
     """
@@ -75,7 +55,7 @@ def write_sample(folder: str | Path, workers: int = 2) -> SampleCorpus:
         splits[valid_file if falls_to_valid(name) else train_file].append("\n".join(paragraphs) + "\n")
     write_files({path: "\n".join(texts) for path, texts in splits.items()})  # both or none
     size = train_file.stat().st_size + valid_file.stat().st_size
-    return SampleCorpus(train_file, valid_file, len(documents), size)
+    return f"{counted(len(documents), 'document')}, {size / 1e6:.1f} MB"
 
 
 def falls_to_valid(name: str) -> bool:
@@ -85,9 +65,11 @@ def falls_to_valid(name: str) -> bool:
 
 def sample_documents(workers: int = 2) -> Iterator[tuple[str, list[str]]]:
     """(module, its paragraphs), in a fixed order, no paragraph twice, until TARGET_BYTES are reached."""
+    files = list(python_files())
+    batches = [files[start : start + BATCH_FILES] for start in range(0, len(files), BATCH_FILES)]
     seen: set[bytes] = set()
     written = 0
-    for name, paragraphs in _extracted(workers):
+    for name, paragraphs in chain.from_iterable(run_in_order(_reader, None, batches, workers)):
         fresh = []
         for paragraph in paragraphs:
             # Docstrings are copied from class to class; hashes take less room than paragraphs.
@@ -100,13 +82,6 @@ def sample_documents(workers: int = 2) -> Iterator[tuple[str, list[str]]]:
             yield name, fresh
         if written >= TARGET_BYTES:
             return
-
-
-def _extracted(workers: int) -> Iterator[tuple[str, list[str]]]:
-    files = list(python_files())
-    batches = [files[start : start + BATCH_FILES] for start in range(0, len(files), BATCH_FILES)]
-    for documents in run_in_order(_reader, None, batches, workers):
-        yield from documents
 
 
 def _reader(_: None) -> Callable[[list[tuple[str, Path]]], list[tuple[str, list[str]]]]:
@@ -142,17 +117,10 @@ def prose_of(path: Path) -> list[str]:
     return [paragraph for text in docstrings(tree) for paragraph in prose_paragraphs(text)]
 
 
-def docstrings(node: ast.AST) -> Iterator[str]:
+def docstrings(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
     """The documentation strings of a module, its classes and their functions, in the order of the file."""
-    body = getattr(node, "body", [])
-    first = body[0] if body else None
-    if (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
-        yield first.value.value
-    for inner in body:
+    yield ast.get_docstring(node) or ""
+    for inner in node.body:
         if isinstance(inner, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from docstrings(inner)
 
@@ -162,7 +130,7 @@ def prose_paragraphs(docstring: str) -> Iterator[str]:
 
     Example: "Sort the list.\\n\\n>>> sort([2, 1])" -> nothing: the sentence is too short, the rest is code.
     """
-    for block in re.split(r"\n\s*\n", inspect.cleandoc(docstring)):
+    for block in re.split(r"\n\s*\n", docstring):
         lines = block.splitlines()
         if any(NOT_PROSE.search(line) for line in lines):
             continue

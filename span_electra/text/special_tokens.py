@@ -57,8 +57,7 @@ def find_special_tokens(
     known = vocabulary_of(described)
     found: dict[str, str] = {}
     for role in ROLES:
-        candidates = [named.get(role)]
-        candidates += [_content(config.get(key)) for key in KEYS.get(role, (f"{role}_token",))]
+        candidates = [_content(config.get(key)) for key in KEYS.get(role, (f"{role}_token",))]
         candidates += [*_by_template(described, role), *USUAL[role]]
         # What the user names may be new, and is then added; a file's word counts if the token exists.
         token = named.get(role) or next((token for token in candidates if token in known), None)

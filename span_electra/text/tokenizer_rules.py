@@ -1,12 +1,13 @@
-"""What a `tokenizers.Tokenizer` does, as plain tables for the compiled loops; everything is asked of
-the library itself.
+"""What a `tokenizers.Tokenizer` does, as plain tables for the compiled loops; all is asked of the library.
 
 Two kinds of tokenizers are understood: byte-level BPE with GPT-2's word pattern, plain or after the
 normalizers of normal_form.py, and BERT's WordPiece with its normalizer. `why_not` names the first setting
 that is not understood. Characters are learned as text meets them, so that the library's version of Unicode
-is the one that counts and construction stays cheap."""
+is the one that counts and construction stays cheap.
+"""
 
 import unicodedata
+from itertools import pairwise
 
 import numpy as np
 from tokenizers import Tokenizer, pre_tokenizers
@@ -20,10 +21,9 @@ from span_electra.text.word_ids import (
     UNMADE,
     WORDPIECE,
     Model,
-    count_nodes,
     link_merges,
     new_model,
-    normalize,
+    normalize_words,
     plant,
 )
 from span_electra.text.word_starts import BYTE_OF_LETTER, byte_letters
@@ -40,24 +40,19 @@ def why_not(settings: dict) -> str | None:
     """
     if settings["truncation"] is not None:
         return "it truncates"
-    if settings["model"]["type"] == "BPE" and is_understood(settings["normalizer"]):
-        settings = settings | {"normalizer": None}
+    model, why_not_model = settings["model"], _why_not_wordpiece
+    if model["type"] == "BPE":
+        why_not_model = _why_not_bpe
+        if is_understood(settings["normalizer"]):
+            settings = settings | {"normalizer": None}
     # How text is cut comes first: of what is cut otherwise nothing else is worth a reason.
-    reason = why_not_cut(settings)
-    if reason is None:
-        reason = (_why_not_bpe if settings["model"]["type"] == "BPE" else _why_not_wordpiece)(
-            settings["model"]
-        )
-    return reason or _why_not_ids(settings["model"]["vocab"])
+    return why_not_cut(settings) or why_not_model(model) or _why_not_ids(model["vocab"])
 
 
 def why_not_cut(settings: dict) -> str | None:
     """The first of the settings for which text is not cut into words as pretokenize.py does it, or None."""
-    kind, normalizer, cutter = (
-        settings["model"]["type"],
-        settings["normalizer"],
-        settings["pre_tokenizer"] or {},
-    )
+    kind, normalizer = settings["model"]["type"], settings["normalizer"]
+    cutter = settings["pre_tokenizer"] or {}
     if kind == "BPE":
         if normalizer is not None:
             return f"a BPE with normalizer {normalizer['type']}"
@@ -113,21 +108,18 @@ class CharacterTable:
         self._cutter = (
             pre_tokenizers.ByteLevel(add_prefix_space=False) if self.bpe else tokenizer.pre_tokenizer
         )
-        # Only the settings under which the normalizer decomposes make neighbours matter (see
-        # _needs_neighbours).
+        # Only settings under which the normalizer decomposes make neighbours matter (see _needs_neighbours).
         normalizer = settings["normalizer"] or {}
         strips = normalizer.get("strip_accents")
         self._decomposes = normalizer.get("lowercase", False) if strips is None else strips
-        self.learn("".join(map(chr, range(0x80))))
-        self._keep_forms(
-            np.array([0x0A]), [LINE_END], [b"\n"]
-        )  # the loops skip over ASCII letters without asking
+        self.learn("".join(map(chr, range(0x80))))  # the loops skip over ASCII letters without asking
+        self._keep_forms("\n", [LINE_END], [b"\n"])
 
     def learn(self, text: str) -> None:
         """Learn those characters of a text that are not known yet.
 
-        Those that are likely alike are learned together: the library is asked for all of them at once, and
-        for each alone only if they turn out to differ.
+        Those that are likely alike are learned together: the library is asked for all of them at once, for
+        thousands of Chinese ones too, and for each alone only if they turn out to differ.
         """
         code_points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         code_points = np.unique(code_points[self.kinds_C[code_points] == UNKNOWN])
@@ -142,70 +134,63 @@ class CharacterTable:
                 self._learn_wordpiece(characters)
         self.kinds_C[0x0A] = LINE_END
 
-    def bare_forms(self, text: bytes) -> np.ndarray:
-        """A text's normal form without blanks, uint8; NOT_BY_ITSELF where neighbours count. For WordPiece."""
+    def normal_forms(self, words: list[bytes]) -> list[bytes]:
+        """The normal forms of words whose characters are known, without blanks. For WordPiece.
+
+        NOT_BY_ITSELF stands in them for a character whose neighbours count.
+        """
+        words_B = np.frombuffer(b"".join(words), np.uint8)
+        ends_W = np.cumsum([len(word) for word in words], dtype=np.int64)
+        normal_B, normal_ends_W = normalize_words(words_B, ends_W, self.forms_C, self.form_bytes_B)
+        normal = normal_B.tobytes()  # at once: a slice of an array takes longer than one of bytes
+        return [normal[start:end] for start, end in pairwise([0, *normal_ends_W.tolist()])]
+
+    def bare_form(self, text: bytes) -> bytes:
+        """The normal form of a text, as `normal_forms` has it."""
         self.learn(text.decode())
-        text_B = np.frombuffer(bytearray(text), np.uint8)  # as the loops have it: not one of constants
-        normal_B = np.empty(8 * len(text_B), np.uint8)  # a form of 15 bytes is of two at least
-        size, _ = normalize(
-            text_B,
-            0,
-            length=len(text_B),
-            forms_C=self.forms_C,
-            form_bytes_B=self.form_bytes_B,
-            normal_B=normal_B,
-            at=0,
-            max_chars=len(normal_B),
-        )
-        return normal_B[:size]
+        return self.normal_forms([text])[0]
 
     def _learn_bpe(self, block: list[str]) -> None:
-        code_points = np.array([ord(c) for c in block])
+        together = "".join(block)
         for neighbour, kind in _NEIGHBOURS:
-            if len(self._cutter.pre_tokenize_str(neighbour + "".join(block))) == 1:
-                self.kinds_C[code_points] = kind
+            if len(self._cutter.pre_tokenize_str(neighbour + together)) == 1:
+                self.kinds_C[[ord(character) for character in block]] = kind
                 return
-        self.kinds_C[code_points] = SPACE  # what joins no letter, no digit and no sign
-        for neighbour, kind in _NEIGHBOURS:
-            probe = "".join(neighbour + c + "\n" for c in block)
-            starts = np.zeros(len(probe) + 1, bool)
-            starts[[span[0] for _, span in self._cutter.pre_tokenize_str(probe)]] = True
-            self.kinds_C[code_points[~starts[1 : len(probe) : 3]]] = kind
+        if len(block) == 1:
+            self.kinds_C[ord(together)] = SPACE  # what joins no letter, no digit and no sign
+            return
+        for character in block:
+            self._learn_bpe([character])
 
     def _learn_wordpiece(self, block: list[str]) -> None:
-        """All at once: as they are where normalizing leaves them or pads them, else with bars between.
-
-        One by one if there is a bar among them, or one becomes a bar.
-        """
-        together, forms = self._normalizer.normalize_str("".join(block)), block
-        if together == " " + "  ".join(block) + " ":
-            forms = [f" {character} " for character in block]
-        normals = [f"a{form}a" for form in forms]
-        if together != "".join(forms):
-            normal = self._normalizer.normalize_str("|".join(f"a{character}a" for character in block))
-            normals = normal.split("|") if len(block) > 1 else [normal]
-        if len(normals) != len(block):
-            for character in block:
-                self._learn_wordpiece([character])
-            return
-        forms = [normal[1:-1] for normal in normals]
-        joined = "".join(forms)
-        padded = all(len(form) == 3 and form[0] == form[2] == " " for form in forms)
-        if padded and self._words_of(joined) == joined.split():  # as in Chinese
-            kinds, forms = [ALONE] * len(block), [form[1] for form in forms]
-        elif self._words_of(f"a{joined}a") == [f"a{joined}a"]:  # as in most scripts
-            kinds = [LETTER] * len(block)
+        together = "".join(block)
+        normal = self._normalizer.normalize_str(together)
+        if normal == "".join(f" {character} " for character in block) and self._words_of(normal) == block:
+            learned = [(ALONE, character) for character in block]  # as in Chinese
+        elif normal == together and self._words_of(f"a{normal}a") == [f"a{normal}a"]:
+            learned = [(LETTER, character) for character in block]  # as in most scripts
         else:
-            learned = [_kind_and_form(normal, self._words_of(normal)) for normal in normals]
-            kinds, forms = [kind for kind, _ in learned], [form for _, form in learned]
-        for place, (character, form) in enumerate(zip(block, forms, strict=True)):
-            if self._needs_neighbours(character, form) or len(form.encode()) > 15:  # length has four bits
-                kinds[place] = ODD
-        written = [
-            form.encode() if kind != ODD else bytes([NOT_BY_ITSELF])
-            for form, kind in zip(forms, kinds, strict=True)
-        ]
-        self._keep_forms(np.array([ord(c) for c in block]), kinds, written)
+            learned = [self._kind_and_form(character) for character in block]
+        kinds, forms = [], []
+        for character, (kind, normal) in zip(block, learned, strict=True):
+            form = normal.encode()
+            if kind == ODD or self._needs_neighbours(character, normal) or len(form) > 15:  # in four bits
+                kind, form = ODD, bytes([NOT_BY_ITSELF])
+            kinds.append(kind)
+            forms.append(form)
+        self._keep_forms(together, kinds, forms)
+
+    def _kind_and_form(self, character: str) -> tuple[int, str]:
+        """Learned from what the normalizer and the cutter make of it between two letters a."""
+        normal = self._normalizer.normalize_str(f"a{character}a")
+        words = self._words_of(normal)
+        if words == [normal]:
+            return LETTER, normal[1:-1]
+        if words == ["a", "a"]:
+            return SPACE, ""
+        if len(words) == 3 and len(words[1]) == 1 and words[0] == words[2] == "a":
+            return ALONE, words[1]
+        return ODD, ""
 
     def _words_of(self, normal: str) -> list[str]:
         return [word for word, _ in self._cutter.pre_tokenize_str(normal)]
@@ -220,26 +205,16 @@ class CharacterTable:
         both = form if form == character else form + character
         return any(unicodedata.combining(c) or unicodedata.category(c) == "Cn" for c in both)
 
-    def _keep_forms(self, code_points: np.ndarray, kinds: list[int], forms: list[bytes]) -> None:
+    def _keep_forms(self, characters: str, kinds: list[int], forms: list[bytes]) -> None:
         lengths = np.array([len(form) for form in forms])
         ends = self._form_bytes_used + np.cumsum(lengths)
         while ends[-1] > len(self.form_bytes_B):
             self.form_bytes_B = np.concatenate([self.form_bytes_B, np.zeros_like(self.form_bytes_B)])
         self.form_bytes_B[self._form_bytes_used : ends[-1]] = np.frombuffer(b"".join(forms), np.uint8)
+        code_points = [ord(character) for character in characters]
         self.kinds_C[code_points] = kinds
         self.forms_C[code_points] = ends - lengths << 4 | np.minimum(lengths, 15)
         self._form_bytes_used = int(ends[-1])
-
-
-def _kind_and_form(normal: str, words: list[str]) -> tuple[int, str]:
-    """Of a character between two letters a, from what the normalizer and the cutter make of these."""
-    if len(words) == 1 and words[0] == normal:
-        return LETTER, normal[1:-1]
-    if words == ["a", "a"]:
-        return SPACE, ""
-    if len(words) == 3 and len(words[1]) == 1 and words[0] == words[2] == "a":
-        return ALONE, words[1]
-    return ODD, ""
 
 
 def read_model(settings: dict, id_bytes: int, characters: CharacterTable) -> Model | None:
@@ -269,14 +244,8 @@ def read_model(settings: dict, id_bytes: int, characters: CharacterTable) -> Mod
 def _read_bpe(vocab: dict[str, int], merges: list, room: dict) -> Model | None:
     # older files write a merge as "a b", newer ones as ["a", "b"]
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
-    lefts, rights, news = (
-        np.array(ids, np.int64)
-        for ids in (
-            [vocab[a] for a, _ in pairs],
-            [vocab[b] for _, b in pairs],
-            [vocab[a + b] for a, b in pairs],
-        )
-    )
+    ids_M3 = np.array([(vocab[a], vocab[b], vocab[a + b]) for a, b in pairs], np.int64).reshape(-1, 3)
+    lefts, rights, news = ids_M3.T.copy()  # in one piece each, as compiled loops have their arrays
     byte_ids = np.array([vocab.get(letter, -1) for letter in byte_letters()])
     model = new_model(BPE, merges=len(pairs), byte_ids=byte_ids, **room)
     model.made_V3[byte_ids[byte_ids >= 0], RANK] = LEAF
@@ -295,11 +264,11 @@ def _planted(model: Model, pieces: list[tuple[bool, bytes, int]]) -> Model:
     ends_P = np.cumsum([len(piece) for _, piece, _ in pieces], dtype=np.int64)
     ids_P = np.array([number for *_, number in pieces], np.int64)
     continuing = sum(continues for continues, *_ in pieces)
-    nodes = count_nodes(pieces_B, ends_P, continuing)
-    room = nodes + 256 * (len(pieces) + 2)  # were every branch to lie apart; little of it is touched
+    # Were every byte a node, and every branch to lie apart; little of this room is touched.
+    room = len(pieces_B) + 256 * (len(pieces) + 2)
     links_N, tokens_N = np.zeros(room, np.uint64), np.empty(room, np.int32)
     tokens_N[0] = -1  # where the search ends that has met no token
-    queue_Q4 = np.empty((nodes + 2, 4), np.int64)
+    queue_Q4 = np.empty((len(pieces_B) + 2, 4), np.int64)
     used = plant(
         *(pieces_B, ends_P, ids_P, continuing),
         *(links_N, tokens_N, model.lengths_V, model.shorter_V, queue_Q4),

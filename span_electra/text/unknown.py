@@ -37,10 +37,7 @@ def unknown_characters(vocabulary: Vocabulary, text: str) -> Counter[str]:
     counts = Counter(character for character in text if not character.isspace())
     characters = list(counts)
     encodings = vocabulary.tokenizer.encode_batch(characters, add_special_tokens=False)
-    return Counter(
-        {
-            character: counts[character]
-            for character, encoding in zip(characters, encodings, strict=True)
-            if vocabulary.unk_id in encoding.ids
-        }
-    )
+    for character, encoding in zip(characters, encodings, strict=True):
+        if vocabulary.unk_id not in encoding.ids:
+            del counts[character]
+    return counts

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -170,36 +171,29 @@ def assemble(
     """
     if kind == "BPE":
         tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges or []))
-    else:
-        tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
-    add_pipeline(tokenizer, kind, lowercase, strip_accents)
-    return Vocabulary(tokenizer, kind)
-
-
-def add_pipeline(tokenizer: Tokenizer, kind: str, lowercase: bool, strip_accents: bool | None) -> None:
-    """Set everything round the tokenizer's model: normaliser, word splitting, decoding, special tokens."""
-    if kind == "BPE":
         # The blank before a line's first word makes it the same token as inside a line.
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         tokenizer.decoder = decoders.ByteLevel()
     else:
+        tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-    # [MASK] takes the blank before it, for that blank belongs to the word it hides.
-    tokenizer.add_special_tokens(
-        [
-            AddedToken(token, lstrip=token == "[MASK]", normalized=False, special=True)
-            for token in SPECIAL_TOKENS
-        ]
+    add_special(tokenizer, SPECIAL_TOKENS, mask="[MASK]")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
-    ids = {token: tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")}
-    if all(number is not None for number in ids.values()):  # a model still to be trained has no ids
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-            special_tokens=[(token, number) for token, number in ids.items()],
-        )
+    return Vocabulary(tokenizer, kind)
+
+
+def add_special(tokenizer: Tokenizer, tokens: Iterable[str], *, mask: str) -> None:
+    """Make tokens special, as text has them; those that the tokenizer lacks are added to it."""
+    # The mask takes the blank before it, for that blank belongs to the word it hides.
+    tokenizer.add_special_tokens(
+        [AddedToken(token, lstrip=token == mask, normalized=False, special=True) for token in tokens]
+    )
 
 
 # --- files --------------------------------------------------------------------------------------------
@@ -248,20 +242,16 @@ def tokenizer_contents(
         "clean_up_tokenization_spaces": False,
         **vocabulary.special.config_keys(),
     }
-    if vocabulary.original is None:
-        return {
-            TOKENIZER: vocabulary.tokenizer.to_str(),
-            TOKENIZER_CONFIG: json.dumps(settings, indent=2),
-        }
-    # As it was, but for what was not said there, how long rows are, and the end at which they are filled up
-    # and cut: classes for whole rows read [CLS] at the first place, where GPT-2's would have padding.
-    ours = {"model_max_length": max_seq_len, "padding_side": "right", "truncation_side": "right"}
-    config = settings | vocabulary.config | ours
-    if not token_types:
-        config["model_input_names"] = settings["model_input_names"]
+    if vocabulary.original is not None:
+        # As it was, but for what was not said there, how long rows are, and the end at which they are filled
+        # up and cut: classes for whole rows read [CLS] at the first place, where GPT-2's would have padding.
+        ours = {"model_max_length": max_seq_len, "padding_side": "right", "truncation_side": "right"}
+        if not token_types:
+            ours["model_input_names"] = settings["model_input_names"]
+        settings = settings | vocabulary.config | ours
     return {
-        TOKENIZER: vocabulary.original,
-        TOKENIZER_CONFIG: json.dumps(config, indent=2, ensure_ascii=False),
+        TOKENIZER: vocabulary.original or vocabulary.tokenizer.to_str(),
+        TOKENIZER_CONFIG: json.dumps(settings, indent=2, ensure_ascii=False),
     }
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import pre_tokenizers
 
 from span_electra.counted import counted
-from span_electra.data_config import CHUNK_SIZE
+from span_electra.data_config import CHUNK_SIZE, VocabularyConfig
 from span_electra.errors import InputError
 from span_electra.progress import Bar
 from span_electra.storage import write_files
@@ -29,7 +29,6 @@ from span_electra.text.inputs import Inputs, find_inputs
 from span_electra.text.vocabulary import (
     SPECIAL_TOKENS,
     Vocabulary,
-    add_pipeline,
     assemble,
     file_contents,
     load_vocabulary,
@@ -45,25 +44,11 @@ PREVIEW_BYTES = 20_000_000  # of text, whose tokens are counted for the eye
 MODEL_MAX_LENGTH = 512  # what the folder's tokenizer_config.json says; features and exports say their own
 
 
-@dataclass(frozen=True)
-class BuildSettings:
-    """What decides a vocabulary besides the text."""
-
-    kind: str  # "BPE" or "BERT"
-    vocab_size: int | None  # None: DEFAULT_SIZE, or what the text allows
-    min_frequency: int
-    lowercase: bool = True  # BERT alone
-    strip_accents: bool | None = None
-    errors: str = "strict"
-    text_field: str = "text"
-
-    def __post_init__(self) -> None:
-        if self.kind == "BPE" and self.strip_accents:
-            raise InputError("strip_accents: BPE keeps every byte; drop it, or use --tokenizer_type BERT")
-
-
 def build_vocabulary(
-    inputs: str | Path | Iterable[str | Path], out_dir: str | Path, model_name: str, settings: BuildSettings
+    inputs: str | Path | Iterable[str | Path],
+    out_dir: str | Path,
+    model_name: str,
+    settings: VocabularyConfig,
 ) -> tuple[Vocabulary, list[Path], tuple[str, ...]]:
     """Train a vocabulary on text and write it. Returns it, its files, and notes on what was passed over.
 
@@ -75,7 +60,7 @@ def build_vocabulary(
         raise InputError(f"--model_name {model_name[:99]!r}: not usable in a file name; give a plain name")
     named = settings.vocab_size is not None
     settings = replace(settings, vocab_size=settings.vocab_size or DEFAULT_SIZE)
-    if settings.kind == "BPE" and settings.vocab_size < LEAST_BPE:
+    if settings.tokenizer_type == "BPE" and settings.vocab_size < LEAST_BPE:
         raise InputError(f"--vocab_size {settings.vocab_size}: byte-level BPE needs at least {LEAST_BPE}")
     found = find_inputs(inputs, settings.text_field)
     with Bar("vocabulary", found.size) as bar:
@@ -84,7 +69,7 @@ def build_vocabulary(
     if not named and vocabulary.size != settings.vocab_size:
         notes += (
             f"vocabulary: {vocabulary.size:,} tokens, not the usual {DEFAULT_SIZE:,}: as many as this text "
-            f"gives at --min_fre {settings.min_frequency}",
+            f"gives at --min_fre {settings.min_fre}",
         )
     elif vocabulary.size > settings.vocab_size:
         raise InputError(
@@ -95,13 +80,13 @@ def build_vocabulary(
     elif vocabulary.size < settings.vocab_size:
         raise InputError(
             f"--vocab_size {settings.vocab_size}: the text allows only {vocabulary.size} tokens at --min_fre "
-            f"{settings.min_frequency}; give --vocab_size {vocabulary.size}, or more text"
+            f"{settings.min_fre}; give --vocab_size {vocabulary.size}, or more text"
         )
     files, note = write_vocabulary(vocabulary, out_dir, model_name, preview(vocabulary, found, settings))
     return vocabulary, files, notes + note
 
 
-def texts_of(inputs: Inputs, settings: BuildSettings, bar: Bar | None = None) -> Iterator[bytes]:
+def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None) -> Iterator[bytes]:
     """Clean text of the inputs, some megabytes at a time; `bar` is told what was read.
 
     Raises InputError, at its end, for text that is white space throughout.
@@ -118,21 +103,18 @@ def texts_of(inputs: Inputs, settings: BuildSettings, bar: Bar | None = None) ->
         raise InputError(f"{paths}: nothing but white space there; name files with text")
 
 
-def train(texts: Iterable[bytes], settings: BuildSettings) -> Vocabulary:
+def train(texts: Iterable[bytes], settings: VocabularyConfig) -> Vocabulary:
     """Train on blocks of lines: the words are counted first, then merges are found from the counts alone."""
-    kind, limits = settings.kind, (settings.vocab_size, settings.min_frequency, SPECIAL_TOKENS)
-    splitter = Tokenizer(models.BPE() if kind == "BPE" else models.WordPiece(unk_token="[UNK]"))
-    add_pipeline(splitter, kind, settings.lowercase, settings.strip_accents)
-    counts = count_words(texts, splitter)
-    merges: list[tuple[str, str]] = []
-    if kind == "BPE":
-        ids, merges = train_bpe(counts, *limits, pre_tokenizers.ByteLevel.alphabet())
-    else:
-        ids = train_wordpiece(counts, *limits)
-    return assemble(kind, ids, merges, settings.lowercase, settings.strip_accents)
+    kind, limits = settings.tokenizer_type, (settings.vocab_size, settings.min_fre, SPECIAL_TOKENS)
+    rules = {"lowercase": settings.lowercase, "strip_accents": settings.strip_accents}
+    counts = count_words(texts, assemble(kind, {}, **rules).tokenizer)
+    if kind == "BERT":
+        return assemble(kind, train_wordpiece(counts, *limits), **rules)
+    ids, merges = train_bpe(counts, *limits, pre_tokenizers.ByteLevel.alphabet())
+    return assemble(kind, ids, merges, **rules)
 
 
-def preview(vocabulary: Vocabulary, inputs: Inputs, settings: BuildSettings) -> str:
+def preview(vocabulary: Vocabulary, inputs: Inputs, settings: VocabularyConfig) -> str:
     """One line a token for the eye, with how often it was seen.
 
     Example: `  1042  ##ing  seen 88,213 times`

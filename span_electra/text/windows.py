@@ -42,7 +42,7 @@ class WordCutter:
         bare_literals: Sequence[bytes] = (),
     ):
         """normal_form: of a BPE that has a normalizer.
-        bare_literals: of WordPiece, those that stand for normalized text; as `bare_forms` has them.
+        bare_literals: of WordPiece, those that stand for normalized text; as `bare_form` has them.
         """
         self._characters = characters
         self._literals = literals
@@ -71,12 +71,12 @@ class WordCutter:
         text_B[1 + size : 1 + size + pretokenize.PADDING] = _NEWLINE
         # A last line without its end is a line too.
         lines = block.count(b"\n") + (block[-1] != _NEWLINE)
-        skipped_N = lines_with(self._literals, text_B[1 : 1 + size])
+        skipped_N = lines_with(self._literals, normal)
         if normal is not block:
-            skipped_N = np.union1d(skipped_N, lines_with(self._literals, np.frombuffer(block, np.uint8)))
+            skipped_N = np.union1d(skipped_N, lines_with(self._literals, block))
         if self._bare_literals:  # without the blanks it may find more lines than hold one, never fewer
-            bare_B = self._characters.bare_forms(block)
-            skipped_N = np.union1d(skipped_N, lines_with(self._bare_literals, bare_B))
+            bare = self._characters.bare_form(block)
+            skipped_N = np.union1d(skipped_N, lines_with(self._bare_literals, bare))
         # Places and lengths are packed into one number each, which has no room for more.
         if size >= pretokenize.MAX_TEXT_BYTES:
             skipped_N = np.arange(lines)
@@ -110,10 +110,10 @@ class WordCutter:
         return Window(text_B, self._words_W[: progress[pretokenize.WORDS]], line_words_N, skipped)
 
 
-def lines_with(literals: Sequence[bytes], text_B: np.ndarray) -> np.ndarray:
+def lines_with(literals: Sequence[bytes], text: bytes) -> np.ndarray:
     """Numbers of the lines that hold one of the literals, in order."""
     # Most text holds none of their first bytes, which numpy finds at once.
-    hits = []
+    text_B, hits = np.frombuffer(text, np.uint8), []
     for first in {literal[0] for literal in literals}:
         starts = np.flatnonzero(text_B == first)
         for literal in literals:

@@ -18,11 +18,11 @@ from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
 from span_electra.text import lookup
+from span_electra.text.lookup import WordTable
 from span_electra.text.pretokenize import cut_rare
 from span_electra.text.tokenizer_rules import CharacterTable, why_not_cut
 from span_electra.text.windows import WordCutter
 from span_electra.text.word_starts import BYTE_OF_LETTER, PARTS, character_classes
-from span_electra.text.word_table import WordTable
 
 _NO_BOUND = 1 << 40
 MAX_SIZE = 1 << 22  # bytes of distinct words in scripts without blanks; few English texts have as many
@@ -80,9 +80,7 @@ class WordCounter:
             self._apart[text_B[packed >> 30 :][: packed >> 1 & 0x1FFFFFFF].tobytes()] += uses
         words_W, uses_W, done = words_W[~apart_W], uses_W[~apart_W], 0
         while done < len(words_W):
-            done = lookup.count_uses(
-                text_B, words_W, uses_W=uses_W, table=self._table.table, max_words=_NO_BOUND, done=done
-            )
+            done = lookup.count_uses(text_B, words_W, uses_W, table=self._table.table, done=done)
             if done < len(words_W):
                 self._table.make_room()
 
@@ -112,7 +110,7 @@ class WordCounter:
         """All words so far."""
         words, counts = self._table.words()
         if not self._characters.bpe:
-            words = self._normalized(words)
+            words = self._characters.normal_forms(words)
         found = Counter(self._apart_words)
         for segment, count in self._apart.items():
             for word in [segment] if self._characters.bpe else self._words_of(segment.decode()):
@@ -122,50 +120,18 @@ class WordCounter:
         del found[b""]  # what was nothing but characters that normalizing removes
         return found
 
-    def _normalized(self, words: list[bytes]) -> list[bytes]:
-        words_B = np.frombuffer(b"".join(words), np.uint8)
-        ends_W = np.cumsum([len(word) for word in words], dtype=np.int64)
-        # No character's normal form is longer than 15 bytes; what is not written to takes no memory.
-        normal_B, normal_ends_W = np.empty(len(words_B) * 15, np.uint8), np.empty_like(ends_W)
-        forms_C, form_bytes_B = self._characters.forms_C, self._characters.form_bytes_B
-        lookup.normalize_words(
-            words_B,
-            ends_W,
-            forms_C=forms_C,
-            form_bytes_B=form_bytes_B,
-            normal_B=normal_B,
-            normal_ends_W=normal_ends_W,
-        )
-        ends = [0, *normal_ends_W.tolist()]
-        normal = normal_B[: ends[-1]].tobytes()
-        return [normal[start:end] for start, end in zip(ends, ends[1:], strict=False)]
-
     def _words_of(self, text: str) -> list[bytes]:
         """Words of text by the library."""
-        if not self._characters.bpe:
-            text = self._tokenizer.normalizer.normalize_str(text)
-        words = [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)]
-        if not self._characters.bpe:
-            return [word.encode() for word in words]
-        return [bytes(BYTE_OF_LETTER[letter] for letter in word) for word in words]
+        cutter = self._tokenizer.pre_tokenizer
+        if self._characters.bpe:
+            words = (word for word, _ in cutter.pre_tokenize_str(text))
+            return [bytes(BYTE_OF_LETTER[letter] for letter in word) for word in words]
+        normal = self._tokenizer.normalizer.normalize_str(text)
+        return [word.encode() for word, _ in cutter.pre_tokenize_str(normal)]
 
 
 def _cut_rare(
     text_B: np.ndarray, words_W: np.ndarray, uses_W: np.ndarray, *, rare: int, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The words cut as in pretokenize.py, and the uses of each piece."""
-    # The most pieces there can be: characters of these scripts take three bytes at least.
-    room = len(words_W) + int((words_W >> 1 & 0x1FFFFFFF).sum()) // 3
-    pieces_W, piece_uses_W = np.empty(room, np.int64), np.empty(room, np.int64)
     parts_C = character_classes() & PARTS != 0
-    count = cut_rare(
-        text_B,
-        words_W,
-        uses_W=uses_W,
-        rare=rare,
-        most=most,
-        parts_C=parts_C,
-        pieces_W=pieces_W,
-        piece_uses_W=piece_uses_W,
-    )
-    return pieces_W[:count], piece_uses_W[:count]
+    return cut_rare(text_B, words_W, uses_W, rare=rare, most=most, parts_C=parts_C)

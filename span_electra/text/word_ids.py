@@ -28,6 +28,8 @@ from typing import NamedTuple
 import numpy as np
 
 from span_electra.text.compiled import compiled, inlined
+from span_electra.text.eight_bytes import mixed
+from span_electra.text.pretokenize import character_at
 
 BPE, WORDPIECE = range(2)  # Model.style
 MAX_WORD = 1 << 16  # bytes of a word that has its ids found here; longer ones are left to the library
@@ -38,8 +40,6 @@ ROOT = 1  # slot of the trie's root; the next one is the root of pieces that con
 
 _PARENT = np.uint64(0x7FFFFFFF)
 _IS_TOKEN = np.uint64(1 << 31)
-
-_MIX = np.uint64(0x9E3779B97F4A7C15)  # an odd number with well spread bits
 
 
 class Model(NamedTuple):
@@ -112,20 +112,6 @@ def new_scratch() -> Scratch:
 
 
 # ---- the trie
-
-
-@compiled
-def count_nodes(pieces_B, ends_P, continuing):
-    """Nodes of pieces as `plant` takes them: a byte each, but for those shared with the piece before."""
-    nodes = before = start = 0
-    for piece in range(len(ends_P)):
-        room, shared = min(start - before, ends_P[piece] - start), 0
-        room *= piece != len(ends_P) - continuing  # the first under the other root
-        while shared < room and pieces_B[before + shared] == pieces_B[start + shared]:
-            shared += 1
-        nodes += ends_P[piece] - start - shared
-        before, start = start, ends_P[piece]
-    return nodes
 
 
 @inlined
@@ -214,14 +200,13 @@ def _longest(bytes_B, p, size, root, links_N, tokens_N):
 def _pair(left, right):
     """(key of a pair in the hash, which has 0 for empty; the key's bits well mixed)."""
     key = (left << 32 | right) + 1
-    mixed = np.uint64(key) * _MIX
-    return key, mixed ^ mixed >> np.uint64(32)
+    return key, mixed(np.uint64(key))
 
 
 @inlined
-def _pair_at(merges_H2, key, mixed):
+def _pair_at(merges_H2, key, bits):
     """Place of a pair in the hash, or of the empty place where it would be."""
-    at = np.int64(mixed) & (len(merges_H2) - 1)
+    at = np.int64(bits) & (len(merges_H2) - 1)
     while merges_H2[at, 0] != key and merges_H2[at, 0] != 0:
         at = (at + 1) & (len(merges_H2) - 1)
     return at
@@ -236,10 +221,10 @@ def _stay_apart(left, right, limit, merges_H2, bits_F, made_V3):
     """
     apart = True
     while True:
-        key, mixed = _pair(left, right)
-        bit = mixed & np.uint64(64 * len(bits_F) - 1)
+        key, bits = _pair(left, right)
+        bit = bits & np.uint64(64 * len(bits_F) - 1)
         if bits_F[bit >> np.uint64(6)] >> (bit & np.uint64(63)) & np.uint64(1):
-            at = _pair_at(merges_H2, key, mixed)
+            at = _pair_at(merges_H2, key, bits)
             if merges_H2[at, 0] == key and merges_H2[at, 1] < limit:
                 apart = False
                 break
@@ -260,8 +245,8 @@ def link_merges(model, lefts, rights, news):
     """
     merges_H2, bits_F, made_V3 = model.merges_H2, model.bits_F, model.made_V3
     for rank in range(len(lefts)):
-        key, mixed = _pair(lefts[rank], rights[rank])
-        at, bit = _pair_at(merges_H2, key, mixed), mixed & np.uint64(64 * len(bits_F) - 1)
+        key, bits = _pair(lefts[rank], rights[rank])
+        at, bit = _pair_at(merges_H2, key, bits), bits & np.uint64(64 * len(bits_F) - 1)
         merges_H2[at] = key, rank  # of a pair given twice the library keeps the last
         bits_F[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
     taken_V = np.zeros(len(made_V3), np.bool_)
@@ -325,19 +310,36 @@ def normalize(word_B, start, length, forms_C, form_bytes_B, normal_B, at, max_ch
     size = chars = 0
     p = start
     while p < start + length and chars <= max_chars:
-        code_point = np.int64(word_B[p])
-        bytes_left = 0 if code_point < 0x80 else 1 if code_point < 0xE0 else 2 if code_point < 0xF0 else 3
-        if bytes_left:
-            code_point &= 0x3F >> bytes_left
-        for i in range(1, bytes_left + 1):
-            code_point = code_point << 6 | np.int64(word_B[p + i]) & 63
-        p += 1 + bytes_left
+        code_point, bytes_read = character_at(word_B, p)
+        p += bytes_read
         form = np.int64(forms_C[code_point])
         for i in range(form >> 4, (form >> 4) + (form & 15)):
             normal_B[at + size] = form_bytes_B[i]
             size += 1
             chars += form_bytes_B[i] & 0xC0 != 0x80
     return size, chars
+
+
+@compiled
+def normalize_words(words_B, ends_W, forms_C, form_bytes_B):
+    """(normal forms of words, one after another; where each ends); ends_W: where the words do."""
+    # No character's normal form is longer than 15 bytes; what is not written to takes no memory.
+    normal_B, normal_ends_W = np.empty(15 * len(words_B), np.uint8), np.empty_like(ends_W)
+    start = end = 0
+    for word in range(len(ends_W)):
+        size, _ = normalize(
+            words_B,
+            start,
+            length=ends_W[word] - start,
+            forms_C=forms_C,
+            form_bytes_B=form_bytes_B,
+            normal_B=normal_B,
+            at=end,
+            max_chars=len(normal_B),
+        )
+        start, end = ends_W[word], end + size
+        normal_ends_W[word] = end
+    return normal_B[:end], normal_ends_W
 
 
 @compiled

@@ -147,21 +147,20 @@ def spelt_tokens(
         a character are <0x00> to <0xFF>; all go on. Others: every token is a word.
     added: id -> text of tokens that were added to the vocabulary, which are text as it stands.
     """
-    if kind == "SentencePiece":
-        return [_piece_bytes(token) for token in tokens_V], np.ones(len(tokens_V), bool)
     added = added or {}
-    if kind == "BPE":
-        # "Grüße" could be read as bytes too, but those are no UTF-8.
-        spelt_V = [
-            added[number].encode("utf-8", "replace") if number in added else byte_level_bytes(token)
-            for number, token in enumerate(tokens_V)
-        ]
-        return spelt_V, np.ones(len(tokens_V), bool)
-    tokens_V = [added.get(number, token) for number, token in enumerate(tokens_V)]
-    of_word = (kind == "BERT" and token.startswith("##") for token in tokens_V)
-    goes_on_V = np.array([on and number not in added for number, on in enumerate(of_word)], bool)
-    texts = (token[2:] if on else token for token, on in zip(tokens_V, goes_on_V, strict=True))
-    return [text.encode("utf-8", "replace") for text in texts], goes_on_V
+    spelt_V, goes_on_V = [], np.full(len(tokens_V), kind in ("BPE", "SentencePiece"))
+    for number, token in enumerate(tokens_V):
+        if kind == "SentencePiece":
+            spelt = _piece_bytes(token)
+        elif number in added:  # byte-level too: "Grüße" could be read as bytes, but those are no UTF-8
+            spelt = added[number].encode("utf-8", "replace")
+        elif kind == "BPE":
+            spelt = byte_level_bytes(token)
+        else:
+            goes_on_V[number] = kind == "BERT" and token.startswith("##")
+            spelt = (token[2:] if goes_on_V[number] else token).encode("utf-8", "replace")
+        spelt_V.append(spelt)
+    return spelt_V, goes_on_V
 
 
 def _piece_bytes(piece: str) -> bytes:

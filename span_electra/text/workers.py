@@ -191,7 +191,19 @@ def _work(pipe: Connection, prepare: Callable, settings: object, parent: int) ->
     work = None
     while (task := tasks.get()) is not NO_MORE:
         try:
-            pipe.send(_attempt(work := work or _guarded(prepare, settings), task))
+            # With the first task, so that a failure of it is told as that of a task.
+            work = work or prepare(settings)
+            answer = "done", work(task)
+        except InputError as error:
+            answer = "refused", str(error)
+        except OSError as error:
+            # Libraries raise some with words alone, which would be lost.
+            told = (error.errno, error.strerror, error.filename)
+            answer = "disk", (str(error),) if error.errno is None else told
+        except BaseException:  # as text: not every exception can be pickled, and none with its traceback
+            answer = "failed", traceback.format_exc()
+        try:
+            pipe.send(answer)
         except (BrokenPipeError, ConnectionResetError):
             return
 
@@ -209,28 +221,3 @@ def _take(pipe: Connection, tasks: queue.SimpleQueue, parent: int) -> None:
         return
     finally:
         tasks.put(NO_MORE)
-
-
-def _guarded(prepare: Callable, settings: object) -> Callable[[Any], Any]:
-    """`prepare`, whose failure is told as that of the first task."""
-    try:
-        return prepare(settings)
-    except Exception as error:
-        failure = error
-
-        def fail(task: Any) -> Any:
-            raise failure
-
-        return fail
-
-
-def _attempt(work: Callable[[Any], Any], task: Any) -> tuple[str, Any]:
-    try:
-        return "done", work(task)
-    except InputError as error:
-        return "refused", str(error)
-    except OSError as error:
-        # Libraries raise some with words alone, which would be lost.
-        return "disk", (str(error),) if error.errno is None else (error.errno, error.strerror, error.filename)
-    except BaseException:  # as text: not every exception can be pickled, and none with its traceback
-        return "failed", traceback.format_exc()

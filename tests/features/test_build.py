@@ -18,28 +18,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from feature_examples import build, text
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features import build as F
 from span_electra.features.store import open_features
-from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, add_pipeline, assemble
+from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble
+from span_electra.text.vocabulary_builder import VocabularyConfig, train
 
 
 @pytest.fixture(scope="module", params=["BPE", "BERT"])
 def vocabulary(request):
-    tokenizer = Tokenizer(models.BPE() if request.param == "BPE" else models.WordPiece(unk_token="[UNK]"))
-    add_pipeline(tokenizer, request.param, True, None)
-    settings = {"vocab_size": 400, "special_tokens": list(SPECIAL_TOKENS), "show_progress": False}
-    if request.param == "BPE":
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **settings)
-    else:
-        trainer = trainers.WordPieceTrainer(**settings)
-    tokenizer.train_from_iterator(text(500).splitlines(), trainer)
-    add_pipeline(tokenizer, request.param, True, None)
-    return Vocabulary(tokenizer, request.param)
+    return train([text(500).encode()], VocabularyConfig(tokenizer_type=request.param, vocab_size=400))
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import VocabularyConfig
 from span_electra.features.build import build_features
 from span_electra.features.chunks import cut_chunks
 from span_electra.features.sentences import sentence_ends, sentence_marks
 from span_electra.features.store import open_features
-from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
+from span_electra.text.vocabulary_builder import build_vocabulary
 
 ENGLISH = [
     "The river rose in spring.",
@@ -31,7 +32,7 @@ def vocabulary(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sentences")
     path = folder / "all.txt"
     path.write_text("\n".join(ENGLISH + CHINESE + HINDI + ARABIC) * 3, encoding="utf-8")
-    settings = BuildSettings(kind=request.param, vocab_size=None, min_frequency=1)
+    settings = VocabularyConfig(tokenizer_type=request.param, min_fre=1)
     return build_vocabulary([path], folder, "all", settings)[0]
 
 

@@ -12,13 +12,14 @@ import pytest
 from golden_examples import EXPECTED, STORED, check, content_digest, digest, golden_text, header_of
 
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
+from span_electra.data_config import VocabularyConfig
 from span_electra.features.build import build_features
 from span_electra.features.masking import row_keys, uniforms
 from span_electra.features.split import train_valid_split
 from span_electra.features.store import open_features
 from span_electra.pretraining.loader import Batches, plan_epoch
 from span_electra.text.vocabulary import load_vocabulary
-from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
+from span_electra.text.vocabulary_builder import build_vocabulary
 
 CASES = {
     "one_block": {},
@@ -60,7 +61,10 @@ def test_features_keep_their_bytes(tmp_path, monkeypatch, vocabularies, kind, ca
 def test_a_vocabulary_keeps_its_tokens(tmp_path, kind):
     (tmp_path / "golden.txt").write_text(golden_text(400, state=5), encoding="utf-8")
     build_vocabulary(
-        [tmp_path], tmp_path / "vocab", "golden", BuildSettings(kind, {"BPE": 400, "BERT": 280}[kind], 2)
+        [tmp_path],
+        tmp_path / "vocab",
+        "golden",
+        VocabularyConfig(tokenizer_type=kind, vocab_size={"BPE": 400, "BERT": 280}[kind]),
     )
     for file in sorted((tmp_path / "vocab").glob(f"golden {kind}-*")):
         check(f"vocabulary/{file.name}", digest(file.read_bytes()), "the vocabulary made of a text")

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from argument import JointTrainingConfig
+from span_electra.data_config import VocabularyConfig
 from span_electra.features.store import open_features
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.raw_text import build_from_raw
 from span_electra.storage import link_or_copy
-from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
+from span_electra.text.vocabulary_builder import build_vocabulary
 
 MADE, ALREADY = "tokens in,", "made already, from the same text with the same settings"
 
@@ -27,7 +28,7 @@ def arguments(tmp_path, monkeypatch) -> PretrainingArguments:
     monkeypatch.chdir(tmp_path)
     Path("text").mkdir()
     Path("text/a.txt").write_text("the cat sat on the mat.\n" * 40)
-    build_vocabulary("text", "vocab", "trial", BuildSettings("BPE", 270, 1))
+    build_vocabulary("text", "vocab", "trial", VocabularyConfig(vocab_size=270, min_fre=1))
     chosen = JointTrainingConfig()
     return replace(chosen, train_data=replace(chosen.train_data, max_seq_len=16))
 
@@ -61,7 +62,7 @@ def test_another_text_or_setting_is_made_anew_and_earlier_runs_keep_theirs(argum
     if change == "seed":
         arguments = replace(arguments, training=replace(arguments.training, seed=1))
     if change == "vocabulary":
-        build_vocabulary("text", "other", "trial", BuildSettings("BPE", 265, 1))
+        build_vocabulary("text", "other", "trial", VocabularyConfig(vocab_size=265, min_fre=1))
         more = {"vocab_file": "other/trial BPE-vocab.json"}
     after = build(arguments, "runs/b", save_features=True, **more)
     assert MADE in (said := capsys.readouterr().out) and ALREADY not in said

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import VocabularyConfig
 from span_electra.errors import InputError
 from span_electra.features.build import build_features
 from span_electra.features.store import open_features
@@ -22,7 +23,7 @@ from span_electra.text.corpus import cut_blocks, hash_source
 from span_electra.text.dataset import BATCH, OpenDataset, open_dataset
 from span_electra.text.default_files import splits_read_together
 from span_electra.text.inputs import find_inputs
-from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
+from span_electra.text.vocabulary_builder import build_vocabulary
 
 datasets = pytest.importorskip("datasets")
 TEXTS = ["one", None, "caf\u00e9\n\nthree", " ", "", *(f"row {number}" for number in range(BATCH))]
@@ -166,7 +167,7 @@ def test_vocabularies_features_and_raw_text_of_training_come_from_it(tmp_path, m
     """The same files as the same rows in a .jsonl file give, through each of the three ways in."""
     monkeypatch.chdir(tmp_path)
     texts = [line for line in Path(__file__).read_text().splitlines() if line.strip()]
-    settings, made = BuildSettings("BPE", 300, min_frequency=2, text_field="body"), []
+    settings, made = VocabularyConfig(vocab_size=300, text_field="body"), []
     for form in ("jsonl", "saved splits"):
         named = make(tmp_path / form, form, texts, column="body")
         named = f"{tmp_path / form}/train.jsonl" if form == "jsonl" else named

@@ -11,7 +11,6 @@ from span_electra.text.default_files import (
     choose_vocabulary,
     find_splits,
     find_vocabulary,
-    left_out,
     splits_read_together,
 )
 from span_electra.text.inputs import find_inputs
@@ -55,13 +54,14 @@ def test_without_a_vocabulary_the_way_out_is_named(tmp_path):
 
 def test_splits_go_by_their_names(tmp_path):
     touch(tmp_path, *("train.txt", "train_2.jsonl.gz", "dev/a.txt", "notes.txt", ".hidden"))
-    splits = {split: [path.name for path in paths] for split, paths in find_splits(tmp_path).items()}
+    splits = {split: [path.name for path in paths] for split, paths in find_splits(tmp_path)[0].items()}
     assert splits == {"train": ["train.txt", "train_2.jsonl.gz"], "valid": ["dev"]}
 
 
 def test_unnamed_files_are_all_train(tmp_path):
     touch(tmp_path, "b.txt", "a.txt", "trainer_notes.txt")
-    assert [path.name for path in find_splits(tmp_path)["train"]] == ["a.txt", "b.txt", "trainer_notes.txt"]
+    splits, _ = find_splits(tmp_path)
+    assert [path.name for path in splits["train"]] == ["a.txt", "b.txt", "trainer_notes.txt"]
 
 
 def test_nothing_to_split_is_an_error(tmp_path):
@@ -72,6 +72,9 @@ def test_nothing_to_split_is_an_error(tmp_path):
 
 
 def test_splits_that_would_go_into_one_file_are_told(tmp_path):
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / ".a").touch()
+    assert splits_read_together([tmp_path / "hidden"]) == []  # of which the reading has its own to say
     (tmp_path / "train.txt").write_text("a\n")
     assert splits_read_together([tmp_path, tmp_path / "train.txt", tmp_path / "absent"]) == []
     (tmp_path / "valid.txt").write_text("a\n")
@@ -82,9 +85,9 @@ def test_splits_that_would_go_into_one_file_are_told(tmp_path):
 def test_files_of_no_split_are_told_where_others_are_of_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "data/notes.txt", "data/.hidden")
-    assert left_out() == []
+    assert find_splits()[1] == []
     touch(tmp_path, "data/train.txt")
-    (note,) = left_out()
+    (note,) = find_splits()[1]
     assert note.startswith("data/: notes.txt: left out")
 
 
@@ -93,13 +96,14 @@ def test_what_holds_no_text_is_of_no_split_and_is_told(tmp_path, monkeypatch):
     touch(tmp_path, "data/a.txt", "data/labels.csv", "data/my BPE-merges.txt")
     Path("data/train.arrow").write_bytes(b"ARROW1\0\0" + b"\xff" * 8 + b"span_electra")
     Path("data/empty.txt").touch()
-    assert find_splits() == {"train": [Path("data/a.txt")]}
-    said = "\n".join(left_out())
+    splits, notes = find_splits()
+    assert splits == {"train": [Path("data/a.txt")]}
+    said = "\n".join(notes)
     for words in ("labels.csv: a table", "empty.txt: empty", "train.arrow: features", "of a vocabulary"):
         assert words in said
     Path("data/a.txt").unlink()
     with pytest.raises(InputError, match="empty.txt: empty"):
-        find_inputs(find_splits()["train"])
+        find_inputs(find_splits()[0]["train"])
 
 
 @pytest.mark.parametrize(

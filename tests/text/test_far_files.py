@@ -18,23 +18,24 @@ def folder():
 
 
 def test_files_come_sorted_and_hidden_ones_aside(folder):
-    found = find_far(folder)
-    assert [file.url for file in found.files] == ["memory:///far/a/c.txt", "memory:///far/b.txt"]
-    assert [file.size for file in found.files] == [5, 5] and not any(file.by_name for file in found.files)
-    assert found.hidden == ["memory:///far/.git/x.txt", "memory:///far/a/.y.txt"]
+    found, hidden = find_far(folder)
+    assert [file.url for file in found] == ["memory:///far/a/c.txt", "memory:///far/b.txt"]
+    assert [file.size for file in found] == [5, 5] and not any(file.by_name for file in found)
+    assert hidden == ["memory:///far/.git/x.txt", "memory:///far/a/.y.txt"]
 
 
 @pytest.mark.parametrize("name", [".git", ".git/x.txt", ".git/*.txt"])
 def test_what_is_named_is_not_hidden(folder, name):
-    found = find_far(f"{folder}/{name}")
-    assert [file.url for file in found.files] == ["memory:///far/.git/x.txt"] and not found.hidden
-    assert found.files[0].by_name is (name == ".git/x.txt")
+    (found,), hidden = find_far(f"{folder}/{name}")
+    assert found.url == "memory:///far/.git/x.txt" and not hidden
+    assert found.by_name is (name == ".git/x.txt")
 
 
 def test_a_changed_file_is_another(folder):
-    before = find_far(f"{folder}/b.txt").files[0].identity
+    ((before,), _) = find_far(f"{folder}/b.txt")
     fsspec.filesystem("memory").pipe("memory://far/b.txt", b"texts\n")
-    assert find_far(f"{folder}/b.txt").files[0].identity != before
+    ((after,), _) = find_far(f"{folder}/b.txt")
+    assert after.identity != before.identity
 
 
 def test_what_cannot_be_opened_is_named():

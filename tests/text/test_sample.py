@@ -55,16 +55,16 @@ def few_files(tmp_path, monkeypatch):
 
 
 def test_no_paragraph_stands_twice_and_the_splits_share_none(few_files, tmp_path):
-    made = sample.write_sample(tmp_path / "data", workers=1)
-    train, valid = (path.read_text().split("\n") for path in (made.train_file, made.valid_file))
+    sample.write_sample(tmp_path / "data", workers=1)
+    train, valid = ((tmp_path / "data" / name).read_text().split("\n") for name in ("train.txt", "valid.txt"))
     lines = [line for line in train + valid if line]
     assert len(lines) == len(set(lines)) and any(train) and any(valid)
 
 
 def test_the_same_packages_give_the_same_bytes(few_files, tmp_path):
-    first = sample.write_sample(tmp_path / "a", workers=1)
-    second = sample.write_sample(tmp_path / "b", workers=1)
-    assert first.train_file.read_bytes() == second.train_file.read_bytes()
+    for folder in ("a", "b"):
+        sample.write_sample(tmp_path / folder, workers=1)
+    assert (tmp_path / "a/train.txt").read_bytes() == (tmp_path / "b/train.txt").read_bytes()
 
 
 def test_a_file_that_is_there_is_left_alone(few_files, tmp_path):

@@ -4,11 +4,12 @@ import random
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers, trainers
 
+from span_electra.data_config import VocabularyConfig
 from span_electra.errors import InputError
-from span_electra.text.vocabulary import SPECIAL_TOKENS, add_pipeline, load_vocabulary, rules_file
-from span_electra.text.vocabulary_builder import BuildSettings, build_vocabulary
+from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble, load_vocabulary, rules_file
+from span_electra.text.vocabulary_builder import build_vocabulary
 
 
 def words(seed: int = 0, lines: int = 400) -> str:
@@ -33,7 +34,7 @@ def corpus(tmp_path):
 
 @pytest.mark.parametrize("kind", ["BPE", "BERT"])
 def test_the_files_open_again_and_a_second_build_changes_no_byte(kind, corpus, tmp_path):
-    settings = BuildSettings(kind, 400, 2)
+    settings = VocabularyConfig(tokenizer_type=kind, vocab_size=400)
     made, files, notes = build_vocabulary(corpus, tmp_path / "v", "my name", settings)
     first = {path: path.read_bytes() for path in (tmp_path / "v").iterdir()}
     assert made.size == 400 and any("hidden" in note for note in notes)
@@ -43,9 +44,8 @@ def test_the_files_open_again_and_a_second_build_changes_no_byte(kind, corpus, t
 
 
 def test_the_merges_are_those_the_library_finds(corpus, tmp_path):
-    made, _, _ = build_vocabulary(corpus, tmp_path / "v", "x", BuildSettings("BPE", 400, 2))
-    rival = Tokenizer(models.BPE())
-    add_pipeline(rival, "BPE", True, None)
+    made, _, _ = build_vocabulary(corpus, tmp_path / "v", "x", VocabularyConfig(vocab_size=400))
+    rival = assemble("BPE", {}).tokenizer
     trainer = trainers.BpeTrainer(vocab_size=400, min_frequency=2, special_tokens=list(SPECIAL_TOKENS),
                                   show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())  # fmt: skip
@@ -55,17 +55,19 @@ def test_the_merges_are_those_the_library_finds(corpus, tmp_path):
 
 
 def test_another_vocabulary_of_the_name_is_not_replaced(corpus, tmp_path):
-    build_vocabulary(corpus, tmp_path / "v", "x", BuildSettings("BPE", 400, 2))
+    build_vocabulary(corpus, tmp_path / "v", "x", VocabularyConfig(vocab_size=400))
     before = (tmp_path / "v/x BPE-vocab.json").read_bytes()
     with pytest.raises(InputError, match="x BPE-vocab.json: holds another vocabulary.*--model_name"):
-        build_vocabulary(corpus, tmp_path / "v", "x", BuildSettings("BPE", 350, 2))
+        build_vocabulary(corpus, tmp_path / "v", "x", VocabularyConfig(vocab_size=350))
     assert (tmp_path / "v/x BPE-vocab.json").read_bytes() == before
 
 
 BPE, UNCASED, ACCENTED = (
-    BuildSettings("BPE", 400, 2),
-    BuildSettings("BERT", 400, 2),
-    BuildSettings("BERT", 400, 2, strip_accents=False),  # which its file of tokens says nowhere
+    VocabularyConfig(vocab_size=400),
+    VocabularyConfig(tokenizer_type="BERT", vocab_size=400),
+    VocabularyConfig(
+        tokenizer_type="BERT", vocab_size=400, strip_accents=False
+    ),  # which its file of tokens says nowhere
 )
 
 
@@ -106,10 +108,12 @@ def test_a_tokenizer_of_the_users_own_is_not_replaced(corpus, tmp_path):
 
 def test_the_same_tokens_by_other_rules_are_another_vocabulary(tmp_path):
     (tmp_path / "t.txt").write_text("a plain text of plain words\n" * 9)  # without accents, nor capitals
-    files = build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", BuildSettings("BERT", None, 2))[1]
+    files = build_vocabulary(
+        tmp_path / "t.txt", tmp_path / "v", "x", VocabularyConfig(tokenizer_type="BERT")
+    )[1]
     for strict in (True, False):
         with pytest.raises(InputError, match="x BERT-vocab.txt: .*accents.*--model_name"):
-            settings = BuildSettings("BERT", None, 2, strip_accents=False)
+            settings = VocabularyConfig(tokenizer_type="BERT", strip_accents=False)
             build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", settings)
         if strict:
             rules_file(files[0]).unlink()
@@ -118,10 +122,10 @@ def test_the_same_tokens_by_other_rules_are_another_vocabulary(tmp_path):
 @pytest.mark.parametrize(
     "settings, name, words",
     [
-        (BuildSettings("BPE", 9000, 2), "x", "the text allows only"),
-        (BuildSettings("BPE", 100, 2), "x", "at least 261"),
-        (BuildSettings("BERT", 8, 2), "x", "single characters"),
-        (BuildSettings("BPE", 400, 2), "a/b", "model_name"),
+        (VocabularyConfig(vocab_size=9000), "x", "the text allows only"),
+        (VocabularyConfig(vocab_size=100), "x", "at least 261"),
+        (VocabularyConfig(tokenizer_type="BERT", vocab_size=8), "x", "single characters"),
+        (VocabularyConfig(vocab_size=400), "a/b", "model_name"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(settings, name, words, corpus, tmp_path):
@@ -132,14 +136,14 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(settings, name, words,
 
 def test_accents_are_not_dropped_from_bytes():
     with pytest.raises(InputError, match="strip_accents: BPE keeps every byte"):
-        BuildSettings("BPE", 400, 2, strip_accents=True)
+        VocabularyConfig(vocab_size=400, strip_accents=True)
 
 
 @pytest.mark.parametrize("kind", ["BPE", "BERT"])
 def test_white_space_alone_is_no_text(kind, tmp_path):
     (tmp_path / "blank.txt").write_text(" \n\t\n\n" * 100)
     with pytest.raises(InputError, match="blank.txt: nothing but white space"):
-        build_vocabulary(tmp_path / "blank.txt", tmp_path / "v", "x", BuildSettings(kind, None, 2))
+        build_vocabulary(tmp_path / "blank.txt", tmp_path / "v", "x", VocabularyConfig(tokenizer_type=kind))
     assert not (tmp_path / "v").exists()
 
 
@@ -154,9 +158,11 @@ def test_a_size_that_nobody_named_is_what_little_text_gives(kind, kilobytes, tmp
         size += len(text[-1]) + 1
     (tmp_path / "t.txt").write_text("\n".join(text))
     vocabulary, _, notes = build_vocabulary(
-        tmp_path / "t.txt", tmp_path / "v", "x", BuildSettings(kind, None, 2)
+        tmp_path / "t.txt", tmp_path / "v", "x", VocabularyConfig(tokenizer_type=kind)
     )
     assert vocabulary.size < 10_000
     assert any(f"{vocabulary.size:,} tokens, not the usual 10,000" in note for note in notes)
     with pytest.raises(InputError, match="the text allows only"):
-        build_vocabulary(tmp_path / "t.txt", tmp_path / "w", "x", BuildSettings(kind, 10_000, 2))
+        build_vocabulary(
+            tmp_path / "t.txt", tmp_path / "w", "x", VocabularyConfig(tokenizer_type=kind, vocab_size=10_000)
+        )

@@ -7,8 +7,9 @@ from encode_examples import TOKENIZERS
 from script_examples import SCRIPTS, script_text
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from span_electra.data_config import VocabularyConfig
 from span_electra.text.encode import TextEncoder
-from span_electra.text.vocabulary_builder import BuildSettings, train
+from span_electra.text.vocabulary_builder import train
 from span_electra.text.word_ids import MAX_WORD
 
 TEXT = "".join(script_text(script, 12_000, mixed=True) for script in SCRIPTS)
@@ -22,7 +23,7 @@ PEPPER = list("\u0301\u0323\u0e31\u0e49\u093f\u094d\u064b٣४๓0129abcXYZéß�
 
 @pytest.fixture(scope="module", params=["BPE", "BERT"])
 def tokenizer(request):
-    return train([TEXT.encode()], BuildSettings(request.param, 3000, 2)).tokenizer
+    return train([TEXT.encode()], VocabularyConfig(tokenizer_type=request.param, vocab_size=3000)).tokenizer
 
 
 def random_words(seed: int, count: int) -> list[str]:
