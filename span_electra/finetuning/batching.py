@@ -163,15 +163,20 @@ def rows_and_targets(
 
 def _targets(spec: TaskSpec, rows: list[dict[str, Any]]) -> Any:
     if spec.type.head == "number":
-        return np.array([row.get("label", 0.0) for row in rows], np.float32)
+        return np.array([row["label"] for row in rows], np.float32)
     if spec.type.head == "sequence":
-        return np.array([row.get("label", IGNORED) for row in rows], np.int64)
+        return np.array([row["label"] for row in rows], np.int64)
     if spec.type.head == "several":
-        marked_BC = np.zeros((len(rows), len(spec.labels)), np.float32)
-        for number, row in enumerate(rows):
-            marked_BC[number, row.get("label", [])] = 1.0
-        return marked_BC
+        return marked([row["label"] for row in rows], len(spec.labels)).astype(np.float32)
     return [token_targets(row, spec.type.head == "replaced") for row in rows]
+
+
+def marked(rows: list[list[int]], classes: int) -> np.ndarray:
+    """Lists of classes as rows of 0 and 1, [R, C]."""
+    marked_RC = np.zeros((len(rows), classes), np.int64)
+    for number, row in enumerate(rows):
+        marked_RC[number, row] = 1
+    return marked_RC
 
 
 def token_targets(row: dict[str, Any], every: bool) -> list[int]:
@@ -179,7 +184,7 @@ def token_targets(row: dict[str, Any], every: bool) -> list[int]:
     # A word is judged once, by its first token, as CoNLL counts; `every`: as in pretraining.
     targets, before = [], -1
     for word in row["word_ids"]:
-        labelled = word >= 0 and "label" in row and (every or word != before)
+        labelled = word >= 0 and (every or word != before)
         targets.append(row["label"][word] if labelled else IGNORED)
         before = word
     return targets

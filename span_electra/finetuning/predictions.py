@@ -8,6 +8,7 @@ Shapes are in the names:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,20 +19,22 @@ import torch
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import (
     TaskRows,
-    UnpaddedRows,
     collate,
+    marked,
     rows_and_targets,
     turn_windows,
     windows_and_targets,
 )
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.metrics import compute_metric
-from span_electra.finetuning.task_types import CHUNK_TAG
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.training.checkpoint import more_is_better
 from span_electra.training.devices import Process
 
 HELD_OUT = 0  # the epoch whose noise and candidates are those of every evaluation
+# Tags that say where chunks are: O, and a letter with the type. BIO (IOB1 and IOB2) has B and I, BIOES
+# adds E, the end of a chunk, and S, one of a single word, which BILOU calls L(ast) and U(nit).
+CHUNK_TAG = re.compile(r"O|[BIESLU](-.+)?")
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,10 @@ class TaskPredictions:
 
     uids: list[str]
     predictions: list[Any]  # class, classes, number, label a word, scores [G], or (nats, tokens)
-    targets: list[Any] | None  # None where the rows have no labels
+    targets: list[Any]  # labels alike; of turns, which bring their truth with them, None
 
 
+@torch.no_grad()
 def predict_rows(
     network: TaskNetwork,
     task: int,
@@ -71,9 +75,7 @@ def predict_rows(
             found[row], targets[row], uids[row] = answer, entry.get("label"), entry["uid"]
         if stop():
             return None
-    # Replies and turns bring their truth with them; other rows have labels all of them, or are to be judged.
-    has_targets = source.spec.type.in_turns or all(target is not None for target in targets)
-    return TaskPredictions(uids, found, targets if has_targets else None)
+    return TaskPredictions(uids, found, targets)
 
 
 def _answers(
@@ -81,7 +83,10 @@ def _answers(
 ) -> list[Any]:
     kind = source.spec.type.head
     unpadded = rows_and_targets(source, rows_B, rows, 0, HELD_OUT, training=False)
-    logits = run_rows(network, task, source, unpadded, process)
+    # Targets and their total are not looked at: there is no loss here.
+    batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, rows_B)
+    with process.autocast():
+        logits = network.logits(batch.to(process.device)).cpu().numpy()
     if kind == "ranking":
         return list(logits.reshape(len(rows_B), -1))
     if kind == "similarity":
@@ -101,17 +106,6 @@ def scores_of_vectors(vectors_RGD: np.ndarray) -> np.ndarray:
     """How near each candidate's vector is to the first, that of the turns: cosines, [R, G - 1]."""
     # All have length 1, so that products are cosines.
     return np.einsum("rgd,rd->rg", vectors_RGD[:, 1:], vectors_RGD[:, 0])
-
-
-@torch.no_grad()
-def run_rows(
-    network: TaskNetwork, task: int, source: TaskRows, unpadded: UnpaddedRows, process: Process
-) -> np.ndarray:
-    """The head's answer to rows that are unpadded out, float32."""
-    # Targets and their total are not looked at: there is no loss here.
-    batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, np.arange(len(unpadded.ids)))
-    with process.autocast():
-        return network.logits(batch.to(process.device)).float().cpu().numpy()
 
 
 def word_labels(row: dict[str, Any], logits: np.ndarray, kind: str, labels: tuple[str, ...]) -> list[int]:
@@ -146,7 +140,6 @@ def first_token_classes(
     return class_W, first_W
 
 
-@torch.no_grad()
 def _perplexity_counts(
     network: TaskNetwork, task: int, source: TaskRows, rows: list[dict], batch_size: int, process: Process
 ) -> list[tuple[float, int]]:
@@ -187,10 +180,8 @@ def check_metrics(spec: TaskSpec) -> None:
 
 
 def compute_metrics(predicted: TaskPredictions, source: TaskRows) -> dict[str, float]:
-    """The task's metrics by name; none where there are no labels."""
+    """The task's metrics by name."""
     spec = source.spec
-    if predicted.targets is None:
-        return {}
     if spec.type.head == "language":
         nats, tokens = (sum(counts[part] for counts in predicted.predictions) for part in (0, 1))
         return {"perplexity": compute_metric("perplexity", nats, tokens)}
@@ -204,14 +195,6 @@ def compute_metrics(predicted: TaskPredictions, source: TaskRows) -> dict[str, f
     return {name: compute_metric(name, predictions, targets, spec.labels) for name in spec.task.metrics}
 
 
-def marked(rows: list[list[int]], classes: int) -> np.ndarray:
-    """Lists of classes as rows of 0 and 1, [R, C]."""
-    marked_RC = np.zeros((len(rows), classes), np.int64)
-    for number, row in enumerate(rows):
-        marked_RC[number, row] = 1
-    return marked_RC
-
-
 def one_score(metric: str, value: float) -> float:
     """A metric's value so that more is better: perplexity as its inverse."""
     return value if more_is_better(metric, "auto") or not value else 1.0 / value
@@ -221,12 +204,12 @@ def one_score(metric: str, value: float) -> float:
 
 
 def prediction_lines(predicted: TaskPredictions, source: TaskRows) -> Iterator[str]:
-    """Lines of a TSV: uid, prediction, and the label where there is one; in the rows' order."""
-    yield "uid\tprediction" + ("\tlabel" if predicted.targets is not None else "") + "\n"
-    for number, (uid, prediction) in enumerate(zip(predicted.uids, predicted.predictions, strict=True)):
-        fields = [uid, shown(prediction, source)]
-        if predicted.targets is not None:
-            fields.append(_shown_target(predicted.targets[number], source))
+    """Lines of a TSV: uid, prediction and label; in the rows' order."""
+    yield "uid\tprediction\tlabel\n"
+    truth = "1" if source.spec.type.has_candidates else ""  # of turns
+    for uid, prediction, target in zip(predicted.uids, predicted.predictions, predicted.targets, strict=True):
+        label = truth if source.spec.type.in_turns else shown(target, source)
+        fields = (uid, shown(prediction, source), label)
         yield "\t".join(" ".join(field.split()) for field in fields) + "\n"  # a uid may hold line ends
 
 
@@ -244,9 +227,3 @@ def shown(prediction: Any, source: TaskRows) -> str:
         return labels[prediction]
     names = [labels[number] for number in prediction]
     return ",".join(names) if kind == "several" else " ".join(names)
-
-
-def _shown_target(target: Any, source: TaskRows) -> str:
-    if source.spec.type.in_turns:
-        return "1" if source.spec.type.has_candidates else ""
-    return shown(target, source)
