@@ -24,22 +24,13 @@ from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.order import REPLIES, Order, plan_tasks
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.turns import TurnRow, join_turns
+from span_electra.finetuning.turns import TurnRow, join_turns, row_length
 from span_electra.model.multi_task import IGNORED, TaskBatch
 from span_electra.text.noise import NoiseConfig, corrupt_words, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 
 ANEW = "remove that file, then run prepare_tasks_SE.py again"
 TRAIN_CANDIDATES, TEST_CANDIDATES = 4, 10  # replies to choose from; the test is recall@1 of 10
-
-
-@dataclass(frozen=True)
-class TurnWindow:
-    """Turns [begin, end) of the conversation in a row."""
-
-    row: int
-    begin: int
-    end: int
 
 
 class TaskRows:
@@ -82,20 +73,20 @@ class TaskRows:
         return np.array([min(self._length(row), self.spec.max_seq_len) for row in range(len(self))])
 
     @cached_property
-    def windows_P(self) -> list[TurnWindow]:
-        """Of conversations to be continued: the windows that together hold every turn once."""
+    def windows_P(self) -> list[tuple[int, int, int]]:
+        """Of conversations to be continued: windows (row, begin, end) that together hold every turn once."""
         longest = self.spec.max_seq_len
         # Cut at turns, never within: half a turn would teach that a turn ends there.
         cut = (turn_windows(self.stored(row)["turns"], longest) for row in range(len(self)))
-        return [TurnWindow(row, *place) for row, places in enumerate(cut) for place in places]
+        return [(row, *place) for row, places in enumerate(cut) for place in places]
 
     @cached_property
     def lengths_P(self) -> np.ndarray:
         """Tokens of each piece, about."""
         if self.spec.type.head != "language":
             return self.lengths_R
-        longest = self.spec.max_seq_len
-        return np.array([min(longest, 1 + sum(len(t) + 1 for t in self.turns(w))) for w in self.windows_P])
+        pieces = map(self.turns, range(len(self.windows_P)))
+        return np.array([min(row_length(turns), self.spec.max_seq_len) for turns in pieces])
 
     @cached_property
     def last_turns(self) -> list[list[int]]:
@@ -103,14 +94,15 @@ class TaskRows:
         ends = (tuple(self.stored(row)["turns"][-1]) for row in range(len(self)))
         return [list(end) for end in dict.fromkeys(ends)]
 
-    def turns(self, window: TurnWindow) -> list[list[int]]:
+    def turns(self, piece: int) -> list[list[int]]:
         """The turns in a window."""
-        return self.stored(window.row)["turns"][window.begin : window.end]
+        row, begin, end = self.windows_P[piece]
+        return self.stored(row)["turns"][begin:end]
 
     def _length(self, row: int) -> int:
         stored = self.stored(row)
         if "turns" in stored:
-            return 1 + sum(len(turn) + 1 for turn in stored["turns"])
+            return row_length(stored["turns"])
         # A guess for text that is yet to be misspelt: lengths only decide which rows share a batch.
         return len(stored["input_ids"]) if "input_ids" in stored else len(stored["text"]) // 4
 
@@ -355,7 +347,7 @@ class TaskBatches:
     def _unpadded(self, task: int, rows_B: np.ndarray) -> UnpaddedRows:
         source, order = self.sources[task], self.order
         if source.spec.type.head == "language":
-            return windows_and_targets(source, [source.turns(source.windows_P[piece]) for piece in rows_B])
+            return windows_and_targets(source, [source.turns(piece) for piece in rows_B])
         rows = source.rows(rows_B, order.seed, self.epoch)
         return rows_and_targets(source, rows_B, rows, order.seed, self.epoch, training=True)
 
