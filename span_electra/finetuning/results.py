@@ -11,7 +11,7 @@ from span_electra.accelerators import find_device
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.experiment import FinetuningRun, open_rows
-from span_electra.finetuning.export import export_task, task_facts
+from span_electra.finetuning.export import export_tasks
 from span_electra.finetuning.predictions import compute_metrics, predict_rows, prediction_lines
 from span_electra.finetuning.prepare import open_prepared
 from span_electra.finetuning.task_model import load_task_model
@@ -45,10 +45,7 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
             lines = "".join(prediction_lines(predicted, source))
             write_text(folder / PREDICTIONS / f"{name}-{split}.tsv", lines)
     model.network.cpu()  # exports are written from there, task by task
-    for number, spec in enumerate(model.specs):
-        target = folder / EXPORTED / spec.task.name
-        facts = task_facts(model, number, measured=results[spec.task.name])
-        export_task(model.network, number, spec=spec, vocabulary=model.vocabulary, folder=target, facts=facts)
+    export_tasks(model, folder / EXPORTED, measured=results)
     write_results(folder, results)
     return results
 
