@@ -10,10 +10,11 @@ from statistics import mean, stdev
 from span_electra.accelerators import find_device
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.experiment import FinetuningRun, open_rows
+from span_electra.finetuning.experiment import open_rows
 from span_electra.finetuning.export import export_tasks
 from span_electra.finetuning.predictions import compute_metrics, predict_rows, prediction_lines
 from span_electra.finetuning.prepare import open_prepared
+from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.storage import EXPORTED, PREDICTIONS, RESULTS, write_text
 from span_electra.training.devices import Process
