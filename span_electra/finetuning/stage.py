@@ -14,14 +14,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING
 
 from span_electra.compose import compose, config_file
 from span_electra.config import TrainingConfig
 from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
+from span_electra.finetuning.experiment import (
+    Finetuning,
+    check_pooling,
+    check_vocabulary,
+    open_rows,
+    spec_of,
+)
 from span_electra.finetuning.order import Order
+from span_electra.finetuning.predictions import check_metrics
 from span_electra.finetuning.prepare import (
     Prepared,
     check_settings,
@@ -30,14 +37,14 @@ from span_electra.finetuning.prepare import (
     prepare_tasks,
 )
 from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
+from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task_file import TaskFile, load_task_file
+from span_electra.hub.opening import Pretrained, open_model
+from span_electra.hub.runs import newest_run, run_of
 from span_electra.storage import CONFIG, RESULTS, RUN_LOCK, empty_parents_go
-
-# What brings torch is imported where it is used: a misspelt key of a task file should not wait for it.
-if TYPE_CHECKING:
-    from span_electra.hub.opening import Pretrained
-
+from span_electra.training.run import check_folder, find_checkpoint, run_training
+from span_electra.training.run_folder import state_of
 
 # --- preparing ------------------------------------------------------------------------------------------
 
@@ -52,9 +59,6 @@ def prepare(settings: TaskDataArguments) -> int:
     tasks = load_task_file(settings.task_file, settings.data_dir)  # first: an encoder takes a while to open
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
-    from span_electra.hub.opening import open_model
-    from span_electra.hub.runs import newest_run
-
     encoder = str(settings.encoder or newest_run())
     opened = open_model(encoder)
     # Both networks of a run have one vocabulary, so that rows are the same whichever will be fine-tuned.
@@ -120,10 +124,6 @@ def finetune(settings: FinetuningArguments) -> int:
     tasks = tasks_of(settings)  # first: an encoder takes a while to open
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
-    from span_electra.finetuning.results import over_seeds, table_of, write_results
-    from span_electra.hub.opening import open_model
-    from span_electra.hub.runs import newest_run
-
     folder, encoder = run_folder(settings), str(settings.load_saved_model or settings.encoder or newest_run())
     pretrained = open_model(encoder).need(settings.network)
     data = data_folder(settings, pretrained)
@@ -155,10 +155,6 @@ def finetune(settings: FinetuningArguments) -> int:
 
 def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
     """One run; returns its exit code, and the results of its best model where it came to its end."""
-    from span_electra.finetuning.experiment import Finetuning
-    from span_electra.finetuning.results import conclude, table_of
-    from span_electra.training.run import run_training
-
     # Results are of a run that came to its end; a stopped one is not yet the best that it will have.
     result = run_training(run, Finetuning)
     if result.state != "finished":
@@ -194,9 +190,6 @@ def conclude_saved(settings: FinetuningArguments) -> int:
 
     The run's own settings decide which data; of a folder with a run for each seed all are concluded.
     """
-    from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
-    from span_electra.hub.opening import open_model
-
     folder = run_folder(replace(settings, resume_train=True, out_dir=None))
     # seed-2 before seed-10, as the runs were made.
     each_seed = sorted((path.parent for path in folder.glob(f"seed-*/{CONFIG}")), key=by_number)
@@ -256,8 +249,6 @@ def run_folder(settings: FinetuningArguments) -> Path:
     if settings.out_dir:
         return Path(settings.out_dir)
     if settings.resume_train:
-        from span_electra.hub.runs import run_of
-
         return run_of(Path(settings.load_saved_model))
     return Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
 
@@ -277,9 +268,6 @@ def tasks_of(settings: FinetuningArguments) -> TaskFile:
 
 def ready(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> None:
     """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
-    from span_electra.finetuning.experiment import check_pooling, check_vocabulary, open_rows, spec_of
-    from span_electra.finetuning.predictions import check_metrics
-
     if is_prepared(settings.data_dir):
         # Rows of another vocabulary or another length would train without a word, and teach nonsense.
         prepared = open_prepared(data)
@@ -311,9 +299,6 @@ def check_flags(settings: FinetuningArguments, prepared: Prepared) -> None:
 
 def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
     """Refuse a folder that holds something else, before anything is prepared or written."""
-    from span_electra.training.run import check_folder, find_checkpoint
-    from span_electra.training.run_folder import state_of
-
     if len(runs) > 1 and state_of(folder) != "new":
         raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
     for run in runs:
