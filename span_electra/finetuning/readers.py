@@ -25,7 +25,7 @@ from typing import Any
 
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.finetuning.conll import ConllColumns, read_conll
+from span_electra.finetuning.conll import read_conll
 from span_electra.finetuning.rows import (
     Row,
     first_lines,
@@ -265,12 +265,9 @@ def _holds_lists(path: Path) -> bool:
 
 def _conll(reading: _Reading) -> Iterator[Example]:
     """Sentences of a file with a token a line."""
-    chosen = reading.task.columns
-    columns = ConllColumns(
-        token=chosen["text"] - 1 if chosen else 0,
-        tag=chosen["label"] - 1 if chosen else -1,
-    )
-    for number, sentence in enumerate(read_conll(reading.path, columns), start=1):
+    chosen = reading.task.columns  # from 1
+    columns = (chosen["text"] - 1, chosen["label"] - 1) if chosen else ()
+    for number, sentence in enumerate(read_conll(reading.path, *columns), start=1):
         for line, tag in zip(sentence.lines, sentence.tags, strict=True):
             reading.check(tag, f"{reading.path}: line {line}")
         yield Example(str(number), (" ".join(sentence.words),), sentence.words, sentence.tags)

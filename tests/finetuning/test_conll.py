@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from task_examples import write
 
 from span_electra.errors import InputError
-from span_electra.finetuning.conll import LIST, ConllColumns, read_conll
+from span_electra.finetuning.conll import LIST, read_conll
 
 
 def read(path, token=0, tag=-1):
-    return [(sentence.words, sentence.tags) for sentence in read_conll(path, ConllColumns(token, tag))]
+    return [(sentence.words, sentence.tags) for sentence in read_conll(path, token, tag)]
 
 
 CONLL_2003 = """-DOCSTART- -X- -X- O
