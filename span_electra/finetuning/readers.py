@@ -28,7 +28,7 @@ from span_electra.errors import InputError
 from span_electra.finetuning.conll import read_conll
 from span_electra.finetuning.rows import (
     Row,
-    first_lines,
+    first_line,
     read_headerless,
     read_json_lines,
     read_lines,
@@ -162,7 +162,7 @@ def _headerless(reading: _Reading) -> Iterator[Example]:
     paired = reading.task.type.inputs == "pair"
     if reading.task.type.inputs == "text or pair":
         # Of types that take both, the first row says which the file holds; a row that differs is an error.
-        paired = any(line.count("\t") == len(names) for line in first_lines(reading.path, 1))
+        paired = first_line(reading.path).count("\t") == len(names)
     names = (*names, "pair") if paired else names
     columns = {name: name for name in names}
     for number, row in enumerate(read_headerless(reading.path, names), start=1):
@@ -257,7 +257,7 @@ def _tagged_words(reading: _Reading) -> Iterator[Example]:
 def _holds_lists(path: Path) -> bool:
     """Whether a file for NER has a list a row rather than a token a line: see the top of this file."""
     # Told by the first row alone, as a person would tell it; later rows that differ are errors.
-    fields = next(iter(first_lines(path, 1)), "").split("\t")
+    fields = first_line(path).split("\t")
     last = fields[-1].strip()
     bracketed = last.startswith("[") and last.endswith("]")
     return suffix_of(path) != ".conll" and len(fields) in (2, 3) and bracketed

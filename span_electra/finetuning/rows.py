@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +124,10 @@ def without_blank_end(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, s
         yield number, line
 
 
-def first_lines(path: Path, count: int) -> list[str]:
-    """Up to `count` lines from the beginning that are not blank."""
+def first_line(path: Path) -> str:
+    """The first line that is not blank; empty where there is none."""
     with closing(read_lines(path)) as lines:
-        return [line for _, line in islice(passing_blank_lines(lines), count)]
+        return next((line for _, line in passing_blank_lines(lines)), "")
 
 
 # --- tables ---------------------------------------------------------------------------------------------
