@@ -11,13 +11,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from shell_examples import ROOT, WORDS, Shell
+from shell_examples import ROOT, SCHEMAS, WORDS, Shell
 
-import argument
 from span_electra.commandline import Parser, first_as
 
 README = (ROOT / "README.md").read_text()
-SCHEMAS = {schema.__doc__: schema for schema in vars(argument).values() if isinstance(schema, type)}
 # What waits, trains long or needs files of a long training: its flags are read, no more.
 READ_ONLY = ("--serve", "--config_file configs/small.json", "step-00001000")
 # What keeps a run short, besides what the README says.
