@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from task_examples import write
+from task_examples import read, write
 
 from span_electra.errors import InputError
 from span_electra.finetuning.readers import Example, known_labels, label_map, read_examples
@@ -28,10 +28,6 @@ EVAL = Path(__file__).resolve().parents[3] / "shared/data/eval"
 
 def task(task_type: str, **settings) -> Task:
     return Task("t", task_type, {}, **settings)
-
-
-def read(path: Path, task_type: str, **settings) -> list[Example]:
-    return list(read_examples(task(task_type, **settings), path))
 
 
 # --- headerless -----------------------------------------------------------------------------------------
