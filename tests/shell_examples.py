@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import random
 import sys
 import warnings
 from collections.abc import Callable
@@ -26,6 +27,12 @@ SMALL = [
         for word in (f"--model.{network}.{name}", str(size))
     ),
 ]
+
+
+def book(lines: int, seed: int = 0) -> str:
+    """Lines of WORDS by chance."""
+    dice = random.Random(seed)
+    return "".join(" ".join(dice.choices(WORDS, k=12)) + ".\n" for _ in range(lines))
 
 
 def exit_code(main: Callable[[], object], *argv: str) -> int:

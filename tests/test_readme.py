@@ -3,7 +3,6 @@
 Run: pytest tests/test_readme.py
 """
 
-import random
 import re
 import shlex
 import shutil
@@ -11,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from shell_examples import ROOT, SCHEMAS, WORDS, Shell
+from shell_examples import ROOT, SCHEMAS, Shell, book
 
 from span_electra.commandline import Parser, first_as
 
@@ -87,11 +86,9 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("clone")
     for name in ("configs", "examples"):
         (place / name).symlink_to(ROOT / name)
-    dice = random.Random(0)
-    text = "".join(" ".join(dice.choices(WORDS, k=12)) + ".\n" for _ in range(200))
     for name in ("data/train.txt", "data/valid.txt", "my text/a.txt"):
         (place / name).parent.mkdir(exist_ok=True)
-        (place / name).write_text(text)
+        (place / name).write_text(book(200))
     (place / "blimp").mkdir()
     (place / "blimp/a.jsonl").write_text(
         '{"sentence_good": "the cat sees", "sentence_bad": "cat the sees"}\n'
