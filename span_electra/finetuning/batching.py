@@ -220,10 +220,8 @@ def _candidates(
         turns = row["turns"]
         if training:
             turns = turns[: rng.integers(2, len(turns) + 1)]
-        replies = [turns[-1]]
-        if count > 1:
-            others = {"truth": turns[-1], "count": count - 1, "rng": rng, "training": training}
-            replies += _other_replies(source, int(number), **others)
+        others = {"truth": turns[-1], "count": count - 1, "rng": rng, "training": training}
+        replies = [turns[-1], *_other_replies(source, int(number), **others)]
         for unpadded in rows_of_candidates(source.spec, source.vocabulary.sep_id, turns[:-1], replies):
             ids.append(unpadded.ids)
             types.append(unpadded.types)
@@ -247,21 +245,23 @@ def _other_replies(
 ) -> list[list[int]]:
     """Replies of other conversations that differ from the truth; when tested also from each other."""
     replies: list[list[int]] = []
-    if not training:
+    if training:
+        for _ in range(100 * count):  # where there are enough, so many draws miss hardly ever
+            other = int((row + 1 + rng.integers(max(1, len(source) - 1))) % len(source))
+            turns = source.stored(other)["turns"]
+            reply = turns[rng.integers(len(turns))]
+            if reply != truth:
+                replies.append(reply)
+            if len(replies) == count:
+                break
+    else:
         # Of the texts, not of the rows: where nearly all end alike, drawn rows would be too few that differ.
         ends = source.last_turns
         drawn = rng.choice(len(ends), min(count + 1, len(ends)), replace=False)
         replies = [ends[number] for number in drawn if ends[number] != truth][:count]
-    for _ in range(100 * count * training):  # where there are enough, so many draws miss hardly ever
-        other = source.stored(int((row + 1 + rng.integers(max(1, len(source) - 1))) % len(source)))["turns"]
-        reply = other[rng.integers(len(other))]
-        if reply != truth:
-            replies.append(reply)
-        if len(replies) == count:
-            break
-    if len(replies) == count:
-        return replies
-    raise InputError(f"{source.path}: too few replies that differ; give more conversations")
+    if len(replies) < count:
+        raise InputError(f"{source.path}: too few replies that differ; give more conversations")
+    return replies
 
 
 def check_replies(source: TaskRows, training: bool) -> None:

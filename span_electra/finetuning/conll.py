@@ -76,8 +76,7 @@ def read_conll(path: Path, token: int = 0, tag: int = -1) -> Iterator[TaggedSent
     tokens: list[tuple[str, str, int]] = []  # word, tag, line
     for number, line in chain(read_lines(path), [(0, "")]):  # the last sentence may have no blank line
         fields = layout.fields(line)
-        mark = fields[0] == DOCUMENT_MARK
-        if not line.strip(" \t") or mark:
+        if not line.strip(" \t") or fields[0] == DOCUMENT_MARK:
             if tokens:
                 words, tags, lines = zip(*tokens, strict=True)
                 yield TaggedSentence(words, tags, lines)
