@@ -247,7 +247,7 @@ def _other_replies(
     replies: list[list[int]] = []
     if training:
         for _ in range(100 * count):  # where there are enough, so many draws miss hardly ever
-            other = int((row + 1 + rng.integers(max(1, len(source) - 1))) % len(source))
+            other = int((row + 1 + rng.integers(len(source) - 1)) % len(source))
             turns = source.stored(other)["turns"]
             reply = turns[rng.integers(len(turns))]
             if reply != truth:

@@ -120,7 +120,7 @@ def chunk_score(kind: str, predictions: Sequence[Sequence[str]], targets: Sequen
 # --- conversations ------------------------------------------------------------------------------------
 
 
-def recall_at_1(scores_RC: Any, _: Any = None) -> float:
+def recall_at_1(scores_RC: Any, _: Any) -> float:
     """Return the share of rows whose true candidate, in column 0, has the highest score.
 
     A tie counts as a miss: a scorer that gives every candidate the same must not look perfect.

@@ -7,7 +7,6 @@ Shapes are in the names:
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from span_electra.finetuning.batching import (
     windows_and_targets,
 )
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.metrics import compute_metric
+from span_electra.finetuning.metrics import compute_metric, perplexity
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.training.checkpoint import more_is_better
 from span_electra.training.devices import Process
@@ -181,14 +180,12 @@ def check_metrics(spec: TaskSpec) -> None:
 
 def compute_metrics(predicted: TaskPredictions, source: TaskRows) -> dict[str, float]:
     """The task's metrics by name."""
-    spec = source.spec
-    if spec.type.head == "language":
-        nats, tokens = (sum(counts[part] for counts in predicted.predictions) for part in (0, 1))
-        return {"perplexity": compute_metric("perplexity", nats, tokens)}
-    predictions, targets = predicted.predictions, predicted.targets
-    if spec.type.has_candidates:
-        return {"recall_at_1": compute_metric("recall_at_1", np.stack(predictions), None)}
-    if spec.type.head == "several":
+    spec, predictions, targets = source.spec, predicted.predictions, predicted.targets
+    if spec.type.head == "language":  # nats and tokens
+        predictions, targets = (sum(counts[part] for counts in predictions) for part in (0, 1))
+    elif spec.type.has_candidates:
+        predictions = np.stack(predictions)
+    elif spec.type.head == "several":
         predictions, targets = (marked(rows, len(spec.labels)) for rows in (predictions, targets))
     elif spec.type.head in ("sequence", "number"):
         predictions, targets = np.array(predictions), np.array(targets)
@@ -217,8 +214,7 @@ def shown(prediction: Any, source: TaskRows) -> str:
     """A prediction in the words of the task's labels."""
     kind, labels = source.spec.type.head, source.spec.labels
     if kind == "language":  # the conversation's perplexity
-        # e^700 is about the largest float there is.
-        return f"{math.exp(min(prediction[0] / max(1, prediction[1]), 700.0)):.4g}"
+        return f"{perplexity(prediction[0], max(1, prediction[1])):.4g}"
     if source.spec.type.has_candidates:  # the place of the true reply among its candidates
         return str(1 + int((prediction[1:] >= prediction[0]).sum()))
     if kind == "number":

@@ -249,7 +249,7 @@ def _prepare(
     settings = deciding(task)
     # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
     labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir))
-    task = replace(task, labels=labels) if labels and task.labels is None else task
+    task = replace(task, labels=labels or None)
     spec = TaskSpec(task, labels, fresh.max_seq_len, fresh.lowercase)
     target.mkdir()
     counts, cut, seen = {}, {}, set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -93,4 +92,4 @@ def table_of(results: dict) -> str:
 def _number(value: float | dict) -> str:
     if isinstance(value, dict):
         return f"{value['mean']:.4g} ± {value['deviation']:.2g}"
-    return f"{value:.4g}" if math.isfinite(value) else str(value)
+    return f"{value:.4g}"

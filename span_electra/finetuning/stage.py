@@ -41,7 +41,7 @@ from span_electra.finetuning.results import conclude, over_seeds, table_of, writ
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.opening import Pretrained, open_model
-from span_electra.hub.runs import newest_run, run_of
+from span_electra.hub.runs import SEEDS, newest_run, run_of
 from span_electra.storage import CONFIG, RESULTS, RUN_LOCK, empty_parents_go
 from span_electra.training.run import check_folder, find_checkpoint, run_training
 from span_electra.training.run_folder import state_of
@@ -192,7 +192,7 @@ def conclude_saved(settings: FinetuningArguments) -> int:
     """
     folder = run_folder(replace(settings, resume_train=True, out_dir=None))
     # seed-2 before seed-10, as the runs were made.
-    each_seed = sorted((path.parent for path in folder.glob(f"seed-*/{CONFIG}")), key=by_number)
+    each_seed = sorted((path.parent for path in folder.glob(f"{SEEDS}/{CONFIG}")), key=by_number)
     found = []
     for run in each_seed or [folder]:
         if not (run / CONFIG).is_file():

@@ -106,11 +106,13 @@ def test_metrics_and_lines_of_outcomes_made_by_hand():
     }
     assert list(prediction_lines(TaskPredictions(["1"], [[0, 1]], [[]]), several))[1] == "1\ta,b\t\n"
     talk = TaskPredictions(["1", "2"], [(10 * math.log(50), 10), (10 * math.log(50), 10)], [None, None])
-    assert compute_metrics(talk, told("language"))["perplexity"] == pytest.approx(50)
+    language = told("language", metrics=("perplexity",))
+    assert compute_metrics(talk, language) == {"perplexity": pytest.approx(50)}
     ranked = TaskPredictions(["1"], [np.array([0.5, 0.9, 0.1])], [None])
     for kind in ("ranking", "similarity"):
-        assert list(prediction_lines(ranked, told(kind)))[1] == "1\t2\t1\n"
-        assert compute_metrics(ranked, told(kind)) == {"recall_at_1": 0.0}
+        choice = told(kind, metrics=("recall_at_1",))
+        assert list(prediction_lines(ranked, choice))[1] == "1\t2\t1\n"
+        assert compute_metrics(ranked, choice) == {"recall_at_1": 0.0}
 
 
 def test_metrics_that_cannot_be_taken_are_refused_before_training(tmp_path):
