@@ -49,13 +49,9 @@ class TaskRows:
         # A file that was cut off would otherwise lose its last row without a word.
         if not len(self.ends_R) or self.ends_R[-1] != len(self.bytes) - 1:
             raise InputError(f"{self.path}: its end is missing; {ANEW}")
-        # Sentences that are misspelt anew each epoch; they may stand after others that have labels. A task
-        # without noise has none, and its first row alone is looked at, for what damaged files hold.
-        looked_at = range(len(self) if spec.task.noise else 1)
-        self.raw = any("text" in self.stored(row) for row in looked_at)
-        if self.raw:
-            self.noise = NoiseConfig(**spec.task.noise)
-            self.misspellings = load_misspellings(self.noise.misspellings) if self.noise.misspellings else {}
+        self.stored(0)  # what a damaged file holds is told now, not in the middle of an epoch
+        self.noise = NoiseConfig(**spec.task.noise)
+        self.misspellings = load_misspellings(self.noise.misspellings) if self.noise.misspellings else {}
 
     def __len__(self) -> int:
         return len(self.ends_R)
@@ -109,8 +105,7 @@ class TaskRows:
     def rows(self, rows_B: Sequence[int], seed: int, epoch: int) -> list[dict[str, Any]]:
         """The rows as they are seen in an epoch."""
         stored = [self.stored(row) for row in rows_B]
-        if not self.raw:
-            return stored
+        # Sentences that are misspelt anew each epoch may stand among others that have labels.
         examples = [
             self._misspelt(entry, (seed, epoch, int(row)))
             for entry, row in zip(stored, rows_B, strict=True)

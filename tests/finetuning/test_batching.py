@@ -66,7 +66,7 @@ def test_noise_differs_by_epoch_and_by_nothing_else(tmp_path):
     write(tmp_path / "data", "clean.txt", "the cat sleeps on the mat\nthe dogs bark on the mat\n" * 5)
     task["file_names"]["train"] = "clean.txt"
     [source] = sources_of(tmp_path, {"t": task})
-    assert source.raw
+    assert "text" in source.stored(3)
     first = source.rows([3, 4], 0, 1)
     assert first == source.rows([3, 4], 0, 1) and first[1:] == source.rows([4], 0, 1)
     assert first != source.rows([3, 4], 0, 2)
