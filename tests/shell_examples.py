@@ -38,7 +38,7 @@ def book(lines: int, seed: int = 0) -> str:
 def exit_code(main: Callable[[], object], *argv: str) -> int:
     """Run a script's `main` as its command line would; return the code that it ends with."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), pytest.raises(SystemExit) as end:
-        patch.setattr(sys, "argv", list(argv))
+        patch.setattr(sys, "argv", list(argv) or sys.argv)
         patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back what a script sets
         run_script(main)
     return end.value.code
