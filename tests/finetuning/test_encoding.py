@@ -6,11 +6,10 @@ Run: pytest tests/finetuning/test_encoding.py
 import warnings
 
 import pytest
-from encode_examples import TEXT
+from encode_examples import TEXT, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_examples import vocabulary_of_words
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from span_electra.finetuning.encoding import (
     TaskSpec,
@@ -23,20 +22,11 @@ from span_electra.finetuning.export import save_tokenizer, tokenizer_of
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
-from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, add_pipeline, assemble
+from span_electra.text.vocabulary import Vocabulary, add_pipeline, assemble
 
 
 def bpe() -> Vocabulary:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=450,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=alphabet,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(TEXT * 3, trainer)
+    tokenizer = train("bpe", prefix_space=True)
     add_pipeline(tokenizer, "BPE", lowercase=False, strip_accents=None)
     return Vocabulary(tokenizer, "BPE")
 
