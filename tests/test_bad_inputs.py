@@ -107,6 +107,7 @@ def test_so_does_the_command_itself(place, script, flags, named):
     done = subprocess.run(
         [sys.executable, ROOT / script, *flags], cwd=place, capture_output=True, timeout=120
     )
-    said = done.stderr.decode()
-    assert done.returncode == 2 and said.count("\n") == 1 and said.startswith("error: "), said
-    assert named in said and disk(place) == before
+    # On a machine that is busy enough a line before it says that the command is at work.
+    said = [line for line in done.stderr.decode().splitlines() if ": at work for " not in line]
+    assert done.returncode == 2 and len(said) == 1 and said[0].startswith("error: "), said
+    assert named in said[0] and disk(place) == before
