@@ -19,6 +19,7 @@ def main() -> None:
     # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.errors import InputError
     from span_electra.finetuning.export import export_tasks
+    from span_electra.finetuning.task_model import load_task_model
     from span_electra.hub.model_card import CardFacts, check_facts
     from span_electra.hub.push import push_folders
     from span_electra.hub.runs import is_finetuned
@@ -33,7 +34,7 @@ def main() -> None:
     check_facts(facts)
     checkpoint, out_dir = settings.checkpoint_path, Path(settings.out_dir)
     if tuned := is_finetuned(checkpoint):
-        folders = export_tasks(checkpoint, out_dir, facts)
+        folders = export_tasks(load_task_model(checkpoint), out_dir, facts)
     else:
         folders = export(checkpoint, out_dir, facts)
     for folder in folders:

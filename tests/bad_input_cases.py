@@ -93,16 +93,8 @@ CASES = [  # script, flags, what the line must name
     ("feature", [*BPE, "nowhere.json", *OUT], "nowhere.json"),
     ("feature", [*BPE, "bad/BPE-list.json", *OUT], "BPE-list.json"),
     ("feature", [*BPE, "bad/BPE-broken.json", *OUT], "BPE-broken.json"),
-    (
-        "feature",
-        [*BPE, "bad/BPE-lacking.json", *MERGES, *OUT],
-        "[MASK]",
-    ),
-    (
-        "feature",
-        [*BPE, "bad/BPE-twice.json", *MERGES, *OUT],
-        "BPE-twice",
-    ),
+    ("feature", [*BPE, "bad/BPE-lacking.json", *MERGES, *OUT], "[MASK]"),
+    ("feature", [*BPE, "bad/BPE-twice.json", *MERGES, *OUT], "BPE-twice"),
     ("feature", [*BPE, "bad/BPE-gaps.json", *MERGES, *OUT], "BPE-gaps"),
     ("feature", [*BPE, "bad/BPE-text.json", *MERGES, *OUT], "BPE-text"),
     (

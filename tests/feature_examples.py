@@ -23,23 +23,30 @@ def make(path, rows=50, seed=0, batches=3, vocabulary=VOCABULARY, masking=None, 
     """Write a feature file of random rows; return its rows as lists."""
     rng = np.random.default_rng(seed)
     header = describe(vocabulary, masking or MaskingConfig(), ChunkConfig(max_seq_len=longest), seed)
-    schema, written, totals = feature_schema(header), [], np.zeros(4, np.int64)
-    made = []
-    for block in range(batches):
+    blocks = []
+    for _ in range(batches):
         lengths_R = rng.integers(3, longest + 1, rows // batches)
         ids_T = rng.integers(5, vocabulary.size, lengths_R.sum()).astype(header.id_type)
         ends_R = np.cumsum(lengths_R)
         ids_T[ends_R - lengths_R], ids_T[ends_R - 1] = header.cls_id, header.sep_id
+        blocks.append((ids_T, ends_R))
+    header = replace(header, sources=(Source("text.txt", 10, "0" * 64),))
+    write_features(path, header, vocabulary, blocks, seed)
+    return [row_T for ids_T, ends_R in blocks for row_T in np.split(ids_T, ends_R[:-1])]
+
+
+def write_features(path, header, vocabulary, blocks, seed):
+    """Write a feature file of blocks of rows, each (ids_T, ends_R); the header gets their counts."""
+    schema, made, totals = feature_schema(header), [], np.zeros(4, np.int64)
+    for block, (ids_T, ends_R) in enumerate(blocks):
+        lengths_R = np.diff(ends_R, prepend=0)
         keys_R = row_keys(seed, block, np.arange(len(lengths_R)), "spans")
         rows_R = TokenRows(ids_T, ends_R - lengths_R, lengths_R)
         spans = sample_spans(rows_R, vocabulary.token_words, keys_R, header.masking)
         made.append(feature_batch(ids_T, ends_R, spans, schema))
         totals += [len(lengths_R), len(ids_T), spans.lengths_S.sum(), len(spans.starts_S)]
-        written.extend(np.split(ids_T, ends_R[:-1]))
     counts = dict(zip(("rows", "tokens", "masked", "spans"), totals.tolist(), strict=True))
-    header = replace(header, sources=(Source("text.txt", 10, "0" * 64),), **counts)
-    write_checked(path, feature_schema(header), made)
-    return written
+    write_checked(path, feature_schema(replace(header, **counts)), made)
 
 
 PROSE = [

@@ -5,10 +5,13 @@ import random
 from pathlib import Path
 from typing import Any
 
-from network_examples import exported
-from task_examples import write
+from network_examples import exported, vocabulary_of_words
+from task_examples import task_file, write
 
 from argument import FinetuneArgs
+from span_electra.finetuning.batching import TaskRows
+from span_electra.finetuning.experiment import open_rows
+from span_electra.finetuning.prepare import Prepared, prepare_tasks
 
 NOUNS, VERBS = ["cat", "cats", "dog", "dogs", "mat"], ["sleep", "sleeps", "bark", "barks"]
 ROWS = 26  # of each file; with 10 candidates there must be more than 10 different replies
@@ -54,6 +57,19 @@ def write_task(folder: Path, kind: str, name: str = "t") -> dict[str, Any]:
     for split in ("train", "dev", "test"):
         write(data, f"{name}/{split}.tsv", lines_of(kind, seed=len(split)))
     return {"task_type": kind, "file_names": {s: f"{name}/{s}.tsv" for s in ("train", "dev", "test")}}
+
+
+def prepared(folder: Path, tasks: dict[str, Any], place: str = "out", **settings: Any) -> Prepared:
+    """Rows of at most 32 tokens of tasks whose files lie below folder/data."""
+    settings = {"max_seq_len": 32} | settings
+    loaded = task_file(folder, tasks)
+    return prepare_tasks(loaded, folder / "data", folder / place, vocabulary_of_words(), **settings)
+
+
+def sources_of(folder: Path, tasks: dict[str, Any], split: str = "train") -> list[TaskRows | None]:
+    """The same, opened."""
+    made = prepared(folder, tasks)
+    return open_rows(task_file(folder, tasks).tasks, made, vocabulary_of_words(), split)
 
 
 def settings_of(folder: Path, tasks: dict[str, Any], **changes: Any) -> FinetuneArgs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from model_examples import small_config
+from torch import nn
 
 from span_electra.hub.export import export_run
 from span_electra.hub.networks import Network, Networks
@@ -35,11 +36,15 @@ def random_model(seed: int = 0, **changes) -> SpanElectra:
     """A model whose every weight is away from its start, as after training."""
     vocabulary = vocabulary_of_words()
     config = small_config(vocab_size=vocabulary.size, **changes)
-    model = SpanElectra(config, vocabulary.mask_id, seed).eval()
+    return away_from_start(SpanElectra(config, vocabulary.mask_id, seed).eval(), seed)
+
+
+@torch.no_grad()
+def away_from_start(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Change every weight, as training does; returns the model."""
     dice = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn(weight.shape, generator=dice) * 0.3)
+    for weight in model.parameters():
+        weight.add_(torch.randn(weight.shape, generator=dice) * 0.3)
     return model
 
 

@@ -10,6 +10,11 @@ ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
+def trained(tokenizer: Tokenizer, trainer: trainers.Trainer) -> Tokenizer:
+    tokenizer.train_from_iterator(TEXT * 3, trainer)
+    return tokenizer
+
+
 def bpe(specials: tuple[str, ...] = ROBERTA, normalizer=None, prefix_space: bool = False) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
@@ -20,8 +25,7 @@ def bpe(specials: tuple[str, ...] = ROBERTA, normalizer=None, prefix_space: bool
     trainer = trainers.BpeTrainer(
         vocab_size=500, special_tokens=list(specials), initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator(TEXT * 3, trainer)
-    return tokenizer
+    return trained(tokenizer, trainer)
 
 
 def roberta() -> Tokenizer:
@@ -52,8 +56,7 @@ def unigram() -> Tokenizer:
     trainer = trainers.UnigramTrainer(
         vocab_size=200, special_tokens=list(ROBERTA), unk_token="<unk>", show_progress=False
     )
-    tokenizer.train_from_iterator(TEXT * 3, trainer)
-    return tokenizer
+    return trained(tokenizer, trainer)
 
 
 def metaspace_bpe() -> Tokenizer:
@@ -61,8 +64,7 @@ def metaspace_bpe() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=list(ROBERTA), show_progress=False)
-    tokenizer.train_from_iterator(TEXT * 3, trainer)
-    return tokenizer
+    return trained(tokenizer, trainer)
 
 
 def cut_by(*pre_tokenizers_of_bpe) -> Tokenizer:
@@ -70,8 +72,7 @@ def cut_by(*pre_tokenizers_of_bpe) -> Tokenizer:
     tokenizer = bpe()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(list(pre_tokenizers_of_bpe))
     trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=list(ROBERTA), show_progress=False)
-    tokenizer.train_from_iterator(TEXT * 3, trainer)
-    return tokenizer
+    return trained(tokenizer, trainer)
 
 
 def split() -> Tokenizer:
@@ -92,8 +93,7 @@ def word_level() -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.WordLevelTrainer(vocab_size=200, special_tokens=list(BERT), show_progress=False)
-    tokenizer.train_from_iterator(TEXT * 3, trainer)
-    return tokenizer
+    return trained(tokenizer, trainer)
 
 
 def character_bpe() -> Tokenizer:
@@ -105,8 +105,7 @@ def character_bpe() -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=300, special_tokens=list(ROBERTA), end_of_word_suffix="</w>", show_progress=False
     )
-    tokenizer.train_from_iterator(TEXT * 3, trainer)
-    return tokenizer
+    return trained(tokenizer, trainer)
 
 
 GPT2 = "<|endoftext|>"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import torch
 from model_examples import small_config
-from network_examples import vocabulary_of_words
+from network_examples import away_from_start, vocabulary_of_words
 
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task import Task
@@ -40,11 +40,7 @@ def finetuned(folder, *names: str, seed: int = 0, **changes) -> None:
     vocabulary, specs = vocabulary_of_words(), [spec_of(name) for name in names or TASKS]
     heads = tuple(HeadConfig(spec.type.head, spec.type.outputs(spec.labels)) for spec in specs)
     config = small_config(vocab_size=vocabulary.size + 3, **changes)  # with rows that no token has
-    network = TaskNetwork(config, heads, seed)
-    dice = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.add_(torch.randn(weight.shape, generator=dice) * 0.3)
+    network = away_from_start(TaskNetwork(config, heads, seed), seed)
     told = {"heads": [asdict(head) for head in heads], "recipes": [asdict(spec) for spec in specs]}
     meta = {"model": asdict(config), "metric": 0.5, **told}
     checkpoint.save(folder, 1, network.state_dict(), {"step": torch.ones(1)}, meta)

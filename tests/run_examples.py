@@ -9,6 +9,7 @@ from pathlib import Path
 import model_examples
 import numpy as np
 import torch
+from feature_examples import write_features
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from span_electra.config import (
@@ -20,9 +21,7 @@ from span_electra.config import (
     OptimizerConfig,
     TrainingConfig,
 )
-from span_electra.features.arrow_file import write_checked
-from span_electra.features.header import describe, feature_batch, feature_schema
-from span_electra.features.masking import TokenRows, row_keys, sample_spans
+from span_electra.features.header import describe
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint, loop
@@ -54,13 +53,7 @@ def write_rows(path, rows=60, seed=0, prefix="w", longest=LONGEST):
     ]
     ids_T = np.concatenate([np.concatenate([[0], row, [1]]) for row in content]).astype(np.uint16)
     header = describe(vocabulary, MaskingConfig(), ChunkConfig(max_seq_len=longest), seed)
-    ends_R = np.cumsum(lengths_R)
-    keys_R = row_keys(seed, 0, np.arange(rows), "spans")
-    rows_R = TokenRows(ids_T, ends_R - lengths_R, lengths_R)
-    spans = sample_spans(rows_R, vocabulary.token_words, keys_R, header.masking)
-    counts = {"rows": rows, "tokens": int(ends_R[-1]), "spans": len(spans.starts_S)}
-    header = replace(header, masked=int(spans.lengths_S.sum()), **counts)
-    write_checked(path, feature_schema(header), [feature_batch(ids_T, ends_R, spans, feature_schema(header))])
+    write_features(path, header, vocabulary, [(ids_T, np.cumsum(lengths_R))], seed)
     return str(path)
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from span_electra.finetuning.readers import Example, read_examples
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 
@@ -27,3 +28,8 @@ def one_task(folder: Path, task_type: str = "SingleSenClassification", **setting
     """The task `t` of a file that has no other; it trains on a.tsv if nothing else is said."""
     section = {"task_type": task_type, "file_names": {"train": "a.tsv"}} | settings
     return task_file(folder, {"t": section}).tasks[0]
+
+
+def read(path: Path, task_type: str, **settings: Any) -> list[Example]:
+    """The examples of a file, of a task of this type."""
+    return list(read_examples(Task("t", task_type, {}, **settings), path))

@@ -1,19 +1,14 @@
 """Flags made from dataclasses. Run: pytest tests/test_commandline.py"""
 
 import json
-import sys
-import warnings
-from pathlib import Path
 
 import pytest
+from shell_examples import exit_code
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, VocabularyArgs  # noqa: E402
-from span_electra.commandline import Parser, first_as, parse, run_script  # noqa: E402
-from span_electra.compose import leaves  # noqa: E402
-from span_electra.errors import InputError  # noqa: E402
+from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, VocabularyArgs
+from span_electra.commandline import Parser, first_as, parse
+from span_electra.compose import leaves
+from span_electra.errors import InputError
 
 # The users' own flags. A change here breaks somebody's scripts.
 PROMISED = {
@@ -105,15 +100,11 @@ def test_a_bad_flag_is_one_line(argv, words):
         (KeyboardInterrupt(), 130, "stopped by the keyboard"),
     ],
 )
-def test_a_script_fails_in_one_line_with_its_code(error, code, line, capsys, monkeypatch):
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back what a script sets
-
+def test_a_script_fails_in_one_line_with_its_code(error, code, line, capsys):
     def main():
         raise error
 
-    with pytest.raises(SystemExit) as stopped:
-        run_script(main)
-    assert stopped.value.code == code
+    assert exit_code(main) == code
     assert capsys.readouterr().err.strip() == line
 
 
@@ -124,19 +115,16 @@ def test_a_script_fails_in_one_line_with_its_code(error, code, line, capsys, mon
         "Could not run 'aten::foo.out' with arguments from the 'XPU' backend. This could be because",
     ],
 )
-def test_a_device_without_an_operator_is_said_in_a_line(words, capsys, monkeypatch):
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-
+def test_a_device_without_an_operator_is_said_in_a_line(words, capsys):
     def fail(words):
         raise NotImplementedError(words)
 
-    with pytest.raises(SystemExit) as stopped:
-        run_script(lambda: fail(words))
+    assert exit_code(lambda: fail(words)) == 2
     said = capsys.readouterr().err
-    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert said.count("\n") == 1
     assert "torch lacks aten::foo.out for this device; give --device cpu" in said
     with pytest.raises(NotImplementedError):  # a mistake of ours stays one
-        run_script(lambda: fail(""))
+        exit_code(lambda: fail(""))
 
 
 def test_what_stands_first_may_lack_its_flag():
@@ -214,14 +202,11 @@ def test_help_fits_and_begins_with_the_most_needed(schema, columns, monkeypatch)
     assert "dest" not in text and text.startswith("usage: ") and "\n\n" in text[:200]
 
 
-def test_a_python_without_our_packages_is_told_how_in_one_line(capsys, monkeypatch):
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-
+def test_a_python_without_our_packages_is_told_how_in_one_line(capsys):
     def main():
         raise ModuleNotFoundError("No module named 'omegaconf'", name="omegaconf")
 
-    with pytest.raises(SystemExit) as stopped:
-        run_script(main)
+    assert exit_code(main) == 2
     said = capsys.readouterr().err
-    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert said.count("\n") == 1
     assert "omegaconf" in said and "requirements.txt" in said and ".venv/bin/activate" in said

@@ -4,12 +4,11 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from shell_examples import ROOT, SCHEMAS
 
-import argument
 from span_electra import console
 from span_electra.commandline import Parser
 
@@ -18,9 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # pytest brings it
 
-ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SCHEMAS = {kind.__doc__: kind for kind in vars(argument).values() if isinstance(kind, type)}
 SCRIPTS = {path.stem for path in ROOT.glob("*_SE.py")} | {"joint_train_span_electra"}
 
 
@@ -78,7 +75,6 @@ def test_an_unknown_command_names_the_right_one(monkeypatch, capsys):
 def test_usage_fits_and_lists_the_commands_and_version_is_said(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "argv", ["span-electra"])
-    monkeypatch.syspath_prepend(str(ROOT))
     console.main()
     said = capsys.readouterr().out
     assert all(re.search(rf"^  {name} ", said, re.M) for name in console.COMMANDS)

@@ -3,7 +3,6 @@
 Run: pytest tests/test_downstream.py
 """
 
-import importlib.util
 import json
 import sys
 from dataclasses import replace
@@ -16,13 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def downstream(monkeypatch, tmp_path):
+def downstream(benchmark_script, monkeypatch, tmp_path):
     """The script in a folder with data/ for its tasks, whose every fine-tuning has a number of its own."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location("downstream", ROOT / "benchmarks/downstream.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "downstream", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    module = benchmark_script("downstream")
     monkeypatch.chdir(tmp_path)
     for name in ("train", "dev", "test"):
         (tmp_path / "data/pos").mkdir(parents=True, exist_ok=True)

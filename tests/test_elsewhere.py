@@ -2,31 +2,17 @@
 
 import re
 import shlex
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from shell_examples import ROOT, SCHEMAS
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import argument
+from span_electra.commandline import Parser
+from span_electra.compose import Layer, compose, leaves
+from span_electra.elsewhere import TABLES, TUNED, find_key, markdown, meant
+from span_electra.errors import InputError
 
-import argument  # noqa: E402
-from span_electra.commandline import Parser  # noqa: E402
-from span_electra.compose import Layer, compose, leaves  # noqa: E402
-from span_electra.elsewhere import TABLES, TUNED, find_key, markdown, meant  # noqa: E402
-from span_electra.errors import InputError  # noqa: E402
-
-SCHEMAS = {
-    "create_vocab_SE.py": argument.VocabularyArgs,
-    "create_feature_SE.py": argument.FeatureArgs,
-    "joint_train_span_electra.py": argument.JointTrainingConfig,
-    "prepare_tasks_SE.py": argument.PrepareArgs,
-    "finetune_SE.py": argument.FinetuneArgs,
-    "predict_SE.py": argument.PredictArgs,
-    "evaluate_SE.py": argument.EvaluateArgs,
-    "export_SE.py": argument.ExportArgs,
-}
 TRAINERS = (argument.JointTrainingConfig, argument.FinetuneArgs, argument.PredictArgs)
 ROWS = [(system, *row) for system, rows in TABLES.items() for row in rows]
 COMMANDS = [row for row in ROWS if re.search(r"\.py\b|^python", row[2] or row[1])]

@@ -3,9 +3,7 @@
 Run: pytest -m slow tests/test_gpu_check.py (some minutes); without -m slow, its parts alone.
 """
 
-import importlib.util
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def gpu_check(monkeypatch):
-    spec = importlib.util.spec_from_file_location("gpu_check", ROOT / "benchmarks/gpu_check.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "gpu_check", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def gpu_check(benchmark_script):
+    return benchmark_script("gpu_check")
 
 
 def test_a_check_that_breaks_is_a_line_of_the_page(gpu_check, tmp_path):

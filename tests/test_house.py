@@ -4,7 +4,6 @@ import ast
 import json
 import re
 import subprocess
-import sys
 import tokenize
 from itertools import chain
 from pathlib import Path
@@ -293,7 +292,6 @@ def test_tests_that_pages_name_are_there():
 
 
 def test_default_json_holds_the_defaults():
-    sys.path.insert(0, str(ROOT))
     from argument import JointTrainingConfig
     from span_electra.compose import dump
 

@@ -3,27 +3,18 @@
 Run: pytest tests/test_learn_arms.py
 """
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from argument import JointTrainingConfig  # noqa: E402
-from span_electra.commandline import parse  # noqa: E402
+from argument import JointTrainingConfig
+from span_electra.commandline import parse
 
 
 @pytest.fixture
-def learn(monkeypatch):
-    spec = importlib.util.spec_from_file_location("learn", ROOT / "benchmarks/learn.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "learn", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def learn(benchmark_script):
+    return benchmark_script("learn")
 
 
 @pytest.mark.parametrize("preset", ["tiny", "quick"])

@@ -5,14 +5,13 @@ Run: pytest tests/test_next_lines.py
 
 import importlib
 import json
-import random
 import re
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
-from shell_examples import ROOT, SMALL, WORDS, Shell
+from shell_examples import ROOT, SMALL, Shell, book
 
 from span_electra.console import COMMANDS, command_line
 
@@ -34,9 +33,7 @@ def shell(tmp_path, monkeypatch, capsys):
     """A shell in a folder with text, at another place than the scripts."""
     place = tmp_path / "a place"
     (place / "my text").mkdir(parents=True)
-    dice = random.Random(0)
-    text = "".join(" ".join(dice.choices(WORDS, k=12)) + ".\n" for _ in range(300))
-    (place / "my text" / "a book.txt").write_text(text)
+    (place / "my text" / "a book.txt").write_text(book(300))
     monkeypatch.chdir(place)
     return FollowingShell(monkeypatch, capsys)
 

@@ -2,20 +2,15 @@
 
 import json
 import os
-import random
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from shell_examples import ROOT, SMALL, book
 
-ROOT = Path(__file__).resolve().parent.parent
-NAMES = ["the", "small", "red", "cat", "dog", "house", "runs", "sleeps", "sees", "in", "under", "a", "tree"]
-SIZES = ["--model.generator.hidden_size", "16", "--model.generator.num_hidden_layers", "1",
-         "--model.discriminator.hidden_size", "32", "--model.discriminator.num_hidden_layers", "1",
-         "--model.generator.num_attention_heads", "2", "--model.discriminator.num_attention_heads", "2",
-         "--embedding_size", "16", "--max_position_embeddings", "64"]  # fmt: skip
+TINY = ["--preset", "tiny", *SMALL, "--max_position_embeddings", "64"]
 
 
 def run(script: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess:
@@ -24,31 +19,17 @@ def run(script: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True)
 
 
-def write_text(folder: Path) -> None:
-    dice = random.Random(0)
-    folder.mkdir()
-    for split, lines in (("train", 600), ("valid", 60)):
-        text = "".join(" ".join(dice.choices(NAMES, k=12)) + ".\n" for _ in range(lines))
-        (folder / f"{split}.txt").write_text(text)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder in which the three bare lines have been run, with a small vocabulary and model."""
     place = tmp_path_factory.mktemp("a place")
-    write_text(place / "data")
+    (place / "data").mkdir()
+    (place / "data/train.txt").write_text(book(600))
+    (place / "data/valid.txt").write_text(book(60, seed=1))
     steps = {
         "create_vocab_SE.py": ["--vocab_size", "300", "--min_fre", "1"],
         "create_feature_SE.py": ["--workers", "30", "--max_seq_len", "64"],
-        "joint_train_span_electra.py": [
-            "--preset",
-            "tiny",
-            "--device_ids",
-            "0",
-            "--out_dir",
-            "runs/first",
-            *SIZES,
-        ],
+        "joint_train_span_electra.py": ["--device_ids", "0", "--out_dir", "runs/first", *TINY],
     }
     for script, flags in steps.items():
         done = run(script, *flags, cwd=place)
@@ -91,16 +72,7 @@ def test_a_used_run_folder_is_refused_and_resuming_a_finished_run_changes_nothin
 
 def test_the_older_way_trains_from_raw_text(place):
     flags = ["--train_data.raw_text_dir", "data/train.txt", "--max_seq_len", "32", "--save_features"]
-    flags += [
-        "--save_tokenized_text",
-        "--preset",
-        "tiny",
-        "--max_steps",
-        "3",
-        "--out_dir",
-        "runs/raw",
-        *SIZES,
-    ]
+    flags += ["--save_tokenized_text", "--max_steps", "3", "--out_dir", "runs/raw", *TINY]
     done = run("joint_train_span_electra.py", *flags, cwd=place)
     assert done.returncode == 0, done.stderr
     assert (place / "runs/raw/features/train.arrow").exists()

@@ -3,7 +3,6 @@
 Run: pytest tests/test_readme.py
 """
 
-import random
 import re
 import shlex
 import shutil
@@ -11,13 +10,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from shell_examples import ROOT, WORDS, Shell
+from shell_examples import ROOT, SCHEMAS, Shell, book
 
-import argument
 from span_electra.commandline import Parser, first_as
 
 README = (ROOT / "README.md").read_text()
-SCHEMAS = {schema.__doc__: schema for schema in vars(argument).values() if isinstance(schema, type)}
 # What waits, trains long or needs files of a long training: its flags are read, no more.
 READ_ONLY = ("--serve", "--config_file configs/small.json", "step-00001000")
 # What keeps a run short, besides what the README says.
@@ -89,11 +86,9 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("clone")
     for name in ("configs", "examples"):
         (place / name).symlink_to(ROOT / name)
-    dice = random.Random(0)
-    text = "".join(" ".join(dice.choices(WORDS, k=12)) + ".\n" for _ in range(200))
     for name in ("data/train.txt", "data/valid.txt", "my text/a.txt"):
         (place / name).parent.mkdir(exist_ok=True)
-        (place / name).write_text(text)
+        (place / name).write_text(book(200))
     (place / "blimp").mkdir()
     (place / "blimp/a.jsonl").write_text(
         '{"sentence_good": "the cat sees", "sentence_bad": "cat the sees"}\n'
@@ -136,8 +131,5 @@ def test_flags_that_a_page_names_are_there(page):
     """docs/continue.md's first line had a flag that no script took."""
     if page.name == "from-elsewhere.md":
         pytest.skip("names others' flags beside ours; test_elsewhere.py runs its rows")
-    scripts = {name: Parser(schema, "").names for name, schema in SCHEMAS.items() if name.endswith(".py")}
-    text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
-    assert set(re.findall(FLAG, text)) - FOREIGN <= set().union(*scripts.values())
-    for script, flags in re.findall(r"^    python (\w+\.py)\b(.*)", text, re.MULTILINE):
-        assert set(re.findall(FLAG, flags)) <= scripts[script], script
+    ours = [Parser(schema, "").names for name, schema in SCHEMAS.items() if name.endswith(".py")]
+    assert set(re.findall(FLAG, page.read_text(encoding="utf-8"))) - FOREIGN <= set().union(*ours)

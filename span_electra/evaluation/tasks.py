@@ -67,8 +67,7 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
             name = f"{source.spec.task.name}, {split}"
             with progress.saying(lambda name=name: f"evaluate: {name}"):
                 predicted = predict_rows(network, number, source, settings.batch_size, process)
-            if row := metrics_of(predicted, source):
-                sections[SECTION][name] = row
+            sections[SECTION][name] = metrics_of(predicted, source)
     if not sections[SECTION]:
         raise InputError(f"{task_file}: no task has labelled dev or test rows; name files that have some")
     for table in tables_of(sections[SECTION], SECTION):
@@ -128,15 +127,15 @@ def prepared_rows(
 
 
 def metrics_of(predicted: TaskPredictions, source: TaskRows) -> dict[str, Any]:
-    """The task's metrics and number of rows; none where the rows have no labels.
+    """The task's metrics and number of rows.
 
     Misspelt words are told by lines too, as the spelling benchmark does.
     """
     found = compute_metrics(predicted, source)
     named = {TITLE_OF.get(name, name): value for name, value in found.items()}
-    if named and source.spec.type.head == "replaced":
+    if source.spec.type.head == "replaced":
         named["sequence_f1"] = sequence_detection_f1(predicted.predictions, predicted.targets)
-    return named | {"rows": len(predicted.uids)} if named else {}
+    return named | {"rows": len(predicted.uids)}
 
 
 def described(model: Path, vocabulary: Vocabulary, meta: Mapping[str, Any]) -> dict[str, str]:

@@ -24,22 +24,13 @@ from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.order import REPLIES, Order, plan_tasks
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.turns import TurnRow, join_turns
+from span_electra.finetuning.turns import TurnRow, join_turns, row_length
 from span_electra.model.multi_task import IGNORED, TaskBatch
 from span_electra.text.noise import NoiseConfig, corrupt_words, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 
 ANEW = "remove that file, then run prepare_tasks_SE.py again"
 TRAIN_CANDIDATES, TEST_CANDIDATES = 4, 10  # replies to choose from; the test is recall@1 of 10
-
-
-@dataclass(frozen=True)
-class TurnWindow:
-    """Turns [begin, end) of the conversation in a row."""
-
-    row: int
-    begin: int
-    end: int
 
 
 class TaskRows:
@@ -58,13 +49,9 @@ class TaskRows:
         # A file that was cut off would otherwise lose its last row without a word.
         if not len(self.ends_R) or self.ends_R[-1] != len(self.bytes) - 1:
             raise InputError(f"{self.path}: its end is missing; {ANEW}")
-        # Sentences that are misspelt anew each epoch; they may stand after others that have labels. A task
-        # without noise has none, and its first row alone is looked at, for what damaged files hold.
-        looked_at = range(len(self) if spec.task.noise else 1)
-        self.raw = any("text" in self.stored(row) for row in looked_at)
-        if self.raw:
-            self.noise = NoiseConfig(**spec.task.noise)
-            self.misspellings = load_misspellings(self.noise.misspellings) if self.noise.misspellings else {}
+        self.stored(0)  # what a damaged file holds is told now, not in the middle of an epoch
+        self.noise = NoiseConfig(**spec.task.noise)
+        self.misspellings = load_misspellings(self.noise.misspellings) if self.noise.misspellings else {}
 
     def __len__(self) -> int:
         return len(self.ends_R)
@@ -82,20 +69,20 @@ class TaskRows:
         return np.array([min(self._length(row), self.spec.max_seq_len) for row in range(len(self))])
 
     @cached_property
-    def windows_P(self) -> list[TurnWindow]:
-        """Of conversations to be continued: the windows that together hold every turn once."""
+    def windows_P(self) -> list[tuple[int, int, int]]:
+        """Of conversations to be continued: windows (row, begin, end) that together hold every turn once."""
         longest = self.spec.max_seq_len
         # Cut at turns, never within: half a turn would teach that a turn ends there.
         cut = (turn_windows(self.stored(row)["turns"], longest) for row in range(len(self)))
-        return [TurnWindow(row, *place) for row, places in enumerate(cut) for place in places]
+        return [(row, *place) for row, places in enumerate(cut) for place in places]
 
     @cached_property
     def lengths_P(self) -> np.ndarray:
         """Tokens of each piece, about."""
         if self.spec.type.head != "language":
             return self.lengths_R
-        longest = self.spec.max_seq_len
-        return np.array([min(longest, 1 + sum(len(t) + 1 for t in self.turns(w))) for w in self.windows_P])
+        pieces = map(self.turns, range(len(self.windows_P)))
+        return np.array([min(row_length(turns), self.spec.max_seq_len) for turns in pieces])
 
     @cached_property
     def last_turns(self) -> list[list[int]]:
@@ -103,22 +90,22 @@ class TaskRows:
         ends = (tuple(self.stored(row)["turns"][-1]) for row in range(len(self)))
         return [list(end) for end in dict.fromkeys(ends)]
 
-    def turns(self, window: TurnWindow) -> list[list[int]]:
+    def turns(self, piece: int) -> list[list[int]]:
         """The turns in a window."""
-        return self.stored(window.row)["turns"][window.begin : window.end]
+        row, begin, end = self.windows_P[piece]
+        return self.stored(row)["turns"][begin:end]
 
     def _length(self, row: int) -> int:
         stored = self.stored(row)
         if "turns" in stored:
-            return 1 + sum(len(turn) + 1 for turn in stored["turns"])
+            return row_length(stored["turns"])
         # A guess for text that is yet to be misspelt: lengths only decide which rows share a batch.
         return len(stored["input_ids"]) if "input_ids" in stored else len(stored["text"]) // 4
 
     def rows(self, rows_B: Sequence[int], seed: int, epoch: int) -> list[dict[str, Any]]:
         """The rows as they are seen in an epoch."""
         stored = [self.stored(row) for row in rows_B]
-        if not self.raw:
-            return stored
+        # Sentences that are misspelt anew each epoch may stand among others that have labels.
         examples = [
             self._misspelt(entry, (seed, epoch, int(row)))
             for entry, row in zip(stored, rows_B, strict=True)
@@ -162,16 +149,22 @@ def rows_and_targets(
 
 
 def _targets(spec: TaskSpec, rows: list[dict[str, Any]]) -> Any:
+    # Rows that earlier versions prepared may lack labels; what is not known is no target.
     if spec.type.head == "number":
         return np.array([row.get("label", 0.0) for row in rows], np.float32)
     if spec.type.head == "sequence":
         return np.array([row.get("label", IGNORED) for row in rows], np.int64)
     if spec.type.head == "several":
-        marked_BC = np.zeros((len(rows), len(spec.labels)), np.float32)
-        for number, row in enumerate(rows):
-            marked_BC[number, row.get("label", [])] = 1.0
-        return marked_BC
+        return marked([row.get("label", []) for row in rows], len(spec.labels)).astype(np.float32)
     return [token_targets(row, spec.type.head == "replaced") for row in rows]
+
+
+def marked(rows: list[list[int]], classes: int) -> np.ndarray:
+    """Lists of classes as rows of 0 and 1, [R, C]."""
+    marked_RC = np.zeros((len(rows), classes), np.int64)
+    for number, row in enumerate(rows):
+        marked_RC[number, row] = 1
+    return marked_RC
 
 
 def token_targets(row: dict[str, Any], every: bool) -> list[int]:
@@ -223,10 +216,8 @@ def _candidates(
         turns = row["turns"]
         if training:
             turns = turns[: rng.integers(2, len(turns) + 1)]
-        replies = [turns[-1]]
-        if count > 1:
-            others = {"truth": turns[-1], "count": count - 1, "rng": rng, "training": training}
-            replies += _other_replies(source, int(number), **others)
+        others = {"truth": turns[-1], "count": count - 1, "rng": rng, "training": training}
+        replies = [turns[-1], *_other_replies(source, int(number), **others)]
         for unpadded in rows_of_candidates(source.spec, source.vocabulary.sep_id, turns[:-1], replies):
             ids.append(unpadded.ids)
             types.append(unpadded.types)
@@ -250,21 +241,23 @@ def _other_replies(
 ) -> list[list[int]]:
     """Replies of other conversations that differ from the truth; when tested also from each other."""
     replies: list[list[int]] = []
-    if not training:
+    if training:
+        for _ in range(100 * count):  # where there are enough, so many draws miss hardly ever
+            other = int((row + 1 + rng.integers(len(source) - 1)) % len(source))
+            turns = source.stored(other)["turns"]
+            reply = turns[rng.integers(len(turns))]
+            if reply != truth:
+                replies.append(reply)
+            if len(replies) == count:
+                break
+    else:
         # Of the texts, not of the rows: where nearly all end alike, drawn rows would be too few that differ.
         ends = source.last_turns
         drawn = rng.choice(len(ends), min(count + 1, len(ends)), replace=False)
         replies = [ends[number] for number in drawn if ends[number] != truth][:count]
-    for _ in range(100 * count * training):  # where there are enough, so many draws miss hardly ever
-        other = source.stored(int((row + 1 + rng.integers(max(1, len(source) - 1))) % len(source)))["turns"]
-        reply = other[rng.integers(len(other))]
-        if reply != truth:
-            replies.append(reply)
-        if len(replies) == count:
-            break
-    if len(replies) == count:
-        return replies
-    raise InputError(f"{source.path}: too few replies that differ; give more conversations")
+    if len(replies) < count:
+        raise InputError(f"{source.path}: too few replies that differ; give more conversations")
+    return replies
 
 
 def check_replies(source: TaskRows, training: bool) -> None:
@@ -350,7 +343,7 @@ class TaskBatches:
     def _unpadded(self, task: int, rows_B: np.ndarray) -> UnpaddedRows:
         source, order = self.sources[task], self.order
         if source.spec.type.head == "language":
-            return windows_and_targets(source, [source.turns(source.windows_P[piece]) for piece in rows_B])
+            return windows_and_targets(source, [source.turns(piece) for piece in rows_B])
         rows = source.rows(rows_B, order.seed, self.epoch)
         return rows_and_targets(source, rows_B, rows, order.seed, self.epoch, training=True)
 

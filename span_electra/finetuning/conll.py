@@ -42,14 +42,6 @@ class TaggedSentence:
 
 
 @dataclass(frozen=True)
-class ConllColumns:
-    """Which column holds what, from 0; -1 is the last one."""
-
-    token: int = 0
-    tag: int = -1
-
-
-@dataclass(frozen=True)
 class _Layout:
     """How the lines of a file are cut into columns."""
 
@@ -66,13 +58,16 @@ class _Layout:
         )
 
 
-def read_conll(path: Path, columns: ConllColumns) -> Iterator[TaggedSentence]:
-    """Yield the sentences of a file. Raises InputError naming file and line."""
+def read_conll(path: Path, token: int = 0, tag: int = -1) -> Iterator[TaggedSentence]:
+    """Yield the sentences of a file. Raises InputError naming file and line.
+
+    token, tag: the columns that hold them, from 0; -1 is the last one.
+    """
     # From the first token, since comments and marks have any number of columns.
     first, layout = _layout_of(path)
     if layout is None:
         return
-    if suffix_of(path) == ".conllu" and columns.token == 0:
+    if suffix_of(path) == ".conllu" and token == 0:
         raise InputError(
             f"{path}: the words of a .conllu file are column 2; write columns: {{text: 2, label: 4}} for "
             "parts of speech"
@@ -81,16 +76,15 @@ def read_conll(path: Path, columns: ConllColumns) -> Iterator[TaggedSentence]:
     tokens: list[tuple[str, str, int]] = []  # word, tag, line
     for number, line in chain(read_lines(path), [(0, "")]):  # the last sentence may have no blank line
         fields = layout.fields(line)
-        mark = fields[0] == DOCUMENT_MARK
-        if not line.strip(" \t") or mark:
+        if not line.strip(" \t") or fields[0] == DOCUMENT_MARK:
             if tokens:
                 words, tags, lines = zip(*tokens, strict=True)
                 yield TaggedSentence(words, tags, lines)
             tokens = []
         # CoNLL-U numbers a word written as one `3-4`, and repeats its parts below; its words are column 2.
-        elif not layout.is_comment(line) and not (columns.token and RANGE_OR_EMPTY.fullmatch(fields[0])):
+        elif not layout.is_comment(line) and not (token and RANGE_OR_EMPTY.fullmatch(fields[0])):
             where = f"{path}: line {number}"
-            tokens.append((*_token(fields, columns, layout, where=where, first=first[0]), number))
+            tokens.append((*_token(fields, token, tag, layout, where=where, first=first[0]), number))
 
 
 def _layout_of(path: Path) -> tuple[tuple[int, str], _Layout | None]:
@@ -112,21 +106,21 @@ def _layout_of(path: Path) -> tuple[tuple[int, str], _Layout | None]:
 
 
 def _token(
-    fields: list[str], columns: ConllColumns, layout: _Layout, *, where: str, first: int
+    fields: list[str], token: int, tag: int, layout: _Layout, *, where: str, first: int
 ) -> tuple[str, str]:
     """The word and the tag of a line."""
     # As many columns as the highest that is asked for; the last one (-1) takes two at least.
-    needed = max(columns.token + 1, columns.tag + 1 or 2)
+    needed = max(token + 1, tag + 1 or 2)
     if len(fields) != layout.width or layout.width < needed:
         belong = f"{needed} or more" if layout.width < needed else f"{layout.width}, as in line {first},"
         raise InputError(
             f"{where}: {counted(len(fields), 'column')} where {belong} belong (token first, tag"
             f" last, unless columns: say otherwise); {LISTS}"
         )
-    word, tag = fields[columns.token], fields[columns.tag]
-    if not word.strip() or not tag.strip():
+    word, label = fields[token], fields[tag]
+    if not word.strip() or not label.strip():
         raise InputError(f"{where}: an empty token or tag; mend the row")
-    wrong = [field for field in fields if LIST.match(field)] or [tag] * (" " in tag.strip())
+    wrong = [field for field in fields if LIST.match(field)] or [label] * (" " in label.strip())
     if wrong:
         raise InputError(f"{where}: {wrong[0][:40]!r} is no token and no tag; {LISTS}")
-    return word, tag
+    return word, label

@@ -21,6 +21,7 @@ from tokenizers import normalizers
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TaskType
+from span_electra.finetuning.turns import row_length
 from span_electra.text.vocabulary import Vocabulary
 
 
@@ -110,12 +111,12 @@ def _encoded(
 
 
 def _loses_turns(turns: list[list[int]], spec: TaskSpec) -> bool:
-    """Whether a row does not hold a conversation; each turn has a separator, and one closes the row.
+    """Whether a row does not hold a conversation.
 
     One to be continued is cut into windows instead: there a turn loses tokens that alone is too long.
     """
-    lengths = [len(turn) + 1 for turn in turns]
-    return 1 + (max(lengths, default=0) if spec.type.head == "language" else sum(lengths)) > spec.max_seq_len
+    rows = [[turn] for turn in turns] if spec.type.head == "language" else [turns]
+    return any(row_length(row) > spec.max_seq_len for row in rows)
 
 
 def _texts(example: Example, spec: TaskSpec) -> list[str]:

@@ -21,7 +21,7 @@ from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.settings import FinetuningRun
-from span_electra.finetuning.task import Task
+from span_electra.finetuning.task import SPLITS, Task
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.architectures import ARCHITECTURES, record_of
 from span_electra.hub.encoders import take_pretrained
@@ -62,16 +62,18 @@ class Finetuning:
         pretrained = open_model(settings.encoder).need(settings.arguments.network)
         prepared = open_prepared(settings.prepared)
         check_vocabulary(prepared, pretrained)
-        check_pooling(settings.tasks, pretrained)
         check_others(settings.tasks, settings.order.batch_size, process.world_size)
         self.model = build_network(settings, pretrained, prepared)
         self.facts = facts_of(settings, self.model, prepared, pretrained)
         # All splits now, the cheapest check first: a missing test file must not end a night's training.
         self.rows = {
-            split: open_rows(settings.tasks, prepared, pretrained.vocabulary, split)
-            for split in ("train", "dev", "test")
+            split: open_rows(settings.tasks, prepared, pretrained.vocabulary, split) for split in SPLITS
         }
-        check_rows(self.rows)
+        # Conversations too few to choose replies from are refused now, not at the first validation.
+        for split, sources in self.rows.items():
+            for source in sources:
+                if source is not None and source.spec.type.has_candidates:
+                    check_replies(source, training=split == "train")
         self.names = [task.name for task in settings.tasks]
         self.facts["rows"] = {
             name: {split: len(rows[number]) for split, rows in self.rows.items() if rows[number]}
@@ -80,7 +82,6 @@ class Finetuning:
         # Sums, not means: processes and steps have different numbers of targets.
         self.tally = ("tokens", *(f"{name}:{part}" for name in self.names for part in ("loss", "targets")))
         self.tokenizer_json = pretrained.vocabulary.to_json()
-        self._rate_shares = rate_shares(self.model, settings.arguments.layer_lr_decay)
 
     def train_batches(self, epoch: int, start: int, parts: int = 0) -> TaskBatches:
         """The epoch's batches, of one task each, from batch `start` on; they know no clock."""
@@ -102,13 +103,30 @@ class Finetuning:
         self, stop_requested: Callable[[], bool], epoch: int, start: int, parts: int
     ) -> dict[str, float] | None:
         """Every task's metrics on dev (and test), and the score: the mean of the first on dev."""
-        splits = ("dev", "test") if self.settings.arguments.test_while_train else ("dev",)
-        sources = {split: self.rows[split] for split in splits}
-        return validation_metrics(self.model, sources, self.settings, self.process, stop_requested)
+        arguments, metrics, scores = self.settings.arguments, {}, []
+        for split in ("dev", "test") if arguments.test_while_train else ("dev",):
+            # Dev has the plain names: checkpoints are chosen by them, and test only looks on.
+            prefix = "" if split == "dev" else f"{split}_"
+            for number, source in enumerate(self.rows[split]):
+                if source is None:
+                    continue
+                size, stop = arguments.eval_batch_size, stop_requested
+                predicted = predict_rows(self.model, number, source, size, self.process, stop=stop)
+                if predicted is None:
+                    return None
+                found = compute_metrics(predicted, source)
+                metrics |= {f"{prefix}{self.names[number]}_{name}": value for name, value in found.items()}
+                if split == "dev":
+                    scores.append(one_score(*next(iter(found.items()))))
+        return metrics | ({SCORE: sum(scores) / len(scores)} if scores else {})
 
     def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Mean losses: that of the steps, and each task's a target."""
-        return task_losses(sums, self.names)
+        metrics = {"loss": sums["loss"] / sums["steps"]} if sums["steps"] else {}
+        for name in self.names:
+            if sums[f"{name}:targets"]:
+                metrics[f"{name}_loss"] = sums[f"{name}:loss"] / sums[f"{name}:targets"]
+        return metrics
 
     def count_tokens(self, sums: Mapping[str, float]) -> float:
         """Real tokens of the rows."""
@@ -125,19 +143,17 @@ class Finetuning:
     def describe(self) -> dict[str, str]:
         """Network, rows of each task, and what a batch is."""
         settings, config = self.settings, self.model.config
-        network, rows = getattr(config, settings.arguments.network), self.rows
+        network = getattr(config, settings.arguments.network)
         begun = "with random weights" if settings.arguments.from_scratch else f"from {settings.encoder}"
         # Of all splits now: whoever has no test rows should see it before the night's training.
-        counts = [
-            ", ".join(f"{len(rows[split][number]):,} {split}" for split in rows if rows[split][number])
-            for number in range(len(self.names))
-        ]
+        counts = {
+            name: ", ".join(f"{rows:,} {split}" for split, rows in splits.items())
+            for name, splits in self.facts["rows"].items()
+        }
         return {
             "model": f"{config.architecture}, {network.num_hidden_layers} layers of {network.hidden_size}, "
             f"{begun}; {parameters_line(self.model)}",
-            "data": "; ".join(
-                f"{name}: {count} rows" for name, count in zip(self.names, counts, strict=True)
-            ),
+            "data": "; ".join(f"{name}: {count} rows" for name, count in counts.items()),
             "batches": f"{counted(settings.order.batch_size, 'row')} of one task",
         }
 
@@ -160,7 +176,8 @@ class Finetuning:
 
     def learning_rate(self, parameter: str) -> tuple[str, float]:
         """One group; lower layers learn more slowly where `layer_lr_decay` says so."""
-        return "network", self.settings.optimizer.lr * self._rate_shares(parameter)
+        layers, decay = len(self.model.encoder.layers), self.settings.arguments.layer_lr_decay
+        return "network", self.settings.optimizer.lr * rate_share(parameter, layers, decay)
 
 
 def check_vocabulary(prepared: Prepared, pretrained: Pretrained) -> None:
@@ -245,24 +262,19 @@ def take_heads(network: TaskNetwork, tasks: tuple[Task, ...], prepared: Prepared
             head.load_state_dict(found.state_dict())
 
 
-def rate_shares(network: TaskNetwork, decay: float) -> Callable[[str], float]:
-    """The share of the learning rate for each parameter: heads 1, the last layer `decay`, and so on down.
+def rate_share(parameter: str, layers: int, decay: float) -> float:
+    """The share of the learning rate for a parameter: heads 1, the last layer `decay`, and so on down.
 
-    With N layers, layer i (from 0) learns at decay^(N - i), embeddings and projection at decay^(N + 1), a
+    With N `layers`, layer i (from 0) learns at decay^(N - i), embeddings and projection at decay^(N + 1), a
     norm above the last layer as the heads.
     Example: decay .5, two layers -> heads 1, layer 1 .5, layer 0 .25, embeddings .125
     """
-    layers = len(network.encoder.layers)
-
     # Lower layers hold what is common to all text; heads are new and have everything to learn (ULMFiT, 3.2).
-    def share(name: str) -> float:
-        # A modern encoder's last norm lies above all layers, next to the heads.
-        if not name.startswith("encoder.") or name.startswith("encoder.final_norm."):
-            return 1.0
-        below = name.removeprefix("encoder.layers.")
-        return decay ** (layers + 1 if below == name else layers - int(below.partition(".")[0]))
-
-    return share
+    # A modern encoder's last norm lies above all layers, next to the heads.
+    if not parameter.startswith("encoder.") or parameter.startswith("encoder.final_norm."):
+        return 1.0
+    below = parameter.removeprefix("encoder.layers.")
+    return decay ** (layers + 1 if below == parameter else layers - int(below.partition(".")[0]))
 
 
 # --- the rows -------------------------------------------------------------------------------------------
@@ -291,58 +303,6 @@ def open_rows(
             found = counted(len(opened[-1]), "row")
             raise InputError(f"{path}: {found} where {prepared.rows[task.name][split]} were; {ANEW}")
     return opened
-
-
-def check_rows(rows: dict[str, list[TaskRows | None]]) -> None:
-    """Refuse conversations too few to choose replies from now, not at the first validation."""
-    for split, sources in rows.items():
-        for source in sources:
-            if source is not None and source.spec.type.has_candidates:
-                check_replies(source, training=split == "train")
-
-
-# --- metrics --------------------------------------------------------------------------------------------
-
-
-def task_losses(sums: Mapping[str, float], names: list[str]) -> dict[str, float]:
-    """Mean losses: that of the steps, and each task's a target."""
-    metrics = {"loss": sums["loss"] / sums["steps"]} if sums["steps"] else {}
-    for name in names:
-        if sums[f"{name}:targets"]:
-            metrics[f"{name}_loss"] = sums[f"{name}:loss"] / sums[f"{name}:targets"]
-    return metrics
-
-
-def validation_metrics(
-    network: TaskNetwork,
-    sources: Mapping[str, list[TaskRows | None]],
-    settings: FinetuningRun,
-    process: Process,
-    stop_requested: Callable[[], bool],
-) -> dict[str, float] | None:
-    """Metrics of each task on each split, and the score of dev; None: a stop was asked for on the way."""
-    metrics, scores = {}, []
-    for split, rows in sources.items():
-        for number, source in enumerate(rows):
-            if source is None:
-                continue
-            predicted = predict_rows(
-                network,
-                number,
-                source=source,
-                batch_size=settings.arguments.eval_batch_size,
-                process=process,
-                stop=stop_requested,
-            )
-            if predicted is None:
-                return None
-            # Dev has the plain names: checkpoints are chosen by them, and test only looks on.
-            found = compute_metrics(predicted, source)
-            prefix = source.spec.task.name if split == "dev" else f"{split}_{source.spec.task.name}"
-            metrics |= {f"{prefix}_{name}": value for name, value in found.items()}
-            if split == "dev" and found:
-                scores.append(one_score(*next(iter(found.items()))))
-    return metrics | ({SCORE: sum(scores) / len(scores)} if scores else {})
 
 
 # --- what checkpoints say -------------------------------------------------------------------------------

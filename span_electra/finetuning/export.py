@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, normalizers
 from torch import nn
 
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.task_model import TaskModel, load_task_model
+from span_electra.finetuning.task_model import TaskModel
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.folders import OURS
@@ -31,6 +31,8 @@ from span_electra.text.vocabulary import Vocabulary
 TURNS = ("{sep}:0 $A:0 {sep}:1", "{sep}:0 $A:0 {sep}:1 $B:1 {sep}:0")
 # Modules of sentence-transformers in order, and the folder of each: tokens, their mean, that at length 1.
 SENTENCE_MODULES = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+
+Metrics = Mapping[str, Mapping[str, Mapping[str, float]]]  # task -> split -> name -> value
 
 
 def export_task(
@@ -79,38 +81,34 @@ def export_task(
     return folder
 
 
-def export_tasks(folder: str | Path, out_dir: str | Path, facts: CardFacts | None = None) -> list[Path]:
-    """Export every task of a run of fine-tuning (its best model) or of one of its checkpoints.
+def export_tasks(
+    model: TaskModel, out_dir: str | Path, facts: CardFacts | None = None, measured: Metrics | None = None
+) -> list[Path]:
+    """Export every task, each as a folder of the task's name in `out_dir`; returns the folders.
 
-    Each is a folder of the task's name in `out_dir`. Raises InputError.
+    facts, measured: see `task_facts`. Raises InputError.
     """
-    model, written = load_task_model(folder), []
+    written = []
     for number, spec in enumerate(model.specs):
-        target, card_facts = Path(out_dir, spec.task.name), task_facts(model, number, facts)
-        written.append(
-            export_task(
-                model.network, number, spec=spec, vocabulary=model.vocabulary, folder=target, facts=card_facts
-            )
-        )
+        told = task_facts(model, number, facts, measured)
+        more = {"spec": spec, "vocabulary": model.vocabulary, "facts": told}
+        written.append(export_task(model.network, number, folder=Path(out_dir, spec.task.name), **more))
     return written
 
 
 def task_facts(
-    model: TaskModel,
-    number: int,
-    facts: CardFacts | None = None,
-    measured: Mapping[str, Mapping[str, float]] | None = None,
+    model: TaskModel, number: int, facts: CardFacts | None = None, measured: Metrics | None = None
 ) -> CardFacts:
     """What a checkpoint of fine-tuning tells of one of its tasks, added to `facts`.
 
-    measured: split -> metrics; none: those of the checkpoint's own validation.
+    measured: all tasks' metrics; none: those of the checkpoint's own validation.
     """
     meta, name, facts = model.meta, model.specs[number].task.name, facts or CardFacts()
-    if measured is None:
-        names = [spec.task.name for spec in model.specs]
-        measured = metrics_of((meta.get("loop") or {}).get("valid") or {}, name, names)
+    names = [spec.task.name for spec in model.specs]
+    valid = (meta.get("loop") or {}).get("valid") or {}
+    splits = metrics_of(valid, name, names) if measured is None else measured[name]
     # Test before dev: checkpoints were chosen by dev, whose numbers flatter.
-    split = next((split for split in ("test", "dev") if measured.get(split)), "held-out")
+    split = next((split for split in ("test", "dev") if splits.get(split)), "held-out")
     sections = training_sections(meta, (meta.get("rows") or {}).get(name, {}))
     if key := (meta.get("prepared") or {}).get(name):
         sections["training"]["data (sha256)"] = key
@@ -118,7 +116,7 @@ def task_facts(
     return replace(
         facts,
         started_from=encoder,
-        metrics={**measured.get(split, {}), **facts.metrics},
+        metrics={**splits.get(split, {}), **facts.metrics},
         split=split,
         sections={**sections, **facts.sections},
     )
@@ -144,7 +142,7 @@ def metrics_of(valid: Mapping[str, float], task: str, tasks: list[str]) -> dict[
 def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Vocabulary) -> dict:
     """The config.json of one task."""
     head = network.tasks[task]
-    stock_head = spec.type.stock_head
+    stock_head, problem_type = spec.type.stock_head, spec.type.problem_type
     config = stock_config(network.config, "discriminator", vocabulary, head=stock_head)
     config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type}
     if stock_head == "none":
@@ -152,13 +150,13 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
     config["classifier_dropout"] = head.dropout
     if head.pooling != "cls":
         config[record_of(network.config, stock_head).pooling_key] = head.pooling
-    if spec.type.problem_type:
-        config["problem_type"] = spec.type.problem_type
-    if spec.type.stock_head == "causal":
+    if problem_type:
+        config["problem_type"] = problem_type
+    if stock_head == "causal":
         config["is_decoder"] = True
         # A separator stands before the first turn and after each: `generate` ends with the turn.
         config["bos_token_id"] = config["eos_token_id"] = vocabulary.sep_id
-    elif spec.type.stock_head != "discriminator":
+    elif stock_head != "discriminator":
         names = spec.labels or ("score",)
         config["id2label"] = {str(number): name for number, name in enumerate(names)}
         config["label2id"] = {name: number for number, name in enumerate(names)}

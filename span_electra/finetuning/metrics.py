@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from span_electra.finetuning.task_types import CHUNK_TAG
-
 
 def compute_metric(name: str, predictions: Any, targets: Any, labels: tuple[str, ...] = ()) -> float:
     """Return one metric of predictions, as `METRICS[name]` takes them.
@@ -34,7 +32,9 @@ def compute_metric(name: str, predictions: Any, targets: Any, labels: tuple[str,
     Example: compute_metric("accuracy", [0, 1, 1, 0], [0, 1, 0, 0]) -> .75
     """
     if name.startswith("chunk_") and labels:
-        predictions, targets = (named(rows, labels) for rows in (predictions, targets))
+        predictions, targets = (
+            [[labels[tag] for tag in row] for row in rows] for rows in (predictions, targets)
+        )
     return float(METRICS[name](predictions, targets))
 
 
@@ -107,10 +107,8 @@ def chunk_score(kind: str, predictions: Sequence[Sequence[str]], targets: Sequen
     """
     import seqeval.metrics
 
-    words_of(predictions, targets)  # as many tags as words
-    # Of other tags seqeval would count nonsense; `check_metrics` has refused them before the training.
-    assert all(CHUNK_TAG.fullmatch(tag) for rows in (predictions, targets) for row in rows for tag in row)
-    # seqeval reads BIO, IOB1 and BIOES together; BILOU has other letters for the ends of BIOES.
+    # Other tags were refused before the training (`check_metrics`): seqeval would count nonsense of them.
+    # It reads BIO, IOB1 and BIOES together; BILOU has other letters for the ends of BIOES.
     other_letters = str.maketrans("LU", "ES")
     rows = [
         [[tag[0].translate(other_letters) + tag[1:] for tag in row] for row in rows]
@@ -119,15 +117,10 @@ def chunk_score(kind: str, predictions: Sequence[Sequence[str]], targets: Sequen
     return getattr(seqeval.metrics, kind)(*rows, average="micro", zero_division=0)
 
 
-def named(rows: Sequence[Sequence], labels: tuple[str, ...]) -> list[list[str]]:
-    """Return tags by name; what has its name already keeps it."""
-    return [[tag if isinstance(tag, str) else labels[tag] for tag in row] for row in rows]
-
-
 # --- conversations ------------------------------------------------------------------------------------
 
 
-def recall_at_1(scores_RC: Any, _: Any = None) -> float:
+def recall_at_1(scores_RC: Any, _: Any) -> float:
     """Return the share of rows whose true candidate, in column 0, has the highest score.
 
     A tie counts as a miss: a scorer that gives every candidate the same must not look perfect.
@@ -155,17 +148,12 @@ def perplexity(nats: float, tokens: float) -> float:
 def paired(predictions: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return both as arrays of one shape, [R] or [R, C]; what is by words becomes one array of all words."""
     if not isinstance(predictions, np.ndarray) and isinstance(predictions[0], (list, tuple, np.ndarray)):
-        predictions, targets = words_of(predictions, targets)
+        lengths = [[len(row) for row in rows] for rows in (predictions, targets)]
+        assert lengths[0] == lengths[1], "a row has another number of words than its target"
+        predictions, targets = ([word for row in rows for word in row] for rows in (predictions, targets))
     found, wanted = np.asarray(predictions), np.asarray(targets)
     assert found.shape == wanted.shape and len(found), (found.shape, wanted.shape)
     return found, wanted
-
-
-def words_of(predictions: Sequence[Sequence], targets: Sequence[Sequence]) -> tuple[list, list]:
-    """Return the words of all rows in one list each."""
-    lengths = [[len(row) for row in rows] for rows in (predictions, targets)]
-    assert lengths[0] == lengths[1], "a row has another number of words than its target"
-    return [word for row in predictions for word in row], [word for row in targets for word in row]
 
 
 METRICS: dict[str, Callable[[Any, Any], float]] = {

@@ -7,7 +7,7 @@ Shapes are in the names:
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,20 +18,22 @@ import torch
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import (
     TaskRows,
-    UnpaddedRows,
     collate,
+    marked,
     rows_and_targets,
     turn_windows,
     windows_and_targets,
 )
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.metrics import compute_metric
-from span_electra.finetuning.task_types import CHUNK_TAG
+from span_electra.finetuning.metrics import compute_metric, perplexity
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.training.checkpoint import more_is_better
 from span_electra.training.devices import Process
 
 HELD_OUT = 0  # the epoch whose noise and candidates are those of every evaluation
+# Tags that say where chunks are: O, and a letter with the type. BIO (IOB1 and IOB2) has B and I, BIOES
+# adds E, the end of a chunk, and S, one of a single word, which BILOU calls L(ast) and U(nit).
+CHUNK_TAG = re.compile(r"O|[BIESLU](-.+)?")
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,10 @@ class TaskPredictions:
 
     uids: list[str]
     predictions: list[Any]  # class, classes, number, label a word, scores [G], or (nats, tokens)
-    targets: list[Any] | None  # None where the rows have no labels
+    targets: list[Any]  # labels alike; of turns, which bring their truth with them, None
 
 
+@torch.no_grad()
 def predict_rows(
     network: TaskNetwork,
     task: int,
@@ -71,9 +74,7 @@ def predict_rows(
             found[row], targets[row], uids[row] = answer, entry.get("label"), entry["uid"]
         if stop():
             return None
-    # Replies and turns bring their truth with them; other rows have labels all of them, or are to be judged.
-    has_targets = source.spec.type.in_turns or all(target is not None for target in targets)
-    return TaskPredictions(uids, found, targets if has_targets else None)
+    return TaskPredictions(uids, found, targets)
 
 
 def _answers(
@@ -81,7 +82,10 @@ def _answers(
 ) -> list[Any]:
     kind = source.spec.type.head
     unpadded = rows_and_targets(source, rows_B, rows, 0, HELD_OUT, training=False)
-    logits = run_rows(network, task, source, unpadded, process)
+    # Targets and their total are not looked at: there is no loss here.
+    batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, rows_B)
+    with process.autocast():
+        logits = network.logits(batch.to(process.device)).cpu().numpy()
     if kind == "ranking":
         return list(logits.reshape(len(rows_B), -1))
     if kind == "similarity":
@@ -101,17 +105,6 @@ def scores_of_vectors(vectors_RGD: np.ndarray) -> np.ndarray:
     """How near each candidate's vector is to the first, that of the turns: cosines, [R, G - 1]."""
     # All have length 1, so that products are cosines.
     return np.einsum("rgd,rd->rg", vectors_RGD[:, 1:], vectors_RGD[:, 0])
-
-
-@torch.no_grad()
-def run_rows(
-    network: TaskNetwork, task: int, source: TaskRows, unpadded: UnpaddedRows, process: Process
-) -> np.ndarray:
-    """The head's answer to rows that are unpadded out, float32."""
-    # Targets and their total are not looked at: there is no loss here.
-    batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, np.arange(len(unpadded.ids)))
-    with process.autocast():
-        return network.logits(batch.to(process.device)).float().cpu().numpy()
 
 
 def word_labels(row: dict[str, Any], logits: np.ndarray, kind: str, labels: tuple[str, ...]) -> list[int]:
@@ -146,7 +139,6 @@ def first_token_classes(
     return class_W, first_W
 
 
-@torch.no_grad()
 def _perplexity_counts(
     network: TaskNetwork, task: int, source: TaskRows, rows: list[dict], batch_size: int, process: Process
 ) -> list[tuple[float, int]]:
@@ -187,29 +179,17 @@ def check_metrics(spec: TaskSpec) -> None:
 
 
 def compute_metrics(predicted: TaskPredictions, source: TaskRows) -> dict[str, float]:
-    """The task's metrics by name; none where there are no labels."""
-    spec = source.spec
-    if predicted.targets is None:
-        return {}
-    if spec.type.head == "language":
-        nats, tokens = (sum(counts[part] for counts in predicted.predictions) for part in (0, 1))
-        return {"perplexity": compute_metric("perplexity", nats, tokens)}
-    predictions, targets = predicted.predictions, predicted.targets
-    if spec.type.has_candidates:
-        return {"recall_at_1": compute_metric("recall_at_1", np.stack(predictions), None)}
-    if spec.type.head == "several":
+    """The task's metrics by name."""
+    spec, predictions, targets = source.spec, predicted.predictions, predicted.targets
+    if spec.type.head == "language":  # nats and tokens
+        predictions, targets = (sum(counts[part] for counts in predictions) for part in (0, 1))
+    elif spec.type.has_candidates:
+        predictions = np.stack(predictions)
+    elif spec.type.head == "several":
         predictions, targets = (marked(rows, len(spec.labels)) for rows in (predictions, targets))
     elif spec.type.head in ("sequence", "number"):
         predictions, targets = np.array(predictions), np.array(targets)
     return {name: compute_metric(name, predictions, targets, spec.labels) for name in spec.task.metrics}
-
-
-def marked(rows: list[list[int]], classes: int) -> np.ndarray:
-    """Lists of classes as rows of 0 and 1, [R, C]."""
-    marked_RC = np.zeros((len(rows), classes), np.int64)
-    for number, row in enumerate(rows):
-        marked_RC[number, row] = 1
-    return marked_RC
 
 
 def one_score(metric: str, value: float) -> float:
@@ -221,12 +201,12 @@ def one_score(metric: str, value: float) -> float:
 
 
 def prediction_lines(predicted: TaskPredictions, source: TaskRows) -> Iterator[str]:
-    """Lines of a TSV: uid, prediction, and the label where there is one; in the rows' order."""
-    yield "uid\tprediction" + ("\tlabel" if predicted.targets is not None else "") + "\n"
-    for number, (uid, prediction) in enumerate(zip(predicted.uids, predicted.predictions, strict=True)):
-        fields = [uid, shown(prediction, source)]
-        if predicted.targets is not None:
-            fields.append(_shown_target(predicted.targets[number], source))
+    """Lines of a TSV: uid, prediction and label; in the rows' order."""
+    yield "uid\tprediction\tlabel\n"
+    truth = "1" if source.spec.type.has_candidates else ""  # of turns
+    for uid, prediction, target in zip(predicted.uids, predicted.predictions, predicted.targets, strict=True):
+        label = truth if source.spec.type.in_turns else shown(target, source)
+        fields = (uid, shown(prediction, source), label)
         yield "\t".join(" ".join(field.split()) for field in fields) + "\n"  # a uid may hold line ends
 
 
@@ -234,8 +214,7 @@ def shown(prediction: Any, source: TaskRows) -> str:
     """A prediction in the words of the task's labels."""
     kind, labels = source.spec.type.head, source.spec.labels
     if kind == "language":  # the conversation's perplexity
-        # e^700 is about the largest float there is.
-        return f"{math.exp(min(prediction[0] / max(1, prediction[1]), 700.0)):.4g}"
+        return f"{perplexity(prediction[0], max(1, prediction[1])):.4g}"
     if source.spec.type.has_candidates:  # the place of the true reply among its candidates
         return str(1 + int((prediction[1:] >= prediction[0]).sum()))
     if kind == "number":
@@ -244,9 +223,3 @@ def shown(prediction: Any, source: TaskRows) -> str:
         return labels[prediction]
     names = [labels[number] for number in prediction]
     return ",".join(names) if kind == "several" else " ".join(names)
-
-
-def _shown_target(target: Any, source: TaskRows) -> str:
-    if source.spec.type.in_turns:
-        return "1" if source.spec.type.has_candidates else ""
-    return shown(target, source)

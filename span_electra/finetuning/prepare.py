@@ -15,7 +15,6 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -23,11 +22,11 @@ from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
-from span_electra.finetuning.encoding import EncodedLines, TaskSpec, line_encoder
+from span_electra.finetuning.encoding import TaskSpec, line_encoder
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
-from span_electra.storage import locked, replace_folder, sha256_of, write_text
+from span_electra.storage import empty_parents_go, locked, replace_folder, sha256_of, write_text
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_in_order
 
@@ -39,6 +38,7 @@ CHUNK = 2000  # examples handed to one process at a time
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
 # What a task says that decides nothing of its rows.
 NO_MATTER = ("metrics", "dropout_prob", "loss_weight", "pooling")
+BY_TASK = ("labels", "rows", "keys", "cut", "only_label", "settings")  # fields of `Prepared`
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,6 @@ class Prepared:
         )
 
 
-@dataclass(frozen=True)
-class _Made:
-    """One task, prepared."""
-
-    labels: tuple[str, ...]
-    rows: dict[str, int]
-    cut: dict[str, int]
-    only_label: str | None
-    key: str
-    settings: dict[str, Any]
-
-
 def prepare_tasks(
     task_file: TaskFile,
     data_dir: str | Path,
@@ -106,24 +94,19 @@ def prepare_tasks(
     )
     # Asked once before hours of encoding and once more, locked, when rows are put in place.
     before = _standing(fresh)
-    made: dict[str, _Made] = {}
-    with _making(folder) as beside:
-        for task in task_file.tasks:
-            if task.name == MARK or task.name.startswith(MAKING):
-                raise InputError(f"{task.name}: this name is taken in prepared data; rename the task")
-            key = rows_key(task, data_dir, vocabulary, max_seq_len, lowercase)
-            if not before.holds(task.name, key):
-                target = beside / task.name
-                made[task.name] = _prepare(
-                    task,
-                    data_dir,
-                    target=target,
-                    vocabulary=vocabulary,
-                    fresh=fresh,
-                    key=key,
-                    workers=workers,
-                )
-        return _put_in_place(made, beside, fresh)
+    made: dict[str, Prepared] = {}
+    with empty_parents_go(folder / MARK):
+        folder.mkdir(parents=True, exist_ok=True)
+        # Inside it, so that putting rows in place is a rename within one file system.
+        with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder) as beside:
+            for task in task_file.tasks:
+                if task.name == MARK or task.name.startswith(MAKING):
+                    raise InputError(f"{task.name}: this name is taken in prepared data; rename the task")
+                key = rows_key(task, data_dir, fresh)
+                if not before.holds(task.name, key):
+                    more = {"vocabulary": vocabulary, "workers": workers}
+                    made[task.name] = _prepare(task, data_dir, Path(beside, task.name), key, fresh, **more)
+            return _put_in_place(made, Path(beside), fresh)
 
 
 def _standing(fresh: Prepared) -> Prepared:
@@ -140,21 +123,7 @@ def _standing(fresh: Prepared) -> Prepared:
     return replace(before, data_dir=fresh.data_dir) if same else fresh
 
 
-@contextmanager
-def _making(folder: Path) -> Iterator[Path]:
-    """A folder inside `folder` to make rows in; afterwards both are gone, unless rows were put in place."""
-    absent = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        # Inside it, so that putting rows in place is a rename within one file system.
-        with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder) as beside:
-            yield Path(beside)
-    finally:
-        if absent and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _put_in_place(made: dict[str, _Made], beside: Path, fresh: Prepared) -> Prepared:
+def _put_in_place(made: dict[str, Prepared], beside: Path, fresh: Prepared) -> Prepared:
     """Move what was made to where it belongs; another process may have put its own tasks there meanwhile."""
     with locked(fresh.folder / LOCK, fresh.folder, "another command puts rows there", wait=True):
         prepared = _standing(fresh)
@@ -164,11 +133,9 @@ def _put_in_place(made: dict[str, _Made], beside: Path, fresh: Prepared) -> Prep
             _write_mark(prepared)  # so that a kill from here on leaves them unprepared, not half another's
         for name, task in made.items():
             replace_folder(beside / name, prepared.folder / name)
-            prepared.labels[name], prepared.rows[name], prepared.keys[name] = task.labels, task.rows, task.key
-            prepared.cut[name], prepared.settings[name] = task.cut, task.settings
-            prepared.only_label.pop(name, None)
-            if task.only_label is not None:
-                prepared.only_label[name] = task.only_label
+            prepared.only_label.pop(name, None)  # not every task has one
+            for entry in BY_TASK:
+                getattr(prepared, entry).update(getattr(task, entry))
         _write_mark(prepared)
     return prepared
 
@@ -204,9 +171,7 @@ def open_prepared(folder: str | Path) -> Prepared:
         ) from None
 
 
-def rows_key(
-    task: Task, data_dir: str | Path, vocabulary: Vocabulary, max_seq_len: int, lowercase: bool
-) -> str:
+def rows_key(task: Task, data_dir: str | Path, fresh: Prepared) -> str:
     """A hash of all that decides a task's rows: its settings, the files' contents, the vocabulary."""
     files = [
         (split, file)
@@ -218,7 +183,7 @@ def rows_key(
         files.append(("noise", Path(task.noise["misspellings"])))
     # Names without their folders: data that were moved are the same data.
     contents = [(split, file.name, _hash(file)) for split, file in files]
-    parts = [FORMAT, deciding(task), contents, vocabulary.sha256, max_seq_len, lowercase]
+    parts = [FORMAT, deciding(task), contents, fresh.vocabulary_sha256, fresh.max_seq_len, fresh.lowercase]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -274,16 +239,17 @@ def _prepare(
     task: Task,
     data_dir: str | Path,
     target: Path,
-    vocabulary: Vocabulary,
-    fresh: Prepared,
     key: str,
+    fresh: Prepared,
+    *,
+    vocabulary: Vocabulary,
     workers: int,
-) -> _Made:
-    """Write the rows of one task into `target`."""
+) -> Prepared:
+    """Write the rows of one task into `target`; returns what the mark says of it alone."""
     settings = deciding(task)
     # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
     labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir))
-    task = replace(task, labels=labels) if labels and task.labels is None else task
+    task = replace(task, labels=labels or None)
     spec = TaskSpec(task, labels, fresh.max_seq_len, fresh.lowercase)
     target.mkdir()
     counts, cut, seen = {}, {}, set()
@@ -295,8 +261,10 @@ def _prepare(
         counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers)
     if task.val_split:
         counts |= _hold_out(target, task, counts["train"])
-    only_label = str(*seen) if needs_label(task) and len(seen) < 2 else None
-    return _Made(labels, counts, cut, only_label, key=key, settings=settings)
+    only_label = {task.name: str(*seen)} if needs_label(task) and len(seen) < 2 else {}
+    found = {"labels": labels, "rows": counts, "keys": key, "cut": cut, "settings": settings}
+    by_task = {entry: {task.name: value} for entry, value in found.items()}
+    return replace(fresh, only_label=only_label, **by_task)
 
 
 def _noting_labels(examples: Iterator[Example], seen: set[str | tuple[str, ...]]) -> Iterator[Example]:
@@ -317,10 +285,16 @@ def _examples(task: Task, split: str, data_dir: str | Path) -> Iterator[Example]
 def _write(
     path: Path, vocabulary: Vocabulary, spec: TaskSpec, examples: Iterable[Example], workers: int
 ) -> tuple[int, int]:
-    """Encode, in several processes where that pays, and write in order; returns all rows and those cut."""
+    """Encode, in several processes where that pays, and write in order; returns all rows and those cut.
+
+    Raises InputError when a process was killed.
+    """
+    chunks = _chunks(examples)
+    first = list(islice(chunks, WORTH_PROCESSES))
+    workers = cap_workers(workers)[0] if len(first) == WORTH_PROCESSES else 1
     rows = cut = 0
     with path.open("w", encoding="utf-8") as file:
-        for chunk in _encoded(_chunks(examples), vocabulary, spec, cap_workers(workers)[0]):
+        for chunk in run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers):
             file.writelines(chunk.lines)
             rows, cut = rows + len(chunk.lines), cut + chunk.cut
     return rows, cut
@@ -330,15 +304,6 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
     source = iter(examples)
     while chunk := list(islice(source, CHUNK)):
         yield chunk
-
-
-def _encoded(
-    chunks: Iterator[list[Example]], vocabulary: Vocabulary, spec: TaskSpec, workers: int
-) -> Iterator[EncodedLines]:
-    """The lines of each chunk, in order. Raises InputError when a process was killed."""
-    first = list(islice(chunks, WORTH_PROCESSES))
-    workers = workers if len(first) == WORTH_PROCESSES else 1
-    return run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers)
 
 
 def _hold_out(target: Path, task: Task, rows: int) -> dict[str, int]:

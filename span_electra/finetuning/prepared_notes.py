@@ -10,12 +10,8 @@ from span_electra.errors import InputError
 from span_electra.finetuning.prepare import Prepared
 from span_electra.finetuning.task import Task, split_files
 
-MISSING = (
-    "nan",
-    "<na>",
-    "n/a",
-    "null",
-)  # what pandas writes, and what JSON and .parquet hold, where a label is missing
+# What pandas writes, and what JSON and .parquet hold, where a label is missing.
+MISSING = ("nan", "<na>", "n/a", "null")
 
 
 def summary_lines(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:

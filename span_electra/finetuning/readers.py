@@ -25,10 +25,10 @@ from typing import Any
 
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.finetuning.conll import ConllColumns, read_conll
+from span_electra.finetuning.conll import read_conll
 from span_electra.finetuning.rows import (
     Row,
-    first_lines,
+    first_line,
     read_headerless,
     read_json_lines,
     read_lines,
@@ -162,7 +162,7 @@ def _headerless(reading: _Reading) -> Iterator[Example]:
     paired = reading.task.type.inputs == "pair"
     if reading.task.type.inputs == "text or pair":
         # Of types that take both, the first row says which the file holds; a row that differs is an error.
-        paired = any(line.count("\t") == len(names) for line in first_lines(reading.path, 1))
+        paired = first_line(reading.path).count("\t") == len(names)
     names = (*names, "pair") if paired else names
     columns = {name: name for name in names}
     for number, row in enumerate(read_headerless(reading.path, names), start=1):
@@ -257,7 +257,7 @@ def _tagged_words(reading: _Reading) -> Iterator[Example]:
 def _holds_lists(path: Path) -> bool:
     """Whether a file for NER has a list a row rather than a token a line: see the top of this file."""
     # Told by the first row alone, as a person would tell it; later rows that differ are errors.
-    fields = next(iter(first_lines(path, 1)), "").split("\t")
+    fields = first_line(path).split("\t")
     last = fields[-1].strip()
     bracketed = last.startswith("[") and last.endswith("]")
     return suffix_of(path) != ".conll" and len(fields) in (2, 3) and bracketed
@@ -265,12 +265,9 @@ def _holds_lists(path: Path) -> bool:
 
 def _conll(reading: _Reading) -> Iterator[Example]:
     """Sentences of a file with a token a line."""
-    chosen = reading.task.columns
-    columns = ConllColumns(
-        token=chosen["text"] - 1 if chosen else 0,
-        tag=chosen["label"] - 1 if chosen else -1,
-    )
-    for number, sentence in enumerate(read_conll(reading.path, columns), start=1):
+    chosen = reading.task.columns  # from 1
+    columns = (chosen["text"] - 1, chosen["label"] - 1) if chosen else ()
+    for number, sentence in enumerate(read_conll(reading.path, *columns), start=1):
         for line, tag in zip(sentence.lines, sentence.tags, strict=True):
             reading.check(tag, f"{reading.path}: line {line}")
         yield Example(str(number), (" ".join(sentence.words),), sentence.words, sentence.tags)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from statistics import mean, stdev
 
 from span_electra.accelerators import find_device
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.experiment import FinetuningRun, open_rows
-from span_electra.finetuning.export import export_task, task_facts
+from span_electra.finetuning.experiment import open_rows
+from span_electra.finetuning.export import export_tasks
 from span_electra.finetuning.predictions import compute_metrics, predict_rows, prediction_lines
 from span_electra.finetuning.prepare import open_prepared
+from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.storage import EXPORTED, PREDICTIONS, RESULTS, write_text
 from span_electra.training.devices import Process
@@ -45,10 +45,7 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
             lines = "".join(prediction_lines(predicted, source))
             write_text(folder / PREDICTIONS / f"{name}-{split}.tsv", lines)
     model.network.cpu()  # exports are written from there, task by task
-    for number, spec in enumerate(model.specs):
-        target = folder / EXPORTED / spec.task.name
-        facts = task_facts(model, number, measured=results[spec.task.name])
-        export_task(model.network, number, spec=spec, vocabulary=model.vocabulary, folder=target, facts=facts)
+    export_tasks(model, folder / EXPORTED, measured=results)
     write_results(folder, results)
     return results
 
@@ -95,4 +92,4 @@ def table_of(results: dict) -> str:
 def _number(value: float | dict) -> str:
     if isinstance(value, dict):
         return f"{value['mean']:.4g} ± {value['deviation']:.2g}"
-    return f"{value:.4g}" if math.isfinite(value) else str(value)
+    return f"{value:.4g}"

@@ -9,12 +9,11 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from span_electra.errors import InputError
 from span_electra.finetuning.header_rows import refuse_header
@@ -33,6 +32,7 @@ from span_electra.utf8 import decode_utf8, refuse_other
 
 LONGEST_LINE = 64 << 20  # bytes; a longer one is no row of a task
 TABLES = (".tsv", ".txt", ".csv", ".jsonl", ".parquet")
+Line = TypeVar("Line")  # a text, or its fields
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,14 @@ def passing_blank_lines(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int,
     return ((number, line) for number, line in lines if not is_blank(line))
 
 
-def without_blank_end(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def without_blank_end(
+    lines: Iterator[tuple[int, Line]], blank: Callable[[Line], bool] = is_blank
+) -> Iterator[tuple[int, Line]]:
     """The lines up to the last that holds something; where each line counts, those between stay."""
     # Whether a blank line is within or at the end shows only when something follows it.
-    held_back: list[tuple[int, str]] = []
+    held_back: list[tuple[int, Line]] = []
     for number, line in lines:
-        if is_blank(line):
+        if blank(line):
             held_back.append((number, line))
             continue
         yield from held_back
@@ -125,10 +127,10 @@ def without_blank_end(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, s
         yield number, line
 
 
-def first_lines(path: Path, count: int) -> list[str]:
-    """Up to `count` lines from the beginning that are not blank."""
+def first_line(path: Path) -> str:
+    """The first line that is not blank; empty where there is none."""
     with closing(read_lines(path)) as lines:
-        return [line for _, line in islice(passing_blank_lines(lines), count)]
+        return next((line for _, line in passing_blank_lines(lines)), "")
 
 
 # --- tables ---------------------------------------------------------------------------------------------
@@ -175,15 +177,11 @@ def _separated(path: Path, columns: list[str], lines: Iterator[tuple[int, list[s
     lines = ((number, fields or [""]) for number, fields in lines)
     _, names = next((line for line in lines if not _is_blank_row(line[1])), (0, []))
     _check_columns(path, columns, names)
-    held_back: list[Row] = []
-    for number, fields in lines:
-        if _is_blank_row(fields) and len(names) > 1:
-            continue
+    if len(names) > 1:
+        lines = (line for line in lines if not _is_blank_row(line[1]))
+    for number, fields in without_blank_end(lines, _is_blank_row):
         _check_width(path, number, len(fields), names)
-        held_back.append(Row(path, number, dict(zip(names, fields, strict=True))))
-        if not _is_blank_row(fields):
-            yield from held_back
-            held_back = []
+        yield Row(path, number, dict(zip(names, fields, strict=True)))
 
 
 def _is_blank_row(fields: list[str]) -> bool:

@@ -14,21 +14,37 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING
 
 from span_electra.compose import compose, config_file
 from span_electra.config import TrainingConfig
 from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
+from span_electra.finetuning.experiment import (
+    Finetuning,
+    check_pooling,
+    check_vocabulary,
+    open_rows,
+    spec_of,
+)
+from span_electra.finetuning.order import Order
+from span_electra.finetuning.predictions import check_metrics
+from span_electra.finetuning.prepare import (
+    Prepared,
+    check_settings,
+    is_prepared,
+    open_prepared,
+    prepare_tasks,
+)
+from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
+from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
+from span_electra.finetuning.settings import FinetuningRun
+from span_electra.finetuning.task_file import TaskFile, load_task_file
+from span_electra.hub.opening import Pretrained, open_model
+from span_electra.hub.runs import SEEDS, newest_run, run_of
 from span_electra.storage import CONFIG, RESULTS, RUN_LOCK, empty_parents_go
-
-if TYPE_CHECKING:
-    from span_electra.finetuning.experiment import FinetuningRun
-    from span_electra.finetuning.prepare import Prepared
-    from span_electra.finetuning.task_file import TaskFile
-    from span_electra.hub.opening import Pretrained
-
+from span_electra.training.run import check_folder, find_checkpoint, run_training
+from span_electra.training.run_folder import state_of
 
 # --- preparing ------------------------------------------------------------------------------------------
 
@@ -40,13 +56,7 @@ def prepared_folder(encoder_name: str) -> Path:
 
 def prepare(settings: TaskDataArguments) -> int:
     """Prepare the data of a task file for an encoder, and say what came of it."""
-    from span_electra.finetuning.prepared_notes import check_labels_differ
-    from span_electra.finetuning.task_file import load_task_file
-    from span_electra.hub.opening import open_model
-    from span_electra.hub.runs import newest_run
-
-    # The cheap check first: an encoder takes a while to open, and a misspelt key should not wait for it.
-    tasks = load_task_file(settings.task_file, settings.data_dir)
+    tasks = load_task_file(settings.task_file, settings.data_dir)  # first: an encoder takes a while to open
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
     encoder = str(settings.encoder or newest_run())
@@ -70,8 +80,6 @@ def prepare_data(
     settings: TaskDataArguments, tasks: TaskFile, pretrained: Pretrained, folder: Path
 ) -> Prepared:
     """Make what is not there yet of the tasks' rows in `folder`."""
-    from span_electra.finetuning.prepare import prepare_tasks
-
     check_length(settings.max_seq_len, pretrained)
     return prepare_tasks(
         tasks,
@@ -86,8 +94,6 @@ def prepare_data(
 
 def print_summary(prepared: Prepared, tasks: TaskFile) -> None:
     """Print what was prepared, and on the other stream what may be wrong with it."""
-    from span_electra.finetuning.prepared_notes import notes, summary_lines
-
     for line in summary_lines(prepared, tasks.tasks):
         print(line)
     for note in notes(prepared, tasks.tasks):
@@ -111,9 +117,6 @@ def finetune(settings: FinetuningArguments) -> int:
 
     What is refused (InputError) leaves no new folder behind.
     """
-    from span_electra.finetuning.results import over_seeds, table_of, write_results
-    from span_electra.hub.opening import open_model
-
     # Flags that contradict each other first: nothing has been opened or written yet.
     check_start(settings)
     if settings.conclude:
@@ -121,9 +124,9 @@ def finetune(settings: FinetuningArguments) -> int:
     tasks = tasks_of(settings)  # first: an encoder takes a while to open
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
-    folder, encoder = run_folder(settings), encoder_of(settings)
+    folder, encoder = run_folder(settings), str(settings.load_saved_model or settings.encoder or newest_run())
     pretrained = open_model(encoder).need(settings.network)
-    data, given = data_folder(settings, pretrained)
+    data = data_folder(settings, pretrained)
     with nothing_left_if_refused(data, folder):
         seeds = range(settings.seed, settings.seed + settings.seeds)
         out_dirs = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
@@ -132,7 +135,7 @@ def finetune(settings: FinetuningArguments) -> int:
             for seed, out_dir in zip(seeds, out_dirs, strict=True)
         ]
         refuse_taken(folder, runs)  # before rows are prepared, which may take minutes
-        ready(settings, tasks, pretrained, data, given)
+        ready(settings, tasks, pretrained, data)
         found = []
         for run in runs:
             code, results = finetune_once(run)
@@ -152,16 +155,12 @@ def finetune(settings: FinetuningArguments) -> int:
 
 def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
     """One run; returns its exit code, and the results of its best model where it came to its end."""
-    from span_electra.finetuning.experiment import Finetuning
-    from span_electra.finetuning.results import conclude, table_of
-    from span_electra.training.run import run_training
-
     # Results are of a run that came to its end; a stopped one is not yet the best that it will have.
     result = run_training(run, Finetuning)
     if result.state != "finished":
-        saved = ("--load_saved_model", run.out_dir)
+        conclude_it = command_line("finetune_SE", "--load_saved_model", run.out_dir, "--conclude")
         print(f"stopped at step {result.step:,}; go on: {run.go_on}")
-        print(f"or take its best model: {command_line('finetune_SE', *saved, '--conclude')}")
+        print(f"or take its best model: {conclude_it}")
         return result.exit_code, None
     results = conclude(run)
     if not run.silent:
@@ -191,12 +190,9 @@ def conclude_saved(settings: FinetuningArguments) -> int:
 
     The run's own settings decide which data; of a folder with a run for each seed all are concluded.
     """
-    from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
-    from span_electra.hub.opening import open_model
-
     folder = run_folder(replace(settings, resume_train=True, out_dir=None))
     # seed-2 before seed-10, as the runs were made.
-    each_seed = sorted((path.parent for path in folder.glob(f"seed-*/{CONFIG}")), key=by_number)
+    each_seed = sorted((path.parent for path in folder.glob(f"{SEEDS}/{CONFIG}")), key=by_number)
     found = []
     for run in each_seed or [folder]:
         if not (run / CONFIG).is_file():
@@ -205,8 +201,8 @@ def conclude_saved(settings: FinetuningArguments) -> int:
         saved = compose(type(settings), [config_file(run / CONFIG)])
         saved = replace(saved, load_saved_model=str(run), resume_train=True, silent=settings.silent)
         tasks, pretrained = tasks_of(saved), open_model(str(run)).need(saved.network)
-        data, given = data_folder(saved, pretrained)
-        ready(saved, tasks, pretrained, data, given)
+        data = data_folder(saved, pretrained)
+        ready(saved, tasks, pretrained, data)
         found.append(
             conclude(finetuning_run(saved, tasks, encoder=str(run), data=data, folder=run, seed=saved.seed))
         )
@@ -248,53 +244,31 @@ def check_start(settings: FinetuningArguments) -> None:
                 raise InputError(f"--{name}: --load_saved_model has an encoder of its own; give one of them")
 
 
-def encoder_of(settings: FinetuningArguments) -> str:
-    """Where the encoder's weights stand."""
-    from span_electra.hub.runs import newest_run
-
-    return str(settings.load_saved_model or settings.encoder or newest_run())
-
-
 def run_folder(settings: FinetuningArguments) -> Path:
     """The folder of the run: `out_dir`, a resumed run's own, or a new one with the time in its name."""
     if settings.out_dir:
         return Path(settings.out_dir)
     if settings.resume_train:
-        from span_electra.hub.runs import run_of
-
         return run_of(Path(settings.load_saved_model))
     return Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
 
 
-def data_folder(settings: FinetuningArguments, pretrained: Pretrained) -> tuple[Path, bool]:
-    """Where the prepared data are or will be, and whether it was them that --data_dir names."""
-    from span_electra.finetuning.prepare import is_prepared
-
-    given = is_prepared(settings.data_dir)
-    return (Path(settings.data_dir) if given else prepared_folder(pretrained.name)), given
+def data_folder(settings: FinetuningArguments, pretrained: Pretrained) -> Path:
+    """Where the prepared data are, if it is them that --data_dir names, or will be."""
+    return Path(settings.data_dir) if is_prepared(settings.data_dir) else prepared_folder(pretrained.name)
 
 
 def tasks_of(settings: FinetuningArguments) -> TaskFile:
     """The task file, whose files lie in --data_dir, or where those lay that were prepared there."""
-    from span_electra.finetuning.prepare import is_prepared, open_prepared
-    from span_electra.finetuning.task_file import load_task_file
-
     # Prepared data remember where their files lay, so that --data_dir may name either.
     prepared = is_prepared(settings.data_dir)
     data_dir = open_prepared(settings.data_dir).data_dir if prepared else settings.data_dir
     return load_task_file(settings.task_file, data_dir)
 
 
-def ready(
-    settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path, given: bool
-) -> None:
+def ready(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> None:
     """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
-    from span_electra.finetuning.experiment import check_pooling, check_vocabulary, open_rows, spec_of
-    from span_electra.finetuning.predictions import check_metrics
-    from span_electra.finetuning.prepare import check_settings, open_prepared
-    from span_electra.finetuning.prepared_notes import check_labels_differ
-
-    if given:
+    if is_prepared(settings.data_dir):
         # Rows of another vocabulary or another length would train without a word, and teach nonsense.
         prepared = open_prepared(data)
         check_vocabulary(prepared, pretrained)
@@ -325,9 +299,6 @@ def check_flags(settings: FinetuningArguments, prepared: Prepared) -> None:
 
 def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
     """Refuse a folder that holds something else, before anything is prepared or written."""
-    from span_electra.training.run import check_folder, find_checkpoint
-    from span_electra.training.run_folder import state_of
-
     if len(runs) > 1 and state_of(folder) != "new":
         raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
     for run in runs:
@@ -357,9 +328,6 @@ def finetuning_run(
     settings: FinetuningArguments, tasks: TaskFile, encoder: str, data: Path, folder: Path, seed: int
 ) -> FinetuningRun:
     """The settings of one run as the task room takes them."""
-    from span_electra.finetuning.experiment import FinetuningRun
-    from span_electra.finetuning.order import Order
-
     size, buffer = settings.train_batch_size, settings.shuffle_buffer_size
     return FinetuningRun(
         # Of the package's own class: a script's cannot be found by processes that do not know the script.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = 2**53  # whole numbers up to here are exact as floats too
+MOST_SHOWN = 12  # known values where none is near
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,6 @@ class TaskEntry:
         self.problem(key, f"{value!r} is no {kind} of at least 0{limit}; give one")
         return default
 
-    def choice(self, key: str, known: Iterable[str]) -> str:
-        """One of the known values, the first of them by default."""
-        known = list(known)
-        value = self.values.get(key, known[0])
-        if value in known:
-            return value
-        self.problem(key, not_among(value, known))
-        return known[0]
-
     def file_below(self, key: str, name: Any) -> Path | None:
         """The path of a file below the data folder; None where the name is none, or would leave it."""
         if not isinstance(name, str) or not name.strip() or "\0" in name:
@@ -76,7 +68,7 @@ def unknown_key(key: Any, known: Iterable[str]) -> str:
     return f"unknown key {key!r}; {nearest_of(key, known)}"
 
 
-def nearest_of(value: Any, known: Iterable[str], most_shown: int = 12) -> str:
+def nearest_of(value: Any, known: Iterable[str]) -> str:
     """The known value that was meant, else the first ones.
 
     Example: nearest_of("SingleSentence", TASK_TYPES) -> "did you mean 'SingleSenClassification'?"
@@ -88,5 +80,5 @@ def nearest_of(value: Any, known: Iterable[str], most_shown: int = 12) -> str:
     nearest = (
         [best] if shared.get(best, 0) > len(value) // 2 else difflib.get_close_matches(value, known, 1, 0.4)
     )
-    more = ", ..." if len(known) > most_shown else ""
-    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known[:most_shown])}{more}"
+    more = ", ..." if len(known) > MOST_SHOWN else ""
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known[:MOST_SHOWN])}{more}"

@@ -32,10 +32,7 @@ OTHER_METRICS = {
     "snips_precision": "chunk_precision",
     "snips_recall": "chunk_recall",
 }
-LOSS_HEADS = {
-    "CrossEntropyLoss": "sequence",
-    "NERLoss": "tokens",
-}  # `loss_type` and the head that learns by it
+LOSS_HEADS = {"CrossEntropyLoss": "sequence", "NERLoss": "tokens"}  # `loss_type`; the head that learns by it
 
 
 def task_of(entry: TaskEntry) -> Task | None:
@@ -164,9 +161,12 @@ def _labels(entry: TaskEntry, task_type: TaskType) -> tuple[str, ...] | None:
 
 
 def _pooling(entry: TaskEntry, task_type: TaskType) -> str:
+    pooling = entry.values.get("pooling", POOLINGS[0])
     if "pooling" in entry.values and task_type.stock_head != "sequence":
         entry.problem("pooling", f"{task_type.name} has no head on whole rows; leave it out")
-    return entry.choice("pooling", POOLINGS)
+    if pooling not in POOLINGS:
+        entry.problem("pooling", not_among(pooling, POOLINGS))
+    return pooling
 
 
 def _noise(entry: TaskEntry, task_type: TaskType) -> dict[str, Any]:

@@ -6,13 +6,9 @@ The other modules ask the record, never the name. (A head that no type has yet i
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-# Tags that say where chunks are: O, and a letter with the type. BIO (IOB1 and IOB2) has B and I, BIOES
-# adds E, the end of a chunk, and S, one of a single word, which BILOU calls L(ast) and U(nit).
-CHUNK_TAG = re.compile(r"O|[BIESLU](-.+)?")
 MISSPELT = ("0", "1")  # labels of a spelling task; 1 is misspelt
 MOST_CLASSES = 1 << 20
 

@@ -26,7 +26,6 @@ class TurnRow:
 
     ids: list[int]
     types: list[int]  # 0 or 1, one a token
-    turns_kept: int  # the newest so many; where it is 1, the turn may have lost its beginning
 
 
 def join_turns(
@@ -38,7 +37,7 @@ def join_turns(
     separator. open_ended: an answer is to follow, for which the caller leaves room in `longest`.
 
     Example: turns [5 6] [7] [8], sep 1, longest 6
-        closed      1 7 1 8 1   types 0 0 1 1 0   2 turns kept; the 8 is OWN_VOICE
+        closed      1 7 1 8 1   types 0 0 1 1 0   two turns stay; the 8 is OWN_VOICE
         open-ended  1 7 1 8 1   types 1 1 0 0 1   so is what follows the last 1
 
     Raises InputError where not one token of a turn fits.
@@ -52,7 +51,12 @@ def join_turns(
     for number, turn in enumerate([*kept, ()]):  # the turn to come has a separator only
         ids += [sep_id, *turn]
         types += [OWN_VOICE ^ ((last - number) & 1)] * (1 + len(turn))
-    return TurnRow(ids, types, len(kept))
+    return TurnRow(ids, types)
+
+
+def row_length(turns: Sequence[Sequence[int]]) -> int:
+    """Tokens of a row of all these turns: each has a separator, and one closes the row."""
+    return 1 + sum(len(turn) + 1 for turn in turns)
 
 
 def _newest(turns: Sequence[Sequence[int]], longest: int) -> list[Sequence[int]]:

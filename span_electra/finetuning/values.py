@@ -64,9 +64,9 @@ def list_of(row: Row, value: Any, name: str) -> list | None:
     # As JSON and .parquet give it; a list that is spelt out comes from a table.
     if isinstance(value, list):
         return value
-    if not isinstance(value, str) or value.strip()[:1] != "[" or value.strip()[-1:] != "]":
+    text = value.strip() if isinstance(value, str) else ""
+    if not (text.startswith("[") and text.endswith("]")):
         return None
-    text = value.strip()
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from finetune_examples import write_task
+from finetune_examples import sources_of, write_task
 from network_examples import vocabulary_of_words
 from task_examples import write
 
@@ -21,19 +21,10 @@ from span_electra.finetuning.batching import (
     rows_and_targets,
     turn_windows,
 )
-from span_electra.finetuning.experiment import open_rows
 from span_electra.finetuning.order import Order
-from span_electra.finetuning.prepare import prepare_tasks
-from span_electra.finetuning.task_file import load_task_file
 from span_electra.model.multi_task import IGNORED
 
 SINGLE = "SingleSenClassification"
-
-
-def sources_of(folder, tasks, split="train"):
-    loaded = load_task_file(write(folder, "tasks.yaml", json.dumps(tasks)), folder / "data")
-    made = prepare_tasks(loaded, folder / "data", folder / "out", vocabulary_of_words(), 32)
-    return open_rows(loaded.tasks, made, vocabulary_of_words(), split)
 
 
 @pytest.fixture
@@ -75,7 +66,7 @@ def test_noise_differs_by_epoch_and_by_nothing_else(tmp_path):
     write(tmp_path / "data", "clean.txt", "the cat sleeps on the mat\nthe dogs bark on the mat\n" * 5)
     task["file_names"]["train"] = "clean.txt"
     [source] = sources_of(tmp_path, {"t": task})
-    assert source.raw
+    assert "text" in source.stored(3)
     first = source.rows([3, 4], 0, 1)
     assert first == source.rows([3, 4], 0, 1) and first[1:] == source.rows([4], 0, 1)
     assert first != source.rows([3, 4], 0, 2)

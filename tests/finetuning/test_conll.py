@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from task_examples import write
 
 from span_electra.errors import InputError
-from span_electra.finetuning.conll import LIST, ConllColumns, read_conll
+from span_electra.finetuning.conll import LIST, read_conll
 
 
 def read(path, token=0, tag=-1):
-    return [(sentence.words, sentence.tags) for sentence in read_conll(path, ConllColumns(token, tag))]
+    return [(sentence.words, sentence.tags) for sentence in read_conll(path, token, tag)]
 
 
 CONLL_2003 = """-DOCSTART- -X- -X- O
@@ -60,8 +60,16 @@ def test_what_is_no_token_is_refused_by_line(tmp_path):
     for text, problem in (
         ("a b O\nc O\n", "line 2: 2 columns where 3, as in line 1, belong"),
         ("a\nb\n", "line 1: 1 column where 2 or more belong"),
+        ("\xa0\na O\n", "line 1: 1 column where 2 or more belong"),
+        ("\f\na O\n", "line 1: 1 column where 2 or more belong"),
+        ("a\tO\nb\tN\tB\n", "line 2: 3 columns where 2, as in line 1, belong"),
         ("a\tO\n \tO\n", "line 2: an empty token or tag"),
+        ("a\tO\n\tO\n", "line 2: an empty token or tag"),
         ("a\tO\nb\t \n", "line 2: an empty token or tag"),
+        ("a\tO\nb\t\n", "line 2: an empty token or tag"),
+        ("1\tO O\tMy name\n", "line 1: 'My name' is no token and no tag"),
+        ("1\t['O','O']\t['My','name'\n", "line 1: .* is no token and no tag; mend the row, or"),
+        ("1 ['O', 'O'] ['My', 'name']\n", "line 1: .* is no token and no tag"),
         ("word pos ner\na b O\n", r"line 1: looks like a header \(word, pos, ner\)"),
     ):
         with pytest.raises(InputError, match=f"a.txt: {problem}"):

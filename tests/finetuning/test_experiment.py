@@ -4,6 +4,7 @@ Run: pytest tests/finetuning/test_experiment.py
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from network_examples import exported, vocabulary_of_words
 
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.experiment import check_pooling, check_same_tasks, rate_shares, task_losses
+from span_electra.finetuning.experiment import Finetuning, check_pooling, check_same_tasks, rate_share
 from span_electra.finetuning.task import Task
 from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import open_model
@@ -26,8 +27,7 @@ def start(tmp_path):
     return open_model(tmp_path / "small").need("discriminator")
 
 
-def test_each_layer_has_the_rate_of_the_written_out_table(start):
-    share = rate_shares(TaskNetwork(start.config, (HeadConfig("sequence", 2),)), 0.5)
+def test_each_layer_has_the_rate_of_the_written_out_table():
     table = {
         "heads.0.score.weight": 1.0,
         "encoder.layers.1.": 0.5,
@@ -36,7 +36,7 @@ def test_each_layer_has_the_rate_of_the_written_out_table(start):
         "encoder.projection.": 0.125,
         "encoder.final_norm.weight": 1.0,
     }
-    assert {name: share(name) for name in table} == table
+    assert {name: rate_share(name, 2, 0.5) for name in table} == table
 
 
 def test_a_loaded_encoder_is_equal_bit_for_bit_after_heads_are_attached(start):
@@ -58,15 +58,16 @@ def test_a_mean_of_tokens_needs_an_encoder_whose_stock_class_takes_it(start):
 
 def test_losses_by_task():
     sums = {"loss": 6.0, "steps": 3, "a:loss": 8.0, "a:targets": 4, "b:loss": 0.0, "b:targets": 0}
-    assert task_losses(sums, ["a", "b"]) == {"loss": 2.0, "a_loss": 2.0}
+    tasks = SimpleNamespace(names=["a", "b"])
+    assert Finetuning.metrics(tasks, sums) == {"loss": 2.0, "a_loss": 2.0}
 
 
 # --- rates by layer -------------------------------------------------------------------------------------
 
 
 def optimizers_of(network, config, decay):
-    share = rate_shares(network, decay)
-    return Optimizers(network, config, lambda name: ("network", config.lr * share(name)))
+    layers = len(network.encoder.layers)
+    return Optimizers(network, config, lambda name: ("network", config.lr * rate_share(name, layers, decay)))
 
 
 def rates_of(optimizers):

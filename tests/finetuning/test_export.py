@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from model_examples import small_config
-from network_examples import vocabulary_of_words
+from network_examples import away_from_start, vocabulary_of_words
 from own_tokenizer_examples import write_folder
 from tokenizers import Tokenizer, normalizers
 
@@ -68,12 +68,7 @@ def network_of(*task_types, seed=0):
         record = TASK_TYPES[task_type]
         heads.append(HeadConfig(record.head, record.outputs(LABELS.get(task_type, ())), dropout=0.25))
     config = small_config(vocab_size=VOCABULARY.size, layer_norm_eps=1e-5)
-    network = TaskNetwork(config, tuple(heads), seed).eval()
-    dice = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.add_(torch.randn(weight.shape, generator=dice) * 0.3)
-    return network
+    return away_from_start(TaskNetwork(config, tuple(heads), seed).eval(), seed)
 
 
 def batch_of(ids_BL, types_BL=None, attention_mask_BL=None, task=0):

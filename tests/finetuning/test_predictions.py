@@ -3,21 +3,19 @@
 Run: pytest tests/finetuning/test_predictions.py
 """
 
-import json
 import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from finetune_examples import write_task
+from finetune_examples import sources_of, write_task
 from network_examples import exported, vocabulary_of_words
-from task_examples import one_task, write
+from task_examples import one_task
 
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import turn_windows
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.experiment import open_rows
 from span_electra.finetuning.export import export_task
 from span_electra.finetuning.predictions import (
     TaskPredictions,
@@ -27,8 +25,6 @@ from span_electra.finetuning.predictions import (
     prediction_lines,
     word_labels,
 )
-from span_electra.finetuning.prepare import prepare_tasks
-from span_electra.finetuning.task_file import load_task_file
 from span_electra.finetuning.task_types import RECORDS, TASK_TYPES
 from span_electra.finetuning.turns import join_turns
 from span_electra.hub.encoders import take_pretrained
@@ -42,12 +38,8 @@ CPU = Process(torch.device("cpu"))
 def network_and_rows(folder, kind):
     exported(folder / "small")
     start = open_model(folder / "small").need("generator" if kind == "Conversation" else "discriminator")
-    tasks = load_task_file(
-        write(folder, "tasks.yaml", json.dumps({"t": write_task(folder, kind)})), folder / "data"
-    )
-    made = prepare_tasks(tasks, folder / "data", folder / "out", vocabulary_of_words(), 32)
-    [source] = open_rows(tasks.tasks, made, vocabulary_of_words(), "dev")
-    head = HeadConfig(source.spec.type.head, source.spec.type.outputs(made.labels["t"]))
+    [source] = sources_of(folder, {"t": write_task(folder, kind)}, "dev")
+    head = HeadConfig(source.spec.type.head, source.spec.type.outputs(source.spec.labels))
     network = TaskNetwork(start.config, (head,), seed=1)
     take_pretrained(network, start)
     return network, source
@@ -112,14 +104,15 @@ def test_metrics_and_lines_of_outcomes_made_by_hand():
     assert compute_metrics(TaskPredictions(["1", "2"], [[0], []], [[0, 1], []]), several) == {
         "f1": pytest.approx(2 / 3)
     }
-    assert list(prediction_lines(TaskPredictions(["1"], [[0, 1]], None), several))[1] == "1\ta,b\n"
+    assert list(prediction_lines(TaskPredictions(["1"], [[0, 1]], [[]]), several))[1] == "1\ta,b\t\n"
     talk = TaskPredictions(["1", "2"], [(10 * math.log(50), 10), (10 * math.log(50), 10)], [None, None])
-    assert compute_metrics(talk, told("language"))["perplexity"] == pytest.approx(50)
+    language = told("language", metrics=("perplexity",))
+    assert compute_metrics(talk, language) == {"perplexity": pytest.approx(50)}
     ranked = TaskPredictions(["1"], [np.array([0.5, 0.9, 0.1])], [None])
     for kind in ("ranking", "similarity"):
-        assert list(prediction_lines(ranked, told(kind)))[1] == "1\t2\t1\n"
-        assert compute_metrics(ranked, told(kind)) == {"recall_at_1": 0.0}
-    assert compute_metrics(TaskPredictions(["1"], [0], None), sequence) == {}
+        choice = told(kind, metrics=("recall_at_1",))
+        assert list(prediction_lines(ranked, choice))[1] == "1\t2\t1\n"
+        assert compute_metrics(ranked, choice) == {"recall_at_1": 0.0}
 
 
 def test_metrics_that_cannot_be_taken_are_refused_before_training(tmp_path):

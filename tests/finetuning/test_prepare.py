@@ -8,22 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from finetune_examples import lines_of, sentences, write_task
-from network_examples import vocabulary_of_words
+from finetune_examples import lines_of, prepared, sentences, write_task
 from task_examples import write
 
 from span_electra.errors import InputError
 from span_electra.finetuning import prepare
-from span_electra.finetuning.prepare import LOCK, MARK, open_prepared, prepare_tasks
-from span_electra.finetuning.task_file import load_task_file
+from span_electra.finetuning.prepare import LOCK, MARK, open_prepared
 
 SINGLE = "SingleSenClassification"
-
-
-def prepared(folder, tasks, place="out", **settings):
-    loaded = load_task_file(write(folder, "tasks.yaml", json.dumps(tasks)), folder / "data")
-    settings = {"max_seq_len": 32} | settings
-    return prepare_tasks(loaded, folder / "data", folder / place, vocabulary_of_words(), **settings)
 
 
 def rows_of(made, split, task="t"):

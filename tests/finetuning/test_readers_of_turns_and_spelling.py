@@ -4,28 +4,15 @@ Run: pytest tests/finetuning/test_readers_of_turns_and_spelling.py
 """
 
 import gzip
-from pathlib import Path
 
 import pytest
-from task_examples import write
+from task_examples import read, write
 
 from span_electra.errors import InputError
-from span_electra.finetuning.readers import Example, read_examples
-from span_electra.finetuning.task import Task
+from span_electra.finetuning.readers import Example
 
-SINGLE, PAIR, NER = "SingleSenClassification", "SentencePairClassification", "NER"
-MULTI, SCORE, SELECT, TALK = "MultiLabelClassification", "Regression", "ResponseSelection", "Conversation"
+SELECT, TALK = "ResponseSelection", "Conversation"
 WORDS, SEQUENCE = "SpellingWords", "SpellingSequence"
-EVAL = Path(__file__).resolve().parents[3] / "shared/data/eval"
-
-
-def task(task_type: str, **settings) -> Task:
-    return Task("t", task_type, {}, **settings)
-
-
-def read(path: Path, task_type: str, **settings) -> list[Example]:
-    return list(read_examples(task(task_type, **settings), path))
-
 
 # --- conversations --------------------------------------------------------------------------------------
 

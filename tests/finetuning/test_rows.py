@@ -15,7 +15,7 @@ from task_examples import write
 from span_electra.errors import InputError
 from span_electra.finetuning import rows
 from span_electra.finetuning.rows import (
-    first_lines,
+    first_line,
     read_headerless,
     read_json_lines,
     read_lines,
@@ -42,7 +42,7 @@ def test_packed_files_are_read_like_plain_ones(tmp_path, packing, monkeypatch):
     path = tmp_path / f"a.tsv{packing}"
     path.write_bytes(PACK[packing]("\ufeffé1\t2\r\n\nlast".encode()))
     assert list(read_lines(path)) == [(1, "é1\t2"), (2, ""), (3, "last")]
-    assert first_lines(path, 2) == ["é1\t2", "last"]
+    assert first_line(path) == "é1\t2"
     assert suffix_of(path) == ".tsv"
 
 

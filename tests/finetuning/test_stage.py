@@ -4,7 +4,6 @@ Run: pytest tests/finetuning/test_stage.py
 """
 
 import json
-import os
 import shlex
 import signal
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from finetune_examples import ROWS, lines_of, settings_of, write_task
+from run_examples import stop_at
+from shell_examples import exit_code
 from task_examples import write
 
 from argument import FinetuneArgs
@@ -27,9 +28,7 @@ from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.hub.architectures import architecture_of
 from span_electra.hub.runs import best_checkpoint
 from span_electra.training import checkpoint
-from span_electra.training.log import RunLog
 
-ROOT = Path(__file__).resolve().parents[2]
 SINGLE = "SingleSenClassification"
 PREPARED = TaskDataArguments(task_file="tasks.yaml", encoder="small", max_seq_len=24, workers=1)
 
@@ -110,18 +109,6 @@ def test_a_separable_task_is_learnt_and_shuffled_labels_are_not(tmp_path):
 
 
 # --- resume and transfer --------------------------------------------------------------------------------
-
-
-def stop_at(monkeypatch, step):
-    advance, made = RunLog.advance, []
-
-    def advance_and_ask(log):
-        made.append(1)
-        if len(made) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        advance(log)
-
-    monkeypatch.setattr(RunLog, "advance", advance_and_ask)
 
 
 @pytest.mark.parametrize("step", [2, 4, 5])
@@ -344,9 +331,8 @@ WRONGS = (
 
 
 @pytest.mark.parametrize("name", WRONGS)
-def test_bad_input_is_one_line_and_leaves_nothing_new(name, tmp_path, monkeypatch, capsys):
+def test_bad_input_is_one_line_and_leaves_nothing_new(name, tmp_path, capsys):
     import finetune_SE
-    from span_electra.commandline import run_script
 
     settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)})
     flags, word = bad(name, tmp_path)
@@ -355,12 +341,10 @@ def test_bad_input_is_one_line_and_leaves_nothing_new(name, tmp_path, monkeypatc
     usual |= dict(zip(flags[::2], flags[1::2], strict=False))
     before = names_in(tmp_path)
     argv = [part for flag, value in usual.items() for part in (flag, value)]
-    monkeypatch.setattr(sys, "argv", ["finetune_SE.py", *argv, *flags[len(flags) // 2 * 2 :]])
     capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        run_script(finetune_SE.main)
+    code = exit_code(finetune_SE.main, "finetune_SE.py", *argv, *flags[len(flags) // 2 * 2 :])
     message = capsys.readouterr().err
-    assert ended.value.code == 2
+    assert code == 2
     assert message.startswith("error: ") and message.count("\n") == 1 and word in message
     assert names_in(tmp_path) == before
 
