@@ -39,11 +39,9 @@ BINS = 10  # rows of the calibration table
 
 
 class JointModel(Protocol):
-    """The forward of training, in its three steps: model/electra.py's SpanElectra, or ExportedPair."""
+    """The forward of training, in its two steps: model/electra.py's SpanElectra, or ExportedPair."""
 
     def generate(self, masked: MaskedBatch) -> Generated: ...
-
-    def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted: ...
 
     def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected: ...
 
@@ -67,10 +65,6 @@ class ExportedPair:
         sampling = Sampling(masked.uniform_S, self.sampling, self.temperature)
         # The same scoring as in training, so that the losses of both are one number.
         return Generated(score_logits(logits_SV, target_S, masked.slot_weight_S, sampling), None)
-
-    def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted:
-        """Put the sampled replacements in."""
-        return corrupt(masked, generated.scores.sampled_S)
 
     def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected:
         """Run the discriminator on the corrupted batch."""
@@ -155,7 +149,7 @@ def run_batches(
         generated = model.generate(masked)
         counted = generator_sums(masked, generated)
         if networks.discriminator is not None:
-            corrupted = model.corrupt(masked, generated)
+            corrupted = corrupt(masked, generated.scores.sampled_S)
             detected = model.discriminate(masked, corrupted)
             counted |= discriminator_sums(masked, corrupted, detected)
             # Padding is left out here as it is in the sums: nobody asks whether it was replaced.

@@ -257,7 +257,7 @@ class SpanElectra(nn.Module):
         generated = self.generate(masked, subkey(key, 1), sample=not alone)
         if alone:
             return self.losses(masked, generated, None, None)
-        corrupted = self.corrupt(masked, generated)  # no gradient flows back through the sampling
+        corrupted = corrupt(masked, generated.scores.sampled_S)  # no gradient flows back through the sampling
         states_BLD, cropped_BWD = self.discriminator.encode(corrupted.ids_BL, masked, subkey(key, 2))
         return self.detect_and_score(states_BLD, cropped_BWD, masked, generated, corrupted)
 
@@ -273,14 +273,9 @@ class SpanElectra(nn.Module):
         with torch.set_grad_enabled(learns):
             return self.generator(mask_tokens(masked, self.mask_id), masked, key, sampling)
 
-    def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted:
-        """Put the sampled replacements in."""
-        assert generated.scores.sampled_S is not None, "generate() was asked to sample nothing"
-        return corrupt(masked, generated.scores.sampled_S)
-
-    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted, key: int | None = None) -> Detected:
+    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected:
         """Run the discriminator on the corrupted batch."""
-        return self.discriminator(corrupted.ids_BL, masked, key)
+        return self.discriminator(corrupted.ids_BL, masked, None)
 
     def detect_and_score(
         self,
@@ -330,7 +325,7 @@ class SpanElectra(nn.Module):
     def predict(self, masked: MaskedBatch) -> Predictions:
         """Run a batch for a report: what was masked, sampled, and detected. Call it in eval mode."""
         generated = self.generate(masked)
-        corrupted = self.corrupt(masked, generated)
+        corrupted = corrupt(masked, generated.scores.sampled_S)
         detected = self.discriminate(masked, corrupted)
         return Predictions(
             masked_BL=mask_tokens(masked, self.mask_id),

@@ -244,9 +244,8 @@ def attention_mask(
     length = ids_BL.shape[1]
     mask_B1QL = None
     if place_BL is not None:
-        row_BL = (place_BL == 0).cumsum(
-            -1
-        )  # numbered in their line; padding is a row a token, and sees itself
+        # Numbered in their line; padding is a row a token, and sees itself.
+        row_BL = (place_BL == 0).cumsum(-1)
         mask_B1QL = row_BL[:, None, :, None] == row_BL[:, None, None, :]
     elif attention_mask_BL is not None:
         # A row of padding alone, which only fills up a batch, sees itself: a softmax of nothing is NaN.
@@ -256,9 +255,7 @@ def attention_mask(
         return mask_B1QL
     place_L = torch.arange(length, device=ids_BL.device)
     distance_QL = place_L[:, None] - place_L  # of the looked at, to the left
-    seen_QL = torch.ones_like(distance_QL, dtype=torch.bool)
-    if causal:
-        seen_QL = distance_QL >= 0
+    seen_QL = distance_QL >= 0 if causal else torch.ones_like(distance_QL, dtype=torch.bool)
     if window is not None:
         seen_QL = seen_QL & (distance_QL.abs() <= window)
     seen_B1QL = seen_QL.expand(len(ids_BL), 1, -1, -1)
