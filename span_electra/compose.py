@@ -55,7 +55,8 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    keys = [*leaves(schema), *sections(schema)]
+    keys = list(leaves(schema))
+    keys += dict.fromkeys(key.rpartition(".")[0] for key in keys if "." in key)  # the sections
     # Before OmegaConf looks: it stops at the first unknown key, and knows no names from elsewhere.
     for layer in layers:
         problems = _unknown_keys(schema, layer.values, keys)
@@ -130,15 +131,6 @@ def leaves(schema: type, prefix: str = "") -> dict[str, Field]:
             found |= leaves(hints[entry.name], f"{prefix}{entry.name}.")
         else:
             found[prefix + entry.name] = entry
-    return found
-
-
-def sections(schema: type, prefix: str = "") -> list[str]:
-    """The dotted names of the sections of `schema`, and of those in them."""
-    found = []
-    for name, hint in get_type_hints(schema).items():
-        if is_dataclass(hint):
-            found += [prefix + name, *sections(hint, f"{prefix}{name}.")]
     return found
 
 
@@ -234,7 +226,8 @@ def _included_path(name: str, includer: Path) -> Path:
 
 def _unknown_keys(schema: type, values: Values, keys: list[str], prefix: str = "") -> list[str]:
     """What is wrong with the keys of `values`, all of it, so that a file is mended in one go."""
-    hints = {entry.name: get_type_hints(schema)[entry.name] for entry in fields(schema)}
+    kinds = get_type_hints(schema)
+    hints = {entry.name: kinds[entry.name] for entry in fields(schema)}
     problems = []
     for key, value in values.items():
         path = f"{prefix}{key}"

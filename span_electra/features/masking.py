@@ -148,8 +148,6 @@ def sample_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, maskin
 
 
 # --- loops ----------------------------------------------------------------------------------------------
-# Inside a row positions count content tokens from 0. `taken` marks the hidden ones, token t at taken[t + 1],
-# so that every token has neighbours. Spans never touch, so its runs are the row's spans in order.
 
 
 @compiled
