@@ -239,11 +239,6 @@ class SpanElectra(nn.Module):
             if head is not None:
                 head.bias.copy_(bias_V)
 
-    def checkpoint_activations(self, on: bool) -> None:
-        """Recompute each layer's activations in the backward pass: less memory, more time."""
-        self.generator.encoder.checkpointing = on
-        self.discriminator.encoder.checkpointing = on
-
     def forward(self, masked: MaskedBatch, dropout_key: int | None = None) -> StepOutput:
         """Return this process's share of the loss, and the sums that `batch.TALLY` names.
 

@@ -134,7 +134,7 @@ class Encoder(nn.Module):
         )
         if layer.pre_norm:
             self.final_norm = LayerNorm(width, eps=config.layer_norm_eps, bias=False)
-        self.checkpointing = False
+        self.checkpointing = False  # the engine sets it: less memory, more time
 
     def forward(
         self,

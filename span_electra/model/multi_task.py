@@ -139,10 +139,6 @@ class TaskNetwork(nn.Module):
         if config.initialization == "local":
             init_local([self.encoder], config.initializer_range, seed)
 
-    def checkpoint_activations(self, on: bool) -> None:
-        """Recompute each layer's activations in the backward pass: less memory, more time."""
-        self.encoder.checkpointing = on
-
     def states(self, batch: TaskBatch, key: int | None = None) -> Tensor:
         """The encoder's hidden states [B, L, D]; of a language task they look back alone."""
         # The same weights read both ways: only where it may look makes a generator of an encoder.
