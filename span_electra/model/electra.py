@@ -52,10 +52,7 @@ class Detected:
 class Predictions(Movable):
     """One batch as a report shows it."""
 
-    masked_BL: Tensor  # int64; the generator's input
     generator_probability_S: Tensor  # what the generator gave the original token
-    likeliest_S: Tensor  # int64; the generator's first choice
-    sampled_S: Tensor  # int64; the replacement
     corrupted_BL: Tensor  # int64; the discriminator's input
     replaced_BL: Tensor  # bool; its labels
     replaced_probability_BL: Tensor  # its answer
@@ -318,15 +315,12 @@ class SpanElectra(nn.Module):
 
     @torch.no_grad()
     def predict(self, masked: MaskedBatch) -> Predictions:
-        """Run a batch for a report: what was masked, sampled, and detected. Call it in eval mode."""
+        """Run a batch for a report: what was sampled and detected. Call it in eval mode."""
         generated = self.generate(masked)
         corrupted = corrupt(masked, generated.scores.sampled_S)
         detected = self.discriminate(masked, corrupted)
         return Predictions(
-            masked_BL=mask_tokens(masked, self.mask_id),
             generator_probability_S=(-generated.scores.loss_S).exp(),
-            likeliest_S=generated.scores.likeliest_S,
-            sampled_S=generated.scores.sampled_S,
             corrupted_BL=corrupted.ids_BL,
             replaced_BL=corrupted.replaced_BL,
             replaced_probability_BL=detected.decision_BL.sigmoid(),

@@ -81,11 +81,14 @@ def test_tally_counts_what_its_names_say(padded):
     attention_mask_BL = (
         torch.ones_like(masked.original_BL, dtype=torch.bool) if not padded else masked.attention_mask_BL
     )
-    probability = predictions.generator_probability_S[hidden]
+    likeliest_S, probability = (
+        model.generate(masked).scores.likeliest_S,
+        predictions.generator_probability_S[hidden],
+    )
     assert tally["tokens"] == attention_mask_BL.sum() == masked.token_total
     assert tally["masked"] == len(slots) == masked.masked_total
     assert tally["generator_loss"] == pytest.approx(-probability.log().sum().item(), rel=1e-4)
-    assert tally["generator_correct"] == (predictions.likeliest_S[hidden] == flat[slots]).sum()
+    assert tally["generator_correct"] == (likeliest_S[hidden] == flat[slots]).sum()
     replaced_BL, said_BL = predictions.replaced_BL, predictions.replaced_probability_BL > 0.5
     assert tally["replaced"] == replaced_BL.sum() == (predictions.corrupted_BL != masked.original_BL).sum()
     assert tally["flagged"] == (said_BL & attention_mask_BL).sum()
