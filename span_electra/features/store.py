@@ -199,21 +199,22 @@ def _first_unsound_row(
     return -1
 
 
-def _window(starts_R: np.ndarray, counts_R: np.ndarray, kind: np.dtype) -> tuple[np.ndarray, int]:
-    """Return one array over everything from the lowest to the highest row, and its first element's address.
+def _window(starts: list[np.ndarray], counts_R: np.ndarray, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return one array over everything from the lowest to the highest row, and each row's index in it.
 
     Files are mapped at unrelated addresses; seen through one array, a row of any file is one index, and a
     compiled loop can gather rows of all files at once. Between the files the array must not be touched.
     """
+    starts_R = np.concatenate(starts)
     if len(starts_R) == 0:
-        return np.empty(0, kind), 0
+        return np.empty(0, kind), starts_R
     # From the lowest row on: indices stay small, and one array serves files mapped anywhere.
     first = int(starts_R.min())
     elements = int((starts_R + counts_R).max()) - first
     memory = (ctypes.c_char * (elements * kind.itemsize)).from_address(first * kind.itemsize)
     window = np.ndarray(elements, kind, memory)
     window.flags.writeable = False
-    return window, first
+    return window, starts_R - first
 
 
 # --- reading ------------------------------------------------------------------------------------------
@@ -228,15 +229,11 @@ class Features:
         self._batches = [part.batches for part in parts]
         self.lengths_R = np.concatenate([part.lengths_R for part in parts])
         self.span_counts_R = np.concatenate([part.span_counts_R for part in parts])
-        id_starts_R = np.concatenate([part.id_starts_R for part in parts])
-        self._ids, first = _window(id_starts_R, self.lengths_R, header.id_type)
-        self._id_starts_R = id_starts_R - first
-        small, addresses = np.dtype(np.uint16), []
-        for name in ("span_starts_R", "length_starts_R"):
-            starts_R = np.concatenate([getattr(part, name) for part in parts])
-            window, first = _window(starts_R, self.span_counts_R, small)
-            addresses.append((window, starts_R - first))
-        (self._starts, self._span_starts_R), (self._lengths, self._length_starts_R) = addresses
+        ids, starts = [part.id_starts_R for part in parts], [part.span_starts_R for part in parts]
+        lengths, small = [part.length_starts_R for part in parts], np.dtype(np.uint16)
+        self._ids, self._id_starts_R = _window(ids, self.lengths_R, header.id_type)
+        self._starts, self._span_starts_R = _window(starts, self.span_counts_R, small)
+        self._lengths, self._length_starts_R = _window(lengths, self.span_counts_R, small)
 
     def check(self) -> None:
         """Raise InputError unless all ids are of the vocabulary and all spans keep the law of the header."""
