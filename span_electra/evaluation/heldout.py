@@ -24,7 +24,7 @@ from span_electra.hub.networks import Networks
 from span_electra.hub.opening import load_model
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tokens
-from span_electra.model.electra import Detected, Generated, discriminator_sums, generator_sums
+from span_electra.model.electra import Detected, Generated, discriminator_sums, generator_sums, targets
 from span_electra.model.token_loss import score_logits
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import compute_metrics
@@ -61,10 +61,9 @@ class ExportedPair:
         # Logits at masked tokens alone: a vocabulary of 30,000 at every token would be gigabytes a batch.
         states_TD = generator.encode(masked_BL, masked.attention_mask_BL).flatten(0, 1)
         logits_SV = generator.answer(states_TD.index_select(0, masked.slots_S)).float()
-        target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
         sampling = Sampling(masked.uniform_S, self.sampling, self.temperature)
         # The same scoring as in training, so that the losses of both are one number.
-        return Generated(score_logits(logits_SV, target_S, masked.slot_weight_S, sampling), None)
+        return Generated(score_logits(logits_SV, targets(masked), masked.slot_weight_S, sampling), None)
 
     def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected:
         """Run the discriminator on the corrupted batch."""
