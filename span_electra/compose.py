@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError
-from span_electra.schema import Values
+from span_electra.schema import Values, flatten
 from span_electra.utf8 import read_text
 
 HERE = Path(__file__).resolve().parent
@@ -262,10 +262,8 @@ def _listed(schema: type, values: Values) -> Values:
 
 
 def _last_to_set(layers: list[Layer], leaf: str) -> str | None:
-    def sets(values: Values) -> bool:
-        return leaf in values or any(sets(item) for item in values.values() if isinstance(item, dict))
-
-    return next((layer.source for layer in reversed(layers) if sets(layer.values)), None)
+    setting = [each for each in layers if any(leaf in key.split(".") for key in flatten(each.values))]
+    return setting[-1].source if setting else None
 
 
 def _first_line(error: Exception) -> str:
