@@ -51,7 +51,10 @@ def open_features(paths: str | Path | Sequence[str | Path], verify: bool | None 
     for file in files:
         reader = open_checked(file, verify)
         headers.append(parse_header(reader.schema, file))
-        parts.append(_index_file(reader, headers[-1], file))
+        try:
+            parts.append(_index_file(reader, headers[-1]))
+        except (ValueError, OSError, SystemError):  # ours and Arrow's: whatever it is, the cure is one
+            raise InputError(f"{file}: its rows are damaged; run create_feature_SE.py again") from None
         if verify:  # sound bits may still be rows of a program that has the law wrong
             Features(headers[-1], parts[-1:], [file]).check()
     # Last, when each file is known to be sound: what is refused should name one file, not the pair.
@@ -136,44 +139,42 @@ class _Index:
     batches: list  # of the file; the addresses are good while these live
 
 
-def _index_file(reader: pa.RecordBatchFileReader, header: FeatureHeader, file: Path) -> _Index:
-    """Find every row's address. Raises InputError when offsets point outside or counts disagree."""
+def _index_file(reader: pa.RecordBatchFileReader, header: FeatureHeader) -> _Index:
+    """Find every row's address. Raises ValueError when offsets point outside or counts disagree."""
     batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    # One sentence for all that can be wrong: whatever it is, the file must be made again.
-    damaged = InputError(f"{file}: its rows are damaged; run create_feature_SE.py again")
     found = [(np.empty(0, np.int64),) * 5]  # of a file without batches
     for batch in batches:
-        ids, starts, lengths = (_addresses(column, damaged) for column in batch.columns)
+        ids, starts, lengths = map(_addresses, batch.columns)
         # A span is a start and a length; columns of different lists would pair those of different spans.
         if not np.array_equal(starts[1], lengths[1]):
-            raise damaged
+            raise ValueError
         found.append((*ids, starts[0], lengths[0], starts[1]))
     joined = map(np.concatenate, zip(*found, strict=True))
     id_starts_R, lengths_R, span_starts_R, length_starts_R, span_counts_R = joined
     counts = (len(id_starts_R), int(lengths_R.sum()), int(span_counts_R.sum()))
     if counts != (header.rows, header.tokens, header.spans):
-        raise damaged
+        raise ValueError
     if counts[0] and not 2 <= lengths_R.min() <= lengths_R.max() <= header.max_seq_len:
-        raise damaged
+        raise ValueError
     sizes = (lengths_R.astype(np.int32), span_starts_R, length_starts_R, span_counts_R.astype(np.int32))
     return _Index(id_starts_R, *sizes, batches=batches)
 
 
-def _addresses(column: pa.ListArray, damaged: InputError) -> tuple[np.ndarray, np.ndarray]:
+def _addresses(column: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
     """Return each list's element address and its length, int64."""
     if column.null_count or column.values.null_count:
-        raise damaged
+        raise ValueError
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
     lengths_R = np.diff(offsets.astype(np.int64))
     if len(column) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     if offsets[0] < 0 or offsets[-1] > len(column.values) or lengths_R.min() < 0:
-        raise damaged
+        raise ValueError
     size = column.values.type.bit_width // 8
     address = column.values.buffers()[1].address + column.values.offset * size
     # Rows are addressed by element, so a column must lie on a multiple of an element's size.
     if address % size:
-        raise damaged
+        raise ValueError
     return address // size + offsets[:-1].astype(np.int64), lengths_R
 
 
