@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError
-from span_electra.schema import Values
+from span_electra.schema import Values, flatten
 from span_electra.utf8 import read_text
 
 HERE = Path(__file__).resolve().parent
@@ -55,7 +55,8 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    keys = [*leaves(schema), *sections(schema)]
+    keys = list(leaves(schema))
+    keys += dict.fromkeys(key.rpartition(".")[0] for key in keys if "." in key)  # the sections
     # Before OmegaConf looks: it stops at the first unknown key, and knows no names from elsewhere.
     for layer in layers:
         problems = _unknown_keys(schema, layer.values, keys)
@@ -130,15 +131,6 @@ def leaves(schema: type, prefix: str = "") -> dict[str, Field]:
             found |= leaves(hints[entry.name], f"{prefix}{entry.name}.")
         else:
             found[prefix + entry.name] = entry
-    return found
-
-
-def sections(schema: type, prefix: str = "") -> list[str]:
-    """The dotted names of the sections of `schema`, and of those in them."""
-    found = []
-    for name, hint in get_type_hints(schema).items():
-        if is_dataclass(hint):
-            found += [prefix + name, *sections(hint, f"{prefix}{name}.")]
     return found
 
 
@@ -234,7 +226,8 @@ def _included_path(name: str, includer: Path) -> Path:
 
 def _unknown_keys(schema: type, values: Values, keys: list[str], prefix: str = "") -> list[str]:
     """What is wrong with the keys of `values`, all of it, so that a file is mended in one go."""
-    hints = {entry.name: get_type_hints(schema)[entry.name] for entry in fields(schema)}
+    kinds = get_type_hints(schema)
+    hints = {entry.name: kinds[entry.name] for entry in fields(schema)}
     problems = []
     for key, value in values.items():
         path = f"{prefix}{key}"
@@ -269,10 +262,8 @@ def _listed(schema: type, values: Values) -> Values:
 
 
 def _last_to_set(layers: list[Layer], leaf: str) -> str | None:
-    def sets(values: Values) -> bool:
-        return leaf in values or any(sets(item) for item in values.values() if isinstance(item, dict))
-
-    return next((layer.source for layer in reversed(layers) if sets(layer.values)), None)
+    setting = [each for each in layers if any(leaf in key.split(".") for key in flatten(each.values))]
+    return setting[-1].source if setting else None
 
 
 def _first_line(error: Exception) -> str:

@@ -49,8 +49,6 @@ ARCHITECTURES = ("electra", "modern")
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 SHARING = ("auto", "embeddings", "gdes", "none")
 OBJECTIVES = ("joint", "generator", "discriminator")
-SEQUENCE_OBJECTIVES = ("none", "contrastive")
-INITIALIZATIONS = ("normal", "local")
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class ModelConfig(Settings):
         "normal",
         "what weights start from; normal: ELECTRA's truncated normal; local: first heads look at the "
         "neighbours, so that little text is enough to leave the plateau",
-        INITIALIZATIONS,
+        ("normal", "local"),
     )
     initializer_range: float = setting(
         0.02, "deviation of the truncated normal that weights start from", least=0
@@ -128,7 +126,7 @@ class ModelConfig(Settings):
         "none",
         "contrastive: the discriminator's [CLS] of a corrupted row and that of a crop of the original agree, "
         "against the batch's others (COCO-LM)",
-        SEQUENCE_OBJECTIVES,
+        ("none", "contrastive"),
     )
     sequence_weight: float = setting(1.0, "weight of the sequence objective's loss (COCO-LM: 1)", least=0)
     sequence_crop: float = setting(0.9, "share of a row's content that a crop keeps (COCO-LM: 0.9)")

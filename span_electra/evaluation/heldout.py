@@ -24,7 +24,14 @@ from span_electra.hub.networks import Networks
 from span_electra.hub.opening import load_model
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tokens
-from span_electra.model.electra import Detected, Generated, SpanElectra, discriminator_sums, generator_sums
+from span_electra.model.electra import (
+    Detected,
+    Generated,
+    SpanElectra,
+    discriminator_sums,
+    generator_sums,
+    targets,
+)
 from span_electra.model.token_loss import score_logits
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import compute_metrics
@@ -53,13 +60,9 @@ class ExportedPair:
         # Logits at masked tokens alone: a vocabulary of 30,000 at every token would be gigabytes a batch.
         states_TD = generator.encode(masked_BL, masked.attention_mask_BL).flatten(0, 1)
         logits_SV = generator.answer(states_TD.index_select(0, masked.slots_S)).float()
-        target_S = masked.original_BL.flatten().index_select(0, masked.slots_S)
         sampling = Sampling(masked.uniform_S, self.sampling, self.temperature)
         # The same scoring as in training, so that the losses of both are one number.
-        return Generated(score_logits(logits_SV, target_S, masked.slot_weight_S, sampling), None)
-
-    def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted:
-        return corrupt(masked, generated.scores.sampled_S)
+        return Generated(score_logits(logits_SV, targets(masked), masked.slot_weight_S, sampling), None)
 
     def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected:
         discriminator = self.networks.need("discriminator")
@@ -68,7 +71,7 @@ class ExportedPair:
         return Detected(logits_BL, None, logits_BL)
 
 
-JointModel = SpanElectra | ExportedPair  # which have the forward of training in three steps
+JointModel = SpanElectra | ExportedPair  # which have the forward of training in two steps
 
 
 def joint_model(folder: str | Path, networks: Networks) -> JointModel:
@@ -137,7 +140,7 @@ def run_batches(
         generated = model.generate(masked)
         counted = generator_sums(masked, generated)
         if networks.discriminator is not None:
-            corrupted = model.corrupt(masked, generated)
+            corrupted = corrupt(masked, generated.scores.sampled_S)
             detected = model.discriminate(masked, corrupted)
             counted |= discriminator_sums(masked, corrupted, detected)
             # Padding is left out here as it is in the sums: nobody asks whether it was replaced.

@@ -131,13 +131,12 @@ def open_checked(path: str | Path, verify: bool = True) -> pa.RecordBatchFileRea
                 raise InputError(f"{path}: not a feature file; make one with create_feature_SE.py")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 offsets = _digit_offsets(content)
-                if verify:
+                # Two places, head and footer: one alone is a file that was cut off or patched.
+                intact = len(offsets) == 2
+                if intact and verify:
                     stated = {content[offset : offset + DIGITS] for offset in offsets}
                     intact = stated == {b"%08x" % _crc32(file, offsets)}
-                else:
-                    intact = True
-        # Two places, head and footer: one alone is a file that was cut off or patched.
-        if len(offsets) == 2 and intact:
+        if intact:
             return pa.ipc.open_file(pa.memory_map(str(path)))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; check the path") from None
@@ -162,11 +161,7 @@ def _offsets(content: mmap.mmap, value: bytes) -> list[int]:
 
 def _digit_offsets(content: mmap.mmap) -> list[int]:
     """Where the checksum's digits stand."""
-    return [
-        offset + len(MARK)
-        for offset in _offsets(content, MARK)
-        if offset + len(MARK) + DIGITS <= len(content)
-    ]
+    return [offset + len(MARK) for offset in _offsets(content, MARK)]
 
 
 def _put(file: BinaryIO, offset: int, data: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-import time
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -19,13 +19,7 @@ from span_electra.config import CHUNK_SIZE, ChunkConfig, MaskingConfig
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.header import FeatureHeader, describe
-from span_electra.features.output import (
-    JoinedFile,
-    check_place,
-    join_shards,
-    joined_file,
-    staged,
-)
+from span_electra.features.output import JoinedFile, check_place, join_shards, joined_file, staged
 from span_electra.features.parts import (
     PartCounts,
     block_key,
@@ -34,8 +28,8 @@ from span_electra.features.parts import (
     settings_key,
     writing_maker,
 )
-from span_electra.features.progress import Speaker
 from span_electra.features.store import open_features
+from span_electra.progress import Bar
 from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, is_part, locked, recover
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block, cut_blocks, hash_source
@@ -52,12 +46,10 @@ WORTH_A_PROCESS = 2 << 20  # bytes of text; starting a process takes as long as 
 class FeatureCounts:
     """What a feature file holds, and how it came about."""
 
-    path: Path
+    place: str  # its path, or what else to say of it
     header: FeatureHeader
     kept_parts: int = 0  # blocks that an earlier, broken-off command had finished
     made_parts: int = 0
-    seconds: float = 0.0
-    shown: str | None = None  # what to say of the file; none: its path
 
     @property
     def made_anew(self) -> bool:
@@ -70,7 +62,7 @@ class FeatureCounts:
         return (
             f"features: {counted(header.content, 'token')} in, {counted(header.content, 'token')} out, "
             f"{counted(header.rows, 'chunk')}, {fill:.1%} full, {counted(header.masked, 'token')} hidden in "
-            f"{counted(header.spans, 'span')} -> {self.shown or self.path}"
+            f"{counted(header.spans, 'span')} -> {self.place}"
         )
 
 
@@ -126,6 +118,24 @@ def build_features(
     return _build(job, Path(target))
 
 
+class Speaker:
+    """Tells the user what happens; silent where nobody listens, as in tests."""
+
+    def __init__(self, aloud: bool) -> None:
+        self._aloud = aloud
+
+    def line(self, text: str) -> None:
+        if self._aloud:
+            print(text)
+
+    def note(self, text: str) -> None:
+        if self._aloud:
+            print(f"note: {text}", file=sys.stderr)
+
+    def bar(self, size: int) -> Bar:
+        return Bar("features", size, self._aloud)
+
+
 @dataclass(frozen=True)
 class _Job:
     """What is to be made, and how."""
@@ -141,7 +151,7 @@ class _Job:
 
 
 def _build(job: _Job, out_file: Path) -> FeatureCounts:
-    began, say = time.monotonic(), job.say
+    say = job.say
     check_place(out_file, job.shards)
     # Before anything is locked or made: a second command with the same settings leaves no trace.
     done = _already_made(job, out_file)
@@ -156,25 +166,17 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     with _parts_folder(out_file) as folder:
         header, made = _make_and_join(job, out_file, folder)
         _remove_parts(folder)
-    parts = made.finished
-    fallback = next((part.counts.fallback for part in parts if part.counts.fallback), "")
-    kept = sum(part.kept for part in parts)
-    result = FeatureCounts(
-        out_file,
-        header,
-        kept_parts=kept,
-        made_parts=len(parts) - kept,
-        seconds=time.monotonic() - began,
-        shown=job.shown,
-    )
-    if fallback:
-        say.note(f"the tokenizer library did all the work, more slowly: {fallback}")
+    total, blocks = made.total, len(made.finished)
+    kept = sum(part.kept for part in made.finished)
+    result = FeatureCounts(job.shown or str(out_file), header, kept, blocks - kept)
+    if total.fallback:
+        say.note(f"the tokenizer library did all the work, more slowly: {total.fallback}")
     if kept:
-        say.note(f"{kept} of {len(parts)} blocks were finished before and kept")
+        say.note(f"{kept} of {blocks} blocks were finished before and kept")
     say.line(str(result))
-    note = _unknown(job, header, made)
-    if note:
-        say.note(note)
+    if made.least_known and total.unknown > WORTH_A_NOTE * header.content:
+        sample = read_block(made.least_known, header.text_field, header.errors)
+        say.note(unknown_note(job.vocabulary, total.unknown, header.content, sample))
     if not header.masked:
         longest, ratio = header.max_seq_len - 2, header.masking.mask_ratio
         say.note(
@@ -182,15 +184,6 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
             "nothing can be learned from them. Raise --mask_ratio or --max_seq_len"
         )
     return result
-
-
-def _unknown(job: _Job, header: FeatureHeader, made: _Parts) -> str | None:
-    """What to say of text that the vocabulary does not know."""
-    unknown = sum(part.counts.unknown for part in made.finished)
-    if made.least_known is None or unknown <= WORTH_A_NOTE * header.content:
-        return None
-    sample = read_block(made.least_known, header.text_field, header.errors)
-    return unknown_note(job.vocabulary, unknown, header.content, sample)
 
 
 def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHeader, _Parts]:
@@ -202,29 +195,19 @@ def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHead
     unread = tuple(Source(file.path, file.size, "0" * 64) for file in job.found.files)
     room = replace(job.header, sources=unread)
     with nullcontext() if job.shards else joined_file(folder, room, out_file) as joined:
-        sources: list[Source] = []
-        made = _make_parts(job, folder, sources, joined)
-        parts = made.finished
-        total = sum((part.counts for part in parts), PartCounts())
-        header = replace(
-            job.header,
-            sources=tuple(sources),
-            rows=total.rows,
-            tokens=total.tokens,
-            masked=total.masked,
-            spans=total.spans,
-        )
+        made = _make_parts(job, folder, joined)
+        total = made.total
+        header = replace(job.header, sources=made.sources, **total.of_header)
         # Before the file gets its place: features without a row would fail far from here, in training.
         _refuse_few_rows(job, total, folder)
         if joined is not None:
             written = joined.finish(header)
         else:
-            written = join_shards(
-                folder, [(part.key, part.counts.rows) for part in parts], header, out_file, job.shards
-            )
+            parts = [(part.key, part.counts.rows) for part in made.finished]
+            written = join_shards(folder, parts, header, out_file, job.shards)
         # Counted anew from the rows that were written: what the encoder gave is what the file holds.
         assert written.tokens - 2 * written.rows == total.encoded, "tokens were lost or doubled"
-        assert (written.rows, written.masked, written.spans) == (total.rows, total.masked, total.spans)
+        assert written.of_header == total.of_header
     return header, made
 
 
@@ -255,12 +238,19 @@ class _Parts:
     """All parts of an output."""
 
     finished: list[_Finished]  # by block
+    sources: tuple[Source, ...]
     least_known: Block | None  # the block with most unknown tokens; none: there are none
 
+    @property
+    def total(self) -> PartCounts:
+        """What all parts hold together."""
+        return sum((part.counts for part in self.finished), PartCounts())
 
-def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFile | None) -> _Parts:
+
+def _make_parts(job: _Job, folder: Path, joined: JoinedFile | None) -> _Parts:
     """Make the parts that are not there yet, and join what can be joined."""
     finished: dict[int, _Finished] = {}
+    sources: list[Source] = []
     most_unknown, least_known = 0, None
     found, header = job.found, job.header
     identities = {file.path: file.identity for file in found.files}
@@ -294,7 +284,7 @@ def _make_parts(job: _Job, folder: Path, sources: list[Source], joined: JoinedFi
     for file in found.files:
         if not file.remote and find_inputs(file.path).files[0].identity != file.identity:
             raise InputError(f"{file.path}: was changed while it was read; run again")
-    return _Parts([finished[number] for number in range(len(finished))], least_known)
+    return _Parts([finished[number] for number in range(len(finished))], tuple(sources), least_known)
 
 
 def _run(
@@ -359,41 +349,27 @@ def _remove_parts(folder: Path) -> None:
 
 def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
     """The summary of features that stand there whole, made from this text with these settings."""
-    if not out_file.exists() or not (out_file.is_dir() or out_file.stat().st_size):
+    if not out_file.exists():
         return None
+    files = job.found.files
+    # The cheap questions first: reading every bit of the features, and of the text, comes last.
     try:
         features = open_features(out_file, verify=False)
-    except InputError:
-        return None  # damaged, or of another format: made anew
-    # The cheap questions first: reading every bit of the features, and of the text, comes last.
-    if job.shards and len(features.files) != job.shards:
-        return None
-    made = features.header
-    # What was made by an earlier law of spans is left as it is: runs may be going on from it.
-    if settings_key(made) != settings_key(_by_law(job.header, made.masking.law)):
-        return None
-    found = job.found
-    if [(source.path, source.size) for source in made.sources] != [
-        (file.path, file.size) for file in found.files
-    ]:
-        return None
-    try:
+        made = features.header
+        # What was made by an earlier law of spans is left as it is: runs may be going on from it.
+        wanted = replace(job.header, masking=replace(job.header.masking, law=made.masking.law))
+        if (job.shards and len(features.files) != job.shards) or settings_key(made) != settings_key(wanted):
+            return None
+        if [(each.path, each.size) for each in made.sources] != [(file.path, file.size) for file in files]:
+            return None
         open_features(out_file)
     except InputError:
-        return None
-    hashes = [hash_source(file, made.text_field) for file in found.files]
-    if [source.sha256 for source in made.sources] != hashes:
+        return None  # damaged, or of another format: made anew
+    if [source.sha256 for source in made.sources] != [hash_source(file, made.text_field) for file in files]:
         return None
     if made.masking.law != job.header.masking.law:
         job.say.note(
             f"{out_file}: its spans follow law {made.masking.law} of an earlier version (format "
             f"{made.format}), which it keeps; remove it to have it made by law {job.header.masking.law}"
         )
-    return FeatureCounts(out_file, made, shown=job.shown)
-
-
-def _by_law(header: FeatureHeader, law: int) -> FeatureHeader:
-    """The header as it would be by another law of spans; law 1 knows whole words alone."""
-    if law == 1 and not header.masking.whole_words:
-        return header
-    return replace(header, masking=replace(header.masking, law=law))
+    return FeatureCounts(job.shown or str(out_file), made)

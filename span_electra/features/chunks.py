@@ -37,11 +37,9 @@ def cut_chunks(
     short_below = np.uint64(round(chunking.short_chunk_prob * 2.0**32))
     most, key = chunking.max_seq_len - 2, np.uint64(key)
     stops = (np.asarray(document_ends_D, dtype=np.int64), np.asarray(sentence_ends_S, dtype=np.int64))
-    # Twice over the same numbers: first to count the rows, then to write their ends.
-    rows = _cut(stops, most, short_below, key, np.empty(0, np.int64))
-    ends_R = np.empty(rows, np.int64)
-    _cut(stops, most, short_below, key, ends_R)
-    return ends_R
+    ends_R = np.empty(stops[0].max(initial=0), np.int64)  # room for rows of one token each
+    rows = _cut(stops, most, short_below, key, ends_R)
+    return ends_R[:rows].copy()
 
 
 def document_ends(text: bytes, line_ends_N: np.ndarray) -> np.ndarray:
@@ -49,8 +47,8 @@ def document_ends(text: bytes, line_ends_N: np.ndarray) -> np.ndarray:
 
     line_ends_N: the exclusive end in the stream of each of the text's lines.
     """
-    blank_N = np.ones(len(line_ends_N), np.bool_)
-    _find_blank_lines(np.frombuffer(text, np.uint8), blank_N)
+    # Blanks are ASCII's alone: others are text, whose tokens belong to a document.
+    blank_N = np.array([not line.strip() for line in text.split(b"\n")[: len(line_ends_N)]], np.bool_)
     stream_end = line_ends_N[-1:]  # of a text without lines none, and so no document
     return np.concatenate([line_ends_N[blank_N], stream_end])
 
@@ -62,14 +60,18 @@ def frame_chunks(
 
     Example: ids 7 8 9, ends 2 3 -> [CLS] 7 8 [SEP] [CLS] 9 [SEP], ends 4 7
     """
-    framed_T = np.empty(len(ids_T) + 2 * len(chunk_ends_R), ids_T.dtype)
-    _frame(ids_T, chunk_ends_R, cls_id, sep_id, framed_T)
-    return framed_T, chunk_ends_R + 2 * np.arange(1, len(chunk_ends_R) + 1)
+    ends_R = chunk_ends_R + 2 * np.arange(1, len(chunk_ends_R) + 1)
+    starts_R = np.concatenate([[0], ends_R])[:-1]
+    content_T = np.ones(len(ids_T) + 2 * len(ends_R), np.bool_)
+    content_T[starts_R] = content_T[ends_R - 1] = False
+    framed_T = np.empty(len(content_T), ids_T.dtype)
+    framed_T[content_T], framed_T[starts_R], framed_T[ends_R - 1] = ids_T, cls_id, sep_id
+    return framed_T, ends_R
 
 
 @compiled
 def _cut(stops, most, short_below, key, ends_R):
-    """Write the rows' ends, those that there is room for; return how many there are."""
+    """Write the rows' ends; return how many there are."""
     (document_ends_D, sentence_ends_S), row, start, sentence = stops, 0, 0, 0
     for document in range(len(document_ends_D)):
         while start < document_ends_D[document]:
@@ -82,9 +84,7 @@ def _cut(stops, most, short_below, key, ends_R):
             end = min(start + size, last)
             if end < document_ends_D[document]:
                 end, sentence = _sentence_end(sentence_ends_S, sentence, (start, end, last))
-            start = end
-            if row < len(ends_R):
-                ends_R[row] = start
+            ends_R[row] = start = end
             row += 1
     return row
 
@@ -103,28 +103,3 @@ def _sentence_end(sentence_ends_S, sentence, places):
     if sentence < len(sentence_ends_S) and sentence_ends_S[sentence] <= last:
         return sentence_ends_S[sentence], sentence + 1
     return end, sentence
-
-
-@compiled
-def _find_blank_lines(text_B, blank_N):
-    """Unmark lines that hold more than spaces, tabs, carriage returns, form feeds and vertical tabs."""
-    line = 0
-    for place in range(len(text_B)):
-        byte = text_B[place]
-        if byte == 10:
-            line += 1
-        elif byte != 32 and not 9 <= byte <= 13:
-            blank_N[line] = False
-
-
-@compiled
-def _frame(ids_T, chunk_ends_R, cls_id, sep_id, framed_T):
-    start, place = 0, 0
-    for row in range(len(chunk_ends_R)):
-        framed_T[place] = cls_id
-        place += 1
-        for token in range(start, chunk_ends_R[row]):
-            framed_T[place + token - start] = ids_T[token]
-        place += chunk_ends_R[row] - start + 1
-        framed_T[place - 1] = sep_id
-        start = chunk_ends_R[row]

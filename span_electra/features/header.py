@@ -27,6 +27,7 @@ from span_electra.text.vocabulary import Vocabulary
 
 FORMATS = (1, 2)  # each is that of the law of spans with its number; what is new is made in the last
 TOKENIZER_KEY = b"tokenizer.json"
+KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}  # of fields, in JSON
 COUNTS = ("rows", "tokens", "masked", "spans")
 COUNT_DIGITS = 19  # of the largest 64-bit number
 
@@ -48,11 +49,11 @@ class FeatureHeader:
     chunk_size: int  # lines of a block; blocks are streams of their own, so it decides where rows end
     errors: str  # what was done about invalid UTF-8: strict or replace
     text_field: str
-    sources: tuple[Source, ...]
-    rows: int
-    tokens: int  # [CLS] and [SEP] included
-    masked: int  # hidden tokens
-    spans: int
+    sources: tuple[Source, ...] = ()
+    rows: int = 0
+    tokens: int = 0  # [CLS] and [SEP] included
+    masked: int = 0  # hidden tokens
+    spans: int = 0
     tokenizer_json: str = field(default="", repr=False)
 
     @property
@@ -101,11 +102,6 @@ def describe(
         chunk_size=chunk_size,
         errors=errors,
         text_field=text_field,
-        sources=(),
-        rows=0,
-        tokens=0,
-        masked=0,
-        spans=0,
         tokenizer_json=vocabulary.to_json(),
     )
 
@@ -172,9 +168,6 @@ def read_header(path: str | Path) -> FeatureHeader:
     Raises InputError when it is no feature file, damaged, or of another format.
     """
     return parse_header(open_checked(path, verify=False).schema, path)
-
-
-KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 
 
 def _checked(record: type, values: dict) -> Any:

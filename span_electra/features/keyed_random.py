@@ -17,7 +17,7 @@ HALF, HALF_MASK = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 @compiled
 def finalize(state: np.uint64) -> np.uint64:
-    """splitmix64's finalizer: uint64 -> uint64, each input bit flips half of the output bits."""
+    """splitmix64's finalizer: uint64, or an array of them; each input bit flips half of the output bits."""
     state = (state ^ (state >> np.uint64(30))) * FACTOR_1
     state = (state ^ (state >> np.uint64(27))) * FACTOR_2
     return state ^ (state >> np.uint64(31))

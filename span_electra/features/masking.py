@@ -4,8 +4,8 @@ Shapes are in the names:
   R  rows    T  tokens, all rows one after another    S  spans, all rows one after another
   W  words of one row    V  vocabulary    L  lengths 1 .. max_span_len
 
-Random numbers are counter-based (splitmix64, Steele, Lea and Flood 2014): the n-th number of a row depends on
-the row's key and on n alone, so neither workers, batches nor restarts can change a row's spans.
+The n-th random number of a row depends on the row's key and on n alone (keyed_random.py), so neither workers,
+batches nor restarts can change a row's spans.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from span_electra.config import MaskingConfig
-from span_electra.features.keyed_random import finalize, random_bits
+from span_electra.features.keyed_random import GAMMA, finalize
 from span_electra.features.span_law_1 import place_row_1, place_tokens
 from span_electra.features.span_law_2 import place_row_2
 from span_electra.features.words import Row, find_words_1, find_words_2, single_tokens
@@ -46,35 +46,17 @@ def row_keys(seed: int, epoch: int, rows_R: np.ndarray, purpose: str) -> np.ndar
     # Hashed once for all rows: for each it would take longer than the drawing.
     words = f"{purpose}\0{int(seed)}\0{int(epoch)}".encode()
     base = np.uint64(int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little"))
-    keys_R = np.empty(len(rows_R), np.uint64)
-    _keys_of_rows(base, np.ascontiguousarray(rows_R, dtype=np.int64), keys_R)
-    return keys_R
-
-
-@compiled
-def _keys_of_rows(base, rows_R, keys_R):
-    for row in range(len(rows_R)):
-        # The base once more: two epochs' bases a few apart would else share keys, each at another row.
-        keys_R[row] = finalize(finalize(base + np.uint64(rows_R[row])) ^ base)
+    # The base once more: two epochs' bases a few apart would else share keys, each at another row.
+    return finalize(finalize(base + np.asarray(rows_R).astype(np.uint64)) ^ base)
 
 
 def uniforms(keys_R: np.ndarray, counts_R: np.ndarray) -> np.ndarray:
     """Return float32 numbers in [0, 1): `counts_R[r]` of them for row r, rows one after another."""
-    counts_R = np.ascontiguousarray(counts_R, dtype=np.int64)
-    uniforms_S = np.empty(int(counts_R.sum()), np.float32)
-    _uniforms(np.ascontiguousarray(keys_R, dtype=np.uint64), counts_R, uniforms_S)
-    return uniforms_S
-
-
-@compiled
-def _uniforms(keys_R, counts_R, uniforms_S):
-    slot = 0
-    for row in range(len(keys_R)):
-        for counter in range(counts_R[row]):
-            # 24 bits: every value is exact in float32 and 1.0 cannot come out by rounding.
-            bits = random_bits(keys_R[row], counter + 1) >> np.uint64(40)
-            uniforms_S[slot] = np.float32(bits) * np.float32(2.0**-24)
-            slot += 1
+    first_R = np.cumsum(counts_R) - counts_R
+    counter_S = (1 + np.arange(counts_R.sum()) - np.repeat(first_R, counts_R)).astype(np.uint64)
+    bits_S = finalize(np.repeat(keys_R, counts_R) + counter_S * GAMMA)  # as `random_bits` has it
+    # 24 bits: every value is exact in float32 and 1.0 cannot come out by rounding.
+    return (bits_S >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
 # --- the law --------------------------------------------------------------------------------------------
@@ -166,8 +148,6 @@ def sample_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, maskin
 
 
 # --- loops ----------------------------------------------------------------------------------------------
-# Inside a row positions count content tokens from 0. `taken` marks the hidden ones, token t at taken[t + 1],
-# so that every token has neighbours. Spans never touch, so its runs are the row's spans in order.
 
 
 @compiled

@@ -19,11 +19,7 @@ import pyarrow as pa
 
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import CheckedFile, checked_file, write_checked
-from span_electra.features.header import (
-    FeatureHeader,
-    feature_schema,
-    header_json,
-)
+from span_electra.features.header import FeatureHeader, feature_schema, header_json
 from span_electra.features.parts import PartCounts, part_path, read_part
 from span_electra.features.store import MANIFEST
 from span_electra.storage import FEATURES_KEY, atomic_folder, is_feature_file, starts_features
@@ -145,38 +141,25 @@ def join_shards(
 ) -> PartCounts:
     """Write the parts, each its key and rows, as a folder of feature files; return what was written.
 
-    Raises InputError when a part was damaged meanwhile.
+    Each shard is a feature file by itself. Raises InputError when a part was damaged meanwhile.
     """
     assert header.rows >= shards
-    written: list[PartCounts] = []
+    written, shard_list = PartCounts(), []
     with atomic_folder(out_folder) as beside:
-        _write_shards(folder, parts, header, beside=beside, shards=shards, written=written)
-    return sum(written, PartCounts())
-
-
-def _write_shards(
-    folder: Path,
-    parts: list[tuple[str, int]],
-    header: FeatureHeader,
-    beside: Path,
-    shards: int,
-    written: list[PartCounts],
-) -> None:
-    """Shards hold nearly equal numbers of rows, in order; each is a feature file by itself."""
-    shard_list = []
-    for shard in range(shards):
-        # Nearly equal numbers of rows, and every row in one, for any number of shards.
-        begin, end = header.rows * shard // shards, header.rows * (shard + 1) // shards
-        # A header stands before its rows, so a shard is counted first: each part of it is read twice.
-        total = sum(map(_count, _slice(folder, parts, begin, end)), PartCounts())
-        own = replace(header, rows=total.rows, tokens=total.tokens, masked=total.masked, spans=total.spans)
-        name = f"features-{shard:05d}-of-{shards:05d}.arrow"
-        write_checked(beside / name, feature_schema(own), _slice(folder, parts, begin, end))
-        size = (beside / name).stat().st_size
-        shard_list.append({"file": name, "rows": total.rows, "tokens": total.tokens, "bytes": size})
-        written.append(total)
-    text = json.dumps({"rows": header.rows, "tokens": header.tokens, "shards": shard_list}, indent=1)
-    (beside / MANIFEST).write_text(text + "\n")
+        for shard in range(shards):
+            # Nearly equal numbers of rows, and every row in one, for any number of shards.
+            begin, end = header.rows * shard // shards, header.rows * (shard + 1) // shards
+            # A header stands before its rows, so a shard is counted first: each part of it is read twice.
+            total = sum(map(_count, _slice(folder, parts, begin, end)), PartCounts())
+            own = replace(header, **total.of_header)
+            name = f"features-{shard:05d}-of-{shards:05d}.arrow"
+            write_checked(beside / name, feature_schema(own), _slice(folder, parts, begin, end))
+            size = (beside / name).stat().st_size
+            shard_list.append({"file": name, "rows": total.rows, "tokens": total.tokens, "bytes": size})
+            written += total
+        text = json.dumps({"rows": header.rows, "tokens": header.tokens, "shards": shard_list}, indent=1)
+        (beside / MANIFEST).write_text(text + "\n")
+    return written
 
 
 def _slice(folder: Path, parts: list[tuple[str, int]], begin: int, end: int) -> Iterator[pa.RecordBatch]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import pyarrow as pa
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked, write_checked
 from span_electra.features.chunks import NO_SENTENCES, cut_chunks, document_ends, frame_chunks
-from span_electra.features.header import FeatureHeader, feature_batch, feature_schema, header_json
+from span_electra.features.header import COUNTS, FeatureHeader, feature_batch, feature_schema, header_json
 from span_electra.features.masking import TokenRows, row_keys, sample_spans
 from span_electra.features.sentences import sentence_ends, sentence_marks
 from span_electra.storage import FEATURES_KEY
@@ -45,6 +45,11 @@ class PartCounts:
     spans: int = 0
     unknown: int = 0  # tokens of text that are [UNK]; parts of earlier versions do not tell and count none
     fallback: str = ""  # why the tokenizer library had to do all the work, if so
+
+    @property
+    def of_header(self) -> dict[str, int]:
+        """Those that a header has too."""
+        return {name: getattr(self, name) for name in COUNTS}
 
     def __add__(self, other: PartCounts) -> PartCounts:
         added = [a + b for a, b in zip(astuple(self)[:-1], astuple(other)[:-1], strict=True)]
@@ -173,12 +178,8 @@ def block_key(settings: str, block: Block, identities: dict[str, str]) -> str:
     """Hash of the `settings_key`, the block's place in its files, and these files' identities."""
     places = []
     for piece in block.pieces:
-        content = zlib.crc32(piece.text) if piece.text is not None else _rows_crc(piece.rows or ())
+        text = json.dumps(piece.rows or ()).encode() if piece.text is None else piece.text
         # Text that was read here comes as it is, so its own sum counts, and not only the file's identity.
         place = replace(piece, text=None, rows=None)
-        places.append([*astuple(place), content, identities[piece.path]])
+        places.append([*astuple(place), zlib.crc32(text), identities[piece.path]])
     return hashlib.sha256(json.dumps([settings, block.number, places]).encode()).hexdigest()
-
-
-def _rows_crc(rows: Iterable[str | None]) -> int:
-    return zlib.crc32(json.dumps(list(rows)).encode())

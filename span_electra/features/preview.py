@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from span_electra.counted import counted
-from span_electra.features.header import FeatureHeader
 from span_electra.features.masking import length_law
 from span_electra.features.store import Features, open_features
 from span_electra.storage import atomic_file
@@ -34,13 +33,12 @@ def describe(path: str | Path, colour: bool | None = None) -> str:
     if colour is None:
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     features = open_features(path)
-    header = features.header
-    parts = [_settings(features, header), _lengths(features), _masks(features), _rows(features, colour)]
+    parts = [_settings(features), _lengths(features), _masks(features), _rows(features, colour)]
     return "\n\n".join(parts)
 
 
-def _settings(features: Features, header: FeatureHeader) -> str:
-    files = [str(file) for file in features.files]
+def _settings(features: Features) -> str:
+    header, files = features.header, [str(file) for file in features.files]
     sources = [
         f"{source.path}  {f'{source.size:,} bytes  ' if source.size else ''}sha256 {source.sha256[:12]}"
         for source in header.sources

@@ -2,9 +2,7 @@
 
 The first and last tokens of a row are hidden less often than the middle, for fewer spans reach them. Kept as
 it was, so that files made by it are read and masked for ever as they were; new files are made by law 2.
-
-Inside a row positions count content tokens from 0. `taken` marks the hidden ones, token t at taken[t + 1],
-so that every token has neighbours. Spans never touch, so its runs are the row's spans in order.
+Positions, and the marks of hidden tokens, are those of `words.Row`.
 """
 
 from __future__ import annotations

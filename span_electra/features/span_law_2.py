@@ -8,9 +8,7 @@ cut at their edges, are as even in long rows, but not in short ones, whose budge
 The last span meets the budget. Where what would be left is a word or two, less than half a span, it goes to
 the span before, for else every row had a very short one; otherwise the last is cut, at its end or at its
 beginning by chance, for else the ends of long words would be hidden less often; and never inside a character,
-as long as there is another way.
-
-Inside a row positions count content tokens from 0. `taken` marks the hidden ones, token t at taken[t + 1].
+as long as there is another way. Positions, and the marks of hidden tokens, are those of `words.Row`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ The columns and the header are described in header.py.
 
 from __future__ import annotations
 
+import ctypes
 import glob
 import json
 import re
@@ -21,7 +22,7 @@ import pyarrow as pa
 from span_electra.config import MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
-from span_electra.features.header import FeatureHeader, parse_header
+from span_electra.features.header import COUNTS, FeatureHeader, parse_header
 from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans, span_budget
 from span_electra.features.words import word_starts
 from span_electra.text.compiled import compiled
@@ -42,23 +43,25 @@ def open_features(paths: str | Path | Sequence[str | Path], verify: bool | None 
     Raises InputError when a file is missing, damaged or no feature file, or when the files do not belong
     together.
     """
-    files = _find_files([paths] if isinstance(paths, str | Path) else list(paths))
+    files = _find_files([paths] if isinstance(paths, str | Path) else paths)
     if verify is None:
         verify = sum(file.stat().st_size for file in files) <= VERIFIED_BYTES
-    opened = []
+    headers, parts = [], []
     # The offsets are checked even where the bits are not: they decide where memory is read.
     for file in files:
         reader = open_checked(file, verify)
-        header = parse_header(reader.schema, file)
-        part = _index_file(reader, header, file)
+        headers.append(parse_header(reader.schema, file))
+        try:
+            parts.append(_index_file(reader, headers[-1]))
+        except (ValueError, OSError, SystemError):  # ours and Arrow's: whatever it is, the cure is one
+            raise InputError(f"{file}: its rows are damaged; run create_feature_SE.py again") from None
         if verify:  # sound bits may still be rows of a program that has the law wrong
-            _check_rows(part, header, file)
-        opened.append((file, header, part))
+            Features(headers[-1], parts[-1:], [file]).check()
     # Last, when each file is known to be sound: what is refused should name one file, not the pair.
-    return Features(_common_header(opened), [part for _, _, part in opened], files)
+    return Features(_common_header(files, headers), parts, files)
 
 
-def _find_files(paths: list[str | Path]) -> list[Path]:
+def _find_files(paths: Sequence[str | Path]) -> list[Path]:
     """Turn names, folders of shards and globs into files, in the order given, a glob's sorted."""
     if not paths:
         raise InputError("no feature file named; make one with create_feature_SE.py")
@@ -74,7 +77,7 @@ def _find_files(paths: list[str | Path]) -> list[Path]:
             found = sorted(Path(name) for name in glob.glob(str(path)))
             if not found:
                 raise InputError(f"{path}: no such feature file; make it with create_feature_SE.py")
-            files.extend(_find_files(list(found)))  # once more: a glob may find folders of shards
+            files.extend(_find_files(found))  # once more: a glob may find folders of shards
     return files
 
 
@@ -100,10 +103,10 @@ def _read_manifest(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _common_header(opened: list) -> FeatureHeader:
+def _common_header(files: list[Path], headers: list[FeatureHeader]) -> FeatureHeader:
     """The header of all files together. Raises InputError when they do not belong together."""
-    first_file, first, _ = opened[0]
-    for file, header, _ in opened[1:]:
+    first_file, first = files[0], headers[0]
+    for file, header in zip(files, headers, strict=True):
         if header.vocabulary_sha256 != first.vocabulary_sha256:
             raise InputError(
                 f"{file}: made with vocabulary {header.vocabulary_sha256[:12]}, {first_file} with "
@@ -114,16 +117,12 @@ def _common_header(opened: list) -> FeatureHeader:
                 f"{file}: masked with {header.masking}, {first_file} with {first.masking}; "
                 "run create_feature_SE.py again with the same masking for both"
             )
-    headers = [header for _, header, _ in opened]
     # What may differ between files (sources, counts, the longest row) is that of all together.
-    totals = {
-        name: sum(getattr(header, name) for header in headers) for name in ("tokens", "masked", "spans")
-    }
+    totals = {name: sum(getattr(header, name) for header in headers) for name in COUNTS}
     return replace(
         first,
         chunking=max((header.chunking for header in headers), key=lambda chunking: chunking.max_seq_len),
         sources=tuple(dict.fromkeys(source for header in headers for source in header.sources)),
-        rows=sum(len(part.id_starts_R) for _, _, part in opened),
         **totals,
     )
 
@@ -140,62 +139,43 @@ class _Index:
     batches: list  # of the file; the addresses are good while these live
 
 
-def _index_file(reader: pa.RecordBatchFileReader, header: FeatureHeader, file: Path) -> _Index:
-    """Find every row's address. Raises InputError when offsets point outside or counts disagree."""
+def _index_file(reader: pa.RecordBatchFileReader, header: FeatureHeader) -> _Index:
+    """Find every row's address. Raises ValueError when offsets point outside or counts disagree."""
     batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    # One sentence for all that can be wrong: whatever it is, the file must be made again.
-    damaged = InputError(f"{file}: its rows are damaged; run create_feature_SE.py again")
-    columns: list[list[np.ndarray]] = [[], [], [], [], []]
+    found = [(np.empty(0, np.int64),) * 5]  # of a file without batches
     for batch in batches:
-        ids, starts, lengths = (_addresses(column, damaged) for column in batch.columns)
+        ids, starts, lengths = map(_addresses, batch.columns)
         # A span is a start and a length; columns of different lists would pair those of different spans.
         if not np.array_equal(starts[1], lengths[1]):
-            raise damaged
-        for column, values in zip(columns, (*ids, starts[0], lengths[0], starts[1]), strict=True):
-            column.append(values)
-    joined = [np.concatenate(column) if column else np.empty(0, np.int64) for column in columns]
+            raise ValueError
+        found.append((*ids, starts[0], lengths[0], starts[1]))
+    joined = map(np.concatenate, zip(*found, strict=True))
     id_starts_R, lengths_R, span_starts_R, length_starts_R, span_counts_R = joined
     counts = (len(id_starts_R), int(lengths_R.sum()), int(span_counts_R.sum()))
     if counts != (header.rows, header.tokens, header.spans):
-        raise damaged
+        raise ValueError
     if counts[0] and not 2 <= lengths_R.min() <= lengths_R.max() <= header.max_seq_len:
-        raise damaged
+        raise ValueError
     sizes = (lengths_R.astype(np.int32), span_starts_R, length_starts_R, span_counts_R.astype(np.int32))
     return _Index(id_starts_R, *sizes, batches=batches)
 
 
-def _addresses(column: pa.ListArray, damaged: InputError) -> tuple[np.ndarray, np.ndarray]:
+def _addresses(column: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
     """Return each list's element address and its length, int64."""
     if column.null_count or column.values.null_count:
-        raise damaged
+        raise ValueError
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
     lengths_R = np.diff(offsets.astype(np.int64))
     if len(column) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     if offsets[0] < 0 or offsets[-1] > len(column.values) or lengths_R.min() < 0:
-        raise damaged
+        raise ValueError
     size = column.values.type.bit_width // 8
     address = column.values.buffers()[1].address + column.values.offset * size
     # Rows are addressed by element, so a column must lie on a multiple of an element's size.
     if address % size:
-        raise damaged
+        raise ValueError
     return address // size + offsets[:-1].astype(np.int64), lengths_R
-
-
-def _check_rows(part: _Index, header: FeatureHeader, file: Path) -> None:
-    """Raise InputError unless all ids are of the vocabulary and all spans keep the law of the header."""
-    if len(part.id_starts_R) == 0:
-        return
-    ids, ids_at = _window(part.id_starts_R, part.lengths_R, header.id_type)
-    counts = part.span_counts_R
-    starts, starts_at = _window(part.span_starts_R, counts, np.dtype(np.uint16))
-    lengths, lengths_at = _window(part.length_starts_R, counts, np.dtype(np.uint16))
-    budgets_R = span_budget(part.lengths_R, header.masking.mask_ratio)
-    tokens = (ids, part.id_starts_R - ids_at, part.lengths_R, header.vocab_size)
-    spans = (starts, part.span_starts_R - starts_at, lengths, part.length_starts_R - lengths_at, counts)
-    row = _first_unsound_row(*tokens, *spans, budgets_R)
-    if row >= 0:
-        raise InputError(f"{file}: row {row} is damaged; run create_feature_SE.py again")
 
 
 @compiled
@@ -220,29 +200,22 @@ def _first_unsound_row(
     return -1
 
 
-class _Memory:
-    """A stretch of the address space, for numpy."""
-
-    def __init__(self, address: int, elements: int, kind: np.dtype) -> None:
-        self.__array_interface__ = {
-            "shape": (elements,),
-            "typestr": kind.str,
-            "data": (address * kind.itemsize, True),
-            "version": 3,
-        }
-
-
-def _window(starts_R: np.ndarray, counts_R: np.ndarray, kind: np.dtype) -> tuple[np.ndarray, int]:
-    """Return one array over everything from the lowest to the highest row, and its first element's address.
+def _window(starts: list[np.ndarray], counts_R: np.ndarray, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return one array over everything from the lowest to the highest row, and each row's index in it.
 
     Files are mapped at unrelated addresses; seen through one array, a row of any file is one index, and a
     compiled loop can gather rows of all files at once. Between the files the array must not be touched.
     """
+    starts_R = np.concatenate(starts)
     if len(starts_R) == 0:
-        return np.empty(0, kind), 0
+        return np.empty(0, kind), starts_R
     # From the lowest row on: indices stay small, and one array serves files mapped anywhere.
     first = int(starts_R.min())
-    return np.asarray(_Memory(first, int((starts_R + counts_R).max()) - first, kind)), first
+    elements = int((starts_R + counts_R).max()) - first
+    memory = (ctypes.c_char * (elements * kind.itemsize)).from_address(first * kind.itemsize)
+    window = np.ndarray(elements, kind, memory)
+    window.flags.writeable = False
+    return window, starts_R - first
 
 
 # --- reading ------------------------------------------------------------------------------------------
@@ -257,15 +230,20 @@ class Features:
         self._batches = [part.batches for part in parts]
         self.lengths_R = np.concatenate([part.lengths_R for part in parts])
         self.span_counts_R = np.concatenate([part.span_counts_R for part in parts])
-        id_starts_R = np.concatenate([part.id_starts_R for part in parts])
-        self._ids, first = _window(id_starts_R, self.lengths_R, header.id_type)
-        self._id_starts_R = id_starts_R - first
-        small, addresses = np.dtype(np.uint16), []
-        for name in ("span_starts_R", "length_starts_R"):
-            starts_R = np.concatenate([getattr(part, name) for part in parts])
-            window, first = _window(starts_R, self.span_counts_R, small)
-            addresses.append((window, starts_R - first))
-        (self._starts, self._span_starts_R), (self._lengths, self._length_starts_R) = addresses
+        ids, starts = [part.id_starts_R for part in parts], [part.span_starts_R for part in parts]
+        lengths, small = [part.length_starts_R for part in parts], np.dtype(np.uint16)
+        self._ids, self._id_starts_R = _window(ids, self.lengths_R, header.id_type)
+        self._starts, self._span_starts_R = _window(starts, self.span_counts_R, small)
+        self._lengths, self._length_starts_R = _window(lengths, self.span_counts_R, small)
+
+    def check(self) -> None:
+        """Raise InputError unless all ids are of the vocabulary and all spans keep the law of the header."""
+        budgets_R = span_budget(self.lengths_R, self.header.masking.mask_ratio)
+        tokens = (self._ids, self._id_starts_R, self.lengths_R, self.header.vocab_size)
+        starts, lengths = (self._starts, self._span_starts_R), (self._lengths, self._length_starts_R)
+        row = _first_unsound_row(*tokens, *starts, *lengths, self.span_counts_R, budgets_R)
+        if row >= 0:
+            raise InputError(f"{self.files[0]}: row {row} is damaged; run create_feature_SE.py again")
 
     @property
     def rows(self) -> int:

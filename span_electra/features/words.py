@@ -1,7 +1,5 @@
 """Rows of tokens -> where their words begin, by either law; loops over arrays.
 
-Inside a row positions count content tokens from 0.
-
 W words of one row    T content tokens of one row
 """
 
@@ -22,11 +20,15 @@ LONGEST_REAL_WORD = 16
 
 
 class Row(NamedTuple):
-    """One row's words and marks: arrays with room for the longest row."""
+    """One row's words and marks: arrays with room for the longest row. Positions count content tokens from 0.
+
+    Token t is marked at taken[t + 1], so that every token has neighbours. Spans never touch, so runs of marks
+    are the row's spans in order.
+    """
 
     word_at_W: np.ndarray  # int64; where words begin, and the row's end behind them
     begins_T: np.ndarray  # uint8; whether a token begins a character
-    taken: np.ndarray  # uint8
+    taken: np.ndarray  # uint8; 1 on the hidden tokens
 
 
 def word_starts(

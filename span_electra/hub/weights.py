@@ -25,7 +25,7 @@ def our_weights(network: nn.Module) -> Weights:
     if isinstance(embeddings, DisentangledEmbeddings):
         # What the change has of its own, its norm, stands where a plain network has it.
         ours = {name.replace(DELTA, EMBEDDINGS): weight for name, weight in ours.items()}
-        for name, table in zip(embeddings.delta.TABLES, embeddings.tables(), strict=True):
+        for name, table in embeddings.tables().items():
             ours[f"{EMBEDDINGS}{name}.weight"] = table.detach().to("cpu", torch.float32)
     return ours
 
@@ -108,7 +108,7 @@ def take_weights(network: nn.Module, weights: Weights, source: str) -> None:
     embeddings = network.encoder.embeddings
     if isinstance(embeddings, DisentangledEmbeddings):
         # What was copied is base + delta; the base is the generator's, loaded before.
-        for name in embeddings.delta.TABLES:
+        for name in embeddings.delta.names:
             getattr(embeddings.delta, name).weight.sub_(getattr(embeddings.base, name).weight)
 
 

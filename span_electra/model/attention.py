@@ -105,13 +105,10 @@ class NarrowAttend(torch.autograd.Function):
 def unseen(attend_B1QL: Tensor | None, scores_MLN: Tensor) -> Tensor | None:
     """What is added to scores so that keys which may not be looked at get nothing, [B, 1, Q, N] or [N]."""
     length, filled = scores_MLN.shape[1:]
+    if attend_B1QL is None and filled == length:
+        return None
     if attend_B1QL is None:
-        place_N = torch.arange(filled)
-        return (
-            scores_MLN.new_zeros(filled).masked_fill_(place_N >= length, -math.inf)
-            if filled > length
-            else None
-        )
+        return scores_MLN.new_zeros(filled).masked_fill_(torch.arange(filled) >= length, -math.inf)
     # Added, not filled in: to read a mask for each head takes longer than to make this.
     unseen_B1QN = scores_MLN.new_full((*attend_B1QL.shape[:-1], filled), -math.inf)
     unseen_B1QN[..., :length].masked_fill_(attend_B1QL, 0.0)

@@ -9,7 +9,7 @@ different numbers of tokens without padding; where shapes must be static, slots 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
 
@@ -36,9 +36,7 @@ class MaskedBatch(Movable):
     token_total: Tensor  # float32 scalar; real tokens of the global batch, [CLS] and [SEP] included
     rows_B: Tensor  # int64; the rows' numbers in the feature files, for reports and error messages
     misspelt_BL: Tensor | None = None  # bool; True on tokens of words misspelt on purpose; None: no word is
-    crop_B: Tensor | None = (
-        None  # float32 in [0, 1); where a row's crop lies, keyed by row; None: none is cut
-    )
+    crop_B: Tensor | None = None  # float32 in [0, 1); where a row's crop lies, keyed by row; None: none is
     row_total: Tensor | None = None  # float32 scalar; rows of the global batch, where rows are cropped
     # int64; each token's place in its row, where several rows share a line [L]: a row begins at each 0, and
     # tokens that only fill up are 0 too; None: a row has a line of its own
@@ -56,37 +54,28 @@ class MaskedBatch(Movable):
         return {"place_BL": self.place_BL, "cu_seqlens_P": self.cu_seqlens_P}
 
     def split_rows(self, parts: int) -> list[MaskedBatch]:
-        """Cut into `parts` batches: part p has the rows p, p + parts, ... with their slots."""
-        rows, width = self.original_BL.shape
+        """Cut into `parts` batches: part p has the rows p, p + parts, ... with their slots.
 
-        def rows_of(part: int, value: Tensor | None) -> Tensor | None:
-            return None if value is None else value[part::parts]
-
-        row_S, place_S = self.slots_S // width, self.slots_S % width
+        What is cut, and how, stands in the fields' names.
+        """
+        width = self.original_BL.shape[1]
+        row_S = self.slots_S // width
         part_S = row_S % parts
         # Sorted and split, not picked by a mask for each part: a device is waited for once, not once a part.
         counts = part_S.bincount(minlength=parts).tolist()
         cut = []
         for part, mine_S in enumerate(part_S.argsort(stable=True).split(counts)):
             shift_S = (row_S // parts - row_S)[mine_S] * width  # from the row's old number to its new one
-            cut.append(
-                replace(
-                    self,
-                    original_BL=self.original_BL[part::parts],
-                    attention_mask_BL=rows_of(part, self.attention_mask_BL),
-                    misspelt_BL=rows_of(part, self.misspelt_BL),
-                    place_BL=rows_of(part, self.place_BL),
-                    cu_seqlens_P=None,  # a mask serves lines that come from everywhere
-                    slots_S=(row_S // parts * width + place_S)[mine_S],
-                    left_S=self.left_S[mine_S] + shift_S,
-                    right_S=self.right_S[mine_S] + shift_S,
-                    slot_weight_S=self.slot_weight_S[mine_S],
-                    offset_S=self.offset_S[mine_S],
-                    uniform_S=self.uniform_S[mine_S],
-                    rows_B=self.rows_B[part::parts],
-                    crop_B=rows_of(part, self.crop_B),
-                )
-            )
+            changed: dict[str, Tensor | None] = {"cu_seqlens_P": None}  # a mask serves lines from everywhere
+            for entry in fields(self):
+                name, value = entry.name, getattr(self, entry.name)
+                if value is not None and name.endswith(("_B", "_BL")):
+                    changed[name] = value[part::parts]
+                elif name in ("slots_S", "left_S", "right_S"):
+                    changed[name] = value[mine_S] + shift_S
+                elif name.endswith("_S"):
+                    changed[name] = value[mine_S]
+            cut.append(replace(self, **changed))
         return cut
 
 

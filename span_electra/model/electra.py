@@ -52,10 +52,7 @@ class Detected:
 class Predictions(Movable):
     """One batch as a report shows it."""
 
-    masked_BL: Tensor  # int64; the generator's input
     generator_probability_S: Tensor  # what the generator gave the original token
-    likeliest_S: Tensor  # int64; the generator's first choice
-    sampled_S: Tensor  # int64; the replacement
     corrupted_BL: Tensor  # int64; the discriminator's input
     replaced_BL: Tensor  # bool; its labels
     replaced_probability_BL: Tensor  # its answer
@@ -239,11 +236,6 @@ class SpanElectra(nn.Module):
             if head is not None:
                 head.bias.copy_(bias_V)
 
-    def checkpoint_activations(self, on: bool) -> None:
-        """Recompute each layer's activations in the backward pass: less memory, more time."""
-        self.generator.encoder.checkpointing = on
-        self.discriminator.encoder.checkpointing = on
-
     def forward(self, masked: MaskedBatch, dropout_key: int | None = None) -> StepOutput:
         """Return this process's share of the loss, and the sums that `batch.TALLY` names.
 
@@ -257,7 +249,7 @@ class SpanElectra(nn.Module):
         generated = self.generate(masked, subkey(key, 1), sample=not alone)
         if alone:
             return self.losses(masked, generated, None, None)
-        corrupted = self.corrupt(masked, generated)  # no gradient flows back through the sampling
+        corrupted = corrupt(masked, generated.scores.sampled_S)  # no gradient flows back through the sampling
         states_BLD, cropped_BWD = self.discriminator.encode(corrupted.ids_BL, masked, subkey(key, 2))
         return self.detect_and_score(states_BLD, cropped_BWD, masked, generated, corrupted)
 
@@ -273,14 +265,9 @@ class SpanElectra(nn.Module):
         with torch.set_grad_enabled(learns):
             return self.generator(mask_tokens(masked, self.mask_id), masked, key, sampling)
 
-    def corrupt(self, masked: MaskedBatch, generated: Generated) -> Corrupted:
-        """Put the sampled replacements in."""
-        assert generated.scores.sampled_S is not None, "generate() was asked to sample nothing"
-        return corrupt(masked, generated.scores.sampled_S)
-
-    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted, key: int | None = None) -> Detected:
+    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected:
         """Run the discriminator on the corrupted batch."""
-        return self.discriminator(corrupted.ids_BL, masked, key)
+        return self.discriminator(corrupted.ids_BL, masked, None)
 
     def detect_and_score(
         self,
@@ -328,15 +315,12 @@ class SpanElectra(nn.Module):
 
     @torch.no_grad()
     def predict(self, masked: MaskedBatch) -> Predictions:
-        """Run a batch for a report: what was masked, sampled, and detected. Call it in eval mode."""
+        """Run a batch for a report: what was sampled and detected. Call it in eval mode."""
         generated = self.generate(masked)
-        corrupted = self.corrupt(masked, generated)
+        corrupted = corrupt(masked, generated.scores.sampled_S)
         detected = self.discriminate(masked, corrupted)
         return Predictions(
-            masked_BL=mask_tokens(masked, self.mask_id),
             generator_probability_S=(-generated.scores.loss_S).exp(),
-            likeliest_S=generated.scores.likeliest_S,
-            sampled_S=generated.scores.sampled_S,
             corrupted_BL=corrupted.ids_BL,
             replaced_BL=corrupted.replaced_BL,
             replaced_probability_BL=detected.decision_BL.sigmoid(),

@@ -24,21 +24,29 @@ from span_electra.random_keys import subkey
 
 
 class Embeddings(nn.Module):
-    """Word, position and token-type embeddings, summed and normalised: the block that networks share."""
+    """The tables that an encoder of `config.architecture` reads: the block that networks share.
 
-    TABLES = ("word", "position", "token_type")
+    Word, position and token-type embeddings are summed and normalised. Layers that rotate by places have the
+    words' table alone, whose rows are normalised behind the projection that each network has of its own.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.absolute = LAYERS[config.architecture].absolute_positions
+        self.names = ("word", "position", "token_type") if self.absolute else ("word",)
         self.word = nn.Embedding(config.vocab_size, config.embedding_size)
-        self.position = nn.Embedding(config.max_position_embeddings, config.embedding_size)
-        self.token_type = nn.Embedding(config.type_vocab_size, config.embedding_size)
-        self.norm = LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+        if self.absolute:
+            self.position = nn.Embedding(config.max_position_embeddings, config.embedding_size)
+            self.token_type = nn.Embedding(config.type_vocab_size, config.embedding_size)
+        eps = config.layer_norm_eps
+        self.norm = LayerNorm(config.embedding_size, eps=eps) if self.absolute else nn.Identity()
 
     def lookup(
         self, ids_BL: Tensor, types_BL: Tensor | None = None, place_BL: Tensor | None = None
     ) -> Tensor:
-        """Return the sum of the three tables' rows, [B, L, E]; without types every token is of type 0."""
+        """Return the sum of the tables' rows, [B, L, E]; without types every token is of type 0."""
+        if not self.absolute:
+            return self.word(ids_BL)
         assert ids_BL.shape[1] <= self.position.num_embeddings, "a row is longer than the model's positions"
         # Added in the order of `transformers`, so that the sums round alike, and into one tensor.
         types = self.token_type.weight[0] if types_BL is None else self.token_type(types_BL)
@@ -50,50 +58,23 @@ class Embeddings(nn.Module):
         return self.norm(self.lookup(*tokens))
 
 
-class WordEmbeddings(nn.Module):
-    """The words' table alone, for layers that rotate by places; the encoder projects and normalises."""
-
-    TABLES = ("word",)
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.word = nn.Embedding(config.vocab_size, config.embedding_size)
-
-    def lookup(self, ids_BL: Tensor, *others: Tensor | None) -> Tensor:
-        """Return the words' rows, [B, L, E]; token types and places, without tables here, change nothing."""
-        return self.word(ids_BL)
-
-    def norm(self, x: Tensor) -> Tensor:
-        """Nothing: rows are normalised behind the projection that each network has of its own."""
-        return x
-
-    def forward(self, *tokens: Tensor | None) -> Tensor:
-        return self.lookup(*tokens)
-
-
-def make_embeddings(config: ModelConfig) -> Embeddings | WordEmbeddings:
-    """The tables that an encoder of `config.architecture` reads."""
-    absolute = LAYERS[config.architecture].absolute_positions
-    return Embeddings(config) if absolute else WordEmbeddings(config)
-
-
 class DisentangledEmbeddings(nn.Module):
     """Gradient-disentangled sharing (DeBERTaV3, section 3.3): the base's tables, without gradient, + delta.
 
     The tables of `delta` start at zero and are all that learns here, but for a LayerNorm of its own.
     """
 
-    def __init__(self, base: Embeddings | WordEmbeddings, config: ModelConfig) -> None:
+    def __init__(self, base: Embeddings, config: ModelConfig) -> None:
         super().__init__()
         self.base = base
-        self.delta = make_embeddings(config)
+        self.delta = Embeddings(config)
 
-    def tables(self) -> tuple[Tensor, ...]:
-        """Return the tables that this network reads, in the order of `TABLES`, folded into one each."""
-        return tuple(
-            getattr(self.base, name).weight.detach() + getattr(self.delta, name).weight
-            for name in self.delta.TABLES
-        )
+    def tables(self) -> dict[str, Tensor]:
+        """Return the tables that this network reads, by their names, folded into one each."""
+        return {
+            name: getattr(self.base, name).weight.detach() + getattr(self.delta, name).weight
+            for name in self.delta.names
+        }
 
     def forward(self, *tokens: Tensor | None) -> Tensor:
         # The generator's task must not be pulled on by the discriminator's, which is why gdes was made.
@@ -114,12 +95,12 @@ class Encoder(nn.Module):
         self,
         network: NetworkConfig,
         config: ModelConfig,
-        embeddings: Embeddings | WordEmbeddings | DisentangledEmbeddings | None = None,
+        embeddings: Embeddings | DisentangledEmbeddings | None = None,
     ) -> None:
         super().__init__()
         assert config.vocab_size is not None, "the vocabulary's size must be known before a model is made"
         layer, width = LAYERS[config.architecture], network.hidden_size
-        self.embeddings = make_embeddings(config) if embeddings is None else embeddings
+        self.embeddings = Embeddings(config) if embeddings is None else embeddings
         self.dropout, self.pre_norm = config.hidden_dropout_prob, layer.pre_norm
         self.head_size = width // network.num_attention_heads
         self.rope_theta = None if layer.absolute_positions else config.rope_theta
@@ -134,7 +115,7 @@ class Encoder(nn.Module):
         )
         if layer.pre_norm:
             self.final_norm = LayerNorm(width, eps=config.layer_norm_eps, bias=False)
-        self.checkpointing = False
+        self.checkpointing = False  # the engine sets it: less memory, more time
 
     def forward(
         self,
@@ -244,9 +225,8 @@ def attention_mask(
     length = ids_BL.shape[1]
     mask_B1QL = None
     if place_BL is not None:
-        row_BL = (place_BL == 0).cumsum(
-            -1
-        )  # numbered in their line; padding is a row a token, and sees itself
+        # Numbered in their line; padding is a row a token, and sees itself.
+        row_BL = (place_BL == 0).cumsum(-1)
         mask_B1QL = row_BL[:, None, :, None] == row_BL[:, None, None, :]
     elif attention_mask_BL is not None:
         # A row of padding alone, which only fills up a batch, sees itself: a softmax of nothing is NaN.
@@ -256,9 +236,7 @@ def attention_mask(
         return mask_B1QL
     place_L = torch.arange(length, device=ids_BL.device)
     distance_QL = place_L[:, None] - place_L  # of the looked at, to the left
-    seen_QL = torch.ones_like(distance_QL, dtype=torch.bool)
-    if causal:
-        seen_QL = distance_QL >= 0
+    seen_QL = distance_QL >= 0 if causal else torch.ones_like(distance_QL, dtype=torch.bool)
     if window is not None:
         seen_QL = seen_QL & (distance_QL.abs() <= window)
     seen_B1QL = seen_QL.expand(len(ids_BL), 1, -1, -1)

@@ -60,10 +60,10 @@ class TaskBatch(Movable):
     rows_B: Tensor  # int64; the examples' numbers in their file
 
 
-class SequenceHead(Transform):
-    """Dropout, dense, GELU, a norm in pre-norm architectures, dropout, scores, on [CLS].
+class DenseHead(Transform):
+    """Dense, GELU, a norm in pre-norm architectures, dropout, scores.
 
-    That of the stock class for sequences. ModernBERT's has no dropout in front; in evaluation they are one.
+    On every token: that of ModernBertForTokenClassification.
     """
 
     def __init__(self, network: NetworkConfig, config: ModelConfig, outputs: int, dropout: float) -> None:
@@ -71,11 +71,21 @@ class SequenceHead(Transform):
         self.score = nn.Linear(network.hidden_size, outputs)
         self.dropout = dropout
 
+    def forward(self, hidden: Tensor, key: int | None = None) -> Tensor:
+        """Return logits [..., C]."""
+        return self.score(drop(self.features(hidden), self.dropout if self.training else 0.0, key))
+
+
+class SequenceHead(DenseHead):
+    """The same on [CLS], with dropout in front: that of the stock class for sequences.
+
+    ModernBERT's has no dropout in front; in evaluation they are one.
+    """
+
     def forward(self, hidden_BLD: Tensor, key: int | None = None) -> Tensor:
         """Return logits [B, C]."""
-        rate = self.dropout if self.training else 0.0
-        first_BD = drop(hidden_BLD[:, 0], rate, subkey(key, 0))
-        return self.score(drop(self.features(first_BD), rate, subkey(key, 1)))
+        first_BD = drop(hidden_BLD[:, 0], self.dropout if self.training else 0.0, subkey(key, 0))
+        return super().forward(first_BD, subkey(key, 1))
 
 
 class SimilarityHead(nn.Module):
@@ -99,19 +109,6 @@ class TagHead(nn.Module):
         return self.score(drop(hidden_BLD, self.dropout if self.training else 0.0, key))
 
 
-class ModernTagHead(Transform):
-    """Dense, GELU, norm, dropout, scores, on every token: that of ModernBertForTokenClassification."""
-
-    def __init__(self, network: NetworkConfig, config: ModelConfig, outputs: int, dropout: float) -> None:
-        super().__init__(network, config, width=network.hidden_size, activation="gelu", normed=True)
-        self.score = nn.Linear(network.hidden_size, outputs)
-        self.dropout = dropout
-
-    def forward(self, hidden_BLD: Tensor, key: int | None = None) -> Tensor:
-        """Return logits [B, L, C]."""
-        return self.score(drop(self.features(hidden_BLD), self.dropout if self.training else 0.0, key))
-
-
 def head_of(task: HeadConfig, network: NetworkConfig, config: ModelConfig) -> nn.Module:
     """The module of a head."""
     assert task.kind in KINDS, task.kind
@@ -119,7 +116,7 @@ def head_of(task: HeadConfig, network: NetworkConfig, config: ModelConfig) -> nn
         return SequenceHead(network, config, task.outputs, task.dropout)
     if task.kind == "tokens":
         if LAYERS[config.architecture].pre_norm:
-            return ModernTagHead(network, config, task.outputs, task.dropout)
+            return DenseHead(network, config, task.outputs, task.dropout)
         return TagHead(network, task.outputs, task.dropout)
     # Without weights: the encoder's own states are what other programs will compare.
     if task.kind == "similarity":
@@ -141,10 +138,6 @@ class TaskNetwork(nn.Module):
         init_normal(self, config.initializer_range, seed)
         if config.initialization == "local":
             init_local([self.encoder], config.initializer_range, seed)
-
-    def checkpoint_activations(self, on: bool) -> None:
-        """Recompute each layer's activations in the backward pass: less memory, more time."""
-        self.encoder.checkpointing = on
 
     def states(self, batch: TaskBatch, key: int | None = None) -> Tensor:
         """The encoder's hidden states [B, L, D]; of a language task they look back alone."""

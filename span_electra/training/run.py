@@ -208,7 +208,9 @@ def place_model(
     model = experiment.model
     if saved and not saved.shares:
         checkpoint.restore_weights(model, saved.weights, source)
-    model.checkpoint_activations(config.activation_checkpointing)
+    for module in model.modules():
+        if hasattr(module, "checkpointing"):  # an encoder, which makes its layers' activations again then
+            module.checkpointing = config.activation_checkpointing
     if not lies_in_shares(process, config):  # such a model may be larger than a device; wrapping moves it
         model.to(process.device)
     # Before wrapping, so that gathering and reducing stay outside of the compiled code.

@@ -334,3 +334,16 @@ def test_a_token_that_is_unknown_and_frames_rows_is_counted_in_the_text_alone(tm
     (tmp_path / "t.txt").write_text("a b a b\n" * 50)
     build(tmp_path / "t.txt", vocabulary, tmp_path / "f.arrow", progress=True)
     assert "[UNK]" not in capsys.readouterr().err
+
+
+def test_lines_go_to_standard_output_and_notes_to_standard_error_or_nothing_anywhere(capsys):
+    for aloud in (True, False):
+        say = F.Speaker(aloud)
+        say.line("done")
+        say.note("by the way")
+        with say.bar(100) as bar:
+            bar.done(60, 5)
+            bar.done(40, 5)
+        out, err = capsys.readouterr()
+        assert out == ("done\n" if aloud else "")
+        assert err.startswith("note: by the way\n") if aloud else not err

@@ -96,6 +96,21 @@ def test_rows_that_break_the_law_are_refused_though_the_checksum_holds(tmp_path)
     refused(span_starts=[[60000] * len(starts[0]), *starts[1:]])
 
 
+def test_damage_to_a_file_that_is_not_verified_is_a_line(tmp_path):
+    make(tmp_path / "f.bin", rows=12)
+    whole = (tmp_path / "f.bin").read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 19):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        (tmp_path / "broken.bin").write_bytes(damaged)
+        try:
+            open_features(tmp_path / "broken.bin", verify=False)
+        except InputError as error:
+            refused += "broken.bin" in str(error)
+    assert refused > 20
+
+
 def test_files_that_do_not_belong_together_are_refused_with_both_hashes(tmp_path):
     other = assemble("BERT", {token: number for number, token in enumerate([*SPECIAL, *WORDS, "more"])})
     make(tmp_path / "a.bin")

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from span_electra.config import NetworkConfig
 from span_electra.model.batch import TALLY
-from span_electra.model.corruption import mask_tokens
+from span_electra.model.corruption import corrupt, mask_tokens
 from span_electra.model.electra import SpanElectra
 from span_electra.random_keys import subkey
 
@@ -44,7 +44,7 @@ def test_discriminator_loss_sends_no_gradient_into_the_generator():
     model, masked = model_of(embedding_sharing="none", generator_weight=0.0), batch_of()
     generated = model.generate(masked)
     assert not generated.scores.loss_S.requires_grad
-    corrupted = model.corrupt(masked, generated)
+    corrupted = corrupt(masked, generated.scores.sampled_S)
     model.losses(masked, generated, corrupted, model.discriminate(masked, corrupted)).loss.backward()
     assert touched(model) and all(name.startswith("discriminator.") for name in touched(model))
 
@@ -81,11 +81,14 @@ def test_tally_counts_what_its_names_say(padded):
     attention_mask_BL = (
         torch.ones_like(masked.original_BL, dtype=torch.bool) if not padded else masked.attention_mask_BL
     )
-    probability = predictions.generator_probability_S[hidden]
+    likeliest_S, probability = (
+        model.generate(masked).scores.likeliest_S,
+        predictions.generator_probability_S[hidden],
+    )
     assert tally["tokens"] == attention_mask_BL.sum() == masked.token_total
     assert tally["masked"] == len(slots) == masked.masked_total
     assert tally["generator_loss"] == pytest.approx(-probability.log().sum().item(), rel=1e-4)
-    assert tally["generator_correct"] == (predictions.likeliest_S[hidden] == flat[slots]).sum()
+    assert tally["generator_correct"] == (likeliest_S[hidden] == flat[slots]).sum()
     replaced_BL, said_BL = predictions.replaced_BL, predictions.replaced_probability_BL > 0.5
     assert tally["replaced"] == replaced_BL.sum() == (predictions.corrupted_BL != masked.original_BL).sum()
     assert tally["flagged"] == (said_BL & attention_mask_BL).sum()
@@ -226,7 +229,7 @@ def test_span_predictions_are_averaged_into_drawing_and_decision():
     expected_S = ((own_SV + span_SV) / 2).log_softmax(-1).gather(1, target_S1).squeeze(1)
     assert torch.allclose(-mean.loss_S, expected_S, atol=1e-5)
     assert torch.allclose(own.loss, mean.loss, rtol=1e-5), "the head's loss stays its own"
-    corrupted = plain.corrupt(masked, plain.generate(masked))
+    corrupted = corrupt(masked, plain.generate(masked).scores.sampled_S)
     own, mean = plain.discriminate(masked, corrupted), model.discriminate(masked, corrupted)
     expected = own.decision_BL.flatten().clone()
     hidden = masked.slot_weight_S > 0
@@ -337,7 +340,7 @@ def test_misspelt_tokens_are_to_be_found_and_are_left_as_they_are():
     masked = dataclasses.replace(plain, misspelt_BL=misspelt_BL)
     wrong_S = misspelt_BL.flatten()[masked.slots_S]
     masked = dataclasses.replace(masked, slot_weight_S=masked.slot_weight_S * ~wrong_S)
-    corrupted = model.corrupt(masked, model.generate(masked))
+    corrupted = corrupt(masked, model.generate(masked).scores.sampled_S)
     assert corrupted.replaced_BL[misspelt_BL].all()
     assert torch.equal(corrupted.ids_BL[misspelt_BL], plain.original_BL[misspelt_BL])
     away_BL = ~misspelt_BL

@@ -13,7 +13,7 @@ from model_examples import batch_of, small_config
 
 from span_electra.config import NetworkConfig
 from span_electra.errors import InputError
-from span_electra.model.encoder import DisentangledEmbeddings, Encoder, make_embeddings
+from span_electra.model.encoder import DisentangledEmbeddings, Embeddings, Encoder
 from span_electra.model.init import init_normal
 
 pytestmark = pytest.mark.usefixtures("architecture")
@@ -49,7 +49,7 @@ def test_recomputed_activations_give_the_same_gradients_with_dropout():
 @pytest.mark.parametrize("gdes", [False, True])
 def test_embeddings_are_summed_into_one_tensor(architecture, gdes):
     config, masked = small_config(), batch_of()
-    base = make_embeddings(config)
+    base = Embeddings(config)
     embeddings = DisentangledEmbeddings(base, config) if gdes else base
     with Allocations() as made:
         embeddings(masked.original_BL)
@@ -59,10 +59,10 @@ def test_embeddings_are_summed_into_one_tensor(architecture, gdes):
 
 def test_gdes_is_the_base_without_gradient_plus_a_delta_that_starts_at_zero():
     config, masked = small_config(), batch_of()
-    base = make_embeddings(config)
+    base = Embeddings(config)
     gdes = DisentangledEmbeddings(base, config)
     init_normal(gdes, 0.2, seed=1)
-    tables = gdes.delta.TABLES
+    tables = gdes.delta.names
     assert all((getattr(gdes.delta, name).weight == 0).all() for name in tables)
     assert torch.equal(gdes(masked.original_BL), base(masked.original_BL)), "at the start it is the base"
 
@@ -83,8 +83,7 @@ def test_gdes_is_the_base_without_gradient_plus_a_delta_that_starts_at_zero():
     for name, weight in zip(tables, weights, strict=True):
         assert torch.allclose(getattr(gdes.delta, name).weight.grad, weight.grad, atol=1e-4)
         assert getattr(base, name).weight.grad is None, "no gradient may reach the generator's table"
-        folded = gdes.tables()[tables.index(name)]
-        assert torch.equal(folded, weight)
+        assert torch.equal(gdes.tables()[name], weight)
 
 
 def test_a_causal_pass_looks_at_itself_and_what_is_before():
@@ -108,7 +107,7 @@ def test_token_types_choose_rows_of_their_table():
     init_normal(gdes.delta, 0.2, seed=1)
     torch.nn.init.normal_(gdes.delta.token_type.weight)
     types_BL = torch.arange(ids_BL.shape[1]).expand_as(ids_BL) % 2
-    word, position, token_type = gdes.tables()
+    word, position, token_type = gdes.tables().values()
     expected = F.embedding(ids_BL, word) + position[: ids_BL.shape[1]] + F.embedding(types_BL, token_type)
     expected = F.layer_norm(expected, (config.embedding_size,), eps=1e-12)
     assert torch.allclose(gdes(ids_BL, types_BL), expected, atol=1e-5)

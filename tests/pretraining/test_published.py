@@ -22,6 +22,7 @@ from span_electra.config import ModelConfig, NetworkConfig  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
 from span_electra.hub.export import load_exported  # noqa: E402
 from span_electra.hub.opening import open_model  # noqa: E402
+from span_electra.model.corruption import corrupt  # noqa: E402
 from span_electra.model.electra import SpanElectra  # noqa: E402
 from span_electra.pretraining.published import like_published, model_like, published_folder  # noqa: E402
 from span_electra.pretraining.stage import pretrain  # noqa: E402
@@ -84,7 +85,7 @@ def test_the_loss_at_step_0_is_that_of_the_published_model(old, tmp_path):
     logits_SV = stock["generator"](masked_BL.view_as(batch.original_BL)).logits.flatten(0, 1)[hidden_S]
     expected = F.cross_entropy(logits_SV, batch.original_BL.flatten()[hidden_S], reduction="sum")
     assert generated.scores.loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    corrupted = model.corrupt(batch, generated)
+    corrupted = corrupt(batch, generated.scores.sampled_S)
     ours_BL = model.discriminate(batch, corrupted).logits_BL
     assert (ours_BL - stock["discriminator"](corrupted.ids_BL).logits).abs().max() <= 1e-5
 

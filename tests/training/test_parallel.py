@@ -13,6 +13,8 @@ from torch import nn
 from span_electra.batch import StepOutput
 from span_electra.config import TrainingConfig
 from span_electra.model.electra import SpanElectra
+from span_electra.model.encoder import Encoder
+from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training import parallel
 from span_electra.training.devices import Process
 from span_electra.training.launch import launch
@@ -147,3 +149,13 @@ def losses_in_shares(_, rank, world, store):
 def test_shares_are_placed_layer_by_layer_so_that_a_model_need_not_fit_one_device():
     in_shares, whole = launch(losses_in_shares, None, 2)[0]
     assert in_shares == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_every_encoder_is_told_to_make_activations_again(asked):
+    config = small_config(embedding_sharing="none")
+    for model in (SpanElectra(config, MASK), TaskNetwork(config, (HeadConfig("sequence", 2),))):
+        settings = TrainingConfig(activation_checkpointing=asked, compile="off")
+        place_model(SimpleNamespace(model=model), settings, Process(CPU), None, "")
+        encoders = [module for module in model.modules() if isinstance(module, Encoder)]
+        assert encoders and all(encoder.checkpointing == asked for encoder in encoders)
