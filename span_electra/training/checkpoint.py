@@ -63,8 +63,9 @@ def save(
     # safetensors refuses tensors that share memory, and two copies would come back as two tensors.
     kept, aliases = _shared_once(weights)
     with _writing(target, {"format": FORMAT, "step": step, "aliases": aliases, **meta}) as beside:
-        _write_tensors(beside / MODEL, kept)
-        _write_tensors(beside / OPTIMIZER, {name: tensor.cpu() for name, tensor in optimizer.items()})
+        save_file(kept, beside / MODEL)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.items()}
+        save_file(state, beside / OPTIMIZER)
     return target
 
 
@@ -105,9 +106,10 @@ def _writing(target: Path, meta: dict[str, Any]) -> Iterator[Path]:
             files = {path.name: _fingerprint(path) for path in sorted(beside.iterdir())}
             (beside / META).write_text(json.dumps({"files": files, **meta}, indent=1), encoding="utf-8")
     except (OSError, safetensors.SafetensorError, InputError) as error:
+        reason = getattr(error, "strerror", None) or error  # an OSError's text names a hidden file too
         raise InputError(
-            f"{target}: the checkpoint could not be written ({_reason(error)}); earlier ones are untouched: "
-            "mend that and go on with the run"
+            f"{target}: the checkpoint could not be written ({reason}); earlier ones are untouched: mend "
+            "that and go on with the run"
         ) from error
 
 
@@ -124,14 +126,6 @@ def _shared_once(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
             stored[identity] = name
             kept[name] = tensor.detach().cpu().contiguous()
     return kept, aliases
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
