@@ -16,19 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from span_electra.accelerators import memory_statistics, name_precision
-from span_electra.config import OptimizerConfig, TrainingConfig, interval
+from span_electra.config import TrainingConfig, interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.random_keys import subkey
 from span_electra.training import checkpoint
-from span_electra.training.cadence import Progress, passed
 from span_electra.training.clock import Clock
 from span_electra.training.devices import Agreement, Process
 from span_electra.training.experiment import Batch, EpochBatches, Experiment
 from span_electra.training.log import RunLog
 from span_electra.training.optim import Optimizers, lr_multiplier
 from span_electra.training.parallel import gather_tensors, sum_over_processes
-from span_electra.training.plan import LoopState, is_over, parts_done, schedule_position
+from span_electra.training.plan import (
+    LoopState,
+    is_over,
+    parts_done,
+    passed,
+    progress,
+    schedule_position,
+)
 from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
 from span_electra.training.step import COUNTED, Counters, train_step
@@ -45,7 +51,6 @@ class Run:
 
     experiment: Experiment
     config: TrainingConfig
-    optimizer_config: OptimizerConfig
     process: Process
     network: nn.Module  # to be called; the experiment's model, or what wraps it over several devices
     optimizers: Optimizers
@@ -92,7 +97,7 @@ def train(run: Run, state: LoopState) -> int:
                     counters=run.counters,
                     process=run.process,
                     key=subkey(config.seed, state.step, run.process.rank),
-                    lr_multiplier=lr_multiplier(*schedule_position(state, config), run.optimizer_config),
+                    lr_multiplier=lr_multiplier(*schedule_position(state, config), run.optimizers.config),
                 )
                 count_step(state, len(group), batches)
                 # Rows as tensors of the host: a copy back from the device would make it wait.
@@ -151,12 +156,6 @@ def count_step(state: LoopState, consumed: int, batches: EpochBatches) -> None:
     state.metric = None
     if state.batch == len(batches):
         state.epoch, state.batch, state.epoch_samples = state.epoch + 1, 0, 0
-
-
-def progress(state: LoopState, batches: EpochBatches) -> Progress:
-    """How far the run has come."""
-    epochs = state.epoch + state.batch / len(batches)
-    return Progress(state.step, state.samples, epochs, state.evaluations, state.agreed_seconds / 60)
 
 
 # --- stopping -----------------------------------------------------------------------------------------
@@ -264,14 +263,12 @@ def validate(run: Run, state: LoopState) -> bool:
 
     Returns whether the model is the best so far, and such ones are kept.
     """
-
-    def stop() -> bool:
-        return bool(run.agreement.largest(own_reason_to_stop(run) << CLOCK_BITS) >> CLOCK_BITS)
-
     run.readback.finish()  # lines of the log come in the order of steps
     with run.clock.part("validation"), torch.no_grad():
         run.network.eval()
-        metrics = run.experiment.validate(stop, state.epoch, state.batch, parts_done(state, run.config))
+        metrics = run.experiment.validate(
+            lambda: bool(stop_requested(run, state)), state.epoch, state.batch, parts_done(state, run.config)
+        )
         run.network.train()
     state.validation_due = metrics is None
     if not metrics:
@@ -307,7 +304,9 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
             "precision": name_precision(run.process.precision),
             "metric": state.metric,
             "loop": asdict(state),
-            "counters": summed_counters(run),
+            # Sums over all processes, so that any number of them can go on.
+            "counters": run.counters.to_lists()
+            | {"sums": sum_over_processes(run.counters.sums, run.process).tolist()},
         }
         # A shared tensor must be one under all its names, so that it is gathered and stored once.
         weights = run.experiment.model.state_dict(keep_vars=True)
@@ -331,13 +330,6 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
                 higher_is_better=checkpoint.more_is_better(config.monitor, config.monitor_mode),
                 newest=newest,
             )
-
-
-def summed_counters(run: Run) -> dict:
-    """The counters as numbers, sums over all processes, so that any number of processes can go on."""
-    numbers = run.counters.to_lists()
-    numbers["sums"] = sum_over_processes(run.counters.sums, run.process).tolist()
-    return numbers
 
 
 def restore(
