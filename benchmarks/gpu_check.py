@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -285,7 +286,7 @@ def compiled(setup: Setup) -> str:
 def two_processes(setup: Setup, parallel: str) -> str:
     """Gradients of two processes at half the batch each, over gloo, against one at the whole batch."""
     try:
-        gap = launch(gap_of_two, (setup, parallel), 2)[0]
+        gap = launch(partial(gap_of_two, setup, parallel), 2)[0]
     except RuntimeError as error:
         # Gloo is for CPUs: what it cannot send from a device is no fault of ours, and NCCL is not for one.
         said = str(error).strip().splitlines()[-1]
@@ -296,9 +297,9 @@ def two_processes(setup: Setup, parallel: str) -> str:
     return within(gap, 1e-4, "gradients differ by at most") + " (relative)"
 
 
-def gap_of_two(what: tuple[Setup, str], rank: int, world_size: int, store: str) -> float:
+def gap_of_two(setup: Setup, parallel: str, rank: int, world_size: int, store: str) -> float:
     """One process's part of `two_processes`; both may share one device, which NCCL does not allow."""
-    (setup, parallel), device = what, torch.device(what[0].device)
+    device = torch.device(setup.device)
     group = {"rank": rank, "world_size": world_size}
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", **group)
     features, loader = open_features(setup.features), LoaderConfig(batch_size=16, workers=0)

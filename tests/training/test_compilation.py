@@ -90,7 +90,7 @@ def graphs_of_a_step(parallel: str, rank: int, world: int, store: str) -> int:
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_a_step_is_one_graph_for_all_layers_and_one_on_either_side_of_them(parallel):
-    assert launch(graphs_of_a_step, parallel, 2)[0] == 6  # two networks
+    assert launch(functools.partial(graphs_of_a_step, parallel), 2)[0] == 6  # two networks
 
 
 @pytest.fixture
