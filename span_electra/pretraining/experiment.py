@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
@@ -45,7 +47,7 @@ from span_electra.report.examples import as_markdown
 from span_electra.report.health import health_warnings
 from span_electra.storage import EXAMPLES, read_json
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.training.clock import at_most_every, matrix_peak
+from span_electra.training.clock import matrix_peak
 from span_electra.training.compilation import compiles, uncompiled
 from span_electra.training.devices import Process
 from span_electra.training.run import RunResult, run_training
@@ -102,8 +104,7 @@ class Pretraining:
             raise InputError(f"save_every: {every}, but no rows are held out; count steps, epochs or minutes")
         self.tokenizer_json = self.data.train.header.tokenizer_json
         self.commonest_share = commonest_share(self.data)
-        self._sentences = ""
-        self._write_report = at_most_every(REPORT_EVERY, self._report_or_warn)
+        self._sentences, self._reported = "", -math.inf  # of the last report, and when it was written
 
     # --- batches and losses ---
 
@@ -266,15 +267,8 @@ class Pretraining:
 
     def write_report(self) -> None:
         """Write report.html, unless it was written within the last minute."""
-        if self.settings.live_report:
-            self._write_report()
-
-    def new_sentences(self) -> str:
-        """The sentences of the report, if it has been written since they were asked for last."""
-        sentences, self._sentences = self._sentences, ""
-        return sentences
-
-    def _report_or_warn(self) -> None:
+        if not self.settings.live_report or time.monotonic() - self._reported < REPORT_EVERY:
+            return
         # With FSDP the main process has only shares of the model, which cannot read sentences alone.
         model = None if self.settings.training.parallel == "fsdp" else self.model
         examples = Path(self.settings.out_dir) / EXAMPLES
@@ -284,6 +278,12 @@ class Pretraining:
             self._sentences = "" if model is None else as_markdown(read_json(examples))
         except Exception as error:  # whatever a page lacks, a training of days goes on
             warnings.warn(f"report.html is not written: {error!r}", stacklevel=2)
+        self._reported = time.monotonic()
+
+    def new_sentences(self) -> str:
+        """The sentences of the report, if it has been written since they were asked for last."""
+        sentences, self._sentences = self._sentences, ""
+        return sentences
 
     # --- checkpoints and optimizer ---
 

@@ -206,28 +206,25 @@ class EventFile:
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # a second to import
+        from tensorboard.compat.proto.event_pb2 import SessionLog  # a second to import
 
         # A file for each start: the one before may end in half a record.
         number = sum(1 for _ in folder.glob("*tfevents*"))
         self.file = AppendedFile(folder / f"events.out.tfevents.{step:010d}.{number}")
-        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self._append(file_version="brain.Event:2")
         if step:
             # Tells TensorBoard to forget the points beyond this step, which an abandoned future has left.
-            start = SessionLog(status=SessionLog.START)
-            self._append(Event(wall_time=time.time(), step=step + 1, session_log=start))
+            self._append(step=step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append one point to each named curve. Raises OSError naming the file."""
-        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=points)))
+        self._append(step=step, summary=Summary(value=points))
 
     def write_text(self, step: int, name: str, text: str) -> None:
         """Append a text, which TensorBoard shows as Markdown. Raises OSError naming the file."""
-        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
         from tensorboard.compat.proto.tensor_pb2 import TensorProto
         from tensorboard.compat.proto.types_pb2 import DT_STRING
@@ -235,13 +232,14 @@ class EventFile:
         shown_by = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
         content = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
         value = Summary.Value(tag=name, metadata=shown_by, tensor=content)
-        self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
+        self._append(step=step, summary=Summary(value=[value]))
 
-    def _append(self, event: object) -> None:
+    def _append(self, **event: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         record = io.BytesIO()
-        RecordWriter(record).write(event.SerializeToString())
+        RecordWriter(record).write(Event(wall_time=time.time(), **event).SerializeToString())
         self.file.append(record.getvalue())
 
     def close(self) -> None:
