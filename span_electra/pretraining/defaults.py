@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import timeit
 from dataclasses import replace
 from pathlib import Path
 
+from span_electra.commandline import section_of
 from span_electra.compose import Layer, config_file, preset
 from span_electra.counted import counted
 from span_electra.errors import InputError
@@ -36,20 +36,15 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     return stacked
 
 
-def _section(layer: Layer, name: str) -> Values:
-    section = layer.values.get(name)
-    return section if isinstance(section, dict) else {}
-
-
 def _last_said(layers: list[Layer], section: str, name: str) -> object:
     """What the uppermost layer that names a setting says of it, or None."""
-    said = [values[name] for values in (_section(layer, section) for layer in layers) if name in values]
+    said = [values[name] for values in (section_of(layer, section) for layer in layers) if name in values]
     return said[-1] if said else None
 
 
 def _without(layer: Layer, section: str, name: str) -> Layer:
     """A layer of ours without a setting; a user's as it is, so that what excludes the other is refused."""
-    values = _section(layer, section)
+    values = section_of(layer, section)
     if not layer.is_preset or name not in values:
         return layer
     rest = {key: value for key, value in values.items() if key != name}
@@ -103,7 +98,7 @@ def full_settings(layers: list[Layer]) -> PretrainingArguments:
     settings = PretrainingArguments()
     for layer in layers:
         for section, name in (("training", "epochs"), ("train_data", "train_file")):
-            value = (layer.values.get(section) or {}).get(name)
+            value = section_of(layer, section).get(name)
             if isinstance(value, str) and value.isdigit():  # a flag's
                 value = int(value)
             if isinstance(value, int if name == "epochs" else list):
@@ -113,10 +108,11 @@ def full_settings(layers: list[Layer]) -> PretrainingArguments:
 
 def estimated_hours(settings: PretrainingArguments) -> float:
     """How long `settings` would train on this machine, from the speed of one matrix product."""
-    import torch
-
+    from span_electra.accelerators import find_device
     from span_electra.features.header import read_header
     from span_electra.model.flops import training_flops
+    from span_electra.training.clock import matrix_peak
+    from span_electra.training.devices import Process
 
     # The header alone: an estimate must not cost what it estimates.
     files = settings.train_data.train_file or [str(feature_path("train"))]
@@ -125,10 +121,9 @@ def estimated_hours(settings: PretrainingArguments) -> float:
     size = header.vocab_size if header else 10_000
     model = replace(settings.model, vocab_size=settings.model.vocab_size or size)
     # Measured rather than looked up: what matters is this machine now, with what else runs on it.
-    square = torch.randn(1024, 1024)
-    seconds = min(timeit.repeat(lambda: square @ square, number=3, repeat=3)) / 3
+    peak = matrix_peak(Process(find_device("cpu")))
     per_token = training_flops(model, header.max_seq_len if header else 512)
-    return tokens * settings.training.epochs * per_token / (EFFICIENCY * 2 * 1024**3 / seconds) / 3600
+    return tokens * settings.training.epochs * per_token / (EFFICIENCY * peak) / 3600
 
 
 def has_accelerator() -> bool:
