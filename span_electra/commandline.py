@@ -227,25 +227,19 @@ def with_optimizer_defaults(layers: list[Layer]) -> list[Layer]:
     They lie over presets, whose rates are for the optimizer that each names (AdamW, if none), and under all
     else.
     """
-    named = [(number, section_of(layer, "optimizer")) for number, layer in enumerate(layers)]
-    chosen = [(number, section["optimizer"]) for number, section in named if "optimizer" in section]
-    if not chosen:
-        return layers
-    number_of_choice, kind = chosen[-1]
+    sections = [section_of(layer, "optimizer") for layer in layers]
+    choices = [number for number, section in enumerate(sections) if "optimizer" in section]
+    kinds = ["adamw", *(sections[number]["optimizer"] for number in choices)]
+    if not choices or kinds[-1] == kinds[-2]:
+        return layers  # what the layers below have, at their own rate
     by_user = set()
     # A rate in a layer above the choice goes with it, and one in a file or flag is the user's word.
-    for number, section in named:
-        if number >= number_of_choice or not layers[number].is_preset:
+    for number, section in enumerate(sections):
+        if number >= choices[-1] or not layers[number].is_preset:
             by_user |= set(section)
-    before = [
-        "adamw",
-        *(section["optimizer"] for _, section in named[:number_of_choice] if "optimizer" in section),
-    ]
-    if kind == before[-1]:
-        return layers  # what the layers below have, at their own rate
-    values = {"embedding_lr": None} | OPTIMIZER_DEFAULTS.get(str(kind), {})
+    values = {"embedding_lr": None} | OPTIMIZER_DEFAULTS.get(str(kinds[-1]), {})
     missing = {name: value for name, value in values.items() if name not in by_user}
-    return [*layers, Layer(f"defaults of {kind}", {"optimizer": missing})] if missing else layers
+    return [*layers, Layer(f"defaults of {kinds[-1]}", {"optimizer": missing})] if missing else layers
 
 
 def section_of(layer: Layer, name: str) -> Values:
