@@ -151,9 +151,8 @@ def token_counts(data: Data, rows: int) -> np.ndarray:
     header = data.train.header
     rows_R = data.train_rows[:: max(1, len(data.train_rows) // rows)]
     counts_V = np.zeros(header.vocab_size, np.int64)
-    for rows_B in np.array_split(
-        rows_R, -(-len(rows_R) // 1024)
-    ):  # all at once, long rows would take gigabytes
+    # All at once, long rows would take gigabytes.
+    for rows_B in np.array_split(rows_R, -(-len(rows_R) // 1024)):
         ids_BL = data.train.gather(rows_B, int(data.train.lengths_R[rows_B].max()))
         counts_V += np.bincount(ids_BL.ravel(), minlength=header.vocab_size)
     counts_V[[header.cls_id, header.sep_id, header.pad_id]] = 0  # never masked, and so never guessed

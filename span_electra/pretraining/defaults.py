@@ -54,26 +54,29 @@ def _without(layer: Layer, section: str, name: str) -> Layer:
 def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
     from span_electra.pretraining.stage import resumed_run
 
+    # Of the flags alone, before any settings are made: which run is meant decides what they lie on.
+    resume, checkpoint_path = given.get("resume"), given.get("checkpoint_path")
+    for other in ("init_from", "initial_optimizer", "preset"):
+        if given.get(other) and (resume or checkpoint_path):
+            raise InputError(f"--{other}: a resumed run goes on as it was; leave it out, or start a new run")
     prefixes = [layer.values["output_prefix"] for layer in layers if "output_prefix" in layer.values]
-    run = resumed_run(given | ({"output_prefix": prefixes[-1]} if prefixes else {}))
+    run = resumed_run(resume, checkpoint_path, ["runs", *prefixes][-1])
     if run is not None:
         path = run / CONFIG
-        if path.is_file():
-            # Named from here on: the latest is looked for once, where the user's own settings say.
-            found = [Layer("--resume", {"resume": str(run)})] if given.get("resume") == "latest" else []
-            # Between the defaults and the flags: what is given on the command line is meant for now.
-            return [layers[0], _without_folder(config_file(path)), *layers[1:], *found]
-        raise InputError(f"{path}: not there; is {run} the folder of a run?")
+        if not path.is_file():
+            raise InputError(f"{path}: not there; is {run} the folder of a run?")
+        # Named from here on: the latest is looked for once, where the user's own settings say.
+        found = [Layer("--resume", {"resume": str(run)})] if resume == "latest" else []
+        # Between the defaults and the flags: what is given on the command line is meant for now; its folder
+        # left out, since it may have moved, and one that is named must be another.
+        stored = config_file(path)
+        values = {key: value for key, value in stored.values.items() if key != "out_dir"}
+        return [layers[0], replace(stored, values=values), *layers[1:], *found]
     small = not (any(names_sizes(layer.values) for layer in layers) or has_accelerator())
     if any(layer.values.get("init_from") for layer in layers):
         # Rates for weights at random would in a hundred steps undo much of what these have learned.
         return [*([preset("tiny")] if small else []), preset("continue"), *layers]
     return [replace(preset("tiny"), note=lambda: tiny_note(layers)), *layers] if small else layers
-
-
-def _without_folder(layer: Layer) -> Layer:
-    """A run's settings but for its folder: it may have moved, and one that is named must be another."""
-    return replace(layer, values={key: value for key, value in layer.values.items() if key != "out_dir"})
 
 
 def tiny_note(layers: list[Layer]) -> str:

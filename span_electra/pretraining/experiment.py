@@ -108,9 +108,7 @@ class Pretraining:
 
     # --- batches and losses ---
 
-    def _batches(
-        self, epoch: int, start: int, *, validation: bool, together: int = 1, **more: Any
-    ) -> Batches:
+    def _batches(self, epoch: int, start: int, *, validation: bool, **more: Any) -> Batches:
         data, settings = self.data, self.settings
         loader, static = settings.train_loader, compiles(settings.training)
         if validation:
@@ -125,7 +123,7 @@ class Pretraining:
             rank=self.process.rank,
             world=self.process.world_size,
             rows=data.valid_rows if validation else data.train_rows,
-            together=together,
+            together=1 if validation else settings.training.gradient_accumulation_steps,
             static_shapes=static,
             rounded_shapes=not static,
             pinned=self.process.device.type == "cuda",
@@ -144,9 +142,8 @@ class Pretraining:
 
     def train_batches(self, epoch: int, start: int, parts: int = 0) -> Batches:
         """The epoch's batches, from batch `start` on; by the clock, as `parts` of the time have them."""
-        together = self.settings.training.gradient_accumulation_steps
-        more = self._course.training(epoch, parts) | {"misspeller": self._misspeller}
-        return self._batches(epoch, start, validation=False, together=together, **more)
+        course = self._course.training(epoch, parts)
+        return self._batches(epoch, start, validation=False, misspeller=self._misspeller, **course)
 
     @cached_property
     def _course(self) -> Course:
