@@ -10,7 +10,7 @@ from span_electra.compose import Layer, config_file, preset
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
-from span_electra.schema import Values, with_values
+from span_electra.schema import Values
 from span_electra.storage import CONFIG
 from span_electra.text.default_files import feature_path
 
@@ -81,7 +81,7 @@ def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
 
 def tiny_note(layers: list[Layer]) -> str:
     """That tiny was taken, what the full size would cost, and how to have it."""
-    hours = estimated_hours(full_settings(layers))
+    hours = estimated_hours(layers)
     time = f"{hours:,.0f} hours" if hours >= 2 else counted(max(1, round(60 * hours)), "minute")
     return (
         "no sizes named and no accelerator found: taking those of configs/tiny.json. The full size, about "
@@ -96,21 +96,8 @@ def names_sizes(values: Values) -> bool:
     return any(isinstance(network, dict) and set(network) & set(SIZES) for network in networks)
 
 
-def full_settings(layers: list[Layer]) -> PretrainingArguments:
-    """The settings without tiny, as far as the estimate needs them: which files, how often."""
-    settings = PretrainingArguments()
-    for layer in layers:
-        for section, name in (("training", "epochs"), ("train_data", "train_file")):
-            value = section_of(layer, section).get(name)
-            if isinstance(value, str) and value.isdigit():  # a flag's
-                value = int(value)
-            if isinstance(value, int if name == "epochs" else list):
-                settings = with_values(settings, {section: {name: value}})
-    return settings
-
-
-def estimated_hours(settings: PretrainingArguments) -> float:
-    """How long `settings` would train on this machine, from the speed of one matrix product."""
+def estimated_hours(layers: list[Layer]) -> float:
+    """How long the full size would train here on what `layers` name, from the speed of one matrix product."""
     from span_electra.accelerators import find_device
     from span_electra.features.header import read_header
     from span_electra.model.flops import training_flops
@@ -118,15 +105,17 @@ def estimated_hours(settings: PretrainingArguments) -> float:
     from span_electra.training.devices import Process
 
     # The header alone: an estimate must not cost what it estimates.
-    files = settings.train_data.train_file or [str(feature_path("train"))]
-    header = read_header(files[0]) if Path(files[0]).is_file() else None
+    files = _last_said(layers, "train_data", "train_file")
+    file = files[0] if files and isinstance(files, list) else feature_path("train")
+    header = read_header(file) if Path(file).is_file() else None
     tokens = header.tokens if header else SAMPLE_TOKENS
     size = header.vocab_size if header else 10_000
-    model = replace(settings.model, vocab_size=settings.model.vocab_size or size)
+    model = replace(PretrainingArguments().model, vocab_size=size)
+    epochs = str(_last_said(layers, "training", "epochs"))  # a flag's is text
     # Measured rather than looked up: what matters is this machine now, with what else runs on it.
     peak = matrix_peak(Process(find_device("cpu")))
     per_token = training_flops(model, header.max_seq_len if header else 512)
-    return tokens * settings.training.epochs * per_token / (EFFICIENCY * peak) / 3600
+    return tokens * (int(epochs) if epochs.isdigit() else 1) * per_token / (EFFICIENCY * peak) / 3600
 
 
 def has_accelerator() -> bool:

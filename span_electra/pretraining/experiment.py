@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from span_electra.batch import StepOutput
-from span_electra.config import TrainingConfig, interval
+from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.hub.export import initialize
@@ -75,7 +75,11 @@ class Pretraining:
     count_tokens = staticmethod(count_tokens)
 
     def __init__(self, settings: PretrainingSettings, process: Process) -> None:
-        check_monitor(settings.training)
+        if settings.training.monitor not in VALIDATED:
+            raise InputError(
+                f"monitor: {settings.training.monitor!r} is no metric of validations; choose from "
+                f"{', '.join(VALIDATED)}"
+            )
         if settings.train_loader.pack_rows and settings.model.sequence_objective != "none":
             raise InputError(
                 "pack_rows: the sequence objective compares the [CLS] that lead lines; leave one of them out"
@@ -339,14 +343,6 @@ class Pretraining:
         else:
             own, group = config.generator_lr, "generator"
         return group, config.lr if own is None else own
-
-
-def check_monitor(config: TrainingConfig) -> None:
-    """Refuse a metric that no validation has."""
-    if config.monitor not in VALIDATED:
-        raise InputError(
-            f"monitor: {config.monitor!r} is no metric of validations; choose from {', '.join(VALIDATED)}"
-        )
 
 
 # --- the model ------------------------------------------------------------------------------------------

@@ -292,9 +292,18 @@ def latest(run: str | Path, hashed: bool = True) -> Path | None:
     return found[0] if found else None
 
 
-def load_latest(run: str | Path, *, in_shares: bool = False) -> tuple[Path, Checkpoint] | None:
-    """Read the newest whole checkpoint of a run, as `load` does; as `latest` for broken ones."""
-    return _newest_readable(run, lambda folder: load(folder, in_shares=in_shares))
+def open_at(place: str | Path, read: Callable[[Path], Read]) -> tuple[Path, Read]:
+    """The checkpoint at `place`, or a run's newest that `read` takes, as `latest`; and what was read of it.
+
+    Raises InputError where there is none.
+    """
+    place = Path(place)
+    refuse_others(place)
+    if (place / META).exists() or STEP_FOLDER.fullmatch(place.name):
+        return place, read(place)
+    if found := _newest_readable(place, read):
+        return found
+    raise InputError(f"{place}: holds no whole checkpoint to go on from; start anew in another folder")
 
 
 def _newest_readable(run: str | Path, read: Callable[[Path], Read]) -> tuple[Path, Read] | None:

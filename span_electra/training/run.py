@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -138,7 +138,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
         refuse_optimizer(saved, settings.optimizer, source)
         state, counters = restore(saved, optimizers, process, tally=len(experiment.tally), source=str(source))
     elif settings.initial_optimizer:
-        path, initial = load_checkpoint(settings.initial_optimizer)
+        path, initial = checkpoint.open_at(settings.initial_optimizer, checkpoint.load)
         refuse_optimizer(initial, settings.optimizer, path)
         optimizers.load(initial.optimizer, str(path))
     recut_said = recut_epoch(state, experiment, settings.training) if recut else None
@@ -227,18 +227,13 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
 
 
 def find_checkpoint(settings: RunSettings) -> Path:
-    """The checkpoint that `resume_from` seems to mean, by names and sizes alone: `load_checkpoint` reads it.
+    """The checkpoint that `resume_from` seems to mean, by names and sizes alone: `load_resumed` reads it.
 
     Raises InputError when there is none.
     """
-    path = Path(settings.resume_from)
-    checkpoint.refuse_others(path)
-    if is_checkpoint(path):
-        checkpoint.read_meta(path, hashed=False)
-        return path
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # `load_checkpoint` will say what it passes over
-        return checkpoint.latest(path, hashed=False) or refuse_empty(path)
+        warnings.simplefilter("ignore")  # `load_resumed` will say what it passes over
+        return checkpoint.open_at(settings.resume_from, partial(checkpoint.read_meta, hashed=False))[0]
 
 
 def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
@@ -248,20 +243,12 @@ def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, 
     """
     if not settings.resume_from:
         return None, None
-    path, saved = load_checkpoint(settings.resume_from, in_shares=lies_in_shares(process, settings.training))
+    read = partial(checkpoint.load, in_shares=lies_in_shares(process, settings.training))
+    path, saved = checkpoint.open_at(settings.resume_from, read)
     monitor = settings.training.monitor
     if saved.meta.get("training", {}).get("monitor", monitor) != monitor and "loop" in saved.meta:
         saved.meta["loop"] |= {"best": None, "metric": None}
     return path, saved
-
-
-def load_checkpoint(folder: str, *, in_shares: bool = False) -> tuple[Path, Checkpoint]:
-    """Read a checkpoint, or a run's newest, as `checkpoint.load`. Raises InputError when there is none."""
-    path = Path(folder)
-    checkpoint.refuse_others(path)
-    if is_checkpoint(path):
-        return path, checkpoint.load(path, in_shares=in_shares)
-    return checkpoint.load_latest(path, in_shares=in_shares) or refuse_empty(path)
 
 
 def refuse_optimizer(saved: Checkpoint, config: OptimizerConfig, source: Path) -> None:
@@ -273,16 +260,6 @@ def refuse_optimizer(saved: Checkpoint, config: OptimizerConfig, source: Path) -
             f"{source}: its optimizer is {before}, this run's {config.optimizer}; give --optimizer {before}, "
             "or start a new run from its weights alone with --init_from"
         )
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether a path names a checkpoint rather than a run."""
-    return (path / checkpoint.META).exists() or bool(checkpoint.STEP_FOLDER.fullmatch(path.name))
-
-
-def refuse_empty(run: Path) -> NoReturn:
-    """Raise InputError: the run has nothing to go on from."""
-    raise InputError(f"{run}: holds no whole checkpoint to go on from; start anew in another folder")
 
 
 def refuse_what_cannot_be(settings: RunSettings, source: Path | None, state: LoopState) -> None:

@@ -29,7 +29,7 @@ OLDER_WAY = Layer("argument.py", {})
 @pytest.fixture
 def no_accelerator(monkeypatch, tmp_path):
     monkeypatch.setattr(defaults, "has_accelerator", lambda: False)
-    monkeypatch.setattr(defaults, "estimated_hours", lambda settings: 7.0)
+    monkeypatch.setattr(defaults, "estimated_hours", lambda layers: 7.0)
     monkeypatch.chdir(tmp_path)
 
 
