@@ -49,9 +49,9 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
         "original_accuracy": (tokens - replaced - sums["flagged"] + hits, tokens - replaced),
         "replaced_share": (replaced, tokens),
         "replaced_of_masked": (replaced, masked if tokens else 0.0),
-        "next_token_loss": (sums.get("next_token_loss", 0.0), sums.get("next_tokens", 0.0)),
-        "next_token_accuracy": (sums.get("next_token_correct", 0.0), sums.get("next_tokens", 0.0)),
-        "contrastive_loss": (sums.get("contrastive_loss", 0.0), sums.get("rows", 0.0)),
+        "next_token_loss": (sums["next_token_loss"], sums["next_tokens"]),
+        "next_token_accuracy": (sums["next_token_correct"], sums["next_tokens"]),
+        "contrastive_loss": (sums["contrastive_loss"], sums["rows"]),
     }
     # Counts that nothing was counted for are 0 below the line.
     metrics = {name: above / below for name, (above, below) in shares.items() if below}

@@ -85,7 +85,7 @@ def pretrain(settings: PretrainingArguments) -> int:
     # First: rows, model and vocabulary all follow from what is gone on from.
     settings = like_published(settings)
     folder = run_folder(settings)
-    before = set(folder.iterdir()) if folder.is_dir() else None
+    new = not folder.is_dir()
     # Before there are processes to ask: torchrun tells each its rank, and elsewhere there is one.
     is_main = int(os.environ.get("RANK", "0")) == 0
     with empty_parents_go(folder), ExitStack() as stack:
@@ -99,7 +99,8 @@ def pretrain(settings: PretrainingArguments) -> int:
         try:
             result = run_pretraining(run)
         except InputError:
-            forget_if_empty(folder, before)
+            if new:
+                forget_if_empty(folder)
             raise
         if not is_main:
             return result.exit_code
@@ -129,9 +130,9 @@ def resumed_from(settings: PretrainingArguments) -> str | None:
     return None if run is None else str(run)
 
 
-def forget_if_empty(folder: Path, before: set[Path] | None) -> None:
-    """Remove a folder that we made and that holds nothing but our lock and settings."""
-    if before is None and folder.is_dir() and {path.name for path in folder.iterdir()} <= {CONFIG, RUN_LOCK}:
+def forget_if_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing but our lock and settings."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {CONFIG, RUN_LOCK}:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()

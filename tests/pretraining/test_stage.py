@@ -85,8 +85,8 @@ def test_a_folder_we_made_for_nothing_goes_and_any_other_stays(tmp_path):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
     (used / "notes.txt").write_text("mine")
-    pretrain.forget_if_empty(ours, None)
-    pretrain.forget_if_empty(used, None)
+    pretrain.forget_if_empty(ours)
+    pretrain.forget_if_empty(used)
     assert not ours.exists() and (used / "notes.txt").exists()
 
 
