@@ -99,7 +99,7 @@ def pretrain(settings: PretrainingArguments) -> int:
         try:
             result = run_pretraining(run)
         except InputError:
-            if new:
+            if new and is_main:  # another process would find half of it gone
                 forget_if_empty(folder)
             raise
         if not is_main:

@@ -85,10 +85,9 @@ class RunLog:
         if self.enabled:
             self.entered.close()
             self.bar.close()
-            self.lines.close()
-            self.log.close()
-            self.curves.close()
-            self._track(lambda tracker: tracker.close())
+            self._track(lambda tracker: tracker.close())  # while the log is open: it may fail now too
+            for file in (self.lines, self.log, self.curves):
+                file.close()
 
     def advance(self) -> None:
         """One step is done. Once, after the first seconds, how long the rest will take is said."""
