@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
+from torch import nn
 
 from span_electra import progress
 from span_electra.accelerators import lacks_memory
@@ -24,7 +24,7 @@ from span_electra.training import checkpoint, devices
 from span_electra.training import run_folder as runfolder
 from span_electra.training.checkpoint import Checkpoint
 from span_electra.training.compilation import compile_layers, compiles
-from span_electra.training.devices import Agreement, Process, plan_devices
+from span_electra.training.devices import Agreement, Plan, Process, plan_devices
 from span_electra.training.experiment import Experiment, RunSettings
 from span_electra.training.launch import Interrupted, launch
 from span_electra.training.log import RunLog
@@ -75,9 +75,9 @@ def run_training(settings: Settings, build: Builder) -> RunResult:
     # Devices are chosen before any process starts: what is not there is said once, not by each.
     plan = plan_devices(settings.training)
     if plan.processes == 1:
-        return work(settings, build, rank=0, world_size=1, store=None)
+        return work(settings, build, plan, rank=0, world_size=1, store=None)
     try:
-        result, signal_number = launch(partial(work, settings, build), plan.processes)
+        result, signal_number = launch(partial(work, settings, build, plan), plan.processes)
     except Interrupted as interruption:
         return RunResult("stopped", 0, "", exit_code=128 + interruption.number)
     # The processes got another signal for the terminal's SIGINT; the code is for what the user sent.
@@ -86,14 +86,13 @@ def run_training(settings: Settings, build: Builder) -> RunResult:
     return result
 
 
-def work(settings: Settings, build: Builder, rank: int, world_size: int, store: str | None) -> RunResult:
+def work(
+    settings: Settings, build: Builder, plan: Plan, rank: int, world_size: int, store: str | None
+) -> RunResult:
     """One process's part of the run: the same everywhere, but only the main process writes.
 
     Raises InputError that says which settings need less memory when it runs out.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the process that started us has given them
-        plan = plan_devices(settings.training)
     process = devices.join(plan, settings.training, rank=rank, world_size=world_size, store=store)
     folder = Path(settings.out_dir)
     try:
@@ -131,7 +130,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
     experiment = build(settings, process)
     recut = saved is not None and experiment.check_resume(saved.meta, str(source))
     # Before the optimizers are made: their state lies where the parameters do by then.
-    network = place_model(experiment, settings.training, process, saved, str(source))
+    network = place_model(experiment.model, settings.training, process, saved, str(source))
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
     state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
     if saved:
@@ -190,14 +189,9 @@ def say_resumed(run: Run, state: LoopState, meta: dict[str, Any], recut: str | N
 
 
 def place_model(
-    experiment: Experiment,
-    config: TrainingConfig,
-    process: Process,
-    saved: Checkpoint | None,
-    source: str,
-) -> torch.nn.Module:
-    """Put the experiment's model on the device, with the weights of `saved`; return what is to be called."""
-    model = experiment.model
+    model: nn.Module, config: TrainingConfig, process: Process, saved: Checkpoint | None, source: str
+) -> nn.Module:
+    """Put the model on the device, with the weights of `saved`; return what is to be called."""
     if saved and not saved.shares:
         checkpoint.restore_weights(model, saved.weights, source)
     model.checkpoint_activations(config.activation_checkpointing)

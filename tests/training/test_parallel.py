@@ -135,9 +135,9 @@ class Indivisible(SpanElectra):
 def losses_in_shares(rank, world, store):
     """The loss of a model that was placed layer by layer, and of one in one piece."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    experiment = SimpleNamespace(model=Indivisible(small_config(), MASK))
+    model = Indivisible(small_config(), MASK)
     process, config = Process(CPU, rank, world), TrainingConfig(parallel="fsdp")
-    network = place_model(experiment, config, process, None, "")
+    network = place_model(model, config, process, None, "")
     found = network(batch_of()).loss.item(), SpanElectra(small_config(), MASK)(batch_of()).loss.item()
     torch.distributed.destroy_process_group()
     return found
