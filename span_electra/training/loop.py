@@ -5,6 +5,7 @@ A run that was stopped anywhere and resumed ends as one that was never stopped, 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -277,9 +278,10 @@ def validate(run: Run, state: LoopState) -> bool:
     run.log.log_metrics(state.step, "valid", metrics)
     state.valid = metrics
     state.metric, best_before = metrics.get(run.config.monitor), state.best
-    if state.metric is not None:
-        better = max if checkpoint.more_is_better(run.config.monitor, run.config.monitor_mode) else min
-        state.best = state.metric if state.best is None else better(state.best, state.metric)
+    better = max if checkpoint.more_is_better(run.config.monitor, run.config.monitor_mode) else min
+    # What is not a number cannot be compared: as the best it would stay so, and all after it count as better.
+    known = [value for value in (state.best, state.metric) if value is not None and not math.isnan(value)]
+    state.best = better(known, default=None)
     if run.process.is_main_process:
         with run.clock.part("report"):
             run.experiment.write_report()
@@ -287,8 +289,8 @@ def validate(run: Run, state: LoopState) -> bool:
     if not run.config.save_top_k or not interval("save_every", run.config.save_every).number:
         return False
     # Agreed upon, as all must come to save: a metric's last digit may differ between processes.
-    better = torch.tensor(float(state.best != best_before), device=run.process.device)
-    return bool(sum_over_processes(better, run.process) > 0)
+    improved = torch.tensor(float(state.best != best_before), device=run.process.device)
+    return bool(sum_over_processes(improved, run.process) > 0)
 
 
 # --- saving -------------------------------------------------------------------------------------------
