@@ -325,14 +325,13 @@ def check_flags(settings: FinetuningArguments, prepared: Prepared) -> None:
 
 def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
     """Refuse a folder that holds something else, before anything is prepared or written."""
-    from span_electra.training.run import check_folder, find_checkpoint
+    from span_electra.training.run import check_place
     from span_electra.training.run_folder import state_of
 
     if len(runs) > 1 and state_of(folder) != "new":
         raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
     for run in runs:
-        source = find_checkpoint(run) if run.resume_from else None
-        check_folder(Path(run.out_dir), source, run.go_on)
+        check_place(run)
 
 
 @contextmanager

@@ -94,17 +94,14 @@ def work(
     Raises InputError that says which settings need less memory when it runs out.
     """
     process = devices.join(plan, settings.training, rank=rank, world_size=world_size, store=store)
-    folder = Path(settings.out_dir)
     try:
         with Signals(spawned=world_size > 1) as signals:
             if not process.is_main_process:
                 with progress.saying(progress.silent):
                     return run_here(settings, build, process, signals)
-            # Refuses before the lock, which leaves a file.
-            source = find_checkpoint(settings) if settings.resume_from else None
-            check_folder(folder, source, settings.go_on)
+            check_place(settings)  # before the lock, which leaves a file
             # Held until the run ends, by the main process alone: the others never write into the folder.
-            with runfolder.locked(folder):
+            with runfolder.locked(Path(settings.out_dir)):
                 return run_here(settings, build, process, signals)
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
@@ -220,14 +217,15 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
 # --- the folder ---------------------------------------------------------------------------------------
 
 
-def find_checkpoint(settings: RunSettings) -> Path:
-    """The checkpoint that `resume_from` seems to mean, by names and sizes alone: `load_resumed` reads it.
-
-    Raises InputError when there is none.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # `load_resumed` will say what it passes over
-        return checkpoint.open_at(settings.resume_from, partial(checkpoint.read_meta, hashed=False))[0]
+def check_place(settings: RunSettings) -> None:
+    """Refuse a folder that holds something else, and nothing to go on from, by names and sizes alone."""
+    source = None
+    if settings.resume_from:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `load_resumed` will say what it passes over
+            by_sizes = partial(checkpoint.read_meta, hashed=False)
+            source, _ = checkpoint.open_at(settings.resume_from, by_sizes)
+    check_folder(Path(settings.out_dir), source, settings.go_on)
 
 
 def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
