@@ -42,7 +42,6 @@ from span_electra.training.step import COUNTED, Counters, train_step
 
 PATIENCE = 10  # steps skipped one after another, for losses that are not finite, that end the run
 TIME_IS_UP = 1000  # a reason to stop that is no signal; larger than any signal's number
-CLOCK_BITS = 40  # of a number on which processes agree: the seconds; above them the reason to stop
 WARMED_UP = 0.3  # share of the run before which metrics say nothing about its health
 
 
@@ -174,9 +173,9 @@ def own_reason_to_stop(run: Run) -> int:
 
 def stop_requested(run: Run, state: LoopState) -> int:
     """Why to stop, or 0, as all processes agree; the same reduction settles what time it is."""
-    answer = run.agreement.largest(own_reason_to_stop(run) << CLOCK_BITS | int(state.seconds))
-    state.agreed_seconds = max(state.agreed_seconds, answer % (1 << CLOCK_BITS))
-    return answer >> CLOCK_BITS
+    reason, seconds = run.agreement.largest(own_reason_to_stop(run), int(state.seconds))
+    state.agreed_seconds = max(state.agreed_seconds, seconds)
+    return reason
 
 
 def watch_for_bad_steps(run: Run, step: int, recent: deque) -> None:
