@@ -294,8 +294,7 @@ class Pretraining:
         loader, training = settings.train_loader, settings.training
         names = ("batch_size", "batch_max_tokens", "bucket_span", "seed")
         order = {name: getattr(loader, name) for name in names}
-        # What decides the order, and nothing else: a change of these alone is worth a refusal inside an
-        # epoch.
+        # What decides the order, and nothing else: only a change of these matters inside an epoch.
         order["rows"] = len(self.data.train_rows)
         if loader.batch_max_tokens:  # else rows are padded for compiled layers, and come as they would
             order["static_shapes"] = compiles(training)
@@ -338,11 +337,9 @@ class Pretraining:
         What the two networks share has the generator's name, and so learns at the generator's rate.
         """
         config = self.settings.optimizer
-        if parameter.startswith("discriminator."):
-            own, group = config.discriminator_lr, "discriminator"
-        else:
-            own, group = config.generator_lr, "generator"
-        return group, config.lr if own is None else own
+        network = "discriminator" if parameter.startswith("discriminator.") else "generator"
+        own = getattr(config, f"{network}_lr")
+        return network, config.lr if own is None else own
 
 
 # --- the model ------------------------------------------------------------------------------------------

@@ -80,8 +80,7 @@ def save_shares(
 ) -> Path:
     """As `save`, of tensors that lie in shares, of which every process writes its own. All must come."""
     target = run / CHECKPOINTS / f"step-{step:08d}"
-    # By identity, not by address: each process has but a share, and empty shares have no address of their
-    # own.
+    # By identity, not by address: each process has but a share, and empty ones all have the same address.
     first: dict[int, str] = {}  # of the names of a tensor
     aliases = {
         name: first[id(tensor)]

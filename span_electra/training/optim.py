@@ -119,8 +119,7 @@ class Optimizers:
             for name in {self.names[id(parameter)] for parameter in group["params"]} & by_name.keys():
                 if number in group_steps:
                     by_name[name]["step"] = group_steps[number].float()
-        # State of what does not learn here would be left aside silently, and be missing from the next
-        # checkpoint.
+        # State of what does not learn here would be left aside, and be missing from the next checkpoint.
         known = {self.names[id(parameter)] for parameter in self.parameters}
         for name in by_name:
             if name not in known:
