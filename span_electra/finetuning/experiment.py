@@ -141,11 +141,8 @@ class Finetuning:
             "batches": f"{counted(settings.order.batch_size, 'row')} of one task",
         }
 
-    def write_report(self) -> None:
-        """Nothing: report_SE.py draws fine-tuned runs when asked to."""
-
-    def new_sentences(self) -> str:
-        """None: what a task makes of its rows stands in predictions/."""
+    def write_report(self) -> str:
+        """Nothing: report_SE.py draws fine-tuned runs when asked to; rows' answers are in predictions/."""
         return ""
 
     def metadata(self) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class Pretraining:
             raise InputError(f"save_every: {every}, but no rows are held out; count steps, epochs or minutes")
         self.tokenizer_json = self.data.train.header.tokenizer_json
         self.commonest_share = commonest_share(self.data)
-        self._sentences, self._reported = "", -math.inf  # of the last report, and when it was written
+        self._reported = -math.inf  # when the last report was written
 
     # --- batches and losses ---
 
@@ -266,24 +266,21 @@ class Pretraining:
         how = "varlen attention" if self._why_masked is None else f"a mask ({self._why_masked})"
         return f"{said}; rows share lines, kept apart by {how}"
 
-    def write_report(self) -> None:
-        """Write report.html, unless it was written within the last minute."""
+    def write_report(self) -> str:
+        """Write report.html, unless it was written within the last minute; return its sentences."""
         if not self.settings.live_report or time.monotonic() - self._reported < REPORT_EVERY:
-            return
+            return ""
         # With FSDP the main process has only shares of the model, which cannot read sentences alone.
         model = None if self.settings.training.parallel == "fsdp" else self.model
-        examples = Path(self.settings.out_dir) / EXAMPLES
+        sentences = ""
         try:
             with uncompiled(self.settings.training):  # its few rows have a shape of their own
                 write_live_report(self.settings, self.data, model)
-            self._sentences = "" if model is None else as_markdown(read_json(examples))
+            if model is not None:
+                sentences = as_markdown(read_json(Path(self.settings.out_dir) / EXAMPLES))
         except Exception as error:  # whatever a page lacks, a training of days goes on
             warnings.warn(f"report.html is not written: {error!r}", stacklevel=2)
         self._reported = time.monotonic()
-
-    def new_sentences(self) -> str:
-        """The sentences of the report, if it has been written since they were asked for last."""
-        sentences, self._sentences = self._sentences, ""
         return sentences
 
     # --- checkpoints and optimizer ---

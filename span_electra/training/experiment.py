@@ -98,11 +98,11 @@ class Experiment(Protocol):
     def describe(self) -> dict[str, str]:
         """What is trained on what, by name: network, rows, batches."""
 
-    def write_report(self) -> None:
-        """Show how the run stands; called on the main process after each validation."""
+    def write_report(self) -> str:
+        """Show how the run stands; called on the main process after each validation.
 
-    def new_sentences(self) -> str:
-        """Held-out sentences as the model has just read them, in Markdown; empty where there are none new."""
+        Returns held-out sentences as the model has just read them, in Markdown; empty where none are new.
+        """
 
     def metadata(self) -> dict[str, Any]:
         """What every checkpoint records of settings and data."""

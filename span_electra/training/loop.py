@@ -283,8 +283,8 @@ def validate(run: Run, state: LoopState) -> bool:
     state.best = better(known, default=None)
     if run.process.is_main_process:
         with run.clock.part("report"):
-            run.experiment.write_report()
-            run.log.log_text(state.step, "validation sentences", run.experiment.new_sentences())
+            sentences = run.experiment.write_report()
+            run.log.log_text(state.step, "validation sentences", sentences)
     if not run.config.save_top_k or not interval("save_every", run.config.save_every).number:
         return False
     # Agreed upon, as all must come to save: a metric's last digit may differ between processes.
