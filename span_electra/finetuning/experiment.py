@@ -55,6 +55,7 @@ class Finetuning:
 
     shown_metrics: Mapping[str, str] = {}
     turns = ()
+    token_sum = "tokens"
 
     def __init__(self, settings: FinetuningRun, process: Process) -> None:
         check_monitor(settings)
@@ -109,10 +110,6 @@ class Finetuning:
     def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Mean losses: that of the steps, and each task's a target."""
         return task_losses(sums, self.names)
-
-    def count_tokens(self, sums: Mapping[str, float]) -> float:
-        """Real tokens of the rows."""
-        return sums["tokens"]
 
     def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
         """Not counted: heads and tasks differ too much in their arithmetic."""

@@ -38,7 +38,6 @@ from span_electra.pretraining.metrics import (
     SHOWN,
     VALIDATED,
     compute_metrics,
-    count_tokens,
     validation_metrics,
 )
 from span_electra.pretraining.misspelling import Misspeller
@@ -72,7 +71,7 @@ class Pretraining:
 
     tally = TALLY
     shown_metrics = SHOWN
-    count_tokens = staticmethod(count_tokens)
+    token_sum = "seen"  # also while the generator learns alone, and the discriminator judges none of them
 
     def __init__(self, settings: PretrainingSettings, process: Process) -> None:
         if settings.training.monitor not in VALIDATED:

@@ -69,11 +69,6 @@ VALIDATED = tuple(
 )
 
 
-def count_tokens(sums: Mapping[str, float]) -> float:
-    """Real tokens, also where the generator learns alone and the discriminator judges none of them."""
-    return sums["seen"]
-
-
 def validation_metrics(
     model: SpanElectra, batches: Batches, process: Process, stop_requested: Callable[[], bool]
 ) -> dict[str, float] | None:
@@ -90,4 +85,4 @@ def validation_metrics(
                 return None
     totals = sum_over_processes(sums, process).tolist()
     named = dict(zip(TALLY, totals, strict=False))
-    return compute_metrics(named | {"loss": totals[-1], "steps": count_tokens(named)})
+    return compute_metrics(named | {"loss": totals[-1], "steps": named["seen"]})

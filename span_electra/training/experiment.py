@@ -57,6 +57,7 @@ class Experiment(Protocol):
 
     model: nn.Module  # as it starts, on the CPU; its names are those of checkpoints
     tally: tuple[str, ...]  # names of the sums in a StepOutput's tally, in order
+    token_sum: str  # the name of the one whose tokens a run's speed counts
     tokenizer_json: str  # of the vocabulary that the rows were made with, kept in the run folder
     shown_metrics: Mapping[str, str]  # metric -> its short name in a line on the screen; empty: all, as named
     turns: tuple[int, ...]  # parts of a run by the clock after which batches are others
@@ -85,9 +86,6 @@ class Experiment(Protocol):
 
     def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Sums of the tally, and `loss` over `steps`, of all processes -> means and shares."""
-
-    def count_tokens(self, sums: Mapping[str, float]) -> float:
-        """Tokens that the sums were taken over, for the speed in the log."""
 
     def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
         """Model FLOPs utilisation: the share of the devices' matrix peak, where known for such steps."""

@@ -224,8 +224,7 @@ def log_metrics(run: Run, state: LoopState) -> None:
     def log(sums_read: Tensor) -> None:
         experiment = run.experiment
         sums = dict(zip((*experiment.tally, *COUNTED), sums_read.tolist(), strict=True))
-        # Counted by the experiment: what a token is differs between objectives.
-        tokens = experiment.count_tokens(sums)
+        tokens = sums[experiment.token_sum]
         speed = tokens / seconds
         state.tokens += tokens
         metrics = experiment.metrics(sums) | more | {"tokens": state.tokens, "tokens_per_second": speed}
