@@ -107,13 +107,12 @@ class Finetuning:
         sources = {split: self.rows[split] for split in splits}
         return validation_metrics(self.model, sources, self.settings, self.process, stop_requested)
 
-    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Mean losses: that of the steps, and each task's a target."""
-        return task_losses(sums, self.names)
+    def metrics(self, sums: Mapping[str, float], tokens_per_second: float) -> dict[str, float]:
+        """Mean losses: that of the steps, and each task's a target.
 
-    def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
-        """Not counted: heads and tasks differ too much in their arithmetic."""
-        return None
+        Utilisation is not counted: heads and tasks differ too much in their arithmetic.
+        """
+        return task_losses(sums, self.names)
 
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """None: what is healthy differs from task to task."""

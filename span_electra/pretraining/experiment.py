@@ -202,26 +202,22 @@ class Pretraining:
 
     # --- what is said of it ---
 
-    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Means and shares of summed counts; see `metrics.compute_metrics`."""
+    def metrics(self, sums: Mapping[str, float], tokens_per_second: float) -> dict[str, float]:
+        """Means and shares of summed counts; see `metrics.compute_metrics`.
+
+        With `mfu` where both networks were trained in all steps: the arithmetic of one alone is not counted.
+        """
         metrics = compute_metrics(sums)
         if self._misspeller is not None:
             # Misspelt words count as replaced, but nobody sampled them.
             metrics.pop("replaced_of_masked", None)
+        if self.settings.model.objective == "joint" and sums["tokens"] >= sums["seen"]:
+            # Of the arithmetic that the model asks for: activations that are computed again do not count.
+            # What is hidden is counted, since a schedule may hide other shares than the features.
+            masked_share = sums["masked"] / max(sums["tokens"], 1.0)
+            flops = training_flops(self.model.config, self._mean_length, masked_share)
+            metrics["mfu"] = tokens_per_second * flops / self._peak
         return metrics
-
-    def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
-        """Share of the devices' matrix peak; None unless both networks were trained in all steps.
-
-        The arithmetic of one network alone is not counted.
-        """
-        if self.settings.model.objective != "joint" or sums["tokens"] < sums["seen"]:
-            return None
-        # Of the arithmetic that the model asks for: activations that are computed again do not count.
-        # What is hidden is counted, since a schedule may hide other shares than the features.
-        masked_share = sums["masked"] / max(sums["tokens"], 1.0)
-        flops = training_flops(self.model.config, self._mean_length, masked_share)
-        return tokens_per_second * flops / self._peak
 
     @cached_property
     def _mean_length(self) -> int:

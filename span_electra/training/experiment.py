@@ -84,11 +84,11 @@ class Experiment(Protocol):
         often, since the answer is agreed on by all.
         """
 
-    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Sums of the tally, and `loss` over `steps`, of all processes -> means and shares."""
+    def metrics(self, sums: Mapping[str, float], tokens_per_second: float) -> dict[str, float]:
+        """Sums of the tally, and `loss` over `steps`, of all processes -> means and shares.
 
-    def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
-        """Model FLOPs utilisation: the share of the devices' matrix peak, where known for such steps."""
+        With `mfu`, the model FLOPs utilisation: the share of the devices' matrix peak, where known.
+        """
 
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """A sentence for each metric that a healthy run would not have."""

@@ -227,14 +227,12 @@ def log_metrics(run: Run, state: LoopState) -> None:
         tokens = sums[experiment.token_sum]
         speed = tokens / seconds
         state.tokens += tokens
-        metrics = experiment.metrics(sums) | more | {"tokens": state.tokens, "tokens_per_second": speed}
+        metrics = experiment.metrics(sums, speed) | more
+        metrics |= {"tokens": state.tokens, "tokens_per_second": speed}
         if sums["skipped"]:
             metrics["skipped_steps"] = sums["skipped"]
             bad = counted(round(sums["skipped"]), "step")
             run.log.info(f"step {step:,}: {bad} skipped, for losses that were not finite")
-        utilization = experiment.utilization(speed, sums)
-        if utilization is not None:
-            metrics["mfu"] = utilization
         run.log.log_metrics(step, "train", metrics, time=time_by_part)
         if passed_share > WARMED_UP:
             warn_once(run, state, metrics)
