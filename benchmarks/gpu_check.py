@@ -299,16 +299,15 @@ def two_processes(setup: Setup, parallel: str) -> str:
 
 def gap_of_two(setup: Setup, parallel: str, rank: int, world_size: int, store: str) -> float:
     """One process's part of `two_processes`; both may share one device, which NCCL does not allow."""
-    device = torch.device(setup.device)
-    group = {"rank": rank, "world_size": world_size}
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", **group)
+    process = Process(torch.device(setup.device), rank, world_size)
+    torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world_size)
     features, loader = open_features(setup.features), LoaderConfig(batch_size=16, workers=0)
     config = model_config(vocab_size=features.header.vocab_size)
-    alone = SpanElectra(config, features.header.mask_id).to(device)
-    alone(next(iter(Batches(features, loader, 0))).to(device)).loss.backward()
-    model = SpanElectra(config, features.header.mask_id).to(device)
-    network = wrap_model(model, Process(device, rank, world_size), TrainingConfig(parallel=parallel))
-    share = next(iter(Batches(features, loader, 0, rank=rank, world=world_size))).to(device)
+    alone = SpanElectra(config, features.header.mask_id).to(process.device)
+    alone(next(iter(Batches(features, loader, 0))).to(process.device)).loss.backward()
+    model = SpanElectra(config, features.header.mask_id).to(process.device)
+    network = wrap_model(model, process, TrainingConfig(parallel=parallel))
+    share = next(iter(Batches(features, loader, 0, rank=rank, world=world_size))).to(process.device)
     (network(share).loss * world_size).backward()
     gap = 0.0
     for mine, theirs in zip(model.parameters(), alone.parameters(), strict=True):
