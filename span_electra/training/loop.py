@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -135,13 +136,7 @@ def turned(run: Run, state: LoopState, since: int) -> bool:
 def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch]]:
     """The batches of each optimizer step; the epoch's end flushes what is left."""
     with closing(iter(batches)) as source:
-        group = []
-        for batch in source:
-            group.append(batch)
-            if len(group) == size:
-                yield group
-                group = []
-        if group:
+        while group := list(islice(source, size)):
             yield group
 
 
