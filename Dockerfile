@@ -22,6 +22,7 @@ ENV PATH=/opt/venv/bin:$PATH
 ARG TORCH_INDEX=
 COPY pyproject.toml README.md LICENSE *.py /src/
 COPY configs /src/configs
+COPY docs/from-elsewhere.md /src/docs/
 COPY span_electra /src/span_electra
 # /src has its own bounds.
 # hadolint ignore=DL3013

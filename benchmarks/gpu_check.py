@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -285,7 +286,7 @@ def compiled(setup: Setup) -> str:
 def two_processes(setup: Setup, parallel: str) -> str:
     """Gradients of two processes at half the batch each, over gloo, against one at the whole batch."""
     try:
-        gap = launch(gap_of_two, (setup, parallel), 2)[0]
+        gap = launch(partial(gap_of_two, setup, parallel), 2)[0]
     except RuntimeError as error:
         # Gloo is for CPUs: what it cannot send from a device is no fault of ours, and NCCL is not for one.
         said = str(error).strip().splitlines()[-1]
@@ -296,18 +297,17 @@ def two_processes(setup: Setup, parallel: str) -> str:
     return within(gap, 1e-4, "gradients differ by at most") + " (relative)"
 
 
-def gap_of_two(what: tuple[Setup, str], rank: int, world_size: int, store: str) -> float:
+def gap_of_two(setup: Setup, parallel: str, rank: int, world_size: int, store: str) -> float:
     """One process's part of `two_processes`; both may share one device, which NCCL does not allow."""
-    (setup, parallel), device = what, torch.device(what[0].device)
-    group = {"rank": rank, "world_size": world_size}
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", **group)
+    process = Process(torch.device(setup.device), rank, world_size)
+    torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world_size)
     features, loader = open_features(setup.features), LoaderConfig(batch_size=16, workers=0)
     config = model_config(vocab_size=features.header.vocab_size)
-    alone = SpanElectra(config, features.header.mask_id).to(device)
-    alone(next(iter(Batches(features, loader, 0))).to(device)).loss.backward()
-    model = SpanElectra(config, features.header.mask_id).to(device)
-    network = wrap_model(model, Process(device, rank, world_size), TrainingConfig(parallel=parallel))
-    share = next(iter(Batches(features, loader, 0, rank=rank, world=world_size))).to(device)
+    alone = SpanElectra(config, features.header.mask_id).to(process.device)
+    alone(next(iter(Batches(features, loader, 0))).to(process.device)).loss.backward()
+    model = SpanElectra(config, features.header.mask_id).to(process.device)
+    network = wrap_model(model, process, TrainingConfig(parallel=parallel))
+    share = next(iter(Batches(features, loader, 0, rank=rank, world=world_size))).to(process.device)
     (network(share).loss * world_size).backward()
     gap = 0.0
     for mine, theirs in zip(model.parameters(), alone.parameters(), strict=True):

@@ -132,8 +132,7 @@ def lacks_memory(error: BaseException) -> bool:
     text = str(error).lower().replace("_", " ")
     if not isinstance(error, RuntimeError) or "shared mem" in text:
         return False
-    # The words of allocators (CUDA's, XPU's, Metal's, the CPU's), of the system, of drivers, and of NVIDIA's
-    # libraries.
+    # The words of allocators (CUDA's, XPU's, Metal's, the CPU's), the system, drivers and NVIDIA's libraries.
     signs = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
     signs += ("out of device memory", "out of host memory", "status alloc failed")
     return any(sign in text for sign in signs)

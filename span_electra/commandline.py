@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field
 from functools import partial
 from pathlib import Path
-from typing import TextIO, TypeVar, get_type_hints
+from typing import TextIO, TypeVar
 
 from span_electra import progress
 from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
@@ -72,14 +72,14 @@ class Parser(argparse.ArgumentParser):
         ):
             section = SECTION_GROUPS.get(key.partition(".")[0], "run") if "." in key else "run"
             group = self.settings[key].metadata.get("group") or section
-            self._setting(groups["most needed" if leaf(key) in first else group], schema, key)
+            self._setting(groups["most needed" if leaf(key) in first else group], key)
 
     def _own(self, group: argparse.ArgumentParser, name: str, value: str | None, text: str) -> None:
         self.flags[name] = f"--{name}"
         options = {"metavar": value} if value else {"action": "store_true"}
         group.add_argument(f"--{name}", help=text, **options)
 
-    def _setting(self, group: argparse.ArgumentParser, schema: type[Settings], key: str) -> None:
+    def _setting(self, group: argparse.ArgumentParser, key: str) -> None:
         entry = self.settings[key]
         # What training and validation both have is, without a section, training's.
         unique = sum(leaf(other) == leaf(key) for other in self.settings) == 1 or key.startswith("train_data")
@@ -94,7 +94,8 @@ class Parser(argparse.ArgumentParser):
             self.names |= {f"--no-{name[2:]}" for name in names}
         elif isinstance(default, list):
             options |= {"nargs": "+", "metavar": "VALUE"}
-            if hint_of(schema, key) in (list[int], list[float]):
+            # Written in a class, a type is text; where argument.py gave another default, the type itself.
+            if str(entry.type) in ("list[int]", "list[float]"):
                 self.numbers |= {*names}
         elif entry.metadata.get("alone"):
             options |= {"nargs": "?", "const": entry.metadata["alone"], "metavar": "VALUE"}
@@ -176,13 +177,6 @@ def leaf(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def hint_of(schema: type, key: str) -> object:
-    """The type of the setting that a dotted key leads to."""
-    head, _, rest = key.partition(".")
-    kind = get_type_hints(schema)[head]
-    return hint_of(kind, rest) if rest else kind
-
-
 def help_of(entry: Field, default: object) -> str:
     """The help of a setting, with its choices and its default."""
     choices = entry.metadata.get("choices")
@@ -210,11 +204,10 @@ def parse(
         layers.append(preset(given["preset"]))
     if "config_file" in given:
         layers.append(config_file(given["config_file"]))
-    settings_given = {key: value for key, value in given.items() if key not in OWN_FLAGS}
-    choices = {key: entry.metadata.get("choices") or () for key, entry in parser.settings.items()}
     layers += [
-        Layer(f"--{leaf(key)}", _nested(key, value, choices.get(key, ())))
-        for key, value in settings_given.items()
+        Layer(f"--{leaf(key)}", _nested(key, value, parser.settings[key].metadata["choices"]))
+        for key, value in given.items()
+        if key not in OWN_FLAGS
     ]
     if stack:
         layers = stack(given, layers)
@@ -234,33 +227,28 @@ def with_optimizer_defaults(layers: list[Layer]) -> list[Layer]:
     They lie over presets, whose rates are for the optimizer that each names (AdamW, if none), and under all
     else.
     """
-    named = [(number, _optimizer_section(layer)) for number, layer in enumerate(layers)]
-    chosen = [(number, section["optimizer"]) for number, section in named if "optimizer" in section]
-    if not chosen:
-        return layers
-    number_of_choice, kind = chosen[-1]
+    sections = [section_of(layer, "optimizer") for layer in layers]
+    choices = [number for number, section in enumerate(sections) if "optimizer" in section]
+    kinds = ["adamw", *(sections[number]["optimizer"] for number in choices)]
+    if not choices or kinds[-1] == kinds[-2]:
+        return layers  # what the layers below have, at their own rate
     by_user = set()
     # A rate in a layer above the choice goes with it, and one in a file or flag is the user's word.
-    for number, section in named:
-        if number >= number_of_choice or not layers[number].is_preset:
+    for number, section in enumerate(sections):
+        if number >= choices[-1] or not layers[number].is_preset:
             by_user |= set(section)
-    before = [
-        "adamw",
-        *(section["optimizer"] for _, section in named[:number_of_choice] if "optimizer" in section),
-    ]
-    if kind == before[-1]:
-        return layers  # what the layers below have, at their own rate
-    values = {"embedding_lr": None} | OPTIMIZER_DEFAULTS.get(str(kind), {})
+    values = {"embedding_lr": None} | OPTIMIZER_DEFAULTS.get(str(kinds[-1]), {})
     missing = {name: value for name, value in values.items() if name not in by_user}
-    return [*layers, Layer(f"defaults of {kind}", {"optimizer": missing})] if missing else layers
+    return [*layers, Layer(f"defaults of {kinds[-1]}", {"optimizer": missing})] if missing else layers
 
 
-def _optimizer_section(layer: Layer) -> Values:
-    section = layer.values.get("optimizer")
+def section_of(layer: Layer, name: str) -> Values:
+    """What a layer says of a section."""
+    section = layer.values.get(name)
     return section if isinstance(section, dict) else {}
 
 
-def _nested(key: str, value: object, choices: Collection[object] = ()) -> Values:
+def _nested(key: str, value: object, choices: Collection[object]) -> Values:
     """Example: ("model.generator.hidden_size", "64") -> {"model": {"generator": {"hidden_size": "64"}}}"""
     head, _, rest = key.partition(".")
     if rest:
@@ -276,17 +264,6 @@ def _plain(value: object, choices: Collection[object]) -> object:
         return value
     absent = value.lower() in ("none", "null") and value not in choices
     return None if absent else value.replace("${", "\\${")
-
-
-def _missing(error: ModuleNotFoundError) -> str:
-    """What to do about a package that this Python lacks; an own module that is not there is our fault."""
-    name = (error.name or "").partition(".")[0]
-    if name in ("", "span_electra", "argument"):
-        raise error
-    return (
-        f"{sys.executable} has no package {name!r}; run ./run.sh once and then `. .venv/bin/activate`, or "
-        f"{Path(sys.executable).name} -m pip install -r requirements.txt"
-    )
 
 
 def first_as(name: str, argv: list[str]) -> list[str]:
@@ -312,15 +289,27 @@ def write_any_text(*streams: TextIO) -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
-def _lacking(error: NotImplementedError) -> str:
-    """What to do about an operator that torch has not made for the device; any other error is our fault."""
-    found = re.search(r"'(\w+::[\w.]+)'", str(error))
-    if found is None:
-        raise error
-    return (
-        f"torch lacks {found[1]} for this device; give --device cpu or, on a Mac, set "
-        "PYTORCH_ENABLE_MPS_FALLBACK=1, which computes it on the CPU"
-    )
+def in_a_line(error: Exception) -> str:
+    """What is wrong and what to do, where a user can mend it; any other error is our fault, and is raised."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError):
+        return said_of(error)
+    if isinstance(error, ModuleNotFoundError):
+        name = (error.name or "").partition(".")[0]
+        if name not in ("", "span_electra", "argument"):  # an own module must be there
+            return (
+                f"{sys.executable} has no package {name!r}; run ./run.sh once and then "
+                f"`. .venv/bin/activate`, or {Path(sys.executable).name} -m pip install -r requirements.txt"
+            )
+    if isinstance(error, NotImplementedError):
+        # An operator that torch has not made for the device.
+        if found := re.search(r"'(\w+::[\w.]+)'", str(error)):
+            return (
+                f"torch lacks {found[1]} for this device; give --device cpu or, on a Mac, set "
+                "PYTORCH_ENABLE_MPS_FALLBACK=1, which computes it on the CPU"
+            )
+    raise error
 
 
 def run_script(main: Callable[[], int | None]) -> None:
@@ -333,19 +322,10 @@ def run_script(main: Callable[[], int | None]) -> None:
     progress.start()
     try:
         code = main()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
     except BrokenPipeError:
         code = 1  # the reader of our output went away; nothing is left to say
-    except OSError as error:
-        print(f"error: {said_of(error)}", file=sys.stderr)
-        code = 2
-    except ModuleNotFoundError as error:
-        print(f"error: {_missing(error)}", file=sys.stderr)
-        code = 2
-    except NotImplementedError as error:
-        print(f"error: {_lacking(error)}", file=sys.stderr)
+    except (InputError, OSError, ModuleNotFoundError, NotImplementedError) as error:
+        print(f"error: {in_a_line(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped by the keyboard", file=sys.stderr)

@@ -19,8 +19,8 @@ import re
 import shutil
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -140,27 +140,21 @@ def write_text(path: str | Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8", newline="")
 
 
-def write_files(contents: Mapping[Path, str]) -> None:
+def write_files(contents: dict[Path, str]) -> None:
     """Write several files of one folder: none gets its name before all are on the disk, the last one last.
 
     So where the last stands, all stand. Leftovers of a killed command for the same files go first.
     """
-    beside = {path: partial_path(path) for path in contents}
-    for path in contents:
-        _clear_partials(path)
-    try:
-        # All of the writing first: it is what a full disk stops. Renames take no room.
+    with ExitStack() as stack:
+        # The last first: what is entered last is left first, and gets its name then.
+        for path in reversed(contents):
+            _clear_partials(path)
+            stack.enter_context(atomic_file(path))
+        # All of the writing before any name: it is what a full disk stops. Renames take no room.
         for path, text in contents.items():
             with _told_by_name(path):
-                beside[path].write_text(text, encoding="utf-8", newline="")
-                sync(beside[path])
-        for path in contents:
-            os.replace(beside[path], path)
-        for folder in {path.parent for path in contents}:
-            sync(folder)
-    finally:
-        for path in beside.values():
-            path.unlink(missing_ok=True)
+                partial_path(path).write_text(text, encoding="utf-8", newline="")
+                sync(partial_path(path))
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -247,11 +241,8 @@ def _another_lives(number: int) -> bool:
     return True
 
 
-def sync(path: str | Path | int) -> None:
-    """Have a file's bytes (by path or descriptor), or the names in a folder, on the disk before going on."""
-    if isinstance(path, int):
-        os.fsync(path)
-        return
+def sync(path: Path) -> None:
+    """Have a file's bytes, or the names in a folder, on the disk before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -28,7 +28,10 @@ def test_every_script_has_a_command():
 def test_every_script_argument_py_and_the_presets_are_packaged():
     wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert {f"{name}.py" for name in SCRIPTS} | {"argument.py", "span_electra"} == set(wheel["only-include"])
-    assert wheel["force-include"] == {"configs": "span_electra/configs"}
+    assert wheel["force-include"] == {
+        "configs": "span_electra/configs",
+        "docs/from-elsewhere.md": "span_electra/from-elsewhere.md",
+    }
     assert (ROOT / "span_electra/py.typed").exists()
 
 

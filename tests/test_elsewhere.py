@@ -8,31 +8,41 @@ import pytest
 from shell_examples import ROOT, SCHEMAS
 
 import argument
+from span_electra import elsewhere
 from span_electra.commandline import Parser
 from span_electra.compose import Layer, compose, leaves
-from span_electra.elsewhere import TABLES, TUNED, find_key, markdown, meant
+from span_electra.elsewhere import TUNED, find_key, meant, rows
 from span_electra.errors import InputError
 
 TRAINERS = (argument.JointTrainingConfig, argument.FinetuneArgs, argument.PredictArgs)
-ROWS = [(system, *row) for system, rows in TABLES.items() for row in rows]
-COMMANDS = [row for row in ROWS if re.search(r"\.py\b|^python", row[2] or row[1])]
-NAMES = [row for row in ROWS if re.fullmatch(r"[\w-]+( ids)?", row[1]) and not row[1].isupper()]
-FILES = [row for row in ROWS if "/" in row[2] or row[2] in ("metrics.jsonl", "config.json")]
-VARIABLES = [row for row in ROWS if row[1].isupper()]
+ROWS = rows()
+COMMANDS = [row for row in ROWS if re.search(r"\.py\b|^python", row[1] or row[0])]
+NAMES = [row for row in ROWS if re.fullmatch(r"[\w-]+( ids)?", row[0]) and not row[0].isupper()]
+FILES = [row for row in ROWS if "/" in row[1] or row[1] in ("metrics.jsonl", "config.json")]
+VARIABLES = [row for row in ROWS if row[0].isupper()]
 
 
 def identify(row: tuple) -> str:
-    return row[1]
+    return row[0]
+
+
+def test_every_line_of_a_table_is_a_row_and_without_the_page_there_are_none(monkeypatch, tmp_path):
+    lines = (ROOT / "docs/from-elsewhere.md").read_text().splitlines()
+    heads = ("| there | here | |", "|---|---|---|")
+    tables = [line for line in lines if line.startswith("|") and line not in heads]
+    assert [f"| `{theirs}` | {ours and f'`{ours}`'} | {note} |" for theirs, ours, note in ROWS] == tables
+    monkeypatch.setattr(elsewhere, "PAGES", (tmp_path / "none.md",))
+    assert rows() == []
 
 
 def test_every_row_is_of_a_kind_that_is_run():
-    run = {row[1] for rows in (COMMANDS, NAMES, FILES, VARIABLES) for row in rows}
-    assert not [row for row in ROWS if row[1] not in run]
+    run = {row[0] for rows in (COMMANDS, NAMES, FILES, VARIABLES) for row in rows}
+    assert not [row for row in ROWS if row[0] not in run]
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=identify)
 def test_a_command_s_flags_are_flags_here(row):
-    _, theirs, ours, _ = row
+    theirs, ours, _ = row
     words = shlex.split(ours or theirs)
     script = next(word for word in words if word.endswith(".py"))
     assert (ROOT / script).is_file()
@@ -41,7 +51,7 @@ def test_a_command_s_flags_are_flags_here(row):
 
 @pytest.mark.parametrize("row", NAMES, ids=identify)
 def test_a_name_is_answered_with_the_setting_that_does_it_here(row):
-    _, theirs, ours, note = row
+    theirs, ours, note = row
     name, found = theirs.lstrip("-").replace("-", "_"), 0
     for schema in TRAINERS:
         keys = list(leaves(schema))
@@ -62,9 +72,9 @@ def test_a_name_is_answered_with_the_setting_that_does_it_here(row):
     assert found or theirs == "--device ids"
 
 
-@pytest.mark.parametrize("row", [row for row in NAMES if row[3].startswith(TUNED)], ids=identify)
+@pytest.mark.parametrize("row", [row for row in NAMES if row[2].startswith(TUNED)], ids=identify)
 def test_what_fine_tuning_calls_otherwise_is_answered_by_that_name(row):
-    _, theirs, ours, note = row
+    theirs, ours, note = row
     keys = list(leaves(argument.FinetuneArgs))
     assert find_key(ours, keys) is None
     assert meant(theirs, keys) == (find_key(note.removeprefix(TUNED).split(" ")[0], keys), "")
@@ -79,7 +89,7 @@ def test_what_cannot_be_set_here_is_answered_so_and_what_nothing_is_like_not_at_
 
 @pytest.mark.parametrize("row", VARIABLES, ids=identify)
 def test_a_variable_is_read_here(row):
-    assert row[2] in (ROOT / "span_electra/compose.py").read_text()
+    assert row[1] in (ROOT / "span_electra/compose.py").read_text()
 
 
 def test_files_of_a_run_lie_where_the_tables_say(tmp_path):
@@ -90,7 +100,7 @@ def test_files_of_a_run_lie_where_the_tables_say(tmp_path):
     run = tmp_path / "run"
     features = write_rows(tmp_path / "train.arrow")
     run_pretraining(replace(small_run(features, run, max_steps=1), config_json="{}"))
-    missing = [row for row in FILES if not list(run.glob(row[2]))]
+    missing = [row for row in FILES if not list(run.glob(row[1]))]
     assert not missing
 
 
@@ -105,9 +115,3 @@ def test_spelling_by_hyphens_capitals_and_sections_is_understood():
     assert meant("trainBatchSize", keys)[0] == "train_data.train_batch_size"
     assert meant("model.lr", keys)[0] == "optimizer.lr"
     assert meant("epochs", keys)[0] == "training.epochs"
-
-
-def test_the_page_is_made_from_the_tables():
-    assert (ROOT / "docs/from-elsewhere.md").read_text() == markdown(), (
-        "the tables moved: python -m span_electra.elsewhere > docs/from-elsewhere.md"
-    )

@@ -55,6 +55,7 @@ class Finetuning:
 
     shown_metrics: Mapping[str, str] = {}
     turns = ()
+    token_sum = "tokens"
 
     def __init__(self, settings: FinetuningRun, process: Process) -> None:
         check_monitor(settings)
@@ -120,21 +121,16 @@ class Finetuning:
                     scores.append(one_score(*next(iter(found.items()))))
         return metrics | ({SCORE: sum(scores) / len(scores)} if scores else {})
 
-    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Mean losses: that of the steps, and each task's a target."""
+    def metrics(self, sums: Mapping[str, float], tokens_per_second: float) -> dict[str, float]:
+        """Mean losses: that of the steps, and each task's a target.
+
+        Utilisation is not counted: heads and tasks differ too much in their arithmetic.
+        """
         metrics = {"loss": sums["loss"] / sums["steps"]} if sums["steps"] else {}
         for name in self.names:
             if sums[f"{name}:targets"]:
                 metrics[f"{name}_loss"] = sums[f"{name}:loss"] / sums[f"{name}:targets"]
         return metrics
-
-    def count_tokens(self, sums: Mapping[str, float]) -> float:
-        """Real tokens of the rows."""
-        return sums["tokens"]
-
-    def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
-        """Not counted: heads and tasks differ too much in their arithmetic."""
-        return None
 
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """None: what is healthy differs from task to task."""
@@ -157,11 +153,8 @@ class Finetuning:
             "batches": f"{counted(settings.order.batch_size, 'row')} of one task",
         }
 
-    def write_report(self) -> None:
-        """Nothing: report_SE.py draws fine-tuned runs when asked to."""
-
-    def new_sentences(self) -> str:
-        """None: what a task makes of its rows stands in predictions/."""
+    def write_report(self) -> str:
+        """Nothing: report_SE.py draws fine-tuned runs when asked to; rows' answers are in predictions/."""
         return ""
 
     def metadata(self) -> dict[str, Any]:

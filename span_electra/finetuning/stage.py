@@ -43,7 +43,7 @@ from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.opening import Pretrained, open_model
 from span_electra.hub.runs import SEEDS, newest_run, run_of
 from span_electra.storage import CONFIG, RESULTS, RUN_LOCK, empty_parents_go
-from span_electra.training.run import check_folder, find_checkpoint, run_training
+from span_electra.training.run import check_place, run_training
 from span_electra.training.run_folder import state_of
 
 # --- preparing ------------------------------------------------------------------------------------------
@@ -302,8 +302,7 @@ def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
     if len(runs) > 1 and state_of(folder) != "new":
         raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
     for run in runs:
-        source = find_checkpoint(run) if run.resume_from else None
-        check_folder(Path(run.out_dir), source, run.go_on)
+        check_place(run)
 
 
 @contextmanager

@@ -30,13 +30,12 @@ def open_data(settings: PretrainingSettings) -> Data:
     """Open the features and choose rows. Raises InputError when they do not fit together or to the model."""
     train = open_features(list(settings.train_features))
     splits = settings.valid_split if not settings.valid_features else (0.0,)
-    train_rows, valid_rows = rows_of(settings.train_features, settings.train_rows, splits, settings)
+    seed = settings.training.seed
+    train_rows, valid_rows = rows_of(settings.train_features, settings.train_rows, splits, seed)
     valid = train
     if settings.valid_features:
         valid = open_features(list(settings.valid_features))
-        valid_rows, _ = rows_of(
-            settings.valid_features, settings.valid_rows, (0.0,), settings, limit_name="valid_occur"
-        )
+        valid_rows, _ = rows_of(settings.valid_features, settings.valid_rows, (0.0,), seed, "valid_occur")
         ours, theirs = train.header.vocabulary_sha256, valid.header.vocabulary_sha256
         if ours != theirs:
             raise InputError(
@@ -65,7 +64,7 @@ def rows_of(
     paths: tuple[str, ...],
     limits: tuple[int, ...],
     splits: tuple[float, ...],
-    settings: PretrainingSettings,
+    seed: int,
     limit_name: str = "train_occur",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows to use and rows held out, numbered over all files.
@@ -73,7 +72,6 @@ def rows_of(
     One limit and one split hold for all files together; where either is given for each, both are a file's.
     Raises InputError for another number of values than files, and for one count beside a list.
     """
-    seed = settings.training.seed
     if len(limits) == 1 and len(splits) == 1:
         rows = open_features(list(paths), verify=False).rows
         return train_valid_split(rows, limits[0], splits[0], seed)
@@ -151,9 +149,8 @@ def token_counts(data: Data, rows: int) -> np.ndarray:
     header = data.train.header
     rows_R = data.train_rows[:: max(1, len(data.train_rows) // rows)]
     counts_V = np.zeros(header.vocab_size, np.int64)
-    for rows_B in np.array_split(
-        rows_R, -(-len(rows_R) // 1024)
-    ):  # all at once, long rows would take gigabytes
+    # All at once, long rows would take gigabytes.
+    for rows_B in np.array_split(rows_R, -(-len(rows_R) // 1024)):
         ids_BL = data.train.gather(rows_B, int(data.train.lengths_R[rows_B].max()))
         counts_V += np.bincount(ids_BL.ravel(), minlength=header.vocab_size)
     counts_V[[header.cls_id, header.sep_id, header.pad_id]] = 0  # never masked, and so never guessed

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import timeit
 from dataclasses import replace
 from pathlib import Path
 
+from span_electra.commandline import section_of
 from span_electra.compose import Layer, config_file, preset
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
-from span_electra.schema import Values, with_values
+from span_electra.schema import Values
 from span_electra.storage import CONFIG
 from span_electra.text.default_files import feature_path
 
@@ -36,20 +36,15 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     return stacked
 
 
-def _section(layer: Layer, name: str) -> Values:
-    section = layer.values.get(name)
-    return section if isinstance(section, dict) else {}
-
-
 def _last_said(layers: list[Layer], section: str, name: str) -> object:
     """What the uppermost layer that names a setting says of it, or None."""
-    said = [values[name] for values in (_section(layer, section) for layer in layers) if name in values]
+    said = [values[name] for values in (section_of(layer, section) for layer in layers) if name in values]
     return said[-1] if said else None
 
 
 def _without(layer: Layer, section: str, name: str) -> Layer:
     """A layer of ours without a setting; a user's as it is, so that what excludes the other is refused."""
-    values = _section(layer, section)
+    values = section_of(layer, section)
     if not layer.is_preset or name not in values:
         return layer
     rest = {key: value for key, value in values.items() if key != name}
@@ -59,16 +54,24 @@ def _without(layer: Layer, section: str, name: str) -> Layer:
 def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
     from span_electra.pretraining.stage import resumed_run
 
+    # Of the flags alone, before any settings are made: which run is meant decides what they lie on.
+    resume, checkpoint_path = given.get("resume"), given.get("checkpoint_path")
+    for other in ("init_from", "initial_optimizer", "preset"):
+        if given.get(other) and (resume or checkpoint_path):
+            raise InputError(f"--{other}: a resumed run goes on as it was; leave it out, or start a new run")
     prefixes = [layer.values["output_prefix"] for layer in layers if "output_prefix" in layer.values]
-    run = resumed_run(given | ({"output_prefix": prefixes[-1]} if prefixes else {}))
+    run = resumed_run(resume, checkpoint_path, ["runs", *prefixes][-1])
     if run is not None:
         path = run / CONFIG
-        if path.is_file():
-            # Named from here on: the latest is looked for once, where the user's own settings say.
-            found = [Layer("--resume", {"resume": str(run)})] if given.get("resume") == "latest" else []
-            # Between the defaults and the flags: what is given on the command line is meant for now.
-            return [layers[0], _without_folder(config_file(path)), *layers[1:], *found]
-        raise InputError(f"{path}: not there; is {run} the folder of a run?")
+        if not path.is_file():
+            raise InputError(f"{path}: not there; is {run} the folder of a run?")
+        # Named from here on: the latest is looked for once, where the user's own settings say.
+        found = [Layer("--resume", {"resume": str(run)})] if resume == "latest" else []
+        # Between the defaults and the flags: what is given on the command line is meant for now; its folder
+        # left out, since it may have moved, and one that is named must be another.
+        stored = config_file(path)
+        values = {key: value for key, value in stored.values.items() if key != "out_dir"}
+        return [layers[0], replace(stored, values=values), *layers[1:], *found]
     small = not (any(names_sizes(layer.values) for layer in layers) or has_accelerator())
     if any(layer.values.get("init_from") for layer in layers):
         # Rates for weights at random would in a hundred steps undo much of what these have learned.
@@ -76,14 +79,9 @@ def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
     return [replace(preset("tiny"), note=lambda: tiny_note(layers)), *layers] if small else layers
 
 
-def _without_folder(layer: Layer) -> Layer:
-    """A run's settings but for its folder: it may have moved, and one that is named must be another."""
-    return replace(layer, values={key: value for key, value in layer.values.items() if key != "out_dir"})
-
-
 def tiny_note(layers: list[Layer]) -> str:
     """That tiny was taken, what the full size would cost, and how to have it."""
-    hours = estimated_hours(full_settings(layers))
+    hours = estimated_hours(layers)
     time = f"{hours:,.0f} hours" if hours >= 2 else counted(max(1, round(60 * hours)), "minute")
     return (
         "no sizes named and no accelerator found: taking those of configs/tiny.json. The full size, about "
@@ -98,37 +96,26 @@ def names_sizes(values: Values) -> bool:
     return any(isinstance(network, dict) and set(network) & set(SIZES) for network in networks)
 
 
-def full_settings(layers: list[Layer]) -> PretrainingArguments:
-    """The settings without tiny, as far as the estimate needs them: which files, how often."""
-    settings = PretrainingArguments()
-    for layer in layers:
-        for section, name in (("training", "epochs"), ("train_data", "train_file")):
-            value = (layer.values.get(section) or {}).get(name)
-            if isinstance(value, str) and value.isdigit():  # a flag's
-                value = int(value)
-            if isinstance(value, int if name == "epochs" else list):
-                settings = with_values(settings, {section: {name: value}})
-    return settings
-
-
-def estimated_hours(settings: PretrainingArguments) -> float:
-    """How long `settings` would train on this machine, from the speed of one matrix product."""
-    import torch
-
+def estimated_hours(layers: list[Layer]) -> float:
+    """How long the full size would train here on what `layers` name, from the speed of one matrix product."""
+    from span_electra.accelerators import find_device
     from span_electra.features.header import read_header
     from span_electra.model.flops import training_flops
+    from span_electra.training.clock import matrix_peak
+    from span_electra.training.devices import Process
 
     # The header alone: an estimate must not cost what it estimates.
-    files = settings.train_data.train_file or [str(feature_path("train"))]
-    header = read_header(files[0]) if Path(files[0]).is_file() else None
+    files = _last_said(layers, "train_data", "train_file")
+    file = files[0] if files and isinstance(files, list) else feature_path("train")
+    header = read_header(file) if Path(file).is_file() else None
     tokens = header.tokens if header else SAMPLE_TOKENS
     size = header.vocab_size if header else 10_000
-    model = replace(settings.model, vocab_size=settings.model.vocab_size or size)
+    model = replace(PretrainingArguments().model, vocab_size=size)
+    epochs = str(_last_said(layers, "training", "epochs"))  # a flag's is text
     # Measured rather than looked up: what matters is this machine now, with what else runs on it.
-    square = torch.randn(1024, 1024)
-    seconds = min(timeit.repeat(lambda: square @ square, number=3, repeat=3)) / 3
+    peak = matrix_peak(Process(find_device("cpu")))
     per_token = training_flops(model, header.max_seq_len if header else 512)
-    return tokens * settings.training.epochs * per_token / (EFFICIENCY * 2 * 1024**3 / seconds) / 3600
+    return tokens * (int(epochs) if epochs.isdigit() else 1) * per_token / (EFFICIENCY * peak) / 3600
 
 
 def has_accelerator() -> bool:

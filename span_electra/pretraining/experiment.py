@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
@@ -13,7 +15,7 @@ import torch
 from torch import nn
 
 from span_electra.batch import StepOutput
-from span_electra.config import TrainingConfig, interval
+from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.hub.export import initialize
@@ -36,7 +38,6 @@ from span_electra.pretraining.metrics import (
     SHOWN,
     VALIDATED,
     compute_metrics,
-    count_tokens,
     validation_metrics,
 )
 from span_electra.pretraining.misspelling import Misspeller
@@ -45,7 +46,7 @@ from span_electra.report.examples import as_markdown
 from span_electra.report.health import health_warnings
 from span_electra.storage import EXAMPLES, read_json
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.training.clock import at_most_every, matrix_peak
+from span_electra.training.clock import matrix_peak
 from span_electra.training.compilation import compiles, uncompiled
 from span_electra.training.devices import Process
 from span_electra.training.run import RunResult, run_training
@@ -70,10 +71,14 @@ class Pretraining:
 
     tally = TALLY
     shown_metrics = SHOWN
-    count_tokens = staticmethod(count_tokens)
+    token_sum = "seen"  # also while the generator learns alone, and the discriminator judges none of them
 
     def __init__(self, settings: PretrainingSettings, process: Process) -> None:
-        check_monitor(settings.training)
+        if settings.training.monitor not in VALIDATED:
+            raise InputError(
+                f"monitor: {settings.training.monitor!r} is no metric of validations; choose from "
+                f"{', '.join(VALIDATED)}"
+            )
         if settings.train_loader.pack_rows and settings.model.sequence_objective != "none":
             raise InputError(
                 "pack_rows: the sequence objective compares the [CLS] that lead lines; leave one of them out"
@@ -102,14 +107,11 @@ class Pretraining:
             raise InputError(f"save_every: {every}, but no rows are held out; count steps, epochs or minutes")
         self.tokenizer_json = self.data.train.header.tokenizer_json
         self.commonest_share = commonest_share(self.data)
-        self._sentences = ""
-        self._write_report = at_most_every(REPORT_EVERY, self._report_or_warn)
+        self._reported = -math.inf  # when the last report was written
 
     # --- batches and losses ---
 
-    def _batches(
-        self, epoch: int, start: int, *, validation: bool, together: int = 1, **more: Any
-    ) -> Batches:
+    def _batches(self, epoch: int, start: int, *, validation: bool, **more: Any) -> Batches:
         data, settings = self.data, self.settings
         loader, static = settings.train_loader, compiles(settings.training)
         if validation:
@@ -124,7 +126,7 @@ class Pretraining:
             rank=self.process.rank,
             world=self.process.world_size,
             rows=data.valid_rows if validation else data.train_rows,
-            together=together,
+            together=1 if validation else settings.training.gradient_accumulation_steps,
             static_shapes=static,
             rounded_shapes=not static,
             pinned=self.process.device.type == "cuda",
@@ -143,9 +145,8 @@ class Pretraining:
 
     def train_batches(self, epoch: int, start: int, parts: int = 0) -> Batches:
         """The epoch's batches, from batch `start` on; by the clock, as `parts` of the time have them."""
-        together = self.settings.training.gradient_accumulation_steps
-        more = self._course.training(epoch, parts) | {"misspeller": self._misspeller}
-        return self._batches(epoch, start, validation=False, together=together, **more)
+        course = self._course.training(epoch, parts)
+        return self._batches(epoch, start, validation=False, misspeller=self._misspeller, **course)
 
     @cached_property
     def _course(self) -> Course:
@@ -201,26 +202,22 @@ class Pretraining:
 
     # --- what is said of it ---
 
-    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Means and shares of summed counts; see `metrics.compute_metrics`."""
+    def metrics(self, sums: Mapping[str, float], tokens_per_second: float) -> dict[str, float]:
+        """Means and shares of summed counts; see `metrics.compute_metrics`.
+
+        With `mfu` where both networks were trained in all steps: the arithmetic of one alone is not counted.
+        """
         metrics = compute_metrics(sums)
         if self._misspeller is not None:
             # Misspelt words count as replaced, but nobody sampled them.
             metrics.pop("replaced_of_masked", None)
+        if self.settings.model.objective == "joint" and sums["tokens"] >= sums["seen"]:
+            # Of the arithmetic that the model asks for: activations that are computed again do not count.
+            # What is hidden is counted, since a schedule may hide other shares than the features.
+            masked_share = sums["masked"] / max(sums["tokens"], 1.0)
+            flops = training_flops(self.model.config, self._mean_length, masked_share)
+            metrics["mfu"] = tokens_per_second * flops / self._peak
         return metrics
-
-    def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
-        """Share of the devices' matrix peak; None unless both networks were trained in all steps.
-
-        The arithmetic of one network alone is not counted.
-        """
-        if self.settings.model.objective != "joint" or sums["tokens"] < sums["seen"]:
-            return None
-        # Of the arithmetic that the model asks for: activations that are computed again do not count.
-        # What is hidden is counted, since a schedule may hide other shares than the features.
-        masked_share = sums["masked"] / max(sums["tokens"], 1.0)
-        flops = training_flops(self.model.config, self._mean_length, masked_share)
-        return tokens_per_second * flops / self._peak
 
     @cached_property
     def _mean_length(self) -> int:
@@ -264,26 +261,22 @@ class Pretraining:
         how = "varlen attention" if self._why_masked is None else f"a mask ({self._why_masked})"
         return f"{said}; rows share lines, kept apart by {how}"
 
-    def write_report(self) -> None:
-        """Write report.html, unless it was written within the last minute."""
-        if self.settings.live_report:
-            self._write_report()
-
-    def new_sentences(self) -> str:
-        """The sentences of the report, if it has been written since they were asked for last."""
-        sentences, self._sentences = self._sentences, ""
-        return sentences
-
-    def _report_or_warn(self) -> None:
+    def write_report(self) -> str:
+        """Write report.html, unless it was written within the last minute; return its sentences."""
+        if not self.settings.live_report or time.monotonic() - self._reported < REPORT_EVERY:
+            return ""
         # With FSDP the main process has only shares of the model, which cannot read sentences alone.
         model = None if self.settings.training.parallel == "fsdp" else self.model
-        examples = Path(self.settings.out_dir) / EXAMPLES
+        sentences = ""
         try:
             with uncompiled(self.settings.training):  # its few rows have a shape of their own
                 write_live_report(self.settings, self.data, model)
-            self._sentences = "" if model is None else as_markdown(read_json(examples))
+            if model is not None:
+                sentences = as_markdown(read_json(Path(self.settings.out_dir) / EXAMPLES))
         except Exception as error:  # whatever a page lacks, a training of days goes on
             warnings.warn(f"report.html is not written: {error!r}", stacklevel=2)
+        self._reported = time.monotonic()
+        return sentences
 
     # --- checkpoints and optimizer ---
 
@@ -293,8 +286,7 @@ class Pretraining:
         loader, training = settings.train_loader, settings.training
         names = ("batch_size", "batch_max_tokens", "bucket_span", "seed")
         order = {name: getattr(loader, name) for name in names}
-        # What decides the order, and nothing else: a change of these alone is worth a refusal inside an
-        # epoch.
+        # What decides the order, and nothing else: only a change of these matters inside an epoch.
         order["rows"] = len(self.data.train_rows)
         if loader.batch_max_tokens:  # else rows are padded for compiled layers, and come as they would
             order["static_shapes"] = compiles(training)
@@ -337,19 +329,9 @@ class Pretraining:
         What the two networks share has the generator's name, and so learns at the generator's rate.
         """
         config = self.settings.optimizer
-        if parameter.startswith("discriminator."):
-            own, group = config.discriminator_lr, "discriminator"
-        else:
-            own, group = config.generator_lr, "generator"
-        return group, config.lr if own is None else own
-
-
-def check_monitor(config: TrainingConfig) -> None:
-    """Refuse a metric that no validation has."""
-    if config.monitor not in VALIDATED:
-        raise InputError(
-            f"monitor: {config.monitor!r} is no metric of validations; choose from {', '.join(VALIDATED)}"
-        )
+        network = "discriminator" if parameter.startswith("discriminator.") else "generator"
+        own = getattr(config, f"{network}_lr")
+        return network, config.lr if own is None else own
 
 
 # --- the model ------------------------------------------------------------------------------------------

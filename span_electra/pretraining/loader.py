@@ -102,14 +102,11 @@ class Batches:
         return len(self.ends_N)
 
     def __iter__(self) -> Iterator[MaskedBatch]:
+        """Build with threads, in order; the threads end when the consumer stops, whyever it does."""
         numbers = range(self.start, len(self))
         if self.config.workers == 0:
             yield from map(self.build, numbers)
             return
-        yield from self._ahead(iter(numbers))
-
-    def _ahead(self, numbers: Iterator[int]) -> Iterator[MaskedBatch]:
-        """Build with threads, in order; the threads end when the consumer stops, whyever it does."""
         # Threads, not processes: NumPy and the compiled loops let others run meanwhile, and no batch needs to
         # be copied from one process to another.
         pool = ThreadPoolExecutor(self.config.workers, thread_name_prefix="batches")
@@ -127,19 +124,18 @@ class Batches:
 
     def _totals(self, together: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Hidden and real tokens, and rows, of each batch's optimizer step (all processes)."""
-        first_N = np.concatenate([[0], self.ends_N[:-1]])
+        rows_N = np.diff(self.ends_N, prepend=0)
         # From lengths alone, before any mask is sampled: the budget of a row is exact.
         ratio_N = np.array([law.mask_ratio for law in self.schedule.laws])[self.phase_N]
-        ratio_R = np.repeat(ratio_N, np.diff(self.ends_N, prepend=0))
-        causal_R = np.repeat(self.causal_N, np.diff(self.ends_N, prepend=0))
+        ratio_R, causal_R = np.repeat(ratio_N, rows_N), np.repeat(self.causal_N, rows_N)
         slots_R = np.where(causal_R, self.lengths_R - 1, span_budget(self.lengths_R, ratio_R))
-        masked_N = np.add.reduceat(slots_R, first_N)
-        tokens_N = np.add.reduceat(self.lengths_R, first_N)
-        rows_N = np.diff(self.ends_N, prepend=0)
-        groups = np.arange(0, len(self.ends_N), together)
-        steps_N = np.arange(len(self.ends_N)) // together
-        masked, tokens, rows = (np.add.reduceat(sums_N, groups) for sums_N in (masked_N, tokens_N, rows_N))
-        return masked[steps_N], tokens[steps_N], rows[steps_N]
+        first_N, numbers_N = self.ends_N - rows_N, np.arange(len(rows_N))
+        masked_N, tokens_N = (np.add.reduceat(each_R, first_N) for each_R in (slots_R, self.lengths_R))
+        masked, tokens, rows = (
+            np.add.reduceat(each_N, numbers_N[::together])[numbers_N // together]
+            for each_N in (masked_N, tokens_N, rows_N)
+        )
+        return masked, tokens, rows
 
     def build(self, number: int) -> MaskedBatch:
         """Return this process's share of global batch `number`, on the CPU."""

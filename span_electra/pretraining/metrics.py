@@ -49,9 +49,9 @@ def compute_metrics(sums: Mapping[str, float]) -> dict[str, float]:
         "original_accuracy": (tokens - replaced - sums["flagged"] + hits, tokens - replaced),
         "replaced_share": (replaced, tokens),
         "replaced_of_masked": (replaced, masked if tokens else 0.0),
-        "next_token_loss": (sums.get("next_token_loss", 0.0), sums.get("next_tokens", 0.0)),
-        "next_token_accuracy": (sums.get("next_token_correct", 0.0), sums.get("next_tokens", 0.0)),
-        "contrastive_loss": (sums.get("contrastive_loss", 0.0), sums.get("rows", 0.0)),
+        "next_token_loss": (sums["next_token_loss"], sums["next_tokens"]),
+        "next_token_accuracy": (sums["next_token_correct"], sums["next_tokens"]),
+        "contrastive_loss": (sums["contrastive_loss"], sums["rows"]),
     }
     # Counts that nothing was counted for are 0 below the line.
     metrics = {name: above / below for name, (above, below) in shares.items() if below}
@@ -67,11 +67,6 @@ IN_TRAINING_ALONE = ("rows", "next_tokens")
 VALIDATED = tuple(
     compute_metrics(dict.fromkeys((*TALLY, "loss", "steps"), 0.9) | dict.fromkeys(IN_TRAINING_ALONE, 0.0))
 )
-
-
-def count_tokens(sums: Mapping[str, float]) -> float:
-    """Real tokens, also where the generator learns alone and the discriminator judges none of them."""
-    return sums["seen"]
 
 
 def validation_metrics(
@@ -90,4 +85,4 @@ def validation_metrics(
                 return None
     totals = sum_over_processes(sums, process).tolist()
     named = dict(zip(TALLY, totals, strict=False))
-    return compute_metrics(named | {"loss": totals[-1], "steps": count_tokens(named)})
+    return compute_metrics(named | {"loss": totals[-1], "steps": named["seen"]})

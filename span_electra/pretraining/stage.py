@@ -23,7 +23,6 @@ from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import like_published
 from span_electra.pretraining.settings import PretrainingSettings
-from span_electra.schema import Values
 from span_electra.storage import (
     CHECKPOINTS,
     CONFIG,
@@ -45,26 +44,20 @@ FEW_STEPS = 300  # a run of fewer has hardly begun: preset tiny leaves the plate
 # --- which run ------------------------------------------------------------------------------------------
 
 
-def resumed_run(given: Values) -> Path | None:
+def resumed_run(resume: str | None, checkpoint_path: str | None, output_prefix: str) -> Path | None:
     """The run folder that --resume or --checkpoint_path means, or None."""
-    # Of the flags alone, before any settings are made: which run is meant decides what they lie on.
-    if given.get("resume") and given.get("checkpoint_path"):
+    if resume and checkpoint_path:
         raise InputError("--resume and --checkpoint_path: give one of them")
-    for other in ("init_from", "initial_optimizer", "preset"):
-        if given.get(other) and (given.get("resume") or given.get("checkpoint_path")):
-            raise InputError(f"--{other}: a resumed run goes on as it was; leave it out, or start a new run")
-    named = given.get("checkpoint_path") or given.get("resume")
-    if named and named != "latest":
-        from span_electra.training.checkpoint import refuse_others
+    if resume == "latest":
+        return latest_run(Path(output_prefix))
+    named = checkpoint_path or resume
+    if not named:
+        return None
+    from span_electra.hub.runs import run_of
+    from span_electra.training.checkpoint import refuse_others
 
-        refuse_others(Path(named))
-    if given.get("checkpoint_path"):
-        from span_electra.hub.runs import run_of
-
-        return run_of(Path(named))
-    if given.get("resume") == "latest":
-        return latest_run(Path(given.get("output_prefix", "runs")))
-    return Path(given["resume"]) if given.get("resume") else None
+    refuse_others(Path(named))
+    return run_of(Path(named)) if checkpoint_path else Path(named)
 
 
 def latest_run(prefix: Path) -> Path:
@@ -92,7 +85,7 @@ def pretrain(settings: PretrainingArguments) -> int:
     # First: rows, model and vocabulary all follow from what is gone on from.
     settings = like_published(settings)
     folder = run_folder(settings)
-    before = set(folder.iterdir()) if folder.is_dir() else None
+    new = not folder.is_dir()
     # Before there are processes to ask: torchrun tells each its rank, and elsewhere there is one.
     is_main = int(os.environ.get("RANK", "0")) == 0
     with empty_parents_go(folder), ExitStack() as stack:
@@ -106,7 +99,8 @@ def pretrain(settings: PretrainingArguments) -> int:
         try:
             result = run_pretraining(run)
         except InputError:
-            forget_if_empty(folder, before)
+            if new and is_main:  # another process would find half of it gone
+                forget_if_empty(folder)
             raise
         if not is_main:
             return result.exit_code
@@ -122,27 +116,23 @@ def run_folder(settings: PretrainingArguments) -> Path:
     """The folder of this run: a resumed one's, `out_dir`, or <output_prefix>/<experiment_name>."""
     if settings.out_dir:  # named for a resumed run: another folder, which leaves the old run as it was
         return Path(settings.out_dir)
-    resumed = resumed_run(_which_run(settings))
+    resumed = resumed_run(settings.resume, settings.checkpoint_path, settings.output_prefix)
     if resumed is not None:
         return resumed
     return Path(settings.output_prefix, settings.experiment_name or time.strftime("%Y-%m-%d-%H-%M-%S"))
-
-
-def _which_run(settings: PretrainingArguments) -> Values:
-    return {key: getattr(settings, key) for key in ("resume", "checkpoint_path", "output_prefix")}
 
 
 def resumed_from(settings: PretrainingArguments) -> str | None:
     """The checkpoint to go on from, or the run whose latest is meant; None for a new run."""
     if settings.checkpoint_path:
         return settings.checkpoint_path
-    run = resumed_run(_which_run(settings))
+    run = resumed_run(settings.resume, None, settings.output_prefix)
     return None if run is None else str(run)
 
 
-def forget_if_empty(folder: Path, before: set[Path] | None) -> None:
-    """Remove a folder that we made and that holds nothing but our lock and settings."""
-    if before is None and folder.is_dir() and {path.name for path in folder.iterdir()} <= {CONFIG, RUN_LOCK}:
+def forget_if_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing but our lock and settings."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {CONFIG, RUN_LOCK}:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()

@@ -63,8 +63,9 @@ def save(
     # safetensors refuses tensors that share memory, and two copies would come back as two tensors.
     kept, aliases = _shared_once(weights)
     with _writing(target, {"format": FORMAT, "step": step, "aliases": aliases, **meta}) as beside:
-        _write_tensors(beside / MODEL, kept)
-        _write_tensors(beside / OPTIMIZER, {name: tensor.cpu() for name, tensor in optimizer.items()})
+        save_file(kept, beside / MODEL)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.items()}
+        save_file(state, beside / OPTIMIZER)
     return target
 
 
@@ -79,8 +80,7 @@ def save_shares(
 ) -> Path:
     """As `save`, of tensors that lie in shares, of which every process writes its own. All must come."""
     target = run / CHECKPOINTS / f"step-{step:08d}"
-    # By identity, not by address: each process has but a share, and empty shares have no address of their
-    # own.
+    # By identity, not by address: each process has but a share, and empty ones all have the same address.
     first: dict[int, str] = {}  # of the names of a tensor
     aliases = {
         name: first[id(tensor)]
@@ -105,9 +105,10 @@ def _writing(target: Path, meta: dict[str, Any]) -> Iterator[Path]:
             files = {path.name: _fingerprint(path) for path in sorted(beside.iterdir())}
             (beside / META).write_text(json.dumps({"files": files, **meta}, indent=1), encoding="utf-8")
     except (OSError, safetensors.SafetensorError, InputError) as error:
+        reason = getattr(error, "strerror", None) or error  # an OSError's text names a hidden file too
         raise InputError(
-            f"{target}: the checkpoint could not be written ({_reason(error)}); earlier ones are untouched: "
-            "mend that and go on with the run"
+            f"{target}: the checkpoint could not be written ({reason}); earlier ones are untouched: mend "
+            "that and go on with the run"
         ) from error
 
 
@@ -124,14 +125,6 @@ def _shared_once(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
             stored[identity] = name
             kept[name] = tensor.detach().cpu().contiguous()
     return kept, aliases
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
@@ -298,9 +291,18 @@ def latest(run: str | Path, hashed: bool = True) -> Path | None:
     return found[0] if found else None
 
 
-def load_latest(run: str | Path, *, in_shares: bool = False) -> tuple[Path, Checkpoint] | None:
-    """Read the newest whole checkpoint of a run, as `load` does; as `latest` for broken ones."""
-    return _newest_readable(run, lambda folder: load(folder, in_shares=in_shares))
+def open_at(place: str | Path, read: Callable[[Path], Read]) -> tuple[Path, Read]:
+    """The checkpoint at `place`, or a run's newest that `read` takes, as `latest`; and what was read of it.
+
+    Raises InputError where there is none.
+    """
+    place = Path(place)
+    refuse_others(place)
+    if (place / META).exists() or STEP_FOLDER.fullmatch(place.name):
+        return place, read(place)
+    if found := _newest_readable(place, read):
+        return found
+    raise InputError(f"{place}: holds no whole checkpoint to go on from; start anew in another folder")
 
 
 def _newest_readable(run: str | Path, read: Callable[[Path], Read]) -> tuple[Path, Read] | None:

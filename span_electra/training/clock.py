@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import timeit
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -49,19 +49,6 @@ class Clock:
         parts = self.seconds | {"step": max(0.0, now - self.since - sum(self.seconds.values()))}
         self.seconds, self.since = {}, now
         return parts
-
-
-def at_most_every(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-    """The action, which does nothing when called again within so many seconds of its last end."""
-    ended = -float("inf")
-
-    def act() -> None:
-        nonlocal ended
-        if time.monotonic() - ended >= seconds:
-            action()
-            ended = time.monotonic()
-
-    return act
 
 
 def matrix_peak(process: Process) -> float:

@@ -66,8 +66,8 @@ def compiler_fault(device: torch.device) -> str | None:
     return None
 
 
-def compile_layers(model: nn.Module, device: torch.device, config: TrainingConfig | None = None) -> int:
-    """Compile each layer of every encoder, and the parts that modules name, in place; return how many layers.
+def compile_layers(model: nn.Module, device: torch.device, config: TrainingConfig) -> None:
+    """Compile each layer of every encoder, and the parts that modules name, in place.
 
     Where the compiler does not work: a warning, and none. Call it before the model is wrapped: shards of
     parameters are gathered outside the compiled code.
@@ -76,12 +76,12 @@ def compile_layers(model: nn.Module, device: torch.device, config: TrainingConfi
     fault = compiler_fault(device)
     if fault is not None:
         warnings.warn(f"torch.compile does not work here ({fault}); going on without it", stacklevel=2)
-        return 0
+        return
     # Beyond its limit of shapes torch runs a layer uncompiled. A version older than the keyword has 8.
     options = {"recompile_limit": SHAPES}
     if "recompile_limit" not in inspect.signature(torch.compile).parameters:
         torch._dynamo.config.recompile_limit, options = SHAPES, {}
-    if config is not None and config.compile == "max":
+    if config.compile == "max":
         options["mode"] = "max-autotune"
         prepare_for_graphs(model, accumulates=config.gradient_accumulation_steps > 1)
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
@@ -92,7 +92,6 @@ def compile_layers(model: nn.Module, device: torch.device, config: TrainingConfi
     for module in model.modules():
         for name in getattr(module, "compiled_parts", ()):
             setattr(module, name, torch.compile(getattr(module, name), dynamic=False, **options))
-    return len(layers)
 
 
 def prepare_for_graphs(model: nn.Module, *, accumulates: bool) -> None:

@@ -228,7 +228,7 @@ def keep_freed_memory() -> None:
 
 
 class Agreement:
-    """Lets every process know the largest of all processes' numbers, without waiting for it in the step."""
+    """Lets every process know the largest of all processes' numbers, without waiting for them in the step."""
 
     def __init__(self, world_size: int) -> None:
         self.group = dist.new_group(backend="gloo") if world_size > 1 else None
@@ -239,24 +239,24 @@ class Agreement:
         if self.group is not None:
             dist.barrier(self.group)
 
-    def largest(self, number: int) -> int:
-        """Return the largest number: alone, this one; among several processes, that of the call before.
+    def largest(self, reason: int, seconds: int) -> list[int]:
+        """Return the largest of each: alone, these; among several processes, those of the call before.
 
         An answer one call late costs a step at a stop; an answer at once would cost a wait in every step.
         """
         if self.group is None:
-            return number
+            return [reason, seconds]
         # Overlaps with the step: asked now, read in the next one.
         answer = self.finish()
-        mine = torch.tensor(number)
+        mine = torch.tensor([reason, seconds])
         self.pending = mine, dist.all_reduce(mine, dist.ReduceOp.MAX, self.group, async_op=True)
         return answer
 
-    def finish(self) -> int:
-        """Wait for the reduction that is under way; return its answer, or 0 where there is none."""
+    def finish(self) -> list[int]:
+        """Wait for the reduction that is under way; return its answer, or zeros where there is none."""
         if self.pending is None:
-            return 0
+            return [0, 0]
         answer, work = self.pending
         work.wait()
         self.pending = None
-        return int(answer)
+        return answer.tolist()

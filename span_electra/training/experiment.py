@@ -57,6 +57,7 @@ class Experiment(Protocol):
 
     model: nn.Module  # as it starts, on the CPU; its names are those of checkpoints
     tally: tuple[str, ...]  # names of the sums in a StepOutput's tally, in order
+    token_sum: str  # the name of the one whose tokens a run's speed counts
     tokenizer_json: str  # of the vocabulary that the rows were made with, kept in the run folder
     shown_metrics: Mapping[str, str]  # metric -> its short name in a line on the screen; empty: all, as named
     turns: tuple[int, ...]  # parts of a run by the clock after which batches are others
@@ -83,14 +84,11 @@ class Experiment(Protocol):
         often, since the answer is agreed on by all.
         """
 
-    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Sums of the tally, and `loss` over `steps`, of all processes -> means and shares."""
+    def metrics(self, sums: Mapping[str, float], tokens_per_second: float) -> dict[str, float]:
+        """Sums of the tally, and `loss` over `steps`, of all processes -> means and shares.
 
-    def count_tokens(self, sums: Mapping[str, float]) -> float:
-        """Tokens that the sums were taken over, for the speed in the log."""
-
-    def utilization(self, tokens_per_second: float, sums: Mapping[str, float]) -> float | None:
-        """Model FLOPs utilisation: the share of the devices' matrix peak, where known for such steps."""
+        With `mfu`, the model FLOPs utilisation: the share of the devices' matrix peak, where known.
+        """
 
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """A sentence for each metric that a healthy run would not have."""
@@ -98,11 +96,11 @@ class Experiment(Protocol):
     def describe(self) -> dict[str, str]:
         """What is trained on what, by name: network, rows, batches."""
 
-    def write_report(self) -> None:
-        """Show how the run stands; called on the main process after each validation."""
+    def write_report(self) -> str:
+        """Show how the run stands; called on the main process after each validation.
 
-    def new_sentences(self) -> str:
-        """Held-out sentences as the model has just read them, in Markdown; empty where there are none new."""
+        Returns held-out sentences as the model has just read them, in Markdown; empty where none are new.
+        """
 
     def metadata(self) -> dict[str, Any]:
         """What every checkpoint records of settings and data."""

@@ -23,7 +23,6 @@ from span_electra import progress
 from span_electra.errors import InputError, said_of
 from span_electra.training.signals import Signals
 
-Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 GRACE = 2.0  # seconds in which, after the first failure, a better explanation may still come in
@@ -37,14 +36,12 @@ class Interrupted(Exception):
         self.number = number
 
 
-def launch(
-    work: Callable[[Argument, int, int, str], Result], argument: Argument, processes: int
-) -> tuple[Result, int]:
-    """Run work(argument, rank, world, store) in so many new processes.
+def launch(work: Callable[[int, int, str], Result], processes: int) -> tuple[Result, int]:
+    """Run work(rank, world, store) in so many new processes.
 
     Returns rank 0's result and the number of the signal that was passed on to the processes, or 0. `work`
-    and `argument` must be importable and picklable (the processes are spawned); `store` is the path of a
-    file through which they can find each other.
+    must be picklable, as a module's function is (the processes are spawned); `store` is the path of a file
+    through which they can find each other.
 
     Raises InputError with the message of the process that raised one, RuntimeError with the traceback of
     one that crashed or the signal that killed one, and Interrupted.
@@ -55,7 +52,7 @@ def launch(
         children, pipes = [], []
         for rank in range(processes):
             ours, theirs = context.Pipe(duplex=False)
-            arguments = (work, argument, rank, processes, store, theirs)
+            arguments = (work, rank, processes, store, theirs)
             child = context.Process(target=_child, args=arguments, daemon=True, name=f"process {rank}")
             child.start()
             theirs.close()  # while a copy of this end is open, the death of the child ends nothing
@@ -132,9 +129,7 @@ def _end(children: list[BaseProcess]) -> None:
         child.join()
 
 
-def _child(
-    work: Callable[..., Any], argument: Any, rank: int, world: int, store: str, pipe: Connection
-) -> None:
+def _child(work: Callable[..., Any], rank: int, world: int, store: str, pipe: Connection) -> None:
     """The life of one process: work, and tell how it went."""
     # The terminal sends it to the whole group; the parent decides what comes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -142,7 +137,7 @@ def _child(
     try:
         if rank == 0:
             progress.start()
-        report = "done", work(argument, rank, world, store)
+        report = "done", work(rank, world, store)
     except InputError as error:
         report = "input", str(error)
     except OSError as error:

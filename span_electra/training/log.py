@@ -85,10 +85,9 @@ class RunLog:
         if self.enabled:
             self.entered.close()
             self.bar.close()
-            self.lines.close()
-            self.log.close()
-            self.curves.close()
-            self._track(lambda tracker: tracker.close())
+            self._track(lambda tracker: tracker.close())  # while the log is open: it may fail now too
+            for file in (self.lines, self.log, self.curves):
+                file.close()
 
     def advance(self) -> None:
         """One step is done. Once, after the first seconds, how long the rest will take is said."""
@@ -197,7 +196,7 @@ def duration(seconds: float) -> str:
 # --- TensorBoard --------------------------------------------------------------------------------------
 
 
-class EventFile:
+class EventFile(AppendedFile):
     """TensorBoard's event file of a run from `step` on; later steps in earlier files no longer count.
 
     Its own writer buffers, so that a kill or a full disk leaves half a record, which ends the reading of a
@@ -206,28 +205,25 @@ class EventFile:
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # a second to import
+        from tensorboard.compat.proto.event_pb2 import SessionLog  # a second to import
 
         # A file for each start: the one before may end in half a record.
         number = sum(1 for _ in folder.glob("*tfevents*"))
-        self.file = AppendedFile(folder / f"events.out.tfevents.{step:010d}.{number}")
-        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        super().__init__(folder / f"events.out.tfevents.{step:010d}.{number}")
+        self._append_event(file_version="brain.Event:2")
         if step:
             # Tells TensorBoard to forget the points beyond this step, which an abandoned future has left.
-            start = SessionLog(status=SessionLog.START)
-            self._append(Event(wall_time=time.time(), step=step + 1, session_log=start))
+            self._append_event(step=step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append one point to each named curve. Raises OSError naming the file."""
-        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=points)))
+        self._append_event(step=step, summary=Summary(value=points))
 
     def write_text(self, step: int, name: str, text: str) -> None:
         """Append a text, which TensorBoard shows as Markdown. Raises OSError naming the file."""
-        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
         from tensorboard.compat.proto.tensor_pb2 import TensorProto
         from tensorboard.compat.proto.types_pb2 import DT_STRING
@@ -235,18 +231,15 @@ class EventFile:
         shown_by = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
         content = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
         value = Summary.Value(tag=name, metadata=shown_by, tensor=content)
-        self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
+        self._append_event(step=step, summary=Summary(value=[value]))
 
-    def _append(self, event: object) -> None:
+    def _append_event(self, **event: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         record = io.BytesIO()
-        RecordWriter(record).write(event.SerializeToString())
-        self.file.append(record.getvalue())
-
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
+        RecordWriter(record).write(Event(wall_time=time.time(), **event).SerializeToString())
+        self.append(record.getvalue())
 
 
 # --- resuming ------------------------------------------------------------------------------------------

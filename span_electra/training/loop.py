@@ -5,37 +5,44 @@ A run that was stopped anywhere and resumed ends as one that was never stopped, 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from span_electra.accelerators import memory_statistics, name_precision
-from span_electra.config import OptimizerConfig, TrainingConfig, interval
+from span_electra.config import TrainingConfig, interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.random_keys import subkey
 from span_electra.training import checkpoint
-from span_electra.training.cadence import Progress, passed
 from span_electra.training.clock import Clock
 from span_electra.training.devices import Agreement, Process
 from span_electra.training.experiment import Batch, EpochBatches, Experiment
 from span_electra.training.log import RunLog
 from span_electra.training.optim import Optimizers, lr_multiplier
 from span_electra.training.parallel import gather_tensors, sum_over_processes
-from span_electra.training.plan import LoopState, is_over, parts_done, schedule_position
+from span_electra.training.plan import (
+    LoopState,
+    is_over,
+    parts_done,
+    passed,
+    progress,
+    schedule_position,
+)
 from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
 from span_electra.training.step import COUNTED, Counters, train_step
 
 PATIENCE = 10  # steps skipped one after another, for losses that are not finite, that end the run
 TIME_IS_UP = 1000  # a reason to stop that is no signal; larger than any signal's number
-CLOCK_BITS = 40  # of a number on which processes agree: the seconds; above them the reason to stop
 WARMED_UP = 0.3  # share of the run before which metrics say nothing about its health
 
 
@@ -45,7 +52,6 @@ class Run:
 
     experiment: Experiment
     config: TrainingConfig
-    optimizer_config: OptimizerConfig
     process: Process
     network: nn.Module  # to be called; the experiment's model, or what wraps it over several devices
     optimizers: Optimizers
@@ -92,7 +98,7 @@ def train(run: Run, state: LoopState) -> int:
                     counters=run.counters,
                     process=run.process,
                     key=subkey(config.seed, state.step, run.process.rank),
-                    lr_multiplier=lr_multiplier(*schedule_position(state, config), run.optimizer_config),
+                    lr_multiplier=lr_multiplier(*schedule_position(state, config), run.optimizers.config),
                 )
                 count_step(state, len(group), batches)
                 # Rows as tensors of the host: a copy back from the device would make it wait.
@@ -130,13 +136,7 @@ def turned(run: Run, state: LoopState, since: int) -> bool:
 def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch]]:
     """The batches of each optimizer step; the epoch's end flushes what is left."""
     with closing(iter(batches)) as source:
-        group = []
-        for batch in source:
-            group.append(batch)
-            if len(group) == size:
-                yield group
-                group = []
-        if group:
+        while group := list(islice(source, size)):
             yield group
 
 
@@ -151,12 +151,6 @@ def count_step(state: LoopState, consumed: int, batches: EpochBatches) -> None:
     state.metric = None
     if state.batch == len(batches):
         state.epoch, state.batch, state.epoch_samples = state.epoch + 1, 0, 0
-
-
-def progress(state: LoopState, batches: EpochBatches) -> Progress:
-    """How far the run has come."""
-    epochs = state.epoch + state.batch / len(batches)
-    return Progress(state.step, state.samples, epochs, state.evaluations, state.agreed_seconds / 60)
 
 
 # --- stopping -----------------------------------------------------------------------------------------
@@ -174,9 +168,9 @@ def own_reason_to_stop(run: Run) -> int:
 
 def stop_requested(run: Run, state: LoopState) -> int:
     """Why to stop, or 0, as all processes agree; the same reduction settles what time it is."""
-    answer = run.agreement.largest(own_reason_to_stop(run) << CLOCK_BITS | int(state.seconds))
-    state.agreed_seconds = max(state.agreed_seconds, answer % (1 << CLOCK_BITS))
-    return answer >> CLOCK_BITS
+    reason, seconds = run.agreement.largest(own_reason_to_stop(run), int(state.seconds))
+    state.agreed_seconds = max(state.agreed_seconds, seconds)
+    return reason
 
 
 def watch_for_bad_steps(run: Run, step: int, recent: deque) -> None:
@@ -225,18 +219,15 @@ def log_metrics(run: Run, state: LoopState) -> None:
     def log(sums_read: Tensor) -> None:
         experiment = run.experiment
         sums = dict(zip((*experiment.tally, *COUNTED), sums_read.tolist(), strict=True))
-        # Counted by the experiment: what a token is differs between objectives.
-        tokens = experiment.count_tokens(sums)
+        tokens = sums[experiment.token_sum]
         speed = tokens / seconds
         state.tokens += tokens
-        metrics = experiment.metrics(sums) | more | {"tokens": state.tokens, "tokens_per_second": speed}
+        metrics = experiment.metrics(sums, speed) | more
+        metrics |= {"tokens": state.tokens, "tokens_per_second": speed}
         if sums["skipped"]:
             metrics["skipped_steps"] = sums["skipped"]
             bad = counted(round(sums["skipped"]), "step")
             run.log.info(f"step {step:,}: {bad} skipped, for losses that were not finite")
-        utilization = experiment.utilization(speed, sums)
-        if utilization is not None:
-            metrics["mfu"] = utilization
         run.log.log_metrics(step, "train", metrics, time=time_by_part)
         if passed_share > WARMED_UP:
             warn_once(run, state, metrics)
@@ -264,14 +255,12 @@ def validate(run: Run, state: LoopState) -> bool:
 
     Returns whether the model is the best so far, and such ones are kept.
     """
-
-    def stop() -> bool:
-        return bool(run.agreement.largest(own_reason_to_stop(run) << CLOCK_BITS) >> CLOCK_BITS)
-
     run.readback.finish()  # lines of the log come in the order of steps
     with run.clock.part("validation"), torch.no_grad():
         run.network.eval()
-        metrics = run.experiment.validate(stop, state.epoch, state.batch, parts_done(state, run.config))
+        metrics = run.experiment.validate(
+            lambda: bool(stop_requested(run, state)), state.epoch, state.batch, parts_done(state, run.config)
+        )
         run.network.train()
     state.validation_due = metrics is None
     if not metrics:
@@ -280,18 +269,19 @@ def validate(run: Run, state: LoopState) -> bool:
     run.log.log_metrics(state.step, "valid", metrics)
     state.valid = metrics
     state.metric, best_before = metrics.get(run.config.monitor), state.best
-    if state.metric is not None:
-        better = max if checkpoint.more_is_better(run.config.monitor, run.config.monitor_mode) else min
-        state.best = state.metric if state.best is None else better(state.best, state.metric)
+    better = max if checkpoint.more_is_better(run.config.monitor, run.config.monitor_mode) else min
+    # What is not a number cannot be compared: as the best it would stay so, and all after it count as better.
+    known = [value for value in (state.best, state.metric) if value is not None and not math.isnan(value)]
+    state.best = better(known, default=None)
     if run.process.is_main_process:
         with run.clock.part("report"):
-            run.experiment.write_report()
-            run.log.log_text(state.step, "validation sentences", run.experiment.new_sentences())
+            sentences = run.experiment.write_report()
+            run.log.log_text(state.step, "validation sentences", sentences)
     if not run.config.save_top_k or not interval("save_every", run.config.save_every).number:
         return False
     # Agreed upon, as all must come to save: a metric's last digit may differ between processes.
-    better = torch.tensor(float(state.best != best_before), device=run.process.device)
-    return bool(sum_over_processes(better, run.process) > 0)
+    improved = torch.tensor(float(state.best != best_before), device=run.process.device)
+    return bool(sum_over_processes(improved, run.process) > 0)
 
 
 # --- saving -------------------------------------------------------------------------------------------
@@ -307,7 +297,9 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
             "precision": name_precision(run.process.precision),
             "metric": state.metric,
             "loop": asdict(state),
-            "counters": summed_counters(run),
+            # Sums over all processes, so that any number of them can go on.
+            "counters": run.counters.to_lists()
+            | {"sums": sum_over_processes(run.counters.sums, run.process).tolist()},
         }
         # A shared tensor must be one under all its names, so that it is gathered and stored once.
         weights = run.experiment.model.state_dict(keep_vars=True)
@@ -331,13 +323,6 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
                 higher_is_better=checkpoint.more_is_better(config.monitor, config.monitor_mode),
                 newest=newest,
             )
-
-
-def summed_counters(run: Run) -> dict:
-    """The counters as numbers, sums over all processes, so that any number of processes can go on."""
-    numbers = run.counters.to_lists()
-    numbers["sums"] = sum_over_processes(run.counters.sums, run.process).tolist()
-    return numbers
 
 
 def restore(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -98,16 +98,12 @@ class Optimizers:
 
     def state(self) -> dict[str, Tensor]:
         """Return the state as `<what>:<parameter name>` -> tensor."""
-        return {f"{key}:{self.names[id(parameter)]}": value for parameter, key, value in self._entries()}
-
-    def _entries(self) -> Iterable[tuple[nn.Parameter, str, Tensor]]:
-        for part in self.parts:
-            for parameter, state in part.state.items():
-                for key, value in state.items():
-                    if value is None:
-                        continue
-                    assert isinstance(value, Tensor), f"state {key} of {type(part).__name__} is no tensor"
-                    yield parameter, key, value
+        return {
+            f"{key}:{self.names[id(parameter)]}": value
+            for part in self.parts
+            for parameter, state in part.state.items()
+            for key, value in state.items()
+        }
 
     def load(self, tensors: dict[str, Tensor], source: str) -> None:
         """Take back what `state` gave. Raises InputError naming `source` when it does not fit."""
@@ -123,8 +119,7 @@ class Optimizers:
             for name in {self.names[id(parameter)] for parameter in group["params"]} & by_name.keys():
                 if number in group_steps:
                     by_name[name]["step"] = group_steps[number].float()
-        # State of what does not learn here would be left aside silently, and be missing from the next
-        # checkpoint.
+        # State of what does not learn here would be left aside, and be missing from the next checkpoint.
         known = {self.names[id(parameter)] for parameter in self.parameters}
         for name in by_name:
             if name not in known:

@@ -6,11 +6,11 @@ the loss is multiplied by the number of processes first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -21,9 +21,6 @@ from span_electra.batch import StepOutput
 from span_electra.config import TrainingConfig
 from span_electra.random_keys import subkey
 from span_electra.training.devices import Process
-
-if TYPE_CHECKING:
-    from torch.distributed.fsdp import FSDPModule
 
 
 def wrap_model(model: nn.Module, process: Process, config: TrainingConfig) -> nn.Module:
@@ -67,25 +64,15 @@ def _shard(model: nn.Module, process: Process) -> nn.Module:
     return fully_shard(model, mesh=mesh, mp_policy=replace(policy, cast_forward_inputs=False))
 
 
-@contextmanager
-def _unsynced(network: FSDPModule) -> Iterator[None]:
-    network.set_requires_gradient_sync(False)
-    try:
-        yield
-    finally:
-        network.set_requires_gradient_sync(True)
-
-
 def no_sync(network: nn.Module, *, enabled: bool) -> AbstractContextManager:
     """Context of one backward pass; enabled: its gradients stay on this process, to be added to.
 
     Of a step's batches only the last lets gradients travel, so that accumulation costs no network.
     """
-    if not enabled:
-        return nullcontext()
-    if isinstance(network, DistributedDataParallel):
-        return network.no_sync()
-    return _unsynced(network) if hasattr(network, "set_requires_gradient_sync") else nullcontext()
+    if hasattr(network, "set_requires_gradient_sync"):  # FSDP's, which holds until it is set anew
+        network.set_requires_gradient_sync(not enabled)
+    ddp = isinstance(network, DistributedDataParallel)
+    return network.no_sync() if ddp and enabled else nullcontext()
 
 
 def with_waiting(loss: Tensor, waiting: Iterable[nn.Parameter], network: nn.Module) -> Tensor:

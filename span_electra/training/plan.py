@@ -1,4 +1,4 @@
-"""Where a run stands, and how many steps it is to make in all."""
+"""Where a run stands, how many steps it is to make in all, and whether an interval has just gone by."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.config import Interval, OptimizerConfig, TrainingConfig
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.training.experiment import Experiment
+from span_electra.training.experiment import EpochBatches, Experiment
 from span_electra.training.optim import lr_multiplier
 
 PARTS = 10**9  # of a run by the clock: its schedules count them as others count steps
@@ -53,8 +53,39 @@ FORMER_NAMES = {
 }
 
 
-def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState) -> int:
-    """Optimizer steps of the whole run; the first epoch's count stands for each. By the clock: 0.
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come, in every unit of an interval."""
+
+    steps: int
+    samples: int  # rows
+    epochs: float
+    evaluations: int
+    minutes: float  # of training; as all processes agree
+
+
+def progress(state: LoopState, batches: EpochBatches) -> Progress:
+    """How far the run has come."""
+    epochs = state.epoch + state.batch / len(batches)
+    return Progress(state.step, state.samples, epochs, state.evaluations, state.agreed_seconds / 60)
+
+
+def passed(every: Interval, before: Progress, after: Progress) -> bool:
+    """Whether a multiple of the interval lies beyond `before` and not beyond `after`.
+
+    It depends on the two alone, so that a resumed run keeps its hours. Example: every 100 samples, from 96 to
+    104 -> True; an interval of 0 never passes.
+    """
+    if not every.number:
+        return False
+    # Multiples passed, not a remainder of 0: samples and minutes go by several at a time.
+    # Rounded first: a tenth of an epoch, ten times, is the whole of it.
+    was, now = (round(getattr(place, every.unit) / every.number, 9) for place in (before, after))
+    return math.floor(now) > math.floor(was)
+
+
+def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState) -> None:
+    """Plan the steps of the whole run; the first epoch's count stands for each. By the clock there are 0.
 
     A resumed run keeps its plan. Where epochs or batches were changed it is planned anew from where it
     stands, in epochs and rows: what is left of them, in the new steps, comes after the steps that were made.
@@ -71,7 +102,6 @@ def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState)
         as_planned = not state.plan and state.step == made
         steps = each * config.epochs if as_planned else state.step + max(0, each * config.epochs - made)
         state.plan, state.total = plan, min(steps, config.max_steps) if config.max_steps else steps
-    return state.total
 
 
 def recut_epoch(state: LoopState, experiment: Experiment, config: TrainingConfig) -> str:

@@ -6,6 +6,7 @@ device wait until the host has asked for more. Some steps later the number has l
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -43,18 +44,14 @@ class Readback:
         self.under_way.append(_Copy(step, copy, arrived, use))
         self.read(step)
 
-    def read(self, step: int) -> None:
+    def read(self, step: float) -> None:
         """Use the copies that were asked for `late` steps before this one, or earlier."""
         while self.under_way and self.under_way[0].step + self.late <= step:
-            self._use_first()
+            copy = self.under_way.popleft()
+            if copy.arrived is not None:
+                copy.arrived.synchronize()
+            copy.use(copy.numbers)
 
     def finish(self) -> None:
         """Use all copies; this waits for the device."""
-        while self.under_way:
-            self._use_first()
-
-    def _use_first(self) -> None:
-        copy = self.under_way.popleft()
-        if copy.arrived is not None:
-            copy.arrived.synchronize()
-        copy.use(copy.numbers)
+        self.read(math.inf)

@@ -9,10 +9,11 @@ import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, TypeVar
 
-import torch
+from torch import nn
 
 from span_electra import progress
 from span_electra.accelerators import lacks_memory
@@ -23,7 +24,7 @@ from span_electra.training import checkpoint, devices
 from span_electra.training import run_folder as runfolder
 from span_electra.training.checkpoint import Checkpoint
 from span_electra.training.compilation import compile_layers, compiles
-from span_electra.training.devices import Agreement, Process, plan_devices
+from span_electra.training.devices import Agreement, Plan, Process, plan_devices
 from span_electra.training.experiment import Experiment, RunSettings
 from span_electra.training.launch import Interrupted, launch
 from span_electra.training.log import RunLog
@@ -46,15 +47,8 @@ from span_electra.training.step import Counters
 from span_electra.training.track import as_table, find_library, open_tracker
 
 Settings = TypeVar("Settings", bound=RunSettings)
-
-
-@dataclass(frozen=True)
-class Job(Generic[Settings]):
-    """What a process needs to know of a run."""
-
-    settings: Settings
-    # A class or function of a module, so that it can be sent to other processes by its name.
-    build: Callable[[Settings, Process], Experiment]
+# A class or function of a module, so that it can be sent to other processes by its name.
+Builder = Callable[[Settings, Process], Experiment]
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class RunResult:
     exit_code: int = 0  # 0, or 128 + the number of the signal that stopped it
 
 
-def run_training(settings: Settings, build: Callable[[Settings, Process], Experiment]) -> RunResult:
+def run_training(settings: Settings, build: Builder) -> RunResult:
     """Train the experiment that `build` makes of the settings, on as many devices as they ask for.
 
     Raises InputError for anything a user can mend, with `out_dir` as it was or resumable. With several
@@ -79,11 +73,11 @@ def run_training(settings: Settings, build: Callable[[Settings, Process], Experi
     if settings.training.sharded_checkpoints and settings.training.parallel != "fsdp":
         raise InputError("sharded_checkpoints: nothing lies in shares; give --parallel fsdp, or leave it out")
     # Devices are chosen before any process starts: what is not there is said once, not by each.
-    job, plan = Job(settings, build), plan_devices(settings.training)
+    plan = plan_devices(settings.training)
     if plan.processes == 1:
-        return work(job, rank=0, world_size=1, store=None)
+        return work(settings, build, plan, rank=0, world_size=1, store=None)
     try:
-        result, signal_number = launch(work, job, plan.processes)
+        result, signal_number = launch(partial(work, settings, build, plan), plan.processes)
     except Interrupted as interruption:
         return RunResult("stopped", 0, "", exit_code=128 + interruption.number)
     # The processes got another signal for the terminal's SIGINT; the code is for what the user sent.
@@ -92,28 +86,23 @@ def run_training(settings: Settings, build: Callable[[Settings, Process], Experi
     return result
 
 
-def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
+def work(
+    settings: Settings, build: Builder, plan: Plan, rank: int, world_size: int, store: str | None
+) -> RunResult:
     """One process's part of the run: the same everywhere, but only the main process writes.
 
     Raises InputError that says which settings need less memory when it runs out.
     """
-    settings = job.settings
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the process that started us has given them
-        plan = plan_devices(settings.training)
     process = devices.join(plan, settings.training, rank=rank, world_size=world_size, store=store)
-    folder = Path(settings.out_dir)
     try:
         with Signals(spawned=world_size > 1) as signals:
             if not process.is_main_process:
                 with progress.saying(progress.silent):
-                    return run_here(job, process, signals)
-            # Refuses before the lock, which leaves a file.
-            source = find_checkpoint(settings) if settings.resume_from else None
-            check_folder(folder, source, settings.go_on)
+                    return run_here(settings, build, process, signals)
+            check_place(settings)  # before the lock, which leaves a file
             # Held until the run ends, by the main process alone: the others never write into the folder.
-            with runfolder.locked(folder):
-                return run_here(job, process, signals)
+            with runfolder.locked(Path(settings.out_dir)):
+                return run_here(settings, build, process, signals)
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
@@ -127,30 +116,30 @@ def work(job: Job, rank: int, world_size: int, store: str | None) -> RunResult:
         devices.leave(process)
 
 
-def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
+def run_here(settings: Settings, build: Builder, process: Process, signals: Signals) -> RunResult:
     """Build the experiment, put it on this process's device, prepare the folder, then train."""
-    settings = job.settings
     source, saved = load_resumed(settings, process)  # first: it says in which precision to go on
     if saved:
         process = devices.go_on_in(process, settings.training, saved.meta)
     if process.is_main_process:
         check_folder(Path(settings.out_dir), source, settings.go_on)  # once more: nobody can change it now
     agreement = Agreement(process.world_size)  # on the host: no collective of gradients holds it up
-    experiment = job.build(settings, process)
+    experiment = build(settings, process)
     recut = saved is not None and experiment.check_resume(saved.meta, str(source))
     # Before the optimizers are made: their state lies where the parameters do by then.
-    network = place_model(experiment, settings.training, process, saved, str(source))
+    network = place_model(experiment.model, settings.training, process, saved, str(source))
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
     state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
     if saved:
         refuse_optimizer(saved, settings.optimizer, source)
         state, counters = restore(saved, optimizers, process, tally=len(experiment.tally), source=str(source))
     elif settings.initial_optimizer:
-        path, initial = load_checkpoint(settings.initial_optimizer)
+        path, initial = checkpoint.open_at(settings.initial_optimizer, checkpoint.load)
         refuse_optimizer(initial, settings.optimizer, path)
         optimizers.load(initial.optimizer, str(path))
     recut_said = recut_epoch(state, experiment, settings.training) if recut else None
-    folder, total = Path(settings.out_dir), plan_steps(experiment, settings.training, state)
+    folder = Path(settings.out_dir)
+    plan_steps(experiment, settings.training, state)
     followed = settings.training.track if process.is_main_process else None
     refuse_what_cannot_be(settings, source, state)  # while nothing is written
     agreement.barrier()  # all have read what they need; from here on the folder changes
@@ -161,7 +150,7 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
         folder,
         enabled=process.is_main_process,
         step=state.step,
-        total=total,
+        total=state.total,
         silent=settings.silent,
         shown=experiment.shown_metrics,
         epoch_digits=settings.training.num_epoch_digits,
@@ -171,7 +160,6 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
         run = Run(
             experiment=experiment,
             config=settings.training,
-            optimizer_config=settings.optimizer,
             process=process,
             network=network,
             optimizers=optimizers,
@@ -191,21 +179,16 @@ def run_here(job: Job, process: Process, signals: Signals) -> RunResult:
 
 def say_resumed(run: Run, state: LoopState, meta: dict[str, Any], recut: str | None) -> None:
     """What a resumed run will do, and what is not as it was."""
-    left = what_is_left(state, run.config, run.optimizer_config)
+    left = what_is_left(state, run.config, run.optimizers.config)
     for line in (recut, left, devices.other_device(run.process, meta)):
         if line:
             run.log.info(line)
 
 
 def place_model(
-    experiment: Experiment,
-    config: TrainingConfig,
-    process: Process,
-    saved: Checkpoint | None,
-    source: str,
-) -> torch.nn.Module:
-    """Put the experiment's model on the device, with the weights of `saved`; return what is to be called."""
-    model = experiment.model
+    model: nn.Module, config: TrainingConfig, process: Process, saved: Checkpoint | None, source: str
+) -> nn.Module:
+    """Put the model on the device, with the weights of `saved`; return what is to be called."""
     if saved and not saved.shares:
         checkpoint.restore_weights(model, saved.weights, source)
     for module in model.modules():
@@ -236,19 +219,15 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
 # --- the folder ---------------------------------------------------------------------------------------
 
 
-def find_checkpoint(settings: RunSettings) -> Path:
-    """The checkpoint that `resume_from` seems to mean, by names and sizes alone: `load_checkpoint` reads it.
-
-    Raises InputError when there is none.
-    """
-    path = Path(settings.resume_from)
-    checkpoint.refuse_others(path)
-    if is_checkpoint(path):
-        checkpoint.read_meta(path, hashed=False)
-        return path
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # `load_checkpoint` will say what it passes over
-        return checkpoint.latest(path, hashed=False) or refuse_empty(path)
+def check_place(settings: RunSettings) -> None:
+    """Refuse a folder that holds something else, and nothing to go on from, by names and sizes alone."""
+    source = None
+    if settings.resume_from:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `load_resumed` will say what it passes over
+            by_sizes = partial(checkpoint.read_meta, hashed=False)
+            source, _ = checkpoint.open_at(settings.resume_from, by_sizes)
+    check_folder(Path(settings.out_dir), source, settings.go_on)
 
 
 def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
@@ -258,20 +237,12 @@ def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, 
     """
     if not settings.resume_from:
         return None, None
-    path, saved = load_checkpoint(settings.resume_from, in_shares=lies_in_shares(process, settings.training))
+    read = partial(checkpoint.load, in_shares=lies_in_shares(process, settings.training))
+    path, saved = checkpoint.open_at(settings.resume_from, read)
     monitor = settings.training.monitor
     if saved.meta.get("training", {}).get("monitor", monitor) != monitor and "loop" in saved.meta:
         saved.meta["loop"] |= {"best": None, "metric": None}
     return path, saved
-
-
-def load_checkpoint(folder: str, *, in_shares: bool = False) -> tuple[Path, Checkpoint]:
-    """Read a checkpoint, or a run's newest, as `checkpoint.load`. Raises InputError when there is none."""
-    path = Path(folder)
-    checkpoint.refuse_others(path)
-    if is_checkpoint(path):
-        return path, checkpoint.load(path, in_shares=in_shares)
-    return checkpoint.load_latest(path, in_shares=in_shares) or refuse_empty(path)
 
 
 def refuse_optimizer(saved: Checkpoint, config: OptimizerConfig, source: Path) -> None:
@@ -285,24 +256,14 @@ def refuse_optimizer(saved: Checkpoint, config: OptimizerConfig, source: Path) -
         )
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether a path names a checkpoint rather than a run."""
-    return (path / checkpoint.META).exists() or bool(checkpoint.STEP_FOLDER.fullmatch(path.name))
-
-
-def refuse_empty(run: Path) -> NoReturn:
-    """Raise InputError: the run has nothing to go on from."""
-    raise InputError(f"{run}: holds no whole checkpoint to go on from; start anew in another folder")
-
-
 def refuse_what_cannot_be(settings: RunSettings, source: Path | None, state: LoopState) -> None:
     """Raise InputError for settings by which no run can begin, now that it is known what would be trained."""
     training = settings.training
     check_by_clock(training, settings.optimizer)
     if training.track:
         find_library(training.track)
-    elsewhere = source is not None and source.resolve().parent.parent != Path(settings.out_dir).resolve()
-    if elsewhere and is_over(state, training):  # it would end at once, without a checkpoint to export from
+    # Gone on with in another folder it would end at once, without a checkpoint to export from.
+    if source and not lies_in(source, Path(settings.out_dir)) and is_over(state, training):
         left = what_is_left(state, training, settings.optimizer)
         raise InputError(f"{source}: {left}; its networks as they are: export_SE.py --checkpoint_path")
 
@@ -312,12 +273,16 @@ def check_folder(folder: Path, source: Path | None, go_on: str) -> None:
     state = runfolder.state_of(folder)
     if state == "foreign":
         raise InputError(f"{folder}: is not empty and holds no run of ours; choose another --out_dir")
-    # Links and relative names: the same folder may have been named in two ways.
-    inside = source is not None and source.resolve().parent.parent == folder.resolve()
-    if state in ("resumable", "finished") and not inside:
+    if state in ("resumable", "finished") and not (source and lies_in(source, folder)):
         raise InputError(
             f"{folder}: holds a {state} run already; go on: {go_on}; or choose another --out_dir"
         )
+
+
+def lies_in(source: Path, run: Path) -> bool:
+    """Whether a checkpoint is of this run."""
+    # Links and relative names: the same folder may have been named in two ways.
+    return source.resolve().parent.parent == run.resolve()
 
 
 def prepare_folder(folder: Path, config_json: str, tokenizer_json: str, step: int) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from span_electra import storage
@@ -28,8 +27,8 @@ def state_of(folder: str | Path) -> str:
         return "new"
     if not folder.is_dir():
         return "foreign"
-    mark = read_mark(folder)
-    if mark is None:
+    mark = storage.read_object(folder / RUN_MARK)
+    if mark.get("span_electra_run") != checkpoint.FORMAT:
         return "new" if all(map(is_prepared, folder.iterdir())) else "foreign"
     if mark.get("state") == "finished":
         return "finished"
@@ -52,24 +51,16 @@ def last_saved(folder: Path) -> float:
     return max((path.stat().st_mtime for path in saved if path.is_file()), default=0.0)
 
 
-def read_mark(folder: Path) -> dict | None:
-    """What a run says of itself, or None where there is no run of ours."""
-    mark = storage.read_object(folder / RUN_MARK)
-    return mark if mark.get("span_electra_run") == checkpoint.FORMAT else None
-
-
 def write_mark(folder: Path, state: str, step: int) -> None:
     """Say `running`, `stopped` or `finished`; atomic."""
     mark = {"span_electra_run": checkpoint.FORMAT, "state": state, "step": step}
     storage.write_text(folder / RUN_MARK, json.dumps(mark) + "\n")
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder's lock; the system frees it when the process dies, however it dies.
 
     Raises InputError naming the holder when another run has it, or when the folder cannot be written.
     """
     busy = "another run is writing there (process {holder}); wait for it or choose another"
-    with storage.locked(folder / RUN_LOCK, folder, busy):
-        yield
+    return storage.locked(folder / RUN_LOCK, folder, busy)

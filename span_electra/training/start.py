@@ -14,7 +14,7 @@ from span_electra.training.plan import LoopState
 
 def start_lines(run: Run, state: LoopState, go_on: str) -> dict[str, str]:
     """Facts by name, in the order in which they are told; `go_on`: the command that resumes the run."""
-    config, optimizer = run.config, run.optimizer_config
+    config, optimizer = run.config, run.optimizers.config
     each, epochs, most = state.plan
     together = config.gradient_accumulation_steps
     amount = (

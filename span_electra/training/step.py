@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -50,19 +50,14 @@ class Counters:
         """Take back what `to_lists` gave; sums that an older version did not know begin at 0."""
         sums, counted = lists["sums"][: -len(COUNTED)], lists["sums"][-len(COUNTED) :]
         lists = lists | {"sums": [*sums, *[0.0] * (tally - len(sums)), *counted]}
+        dtype = exact_sums_dtype(process.device)
         return cls(
-            *(
-                torch.tensor(lists[name], dtype=exact_sums_dtype(process.device), device=process.device)
-                for name in _FIELDS
-            )
+            *(torch.tensor(lists[entry.name], dtype=dtype, device=process.device) for entry in fields(cls))
         )
 
     def to_lists(self) -> dict:
         """Plain numbers for a checkpoint; exact, since JSON keeps every bit of a float64."""
-        return {name: getattr(self, name).tolist() for name in _FIELDS}
-
-
-_FIELDS = ("sums", "in_a_row", "scale", "good")
+        return {entry.name: getattr(self, entry.name).tolist() for entry in fields(self)}
 
 
 def train_step(

@@ -97,7 +97,7 @@ class _Wandb(_WithArtifacts):
     def __init__(self, library: Any, folder: Path, settings: dict[str, Any]) -> None:
         self.library, self.folder = library, folder
         # A resumed run goes on under its id, which is the folder's.
-        self.run = library.init(
+        library.init(
             project=PROJECT,
             name=folder.resolve().name,
             id=identity_of(folder),

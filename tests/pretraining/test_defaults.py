@@ -25,7 +25,7 @@ FULL = DEFAULTS.model.discriminator.hidden_size
 @pytest.fixture
 def no_accelerator(monkeypatch, tmp_path):
     monkeypatch.setattr(defaults, "has_accelerator", lambda: False)
-    monkeypatch.setattr(defaults, "estimated_hours", lambda settings: 7.0)
+    monkeypatch.setattr(defaults, "estimated_hours", lambda layers: 7.0)
     monkeypatch.chdir(tmp_path)
 
 
@@ -131,11 +131,16 @@ def test_with_an_accelerator_nothing_is_changed(no_accelerator, monkeypatch):
     assert read() == DEFAULTS
 
 
-def test_the_estimate_is_of_the_full_size_and_the_epochs_asked_for():
+def test_the_estimate_is_of_the_full_size_and_the_epochs_asked_for(monkeypatch):
+    monkeypatch.setattr("span_electra.training.clock.matrix_peak", lambda process: 1e12)
+    widths = []
+    monkeypatch.setattr(
+        "span_electra.model.flops.training_flops",
+        lambda model, *_: widths.append(model.discriminator.hidden_size) or 1e9,
+    )
     layers = [Layer("argument.py", {}), Layer("--epochs", {"training": {"epochs": "3"}})]
-    asked = defaults.full_settings(layers)
-    assert asked.training.epochs == 3 and asked.model.discriminator.hidden_size == FULL
-    assert defaults.estimated_hours(asked) > 0
+    assert defaults.estimated_hours(layers) == pytest.approx(3 * defaults.estimated_hours(layers[:1]))
+    assert set(widths) == {FULL}
 
 
 def test_a_resumed_run_brings_its_own_settings_and_flags_lie_over_them(no_accelerator, tmp_path):

@@ -9,6 +9,7 @@ from run_examples import small_run, write_rows
 
 from span_electra.config import LoaderConfig, MaskingConfig, OptimizerConfig
 from span_electra.errors import InputError
+from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
 from span_electra.pretraining import experiment as pretraining
 from span_electra.pretraining.experiment import Pretraining, freeze
@@ -46,9 +47,10 @@ def test_freezing_stops_a_part_and_not_everything_can_be_frozen():
 def test_utilization_is_of_steps_in_which_both_networks_learn(tmp_path, monkeypatch):
     monkeypatch.setattr("span_electra.pretraining.experiment.matrix_peak", lambda process: 1e12)
     experiment = Pretraining(small_run(write_rows(tmp_path / "rows.arrow"), tmp_path / "run"), CPU)
-    joint = {"tokens": 8.0, "seen": 8.0, "masked": 1.0}
-    assert experiment.utilization(100.0, joint | {"masked": 4.0}) > experiment.utilization(100.0, joint) > 0
-    assert experiment.utilization(100.0, joint | {"tokens": 4.0}) is None
+    joint = dict.fromkeys(TALLY, 0.0) | {"tokens": 8.0, "seen": 8.0, "masked": 1.0}
+    more, less = (experiment.metrics(joint | {"masked": masked}, 100.0)["mfu"] for masked in (4.0, 1.0))
+    assert more > less > 0
+    assert "mfu" not in experiment.metrics(joint | {"tokens": 4.0}, 100.0)
 
 
 def test_a_frozen_generator_cannot_learn_alone_first(tmp_path):

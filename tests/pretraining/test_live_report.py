@@ -70,6 +70,19 @@ def test_sentences_and_numbers_have_the_masks_of_validations(tmp_path, features)
     assert (statistics["spans"]["unit"], statistics["spans"]["mean_tokens"]) == ("tokens", 1)
 
 
+def test_a_report_is_not_written_again_within_a_minute(tmp_path, features, monkeypatch):
+    now, written = [100.0], []
+    monkeypatch.setattr(experiment.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(experiment, "write_live_report", lambda *_: written.append(now[0]))
+    monkeypatch.setattr(experiment, "read_json", lambda path: [])
+    settings = replace(small_run(features, tmp_path / "run"), live_report=True)
+    trained = Pretraining(settings, Process(torch.device("cpu")))
+    for passed in (0, 30, 29, 1, 59, 1):
+        now[0] += passed
+        trained.write_report()
+    assert written == [100.0, 160.0, 220.0]
+
+
 def test_a_report_that_fails_does_not_fail_the_run(tmp_path, features, monkeypatch):
     monkeypatch.setattr(experiment, "write_live_report", broken)
     settings = replace(small_run(features, tmp_path / "run"), live_report=True)

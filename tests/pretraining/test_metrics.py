@@ -3,7 +3,7 @@
 import pytest
 
 from span_electra.model.batch import TALLY
-from span_electra.pretraining.metrics import compute_metrics, count_tokens
+from span_electra.pretraining.metrics import compute_metrics
 
 COUNTS = dict(zip(TALLY, (100, 20, 60.0, 5, 30.0, 10, 8, 6, 0.0, 0.0, 100, 4, 6.0, 8, 20.0, 2), strict=True))
 
@@ -27,10 +27,6 @@ def test_metrics_written_out():
         "next_token_accuracy": 0.25,
     }
     assert metrics == pytest.approx(expected)
-
-
-def test_tokens_are_counted_while_the_generator_learns_alone_too():
-    assert count_tokens(COUNTS | {"tokens": 0.0}) == 100
 
 
 def test_a_share_of_nothing_is_left_out():

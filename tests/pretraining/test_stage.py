@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from run_examples import write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -29,7 +30,7 @@ OLDER_WAY = Layer("argument.py", {})
 @pytest.fixture
 def no_accelerator(monkeypatch, tmp_path):
     monkeypatch.setattr(defaults, "has_accelerator", lambda: False)
-    monkeypatch.setattr(defaults, "estimated_hours", lambda settings: 7.0)
+    monkeypatch.setattr(defaults, "estimated_hours", lambda layers: 7.0)
     monkeypatch.chdir(tmp_path)
 
 
@@ -85,9 +86,24 @@ def test_a_folder_we_made_for_nothing_goes_and_any_other_stays(tmp_path):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
     (used / "notes.txt").write_text("mine")
-    pretrain.forget_if_empty(ours, None)
-    pretrain.forget_if_empty(used, None)
+    pretrain.forget_if_empty(ours)
+    pretrain.forget_if_empty(used)
     assert not ours.exists() and (used / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_of_several_processes_one_clears_what_a_refused_run_left(tmp_path, monkeypatch, rank):
+    def refuse(run):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "run.lock").touch()
+        raise InputError("refused")
+
+    monkeypatch.setattr("span_electra.pretraining.experiment.run_pretraining", refuse)
+    monkeypatch.setenv("RANK", rank)
+    data = replace(DEFAULTS.train_data, train_file=[write_rows(tmp_path / "rows.arrow")])
+    with pytest.raises(InputError, match="refused"):
+        pretrain.pretrain(replace(DEFAULTS, train_data=data, out_dir=str(tmp_path / "run")))
+    assert (tmp_path / "run").exists() == (rank == "1")
 
 
 def test_the_discriminator_alone_needs_a_generator(no_accelerator, tmp_path):

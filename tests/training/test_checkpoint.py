@@ -286,5 +286,5 @@ def test_a_checkpoint_altered_without_a_change_of_size_is_passed_over_at_a_resum
     data[-1] ^= 1
     (newest / MODEL).write_bytes(data)
     with pytest.warns(UserWarning, match="passed over.*does not match its checksum"):
-        found, saved = checkpoint.load_latest(tmp_path / "run")
+        found, saved = checkpoint.open_at(tmp_path / "run", checkpoint.load)
     assert checkpoint.step_of(found) == saved.step == 2

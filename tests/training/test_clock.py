@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from span_electra.training import clock
-from span_electra.training.clock import Clock, at_most_every, matrix_peak
+from span_electra.training.clock import Clock, matrix_peak
 from span_electra.training.devices import Process
 
 
@@ -49,15 +49,6 @@ def test_a_part_that_raises_is_counted_too(hands):
         hands[0] += 4.0
         raise KeyError
     assert watch.take()["report"] == 4.0
-
-
-def test_at_most_every_means_not_again_within_its_seconds(hands):
-    done = []
-    action = at_most_every(60, lambda: done.append(hands[0]))
-    for passed in (0, 30, 29, 1, 59, 1):
-        hands[0] += passed
-        action()
-    assert done == [100.0, 160.0, 220.0]
 
 
 def test_the_peak_is_that_of_a_processor():

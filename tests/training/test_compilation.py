@@ -60,7 +60,7 @@ def test_a_machine_without_a_compiler_trains_without_it(monkeypatch):
     monkeypatch.setattr(torch, "compile", broken)
     model = SpanElectra(small_config(), MASK)
     with pytest.warns(UserWarning, match=r"does not work here \(Failed to find C compiler.*going on"):
-        assert compile_layers(model, CPU) == 0
+        compile_layers(model, CPU, TrainingConfig())
     assert model(batch_of()).loss.isfinite()
 
 
@@ -80,7 +80,7 @@ def graphs_of_a_step(parallel: str, rank: int, world: int, store: str) -> int:
     graphs = []
     count_graphs(graphs)
     model = SpanElectra(small_config(**DEEP), MASK)
-    compile_layers(model, CPU)
+    compile_layers(model, CPU, TrainingConfig())
     graphs.clear()  # of the compiler's trial
     network = wrap_model(model, Process(CPU, rank, world), TrainingConfig(parallel=parallel))
     network(batch_of()).loss.backward()
@@ -90,7 +90,7 @@ def graphs_of_a_step(parallel: str, rank: int, world: int, store: str) -> int:
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_a_step_is_one_graph_for_all_layers_and_one_on_either_side_of_them(parallel):
-    assert launch(graphs_of_a_step, parallel, 2)[0] == 6  # two networks
+    assert launch(functools.partial(graphs_of_a_step, parallel), 2)[0] == 6  # two networks
 
 
 @pytest.fixture
@@ -110,8 +110,10 @@ def test_what_is_compiled_computes_what_it_did(graphs, architecture):
     expected = [weight.grad.clone() for weight in model.parameters()]
     model.zero_grad()
     assert compiler_fault(CPU) is None
-    assert compile_layers(model, CPU) == 12
+    compile_layers(model, CPU, TrainingConfig())
+    graphs.clear()  # of the compiler's trials
     model(batch).loss.backward()
+    assert graphs
     for given, weight in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(given.grad, weight)
 
@@ -130,7 +132,7 @@ def test_after_an_epoch_and_a_validation_nothing_is_compiled_again(
     settings = replace(settings, model=replace(settings.model, **changes), valid_loader=valid)
     experiment = pretraining.Pretraining(settings, Process(CPU))
     model, shapes = experiment.model, set()
-    compile_layers(model, CPU)
+    compile_layers(model, CPU, TrainingConfig())
     graphs.clear()
     for epoch in range(3):
         stance = "fail_on_recompile" if epoch else "default"
@@ -169,7 +171,8 @@ def test_gradients_that_are_added_to_leave_the_memory_of_a_graph(monkeypatch, ac
     for parameter in model.parameters():
         parameter.register_hook(lambda gradient, parameter=parameter: made.update({parameter: gradient}))
     config = TrainingConfig(compile="max", gradient_accumulation_steps=accumulated)
-    assert compile_layers(model, CPU, config) == len(modes) and set(modes) == {"max-autotune"}
+    compile_layers(model, CPU, config)
+    assert set(modes) == {"max-autotune"}
     for _ in range(accumulated):
         model(batch_of()).loss.backward()
         if accumulated > 1:  # what a graph gave may be written over from now on
@@ -186,7 +189,7 @@ def test_other_rates_and_seeds_are_no_other_graphs(monkeypatch):
         model = SpanElectra(small_config(**DEEP, hidden_dropout_prob=0.2), MASK)
         if compiled:
             count_graphs(graphs)
-            compile_layers(model, CPU)
+            compile_layers(model, CPU, TrainingConfig())
         counts, process, optimizers = [], Process(CPU), Optimizers(model, OptimizerConfig("muon", lr=1e-2))
         counters, experiment = Counters.fresh(process, len(TALLY)), Plain()
         try:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,7 @@ def test_precision_follows_the_settings():
     assert process.is_main_process and process.precision is torch.bfloat16
 
 
-def threads_around_a_kernel(_, rank, world, store):
+def threads_around_a_kernel(rank, world, store):
     """Torch's threads before and after numba has started its own."""
     share_cores(world)
     before = torch.get_num_threads()
@@ -143,7 +144,7 @@ def threads_around_a_kernel(_, rank, world, store):
 
 
 def test_numba_leaves_torchs_threads_alone():
-    before, after = launch(threads_around_a_kernel, None, 2)[0]
+    before, after = launch(threads_around_a_kernel, 2)[0]
     assert before == after == max(1, len(os.sched_getaffinity(0)) // 2)
 
 
@@ -299,12 +300,12 @@ def misbehave(how, rank, world, store):
 )
 def test_whatever_ends_one_process_ends_all(how, error, message):
     with pytest.raises(error, match=message):
-        launch(misbehave, how, 2)
+        launch(partial(misbehave, how), 2)
     assert not multiprocessing.active_children()
 
 
 def test_the_leading_process_gives_the_result():
-    assert launch(misbehave, "fine", 2) == (0, 0)
+    assert launch(partial(misbehave, "fine"), 2) == (0, 0)
 
 
 SIGNALLED_RUN = """

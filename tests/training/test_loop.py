@@ -177,6 +177,15 @@ def test_a_run_that_recorded_no_precision_goes_on_in_float32_on_a_cpu():
 # --- log, validate, save ------------------------------------------------------------------------------
 
 
+def test_a_metric_that_is_no_number_is_never_the_best(features, tmp_path, monkeypatch):
+    values = iter([float("nan"), 0.5, 0.7, 0.6])
+    monkeypatch.setattr(Pretraining, "validate", lambda *_: {"loss": next(values)})
+    options = {"monitor": "loss", "eval_every": "1", "save_every": "99", "save_last": 99, "max_steps": 4}
+    run_pretraining(small_run(features, tmp_path / "run", **options))
+    saved = [checkpoint.step_of(folder) for folder in checkpoint.in_run(tmp_path / "run")]
+    assert saved == [4, 2]  # the last, and the best when it was made
+
+
 def test_a_run_shorter_than_every_interval_still_tells_tries_and_keeps(features, tmp_path):
     long = {"log_steps": 1000, "eval_every": "1000", "save_every": "1000", "epochs": 1}
     result = run_pretraining(small_run(features, tmp_path / "run", **long))

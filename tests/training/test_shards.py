@@ -5,6 +5,7 @@ Run: pytest tests/training/test_shards.py
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -162,11 +163,11 @@ def read_again(folder, rank, world_size, store):
 
 
 def test_three_processes_read_what_two_wrote(tmp_path):
-    launch(written, tmp_path, 2)
+    launch(partial(written, tmp_path), 2)
     folder = tmp_path / "checkpoints" / "step-00000005"
     names = sorted(path.name for path in folder.iterdir())
     assert names[0] == "meta.json" and len(names) == 3 and all(map(SHARD.fullmatch, names[1:]))
-    assert launch(read_again, tmp_path, 3)[0] is True
+    assert launch(partial(read_again, tmp_path), 3)[0] is True
     alone = checkpoint.load(folder)
     torch.manual_seed(1)
     assert all(torch.equal(alone.weights[name], value) for name, value in Tied().state_dict().items())
@@ -182,7 +183,7 @@ def into_a_file(place, rank, world_size, store):
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="file"):
-        launch(into_a_file, tmp_path / "file", 2)
+        launch(partial(into_a_file, tmp_path / "file"), 2)
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -40,14 +40,14 @@ for step in (1, 2):
 
 
 class Recorder:
-    """A tracker that remembers, or one that is broken."""
+    """A tracker that remembers, or one that is broken from some call on."""
 
-    def __init__(self, broken=False):
+    def __init__(self, broken=None):
         self.calls, self.broken = [], broken
 
     def _note(self, *call):
         self.calls.append(call)
-        if self.broken:
+        if call[0] == self.broken:
             raise ConnectionError("no network")
 
     def log_metrics(self, step, values):
@@ -73,15 +73,14 @@ def test_the_log_tells_the_tracker_what_it_tells_tensorboard(tmp_path):
     ]
 
 
-def test_a_tracker_that_fails_does_not_end_the_run(tmp_path, capsys):
-    broken = Recorder(broken=True)
+@pytest.mark.parametrize(("call", "calls"), [("metrics", 1), ("close", 3)])
+def test_a_tracker_that_fails_does_not_end_the_run(tmp_path, capsys, call, calls):
+    broken = Recorder(broken=call)
     with RunLog(tmp_path, enabled=True, step=0, total=2, tracker=broken) as log:
         for step in (1, 2):
             log.log_metrics(step, "train", {"loss": 2.0})
-    assert (
-        len(broken.calls) == 1
-        and "tracking has ended (ConnectionError: no network)" in capsys.readouterr().err
-    )
+    assert len(broken.calls) == calls
+    assert "tracking has ended (ConnectionError: no network)" in capsys.readouterr().err
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
