@@ -98,7 +98,7 @@ def rows_of(
 
 
 def limits_beyond(settings: PretrainingSettings) -> str:
-    """What to say of limits that are more than the rows there are; empty where none is.
+    """What to say of limits that are more than the rows there are, or of no file; empty where none is.
 
     Example: `; --train_occur 10,000 is more than the 221 rows there are`
     """
@@ -107,6 +107,9 @@ def limits_beyond(settings: PretrainingSettings) -> str:
         ("train_occur", settings.train_features, settings.train_rows),
         ("valid_occur", settings.valid_features, settings.valid_rows),
     ):
+        if not paths and any(limits):  # of the rows held out, valid_split says how many
+            given.append(f"; --{name} counts the rows of a --valid_file, and none is named")
+            continue
         rows = [open_features(path, verify=False).rows for path in paths] if any(limits) else []
         there = [sum(rows)] if len(limits) == 1 else rows
         given += [

@@ -18,8 +18,8 @@ def add_tokens(vocabulary: Vocabulary, path: str | Path) -> Vocabulary:
     """Return the vocabulary with the tokens of a file, one a line, as `transformers`' `add_tokens` has them.
 
     A token stands for a whole word (or several, with the blanks between), never for a part of one. Lines that
-    are one token already, and those that stand twice, add nothing; nor do those, with a warning, that the
-    tokenizer takes for no text. Raises InputError where no line adds any.
+    are one token already, and those that the tokenizer reads as an earlier one, add nothing; nor do those,
+    with a warning, that it takes for no text. Raises InputError where no line adds any.
     """
     lines = dict.fromkeys(line.strip() for line in read_text(path).split("\n"))
     lines.pop("", None)
@@ -32,11 +32,13 @@ def add_tokens(vocabulary: Vocabulary, path: str | Path) -> Vocabulary:
     # Normalized as text is, so that of an uncased vocabulary a capital letter makes no difference; but for
     # normalizers that write blanks as "\u2581", which would put one before the word.
     normalized = vocabulary.kind != "SentencePiece"
-    new = [
-        AddedToken(line, single_word=True, normalized=normalized)
-        for line in lines
-        if line not in known and not is_token(vocabulary, line)
-    ]
+    rules = vocabulary.tokenizer.normalizer if normalized else None
+    # Of two lines that are one after normalizing, only one's id would ever occur: the first is added.
+    forms: dict[str, str] = {}
+    for line in lines:
+        if line not in known and not is_token(vocabulary, line):
+            forms.setdefault(rules.normalize_str(line) if rules else line, line)
+    new = [AddedToken(line, single_word=True, normalized=normalized) for line in forms.values()]
     if not new:
         raise InputError(f"{path}: holds no word that is not one token already; give one a line")
     tokenizer = Tokenizer.from_str(vocabulary.original or vocabulary.to_json())

@@ -160,7 +160,8 @@ def _death(worker: _Worker) -> InputError:
     code = worker.process.exitcode
     reason = f"ended with code {code}"
     if code is not None and code < 0:
-        reason = f"was killed ({signal.Signals(-code).name})"
+        name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
+        reason = f"was killed ({name})"
     hint = "; was memory short? use fewer --workers, of features smaller --chunk_size" if code == -9 else ""
     return InputError(
         f"worker process {worker.process.pid} {reason}{hint}; run again to go on where it stopped"

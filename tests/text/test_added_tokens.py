@@ -69,6 +69,15 @@ def test_what_the_tokenizer_takes_for_no_text_is_not_added(tmp_path):
     assert extended.tokens_V[vocabulary.size :] == [NEW[0]]
 
 
+def test_words_that_are_one_to_the_vocabulary_are_one_token(tmp_path):
+    make, config, named = TOKENIZERS["bert"]  # uncased
+    vocabulary = open_tokenizer(write_folder(tmp_path, make(), config) / "tokenizer.json", named)
+    (tmp_path / "words.txt").write_text("Zygomorph\nzygomorph\nother zygomorph\n")
+    extended = add_tokens(vocabulary, tmp_path / "words.txt")
+    assert extended.size == vocabulary.size + 2
+    assert ids_of(extended, "ZYGOMORPH zygomorph") == [vocabulary.size] * 2
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", "the\n"])
 def test_a_file_that_adds_nothing_is_refused(content, tmp_path):
     make, config, named = TOKENIZERS["bert"]

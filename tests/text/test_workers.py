@@ -31,8 +31,8 @@ def prepare(settings):
             raise OSError(28, "No space left on device", "/x")
         if task == "wordy":
             raise OSError("a library's words")
-        if task == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if task in ("die", "unnamed"):  # between SIGRTMIN and SIGRTMAX signals have numbers alone
+            os.kill(os.getpid(), signal.SIGKILL if task == "die" else signal.SIGRTMIN + 1)
         return settings, task, os.getpid()
 
     return work
@@ -86,9 +86,16 @@ def test_a_failure_arrives_with_its_reason_and_ends_all(workers, task, error, me
     assert not multiprocessing.active_children()
 
 
-def test_a_killed_process_is_named_and_ends_all():
-    with pytest.raises(InputError, match=r"worker process \d+ was killed \(SIGKILL\).*memory.*run again"):
-        list(run_tasks(prepare, "s", [*range(5), "die", *range(100)], 2))
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("die", r"\(SIGKILL\).*memory.*run again"),
+        ("unnamed", rf"\(signal {signal.SIGRTMIN + 1}\); run again"),
+    ],
+)
+def test_a_killed_process_is_named_and_ends_all(task, message):
+    with pytest.raises(InputError, match=rf"worker process \d+ was killed {message}"):
+        list(run_tasks(prepare, "s", [*range(5), task, *range(100)], 2))
     assert not multiprocessing.active_children()
 
 

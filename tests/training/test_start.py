@@ -64,6 +64,8 @@ def test_a_limit_beyond_the_rows_there_are_is_told(features, tmp_path):
         assert ("; --train_occur 10,000 is more than the 60 rows there are" in data) == said
     both = replace(settings, train_features=(features, features), train_rows=(10, 70), valid_split=(0.0,))
     assert "--train_occur 70 is more" in Pretraining(both, CPU).describe()["data"]
+    of_none = Pretraining(replace(settings, valid_rows=(5,)), CPU).describe()["data"]
+    assert "; --valid_occur counts the rows of a --valid_file, and none is named" in of_none
 
 
 def test_a_warm_up_longer_than_the_run_is_told(features, tmp_path, capfd):
