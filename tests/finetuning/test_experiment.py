@@ -59,7 +59,7 @@ def test_a_mean_of_tokens_needs_an_encoder_whose_stock_class_takes_it(start):
 def test_losses_by_task():
     sums = {"loss": 6.0, "steps": 3, "a:loss": 8.0, "a:targets": 4, "b:loss": 0.0, "b:targets": 0}
     tasks = SimpleNamespace(names=["a", "b"])
-    assert Finetuning.metrics(tasks, sums) == {"loss": 2.0, "a_loss": 2.0}
+    assert Finetuning.metrics(tasks, sums, 5.0) == {"loss": 2.0, "a_loss": 2.0}
 
 
 # --- rates by layer -------------------------------------------------------------------------------------

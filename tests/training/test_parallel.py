@@ -155,6 +155,6 @@ def test_every_encoder_is_told_to_make_activations_again(asked):
     config = small_config(embedding_sharing="none")
     for model in (SpanElectra(config, MASK), TaskNetwork(config, (HeadConfig("sequence", 2),))):
         settings = TrainingConfig(activation_checkpointing=asked, compile="off")
-        place_model(SimpleNamespace(model=model), settings, Process(CPU), None, "")
+        place_model(model, settings, Process(CPU), None, "")
         encoders = [module for module in model.modules() if isinstance(module, Encoder)]
         assert encoders and all(encoder.checkpointing == asked for encoder in encoders)
