@@ -241,8 +241,11 @@ def _another_lives(number: int) -> bool:
     return True
 
 
-def sync(path: Path) -> None:
-    """Have a file's bytes, or the names in a folder, on the disk before going on."""
+def sync(path: Path | int) -> None:
+    """Have a file's bytes (by path or descriptor), or the names in a folder, on the disk before going on."""
+    if isinstance(path, int):
+        os.fsync(path)
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

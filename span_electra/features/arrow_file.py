@@ -22,7 +22,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from span_electra.errors import InputError
-from span_electra.storage import atomic_file
+from span_electra.storage import atomic_file, sync
 
 CHECKSUM_KEY = b"crc32"
 # JSON escapes control characters, so no other metadata can hold this mark.
@@ -88,7 +88,7 @@ class CheckedFile:
                 return
             self._sync.result()  # an error is told only once, so none may be passed over
         self._file.flush()
-        self._sync, self._synced = self._pool.submit(os.fsync, self._file.fileno()), self._file.tell()
+        self._sync, self._synced = self._pool.submit(sync, self._file.fileno()), self._file.tell()
 
 
 @contextmanager
