@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -23,6 +25,25 @@ from numba import config, njit
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOMS = ("text", "features")  # where loops, and the records and numbers they use, are written
+BLAS = "scipy.linalg.cython_blas"
+
+
+def _start_numba_without_blas() -> None:
+    """Have numba look for a BLAS while scipy's cannot be found: a command would wait 0.2 s for its import.
+
+    numba looks once, for np.cov and np.corrcoef in loops, which ours do not call. Matrix products ask anew.
+    """
+    if BLAS in sys.modules:
+        return
+    sys.modules[BLAS] = None  # an import of it now says that it is not there
+    try:
+        with suppress(ImportError):  # a numba that looks elsewhere only starts more slowly
+            import numba.np.arraymath  # noqa: F401
+    finally:
+        del sys.modules[BLAS]
+
+
+_start_numba_without_blas()
 
 
 def compiled(function: Callable) -> Callable:
