@@ -115,6 +115,8 @@ def build_features(
     if is_url(target):
         with staged(target, shards) as local:
             return _build(job, local)
+    if Path(target).is_symlink():  # it stays, and leads to the new file: on another disk, where there is room
+        return _build(replace(job, shown=shown or target), Path(os.path.realpath(target)))
     return _build(job, Path(target))
 
 

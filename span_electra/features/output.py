@@ -23,7 +23,7 @@ from span_electra.features.header import FeatureHeader, feature_schema, header_j
 from span_electra.features.parts import PartCounts, part_path, read_part
 from span_electra.features.store import MANIFEST
 from span_electra.storage import FEATURES_KEY, atomic_folder, is_feature_file, starts_features
-from span_electra.text.far_files import open_filesystem
+from span_electra.text.far_files import far_errors, open_filesystem
 
 
 def check_place(out_file: Path, shards: int) -> None:
@@ -70,7 +70,7 @@ def staged(url: str, shards: int) -> Iterator[Path]:
     """
     # What is there is looked at before hours of work, not when the result is sent.
     system, target = open_filesystem(url)
-    with _errors_of(url):
+    with far_errors(url):
         if not shards and system.isfile(target):
             with system.open(target, "rb") as file:
                 if not starts_features(file):
@@ -87,7 +87,7 @@ def staged(url: str, shards: int) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # not empty: something was made
             place.rmdir()
-    with _errors_of(url):
+    with far_errors(url):
         if system.exists(beside):
             system.rm(beside, recursive=True)
         system.put(str(local), beside, recursive=shards > 0)
@@ -95,14 +95,6 @@ def staged(url: str, shards: int) -> Iterator[Path]:
             system.rm(target, recursive=shards > 0)
         system.mv(beside, target, recursive=shards > 0)
     shutil.rmtree(place)  # not where sending failed: what was made can be sent again
-
-
-@contextmanager
-def _errors_of(url: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{url}: {error}; check the URL and your rights") from None
 
 
 class JoinedFile:

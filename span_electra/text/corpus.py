@@ -30,6 +30,7 @@ from span_electra.text.inputs import (
     InputFile,
     Inputs,
     Source,
+    far_errors_of,
     find_column,
     open_raw,
     segments_of,
@@ -193,23 +194,15 @@ class _Segments:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield segments; `begin` is the place of the latest in the unpacked file."""
-        try:
-            for segment in segments_of(self.file, self._raw, self._stream):
-                self._refuse_binary(segment)
-                yield segment
-                self.begin += len(segment)
-        except InputError:
-            raise
-        except UNPACKING_ERRORS as error:
-            raise InputError(f"{self.file.path}: cannot be read to its end ({error}); get it again") from None
-        except Exception as error:
-            if not self.file.remote:
-                raise
-            # Each file system's client has errors of its own: a server without ranges, a broken connection.
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(
-                f"{self.file.path}: cannot be read to its end ({reason}); download it and name that file"
-            ) from None
+        with far_errors_of(self.file):
+            try:
+                for segment in segments_of(self.file, self._raw, self._stream):
+                    self._refuse_binary(segment)
+                    yield segment
+                    self.begin += len(segment)
+            except UNPACKING_ERRORS as error:
+                told = f"cannot be read to its end ({error}); get it again"
+                raise InputError(f"{self.file.path}: {told}") from None
 
     def _refuse_binary(self, segment: bytes) -> None:
         if self.begin:
@@ -227,8 +220,9 @@ class _Segments:
 
     def finish(self, sources: list[Source] | None) -> None:
         """Record the source; what follows the content of a packed file is hashed too."""
-        while self._raw.read(SEGMENT):
-            pass
+        with far_errors_of(self.file):
+            while self._raw.read(SEGMENT):
+                pass
         if sources is not None:
             sources.append(Source(self.file.path, self.file.size, self._raw.hasher.hexdigest()))
 
@@ -243,7 +237,7 @@ class _Segments:
 def hash_source(file: InputFile, text_field: str) -> str:
     """SHA-256 of a file's stored bytes; of a data set, which has none of its own, of its texts."""
     if file.kind != "dataset":
-        with open_raw(file) as raw:
+        with far_errors_of(file), open_raw(file) as raw:
             return sha256_of(raw)
     hasher = hashlib.sha256()
     for texts, _ in open_dataset(file.path).texts(text_field):
@@ -289,17 +283,18 @@ def _parquet_rows(file: InputFile, text_field: str) -> Iterator[tuple[list, floa
 @contextmanager
 def parquet_file(file: InputFile) -> Iterator[BinaryIO]:
     """A .parquet file, packed or not, to be read inside. Raises InputError where it is damaged."""
-    try:
-        with open_raw(file) as raw:
-            if not file.packing:
-                yield raw
-                return
-            # Its index stands at the end, and a packed stream cannot be read from there.
-            with unpack(raw, file.packing) as stream, tempfile.TemporaryFile() as unpacked:
-                for segment in segments_of(file, raw, stream):
-                    unpacked.write(segment)
-                unpacked.seek(0)
-                yield unpacked
-    except (*UNPACKING_ERRORS, UnicodeDecodeError, MemoryError) as error:
-        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise InputError(f"{file.path}: not a sound .parquet file ({reason}); get it again") from None
+    with far_errors_of(file):
+        try:
+            with open_raw(file) as raw:
+                if not file.packing:
+                    yield raw
+                    return
+                # Its index stands at the end, and a packed stream cannot be read from there.
+                with unpack(raw, file.packing) as stream, tempfile.TemporaryFile() as unpacked:
+                    for segment in segments_of(file, raw, stream):
+                        unpacked.write(segment)
+                    unpacked.seek(0)
+                    yield unpacked
+        except (*UNPACKING_ERRORS, UnicodeDecodeError, MemoryError) as error:
+            reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+            raise InputError(f"{file.path}: not a sound .parquet file ({reason}); get it again") from None

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import fsspec
 import pyarrow as pa
 
 from span_electra.errors import InputError
+from span_electra.text.far_files import far_errors
 from span_electra.text.tables import BATCH, check_column, parquet_texts
 
 if TYPE_CHECKING:
@@ -58,15 +58,18 @@ class OpenDataset:
 
     def _parquet(self, text_field: str) -> Iterator[list[str | None]]:
         """As a stream, but of one column, and without a file's size of memory that the library's takes."""
+        import fsspec  # late: few read data sets, and every command would wait for it
+
         for path in self.parquet_files:
-            with fsspec.open(path) as raw:
+            with far_errors(path), fsspec.open(path) as raw:
                 for texts, _ in parquet_texts(self.path, raw, text_field):
                     yield texts
 
 
 def is_dataset(path: str) -> bool:
     """Whether a path is named as a data set, or is a folder that save_to_disk made."""
-    return path.startswith(PREFIX) or any(
+    # hf:// is a file system of fsspec's.
+    return (path.startswith(PREFIX) and not path.startswith(f"{PREFIX}//")) or any(
         all(os.path.isfile(os.path.join(path, name)) for name in names) for names in SAVED
     )
 

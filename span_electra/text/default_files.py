@@ -12,6 +12,7 @@ from pathlib import Path
 
 from span_electra.data_config import TextConfig, VocabularyFiles
 from span_electra.errors import InputError
+from span_electra.storage import TOKENIZER
 from span_electra.text.added_tokens import add_tokens
 from span_electra.text.dataset import is_dataset
 from span_electra.text.inputs import passed_over
@@ -20,11 +21,15 @@ from span_electra.text.vocabulary import Vocabulary, load_vocabulary, vocabulary
 
 SPLIT_NAMES = {
     "train": "train",
+    "training": "train",
     "valid": "valid",
     "validation": "valid",
     "val": "valid",
     "dev": "valid",
+    "eval": "valid",
+    "evaluation": "valid",
     "test": "test",
+    "testing": "test",
 }
 FEATURES_FOLDER = Path("features")
 VOCABULARY_FOLDER = Path("vocab")
@@ -89,6 +94,8 @@ def find_vocabulary(
     vocab_file = Path(vocab_file)
     if not vocab_file.exists():
         raise InputError(f"{vocab_file}: No such file or directory; check the path")
+    if vocab_file.name == TOKENIZER:
+        raise InputError(f"{vocab_file}: is a whole tokenizer; give it with --tokenizer")
     kind = kind or ("BPE" if vocab_file.suffix == ".json" else "BERT")
     if kind == "BPE" and merges_file is None:
         beside = vocab_file.with_name(re.sub(r"vocab\.json$", "merges.txt", vocab_file.name))
@@ -132,6 +139,8 @@ def find_splits(
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}/: no such folder; run create_vocab_SE.py first, or give --in_file")
+    if is_dataset(str(folder)) and not (folder / "dataset_dict.json").exists():  # one split of it
+        return {"train": [folder]}, []
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if not entries:
         raise InputError(f"{folder}/: empty; put text there, or give --in_file")

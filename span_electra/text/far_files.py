@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +29,26 @@ def is_url(path: str | Path) -> bool:
 
 def open_filesystem(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL and the path in it. Raises InputError when a package is missing."""
-    try:
-        import fsspec
+    import fsspec
 
-        # It imports a protocol's own package when a URL first asks for it.
-        return fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise InputError(f"{url}: {error}; install it, or copy the file here") from None
-    except ValueError as error:
-        raise InputError(f"{url}: {error}; check the URL") from None
+    with far_errors(url, "check the URL"):
+        try:
+            # It imports a protocol's own package when a URL first asks for it.
+            return fsspec.core.url_to_fs(url)
+        except ImportError as error:
+            raise InputError(f"{url}: {error}; install it, or copy the file here") from None
+
+
+@contextmanager
+def far_errors(url: str, way_out: str = "check the URL and your rights") -> Iterator[None]:
+    """Have whatever is raised inside be an InputError of the URL: each file system's client has its own."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{url}: {reason}; {way_out}") from None
 
 
 def find_far(url: str) -> tuple[list[FarFile], list[str]]:
@@ -45,7 +58,7 @@ def find_far(url: str) -> tuple[list[FarFile], list[str]]:
     """
     system, path = open_filesystem(url)
     files, hidden = [], []
-    try:
+    with far_errors(url):
         for name in sorted(system.glob(path) if glob.has_magic(path) else system.find(path)):
             facts = system.info(name)
             if facts.get("type") == "directory":  # which a pattern may match too
@@ -57,8 +70,6 @@ def find_far(url: str) -> tuple[list[FarFile], list[str]]:
             times = (facts[key] for key in ("ETag", "LastModified", "mtime", "created") if key in facts)
             identity = f"{facts['size']} {next(times, '')}"
             files.append(FarFile(system.unstrip_protocol(name), facts["size"], identity, name == path))
-    except OSError as error:
-        raise InputError(f"{url}: {error}; check the URL and your rights") from None
     return files, hidden
 
 

@@ -12,9 +12,11 @@ import glob
 import gzip
 import lzma
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -26,10 +28,11 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.storage import is_parts_folder, starts_features
 from span_electra.text.dataset import is_dataset, open_dataset
-from span_electra.text.far_files import find_far, is_url, open_filesystem
+from span_electra.text.far_files import far_errors, find_far, is_url, open_filesystem
 from span_electra.utf8 import UTF8_MARK
 
-KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv", ".parquet": "parquet"}
+KINDS = {suffix: "jsonl" for suffix in (".jsonl", ".jsonlines", ".ndjson")}
+KINDS |= {".tsv": "tsv", ".parquet": "parquet"}
 # Files with a structure that is not read here: as raw text, their marks would be learned like words.
 STRUCTURED = {
     f".{suffix}": reason
@@ -181,7 +184,8 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
 
 def _structured(path: str) -> str | None:
     """Why a file of this name is not read as text, if so; packed ones go by what is in them."""
-    return STRUCTURED.get(suffixes_of(path)[0])
+    # A part of a dump of Wikipedia's is called ....xml-p1p41242.
+    return STRUCTURED.get(re.sub(r"-p\d+p\d+$", "", suffixes_of(path)[0]))
 
 
 def _unfit(file: InputFile, text_field: str, *, empty: bool) -> str | None:
@@ -227,6 +231,10 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
             notes.append(f"{place}: a feature file in the making; passed over")
             folders[:] = []
             continue
+        if is_dataset(place):
+            files.append(_find_dataset(place, notes))
+            folders[:] = []
+            continue
         hidden += [os.path.join(place, name) for name in (*folders, *names) if name.startswith(".")]
         visible = sorted(name for name in folders if not name.startswith("."))
         folders[:] = []
@@ -266,13 +274,16 @@ def passed_over(path: str, text_field: str) -> str | None:
 
 def _has_column(file: InputFile, text_field: str) -> bool:
     """Whether a table found in a folder holds text at all; folders often have an index beside the texts."""
+    head = b""
     try:
-        with open_raw(file) as raw, unpack(raw, file.packing) as stream:
-            find_column(file.path, stream.read(PEEK), text_field)
+        with far_errors_of(file), open_raw(file) as raw, unpack(raw, file.packing) as stream:
+            head = stream.read(PEEK)
+    except UNPACKING_ERRORS:
+        return True  # the reader will say what is wrong
+    try:
+        find_column(file.path, head, text_field)
     except InputError:
         return False
-    except UNPACKING_ERRORS:
-        pass  # the reader will say what is wrong
     return True
 
 
@@ -333,10 +344,16 @@ def open_raw(file: InputFile) -> BinaryIO:
     try:
         if file.remote:
             system, path = open_filesystem(file.path)
-            return system.open(path, "rb")
+            with far_errors(file.path):
+                return system.open(path, "rb")
         return open(file.path, "rb")
     except OSError as error:
         raise InputError(f"{file.path}: {error.strerror or error}; check the path") from None
+
+
+def far_errors_of(file: InputFile) -> AbstractContextManager[None]:
+    """Errors of reading a file that lies elsewhere: a server without ranges, a broken connection."""
+    return far_errors(file.path, "download it and name that file") if file.remote else nullcontext()
 
 
 def unpack(raw: BinaryIO, packing: str) -> BinaryIO:

@@ -17,7 +17,7 @@ from span_electra.errors import InputError
 from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.encode import TextEncoder
 from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, json_object, vocabulary_of
-from span_electra.text.tokenizer_file import OURS, check_described, rewritten
+from span_electra.text.tokenizer_file import OURS, check_described, check_unknown, rewritten
 from span_electra.text.vocabulary import Vocabulary, add_special
 from span_electra.utf8 import read_text
 
@@ -101,6 +101,7 @@ def _read_folder(folder: Path) -> tuple[str, dict]:
         ours = Tokenizer.from_str(text)
     except Exception as error:  # the library raises a bare Exception
         raise InputError(f"{path}: not a tokenizer ({error}); get it again") from None
+    check_unknown(json.loads(text), str(path))
     line = _first_difference(ours, backend)
     if line is not None:
         raise InputError(

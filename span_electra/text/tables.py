@@ -38,6 +38,8 @@ def parquet_batches(table: ParquetFile, columns: list[str]) -> Iterator[pa.Recor
 
 def check_column(path: str, schema: pa.Schema, text_field: str) -> None:
     """Raise InputError unless a table has the column, and text in it."""
+    if schema.names.count(text_field) > 1:
+        raise InputError(f"{path}: several columns are called {text_field!r}; give each a name of its own")
     kind = schema.field(text_field).type if text_field in schema.names else None
     if kind not in (pa.string(), pa.large_string(), pa.string_view()):
         problem = f"no column {text_field!r}" if kind is None else f"column {text_field!r} holds {kind}"

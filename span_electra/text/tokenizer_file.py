@@ -8,6 +8,8 @@ import json
 
 from tokenizers import Tokenizer
 
+from span_electra.errors import InputError
+
 OURS = "span_electra"  # key under which special tokens and tokenizer_config.json travel with a tokenizer.json
 MOST_GAPS = 1 << 16  # ids without a token, in a stranger's vocabulary; ours have none
 
@@ -20,6 +22,24 @@ def rewritten(text: str, tokenizer: Tokenizer) -> str:
     """
     model = {"model": json.loads(text)["model"]}
     return json.dumps(json.loads(tokenizer.to_str()) | model, ensure_ascii=False)
+
+
+def check_unknown(described: dict, source: str) -> None:
+    """Raise InputError where the library fails on text that the model does not know, hours from here.
+
+    Such models come from trainers that were told no unknown token, or got it among the added tokens alone.
+    """
+    model = described["model"]
+    unknown = True
+    if model.get("type") == "Unigram":
+        unknown = model.get("unk_id") is not None or model.get("byte_fallback")
+    elif model.get("type") in ("WordPiece", "WordLevel"):
+        unknown = model.get("unk_token") in model["vocab"]
+    if not unknown:
+        raise InputError(
+            f"{source}: cannot read text that it does not know; give its model an unknown token (unk_id, "
+            "unk_token) of its own vocabulary"
+        )
 
 
 def check_described(described: dict) -> None:

@@ -28,7 +28,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from span_electra.errors import InputError
 from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
-from span_electra.text.tokenizer_file import OURS, check_described, kind_of
+from span_electra.text.tokenizer_file import OURS, check_described, check_unknown, kind_of
 from span_electra.text.word_starts import TokenWords, spelt_tokens, token_words
 from span_electra.utf8 import read_text
 
@@ -65,6 +65,7 @@ class Vocabulary:
             raise InputError(
                 f"{source}: not a tokenizer ({error}); make one with create_vocab_SE.py"
             ) from None
+        check_unknown(described, source)
         missing = [token for token in special.all if tokenizer.token_to_id(token) is None]
         if missing:
             raise InputError(f"{source}: lacks the special token {missing[0]}; add it to the vocabulary")

@@ -65,6 +65,9 @@ def build_vocabulary(
     found = find_inputs(inputs, settings.text_field)
     with Bar("vocabulary", found.size) as bar:
         vocabulary = train(texts_of(found, settings, bar), settings)
+    if vocabulary.size == len(SPECIAL_TOKENS):
+        paths = ", ".join(file.path for file in found.files[:3])
+        raise InputError(f"{paths}: nothing but what BERT's rules leave out; name files with text")
     notes = found.notes
     if not named and vocabulary.size != settings.vocab_size:
         notes += (

@@ -193,7 +193,7 @@ def test_what_a_far_files_client_raises_is_a_line(tmp_path, monkeypatch):
     inputs = find_inputs(tmp_path / "a.txt")
     far = replace(inputs, files=(replace(inputs.files[0], path="https://example.org/a.txt"),))
     monkeypatch.setattr(corpus, "open_raw", lambda file: Far())
-    with pytest.raises(InputError, match=r"a.txt: cannot be read .*range requests\); download it and name"):
+    with pytest.raises(InputError, match=r"a.txt: The HTTP server .*range requests; download it and name"):
         list(cut_blocks(far, 10))
 
 

@@ -20,8 +20,8 @@ from span_electra.pretraining.arguments import PretrainingArguments, TrainDataAr
 from span_electra.pretraining.raw_text import build_from_raw
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks, hash_source
-from span_electra.text.dataset import BATCH, OpenDataset, open_dataset
-from span_electra.text.default_files import splits_read_together
+from span_electra.text.dataset import BATCH, OpenDataset, is_dataset, open_dataset
+from span_electra.text.default_files import find_splits, splits_read_together
 from span_electra.text.inputs import find_inputs
 from span_electra.text.vocabulary_builder import build_vocabulary
 
@@ -68,6 +68,17 @@ def test_rows_are_those_of_a_file_with_the_same_texts(tmp_path, form):
         assert read(named, chunk_size, "body") == read(tmp_path / "plain", chunk_size, "body")
     (file,) = find_inputs([named, named]).files
     assert find_inputs(file.path).files == (file,), "the name of what was chosen does not choose it again"
+
+
+def test_a_saved_folder_is_one_wherever_it_lies(tmp_path):
+    data = tmp_path / "data"
+    make(data, "saved", TEXTS[:3])
+    assert find_splits(data) == ({"train": [data]}, [])
+    (tmp_path / "all").mkdir()
+    for split in ("train", "valid"):
+        make(tmp_path / "all" / split, "saved", TEXTS[:3])
+    assert [file.kind for file in find_inputs(tmp_path / "all").files] == ["dataset"] * 2
+    assert not is_dataset("hf://datasets/a/b/c.txt") and is_dataset("hf:a/b")
 
 
 @pytest.mark.parametrize("form", MADE)

@@ -33,6 +33,9 @@ def test_the_only_vocabulary_is_found_with_its_type_and_merges(tmp_path):
 def test_a_named_folder_stands_for_the_vocabulary_in_it_and_an_absent_file_is_called_so(tmp_path):
     touch(tmp_path, "v/a BPE-vocab.json", "v/a BPE-merges.txt")
     assert find_vocabulary(vocab_file=tmp_path / "v").vocab_file.name == "a BPE-vocab.json"
+    touch(tmp_path, "tokenizer.json")
+    with pytest.raises(InputError, match="tokenizer.json: is a whole tokenizer; give it with --tokenizer"):
+        find_vocabulary(vocab_file=tmp_path / "tokenizer.json")
     with pytest.raises(InputError, match="b.json: No such file"):
         find_vocabulary(vocab_file=tmp_path / "b.json")
 
@@ -56,6 +59,8 @@ def test_splits_go_by_their_names(tmp_path):
     touch(tmp_path, *("train.txt", "train_2.jsonl.gz", "dev/a.txt", "notes.txt", ".hidden"))
     splits = {split: [path.name for path in paths] for split, paths in find_splits(tmp_path)[0].items()}
     assert splits == {"train": ["train.txt", "train_2.jsonl.gz"], "valid": ["dev"]}
+    touch(tmp_path / "more", "training.txt", "evaluation.txt", "testing.txt")
+    assert set(find_splits(tmp_path / "more")[0]) == {"train", "valid", "test"}
 
 
 def test_unnamed_files_are_all_train(tmp_path):

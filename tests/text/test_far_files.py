@@ -42,3 +42,17 @@ def test_what_cannot_be_opened_is_named():
     with pytest.raises(InputError, match="nosuchscheme://a.*check the URL"):
         find_far("nosuchscheme://a/b.txt")
     assert is_url("s3://a/b") and not is_url("a/b.txt")
+
+
+def test_whatever_a_file_system_raises_is_told_of_the_url(folder, monkeypatch):
+    def forbidden(*_, **__):
+        raise ClientError("403, message='Forbidden'")
+
+    class ClientError(Exception):
+        """As clients have them: of no kind that Python knows."""
+
+    for name in ("find", "glob"):
+        monkeypatch.setattr(fsspec.get_filesystem_class("memory"), name, forbidden)
+    for url in (folder, f"{folder}/*.txt"):
+        with pytest.raises(InputError, match="memory://far.*403, message='Forbidden'; check the URL"):
+            find_far(url)

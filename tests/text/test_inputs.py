@@ -101,6 +101,17 @@ def test_what_follows_the_path_of_a_url_is_no_suffix(query):
     assert suffixes_of("a?b.tsv") == (".tsv", "")  # a local name may hold any mark
 
 
+def test_a_part_of_a_dump_is_marked_up_too_and_jsonlines_are_jsonl(tmp_path):
+    dump = tmp_path / "wiki-pages-articles1.xml-p1p41242.bz2"
+    dump.write_bytes(b"x")
+    with pytest.raises(InputError, match="marked-up text"):
+        find_inputs(dump)
+    (tmp_path / "page.html-clean").write_text("x")
+    assert find_inputs(tmp_path / "page.html-clean").files[0].kind == "text"
+    (tmp_path / "a.jsonlines").write_text('{"text": "a"}\n')
+    assert find_inputs(tmp_path / "a.jsonlines").files[0].kind == "jsonl"
+
+
 def test_ndjson_is_jsonl(tmp_path):
     (tmp_path / "a.ndjson").write_text('{"text": "a"}\n')
     assert find_inputs(tmp_path / "a.ndjson").files[0].kind == "jsonl"

@@ -96,6 +96,27 @@ def test_what_is_said_of_truncation_and_padding_cuts_nothing(tmp_path):
     )
 
 
+@pytest.mark.parametrize("form", ["file", "folder"])
+@pytest.mark.parametrize("model", ["unigram", "wordpiece"])
+def test_one_that_fails_on_unknown_text_is_refused_before_any(model, form, tmp_path):
+    theirs = (
+        models.Unigram([("a", -1.0), ("b", -2.0)])
+        if model == "unigram"
+        else models.WordPiece({"a": 0, "b": 1}, unk_token="[UNK]")
+    )
+    tokenizer = Tokenizer(theirs)
+    tokenizer.add_special_tokens(["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"])
+    roles = {
+        role: f"[{role[:-6].upper()}]"
+        for role in ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
+    }
+    folder = write_folder(
+        tmp_path / "theirs", tokenizer, {"tokenizer_class": "PreTrainedTokenizerFast"} | roles
+    )
+    with pytest.raises(InputError, match="tokenizer.json: cannot read text that it does not know"):
+        open_tokenizer(folder if form == "folder" else folder / "tokenizer.json")
+
+
 def test_a_folder_whose_files_contradict_each_other_is_refused(tmp_path):
     folder = write_folder(tmp_path / "a", roberta(), {"tokenizer_class": "RobertaTokenizer"})
     (folder / "vocab.json").write_text(json.dumps({"a": 3}))

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from span_electra.text.tables import parquet_texts
+from span_electra.errors import InputError
+from span_electra.text.tables import check_column, parquet_texts
 
 ROOT = Path(__file__).resolve().parents[2]
 READERS = {
@@ -59,3 +60,9 @@ def test_rows_come_in_order_with_the_share_that_has_passed(tmp_path):
     assert [text for batch, _ in batches for text in batch] == texts
     shares = [share for _, share in batches]
     assert shares == sorted(shares) and shares[-1] == 1
+
+
+def test_a_column_that_is_there_twice_is_refused():
+    schema = pa.schema([("text", pa.string()), ("text", pa.string())])
+    with pytest.raises(InputError, match="a.parquet: several columns are called 'text'"):
+        check_column("a.parquet", schema, "text")
