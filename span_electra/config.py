@@ -7,6 +7,7 @@ files, composing and printing: `compose.py`; flags: `commandline.py`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from span_electra.data_config import (  # noqa: F401  settings are imported from here, wherever they stand
@@ -84,7 +85,7 @@ class ModelConfig(Settings):
     )
     # As in ModernBERT; the first layer is global, so that one of a single layer sees all.
     global_attention_every: int = setting(
-        3, "modern: with local_attention, each so-manieth layer sees all", least=1
+        3, "modern: with local_attention, the layers that see all: every 3rd, say", least=1
     )
     initialization: str = setting(
         "normal",
@@ -227,7 +228,7 @@ class OptimizerConfig(Settings):
     momentum: float = setting(0.9, "momentum of sgd and muon", least=0, most=1)
     max_gradient_norm: float = setting(1.0, "gradients are clipped to this norm; 0: never", least=0)
     schedule: str = setting(
-        "linear", "course of the learning rate after warm-up", SCHEDULES, group="schedule"
+        "linear", "course of the rate after warm-up; wsd: steady, then decay", SCHEDULES, group="schedule"
     )
     warmup: float = setting(
         0.1, "warm-up steps; a value of at most 1 is a share of all steps", least=0, group="schedule"
@@ -260,7 +261,8 @@ def interval(name: str, text: str) -> Interval:
 
     Raises InputError naming the setting.
     """
-    number, _, unit = text.strip().replace(",", "").partition(" ")
+    number, _, unit = text.strip().partition(" ")
+    number = re.sub(r"(?<=\d)(?<!^0),(?=\d{3}\b)", "", number)  # of thousands; 0,5 would become a 5
     unit = unit.strip() or "steps"
     unit = unit if unit.endswith("s") else f"{unit}s"
     # float() takes "nan" and "inf" too, which no comparison lets through.

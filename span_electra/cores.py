@@ -1,4 +1,4 @@
-"""How many of the machine's cores are ours."""
+"""How many of the machine's cores are ours, and whether we are one of several processes."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def under_torchrun() -> bool:
+    """Whether a launcher such as torchrun started this process and wrote its place into the environment."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))

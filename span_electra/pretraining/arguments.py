@@ -89,7 +89,9 @@ class PretrainingArguments(Settings):
         None, "go on with this run folder; 'latest', or no value: the newest run", alone="latest"
     )
     checkpoint_path: str | None = setting(None, "go on from this checkpoint folder")
-    init_from: str | None = setting(None, "start from the weights of a run or an exported folder")
+    init_from: str | None = setting(
+        None, "start from the weights of a run, a checkpoint, an exported folder or a published model"
+    )
     initial_optimizer: str | None = setting(
         None, "start with the optimizer's state of this run or checkpoint folder"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from dataclasses import dataclass, fields, replace
 
@@ -24,6 +25,12 @@ class Data:
     train_rows: np.ndarray
     valid: Features
     valid_rows: np.ndarray  # may be empty
+
+
+def held_out(data: Data) -> str | None:
+    """Which training rows are held out, as a hash; None: none, or others have a file of their own."""
+    rows = data.valid_rows if data.valid is data.train else data.valid_rows[:0]
+    return hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest() if len(rows) else None
 
 
 def open_data(settings: PretrainingSettings) -> Data:

@@ -54,9 +54,9 @@ def _without(layer: Layer, section: str, name: str) -> Layer:
 def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
     from span_electra.pretraining.stage import resumed_run
 
-    # Of the flags alone, before any settings are made: which run is meant decides what they lie on.
-    resume, checkpoint_path = given.get("resume"), given.get("checkpoint_path")
-    for other in ("init_from", "initial_optimizer", "preset"):
+    # Before any settings are made: which run is meant decides what flags and files lie on.
+    resume, checkpoint_path = _named(layers, "resume"), _named(layers, "checkpoint_path")
+    for other in ("init_from", "generator_path", "initial_optimizer", "preset"):
         if given.get(other) and (resume or checkpoint_path):
             raise InputError(f"--{other}: a resumed run goes on as it was; leave it out, or start a new run")
     prefixes = [layer.values["output_prefix"] for layer in layers if "output_prefix" in layer.values]
@@ -77,6 +77,12 @@ def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
         # Rates for weights at random would in a hundred steps undo much of what these have learned.
         return [*([preset("tiny")] if small else []), preset("continue"), *layers]
     return [replace(preset("tiny"), note=lambda: tiny_note(layers)), *layers] if small else layers
+
+
+def _named(layers: list[Layer], name: str) -> str | None:
+    """The folder that the uppermost layer with a setting of this name gives, or None."""
+    found = next((layer.values[name] for layer in reversed(layers) if name in layer.values), None)
+    return found if isinstance(found, str) else None  # what is none is refused with all other settings
 
 
 def tiny_note(layers: list[Layer]) -> str:

@@ -27,6 +27,7 @@ from span_electra.pretraining.course import Course, course_of, describe_course
 from span_electra.pretraining.data import (
     Data,
     commonest_share,
+    held_out,
     limits_beyond,
     open_data,
     sized_model,
@@ -37,6 +38,7 @@ from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import (
     SHOWN,
     VALIDATED,
+    absent_metrics,
     compute_metrics,
     validation_metrics,
 )
@@ -63,6 +65,22 @@ def run_pretraining(settings: PretrainingSettings) -> RunResult:
 # --- the experiment -------------------------------------------------------------------------------------
 
 
+def check_monitor(settings: PretrainingSettings, process: Process) -> None:
+    """Refuse what is no metric of validations; say it where this model's have it not."""
+    training, objective = settings.training, settings.model.objective
+    if training.monitor not in VALIDATED:
+        raise InputError(
+            f"monitor: {training.monitor!r} is no metric of validations; choose from {', '.join(VALIDATED)}"
+        )
+    missing = training.monitor.startswith(absent_metrics(settings.model))
+    if missing and training.save_top_k and process.is_main_process:
+        warnings.warn(
+            f"monitor: validations of this model (objective {objective}) have no {training.monitor}, so that "
+            "no best checkpoint is kept; give --monitor generator_accuracy, say",
+            stacklevel=2,
+        )
+
+
 class Pretraining:
     """Generator and discriminator on features; see `training.experiment.Experiment` for what each part is.
 
@@ -74,11 +92,7 @@ class Pretraining:
     token_sum = "seen"  # also while the generator learns alone, and the discriminator judges none of them
 
     def __init__(self, settings: PretrainingSettings, process: Process) -> None:
-        if settings.training.monitor not in VALIDATED:
-            raise InputError(
-                f"monitor: {settings.training.monitor!r} is no metric of validations; choose from "
-                f"{', '.join(VALIDATED)}"
-            )
+        check_monitor(settings, process)
         if settings.train_loader.pack_rows and settings.model.sequence_objective != "none":
             raise InputError(
                 "pack_rows: the sequence objective compares the [CLS] that lead lines; leave one of them out"
@@ -274,7 +288,7 @@ class Pretraining:
             if model is not None:
                 sentences = as_markdown(read_json(Path(self.settings.out_dir) / EXAMPLES))
         except Exception as error:  # whatever a page lacks, a training of days goes on
-            warnings.warn(f"report.html is not written: {error!r}", stacklevel=2)
+            warnings.warn(f"report.html is not written: {type(error).__name__}: {error}", stacklevel=2)
         self._reported = time.monotonic()
         return sentences
 
@@ -300,6 +314,7 @@ class Pretraining:
             "training": asdict(training),
             "loader": asdict(loader),
             "order": order,
+            "held_out": held_out(self.data),
         }
 
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
@@ -312,6 +327,14 @@ class Pretraining:
             )
         # At the end of an epoch any order may follow; inside one, rows would come twice and others never.
         if not meta.get("loop", {}).get("batch"):
+            # An earlier release did not tell what it held out.
+            others = ours["held_out"] and meta.get("held_out", ours["held_out"]) != ours["held_out"]
+            if others and self.process.is_main_process:
+                warnings.warn(
+                    f"{source}: the rows held out are others now (--seed, --valid_split), and it may have "
+                    "been trained on some of them; their numbers may flatter",
+                    stacklevel=2,
+                )
             return False
         # Releases that could not pack rows do not say that they did not.
         before, now = {"pack_rows": False} | meta.get("order", {}), ours["order"]

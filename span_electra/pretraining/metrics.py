@@ -8,6 +8,7 @@ from contextlib import closing
 import torch
 
 from span_electra.accelerators import exact_sums_dtype
+from span_electra.config import ModelConfig
 from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
 from span_electra.pretraining.loader import Batches
@@ -67,6 +68,13 @@ IN_TRAINING_ALONE = ("rows", "next_tokens")
 VALIDATED = tuple(
     compute_metrics(dict.fromkeys((*TALLY, "loss", "steps"), 0.9) | dict.fromkeys(IN_TRAINING_ALONE, 0.0))
 )
+
+
+def absent_metrics(model: ModelConfig) -> tuple[str, ...]:
+    """How the names of VALIDATED begin that no validation of this model has."""
+    alone = ("discriminator_", "original_", "replaced_") if model.objective == "generator" else ()
+    heads = {"SBGO_": model.use_SBGO, "SBPO_": model.use_SBPO}
+    return (*alone, *(name for name, used in heads.items() if not used))
 
 
 def validation_metrics(

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.cores import under_torchrun
 from span_electra.errors import InputError
 from span_electra.features.build import build_features
 from span_electra.features.header import describe
@@ -36,7 +37,7 @@ def build_from_raw(
     """
     data, seed = settings.train_data, settings.training.seed
     # Each process would make them, all in one place.
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if under_torchrun() and os.environ["WORLD_SIZE"] != "1":
         raise InputError(f"{text}: raw text under torchrun; run create_feature_SE.py first")
     # A published model's own comes first: the rows of its table are its vocabulary's.
     vocabulary, masking = published_vocabulary(settings) or choose_vocabulary(data), MaskingConfig.of(data)

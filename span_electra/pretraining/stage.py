@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from span_electra.compose import dump
 from span_electra.config import LoaderConfig
 from span_electra.console import command_line
+from span_electra.cores import under_torchrun
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
@@ -82,13 +84,16 @@ def pretrain(settings: PretrainingArguments) -> int:
     from span_electra.pretraining.experiment import run_pretraining
     from span_electra.pretraining.live_report import write_live_report
 
-    # First: rows, model and vocabulary all follow from what is gone on from.
-    settings = like_published(settings)
-    folder = run_folder(settings)
-    new = not folder.is_dir()
     # Before there are processes to ask: torchrun tells each its rank, and elsewhere there is one.
-    is_main = int(os.environ.get("RANK", "0")) == 0
-    with empty_parents_go(folder), ExitStack() as stack:
+    is_main = not under_torchrun() or os.environ["RANK"] == "0"
+    with ExitStack() as stack:
+        if not is_main:  # what is said of files and folders all of them know, and one says it
+            stack.enter_context(redirect_stdout(StringIO()))
+        # First: rows, model and vocabulary all follow from what is gone on from.
+        settings = like_published(settings)
+        folder = run_folder(settings)
+        new = not folder.is_dir()
+        stack.enter_context(empty_parents_go(folder))
         train, valid = feature_files(settings, folder, stack)
         run = training_run(settings, folder, train, valid)
         run = replace(run, **initial_weights(settings), live_report=True)

@@ -12,6 +12,7 @@ into a hidden folder beside, synced to disk and renamed; nothing of it is pickle
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import warnings
@@ -373,8 +374,8 @@ def set_aside(run: Path, after: int) -> list[Path]:
     for folder in in_run(run):
         if step_of(folder) > after:
             # A run may have been set back to before this step already, and more than once.
-            number = sum(1 for _ in folder.parent.glob(f"{folder.name}.aside*"))
-            moved.append(folder.rename(folder.with_name(f"{folder.name}.aside{number or ''}")))
+            names = (folder.with_name(f"{folder.name}.aside{number or ''}") for number in itertools.count())
+            moved.append(folder.rename(next(name for name in names if not name.exists())))
     return moved
 
 

@@ -21,7 +21,7 @@ from span_electra.accelerators import (
     name_precision,
 )
 from span_electra.config import TrainingConfig
-from span_electra.cores import available_cores
+from span_electra.cores import available_cores, under_torchrun
 from span_electra.counted import counted
 from span_electra.errors import InputError
 
@@ -55,11 +55,6 @@ class Process:
         if self.precision is torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.precision)
-
-
-def under_torchrun() -> bool:
-    """Whether a launcher such as torchrun started this process and wrote its place into the environment."""
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
 
 
 def plan_devices(config: TrainingConfig) -> Plan:
@@ -161,14 +156,11 @@ def _init_group(kind: str, rank: int, world_size: int, store: str | None) -> Non
         return
     if os.path.exists("/sys/class/net/lo"):  # all on this machine, whose own name may lead nowhere
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        backend,
-        init_method=f"file://{store}",
-        rank=rank,
-        world_size=world_size,
-        # Of the slowest start there is; a process that died is found by its parent much sooner.
-        timeout=timedelta(minutes=10),
-    )
+    # Of the slowest start there is; a process that died is found by its parent much sooner.
+    patience = timedelta(minutes=10)
+    file = dist.FileStore(store, world_size)  # by its path: a URL would be cut at a #
+    file.set_timeout(patience)
+    dist.init_process_group(backend, store=file, rank=rank, world_size=world_size, timeout=patience)
 
 
 def leave(process: Process) -> None:

@@ -43,6 +43,7 @@ class RunLog:
         enabled: bool,
         step: int,
         total: int,
+        validated: bool = True,
         silent: bool = False,
         shown: Mapping[str, str] | None = None,
         epoch_digits: int = 1,
@@ -50,6 +51,7 @@ class RunLog:
     ) -> None:
         """`epoch_digits`: digits of the epoch's number in a line on the screen.
 
+        `validated`: whether this step's validation is done; if not, what stands of it is of a dead start.
         `shown`: metric -> its short name in such a line; none: all metrics, as they are named.
         """
         self.enabled, self.folder, self.silent, self.shown = enabled, folder, silent, shown or {}
@@ -61,7 +63,7 @@ class RunLog:
         if not enabled:
             return
         # A resumed run makes the steps after its checkpoint again, and logs them again.
-        cut_after(folder / METRICS, step)
+        cut_after(folder / METRICS, step, validated=validated)
         self.lines, self.log = AppendedFile(folder / METRICS), AppendedFile(folder / LOG)
         self.curves = EventFile(folder / TENSORBOARD, step)
         tqdm.set_lock(threading.RLock())  # its own also serves processes, and leaks when one is killed
@@ -118,7 +120,8 @@ class RunLog:
         if self.step == first or not self.total:
             return line
         seconds = (time.monotonic() - begun) / (self.step - first)
-        return f"{line}; {seconds:.2g} s a step, {duration(seconds * (self.total - self.step))} to go"
+        left = max(0, self.total - self.step)  # by the clock the total is a guess
+        return f"{line}; {seconds:.2g} s a step, {duration(seconds * left)} to go"
 
     def say_start(self, lines: Mapping[str, str]) -> None:
         """Print what is begun, a fact a line, and keep it in the log."""
@@ -211,7 +214,7 @@ class EventFile(AppendedFile):
         number = sum(1 for _ in folder.glob("*tfevents*"))
         super().__init__(folder / f"events.out.tfevents.{step:010d}.{number}")
         self._append_event(file_version="brain.Event:2")
-        if step:
+        if step or number:
             # Tells TensorBoard to forget the points beyond this step, which an abandoned future has left.
             self._append_event(step=step + 1, session_log=SessionLog(status=SessionLog.START))
 
@@ -245,19 +248,24 @@ class EventFile(AppendedFile):
 # --- resuming ------------------------------------------------------------------------------------------
 
 
-def cut_after(path: Path, step: int) -> None:
-    """Drop lines beyond `step`, and a last line that a kill cut off, so that no step is logged twice."""
+def cut_after(path: Path, step: int, *, validated: bool = True) -> None:
+    """Drop lines beyond `step`, and a last line that a kill cut off, so that no step is logged twice.
+
+    Not validated: a validation of this very step is still to come, and drops too.
+    """
     if not path.exists():
         return
     # A kill may have cut a character in two; such a line is dropped below.
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
+    kept = [line for line in lines if line.endswith("\n") and not _lies_beyond(line, step, validated)]
     if kept != lines:
         write_text(path, "".join(kept))
 
 
-def _step_of(line: str) -> float:
+def _lies_beyond(line: str, step: int, validated: bool) -> bool:
     try:
-        return json.loads(line)["step"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return math.inf
+        metrics = json.loads(line)
+        to_come = metrics.get("split") == "valid" and not validated
+        return metrics["step"] > step or (metrics["step"] == step and to_come)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return True

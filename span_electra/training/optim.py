@@ -123,7 +123,10 @@ class Optimizers:
         known = {self.names[id(parameter)] for parameter in self.parameters}
         for name in by_name:
             if name not in known:
-                raise InputError(f"{source}: optimizer state for {name!r}, which does not learn in this run")
+                raise InputError(
+                    f"{source}: optimizer state for {name!r}, which does not learn in this run; go on with "
+                    "what learned before, or start a new run with --init_from"
+                )
         for part in self.parts:
             self._load_part(part, by_name, source)
 

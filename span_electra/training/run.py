@@ -151,6 +151,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
         enabled=process.is_main_process,
         step=state.step,
         total=state.total,
+        validated=not state.validation_due,
         silent=settings.silent,
         shown=experiment.shown_metrics,
         epoch_digits=settings.training.num_epoch_digits,
@@ -281,8 +282,9 @@ def check_folder(folder: Path, source: Path | None, go_on: str) -> None:
 
 def lies_in(source: Path, run: Path) -> bool:
     """Whether a checkpoint is of this run."""
-    # Links and relative names: the same folder may have been named in two ways.
-    return source.resolve().parent.parent == run.resolve()
+    # Links and relative names: the same folder may have been named in two ways, and may be on another disk.
+    own = (run / CHECKPOINTS).resolve()
+    return own in (source.parent.resolve(), source.resolve().parent)
 
 
 def prepare_folder(folder: Path, config_json: str, tokenizer_json: str, step: int) -> None:

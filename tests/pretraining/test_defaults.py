@@ -173,3 +173,19 @@ def test_the_latest_run_is_looked_for_once_and_where_the_users_own_settings_say(
     ):
         made = read(*flags)
         assert made.workers == workers and run_folder(made) == Path(place) and resumed_from(made) == place
+
+
+def test_a_run_to_go_on_with_may_be_named_in_a_file(no_accelerator, tmp_path):
+    run = tmp_path / "runs/a"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps(asdict(replace(DEFAULTS, workers=3))))
+    for values in ({"resume": str(run)}, {"checkpoint_path": f"{run}/checkpoints/step-1"}):
+        made = read("--config_file", write("mine.json", values | {"training": {"epochs": 5}}))
+        assert (made.workers, made.training.epochs) == (3, 5)
+        assert made.model.discriminator.hidden_size == FULL
+
+
+@pytest.mark.parametrize("flag", ["init_from", "generator_path", "initial_optimizer"])
+def test_weights_to_start_from_are_nothing_for_a_run_that_goes_on(no_accelerator, flag):
+    with pytest.raises(InputError, match=f"--{flag}: a resumed run goes on as it was"):
+        read("--resume", "runs/a", f"--{flag}", "other")

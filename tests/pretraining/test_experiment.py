@@ -83,7 +83,11 @@ def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):
     alone = [[batch.generator_alone for batch in experiment.train_batches(epoch, 0)] for epoch in range(3)]
     assert alone == [[True] * 6, [True] * 3 + [False] * 3, [False] * 6]
     assert experiment.train_batches(2, 0).build(0).misspelt_BL is not None
-    one_network = replace(settings, model=replace(settings.model, objective="generator"))
+    one_network = replace(
+        settings,
+        model=replace(settings.model, objective="generator"),
+        training=replace(settings.training, monitor="generator_accuracy"),
+    )
     batches = Pretraining(one_network, CPU).train_batches(0, 0)  # a preset's share means nothing there
     assert not any(batch.generator_alone for batch in batches)
     assert batches.build(0).misspelt_BL is None, "errors are for a discriminator to find"
@@ -171,3 +175,14 @@ def test_saving_by_evaluations_needs_rows_to_evaluate(tmp_path):
     settings = small_run(features, tmp_path / "run", valid=(0,), save_every="1 evaluation")
     with pytest.raises(InputError, match="save_every: 1 evaluation, but no rows are held out"):
         Pretraining(settings, Process(torch.device("cpu")))
+
+
+def test_a_metric_that_validations_of_the_objective_lack_is_said_to_choose_nothing(tmp_path, recwarn):
+    settings = small_run(write_rows(tmp_path / "rows.arrow"), tmp_path / "run", monitor="discriminator_f1")
+    alone = replace(settings, model=replace(settings.model, objective="generator"))
+    with pytest.warns(UserWarning, match="objective generator. have no discriminator_f1"):
+        Pretraining(alone, CPU)
+    recwarn.clear()
+    Pretraining(settings, CPU)
+    Pretraining(replace(alone, training=replace(alone.training, monitor="generator_loss")), CPU)
+    assert not [warning for warning in recwarn if "monitor" in str(warning.message)]

@@ -130,7 +130,8 @@ def test_those_wait_that_get_no_gradient_and_no_others(features, tmp_path, use_S
 @pytest.mark.parametrize("objective", ["joint", "generator"])
 def test_stopped_and_resumed_is_never_stopped(features, tmp_path, monkeypatch, architecture, objective):
     def run(name, **more):
-        settings = hybrid_run(features, tmp_path / name, gradient_accumulation_steps=2, **more)
+        more |= {"gradient_accumulation_steps": 2, "monitor": "generator_accuracy"}
+        settings = hybrid_run(features, tmp_path / name, **more)
         return run_pretraining(replace(settings, model=replace(settings.model, objective=objective)))
 
     assert_resumed_is_straight(run, tmp_path, monkeypatch, step=2)

@@ -60,7 +60,7 @@ def test_latest_is_the_run_saved_last_whatever_is_written_into_others(no_acceler
 )
 def test_what_contradicts_itself_is_refused(no_accelerator, given, words):
     with pytest.raises(InputError, match=words):
-        stack_layers(given, [OLDER_WAY])
+        stack_layers(given, [OLDER_WAY, *(Layer(f"--{key}", {key: value}) for key, value in given.items())])
 
 
 def test_the_run_folder_is_named_or_made_of_prefix_and_name(no_accelerator, tmp_path):
@@ -91,6 +91,36 @@ def test_a_folder_we_made_for_nothing_goes_and_any_other_stays(tmp_path):
     assert not ours.exists() and (used / "notes.txt").exists()
 
 
+def set_torchrun(monkeypatch, rank):
+    for name, value in {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_rank_without_torchrun_is_nobodys(monkeypatch, capsys):
+    def stop_after(settings):
+        print("sizes taken over")
+        raise InputError("stopped")
+
+    monkeypatch.setattr(pretrain, "like_published", stop_after)
+    monkeypatch.setenv("RANK", "a")
+    with pytest.raises(InputError, match="stopped"):
+        pretrain.pretrain(DEFAULTS)
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", "sizes taken over\n"), ("1", "")])
+def test_of_several_processes_one_says_what_the_model_takes_over(tmp_path, monkeypatch, capsys, rank, said):
+    def stop_after(settings):
+        print("sizes taken over")
+        raise InputError("stopped")
+
+    monkeypatch.setattr(pretrain, "like_published", stop_after)
+    set_torchrun(monkeypatch, rank)
+    with pytest.raises(InputError, match="stopped"):
+        pretrain.pretrain(DEFAULTS)
+    assert capsys.readouterr().out == said
+
+
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_of_several_processes_one_clears_what_a_refused_run_left(tmp_path, monkeypatch, rank):
     def refuse(run):
@@ -99,7 +129,7 @@ def test_of_several_processes_one_clears_what_a_refused_run_left(tmp_path, monke
         raise InputError("refused")
 
     monkeypatch.setattr("span_electra.pretraining.experiment.run_pretraining", refuse)
-    monkeypatch.setenv("RANK", rank)
+    set_torchrun(monkeypatch, rank)
     data = replace(DEFAULTS.train_data, train_file=[write_rows(tmp_path / "rows.arrow")])
     with pytest.raises(InputError, match="refused"):
         pretrain.pretrain(replace(DEFAULTS, train_data=data, out_dir=str(tmp_path / "run")))

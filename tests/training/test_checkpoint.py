@@ -149,6 +149,10 @@ def test_a_resumed_run_sets_its_old_future_aside_and_clears_half_written_folders
         "step-00000002.aside",
         "step-00000003.aside",
     ]
+    for names in (["step-00000003.aside1"], ["step-00000003.aside"]):  # a person may have removed one
+        write(tmp_path, 3)
+        assert [path.name for path in checkpoint.set_aside(tmp_path, after=2)] == names
+        shutil.rmtree(tmp_path / "checkpoints" / "step-00000003.aside")
 
 
 class Payload:

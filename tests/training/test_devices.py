@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from functools import partial
@@ -26,7 +27,7 @@ from span_electra.pretraining.data import open_data
 from span_electra.pretraining.experiment import build_model, run_pretraining
 from span_electra.pretraining.loader import Batches
 from span_electra.training import checkpoint, devices
-from span_electra.training.devices import Plan, join, plan_devices, replica_ids, share_cores
+from span_electra.training.devices import Plan, join, leave, plan_devices, replica_ids, share_cores
 from span_electra.training.launch import launch
 from span_electra.training.parallel import add_outputs
 
@@ -141,6 +142,24 @@ def threads_around_a_kernel(rank, world, store):
     before = torch.get_num_threads()
     drop(torch.ones(10), 0.5, 1)
     return before, torch.get_num_threads()
+
+
+def meet(rank, world, store):
+    """What all processes' ranks sum to."""
+    config = TrainingConfig(device="cpu", device_ids=[0, 1])
+    process = join(plan_devices(config), config, rank=rank, world_size=world, store=store)
+    total = torch.tensor([rank + 1])
+    torch.distributed.all_reduce(total)
+    leave(process)
+    return total.item()
+
+
+def test_processes_meet_in_a_folder_of_any_name(tmp_path, monkeypatch):
+    place = tmp_path / "a#b?c%20 d"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    assert launch(meet, 2)[0] == 3
+    assert os.listdir(tmp_path) == [place.name]
 
 
 def test_numba_leaves_torchs_threads_alone():

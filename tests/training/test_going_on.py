@@ -219,3 +219,25 @@ def test_a_run_may_begin_where_only_features_and_tokens_lie(features, tmp_path):
     assert runfolder.state_of(place) == "foreign"
     (place / "shards" / "thesis.txt").rename(place / "thesis.txt")
     assert runfolder.state_of(place) == "foreign"
+
+
+def test_rows_held_out_that_were_trained_on_are_told(features, tmp_path):
+    def run(epochs, held):
+        resume = tmp_path / "a" if epochs > 1 else None
+        return run_pretraining(small_run(features, tmp_path / "a", epochs=epochs, valid=held, resume=resume))
+
+    run(1, (0.1,))
+    run(2, (0.1,))
+    with pytest.warns(UserWarning, match="the rows held out are others now"):
+        run(3, (0.2,))
+    run(4, (0.0,))
+    with pytest.warns(UserWarning, match="the rows held out are others now"):
+        run(5, (0.1,))
+
+
+def test_a_run_whose_checkpoints_lie_on_another_disk_goes_on(features, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "checkpoints").symlink_to(tmp_path / "disk")
+    run_pretraining(small_run(features, tmp_path / "a", max_steps=1))
+    assert run_pretraining(small_run(features, tmp_path / "a", max_steps=2, resume=tmp_path / "a")).step == 2

@@ -33,6 +33,13 @@ def test_a_resumed_log_drops_what_lies_beyond_its_checkpoint_and_cut_off_lines(t
     cut_after(path, 3)
     assert path.read_text() == '{"step": 1}\n{"step": 3}\n{"step": 2}\n'
     cut_after(tmp_path / "absent", 3)
+    path.write_text(
+        '{"step": 3, "split": "train"}\n{"step": 2, "split": "valid"}\n{"step": 3, "split": "valid"}\n'
+    )
+    cut_after(path, 3)
+    assert path.read_text().count("\n") == 3
+    cut_after(path, 3, validated=False)  # it is made once more
+    assert path.read_text() == '{"step": 3, "split": "train"}\n{"step": 2, "split": "valid"}\n'
 
 
 def test_a_line_on_the_screen_has_the_short_names_and_without_any_all_metrics(tmp_path, capsys):
@@ -69,6 +76,15 @@ def test_a_resumed_run_s_curve_goes_on_from_its_checkpoint_though_the_clock_was_
     second.write(30, {"train/loss": 7.0})
     second.close()
     assert curve(tmp_path, "train/loss") == [(10, 5.0), (20, 10.0), (30, 7.0)]
+
+
+def test_a_start_that_left_no_checkpoint_leaves_no_points(tmp_path):
+    for steps in (range(1, 9), range(1, 4)):
+        file = EventFile(tmp_path, 0)
+        for step in steps:
+            file.write(step, {"train/loss": float(step)})
+        file.close()
+    assert [step for step, _ in curve(tmp_path, "train/loss")] == [1, 2, 3]
 
 
 def test_the_epoch_s_number_has_as_many_digits_as_asked_for(tmp_path, capsys):

@@ -129,6 +129,7 @@ def at(value, unit):
         ("1 epoch", Interval(1, "epochs")),
         ("0.5 epochs", Interval(0.5, "epochs")),
         ("20,000 samples", Interval(20000, "samples")),
+        ("1,000,000.5 samples", Interval(1000000.5, "samples")),
         (" 2  evaluations ", Interval(2, "evaluations")),
         ("15 minutes", Interval(15, "minutes")),
         ("0", Interval(0, "steps")),
@@ -138,7 +139,10 @@ def test_what_an_interval_means(text, meant):
     assert interval("save_every", text) == meant
 
 
-@pytest.mark.parametrize("text", ["often", "", "5 apples", "-1", "nan epochs", "inf", "1 2 steps", "epoch"])
+@pytest.mark.parametrize(
+    "text",
+    ["often", "", "5 apples", "-1", "nan epochs", "inf", "1 2 steps", "epoch", "0,5 epochs", "0,500"],
+)
 def test_what_is_no_interval_is_refused_by_name(text):
     with pytest.raises(InputError, match="save_every"):
         TrainingConfig(save_every=text)
