@@ -12,14 +12,16 @@ from span_electra.schema import Settings, same, setting
 class EvaluationArguments(Settings):
     """What is evaluated, and on what."""
 
-    model: str | None = setting(None, "a run or an exported folder; none: the newest run in runs/")
+    model: str | None = setting(
+        None, "a run or an exported folder; none: the newest run in runs/ (with --task_file name one)"
+    )
     pairs: list[str] = setting([], "minimal pairs: .jsonl files, or folders of them")
     scores: list[str] = setting(
         [], "of pairs: discriminator, pll, pll_l2r; none: all that the model can give"
     )
     spelling: str | None = setting(None, "folder with dev/ and test/, each with corrupt.txt and correct.txt")
     correction_rows: int = setting(200, "lines of each clean-text set that are corrected; 0: none", least=0)
-    text: str | None = setting(None, "held-out text: a file or folder")
+    text: str | None = setting(None, "held-out text: a file, folder, glob, URL or hf:NAME")
     task_file: str | None = setting(None, "YAML: tasks on which a run of finetune_SE.py is tried")
     data_dir: str = setting("data", "folder that the task file's files lie in")
     max_seq_len: int = setting(128, "tokens of the longest row of --text, [CLS] and [SEP] included", least=3)

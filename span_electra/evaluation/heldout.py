@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
+from span_electra.errors import InputError
 from span_electra.evaluation.metrics import bin_of, calibration_error
 from span_electra.features.build import build_features
 from span_electra.features.store import open_features
@@ -82,7 +83,8 @@ def joint_model(folder: str | Path, networks: Networks) -> JointModel:
     """
     folder = Path(folder)
     # The checkpoint has what no stock folder does: heads at the spans' boundaries, which may shape answers.
-    newest = checkpoint.latest(folder) if (folder / CHECKPOINTS).is_dir() else None
+    named = folder if (folder / checkpoint.META).is_file() else None
+    newest = named or (checkpoint.latest(folder) if (folder / CHECKPOINTS).is_dir() else None)
     if newest is not None:
         return load_model(newest).to(networks.device).eval()
     try:
@@ -114,6 +116,8 @@ def score_text(
         batches = Batches(features, LoaderConfig(batch_size, workers=0), epoch=0)
         sums, replaced_N, probability_N = run_batches(networks, model, batches)
         content = features.header.tokens - 2 * features.rows
+    if not sums["masked"]:
+        raise InputError(f"{path}: so short that no token is masked; give more text")
     report = {"rows of at most": longest, "tokens": content, "hidden": int(sums["masked"])}
     report |= compute_metrics(sums)
     # Losses a token cannot be compared between vocabularies; a bit a character can.

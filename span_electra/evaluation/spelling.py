@@ -24,7 +24,6 @@ from span_electra.finetuning.rows import without_blank_end
 from span_electra.hub.networks import Networks
 from span_electra.inference.detection import token_probabilities
 from span_electra.text.token_spans import pool_words, read_lines
-from span_electra.utf8 import read_text
 
 POOLINGS = ("max", "mean", "any")
 
@@ -62,8 +61,8 @@ def sets_below(folder: Path, *, labelled: bool) -> dict[str, Path]:
     sets = {}
     for correct in sorted(folder.rglob("correct.txt")):
         if (correct.parent / "corrupt.txt").is_file():
-            # Told apart by the first line: a correct.txt of clean text is for correction, not for detection.
-            first = read_text(correct).partition("\n")[0].split()
+            # Told apart by the first line with words: clean text is for correction, not for detection.
+            first = next((line.split() for _, line in numbered_lines(correct) if line.strip()), [])
             if (set(first) <= {"0", "1"}) == labelled:
                 sets[str(correct.parent.relative_to(folder))] = correct.parent
     return sets

@@ -34,6 +34,7 @@ from span_electra.report.scores import Table, tables_of
 from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, read_object, sha256_of, write_text
 
 MODEL = "evaluated"  # the section by which a file is known as one of ours
+TASKS = "tasks"  # that of a fine-tuned model
 DEV_ROWS = 40  # lines of dev on which a threshold of correction is chosen
 # The first, predict_SE.py's own, serves where there is no dev, and where no other does better there.
 THRESHOLDS = (0.5, 0.3, 0.1, 0.7)
@@ -66,6 +67,7 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         "held-out text": text
         and (lambda: score_text(networks, joint_model(model, networks), text, batch_size, longest)),
     }
+    said = ""
     for name, job in jobs.items():
         if not job:
             continue
@@ -73,10 +75,13 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         with progress.saying(lambda name=name: f"evaluate: {name}"):
             found = job()
         sections |= found
+        # At once: the next part may be refused. What was replaced the first of them tells.
+        written = save_sections(target, model, sections)
+        said = said or written
         for table in tables_of(found):  # as each part is done: the next may take an hour
             yield table_text(table)
         yield f"{name}: {time.perf_counter() - started:.1f} s\n"
-    yield save_sections(target, model, sections)
+    yield said
 
 
 def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_size: int) -> dict[str, Any]:
@@ -95,9 +100,12 @@ def spelling_scores(
     networks: Networks, folder: str | Path, batch_size: int, correction_rows: int
 ) -> dict[str, Any]:
     """Misspelt words and lines found and, where clean text and a generator are at hand, corrected."""
-    found = {"spelling": score_spelling(networks, folder, batch_size)}
     dev, test = (sets_below(Path(folder, split), labelled=False) for split in ("dev", "test"))
-    if test and networks.generator and correction_rows:
+    correctable = test and networks.generator and correction_rows
+    # Sets of clean text alone have no labels to find words by.
+    labelled = any(sets_below(Path(folder, split), labelled=True) for split in ("dev", "test"))
+    found = {"spelling": score_spelling(networks, folder, batch_size)} if labelled or not correctable else {}
+    if correctable:
         found["spelling correction"] = correction_scores(networks, dev, test, batch_size, correction_rows)
     return found
 
@@ -180,7 +188,10 @@ def save_sections(target: Path, model: Path, sections: dict[str, Any]) -> str:
     # Numbers of other weights under one name would be taken for this model's.
     if earlier and earlier[MODEL].get("weights") != sections[MODEL]["weights"]:
         earlier, gone = {}, "  (in place of what stood there of other weights)"
-    write_text(target, json.dumps(earlier | sections, indent=1) + "\n")
+    merged = earlier | sections
+    if TASKS in sections:  # of several task files each adds its own
+        merged[TASKS] = earlier.get(TASKS, {}) | sections[TASKS]
+    write_text(target, json.dumps(merged, indent=1) + "\n")
     seen = f"  (to see it: {command_line('report_SE', model)})" if is_run(model) else ""
     return f"{target}{gone}{seen}"
 

@@ -18,7 +18,7 @@ from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
-from span_electra.evaluation.stage import MODEL, prepared_target, save_sections, table_text
+from span_electra.evaluation.stage import MODEL, TASKS, prepared_target, save_sections, table_text
 from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.experiment import open_rows, spec_of
@@ -32,7 +32,6 @@ from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.checkpoint import MODEL as WEIGHTS
 from span_electra.training.devices import Process
 
-SECTION = "tasks"
 # Names that say more than those of task files.
 TITLE_OF = {"recall_at_1": f"recall@1 of {TEST_CANDIDATES}"}
 
@@ -58,7 +57,7 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
     network.to(find_device(settings.device))
     asked = load_task_file(task_file, data_dir).tasks
     learnt = [task_number(task, specs, str(task_file)) for task in asked]
-    sections = {MODEL: described(model, vocabulary, meta), SECTION: {}}
+    sections = {MODEL: described(model, vocabulary, meta), TASKS: {}}
     process = Process(next(network.parameters()).device)
     with tempfile.TemporaryDirectory(prefix="span_electra_") as folder:
         for number, split, source in prepared_rows(
@@ -67,10 +66,10 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
             name = f"{source.spec.task.name}, {split}"
             with progress.saying(lambda name=name: f"evaluate: {name}"):
                 predicted = predict_rows(network, number, source, settings.batch_size, process)
-            sections[SECTION][name] = metrics_of(predicted, source)
-    if not sections[SECTION]:
+            sections[TASKS][name] = metrics_of(predicted, source)
+    if not sections[TASKS]:
         raise InputError(f"{task_file}: no task has labelled dev or test rows; name files that have some")
-    for table in tables_of(sections[SECTION], SECTION):
+    for table in tables_of(sections[TASKS], TASKS):
         yield table_text(table)
     yield f"tasks: {time.perf_counter() - started:.1f} s\n"
     yield save_sections(target, model, sections)

@@ -256,7 +256,7 @@ def _other_replies(
         drawn = rng.choice(len(ends), min(count + 1, len(ends)), replace=False)
         replies = [ends[number] for number in drawn if ends[number] != truth][:count]
     if len(replies) < count:
-        raise InputError(f"{source.path}: too few replies that differ; give more conversations")
+        raise InputError(f"{source.spec.task.name}: too few replies that differ; give more conversations")
     return replies
 
 
@@ -269,8 +269,8 @@ def check_replies(source: TaskRows, training: bool) -> None:
         if len(found) == needed:
             return
     raise InputError(
-        f"{source.path}: {len(found)} different last turns, and {needed} are needed to choose a reply from; "
-        "give more conversations"
+        f"{source.spec.task.name}, {source.path.stem}: {len(found)} different last turns, and {needed} are "
+        "needed to choose a reply from; give more conversations"
     )
 
 

@@ -5,6 +5,7 @@ A run is kept and resumed as pretraining's are; what its checkpoints say besides
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from itertools import chain
@@ -35,16 +36,33 @@ SCORE = "score"  # the metric of a validation that says which model is best
 
 
 def check_monitor(settings: FinetuningRun) -> None:
-    """Refuse a metric that no validation of these tasks has."""
-    splits = ("", "test_") if settings.arguments.test_while_train else ("",)
+    """Refuse a metric that no validation of these tasks has, and one that two of them have."""
+    splits = {"": "dev", "test_": "test"} if settings.arguments.test_while_train else {"": "dev"}
     known = [
-        f"{split}{task.name}_{name}" for split in splits for task in settings.tasks for name in task.metrics
+        f"{prefix}{task.name}_{name}"
+        for prefix, split in splits.items()
+        for task in settings.tasks
+        if split in task.files or (split == "dev" and task.val_split)
+        for name in task.metrics
     ]
+    shared = next((name for name, count in Counter(known).items() if count > 1), None)
+    if shared:  # tasks `a` and `test_a`
+        raise InputError(f"tasks: {shared} would be a metric of two of them; call one otherwise")
     if settings.training.monitor not in (SCORE, *known):
         raise InputError(
             f"monitor: {settings.training.monitor!r} is no metric of these tasks; choose from {SCORE}, "
             f"{', '.join(known)}"
         )
+
+
+def check_rows(prepared: Prepared, keys: Mapping[str, str]) -> None:
+    """Refuse rows that another command has made anew since this one began: seeds would learn others each."""
+    for name, key in keys.items():
+        if prepared.keys.get(name) != key:
+            raise InputError(
+                f"{prepared.folder}: another command prepared {name} anew meanwhile; run each in a folder of "
+                "its own"
+            )
 
 
 class Finetuning:
@@ -63,6 +81,7 @@ class Finetuning:
         pretrained = open_model(settings.encoder).need(settings.arguments.network)
         prepared = open_prepared(settings.prepared)
         check_vocabulary(prepared, pretrained)
+        check_rows(prepared, settings.keys)
         check_others(settings.tasks, settings.order.batch_size, process.world_size)
         self.model = build_network(settings, pretrained, prepared)
         self.facts = facts_of(settings, self.model, prepared, pretrained)
@@ -154,7 +173,7 @@ class Finetuning:
         }
 
     def write_report(self) -> str:
-        """Nothing: report_SE.py draws fine-tuned runs when asked to; rows' answers are in predictions/."""
+        """Nothing: report_SE.py is for pretraining; rows' answers are in predictions/."""
         return ""
 
     def metadata(self) -> dict[str, Any]:

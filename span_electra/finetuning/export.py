@@ -88,6 +88,8 @@ def export_tasks(
 
     facts, measured: see `task_facts`. Raises InputError.
     """
+    for spec in model.specs:  # all places before any is written
+        check_free(Path(out_dir, spec.task.name))
     written = []
     for number, spec in enumerate(model.specs):
         told = task_facts(model, number, facts, measured)

@@ -10,6 +10,7 @@ in a folder beside and put in place together, once every task is done: what fail
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -261,6 +262,7 @@ def _prepare(
         counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers)
     if task.val_split:
         counts |= _hold_out(target, task, counts["train"])
+        cut["train and dev"] = cut.pop("train")
     only_label = {task.name: str(*seen)} if needs_label(task) and len(seen) < 2 else {}
     found = {"labels": labels, "rows": counts, "keys": key, "cut": cut, "settings": settings}
     by_task = {entry: {task.name: value} for entry, value in found.items()}
@@ -293,10 +295,15 @@ def _write(
     first = list(islice(chunks, WORTH_PROCESSES))
     workers = cap_workers(workers)[0] if len(first) == WORTH_PROCESSES else 1
     rows = cut = 0
-    with path.open("w", encoding="utf-8") as file:
-        for chunk in run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers):
-            file.writelines(chunk.lines)
-            rows, cut = rows + len(chunk.lines), cut + chunk.cut
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for chunk in run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers):
+                file.writelines(chunk.lines)
+                rows, cut = rows + len(chunk.lines), cut + chunk.cut
+    except OSError as error:
+        if error.filename or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # the system names nothing
     return rows, cut
 
 

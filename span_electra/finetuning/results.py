@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -71,7 +72,9 @@ def over_seeds(found: list[dict]) -> dict:
         for split, metrics in splits.items():
             for name in metrics:
                 values = [results[task][split][name] for results in found]
-                entry = {"mean": mean(values), "deviation": stdev(values), "values": values}
+                # Perplexity may be infinite, of which the library knows no deviation, nor JSON a number.
+                deviation = stdev(values) if all(map(math.isfinite, values)) else None
+                entry = {"mean": mean(values), "deviation": deviation, "values": values}
                 summary.setdefault(task, {}).setdefault(split, {})[name] = entry
     return summary
 
@@ -91,5 +94,6 @@ def table_of(results: dict) -> str:
 
 def _number(value: float | dict) -> str:
     if isinstance(value, dict):
-        return f"{value['mean']:.4g} ± {value['deviation']:.2g}"
+        spread = "?" if value["deviation"] is None else f"{value['deviation']:.2g}"
+        return f"{value['mean']:.4g} ± {spread}"
     return f"{value:.4g}"

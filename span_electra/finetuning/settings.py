@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from span_electra.compose import dump
@@ -25,6 +25,7 @@ class FinetuningRun:
     training: TrainingConfig  # with this run's seed
     order: Order
     out_dir: str
+    keys: dict[str, str] = field(default_factory=dict)  # of the tasks' rows when the command began
     initial_optimizer = None  # of the engine's settings: heads are new, and have no state to take over
 
     @property

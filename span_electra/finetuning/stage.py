@@ -18,6 +18,7 @@ from shutil import rmtree
 from span_electra.compose import compose, config_file
 from span_electra.config import TrainingConfig
 from span_electra.console import command_line
+from span_electra.cores import under_torchrun
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
 from span_electra.finetuning.experiment import (
@@ -41,8 +42,9 @@ from span_electra.finetuning.results import conclude, over_seeds, table_of, writ
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.opening import Pretrained, open_model
-from span_electra.hub.runs import SEEDS, newest_run, run_of
+from span_electra.hub.runs import SEEDS, is_finetuned, newest_run, run_of
 from span_electra.storage import CONFIG, RESULTS, RUN_LOCK, empty_parents_go
+from span_electra.training import checkpoint
 from span_electra.training.run import check_place, run_training
 from span_electra.training.run_folder import state_of
 
@@ -65,7 +67,7 @@ def prepare(settings: TaskDataArguments) -> int:
     network = "generator" if [*opened.readers] == ["generator"] else "discriminator"
     pretrained = opened.need(network)
     folder = prepared_folder(pretrained.name)
-    with nothing_left_if_refused(folder):
+    with nothing_left_if_refused(folder, tasks):
         prepared = prepare_data(settings, tasks, pretrained, folder)
         check_labels_differ(prepared, tasks.tasks)
     print_summary(prepared, tasks)
@@ -127,7 +129,7 @@ def finetune(settings: FinetuningArguments) -> int:
     folder, encoder = run_folder(settings), str(settings.load_saved_model or settings.encoder or newest_run())
     pretrained = open_model(encoder).need(settings.network)
     data = data_folder(settings, pretrained)
-    with nothing_left_if_refused(data, folder):
+    with nothing_left_if_refused(data, tasks, folder):
         seeds = range(settings.seed, settings.seed + settings.seeds)
         out_dirs = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
         runs = [
@@ -135,7 +137,8 @@ def finetune(settings: FinetuningArguments) -> int:
             for seed, out_dir in zip(seeds, out_dirs, strict=True)
         ]
         refuse_taken(folder, runs)  # before rows are prepared, which may take minutes
-        ready(settings, tasks, pretrained, data)
+        keys = ready(settings, tasks, pretrained, data).keys
+        runs = [replace(run, keys={task.name: keys[task.name] for task in tasks.tasks}) for run in runs]
         found = []
         for run in runs:
             code, results = finetune_once(run)
@@ -175,7 +178,9 @@ def rest_lines(settings: FinetuningArguments, runs: list[FinetuningRun]) -> list
     # The stopped run's file says everything of the others but what a new run alone is given.
     stopped, following, last = runs[0], runs[1], runs[-1].training.seed
     words = ["--config_file", Path(stopped.out_dir, CONFIG)]
-    words += ["--load_saved_model", settings.load_saved_model] if settings.load_saved_model else []
+    # Named or not: by then another run may be the newest.
+    saved = settings.load_saved_model
+    words += ["--load_saved_model", saved] if saved else ["--encoder", stopped.encoder]
     words += ["--finetune"] if settings.finetune else []
     words += ["--seed", following.training.seed, "--out_dir", following.out_dir]
     folder = Path(stopped.out_dir).parent
@@ -195,7 +200,8 @@ def conclude_saved(settings: FinetuningArguments) -> int:
     each_seed = sorted((path.parent for path in folder.glob(f"{SEEDS}/{CONFIG}")), key=by_number)
     found = []
     for run in each_seed or [folder]:
-        if not (run / CONFIG).is_file():
+        of_tasks = is_finetuned(run) or not any(checkpoint.in_run(run))  # none is told below
+        if not (run / CONFIG).is_file() or not of_tasks:
             raise InputError(f"{run}: no run of fine-tuning; name its folder with --load_saved_model")
         # By the run's own file, not by today's flags: other data would be another experiment.
         saved = compose(type(settings), [config_file(run / CONFIG)])
@@ -227,7 +233,7 @@ def by_number(seed: Path) -> tuple[int, str]:
 def check_start(settings: FinetuningArguments) -> None:
     """Refuse flags that contradict each other, and processes that we did not start."""
     # Each would conclude the run, and write its results and exports, in one place.
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if under_torchrun() and os.environ["WORLD_SIZE"] != "1":
         raise InputError("torchrun: fine-tuning starts its own processes; give --device_ids 0 1 instead")
     saved = settings.load_saved_model
     if (settings.resume_train or settings.finetune) and not saved:
@@ -263,10 +269,10 @@ def tasks_of(settings: FinetuningArguments) -> TaskFile:
     # Prepared data remember where their files lay, so that --data_dir may name either.
     prepared = is_prepared(settings.data_dir)
     data_dir = open_prepared(settings.data_dir).data_dir if prepared else settings.data_dir
-    return load_task_file(settings.task_file, data_dir)
+    return load_task_file(settings.task_file, data_dir, prepared)
 
 
-def ready(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> None:
+def ready(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> Prepared:
     """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
     if is_prepared(settings.data_dir):
         # Rows of another vocabulary or another length would train without a word, and teach nonsense.
@@ -276,6 +282,9 @@ def ready(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained
         check_settings(prepared, tasks.tasks)
         check_flags(settings, prepared)
         open_rows(tasks.tasks, prepared, pretrained.vocabulary, "train")
+        for task in tasks.tasks:
+            if task.name not in prepared.keys:
+                raise InputError(f"{data}: {task.name} is not whole there; run prepare_tasks_SE.py again")
     else:
         prepared = prepare_data(settings, tasks, pretrained, data)
     check_labels_differ(prepared, tasks.tasks)
@@ -284,6 +293,7 @@ def ready(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained
         check_metrics(spec_of(task, prepared))
     if not settings.silent:
         print_summary(prepared, tasks)
+    return prepared
 
 
 def check_flags(settings: FinetuningArguments, prepared: Prepared) -> None:
@@ -306,7 +316,7 @@ def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
 
 
 @contextmanager
-def nothing_left_if_refused(data: Path, run: Path | None = None) -> Iterator[None]:
+def nothing_left_if_refused(data: Path, tasks: TaskFile, run: Path | None = None) -> Iterator[None]:
     """Remove the prepared data and the run's folder again if they were not there and nothing was trained."""
     new = [folder for folder in (data, run) if folder is not None and not folder.exists()]
     with empty_parents_go(run or data):  # `runs/`, which the first run makes
@@ -316,8 +326,15 @@ def nothing_left_if_refused(data: Path, run: Path | None = None) -> Iterator[Non
             # A file in the run's folder is a person's, or the work of hours, such as an earlier seed's.
             if run is None or all(path.name == RUN_LOCK or path.is_dir() for path in run.rglob("*")):
                 for folder in new:
-                    rmtree(folder, ignore_errors=True)
+                    if folder != data or not holds_others(data, tasks):
+                        rmtree(folder, ignore_errors=True)
             raise
+
+
+def holds_others(data: Path, tasks: TaskFile) -> bool:
+    """Whether another command has prepared tasks of its own there meanwhile, or is at it."""
+    names = {task.name for task in tasks.tasks}
+    return data.is_dir() and any(path.is_dir() and path.name not in names for path in data.iterdir())
 
 
 # --- settings in the words of the rooms -----------------------------------------------------------------

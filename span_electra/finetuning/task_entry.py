@@ -24,6 +24,7 @@ class TaskEntry:
     name: str
     values: dict[str, Any]
     data_dir: Path
+    is_prepared: bool = False  # then its files need not be there any more
     problems: list[str] = field(default_factory=list)
 
     def problem(self, key: str, text: str) -> None:

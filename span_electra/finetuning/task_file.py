@@ -37,8 +37,8 @@ class TaskFile:
     notes: tuple[str, ...] = ()  # what a person should know who wrote it for another system
 
 
-def load_task_file(path: str | Path, data_dir: str | Path) -> TaskFile:
-    """Read and check a task file.
+def load_task_file(path: str | Path, data_dir: str | Path, is_prepared: bool = False) -> TaskFile:
+    """Read and check a task file; prepared tasks' data files may be gone.
 
     Raises InputError naming the file and every key that is wrong: unknown or missing ones, values that cannot
     be, metrics that the type has not, files that are absent, and names that leave the data folder.
@@ -57,7 +57,7 @@ def load_task_file(path: str | Path, data_dir: str | Path) -> TaskFile:
     for name, entry in values.items():
         problems += _wrong_name(str(name))
         if isinstance(entry, dict):
-            entries.append(TaskEntry(str(name), entry, data_dir))
+            entries.append(TaskEntry(str(name), entry, data_dir, is_prepared))
         else:
             problems.append(f"{name}: a task is a mapping with task_type and file_names")
     # Every entry is looked at before anything is refused: a person mends a file once, not once a mistake.

@@ -190,7 +190,7 @@ def _noise(entry: TaskEntry, task_type: TaskType) -> dict[str, Any]:
         entry.problem("noise", str(error))
     if value.get("misspellings") is not None:
         path = entry.file_below("noise.misspellings", value["misspellings"])
-        if path and not path.is_file():
+        if path and not entry.is_prepared and not path.is_file():
             entry.problem("noise.misspellings", f"{path}: no such file; it is looked for below --data_dir")
         value = value | {"misspellings": str(path)}
     return value
@@ -274,7 +274,7 @@ def _files(entry: TaskEntry, task_type: TaskType) -> dict[str, tuple[str, ...]]:
 
 def _check_file(entry: TaskEntry, key: str, name: Any, task_type: TaskType) -> None:
     path = entry.file_below(key, name)
-    if path is None:
+    if path is None or entry.is_prepared:
         return
     if not path.exists():
         entry.problem(key, f"{path}: no such file; files are looked for below --data_dir")

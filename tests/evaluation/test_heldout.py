@@ -71,6 +71,12 @@ def test_any_batch_size_gives_the_same_numbers(tmp_path):
     assert one == pytest.approx(many, rel=1e-4)
 
 
+def test_a_text_without_anything_to_mask_is_refused(tmp_path):
+    networks = by_hand(frequencies({"the": 0.0}))
+    with pytest.raises(InputError, match="held out.txt: so short that no token is masked"):
+        scored(networks, written(tmp_path, "a\n"))
+
+
 def test_characters_are_counted_not_bytes(tmp_path):
     assert characters(written(tmp_path, "äöü\n漢字 x")) == 7
 
@@ -97,6 +103,8 @@ def test_a_runs_numbers_are_those_of_its_validation_on_the_same_rows(changes, tm
     networks = open_networks(tmp_path / "run")
     joint = joint_model(tmp_path / "run", networks)
     found = score_text(networks, joint, path, batch_size=8, max_seq_len=24)["held-out text"]
+    named = joint_model(next(checkpoint.in_run(tmp_path / "run")), networks)
+    assert score_text(networks, named, path, batch_size=8, max_seq_len=24)["held-out text"] == found
     usual = scored(networks, path)["held-out text"]
 
     chunking = ChunkConfig(max_seq_len=24, short_chunk_prob=0.0)

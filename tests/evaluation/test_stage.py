@@ -59,6 +59,22 @@ def test_everything_lands_in_one_file_and_later_calls_add_to_it(tried):
     assert set(found["minimal pairs"]["by field"]["all"]) >= {"discriminator", "pll", "pll_l2r, 95%"}
 
 
+def test_what_is_done_is_kept_where_a_later_part_is_refused(tried):
+    exported(tried / "model")
+    with pytest.raises(InputError, match="missing.txt"):
+        run(tried / "model", [str(tried / "pairs")], text="missing.txt")
+    assert "minimal pairs" in json.loads((tried / "model" / "evaluation.json").read_text())
+
+
+def test_clean_text_alone_is_corrected_and_may_begin_with_a_blank_line(tmp_path):
+    for split in ("dev", "test"):
+        write_texts(tmp_path / split / "sec", ["", "the cta"], ["", "the cat"])
+    networks = by_hand(frequencies({"cat": 5.0}), spotter({"##t": 1.0}))
+    found = spelling_scores(networks, tmp_path, 8, 3)
+    assert list(found) == ["spelling correction"]
+    assert found["spelling correction"]["sec"]["correction F1"] == 1.0
+
+
 def test_lines_with_errors_are_found_by_their_words_by_hand(tmp_path):
     for split in ("dev", "test"):
         write_texts(

@@ -67,6 +67,11 @@ def tuned(tmp_path_factory):
     return folder
 
 
+def loads(folder):
+    """The sections of the task file."""
+    return json.loads((folder / "tasks.yaml").read_text())
+
+
 def asked(folder, task_file, model="run", **more):
     given = {"model": str(folder / model), "task_file": str(task_file), "data_dir": str(folder / "data")}
     return EvaluateArgs(**given, device="cpu", **more)
@@ -127,6 +132,16 @@ def test_nothing_is_left_behind_but_the_numbers_as_one_table(tuned):
     assert after - before == {tuned / "run" / "evaluation.json"}
     tables = tables_of(json.loads((tuned / "run" / "evaluation.json").read_text()))
     assert [row[0] for row in tables[-1].rows[:2]] == ["mood, dev", "mood, test"]
+
+
+def test_another_task_file_adds_to_the_numbers_of_the_first(tuned, tmp_path):
+    out = tmp_path / "scores.json"
+    for name in ("mood", "talk"):
+        one = write(tmp_path, f"{name}.yaml", json.dumps({name: loads(tuned)[name]}))
+        list(evaluate_tasks(asked(tuned, one, out_file=str(out))))
+    assert {f"{name}, {split}" for name in ("mood", "talk") for split in ("dev", "test")} == set(
+        json.loads(out.read_text())["tasks"]
+    )
 
 
 def test_the_folder_of_the_numbers_is_made_before_they_are(tuned, monkeypatch):

@@ -13,7 +13,13 @@ from network_examples import exported, vocabulary_of_words
 
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.experiment import Finetuning, check_pooling, check_same_tasks, rate_share
+from span_electra.finetuning.experiment import (
+    Finetuning,
+    check_monitor,
+    check_pooling,
+    check_same_tasks,
+    rate_share,
+)
 from span_electra.finetuning.task import Task
 from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import open_model
@@ -54,6 +60,40 @@ def test_a_mean_of_tokens_needs_an_encoder_whose_stock_class_takes_it(start):
     check_pooling((replace(task, pooling="cls"),), start)
     with pytest.raises(InputError, match="t.pooling: mean needs an encoder of architecture modern"):
         check_pooling((task,), start)
+
+
+def test_two_tasks_that_would_share_a_metric_are_refused_where_test_is_measured_too():
+    files = {"train": ("x",), "dev": ("y",), "test": ("z",)}
+    tasks = tuple(Task(name, "NER", files, metrics=("accuracy",)) for name in ("a", "test_a"))
+
+    def run(test_while_train):
+        arguments = SimpleNamespace(test_while_train=test_while_train)
+        return SimpleNamespace(arguments=arguments, tasks=tasks, training=SimpleNamespace(monitor="score"))
+
+    check_monitor(run(False))
+    with pytest.raises(InputError, match="test_a_accuracy would be a metric of two"):
+        check_monitor(run(True))
+
+
+def test_a_metric_of_rows_that_are_not_there_is_refused_as_the_best_ones():
+    tasks = tuple(
+        Task(name, "NER", files, metrics=("accuracy",), val_split=held)
+        for name, files, held in (
+            ("one", {"train": ("x",), "dev": ("y",)}, 0.0),
+            ("two", {"train": ("x",)}, 0.0),
+            ("three", {"train": ("x",)}, 0.1),
+        )
+    )
+
+    def check(monitor):
+        arguments, training = SimpleNamespace(test_while_train=True), SimpleNamespace(monitor=monitor)
+        check_monitor(SimpleNamespace(arguments=arguments, tasks=tasks, training=training))
+
+    for known in ("score", "one_accuracy", "three_accuracy"):
+        check(known)
+    for other in ("two_accuracy", "test_one_accuracy"):
+        with pytest.raises(InputError, match=f"monitor: '{other}' is no metric"):
+            check(other)
 
 
 def test_losses_by_task():

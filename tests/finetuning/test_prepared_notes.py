@@ -45,6 +45,8 @@ def test_one_label_is_nothing_to_learn():
     task = replace(SINGLE, files={"train": ("a.tsv",)})
     with pytest.raises(InputError, match="data/a.tsv: every row has the label 'yes'; t needs at least two"):
         check_labels_differ(replace(prepared(), only_label={"t": "yes"}), [task])
+    with pytest.raises(InputError, match=r"a.tsv: each of the first 4 rows \(limit\) has the label 'yes'"):
+        check_labels_differ(replace(prepared(), only_label={"t": "yes"}), [replace(task, limit=4)])
 
 
 @pytest.mark.parametrize("label", ["nan", "NaN", "<NA>"])

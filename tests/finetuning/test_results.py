@@ -16,6 +16,13 @@ def test_mean_and_deviation_over_seeds():
     assert entry == {"mean": 2.0, "deviation": pytest.approx(2**0.5), "values": [1.0, 3.0]}
 
 
+def test_an_infinite_perplexity_has_no_deviation():
+    summary = over_seeds([{"t": {"dev": {"perplexity": value}}} for value in (2.0, math.inf)])
+    entry = summary["t"]["dev"]["perplexity"]
+    assert entry["mean"] == math.inf and entry["deviation"] is None
+    assert table_of(summary) == "t: dev perplexity inf ± ?"
+
+
 def test_a_line_for_each_task(tmp_path):
     results = {"a": {"dev": {"f1": 0.12345, "perplexity": math.inf}, "test": {"f1": 1.0}}, "b": {}}
     assert table_of(results) == "a: dev f1 0.1235, dev perplexity inf, test f1 1\nb: no dev or test rows"

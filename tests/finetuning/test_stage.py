@@ -168,7 +168,8 @@ def test_what_cannot_be_concluded_is_refused(settings, tmp_path):
 
 
 def test_processes_that_we_did_not_start_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="torchrun: .*--device_ids"):
         finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}))
     assert not Path("run").exists()

@@ -10,10 +10,12 @@ from shutil import rmtree
 
 import pytest
 import torch
-from finetune_examples import settings_of, write_task
+from finetune_examples import ROWS, settings_of, write_task
+from run_examples import stop_at
 from task_examples import write
 
 from span_electra.errors import InputError
+from span_electra.finetuning import stage
 from span_electra.finetuning.arguments import TaskDataArguments
 from span_electra.finetuning.stage import by_number, finetune, prepare
 from span_electra.finetuning.task_model import load_task_model
@@ -105,3 +107,56 @@ def test_rows_are_prepared_for_a_run_of_a_generator_alone(tmp_path, capsys):
     rmtree("small/discriminator")
     assert prepare(PREPARED) == 0
     assert "--encoder small --network generator" in capsys.readouterr().out
+
+
+def test_seeds_whose_rows_another_command_made_anew_are_refused(tmp_path, monkeypatch):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1, seeds=2)
+    once = stage.finetune_once
+
+    def then_prepared_anew(run):
+        found = once(run)
+        prepare(replace(PREPARED, max_seq_len=12))
+        return found
+
+    monkeypatch.setattr(stage, "finetune_once", then_prepared_anew)
+    with pytest.raises(InputError, match="small_prepared_data: another command prepared t anew meanwhile"):
+        finetune(settings)
+
+
+def test_a_refused_command_leaves_the_rows_that_another_one_made_meanwhile(tmp_path, monkeypatch):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
+
+    def other(*_):
+        Path("small_prepared_data/other").mkdir(parents=True)
+        raise InputError("refused")
+
+    monkeypatch.setattr(stage, "ready", other)
+    with pytest.raises(InputError, match="refused"):
+        finetune(settings)
+    assert Path("small_prepared_data/other").is_dir() and not Path("run").exists()
+
+
+def test_rows_cut_before_some_were_held_out_are_counted_of_both(tmp_path):
+    task = write_task(tmp_path, SINGLE)
+    del task["file_names"]["dev"]
+    settings_of(tmp_path, {"t": task | {"val_split": 4}})
+    prepare(replace(PREPARED, max_seq_len=8))
+    cut = json.loads(Path("small_prepared_data/prepared.json").read_text())["cut"]["t"]
+    assert cut.keys() == {"train and dev", "test"} and 0 < cut["train and dev"] <= ROWS
+
+
+def test_seeds_that_are_left_are_run_from_the_encoder_that_was_taken(tmp_path, monkeypatch, capsys):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
+    monkeypatch.setattr(stage, "newest_run", lambda: "small")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        assert finetune(replace(settings, encoder=None, seeds=2)) != 0
+    assert "--encoder small --seed 1" in capsys.readouterr().out
+
+
+def test_prepared_rows_are_enough_wherever_their_files_have_gone(tmp_path):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
+    prepare(replace(PREPARED, max_seq_len=32))
+    rmtree(tmp_path / "data")
+    Path("small_prepared_data").rename("carried")
+    assert finetune(replace(settings, data_dir="carried")) == 0
