@@ -15,14 +15,15 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Collection
-from dataclasses import MISSING, Field
-from functools import partial
+from dataclasses import Field
+from functools import partial, reduce
 from pathlib import Path
 from typing import TextIO, TypeVar
 
 from span_electra import progress
 from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
 from span_electra.config import OPTIMIZER_DEFAULTS
+from span_electra.cores import under_torchrun
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError, said_of
 from span_electra.schema import Settings, Values
@@ -56,15 +57,18 @@ class Parser(argparse.ArgumentParser):
             epilog="A setting of a section is also a flag by its dotted path, as in a config file.",
         )
         self.settings = leaves(schema)
+        self.defaults = schema()  # of the whole: a section may be another than its class makes
         self.flags: dict[str, str] = {}  # how a key is shown: by its end alone where that is enough
         self.names = {f"--{name}" for name in OWN_FLAGS}
         self.switches: set[str] = set()  # flags without a value
         self.numbers: set[str] = set()  # flags with a list of numbers
-        first = list(schema.FIRST)
+        first, sections = list(schema.FIRST), {key.partition(".")[0] for key in self.settings if "." in key}
         groups = {name: self.add_argument_group(name) for name in GROUPS}
         own = groups["most needed" if "config_file" in first else "run"]
         self._own(own, "config_file", "FILE", "JSON or YAML file of settings, laid over the defaults")
-        self._own(own, "preset", "NAME", "settings of configs/NAME.json, under those of --config_file")
+        presets = "settings of configs/NAME.json, under those of --config_file"
+        # Presets say how to pretrain; elsewhere the flag is known, and refused with the key that is none.
+        self._own(own, "preset", "NAME", presets if "model" in sections else argparse.SUPPRESS)
         self._own(groups["run"], "print_config", None, "print all settings as a config file and stop")
         # The most needed stand as they are listed, the rest as declared.
         for key in sorted(
@@ -86,7 +90,7 @@ class Parser(argparse.ArgumentParser):
         names = [f"--{leaf(key)}", f"--{key}"] if unique else [f"--{key}"]
         self.flags[key] = names[0]
         self.names |= {*names}
-        default = entry.default if entry.default is not MISSING else entry.default_factory()
+        default = reduce(getattr, key.split("."), self.defaults)
         options = {"dest": key, "help": help_of(entry, default)}
         if isinstance(default, bool):
             options["action"] = argparse.BooleanOptionalAction
@@ -97,6 +101,8 @@ class Parser(argparse.ArgumentParser):
             # Written in a class, a type is text; where argument.py gave another default, the type itself.
             if str(entry.type) in ("list[int]", "list[float]"):
                 self.numbers |= {*names}
+            else:  # given twice, both count: the first of two files would go without a word
+                options["action"] = "extend"
         elif entry.metadata.get("alone"):
             options |= {"nargs": "?", "const": entry.metadata["alone"], "metavar": "VALUE"}
         else:
@@ -213,7 +219,7 @@ def parse(
         layers = stack(given, layers)
     settings = compose(schema, with_optimizer_defaults(layers))
     for layer in layers:
-        if layer.note and os.environ.get("RANK", "0") == "0":  # torchrun runs us once a process
+        if layer.note and (not under_torchrun() or os.environ["RANK"] == "0"):  # it runs us once a process
             print(layer.note(), file=sys.stderr)  # standard output is the config file of --print_config
     if given.get("print_config"):
         print(dump(settings))
@@ -316,6 +322,10 @@ def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
     # Users cannot mend the line of our code that Python would show.
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    # A stream that was closed for us (>&-) is none at all.
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
     write_any_text(sys.stdout, sys.stderr)
     if not sys.stderr.isatty():  # libraries' bars would be one endless line there
         os.environ.update(TQDM_DISABLE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")

@@ -62,6 +62,11 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
         problems = _unknown_keys(schema, layer.values, keys)
         if problems:
             raise InputError(f"{layer.source}: {'; '.join(problems[:MOST_PROBLEMS])}")
+        for key, value in flatten(layer.values).items():
+            if "???" in (value if isinstance(value, list) else [value]):  # OmegaConf would pass over it
+                raise InputError(
+                    f"{layer.source}: {key}: '???' stands for a value still to be given; give it"
+                )
     try:
         # Typed by the schema: OmegaConf then refuses a text where a number belongs.
         merged = OmegaConf.structured(schema)
@@ -147,7 +152,8 @@ def _read(path: Path, including: tuple[Path, ...], twice: list[str]) -> Any:
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
         _check_tree(content)
         twice += [f"{path}: {key} stands there twice; leave one of them out" for key in _duplicates(text)]
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    # Of a value that its tag does not fit (!!bool abc) the library raises whatever its parts do.
+    except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, RecursionError) as error:
         cure = "put ${...} in quotes" if "${" in str(error) else "mend it there"  # braces are YAML's too
         raise InputError(f"{path}: not valid JSON or YAML ({_first_line(error)}); {cure}") from None
     return _include(content, path, (*including, absolute), twice)

@@ -85,7 +85,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     A folder that stands there is replaced; whoever calls has made sure that it may be. Its files are readable
     to whom the umask allows it.
     """
-    path = Path(path)
+    # A link stays, and what it leads to is replaced: it may lead to another disk, where there is room.
+    path = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
     beside = partial_path(path)
     try:
         with _told_by_name(path):

@@ -1,6 +1,8 @@
 """Flags made from dataclasses. Run: pytest tests/test_commandline.py"""
 
 import json
+import re
+import sys
 
 import pytest
 from shell_examples import exit_code
@@ -23,6 +25,9 @@ PROMISED = {
         save_top_k masking batch_max_tokens bucket_span output_prefix experiment_name device use_SBGO
         use_SBPO""",
 }
+
+
+DEFAULTS = JointTrainingConfig()
 
 
 @pytest.mark.parametrize("schema", PROMISED, ids=lambda schema: schema.__name__)
@@ -106,6 +111,36 @@ def test_a_script_fails_in_one_line_with_its_code(error, code, line, capsys):
 
     assert exit_code(main) == code
     assert capsys.readouterr().err.strip() == line
+
+
+@pytest.mark.parametrize(
+    ("schema", "flag", "value"),
+    [
+        (JointTrainingConfig, "model.generator.hidden_size", DEFAULTS.model.generator.hidden_size),
+        (
+            JointTrainingConfig,
+            "model.discriminator.intermediate_size",
+            DEFAULTS.model.discriminator.intermediate_size,
+        ),
+        (FinetuneArgs, "lr", FinetuneArgs().optimizer.lr),
+    ],
+)
+def test_help_tells_the_defaults_of_the_whole_and_not_of_a_sections_class(schema, flag, value):
+    told = " ".join(Parser(schema, "").format_help().split())
+    assert re.search(rf"--{flag} VALUE [^[]*\[{value}\]", told)
+
+
+def test_a_list_that_is_given_in_two_parts_is_one():
+    words = ["--in_file", "a", "b", "--in_file", "c", "--shards", "2"]
+    assert parse(FeatureArgs, "", words).in_file == ["a", "b", "c"]
+
+
+def test_streams_that_were_closed_are_none_of_our_business(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert exit_code(lambda: print(sys.stdin.isatty(), sys.stdout.isatty(), sys.stdin.read())) == 0
+    for name in ("stdin", "stdout", "stderr"):
+        getattr(sys, name).close()
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,9 @@ REFUSED = {
     "no mapping": ("- 1\n- 2", ["holds no settings"]),
     "broken": ("{", ["not valid JSON or YAML"]),
     "bare reference": ("optimizer: {lr: ${oc.env:LR}}", ["put ${...} in quotes"]),
+    "a tag of no value": ("optimizer: {lr: !!bool abc}", ["not valid"]),
+    "a value to be given": ("optimizer: {lr: '???'}", ["optimizer.lr: '???' stands for a value still to be"]),
+    "one of a list": ("files: [a, '???']", ["files: '???' stands for"]),
     "a key twice": ("optimizer: {lr: 1}\nfiles: [a]\noptimizer: {lr: 2}", ["optimizer stands there twice"]),
 }
 

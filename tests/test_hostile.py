@@ -1,7 +1,7 @@
 """What strangers put into files is never executed, never followed elsewhere, never unpacked without end.
 
 Run: pytest tests/test_hostile.py. Pickles and links in checkpoints are in test_checkpoint.py, manifests of
-shards in test_store.py, markup in the report's texts in test_report.py.
+shards in test_store.py, markup in the report's texts in report/test_page.py.
 """
 
 import gzip

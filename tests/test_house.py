@@ -37,7 +37,7 @@ MAY_IMPORT = {
 ONE_PLACE = {
     "from_pretrained": {"text/own_tokenizer", "hub/networks"},
     "load_file": {"training/checkpoint"},
-    "save_file": {"training/checkpoint", "hub/export"},
+    "save_file": {"training/checkpoint", "hub/folders"},
     "torch.device": {"accelerators", "training/devices", "training/parallel", "model/init"},
     "get_context": {"text/workers", "training/launch"},
     "ProcessPoolExecutor": set(),

@@ -121,7 +121,7 @@ def test_the_commands_run_in_their_order(place, monkeypatch, capsys):
 
 FLAG = r"(?<![\w-])--[a-z][a-z_.]*[a-z]"
 FOREIGN = {  # flags of benchmarks, of pip and pre-commit, of every script, and a placeholder
-    *("--arms", "--data", "--languages", "--list", "--minutes", "--rounds", "--rows", "--tasks"),
+    *("--arms", "--data", "--eval", "--languages", "--list", "--minutes", "--rounds", "--rows", "--tasks"),
     *("--resolution", "--all", "--flag", "--version", "--help"),
 }
 

@@ -117,6 +117,17 @@ def test_a_folder_is_replaced_whole(tmp_path):
     assert os.listdir(tmp_path) == ["d"] and os.listdir(tmp_path / "d") == ["two"]
 
 
+def test_a_link_to_a_folder_stays_and_leads_to_the_new_one(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "d").symlink_to(tmp_path / "disk" / "d")
+    for name in ("one", "two", "three"):
+        with atomic_folder(tmp_path / "here" / "d") as beside:
+            (beside / name).write_text(name)
+    assert (tmp_path / "here" / "d").is_symlink() and os.listdir(tmp_path / "here") == ["d"]
+    assert os.listdir(tmp_path / "disk") == ["d"] and os.listdir(tmp_path / "disk" / "d") == ["three"]
+
+
 def test_what_a_kill_left_is_cleared_and_a_folder_between_two_renames_comes_back(tmp_path):
     (tmp_path / ".d.old").mkdir()
     (tmp_path / ".d.old" / "kept").write_text("x")

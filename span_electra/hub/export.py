@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from span_electra.config import ModelConfig
@@ -21,7 +20,7 @@ from span_electra.errors import InputError
 from span_electra.hub.added_rows import with_added_rows
 from span_electra.hub.architecture import ORIGINAL, REPLACED, SIZES, StockConfig
 from span_electra.hub.architectures import record_of
-from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors
+from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors, write_tensors
 from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS, Pretrained, open_model
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
@@ -46,9 +45,15 @@ def export_run(
     """
     parts = PARTS[:1] if model.config.objective == "generator" else PARTS
     targets = [Path(folder, part) for part in parts]
-    # Both places before either is written: half an export would pair with an older half.
+    # All places before any is written: half an export would pair with an older half.
     for target in targets:
         check_free(target)
+    for other in (Path(folder, part) for part in PARTS if part not in parts):
+        if other.exists():
+            raise InputError(
+                f"{other}: stands there, and would be opened as the pair of this {parts[0]}; move it or "
+                "choose another folder"
+            )
     for part, target in zip(parts, targets, strict=True):
         with atomic_folder(target) as beside:
             _write_part(model, part, vocabulary, beside, facts or CardFacts())
@@ -68,7 +73,7 @@ def _write_part(
             name: weight.detach().to("cpu", torch.float32).contiguous()
             for name, weight in network.span_head.state_dict().items()
         }
-        save_file(heads, folder / SPAN_HEADS)
+        write_tensors(heads, folder / SPAN_HEADS)
     span_head, mask = network.span_head is not None, vocabulary.special.mask
     text = render_card(part, record, facts, config=config, span_head=span_head, mask=mask)
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -82,13 +87,13 @@ def write_network(
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     # transformers refuses a file that does not say which framework's tensors it holds.
-    save_file(stock_weights(network, record, head), folder / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(stock_weights(network, record, head), folder / WEIGHTS, metadata={"format": "pt"})
     # A product of two factors says nothing of them: training that goes on from here needs both back.
     ours = our_weights(network)
     if "encoder.project.weight" in ours and not record.projection:
         names = {"word": "encoder.embeddings.word.weight", "project": "encoder.project.weight"}
         factors = {short: ours[name].clone().contiguous() for short, name in names.items()}
-        save_file(factors, folder / FACTORS)
+        write_tensors(factors, folder / FACTORS)
 
 
 def stock_config(

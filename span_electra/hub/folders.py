@@ -6,14 +6,18 @@ Nothing here runs what a folder holds: a pickle is read by torch's loader of pla
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
 import warnings
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from span_electra.errors import InputError
-from span_electra.hub.architecture import StockConfig, Weights
+from span_electra.hub.architecture import SIZES, StockConfig, Weights
 from span_electra.hub.architectures import architecture_of
 from span_electra.text.own_tokenizer import as_transformers_open, open_exported
 from span_electra.text.vocabulary import Vocabulary, load_vocabulary
@@ -21,6 +25,7 @@ from span_electra.training import checkpoint
 
 CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
 OURS = "span_electra"  # the key of config.json by which a folder is known as one of ours
+COUNTS = ("vocab_size", "max_position_embeddings", "global_attn_every_n_layers", *SIZES)
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
@@ -38,6 +43,11 @@ def read_config(folder: str | Path) -> StockConfig:
         raise InputError(f"{path}: not JSON; name an exported folder or a stock ELECTRA's") from None
     if not isinstance(settings, dict):
         raise InputError(f"{path}: not an object; name an exported folder or a stock ELECTRA's")
+    for name in COUNTS:
+        if name in settings and (type(settings[name]) is not int or settings[name] < 1):
+            raise InputError(f"{path}: {name} is {settings[name]!r}, no number from 1 on; get the file again")
+    if not isinstance(settings.get("architectures") or [], list):
+        raise InputError(f"{path}: architectures is {settings['architectures']!r}, no list; get it again")
     return settings | {"model_type": architecture_of(settings, str(path)).model_type}
 
 
@@ -70,6 +80,17 @@ def read_weights(folder: str | Path) -> Weights:
 def open_tensors(path: Path) -> Weights:
     """A file of safetensors. Raises InputError when it cannot be read."""
     return {_present_name(name): weight for name, weight in checkpoint.load_weights(path).items()}
+
+
+def write_tensors(tensors: Weights, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a file of safetensors. Raises OSError where it cannot be written, as other writers do."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:  # tells the system's number in its text alone
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 def _present_name(name: str) -> str:

@@ -31,7 +31,7 @@ BIASES = {  # which of our maps and norms have one
 
 
 def _kinds(every: int, layers: int) -> list[str]:
-    """Each layer's kind of attention: the first and every so-manieth sees all."""
+    """Each layer's kind of attention: the first sees all, and every one of that number."""
     return ["sliding_attention" if number % every else "full_attention" for number in range(layers)]
 
 

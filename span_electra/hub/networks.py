@@ -152,6 +152,14 @@ def _stock(folder: Path, part: str, device: str) -> Network:
 # --- running ------------------------------------------------------------------------------------------
 
 
+def check_numbers(sound: bool, network: Network) -> None:
+    """Raise InputError where a network's answers are not numbers."""
+    if not sound:
+        raise InputError(
+            f"{network.source}: its answers are not numbers; its weights are broken, take another checkpoint"
+        )
+
+
 def length_batches(lengths_R: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
     """Yield the numbers of rows of similar length, longest first, so that memory runs out at once or never.
 
@@ -194,6 +202,7 @@ def for_each_token(
         for place, number in enumerate(numbers_B):
             # Copied: a slice would keep the whole batch's array alive for one short row.
             found[number] = answers[place, : lengths_R[number]].copy()
+            check_numbers(not np.isnan(found[number]).any(), network)
     return found
 
 
@@ -230,4 +239,6 @@ def filling_log_probability(
         # The encoder for the whole batch, the vocabulary for some places at a time: memory goes there.
         for first in range(0, len(numbers_S), ASKED_PLACES):
             some = slice(first, first + ASKED_PLACES)
-            yield numbers_S[some], F.log_softmax(network.answer(states_SD[some]).float(), dim=-1)
+            log_SV = F.log_softmax(network.answer(states_SD[some]).float(), dim=-1)
+            check_numbers(not log_SV[:, 0].isnan().any(), network)  # one logit that is none spoils its row
+            yield numbers_S[some], log_SV

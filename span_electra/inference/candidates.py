@@ -5,6 +5,8 @@ V  vocabulary   N  its whole words
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 
 from span_electra.text.pieces import Pieces
@@ -23,7 +25,7 @@ class Candidates:
         pieces_V = Pieces(vocabulary)
         texts = [pieces_V[number] for number in range(vocabulary.size)]
         # Pieces and punctuation are no corrections; nor is what only goes on inside a word.
-        kept = [n for n, text in enumerate(texts) if text.strip().isalpha() and vocabulary.starts_word_V[n]]
+        kept = [n for n, text in enumerate(texts) if of_letters(text.strip()) and vocabulary.starts_word_V[n]]
         self.lowercase = vocabulary.lowercase
         self.ids_N = np.array(kept, dtype=np.int64)
         self.words = [texts[number].strip() for number in kept]
@@ -61,6 +63,16 @@ class Candidates:
         order = np.argsort(-score_N, kind="stable")[:top_k]
         words = recased([self.words[number] for number in near[order]], typed, self.lowercase)
         return list(zip(words, score_N[order].tolist(), strict=True))
+
+
+def of_letters(text: str) -> bool:
+    """Whether a text is letters alone, in any script: marks over, under and beside them are parts of them."""
+    return text[:1].isalpha() and all(each.isalpha() or is_mark(each) for each in text)
+
+
+def is_mark(character: str) -> bool:
+    """Whether it is a part of the letter before it: an accent of its own, a vowel sign, a point."""
+    return unicodedata.category(character)[0] == "M"
 
 
 def recased(words: list[str], typed: str, lowercase: bool) -> list[str]:

@@ -14,20 +14,19 @@ Shapes are in the names:
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from span_electra.hub.networks import Networks
-from span_electra.inference.candidates import NATS_AN_EDIT, Candidates, one_edit_away, recased
+from span_electra.inference.candidates import NATS_AN_EDIT, Candidates, is_mark, one_edit_away, recased
 from span_electra.inference.detection import Detected, detect, detect_lines
 from span_electra.inference.filling import log_probability_at
 from span_electra.text.pieces import Pieces
 from span_electra.text.token_spans import Line, read_lines
 
-CORE = re.compile(r"\W*([\w'’-]*\w)\W*")  # a word without the punctuation round it; with some inside, none
+INSIDE = "'’-\u200c\u200d"  # beside letters and digits in the midst of a word; the last two are invisible
 # Characters of the longest word that is corrected. One edit makes 53 strings a letter, each to be encoded, so
 # that without a bound a line of base64 would take minutes and gigabytes; nobody types words of this length.
 LONGEST_WORD = 48
@@ -129,28 +128,42 @@ def suspects_of(number: int, line: Line, wrong: list[int], special: Sequence[str
     found = []
     for word in wrong:
         begin, end = line.word_spans[word]
-        # Before the pattern is tried: its time on a long run of quotes grows with the square of the length.
-        if end - begin > LONGEST_WORD:
-            continue
-        core = CORE.fullmatch(line.text, begin, end)
+        core = core_of(line.text[begin:end]) if end - begin <= LONGEST_WORD else None
         # "[MASK]" is a word by its letters, and nothing to correct.
         if core is None or any(token in line.text[begin:end] for token in special):
             continue
+        core_start, core_end = begin + core[0], begin + core[1]
         # Tokens that touch the letters. One that also reaches into punctuation goes with them.
-        inside = np.flatnonzero((line.starts_T < core.end(1)) & (line.ends_T > core.start(1)))
+        inside = np.flatnonzero((line.starts_T < core_end) & (line.ends_T > core_start))
         inside = inside[line.word_T[inside] == word]
         if len(inside):
             found.append(
                 Suspect(
                     line=number,
                     word=word,
-                    start=core.start(1),
-                    end=core.end(1),
+                    start=core_start,
+                    end=core_end,
                     first=int(inside[0]),
                     last=int(inside[-1]) + 1,
                 )
             )
     return found
+
+
+def core_of(word: str) -> tuple[int, int] | None:
+    """Where a word stands between the punctuation round it; None where there is some inside, or no word.
+
+    Example: "(don't," -> 1, 6; "a.b" -> None
+    """
+    of_word: list[bool] = []
+    for each in word:
+        # Marks are parts of the letter before them; emoji have some too, and are no words.
+        of_word.append(each.isalnum() or each == "_" or (of_word[-1:] == [True] and is_mark(each)))
+    if True not in of_word:
+        return None
+    start, end = of_word.index(True), len(word) - of_word[::-1].index(True)
+    inside = zip(word[start:end], of_word[start:end], strict=True)
+    return (start, end) if all(known or each in INSIDE for each, known in inside) else None
 
 
 # --- the generator proposes ---------------------------------------------------------------------------

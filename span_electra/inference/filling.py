@@ -91,7 +91,9 @@ def fill_in(text: str, blanks: list[Blank]) -> str:
     """
     for blank in reversed(blanks):  # from the right, so that places to the left stay what they are
         before = text[: blank.start].rstrip(" ")
-        filling = blank.joint[0].text if blank.joint else ""
+        # A run too long for a row was not searched: its masks are filled each by itself.
+        best = blank.joint[:1] or [fillings[0] for fillings in blank.tokens if fillings]
+        filling = "".join(each.text for each in best)
         text = before + (filling if before else filling.lstrip()) + text[blank.end :]
     return text
 

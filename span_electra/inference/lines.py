@@ -148,9 +148,14 @@ def converse(answer: Answer, hint: str) -> None:
 def typed(hint: str) -> Iterator[str]:
     """Yield what a person types, until an empty line or the end of input."""
     print(hint, file=sys.stderr)
+    prompt = "> " if sys.stdout.isatty() else ""  # not among answers that go into a file
     while True:
         try:
-            line = input("> ")
+            line = input(prompt)
+            line.encode()  # a byte that is no UTF-8 may come as half a surrogate pair
+        except UnicodeError:
+            print("error: that line is not UTF-8; set the terminal to it, and try again", file=sys.stderr)
+            continue
         except EOFError:
             return
         if not line.strip():

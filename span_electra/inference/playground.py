@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import json
 import re
 import socket
@@ -35,7 +36,7 @@ from span_electra.inference.tasks import TaskPredictor
 
 PAGE = Path(__file__).with_name("playground.html")
 MOST_CHARACTERS = 5000  # of a text that is analyzed; a page of a book has about 2,000
-MOST_BYTES = 8 * MOST_CHARACTERS  # of a request: a character may take six as JSON
+MOST_BYTES = 13 * MOST_CHARACTERS  # of a request: a character may take twelve as JSON
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -124,7 +125,11 @@ def application(content: Content, host: str = LOCAL[0]) -> Starlette:
 
 def hosts_of(host: str) -> list[str]:
     """Names under which the page may be asked for; any, where it is opened to other machines."""
-    return [*LOCAL, f"[{LOCAL[2]}]"] if host in LOCAL else ["*"]
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        local = host in LOCAL
+    return [*dict.fromkeys([*LOCAL, f"[{LOCAL[2]}]", host])] if local else ["*"]
 
 
 def policy_of(source: str) -> str:

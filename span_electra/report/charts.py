@@ -76,7 +76,7 @@ def show(value: float, unit: str = "number", digits: int = 2) -> str:
 
 def shorten(x: Sequence[float], y: Sequence[float]) -> tuple[list, list]:
     """Average neighbouring points until at most MOST_POINTS are left; the last point is kept as it is."""
-    # Means, not every so-manieth point: a single noisy value would stand for all its neighbours.
+    # Means, not every tenth point, say: a single noisy value would stand for all its neighbours.
     each = math.ceil(len(x) / MOST_POINTS)
     if each <= 1:
         return list(x), list(y)

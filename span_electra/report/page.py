@@ -12,6 +12,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def make_page(run_folders: list[str], out_file: str | None = None) -> Path:
     if not run_folders:
         raise InputError("no run named; give a run's folder: python report_SE.py runs/first")
     runs = [read_run(folder) for folder in run_folders]
+    if len({run.name for run in runs}) < len(runs):  # of one name in several places
+        runs = [replace(run, name=str(run.folder)) for run in runs]
     if len(runs) > 1:
         target, page = Path(out_file or "comparison.html"), comparison_page(runs)
     else:
@@ -81,7 +84,8 @@ def replace_page(target: Path, page: str) -> None:
         raise InputError(
             f"{target}: stands there and is no report of ours; move it or name another --out_file"
         )
-    write_text(target, page)
+    # Names of files are bytes to the system, and need not be UTF-8.
+    write_text(target, page.encode("utf-8", "backslashreplace").decode())
 
 
 # --- pages ----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 Run: pytest tests/hub/test_export.py   (the one file of tests that imports transformers)
 """
 
+import errno
 import json
 import warnings
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from dataclasses import asdict
 import pytest
 import torch
 from model_examples import MASK, VOCAB, batch_of, slot_logits, small_config
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
@@ -271,6 +273,26 @@ def test_a_failed_export_leaves_nothing_half_written(tmp_path, monkeypatch):
 def test_objective_generator_exports_the_generator_alone(tmp_path):
     export(model_of(objective="generator"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["generator"]
+
+
+def test_a_generator_alone_is_not_put_beside_another_runs_discriminator(tmp_path):
+    export(model_of(), tmp_path)
+    before = (tmp_path / "generator/model.safetensors").read_bytes()
+    with pytest.raises(InputError, match="discriminator: stands there, and would be opened"):
+        export(model_of(objective="generator", seed=1), tmp_path)
+    assert (tmp_path / "generator/model.safetensors").read_bytes() == before
+
+
+def test_weights_that_cannot_be_written_are_an_error_of_the_system(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("span_electra.hub.folders.save_file", full)
+    with pytest.raises(OSError) as caught:
+        export(model_of(), tmp_path)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path / "generator" / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
 
 
 def spoil_config(folder, **changes):

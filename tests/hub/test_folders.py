@@ -80,3 +80,15 @@ def test_a_vocabulary_of_text_alone_numbers_the_same(tmp_path):
     opened = open_vocabulary(place)
     text = "the cat undo the dogs"
     assert opened.tokenizer.encode(text).ids == vocabulary.tokenizer.encode(text).ids
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("vocab_size", "300"), ("num_hidden_layers", 1.5), ("hidden_size", None), ("architectures", 5)],
+)
+def test_a_value_that_no_network_has_is_named(key, value, tmp_path):
+    place = place_of(tmp_path)
+    settings = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(settings | {key: value}))
+    with pytest.raises(InputError, match=f"config.json: {key} is "):
+        read_config(place)

@@ -165,3 +165,16 @@ def test_a_network_that_is_not_there_is_named(tmp_path):
     exported(tmp_path)
     with pytest.raises(InputError, match="needs a generator"):
         open_networks(tmp_path / "discriminator").need("generator")
+
+
+def test_weights_that_are_no_numbers_are_refused_where_they_would_answer(tmp_path):
+    exported(tmp_path)
+    networks = open_networks(tmp_path)
+    rows = rows_of(networks.vocabulary)
+    for network in (networks.generator, networks.discriminator):
+        for parameter in network.encode.parameters():
+            parameter.data.fill_(float("nan"))
+    with pytest.raises(InputError, match="discriminator: its answers are not numbers"):
+        replaced_probability(networks, rows, batch_size=4)
+    with pytest.raises(InputError, match="generator: its answers are not numbers"):
+        list(filling_log_probability(networks, rows, [np.array([1])] * len(rows), batch_size=4))

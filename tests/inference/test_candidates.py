@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_examples import vocabulary_of_words
 
-from span_electra.inference.candidates import Candidates, one_edit_away
+from span_electra.inference.candidates import Candidates, of_letters, one_edit_away
 
 letters = st.text("catdogs", min_size=1, max_size=7)
 TABLE = Candidates(vocabulary_of_words())
@@ -43,6 +43,11 @@ def test_candidates_weigh_the_place_against_the_letters():
     assert best("cast", log_V, top_k=2) == ["cats", "cat"]
     assert best("catt", log_V, top_k=1) == ["cats"], "what fits the place wins among equals"
     assert best("teh", log_V, top_k=9) == ["the"], "what shares half the letters is another word"
+
+
+def test_marks_are_parts_of_letters():
+    assert all(map(of_letters, ["cat", "cafe\u0301", "\u0939\u093f\u0928\u094d\u0926\u0940"]))
+    assert not any(map(of_letters, ["", "a1", "a-b", ".", "\u0301"]))
 
 
 @settings(deadline=None, max_examples=30)

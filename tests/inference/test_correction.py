@@ -16,6 +16,7 @@ from span_electra.inference.candidates import NATS_AN_EDIT, Candidates
 from span_electra.inference.correction import (
     LONGEST_WORD,
     Suspect,
+    core_of,
     in_pieces,
     mask_suspects,
     suspects_of,
@@ -45,6 +46,25 @@ def test_both_must_agree():
     # A discriminator that calls every proposal wrong too leaves the words as they are.
     stubborn = by_hand(frequencies({}), spotter(SUSPICIOUS, usual=2.0))
     assert [line.corrected for line in correct(stubborn, TABLE, texts)] == texts
+
+
+@pytest.mark.parametrize(
+    ("word", "core"),
+    [
+        ("(don't,", "don't"),
+        ("'well-known'", "well-known"),
+        ("cafe\u0301.", "cafe\u0301"),
+        ("\u0928\u0926\u0940!", "\u0928\u0926\u0940"),  # Hindi: a vowel sign ends it
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", None),  # Persian: joined by nothing visible
+        ("a.b", ""),
+        ("\u2764\ufe0f", ""),  # a heart, and what makes it red
+        ("\u0301", ""),
+        ("...", ""),
+    ],
+)
+def test_a_word_is_what_stands_between_its_punctuation_in_any_script(word, core):
+    found = core_of(word)
+    assert (word[slice(*found)] if found else "") == (word if core is None else core)
 
 
 def test_a_known_word_changes_on_strong_evidence_only():

@@ -61,6 +61,9 @@ def test_long_lines_are_filled_wherever_the_blank_is(tmp_path):
         assert "[MASK]" not in found.filled
     everything = fill(networks, ["[MASK] " * 60], top_k=2, batch_size=8)[0].blanks[0]
     assert len(everything.tokens) == 60 and everything.joint == []
+    # Too many for a row to hold: each is filled by itself, and none is left out.
+    found = fill(by_hand(frequencies({"dog": 3.0})), ["the " + "[MASK] " * 60 + "mat"], top_k=1, batch_size=8)
+    assert found[0].filled.split() == ["the", *["dog"] * 60, "mat"]
 
 
 def test_fillings_keep_their_blanks():

@@ -101,6 +101,16 @@ def test_a_person_is_answered_line_by_line(predictor, monkeypatch, capsys):
     assert capsys.readouterr().out == "the cats{.95}\nthe cat\n"
 
 
+def test_typed_lines_leave_no_prompt_among_answers_and_no_bad_byte_ends_them(predictor, monkeypatch, capsys):
+    prompts, lines = [], iter(["caf\udce9", "the cats", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: (prompts.append(prompt), next(lines))[1])
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    predict(predictor, "detect", output="text")
+    found = capsys.readouterr()
+    assert found.out == "the cats{.95}\n" and "that line is not UTF-8" in found.err
+    assert set(prompts) == {""}
+
+
 def test_the_script_answers_a_pipe_before_it_ends(tmp_path):
     exported(tmp_path / "model")
     command = [sys.executable, str(ROOT / "predict_SE.py"), str(tmp_path / "model"), "--task", "detect"]

@@ -107,7 +107,12 @@ def test_bad_questions_are_answered_with_what_is_wrong(page, body):
 def test_only_this_machine_is_answered(page):
     assert ask(page, {"text": "a"}, Host="evil.example")[0] == 400
     assert ask(page, {"text": "a"}, Host="localhost:1")[0] == 200
-    assert hosts_of("0.0.0.0") == ["*"] and "*" not in hosts_of("127.0.0.1")
+    assert hosts_of("0.0.0.0") == hosts_of("a.name") == ["*"] and "*" not in hosts_of("127.0.0.1")
+    assert "*" not in hosts_of("localhost") and "127.0.0.2" in hosts_of("127.0.0.2")
+
+
+def test_a_text_of_emoji_is_no_longer_than_one_of_letters(page):
+    assert ask(page, json.dumps({"text": "\U0001f600" * MOST_CHARACTERS}).encode())[0] == 200
 
 
 def test_the_page_is_whole_in_itself_and_may_load_nothing(page):

@@ -213,6 +213,19 @@ def test_a_disk_that_cannot_be_written_does_not_end_a_training(tmp_path, monkeyp
         make_page([str(run)])
 
 
+def test_a_name_that_is_no_utf_8_is_written_as_its_bytes(tmp_path):
+    statistics = copy.deepcopy(STATISTICS)
+    statistics["splits"]["train"]["sources"] = ["caf\udce9.txt"]
+    run = make_run(tmp_path / "run", statistics=statistics)
+    assert "caf\\udce9.txt" in write_report(run).read_text(encoding="utf-8")
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    runs = [make_run(tmp_path / place / "run") for place in ("a", "b")]
+    page = Page(make_page(runs, tmp_path / "both.html").read_text(encoding="utf-8"))
+    assert str(tmp_path / "a/run") in page.text and str(tmp_path / "b/run") in page.text
+
+
 def test_runs_side_by_side_show_what_differs(tmp_path):
     config = copy.deepcopy(CONFIG)
     config["model"]["generator"]["hidden_size"] = 128
