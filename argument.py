@@ -111,9 +111,11 @@ class ExportArgs(Settings):
     """export_SE.py"""
 
     checkpoint_path: str | None = setting(
-        None, "a checkpoint folder, runs/<run>/checkpoints/step-..., or a run: its newest"
+        None, "a checkpoint folder, runs/<run>/checkpoints/step-..., or a run: its newest, of tasks its best"
     )
-    out_dir: str | None = setting(None, "folder that gets generator/ and discriminator/")
+    out_dir: str | None = setting(
+        None, "folder that gets generator/ and discriminator/, or a folder for each task"
+    )
     license: str | None = setting(None, "licence that the model cards name, such as apache-2.0")
     language: list[str] = setting([], "languages of the text, for the cards, such as en de")
     datasets: list[str] = setting([], "data sets of the hub that the text is from, for the cards")

@@ -7,7 +7,8 @@ as TSV, results.json, and each task as a folder that transformers opens.
     python finetune_SE.py --encoder runs/first --task_file examples/sentiment.yaml --data_dir examples/data
     python finetune_SE.py ... --seeds 3                             mean and deviation over three seeds
     python finetune_SE.py ... --load_saved_model runs/x --resume_train      go on where it stopped
-    python finetune_SE.py ... --load_saved_model runs/x --finetune          other tasks, from its encoder
+    python finetune_SE.py --load_saved_model runs/x --finetune --task_file other.yaml       other tasks, from
+                                                                                            its encoder
 """
 
 from argument import FinetuneArgs

@@ -2,7 +2,7 @@
 
 Reads a run folder of joint_train_span_electra.py, an exported ELECTRA, or a run of finetune_SE.py, and lines
 from a file, from standard input, or as you type them. Writes one answer for each line, in order: text on a
-terminal, JSON lines else.
+terminal and for correct, JSON lines else.
 
     python predict_SE.py runs/first --task fill           what belongs in each [MASK], also several in a row
     python predict_SE.py runs/first --task detect         which words look wrong

@@ -87,6 +87,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "temperature 2": {"model.temperature": 2.0},
     "weight 50": {"model.discriminator_weight": 50.0},
     "no misspelt words": {"train_data.spelling_noise": 0.0},
+    "a tenth misspelt": {"train_data.spelling_noise": 0.1},
+    "weight 5": {"model.discriminator_weight": 5.0},
     "embeddings at .002": {"optimizer.embedding_lr": 2e-3},
     "no local start": {"model.initialization": "normal"},
     "no frequencies": {"model.output_bias": "zeros"},
@@ -95,6 +97,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "spans": {"train_data.masking_schedule": [f"0: {SPANS}"]},
     "spans later": {"train_data.masking_schedule": [SINGLE_30, f"0.6: {SPANS}"]},
     "15% masked": {"train_data.masking_schedule": [HELD_OUT]},
+    "25% masked": {"train_data.masking_schedule": ["0: mask_ratio=0.25 max_span_len=1 whole_words=false"]},
 }
 
 
