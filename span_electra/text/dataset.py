@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from span_electra.errors import InputError
-from span_electra.text.far_files import far_errors
+from span_electra.text.far_files import far_errors, is_url
 from span_electra.text.tables import BATCH, check_column, parquet_texts
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class OpenDataset:
         import fsspec  # late: few read data sets, and every command would wait for it
 
         for path in self.parquet_files:
-            with far_errors(path), fsspec.open(path) as raw:
+            told = far_errors(path) if is_url(path) else nullcontext()
+            with told, fsspec.open(path) as raw:
                 for texts, _ in parquet_texts(self.path, raw, text_field):
                     yield texts
 
