@@ -72,7 +72,7 @@ def small_run(
     )
     loader = loader or LoaderConfig(8)
     # What bf16 rounds away on the CPUs that are faster with it would hide what the tests look for.
-    training = {"epochs": 3, "log_steps": 2, "precision": "fp32"} | training
+    training = {"epochs": 3, "log_steps": 2, "precision": "fp32", "device": "cpu"} | training
     return PretrainingSettings(
         model,
         optimizer or OptimizerConfig(lr=5e-3),

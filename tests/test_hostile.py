@@ -90,7 +90,7 @@ def test_a_pickle_in_the_place_of_any_input_does_not_run(tmp_path, mark):
 )
 def test_a_config_that_wants_to_run_something_is_refused(tmp_path, mark, text):
     (tmp_path / "c.yaml").write_text(text.format(mark=mark))
-    assert "c.yaml" in refused(TRAIN, "--config_file", tmp_path / "c.yaml") or mark.name
+    assert "c.yaml" in refused(TRAIN, "--config_file", tmp_path / "c.yaml")
 
 
 def test_an_exported_folder_with_code_or_a_pickle_is_refused(tmp_path, mark):

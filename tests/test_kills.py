@@ -144,8 +144,9 @@ def same_run(whole: Path, killed: Path) -> None:
     for folder in (whole, killed):
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         told.append([(line["step"], line["split"], line["loss"]) for line in lines])
-        for events in (folder / "tensorboard").iterdir():
-            assert list(EventFileLoader(str(events)).Load()) is not None
+        files = [EventFileLoader(str(path)).Load() for path in (folder / "tensorboard").iterdir()]
+        shown = {event.step for events in files for event in events if event.summary.value}
+        assert shown == {step for step, *_ in told[-1]}
     assert told[0] == told[1]
 
 

@@ -22,16 +22,23 @@ from span_electra.finetuning.batching import (
     turn_windows,
 )
 from span_electra.finetuning.order import Order
+from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.model.multi_task import IGNORED
 
 SINGLE = "SingleSenClassification"
+DEALT = (*TASK_TYPES, "noisy")  # misspelt anew in each epoch
 
 
-@pytest.fixture
-def two(tmp_path):
-    return sources_of(
-        tmp_path, {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "NER", "b")}
-    )
+@pytest.fixture(params=DEALT)
+def two(request, tmp_path):
+    """A task of each type in turn, beside one of another."""
+    noisy = request.param == "noisy"
+    first = write_task(tmp_path, "SpellingWords" if noisy else request.param, "a")
+    if noisy:
+        write(tmp_path / "data", "clean.txt", "the cat sleeps on the mat\nthe dogs bark on the mat\n" * 13)
+        first |= {"noise": {"kind": "artificial", "word_share": 0.5}}
+        first["file_names"]["train"] = "clean.txt"
+    return sources_of(tmp_path, {"a": first, "b": write_task(tmp_path, "NER", "b")})
 
 
 def assert_same_batches(one, other):
@@ -48,17 +55,34 @@ def test_from_a_batch_on_is_the_tail_of_the_whole(two, start):
     assert_same_batches(list(TaskBatches(two, Order(8), 1, start, together=2)), whole[start:])
 
 
-def test_shares_of_processes_are_the_batch_also_a_last_small_one(two):
+def learned(batch):
+    """Each row of a batch, and each candidate of one: its number, its tokens, and what is learned of it."""
+    if not len(batch.rows_B):
+        return []
+    targets = list(batch.targets)
+    each = len(batch.ids_BL) // len(batch.rows_B)
+    numbers = batch.rows_B.repeat_interleave(each).tolist()
+    mask_BL = torch.ones_like(batch.ids_BL, dtype=torch.bool)
+    mask_BL = mask_BL if batch.attention_mask_BL is None else batch.attention_mask_BL
+    types_BL = torch.zeros_like(batch.ids_BL) if batch.types_BL is None else batch.types_BL
+    rows = []
+    for place, (number, seen_L) in enumerate(zip(numbers, mask_BL, strict=True)):
+        target = targets[place // each]
+        # Of tokens as many as the row has: a share is no wider than its own longest row.
+        target = target[seen_L].tolist() if target.shape == seen_L.shape else target.tolist()
+        rows.append((number, batch.ids_BL[place][seen_L].tolist(), types_BL[place][seen_L].tolist(), target))
+    return rows
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_shares_of_processes_are_the_batch_also_a_last_small_one(two, world):
     order = Order(5)  # 26 rows: the last batch has one
     whole = list(TaskBatches(two, order, 0))
-    shares = [list(TaskBatches(two, order, 0, rank=rank, world=2)) for rank in (0, 1)]
+    shares = [list(TaskBatches(two, order, 0, rank=rank, world=world)) for rank in range(world)]
     for batch, *parts in zip(whole, *shares, strict=True):
-        rows = [row for part in parts for row in part.rows_B.tolist()]
-        assert sorted(rows) == sorted(batch.rows_B.tolist()) and len(set(rows)) == len(rows)
+        assert sorted(row for part in parts for row in learned(part)) == sorted(learned(batch))
         assert all(part.target_total == batch.target_total for part in parts)
-        for part in parts:
-            assert len(part.ids_BL) == len(part.targets) == len(part.rows_B)
-    assert min(len(part.rows_B) for part in shares[1]) == 0
+    assert min(len(part.rows_B) for part in shares[-1]) == 0
 
 
 def test_noise_differs_by_epoch_and_by_nothing_else(tmp_path):

@@ -60,14 +60,14 @@ def test_lists_are_read_and_nothing_runs(value, listed):
     [
         "[O, B-PER]", "['O' 'B-PER']", "['O'\n 'B-PER']", "[0 1 2]", "[x]", "['a', b]", "['a',, 'b']",
         "[,]", "['a'] ['b']",
-        "[1], [2]", "[__import__('os')]", "[1]+[2]", "[" * 9999 + "]" * 9999, "['a\0'", "['a' if 1 else 'b']",
+        "[1], [2]", "[__import__('os')]", "[1]+[2]", "[" * 9999 + "]" * 9999, "['a\0']",
+        "['a' if 1 else 'b']",
     ],
     ids=range(15),
 )  # fmt: skip
 def test_what_only_looks_like_a_list_is_refused_and_nothing_runs(value):
-    if value.endswith("]"):
-        with pytest.raises(InputError, match=r"line 7: .* is no list; write labels as \['one', 'two'\]"):
-            list_of(ROW, value, "labels")
+    with pytest.raises(InputError, match=r"line 7: .* is no list; write labels as \['one', 'two'\]"):
+        list_of(ROW, value, "labels")
 
 
 @given(st.lists(st.text()))
