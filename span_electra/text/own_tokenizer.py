@@ -52,7 +52,8 @@ def open_tokenizer(path: str | Path, named: Mapping[str, str | None] | None = No
     named = {role: token for role, token in (named or {}).items() if token}
     special = find_special_tokens(described, config, named, str(path))
     text = _with_added(text, described, special, path)
-    travelling = {"special_tokens": special.__dict__, "config": special.config_keys() | config}
+    # A token that the user names goes before the one of the file.
+    travelling = {"special_tokens": special.__dict__, "config": config | special.config_keys()}
     opened = json.dumps(json.loads(text) | {OURS: travelling}, ensure_ascii=False)
     return Vocabulary.from_json(opened, str(path))
 
