@@ -21,6 +21,7 @@ from span_electra.hub.architecture import Weights, cut_back
 from span_electra.hub.architectures import architecture_of, model_config
 from span_electra.hub.folders import (
     CONFIG,
+    OURS,
     has_tokenizer,
     open_tensors,
     open_vocabulary,
@@ -32,7 +33,8 @@ from span_electra.hub.folders import (
 from span_electra.hub.runs import best_checkpoint, is_finetuned
 from span_electra.hub.weights import PARTS, our_weights, weights_from_stock
 from span_electra.model.electra import SpanElectra
-from span_electra.storage import CHECKPOINTS, RUN_MARK, TOKENIZER, read_object
+from span_electra.storage import CHECKPOINTS, RUN_MARK, TOKENIZER, TOKENIZER_CONFIG, read_object
+from span_electra.text.own_tokenizer import check_folder
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
 from span_electra.training.run_folder import last_saved, state_of
@@ -82,6 +84,17 @@ class Opened:
             return next(iter(self.readers.values()))()
         there = next(iter(self.readers))
         raise InputError(f"{self.source}: trained its {there} alone; use --network {there}")
+
+    def check_tokenizer(self) -> None:
+        """Refuse strangers' folders whose tokenizer `transformers` reads otherwise than we; takes seconds.
+
+        For who is about to train with it. Raises InputError.
+        """
+        for folder in self.folders.values():
+            path = folder / TOKENIZER
+            told = path.is_file() and (folder / TOKENIZER_CONFIG).is_file()
+            if told and OURS not in read_config(folder):
+                check_folder(folder, read_text(path), f"mend its {TOKENIZER_CONFIG}, or remove it")
 
     def pretrained(self) -> list[str]:
         """The generator, the discriminator or both. Raises InputError for an encoder alone, or of a task."""

@@ -3,6 +3,7 @@
 Runs of fine-tuning, damaged folders and what heads are taken: test_encoders.py.
 """
 
+import json
 import os
 import shutil
 from dataclasses import asdict
@@ -106,6 +107,21 @@ def test_networks_of_two_exports_are_no_pair(tmp_path):
     ):
         open_model(tmp_path / "one")
     assert open_model(tmp_path / "one/generator").folders
+
+
+def test_a_strangers_tokenizer_that_transformers_reads_otherwise_is_refused_to_who_trains(tmp_path):
+    exported(tmp_path)
+    place, told = tmp_path / "discriminator", tmp_path / "discriminator/tokenizer_config.json"
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
+    told.write_text(json.dumps(json.loads(told.read_text()) | settings))
+    config = json.loads((place / "config.json").read_text())
+    del config["span_electra"]
+    (place / "config.json").write_text(json.dumps(config))
+    opened = open_model(place)
+    with pytest.raises(InputError, match="AutoTokenizer gives other ids .*; mend its tokenizer_config.json"):
+        opened.check_tokenizer()
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"do_lower_case": True}))
+    opened.check_tokenizer()
 
 
 def test_a_part_that_is_not_there_is_named(tmp_path):
