@@ -21,8 +21,9 @@ def main() -> None:
     from span_electra.finetuning.export import export_tasks
     from span_electra.finetuning.task_model import load_task_model
     from span_electra.hub.model_card import CardFacts, check_facts
-    from span_electra.hub.push import push_folders
+    from span_electra.hub.push import check_names, push_folders
     from span_electra.hub.runs import is_finetuned
+    from span_electra.hub.weights import PARTS
     from span_electra.pretraining.stage import export, prediction_command
 
     if settings.dry_run and not settings.push_to_hub:
@@ -33,10 +34,10 @@ def main() -> None:
     facts = CardFacts(settings.license, settings.language, settings.datasets, settings.base_model)
     check_facts(facts)
     checkpoint, out_dir = settings.checkpoint_path, Path(settings.out_dir)
-    if tuned := is_finetuned(checkpoint):
-        folders = export_tasks(load_task_model(checkpoint), out_dir, facts)
-    else:
-        folders = export(checkpoint, out_dir, facts)
+    tuned = load_task_model(checkpoint) if is_finetuned(checkpoint) else None
+    if settings.push_to_hub:  # before anything is written
+        check_names(settings.push_to_hub, [spec.task.name for spec in tuned.specs] if tuned else PARTS)
+    folders = export_tasks(tuned, out_dir, facts) if tuned else export(checkpoint, out_dir, facts)
     for folder in folders:
         print(folder)
     if not tuned:

@@ -155,6 +155,12 @@ def test_nothing_is_unpickled_and_nothing_loads_quietly():
             assert words.get("strict") != "False" or called == "zip", f"{path.name}: {called} strict=False"
 
 
+def test_float64_is_made_on_the_cpu():
+    """Apple's GPUs have none."""
+    for path, _ in trees():
+        assert ".double().cpu()" not in path.read_text(), f"{path.name}: write .cpu().double()"
+
+
 def test_one_idea_has_one_place():
     for path, tree in trees():
         for node in ast.walk(tree):

@@ -150,7 +150,7 @@ def run_batches(
             # Padding is left out here as it is in the sums: nobody asks whether it was replaced.
             mask_BL = slice(None) if masked.attention_mask_BL is None else masked.attention_mask_BL
             replaced.append(corrupted.replaced_BL[mask_BL].flatten().cpu().numpy())
-            probability.append(detected.decision_BL.sigmoid()[mask_BL].flatten().double().cpu().numpy())
+            probability.append(detected.decision_BL.sigmoid()[mask_BL].flatten().cpu().double().numpy())
         for name, value in counted.items():
             sums[name] += float(value)
     return sums, np.concatenate(replaced), np.concatenate(probability)

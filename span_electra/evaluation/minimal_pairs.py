@@ -43,6 +43,7 @@ class Pair:
     paradigm: str
     field: str
     linguistics_term: str
+    place: str = ""  # file and line
 
 
 def read_pairs(paths: list[str]) -> list[Pair]:
@@ -87,18 +88,25 @@ def _read_file(path: Path) -> Iterator[Pair]:
                 f"{path}: line {number} is no JSON object with sentence_good and sentence_bad, one line of "
                 "text each"
             ) from None
-        yield Pair(good, bad, names[0] or path.stem, *names[1:])
+        yield Pair(good, bad, names[0] or path.stem, *names[1:], place=f"{path}: line {number}")
 
 
 # --- scores -------------------------------------------------------------------------------------------
 
 
 def score_sentences(
-    networks: Networks, sentences: list[str], scores: list[str], batch_size: int
+    networks: Networks,
+    sentences: list[str],
+    scores: list[str],
+    batch_size: int,
+    places: list[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return the score of every sentence under each name of SCORES that is asked for, float64 [N]."""
+    """Return the score of every sentence under each name of SCORES that is asked for, float64 [N].
+
+    places: where each stands, for errors. Raises InputError for one without a token, or with too many.
+    """
     # By length, so that no score hangs on how a batch was padded.
-    groups = groups_by_length(networks, sentences)
+    groups = groups_by_length(networks, sentences, places or ["a sentence"] * len(sentences))
     found = {name: np.zeros(len(sentences)) for name in scores}
     for numbers_G, ids_GL in groups:
         if "discriminator" in scores:
@@ -111,21 +119,25 @@ def score_sentences(
     return found
 
 
-def groups_by_length(networks: Networks, sentences: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (numbers_G, ids_GL) of the sentences of each length; raises InputError for one too long."""
+def groups_by_length(
+    networks: Networks, sentences: list[str], places: list[str]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (numbers_G, ids_GL) of the sentences of each length; raises InputError as `score_sentences`."""
     vocabulary = networks.vocabulary
     text = "".join(sentence + "\n" for sentence in sentences).encode()
     lines = TextEncoder(vocabulary.tokenizer).encode(text)
     lengths_N = np.diff(lines.line_ends_N, prepend=0)
     starts_N = lines.line_ends_N - lengths_N
-    # Cut, a sentence would lose what makes it good or bad; its score would compare other sentences.
-    if len(lengths_N) and lengths_N.max() > networks.longest - 2:
-        number = int(lengths_N.argmax())
+    # Cut, a sentence would lose what makes it good or bad; its score would compare other sentences. Without a
+    # token (blanks, control characters) it would score 0 in every network, more than any other can.
+    unfit_N = (lengths_N == 0) | (lengths_N > networks.longest - 2)
+    if unfit_N.any():
+        number = int(unfit_N.argmax())
         raise InputError(
-            f"{sentences[number][:60]!r}: has {lengths_N[number]} tokens, the model reads at most "
-            f"{networks.longest - 2}; take such pairs out"
+            f"{places[number]}: {sentences[number][:60]!r} has {lengths_N[number]} tokens, the model reads 1 "
+            f"to {networks.longest - 2}; take such pairs out"
         )
-    for length in np.unique(lengths_N[lengths_N > 0]).tolist():
+    for length in np.unique(lengths_N).tolist():
         numbers_G = np.flatnonzero(lengths_N == length)
         ids_GL = np.empty((len(numbers_G), length + 2), np.int64)
         ids_GL[:, 0], ids_GL[:, -1] = vocabulary.cls_id, vocabulary.sep_id
@@ -141,7 +153,7 @@ def original_score(networks: Networks, ids_GL: np.ndarray, batch_size: int) -> n
         states_BLD = network.encode(rows_BL.to(networks.device), None)
         # [CLS] and [SEP] are the same in both sentences, and were never replaced in training.
         logits_BC = network.answer(states_BLD[:, 1:-1]).float()
-        parts.append(F.logsigmoid(-logits_BC).sum(-1).double().cpu().numpy())
+        parts.append(F.logsigmoid(-logits_BC).sum(-1).cpu().double().numpy())
     return np.concatenate(parts)
 
 
@@ -222,7 +234,7 @@ def masked_score(
         # One place of each row: the vocabulary's logits elsewhere are nobody's question.
         states_BD = states_BLD[torch.arange(len(rows_B), device=networks.device), asked_B]
         loss_B = F.cross_entropy(network.answer(states_BD).float(), target_B, reduction="none")
-        found_Q[start : start + size] = -loss_B.double().cpu().numpy()
+        found_Q[start : start + size] = -loss_B.cpu().double().numpy()
     return found_Q
 
 
@@ -240,7 +252,7 @@ def score_pairs(networks: Networks, pairs: list[Pair], scores: list[str], batch_
     Each accuracy has its 95% interval (Wilson) beside it. A tie counts as wrong.
     """
     sentences = [pair.good for pair in pairs] + [pair.bad for pair in pairs]
-    found = score_sentences(networks, sentences, scores, batch_size)
+    found = score_sentences(networks, sentences, scores, batch_size, [pair.place for pair in pairs] * 2)
     # A tie is what a network gives that tells nothing apart, and must not look like knowledge.
     right = {name: score_N[: len(pairs)] > score_N[len(pairs) :] for name, score_N in found.items()}
     ties = {name: int((s_N[: len(pairs)] == s_N[len(pairs) :]).sum()) for name, s_N in found.items()}

@@ -24,14 +24,14 @@ from span_electra.evaluation.heldout import joint_model, score_text
 from span_electra.evaluation.metrics import Scores
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
 from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
-from span_electra.hub.folders import WEIGHTS
+from span_electra.hub.folders import weights_sha256
 from span_electra.hub.networks import Networks, open_networks
 from span_electra.hub.runs import newest_run
 from span_electra.hub.weights import PARTS
 from span_electra.inference.candidates import Candidates
 from span_electra.inference.correction import correct
 from span_electra.report.scores import Table, tables_of
-from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, read_object, sha256_of, write_text
+from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, read_object, write_text
 
 MODEL = "evaluated"  # the section by which a file is known as one of ours
 TASKS = "tasks"  # that of a fine-tuned model
@@ -200,10 +200,7 @@ def described(model: str | Path, networks: Networks) -> dict[str, Any]:
     """Which model the numbers are of; `weights` tells one state of a folder from another."""
     # By the weights' bytes: a folder's name says nothing when it is trained into once more.
     opened = [network for network in (networks.generator, networks.discriminator) if network]
-    digests = []
-    for network in opened:
-        with Path(network.source, WEIGHTS).open("rb") as file:
-            digests.append(sha256_of(file)[:12])
+    digests = [weights_sha256(network.source)[:12] for network in opened]
     return {
         "model": str(model),
         "vocabulary": f"{networks.vocabulary.size:,} tokens, {networks.vocabulary.sha256[:12]}",

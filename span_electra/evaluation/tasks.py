@@ -27,9 +27,9 @@ from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.finetuning.task_model import load_task_model
+from span_electra.hub.folders import recorded_sha256
 from span_electra.report.scores import tables_of
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.training.checkpoint import MODEL as WEIGHTS
 from span_electra.training.devices import Process
 
 # Names that say more than those of task files.
@@ -143,5 +143,5 @@ def described(model: Path, vocabulary: Vocabulary, meta: Mapping[str, Any]) -> d
         "model": str(model),
         "checkpoint": f"step-{meta['step']:08d}",
         "vocabulary": f"{vocabulary.size:,} tokens, {vocabulary.sha256[:12]}",
-        "weights": meta["files"][WEIGHTS]["sha256"][:12],
+        "weights": recorded_sha256(meta)[:12],
     }

@@ -190,10 +190,6 @@ def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
     if spec.lowercase:
         folding = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
         tokenizer.normalizer = normalizers.Sequence(folding)
-        # Classes of one kind of tokenizer (BertTokenizer, GPT2Tokenizer) put a normalizer of their own there.
-        if vocabulary.config is not None:
-            config = vocabulary.config | {"tokenizer_class": "PreTrainedTokenizerFast"}
-            vocabulary = replace(vocabulary, config=config)
     single, pair = TURNS if spec.type.in_turns else SENTENCES
     return framed(vocabulary, tokenizer, single=single, pair=pair)
 

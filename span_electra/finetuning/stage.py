@@ -63,6 +63,7 @@ def prepare(settings: TaskDataArguments) -> int:
         print(f"note: {note}", file=sys.stderr)
     encoder = str(settings.encoder or newest_run())
     opened = open_model(encoder)
+    opened.check_tokenizer()
     # Both networks of a run have one vocabulary, so that rows are the same whichever will be fine-tuned.
     network = "generator" if [*opened.readers] == ["generator"] else "discriminator"
     pretrained = opened.need(network)
@@ -127,7 +128,9 @@ def finetune(settings: FinetuningArguments) -> int:
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
     folder, encoder = run_folder(settings), str(settings.load_saved_model or settings.encoder or newest_run())
-    pretrained = open_model(encoder).need(settings.network)
+    opened = open_model(encoder)
+    opened.check_tokenizer()
+    pretrained = opened.need(settings.network)
     data = data_folder(settings, pretrained)
     with nothing_left_if_refused(data, tasks, folder):
         seeds = range(settings.seed, settings.seed + settings.seeds)

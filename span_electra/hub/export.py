@@ -9,8 +9,10 @@ stock ones.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -20,7 +22,7 @@ from span_electra.errors import InputError
 from span_electra.hub.added_rows import with_added_rows
 from span_electra.hub.architecture import ORIGINAL, REPLACED, SIZES, StockConfig
 from span_electra.hub.architectures import record_of
-from span_electra.hub.folders import CONFIG, OURS, WEIGHTS, open_tensors, write_tensors
+from span_electra.hub.folders import CONFIG, OURS, STAMP, WEIGHTS, open_tensors, write_tensors
 from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS, Pretrained, open_model
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
@@ -35,13 +37,17 @@ SPAN_HEADS = "span_heads.safetensors"
 
 
 def export_run(
-    model: SpanElectra, vocabulary: Vocabulary, folder: str | Path, facts: CardFacts | None = None
+    model: SpanElectra,
+    vocabulary: Vocabulary,
+    folder: str | Path,
+    facts: CardFacts | None = None,
+    stamp: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write the trained networks into `folder`; returns the folders made.
 
-    `facts`: what the model cards tell beside sizes and use. Under the objective `generator` the
-    discriminator knows nothing and is left out. An earlier export of ours is replaced; raises InputError for
-    any other folder in the way.
+    `facts`: what the model cards tell beside sizes and use; `stamp`: which checkpoint they are of, see
+    `stamp_of`. Under the objective `generator` the discriminator knows nothing and is left out. An earlier
+    export of ours is replaced; raises InputError for any other folder in the way.
     """
     parts = PARTS[:1] if model.config.objective == "generator" else PARTS
     targets = [Path(folder, part) for part in parts]
@@ -54,17 +60,26 @@ def export_run(
                 f"{other}: stands there, and would be opened as the pair of this {parts[0]}; move it or "
                 "choose another folder"
             )
-    for part, target in zip(parts, targets, strict=True):
-        with atomic_folder(target) as beside:
-            _write_part(model, part, vocabulary, beside, facts or CardFacts())
+    with ExitStack() as stack:  # both are written before the first takes its place
+        for part, target in zip(parts, targets, strict=True):
+            beside = stack.enter_context(atomic_folder(target))
+            _write_part(model, part, vocabulary, beside, facts=facts or CardFacts(), stamp=stamp)
     return targets
 
 
 def _write_part(
-    model: SpanElectra, part: str, vocabulary: Vocabulary, folder: Path, facts: CardFacts
+    model: SpanElectra,
+    part: str,
+    vocabulary: Vocabulary,
+    folder: Path,
+    *,
+    facts: CardFacts,
+    stamp: Mapping[str, Any] | None,
 ) -> None:
     network, config, record = getattr(model, part), model.config, record_of(model.config, part)
-    write_network(network, config, stock_config(config, part, vocabulary), folder, head=part)
+    settings = stock_config(config, part, vocabulary)
+    settings[OURS] |= {STAMP: stamp} if stamp else {}
+    write_network(network, config, settings, folder, head=part)
     longest, types = config.max_position_embeddings, record.token_types
     save_tokenizer(framing_rows(vocabulary), folder, longest, token_types=types)
     # Aside, since no stock class has it; a folder without it opens all the same.

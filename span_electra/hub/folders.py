@@ -5,12 +5,15 @@ Nothing here runs what a folder holds: a pickle is read by torch's loader of pla
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,12 +22,14 @@ from safetensors.torch import save_file
 from span_electra.errors import InputError
 from span_electra.hub.architecture import SIZES, StockConfig, Weights
 from span_electra.hub.architectures import architecture_of
+from span_electra.storage import read_object, sha256_of
 from span_electra.text.own_tokenizer import as_transformers_open, open_exported
 from span_electra.text.vocabulary import Vocabulary, load_vocabulary
 from span_electra.training import checkpoint
 
 CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
 OURS = "span_electra"  # the key of config.json by which a folder is known as one of ours
+STAMP = "checkpoint"  # the key under it of what `stamp_of` gives
 COUNTS = ("vocab_size", "max_position_embeddings", "global_attn_every_n_layers", *SIZES)
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
@@ -75,6 +80,41 @@ def read_weights(folder: str | Path) -> Weights:
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise InputError(f"{old}: holds something else than tensors by name; save the model again")
     return {_present_name(name): weight for name, weight in found.items()}
+
+
+def weights_sha256(folder: str | Path) -> str:
+    """The hash that tells the weights of a checkpoint or a stock folder from others, in whatever files."""
+    folder = Path(folder)
+    if (folder / checkpoint.META).is_file():
+        return recorded_sha256(checkpoint.read_meta(folder, hashed=False))
+    hashes = []
+    # Several files are those that stock classes write of a large network.
+    names = (WEIGHTS, "model-*.safetensors", OLD_WEIGHTS)
+    for path in next(found for name in names if (found := sorted(folder.glob(name)))):
+        with path.open("rb") as file:
+            hashes.append(sha256_of(file))
+    return _one_hash(hashes)
+
+
+def recorded_sha256(meta: Mapping[str, Any]) -> str:
+    """The same of a checkpoint, as its meta.json records it; shares hold the optimizer's state too."""
+    files = sorted(meta["files"].items())
+    return _one_hash([described["sha256"] for name, described in files if name != checkpoint.OPTIMIZER])
+
+
+def _one_hash(hashes: list[str]) -> str:
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def stamp_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What an exported network says of the checkpoint that it is of, by its meta.json."""
+    return {"step": meta["step"], "weights": recorded_sha256(meta)}
+
+
+def stamp_in(folder: Path) -> dict[str, Any] | None:
+    """What an exported network says so; None: it is of an older release, or of a stranger."""
+    ours = read_object(folder / CONFIG).get(OURS)
+    return ours.get(STAMP) if isinstance(ours, dict) else None
 
 
 def open_tensors(path: Path) -> Weights:

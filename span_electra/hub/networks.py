@@ -152,11 +152,11 @@ def _stock(folder: Path, part: str, device: str) -> Network:
 # --- running ------------------------------------------------------------------------------------------
 
 
-def check_numbers(sound: bool, network: Network) -> None:
-    """Raise InputError where a network's answers are not numbers."""
+def check_numbers(sound: bool, source: str) -> None:
+    """Raise InputError where the answers of the network of `source` are not numbers."""
     if not sound:
         raise InputError(
-            f"{network.source}: its answers are not numbers; its weights are broken, take another checkpoint"
+            f"{source}: its answers are not numbers; its weights are broken, take another checkpoint"
         )
 
 
@@ -202,7 +202,7 @@ def for_each_token(
         for place, number in enumerate(numbers_B):
             # Copied: a slice would keep the whole batch's array alive for one short row.
             found[number] = answers[place, : lengths_R[number]].copy()
-            check_numbers(not np.isnan(found[number]).any(), network)
+            check_numbers(not np.isnan(found[number]).any(), network.source)
     return found
 
 
@@ -240,5 +240,6 @@ def filling_log_probability(
         for first in range(0, len(numbers_S), ASKED_PLACES):
             some = slice(first, first + ASKED_PLACES)
             log_SV = F.log_softmax(network.answer(states_SD[some]).float(), dim=-1)
-            check_numbers(not log_SV[:, 0].isnan().any(), network)  # one logit that is none spoils its row
+            # One logit that is none spoils its row.
+            check_numbers(not log_SV[:, 0].isnan().any(), network.source)
             yield numbers_S[some], log_SV

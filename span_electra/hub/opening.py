@@ -6,7 +6,8 @@ program (networks to predict with, an encoder to fine-tune, a model to go on tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,16 +21,20 @@ from span_electra.hub.architecture import Weights, cut_back
 from span_electra.hub.architectures import architecture_of, model_config
 from span_electra.hub.folders import (
     CONFIG,
+    OURS,
     has_tokenizer,
     open_tensors,
     open_vocabulary,
     read_config,
     read_weights,
+    stamp_in,
+    stamp_of,
 )
 from span_electra.hub.runs import best_checkpoint, is_finetuned
 from span_electra.hub.weights import PARTS, our_weights, weights_from_stock
 from span_electra.model.electra import SpanElectra
-from span_electra.storage import CHECKPOINTS, RUN_MARK, TOKENIZER
+from span_electra.storage import CHECKPOINTS, RUN_MARK, TOKENIZER, TOKENIZER_CONFIG, read_object
+from span_electra.text.own_tokenizer import check_folder
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
 from span_electra.training.run_folder import last_saved, state_of
@@ -80,6 +85,17 @@ class Opened:
         there = next(iter(self.readers))
         raise InputError(f"{self.source}: trained its {there} alone; use --network {there}")
 
+    def check_tokenizer(self) -> None:
+        """Refuse strangers' folders whose tokenizer `transformers` reads otherwise than we; takes seconds.
+
+        For who is about to train with it. Raises InputError.
+        """
+        for folder in self.folders.values():
+            path = folder / TOKENIZER
+            told = path.is_file() and (folder / TOKENIZER_CONFIG).is_file()
+            if told and OURS not in read_config(folder):
+                check_folder(folder, read_text(path), f"mend its {TOKENIZER_CONFIG}, or remove it")
+
     def pretrained(self) -> list[str]:
         """The generator, the discriminator or both. Raises InputError for an encoder alone, or of a task."""
         found = [part for part in PARTS if part in self.readers]
@@ -98,12 +114,12 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
     `vocabulary`: that of a stock folder which brings no tokenizer; none: such a folder is refused.
     A run that has exported nothing yet, or was trained on since, is opened at its newest checkpoint, a
     fine-tuned one at its best.
-    Raises InputError for what is none of these.
+    Raises InputError for what is none of these, and for networks of two exports side by side.
     """
     folder = Path(folder)
     # Exports before checkpoints: they are what a finished run stands for, and open without its optimizer.
     found = {part: folder / part for part in PARTS if (folder / part / CONFIG).is_file()}
-    if found and not trained_on(folder, found.values()):
+    if found and are_current(folder, found.values()):
         return _open_folders(folder, found, vocabulary)
     if (folder / checkpoint.META).is_file():
         return _open_checkpoint(folder, folder.parent.parent)
@@ -120,10 +136,22 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
     return _open_folders(folder, {part_of(head): folder}, vocabulary)
 
 
-def trained_on(run: Path, exports: Iterable[Path]) -> bool:
-    """Whether a run was saved after its exports and goes on: finished once, then given more epochs."""
-    exported = max((folder / CONFIG).stat().st_mtime for folder in exports)
-    return state_of(run) == "resumable" and last_saved(run) > exported
+def are_current(run: Path, exports: Collection[Path]) -> bool:
+    """Whether exports are of the newest checkpoint beside them, and so of each other; true without any.
+
+    They are not where the run was trained on since, or where a later export failed. Raises InputError where
+    no checkpoint tells and they are not of each other.
+    """
+    stamps = [stamp_in(folder) for folder in exports]
+    if not any(stamps):  # older exports: a run that was saved after them and goes on was given more epochs
+        exported = max((folder / CONFIG).stat().st_mtime for folder in exports)
+        return state_of(run) != "resumable" or last_saved(run) <= exported
+    with suppress(StopIteration, KeyError, TypeError, AttributeError):  # there is none, or a damaged one
+        newest = stamp_of(read_object(next(checkpoint.in_run(run)) / checkpoint.META))
+        return all(stamp == newest for stamp in stamps)
+    if any(stamp != stamps[0] for stamp in stamps):
+        raise InputError(f"{run}: its two networks are of two exports; export again, or name one of them")
+    return True
 
 
 def part_of(head: str) -> str:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from span_electra.errors import InputError
+
+
+def check_names(name: str, parts: Iterable[str]) -> None:
+    """Raise InputError where NAME-<part> of some part is no name of a repository; nothing is asked for."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    for part in parts:
+        try:
+            validate_repo_id(f"{name}-{part}")
+        except HFValidationError as error:
+            raise InputError(
+                f"push_to_hub: {name}-{part} is no name of a repository ({error}); give another NAME, or "
+                "export without it and upload under a name of your own"
+            ) from None
 
 
 def push_folders(folders: list[Path], name: str, *, dry_run: bool = False) -> list[str]:

@@ -32,7 +32,7 @@ def save_tokenizer(
     """Write the tokenizer so that `AutoTokenizer.from_pretrained(folder)` gives our ids.
 
     A byte-level BPE of ours also leaves the blank before a word out of the word's offsets, which pipelines
-    show; the ids are the same. A tokenizer that the user brought stays as it was.
+    show; the ids are the same. The tokenizer.json that the user brought stays as it was.
     truncation_side: where a text too long is cut.
     """
     save_transformers_tokenizer(vocabulary, folder, max_seq_len, token_types=token_types)

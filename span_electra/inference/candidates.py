@@ -11,6 +11,7 @@ import numpy as np
 
 from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.word_starts import without_blanks
 
 # The numbers below are the best of a grid on a development set in which one word in five is misspelt.
 NATS_AN_EDIT = 5.0  # that each edit costs a candidate: one word in 150 has it, e^-5
@@ -24,8 +25,12 @@ class Candidates:
     def __init__(self, vocabulary: Vocabulary) -> None:
         pieces_V = Pieces(vocabulary)
         texts = [pieces_V[number] for number in range(vocabulary.size)]
+        alone_V, known = vocabulary.starts_word_V, set(texts)
+        # Where blanks are part of tokens, a word behind a bracket is another token than behind a blank.
+        if vocabulary.kind in ("BPE", "SentencePiece"):
+            alone_V = alone_V | [f" {text}" in known or all(map(without_blanks, text)) for text in texts]
         # Pieces and punctuation are no corrections; nor is what only goes on inside a word.
-        kept = [n for n, text in enumerate(texts) if of_letters(text.strip()) and vocabulary.starts_word_V[n]]
+        kept = [number for number, text in enumerate(texts) if alone_V[number] and of_letters(text.strip())]
         self.lowercase = vocabulary.lowercase
         self.ids_N = np.array(kept, dtype=np.int64)
         self.words = [texts[number].strip() for number in kept]
@@ -56,7 +61,6 @@ class Candidates:
         # The cutoff lets rapidfuzz leave a word as soon as it is too far: most of the vocabulary is.
         most = MOST_EDITS if len(typed) > SHORT else 1
         distance_N = self.distances(typed.lower() if self.lowercase else typed, most)
-        # In a byte-level vocabulary a word after a bracket is another token than after a blank.
         near = np.flatnonzero((distance_N <= most) & (self.blank_N == after_blank))
         score_N = log_probability_V[self.ids_N[near]] - NATS_AN_EDIT * distance_N[near]
         # Stable: of equal scores the word of the smaller id, which is mostly the commoner.

@@ -235,16 +235,17 @@ def spelt_in(networks: Networks, text: str, suspect: Suspect, width: int) -> tup
     """Return what is one edit away from a suspect and has just `width` tokens, and these, int64 [C, W]."""
     vocabulary, typed = networks.vocabulary, text[suspect.start : suspect.end]
     words = one_edit_away(typed.lower() if vocabulary.lowercase else typed)
-    # In a byte-level vocabulary the blank before a word is part of its first token.
-    blank = " " if suspect.start and text[suspect.start - 1] == " " else ""
-    encodings = vocabulary.tokenizer.encode_batch_fast(
-        [blank + word for word in words], add_special_tokens=False
-    )
-    ids_of = {
-        word: encoding.ids
-        for word, encoding in zip(words, encodings, strict=True)
-        if len(encoding.ids) == width
-    }
+    # With what stands before it: of a word alone a tokenizer may take the blank for granted, or put it there.
+    before = text[max(0, suspect.start - 2) : suspect.start]
+    encodings = vocabulary.tokenizer.encode_batch([before + word for word in words], add_special_tokens=False)
+    # The blank before a word is part of its first token; no other character may be.
+    first = len(before) - before[-1:].isspace()
+    ids_of = {}
+    for word, encoding in zip(words, encodings, strict=True):
+        tokens = zip(encoding.ids, encoding.offsets, strict=True)
+        inside = [(number, start) for number, (start, end) in tokens if end > len(before)]
+        if len(inside) == width and inside[0][1] >= first:
+            ids_of[word] = [number for number, _ in inside]
     ids_CW = np.array(list(ids_of.values()), np.int64).reshape(-1, width)
     return recased(list(ids_of), typed, vocabulary.lowercase), ids_CW
 

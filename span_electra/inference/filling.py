@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from span_electra.hub.networks import Networks, filling_log_probability
+from span_electra.inference.candidates import is_mark
 from span_electra.text.pieces import Pieces
 from span_electra.text.token_spans import Line, cut_windows, frame, read_lines
 
@@ -85,16 +86,19 @@ def readable(found: list[tuple[tuple[int, ...], float]], pieces_V: Pieces) -> li
 def fill_in(text: str, blanks: list[Blank]) -> str:
     """The line with the likeliest filling of every blank.
 
-    A filling that starts a word brings its own blank, one that does not joins what stands before it.
+    A filling that starts a word brings its own blank, one that does not joins what stands before it. Behind
+    an opening mark or a hyphen, where the line has no blank, it loses it: all words of WordPiece bring one.
 
-    Example: "go [MASK]", " on" -> "go on"; "go [MASK]", "ing" -> "going"
+    Example: "go [MASK]", " on" -> "go on"; "go [MASK]", "ing" -> "going"; "([MASK])", " on" -> "(on)"
     """
     for blank in reversed(blanks):  # from the right, so that places to the left stay what they are
         before = text[: blank.start].rstrip(" ")
+        ends_word = before and (before[-1].isalnum() or is_mark(before[-1]))
+        joined = not before or (before == text[: blank.start] and not ends_word)
         # A run too long for a row was not searched: its masks are filled each by itself.
         best = blank.joint[:1] or [fillings[0] for fillings in blank.tokens if fillings]
         filling = "".join(each.text for each in best)
-        text = before + (filling if before else filling.lstrip()) + text[blank.end :]
+        text = before + (filling.lstrip() if joined else filling) + text[blank.end :]
     return text
 
 

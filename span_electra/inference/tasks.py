@@ -31,7 +31,7 @@ from span_electra.finetuning.predictions import first_token_classes, scores_of_v
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_entry import not_among
 from span_electra.finetuning.task_model import load_task_model
-from span_electra.hub.networks import length_batches
+from span_electra.hub.networks import check_numbers, length_batches
 from span_electra.inference.arguments import Speech
 from span_electra.inference.chat import reply
 from span_electra.model.multi_task import TaskNetwork
@@ -256,6 +256,7 @@ class TaskPredictor:
             logits = self.network.logits(batch).cpu().numpy()
             for place, row in enumerate(rows_B):
                 found[row] = logits[place, : lengths_R[row]] if by_tokens else logits[place]
+                check_numbers(np.isfinite(found[row]).all(), self.source)
         return found
 
 

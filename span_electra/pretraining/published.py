@@ -105,7 +105,9 @@ def published_vocabulary(settings: PretrainingArguments) -> Vocabulary | None:
     from span_electra.hub.opening import open_model
     from span_electra.text.added_tokens import add_tokens
 
-    vocabulary = open_model(folder).vocabulary
+    opened = open_model(folder)
+    opened.check_tokenizer()
+    vocabulary = opened.vocabulary
     return add_tokens(vocabulary, data.add_tokens) if data.add_tokens else vocabulary
 
 

@@ -228,6 +228,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     `facts`: what their cards tell besides what checkpoint and run tell of themselves.
     """
     from span_electra.hub.export import export_run
+    from span_electra.hub.folders import stamp_of
     from span_electra.hub.model_card import CardFacts, checkpoint_facts, model_name
     from span_electra.hub.opening import load_model
     from span_electra.hub.runs import run_of
@@ -244,7 +245,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     tokenizer = run / TOKENIZER
     vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
     meta = checkpoint.read_meta(place, hashed=False)  # `load_model` has hashed the files
-    return export_run(model, vocabulary, folder, checkpoint_facts(meta, facts))
+    return export_run(model, vocabulary, folder, checkpoint_facts(meta, facts), stamp_of(meta))
 
 
 # --- what to do next ----------------------------------------------------------------------------------

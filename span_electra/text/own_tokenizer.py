@@ -52,7 +52,8 @@ def open_tokenizer(path: str | Path, named: Mapping[str, str | None] | None = No
     named = {role: token for role, token in (named or {}).items() if token}
     special = find_special_tokens(described, config, named, str(path))
     text = _with_added(text, described, special, path)
-    travelling = {"special_tokens": special.__dict__, "config": special.config_keys() | config}
+    # A token that the user names goes before the one of the file.
+    travelling = {"special_tokens": special.__dict__, "config": config | special.config_keys()}
     opened = json.dumps(json.loads(text) | {OURS: travelling}, ensure_ascii=False)
     return Vocabulary.from_json(opened, str(path))
 
@@ -92,26 +93,31 @@ def _config_beside(folder: Path) -> dict:
 def _read_folder(folder: Path) -> tuple[str, dict]:
     """Its tokenizer.json, or what AutoTokenizer makes of its other files, as text; and its config."""
     path, config = folder / TOKENIZER, _config_beside(folder)
-    # Even where there is a tokenizer.json: people open the exported folder by transformers too.
-    backend = as_transformers_open(folder)
     if not path.is_file():
-        return backend.to_str(), config
+        return as_transformers_open(folder).to_str(), config
     text = read_text(path)
-    try:
-        ours = Tokenizer.from_str(text)
-    except Exception as error:  # the library raises a bare Exception
-        raise InputError(f"{path}: not a tokenizer ({error}); get it again") from None
-    check_unknown(json.loads(text), str(path))
-    line = _first_difference(ours, backend)
-    if line is not None:
-        raise InputError(
-            f"{folder}: AutoTokenizer gives other ids than the tokenizer.json in it, for {line!r}; give "
-            f"--tokenizer {path} to go by that file, or mend tokenizer_config.json"
-        )
+    check_folder(folder, text, f"give --tokenizer {path} to go by that file, or mend tokenizer_config.json")
     for name in ("vocab.json", "vocab.txt"):
         if (folder / name).is_file():
             _check_file(folder / name, json.loads(text), "remove the file that does not belong there")
     return text, config
+
+
+def check_folder(folder: Path, text: str, way_out: str) -> None:
+    """Raise InputError where `AutoTokenizer` gives other ids than a folder's tokenizer.json, its `text`.
+
+    A network was trained with one of the two readings, and people open what is made of it by transformers.
+    """
+    try:
+        ours = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises a bare Exception
+        raise InputError(f"{folder / TOKENIZER}: not a tokenizer ({error}); get it again") from None
+    check_unknown(json.loads(text), str(folder / TOKENIZER))  # the probes have text that it does not know
+    line = _first_difference(ours, as_transformers_open(folder))
+    if line is not None:
+        raise InputError(
+            f"{folder}: AutoTokenizer gives other ids than the tokenizer.json in it, for {line!r}; {way_out}"
+        )
 
 
 def as_transformers_open(folder: Path) -> Tokenizer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.text.word_starts import CLASSES, PARTS, character_classes
+from span_electra.text.word_starts import without_blanks
 
 NO_BLANK_BEFORE = frozenset(".,;:!?)]}")
 
@@ -39,7 +39,7 @@ class Pieces(dict[int, str]):
             return f" {token}".encode()
         if self.vocabulary.kind == "BERT" and not goes_on_V[number]:
             # WordPiece does not say which words people write a blank before.
-            first = spelt_V[number].decode("utf-8", "replace")[:1]
-            parts = character_classes()[min(ord(first or " "), CLASSES - 1)] & PARTS
-            return spelt_V[number] if first in NO_BLANK_BEFORE or parts else b" " + spelt_V[number]
+            first = spelt_V[number].decode("utf-8", "replace")[:1] or " "
+            bare = first in NO_BLANK_BEFORE or without_blanks(first)
+            return spelt_V[number] if bare else b" " + spelt_V[number]
         return spelt_V[number]

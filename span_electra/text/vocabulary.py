@@ -244,12 +244,12 @@ def tokenizer_contents(
         **vocabulary.special.config_keys(),
     }
     if vocabulary.original is not None:
-        # As it was, but for what was not said there, how long rows are, and the end at which they are filled
-        # up and cut: classes for whole rows read [CLS] at the first place, where GPT-2's would have padding.
-        ours = {"model_max_length": max_seq_len, "padding_side": "right", "truncation_side": "right"}
-        if not token_types:
-            ours["model_input_names"] = settings["model_input_names"]
-        settings = settings | vocabulary.config | ours
+        # As it was, but for what was not said there, how long rows are, what the network reads, and the end
+        # at which rows are filled up and cut: [CLS] is read at the first place, where GPT-2's would have
+        # padding. The class is the plain one, which takes all from tokenizer.json: others (RobertaTokenizer,
+        # T5Tokenizer) put a normalizer and special tokens of their own over what that says.
+        ours = {name: settings[name] for name in ("tokenizer_class", "model_max_length", "model_input_names")}
+        settings |= vocabulary.config | ours | {"padding_side": "right", "truncation_side": "right"}
     return {
         TOKENIZER: vocabulary.original or vocabulary.tokenizer.to_str(),
         TOKENIZER_CONFIG: json.dumps(settings, indent=2, ensure_ascii=False),

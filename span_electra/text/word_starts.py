@@ -113,6 +113,11 @@ def character_classes() -> np.ndarray:
     return classes_C
 
 
+def without_blanks(character: str) -> bool:
+    """Whether a character is of a script that writes no blanks between words, or one of its marks."""
+    return bool(character_classes()[min(ord(character), CLASSES - 1)] & PARTS)
+
+
 def byte_letters() -> list[str]:
     """The printable character by which byte-level BPE writes each of the 256 bytes (GPT-2).
 

@@ -133,9 +133,17 @@ def test_a_line_that_is_no_pair_is_named(line, tmp_path):
         read_pairs([str(tmp_path)])
 
 
-def test_a_sentence_that_the_model_cannot_read_is_named():
-    with pytest.raises(InputError, match="'cat cat.*has 31 tokens, the model reads at most 30"):
-        score_sentences(by_hand(discriminator=spotter({})), ["a", "cat " * 31], ["discriminator"], 8)
+@pytest.mark.parametrize(
+    ("sentence", "message"),
+    [("cat " * 31, "'cat cat.*has 31 tokens, the model reads 1 to 30"), (" \x7f", "'.*' has 0 tokens")],
+)
+def test_a_sentence_that_the_model_cannot_read_is_named(sentence, message, tmp_path):
+    """One without tokens would win every comparison, or lose it."""
+    lines = [{"sentence_good": "cat", "sentence_bad": bad} for bad in ("dog", sentence)]
+    (tmp_path / "one.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pairs = read_pairs([str(tmp_path)])
+    with pytest.raises(InputError, match=f"one.jsonl: line 2: {message}"):
+        score_pairs(by_hand(discriminator=spotter({})), pairs, ["discriminator"], 8)
 
 
 def test_a_folder_without_pairs_is_named(tmp_path):

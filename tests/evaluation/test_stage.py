@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from network_examples import by_hand, exported, frequencies, spotter
 from run_examples import small_run, write_rows
 
@@ -18,6 +19,7 @@ from argument import EvaluateArgs
 from span_electra.errors import InputError
 from span_electra.evaluation.spelling import read_pair, sets_below
 from span_electra.evaluation.stage import evaluate, spelling_scores, table_text
+from span_electra.hub.folders import read_weights
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.report.page import make_page
 from span_electra.report.scores import Table
@@ -179,6 +181,17 @@ def test_a_single_network_gives_what_it_can_and_its_folder_stays_as_it_is(tried)
     }
     with pytest.raises(InputError, match="needs a generator"):
         run(tried / "model" / "discriminator", [str(tried / "pairs")], scores=["pll"], out_file=out)
+
+
+def test_a_network_in_torchs_own_file_is_scored(tried):
+    exported(tried / "model")
+    place, out = tried / "model" / "discriminator", tried / "scores.json"
+    torch.save(
+        {name: weight.clone() for name, weight in read_weights(place).items()}, place / "pytorch_model.bin"
+    )
+    (place / "model.safetensors").unlink()
+    run(place, [str(tried / "pairs")], out_file=str(out))
+    assert json.loads(out.read_text())["evaluated"]["weights"]
 
 
 def test_an_unfinished_run_is_scored_at_its_checkpoint_and_its_report_shows_it(tried):

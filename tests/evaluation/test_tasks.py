@@ -13,7 +13,7 @@ from task_examples import write
 
 from argument import EvaluateArgs, FinetuneArgs
 from span_electra.errors import InputError
-from span_electra.evaluation.tasks import evaluate_tasks, prepared_rows
+from span_electra.evaluation.tasks import described, evaluate_tasks, prepared_rows
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.stage import finetune
 from span_electra.finetuning.task_file import load_task_file
@@ -173,6 +173,14 @@ def test_what_cannot_be_tried_is_refused(tuned):
             tried(tuned, "wrong.yaml")
     with pytest.raises(InputError, match="no run of fine-tuning"):
         list(evaluate_tasks(asked(tuned, tuned / "tasks.yaml", model="model", out_file="none.json")))
+
+
+def test_a_checkpoint_in_shares_is_told_from_others():
+    def weights_of(*hashes):
+        files = {f"shard-{number:05}": {"sha256": value} for number, value in enumerate(hashes)}
+        return described(Path("run"), vocabulary_of_words(), {"step": 3, "files": files})["weights"]
+
+    assert len({weights_of("a", "b"), weights_of("a", "c"), weights_of("a", "b", "c")}) == 3
 
 
 def test_a_metric_that_the_labels_of_the_run_have_not_is_refused(tmp_path):

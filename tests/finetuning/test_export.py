@@ -12,7 +12,7 @@ import torch
 import yaml
 from model_examples import small_config
 from network_examples import away_from_start, vocabulary_of_words
-from own_tokenizer_examples import write_folder
+from own_tokenizer_examples import bpe, roberta, unigram, wordpiece, write_folder
 from tokenizers import Tokenizer, normalizers
 
 from span_electra.errors import InputError
@@ -78,20 +78,23 @@ def batch_of(ids_BL, types_BL=None, attention_mask_BL=None, task=0):
     return TaskBatch(task, ids_BL, types_BL, attention_mask_BL, **unasked)
 
 
+def row_of(vocabulary, spec, text):
+    """The ids and types of our own row of a text, of a pair or of turns."""
+    if spec.type.in_turns:
+        turns = [vocabulary.tokenizer.encode(turn, add_special_tokens=False).ids for turn in text]
+        unpadded = join_turns(turns, vocabulary.sep_id, 32, open_ended=len(turns) == 1)
+        return unpadded.ids, unpadded.types
+    words = tuple(text[0].split()) if spec.type.by_word else None
+    row = encode_examples(vocabulary, spec, [Example("1", text, words)])[0]
+    return row["input_ids"], row["token_type_ids"]
+
+
 @torch.no_grad()
 def ours_of(network, spec, texts, task=0):
     """Our own rows of texts, one by one without padding, and their logits."""
     found = []
     for text in texts:
-        text = (text,) if isinstance(text, str) else text
-        if spec.type.in_turns:
-            turns = [VOCABULARY.tokenizer.encode(turn, add_special_tokens=False).ids for turn in text]
-            unpadded = join_turns(turns, VOCABULARY.sep_id, 32, open_ended=len(turns) == 1)
-            ids, types = unpadded.ids, unpadded.types
-        else:
-            words = tuple(text[0].split()) if spec.type.by_word else None
-            row = encode_examples(VOCABULARY, spec, [Example("1", text, words)])[0]
-            ids, types = row["input_ids"], row["token_type_ids"]
+        ids, types = row_of(VOCABULARY, spec, (text,) if isinstance(text, str) else text)
         ids_1L, types_1L = torch.tensor([ids]), torch.tensor([types])
         batch = batch_of(ids_1L, types_1L, task=task)
         found.append((ids_1L[0], types_1L[0], network.logits(batch)[0]))
@@ -160,6 +163,35 @@ def test_a_brought_class_of_tokenizer_leaves_lower_case_in_an_export(name, tmp_p
     export_task(network, 0, spec, brought, tmp_path / "out")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out", local_files_only=True)
     assert tokenizer("undo the CATS").input_ids == brought.tokenizer.encode("undo the cats").ids
+
+
+CLASSES = {
+    "RobertaTokenizer": roberta,
+    "GPT2Tokenizer": bpe,
+    "BertTokenizer": wordpiece,
+    "T5Tokenizer": unigram,
+    "PegasusTokenizer": unigram,
+    "XLMRobertaTokenizer": unigram,
+    "PreTrainedTokenizerFast": roberta,
+}
+
+
+@pytest.mark.parametrize("task_type", ["SingleSenClassification", "Conversation"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_rows_of_a_brought_tokenizer_are_those_of_training_whatever_its_class(
+    architecture, name, task_type, tmp_path
+):
+    """Classes frame texts by rules of their own, and many tell no token types."""
+    settings = {"tokenizer_class": name, "model_input_names": ["input_ids", "attention_mask"]}
+    brought = open_tokenizer(write_folder(tmp_path / "own", CLASSES[name](), settings) / "tokenizer.json")
+    spec, network = spec_of(task_type), network_of(task_type)
+    export_task(network, 0, spec, brought, tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out", local_files_only=True)
+    for text in (("the cats sleep",), ("the cats", "a dog barks")):
+        ids, types = row_of(brought, spec, text)
+        asked = tokenizer(*text)
+        assert asked["input_ids"] == list(ids)
+        assert asked.get("token_type_ids") == (list(types) if architecture == "electra" else None)
 
 
 @torch.no_grad()

@@ -196,6 +196,17 @@ def test_any_checkpoint_is_exported_by_the_script(tmp_path, monkeypatch, capsys)
             assert ours == theirs
 
 
+def test_names_of_repositories_are_checked_before_a_task_is_exported(tmp_path, monkeypatch):
+    import export_SE
+
+    assert finetune(settings_of(tmp_path, {"my mood": write_task(tmp_path, SINGLE)}, epochs=1)) == 0
+    argv = ["export_SE.py", "--checkpoint_path", "run", "--out_dir", "out", "--push_to_hub", "me/mine"]
+    monkeypatch.setattr(sys, "argv", [*argv, "--dry_run"])
+    with pytest.raises(InputError, match="me/mine-my mood is no name of a repository"):
+        export_SE.main()
+    assert not Path("out").exists()
+
+
 def test_a_resumed_run_keeps_its_seed(tmp_path):
     settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, max_steps=2)
     assert finetune(settings) == 0

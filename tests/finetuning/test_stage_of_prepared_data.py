@@ -19,6 +19,7 @@ from span_electra.finetuning import stage
 from span_electra.finetuning.arguments import TaskDataArguments
 from span_electra.finetuning.stage import by_number, finetune, prepare
 from span_electra.finetuning.task_model import load_task_model
+from span_electra.hub.opening import Opened
 from span_electra.hub.runs import best_checkpoint
 from span_electra.training import checkpoint
 
@@ -30,6 +31,14 @@ PREPARED = TaskDataArguments(task_file="tasks.yaml", encoder="small", max_seq_le
 def here(tmp_path, monkeypatch):
     """Prepared data go into the current folder."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("begin", ["prepare", "finetune"])
+def test_the_encoders_tokenizer_is_checked_before_rows_are_made(begin, tmp_path, monkeypatch):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
+    monkeypatch.setattr(Opened, "check_tokenizer", lambda opened: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepare(PREPARED) if begin == "prepare" else finetune(settings)
 
 
 def test_seeds_stand_in_the_order_of_their_numbers():

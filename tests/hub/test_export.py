@@ -270,6 +270,19 @@ def test_a_failed_export_leaves_nothing_half_written(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_network_takes_its_place_before_both_are_written(tmp_path, monkeypatch):
+    export(model_of(), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def fail_at_the_second(part, *_, **__):
+        return "" if part == "generator" else 1 / 0
+
+    monkeypatch.setattr("span_electra.hub.export.render_card", fail_at_the_second)
+    with pytest.raises(ZeroDivisionError):
+        export(model_of(seed=1), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_objective_generator_exports_the_generator_alone(tmp_path):
     export(model_of(objective="generator"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["generator"]

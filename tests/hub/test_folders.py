@@ -1,5 +1,6 @@
 """Files of stock folders, as they have been written over the years. Run: pytest tests/hub/test_folders.py"""
 
+import hashlib
 import json
 import pickle
 
@@ -8,7 +9,15 @@ import torch
 from network_examples import exported, vocabulary_of_words
 
 from span_electra.errors import InputError
-from span_electra.hub.folders import open_vocabulary, read_config, read_weights
+from span_electra.hub.folders import (
+    open_vocabulary,
+    read_config,
+    read_weights,
+    recorded_sha256,
+    stamp_of,
+    weights_sha256,
+)
+from span_electra.training import checkpoint
 
 
 class Trap:
@@ -43,6 +52,34 @@ def test_tensors_in_a_pickle_are_read_and_nothing_in_it_runs(tmp_path):
     torch.save([torch.zeros(2)], place / "pytorch_model.bin")
     with pytest.raises(InputError, match="something else than tensors by name"):
         read_weights(place)
+
+
+def test_weights_are_told_apart_by_whichever_files_hold_them(tmp_path):
+    place = place_of(tmp_path)
+    whole = hashlib.sha256((place / "model.safetensors").read_bytes()).hexdigest()
+    assert weights_sha256(place) == whole
+    (place / "model.safetensors").rename(place / "model-00001-of-00002.safetensors")
+    (place / "model-00002-of-00002.safetensors").write_bytes(b"more")
+    pieces = weights_sha256(place)
+    for path in place.glob("model-*"):
+        path.unlink()
+    (place / "pytorch_model.bin").write_bytes(b"more")
+    assert weights_sha256(place) == hashlib.sha256(b"more").hexdigest() != pieces != whole
+
+
+def test_a_checkpoint_tells_its_weights_without_the_state_of_its_optimizer(tmp_path):
+    def recorded(files):
+        return recorded_sha256({"files": {name: {"sha256": value} for name, value in files.items()}})
+
+    shares = {
+        f"shard-0000{number}-model-00001-of-00002.safetensors": value for number, value in enumerate("ab")
+    }
+    assert recorded({checkpoint.MODEL: "a", checkpoint.OPTIMIZER: "b"}) == "a"
+    assert recorded(shares) == recorded(dict(reversed(shares.items()))) != recorded(shares | {"c": "c"})
+    folder = checkpoint.save(tmp_path, 3, {"weight": torch.zeros(2)}, {}, {})
+    written = hashlib.sha256((folder / checkpoint.MODEL).read_bytes()).hexdigest()
+    assert weights_sha256(folder) == written
+    assert stamp_of(checkpoint.read_meta(folder)) == {"step": 3, "weights": written}
 
 
 def test_old_names_of_norms_are_read_as_todays(tmp_path):

@@ -3,7 +3,9 @@
 Runs of fine-tuning, damaged folders and what heads are taken: test_encoders.py.
 """
 
+import json
 import os
+import shutil
 from dataclasses import asdict
 
 import pytest
@@ -12,6 +14,8 @@ from network_examples import exported, random_model, vocabulary_of_words
 
 from span_electra.config import ARCHITECTURES
 from span_electra.errors import InputError
+from span_electra.hub.export import export_run
+from span_electra.hub.folders import stamp_of
 from span_electra.hub.opening import load_model, open_model, part_of
 from span_electra.hub.weights import PARTS, our_weights
 from span_electra.training import checkpoint
@@ -63,6 +67,61 @@ def test_a_run_that_was_trained_on_since_its_export_is_opened_where_it_is_now(mo
     for part in PARTS:  # and exported again meanwhile
         os.utime(run / part / "config.json", (saved + 60, saved + 60))
     assert open_model(run).folders
+
+
+def exported_of(run, place, seed):
+    """Another state of a run: its checkpoint of step `seed`, and that exported into `place`."""
+    model = random_model(seed)
+    meta = {"model": asdict(model.config), "mask_id": model.mask_id, "metric": None}
+    saved = checkpoint.save(run, seed, model.state_dict(), {}, meta)
+    export_run(model, vocabulary_of_words(), place, stamp=stamp_of(checkpoint.read_meta(saved)))
+
+
+def test_exports_are_a_runs_where_they_are_of_its_newest_checkpoint(tmp_path):
+    """An export that failed leaves the older one, or one network of each."""
+    run, newer = tmp_path / "run", tmp_path / "newer"
+    exported_of(run, run, 1)
+    (run / "tokenizer.json").write_text(vocabulary_of_words().to_json())
+    write_mark(run, "finished", 1)
+    assert open_model(run).folders
+    exported_of(run, newer, 2)
+    for part in PARTS:
+        opened = open_model(run)
+        assert opened.checkpoint == run / "checkpoints/step-00000002" and not opened.folders
+        shutil.rmtree(run / part)
+        shutil.copytree(newer / part, run / part)
+    assert open_model(run).folders
+    (run / "checkpoints/step-00000002" / checkpoint.META).write_text("damaged")
+    assert open_model(run).folders
+    shutil.rmtree(run / "checkpoints")
+    assert open_model(run).folders
+
+
+def test_networks_of_two_exports_are_no_pair(tmp_path):
+    exported_of(tmp_path / "run", tmp_path / "one", 1)
+    exported_of(tmp_path / "run", tmp_path / "two", 2)
+    shutil.rmtree(tmp_path / "one/generator")
+    shutil.copytree(tmp_path / "two/generator", tmp_path / "one/generator")
+    with pytest.raises(
+        InputError, match="one: its two networks are of two exports; export again, or name one"
+    ):
+        open_model(tmp_path / "one")
+    assert open_model(tmp_path / "one/generator").folders
+
+
+def test_a_strangers_tokenizer_that_transformers_reads_otherwise_is_refused_to_who_trains(tmp_path):
+    exported(tmp_path)
+    place, told = tmp_path / "discriminator", tmp_path / "discriminator/tokenizer_config.json"
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
+    told.write_text(json.dumps(json.loads(told.read_text()) | settings))
+    config = json.loads((place / "config.json").read_text())
+    del config["span_electra"]
+    (place / "config.json").write_text(json.dumps(config))
+    opened = open_model(place)
+    with pytest.raises(InputError, match="AutoTokenizer gives other ids .*; mend its tokenizer_config.json"):
+        opened.check_tokenizer()
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"do_lower_case": True}))
+    opened.check_tokenizer()
 
 
 def test_a_part_that_is_not_there_is_named(tmp_path):

@@ -8,7 +8,7 @@ from network_examples import exported
 
 from span_electra.errors import InputError
 from span_electra.finetuning.export import write_mean_pooling
-from span_electra.hub.push import push_folders
+from span_electra.hub.push import check_names, push_folders
 
 
 class StandIn:
@@ -75,6 +75,18 @@ def test_files_of_folders_in_it_are_listed_as_they_go_up(tmp_path):
     lines = push_folders([tmp_path], "me/mine", dry_run=True)
     assert any(line.startswith("  1_Pooling/config.json  ") for line in lines)
     assert not any("_Normalize" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("me/mine/", "generator"), ("me/mine", "my mood"), ("a/b/c", "x"), ("me/" + "m" * 99, "x")],
+)
+def test_names_that_the_hub_would_refuse_are_told_without_it(name, part):
+    check_names("me/mine", ["generator", "discriminator"])
+    check_names("mine", ["mood"])
+    with pytest.raises(InputError, match=f"push_to_hub: {name}-{part} is no name of a repository") as caught:
+        check_names(name, ["good", part] if name == "me/mine" else [part])
+    assert "\n" not in str(caught.value)
 
 
 def test_refusals_are_told_in_a_line(stand_in, tmp_path, monkeypatch):

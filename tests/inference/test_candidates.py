@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from network_examples import vocabulary_of_words
 
 from span_electra.inference.candidates import Candidates, of_letters, one_edit_away
+from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
+from span_electra.text.word_starts import byte_letters
 
 letters = st.text("catdogs", min_size=1, max_size=7)
 TABLE = Candidates(vocabulary_of_words())
@@ -43,6 +45,21 @@ def test_candidates_weigh_the_place_against_the_letters():
     assert best("cast", log_V, top_k=2) == ["cats", "cat"]
     assert best("catt", log_V, top_k=1) == ["cats"], "what fits the place wins among equals"
     assert best("teh", log_V, top_k=9) == ["the"], "what shares half the letters is another word"
+
+
+def test_words_without_a_blank_are_candidates_where_blanks_are_part_of_tokens():
+    school = "".join(byte_letters()[byte] for byte in "校".encode())
+    merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("i", "n"), ("in", "g")]
+    merges += [(school[0], school[1]), (school[:2], school[2])]
+    tokens = [*SPECIAL_TOKENS, *byte_letters(), *map("".join, merges)]
+    table = Candidates(assemble("BPE", {token: number for number, token in enumerate(tokens)}, merges))
+    whole = [pair for pair in zip(table.words, table.blank_N.tolist(), strict=True) if len(pair[0]) > 1]
+    assert sorted(whole) == [("the", False), ("the", True)] and "校" in table.words
+    log_V = np.zeros(len(tokens))
+    for after_blank in (False, True):
+        ((word, _),) = table.best("teh", log_V, after_blank=after_blank, top_k=1)
+        assert word == "the"
+    assert [word for word, _ in table.best("效", log_V, after_blank=False, top_k=1)] == ["校"]
 
 
 def test_marks_are_parts_of_letters():

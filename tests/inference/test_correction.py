@@ -9,20 +9,25 @@ import numpy as np
 import pytest
 import torch
 from network_examples import by_hand, frequencies, id_of, seeing_ids, spotter, vocabulary_of_words
+from own_tokenizer_examples import PLAIN, unigram, write_folder
 
 from span_electra.hub.networks import Network, Networks
 from span_electra.inference import correction
 from span_electra.inference.candidates import NATS_AN_EDIT, Candidates
 from span_electra.inference.correction import (
     LONGEST_WORD,
+    SEVERAL,
     Suspect,
     core_of,
     in_pieces,
     mask_suspects,
+    spelt_in,
     suspects_of,
 )
+from span_electra.text.own_tokenizer import open_tokenizer
 from span_electra.text.token_spans import read_lines
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
+from span_electra.text.word_starts import byte_letters
 
 TABLE = Candidates(vocabulary_of_words())
 # What is not spelt with words is spelt with letters, and those the spotter takes for wrong.
@@ -114,6 +119,47 @@ def test_words_of_several_tokens_are_seen_at_as_many_masks():
     log_V = frequencies({"un": 0.0, "##d": -2.0}).answer(torch.zeros(1)).log_softmax(-1)
     expected = float(log_V[id_of("un")] + log_V[id_of("##d")]) - NATS_AN_EDIT
     assert dict(scored)["und"] == pytest.approx(expected, abs=1e-4)
+
+
+def bpe_of_the():
+    """Bytes, and the word "the", with a blank and without."""
+    merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("Ġ", "t"), ("Ġ", "x")]
+    tokens = [*SPECIAL_TOKENS, *byte_letters(), *map("".join, merges)]
+    return assemble("BPE", {token: number for number, token in enumerate(tokens)}, merges)
+
+
+def unigram_vocabulary(folder):
+    return open_tokenizer(write_folder(folder, unigram(), PLAIN) / "tokenizer.json")
+
+
+@pytest.mark.parametrize("kind", ["BERT", "BPE", "Unigram"])
+@pytest.mark.parametrize(
+    "text", ["go (thex)", "go thex", "thex", 'go "(thex', "“thex”", "on  thex", "a-b/thex"]
+)
+def test_what_is_asked_for_is_what_the_corrected_line_will_hold(kind, text, tmp_path):
+    vocabularies = {"BERT": vocabulary_of_words, "BPE": bpe_of_the}
+    vocabulary = vocabularies[kind]() if kind in vocabularies else unigram_vocabulary(tmp_path)
+    start, found = text.index("thex"), 0
+    suspect = Suspect(0, 0, start, start + 4, first=0, last=4)
+    for width in SEVERAL:
+        words, ids_CW = spelt_in(Networks(vocabulary, "cpu"), text, suspect, width)
+        for word, ids_W in zip(words, ids_CW.tolist(), strict=True):
+            (line,) = read_lines(vocabulary, [text[:start] + word + text[start + 4 :]])
+            inside_T = (line.starts_T < start + len(word)) & (line.ends_T > start)
+            assert line.ids_T[inside_T].tolist() == ids_W, word
+        found += len(words)
+    assert found
+
+
+def test_words_behind_marks_are_corrected_where_blanks_are_part_of_tokens():
+    vocabulary = bpe_of_the()
+    wrong = [vocabulary.tokenizer.token_to_id(letter) for letter in "eh"]
+    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(vocabulary.size)])
+    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
+    even = Network(seeing_ids, lambda states: torch.zeros(*states.shape[:-1], vocabulary.size), 32, "by hand")
+    networks = Networks(vocabulary, "cpu", even, doubtful)
+    text = 'teh (teh) "teh", “teh” -teh teh'
+    assert correct(networks, Candidates(vocabulary), [text])[0].corrected == text.replace("teh", "the")
 
 
 def test_a_word_of_several_tokens_keeps_its_capital():

@@ -74,6 +74,11 @@ def test_fillings_keep_their_blanks():
     assert filled("go [MASK]", " on") == "go on"
     assert filled("go [MASK]", "ing") == "going"
     assert filled("[MASK] on", " go") == "go on"
+    # All words of WordPiece bring a blank, and the line may have none to bring.
+    for text in ("see ([MASK]) now", "“[MASK]”", "well-[MASK]", "¿[MASK]?", "-[MASK]"):
+        assert filled(text, " go") == text.replace("[MASK]", "go")
+    assert filled("see ( [MASK] )", " go") == "see ( go )"
+    assert filled("the[MASK]", " go") == "the go" and filled("नदी[MASK]", " go") == "नदी go"
 
 
 def test_a_special_token_is_never_written():

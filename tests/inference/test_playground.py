@@ -123,6 +123,13 @@ def test_the_page_is_whole_in_itself_and_may_load_nothing(page):
     assert not re.search(r"https?://(?!127\.0\.0\.1)|src=|href=|innerHTML|insertAdjacent|style=", source)
 
 
+def test_texts_are_written_from_the_side_of_their_script():
+    source = PAGE.read_text(encoding="utf-8")
+    places = re.findall(r'<(?:textarea|div class="card")[^>]*>', source)
+    assert len(places) == 6 and all(' dir="auto"' in place for place in places)
+    assert source.count('.dir = "auto"') == 2  # answers and examples
+
+
 def test_one_network_alone_shows_what_it_can(tmp_path):
     exported(tmp_path)
     with serving(pretrained(Predictor.from_folder(tmp_path / "discriminator"))) as address:

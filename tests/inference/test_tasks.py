@@ -166,6 +166,24 @@ def test_what_cannot_be_read_is_told(texts, tasks, message, predictor):
         predictor(texts, tasks)
 
 
+def test_answers_that_are_not_numbers_are_refused(tmp_path):
+    """In JSON they would be no JSON."""
+    finetuned(tmp_path / "run", *(names := [name for name in TASKS if name != "chat"]))
+    predictor = TaskPredictor.from_folder(tmp_path / "run", "cpu")
+
+    def refused(name):
+        text = (["a"], ["b"]) if spec_of(name).type.has_candidates else ("a", "b") if name == "same" else "a"
+        with pytest.raises(InputError, match="run: its answers are not numbers; its weights are broken"):
+            predictor([text], name)
+
+    list(predictor.network.heads[names.index("near")].parameters())[-1].data.fill_(float("inf"))
+    refused("near")
+    for parameter in predictor.network.parameters():
+        parameter.data.fill_(float("nan"))
+    for name in names:
+        refused(name)
+
+
 def test_a_conversation_is_answered_with_its_turns(predictor):
     bold = replace(predictor, speech=Speech(max_new_tokens=4, temperature=0))
     talker = bold.talker()

@@ -21,10 +21,15 @@ from argument import JointTrainingConfig  # noqa: E402
 from span_electra.config import ModelConfig, NetworkConfig  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
 from span_electra.hub.export import load_exported  # noqa: E402
-from span_electra.hub.opening import open_model  # noqa: E402
+from span_electra.hub.opening import Opened, open_model  # noqa: E402
 from span_electra.model.corruption import corrupt  # noqa: E402
 from span_electra.model.electra import SpanElectra  # noqa: E402
-from span_electra.pretraining.published import like_published, model_like, published_folder  # noqa: E402
+from span_electra.pretraining.published import (  # noqa: E402
+    like_published,
+    model_like,
+    published_folder,
+    published_vocabulary,
+)
 from span_electra.pretraining.stage import pretrain  # noqa: E402
 
 with warnings.catch_warnings():
@@ -148,6 +153,13 @@ def test_one_command_goes_on_from_a_published_model(word, tmp_path, monkeypatch,
     assert exported.config.discriminator == NetworkConfig(16, 2, 2, 24)
     assert exported.vocabulary.tokens_V == vocabulary_of_words().tokens_V + ([word] if word else [])
     assert ("words.txt: tokens added: 1" in said) == ("added tokens: 1, whose rows" in said) == bool(word)
+
+
+def test_its_tokenizer_is_checked_before_text_is_read_with_it(tmp_path, monkeypatch):
+    publish(tmp_path)
+    monkeypatch.setattr(Opened, "check_tokenizer", lambda opened: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        published_vocabulary(replace(JointTrainingConfig(), init_from=str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", ["ElectraModel", "ElectraForSequenceClassification"])

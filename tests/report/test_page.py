@@ -105,6 +105,11 @@ def test_each_token_shows_its_probability_and_its_truth(whole):
     assert "3 hidden, 1 restored · 1 of 2 replaced found, 1 false alarm" in page.text
 
 
+def test_sentences_are_written_from_the_side_of_their_script(whole):
+    places = re.findall(r"<dt>(?:Original|Masked|Generator|Verdict)</dt><dd([^>]*)>", whole[0])
+    assert len(places) >= 4 and all('dir="auto"' in place for place in places)
+
+
 def test_hostile_text_stays_text(tmp_path):
     evil = "</script><script>alert(1)</script><img src=http://evil.example onerror=alert(2)>\"'"
     config = copy.deepcopy(CONFIG) | {evil: {evil: evil}, "out_dir": evil}

@@ -15,7 +15,12 @@ from span_electra.hub.tokenizer import framing_rows
 from span_electra.text.added_tokens import add_tokens
 from span_electra.text.encode import TextEncoder
 from span_electra.text.own_tokenizer import bring_tokenizer, open_exported, open_tokenizer
-from span_electra.text.vocabulary import Vocabulary, load_vocabulary, save_transformers_tokenizer
+from span_electra.text.vocabulary import (
+    Vocabulary,
+    load_vocabulary,
+    save_transformers_tokenizer,
+    tokenizer_contents,
+)
 
 
 def ids_by_line(tokenizer: Tokenizer, lines: list[str]) -> list[list[int]]:
@@ -128,6 +133,13 @@ def test_a_folder_whose_files_contradict_each_other_is_refused(tmp_path):
     with pytest.raises(InputError, match="AutoTokenizer gives other ids.*--tokenizer"):
         open_tokenizer(folder)
     assert open_tokenizer(folder / "tokenizer.json").kind == "BERT"  # the file by itself is taken as it is
+
+
+def test_a_token_that_the_user_names_is_told_to_transformers_too(tmp_path):
+    folder = write_folder(tmp_path, roberta(), PLAIN | {"mask_token": "<mask>", "pad_token": "<pad>"})
+    vocabulary = open_tokenizer(folder, {"mask": "<gap>"})
+    told = json.loads(tokenizer_contents(vocabulary, 128)["tokenizer_config.json"])
+    assert (told["mask_token"], told["pad_token"]) == (vocabulary.special.mask, "<pad>") == ("<gap>", "<pad>")
 
 
 def test_a_folder_with_vocab_txt_alone_is_opened_as_transformers_opens_it(tmp_path):
