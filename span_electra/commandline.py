@@ -308,6 +308,12 @@ def in_a_line(error: Exception) -> str:
                 f"{sys.executable} has no package {name!r}; run ./run.sh once and then "
                 f"`. .venv/bin/activate`, or {Path(sys.executable).name} -m pip install -r requirements.txt"
             )
+    if isinstance(error, (MemoryError, RuntimeError)):
+        from span_electra.accelerators import lacks_memory  # late: with it comes torch
+
+        if lacks_memory(error):
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return f"out of memory ({reason[:120]}); lower --batch_size, or --eval_batch_size in fine-tuning"
     if isinstance(error, NotImplementedError):
         # An operator that torch has not made for the device.
         if found := re.search(r"'(\w+::[\w.]+)'", str(error)):
@@ -334,7 +340,7 @@ def run_script(main: Callable[[], int | None]) -> None:
         code = main()
     except BrokenPipeError:
         code = 1  # the reader of our output went away; nothing is left to say
-    except (InputError, OSError, ModuleNotFoundError, NotImplementedError) as error:
+    except (InputError, OSError, ModuleNotFoundError, MemoryError, RuntimeError) as error:
         print(f"error: {in_a_line(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
