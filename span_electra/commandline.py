@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,  # an abbreviation would mean another flag once a longer one is added
             epilog="A setting of a section is also a flag by its dotted path, as in a config file.",
         )
-        self.settings = leaves(schema)
+        self.schema, self.settings = schema, leaves(schema)
         self.defaults = schema()  # of the whole: a section may be another than its class makes
         self.flags: dict[str, str] = {}  # how a key is shown: by its end alone where that is enough
         self.names = {f"--{name}" for name in OWN_FLAGS}
@@ -88,10 +88,12 @@ class Parser(argparse.ArgumentParser):
         # What training and validation both have is, without a section, training's.
         unique = sum(leaf(other) == leaf(key) for other in self.settings) == 1 or key.startswith("train_data")
         names = [f"--{leaf(key)}", f"--{key}"] if unique else [f"--{key}"]
-        self.flags[key] = names[0]
+        hidden = leaf(key) in self.schema.HIDDEN
+        if not hidden:
+            self.flags[key] = names[0]
         self.names |= {*names}
         default = reduce(getattr, key.split("."), self.defaults)
-        options = {"dest": key, "help": help_of(entry, default)}
+        options = {"dest": key, "help": argparse.SUPPRESS if hidden else help_of(entry, default)}
         if isinstance(default, bool):
             options["action"] = argparse.BooleanOptionalAction
             self.switches |= {*names}
