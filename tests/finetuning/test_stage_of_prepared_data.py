@@ -17,7 +17,7 @@ from task_examples import write
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
 from span_electra.finetuning.arguments import TaskDataArguments
-from span_electra.finetuning.stage import by_number, finetune, prepare
+from span_electra.finetuning.stage import finetune, prepare
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.runs import best_checkpoint
 from span_electra.training import checkpoint
@@ -30,16 +30,6 @@ PREPARED = TaskDataArguments(task_file="tasks.yaml", encoder="small", max_seq_le
 def here(tmp_path, monkeypatch):
     """Prepared data go into the current folder."""
     monkeypatch.chdir(tmp_path)
-
-
-def test_seeds_stand_in_the_order_of_their_numbers():
-    folders = [Path(f"run/seed-{seed}") for seed in (10, 2, 100, 1)]
-    assert [path.name for path in sorted(folders, key=by_number)] == [
-        "seed-1",
-        "seed-2",
-        "seed-10",
-        "seed-100",
-    ]
 
 
 def test_what_is_exported_is_the_checkpoint_with_the_best_score(tmp_path, monkeypatch):
@@ -121,19 +111,6 @@ def test_seeds_whose_rows_another_command_made_anew_are_refused(tmp_path, monkey
     monkeypatch.setattr(stage, "finetune_once", then_prepared_anew)
     with pytest.raises(InputError, match="small_prepared_data: another command prepared t anew meanwhile"):
         finetune(settings)
-
-
-def test_a_refused_command_leaves_the_rows_that_another_one_made_meanwhile(tmp_path, monkeypatch):
-    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
-
-    def other(*_):
-        Path("small_prepared_data/other").mkdir(parents=True)
-        raise InputError("refused")
-
-    monkeypatch.setattr(stage, "ready", other)
-    with pytest.raises(InputError, match="refused"):
-        finetune(settings)
-    assert Path("small_prepared_data/other").is_dir() and not Path("run").exists()
 
 
 def test_rows_cut_before_some_were_held_out_are_counted_of_both(tmp_path):
