@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import TaskSpec, encode_examples
+from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, encode_examples
 from span_electra.finetuning.order import REPLIES, Order, plan_tasks
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import TurnRow, join_turns, row_length
@@ -52,7 +52,9 @@ class TaskRows:
             raise InputError(f"{self.path}: its end is missing; {ANEW}")
         self.stored(0)  # what a damaged file holds is told now, not in the middle of an epoch
         self.noise = NoiseConfig(**spec.task.noise)
-        self.misspellings = load_misspellings(self.noise.misspellings) if self.noise.misspellings else {}
+        named, kept = self.noise.misspellings, self.path.with_name(MISSPELLINGS)
+        # Rows that earlier versions prepared have none beside them.
+        self.misspellings = load_misspellings(kept if kept.is_file() else named) if named else {}
 
     def __len__(self) -> int:
         return len(self.ends_R)

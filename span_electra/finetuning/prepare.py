@@ -3,6 +3,7 @@
     <encoder>_prepared_data/
       prepared.json          vocabulary's hash, settings, and of each task its labels and counts
       <task>/train.jsonl     one row an example, in the order of the files; see encoding.py
+      <task>/misspellings.json   of noise that takes people's, as the file had them
 
 Each task carries a key made of all that decides its rows, and is made anew when that changes. Rows are made
 in a folder beside and put in place together, once every task is done: what fails changes nothing.
@@ -19,16 +20,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from shutil import rmtree
+from shutil import copyfile, rmtree
 from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
-from span_electra.finetuning.encoding import TaskSpec, line_encoder
+from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, line_encoder
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
 from span_electra.storage import empty_parents_go, locked, replace_folder, sha256_of, write_text
+from span_electra.text.noise import load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_in_order
 
@@ -286,6 +288,9 @@ def _prepare(
     task = replace(task, labels=labels or None)
     spec = TaskSpec(task, labels, fresh.max_seq_len, fresh.lowercase)
     target.mkdir()
+    if misspellings := task.noise.get("misspellings"):
+        load_misspellings(misspellings)  # what is wrong with it is told before hours of encoding
+        copyfile(misspellings, target / MISSPELLINGS)
     counts, cut, seen = {}, {}, set()
     for split in task.files:
         examples = _examples(task, split, data_dir)

@@ -273,10 +273,11 @@ def data_folder(settings: FinetuningArguments, pretrained: Pretrained) -> Path:
 
 def tasks_of(settings: FinetuningArguments) -> TaskFile:
     """The task file, whose files lie in --data_dir, or where those lay that were prepared there."""
+    if not is_prepared(settings.data_dir):
+        return load_task_file(settings.task_file, settings.data_dir)
     # Prepared data remember where their files lay, so that --data_dir may name either.
-    prepared = is_prepared(settings.data_dir)
-    data_dir = open_prepared(settings.data_dir).data_dir if prepared else settings.data_dir
-    return load_task_file(settings.task_file, data_dir, prepared)
+    prepared = open_prepared(settings.data_dir)
+    return load_task_file(settings.task_file, prepared.data_dir, prepared.labels)
 
 
 def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> Prepared:

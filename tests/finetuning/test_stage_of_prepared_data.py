@@ -11,13 +11,16 @@ from shutil import rmtree
 import pytest
 import torch
 from finetune_examples import ROWS, settings_of, write_task
+from network_examples import vocabulary_of_words
 from run_examples import stop_at
 from task_examples import write
 
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
 from span_electra.finetuning.arguments import TaskDataArguments
-from span_electra.finetuning.stage import finetune, prepare
+from span_electra.finetuning.experiment import open_rows
+from span_electra.finetuning.prepare import open_prepared
+from span_electra.finetuning.stage import finetune, prepare, tasks_of
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.runs import best_checkpoint
 from span_electra.training import checkpoint
@@ -137,3 +140,26 @@ def test_prepared_rows_are_enough_wherever_their_files_have_gone(tmp_path):
     rmtree(tmp_path / "data")
     Path("small_prepared_data").rename("carried")
     assert finetune(replace(settings, data_dir="carried")) == 0
+
+
+def test_so_are_those_of_labels_and_misspellings_that_had_a_file(tmp_path):
+    clean = {"task_type": "SpellingWords", "file_names": {"train": "clean.txt"}}
+    clean["noise"] = {"kind": "realistic", "word_share": 1.0, "misspellings": "teh.json"}
+    tasks = {"a": write_task(tmp_path, SINGLE, "a") | {"label_map_or_file": "labels.txt"}, "b": clean}
+    write(tmp_path / "data", "clean.txt", "the cat\n" * 20)
+    write(tmp_path / "data", "labels.txt", "yes\nno\n")
+    misspelt = write(tmp_path / "data", "teh.json", '{"the": ["teh"]}')
+    settings = settings_of(tmp_path, tasks, data_dir="small_prepared_data")
+    assert prepare(PREPARED) == 0
+    rows = Path("small_prepared_data/b")
+    assert (rows / "misspellings.json").read_bytes() == misspelt.read_bytes()
+    rmtree(tmp_path / "data")
+    tasks, prepared = tasks_of(settings), open_prepared("small_prepared_data")
+    assert tasks.tasks[0].labels == ("yes", "no") == prepared.labels["a"]
+    source = open_rows(tasks.tasks, prepared, vocabulary_of_words(), "train")[1]
+    assert source.misspellings == {"the": ["teh"]}
+    assert finetune(replace(settings, max_seq_len=24)) == 0
+    (rows / "misspellings.json").unlink()  # as an earlier version left them
+    write(tmp_path / "data", "teh.json", '{"the": ["hte"]}')
+    source = open_rows(tasks.tasks, prepared, vocabulary_of_words(), "train")[1]
+    assert source.misspellings == {"the": ["hte"]}
