@@ -8,8 +8,7 @@ as TSV, results.json, and each task as a folder that transformers opens.
     python finetune_SE.py ... --seeds 3                             mean and deviation over three seeds
     python finetune_SE.py --load_saved_model runs/x --resume_train          go on where it stopped
     python finetune_SE.py --load_saved_model runs/x --conclude              results of its best model so far
-    python finetune_SE.py --load_saved_model runs/x --finetune --task_file other.yaml       other tasks, from
-                                                                                            its encoder
+    python finetune_SE.py --load_saved_model runs/x --finetune --task_file t.yaml   its encoder, other tasks
 """
 
 from argument import FinetuneArgs
