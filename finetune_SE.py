@@ -6,9 +6,9 @@ as TSV, results.json, and each task as a folder that transformers opens.
 
     python finetune_SE.py --encoder runs/first --task_file examples/sentiment.yaml --data_dir examples/data
     python finetune_SE.py ... --seeds 3                             mean and deviation over three seeds
-    python finetune_SE.py ... --load_saved_model runs/x --resume_train      go on where it stopped
-    python finetune_SE.py --load_saved_model runs/x --finetune --task_file other.yaml       other tasks, from
-                                                                                            its encoder
+    python finetune_SE.py --load_saved_model runs/x --resume_train          go on where it stopped
+    python finetune_SE.py --load_saved_model runs/x --conclude              results of its best model so far
+    python finetune_SE.py --load_saved_model runs/x --finetune --task_file t.yaml   its encoder, other tasks
 """
 
 from argument import FinetuneArgs
@@ -16,7 +16,9 @@ from span_electra.commandline import parse, run_script
 
 
 def main() -> int:
-    settings = parse(FinetuneArgs, __doc__)
+    from span_electra.finetuning.defaults import stack_layers
+
+    settings = parse(FinetuneArgs, __doc__, stack=stack_layers)
     # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.finetuning.stage import finetune
 

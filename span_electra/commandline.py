@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,  # an abbreviation would mean another flag once a longer one is added
             epilog="A setting of a section is also a flag by its dotted path, as in a config file.",
         )
-        self.settings = leaves(schema)
+        self.schema, self.settings = schema, leaves(schema)
         self.defaults = schema()  # of the whole: a section may be another than its class makes
         self.flags: dict[str, str] = {}  # how a key is shown: by its end alone where that is enough
         self.names = {f"--{name}" for name in OWN_FLAGS}
@@ -88,10 +88,12 @@ class Parser(argparse.ArgumentParser):
         # What training and validation both have is, without a section, training's.
         unique = sum(leaf(other) == leaf(key) for other in self.settings) == 1 or key.startswith("train_data")
         names = [f"--{leaf(key)}", f"--{key}"] if unique else [f"--{key}"]
-        self.flags[key] = names[0]
+        hidden = leaf(key) in self.schema.HIDDEN
+        if not hidden:
+            self.flags[key] = names[0]
         self.names |= {*names}
         default = reduce(getattr, key.split("."), self.defaults)
-        options = {"dest": key, "help": help_of(entry, default)}
+        options = {"dest": key, "help": argparse.SUPPRESS if hidden else help_of(entry, default)}
         if isinstance(default, bool):
             options["action"] = argparse.BooleanOptionalAction
             self.switches |= {*names}
@@ -308,6 +310,12 @@ def in_a_line(error: Exception) -> str:
                 f"{sys.executable} has no package {name!r}; run ./run.sh once and then "
                 f"`. .venv/bin/activate`, or {Path(sys.executable).name} -m pip install -r requirements.txt"
             )
+    if isinstance(error, (MemoryError, RuntimeError)):
+        from span_electra.accelerators import lacks_memory  # late: with it comes torch
+
+        if lacks_memory(error):
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return f"out of memory ({reason[:120]}); lower --batch_size, or --eval_batch_size in fine-tuning"
     if isinstance(error, NotImplementedError):
         # An operator that torch has not made for the device.
         if found := re.search(r"'(\w+::[\w.]+)'", str(error)):
@@ -334,7 +342,7 @@ def run_script(main: Callable[[], int | None]) -> None:
         code = main()
     except BrokenPipeError:
         code = 1  # the reader of our output went away; nothing is left to say
-    except (InputError, OSError, ModuleNotFoundError, NotImplementedError) as error:
+    except (InputError, OSError, ModuleNotFoundError, MemoryError, RuntimeError) as error:
         print(f"error: {in_a_line(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:

@@ -107,8 +107,9 @@ def completion() -> str:
         parser = Parser(schema, "")
         cases.append((f'*" {name} "*" -"*', [*parser.flags.values(), "--help"]))
         choices = {key: entry.metadata["choices"] for key, entry in parser.settings.items()}
-        for key, words in (choices | {"preset": preset_names()}).items():
-            cases.append((f'*" {name} {parser.flags[key]} "*', [word or "none" for word in words]))
+        choices["preset"] = preset_names()
+        for key, flag in parser.flags.items():
+            cases.append((f'*" {name} {flag} "*', [word or "none" for word in choices.get(key, ())]))
     lines = "\n".join(f'        {case}) words="{" ".join(words)}" ;;' for case, words in cases if words)
     return COMPLETION.format(commands=" ".join(COMMANDS), cases=lines)
 

@@ -132,6 +132,7 @@ class Settings(metaclass=_SettingsType):
     # Such names that older files set once for all classes, at the top of the module.
     OLDER_MODULE_NAMES: ClassVar[dict[str, tuple[str, ...]]] = {}
     FIRST: ClassVar[tuple[str, ...]] = ()  # the flags most needed, first in --help
+    HIDDEN: ClassVar[tuple[str, ...]] = ()  # keys of sections that say nothing here: known, but in no --help
     NAMED: ClassVar[Values] = {}  # what lines of class bodies set, as nested values
     UNKNOWN: ClassVar[tuple[str, ...]] = ()  # lines that set nothing
 

@@ -3,6 +3,7 @@
 IN, OUT = ["--in_file"], ["--out_file", "out.arrow"]
 BPE = ["--tokenizer_type", "BPE", "--vocab_file"]
 MERGES = ["--merges_file", "vocab/trial BPE-merges.txt"]
+TASKS = ["--data_dir", "bad", "--encoder", "run", "--max_seq_len", "24", "--task_file"]
 GOOD = ["--preset", "tiny", "--train_file", "rows.arrow", "--out_dir", "out"]
 CASES = [  # script, flags, what the line must name
     ("vocab", ["--data_dir", "nowhere"], "nowhere"),
@@ -274,6 +275,34 @@ CASES = [  # script, flags, what the line must name
             "nan.json infinite.json digits.json half.json yes.json perhaps.json nul.json loop dangling"
         ).split()
     ),
+    *(
+        (script, [*TASKS, f"bad/{name}"], name)
+        for script in ("prepare", "finetune")
+        for name in (
+            "none.yaml nothing empty.json list.json broken.yaml deep.json laughs.yaml two.yaml binary.json"
+        ).split()
+    ),
+    *(
+        (script, [*TASKS, "bad/task.json", *flags], said)
+        for script in ("prepare", "finetune")
+        for flags, said in (
+            ([], "latin1.txt"),
+            (["--encoder", "nowhere"], "nowhere"),
+            (["--encoder", "bad/pickle"], "bad/pickle"),
+            (["--encoder", "CUT"], "cut-checkpoint"),
+            (["--data_dir", "data"], "latin1.txt: no such file"),
+            (["--max_seq_len", "1000"], "max_seq_len"),
+            (["--max_seq_len", "7"], "7"),
+            (["--do_lower_case", "perhaps"], "perhaps"),
+            (["--workers", "0"], "workers"),
+            (["--encodr", "run"], "--encoder"),
+        )
+    ),
+    ("finetune", ["--load_saved_model", "run", "--resume_train"], "run: no run of fine-tuning"),
+    ("finetune", ["--load_saved_model", "run", "--conclude"], "run: no run of fine-tuning"),
+    ("finetune", ["--load_saved_model", "nowhere", "--conclude"], "nowhere: no run of fine-tuning"),
+    ("finetune", [*TASKS, "bad/task.json", "--out_dir", "bad/full"], "bad/full"),
+    ("finetune", [*TASKS, "bad/task.json", "--load_saved_model", "run"], "--encoder"),
     ("export", [], "--checkpoint_path"),
     ("export", ["--checkpoint_path", "nowhere", "--out_dir", "out"], "nowhere"),
     ("export", ["--checkpoint_path", "bad/nothing", "--out_dir", "out"], "bad/nothing"),

@@ -173,6 +173,8 @@ def write_features(place: Path, bad: Path) -> None:
     for name, manifest in (("broken", "{"), ("leading-out", '{"shards": [{"file": "../../rows.arrow"}]}')):
         (bad / f"{name}-shards").mkdir()
         (bad / f"{name}-shards" / "manifest.json").write_text(manifest)
+    task = {"task_type": "SingleSenClassification", "file_names": {"train": "latin1.txt"}}
+    (bad / "task.json").write_text(json.dumps({"t": task}))
     (bad / "full").mkdir()
     (bad / "full" / "thesis.txt").write_text("do not write over me")
     (bad / "taken" / "generator").mkdir(parents=True)

@@ -16,14 +16,18 @@ import create_feature_SE
 import create_vocab_SE
 import evaluate_SE
 import export_SE
+import finetune_SE
 import joint_train_span_electra
 import predict_SE
+import prepare_tasks_SE
 import report_SE
 
 MAIN = {
     "vocab": create_vocab_SE.main,
     "feature": create_feature_SE.main,
     "train": joint_train_span_electra.main,
+    "prepare": prepare_tasks_SE.main,
+    "finetune": finetune_SE.main,
     "export": export_SE.main,
     "report": report_SE.main,
     "predict": predict_SE.main,

@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+import torch
 from shell_examples import exit_code
 
 from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, VocabularyArgs
@@ -235,6 +236,44 @@ def test_help_fits_and_begins_with_the_most_needed(schema, columns, monkeypatch)
     heads = [line[:-1] for line in text.splitlines() if line.endswith(":") and line[0] != " "]
     assert heads[1] == "most needed" and len(schema.FIRST) <= 10
     assert "dest" not in text and text.startswith("usage: ") and "\n\n" in text[:200]
+
+
+def test_what_says_nothing_in_a_script_is_known_and_not_shown(capsys):
+    parser = Parser(FinetuneArgs, "")
+    for name in ("generator_lr", "discriminator_lr"):
+        assert f"--{name}" in parser.names and name not in parser.format_help()
+        assert "optimizer." + name not in parser.flags
+        with pytest.raises(InputError, match=f"{name}: fine-tuning has one network; use lr"):
+            parse(FinetuneArgs, "", [f"--{name}", "1"])
+        assert f"--{name}" in Parser(JointTrainingConfig, "").format_help()
+    with pytest.raises(InputError) as caught:
+        parse(FinetuneArgs, "", ["--generator_l", "1"])
+    assert "did you mean --generator_lr" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried\nto"),
+        RuntimeError("not enough memory"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(error, capsys):
+    def main():
+        raise error
+
+    assert exit_code(main) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: out of memory (") and said.count("\n") == 1 and "--batch_size" in said
+
+
+def test_an_error_of_ours_is_raised():
+    def main():
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        exit_code(main)
 
 
 def test_a_python_without_our_packages_is_told_how_in_one_line(capsys):

@@ -113,4 +113,5 @@ def test_bash_completes_the_flags_of_each_command_and_their_choices(name, comple
     assert complete(name, "--preset", "ti") == ["tiny"]
     for key, entry in parser.settings.items():
         choices = [str(choice or "none") for choice in entry.metadata["choices"]]
-        assert complete(name, "--help", parser.flags[key], "") == choices  # none: a file's name is completed
+        if key in parser.flags:  # none: a file's name is completed
+            assert complete(name, "--help", parser.flags[key], "") == choices

@@ -29,6 +29,8 @@ class TaskDataArguments(Settings):
 class FinetuningArguments(TaskDataArguments, DurationConfig, DeviceConfig, CadenceConfig):
     """All of a fine-tuning run."""
 
+    HIDDEN = ("generator_lr", "discriminator_lr")  # there is one network
+
     out_dir: str | None = setting(None, "the run's folder; none: runs/finetune-<time>")
     network: str = setting(
         "discriminator",
@@ -74,7 +76,7 @@ class FinetuningArguments(TaskDataArguments, DurationConfig, DeviceConfig, Caden
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("generator_lr", "discriminator_lr"):
+        for name in self.HIDDEN:
             if getattr(self.optimizer, name) is not None:
                 raise InputError(
                     f"{name}: fine-tuning has one network; use lr, and layer_lr_decay for layers"

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import TaskSpec, encode_examples
+from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, encode_examples
 from span_electra.finetuning.order import REPLIES, Order, plan_tasks
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import TurnRow, join_turns, row_length
@@ -30,6 +30,7 @@ from span_electra.text.noise import NoiseConfig, corrupt_words, load_misspelling
 from span_electra.text.vocabulary import Vocabulary
 
 ANEW = "remove that file, then run prepare_tasks_SE.py again"
+PIECE = 16 << 20  # bytes of a file that are searched for line ends at once
 TRAIN_CANDIDATES, TEST_CANDIDATES = 4, 10  # replies to choose from; the test is recall@1 of 10
 
 
@@ -44,14 +45,16 @@ class TaskRows:
                 self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # absent, or empty
             raise InputError(f"{self.path}: {error}; {ANEW}") from None
-        self.ends_R = np.flatnonzero(np.frombuffer(self.bytes, np.uint8) == ord("\n"))
+        self.ends_R = _line_ends(np.frombuffer(self.bytes, np.uint8))
         self.starts_R = np.concatenate([[0], self.ends_R[:-1] + 1])
         # A file that was cut off would otherwise lose its last row without a word.
         if not len(self.ends_R) or self.ends_R[-1] != len(self.bytes) - 1:
             raise InputError(f"{self.path}: its end is missing; {ANEW}")
         self.stored(0)  # what a damaged file holds is told now, not in the middle of an epoch
         self.noise = NoiseConfig(**spec.task.noise)
-        self.misspellings = load_misspellings(self.noise.misspellings) if self.noise.misspellings else {}
+        named, kept = self.noise.misspellings, self.path.with_name(MISSPELLINGS)
+        # Rows that earlier versions prepared have none beside them.
+        self.misspellings = load_misspellings(kept if kept.is_file() else named) if named else {}
 
     def __len__(self) -> int:
         return len(self.ends_R)
@@ -121,6 +124,13 @@ class TaskRows:
         if self.spec.type.head == "replaced":
             return Example(stored["uid"], (text,), noisy.words, tuple(map(str, noisy.wrong)))
         return Example(stored["uid"], (text,), None, str(int(any(noisy.wrong))))
+
+
+def _line_ends(bytes_N: np.ndarray) -> np.ndarray:
+    """Where the newlines are, int64."""
+    # A piece at a time: a comparison of all bytes would take as much memory as the file.
+    pieces = range(0, len(bytes_N), PIECE)
+    return np.concatenate([start + np.flatnonzero(bytes_N[start : start + PIECE] == 10) for start in pieces])
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ DOCUMENT_MARK = "-DOCSTART-"
 # Comments that could be a token and its tag: `# newdoc`, and `#begin document`.
 COMMENT = re.compile(r"#\s*(\S+\s*=|begin document|end document|newdoc|newpar)")
 RANGE_OR_EMPTY = re.compile(r"\d+[-.]\d+")  # of CoNLL-U: words that are written as one, words that are not
-# Of a row meant as lists, which would be read as a strange token with a stranger tag.
-# Bracket and quote alone are tokens of code.
-LIST = re.compile(r"\[\s*(?:(['\"]).*\1|[^'\"]+,)")
+# Of a row meant as lists, which would be read as a strange token with a stranger tag: quoted (group 1), or
+# not. Bracket and quote alone are tokens of code, `[1,2-a]pyridine` is one of chemistry.
+LIST = re.compile(r"\[\s*(?:(['\"]).*\1|[^'\"]+,(?:\s|$))")
 LISTS = "mend the row, or write uid, ['O', 'O'] and ['two', 'words'] with tabs between"
 LOOKED_THROUGH = 1000  # lines in search of the first token
 
@@ -118,9 +118,14 @@ def _token(
             f" last, unless columns: say otherwise); {LISTS}"
         )
     word, label = fields[token], fields[tag]
-    if not word.strip() or not label.strip():
+    if not word.strip(" ") or not label.strip():  # other white space may be a token, such as U+3000
         raise InputError(f"{where}: an empty token or tag; mend the row")
-    wrong = [field for field in fields if LIST.match(field)] or [label] * (" " in label.strip())
+    lists = {field: found for field in fields if (found := LIST.match(field))}
+    # A single one without quotes may be a token, `[3,` say, which may stand there twice, as its lemma too.
+    if len(lists) > 1 or label in lists or any(found[1] for found in lists.values()):
+        wrong = [*lists]
+    else:
+        wrong = [label] * (" " in label.strip())
     if wrong:
         raise InputError(f"{where}: {wrong[0][:40]!r} is no token and no tag; {LISTS}")
     return word, label

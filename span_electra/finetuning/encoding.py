@@ -24,6 +24,8 @@ from span_electra.finetuning.task_types import TaskType
 from span_electra.finetuning.turns import row_length
 from span_electra.text.vocabulary import Vocabulary
 
+MISSPELLINGS = "misspellings.json"  # beside the rows that are misspelt anew by it, which need no other file
+
 
 @dataclass(frozen=True)
 class TaskSpec:

@@ -223,6 +223,18 @@ def check_pooling(tasks: tuple[Task, ...], pretrained: Pretrained) -> None:
             )
 
 
+def check_token_types(tasks: tuple[Task, ...], pretrained: Pretrained) -> None:
+    """Refuse pairs and turns where the encoder has one token type: the second text's would be none."""
+    if not record_of(pretrained.config, "sequence").token_types or pretrained.config.type_vocab_size > 1:
+        return
+    for task in tasks:
+        if task.in_two_types:
+            raise InputError(
+                f"{task.name}: {task.task_type} needs two token types, and {pretrained.source} has one "
+                "(type_vocab_size); take another encoder, or a task of single texts"
+            )
+
+
 # --- the network ----------------------------------------------------------------------------------------
 
 

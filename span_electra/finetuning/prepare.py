@@ -3,6 +3,7 @@
     <encoder>_prepared_data/
       prepared.json          vocabulary's hash, settings, and of each task its labels and counts
       <task>/train.jsonl     one row an example, in the order of the files; see encoding.py
+      <task>/misspellings.json   of noise that takes people's, as the file had them
 
 Each task carries a key made of all that decides its rows, and is made anew when that changes. Rows are made
 in a folder beside and put in place together, once every task is done: what fails changes nothing.
@@ -19,15 +20,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
+from shutil import copyfile, rmtree
 from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
-from span_electra.finetuning.encoding import TaskSpec, line_encoder
+from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, line_encoder
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
 from span_electra.storage import empty_parents_go, locked, replace_folder, sha256_of, write_text
+from span_electra.text.noise import load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_in_order
 
@@ -57,6 +60,8 @@ class Prepared:
     cut: dict[str, dict[str, int]] = field(default_factory=dict)  # rows too long, by task and split
     only_label: dict[str, str] = field(default_factory=dict)  # of tasks whose train rows all have the same
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by task; see `deciding`
+    # The mark that this very command wrote where none stood, by inode and time; not in the mark itself.
+    new_mark: tuple[int, int] | None = None
 
     def path(self, task: str, split: str) -> Path | None:
         """The rows of a split; None where the task has none."""
@@ -107,7 +112,11 @@ def prepare_tasks(
                 if not before.holds(task.name, key):
                     more = {"vocabulary": vocabulary, "workers": workers}
                     made[task.name] = _prepare(task, data_dir, Path(beside, task.name), key, fresh, **more)
-            return _put_in_place(made, Path(beside), fresh)
+            prepared = _put_in_place(made, Path(beside), fresh)
+    for task in task_file.tasks:
+        if task.name not in prepared.keys:  # it stood there when this command began
+            raise InputError(f"{folder}: another command removed {task.name} meanwhile; run this one again")
+    return prepared
 
 
 def _standing(fresh: Prepared) -> Prepared:
@@ -127,7 +136,7 @@ def _standing(fresh: Prepared) -> Prepared:
 def _put_in_place(made: dict[str, Prepared], beside: Path, fresh: Prepared) -> Prepared:
     """Move what was made to where it belongs; another process may have put its own tasks there meanwhile."""
     with locked(fresh.folder / LOCK, fresh.folder, "another command puts rows there", wait=True):
-        prepared = _standing(fresh)
+        stood, prepared = is_prepared(fresh.folder), _standing(fresh)
         for name in made:
             prepared.keys.pop(name, None)
         if made:
@@ -138,13 +147,39 @@ def _put_in_place(made: dict[str, Prepared], beside: Path, fresh: Prepared) -> P
             for entry in BY_TASK:
                 getattr(prepared, entry).update(getattr(task, entry))
         _write_mark(prepared)
-    return prepared
+        return prepared if stood else replace(prepared, new_mark=_mark_of(prepared.folder))
 
 
 def _write_mark(prepared: Prepared) -> None:
-    described = {name: value for name, value in asdict(prepared).items() if name != "folder"}
+    described = asdict(prepared)
+    del described["folder"], described["new_mark"]
     text = json.dumps({"span_electra_prepared": FORMAT, **described}, indent=1)
     write_text(prepared.folder / MARK, text + "\n")
+
+
+def _mark_of(folder: Path) -> tuple[int, int] | None:
+    """What tells one writing of the mark from another; None where there is none."""
+    try:
+        found = (folder / MARK).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def remove_new(prepared: Prepared) -> None:
+    """Remove rows that this command put where none stood, unless another has used the folder since."""
+    # Whoever prepares there writes the mark anew, even where all stands prepared already.
+    if prepared.new_mark is None or _mark_of(prepared.folder) != prepared.new_mark:
+        return
+    with locked(prepared.folder / LOCK, prepared.folder, "another command puts rows there", wait=True):
+        if _mark_of(prepared.folder) != prepared.new_mark:
+            return
+        (prepared.folder / MARK).unlink()  # first: a kill leaves rows that are not prepared
+        for task in prepared.keys:
+            rmtree(prepared.folder / task, ignore_errors=True)
+        # Rows that another command is making there stay, with the lock that it will want.
+        if os.listdir(prepared.folder) == [LOCK]:
+            rmtree(prepared.folder)
 
 
 def is_prepared(folder: str | Path) -> bool:
@@ -253,6 +288,9 @@ def _prepare(
     task = replace(task, labels=labels or None)
     spec = TaskSpec(task, labels, fresh.max_seq_len, fresh.lowercase)
     target.mkdir()
+    if misspellings := task.noise.get("misspellings"):
+        load_misspellings(misspellings)  # what is wrong with it is told before hours of encoding
+        copyfile(misspellings, target / MISSPELLINGS)
     counts, cut, seen = {}, {}, set()
     for split in task.files:
         examples = _examples(task, split, data_dir)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from span_electra.compose import dump
 from span_electra.config import OptimizerConfig, TrainingConfig
@@ -11,7 +10,6 @@ from span_electra.console import command_line
 from span_electra.finetuning.arguments import FinetuningArguments
 from span_electra.finetuning.order import Order
 from span_electra.finetuning.task import Task
-from span_electra.storage import CONFIG
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,4 @@ class FinetuningRun:
     @property
     def go_on(self) -> str:
         """The command that goes on with the run once it was stopped."""
-        saved = ("--load_saved_model", self.out_dir)
-        config = Path(self.out_dir, CONFIG)
-        return command_line("finetune_SE", "--config_file", config, *saved, "--resume_train")
+        return command_line("finetune_SE", "--load_saved_model", self.out_dir, "--resume_train")

@@ -10,20 +10,22 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 
-from span_electra.compose import compose, config_file
 from span_electra.config import TrainingConfig
 from span_electra.console import command_line
 from span_electra.cores import under_torchrun
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
+from span_electra.finetuning.defaults import BEGUN, runs_in
 from span_electra.finetuning.experiment import (
     Finetuning,
     check_pooling,
+    check_token_types,
     check_vocabulary,
     open_rows,
     spec_of,
@@ -36,17 +38,17 @@ from span_electra.finetuning.prepare import (
     is_prepared,
     open_prepared,
     prepare_tasks,
+    remove_new,
 )
 from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
 from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.opening import Pretrained, open_model
-from span_electra.hub.runs import SEEDS, is_finetuned, newest_run, run_of
+from span_electra.hub.runs import newest_run, run_of
 from span_electra.storage import CONFIG, RESULTS, RUN_LOCK, empty_parents_go
-from span_electra.training import checkpoint
 from span_electra.training.run import check_place, run_training
-from span_electra.training.run_folder import state_of
+from span_electra.training.run_folder import locked, state_of
 
 # --- preparing ------------------------------------------------------------------------------------------
 
@@ -68,9 +70,12 @@ def prepare(settings: TaskDataArguments) -> int:
     network = "generator" if [*opened.readers] == ["generator"] else "discriminator"
     pretrained = opened.need(network)
     folder = prepared_folder(pretrained.name)
-    with nothing_left_if_refused(folder, tasks):
-        prepared = prepare_data(settings, tasks, pretrained, folder)
+    prepared = prepare_data(settings, tasks, pretrained, folder)
+    try:
         check_labels_differ(prepared, tasks.tasks)
+    except InputError:
+        remove_new(prepared)
+        raise
     print_summary(prepared, tasks)
     print(f"prepared with vocabulary {prepared.vocabulary_sha256[:12]} -> {folder}/")
     words = ("--task_file", settings.task_file, "--data_dir", folder, "--encoder", encoder)
@@ -83,7 +88,7 @@ def prepare_data(
     settings: TaskDataArguments, tasks: TaskFile, pretrained: Pretrained, folder: Path
 ) -> Prepared:
     """Make what is not there yet of the tasks' rows in `folder`."""
-    check_length(settings.max_seq_len, pretrained)
+    check_encoder(settings.max_seq_len, tasks, pretrained)
     return prepare_tasks(
         tasks,
         settings.data_dir,
@@ -103,13 +108,16 @@ def print_summary(prepared: Prepared, tasks: TaskFile) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def check_length(asked: int, pretrained: Pretrained) -> None:
-    """Refuse rows that the encoder cannot read."""
+def check_encoder(max_seq_len: int, tasks: TaskFile, pretrained: Pretrained) -> None:
+    """Refuse rows that the encoder cannot read, and tasks that it cannot learn."""
     longest = pretrained.config.max_position_embeddings
-    if asked > longest:
+    if max_seq_len > longest:
         raise InputError(
-            f"max_seq_len: {asked} is more than the {longest} positions of {pretrained.source}; lower it"
+            f"max_seq_len: {max_seq_len} is more than the {longest} positions of {pretrained.source}; "
+            "lower it"
         )
+    check_pooling(tasks.tasks, pretrained)
+    check_token_types(tasks.tasks, pretrained)
 
 
 # --- fine-tuning ----------------------------------------------------------------------------------------
@@ -127,12 +135,12 @@ def finetune(settings: FinetuningArguments) -> int:
     tasks = tasks_of(settings)  # first: an encoder takes a while to open
     for note in tasks.notes:
         print(f"note: {note}", file=sys.stderr)
-    folder, encoder = run_folder(settings), str(settings.load_saved_model or settings.encoder or newest_run())
+    encoder = str(settings.load_saved_model or settings.encoder or newest_run())
     opened = open_model(encoder)
     opened.check_tokenizer()
     pretrained = opened.need(settings.network)
     data = data_folder(settings, pretrained)
-    with nothing_left_if_refused(data, tasks, folder):
+    with nothing_left_if_refused(named_folder(settings)) as (folder, rows):
         seeds = range(settings.seed, settings.seed + settings.seeds)
         out_dirs = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
         runs = [
@@ -140,8 +148,10 @@ def finetune(settings: FinetuningArguments) -> int:
             for seed, out_dir in zip(seeds, out_dirs, strict=True)
         ]
         refuse_taken(folder, runs)  # before rows are prepared, which may take minutes
-        keys = ready(settings, tasks, pretrained, data).keys
-        runs = [replace(run, keys={task.name: keys[task.name] for task in tasks.tasks}) for run in runs]
+        rows.append(rows_of(settings, tasks, pretrained, data))
+        check_prepared(settings, tasks, rows[0])
+        keys = {task.name: rows[0].keys[task.name] for task in tasks.tasks}
+        runs = [replace(run, keys=keys) for run in runs]
         found = []
         for run in runs:
             code, results = finetune_once(run)
@@ -196,38 +206,24 @@ def rest_lines(settings: FinetuningArguments, runs: list[FinetuningRun]) -> list
 def conclude_saved(settings: FinetuningArguments) -> int:
     """Give a run that was stopped early what one that came to its end has, from its best checkpoint.
 
-    The run's own settings decide which data; of a folder with a run for each seed all are concluded.
+    `settings`: the run's own, but where the user says otherwise. Of a folder of seeds all are concluded.
     """
-    folder = run_folder(replace(settings, resume_train=True, out_dir=None))
-    # seed-2 before seed-10, as the runs were made.
-    each_seed = sorted((path.parent for path in folder.glob(f"{SEEDS}/{CONFIG}")), key=by_number)
-    found = []
-    for run in each_seed or [folder]:
-        of_tasks = is_finetuned(run) or not any(checkpoint.in_run(run))  # none is told below
-        if not (run / CONFIG).is_file() or not of_tasks:
-            raise InputError(f"{run}: no run of fine-tuning; name its folder with --load_saved_model")
-        # By the run's own file, not by today's flags: other data would be another experiment.
-        saved = compose(type(settings), [config_file(run / CONFIG)])
-        saved = replace(saved, load_saved_model=str(run), resume_train=True, silent=settings.silent)
-        tasks, pretrained = tasks_of(saved), open_model(str(run)).need(saved.network)
-        data = data_folder(saved, pretrained)
-        ready(saved, tasks, pretrained, data)
-        found.append(
-            conclude(finetuning_run(saved, tasks, encoder=str(run), data=data, folder=run, seed=saved.seed))
-        )
+    folder, found = run_of(Path(settings.load_saved_model)), []
+    runs = runs_in(folder)
+    for run in runs:
+        tasks, pretrained = tasks_of(settings), open_model(str(run)).need(settings.network)
+        data = data_folder(settings, pretrained)
+        check_prepared(settings, tasks, rows_of(settings, tasks, pretrained, data))
+        concluded = {"encoder": str(run), "data": data, "folder": run, "seed": settings.seed}
+        found.append(conclude(finetuning_run(settings, tasks, **concluded)))
         if not settings.silent:
             print(table_of(found[-1]))
     if len(found) > 1:
         write_results(folder, over_seeds(found))
         print(table_of(over_seeds(found)))
     print(f"\n{folder}: {RESULTS}, predictions and exported models")
-    print(f"next: {command_line('predict_SE', (each_seed or [folder])[0])}")
+    print(f"next: {command_line('predict_SE', runs[0])}")
     return 0
-
-
-def by_number(seed: Path) -> tuple[int, str]:
-    """Where the folder of a seed stands among others. Example: seed-2, seed-10"""
-    return len(seed.name), seed.name
 
 
 # --- what to start from, and where ----------------------------------------------------------------------
@@ -244,22 +240,33 @@ def check_start(settings: FinetuningArguments) -> None:
     if settings.resume_train and settings.finetune:
         raise InputError("--resume_train goes on with a run, --finetune starts another; give one of them")
     if settings.conclude and (not saved or settings.resume_train or settings.finetune):
-        raise InputError("--conclude needs --load_saved_model and the folder of a run, and nothing else")
+        raise InputError(
+            "--conclude needs --load_saved_model and the folder of a run; leave out --resume_train and "
+            "--finetune"
+        )
     if settings.resume_train and settings.seeds > 1:
         raise InputError(f"--resume_train goes on with one run; name {saved}/seed-... and leave out --seeds")
-    if saved and not settings.resume_train:
-        for name in ("encoder", "from_scratch"):
+    if saved and not (settings.resume_train or settings.conclude):
+        for name in BEGUN:
             if getattr(settings, name):
                 raise InputError(f"--{name}: --load_saved_model has an encoder of its own; give one of them")
 
 
-def run_folder(settings: FinetuningArguments) -> Path:
-    """The folder of the run: `out_dir`, a resumed run's own, or a new one with the time in its name."""
+def named_folder(settings: FinetuningArguments) -> Path | None:
+    """The folder of the run: `out_dir`, or a resumed run's own; None: a new one is to be made."""
     if settings.out_dir:
         return Path(settings.out_dir)
-    if settings.resume_train:
-        return run_of(Path(settings.load_saved_model))
-    return Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
+    return run_of(Path(settings.load_saved_model)) if settings.resume_train else None
+
+
+def made_folder(wanted: Path) -> Path:
+    """A new folder of this name, or the next that is free: -2, -3 and so on."""
+    # Made at once: two commands of one second would look for the same name.
+    for number in count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
 
 
 def data_folder(settings: FinetuningArguments, pretrained: Pretrained) -> Path:
@@ -269,34 +276,37 @@ def data_folder(settings: FinetuningArguments, pretrained: Pretrained) -> Path:
 
 def tasks_of(settings: FinetuningArguments) -> TaskFile:
     """The task file, whose files lie in --data_dir, or where those lay that were prepared there."""
+    if not is_prepared(settings.data_dir):
+        return load_task_file(settings.task_file, settings.data_dir)
     # Prepared data remember where their files lay, so that --data_dir may name either.
-    prepared = is_prepared(settings.data_dir)
-    data_dir = open_prepared(settings.data_dir).data_dir if prepared else settings.data_dir
-    return load_task_file(settings.task_file, data_dir, prepared)
+    prepared = open_prepared(settings.data_dir)
+    return load_task_file(settings.task_file, prepared.data_dir, prepared.labels)
 
 
-def ready(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> Prepared:
+def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> Prepared:
     """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
-    if is_prepared(settings.data_dir):
-        # Rows of another vocabulary or another length would train without a word, and teach nonsense.
-        prepared = open_prepared(data)
-        check_vocabulary(prepared, pretrained)
-        check_length(prepared.max_seq_len, pretrained)
-        check_settings(prepared, tasks.tasks)
-        check_flags(settings, prepared)
-        open_rows(tasks.tasks, prepared, pretrained.vocabulary, "train")
-        for task in tasks.tasks:
-            if task.name not in prepared.keys:
-                raise InputError(f"{data}: {task.name} is not whole there; run prepare_tasks_SE.py again")
-    else:
-        prepared = prepare_data(settings, tasks, pretrained, data)
+    if not is_prepared(settings.data_dir):
+        return prepare_data(settings, tasks, pretrained, data)
+    # Rows of another vocabulary or another length would train without a word, and teach nonsense.
+    prepared = open_prepared(data)
+    check_vocabulary(prepared, pretrained)
+    check_encoder(prepared.max_seq_len, tasks, pretrained)
+    check_settings(prepared, tasks.tasks)
+    check_flags(settings, prepared)
+    open_rows(tasks.tasks, prepared, pretrained.vocabulary, "train")
+    for task in tasks.tasks:
+        if task.name not in prepared.keys:
+            raise InputError(f"{data}: {task.name} is not whole there; run prepare_tasks_SE.py again")
+    return prepared
+
+
+def check_prepared(settings: FinetuningArguments, tasks: TaskFile, prepared: Prepared) -> None:
+    """Refuse rows that cannot teach their tasks, or be measured as these want; say what they are."""
     check_labels_differ(prepared, tasks.tasks)
-    check_pooling(tasks.tasks, pretrained)
     for task in tasks.tasks:
         check_metrics(spec_of(task, prepared))
     if not settings.silent:
         print_summary(prepared, tasks)
-    return prepared
 
 
 def check_flags(settings: FinetuningArguments, prepared: Prepared) -> None:
@@ -319,25 +329,38 @@ def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
 
 
 @contextmanager
-def nothing_left_if_refused(data: Path, tasks: TaskFile, run: Path | None = None) -> Iterator[None]:
-    """Remove the prepared data and the run's folder again if they were not there and nothing was trained."""
-    new = [folder for folder in (data, run) if folder is not None and not folder.exists()]
-    with empty_parents_go(run or data):  # `runs/`, which the first run makes
+def nothing_left_if_refused(named: Path | None) -> Iterator[tuple[Path, list[Prepared]]]:
+    """Yield the run's folder, `named` or a new one in runs/, and a list that is to be given the rows.
+
+    Where the command is refused and nothing was trained, what of both is new goes again.
+    """
+    wanted = named or Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
+    new, rows = named is None or not named.exists(), []
+    with empty_parents_go(wanted / CONFIG):  # `runs/`, which the first run makes
+        run = named or made_folder(wanted)
         try:
-            yield
+            yield run, rows
         except InputError:
-            # A file in the run's folder is a person's, or the work of hours, such as an earlier seed's.
-            if run is None or all(path.name == RUN_LOCK or path.is_dir() for path in run.rglob("*")):
-                for folder in new:
-                    if folder != data or not holds_others(data, tasks):
-                        rmtree(folder, ignore_errors=True)
+            # Another command that has the folder by now may be learning from these very rows.
+            if forget_if_empty(run, new):
+                for prepared in rows:
+                    remove_new(prepared)
             raise
 
 
-def holds_others(data: Path, tasks: TaskFile) -> bool:
-    """Whether another command has prepared tasks of its own there meanwhile, or is at it."""
-    names = {task.name for task in tasks.tasks}
-    return data.is_dir() and any(path.is_dir() and path.name not in names for path in data.iterdir())
+def forget_if_empty(run: Path, new: bool) -> bool:
+    """Remove a new run's folder that holds no file; whether it holds none, and is nobody else's by now."""
+    try:
+        with ExitStack() as locks:
+            for lock in run.rglob(RUN_LOCK):  # of several seeds each has its own
+                locks.enter_context(locked(lock.parent))
+            # A file is a person's, or the work of hours, such as an earlier seed's.
+            empty = all(path.name == RUN_LOCK or path.is_dir() for path in run.rglob("*"))
+            if empty and new:
+                rmtree(run, ignore_errors=True)
+            return empty
+    except InputError:  # another process holds it
+        return False
 
 
 # --- settings in the words of the rooms -----------------------------------------------------------------

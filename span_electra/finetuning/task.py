@@ -37,6 +37,12 @@ class Task:
     def type(self) -> TaskType:
         return TASK_TYPES[self.task_type]
 
+    @property
+    def in_two_types(self) -> bool:
+        """Whether its rows have token types 0 and 1: turns, and pairs as far as they are declared."""
+        two = "pair" in self.columns or isinstance(self.columns.get("text"), list)
+        return self.type.in_turns or self.type.inputs == "pair" or two
+
 
 def split_files(task: Task, split: str, data_dir: str | Path) -> tuple[Path, ...]:
     """Where a split's files lie; empty where the task has none for it."""

@@ -24,8 +24,13 @@ class TaskEntry:
     name: str
     values: dict[str, Any]
     data_dir: Path
-    is_prepared: bool = False  # then its files need not be there any more
+    # Of a task that is prepared, whose files need not be there any more; none: it is not.
+    prepared_labels: tuple[str, ...] | None = None
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_prepared(self) -> bool:
+        return self.prepared_labels is not None
 
     def problem(self, key: str, text: str) -> None:
         """Note what is wrong with a key and how to mend it."""

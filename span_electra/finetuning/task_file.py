@@ -14,6 +14,7 @@ Everything is checked before anything is read or trained.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,12 @@ class TaskFile:
     notes: tuple[str, ...] = ()  # what a person should know who wrote it for another system
 
 
-def load_task_file(path: str | Path, data_dir: str | Path, is_prepared: bool = False) -> TaskFile:
-    """Read and check a task file; prepared tasks' data files may be gone.
+def load_task_file(
+    path: str | Path, data_dir: str | Path, prepared: Mapping[str, tuple[str, ...]] | None = None
+) -> TaskFile:
+    """Read and check a task file.
 
+    prepared: the labels of tasks whose rows are prepared, by name; all of the tasks' data files may be gone.
     Raises InputError naming the file and every key that is wrong: unknown or missing ones, values that cannot
     be, metrics that the type has not, files that are absent, and names that leave the data folder.
     """
@@ -55,9 +59,10 @@ def load_task_file(path: str | Path, data_dir: str | Path, is_prepared: bool = F
         raise InputError(f"{path}: no tasks; write at least one: its name, task_type and file_names")
     entries = []
     for name, entry in values.items():
-        problems += _wrong_name(str(name))
+        problems += _wrong_name(name)
         if isinstance(entry, dict):
-            entries.append(TaskEntry(str(name), entry, data_dir, is_prepared))
+            labels = None if prepared is None else prepared.get(str(name), ())
+            entries.append(TaskEntry(str(name), entry, data_dir, labels))
         else:
             problems.append(f"{name}: a task is a mapping with task_type and file_names")
     # Every entry is looked at before anything is refused: a person mends a file once, not once a mistake.
@@ -94,8 +99,12 @@ def _resolved(values: dict[str, Any], path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {place}{str(error).splitlines()[0]}; mend it there") from None
 
 
-def _wrong_name(name: str) -> list[str]:
+def _wrong_name(key: Any) -> list[str]:
     """What is wrong with a task's name: files and folders are called by it."""
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        kind = "a truth value (no, yes, on, off ...)" if isinstance(key, bool) else f"a {type(key).__name__}"
+        return [f"{key}: this task's name is {kind} to YAML; put it in quotes"]
+    name = str(key)
     try:
         size = len(name.encode())
     except UnicodeEncodeError:

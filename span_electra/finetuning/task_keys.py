@@ -154,6 +154,8 @@ def _labels(entry: TaskEntry, task_type: TaskType) -> tuple[str, ...] | None:
     try:
         if isinstance(value, str):
             path = entry.file_below("label_map_or_file", value)
+            if path and entry.prepared_labels and not path.exists():
+                return entry.prepared_labels
             return labels_from_file(path) if path else None
         return labels_from_value(value)
     except ValueError as error:

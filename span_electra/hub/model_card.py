@@ -51,6 +51,10 @@ model.classifier.reset_parameters()  # two labels would start from original and 
 
 answer = pipeline("{pipeline}", model="path/to/this/folder")
 answer("The quick brown fox jumps over the lazy dog.")""",
+    "words": """from transformers import pipeline
+
+find = pipeline("token-classification", model="path/to/this/folder", aggregation_strategy="first")
+find("The quick brown fox jumps over the lazy dog.")""",
     "vectors": """from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("path/to/this/folder")  # several turns: one text with the separator between
@@ -64,6 +68,9 @@ _TURN_TYPES = (
     "Several turns are one text with the separator between. The tokenizer gives them all one token type, "
     "where in training types alternate by turn, the newest before the answer having 0: for the very numbers "
     "of training give `token_type_ids` of your own."
+)
+_FIRST_TOKENS = (
+    "A word's label is that of its first token; what the network says of the others, nothing has taught it."
 )
 _WHAT = {
     "generator": "The masked language model: it fills `{mask}`. To fine-tune, take the discriminator.",
@@ -218,13 +225,15 @@ def render_task_card(
     """
     title, stock_class = f"{task} ({task_type})", record.classes[head]
     pipeline = None if paired else _pipeline(head, record)
-    usage = _USE["vectors" if head == "none" else "task" if pipeline else "class"]
+    by_head = {"none": "vectors", "tokens": "words"}
+    usage = _USE[by_head.get(head, "task" if pipeline else "class")]
     usage = usage.format(pipeline=pipeline, stock_class=stock_class)
     lines = [*front_matter(title, head, record, facts), f"# {title}", ""]
     lines += [
         f"A SpanELECTRA encoder fine-tuned for one task; `{stock_class}.from_pretrained(folder)` opens it.",
         "",
         *("```python", usage, "```", ""),
+        *((_FIRST_TOKENS, "") if head == "tokens" else ()),
         *((_TURN_TYPES, "") if in_turns and record.token_types else ()),
     ]
     return "\n".join([*lines, *_sections(config, "discriminator", facts)])

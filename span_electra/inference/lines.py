@@ -202,11 +202,15 @@ def decoded(raw: bytes, source: str, number: int) -> str:
 @contextmanager
 def new_file(target: str) -> Iterator[Path]:
     """As `atomic_file`, at a place where nothing stands yet. Raises InputError where something does."""
+    taken = InputError(f"{target}: stands there already; move it or name another --out_file")
     if Path(target).exists():
-        raise InputError(f"{target}: stands there already; move it or name another --out_file")
+        raise taken
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(target) as beside:
-        yield beside
+    try:
+        with atomic_file(target, new=True) as beside:
+            yield beside
+    except FileExistsError:  # put there while lines were answered
+        raise taken from None
 
 
 # --- answers ------------------------------------------------------------------------------------------

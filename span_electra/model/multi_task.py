@@ -2,7 +2,7 @@
 
 Shapes are in the names:
   B  rows          L  tokens of a row   D  width of the encoder   C  classes or labels of a task
-  N  targets of a batch (rows, tokens, or groups of rows)         G  candidates of a group
+  N  targets of a batch (rows, tokens, or groups of rows), M some of them    G  candidates of a group
 A head is a kind, and each kind has its targets:
   sequence   one label a row, int64 [B]          several    labels a row, float32 0 or 1 [B, C]
   number     one value a row, float32 [B]        tokens     one label a token, int64 [B, L]
@@ -15,6 +15,7 @@ Where a token has no label its target is IGNORED.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,7 @@ from span_electra.model.encoder import Encoder
 from span_electra.model.heads import ReplacedHead, TokenHead, Transform
 from span_electra.model.init import init_local, init_normal
 from span_electra.model.layers import LAYERS
+from span_electra.model.token_loss import chunk_size
 from span_electra.random_keys import subkey
 
 SIMILARITY_TEMPERATURE = 0.05  # what cosines are divided by: sentence-transformers' scale of 20
@@ -180,8 +182,13 @@ class TaskNetwork(nn.Module):
         kind, targets = self.tasks[batch.task].kind, batch.targets
         if kind == "language":  # the vocabulary's logits are made where they are asked for alone
             asked_BL = targets != IGNORED
-            logits_NV = self.answer(batch.task, self.states(batch, key)[asked_BL]).float()
-            return F.cross_entropy(logits_NV, targets[asked_BL], reduction="none")
+            states_ND, target_N = self.states(batch, key)[asked_BL], targets[asked_BL]
+            size = max(1, len(target_N))
+            if not torch.is_grad_enabled():  # else each chunk's logits would be kept for the backward pass
+                size = chunk_size(size, self.config.vocab_size, target_N.device.type)
+            loss = partial(F.cross_entropy, reduction="none")
+            chunks = zip(states_ND.split(size), target_N.split(size), strict=True)
+            return torch.cat([loss(self.answer(batch.task, s_MD).float(), t_M) for s_MD, t_M in chunks])
         return LOSSES.get(kind, cross_entropy)(self.logits(batch, key), targets)
 
 

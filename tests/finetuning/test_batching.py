@@ -4,6 +4,7 @@ Run: pytest tests/finetuning/test_batching.py
 """
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from task_examples import write
 
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import (
+    PIECE,
     TEST_CANDIDATES,
     TaskBatches,
     TaskRows,
@@ -21,7 +23,9 @@ from span_electra.finetuning.batching import (
     rows_and_targets,
     turn_windows,
 )
+from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.order import Order
+from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.model.multi_task import IGNORED
 
@@ -138,6 +142,21 @@ def test_turns_and_replies_are_read_apart_for_a_retrieval(tmp_path):
         assert len({tuple(reply) for reply in (truth, *others)}) == TEST_CANDIDATES
     trained = rows_and_targets(source, rows_B, rows, 0, 0, training=True)
     assert len(trained.ids) == 2 * len(source) and len(trained.targets) == len(source)
+
+
+def test_a_file_is_searched_for_its_rows_a_piece_at_a_time(tmp_path):
+    spec, rows = TaskSpec(Task("t", SINGLE, {}), ("no", "yes"), 32), 5
+    line = json.dumps({"uid": "x" * (PIECE // 2 + 1), "label": 1}) + "\n"
+    path = write(tmp_path, "long.jsonl", line * rows)
+    tracemalloc.start()
+    try:
+        source = TaskRows(path, spec, vocabulary_of_words())
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert source.ends_R.tolist() == [len(line) * (row + 1) - 1 for row in range(rows)]
+    assert source.stored(rows - 1)["label"] == 1
+    assert most < 1.8 * PIECE < path.stat().st_size
 
 
 def test_too_few_replies_are_refused_before_they_are_needed(tmp_path):

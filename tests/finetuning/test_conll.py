@@ -82,12 +82,19 @@ WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"])
 WORDS = WORDS.filter(lambda word: not LIST.match(word))
 
 
-@pytest.mark.parametrize("token", ['["', "['", "[", "[,", '"]', "[1]"])
+TOKENS = ['["', "['", "[", "[,", '"]', "[1]", "[1,2-a]pyridine", "[3,", "[a,b]", "\u3000", "\xa0"]
+
+
+@pytest.mark.parametrize("token", TOKENS)
 def test_brackets_and_quotes_are_tokens_and_lists_are_none(tmp_path, token):
     assert read(write(tmp_path, "a.txt", f"a\tO\n{token}\tO\n")) == [(("a", token), ("O", "O"))]
-    for line in ("['O', 'O']\t['two', 'words']", "[O, O]\t[two, words]", "['O',\t'O']"):
+    # With its lemma between, as in CoNLL-U.
+    assert read(write(tmp_path, "c.txt", f"a\ta\tO\n{token}\t{token}\tO\n")) == [(("a", token), ("O", "O"))]
+    for line in ("['O', 'O']\t['two', 'words']", "[O, O]\t[two, words]", "['O',\t'O']", "x\t[O, O]"):
         with pytest.raises(InputError, match="is no token and no tag"):
             read(write(tmp_path, "b.txt", f"a\tO\n{line}\n"))
+    with pytest.raises(InputError, match="is no token and no tag"):
+        read(write(tmp_path, "b.txt", "a b c d O\n7 [O, O] [two, words]\n"))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)

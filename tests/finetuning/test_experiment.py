@@ -8,16 +8,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from finetune_examples import settings_of, write_task
 from model_examples import small_config
 from network_examples import exported, vocabulary_of_words
 
+from argument import PrepareArgs
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
+from span_electra.finetuning import stage
 from span_electra.finetuning.experiment import (
     Finetuning,
     check_monitor,
     check_pooling,
     check_same_tasks,
+    check_token_types,
     rate_share,
 )
 from span_electra.finetuning.task import Task
@@ -60,6 +64,40 @@ def test_a_mean_of_tokens_needs_an_encoder_whose_stock_class_takes_it(start):
     check_pooling((replace(task, pooling="cls"),), start)
     with pytest.raises(InputError, match="t.pooling: mean needs an encoder of architecture modern"):
         check_pooling((task,), start)
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "refused"),
+    [
+        ("SentencePairClassification", {}, True),
+        ("ResponseSelection", {}, True),
+        ("Conversation", {}, True),
+        ("Regression", {"text": "a", "pair": "b"}, True),
+        ("MultiLabelClassification", {"text": ["a", "b"]}, True),
+        ("Regression", {"text": "a"}, False),
+        ("NER", {}, False),
+    ],
+)
+def test_pairs_and_turns_need_two_token_types(kind, columns, refused, start):
+    task = Task("t", kind, {}, columns=columns)
+    one_type = replace(start, config=replace(start.config, type_vocab_size=1))
+    check_token_types((task,), start)
+    check_token_types((task,), replace(start, config=replace(one_type.config, architecture="modern")))
+    if not refused:
+        check_token_types((task,), one_type)
+        return
+    with pytest.raises(InputError, match=f"t: {kind} needs two token types, and .*small.* has one"):
+        check_token_types((task,), one_type)
+
+
+def test_an_encoder_of_one_token_type_is_refused_before_rows_are_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exported(tmp_path / "small", type_vocab_size=1)
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, "SentencePairClassification")})
+    monkeypatch.setattr(stage, "prepare_tasks", None)
+    for run in (lambda: stage.finetune(settings), lambda: stage.prepare(PrepareArgs.of(settings))):
+        with pytest.raises(InputError, match="t: SentencePairClassification needs two token types"):
+            run()
 
 
 def test_two_tasks_that_would_share_a_metric_are_refused_where_test_is_measured_too():

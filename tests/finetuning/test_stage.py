@@ -134,42 +134,6 @@ def test_stopped_and_resumed_is_never_stopped(step, tmp_path, monkeypatch, capsy
     assert sorted(path.name for path in tmp_path.glob("*_prepared_data")) == ["small_prepared_data"]
 
 
-def test_a_run_that_was_stopped_is_concluded_with_its_best_model(tmp_path, monkeypatch, capsys):
-    tasks = {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "Conversation", "b")}
-    with monkeypatch.context() as patch:
-        stop_at(patch, 5)
-        assert finetune(settings_of(tmp_path, tasks)) == 128 + signal.SIGTERM
-    assert "finetune_SE.py --load_saved_model" in capsys.readouterr().out
-    assert not Path("run/results.json").exists()
-    before = best_checkpoint(Path("run"))
-    settings = FinetuneArgs(load_saved_model="run", conclude=True, device="cpu")
-    assert finetune(settings) == 0
-    assert best_checkpoint(Path("run")) == before and set(results_of("run")) == {"a", "b"}
-    assert {path.name for path in Path("run/exported").iterdir()} == {"a", "b"}
-    assert {path.name for path in Path("run/predictions").iterdir()} == {
-        "a-dev.tsv", "a-test.tsv", "b-dev.tsv", "b-test.tsv",
-    }  # fmt: skip
-    write(tmp_path / "data", "a/dev.tsv", lines_of(SINGLE, seed=99))
-    with pytest.raises(InputError, match="run: was trained on other data than small_prepared_data holds"):
-        finetune(settings)
-
-
-def test_seeds_are_concluded_together(tmp_path):
-    assert finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=2, epochs=1)) == 0
-    whole = Path("run/results.json").read_text()
-    Path("run/results.json").unlink()
-    assert finetune(FinetuneArgs(load_saved_model="run", conclude=True, device="cpu", silent=True)) == 0
-    assert Path("run/results.json").read_text() == whole
-
-
-@pytest.mark.parametrize("settings", [{}, {"load_saved_model": "run", "resume_train": True}])
-def test_what_cannot_be_concluded_is_refused(settings, tmp_path):
-    with pytest.raises(InputError, match="--conclude needs --load_saved_model"):
-        finetune(FinetuneArgs(conclude=True, **settings))
-    with pytest.raises(InputError, match="nowhere: no run of fine-tuning"):
-        finetune(FinetuneArgs(conclude=True, load_saved_model="nowhere"))
-
-
 def test_processes_that_we_did_not_start_are_refused(tmp_path, monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)

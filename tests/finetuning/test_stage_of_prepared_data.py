@@ -11,13 +11,16 @@ from shutil import rmtree
 import pytest
 import torch
 from finetune_examples import ROWS, settings_of, write_task
+from network_examples import vocabulary_of_words
 from run_examples import stop_at
 from task_examples import write
 
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
 from span_electra.finetuning.arguments import TaskDataArguments
-from span_electra.finetuning.stage import by_number, finetune, prepare
+from span_electra.finetuning.experiment import open_rows
+from span_electra.finetuning.prepare import open_prepared
+from span_electra.finetuning.stage import finetune, prepare, tasks_of
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.opening import Opened
 from span_electra.hub.runs import best_checkpoint
@@ -39,16 +42,6 @@ def test_the_encoders_tokenizer_is_checked_before_rows_are_made(begin, tmp_path,
     monkeypatch.setattr(Opened, "check_tokenizer", lambda opened: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prepare(PREPARED) if begin == "prepare" else finetune(settings)
-
-
-def test_seeds_stand_in_the_order_of_their_numbers():
-    folders = [Path(f"run/seed-{seed}") for seed in (10, 2, 100, 1)]
-    assert [path.name for path in sorted(folders, key=by_number)] == [
-        "seed-1",
-        "seed-2",
-        "seed-10",
-        "seed-100",
-    ]
 
 
 def test_what_is_exported_is_the_checkpoint_with_the_best_score(tmp_path, monkeypatch):
@@ -132,19 +125,6 @@ def test_seeds_whose_rows_another_command_made_anew_are_refused(tmp_path, monkey
         finetune(settings)
 
 
-def test_a_refused_command_leaves_the_rows_that_another_one_made_meanwhile(tmp_path, monkeypatch):
-    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
-
-    def other(*_):
-        Path("small_prepared_data/other").mkdir(parents=True)
-        raise InputError("refused")
-
-    monkeypatch.setattr(stage, "ready", other)
-    with pytest.raises(InputError, match="refused"):
-        finetune(settings)
-    assert Path("small_prepared_data/other").is_dir() and not Path("run").exists()
-
-
 def test_rows_cut_before_some_were_held_out_are_counted_of_both(tmp_path):
     task = write_task(tmp_path, SINGLE)
     del task["file_names"]["dev"]
@@ -169,3 +149,26 @@ def test_prepared_rows_are_enough_wherever_their_files_have_gone(tmp_path):
     rmtree(tmp_path / "data")
     Path("small_prepared_data").rename("carried")
     assert finetune(replace(settings, data_dir="carried")) == 0
+
+
+def test_so_are_those_of_labels_and_misspellings_that_had_a_file(tmp_path):
+    clean = {"task_type": "SpellingWords", "file_names": {"train": "clean.txt"}}
+    clean["noise"] = {"kind": "realistic", "word_share": 1.0, "misspellings": "teh.json"}
+    tasks = {"a": write_task(tmp_path, SINGLE, "a") | {"label_map_or_file": "labels.txt"}, "b": clean}
+    write(tmp_path / "data", "clean.txt", "the cat\n" * 20)
+    write(tmp_path / "data", "labels.txt", "yes\nno\n")
+    misspelt = write(tmp_path / "data", "teh.json", '{"the": ["teh"]}')
+    settings = settings_of(tmp_path, tasks, data_dir="small_prepared_data")
+    assert prepare(PREPARED) == 0
+    rows = Path("small_prepared_data/b")
+    assert (rows / "misspellings.json").read_bytes() == misspelt.read_bytes()
+    rmtree(tmp_path / "data")
+    tasks, prepared = tasks_of(settings), open_prepared("small_prepared_data")
+    assert tasks.tasks[0].labels == ("yes", "no") == prepared.labels["a"]
+    source = open_rows(tasks.tasks, prepared, vocabulary_of_words(), "train")[1]
+    assert source.misspellings == {"the": ["teh"]}
+    assert finetune(replace(settings, max_seq_len=24)) == 0
+    (rows / "misspellings.json").unlink()  # as an earlier version left them
+    write(tmp_path / "data", "teh.json", '{"the": ["hte"]}')
+    source = open_rows(tasks.tasks, prepared, vocabulary_of_words(), "train")[1]
+    assert source.misspellings == {"the": ["hte"]}

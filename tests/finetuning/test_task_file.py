@@ -185,6 +185,8 @@ def test_any_other_name_is_taken(tmp_path, name):
         ("t: !!python/object/apply:os.system ['true']", "not valid JSON or YAML"),
         ("t: {task_type: 2020-01-01}", "date"),
         ("t: {null: 1}", "tasks.yaml"),
+        ("no: {task_type: NER}", "False: this task's name is a truth value .* to YAML; put it in quotes"),
+        ("1.10: {task_type: NER}", "1.1: this task's name is a float to YAML; put it in quotes"),
         ("t: {task_type: '${nowhere}'}", "t.task_type"),
         ("t: [", "not valid JSON or YAML"),
     ],

@@ -126,6 +126,12 @@ def test_a_fine_tuned_network_has_a_card_of_its_own():
     assert 'pipeline("text-classification"' in text and "| layers |" in text
     text = render_task_card("nli", "PairClassification", "sequence", ELECTRA, facts, paired=True, **sizes)
     assert "pipeline(" not in text and "ElectraForSequenceClassification.from_pretrained(" in text
+    text = render_task_card("names", "NER", "tokens", ELECTRA, facts, **sizes)
+    assert front_of(text)["pipeline_tag"] == "token-classification"
+    # What follows a word's first token was never learned, and would be told like names.
+    assert 'this/folder", aggregation_strategy="first")' in text and "that of its first token" in text
+    text = render_task_card("wrong", "SpellingWords", "discriminator", MODERN, facts, **sizes)
+    assert 'pipeline("token-classification"' in text and "first" not in text
     for record, told in ((ELECTRA, True), (MODERN, False)):
         text = render_task_card("reply", "ResponseRetrieval", "none", record, facts, in_turns=True, **sizes)
         assert ("`token_type_ids` of your own" in text) == told

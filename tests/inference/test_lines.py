@@ -12,7 +12,7 @@ import pytest
 from network_examples import by_hand, exported, frequencies, spotter
 
 from span_electra.errors import InputError
-from span_electra.inference.lines import BLOCK_CHARACTERS, answering, blocks_of, predict
+from span_electra.inference.lines import BLOCK_CHARACTERS, answering, blocks_of, deliver, predict
 from span_electra.inference.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +75,19 @@ def test_vectors_as_an_array(predictor, tmp_path):
     (tmp_path / "empty.txt").write_text("")
     predict(predictor, "embed", in_file=str(tmp_path / "empty.txt"), out_file=str(tmp_path / "none.npy"))
     assert np.load(tmp_path / "none.npy").shape == (0, 1)
+
+
+def test_what_another_command_has_put_there_meanwhile_stays(tmp_path):
+    out = tmp_path / "answers.txt"
+
+    def answer(texts):
+        out.write_text("another's")
+        return texts
+
+    with pytest.raises(InputError, match="answers.txt: stands there already; move it or name another"):
+        deliver(answer, in_file=written(tmp_path), out_file=str(out), hint="")
+    assert out.read_text() == "another's"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.txt", "lines.txt"]
 
 
 def test_bad_lines_are_named_and_nothing_half_written_stays(predictor, tmp_path):

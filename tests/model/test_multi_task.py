@@ -272,6 +272,20 @@ def test_hidden_states_and_loss_are_those_of_the_stock_class(kind):
 # --- the encoder under heads ----------------------------------------------------------------------------
 
 
+def test_without_gradients_the_logits_of_a_language_task_are_made_some_at_a_time(monkeypatch):
+    network, batch, made = network_of(), batch_of("language"), []
+    whole_N = network.losses(batch)
+    monkeypatch.setattr("span_electra.model.multi_task.chunk_size", lambda *_: 4)
+    answer = network.answer
+    monkeypatch.setattr(
+        network, "answer", lambda task, states, key=None: made.append(len(states)) or answer(task, states)
+    )
+    assert torch.equal(network.losses(batch), whole_N) and made == [len(whole_N)]
+    with torch.no_grad():
+        assert torch.allclose(network.losses(batch), whole_N, atol=1e-5)
+    assert max(made[1:]) == 4 and sum(made[1:]) == len(whole_N)
+
+
 def test_only_a_language_task_looks_back_alone():
     network = network_of().eval()
     for kind in KINDS:

@@ -1,0 +1,117 @@
+"""What a refused fine-tuning removes: what it made itself, and nothing that another command uses by now.
+
+Run: pytest tests/finetuning/test_refused.py
+"""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from finetune_examples import settings_of, write_task
+
+from span_electra.errors import InputError
+from span_electra.finetuning import stage
+from span_electra.finetuning.arguments import TaskDataArguments
+from span_electra.finetuning.stage import finetune, made_folder, prepare
+from span_electra.training.run_folder import locked
+
+SINGLE = "SingleSenClassification"
+PREPARED = TaskDataArguments(task_file="tasks.yaml", encoder="small", max_seq_len=32, workers=1)
+ROWS, RUN = Path("small_prepared_data"), Path("run")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Prepared data go into the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """Fine-tune, and be refused behind the preparing, when something has happened meanwhile."""
+
+    def run(meanwhile=lambda: None, **changes):
+        def refuse(*_):
+            monkeypatch.undo()
+            monkeypatch.chdir(tmp_path)
+            meanwhile()
+            raise InputError("refused")
+
+        settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1, **changes)
+        monkeypatch.setattr(stage, "check_labels_differ", refuse)
+        with pytest.raises(InputError, match="refused"):
+            finetune(settings)
+
+    return run
+
+
+def test_what_is_new_goes(refused):
+    refused(seeds=2)
+    assert not ROWS.exists() and not RUN.exists()
+
+
+@pytest.mark.parametrize("place", ["run", "run/seed-1"])
+def test_a_folder_that_another_process_holds_by_now_stays_with_its_rows(place, refused):
+    with ExitStack() as other:
+        refused(lambda: other.enter_context(locked(Path(place))), seeds=2)
+        assert Path(place, "run.lock").is_file() and (ROWS / "t").is_dir()
+
+
+def test_so_does_one_that_holds_a_file(refused):
+    refused(lambda: RUN.mkdir(exist_ok=True) or Path(RUN, "notes.txt").write_text("mine"))
+    assert Path(RUN, "notes.txt").is_file() and (ROWS / "t").is_dir()
+
+
+def test_rows_that_stood_there_before_stay(tmp_path, refused):
+    settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)})
+    assert prepare(PREPARED) == 0
+    refused()
+    assert (ROWS / "t/train.jsonl").is_file() and not RUN.exists()
+
+
+@pytest.mark.parametrize("longest", [32, 16])
+def test_rows_that_another_command_has_used_since_stay(longest, refused):
+    refused(lambda: prepare(replace(PREPARED, max_seq_len=longest)))
+    assert (ROWS / "t/train.jsonl").is_file() and not RUN.exists()
+
+
+def test_rows_that_another_command_is_making_stay_and_ours_beside_them_go(refused):
+    making = ROWS / ".making-other/t"
+    refused(lambda: making.mkdir(parents=True))
+    assert sorted(path.name for path in ROWS.iterdir()) == [".making-lock", ".making-other"]
+    assert making.is_dir() and not RUN.exists()
+
+
+def test_rows_that_went_while_they_were_thought_to_stand_are_missed_in_a_line(tmp_path, monkeypatch):
+    from span_electra.finetuning import prepare as preparing
+
+    settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)})
+    put = preparing._put_in_place
+
+    def put_after_another_was_refused(made, beside, fresh):
+        (ROWS / "prepared.json").unlink(missing_ok=True)
+        for path in ROWS.glob("t/*"):
+            path.unlink()
+        if ROWS.joinpath("t").exists():
+            ROWS.joinpath("t").rmdir()
+        return put(made, beside, fresh)
+
+    assert prepare(PREPARED) == 0
+    monkeypatch.setattr(preparing, "_put_in_place", put_after_another_was_refused)
+    with pytest.raises(InputError, match="small_prepared_data: another command removed t meanwhile"):
+        prepare(PREPARED)
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    assert [made_folder(Path("runs/now")).name for _ in range(3)] == ["now", "now-2", "now-3"]
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1, max_steps=1)
+    monkeypatch.setattr(stage.time, "strftime", lambda _: "finetune-now")
+    for _ in range(2):
+        assert finetune(replace(settings, out_dir=None)) == 0
+    assert sorted(path.name for path in Path("runs").glob("f*")) == ["finetune-now", "finetune-now-2"]
+
+
+def test_a_default_folder_goes_again(refused, monkeypatch):
+    refused(out_dir=None)
+    assert not Path("runs").exists() and not ROWS.exists()
