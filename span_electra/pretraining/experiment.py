@@ -78,6 +78,17 @@ def check_monitor(settings: PretrainingSettings, process: Process) -> None:
             f"monitor: validations of this model (objective {objective}) have no {training.monitor}, so that "
             "no best checkpoint is kept; give --monitor generator_accuracy, say",
             stacklevel=2,
+def check_averaging(settings: PretrainingSettings, process: Process) -> None:
+    """Say it where averaging is asked for of the discriminator alone."""
+    model = settings.model
+    if model.average_span_predictions and not model.use_SBGO and process.is_main_process:
+        warnings.warn(
+            "average_span_predictions: does nothing without use_SBGO; SBPO's predictions are made at masks "
+            "alone, and would tell a verdict where these are",
+            stacklevel=2,
+        )
+
+
         )
 
 
@@ -90,6 +101,7 @@ class Pretraining:
     tally = TALLY
     shown_metrics = SHOWN
     token_sum = "seen"  # also while the generator learns alone, and the discriminator judges none of them
+        check_averaging(settings, process)
 
     def __init__(self, settings: PretrainingSettings, process: Process) -> None:
         check_monitor(settings, process)
