@@ -63,13 +63,16 @@ def resumed_run(resume: str | None, checkpoint_path: str | None, output_prefix: 
 
 
 def latest_run(prefix: Path) -> Path:
-    """The run folder under `prefix` that was saved last."""
+    """The run of pretraining under `prefix` that was saved last."""
     from span_electra.hub.runs import newest
 
-    runs = (path.parent for path in prefix.glob(f"*/{CONFIG}"))
-    run = newest(folder for folder in runs if (folder / CHECKPOINTS).is_dir())
+    # Fine-tuned ones lie there too, and settings of theirs have no networks' sizes.
+    files = (path for path in prefix.glob(f"*/{CONFIG}") if isinstance(read_object(path).get("model"), dict))
+    run = newest(path.parent for path in files if path.with_name(CHECKPOINTS).is_dir())
     if run is None:
-        raise InputError(f"--resume latest: no run with a checkpoint under {prefix}/; name the folder")
+        raise InputError(
+            f"--resume latest: no run of pretraining with a checkpoint under {prefix}/; name the folder"
+        )
     return run
 
 

@@ -47,6 +47,10 @@ def test_latest_is_the_run_saved_last_whatever_is_written_into_others(no_acceler
     os.utime(old / "checkpoints/step-00000001/meta.json", (1, 1))
     (old / "evaluation.json").write_text("{}")
     assert pretrain.latest_run(tmp_path / "runs") == new
+    tuned = make_run(tmp_path / "runs/tuned")  # of finetune_SE.py, saved last of all
+    for settings in ({"encoder": "runs/a"}, {"model": "runs/a"}):
+        (tuned / "config.json").write_text(json.dumps(settings))
+        assert pretrain.latest_run(tmp_path / "runs") == new
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,7 @@ def test_latest_is_the_run_saved_last_whatever_is_written_into_others(no_acceler
     [
         ({"resume": "a", "checkpoint_path": "b"}, "give one of them"),
         ({"resume": "a", "init_from": "b"}, "init_from"),
-        ({"resume": "latest"}, "no run with a checkpoint"),
+        ({"resume": "latest"}, "no run of pretraining with a checkpoint"),
         ({"resume": "nowhere"}, "is nowhere the folder of a run"),
     ],
 )
