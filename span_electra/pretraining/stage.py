@@ -30,12 +30,10 @@ from span_electra.storage import (
     CONFIG,
     EXPORTED,
     RUN_LOCK,
-    TOKENIZER,
     empty_parents_go,
     read_object,
 )
 from span_electra.text.default_files import feature_path
-from span_electra.utf8 import read_text
 
 if TYPE_CHECKING:
     from span_electra.hub.model_card import CardFacts
@@ -194,12 +192,13 @@ def feature_files(
     """
     from span_electra.pretraining.raw_text import build_from_raw
 
+    resumed = resumed_run(settings.resume, settings.checkpoint_path, settings.output_prefix)
     data, held_out = settings.train_data, settings.valid_data
     train, valid = tuple(data.train_file), tuple(held_out.valid_file)
     if not train and data.raw_text_dir:
-        train = (build_from_raw(settings, folder, "train", data.raw_text_dir, stack),)
+        train = (build_from_raw(settings, folder, "train", data.raw_text_dir, stack, resumed=resumed),)
     if not valid and held_out.raw_text_dir:
-        valid = (build_from_raw(settings, folder, "valid", held_out.raw_text_dir, stack),)
+        valid = (build_from_raw(settings, folder, "valid", held_out.raw_text_dir, stack, resumed=resumed),)
     if not train:
         if not feature_path("train").exists():
             raise InputError(
@@ -233,8 +232,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     from span_electra.hub.export import export_run
     from span_electra.hub.model_card import CardFacts, checkpoint_facts, model_name
     from span_electra.hub.opening import load_model
-    from span_electra.hub.runs import run_of
-    from span_electra.text.vocabulary import Vocabulary
+    from span_electra.hub.runs import run_of, vocabulary_of_run
     from span_electra.training import checkpoint
 
     place = Path(checkpoint_folder)
@@ -244,10 +242,8 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     model, run = load_model(place), run_of(place)
     facts, started = facts or CardFacts(), read_object(run / CONFIG).get("init_from")
     facts = replace(facts, started_from=model_name(started))
-    tokenizer = run / TOKENIZER
-    vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
     meta = checkpoint.read_meta(place, hashed=False)  # `load_model` has hashed the files
-    return export_run(model, vocabulary, folder, checkpoint_facts(meta, facts))
+    return export_run(model, vocabulary_of_run(run), folder, checkpoint_facts(meta, facts))
 
 
 # --- what to do next ----------------------------------------------------------------------------------
