@@ -269,14 +269,24 @@ def epilogue(folder: Path, result: RunResult, from_nothing: bool) -> str:
         few = "  few steps to learn from nothing: --max_minutes 10 --by_clock makes as many epochs as fit\n"
     return (
         f"\ntrained {counted(result.step, 'step')}; on held-out rows: {numbers or 'not tried'}\n{few}"
-        f"  {folder}/discriminator   the encoder to fine-tune:  "
-        f'AutoModel.from_pretrained("{folder}/discriminator")\n'
-        f"  {folder}/generator       fills gaps:  "
-        f'pipeline("fill-mask", model="{folder}/generator")\n'
-        f"  {folder}/report.html     curves, and sentences as both networks see them\n"
+        f"{network_lines(folder)}"
+        f"  {folder}/report.html     curves, and sentences as the networks see them\n"
         f"  {folder}/metrics.jsonl, tensorboard --logdir {quote(str(folder))}, {folder}/checkpoints\n"
         f"next: {prediction_command(folder)}"
     )
+def network_lines(folder: Path) -> str:
+    """What the exported networks are for, a line each."""
+    there = [part for part in ("discriminator", "generator") if (folder / part).is_dir()]
+    # A generator that was trained alone is the encoder, too.
+    lines = [
+        f'{part:<16}the encoder to fine-tune:  AutoModel.from_pretrained("{folder}/{part}")'
+        for part in there[:1]
+    ]
+    if "generator" in there:
+        lines.append(f'generator       fills gaps:  pipeline("fill-mask", model="{folder}/generator")')
+    return "".join(f"  {folder}/{line}\n" for line in lines)
+
+
 
 
 def prediction_command(folder: Path) -> str:
