@@ -6,7 +6,6 @@ are.
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from contextlib import ExitStack, redirect_stdout
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from span_electra.compose import dump
 from span_electra.config import LoaderConfig
 from span_electra.console import command_line
-from span_electra.cores import under_torchrun
+from span_electra.cores import is_leading
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
@@ -85,8 +84,7 @@ def pretrain(settings: PretrainingArguments) -> int:
     from span_electra.pretraining.experiment import run_pretraining
     from span_electra.pretraining.live_report import write_live_report
 
-    # Before there are processes to ask: torchrun tells each its rank, and elsewhere there is one.
-    is_main = not under_torchrun() or os.environ["RANK"] == "0"
+    is_main = is_leading()
     with ExitStack() as stack:
         if not is_main:  # what is said of files and folders all of them know, and one says it
             stack.enter_context(redirect_stdout(StringIO()))
@@ -192,9 +190,9 @@ def feature_files(
     """
     from span_electra.pretraining.raw_text import build_from_raw
 
-    resumed = resumed_run(settings.resume, settings.checkpoint_path, settings.output_prefix)
     data, held_out = settings.train_data, settings.valid_data
     train, valid = tuple(data.train_file), tuple(held_out.valid_file)
+    resumed = resumed_run(settings.resume, settings.checkpoint_path, settings.output_prefix)
     if not train and data.raw_text_dir:
         train = (build_from_raw(settings, folder, "train", data.raw_text_dir, stack, resumed=resumed),)
     if not valid and held_out.raw_text_dir:
@@ -274,6 +272,8 @@ def epilogue(folder: Path, result: RunResult, from_nothing: bool) -> str:
         f"  {folder}/metrics.jsonl, tensorboard --logdir {quote(str(folder))}, {folder}/checkpoints\n"
         f"next: {prediction_command(folder)}"
     )
+
+
 def network_lines(folder: Path) -> str:
     """What the exported networks are for, a line each."""
     there = [part for part in ("discriminator", "generator") if (folder / part).is_dir()]
@@ -285,8 +285,6 @@ def network_lines(folder: Path) -> str:
     if "generator" in there:
         lines.append(f'generator       fills gaps:  pipeline("fill-mask", model="{folder}/generator")')
     return "".join(f"  {folder}/{line}\n" for line in lines)
-
-
 
 
 def prediction_command(folder: Path) -> str:
