@@ -13,7 +13,6 @@ import re
 import shutil
 import sys
 import textwrap
-import warnings
 from collections.abc import Callable, Collection
 from dataclasses import Field
 from functools import partial, reduce
@@ -23,9 +22,9 @@ from typing import TextIO, TypeVar
 from span_electra import progress
 from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
 from span_electra.config import OPTIMIZER_DEFAULTS
-from span_electra.cores import under_torchrun
+from span_electra.cores import is_leading
 from span_electra.elsewhere import meant
-from span_electra.errors import InputError, said_of
+from span_electra.errors import InputError, said_of, show_warnings
 from span_electra.schema import Settings, Values
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -221,7 +220,7 @@ def parse(
         layers = stack(given, layers)
     settings = compose(schema, with_optimizer_defaults(layers))
     for layer in layers:
-        if layer.note and (not under_torchrun() or os.environ["RANK"] == "0"):  # it runs us once a process
+        if layer.note and is_leading():  # torchrun runs us once a process
             print(layer.note(), file=sys.stderr)  # standard output is the config file of --print_config
     if given.get("print_config"):
         print(dump(settings))
@@ -328,8 +327,7 @@ def in_a_line(error: Exception) -> str:
 
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
-    # Users cannot mend the line of our code that Python would show.
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    show_warnings(aloud=is_leading())
     # A stream that was closed for us (>&-) is none at all.
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")

@@ -132,7 +132,7 @@ class ModelConfig(Settings):
     sequence_weight: float = setting(1.0, "weight of the sequence objective's loss (COCO-LM: 1)", least=0)
     sequence_crop: float = setting(0.9, "share of a row's content that a crop keeps (COCO-LM: 0.9)")
     sequence_temperature: float = setting(1.0, "what cosines are divided by (COCO-LM: 1)")
-    average_span_predictions: bool = setting(False, "average span-boundary predictions into the heads' own")
+    average_span_predictions: bool = setting(False, "average SBGO's predictions into the generator's own")
     sampling: str = setting("sample", "how replacements are drawn", ("sample", "argmax"))
     temperature: float = setting(1.0, "temperature of the sampling; below 1 is bolder")
 
@@ -163,8 +163,8 @@ class ModelConfig(Settings):
             )
         if self.sequence_temperature <= 0:
             raise InputError(f"sequence_temperature: {self.sequence_temperature} must be above 0")
-        if self.average_span_predictions and not (self.use_SBGO or self.use_SBPO):
-            raise InputError("average_span_predictions: nothing to average; set use_SBGO or use_SBPO too")
+        if self.average_span_predictions and not (self.use_SBGO or self.use_SBPO):  # SBPO alone: older runs
+            raise InputError("average_span_predictions: nothing to average; set use_SBGO too")
         for name in ("generator", "discriminator"):
             # Columns of a head are turned in pairs.
             head_size = getattr(self, name).hidden_size // getattr(self, name).num_attention_heads

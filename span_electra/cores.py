@@ -12,6 +12,11 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def is_leading() -> bool:
+    """Whether this process speaks for all: torchrun tells each its rank, and elsewhere one was started."""
+    return not under_torchrun() or os.environ["RANK"] == "0"
+
+
 def under_torchrun() -> bool:
     """Whether a launcher such as torchrun started this process and wrote its place into the environment."""
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))

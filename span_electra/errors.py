@@ -1,4 +1,9 @@
-"""What a user can mend: scripts print the text of such an error in one line and exit with code 2."""
+"""What a user can mend: scripts print the text of such an error in one line and exit with code 2.
+
+A warning is a line too, of one process.
+"""
+
+import warnings
 
 
 class InputError(ValueError):
@@ -13,3 +18,11 @@ def said_of(error: OSError) -> str:
     """An error of the system in a line: the disk, a permission, a path; it names the file."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}; mend that and run again"
+
+
+def show_warnings(*, aloud: bool) -> None:
+    """From now on a warning of this process is one line, or, of others beside the one that speaks, none."""
+    # Users cannot mend the line of our code that Python would show.
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    if not aloud:
+        warnings.simplefilter("ignore")

@@ -1,7 +1,9 @@
 """Flags made from dataclasses. Run: pytest tests/test_commandline.py"""
 
 import json
+import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -284,3 +286,14 @@ def test_a_python_without_our_packages_is_told_how_in_one_line(capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "omegaconf" in said and "requirements.txt" in said and ".venv/bin/activate" in said
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", "warning: mind\n"), ("1", "")])
+def test_a_warning_is_a_line_of_the_process_that_torchrun_numbers_0(rank, said):
+    code = "import warnings\nfrom span_electra.commandline import run_script\n"
+    code += "run_script(lambda: warnings.warn('mind', stacklevel=2))"
+    ranks = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | ranks, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, said)

@@ -69,7 +69,7 @@ class ExportedPair:
         discriminator = self.networks.need("discriminator")
         states_BLD = discriminator.encode(corrupted.ids_BL, masked.attention_mask_BL)
         logits_BL = discriminator.answer(states_BLD).float()
-        return Detected(logits_BL, None, logits_BL)
+        return Detected(logits_BL, None)
 
 
 JointModel = SpanElectra | ExportedPair  # which have the forward of training in two steps
@@ -150,7 +150,7 @@ def run_batches(
             # Padding is left out here as it is in the sums: nobody asks whether it was replaced.
             mask_BL = slice(None) if masked.attention_mask_BL is None else masked.attention_mask_BL
             replaced.append(corrupted.replaced_BL[mask_BL].flatten().cpu().numpy())
-            probability.append(detected.decision_BL.sigmoid()[mask_BL].flatten().cpu().double().numpy())
+            probability.append(detected.logits_BL.sigmoid()[mask_BL].flatten().cpu().double().numpy())
         for name, value in counted.items():
             sums[name] += float(value)
     return sums, np.concatenate(replaced), np.concatenate(probability)

@@ -30,7 +30,7 @@ from span_electra.hub.folders import (
     stamp_in,
     stamp_of,
 )
-from span_electra.hub.runs import best_checkpoint, is_finetuned
+from span_electra.hub.runs import best_checkpoint, is_finetuned, vocabulary_of_run
 from span_electra.hub.weights import PARTS, our_weights, weights_from_stock
 from span_electra.model.electra import SpanElectra
 from span_electra.storage import CHECKPOINTS, RUN_MARK, TOKENIZER, TOKENIZER_CONFIG, read_object
@@ -226,8 +226,7 @@ def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tu
 
 
 def _open_checkpoint(folder: Path, run: Path) -> Opened:
-    path = run / TOKENIZER
-    vocabulary = Vocabulary.from_json(read_text(path), str(path))
+    vocabulary = vocabulary_of_run(run)
     meta = checkpoint.read_meta(folder, hashed=False)  # whoever reads the tensors hashes them
     if "heads" in meta:
         readers = {"none": lambda: _read_fine_tuned(folder, run, vocabulary)}

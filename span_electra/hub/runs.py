@@ -1,4 +1,4 @@
-"""Which runs there are, which of them are fine-tuned ones, and which checkpoint of one is the best."""
+"""Which runs there are, which are fine-tuned, what they read text with, and which checkpoint is the best."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.hub.weights import PARTS
-from span_electra.storage import CHECKPOINTS, read_object
+from span_electra.storage import CHECKPOINTS, TOKENIZER, read_object
+from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
 from span_electra.training.run_folder import last_saved
+from span_electra.utf8 import read_text
 
 SEEDS = "seed-*"  # folders of a fine-tuning under several seeds, each a run
 
@@ -18,6 +20,12 @@ SEEDS = "seed-*"  # folders of a fine-tuning under several seeds, each a run
 def run_of(folder: Path) -> Path:
     """The run that a checkpoint is of; of anything else that itself."""
     return folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
+
+
+def vocabulary_of_run(run: Path) -> Vocabulary:
+    """What a run cuts text into tokens with, those that were added to a vocabulary too."""
+    path = run / TOKENIZER
+    return Vocabulary.from_json(read_text(path), str(path))
 
 
 def newest(folders: Iterable[Path]) -> Path | None:

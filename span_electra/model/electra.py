@@ -22,7 +22,7 @@ from span_electra.batch import Movable, StepOutput
 from span_electra.config import ModelConfig
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.contrastive import contrastive_losses, crop
-from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tokens, put_in_slots
+from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tokens
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
 from span_electra.model.init import init_local, init_normal
@@ -42,9 +42,9 @@ class Generated:
 class Detected:
     """What the discriminator says about the tokens; logits of `was replaced`."""
 
-    logits_BL: Tensor  # float32
-    span_logits_S: Tensor | None  # float32; from the span's boundary (SBPO)
-    decision_BL: Tensor  # float32, detached; above 0 the token is called replaced
+    logits_BL: Tensor  # float32; above 0 the token is called replaced
+    # float32; from the span's boundary (SBPO). No part of a verdict, as it would tell where masks are.
+    span_logits_S: Tensor | None
     contrastive_loss_B: Tensor | None = None  # float32; of each row's [CLS], where rows are cropped
 
 
@@ -132,27 +132,16 @@ class Discriminator(nn.Module):
         return states_BLD, self.encoder(*crop(masked, self.config.sequence_crop), subkey(key, 1 << 20))
 
     def detect(self, states_BLD: Tensor, cropped_BWD: Tensor | None, masked: MaskedBatch) -> Detected:
-        """What the heads say of the hidden states.
-
-        With `average_span_predictions`, the decision at a slot is the mean of the head's logit and SBPO's.
-        """
-        logits_BL = self.head(states_BLD).float()
-        # Detached: which token is called replaced is counted, and no loss hangs on it.
-        decision_BL, span_logits_S = logits_BL.detach(), None
+        """What the heads say of the hidden states."""
+        logits_BL, span_logits_S, loss_B = self.head(states_BLD).float(), None, None
         if self.span_head is not None:
             span_logits_S = self.span_head(*boundary(states_BLD.flatten(0, 1), masked)).float()
-            if self.config.average_span_predictions:
-                own_S = decision_BL.flatten().index_select(0, masked.slots_S)
-                # Logits are averaged, not probabilities: half of the evidence each, as where SBGO's are
-                # averaged.
-                decision_BL = put_in_slots(decision_BL, masked, (own_S + span_logits_S.detach()) / 2)
-        loss_B = None
         if cropped_BWD is not None:
             mask_B = None if masked.attention_mask_BL is None else masked.attention_mask_BL[:, 0]
             temperature = self.config.sequence_temperature
             # [CLS] is the first token of every row, cropped or not.
             loss_B = contrastive_losses(states_BLD[:, 0], cropped_BWD[:, 0], temperature, mask_B)
-        return Detected(logits_BL, span_logits_S, decision_BL, loss_B)
+        return Detected(logits_BL, span_logits_S, loss_B)
 
 
 def boundary(states_TD: Tensor, masked: MaskedBatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -323,7 +312,7 @@ class SpanElectra(nn.Module):
             generator_probability_S=(-generated.scores.loss_S).exp(),
             corrupted_BL=corrupted.ids_BL,
             replaced_BL=corrupted.replaced_BL,
-            replaced_probability_BL=detected.decision_BL.sigmoid(),
+            replaced_probability_BL=detected.logits_BL.sigmoid(),
         )
 
 
@@ -351,7 +340,7 @@ def count_tokens(masked: MaskedBatch) -> Tensor:
 
 def discriminator_sums(masked: MaskedBatch, corrupted: Corrupted, detected: Detected) -> dict[str, Tensor]:
     """Return the discriminator's entries of the tally; the losses keep their graph."""
-    replaced_BL, flagged_BL = corrupted.replaced_BL, detected.decision_BL > 0
+    replaced_BL, flagged_BL = corrupted.replaced_BL, detected.logits_BL > 0
     loss_BL = F.binary_cross_entropy_with_logits(detected.logits_BL, replaced_BL.float(), reduction="none")
     if masked.attention_mask_BL is not None:
         # Multiplied, not selected: a selection has another shape each time, which compiled code cannot have.

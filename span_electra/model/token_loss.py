@@ -81,7 +81,7 @@ def chunk_size(slots: int, vocabulary: int, device: str) -> int:
     if device == "cpu":
         return size
     chunks = min(MOST_CHUNKS, -(-slots // (16 * size)))
-    return -(-slots // max(1, chunks))
+    return max(1, -(-slots // max(1, chunks)))  # 1 where a batch hides nothing: no step of a range is 0
 
 
 class ChunkedLoss(torch.autograd.Function):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from span_electra.commandline import section_of
+from span_electra.commandline import leaf, section_of
 from span_electra.compose import Layer, config_file, preset
 from span_electra.counted import counted
 from span_electra.errors import InputError
@@ -16,6 +16,7 @@ from span_electra.text.default_files import feature_path
 
 EFFICIENCY = 0.5  # of the processors' matrix peak that training reaches, see docs/benchmarks.md
 SAMPLE_TOKENS = 2_300_000  # of the default corpus, where no features are there to count
+PREFIX = PretrainingArguments.output_prefix
 SIZES = ("hidden_size", "num_hidden_layers")  # of a network: who names one of these has a model in mind
 
 
@@ -56,12 +57,15 @@ def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
 
     # Before any settings are made: which run is meant decides what flags and files lie on.
     resume, checkpoint_path = _named(layers, "resume"), _named(layers, "checkpoint_path")
-    for other in ("init_from", "generator_path", "initial_optimizer", "preset"):
+    for other in ("init_from", "generator_path", "initial_optimizer", "preset", "train_data.add_tokens"):
         if given.get(other) and (resume or checkpoint_path):
-            raise InputError(f"--{other}: a resumed run goes on as it was; leave it out, or start a new run")
+            raise InputError(
+                f"--{leaf(other)}: a resumed run goes on as it was; leave it out, or start a new run"
+            )
     prefixes = [layer.values["output_prefix"] for layer in layers if "output_prefix" in layer.values]
-    run = resumed_run(resume, checkpoint_path, ["runs", *prefixes][-1])
+    run = resumed_run(resume, checkpoint_path, [PREFIX, *prefixes][-1])
     if run is not None:
+        refuse_other_folder(run, layers[1:])
         path = run / CONFIG
         if not path.is_file():
             raise InputError(f"{path}: not there; is {run} the folder of a run?")
@@ -83,6 +87,18 @@ def _named(layers: list[Layer], name: str) -> str | None:
     """The folder that the uppermost layer with a setting of this name gives, or None."""
     found = next((layer.values[name] for layer in reversed(layers) if name in layer.values), None)
     return found if isinstance(found, str) else None  # what is none is refused with all other settings
+
+
+def refuse_other_folder(run: Path, layers: list[Layer]) -> None:
+    """Raise InputError where layers name another folder than the one of the run that is gone on with."""
+    own = run.absolute()
+    name, prefix = _named(layers, "experiment_name"), _named(layers, "output_prefix")
+    # Every file that --print_config wrote has the default, and means nothing by it.
+    prefix = None if prefix == PREFIX else prefix
+    other = Path(prefix or own.parent, name or own.name).resolve() != own.resolve()
+    if other and not _named(layers, "out_dir"):  # which decides alone, as for a new run
+        said = f"experiment_name: {name}" if name else f"output_prefix: {prefix}"
+        raise InputError(f"{said}: a resumed run keeps its folder; give --out_dir to go on in another")
 
 
 def tiny_note(layers: list[Layer]) -> str:

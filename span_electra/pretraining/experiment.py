@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,9 +43,7 @@ from span_electra.pretraining.metrics import (
 )
 from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.settings import PretrainingSettings
-from span_electra.report.examples import as_markdown
 from span_electra.report.health import health_warnings
-from span_electra.storage import EXAMPLES, read_json
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.clock import matrix_peak
 from span_electra.training.compilation import compiles, uncompiled
@@ -81,6 +78,17 @@ def check_monitor(settings: PretrainingSettings, process: Process) -> None:
         )
 
 
+def check_averaging(settings: PretrainingSettings, process: Process) -> None:
+    """Say it where averaging is asked for of the discriminator alone."""
+    model = settings.model
+    if model.average_span_predictions and not model.use_SBGO and process.is_main_process:
+        warnings.warn(
+            "average_span_predictions: does nothing without use_SBGO; SBPO's predictions are made at masks "
+            "alone, and would tell a verdict where these are",
+            stacklevel=2,
+        )
+
+
 class Pretraining:
     """Generator and discriminator on features; see `training.experiment.Experiment` for what each part is.
 
@@ -93,6 +101,7 @@ class Pretraining:
 
     def __init__(self, settings: PretrainingSettings, process: Process) -> None:
         check_monitor(settings, process)
+        check_averaging(settings, process)
         if settings.train_loader.pack_rows and settings.model.sequence_objective != "none":
             raise InputError(
                 "pack_rows: the sequence objective compares the [CLS] that lead lines; leave one of them out"
@@ -284,9 +293,7 @@ class Pretraining:
         sentences = ""
         try:
             with uncompiled(self.settings.training):  # its few rows have a shape of their own
-                write_live_report(self.settings, self.data, model)
-            if model is not None:
-                sentences = as_markdown(read_json(Path(self.settings.out_dir) / EXAMPLES))
+                sentences = write_live_report(self.settings, self.data, model)
         except Exception as error:  # whatever a page lacks, a training of days goes on
             warnings.warn(f"report.html is not written: {type(error).__name__}: {error}", stacklevel=2)
         self._reported = time.monotonic()

@@ -11,15 +11,17 @@ from span_electra.pretraining.course import last_law
 from span_electra.pretraining.data import Data
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.settings import PretrainingSettings
-from span_electra.report.examples import collect_examples, write_examples
+from span_electra.report.examples import as_markdown, collect_examples, write_examples
 from span_electra.report.page import write_report
+from span_electra.report.run_record import read_run
 from span_electra.report.statistics import UsedRows, write_statistics
 
 
-def write_live_report(settings: PretrainingSettings, data: Data, model: SpanElectra | None) -> None:
-    """Write the run's report; without `model` the sentences stay as they were. Draws no random numbers.
+def write_live_report(settings: PretrainingSettings, data: Data, model: SpanElectra | None) -> str:
+    """Write the run's report and return its sentences as Markdown. Draws no random numbers.
 
-    Sentences and numbers have the masks of the run's validations, whichever its features have.
+    Without `model` the page's sentences stay as they were, and none are returned. Sentences and numbers have
+    the masks of the run's validations, whichever its features have.
     """
     folder, held_out = Path(settings.out_dir), len(data.valid_rows) > 0
     law = last_law(settings, data.train.header.masking)
@@ -33,3 +35,5 @@ def write_live_report(settings: PretrainingSettings, data: Data, model: SpanElec
     valid = UsedRows(data.valid, data.valid_rows, law) if held_out else None
     write_statistics(folder, UsedRows(data.train, data.train_rows, law), valid)
     write_report(folder)
+    run = read_run(folder)
+    return "" if model is None else as_markdown(run.examples, with_verdicts=run.has_verdicts)

@@ -95,12 +95,18 @@ def like_published(settings: PretrainingArguments) -> PretrainingArguments:
     return replace(settings, model=model)
 
 
-def published_vocabulary(settings: PretrainingArguments) -> Vocabulary | None:
-    """The published model's tokenizer, which raw text is read with unless a vocabulary is named."""
-    folder = published_folder(settings)
+def model_vocabulary(settings: PretrainingArguments, resumed: Path | None) -> Vocabulary | None:
+    """The resumed run's or published model's tokenizer, which reads raw text unless a vocabulary is named."""
     data = settings.train_data
     # A table's rows are its own tokenizer's: another one would only fit by accident, so it must be named.
-    if folder is None or data.vocab_file or data.tokenizer:
+    if data.vocab_file or data.tokenizer:
+        return None
+    if resumed:  # whose has the tokens that were added; what the run began with may be gone
+        from span_electra.hub.runs import vocabulary_of_run
+
+        return vocabulary_of_run(resumed)
+    folder = published_folder(settings)
+    if folder is None:
         return None
     from span_electra.hub.opening import open_model
     from span_electra.text.added_tokens import add_tokens
@@ -111,10 +117,11 @@ def published_vocabulary(settings: PretrainingArguments) -> Vocabulary | None:
     return add_tokens(vocabulary, data.add_tokens) if data.add_tokens else vocabulary
 
 
-def fitting_rows(chunking: ChunkConfig, settings: PretrainingArguments) -> ChunkConfig:
+def fitting_rows(chunking: ChunkConfig, settings: PretrainingArguments, resumed: Path | None) -> ChunkConfig:
     """Rows no longer than a published model's positions; said in a line where they are cut."""
     longest = settings.model.max_position_embeddings
-    if published_folder(settings) is None or chunking.max_seq_len <= longest:
+    published = settings.init_from if resumed else published_folder(settings)
+    if published is None or chunking.max_seq_len <= longest:
         return chunking
     print(f"{settings.init_from}: has {longest} positions; rows have at most as many tokens")
     return replace(chunking, max_seq_len=longest)

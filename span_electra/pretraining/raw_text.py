@@ -20,7 +20,7 @@ from span_electra.features.header import describe
 from span_electra.features.parts import settings_key
 from span_electra.features.preview import write_tokens
 from span_electra.pretraining.arguments import PretrainingArguments
-from span_electra.pretraining.published import fitting_rows, published_vocabulary
+from span_electra.pretraining.published import fitting_rows, model_vocabulary
 from span_electra.storage import link_or_copy
 from span_electra.text.dataset import is_dataset
 from span_electra.text.default_files import choose_vocabulary
@@ -28,20 +28,27 @@ from span_electra.text.inputs import is_url
 
 
 def build_from_raw(
-    settings: PretrainingArguments, folder: Path, split: str, text: str, stack: ExitStack
+    settings: PretrainingArguments,
+    folder: Path,
+    split: str,
+    text: str,
+    stack: ExitStack,
+    *,
+    resumed: Path | None = None,
 ) -> str:
     """The features of a split from raw text, made, or found where an earlier run kept them.
 
     With --save_features they are in the run's `folder` too, with --save_tokenized_text the tokens. Kept
-    nowhere, they are gone when `stack` closes.
+    nowhere, they are gone when `stack` closes. `resumed`: the run that is gone on with.
     """
     data, seed = settings.train_data, settings.training.seed
     # Each process would make them, all in one place.
     if under_torchrun() and os.environ["WORLD_SIZE"] != "1":
         raise InputError(f"{text}: raw text under torchrun; run create_feature_SE.py first")
-    # A published model's own comes first: the rows of its table are its vocabulary's.
-    vocabulary, masking = published_vocabulary(settings) or choose_vocabulary(data), MaskingConfig.of(data)
-    chunking = fitting_rows(ChunkConfig.of(data), settings)
+    # A model's own comes first: the rows of its table are its vocabulary's.
+    vocabulary = model_vocabulary(settings, resumed) or choose_vocabulary(data)
+    masking = MaskingConfig.of(data)
+    chunking = fitting_rows(ChunkConfig.of(data), settings, resumed)
     reading = {"errors": data.errors, "text_field": data.text_field}
     keeps = data.save_features or data.save_tokenized_text
     key = settings_key(describe(vocabulary, masking, chunking, seed, **reading))

@@ -6,7 +6,6 @@ are.
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from contextlib import ExitStack, redirect_stdout
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from span_electra.compose import dump
 from span_electra.config import LoaderConfig
 from span_electra.console import command_line
-from span_electra.cores import under_torchrun
+from span_electra.cores import is_leading
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
@@ -30,12 +29,10 @@ from span_electra.storage import (
     CONFIG,
     EXPORTED,
     RUN_LOCK,
-    TOKENIZER,
     empty_parents_go,
     read_object,
 )
 from span_electra.text.default_files import feature_path
-from span_electra.utf8 import read_text
 
 if TYPE_CHECKING:
     from span_electra.hub.model_card import CardFacts
@@ -63,13 +60,16 @@ def resumed_run(resume: str | None, checkpoint_path: str | None, output_prefix: 
 
 
 def latest_run(prefix: Path) -> Path:
-    """The run folder under `prefix` that was saved last."""
+    """The run of pretraining under `prefix` that was saved last."""
     from span_electra.hub.runs import newest
 
-    runs = (path.parent for path in prefix.glob(f"*/{CONFIG}"))
-    run = newest(folder for folder in runs if (folder / CHECKPOINTS).is_dir())
+    # Fine-tuned ones lie there too, and settings of theirs have no networks' sizes.
+    files = (path for path in prefix.glob(f"*/{CONFIG}") if isinstance(read_object(path).get("model"), dict))
+    run = newest(path.parent for path in files if path.with_name(CHECKPOINTS).is_dir())
     if run is None:
-        raise InputError(f"--resume latest: no run with a checkpoint under {prefix}/; name the folder")
+        raise InputError(
+            f"--resume latest: no run of pretraining with a checkpoint under {prefix}/; name the folder"
+        )
     return run
 
 
@@ -84,8 +84,7 @@ def pretrain(settings: PretrainingArguments) -> int:
     from span_electra.pretraining.experiment import run_pretraining
     from span_electra.pretraining.live_report import write_live_report
 
-    # Before there are processes to ask: torchrun tells each its rank, and elsewhere there is one.
-    is_main = not under_torchrun() or os.environ["RANK"] == "0"
+    is_main = is_leading()
     with ExitStack() as stack:
         if not is_main:  # what is said of files and folders all of them know, and one says it
             stack.enter_context(redirect_stdout(StringIO()))
@@ -193,10 +192,11 @@ def feature_files(
 
     data, held_out = settings.train_data, settings.valid_data
     train, valid = tuple(data.train_file), tuple(held_out.valid_file)
+    resumed = resumed_run(settings.resume, settings.checkpoint_path, settings.output_prefix)
     if not train and data.raw_text_dir:
-        train = (build_from_raw(settings, folder, "train", data.raw_text_dir, stack),)
+        train = (build_from_raw(settings, folder, "train", data.raw_text_dir, stack, resumed=resumed),)
     if not valid and held_out.raw_text_dir:
-        valid = (build_from_raw(settings, folder, "valid", held_out.raw_text_dir, stack),)
+        valid = (build_from_raw(settings, folder, "valid", held_out.raw_text_dir, stack, resumed=resumed),)
     if not train:
         if not feature_path("train").exists():
             raise InputError(
@@ -231,8 +231,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     from span_electra.hub.folders import stamp_of
     from span_electra.hub.model_card import CardFacts, checkpoint_facts, model_name
     from span_electra.hub.opening import load_model
-    from span_electra.hub.runs import run_of
-    from span_electra.text.vocabulary import Vocabulary
+    from span_electra.hub.runs import run_of, vocabulary_of_run
     from span_electra.training import checkpoint
 
     place = Path(checkpoint_folder)
@@ -242,10 +241,8 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     model, run = load_model(place), run_of(place)
     facts, started = facts or CardFacts(), read_object(run / CONFIG).get("init_from")
     facts = replace(facts, started_from=model_name(started))
-    tokenizer = run / TOKENIZER
-    vocabulary = Vocabulary.from_json(read_text(tokenizer), str(tokenizer))
     meta = checkpoint.read_meta(place, hashed=False)  # `load_model` has hashed the files
-    return export_run(model, vocabulary, folder, checkpoint_facts(meta, facts), stamp_of(meta))
+    return export_run(model, vocabulary_of_run(run), folder, checkpoint_facts(meta, facts), stamp_of(meta))
 
 
 # --- what to do next ----------------------------------------------------------------------------------
@@ -271,14 +268,24 @@ def epilogue(folder: Path, result: RunResult, from_nothing: bool) -> str:
         few = "  few steps to learn from nothing: --max_minutes 10 --by_clock makes as many epochs as fit\n"
     return (
         f"\ntrained {counted(result.step, 'step')}; on held-out rows: {numbers or 'not tried'}\n{few}"
-        f"  {folder}/discriminator   the encoder to fine-tune:  "
-        f'AutoModel.from_pretrained("{folder}/discriminator")\n'
-        f"  {folder}/generator       fills gaps:  "
-        f'pipeline("fill-mask", model="{folder}/generator")\n'
-        f"  {folder}/report.html     curves, and sentences as both networks see them\n"
+        f"{network_lines(folder)}"
+        f"  {folder}/report.html     curves, and sentences as the networks see them\n"
         f"  {folder}/metrics.jsonl, tensorboard --logdir {quote(str(folder))}, {folder}/checkpoints\n"
         f"next: {prediction_command(folder)}"
     )
+
+
+def network_lines(folder: Path) -> str:
+    """What the exported networks are for, a line each."""
+    there = [part for part in ("discriminator", "generator") if (folder / part).is_dir()]
+    # A generator that was trained alone is the encoder, too.
+    lines = [
+        f'{part:<16}the encoder to fine-tune:  AutoModel.from_pretrained("{folder}/{part}")'
+        for part in there[:1]
+    ]
+    if "generator" in there:
+        lines.append(f'generator       fills gaps:  pipeline("fill-mask", model="{folder}/generator")')
+    return "".join(f"  {folder}/{line}\n" for line in lines)
 
 
 def prediction_command(folder: Path) -> str:

@@ -130,7 +130,8 @@ def record(
 def verdicts(example: dict[str, Any]) -> list[dict[str, Any]]:
     """What the page shows of each token of a sentence.
 
-    `verdict` is hit, miss, false-alarm or none; `level` is the probability of being replaced in tenths, 0-10.
+    `verdict` is hit, miss, false-alarm or none; `level` is the probability of being replaced in tenths, 0-10;
+    `note` tells of both networks, `was` of the generator alone.
     """
     # Words, not colours alone: the page's classes and titles say it too, for who cannot tell them apart.
     names = ("original", "written", "masked", "replaced", "probability", "generator_probability")
@@ -138,10 +139,11 @@ def verdicts(example: dict[str, Any]) -> list[dict[str, Any]]:
     for original, written, masked, replaced, probability, given in zip_of(example, *names):
         flagged = probability > 0.5
         verdict = ("hit" if flagged else "miss") if replaced else ("false-alarm" if flagged else "none")
-        note = f"probability of being replaced {probability:.0%}"
+        note, was = f"probability of being replaced {probability:.0%}", ""
         if masked:
-            note += f"; was “{original.strip()}”"
-            note += f", which the generator gave {given:.1%}" if given is not None else ""
+            was = f"was “{original.strip()}”"
+            was += f", which the generator gave {given:.1%}" if given is not None else ""
+            note += f"; {was}"
         tokens.append(
             {
                 "original": original,
@@ -151,13 +153,17 @@ def verdicts(example: dict[str, Any]) -> list[dict[str, Any]]:
                 "level": min(10, max(0, round(10 * probability))),
                 "verdict": verdict,
                 "note": note,
+                "was": was,
             }
         )
     return tokens
 
 
-def as_markdown(examples: list[dict[str, Any]]) -> str:
-    """Sentences for a log that shows Markdown: original, masked, as written, and what was called replaced."""
+def as_markdown(examples: list[dict[str, Any]], *, with_verdicts: bool) -> str:
+    """Sentences for a log that shows Markdown: original, masked, as written, and what was called replaced.
+
+    `with_verdicts`: whether the last is told, which a discriminator that has not learned has no say in.
+    """
     parts = []
     for example in examples:
         masked = [" ▁" if hidden else text for text, hidden in zip_of(example, "original", "masked")]
@@ -165,10 +171,11 @@ def as_markdown(examples: list[dict[str, Any]]) -> str:
         tokens = list(zip_of(example, "written", "replaced", "probability"))
         written = [f" **{text.strip()}**" if new else text for text, new, _ in tokens]
         doubted = [f"{text.strip()} {share:.0%}" for text, _, share in tokens if share > 0.5]
+        called = f"- called replaced: {', '.join(doubted) or 'none'}\n"
         parts.append(
             f"row {example['row']}\n\n- original: {''.join(example['original']).strip()}\n"
             f"- masked: {''.join(masked).strip()}\n- written: {''.join(written).strip()}\n"
-            f"- called replaced: {', '.join(doubted) or 'none'}\n"
+            f"{called if with_verdicts else ''}"
         )
     return "\n".join(parts)
 

@@ -103,8 +103,7 @@ def run_page(run: RunRecord) -> str:
         early=f"{LEAST_TOKENS:,}" if tokens_seen(run) < LEAST_TOKENS else "",
         charts=part(run_figures, run),
         examples=part(examples_of, run),
-        # Of a network that was not trained nothing is shown: its numbers would look like findings.
-        with_verdicts=run.config["model"].get("objective") != "generator",
+        with_verdicts=run.has_verdicts,
         speed=part(speed_of, run),
         data=part(data_of, run),
         tables=part(tables_of, run.evaluation),
@@ -273,10 +272,12 @@ def speed_of(run: RunRecord) -> dict[str, Any]:
             if is_number(seconds):
                 spent[name] += seconds
     total = spent.total()
+    # Of a long run not every line is kept; those that are stand for all of its training.
+    scale = max(1.0, training_seconds(run) / total) if total else 1.0
     parts = [
         {
             "name": name,
-            "seconds": duration(value),
+            "seconds": duration(scale * value),
             "share": show(value / total, "share"),
             "width": round(100 * value / total, 1),
         }

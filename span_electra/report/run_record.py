@@ -58,6 +58,12 @@ class RunRecord:
         return {name: value for name, value in last.items() if is_number(value)}
 
     @property
+    def has_verdicts(self) -> bool:
+        """Whether the discriminator has learned: before, what it says would look like a finding."""
+        alone = self.config["model"].get("objective") == "generator"
+        return not alone and "discriminator_recall" in self.last_numbers
+
+    @property
     def commonest_share(self) -> float | None:
         """What always guessing the commonest token would score; None where the data's numbers do not tell."""
         vocabulary = self.statistics.get("vocabulary")

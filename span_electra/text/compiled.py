@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -25,6 +27,7 @@ from numba import config, njit
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOMS = ("text", "features")  # where loops, and the records and numbers they use, are written
+KEPT = 30 * 24 * 3600  # seconds since its last use that machine code is kept
 BLAS = "scipy.linalg.cython_blas"
 
 
@@ -77,12 +80,24 @@ def cache_folder() -> Path | None:
     for place in [Path(config.CACHE_DIR), *places] if config.CACHE_DIR else places:
         folder = place / f"loops-{source_hash(PACKAGE)}"
         try:
+            new = not folder.is_dir()
             folder.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=folder).close()  # a folder that is there may still be another user's
+            os.utime(folder)  # used now
         except OSError:
             continue
+        if new:
+            remove_unused(place)
         return folder
     return None
+
+
+def remove_unused(place: Path) -> None:
+    """Remove machine code of sources that were not used for a month: each edit and release leaves some."""
+    for folder in place.glob("loops-*"):
+        with suppress(OSError):  # another process may be at it, or it is another user's
+            if time.time() - folder.stat().st_mtime > KEPT:
+                shutil.rmtree(folder)
 
 
 def source_hash(package: Path) -> str:

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from span_electra import progress
-from span_electra.errors import InputError, said_of
+from span_electra.errors import InputError, said_of, show_warnings
 from span_electra.training.signals import Signals
 
 Result = TypeVar("Result")
@@ -135,6 +135,7 @@ def _child(work: Callable[..., Any], rank: int, world: int, store: str, pipe: Co
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        show_warnings(aloud=rank == 0)
         if rank == 0:
             progress.start()
         report = "done", work(rank, world, store)

@@ -48,6 +48,7 @@ def lr_multiplier(done: int, total: int, config: OptimizerConfig) -> float:
 
 # --- optimizers ---------------------------------------------------------------------------------------
 
+DOUBTED = ("mps",)  # whose fused Adam looks at `found_inf` from torch 2.13 on
 # What LAMB of earlier releases kept for nobody; its steps it counted by group (`group_step`).
 DROPPED = ("weight_norm", "adam_norm", "trust_ratio")
 
@@ -74,6 +75,8 @@ class Optimizers:
         groups = _groups(model, config, learning_rate)
         self.parts = [_build(kind, groups[kind], config, precision) for kind in groups]
         self.parameters = [parameter for group in self.groups for parameter in group["params"]]
+        fused = any(isinstance(part, torch.optim.Adam) for part in self.parts)  # AdamW is one too
+        self.waits = fused and not leaves_out_bad_steps(self.parameters[0].device)
 
     @property
     def groups(self) -> list[dict]:
@@ -87,6 +90,8 @@ class Optimizers:
 
     def step(self, skip: Tensor) -> None:
         """Update the parameters, unless `skip` (float32 scalar) is 1, which is settled on the device."""
+        if self.waits and skip.item():  # there the host alone can leave a step out
+            return
         for part in self.parts:
             part.found_inf = skip  # what torch's fused optimizers, and ours, look at
             part.step()
@@ -187,6 +192,18 @@ def _groups(
             empty["blocks"] = blocks.get(name, 1)
         groups.setdefault((label, peak, matrix, empty.get("blocks")), empty)["params"].append(parameter)
     return {kind: list(groups.values()) for kind, groups in sorted_groups.items()}
+
+
+def leaves_out_bad_steps(device: torch.device) -> bool:
+    """Whether torch's fused Adam changes nothing where `found_inf` is 1; tried where that is in doubt."""
+    if device.type not in DOUBTED:
+        return True
+    weight = nn.Parameter(torch.ones(1, device=device))
+    weight.grad = torch.ones_like(weight)
+    adam = torch.optim.Adam([weight], fused=True)
+    adam.found_inf = torch.ones((), device=device)
+    adam.step()
+    return weight.item() == 1.0
 
 
 def fused_blocks(model: nn.Module) -> dict[str, int]:

@@ -216,7 +216,7 @@ def test_objective_discriminator_keeps_the_generator_as_it_is(sharing):
     assert learning == {name for name, weight in model.named_parameters() if weight.grad is not None}
 
 
-def test_span_predictions_are_averaged_into_drawing_and_decision():
+def test_span_predictions_are_averaged_into_drawing():
     model, masked = model_of(**EVERYTHING), batch_of()
     plain = SpanElectra(dataclasses.replace(model.config, average_span_predictions=False), MASK)
     plain.load_state_dict(model.state_dict())
@@ -229,13 +229,17 @@ def test_span_predictions_are_averaged_into_drawing_and_decision():
     expected_S = ((own_SV + span_SV) / 2).log_softmax(-1).gather(1, target_S1).squeeze(1)
     assert torch.allclose(-mean.loss_S, expected_S, atol=1e-5)
     assert torch.allclose(own.loss, mean.loss, rtol=1e-5), "the head's loss stays its own"
-    corrupted = corrupt(masked, plain.generate(masked).scores.sampled_S)
-    own, mean = plain.discriminate(masked, corrupted), model.discriminate(masked, corrupted)
-    expected = own.decision_BL.flatten().clone()
-    hidden = masked.slot_weight_S > 0
-    slots = masked.slots_S[hidden]
-    expected[slots] = (expected[slots] + own.span_logits_S[hidden]) / 2
-    assert torch.allclose(mean.decision_BL.flatten(), expected)
+
+
+def test_a_verdict_does_not_know_where_masks_are():
+    """Two heads that know nothing, of which one speaks at masks alone, must not be told apart by them."""
+    model, masked = model_of(**EVERYTHING), batch_of()
+    with torch.no_grad():
+        for head, said in ((model.discriminator.head, -1.0), (model.discriminator.span_head, 2.0)):
+            head.score.weight.zero_()
+            head.score.bias.fill_(said)
+    assert tally_of(model(masked))["flagged"] == 0
+    assert (model.predict(masked).replaced_probability_BL < 0.5).all()
 
 
 class NoSynchronisation(TorchDispatchMode):

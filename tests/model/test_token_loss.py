@@ -123,7 +123,9 @@ def test_autocast_decides_the_precision_and_gradients_come_in_that_of_the_weight
         assert torch.allclose(one, other, atol=0.05 * other.abs().max().item())
 
 
-def test_no_slots_at_all_are_no_error():
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps", "xpu"])
+def test_no_slots_at_all_are_no_error(device, monkeypatch):
+    monkeypatch.setattr(token_loss, "chunk_size", lambda slots, size, _: chunk_size(slots, size, device))
     (features_SE, table_VE, bias_V), _ = inputs()
     nothing = torch.zeros(0)
     known = {"target_S": nothing.long(), "weight_S": nothing, "sampling": Sampling(nothing)}

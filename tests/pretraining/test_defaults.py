@@ -185,7 +185,32 @@ def test_a_run_to_go_on_with_may_be_named_in_a_file(no_accelerator, tmp_path):
         assert made.model.discriminator.hidden_size == FULL
 
 
-@pytest.mark.parametrize("flag", ["init_from", "generator_path", "initial_optimizer"])
-def test_weights_to_start_from_are_nothing_for_a_run_that_goes_on(no_accelerator, flag):
+def test_a_resumed_run_keeps_its_folder_and_another_that_is_named_is_refused(no_accelerator):
+    for place in ("runs/a", "other/b"):
+        Path(place, "checkpoints").mkdir(parents=True)
+        stored = replace(DEFAULTS, experiment_name="first", output_prefix="elsewhere", out_dir="before")
+        Path(place, "config.json").write_text(json.dumps(asdict(stored)))
+    in_file = write("mine.json", {"resume": "runs/a", "experiment_name": "c"})
+    for flags, said in (
+        (["--resume", "runs/a", "--experiment_name", "c"], "experiment_name: c"),
+        (["--resume", "--experiment_name", "c"], "experiment_name: c"),
+        (["--config_file", in_file], "experiment_name: c"),
+        (["--resume", "runs/a", "--output_prefix", "other"], "output_prefix: other"),
+        (["--checkpoint_path", "runs/a/checkpoints/step-1", "--output_prefix", "x"], "output_prefix: x"),
+    ):
+        with pytest.raises(InputError, match=f"^{said}: a resumed run keeps its folder; give --out_dir"):
+            read(*flags)
+    full = write("full.json", asdict(DEFAULTS))  # as --print_config writes it
+    for flags, folder in (
+        (["--resume", "runs/a", "--experiment_name", "a"], "runs/a"),
+        (["--resume", "other/b", "--experiment_name", "b", "--output_prefix", "other"], "other/b"),
+        (["--resume", "other/b", "--config_file", full], "other/b"),
+        (["--resume", "runs/a", "--experiment_name", "c", "--out_dir", "new"], "new"),
+    ):
+        assert run_folder(read(*flags)) == Path(folder)
+
+
+@pytest.mark.parametrize("flag", ["init_from", "generator_path", "initial_optimizer", "add_tokens"])
+def test_what_a_run_starts_from_is_nothing_for_a_run_that_goes_on(no_accelerator, flag):
     with pytest.raises(InputError, match=f"--{flag}: a resumed run goes on as it was"):
         read("--resume", "runs/a", f"--{flag}", "other")

@@ -17,6 +17,7 @@ from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.pretraining.live_report import write_live_report
 from span_electra.training.checkpoint import load
 from span_electra.training.devices import Process
+from span_electra.training.log import RunLog
 
 
 def broken(settings, data, model):
@@ -30,11 +31,12 @@ def features(tmp_path):
 
 def test_a_report_drawn_at_each_validation_leaves_the_weights_as_they_were(tmp_path, features, monkeypatch):
     monkeypatch.setattr(experiment, "REPORT_EVERY", 0)
-    drawn = []
+    drawn, said = [], []
 
     def watching(settings, data, model):
-        write_live_report(settings, data, model)
+        said.append(write_live_report(settings, data, model))
         drawn.append((tmp_path / "drawn" / "report.html").stat().st_mtime_ns)
+        return said[-1]
 
     monkeypatch.setattr(experiment, "write_live_report", watching)
     plain = run_pretraining(small_run(features, tmp_path / "plain", eval_every="3"))
@@ -42,8 +44,22 @@ def test_a_report_drawn_at_each_validation_leaves_the_weights_as_they_were(tmp_p
     described = json.dumps({"model": asdict(settings.model)})
     watched = run_pretraining(replace(settings, live_report=True, config_json=described))
     assert len(drawn) > 1 and len(set(drawn)) == len(drawn)
+    assert all("called replaced" in sentences for sentences in said)
     for name, weight in load(plain.checkpoint).weights.items():
         assert torch.equal(weight, load(watched.checkpoint).weights[name]), name
+
+
+def test_what_a_discriminator_says_before_it_learns_is_not_told(tmp_path, features, monkeypatch):
+    monkeypatch.setattr(experiment, "REPORT_EVERY", 0)
+    texts = []
+    monkeypatch.setattr(RunLog, "log_text", lambda log, step, name, text: texts.append((name, text)))
+    settings = small_run(features, tmp_path / "run", eval_every="3")
+    model = replace(settings.model, generator_first=0.5)
+    described = json.dumps({"model": asdict(model)})
+    run_pretraining(replace(settings, model=model, live_report=True, config_json=described))
+    told = ["called replaced" in text for name, text in texts if name == "validation sentences"]
+    assert told == sorted(told) and {*told} == {False, True}
+    assert all("written: " in text for name, text in texts if name == "validation sentences")
 
 
 def hidden_runs(masked):
@@ -74,7 +90,6 @@ def test_a_report_is_not_written_again_within_a_minute(tmp_path, features, monke
     now, written = [100.0], []
     monkeypatch.setattr(experiment.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(experiment, "write_live_report", lambda *_: written.append(now[0]))
-    monkeypatch.setattr(experiment, "read_json", lambda path: [])
     settings = replace(small_run(features, tmp_path / "run"), live_report=True)
     trained = Pretraining(settings, Process(torch.device("cpu")))
     for passed in (0, 30, 29, 1, 59, 1):

@@ -4,6 +4,7 @@ Run: pytest tests/pretraining/test_published.py
 """
 
 import json
+import shutil
 import sys
 import warnings
 from dataclasses import replace
@@ -18,12 +19,14 @@ from network_examples import vocabulary_of_words
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from argument import JointTrainingConfig  # noqa: E402
+from span_electra.commandline import parse  # noqa: E402
 from span_electra.config import ModelConfig, NetworkConfig  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
 from span_electra.hub.export import load_exported  # noqa: E402
 from span_electra.hub.opening import Opened, open_model  # noqa: E402
 from span_electra.model.corruption import corrupt  # noqa: E402
 from span_electra.model.electra import SpanElectra  # noqa: E402
+from span_electra.pretraining.defaults import stack_layers  # noqa: E402
 from span_electra.pretraining.published import (  # noqa: E402
     like_published,
     model_like,
@@ -36,6 +39,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformers
 
+RESUMED = ["--resume", "run", "--max_steps", "4", "--epochs", "9"]
 PADDED = 64  # rows of the table; the vocabulary has fewer
 PLAIN = ModelConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
@@ -129,7 +133,7 @@ def test_a_quarter_never_has_less_than_a_head(tmp_path):
 
 
 @pytest.mark.parametrize("word", [None, "undogs"])
-def test_one_command_goes_on_from_a_published_model(word, tmp_path, monkeypatch, capsys):
+def test_one_command_goes_on_from_a_published_model_and_then_without_it(word, tmp_path, monkeypatch, capsys):
     publish(tmp_path / "published")
     (tmp_path / "text").mkdir()
     lines = "the cat sleeps on the mat\nthe undogs bark\nundo the cats\n" * 150
@@ -153,6 +157,13 @@ def test_one_command_goes_on_from_a_published_model(word, tmp_path, monkeypatch,
     assert exported.config.discriminator == NetworkConfig(16, 2, 2, 24)
     assert exported.vocabulary.tokens_V == vocabulary_of_words().tokens_V + ([word] if word else [])
     assert ("words.txt: tokens added: 1" in said) == ("added tokens: 1, whose rows" in said) == bool(word)
+    shutil.rmtree("published")
+    Path("words.txt").unlink()
+    assert pretrain(parse(JointTrainingConfig, "", RESUMED, stack=stack_layers)) == 0
+    assert "has 40 positions" in capsys.readouterr().out
+    again = open_model("run").need("discriminator")
+    assert again.vocabulary.tokens_V == exported.vocabulary.tokens_V
+    assert json.loads(Path("run/run.json").read_text())["step"] == 4
 
 
 def test_its_tokenizer_is_checked_before_text_is_read_with_it(tmp_path, monkeypatch):

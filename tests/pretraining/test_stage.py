@@ -47,6 +47,10 @@ def test_latest_is_the_run_saved_last_whatever_is_written_into_others(no_acceler
     os.utime(old / "checkpoints/step-00000001/meta.json", (1, 1))
     (old / "evaluation.json").write_text("{}")
     assert pretrain.latest_run(tmp_path / "runs") == new
+    tuned = make_run(tmp_path / "runs/tuned")  # of finetune_SE.py, saved last of all
+    for settings in ({"encoder": "runs/a"}, {"model": "runs/a"}):
+        (tuned / "config.json").write_text(json.dumps(settings))
+        assert pretrain.latest_run(tmp_path / "runs") == new
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,7 @@ def test_latest_is_the_run_saved_last_whatever_is_written_into_others(no_acceler
     [
         ({"resume": "a", "checkpoint_path": "b"}, "give one of them"),
         ({"resume": "a", "init_from": "b"}, "init_from"),
-        ({"resume": "latest"}, "no run with a checkpoint"),
+        ({"resume": "latest"}, "no run of pretraining with a checkpoint"),
         ({"resume": "nowhere"}, "is nowhere the folder of a run"),
     ],
 )
@@ -161,3 +165,14 @@ def test_a_run_of_few_steps_says_how_to_make_more(tmp_path):
 
     assert "--max_minutes 10 --by_clock" in said(9, from_nothing=True)
     assert "by_clock" not in said(9, from_nothing=False) + said(5000, from_nothing=True)
+
+
+@pytest.mark.parametrize("parts", [("generator", "discriminator"), ("generator",), ()])
+def test_each_network_that_was_exported_is_named_with_its_use(tmp_path, parts):
+    for part in parts:
+        (tmp_path / part).mkdir()
+    result = RunResult(exit_code=0, step=9, metrics={}, checkpoint="", state="finished")
+    said = pretrain.epilogue(tmp_path, result, from_nothing=False)
+    encoder = f'from_pretrained("{tmp_path}/{parts[-1]}")' if parts else "from_pretrained"
+    assert said.count("to fine-tune:") == said.count(encoder) == bool(parts)
+    assert said.count("fills gaps:") == said.count(f'model="{tmp_path}/generator"') == ("generator" in parts)

@@ -91,8 +91,9 @@ def test_verdicts_tell_hits_misses_and_false_alarms():
 
 
 def test_sentences_as_text_for_a_log():
-    assert as_markdown([EXAMPLE]) == (
-        "row 7\n\n- original: the cat sat down.\n- masked: the ▁ ▁ ▁.\n"
-        "- written: the **dog** sat **up**.\n- called replaced: dog 93%, . 71%\n"
+    told = (
+        "row 7\n\n- original: the cat sat down.\n- masked: the ▁ ▁ ▁.\n- written: the **dog** sat **up**.\n"
     )
-    assert as_markdown([]) == ""
+    assert as_markdown([EXAMPLE], with_verdicts=False) == told
+    assert as_markdown([EXAMPLE], with_verdicts=True) == f"{told}- called replaced: dog 93%, . 71%\n"
+    assert as_markdown([], with_verdicts=True) == ""

@@ -20,6 +20,7 @@ from report_examples import CONFIG, EXAMPLE, STATISTICS, make_run, metrics
 
 from span_electra.errors import InputError
 from span_electra.report.page import duration, make_page, write_report
+from span_electra.report.run_record import MOST_LINES
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -164,11 +165,26 @@ def test_only_what_was_trained_is_called_healthy(tmp_path, told, said):
     assert said in Page(write_report(run).read_text(encoding="utf-8")).text
 
 
-def test_without_a_discriminator_there_are_no_verdicts(tmp_path):
-    config = copy.deepcopy(CONFIG)
-    config["model"]["objective"] = "generator"
-    page = Page(write_report(make_run(tmp_path / "r", config=config)).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("untrained", ["objective generator", "the generator first"])
+def test_without_a_discriminator_that_has_learned_there_are_no_verdicts(tmp_path, untrained):
+    config, more = copy.deepcopy(CONFIG), {}
+    if untrained == "objective generator":
+        config["model"]["objective"] = "generator"
+    else:
+        more["lines"] = [metrics(10, "train"), {"step": 10, "split": "valid", "generator_accuracy": 0.5}]
+    text = write_report(make_run(tmp_path / "r", config=config, **more)).read_text(encoding="utf-8")
+    page = Page(text)
     assert "mark" not in page.tags and "Generator" in page.text
+    assert "being replaced" not in text and "was “cat”, which the generator gave 11.0%" in text
+
+
+def test_the_time_by_part_is_that_of_the_whole_training(tmp_path):
+    """Of a long run not every line is read; what is told of parts is of all its seconds."""
+    steps = range(1, 2 * MOST_LINES + 1)
+    time = {"data": 15.0, "step": 45.0}  # to a line, and 2,000 tokens a second
+    lines = [metrics(step, "train", tokens=120_000.0 * step, time=time) for step in steps]
+    page = Page(write_report(make_run(tmp_path / "r", lines=lines)).read_text(encoding="utf-8"))
+    assert f"data25.0%{duration(2 * MOST_LINES * 15)}" in page.text
 
 
 def test_a_run_that_has_just_begun_has_a_page(tmp_path):

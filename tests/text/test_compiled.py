@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,6 +102,25 @@ def test_machine_code_is_kept_where_the_user_may_write_and_loops_run_where_nothi
     assert package.run() == (12, 0) and package.run() == (12, 1)
     (package.folder / "file").touch()
     assert package.run(XDG_CACHE_HOME=str(package.folder / "file")) == (12, 0)
+
+
+def test_new_machine_code_takes_the_place_of_what_was_not_used_for_a_month(tmp_path, monkeypatch):
+    monkeypatch.setattr(C.config, "CACHE_DIR", str(tmp_path))
+    find = C.cache_folder.__wrapped__
+
+    def make(name: str, days: float) -> None:
+        (tmp_path / name / "inner").mkdir(parents=True)
+        os.utime(tmp_path / name, (0, time.time() - days * 24 * 3600))
+
+    make("loops-old", 31)
+    make("loops-young", 29)
+    make("other", 99)
+    folder = find()
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, "loops-young", "other"}
+    make("loops-old", 31)
+    os.utime(folder, (0, 0))
+    assert find() == folder and (tmp_path / "loops-old").is_dir(), "looked for where one is newly made"
+    assert time.time() - folder.stat().st_mtime < 60, "a start is a use"
 
 
 def test_every_file_with_a_loop_is_hashed():

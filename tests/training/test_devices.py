@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -295,6 +296,16 @@ def test_a_share_without_rows_adds_nothing_and_breaks_nothing(features, tmp_path
 
 
 # --- ends ---------------------------------------------------------------------------------------------
+
+
+def warn(rank, world, store):
+    warnings.warn(f"of process {rank}", stacklevel=2)
+
+
+def test_a_warning_is_one_line_of_the_leading_process(capfd):
+    launch(warn, 2)
+    said = capfd.readouterr().err.splitlines()
+    assert [line for line in said if "of process" in line] == ["warning: of process 0"]
 
 
 def misbehave(how, rank, world, store):
