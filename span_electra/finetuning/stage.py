@@ -161,9 +161,8 @@ def finetune(settings: FinetuningArguments) -> int:
                 return code
             found.append(results)
     if settings.seeds > 1:
-        summary = over_seeds(found)
-        write_results(folder, summary)
-        print(table_of(summary))
+        write_results(folder, over_seeds(found))
+        print(table_of(over_seeds(found)))
     print(f"\n{folder}: {RESULTS}, predictions, checkpoints and exported models")
     print(f"next: {command_line('predict_SE', out_dirs[0])}")
     return 0
