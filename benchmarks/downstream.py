@@ -71,12 +71,15 @@ def sentences(folder: str, metrics: list[str], pair: bool = False) -> dict[str, 
     """The section of a set with a label a sentence, or a pair of them."""
     kind = "SentencePairClassification" if pair else "SingleSenClassification"
     columns = {"label": "label", "text": "sentence1"} | ({"pair": "sentence2"} if pair else {})
-    return {"task_type": kind, "file_names": splits(folder), "columns": columns, "metrics": metrics}
+    tuned = {"tuned_threshold": metrics[0] == "f1"}
+    return {"task_type": kind, "file_names": splits(folder), "columns": columns, "metrics": metrics} | tuned
 
 
 JOBS = {
     "pos": Job({"pos": {"task_type": "NER", "file_names": splits("pos"), "metrics": ["accuracy"]}}, 3),
-    "wnut17": Job({"wnut17": {"task_type": "NER", "file_names": splits("ner/wnut17")}}, 6, MUON),
+    "wnut17": Job(
+        {"wnut17": {"task_type": "NER", "file_names": splits("ner/wnut17"), "tuned_threshold": True}}, 2, MUON
+    ),
     "slots": Job({"slots": {"task_type": "NER", "file_names": splits("intent/snips", prefix="slots_")}}, 3),
     "spelling": Job(
         {

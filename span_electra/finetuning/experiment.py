@@ -19,7 +19,7 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, TaskBatches, TaskRows, check_replies
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
+from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows, tag_orders
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task import SPLITS, Task
@@ -94,6 +94,8 @@ class Finetuning:
             for source in sources:
                 if source is not None and source.spec.type.has_candidates:
                     check_replies(source, training=split == "train")
+        for number, source in enumerate(self.rows["train"]):
+            self.note_of_head(number, orders=tag_orders(source))
         self.names = [task.name for task in settings.tasks]
         self.facts["rows"] = {
             name: {split: len(rows[number]) for split, rows in self.rows.items() if rows[number]}
@@ -131,14 +133,26 @@ class Finetuning:
                 if source is None:
                     continue
                 size, stop = arguments.eval_batch_size, stop_requested
-                predicted = predict_rows(self.model, number, source, size, self.process, stop=stop)
+                tuned = source.spec.task.tuned_threshold
+                shift = None if tuned and split == "dev" else self.model.tasks[number].shift
+                predicted = predict_rows(
+                    self.model, number, source, size, self.process, stop=stop, shift=shift
+                )
                 if predicted is None:
                     return None
+                self.note_of_head(number, shift=predicted.shift)
                 found = compute_metrics(predicted, source)
                 metrics |= {f"{prefix}{self.names[number]}_{name}": value for name, value in found.items()}
                 if split == "dev":
                     scores.append(one_score(*next(iter(found.items()))))
         return metrics | ({SCORE: sum(scores) / len(scores)} if scores else {})
+
+    def note_of_head(self, number: int, **found: Any) -> None:
+        """Keep what the rows tell of a task's labels; checkpoints say it beside the weights."""
+        heads = list(self.model.tasks)
+        heads[number] = replace(heads[number], **found)
+        self.model.tasks = tuple(heads)
+        self.facts["heads"] = [asdict(head) for head in heads]
 
     def metrics(self, sums: Mapping[str, float], tokens_per_second: float) -> dict[str, float]:
         """Mean losses: that of the steps, and each task's a target.
@@ -183,6 +197,8 @@ class Finetuning:
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
         """Refuse other data or another seed; whether its batches are others now."""
         check_same_tasks(self.facts, meta, source)
+        for number, head in enumerate(meta.get("heads", [])):
+            self.note_of_head(number, shift=head.get("shift", 0.0))  # until the next validation
         # At the end of an epoch any order may follow.
         return bool(meta.get("loop", {}).get("batch")) and order_of(meta) != order_of(self.facts)
 

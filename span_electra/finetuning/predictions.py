@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,18 @@ from span_electra.finetuning.batching import (
     turn_windows,
     windows_and_targets,
 )
+from span_electra.finetuning.decoding import (
+    IMPOSSIBLE,
+    OUTSIDE,
+    TUNABLE,
+    best_shift,
+    best_tags,
+    direction,
+    orders_of,
+)
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.metrics import compute_metric, perplexity
-from span_electra.model.multi_task import TaskNetwork
+from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.checkpoint import more_is_better
 from span_electra.training.devices import Process
 
@@ -43,6 +52,7 @@ class TaskPredictions:
     uids: list[str]
     predictions: list[Any]  # class, classes, number, label a word, scores [G], or (nats, tokens)
     targets: list[Any]  # labels alike; of turns, which bring their truth with them, None
+    shift: float = 0.0  # of the scores by which these were decided
 
 
 @torch.no_grad()
@@ -53,8 +63,12 @@ def predict_rows(
     batch_size: int,
     process: Process,
     stop: Callable[[], bool] = lambda: False,
+    shift: float | None = 0.0,
 ) -> TaskPredictions | None:
-    """Return the predicted of all rows, or None when `stop` says so in between. Leaves the network's mode."""
+    """Return the predicted of all rows, or None when `stop` says so in between. Leaves the network's mode.
+
+    shift: of the scores that labels are decided by (decoding.py); None: the one that these rows ask for.
+    """
     order_R = np.argsort(-source.lengths_R, kind="stable")  # longest first: memory runs out at once or never
     found: list[Any] = [None] * len(source)
     targets: list[Any] = [None] * len(source)
@@ -70,16 +84,34 @@ def predict_rows(
             )
         else:
             answers = _answers(network, task, source=source, rows_B=rows_B, rows=rows, process=process)
+            if shift is not None:  # at once: the scores of all rows may be more than memory holds
+                answers = decided(answers, source.spec, network.tasks[task], shift)
         for row, entry, answer in zip(rows_B, rows, answers, strict=True):
             found[row], targets[row], uids[row] = answer, entry.get("label"), entry["uid"]
         if stop():
             return None
-    return TaskPredictions(uids, found, targets)
+    predicted = TaskPredictions(uids, found, targets, shift or 0.0)
+    return predicted if shift is not None else _tuned(predicted, source, network.tasks[task])
+
+
+def _tuned(scored: TaskPredictions, source: TaskRows, head: HeadConfig) -> TaskPredictions:
+    """Predictions by the threshold at which their first metric is best."""
+
+    def at(shift: float) -> TaskPredictions:
+        labels = decided(scored.predictions, source.spec, head, shift)
+        return replace(scored, predictions=labels, shift=shift)
+
+    def metric_at(shift: float) -> float:
+        name = source.spec.task.metrics[0]
+        return compute_metrics(at(shift), source, (name,))[name]
+
+    return at(best_shift(metric_at))
 
 
 def _answers(
     network: TaskNetwork, task: int, source: TaskRows, rows_B: np.ndarray, rows: list[dict], process: Process
 ) -> list[Any]:
+    """What the network says of each row: scores [C], or of words [W, C], where labels are decided by them."""
     kind = source.spec.type.head
     unpadded = rows_and_targets(source, rows_B, rows, 0, HELD_OUT, training=False)
     # Targets and their total are not looked at: there is no loss here.
@@ -92,13 +124,31 @@ def _answers(
         return list(scores_of_vectors(logits.reshape(len(rows_B), -1, logits.shape[-1])))
     if kind == "number":
         return logits[:, 0].tolist()
+    if kind in ("sequence", "several"):
+        return list(logits)
+    if kind == "replaced":
+        return [called_replaced(row, logits_L) for row, logits_L in zip(rows, logits, strict=True)]
+    labels = source.spec.labels
+    return [
+        word_scores(logits_LC, np.array(row["word_ids"]), row["words"], labels)[0]
+        for row, logits_LC in zip(rows, logits, strict=True)
+    ]
+
+
+def decided(answers: list[Any], spec: TaskSpec, head: HeadConfig, shift: float) -> list[Any]:
+    """The labels that scores of rows stand for: a class, classes, or a class a word; other answers as is."""
+    kind = spec.type.head
+    if kind not in TUNABLE:
+        return answers
+    if shift:
+        moved_C = shift * direction(kind, spec.labels)
+        answers = [scores + moved_C for scores in answers]
     if kind == "sequence":
-        return logits.argmax(-1).tolist()
+        return [int(scores_C.argmax()) for scores_C in answers]
     if kind == "several":
         # A logit of 0 is a probability of one half.
-        return [np.flatnonzero(row_C > 0).tolist() for row_C in logits]
-    labels = source.spec.labels
-    return [word_labels(row, answer, kind, labels) for row, answer in zip(rows, logits, strict=True)]
+        return [np.flatnonzero(scores_C > 0).tolist() for scores_C in answers]
+    return [best_tags(scores_WC, spec.labels, head.orders).tolist() for scores_WC in answers]
 
 
 def scores_of_vectors(vectors_RGD: np.ndarray) -> np.ndarray:
@@ -107,36 +157,33 @@ def scores_of_vectors(vectors_RGD: np.ndarray) -> np.ndarray:
     return np.einsum("rgd,rd->rg", vectors_RGD[:, 1:], vectors_RGD[:, 0])
 
 
-def word_labels(row: dict[str, Any], logits: np.ndarray, kind: str, labels: tuple[str, ...]) -> list[int]:
-    """The label of each word: its first token's class, or 1 where any of its tokens is called replaced.
-
-    Of words beyond the row, and words without tokens, see `first_token_classes`; none is called replaced.
-    """
-    if kind != "replaced":
-        return first_token_classes(logits, np.array(row["word_ids"]), row["words"], labels)[0].tolist()
+def called_replaced(row: dict[str, Any], logits_L: np.ndarray) -> list[int]:
+    """1 for each word any of whose tokens is called replaced; of words beyond the row none is."""
     # A misspelt word falls into several tokens, and one that is out of place gives it away.
     called = [0] * row["words"]
     for place, word in enumerate(row["word_ids"]):
         if word >= 0:
-            called[word] |= int(logits[place] > 0)
+            called[word] |= int(logits_L[place] > 0)
     return called
 
 
-def first_token_classes(
+def word_scores(
     logits_LC: np.ndarray, word_L: np.ndarray, words: int, labels: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The class of each word, that of its first token, and that token's place; words below 0 are none.
+    """The scores of each word [W, C], those of its first token, and that token's place [W].
 
-    A word without tokens has the place -1 and the class of O, or 0 where that is no label.
+    word_L: the word of each token; below 0 there is none. A word without tokens has the place -1 and is O, or
+    label 0 where that is none.
     """
-    # What nothing was seen of is no part of a name: label 0 may be any, in the order of a label file.
-    class_W = np.full(words, labels.index("O") if "O" in labels else 0)
     first_W = np.full(words, -1)
     seen_S, place_S = np.unique(word_L, return_index=True)
     seen_S, place_S = seen_S[seen_S >= 0], place_S[seen_S >= 0]
-    if len(seen_S):  # a row of no words has no classes either
-        first_W[seen_S], class_W[seen_S] = place_S, logits_LC[place_S].argmax(-1)
-    return class_W, first_W
+    # What nothing was seen of is no part of a name: label 0 may be any, in the order of a label file.
+    scores_WC = np.full((words, len(labels)), IMPOSSIBLE)
+    scores_WC[:, labels.index(OUTSIDE) if OUTSIDE in labels else 0] = 0.0
+    if len(seen_S):  # a row of no words has no scores either
+        first_W[seen_S], scores_WC[seen_S] = place_S, logits_LC[place_S]
+    return scores_WC, first_W
 
 
 def _perplexity_counts(
@@ -167,7 +214,12 @@ def _perplexity_counts(
 
 
 def check_metrics(spec: TaskSpec) -> None:
-    """Refuse a metric that cannot be taken of the task's labels, before it is trained for."""
+    """Refuse metrics and thresholds that the task's labels do not have, before they are trained for."""
+    if spec.task.tuned_threshold and direction(spec.type.head, spec.labels) is None:
+        raise InputError(
+            f"{spec.task.name}.tuned_threshold: a threshold decides between two labels, on each of several, "
+            f"or between O and other tags, and here are {', '.join(spec.labels[:5])}; leave it out"
+        )
     # That the type has such metrics was seen when the task file was read; the labels may come from the data.
     # conlleval's chunks are defined by the tags' letters; of other tags it would count nonsense.
     strange = [label for label in spec.labels if not CHUNK_TAG.fullmatch(label)]
@@ -178,8 +230,20 @@ def check_metrics(spec: TaskSpec) -> None:
         )
 
 
-def compute_metrics(predicted: TaskPredictions, source: TaskRows) -> dict[str, float]:
-    """The task's metrics by name."""
+def tag_orders(source: TaskRows) -> tuple[str, ...]:
+    """Which tags follow each other in rows; () of labels that are no tags of chunks: these stand anywhere."""
+    labels = source.spec.labels
+    chunks = OUTSIDE in labels and all(map(CHUNK_TAG.fullmatch, labels))
+    if source.spec.type.head != "tokens" or not chunks:
+        return ()
+    rows = (source.stored(row).get("label", ()) for row in range(len(source)))
+    return orders_of([labels[label] for label in row] for row in rows)
+
+
+def compute_metrics(
+    predicted: TaskPredictions, source: TaskRows, names: tuple[str, ...] | None = None
+) -> dict[str, float]:
+    """The task's metrics by name; or those of `names`."""
     spec, predictions, targets = source.spec, predicted.predictions, predicted.targets
     if spec.type.head == "language":  # nats and tokens
         predictions, targets = (sum(counts[part] for counts in predictions) for part in (0, 1))
@@ -189,7 +253,8 @@ def compute_metrics(predicted: TaskPredictions, source: TaskRows) -> dict[str, f
         predictions, targets = (marked(rows, len(spec.labels)) for rows in (predictions, targets))
     elif spec.type.head in ("sequence", "number"):
         predictions, targets = np.array(predictions), np.array(targets)
-    return {name: compute_metric(name, predictions, targets, spec.labels) for name in spec.task.metrics}
+    names = names or spec.task.metrics
+    return {name: compute_metric(name, predictions, targets, spec.labels) for name in names}
 
 
 def one_score(metric: str, value: float) -> float:

@@ -41,7 +41,7 @@ MAKING = ".making-"  # leads the name of the folder in which rows are made; one 
 CHUNK = 2000  # examples handed to one process at a time
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
 # What a task says that decides nothing of its rows.
-NO_MATTER = ("metrics", "dropout_prob", "loss_weight", "pooling")
+NO_MATTER = ("metrics", "dropout_prob", "loss_weight", "pooling", "tuned_threshold")
 BY_TASK = ("labels", "rows", "keys", "cut", "only_label", "settings")  # fields of `Prepared`
 
 

@@ -32,6 +32,7 @@ class Task:
     val_split: float = 0.0  # train rows held out where there is no dev file: a share below 1, else a count
     noise: dict[str, Any] = field(default_factory=dict)  # how clean text is misspelt, for spelling tasks
     pooling: str = "cls"  # what a head on whole rows reads: [CLS], or the mean of all tokens
+    tuned_threshold: bool = False  # when a label is given is decided by the first metric on dev
 
     @property
     def type(self) -> TaskType:

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from span_electra.errors import InputError
+from span_electra.finetuning.decoding import TUNABLE
 from span_electra.finetuning.label_file import labels_from_file, labels_from_value
 from span_electra.finetuning.metrics import METRICS
 from span_electra.finetuning.readers import packed_file
@@ -63,6 +64,7 @@ def task_of(entry: TaskEntry) -> Task | None:
         val_split=entry.number("val_split", 0.0),
         noise=_noise(entry, task_type),
         pooling=_pooling(entry, task_type),
+        tuned_threshold=_tuned_threshold(entry, task_type),
     )
     _check_together(entry, task)
     return None if entry.problems else task
@@ -74,6 +76,8 @@ def _check_together(entry: TaskEntry, task: Task) -> None:
         entry.problem("loss_weight", "0 teaches nothing; leave the task out instead")
     if task.val_split >= 1 and task.val_split != int(task.val_split):
         entry.problem("val_split", f"{task.val_split} is no share below 1 and no whole number of rows")
+    if task.tuned_threshold and not (task.val_split or "dev" in task.files):
+        entry.problem("tuned_threshold", "needs dev rows; name a dev file, or give val_split")
     if task.val_split and "dev" in task.files:
         entry.problem("val_split", "there is a dev file; leave one of the two out")
     # A list of columns names the labels too, where nothing else does.
@@ -169,6 +173,15 @@ def _pooling(entry: TaskEntry, task_type: TaskType) -> str:
     if pooling not in POOLINGS:
         entry.problem("pooling", not_among(pooling, POOLINGS))
     return pooling
+
+
+def _tuned_threshold(entry: TaskEntry, task_type: TaskType) -> bool:
+    tuned = entry.values.get("tuned_threshold", False)
+    if not isinstance(tuned, bool):
+        return entry.problem("tuned_threshold", f"{tuned!r} is neither true nor false")
+    if tuned and task_type.head not in TUNABLE:
+        return entry.problem("tuned_threshold", f"{task_type.name} decides by no threshold; leave it out")
+    return tuned
 
 
 def _noise(entry: TaskEntry, task_type: TaskType) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from span_electra.errors import InputError
+from span_electra.finetuning.decoding import direction
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task import Task
 from span_electra.hub.opening import config_of, open_model
@@ -34,13 +38,24 @@ def load_task_model(folder: str | Path) -> TaskModel:
     saved = checkpoint.load(opened.checkpoint)
     # All from the checkpoint itself: the task file may have been changed since, or be gone.
     try:
-        heads = tuple(HeadConfig(**head) for head in saved.meta["heads"])
+        heads = tuple(_read_head(head) for head in saved.meta["heads"])
         network = TaskNetwork(config_of(saved.meta["model"]), heads)
         specs = tuple(_read_spec(spec) for spec in saved.meta["recipes"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{opened.checkpoint}: describes no fine-tuned model of ours ({error})") from error
     checkpoint.restore_weights(network, saved.weights, str(opened.checkpoint))
+    for head, spec, module in zip(heads, specs, network.heads, strict=True):
+        if head.shift:
+            # In the bias a threshold is that of every program which opens the exported task.
+            with torch.no_grad():
+                module.score.bias += torch.from_numpy(head.shift * direction(head.kind, spec.labels))
+    network.tasks = tuple(replace(head, shift=0.0) for head in heads)
     return TaskModel(network, specs, opened.vocabulary, saved.meta)
+
+
+def _read_head(described: dict) -> HeadConfig:
+    head = HeadConfig(**described)
+    return replace(head, orders=tuple(head.orders))
 
 
 def _read_spec(described: dict) -> TaskSpec:

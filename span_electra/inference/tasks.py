@@ -26,8 +26,9 @@ import torch
 from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import UnpaddedRows, collate, rows_of_candidates
+from span_electra.finetuning.decoding import best_tags
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
-from span_electra.finetuning.predictions import first_token_classes, scores_of_vectors
+from span_electra.finetuning.predictions import scores_of_vectors, word_scores
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_entry import not_among
 from span_electra.finetuning.task_model import load_task_model
@@ -224,23 +225,21 @@ class TaskPredictor:
 
         found = over_windows(self.vocabulary, spec.max_seq_len, ids, logits_of)
         return [
-            self._of_words(spec, example.words, np.array(row["word_ids"][1:-1], np.int64), logits)
+            self._of_words(number, example.words, np.array(row["word_ids"][1:-1], np.int64), logits)
             for example, row, logits in zip(examples, rows, found, strict=True)
         ]
 
-    def _of_words(
-        self, spec: TaskSpec, words: tuple[str, ...], word_T: np.ndarray, logits: np.ndarray
-    ) -> Words:
+    def _of_words(self, number: int, words: tuple[str, ...], word_T: np.ndarray, logits: np.ndarray) -> Words:
         """A word's label: that of its first token; misspelt where any of its tokens is."""
+        spec = self.specs[number]
         if spec.type.head == "replaced":
             wrong_W = pool_words(_sigmoid(logits), word_T, len(words), "max")
             labels = tuple(spec.labels[int(share >= self.threshold)] for share in wrong_W)
             return Words(words, labels, tuple(wrong_W.tolist()))
         # By the rule of training's evaluation, also for words without tokens (of control characters, say).
-        label_W, first_W = first_token_classes(logits, word_T, len(words), spec.labels)
-        share_W = np.zeros(len(words))
-        if (first_W >= 0).any():
-            share_W[first_W >= 0] = _softmax(logits[first_W[first_W >= 0]]).max(-1)
+        scores_WC, first_W = word_scores(logits, word_T, len(words), spec.labels)
+        label_W = best_tags(scores_WC, spec.labels, self.network.tasks[number].orders)
+        share_W = np.where(first_W >= 0, _softmax(scores_WC)[np.arange(len(words)), label_W], 0.0)
         return Words(words, tuple(spec.labels[label] for label in label_W), tuple(share_W.tolist()))
 
     @torch.inference_mode()

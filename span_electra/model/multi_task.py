@@ -47,6 +47,8 @@ class HeadConfig:
     dropout: float = 0.1  # of what the head reads
     weight: float = 1.0  # of its loss
     pooling: str = "cls"  # what a head on whole rows reads: the first token's state, or all tokens' mean
+    orders: tuple[str, ...] = ()  # of tags: which may follow each other (finetuning/decoding.py); (): all
+    shift: float = 0.0  # of the scores, by a threshold that dev rows decided; taken into the bias on opening
 
 
 @dataclass(frozen=True)
