@@ -54,7 +54,7 @@ def build_from_raw(
     else:
         out_file = Path(stack.enter_context(tempfile.TemporaryDirectory()), in_run.name)
     out_file.parent.mkdir(parents=True, exist_ok=True)
-    made = build_features(
+    build_features(
         [text],
         vocabulary,
         out_file,
@@ -68,7 +68,7 @@ def build_from_raw(
     if data.save_features and out_file != in_run:
         link_or_copy(out_file, in_run)
     if data.save_tokenized_text:
-        keep_tokens(out_file, folder / "tokenized" / f"{split}.txt", new=made.made_anew)
+        keep_tokens(out_file, folder / "tokenized" / f"{split}.txt")
     return str(in_run if data.save_features else out_file)
 
 
@@ -84,10 +84,11 @@ def place_beside(text: str, key: str) -> Path | None:
     return folder / f"{key[:16]}.arrow"
 
 
-def keep_tokens(features: Path, target: Path, *, new: bool) -> None:
+def keep_tokens(features: Path, target: Path) -> None:
     """Put the tokens of features into the run's folder; those that are kept beside the text are taken."""
     kept = features.with_suffix(".txt")
-    if new or not kept.exists():
+    # Older ones are of the features that stood there before, which a run that keeps no tokens replaced.
+    if not kept.exists() or kept.stat().st_mtime_ns < features.stat().st_mtime_ns:
         write_tokens(features, kept)
     else:
         print(f"{kept}: the tokenized text, made already")
