@@ -3,7 +3,7 @@
 Files in a vocabulary folder, for a model named `trial`:
   trial BPE-vocab.json, trial BPE-merges.txt   byte-level BPE, or
   trial BERT-vocab.txt                         WordPiece, and
-  trial BERT tokenizer.json                    its rules of casing and accents, which no list of tokens says
+  trial BERT tokenizer.json                    its rules (casing, accents, longest word), which no list says
   tokenizer.json, tokenizer_config.json        what `AutoTokenizer.from_pretrained(folder)` opens
   trial BPE vocab.preview.txt                  the same for the eye
 A folder may hold several vocabularies; its tokenizer.json is the first one's, and ours are opened without.
@@ -164,11 +164,14 @@ def assemble(
     merges: list[tuple[str, str]] | None = None,
     lowercase: bool = True,
     strip_accents: bool | None = None,
+    max_input_chars_per_word: int = 100,
 ) -> Vocabulary:
     """Put a tokenizer together from a vocabulary's content.
 
     ids: token -> id, special tokens included; merges: for BPE, best first. `strip_accents` None does as
-    `lowercase` does, as in BERT. Lower-casing is WordPiece's alone: byte-level BPE keeps every byte.
+    `lowercase` does, as in BERT. A word of more than `max_input_chars_per_word` is [UNK] as a whole; BERT's
+    100 are what files that say no number have. These rules are WordPiece's alone: byte-level BPE keeps every
+    byte.
     """
     if kind == "BPE":
         tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges or []))
@@ -176,7 +179,8 @@ def assemble(
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         tokenizer.decoder = decoders.ByteLevel()
     else:
-        tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
+        limit = {"max_input_chars_per_word": max_input_chars_per_word}
+        tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]", **limit))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
@@ -269,8 +273,9 @@ def load_vocabulary(
 ) -> Vocabulary:
     """Open a vocabulary from its files.
 
-    Casing and accents of a WordPiece vocabulary are those of its `rules_file`, else of the tokenizer.json
-    beside it when that holds the same tokens; without, one with capital letters in it is taken as cased.
+    The rules of a WordPiece vocabulary (casing, accents, longest word) are those of its `rules_file`, else of
+    the tokenizer.json beside it when that holds the same tokens; without, one with capital letters in it is
+    taken as cased, and its longest word is BERT's.
 
     Raises InputError for missing files, files of the other tokenizer type, and ids with gaps.
     """

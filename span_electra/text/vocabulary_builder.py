@@ -41,6 +41,10 @@ from span_electra.text.word_counts import count_words
 DEFAULT_SIZE = 10_000  # of a vocabulary whose size nobody named
 LEAST_BPE = 256 + len(SPECIAL_TOKENS)  # every byte, so that no text is unknown
 PREVIEW_BYTES = 20_000_000  # of text, whose tokens are counted for the eye
+# Characters; a longer word is [UNK] as a whole. BERT's 100 lose a tenth of a Thai or Khmer text and more, for
+# all up to the next blank is a word there. The library, by which exports are read, takes .07 s for one of 1,000,
+# and a time that grows faster than the square of its length for a longer one: no line shall stop a program.
+LONGEST_WORD = 1000
 MODEL_MAX_LENGTH = 512  # what the folder's tokenizer_config.json says; features and exports say their own
 
 
@@ -109,7 +113,11 @@ def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None)
 def train(texts: Iterable[bytes], settings: VocabularyConfig) -> Vocabulary:
     """Train on blocks of lines: the words are counted first, then merges are found from the counts alone."""
     kind, limits = settings.tokenizer_type, (settings.vocab_size, settings.min_fre, SPECIAL_TOKENS)
-    rules = {"lowercase": settings.lowercase, "strip_accents": settings.strip_accents}
+    rules = {
+        "lowercase": settings.lowercase,
+        "strip_accents": settings.strip_accents,
+        "max_input_chars_per_word": LONGEST_WORD,
+    }
     counts = count_words(texts, assemble(kind, {}, **rules).tokenizer)
     if kind == "BERT":
         return assemble(kind, train_wordpiece(counts, *limits), **rules)
@@ -149,7 +157,8 @@ def write_vocabulary(
     beside = {out_dir / f"{model_name} {vocabulary.kind} vocab.preview.txt": preview_text}
     if vocabulary.kind == "BERT":
         if files[0].exists() and load_vocabulary("BERT", files[0]).sha256 != vocabulary.sha256:
-            raise InputError(f"{files[0]}: its casing or accents are other than these; {way_out}")
+            rules = "casing, accents or longest word"
+            raise InputError(f"{files[0]}: its {rules} are other than these; {way_out}")
         beside[rules_file(files[0])] = vocabulary.to_json()
     # AutoTokenizer opens one tokenizer of a folder. The first stays that: it may be the user's own, and
     # programs that opened this folder would get other ids without a word.

@@ -8,7 +8,15 @@ from tokenizers import pre_tokenizers, trainers
 
 from span_electra.data_config import VocabularyConfig
 from span_electra.errors import InputError
-from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble, load_vocabulary, rules_file
+from span_electra.text.encode import TextEncoder
+from span_electra.text.vocabulary import (
+    SPECIAL_TOKENS,
+    Vocabulary,
+    assemble,
+    load_vocabulary,
+    rules_file,
+    save_transformers_tokenizer,
+)
 from span_electra.text.vocabulary_builder import build_vocabulary
 
 
@@ -117,6 +125,30 @@ def test_the_same_tokens_by_other_rules_are_another_vocabulary(tmp_path):
             build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", settings)
         if strict:
             rules_file(files[0]).unlink()
+
+
+def test_a_line_without_blanks_is_no_unknown_word_wherever_the_vocabulary_is_opened(tmp_path):
+    from transformers import AutoTokenizer
+
+    dice = random.Random(0)
+    lines = ["".join(dice.choices([chr(0xE01 + n) for n in range(40)], k=400)) for _ in range(30)]  # Thai's
+    (tmp_path / "t.txt").write_text("\n".join(lines))
+    settings = VocabularyConfig(tokenizer_type="BERT", vocab_size=300)
+    made, files, _ = build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", settings)
+    again = load_vocabulary("BERT", *files)
+    ids = again.tokenizer.encode(lines[0]).ids
+    assert again.sha256 == made.sha256 and made.unk_id not in ids and len(ids) > 100
+    assert TextEncoder(again.tokenizer).encode(lines[0].encode()).ids_T.tolist() == ids[1:-1]
+    (tmp_path / "exported").mkdir()
+    save_transformers_tokenizer(Vocabulary.from_json(again.to_json()), tmp_path / "exported", 128)
+    for folder in (tmp_path / "v", tmp_path / "exported"):
+        assert AutoTokenizer.from_pretrained(folder)(lines[0])["input_ids"] == ids
+    # A list of tokens has no place for the number; a rebuild does not put this vocabulary in that one's place.
+    for file in (tmp_path / "v").glob("*tokenizer*.json"):
+        file.unlink()
+    assert load_vocabulary("BERT", *files).tokenizer.model.max_input_chars_per_word == 100
+    with pytest.raises(InputError, match="longest word are other than these"):
+        build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", settings)
 
 
 @pytest.mark.parametrize(
