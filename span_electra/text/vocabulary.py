@@ -193,6 +193,12 @@ def assemble(
     return Vocabulary(tokenizer, kind)
 
 
+def without_accents(text: str) -> str:
+    """Text as BERT's rules have it where they drop accents, and nothing else."""
+    rules = {"clean_text": False, "handle_chinese_chars": False, "lowercase": False}
+    return normalizers.BertNormalizer(strip_accents=True, **rules).normalize_str(text)
+
+
 def add_special(tokenizer: Tokenizer, tokens: Iterable[str], *, mask: str) -> None:
     """Make tokens special, as text has them; those that the tokenizer lacks are added to it."""
     # The mask takes the blank before it, for that blank belongs to the word it hides.

@@ -151,6 +151,30 @@ def test_a_line_without_blanks_is_no_unknown_word_wherever_the_vocabulary_is_ope
         build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", settings)
 
 
+MARKED = {
+    "Japanese": ("がんばれ、おげんきですか", "が becomes か"),
+    "Thai": ("กินข้าวกับพี่ที่บ้าน", "\u25cc\u0e35 goes"),
+    "Hindi": ("क्या हिन्दी", "\u25cc\u094d goes"),
+    "Russian": ("мой чай твой синий край", "й becomes и"),
+    "German": ("über Äpfel für Mädchen", None),
+    "Greek": ("Ελληνικά κείμενα", None),
+    "Korean": ("한국어 문장입니다", None),
+    "English with a name": ("plain words " * 40 + "Горбачёв", None),
+}
+
+
+@pytest.mark.parametrize("language", MARKED)
+def test_marks_that_make_letters_are_told_before_they_are_lost(language, tmp_path):
+    text, words = MARKED[language]
+    (tmp_path / "t.txt").write_text((text + "\n") * 9)
+    for number, asked in enumerate(({}, {"strip_accents": False}, {"lowercase": False})):
+        settings = VocabularyConfig(tokenizer_type="BERT", **asked)
+        _, _, notes = build_vocabulary(tmp_path / "t.txt", tmp_path / str(number), "x", settings)
+        told = [note for note in notes if "--strip_accents false" in note]
+        assert len(told) == (words is not None and not asked)
+        assert not told or words in told[0]
+
+
 @pytest.mark.parametrize(
     "settings, name, words",
     [
