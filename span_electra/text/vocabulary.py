@@ -281,7 +281,7 @@ def load_vocabulary(
 
     The rules of a WordPiece vocabulary (casing, accents, longest word) are those of its `rules_file`, else of
     the tokenizer.json beside it when that holds the same tokens; without, one with capital letters in it is
-    taken as cased, and its longest word is BERT's.
+    taken as cased, one with accents keeps them, and its longest word is BERT's.
 
     Raises InputError for missing files, files of the other tokenizer type, and ids with gaps.
     """
@@ -299,7 +299,7 @@ def load_vocabulary(
         twice = next(token for number, token in enumerate(tokens) if ids[token] != number)
         raise InputError(f"{vocab_file}: the token {twice!r} stands twice; keep one of them")
     _check_ids(ids, vocab_file)
-    # vocab.txt holds tokens alone; whether they are cased can only be guessed without a file beside it.
+    # vocab.txt holds tokens alone; their casing and accents can only be guessed without a file beside it.
     rules, beside = rules_file(vocab_file), vocab_file.with_name(TOKENIZER)
     described = _with_same_tokens(rules, ids)
     if described is None and rules != beside and rules.is_file():
@@ -311,8 +311,11 @@ def load_vocabulary(
     described = described or _with_same_tokens(beside, ids)
     if described is not None:
         return described
-    cased = any(token != token.lower() for token in tokens if token not in SPECIAL_TOKENS)
-    return assemble("BERT", ids, lowercase=not cased)
+    # By what no text could become where they were folded or stripped.
+    plain = [token for token in tokens if token not in SPECIAL_TOKENS]
+    cased = any(token != token.lower() for token in plain)
+    accented = not cased and any(token != without_accents(token) for token in plain)
+    return assemble("BERT", ids, lowercase=not cased, strip_accents=False if accented else None)
 
 
 def _load_bpe(vocab_file: Path, merges_file: str | Path | None) -> Vocabulary:
