@@ -37,7 +37,7 @@ from span_electra.text.inputs import (
     unpack,
 )
 from span_electra.text.tables import parquet_texts
-from span_electra.utf8 import refuse_other
+from span_electra.utf8 import begins_as_utf8, refuse_other
 
 BLOCK_BYTES = 4 << 20  # a block ends with the line that reaches this, whatever its number of lines
 LONGEST_LINE = 1 << 30  # bytes; a longer one is no text, and a block must fit into memory
@@ -210,7 +210,8 @@ class _Segments:
         refuse_other(segment, self.file.path)
         if segment.startswith((b"ARROW1", b"PAR1")):
             raise InputError(f"{self.file.path}: features or a table, not text; name text files")
-        if b"\0" in segment:
+        # In what is UTF-8 besides, a NUL is a fault of one line, which `errors` may mend.
+        if b"\0" in segment and not begins_as_utf8(segment):
             place = segment.index(b"\0")
             raise InputError(f"{self.file.path}: binary (a NUL byte at {place}); name text files")
 
