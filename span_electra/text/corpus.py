@@ -296,6 +296,9 @@ def parquet_file(file: InputFile) -> Iterator[BinaryIO]:
                         unpacked.write(segment)
                     unpacked.seek(0)
                     yield unpacked
-        except (*UNPACKING_ERRORS, UnicodeDecodeError, MemoryError) as error:
+        except UnicodeDecodeError as error:
+            told = f"holds text that is not UTF-8 ({error.reason}); convert it and write the file again"
+            raise InputError(f"{file.path}: {told}") from None
+        except (*UNPACKING_ERRORS, MemoryError) as error:
             reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
             raise InputError(f"{file.path}: not a sound .parquet file ({reason}); get it again") from None

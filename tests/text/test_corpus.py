@@ -117,6 +117,32 @@ def test_rows_become_documents(tmp_path, kind, packing):
         assert b"".join(read(path, chunk_size)) == expected
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()], ids=str)
+def test_a_table_whose_strings_are_no_utf8_is_read_as_lines_are(tmp_path, kind):
+    """Arrow checks nothing of what a column of strings holds."""
+    texts = pa.array([b"one", None, b"b\xffd", "caf\u00e9".encode()], pa.large_binary())
+    texts = texts.cast(pa.large_binary() if kind == pa.large_string() else pa.binary())
+    pq.write_table(pa.table({"text": texts.view(kind)}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a.parquet: row 3 is not UTF-8 \(byte 0xff\); .*--errors replace"):
+        read(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", errors="replace") == ["one\n\nb\ufffdd\n\ncaf\u00e9\n\n".encode()]
+
+
+def test_half_a_pair_is_replaced_by_the_sign_that_stands_for_no_character(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800b"}\n')
+    assert read(tmp_path / "a.jsonl", errors="replace") == ["a\ufffdb\n\n".encode()]
+
+
+def test_a_column_of_categories_is_text(tmp_path):
+    texts = pa.array(["one", "two", None, "one"]).dictionary_encode()
+    pq.write_table(
+        pa.table({"text": texts, "id": pa.array([7, 8, 8, 7]).dictionary_encode()}), tmp_path / "a.parquet"
+    )
+    assert read(tmp_path / "a.parquet") == [b"one\n\ntwo\n\none\n\n"]
+    with pytest.raises(InputError, match="'id' holds"):
+        list(cut_blocks(find_inputs(tmp_path / "a.parquet"), 10, "id"))
+
+
 def test_a_long_line_is_one_block(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"x\n" + b"word " * (5 << 20) + b"\ny\n")
