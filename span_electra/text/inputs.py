@@ -55,7 +55,7 @@ PEEK = 1 << 16  # bytes looked at before a file is read
 SEGMENT = 1 << 18  # bytes read at a time: so few that they do not drive words out of a core's cache
 # Text shrinks 3 to 10 times. What unpacks to more than this and is large has been made to fill disks.
 BOMB_RATIO, BOMB_LEAST = 250, 256 << 20
-UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowInvalid)
+UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowException)
 
 
 @dataclass(frozen=True)

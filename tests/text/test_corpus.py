@@ -133,6 +133,19 @@ def test_half_a_pair_is_replaced_by_the_sign_that_stands_for_no_character(tmp_pa
     assert read(tmp_path / "a.jsonl", errors="replace") == ["a\ufffdb\n\n".encode()]
 
 
+@pytest.mark.parametrize("error", pa.ArrowException.__subclasses__(), ids=lambda error: error.__name__)
+def test_whatever_arrow_says_of_a_damaged_table_is_a_line(tmp_path, monkeypatch, error):
+    """A damaged byte may name a codec or a type that Arrow does not have, as well as break the rules."""
+
+    def fail(*_):
+        raise error("codec 77\nat byte 4")
+
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    monkeypatch.setattr("span_electra.text.tables.parquet_batches", fail)
+    with pytest.raises(InputError, match=r"a.parquet: not a sound .parquet file \(.*codec 77.*\); get it"):
+        read(tmp_path / "a.parquet")
+
+
 def test_a_column_of_categories_is_text(tmp_path):
     texts = pa.array(["one", "two", None, "one"]).dictionary_encode()
     pq.write_table(
