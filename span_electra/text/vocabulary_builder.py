@@ -22,7 +22,7 @@ from span_electra.counted import counted
 from span_electra.data_config import CHUNK_SIZE, VocabularyConfig
 from span_electra.errors import InputError
 from span_electra.progress import Bar
-from span_electra.storage import write_files
+from span_electra.storage import alone_in, write_files
 from span_electra.text.bpe_trainer import train_bpe, train_wordpiece
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
@@ -116,9 +116,7 @@ def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None)
         raise InputError(f"{paths}: nothing but white space there; name files with text")
 
 
-def train(
-    texts: Iterable[bytes], settings: VocabularyConfig, seen: Counter[str] | None = None
-) -> Vocabulary:
+def train(texts: Iterable[bytes], settings: VocabularyConfig, seen: Counter[str] | None = None) -> Vocabulary:
     """Train on blocks of lines: the words are counted first, then merges are found from the counts alone.
 
     `seen`, if given, gets how often each character was in the text, where accents are dropped unasked.
@@ -186,26 +184,38 @@ def write_vocabulary(
     out_dir = Path(out_dir)
     files = vocabulary_files(out_dir, model_name, vocabulary.kind)
     contents = dict(zip(files, file_contents(vocabulary), strict=True))
-    way_out = "give another --model_name or --out_dir, or remove it"
-    for path, text in contents.items():
-        if path.exists() and path.read_bytes() != text.encode():
-            raise InputError(f"{path}: holds another vocabulary; {way_out}")
     beside = {out_dir / f"{model_name} {vocabulary.kind} vocab.preview.txt": preview_text}
     if vocabulary.kind == "BERT":
-        if files[0].exists() and load_vocabulary("BERT", files[0]).sha256 != vocabulary.sha256:
-            rules = "casing, accents or longest word"
-            raise InputError(f"{files[0]}: its {rules} are other than these; {way_out}")
         beside[rules_file(files[0])] = vocabulary.to_json()
     # AutoTokenizer opens one tokenizer of a folder. The first stays that: it may be the user's own, and
     # programs that opened this folder would get other ids without a word.
     shared = {out_dir / name: text for name, text in tokenizer_contents(vocabulary, MODEL_MAX_LENGTH).items()}
-    other = [path for path, text in shared.items() if path.exists() and path.read_bytes() != text.encode()]
     out_dir.mkdir(parents=True, exist_ok=True)
-    # Nothing gets its name before all of it is on the disk, and the vocabulary itself comes last: where it
-    # stands, all of it stands.
-    write_files(beside | ({} if other else shared) | dict(reversed(contents.items())))
+    with alone_in(out_dir):  # another command may find it empty too, and files of both would mix
+        _refuse_another(vocabulary, contents)
+        other = [path for path, text in shared.items() if _holds_another(path, text)]
+        # Nothing gets its name before all of it is on the disk, and the vocabulary itself comes last: where
+        # it stands, all of it stands.
+        write_files(beside | ({} if other else shared) | dict(reversed(contents.items())))
     return files, tuple(
         f"{path}: holds another tokenizer and stays as it is; it, not this vocabulary, is what AutoTokenizer "
         "opens in that folder. Give an --out_dir of its own to have one of this"
         for path in other[:1]
     )
+
+
+def _refuse_another(vocabulary: Vocabulary, contents: dict[Path, str]) -> None:
+    """Raise InputError where another vocabulary of the name stands. `contents`: of its own files."""
+    way_out = "give another --model_name or --out_dir, or remove it"
+    for path, text in contents.items():
+        if _holds_another(path, text):
+            raise InputError(f"{path}: holds another vocabulary; {way_out}")
+    (file, *_) = contents
+    if vocabulary.kind == "BERT" and file.exists():
+        if load_vocabulary("BERT", file).sha256 != vocabulary.sha256:
+            rules = "casing, accents or longest word"
+            raise InputError(f"{file}: its {rules} are other than these; {way_out}")
+
+
+def _holds_another(path: Path, text: str) -> bool:
+    return path.exists() and path.read_bytes() != text.encode()

@@ -1,6 +1,9 @@
 """Vocabularies from text, whole or not at all. Run: pytest tests/text/test_vocabulary_builder.py"""
 
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -8,6 +11,8 @@ from tokenizers import pre_tokenizers, trainers
 
 from span_electra.data_config import VocabularyConfig
 from span_electra.errors import InputError
+from span_electra.storage import write_files
+from span_electra.text import vocabulary_builder
 from span_electra.text.encode import TextEncoder
 from span_electra.text.vocabulary import (
     SPECIAL_TOKENS,
@@ -17,7 +22,7 @@ from span_electra.text.vocabulary import (
     rules_file,
     save_transformers_tokenizer,
 )
-from span_electra.text.vocabulary_builder import build_vocabulary
+from span_electra.text.vocabulary_builder import build_vocabulary, write_vocabulary
 
 
 def words(seed: int = 0, lines: int = 400) -> str:
@@ -106,6 +111,28 @@ def test_a_folder_made_before_rules_had_their_own_file_keeps_its_ids(corpus, tmp
     assert load_vocabulary("BERT", *files).sha256 == made.sha256
 
 
+def test_of_two_commands_at_the_same_moment_one_is_refused(tmp_path, monkeypatch):
+    """Both find the folder empty; without a lock the files of both would mix in it."""
+    meet = threading.Barrier(2)
+
+    def write_together(contents):
+        with suppress(threading.BrokenBarrierError):  # locked out, the other never comes
+            meet.wait(0.5)
+        write_files(contents)
+
+    monkeypatch.setattr(vocabulary_builder, "write_files", write_together)
+    made = [assemble("BERT", {token: n for n, token in enumerate([*SPECIAL_TOKENS, one])}) for one in "ab"]
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(write_vocabulary, each, tmp_path / "v", "x", "") for each in made]
+    refused = [isinstance(each.exception(), InputError) for each in done]
+    assert sorted(refused) == [False, True] and "holds another vocabulary" in str(
+        done[refused.index(True)].exception()
+    )
+    stands = load_vocabulary("BERT", tmp_path / "v/x BERT-vocab.txt")
+    assert stands.sha256 == made[refused.index(False)].sha256
+    assert not [path for path in (tmp_path / "v").iterdir() if path.name.startswith(".")]
+
+
 def test_a_tokenizer_of_the_users_own_is_not_replaced(corpus, tmp_path):
     (tmp_path / "v").mkdir()
     (tmp_path / "v/tokenizer.json").write_text('{"mine": true}')
@@ -143,7 +170,7 @@ def test_a_line_without_blanks_is_no_unknown_word_wherever_the_vocabulary_is_ope
     save_transformers_tokenizer(Vocabulary.from_json(again.to_json()), tmp_path / "exported", 128)
     for folder in (tmp_path / "v", tmp_path / "exported"):
         assert AutoTokenizer.from_pretrained(folder)(lines[0])["input_ids"] == ids
-    # A list of tokens has no place for the number; a rebuild does not put this vocabulary in that one's place.
+    # A list of tokens has no place for the number; what is read so is another vocabulary.
     for file in (tmp_path / "v").glob("*tokenizer*.json"):
         file.unlink()
     assert load_vocabulary("BERT", *files).tokenizer.model.max_input_chars_per_word == 100
