@@ -35,6 +35,7 @@ from span_electra.text.inputs import (
     open_raw,
     segments_of,
     unpack,
+    way_out_of,
 )
 from span_electra.text.tables import parquet_texts
 from span_electra.utf8 import begins_as_utf8, refuse_other
@@ -201,7 +202,7 @@ class _Segments:
                     yield segment
                     self.begin += len(segment)
             except UNPACKING_ERRORS as error:
-                told = f"cannot be read to its end ({error}); get it again"
+                told = f"cannot be read to its end ({error}); {way_out_of(error)}"
                 raise InputError(f"{self.file.path}: {told}") from None
 
     def _refuse_binary(self, segment: bytes) -> None:
@@ -301,4 +302,5 @@ def parquet_file(file: InputFile) -> Iterator[BinaryIO]:
             raise InputError(f"{file.path}: {told}") from None
         except (*UNPACKING_ERRORS, MemoryError) as error:
             reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-            raise InputError(f"{file.path}: not a sound .parquet file ({reason}); get it again") from None
+            told = f"not a sound .parquet file ({reason}); {way_out_of(error)}"
+            raise InputError(f"{file.path}: {told}") from None

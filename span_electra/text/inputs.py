@@ -369,6 +369,14 @@ def unpack(raw: BinaryIO, packing: str) -> BinaryIO:
     return raw
 
 
+def way_out_of(error: Exception) -> str:
+    """What to do about one of UNPACKING_ERRORS."""
+    # What `zstd --long` packs is sound, but Arrow's reader keeps no more than 128 MiB of it in memory.
+    if "too much memory" in str(error):
+        return "its window is larger than is read here; unpack it (zstd -d --long=31) and name that file"
+    return "get it again"
+
+
 def segments_of(file: InputFile, raw: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:
     """The content of a file, SEGMENT bytes at a time, from `stream`, which unpacks what `raw` has stored.
 

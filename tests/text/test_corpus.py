@@ -210,6 +210,15 @@ def test_what_is_no_text_is_refused_by_name(tmp_path, case):
         read(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["a.txt.zst", "a.tsv.zst", "a.parquet.zst"])
+def test_a_file_that_needs_more_memory_is_not_called_broken(tmp_path, name):
+    """As `zstd --long=31` makes them, though one block of six bytes alone."""
+    window, block = bytes([0, (31 - 10) << 3]), (6 << 3 | 1).to_bytes(3, "little") + b"text\n\n"
+    (tmp_path / name).write_bytes(bytes.fromhex("28b52ffd") + window + block)
+    with pytest.raises(InputError, match=rf"{name}: .*; its window is larger .*zstd -d --long=31"):
+        read(tmp_path / name)
+
+
 @pytest.mark.parametrize("packing", [".gz", ".bz2", ".xz", ".zst"])
 def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch, packing):
     monkeypatch.setattr("span_electra.text.inputs.BOMB_LEAST", 1 << 20)
