@@ -3,7 +3,7 @@
 Reads the text files of a folder (hidden ones are passed over). Where none is named and data/ is absent or
 empty, the default corpus is made there first: documentation strings of the Python packages on this machine.
 Writes '<model_name> BPE-vocab.json' and '<model_name> BPE-merges.txt', or '<model_name> BERT-vocab.txt' and
-'<model_name> BERT tokenizer.json' (its casing); a preview for the eye; and a tokenizer.json, so that
+'<model_name> BERT tokenizer.json' (its rules); a preview for the eye; and a tokenizer.json, so that
 transformers' AutoTokenizer opens the folder.
 
     python create_vocab_SE.py                                      data/ -> vocab/

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, files that grow by whole records, and the one lock.
+"""Files and folders that are written whole or not at all, files that grow by whole records, and the locks.
 
 Everything is written under a hidden name beside its place, sent to the disk, and renamed: a reader never sees
 half of it, a full disk or a kill leaves what stood there before, and a loss of power does not leave a name
@@ -30,8 +30,8 @@ from span_electra.errors import InputError
 CONFIG, RUN_MARK, RUN_LOCK, TOKENIZER = "config.json", "run.json", "run.lock", "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"  # beside tokenizer.json where `transformers` opens the folder
 METRICS, LOG, CHECKPOINTS, TENSORBOARD = "metrics.jsonl", "log.txt", "checkpoints", "tensorboard"
-EXAMPLES, STATISTICS, EVALUATION = "examples.json", "statistics.json", "evaluation.json"
-REPORT = "report.html"
+EXAMPLES, STATISTICS = "examples.json", "statistics.json"
+EVALUATION, REPORT = "evaluation.json", "report.html"
 # Of fine-tuning; and, in a run of pretraining, what was exported before its end.
 RESULTS, PREDICTIONS, EXPORTED = "results.json", "predictions", "exported"
 
@@ -396,3 +396,15 @@ def locked(path: Path, what: str | Path, busy: str, wait: bool = False) -> Itera
             yield
         finally:
             _held.discard(key)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be alone with a folder, which is there, for moments: others wait. Nothing is left in it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks, or without this one
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

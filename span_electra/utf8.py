@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from span_electra.errors import InputError
@@ -31,6 +32,15 @@ def other_unicode(data: bytes) -> str | None:
     if len(begin) >= 4 and (set(even) == {0} and 0 not in odd or set(odd) == {0} and 0 not in even):
         return "UTF-16"
     return None
+
+
+def begins_as_utf8(data: bytes) -> bool:
+    """Whether these first bytes of a file are UTF-8; the last character may go on behind them."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def refuse_other(data: bytes, where: str) -> None:

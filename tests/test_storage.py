@@ -8,6 +8,8 @@ import errno
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from span_electra import storage
 from span_electra.errors import InputError
 from span_electra.storage import (
     AppendedFile,
+    alone_in,
     atomic_file,
     atomic_folder,
     empty_parents_go,
@@ -284,8 +287,30 @@ def test_a_file_system_without_locks_is_named_and_gone_on_with(tmp_path, monkeyp
             pass
 
 
+def test_threads_and_processes_are_alone_in_a_folder_one_by_one(tmp_path, monkeypatch):
+    inside, most = [], []
+
+    def enter(_):
+        with alone_in(tmp_path):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)  # in which another would come in
+            inside.pop()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enter, range(8)))
+    assert most == [1] * 8 and os.listdir(tmp_path) == []
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(storage.fcntl, "flock", refuse)
+    with alone_in(tmp_path):  # on such a file system it is gone on with
+        pass
+
+
 def test_no_other_module_renames_syncs_or_locks():
-    """One writer of whole files, one lock. `os.rename` and the like stand in storage.py alone."""
+    """One writer of whole files, one place for locks. `os.rename` and the like stand in storage.py alone."""
     allowed = {  # renames of what is whole already: checkpoints set aside
         ("training/checkpoint.py", "rename"),
     }

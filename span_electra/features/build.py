@@ -51,11 +51,6 @@ class FeatureCounts:
     kept_parts: int = 0  # blocks that an earlier, broken-off command had finished
     made_parts: int = 0
 
-    @property
-    def made_anew(self) -> bool:
-        """Whether the features did not stand there before."""
-        return self.kept_parts + self.made_parts > 0
-
     def __str__(self) -> str:
         header = self.header
         fill = header.tokens / max(1, header.rows * header.max_seq_len)  # of the longest row there may be

@@ -26,6 +26,7 @@ from span_electra.text.inputs import (
     segments_of,
     suffixes_of,
     unpack,
+    way_out_of,
 )
 from span_electra.text.tables import parquet_batches
 from span_electra.utf8 import decode_utf8, refuse_other
@@ -93,7 +94,7 @@ def _segments(file: InputFile) -> Iterator[bytes]:
         with open_raw(file) as raw, unpack(raw, file.packing) as stream:
             yield from segments_of(file, raw, stream)
     except UNPACKING_ERRORS as error:
-        raise InputError(f"{file.path}: cannot be read to its end ({error}); get it again") from None
+        raise InputError(f"{file.path}: cannot be read to its end ({error}); {way_out_of(error)}") from None
 
 
 def _decoded(line: bytes, path: Path, number: int) -> str:

@@ -158,5 +158,5 @@ def open_vocabulary(folder: str | Path) -> Vocabulary:
     if (folder / "tokenizer_config.json").is_file():
         # Folders older than tokenizer.json: transformers knows how to read their settings.
         return Vocabulary.from_json(as_transformers_open(folder).to_str(), str(old))
-    # The oldest have the tokens alone: lower case, unless some have capitals.
+    # The oldest have the tokens alone, by which casing and accents are guessed.
     return load_vocabulary("BERT", old)

@@ -3,8 +3,9 @@
 A generator's replacements are words, well spelt and in place; a misspelt word is neither, and the
 discriminator meets none unless some are made. They are made in the ids: a word's tokens are decoded, edited
 as `text/noise.py` edits words, and encoded again. The row keeps its length: what is
-pushed over its end is cut. A word whose ids do not come back from its text alone stays as it is; in a
-byte-level vocabulary, which reads a blank before any text, so do characters of scripts without blanks.
+pushed over its end is cut. A word whose ids do not come back from its text alone, or that holds a special
+token, stays as it is; in a byte-level vocabulary, which reads a blank before any text, so do characters of
+scripts without blanks.
 
 Shapes are in the names:
   B  rows   L  tokens of the longest row   T  tokens of one row's content   V  vocabulary
@@ -31,7 +32,8 @@ class Misspeller:
 
     def __init__(self, vocabulary: Vocabulary, share: float, seed: int) -> None:
         self.share, self.seed = share, seed
-        self._tokenizer, self._unknown = vocabulary.tokenizer, vocabulary.unk_id
+        self._tokenizer = vocabulary.tokenizer
+        self._special = {self._tokenizer.token_to_id(token) for token in vocabulary.special.all}
         self._token_words = vocabulary.token_words
         self._config = NoiseConfig(kind="artificial")
         self._alphabets = alphabets(self._tokenizer.decode([number]) for number in range(vocabulary.size))
@@ -100,10 +102,13 @@ class Misspeller:
         edited = edit_word(text, self._config, letters, rng)
         ids = self._tokenizer.encode(space + edited, add_special_tokens=False).ids
         # Fewer tokens would leave a hole at the row's end.
-        return None if edited == text or len(ids) < len(word) or self._unknown in ids else ids
+        return None if edited == text or len(ids) < len(word) or self._special & {*ids} else ids
 
     def _decode(self, word: tuple[int, ...]) -> tuple[str, str, list[str]] | None:
         """The space before a word, its text, and the letters of its script; None unless it is one word."""
+        # [UNK] stands for text that is not known, and [MASK] for none: neither is spelt in any way.
+        if self._special & {*word}:
+            return None
         decoded = self._tokenizer.decode(list(word), skip_special_tokens=False)
         text = decoded.strip()
         if len(text.split()) != 1 or not any(mark.isalpha() for mark in text):

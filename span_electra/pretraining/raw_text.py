@@ -23,7 +23,7 @@ from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import fitting_rows, model_vocabulary
 from span_electra.storage import link_or_copy
 from span_electra.text.dataset import is_dataset
-from span_electra.text.default_files import choose_vocabulary
+from span_electra.text.default_files import choose_vocabulary, splits_read_together
 from span_electra.text.inputs import is_url
 
 
@@ -61,7 +61,9 @@ def build_from_raw(
     else:
         out_file = Path(stack.enter_context(tempfile.TemporaryDirectory()), in_run.name)
     out_file.parent.mkdir(parents=True, exist_ok=True)
-    made = build_features(
+    for note in splits_read_together([text], data.text_field):
+        print(f"note: {note}")
+    build_features(
         [text],
         vocabulary,
         out_file,
@@ -75,7 +77,7 @@ def build_from_raw(
     if data.save_features and out_file != in_run:
         link_or_copy(out_file, in_run)
     if data.save_tokenized_text:
-        keep_tokens(out_file, folder / "tokenized" / f"{split}.txt", new=made.made_anew)
+        keep_tokens(out_file, folder / "tokenized" / f"{split}.txt")
     return str(in_run if data.save_features else out_file)
 
 
@@ -91,10 +93,11 @@ def place_beside(text: str, key: str) -> Path | None:
     return folder / f"{key[:16]}.arrow"
 
 
-def keep_tokens(features: Path, target: Path, *, new: bool) -> None:
+def keep_tokens(features: Path, target: Path) -> None:
     """Put the tokens of features into the run's folder; those that are kept beside the text are taken."""
     kept = features.with_suffix(".txt")
-    if new or not kept.exists():
+    # Older ones are of the features that stood there before, which a run that keeps no tokens replaced.
+    if not kept.exists() or kept.stat().st_mtime_ns < features.stat().st_mtime_ns:
         write_tokens(features, kept)
     else:
         print(f"{kept}: the tokenized text, made already")

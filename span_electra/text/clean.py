@@ -8,6 +8,7 @@ dropped, a blank line follows it. Each file is a document of its own too.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -107,20 +108,28 @@ def _rows_of(piece: Piece, text_field: str, errors: str) -> Iterator[bytes]:
 
 
 def _row_bytes(text: str | None, where: str, errors: str) -> bytes:
-    """Encode a row's text; a NUL or half a surrogate pair, which JSON can spell, is refused or replaced."""
+    """Encode a row's text; a NUL, and what has no place in UTF-8, is refused or replaced."""
     if not text:
         return b""
     try:
         data = text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which no UTF-8 has
+    except UnicodeEncodeError as error:
         if errors == "strict":
-            raise InputError(f"{where} holds half a character; mend it or use --errors replace") from None
-        data = text.encode(errors="replace")
+            raise InputError(
+                f"{where} {_no_utf8(text[error.start])}; mend it or use --errors replace"
+            ) from None
+        data = re.sub("[\ud800-\udfff]", REPLACEMENT.decode(), text).encode()
     if b"\0" in data:
         if errors == "strict":
             raise InputError(f"{where} holds a NUL character; mend it or use --errors replace")
         data = data.replace(b"\0", REPLACEMENT)
     return data.replace(b"\r\n", b"\n")
+
+
+def _no_utf8(character: str) -> str:
+    # JSON can spell half of a surrogate pair; as some of these a table's odd bytes come (column_texts).
+    odd = "\udc80" <= character <= "\udcff"
+    return f"is not UTF-8 (byte {ord(character) & 0xFF:#04x})" if odd else "holds half a character"
 
 
 def _json_text(line: bytes, text_field: str, where: str) -> str | None:

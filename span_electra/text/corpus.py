@@ -35,9 +35,10 @@ from span_electra.text.inputs import (
     open_raw,
     segments_of,
     unpack,
+    way_out_of,
 )
 from span_electra.text.tables import parquet_texts
-from span_electra.utf8 import refuse_other
+from span_electra.utf8 import begins_as_utf8, refuse_other
 
 BLOCK_BYTES = 4 << 20  # a block ends with the line that reaches this, whatever its number of lines
 LONGEST_LINE = 1 << 30  # bytes; a longer one is no text, and a block must fit into memory
@@ -201,7 +202,7 @@ class _Segments:
                     yield segment
                     self.begin += len(segment)
             except UNPACKING_ERRORS as error:
-                told = f"cannot be read to its end ({error}); get it again"
+                told = f"cannot be read to its end ({error}); {way_out_of(error)}"
                 raise InputError(f"{self.file.path}: {told}") from None
 
     def _refuse_binary(self, segment: bytes) -> None:
@@ -210,7 +211,8 @@ class _Segments:
         refuse_other(segment, self.file.path)
         if segment.startswith((b"ARROW1", b"PAR1")):
             raise InputError(f"{self.file.path}: features or a table, not text; name text files")
-        if b"\0" in segment:
+        # In what is UTF-8 besides, a NUL is a fault of one line, which `errors` may mend.
+        if b"\0" in segment and not begins_as_utf8(segment):
             place = segment.index(b"\0")
             raise InputError(f"{self.file.path}: binary (a NUL byte at {place}); name text files")
 
@@ -295,6 +297,10 @@ def parquet_file(file: InputFile) -> Iterator[BinaryIO]:
                         unpacked.write(segment)
                     unpacked.seek(0)
                     yield unpacked
-        except (*UNPACKING_ERRORS, UnicodeDecodeError, MemoryError) as error:
+        except UnicodeDecodeError as error:
+            told = f"holds text that is not UTF-8 ({error.reason}); convert it and write the file again"
+            raise InputError(f"{file.path}: {told}") from None
+        except (*UNPACKING_ERRORS, MemoryError) as error:
             reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-            raise InputError(f"{file.path}: not a sound .parquet file ({reason}); get it again") from None
+            told = f"not a sound .parquet file ({reason}); {way_out_of(error)}"
+            raise InputError(f"{file.path}: {told}") from None

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from span_electra.errors import InputError
 from span_electra.text.far_files import far_errors, is_url
-from span_electra.text.tables import BATCH, check_column, parquet_texts
+from span_electra.text.tables import BATCH, check_column, column_texts, parquet_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -55,7 +55,7 @@ class OpenDataset:
     def _stream(self, text_field: str) -> Iterator[list[str | None]]:
         for table in self.data.with_format("arrow").iter(batch_size=BATCH):
             check_column(self.path, table.schema, text_field)
-            yield table.column(text_field).to_pylist()
+            yield column_texts(table.column(text_field))
 
     def _parquet(self, text_field: str) -> Iterator[list[str | None]]:
         """As a stream, but of one column, and without a file's size of memory that the library's takes."""

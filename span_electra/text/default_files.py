@@ -5,9 +5,12 @@ Nothing is guessed among several: then the error lists them, and the user names 
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 
 from span_electra.data_config import TextConfig, VocabularyFiles
@@ -163,18 +166,30 @@ def find_splits(
 
 
 def splits_read_together(named: Iterable[str | Path], text_field: str = "text") -> list[str]:
-    """A note for each folder of which several splits would go into one feature file."""
-    notes = []
-    for folder in map(Path, named):
-        readable = has_text(folder) and not is_dataset(str(folder))
-        splits = find_splits(folder, text_field)[0] if readable else {}
-        if len(splits) > 1:
-            names = ", ".join(path.name for paths in splits.values() for path in paths[:1])
-            notes.append(
-                f"{folder}: {names}: all splits go into one file, so that nothing is held out; name one of "
-                "them, or put the folder's text into data/ and give no --in_file"
-            )
-    return notes
+    """A note where files, folders or patterns are of several splits, which would go into one feature file."""
+    splits: dict[str, Path] = {}
+    for path in chain.from_iterable(_parts_of(str(name), text_field) for name in named):
+        if split := _split_of(path):
+            splits.setdefault(split, path)
+    if len(splits) < 2:
+        return []
+    return [
+        f"{', '.join(map(str, splits.values()))}: all splits go into one file, and what is to be held out is "
+        "learned from; name one of them. create_feature_SE.py without --in_file makes a file of each in data/"
+    ]
+
+
+def _parts_of(name: str, text_field: str) -> list[Path]:
+    """What a name stands for: of a pattern what it matches, of a folder its splits, if it has any."""
+    # A shell hands over what a pattern matches, which one in a config file does not.
+    pattern = glob.has_magic(name) and not os.path.lexists(name)
+    paths = sorted(map(Path, glob.glob(name, recursive=True))) if pattern else [Path(name)]
+    found: list[Path] = []
+    for path in paths:
+        inside = has_text(path) and not is_dataset(str(path))
+        entries = sorted(path.iterdir()) if inside else []
+        found += [entry for entry in entries if _split_of(entry)] or [path]
+    return [path for path in found if not passed_over(str(path), text_field)]
 
 
 def _split_of(path: Path) -> str | None:

@@ -55,7 +55,7 @@ PEEK = 1 << 16  # bytes looked at before a file is read
 SEGMENT = 1 << 18  # bytes read at a time: so few that they do not drive words out of a core's cache
 # Text shrinks 3 to 10 times. What unpacks to more than this and is large has been made to fill disks.
 BOMB_RATIO, BOMB_LEAST = 250, 256 << 20
-UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowInvalid)
+UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -367,6 +367,14 @@ def unpack(raw: BinaryIO, packing: str) -> BinaryIO:
     if packing == ".zst":
         return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
     return raw
+
+
+def way_out_of(error: Exception) -> str:
+    """What to do about one of UNPACKING_ERRORS."""
+    # What `zstd --long` packs is sound, but Arrow's reader keeps no more than 128 MiB of it in memory.
+    if "too much memory" in str(error):
+        return "its window is larger than is read here; unpack it (zstd -d --long=31) and name that file"
+    return "get it again"
 
 
 def segments_of(file: InputFile, raw: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:

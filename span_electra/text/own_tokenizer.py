@@ -42,6 +42,11 @@ def open_tokenizer(path: str | Path, named: Mapping[str, str | None] | None = No
     if path.is_dir():
         text, config = _read_folder(path)
     else:
+        if path.suffix == ".model" and path.is_file():
+            raise InputError(
+                f"{path}: a SentencePiece model; name its folder, which AutoTokenizer converts, or save it "
+                "as tokenizer.json (AutoTokenizer.from_pretrained(...).save_pretrained(...))"
+            )
         text, config = read_text(path), _config_beside(path.parent)
     try:
         described = json.loads(text)

@@ -26,7 +26,16 @@ def parquet_texts(path: str, raw: BinaryIO, text_field: str) -> Iterator[tuple[l
     check_column(path, table.schema_arrow, text_field)
     for batch in parquet_batches(table, [text_field]):
         passed += batch.num_rows
-        yield batch.column(0).to_pylist(), passed / table.metadata.num_rows
+        yield column_texts(batch.column(0)), passed / table.metadata.num_rows
+
+
+def column_texts(column: pa.Array | pa.ChunkedArray) -> list[str | None]:
+    """The texts of a column; bytes that are no UTF-8, which Arrow never looks for, as Python's surrogates."""
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        found = column.cast(pa.large_binary()).to_pylist()
+        return [text if text is None else text.decode(errors="surrogateescape") for text in found]
 
 
 def parquet_batches(table: ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -41,7 +50,9 @@ def check_column(path: str, schema: pa.Schema, text_field: str) -> None:
     if schema.names.count(text_field) > 1:
         raise InputError(f"{path}: several columns are called {text_field!r}; give each a name of its own")
     kind = schema.field(text_field).type if text_field in schema.names else None
-    if kind not in (pa.string(), pa.large_string(), pa.string_view()):
+    # As pandas writes a column of categories; their texts are read as any.
+    values = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+    if values not in (pa.string(), pa.large_string(), pa.string_view()):
         problem = f"no column {text_field!r}" if kind is None else f"column {text_field!r} holds {kind}"
         raise InputError(
             f"{path}: {problem} (there are {', '.join(schema.names)[:80]}); name one with --text_field"

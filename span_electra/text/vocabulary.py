@@ -3,7 +3,7 @@
 Files in a vocabulary folder, for a model named `trial`:
   trial BPE-vocab.json, trial BPE-merges.txt   byte-level BPE, or
   trial BERT-vocab.txt                         WordPiece, and
-  trial BERT tokenizer.json                    its rules of casing and accents, which no list of tokens says
+  trial BERT tokenizer.json                    its rules (casing, accents, longest word), which no list says
   tokenizer.json, tokenizer_config.json        what `AutoTokenizer.from_pretrained(folder)` opens
   trial BPE vocab.preview.txt                  the same for the eye
 A folder may hold several vocabularies; its tokenizer.json is the first one's, and ours are opened without.
@@ -164,11 +164,14 @@ def assemble(
     merges: list[tuple[str, str]] | None = None,
     lowercase: bool = True,
     strip_accents: bool | None = None,
+    max_input_chars_per_word: int = 100,
 ) -> Vocabulary:
     """Put a tokenizer together from a vocabulary's content.
 
     ids: token -> id, special tokens included; merges: for BPE, best first. `strip_accents` None does as
-    `lowercase` does, as in BERT. Lower-casing is WordPiece's alone: byte-level BPE keeps every byte.
+    `lowercase` does, as in BERT. A word of more than `max_input_chars_per_word` is [UNK] as a whole; BERT's
+    100 are what files that say no number have. These rules are WordPiece's alone: byte-level BPE keeps every
+    byte.
     """
     if kind == "BPE":
         tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges or []))
@@ -176,7 +179,8 @@ def assemble(
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         tokenizer.decoder = decoders.ByteLevel()
     else:
-        tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
+        limit = {"max_input_chars_per_word": max_input_chars_per_word}
+        tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]", **limit))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
@@ -187,6 +191,12 @@ def assemble(
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
     return Vocabulary(tokenizer, kind)
+
+
+def without_accents(text: str) -> str:
+    """Text as BERT's rules have it where they drop accents, and nothing else."""
+    rules = {"clean_text": False, "handle_chinese_chars": False, "lowercase": False}
+    return normalizers.BertNormalizer(strip_accents=True, **rules).normalize_str(text)
 
 
 def add_special(tokenizer: Tokenizer, tokens: Iterable[str], *, mask: str) -> None:
@@ -269,8 +279,9 @@ def load_vocabulary(
 ) -> Vocabulary:
     """Open a vocabulary from its files.
 
-    Casing and accents of a WordPiece vocabulary are those of its `rules_file`, else of the tokenizer.json
-    beside it when that holds the same tokens; without, one with capital letters in it is taken as cased.
+    The rules of a WordPiece vocabulary (casing, accents, longest word) are those of its `rules_file`, else of
+    the tokenizer.json beside it when that holds the same tokens; without, one with capital letters in it is
+    taken as cased, one with accents keeps them, and its longest word is BERT's.
 
     Raises InputError for missing files, files of the other tokenizer type, and ids with gaps.
     """
@@ -288,7 +299,7 @@ def load_vocabulary(
         twice = next(token for number, token in enumerate(tokens) if ids[token] != number)
         raise InputError(f"{vocab_file}: the token {twice!r} stands twice; keep one of them")
     _check_ids(ids, vocab_file)
-    # vocab.txt holds tokens alone; whether they are cased can only be guessed without a file beside it.
+    # vocab.txt holds tokens alone; their casing and accents can only be guessed without a file beside it.
     rules, beside = rules_file(vocab_file), vocab_file.with_name(TOKENIZER)
     described = _with_same_tokens(rules, ids)
     if described is None and rules != beside and rules.is_file():
@@ -300,8 +311,11 @@ def load_vocabulary(
     described = described or _with_same_tokens(beside, ids)
     if described is not None:
         return described
-    cased = any(token != token.lower() for token in tokens if token not in SPECIAL_TOKENS)
-    return assemble("BERT", ids, lowercase=not cased)
+    # By what no text could become where they were folded or stripped.
+    plain = [token for token in tokens if token not in SPECIAL_TOKENS]
+    cased = any(token != token.lower() for token in plain)
+    accented = not cased and any(token != without_accents(token) for token in plain)
+    return assemble("BERT", ids, lowercase=not cased, strip_accents=False if accented else None)
 
 
 def _load_bpe(vocab_file: Path, merges_file: str | Path | None) -> Vocabulary:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from span_electra.counted import counted
 from span_electra.data_config import CHUNK_SIZE, VocabularyConfig
 from span_electra.errors import InputError
 from span_electra.progress import Bar
-from span_electra.storage import write_files
+from span_electra.storage import alone_in, write_files
 from span_electra.text.bpe_trainer import train_bpe, train_wordpiece
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
@@ -35,12 +37,19 @@ from span_electra.text.vocabulary import (
     rules_file,
     tokenizer_contents,
     vocabulary_files,
+    without_accents,
 )
 from span_electra.text.word_counts import count_words
 
 DEFAULT_SIZE = 10_000  # of a vocabulary whose size nobody named
 LEAST_BPE = 256 + len(SPECIAL_TOKENS)  # every byte, so that no text is unknown
 PREVIEW_BYTES = 20_000_000  # of text, whose tokens are counted for the eye
+# Characters; a longer word is [UNK] as a whole. BERT's 100 lose a tenth of a Thai or Khmer text and more, for
+# all up to the next blank is a word there. The library, by which exports are read, takes .07 s for one of
+# 1,000, and a time that grows faster than the square of its length for a longer one: no line shall stop it.
+LONGEST_WORD = 1000
+READ_WITHOUT_ACCENTS = ("LATIN ", "GREEK ", "COMBINING ")  # the scripts, and what stands behind their letters
+LETTERS_WORTH_A_NOTE = 0.005  # of all letters; in Russian й alone is 1.2%, names in English text far less
 MODEL_MAX_LENGTH = 512  # what the folder's tokenizer_config.json says; features and exports say their own
 
 
@@ -50,7 +59,7 @@ def build_vocabulary(
     model_name: str,
     settings: VocabularyConfig,
 ) -> tuple[Vocabulary, list[Path], tuple[str, ...]]:
-    """Train a vocabulary on text and write it. Returns it, its files, and notes on what was passed over.
+    """Train a vocabulary on text and write it. Returns it, its files, and notes.
 
     Raises InputError for text that cannot be read, a size the text does not allow, a name that is no file
     name, and a different vocabulary that is there already.
@@ -63,12 +72,13 @@ def build_vocabulary(
     if settings.tokenizer_type == "BPE" and settings.vocab_size < LEAST_BPE:
         raise InputError(f"--vocab_size {settings.vocab_size}: byte-level BPE needs at least {LEAST_BPE}")
     found = find_inputs(inputs, settings.text_field)
+    seen: Counter[str] = Counter()
     with Bar("vocabulary", found.size) as bar:
-        vocabulary = train(texts_of(found, settings, bar), settings)
+        vocabulary = train(texts_of(found, settings, bar), settings, seen)
     if vocabulary.size == len(SPECIAL_TOKENS):
         paths = ", ".join(file.path for file in found.files[:3])
         raise InputError(f"{paths}: nothing but what BERT's rules leave out; name files with text")
-    notes = found.notes
+    notes = found.notes + marks_note(seen)
     if not named and vocabulary.size != settings.vocab_size:
         notes += (
             f"vocabulary: {vocabulary.size:,} tokens, not the usual {DEFAULT_SIZE:,}: as many as this text "
@@ -106,15 +116,47 @@ def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None)
         raise InputError(f"{paths}: nothing but white space there; name files with text")
 
 
-def train(texts: Iterable[bytes], settings: VocabularyConfig) -> Vocabulary:
-    """Train on blocks of lines: the words are counted first, then merges are found from the counts alone."""
+def train(texts: Iterable[bytes], settings: VocabularyConfig, seen: Counter[str] | None = None) -> Vocabulary:
+    """Train on blocks of lines: the words are counted first, then merges are found from the counts alone.
+
+    `seen`, if given, gets how often each character was in the text, where accents are dropped unasked.
+    """
     kind, limits = settings.tokenizer_type, (settings.vocab_size, settings.min_fre, SPECIAL_TOKENS)
-    rules = {"lowercase": settings.lowercase, "strip_accents": settings.strip_accents}
-    counts = count_words(texts, assemble(kind, {}, **rules).tokenizer)
+    rules = {
+        "lowercase": settings.lowercase,
+        "strip_accents": settings.strip_accents,
+        "max_input_chars_per_word": LONGEST_WORD,
+    }
+    unasked = kind == "BERT" and settings.lowercase and settings.strip_accents is None
+    counts = count_words(texts, assemble(kind, {}, **rules).tokenizer, seen if unasked else None)
     if kind == "BERT":
         return assemble(kind, train_wordpiece(counts, *limits), **rules)
     ids, merges = train_bpe(counts, *limits, pre_tokenizers.ByteLevel.alphabet())
     return assemble(kind, ids, merges, **rules)
+
+
+def marks_note(seen: Counter[str]) -> tuple[str, ...]:
+    """What to say of characters that lose a mark with their accents, where that makes other letters of them.
+
+    Latin and Greek are read without; elsewhere a mark tells letters apart (が from か), or is a vowel itself.
+    """
+    letters = {mark: uses for mark, uses in seen.items() if unicodedata.category(mark)[0] in "LM"}
+    changed: Counter[str] = Counter()
+    for letter, uses in letters.items():
+        # Put together again, for Korean is taken apart and loses nothing.
+        kept, was = (unicodedata.normalize("NFC", text) for text in (without_accents(letter), letter))
+        if kept != was and not unicodedata.name(letter, "").startswith(READ_WITHOUT_ACCENTS):
+            changed[letter] = uses
+    if changed.total() <= LETTERS_WORTH_A_NOTE * sum(letters.values()):
+        return ()
+    # A mark by itself is shown on a circle, as in Unicode's tables.
+    bare = [(letter, without_accents(letter)) for letter, _ in changed.most_common(3)]
+    examples = ", ".join(f"{one} becomes {left}" if left else f"\u25cc{one} goes" for one, left in bare)
+    share = changed.total() / sum(letters.values())
+    return (
+        f"vocabulary: BERT's rules drop marks that make letters here, {share:.1%} of them ({examples}); give "
+        "--strip_accents false to keep them",
+    )
 
 
 def preview(vocabulary: Vocabulary, inputs: Inputs, settings: VocabularyConfig) -> str:
@@ -142,25 +184,38 @@ def write_vocabulary(
     out_dir = Path(out_dir)
     files = vocabulary_files(out_dir, model_name, vocabulary.kind)
     contents = dict(zip(files, file_contents(vocabulary), strict=True))
-    way_out = "give another --model_name or --out_dir, or remove it"
-    for path, text in contents.items():
-        if path.exists() and path.read_bytes() != text.encode():
-            raise InputError(f"{path}: holds another vocabulary; {way_out}")
     beside = {out_dir / f"{model_name} {vocabulary.kind} vocab.preview.txt": preview_text}
     if vocabulary.kind == "BERT":
-        if files[0].exists() and load_vocabulary("BERT", files[0]).sha256 != vocabulary.sha256:
-            raise InputError(f"{files[0]}: its casing or accents are other than these; {way_out}")
         beside[rules_file(files[0])] = vocabulary.to_json()
     # AutoTokenizer opens one tokenizer of a folder. The first stays that: it may be the user's own, and
     # programs that opened this folder would get other ids without a word.
     shared = {out_dir / name: text for name, text in tokenizer_contents(vocabulary, MODEL_MAX_LENGTH).items()}
-    other = [path for path, text in shared.items() if path.exists() and path.read_bytes() != text.encode()]
     out_dir.mkdir(parents=True, exist_ok=True)
-    # Nothing gets its name before all of it is on the disk, and the vocabulary itself comes last: where it
-    # stands, all of it stands.
-    write_files(beside | ({} if other else shared) | dict(reversed(contents.items())))
+    with alone_in(out_dir):  # another command may find it empty too, and files of both would mix
+        _refuse_another(vocabulary, contents)
+        other = [path for path, text in shared.items() if _holds_another(path, text)]
+        # Nothing gets its name before all of it is on the disk, and the vocabulary itself comes last: where
+        # it stands, all of it stands.
+        write_files(beside | ({} if other else shared) | dict(reversed(contents.items())))
     return files, tuple(
         f"{path}: holds another tokenizer and stays as it is; it, not this vocabulary, is what AutoTokenizer "
         "opens in that folder. Give an --out_dir of its own to have one of this"
         for path in other[:1]
     )
+
+
+def _refuse_another(vocabulary: Vocabulary, contents: dict[Path, str]) -> None:
+    """Raise InputError where another vocabulary of the name stands. `contents`: of its own files."""
+    way_out = "give another --model_name or --out_dir, or remove it"
+    for path, text in contents.items():
+        if _holds_another(path, text):
+            raise InputError(f"{path}: holds another vocabulary; {way_out}")
+    (file, *_) = contents
+    if vocabulary.kind == "BERT" and file.exists():
+        if load_vocabulary("BERT", file).sha256 != vocabulary.sha256:
+            rules = "casing, accents or longest word"
+            raise InputError(f"{file}: its {rules} are other than these; {way_out}")
+
+
+def _holds_another(path: Path, text: str) -> bool:
+    return path.exists() and path.read_bytes() != text.encode()

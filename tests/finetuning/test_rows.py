@@ -156,6 +156,13 @@ def test_a_missing_column_of_parquet_is_named(tmp_path):
         values(tmp_path / "a.parquet", ["a"])
 
 
+def test_a_table_whose_strings_are_no_utf8_is_not_called_damaged(tmp_path):
+    texts = pa.array([b"x\xffy"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"a": texts}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="a.parquet: holds text that is not UTF-8 .*; convert it"):
+        values(tmp_path / "a.parquet", ["a"])
+
+
 def test_bytes_that_are_no_text_are_refused_by_place(tmp_path):
     (tmp_path / "a.tsv").write_bytes(b"a\nx\xffy\n")
     with pytest.raises(InputError, match=r"a.tsv: line 2: not UTF-8 \(byte 0xff at 1\)"):

@@ -25,7 +25,10 @@ def row_of(vocabulary, text=TEXT):
 def vocabulary(request):
     model = json.loads(train(request.param).to_str())["model"]
     if request.param == "wordpiece":
-        return assemble("BERT", model["vocab"])
+        # With brackets, as vocabularies of any text have them: then "[UNK]" can be spelt in tokens.
+        return assemble(
+            "BERT", model["vocab"] | {sign: len(model["vocab"]) + n for n, sign in enumerate("[]")}
+        )
     return assemble("BPE", model["vocab"], [tuple(pair) for pair in model["merges"]])
 
 
@@ -103,6 +106,17 @@ def test_padding_stays(vocabulary):
     )
     assert (found["original_BL"][:, -4:] == vocabulary.pad_id).all()
     assert not found["misspelt_BL"][:, -5:].any()
+
+
+def test_special_tokens_of_a_row_stay_and_are_never_marked(vocabulary):
+    ids_BL = row_of(vocabulary)
+    special = [vocabulary.unk_id, vocabulary.mask_id, vocabulary.sep_id]
+    # Each between two words, where one of them may be taken for its beginning or for its end.
+    ids_BL[0, 2:-2:3] = np.resize(special, len(ids_BL[0, 2:-2:3]))
+    noisy_BL, wrong_BL = misspelt(vocabulary, ids_BL, share=1.0)
+    assert wrong_BL.any() and not np.isin(noisy_BL[wrong_BL], special).any()
+    kept, there = (ids[np.isin(ids, special)].tolist() for ids in (noisy_BL[0, :-1], ids_BL[0, :-1]))
+    assert kept and kept == there[: len(kept)], "in order, but for those that are pushed over the end"
 
 
 def test_letters_are_of_the_words_script():

@@ -93,6 +93,24 @@ def test_tokenized_text_is_kept_and_taken_again(arguments, capsys):
     assert Path("runs/a/tokenized/train.txt").read_text() == tokens
 
 
+def test_tokens_are_never_of_an_older_text(arguments, capsys):
+    build(arguments, "runs/a", save_features=True, save_tokenized_text=True)
+    Path("text/a.txt").write_text("on the mat sat the cat.\n" * 40)
+    build(arguments, "runs/b")  # makes the features that are kept anew, and no tokens
+    build(arguments, "runs/c", save_tokenized_text=True)
+    tokens = Path("runs/c/tokenized/train.txt").read_text()
+    assert ALREADY in capsys.readouterr().out and tokens != Path("runs/a/tokenized/train.txt").read_text()
+
+
+def test_a_folder_of_splits_is_not_learned_from_as_one_without_a_word(arguments, capsys):
+    build(arguments, "runs/a")
+    assert "all splits" not in capsys.readouterr().out
+    for split in ("train", "test"):
+        Path(f"text/{split}.txt").write_text("the cat sat on the mat.\n" * 40)
+    build(arguments, "runs/a")
+    assert "note: text/test.txt, text/train.txt: all splits go into one" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("kept", ["save_features", "save_tokenized_text"])
 def test_where_nothing_may_be_written_beside_the_text_the_run_alone_keeps(
     arguments, capsys, monkeypatch, kept

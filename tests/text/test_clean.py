@@ -5,9 +5,11 @@ Run: pytest tests/text/test_clean.py
 
 import json
 
+import pytest
+
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
-from span_electra.text.inputs import find_inputs
+from span_electra.text.inputs import SEGMENT, find_inputs
 
 
 def read(paths, chunk_size=1000, **options):
@@ -36,3 +38,13 @@ def test_replace_goes_on_where_strict_stops(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"ok\nb\xff\x80d\n")
     assert read(path, errors="replace") == ["ok\nb\ufffd\ufffdd\n".encode()]
+
+
+@pytest.mark.parametrize("before", [0, SEGMENT], ids=["first", "later"])
+def test_a_nul_is_mended_wherever_it_stands(tmp_path, before):
+    # A character that goes on in the next segment is no fault of the first one's.
+    begin = b"\n" * before + b"a\0b"
+    data = begin + b"x" * (-len(begin) % SEGMENT - 1) + "é\n".encode()
+    (tmp_path / "a.txt").write_bytes(data)
+    read_all = b"".join(read(tmp_path / "a.txt", errors="replace"))
+    assert read_all == data.replace(b"\0", "\ufffd".encode())

@@ -117,6 +117,45 @@ def test_rows_become_documents(tmp_path, kind, packing):
         assert b"".join(read(path, chunk_size)) == expected
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()], ids=str)
+def test_a_table_whose_strings_are_no_utf8_is_read_as_lines_are(tmp_path, kind):
+    """Arrow checks nothing of what a column of strings holds."""
+    texts = pa.array([b"one", None, b"b\xffd", "caf\u00e9".encode()], pa.large_binary())
+    texts = texts.cast(pa.large_binary() if kind == pa.large_string() else pa.binary())
+    pq.write_table(pa.table({"text": texts.view(kind)}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a.parquet: row 3 is not UTF-8 \(byte 0xff\); .*--errors replace"):
+        read(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", errors="replace") == ["one\n\nb\ufffdd\n\ncaf\u00e9\n\n".encode()]
+
+
+def test_half_a_pair_is_replaced_by_the_sign_that_stands_for_no_character(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800b"}\n')
+    assert read(tmp_path / "a.jsonl", errors="replace") == ["a\ufffdb\n\n".encode()]
+
+
+@pytest.mark.parametrize("error", pa.ArrowException.__subclasses__(), ids=lambda error: error.__name__)
+def test_whatever_arrow_says_of_a_damaged_table_is_a_line(tmp_path, monkeypatch, error):
+    """A damaged byte may name a codec or a type that Arrow does not have, as well as break the rules."""
+
+    def fail(*_):
+        raise error("codec 77\nat byte 4")
+
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    monkeypatch.setattr("span_electra.text.tables.parquet_batches", fail)
+    with pytest.raises(InputError, match=r"a.parquet: not a sound .parquet file \(.*codec 77.*\); get it"):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_column_of_categories_is_text(tmp_path):
+    texts = pa.array(["one", "two", None, "one"]).dictionary_encode()
+    pq.write_table(
+        pa.table({"text": texts, "id": pa.array([7, 8, 8, 7]).dictionary_encode()}), tmp_path / "a.parquet"
+    )
+    assert read(tmp_path / "a.parquet") == [b"one\n\ntwo\n\none\n\n"]
+    with pytest.raises(InputError, match="'id' holds"):
+        list(cut_blocks(find_inputs(tmp_path / "a.parquet"), 10, "id"))
+
+
 def test_a_long_line_is_one_block(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"x\n" + b"word " * (5 << 20) + b"\ny\n")
@@ -141,7 +180,8 @@ REFUSED = {
         r"a.txt: line 3 is not UTF-8 \(byte 0xff at 1\); .*replace",
     ),
     "NUL later": ("a.txt", b"x" * (1 << 20) + b"\na\0b\n", "a.txt: line 2 holds a NUL"),
-    "binary": ("a.bin", b"\x7fELF\0\0", "a.bin: binary"),
+    "NUL soon": ("a.txt", b"x\na\0b\n", "a.txt: line 2 holds a NUL byte; .*--errors replace"),
+    "binary": ("a.bin", b"\x7fELF\0\0\xb0\xff", "a.bin: binary"),
     "UTF-16": ("a.txt", "hi".encode("utf-16"), "a.txt: UTF-16.*iconv"),
     "features": ("a.txt", b"ARROW1\0\0", "a.txt: features or a table"),
     "empty": ("a.txt", b"", "a.txt: empty"),
@@ -167,6 +207,15 @@ def test_what_is_no_text_is_refused_by_name(tmp_path, case):
     name, content, message = REFUSED[case]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.txt.zst", "a.tsv.zst", "a.parquet.zst"])
+def test_a_file_that_needs_more_memory_is_not_called_broken(tmp_path, name):
+    """As `zstd --long=31` makes them, though one block of six bytes alone."""
+    window, block = bytes([0, (31 - 10) << 3]), (6 << 3 | 1).to_bytes(3, "little") + b"text\n\n"
+    (tmp_path / name).write_bytes(bytes.fromhex("28b52ffd") + window + block)
+    with pytest.raises(InputError, match=rf"{name}: .*; its window is larger .*zstd -d --long=31"):
         read(tmp_path / name)
 
 

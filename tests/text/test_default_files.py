@@ -77,14 +77,17 @@ def test_nothing_to_split_is_an_error(tmp_path):
 
 
 def test_splits_that_would_go_into_one_file_are_told(tmp_path):
-    (tmp_path / "hidden").mkdir()
-    (tmp_path / "hidden" / ".a").touch()
-    assert splits_read_together([tmp_path / "hidden"]) == []  # of which the reading has its own to say
-    (tmp_path / "train.txt").write_text("a\n")
-    assert splits_read_together([tmp_path, tmp_path / "train.txt", tmp_path / "absent"]) == []
-    (tmp_path / "valid.txt").write_text("a\n")
-    (note,) = splits_read_together([tmp_path])
-    assert "train.txt, valid.txt: all splits go into one file" in note
+    touch(tmp_path, "hidden/.a", "train.txt", "more/train/a.txt", "more/train/b.txt")
+    one = [tmp_path / name for name in ("hidden", "train.txt", "more", "absent", "absent*")]
+    assert splits_read_together([*one, "hf:me/books:test", "s3://bucket/test.txt"]) == []
+    (tmp_path / "valid.csv").write_text("a,b\n")  # which is not read
+    assert splits_read_together([tmp_path, tmp_path / "*"]) == []
+    touch(tmp_path, "valid.txt")
+    for named in ([tmp_path], [f"{tmp_path}/*.txt"], [tmp_path / "train.txt", tmp_path / "valid.txt"]):
+        (note,) = splits_read_together(named)
+        assert note.startswith(f"{tmp_path}/train.txt, {tmp_path}/valid.txt: all splits go into one file")
+    touch(tmp_path, "other/test.txt")
+    assert len(splits_read_together([tmp_path / "more", tmp_path / "other"])) == 1
 
 
 def test_files_of_no_split_are_told_where_others_are_of_one(tmp_path, monkeypatch):

@@ -188,6 +188,14 @@ def test_what_is_no_tokenizer_is_refused_in_one_line(text, tmp_path):
     assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+def test_a_sentencepiece_model_is_told_how_it_is_opened(tmp_path):
+    (tmp_path / "spiece.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02\xff")
+    with pytest.raises(InputError, match="spiece.model: a SentencePiece model; name its folder"):
+        open_tokenizer(tmp_path / "spiece.model")
+    with pytest.raises(InputError, match="absent.model: No such file"):
+        open_tokenizer(tmp_path / "absent.model")
+
+
 def test_scores_stay_to_the_last_digit(tmp_path):
     described = json.loads(unigram().to_str())
     described["model"]["vocab"][-1][1] = -3.7245930992080525  # which the library reads as ...053

@@ -126,6 +126,19 @@ def test_a_cased_vocabulary_without_its_tokenizer_json_stays_cased(tmp_path):
     assert load_vocabulary("BERT", path).lowercase
 
 
+def test_a_list_of_tokens_keeps_the_accents_that_stand_in_it(tmp_path):
+    path, plain = tmp_path / "v.txt", [*SPECIAL_TOKENS, "a", "か", "漢", "[unused1]"]
+    for more, kept in (([], None), (["é"], False), (["##が"], False), (["й"], False)):
+        path.write_text("\n".join([*plain, *more]))
+        rules = load_vocabulary("BERT", path).tokenizer.normalizer
+        assert (rules.lowercase, rules.strip_accents) == (True, kept)
+    ids = {token: number for number, token in enumerate(plain)}
+    path.write_text("\n".join(plain))
+    assert load_vocabulary("BERT", path).sha256 == assemble("BERT", ids).sha256  # as published ones have it
+    path.write_text("\n".join([*plain, "A", "é"]))  # cased, which keeps accents as it is
+    assert load_vocabulary("BERT", path).tokenizer.normalizer.strip_accents is None
+
+
 def test_rules_beside_a_vocabulary_are_its_own_or_refused(tmp_path):
     path, made = tmp_path / "v BERT-vocab.txt", bert(lowercase=False)
     path.write_text(file_contents(made)[0])

@@ -1,6 +1,9 @@
 """Vocabularies from text, whole or not at all. Run: pytest tests/text/test_vocabulary_builder.py"""
 
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -8,8 +11,18 @@ from tokenizers import pre_tokenizers, trainers
 
 from span_electra.data_config import VocabularyConfig
 from span_electra.errors import InputError
-from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble, load_vocabulary, rules_file
-from span_electra.text.vocabulary_builder import build_vocabulary
+from span_electra.storage import write_files
+from span_electra.text import vocabulary_builder
+from span_electra.text.encode import TextEncoder
+from span_electra.text.vocabulary import (
+    SPECIAL_TOKENS,
+    Vocabulary,
+    assemble,
+    load_vocabulary,
+    rules_file,
+    save_transformers_tokenizer,
+)
+from span_electra.text.vocabulary_builder import build_vocabulary, write_vocabulary
 
 
 def words(seed: int = 0, lines: int = 400) -> str:
@@ -98,6 +111,28 @@ def test_a_folder_made_before_rules_had_their_own_file_keeps_its_ids(corpus, tmp
     assert load_vocabulary("BERT", *files).sha256 == made.sha256
 
 
+def test_of_two_commands_at_the_same_moment_one_is_refused(tmp_path, monkeypatch):
+    """Both find the folder empty; without a lock the files of both would mix in it."""
+    meet = threading.Barrier(2)
+
+    def write_together(contents):
+        with suppress(threading.BrokenBarrierError):  # locked out, the other never comes
+            meet.wait(0.5)
+        write_files(contents)
+
+    monkeypatch.setattr(vocabulary_builder, "write_files", write_together)
+    made = [assemble("BERT", {token: n for n, token in enumerate([*SPECIAL_TOKENS, one])}) for one in "ab"]
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(write_vocabulary, each, tmp_path / "v", "x", "") for each in made]
+    refused = [isinstance(each.exception(), InputError) for each in done]
+    assert sorted(refused) == [False, True] and "holds another vocabulary" in str(
+        done[refused.index(True)].exception()
+    )
+    stands = load_vocabulary("BERT", tmp_path / "v/x BERT-vocab.txt")
+    assert stands.sha256 == made[refused.index(False)].sha256
+    assert not [path for path in (tmp_path / "v").iterdir() if path.name.startswith(".")]
+
+
 def test_a_tokenizer_of_the_users_own_is_not_replaced(corpus, tmp_path):
     (tmp_path / "v").mkdir()
     (tmp_path / "v/tokenizer.json").write_text('{"mine": true}')
@@ -117,6 +152,54 @@ def test_the_same_tokens_by_other_rules_are_another_vocabulary(tmp_path):
             build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", settings)
         if strict:
             rules_file(files[0]).unlink()
+
+
+def test_a_line_without_blanks_is_no_unknown_word_wherever_the_vocabulary_is_opened(tmp_path):
+    from transformers import AutoTokenizer
+
+    dice = random.Random(0)
+    lines = ["".join(dice.choices([chr(0xE01 + n) for n in range(40)], k=400)) for _ in range(30)]  # Thai's
+    (tmp_path / "t.txt").write_text("\n".join(lines))
+    settings = VocabularyConfig(tokenizer_type="BERT", vocab_size=300)
+    made, files, _ = build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", settings)
+    again = load_vocabulary("BERT", *files)
+    ids = again.tokenizer.encode(lines[0]).ids
+    assert again.sha256 == made.sha256 and made.unk_id not in ids and len(ids) > 100
+    assert TextEncoder(again.tokenizer).encode(lines[0].encode()).ids_T.tolist() == ids[1:-1]
+    (tmp_path / "exported").mkdir()
+    save_transformers_tokenizer(Vocabulary.from_json(again.to_json()), tmp_path / "exported", 128)
+    for folder in (tmp_path / "v", tmp_path / "exported"):
+        assert AutoTokenizer.from_pretrained(folder)(lines[0])["input_ids"] == ids
+    # A list of tokens has no place for the number; what is read so is another vocabulary.
+    for file in (tmp_path / "v").glob("*tokenizer*.json"):
+        file.unlink()
+    assert load_vocabulary("BERT", *files).tokenizer.model.max_input_chars_per_word == 100
+    with pytest.raises(InputError, match="longest word are other than these"):
+        build_vocabulary(tmp_path / "t.txt", tmp_path / "v", "x", settings)
+
+
+MARKED = {
+    "Japanese": ("がんばれ、おげんきですか", "が becomes か"),
+    "Thai": ("กินข้าวกับพี่ที่บ้าน", "\u25cc\u0e35 goes"),
+    "Hindi": ("क्या हिन्दी", "\u25cc\u094d goes"),
+    "Russian": ("мой чай твой синий край", "й becomes и"),
+    "German": ("über Äpfel für Mädchen", None),
+    "Greek": ("Ελληνικά κείμενα", None),
+    "Korean": ("한국어 문장입니다", None),
+    "English with a name": ("plain words " * 40 + "Горбачёв", None),
+}
+
+
+@pytest.mark.parametrize("language", MARKED)
+def test_marks_that_make_letters_are_told_before_they_are_lost(language, tmp_path):
+    text, words = MARKED[language]
+    (tmp_path / "t.txt").write_text((text + "\n") * 9)
+    for number, asked in enumerate(({}, {"strip_accents": False}, {"lowercase": False})):
+        settings = VocabularyConfig(tokenizer_type="BERT", **asked)
+        _, _, notes = build_vocabulary(tmp_path / "t.txt", tmp_path / str(number), "x", settings)
+        told = [note for note in notes if "--strip_accents false" in note]
+        assert len(told) == (words is not None and not asked)
+        assert not told or words in told[0]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,13 @@ def test_any_text(name, lines):
     assert count_words([text], TOKENIZERS[name]) == counted_by_library(TOKENIZERS[name], lines)
 
 
+def test_characters_are_seen_as_often_as_they_stand_there():
+    lines = [*TEXT, "a\u0301\u0323 が か\u3099 й", "ไทย" * 200, *TEXT]  # some left to the library, some not
+    seen = Counter()
+    count_words(["\n".join(lines).encode()] * 2, TOKENIZERS["wordpiece uncased"], seen)
+    assert seen == Counter("".join(lines * 2).replace(" ", ""))
+
+
 def test_blocks_add_up():
     counter = WordCounter(TOKENIZERS["bpe"])
     for _ in range(3):
