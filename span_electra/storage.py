@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, files that grow by whole records, and the locks.
+"""Files and folders that are written whole or not at all, and files that grow by whole records.
 
 Everything is written under a hidden name beside its place, sent to the disk, and renamed: a reader never sees
 half of it, a full disk or a kill leaves what stood there before, and a loss of power does not leave a name
@@ -10,21 +10,16 @@ The names of a run folder's files stand here too, for every room that reads a ru
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import hashlib
 import json
 import os
 import re
 import shutil
-import socket
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-
-from span_electra.errors import InputError
 
 # A run folder. config.json: the resolved settings; run.json: whose folder it is and how far the run came.
 CONFIG, RUN_MARK, RUN_LOCK, TOKENIZER = "config.json", "run.json", "run.lock", "tokenizer.json"
@@ -42,9 +37,6 @@ LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers, which stand in it too, take some 
 # A feature file in the making: the folder beside it in which its parts wait, and what is in there.
 PARTS, PARTS_LOCK = ".parts", "lock"
 PART_NAME = re.compile(r"\.?part-\d+\.arrow(\.\d+\.partial)?")
-
-# What a file system says that knows no locks (some network and FUSE mounts).
-WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 # --- whole or not at all ------------------------------------------------------------------------------
@@ -343,68 +335,3 @@ class AppendedFile:
     def close(self) -> None:
         """Close the file."""
         self.file.close()
-
-
-# --- alone --------------------------------------------------------------------------------------------
-
-_held: set[str] = set()  # locks of this process: the system's belong to a process and do not see each other
-
-
-@contextmanager
-def locked(path: Path, what: str | Path, busy: str, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file `path`, which is made; the system frees it when the process dies, however it dies.
-
-    what, busy: what is locked, and what to say of it when another process has it; in `busy`, `{holder}`
-    stands for that process's number and machine.
-    wait: wait until it is free instead.
-
-    Raises InputError saying so, or that the file cannot be made. Where the file system has no locks, a
-    warning says so, and nothing is locked.
-    """
-    # By the real path: two names of one file are one lock.
-    key = os.path.realpath(path)
-    if key in _held:
-        raise InputError(f"{what}: {busy.format(holder=f'{os.getpid()}, this one')}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")  # not "w": it would wipe the holder's number
-    except OSError as error:
-        raise InputError(
-            f"{path.parent}: cannot be written ({error.strerror}); name another place for the output"
-        ) from None
-    with file:
-        try:
-            # Not flock: its lock would live on in worker processes whose command was killed.
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            if error.errno not in WITHOUT_LOCKS:
-                file.seek(0)
-                holder = file.read(200).strip() or "unknown"
-                raise InputError(f"{what}: {busy.format(holder=holder)}") from None
-            warnings.warn(
-                f"{path.parent}: its file system has no locks; see that no other command writes there",
-                stacklevel=3,
-            )
-        _held.add(key)
-        # The holder's number is for people; what locks is the system's record of this open file.
-        try:
-            file.seek(0)
-            file.truncate()
-            file.write(f"{os.getpid()} on {socket.gethostname()}\n")
-            with suppress(OSError):  # a full disk keeps nobody from holding a lock
-                file.flush()
-            yield
-        finally:
-            _held.discard(key)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Be alone with a folder, which is there, for moments: others wait. Nothing is left in it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks, or without this one
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

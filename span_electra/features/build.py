@@ -29,8 +29,9 @@ from span_electra.features.parts import (
     writing_maker,
 )
 from span_electra.features.store import open_features
+from span_electra.locks import locked
 from span_electra.progress import Bar
-from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, is_part, locked, recover
+from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, is_part, recover
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block, cut_blocks, hash_source
 from span_electra.text.far_files import is_url

@@ -29,7 +29,8 @@ from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, line_encode
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
-from span_electra.storage import empty_parents_go, locked, replace_folder, sha256_of, write_text
+from span_electra.locks import locked
+from span_electra.storage import empty_parents_go, replace_folder, sha256_of, write_text
 from span_electra.text.noise import load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_in_order

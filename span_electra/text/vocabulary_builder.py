@@ -21,8 +21,9 @@ from tokenizers import pre_tokenizers
 from span_electra.counted import counted
 from span_electra.data_config import CHUNK_SIZE, VocabularyConfig
 from span_electra.errors import InputError
+from span_electra.locks import alone_in
 from span_electra.progress import Bar
-from span_electra.storage import alone_in, write_files
+from span_electra.storage import write_files
 from span_electra.text.bpe_trainer import train_bpe, train_wordpiece
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks

@@ -6,7 +6,7 @@ import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from span_electra import storage
+from span_electra import locks, storage
 from span_electra.storage import CONFIG, LOG, RUN_LOCK, RUN_MARK, TOKENIZER
 from span_electra.training import checkpoint
 
@@ -63,4 +63,4 @@ def locked(folder: Path) -> AbstractContextManager[None]:
     Raises InputError naming the holder when another run has it, or when the folder cannot be written.
     """
     busy = "another run is writing there (process {holder}); wait for it or choose another"
-    return storage.locked(folder / RUN_LOCK, folder, busy)
+    return locks.locked(folder / RUN_LOCK, folder, busy)

@@ -4,6 +4,7 @@ Run: pytest tests/finetuning/test_predictions.py
 """
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,15 +16,18 @@ from task_examples import one_task
 
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import turn_windows
+from span_electra.finetuning.decoding import SHIFTS, direction
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.export import export_task
 from span_electra.finetuning.predictions import (
     TaskPredictions,
+    called_replaced,
     check_metrics,
     compute_metrics,
     predict_rows,
     prediction_lines,
-    word_labels,
+    tag_orders,
+    word_scores,
 )
 from span_electra.finetuning.task_types import RECORDS, TASK_TYPES
 from span_electra.finetuning.turns import join_turns
@@ -32,6 +36,7 @@ from span_electra.hub.opening import open_model
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.devices import Process
 
+SINGLE = "SingleSenClassification"
 CPU = Process(torch.device("cpu"))
 
 
@@ -78,11 +83,47 @@ def test_perplexity_is_that_of_the_exported_folder_by_hand(tmp_path):
 def test_a_word_has_the_class_of_its_first_token_or_is_wrong_where_any_token_is():
     row = {"words": 4, "word_ids": [-1, 0, 0, 2, -1]}  # the second word has no token, the last was cut off
     logits_LC = np.eye(3)[[0, 2, 1, 1, 0]]
-    assert word_labels(row, logits_LC, "tokens", ("0", "1", "2")) == [2, 0, 1, 0]
-    assert word_labels(row, logits_LC, "tokens", ("B-N", "I-N", "O")) == [2, 2, 1, 2], "no part of a name"
-    assert word_labels(row, np.array([9.0, -1.0, 2.0, -3.0, 9.0]), "replaced", ("0", "1")) == [1, 0, 0, 0]
+    assert classes_of(row, logits_LC, ("0", "1", "2")) == [2, 0, 1, 0]
+    assert classes_of(row, logits_LC, ("B-N", "I-N", "O")) == [2, 2, 1, 2], "no part of a name"
+    assert called_replaced(row, np.array([9.0, -1.0, 2.0, -3.0, 9.0])) == [1, 0, 0, 0]
     nothing = {"words": 1, "word_ids": [-1, -1]}
-    assert word_labels(nothing, logits_LC[:2], "tokens", ("B-N", "I-N", "O")) == [2]
+    assert classes_of(nothing, logits_LC[:2], ("B-N", "I-N", "O")) == [2]
+
+
+def classes_of(row, logits_LC, labels):
+    scores_WC, _ = word_scores(logits_LC, np.array(row["word_ids"]), row["words"], labels)
+    return scores_WC.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("kind", [SINGLE, "MultiLabelClassification", "NER"])
+def test_the_threshold_that_rows_ask_for_is_the_best_and_is_that_of_the_exported_bias(kind, tmp_path):
+    network, source = network_and_rows(tmp_path, kind)
+    if kind == SINGLE:
+        source.spec = replace(source.spec, task=replace(source.spec.task, metrics=("f1",)))
+    moved_C = torch.from_numpy(direction(source.spec.type.head, source.spec.labels))
+    with torch.no_grad():
+        network.heads[0].score.bias -= 2.5 * moved_C  # a network that hardly ever dares
+    tuned = predict_rows(network, 0, source, 7, CPU, shift=None)
+    assert tuned.shift in SHIFTS
+    again = predict_rows(network, 0, source, 7, CPU, shift=tuned.shift)
+    assert again.predictions == tuned.predictions
+    plain = predict_rows(network, 0, source, 7, CPU)
+    assert plain.shift == 0 and plain.predictions != tuned.predictions
+    with torch.no_grad():
+        network.heads[0].score.bias += tuned.shift * moved_C
+    assert predict_rows(network, 0, source, 7, CPU).predictions == tuned.predictions
+
+
+def test_tags_are_in_an_order_that_the_training_rows_have(tmp_path):
+    network, source = network_and_rows(tmp_path, "NER")
+    assert tag_orders(source) == ("B B same", "B O", "O B", "O O")
+    network.tasks = (replace(network.tasks[0], orders=("B O", "O B", "O O")),)  # no two names side by side
+    found = predict_rows(network, 0, source, 7, CPU).predictions
+    tags = [[source.spec.labels[label] for label in row] for row in found]
+    assert any("B-N" in row for row in tags)
+    assert not any(pair == ("B-N", "B-N") for row in tags for pair in zip(row, row[1:], strict=False))
+    network.heads[0].score.bias.data[source.spec.labels.index("O")] -= 50
+    assert predict_rows(network, 0, source, 7, CPU).predictions != found, "O only where it must be"
 
 
 def told(kind, labels=(), metrics=()):
@@ -113,6 +154,13 @@ def test_metrics_and_lines_of_outcomes_made_by_hand():
         choice = told(kind, metrics=("recall_at_1",))
         assert list(prediction_lines(ranked, choice))[1] == "1\t2\t1\n"
         assert compute_metrics(ranked, choice) == {"recall_at_1": 0.0}
+
+
+def test_a_threshold_among_three_labels_is_refused(tmp_path):
+    task = replace(one_task(tmp_path), tuned_threshold=True)
+    check_metrics(TaskSpec(task, ("no", "yes"), 32))
+    with pytest.raises(InputError, match="t.tuned_threshold: a threshold decides between two labels"):
+        check_metrics(TaskSpec(task, ("a", "b", "c"), 32))
 
 
 def test_metrics_that_cannot_be_taken_are_refused_before_training(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 import torch
 from finetune_examples import ROWS, lines_of, settings_of, write_task
 from run_examples import stop_at
+from safetensors.torch import load_file
 from shell_examples import exit_code
 from task_examples import write
 
@@ -23,6 +24,7 @@ from span_electra.compose import compose, config_file
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import TaskDataArguments
+from span_electra.finetuning.decoding import direction
 from span_electra.finetuning.stage import finetune, prepare
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.finetuning.task_types import TASK_TYPES
@@ -132,6 +134,43 @@ def test_stopped_and_resumed_is_never_stopped(step, tmp_path, monkeypatch, capsy
     assert_same_bits(straight.optimizer, resumed.optimizer)
     assert results_of("run") == results_of("stopped")
     assert sorted(path.name for path in tmp_path.glob("*_prepared_data")) == ["small_prepared_data"]
+
+
+@pytest.mark.parametrize("kind", ["NER", "MultiLabelClassification", SINGLE])
+def test_a_threshold_that_dev_decided_is_that_of_results_and_exports(kind, tmp_path, monkeypatch):
+    # A network that learned next to nothing may ask for none.
+    monkeypatch.setattr("span_electra.finetuning.predictions.best_shift", lambda metric_at: 1.5)
+    task = write_task(tmp_path, kind) | {"tuned_threshold": True}
+    assert finetune(settings_of(tmp_path, {"t": task}, epochs=1)) == 0
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    [score] = [line["score"] for line in lines if line["split"] == "valid"]
+    assert [*results_of("run")["t"]["dev"].values()] == [pytest.approx(score, abs=1e-6)]
+    opened, saved = load_task_model("run"), checkpoint.load(checkpoint.latest(Path("run")))
+    [spec], [head] = opened.specs, opened.network.tasks
+    moved = opened.network.heads[0].score.bias - saved.weights["heads.0.score.bias"]
+    assert torch.allclose(moved, torch.from_numpy(1.5 * direction(head.kind, spec.labels)).float(), atol=1e-6)
+    assert (
+        head.shift == 0.0 and saved.meta["heads"][0]["shift"] == 1.5 and bool(head.orders) == (kind == "NER")
+    )
+    exported = load_file("run/exported/t/model.safetensors")
+    biases = [value for name, value in exported.items() if name.endswith("bias") and len(value) == len(moved)]
+    assert any(torch.equal(bias, opened.network.heads[0].score.bias) for bias in biases)
+
+
+@pytest.mark.parametrize("step", [2, 5])
+def test_a_threshold_and_orders_of_tags_are_kept_over_a_stop(step, tmp_path, monkeypatch):
+    task = write_task(tmp_path, "NER") | {"tuned_threshold": True}
+    settings = settings_of(tmp_path, {"t": task}, save_per_updates=1, limit_save=9, shuffle_buffer_size=0)
+    assert finetune(settings) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        finetune(replace(settings, out_dir="other"))
+    assert finetune(replace(settings, out_dir=None, load_saved_model="other", resume_train=True)) == 0
+    for one in checkpoint.in_run(Path("run")):
+        heads = [
+            checkpoint.read_meta(Path(run, "checkpoints", one.name))["heads"] for run in ("run", "other")
+        ]
+        assert heads[0] == heads[1]
 
 
 def test_processes_that_we_did_not_start_are_refused(tmp_path, monkeypatch):

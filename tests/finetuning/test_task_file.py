@@ -272,6 +272,17 @@ def test_pooling_is_of_heads_on_whole_rows(tmp_path):
         one_task(tmp_path, "NER", pooling="mean")
 
 
+def test_a_threshold_is_tuned_where_one_decides_and_there_are_dev_rows(tmp_path):
+    assert one_task(tmp_path, val_split=0.2, tuned_threshold=True).tuned_threshold
+    assert not one_task(tmp_path).tuned_threshold
+    with pytest.raises(InputError, match="t.tuned_threshold: 'yes' is neither true nor false"):
+        one_task(tmp_path, val_split=0.2, tuned_threshold="yes")
+    with pytest.raises(InputError, match="t.tuned_threshold: needs dev rows; name a dev file"):
+        one_task(tmp_path, file_names={"train": "a.tsv"}, tuned_threshold=True)
+    with pytest.raises(InputError, match="t.tuned_threshold: Regression decides by no threshold"):
+        one_task(tmp_path, "Regression", val_split=0.2, tuned_threshold=True)
+
+
 def test_columns_of_conll_have_numbers(tmp_path):
     numbers = {"text": 2, "label": 4}
     assert one_task(tmp_path, "NER", columns=numbers).columns == numbers
