@@ -30,8 +30,8 @@ from span_electra.pretraining.defaults import stack_layers  # noqa: E402
 from span_electra.pretraining.published import (  # noqa: E402
     like_published,
     model_like,
+    model_vocabulary,
     published_folder,
-    published_vocabulary,
 )
 from span_electra.pretraining.stage import pretrain  # noqa: E402
 
@@ -170,7 +170,7 @@ def test_its_tokenizer_is_checked_before_text_is_read_with_it(tmp_path, monkeypa
     publish(tmp_path)
     monkeypatch.setattr(Opened, "check_tokenizer", lambda opened: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        published_vocabulary(replace(JointTrainingConfig(), init_from=str(tmp_path)))
+        model_vocabulary(replace(JointTrainingConfig(), init_from=str(tmp_path)), None)
 
 
 @pytest.mark.parametrize("name", ["ElectraModel", "ElectraForSequenceClassification"])

@@ -23,6 +23,8 @@ from span_electra.training import checkpoint
 from span_electra.training import run_folder as runfolder
 from span_electra.training.checkpoint import META, MODEL, OPTIMIZER
 
+GONE = (1 << 22) + 1  # no process has this number: Linux' largest is 2^22
+
 
 def write(run, step, metric=None, value=None):
     value = step if value is None else value
@@ -139,7 +141,7 @@ def test_less_of_a_loss_is_better_unless_one_says_otherwise(monitor, mode, more)
 def test_a_resumed_run_sets_its_old_future_aside_and_clears_half_written_folders(tmp_path):
     for step in (1, 2, 3):
         write(tmp_path, step)
-    (tmp_path / "checkpoints" / ".step-00000004.77").mkdir()
+    (tmp_path / "checkpoints" / f".step-00000004.{GONE}").mkdir()
     (tmp_path / "checkpoints" / "step-00000003").rename(tmp_path / "checkpoints" / ".step-00000003.old")
     checkpoint.clear_unfinished(tmp_path)
     moved = checkpoint.set_aside(tmp_path, after=1)
@@ -224,7 +226,7 @@ def test_a_run_folder_knows_its_state(tmp_path):
     assert runfolder.state_of(run) == "new"
     write_rows(run / "any name")
     assert runfolder.state_of(run) == "new"
-    (run / ".tokenizer.json.77.partial").write_text("cut off by a kill")
+    (run / f".tokenizer.json.{GONE}.partial").write_text("cut off by a kill")
     assert runfolder.state_of(run) == "new"
     (run / "thesis.txt").write_text("mine")
     assert runfolder.state_of(run) == "foreign"
