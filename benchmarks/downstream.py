@@ -71,8 +71,7 @@ def sentences(folder: str, metrics: list[str], pair: bool = False) -> dict[str, 
     """The section of a set with a label a sentence, or a pair of them."""
     kind = "SentencePairClassification" if pair else "SingleSenClassification"
     columns = {"label": "label", "text": "sentence1"} | ({"pair": "sentence2"} if pair else {})
-    tuned = {"tuned_threshold": metrics[0] == "f1"}
-    return {"task_type": kind, "file_names": splits(folder), "columns": columns, "metrics": metrics} | tuned
+    return {"task_type": kind, "file_names": splits(folder), "columns": columns, "metrics": metrics}
 
 
 JOBS = {
