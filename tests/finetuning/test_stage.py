@@ -137,7 +137,9 @@ def test_stopped_and_resumed_is_never_stopped(step, tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.parametrize("kind", ["NER", "MultiLabelClassification", SINGLE])
-def test_a_threshold_that_dev_decided_is_that_of_results_and_exports(kind, tmp_path, monkeypatch):
+def test_a_threshold_that_dev_decided_is_that_of_results_and_exports(
+    kind, tmp_path, monkeypatch, architecture
+):
     # A network that learned next to nothing may ask for none.
     monkeypatch.setattr("span_electra.finetuning.predictions.best_shift", lambda metric_at: 1.5)
     task = write_task(tmp_path, kind) | {"tuned_threshold": True}
