@@ -20,6 +20,15 @@ def said_of(error: OSError) -> str:
     return f"{where}{error.strerror or error}; mend that and run again"
 
 
+def reason_of(error: BaseException, most: int = 200) -> str:
+    """Why something failed, in a line: the first of the message that says anything, else the error's type.
+
+    most: characters. Example: torch's "\\nno compiler\\n\\nSet TORCH_LOGS=..." -> "no compiler"
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:most]
+
+
 def show_warnings(*, aloud: bool) -> None:
     """From now on a warning of this process is one line, or, of others beside the one that speaks, none."""
     # Users cannot mend the line of our code that Python would show.

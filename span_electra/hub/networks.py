@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from span_electra.accelerators import find_device
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.hub.architectures import architecture_of, model_config
 from span_electra.hub.folders import read_config
 from span_electra.hub.opening import Pretrained, open_model
@@ -131,8 +131,7 @@ def _stock(folder: Path, part: str, device: str) -> Network:
             dtype=torch.float32,  # as ours, whatever was stored, which it would compute in
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{folder}: its network cannot be opened ({reason})") from None
+        raise InputError(f"{folder}: its network cannot be opened ({reason_of(error)})") from None
     finally:
         transformers.logging.set_verbosity(verbosity)
     if found["missing_keys"]:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.storage import sha256_of
 from span_electra.text.dataset import open_dataset
 from span_electra.text.inputs import (
@@ -301,6 +301,5 @@ def parquet_file(file: InputFile) -> Iterator[BinaryIO]:
             told = f"holds text that is not UTF-8 ({error.reason}); convert it and write the file again"
             raise InputError(f"{file.path}: {told}") from None
         except (*UNPACKING_ERRORS, MemoryError) as error:
-            reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-            told = f"not a sound .parquet file ({reason}); {way_out_of(error)}"
+            told = f"not a sound .parquet file ({reason_of(error)}); {way_out_of(error)}"
             raise InputError(f"{file.path}: {told}") from None

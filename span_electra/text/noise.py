@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.schema import check_fields, setting
 from span_electra.utf8 import read_text
 
@@ -119,8 +119,8 @@ def load_misspellings(path: str | Path) -> dict[str, list[str]]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        line = str(error).splitlines()[0]
-        raise InputError(f"{path}: not valid JSON ({line}); give words and their misspellings") from None
+        reason = reason_of(error)
+        raise InputError(f"{path}: not valid JSON ({reason}); give words and their misspellings") from None
     if not isinstance(content, dict):
         raise InputError(f'{path}: a JSON {type(content).__name__}; give an object, {{"their": ["thier"]}}')
     for word, texts in content.items():
