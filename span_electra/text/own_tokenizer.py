@@ -14,10 +14,10 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from span_electra.errors import InputError, reason_of
-from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
+from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.encode import TextEncoder
 from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, json_object, vocabulary_of
-from span_electra.text.tokenizer_file import OURS, check_described, check_unknown, rewritten
+from span_electra.text.tokenizer_file import check_described, check_unknown, rewritten
 from span_electra.text.vocabulary import Vocabulary, add_special
 from span_electra.utf8 import read_text
 

@@ -26,9 +26,9 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from span_electra.errors import InputError
-from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
+from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
-from span_electra.text.tokenizer_file import OURS, check_described, check_unknown, kind_of
+from span_electra.text.tokenizer_file import check_described, check_unknown, kind_of
 from span_electra.text.word_starts import TokenWords, spelt_tokens, token_words
 from span_electra.utf8 import read_text
 
