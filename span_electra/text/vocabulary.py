@@ -266,14 +266,6 @@ def tokenizer_contents(
     }
 
 
-def save_transformers_tokenizer(
-    vocabulary: Vocabulary, folder: str | Path, max_seq_len: int, *, token_types: bool = True
-) -> None:
-    """Write the tokenizer into `folder` so that `AutoTokenizer.from_pretrained(folder)` gives our ids."""
-    for name, text in tokenizer_contents(vocabulary, max_seq_len, token_types=token_types).items():
-        Path(folder, name).write_text(text, encoding="utf-8")
-
-
 def load_vocabulary(
     tokenizer_type: str, vocab_file: str | Path, merges_file: str | Path | None = None
 ) -> Vocabulary:
