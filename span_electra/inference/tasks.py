@@ -38,6 +38,7 @@ from span_electra.inference.chat import reply
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.text.token_spans import over_windows, pool_words
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.utf8 import is_encodable
 
 WHOLE = 1 << 40  # tokens; a row that is not cut
 
@@ -317,8 +318,8 @@ def example_of(spec: TaskSpec, text: Text) -> Example | None:
 
 
 def _refuse_halves(text: Any) -> None:
-    """Refuse half a surrogate pair, which JSON can spell and no UTF-8 text holds."""
-    if isinstance(text, str) and any("\ud800" <= letter <= "\udfff" for letter in text):
+    """Refuse half a surrogate pair, in a text or in any of several."""
+    if isinstance(text, str) and not is_encodable(text):
         raise InputError(f"{text[:60]!r} holds half a surrogate pair; mend the text")
     for part in text if isinstance(text, list | tuple) else ():
         _refuse_halves(part)

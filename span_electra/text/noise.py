@@ -24,7 +24,7 @@ import numpy as np
 
 from span_electra.errors import InputError, reason_of
 from span_electra.schema import check_fields, setting
-from span_electra.utf8 import read_text
+from span_electra.utf8 import is_encodable, read_text
 
 KINDS = ("none", "artificial", "realistic", "mixed", "white_space")
 EDITS = ("insert", "delete", "swap", "replace")
@@ -130,8 +130,7 @@ def load_misspellings(path: str | Path) -> dict[str, list[str]]:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is text that can be written: JSON may hold half a character (a lone surrogate)."""
-    return isinstance(value, str) and bool(value.strip()) and value.encode(errors="replace").decode() == value
+    return isinstance(value, str) and bool(value.strip()) and is_encodable(value)
 
 
 # --- a row --------------------------------------------------------------------------------------------
