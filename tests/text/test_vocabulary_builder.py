@@ -117,7 +117,7 @@ def test_of_two_commands_at_the_same_moment_one_is_refused(tmp_path, monkeypatch
 
     def write_together(contents):
         with suppress(threading.BrokenBarrierError):  # locked out, the other never comes
-            meet.wait(0.5)
+            meet.wait(0.1)
         write_files(contents)
 
     monkeypatch.setattr(vocabulary_builder, "write_files", write_together)
