@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.counted import counted
-from span_electra.errors import InputError
+from span_electra.errors import InputError, not_among
 from span_electra.finetuning.conll import read_conll
 from span_electra.finetuning.decoding import OUTSIDE
 from span_electra.finetuning.rows import (
@@ -38,7 +38,6 @@ from span_electra.finetuning.rows import (
     without_blank_end,
 )
 from span_electra.finetuning.task import Task, numbered_columns
-from span_electra.finetuning.task_entry import not_among
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.finetuning.values import list_of, text_of, word_of, words_of
 from span_electra.text.inputs import PACKINGS

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.compose import read_settings
-from span_electra.errors import InputError, reason_of
+from span_electra.errors import InputError, not_among, reason_of
 from span_electra.finetuning.task import Task
-from span_electra.finetuning.task_entry import TaskEntry, not_among
+from span_electra.finetuning.task_entry import TaskEntry
 from span_electra.finetuning.task_keys import ENCODER_KEYS, task_of
 
 SAMPLINGS = ("proportional", "square_root", "annealed")

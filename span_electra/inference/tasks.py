@@ -24,13 +24,12 @@ import numpy as np
 import torch
 
 from span_electra.accelerators import find_device
-from span_electra.errors import InputError
+from span_electra.errors import InputError, not_among
 from span_electra.finetuning.batching import UnpaddedRows, collate, rows_of_candidates
 from span_electra.finetuning.decoding import best_tags
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.predictions import scores_of_vectors, word_scores
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.task_entry import not_among
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.networks import check_numbers, length_batches
 from span_electra.inference.arguments import Speech

@@ -10,7 +10,6 @@ W words of a row, N words of the noisy row
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import string
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from span_electra.errors import InputError, reason_of
+from span_electra.errors import InputError, not_among, reason_of
 from span_electra.schema import check_fields, setting
 from span_electra.utf8 import is_encodable, read_text
 
@@ -76,8 +75,7 @@ class NoiseConfig:
             raise InputError(f"geometric_p: {self.geometric_p} must be above 0 and at most 1")
         for edit in self.edits:
             if edit not in EDITS:
-                nearest = difflib.get_close_matches(str(edit), EDITS, 1, 0.0)[0]
-                raise InputError(f"edits: {edit!r} is no edit; did you mean {nearest!r}?")
+                raise InputError(f"edits: {not_among(edit, EDITS)}")
         if not self.edits or len(set(self.edits)) != len(self.edits):
             raise InputError(f"edits: {self.edits} must be different ones of {', '.join(EDITS)}")
         if self.kind in ("realistic", "mixed") and self.misspellings is None:
