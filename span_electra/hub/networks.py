@@ -159,16 +159,21 @@ def check_numbers(sound: bool, source: str) -> None:
         )
 
 
+def batch_rows(length: int, batch_size: int) -> int:
+    """Rows of a batch of this length: at most BATCH_TOKENS padded tokens, but at least one row."""
+    return min(batch_size, max(1, BATCH_TOKENS // length))
+
+
 def length_batches(lengths_R: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
     """Yield the numbers of rows of similar length, longest first, so that memory runs out at once or never.
 
-    A batch has at most `batch_size` rows and BATCH_TOKENS padded tokens, but at least one row.
+    A batch is as large as `batch_rows` says of its longest row.
     """
     # Stable: rows of one length keep their order, so that answers do not depend on the sort.
     order_R = np.argsort(-lengths_R, kind="stable")
     start = 0
     while start < len(order_R):
-        rows = min(batch_size, max(1, BATCH_TOKENS // int(lengths_R[order_R[start]])))
+        rows = batch_rows(int(lengths_R[order_R[start]]), batch_size)
         yield order_R[start : start + rows]
         start += rows
 
