@@ -159,7 +159,7 @@ class TaskPredictor:
     def wants(self, number: int) -> str:
         """What a task reads, to one who gave it something else."""
         spec = self.specs[number]
-        return f"task {spec.task.name!r} ({spec.task.task_type}) reads {readable(spec)}"
+        return f"task {spec.task.name!r} ({spec.task.task_type}) reads {expected_input(spec)}"
 
     def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
         """What replies to turns: the named Conversation task, or the only one. Raises InputError."""
@@ -282,7 +282,7 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 # --- what a task reads ----------------------------------------------------------------------------------
 
 
-def readable(spec: TaskSpec) -> str:
+def expected_input(spec: TaskSpec) -> str:
     """What the texts of a task are, in a few words; lines say pairs with a TAB and lists in JSON."""
     if spec.type.has_candidates:
         return '(turns, candidates), two lists; as a line {"turns": [...], "candidates": [...]}'

@@ -135,11 +135,6 @@ def frame(vocabulary: Vocabulary, ids_T: np.ndarray) -> np.ndarray:
     return np.concatenate([[vocabulary.cls_id], ids_T, [vocabulary.sep_id]]).astype(np.int64)
 
 
-def framed(vocabulary: Vocabulary, ids: list[np.ndarray], windows: list[TokenWindow]) -> list[np.ndarray]:
-    """Return the row of each window."""
-    return [frame(vocabulary, ids[window.line][window.start : window.end]) for window in windows]
-
-
 def over_windows(
     vocabulary: Vocabulary,
     longest: int,
@@ -152,7 +147,7 @@ def over_windows(
     [L, ...] for each. A line without tokens gives an array of length 0.
     """
     windows = cut_windows(np.array([len(ids_T) for ids_T in ids], dtype=np.int64), longest - 2)
-    answers = score(framed(vocabulary, ids, windows))
+    answers = score([frame(vocabulary, ids[each.line][each.start : each.end]) for each in windows])
     parts: list[list[np.ndarray]] = [[] for _ in ids]
     for window, answer_L in zip(windows, answers, strict=True):
         shift = 1 - window.start  # the content begins after [CLS]
