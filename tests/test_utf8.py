@@ -37,7 +37,7 @@ def test_a_byte_that_is_no_utf8_is_named():
     assert other_unicode(b"") is None and other_unicode(b"a\0") is None and other_unicode(b"\0\0\0\0") is None
 
 
-@given(st.text(st.characters(exclude_categories=[])))
+@given(st.text(st.sampled_from("a\0é漢😀\ud7ff\ud800\udc00\udfff\ue000")))
 def test_half_a_surrogate_pair_alone_has_no_place_in_utf8(text):
     assert is_encodable(text) != any("\ud800" <= letter <= "\udfff" for letter in text)
 
