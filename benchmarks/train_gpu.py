@@ -35,7 +35,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from argument import JointTrainingConfig  # noqa: E402
 from span_electra.batch import StepOutput  # noqa: E402
 from span_electra.commandline import parse  # noqa: E402
-from span_electra.errors import InputError  # noqa: E402
+from span_electra.errors import InputError, reason_of  # noqa: E402
 from span_electra.features.store import open_features  # noqa: E402
 from span_electra.model.batch import MaskedBatch  # noqa: E402
 from span_electra.pretraining.experiment import Pretraining  # noqa: E402
@@ -208,7 +208,7 @@ def measure_gpu(
         try:
             seen = measure(preset, rows=batch, way=WAYS[way], features=features, device=device, steps=steps)
         except (RuntimeError, InputError) as error:  # out of memory, too: the other lines still say something
-            print(line, str(error).splitlines()[0][:90], flush=True)
+            print(line, reason_of(error, 90), flush=True)
             continue
         finally:
             torch.compiler.reset()

@@ -24,7 +24,7 @@ from span_electra.compose import Layer, compose, config_file, dump, leaves, pres
 from span_electra.config import OPTIMIZER_DEFAULTS
 from span_electra.cores import is_leading
 from span_electra.elsewhere import meant
-from span_electra.errors import InputError, said_of, show_warnings
+from span_electra.errors import InputError, reason_of, said_of, show_warnings
 from span_electra.schema import Settings, Values
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -313,8 +313,8 @@ def in_a_line(error: Exception) -> str:
         from span_electra.accelerators import lacks_memory  # late: with it comes torch
 
         if lacks_memory(error):
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return f"out of memory ({reason[:120]}); lower --batch_size, or --eval_batch_size in fine-tuning"
+            reason = reason_of(error)
+            return f"out of memory ({reason}); lower --batch_size, or --eval_batch_size in fine-tuning"
     if isinstance(error, NotImplementedError):
         # An operator that torch has not made for the device.
         if found := re.search(r"'(\w+::[\w.]+)'", str(error)):

@@ -8,13 +8,14 @@ eval "$(span-electra completion)"                bash or zsh then complete comma
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import shlex
 import sys
 import textwrap
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from span_electra.errors import nearest
 
 COMMANDS = {
     "vocab": "create_vocab_SE",
@@ -75,8 +76,8 @@ def main() -> None:
         run_script(script.main)
     else:
         by_script = {script: short for short, script in COMMANDS.items()}
-        nearest = difflib.get_close_matches(name.removesuffix(".py"), [*COMMANDS, *by_script], 1, 0.4)
-        hint = by_script.get(nearest[0], nearest[0]) if nearest else f"one of {', '.join(COMMANDS)}"
+        meant = nearest(name.removesuffix(".py"), [*COMMANDS, *by_script])
+        hint = by_script.get(meant, meant) if meant else f"one of {', '.join(COMMANDS)}"
         print(f"error: unknown command {name}; did you mean {hint}?", file=sys.stderr)
         sys.exit(2)
 

@@ -13,7 +13,6 @@ is an error once the settings are made: a misspelt default must not be passed ov
 
 from __future__ import annotations
 
-import difflib
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from span_electra.elsewhere import meant
-from span_electra.errors import InputError
+from span_electra.errors import InputError, nearest
 
 LARGEST = 2**63 - 1  # what numpy and torch hold; also no sensible number of anything is larger
 Values = dict[str, Any]  # names -> values; a section is such a dictionary again
@@ -63,9 +62,11 @@ def check_fields(settings: object) -> None:
         value, choices = getattr(settings, entry.name), entry.metadata.get("choices")
         if choices and value not in choices:
             # Cutoff 0: with few choices even a far one tells what kind of word is wanted.
-            nearest = difflib.get_close_matches(str(value), [str(choice) for choice in choices], 1, 0.0)[0]
-            allowed = ", ".join(str(choice) for choice in choices)
-            raise InputError(f"{entry.name}: {value!r} is not one of {allowed}; did you mean {nearest!r}?")
+            allowed = [str(choice) for choice in choices]
+            raise InputError(
+                f"{entry.name}: {value!r} is not one of {', '.join(allowed)}; "
+                f"did you mean {nearest(value, allowed, 0.0)!r}?"
+            )
         least, most = entry.metadata.get("least"), entry.metadata.get("most", LARGEST)
         for item in value if isinstance(value, list) else [value]:
             _check_item(entry.name, item, least, most)

@@ -30,12 +30,14 @@ EVALUATION, REPORT = "evaluation.json", "report.html"
 # Of fine-tuning; and, in a run of pretraining, what was exported before its end.
 RESULTS, PREDICTIONS, EXPORTED = "results.json", "predictions", "exported"
 
+OURS = "span_electra"  # the key of what is ours in files of other formats: tokenizer.json, config.json
 # A feature file is an Arrow file with this key in its schema.
-FEATURES_KEY = b"span_electra"
+FEATURES_KEY = OURS.encode()
 LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers, which stand in it too, take some megabytes
 
 # A feature file in the making: the folder beside it in which its parts wait, and what is in there.
 PARTS, PARTS_LOCK = ".parts", "lock"
+MANIFEST = "manifest.json"  # lists the shards of a folder of feature files
 PART_NAME = re.compile(r"\.?part-\d+\.arrow(\.\d+\.partial)?")
 
 

@@ -43,6 +43,15 @@ def begins_as_utf8(data: bytes) -> bool:
     return True
 
 
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can hold a text: JSON can spell half a surrogate pair, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def refuse_other(data: bytes, where: str) -> None:
     """Raise InputError, beginning with `where`, if a file that begins so is in another Unicode encoding."""
     if name := other_unicode(data):

@@ -266,7 +266,6 @@ def test_every_module_has_its_test_file():
         "inference/arguments",
         "pretraining/arguments",
         "config",
-        "errors",
         "pretraining/experiment",
         "finetuning/settings",
         "pretraining/settings",

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from span_electra.errors import InputError
 from span_electra.evaluation.metrics import wilson_interval
 from span_electra.features.words import word_starts
-from span_electra.hub.networks import BATCH_TOKENS, Networks
+from span_electra.hub.networks import Networks, batch_rows
 from span_electra.text.encode import TextEncoder
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.utf8 import decode_utf8
@@ -236,11 +236,6 @@ def masked_score(
         loss_B = F.cross_entropy(network.answer(states_BD).float(), target_B, reduction="none")
         found_Q[start : start + size] = -loss_B.cpu().double().numpy()
     return found_Q
-
-
-def batch_rows(length: int, batch_size: int) -> int:
-    """Rows of a batch of this length."""
-    return min(batch_size, max(1, BATCH_TOKENS // length))
 
 
 # --- accuracy -----------------------------------------------------------------------------------------

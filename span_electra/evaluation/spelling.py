@@ -19,8 +19,10 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.metrics import area_under_curve, best_threshold, detection
+from span_electra.finetuning.readers import marks_of
 from span_electra.finetuning.rows import read_lines as numbered_lines
 from span_electra.finetuning.rows import without_blank_end
+from span_electra.finetuning.task_types import MISSPELT
 from span_electra.hub.networks import Networks
 from span_electra.inference.detection import token_probabilities
 from span_electra.text.token_spans import pool_words, read_lines
@@ -63,7 +65,7 @@ def sets_below(folder: Path, *, labelled: bool) -> dict[str, Path]:
         if (correct.parent / "corrupt.txt").is_file():
             # Told apart by the first line with words: clean text is for correction, not for detection.
             first = next((line.split() for _, line in numbered_lines(correct) if line.strip()), [])
-            if (set(first) <= {"0", "1"}) == labelled:
+            if (set(first) <= set(MISSPELT)) == labelled:
                 sets[str(correct.parent.relative_to(folder))] = correct.parent
     return sets
 
@@ -88,11 +90,8 @@ def read_set(folder: Path) -> SpellingSet:
     lines, labels = read_pair(folder)
     wrong: list[bool] = []
     for number, (line, marks) in enumerate(zip(lines, labels, strict=True), start=1):
-        words, marks = line.split(), marks.split()
-        if len(words) != len(marks) or not set(marks) <= {"0", "1"}:
-            each = counted(len(words), "word")
-            raise InputError(f"{folder / 'correct.txt'}: line {number} is no 0 or 1 for each of {each}")
-        wrong += [mark == "1" for mark in marks]
+        marks_W = marks_of(line, marks, f"{folder / 'correct.txt'}: line {number}")
+        wrong += [mark == MISSPELT[1] for mark in marks_W]
     return SpellingSet(lines, np.array(wrong, dtype=bool))
 
 

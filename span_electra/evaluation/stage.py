@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,10 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
     Raises InputError when nothing is asked for, a network is needed that the folder lacks, or a file is in
     the way.
     """
-    pairs, spelling, text, scores = settings.pairs, settings.spelling, settings.text, settings.scores
+    pairs, spelling, text = settings.pairs, settings.spelling, settings.text
     if not pairs and not spelling and not text:
         raise InputError("nothing to evaluate on; give --pairs, --spelling or --text")
-    for name in scores:
+    for name in settings.scores:
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
     batch_size, longest = settings.batch_size, settings.max_seq_len
@@ -58,19 +58,17 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
     target = prepared_target(model, settings.out_file)
     networks = open_networks(model, settings.device)
     sections = {MODEL: described(model, networks)}
-    jobs = {
-        "minimal pairs": pairs
-        and (lambda: {"minimal pairs": pair_scores(networks, pairs, scores, batch_size)}),
-        "spelling": spelling
-        and (lambda: spelling_scores(networks, spelling, batch_size, settings.correction_rows)),
-        # By the forward of training's validation.
-        "held-out text": text
-        and (lambda: score_text(networks, joint_model(model, networks), text, batch_size, longest)),
-    }
+    jobs: dict[str, Callable[[], dict[str, Any]]] = {}
+    if pairs:
+        jobs["minimal pairs"] = lambda: pair_scores(networks, pairs, settings.scores, batch_size)
+    if spelling:
+        jobs["spelling"] = lambda: spelling_scores(networks, spelling, batch_size, settings.correction_rows)
+    if text:  # by the forward of training's validation
+        jobs["held-out text"] = lambda: score_text(
+            networks, joint_model(model, networks), text, batch_size, longest
+        )
     said = ""
     for name, job in jobs.items():
-        if not job:
-            continue
         started = time.perf_counter()
         with progress.saying(lambda name=name: f"evaluate: {name}"):
             found = job()
@@ -90,7 +88,7 @@ def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_s
     able = [
         name for name in SCORES if (networks.discriminator if name == "discriminator" else networks.generator)
     ]
-    return score_pairs(networks, read_pairs(paths), scores or able, batch_size)
+    return {"minimal pairs": score_pairs(networks, read_pairs(paths), scores or able, batch_size)}
 
 
 # --- spelling -----------------------------------------------------------------------------------------

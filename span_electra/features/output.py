@@ -21,8 +21,7 @@ from span_electra.errors import InputError
 from span_electra.features.arrow_file import CheckedFile, checked_file, write_checked
 from span_electra.features.header import FeatureHeader, feature_schema, header_json
 from span_electra.features.parts import PartCounts, part_path, read_part
-from span_electra.features.store import MANIFEST
-from span_electra.storage import FEATURES_KEY, atomic_folder, is_feature_file, starts_features
+from span_electra.storage import FEATURES_KEY, MANIFEST, atomic_folder, is_feature_file, starts_features
 from span_electra.text.far_files import far_errors, open_filesystem
 
 

@@ -17,6 +17,7 @@ from span_electra.features.store import Features, open_features
 from span_electra.storage import atomic_file
 from span_electra.text.pieces import Pieces
 
+LINES_SHOWN = 8  # of a list of files
 ROWS_SHOWN = 3
 TOKENS_SHOWN = 120  # of each shown row
 BAR = 40  # characters of the longest bar
@@ -62,9 +63,9 @@ def _settings(features: Features) -> str:
     return "\n".join(f"{name:<12} {value}" for name, value in facts.items())
 
 
-def _few(lines: list[str], most: int = 8) -> str:
-    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
-    return "\n             ".join(lines[:most] + more)
+def _few(lines: list[str]) -> str:
+    more = [f"... and {len(lines) - LINES_SHOWN} more"] if len(lines) > LINES_SHOWN else []
+    return "\n             ".join(lines[:LINES_SHOWN] + more)
 
 
 def _lengths(features: Features) -> str:

@@ -25,10 +25,10 @@ from span_electra.features.arrow_file import open_checked
 from span_electra.features.header import COUNTS, FeatureHeader, parse_header
 from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans, span_budget
 from span_electra.features.words import word_starts
+from span_electra.storage import MANIFEST
 from span_electra.text.compiled import compiled
 from span_electra.text.vocabulary import Vocabulary
 
-MANIFEST = "manifest.json"
 VERIFIED_BYTES = 4 << 30  # up to here every bit is checked on opening (about a second); above, on request
 
 

@@ -22,6 +22,7 @@ from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TaskType
 from span_electra.finetuning.turns import row_length
+from span_electra.text.token_spans import words_of_tokens
 from span_electra.text.vocabulary import Vocabulary
 
 MISSPELLINGS = "misspellings.json"  # beside the rows that are misspelt anew by it, which need no other file
@@ -105,7 +106,7 @@ def _encoded(
         cut = sum(len(piece.ids) for piece in pieces) + len(pieces) + 1 > spec.max_seq_len
         if spec.type.by_word:
             # By offsets, not word by word: byte-level BPE gives a word after a blank other tokens.
-            words = words_of_tokens(pieces[0].offsets, [_folded(word, spec) for word in example.words])
+            words = word_ids(pieces[0].offsets, [_folded(word, spec) for word in example.words])
             room = len(row["input_ids"]) - 2
             row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
         label = {} if example.label is None else {"label": numbered(example.label, spec)}
@@ -157,20 +158,14 @@ def kept_of_pair(first: int, second: int, room: int) -> tuple[int, int]:
     return (longer, shorter) if first > second else (shorter, longer)
 
 
-def words_of_tokens(offsets: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:
-    """The word that each token of `" ".join(words)` belongs to: the one its last character lies in.
+def word_ids(offsets: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:
+    """The word that each token of `" ".join(words)` belongs to.
 
     Example: words "ab" "c", tokens at (0, 1) (1, 2) (2, 4) -> 0 0 1
     """
-    if not offsets:
-        return []
-    lengths_W = np.array([len(word) for word in words], np.int64)
-    end_W = np.cumsum(lengths_W + 1) - 1
-    start_T, end_T = np.array(offsets, np.int64).T
-    # By its last character: a token of byte-level BPE may begin with the blank before its word. Empty offsets
-    # (of characters that the normalizer took away) stay where they stand.
-    word_T = np.searchsorted(end_W, np.maximum(end_T - 1, start_T), side="right")
-    return np.minimum(word_T, len(words) - 1).tolist()
+    starts_T, ends_T = np.array(offsets, np.int64).reshape(-1, 2).T
+    end_W = np.cumsum([len(word) + 1 for word in words]) - 1
+    return words_of_tokens(starts_T, ends_T, end_W).tolist()
 
 
 def numbered(label: str | tuple[str, ...], spec: TaskSpec) -> int | float | list[int]:

@@ -274,7 +274,7 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
     # The seed has made every head already, so that those which nothing is taken for start alike.
     if not settings.arguments.from_scratch:
         take_pretrained(network, pretrained)
-    if settings.heads:
+    if settings.takes_heads:
         take_heads(network, settings.tasks, prepared, settings.encoder)
     if settings.arguments.freeze_encoder:
         for task, head in zip(settings.tasks, network.heads, strict=True):

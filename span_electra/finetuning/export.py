@@ -19,11 +19,10 @@ from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task_model import TaskModel
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
-from span_electra.hub.folders import OURS
 from span_electra.hub.model_card import CardFacts, model_name, render_task_card, training_sections
 from span_electra.hub.tokenizer import SENTENCES, framed, save_tokenizer
 from span_electra.model.multi_task import TaskNetwork
-from span_electra.storage import atomic_folder
+from span_electra.storage import OURS, atomic_folder
 from span_electra.text.vocabulary import Vocabulary
 
 # How turns (finetuning/turns.py) are framed: a text is a question that an answer is to follow, a pair a

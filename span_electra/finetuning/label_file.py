@@ -52,8 +52,7 @@ def labels_from_file(path: Path) -> tuple[str, ...]:
         content = json.loads(text) if path.suffix == ".json" else _lines(text)
         return labels_from_value(content)
     except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: {reason}") from None
+        raise InputError(f"{path}: {error}") from None
 
 
 def _lines(text: str) -> list[str]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from shutil import copyfile, rmtree
 from typing import Any
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.features.split import train_valid_split
 from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, line_encoder
 from span_electra.finetuning.readers import Example, label_map, read_examples
@@ -202,7 +202,7 @@ def open_prepared(folder: str | Path) -> Prepared:
             raise ValueError("a task without rows")
         return prepared
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason_of(error)
         raise InputError(
             f"{path}: no prepared data of ours ({reason}); remove the folder, then run prepare_tasks_SE.py"
         ) from None

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.counted import counted
-from span_electra.errors import InputError
+from span_electra.errors import InputError, not_among
 from span_electra.finetuning.conll import read_conll
+from span_electra.finetuning.decoding import OUTSIDE
 from span_electra.finetuning.rows import (
     Row,
     first_line,
@@ -37,7 +38,6 @@ from span_electra.finetuning.rows import (
     without_blank_end,
 )
 from span_electra.finetuning.task import Task, numbered_columns
-from span_electra.finetuning.task_entry import not_among
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.finetuning.values import list_of, text_of, word_of, words_of
 from span_electra.text.inputs import PACKINGS
@@ -135,7 +135,7 @@ def label_map(task: Task, examples: Iterable[Example]) -> tuple[str, ...]:
     numbers = {label: _number_of(label) for label in found}
     if all(number is not None for number in numbers.values()):
         return tuple(sorted(found, key=lambda label: (numbers[label], label)))
-    return tuple(sorted(found, key=lambda label: (task.type.by_word and label != "O", label)))
+    return tuple(sorted(found, key=lambda label: (task.type.by_word and label != OUTSIDE, label)))
 
 
 def _number_of(text: str) -> float | None:
@@ -291,11 +291,15 @@ def _spelling(reading: _Reading) -> Iterator[Example]:
         if line is None or marks is None:
             shorter, longer = (path, labels) if line is None else (labels, path)
             raise InputError(f"{shorter}: ends before {longer}; both need as many lines")
-        words = line[1].split()
-        if len(marks[1].split()) != len(words) or not set(marks[1].split()) <= set(MISSPELT):
-            problem = f"is no 0 or 1 for each of {counted(len(words), 'word')}; mend it"
-            raise InputError(f"{labels}: line {line[0]} {problem}")
-        yield _sentence(reading, *line, tuple(marks[1].split()))
+        yield _sentence(reading, *line, marks_of(line[1], marks[1], f"{labels}: line {line[0]}"))
+
+
+def marks_of(text: str, marks: str, where: str) -> tuple[str, ...]:
+    """The label of each word of a line, 0 or 1. Raises InputError that begins with `where`."""
+    words, marks_W = text.split(), marks.split()
+    if len(words) != len(marks_W) or not set(marks_W) <= set(MISSPELT):
+        raise InputError(f"{where} is no 0 or 1 for each of {counted(len(words), 'word')}; mend it")
+    return tuple(marks_W)
 
 
 def packed_file(folder: Path, name: str) -> Path | None:
@@ -308,7 +312,7 @@ def _sentence(reading: _Reading, number: int, text: str, wrong_W: tuple[str, ...
     """A sentence and, where they are known, its words' labels."""
     if reading.task.type.by_word:
         return Example(str(number), (text,), tuple(text.split()), wrong_W)
-    return Example(str(number), (text,), None, None if wrong_W is None else str(int("1" in wrong_W)))
+    return Example(str(number), (text,), None, None if wrong_W is None else str(int(MISSPELT[1] in wrong_W)))
 
 
 # By the name that a type's record gives.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.finetuning.header_rows import refuse_header
 from span_electra.text.corpus import parquet_file
 from span_electra.text.inputs import (
@@ -236,7 +236,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", None) or str(error).splitlines()[0]
+            reason = getattr(error, "msg", None) or reason_of(error)
             raise InputError(f"{path}: line {number}: not JSON ({reason}); mend the row") from None
         yield number, value
 

@@ -35,7 +35,7 @@ class FinetuningRun:
         return self.arguments.silent
 
     @property
-    def heads(self) -> bool:
+    def takes_heads(self) -> bool:
         """Whether the heads of a fine-tuned encoder are taken too, task by task."""
         # --finetune: other tasks, so the encoder alone.
         return bool(self.arguments.load_saved_model) and not self.arguments.finetune

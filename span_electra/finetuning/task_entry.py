@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 LARGEST = 2**53  # whole numbers up to here are exact as floats too
-MOST_SHOWN = 12  # known values where none is near
 
 
 @dataclass(frozen=True)
@@ -59,32 +56,3 @@ class TaskEntry:
                 key, f"{name!r} leads out of the data folder; move the file there or --data_dir"
             )
         return self.data_dir / name
-
-
-def not_among(value: Any, known: Iterable[str]) -> str:
-    """What to say of a value that is not among the known ones: the nearest of them, else the first ones.
-
-    Example: not_among("acuracy", ["accuracy", "f1"]) -> "'acuracy' is not known; did you mean 'accuracy'?"
-    """
-    return f"{value!r} is not known; {nearest_of(value, known)}"
-
-
-def unknown_key(key: Any, known: Iterable[str]) -> str:
-    """The same of a key."""
-    return f"unknown key {key!r}; {nearest_of(key, known)}"
-
-
-def nearest_of(value: Any, known: Iterable[str]) -> str:
-    """The known value that was meant, else the first ones.
-
-    Example: nearest_of("SingleSentence", TASK_TYPES) -> "did you mean 'SingleSenClassification'?"
-    """
-    known, value = list(known), str(value)
-    shared = {one: len(os.path.commonprefix([one.lower(), value.lower()])) for one in known}
-    best = max(known, key=lambda one: shared[one], default="")
-    # Who has half of a name right knows how it begins; by letters alone another may be nearer.
-    nearest = (
-        [best] if shared.get(best, 0) > len(value) // 2 else difflib.get_close_matches(value, known, 1, 0.4)
-    )
-    more = ", ..." if len(known) > MOST_SHOWN else ""
-    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known[:MOST_SHOWN])}{more}"

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.compose import read_settings
-from span_electra.errors import InputError
+from span_electra.errors import InputError, not_among, reason_of
 from span_electra.finetuning.task import Task
-from span_electra.finetuning.task_entry import TaskEntry, not_among
+from span_electra.finetuning.task_entry import TaskEntry
 from span_electra.finetuning.task_keys import ENCODER_KEYS, task_of
 
 SAMPLINGS = ("proportional", "square_root", "annealed")
@@ -96,7 +96,7 @@ def _resolved(values: dict[str, Any], path: Path) -> dict[str, Any]:
         return OmegaConf.to_container(OmegaConf.create(values), resolve=True)
     except OmegaConfBaseException as error:
         place = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
-        raise InputError(f"{path}: {place}{str(error).splitlines()[0]}; mend it there") from None
+        raise InputError(f"{path}: {place}{reason_of(error)}; mend it there") from None
 
 
 def _wrong_name(key: Any) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, not_among, unknown_key
 from span_electra.finetuning.decoding import TUNABLE
 from span_electra.finetuning.label_file import labels_from_file, labels_from_value
 from span_electra.finetuning.metrics import METRICS
 from span_electra.finetuning.readers import packed_file
 from span_electra.finetuning.task import POOLINGS, ROLES, SPLITS, Task, needs_label, numbered_columns
-from span_electra.finetuning.task_entry import TaskEntry, not_among, unknown_key
+from span_electra.finetuning.task_entry import TaskEntry
 from span_electra.finetuning.task_types import TASK_TYPES, TaskType
 from span_electra.text.noise import NoiseConfig
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.finetuning.rows import Row
+from span_electra.utf8 import is_encodable
 
 
 def text_of(row: Row, value: Any, name: str) -> str:
@@ -24,8 +25,7 @@ def text_of(row: Row, value: Any, name: str) -> str:
     if not isinstance(value, str):
         kind = "nothing" if value is None else f"a {type(value).__name__}"
         raise InputError(f"{row.where}: {name} holds {kind} where a text belongs; mend the row")
-    # JSON can spell what no UTF-8 text holds.
-    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
+    if "\0" in value or not is_encodable(value):
         raise InputError(f"{row.where}: {name} holds a NUL or half a surrogate pair; mend the row")
     return value
 

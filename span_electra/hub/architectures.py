@@ -10,6 +10,7 @@ from span_electra.errors import InputError
 from span_electra.hub.architecture import SIZES, Architecture, StockConfig
 from span_electra.hub.electra import ELECTRA
 from span_electra.hub.modernbert import MODERN
+from span_electra.storage import OURS
 
 ARCHITECTURES = {record.name: record for record in (ELECTRA, MODERN)}
 
@@ -53,7 +54,7 @@ def model_config(settings: StockConfig, source: str) -> ModelConfig | None:
             generator=network,
             discriminator=network,
             initializer_range=settings.get("initializer_range", 0.02),
-            initialization=(settings.get("span_electra") or {}).get("initialization", "normal"),
+            initialization=(settings.get(OURS) or {}).get("initialization", "normal"),
             **fields,
         )
     except InputError as error:  # sizes that fit no network at all

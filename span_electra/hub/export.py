@@ -22,13 +22,13 @@ from span_electra.errors import InputError
 from span_electra.hub.added_rows import with_added_rows
 from span_electra.hub.architecture import ORIGINAL, REPLACED, SIZES, StockConfig
 from span_electra.hub.architectures import record_of
-from span_electra.hub.folders import CONFIG, OURS, STAMP, WEIGHTS, open_tensors, write_tensors
+from span_electra.hub.folders import CONFIG, STAMP, WEIGHTS, open_tensors, write_tensors
 from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS, Pretrained, open_model
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
 from span_electra.hub.weights import PARTS, Weights, our_weights, stock_weights, take_weights
 from span_electra.model.electra import SpanElectra
-from span_electra.storage import atomic_folder, read_object
+from span_electra.storage import OURS, atomic_folder, read_object
 from span_electra.text.added_tokens import extends
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint

@@ -22,14 +22,14 @@ from safetensors.torch import save_file
 from span_electra.errors import InputError
 from span_electra.hub.architecture import SIZES, StockConfig, Weights
 from span_electra.hub.architectures import architecture_of
-from span_electra.storage import read_object, sha256_of
+from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG, read_object, sha256_of
 from span_electra.text.own_tokenizer import as_transformers_open, open_exported
 from span_electra.text.vocabulary import Vocabulary, load_vocabulary
 from span_electra.training import checkpoint
 
 CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
-OURS = "span_electra"  # the key of config.json by which a folder is known as one of ours
-STAMP = "checkpoint"  # the key under it of what `stamp_of` gives
+STAMP = "checkpoint"  # the key under OURS of what `stamp_of` gives
+TOKENS = "vocab.txt"  # of folders older than tokenizer.json
 COUNTS = ("vocab_size", "max_position_embeddings", "global_attn_every_n_layers", *SIZES)
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
@@ -143,19 +143,19 @@ def _present_name(name: str) -> str:
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether a stock folder brings its tokenizer."""
-    return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+    return any((folder / name).is_file() for name in (TOKENIZER, TOKENS))
 
 
 def open_vocabulary(folder: str | Path) -> Vocabulary:
     """Open the tokenizer of a stock folder."""
     folder = Path(folder)
-    path, old = folder / "tokenizer.json", folder / "vocab.txt"
+    path, old = folder / TOKENIZER, folder / TOKENS
     # The whole tokenizer before its parts: what it does to text stands nowhere else.
     if path.is_file():
         return open_exported(path)
     if not old.is_file():
-        raise InputError(f"{folder}: no tokenizer.json in it; name a folder that holds network and tokenizer")
-    if (folder / "tokenizer_config.json").is_file():
+        raise InputError(f"{folder}: no {TOKENIZER} in it; name a folder that holds network and tokenizer")
+    if (folder / TOKENIZER_CONFIG).is_file():
         # Folders older than tokenizer.json: transformers knows how to read their settings.
         return Vocabulary.from_json(as_transformers_open(folder).to_str(), str(old))
     # The oldest have the tokens alone, by which casing and accents are guessed.

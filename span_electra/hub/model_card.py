@@ -21,6 +21,7 @@ from span_electra.hub.architecture import Architecture
 from span_electra.hub.runs import run_of
 from span_electra.hub.weights import PARTS
 from span_electra.schema import flatten
+from span_electra.training import checkpoint
 
 _USE = {
     "generator": """from transformers import pipeline
@@ -153,7 +154,7 @@ def training_sections(meta: Mapping[str, Any], rows: Mapping[str, int | None]) -
     `rows`: what the model was trained and measured on -> how many rows it has.
     """
     loop, files = (meta.get(name) or {} for name in ("loop", "files"))
-    weights = files.get("model.safetensors") or {}
+    weights = files.get(checkpoint.MODEL) or {}
     training = {
         "steps": meta.get("step"),
         "tokens seen": int(loop.get("tokens") or 0),

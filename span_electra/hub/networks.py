@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from span_electra.accelerators import find_device
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.hub.architectures import architecture_of, model_config
 from span_electra.hub.folders import read_config
 from span_electra.hub.opening import Pretrained, open_model
@@ -131,8 +131,7 @@ def _stock(folder: Path, part: str, device: str) -> Network:
             dtype=torch.float32,  # as ours, whatever was stored, which it would compute in
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{folder}: its network cannot be opened ({reason})") from None
+        raise InputError(f"{folder}: its network cannot be opened ({reason_of(error)})") from None
     finally:
         transformers.logging.set_verbosity(verbosity)
     if found["missing_keys"]:
@@ -160,16 +159,21 @@ def check_numbers(sound: bool, source: str) -> None:
         )
 
 
+def batch_rows(length: int, batch_size: int) -> int:
+    """Rows of a batch of this length: at most BATCH_TOKENS padded tokens, but at least one row."""
+    return min(batch_size, max(1, BATCH_TOKENS // length))
+
+
 def length_batches(lengths_R: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
     """Yield the numbers of rows of similar length, longest first, so that memory runs out at once or never.
 
-    A batch has at most `batch_size` rows and BATCH_TOKENS padded tokens, but at least one row.
+    A batch is as large as `batch_rows` says of its longest row.
     """
     # Stable: rows of one length keep their order, so that answers do not depend on the sort.
     order_R = np.argsort(-lengths_R, kind="stable")
     start = 0
     while start < len(order_R):
-        rows = min(batch_size, max(1, BATCH_TOKENS // int(lengths_R[order_R[start]])))
+        rows = batch_rows(int(lengths_R[order_R[start]]), batch_size)
         yield order_R[start : start + rows]
         start += rows
 

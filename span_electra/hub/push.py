@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 
 
 def check_names(name: str, parts: Iterable[str]) -> None:
@@ -48,8 +48,7 @@ def _upload(folder: Path, repository: str) -> str:
         api.upload_folder(repo_id=whole, folder_path=str(folder))
     # A network that is down, a name or a card that the hub refuses: what is raised changes with its versions.
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"push_to_hub {repository}: {reason}; mend that, or log in with `hf auth login`"
+            f"push_to_hub {repository}: {reason_of(error)}; mend that, or log in with `hf auth login`"
         ) from None
     return whole

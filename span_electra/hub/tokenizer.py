@@ -14,8 +14,9 @@ from typing import Any
 
 from tokenizers import Tokenizer, processors
 
+from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.tokenizer_file import rewritten
-from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
+from span_electra.text.vocabulary import Vocabulary, tokenizer_contents
 
 # How a text and a pair are framed, with token types.
 SENTENCES = ("{cls} $A {sep}", "{cls} $A {sep} $B:1 {sep}:1")
@@ -35,18 +36,17 @@ def save_tokenizer(
     show; the ids are the same. The tokenizer.json that the user brought stays as it was.
     truncation_side: where a text too long is cut.
     """
-    save_transformers_tokenizer(vocabulary, folder, max_seq_len, token_types=token_types)
-    path, settings_path = Path(folder, "tokenizer.json"), Path(folder, "tokenizer_config.json")
-    text = path.read_text(encoding="utf-8")
-    prefix = prefix_space(json.loads(text).get("pre_tokenizer"))
+    texts = tokenizer_contents(vocabulary, max_seq_len, token_types=token_types)
+    prefix = prefix_space(json.loads(texts[TOKENIZER]).get("pre_tokenizer"))
     more = {} if prefix is None else {"add_prefix_space": prefix}
     more |= {} if truncation_side == "right" else {"truncation_side": truncation_side}  # right: as unsaid
-    if more:
-        settings = json.loads(settings_path.read_text(encoding="utf-8")) | more
-        settings_path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+    settings = json.loads(texts[TOKENIZER_CONFIG]) | more
+    texts[TOKENIZER_CONFIG] = json.dumps(settings, indent=2, ensure_ascii=False)
     # A tokenizer of the user's own may be read by programs of theirs: its file stays as it came.
     if prefix is not None and vocabulary.original is None:
-        path.write_text(with_trimmed_offsets(text, prefix), encoding="utf-8")
+        texts[TOKENIZER] = with_trimmed_offsets(texts[TOKENIZER], prefix)
+    for name, text in texts.items():
+        Path(folder, name).write_text(text, encoding="utf-8")
 
 
 def framing_rows(vocabulary: Vocabulary) -> Vocabulary:

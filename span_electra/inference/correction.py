@@ -108,7 +108,7 @@ def correct(
     # Proposed for all lines, then judged for all: each network is run in few large batches.
     proposals = propose(networks, table, lines, suspects, top_k=top_k, batch_size=batch_size)
     taken = agreed(networks, proposals, texts, before, batch_size=batch_size)
-    corrected = rewritten(texts, [(proposals[number].suspect, word) for number, word in taken.items()])
+    corrected = replace_words(texts, [(proposals[number].suspect, word) for number, word in taken.items()])
     changes: list[list[Change]] = [[] for _ in texts]
     for number, proposal in enumerate(proposals):
         suspect = proposal.suspect
@@ -315,7 +315,7 @@ def agreed(
         ]
         # One reading for all suspects: neighbours are judged with each other's candidates in place, which is
         # as good as the neighbours are; one by one would be a pass for each.
-        written = rewritten(texts, [(suspect, word) for _, suspect, word in attempts])
+        written = replace_words(texts, [(suspect, word) for _, suspect, word in attempts])
         read_again = detect(networks, [line.text for line in written.values()], batch_size=batch_size)
         now = dict(zip(written, read_again, strict=True))
         for number, suspect, word in attempts:
@@ -350,7 +350,7 @@ class Rewritten:
     starts: dict[Suspect, int]
 
 
-def rewritten(texts: list[str], words: list[tuple[Suspect, str]]) -> dict[int, Rewritten]:
+def replace_words(texts: list[str], words: list[tuple[Suspect, str]]) -> dict[int, Rewritten]:
     """Return the lines that have suspects, by number, with words put in the suspects' places."""
     of_line: dict[int, list[tuple[Suspect, str]]] = {}
     for suspect, word in words:

@@ -7,7 +7,6 @@ person. Answers are JSON lines, or text for the eye; corrected lines are plain l
 from __future__ import annotations
 
 import ctypes
-import difflib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ import numpy as np
 
 from span_electra import progress
 from span_electra.counted import counted
-from span_electra.errors import InputError
+from span_electra.errors import InputError, nearest
 from span_electra.inference.predictor import Predictor
 from span_electra.inference.records import (
     corrected_record,
@@ -79,9 +78,9 @@ def one_task(names: list[str]) -> str:
     """The task that is asked for, of TASKS. Raises InputError naming the nearest one."""
     for name in names:
         if name not in TASKS:
-            nearest = difflib.get_close_matches(name, TASKS, 1, 0.0)[0]
             raise InputError(
-                f"--task {name}: a pretrained model can {', '.join(TASKS)}; did you mean {nearest!r}?"
+                f"--task {name}: a pretrained model can {', '.join(TASKS)}; "
+                f"did you mean {nearest(name, TASKS, 0.0)!r}?"
             )
     if len(names) > 1:
         raise InputError(f"--task {' '.join(names)}: a pretrained model does one at a time; name one of them")

@@ -13,7 +13,9 @@ from dataclasses import asdict
 from typing import Any
 
 from span_electra.errors import InputError
+from span_electra.finetuning.decoding import OUTSIDE
 from span_electra.finetuning.encoding import TaskSpec
+from span_electra.finetuning.task_types import MISSPELT
 from span_electra.inference import lines as predict
 from span_electra.inference.records import marked, rounded
 from span_electra.inference.tasks import (
@@ -27,8 +29,6 @@ from span_electra.inference.tasks import (
     Text,
     example_of,
 )
-
-NOTHING = "O"  # the tag of words that are no part of anything, as in CoNLL; not shown to the eye
 
 
 def predict_lines(
@@ -173,5 +173,5 @@ def _marked(word: str, label: str, share: float, spelling: bool) -> str:
     """A word with what is remarkable about it: its tag, or the probability of being misspelt where it is."""
     # By the task, not by the label: tags may be called 0 and 1 too.
     if spelling:
-        return marked(word, share) if label == "1" else word
-    return word if label == NOTHING else f"{word}{{{label}}}"
+        return marked(word, share) if label == MISSPELT[1] else word
+    return word if label == OUTSIDE else f"{word}{{{label}}}"

@@ -24,13 +24,12 @@ import numpy as np
 import torch
 
 from span_electra.accelerators import find_device
-from span_electra.errors import InputError
+from span_electra.errors import InputError, not_among
 from span_electra.finetuning.batching import UnpaddedRows, collate, rows_of_candidates
 from span_electra.finetuning.decoding import best_tags
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.predictions import scores_of_vectors, word_scores
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.task_entry import not_among
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.networks import check_numbers, length_batches
 from span_electra.inference.arguments import Speech
@@ -38,6 +37,7 @@ from span_electra.inference.chat import reply
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.text.token_spans import over_windows, pool_words
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.utf8 import is_encodable
 
 WHOLE = 1 << 40  # tokens; a row that is not cut
 
@@ -159,7 +159,7 @@ class TaskPredictor:
     def wants(self, number: int) -> str:
         """What a task reads, to one who gave it something else."""
         spec = self.specs[number]
-        return f"task {spec.task.name!r} ({spec.task.task_type}) reads {readable(spec)}"
+        return f"task {spec.task.name!r} ({spec.task.task_type}) reads {expected_input(spec)}"
 
     def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
         """What replies to turns: the named Conversation task, or the only one. Raises InputError."""
@@ -282,7 +282,7 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 # --- what a task reads ----------------------------------------------------------------------------------
 
 
-def readable(spec: TaskSpec) -> str:
+def expected_input(spec: TaskSpec) -> str:
     """What the texts of a task are, in a few words; lines say pairs with a TAB and lists in JSON."""
     if spec.type.has_candidates:
         return '(turns, candidates), two lists; as a line {"turns": [...], "candidates": [...]}'
@@ -317,8 +317,8 @@ def example_of(spec: TaskSpec, text: Text) -> Example | None:
 
 
 def _refuse_halves(text: Any) -> None:
-    """Refuse half a surrogate pair, which JSON can spell and no UTF-8 text holds."""
-    if isinstance(text, str) and any("\ud800" <= letter <= "\udfff" for letter in text):
+    """Refuse half a surrogate pair, in a text or in any of several."""
+    if isinstance(text, str) and not is_encodable(text):
         raise InputError(f"{text[:60]!r} holds half a surrogate pair; mend the text")
     for part in text if isinstance(text, list | tuple) else ():
         _refuse_halves(part)

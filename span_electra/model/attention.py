@@ -132,7 +132,7 @@ class Attend(torch.autograd.Function):
         out_BLHK = torch.empty(rows, length, heads, triple // 3 // heads)
         kernels, mask = loops(key, rate)
         for piece, first in pieces(rows, heads, length):
-            query_MLK, keys_MLK, value_MLK = heads_of(qkv_BLZ[piece], heads)
+            query_MLK, keys_MLK, value_MLK = split_heads(qkv_BLZ[piece], heads)
             probability_MLL = probabilities(query_MLK, keys_MLK, attend_B1QL, piece)
             flat = probability_MLL.view(-1).numpy()
             kernels.drop(flat, mask, first, flat)
@@ -152,7 +152,7 @@ class Attend(torch.autograd.Function):
         grad_qkv_BL3HK = torch.empty(rows, length, 3, heads, width)
         kernels, mask = loops(key, rate)
         for piece, first in pieces(rows, heads, length):
-            query_MLK, keys_MLK, value_MLK = heads_of(qkv_BLZ[piece], heads)
+            query_MLK, keys_MLK, value_MLK = split_heads(qkv_BLZ[piece], heads)
             probability_MLL = probabilities(query_MLK, keys_MLK, attend_B1QL, piece)
             grad_MLK = (
                 grad_BLD[piece].unflatten(-1, (heads, width)).transpose(1, 2).reshape(-1, length, width)
@@ -180,7 +180,7 @@ def pieces(rows: int, heads: int, length: int) -> list[tuple[slice, np.uint32]]:
     ]
 
 
-def heads_of(qkv_CLZ: Tensor, heads: int) -> Tensor:
+def split_heads(qkv_CLZ: Tensor, heads: int) -> Tensor:
     """Return query (already scaled), key and value of a piece, each [M, L, K] and contiguous."""
     length, triple = qkv_CLZ.shape[1:]
     width = triple // 3 // heads

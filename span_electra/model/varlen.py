@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from span_electra.config import ModelConfig
+from span_electra.errors import reason_of
 
 CLOSE = 0.03  # in 16 bits: two kernels round in other places, and what they are given is about 1
 
@@ -82,8 +83,7 @@ def varlen_fault(device: torch.device, dtype: torch.dtype, head_sizes: Iterable[
                 if not gap <= CLOSE * max(1.0, *(float(b.abs().max()) for b in theirs)):
                     return f"heads of {head_size} differ from a mask's by {gap:.2g}"
     except Exception as error:  # whatever a kernel or an older torch raises, a mask does the same
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        return lines[0][:160] if lines else type(error).__name__
+        return reason_of(error)
     return None
 
 

@@ -139,12 +139,8 @@ class Batches:
 
     def build(self, number: int) -> MaskedBatch:
         """Return this process's share of global batch `number`, on the CPU."""
-        begin = 0 if number == 0 else self.ends_N[number - 1]
-        batch = slice(begin, self.ends_N[number])
-        # Of the global batch: processes whose shapes differed would compile twice, and wait for each other.
-        width = padded_width(int(self.lengths_R[batch].max()), self.ladder)
-        if self.rounded_shapes and not self.config.batch_max_tokens:  # which no batch may exceed
-            width = min(rounded_up(width, WIDTH_STEP), self.features.header.max_seq_len)
+        batch = slice(self.ends_N[number - 1] if number else 0, self.ends_N[number])
+        width = self._width_of(batch)
         # Rows lie sorted by length: every world-th of them gives each process about the same work.
         mine = slice(self.rank, None, self.world)
         if self.packed:  # every world-th line, with all its rows
@@ -158,13 +154,7 @@ class Batches:
             arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
         if self.misspeller is not None and not alone:
-            spelt, moved_BL = self.misspeller.misspell(arrays["original_BL"], lengths_B, rows_B, self.epoch)
-            arrays |= spelt | moved_slots(arrays, moved_BL)
-            # Nobody should learn to write errors: their tokens are not masked, nor is what was cut. The
-            # totals still count them, since they must be known before the rows are.
-            slots_S, seps_B = arrays["slots_S"], np.arange(len(rows_B)) * width + lengths_B - 1
-            unmasked_S = arrays["misspelt_BL"].reshape(-1)[slots_S] | np.isin(slots_S, seps_B)
-            arrays["slot_weight_S"] = arrays["slot_weight_S"] * ~unmasked_S
+            arrays = self._misspelt(arrays, rows_B, lengths_B)
         if self.crops and not alone:
             keys_B = row_keys(self.config.seed, self.epoch, rows_B, "crop")
             arrays["crop_B"] = uniforms(keys_B, np.ones(len(rows_B), np.int64))
@@ -184,14 +174,37 @@ class Batches:
             arrays["cu_seqlens_P"] = cumulative_lengths(arrays["place_BL"], arrays["attention_mask_BL"])
         if arrays["attention_mask_BL"].all() and not self.packed:
             arrays["attention_mask_BL"] = None
-        arrays["rows_B"] = rows_B
-        if self.crops:
-            arrays["row_total"] = np.float32(self.row_counts_N[number])
-        # A step may hide nothing (rows of one token); dividing its zero sums by 1 keeps them zero.
-        arrays["masked_total"] = np.float32(max(self.masked_N[number], 1))
-        arrays["token_total"] = np.float32(self.tokens_N[number])
+        arrays |= {"rows_B": rows_B} | self._totals_of(number)
         tensors = {name: self._tensor(value) for name, value in arrays.items()}
         return MaskedBatch(**tensors, generator_alone=alone, causal=causal)
+
+    def _width_of(self, batch: slice) -> int:
+        """The padded length of a batch's rows."""
+        # Of the global batch: processes whose shapes differed would compile twice, and wait for each other.
+        width = padded_width(int(self.lengths_R[batch].max()), self.ladder)
+        if self.rounded_shapes and not self.config.batch_max_tokens:  # which no batch may exceed
+            width = min(rounded_up(width, WIDTH_STEP), self.features.header.max_seq_len)
+        return width
+
+    def _misspelt(
+        self, arrays: dict[str, np.ndarray], rows_B: np.ndarray, lengths_B: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The same with errors in the rows; masks go where their words go."""
+        rows, width = arrays["original_BL"].shape
+        spelt, moved_BL = self.misspeller.misspell(arrays["original_BL"], lengths_B, rows_B, self.epoch)
+        arrays = arrays | spelt | moved_slots(arrays, moved_BL)
+        # Nobody should learn to write errors: their tokens are not masked, nor is what was cut. The totals
+        # still count them, since they must be known before the rows are.
+        slots_S, seps_B = arrays["slots_S"], np.arange(rows) * width + lengths_B - 1
+        unmasked_S = arrays["misspelt_BL"].reshape(-1)[slots_S] | np.isin(slots_S, seps_B)
+        return arrays | {"slot_weight_S": arrays["slot_weight_S"] * ~unmasked_S}
+
+    def _totals_of(self, number: int) -> dict[str, np.float32]:
+        """What the losses of a batch are divided by: counts of its optimizer step, of all processes."""
+        # A step may hide nothing (rows of one token); dividing its zero sums by 1 keeps them zero.
+        counts = {"masked_total": max(self.masked_N[number], 1), "token_total": self.tokens_N[number]}
+        counts |= {"row_total": self.row_counts_N[number]} if self.crops else {}
+        return {name: np.float32(count) for name, count in counts.items()}
 
     def _masks(
         self, rows_B: np.ndarray, lengths_B: np.ndarray, width: int, law: MaskingConfig

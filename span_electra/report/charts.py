@@ -114,7 +114,7 @@ def plot_lines(chart: Chart) -> str:
         shown.append((name, shade, [value_at.get(step) for step in steps]))
     data = pointer_data(axes, steps, shown, chart.unit)
     data |= {"x": [f"step {step:,.0f}" for step in steps], "x_name": "step"}
-    return themed(figure, chart.title, data | {"x_numbers": [rounded(step) for step in steps]})
+    return themed(figure, chart.title, data | {"x_numbers": [json_number(step) for step in steps]})
 
 
 def limit_axes(axes: Any, chart: Chart, curves: list[tuple[Series, list, list]]) -> None:
@@ -256,7 +256,7 @@ def pointer_data(
             "name": name,
             "color": VARIABLES[shade],
             "y": [None if value is None else show(value, unit) for value in values],
-            "numbers": [None if value is None else rounded(value) for value in values],
+            "numbers": [None if value is None else json_number(value) for value in values],
         }
         for name, shade, values in shown
     ]
@@ -269,7 +269,7 @@ def across(axes: Any, x: float) -> float:
     return round(float(drawn[0]), 4)
 
 
-def rounded(value: float) -> float | None:
+def json_number(value: float) -> float | None:
     """Six digits, which is what float32 has; None for what is not finite, as JSON has no word for it."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 

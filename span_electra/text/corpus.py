@@ -16,12 +16,12 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.storage import sha256_of
 from span_electra.text.dataset import open_dataset
 from span_electra.text.inputs import (
@@ -77,34 +77,40 @@ def cut_blocks(
     Raises InputError for a file that cannot be read, is binary or damaged, or lacks the text field.
     """
     assert chunk_size > 0
-    open_pieces: list[Piece] = []
-    number = lines = size = consumed = 0
+    block = _OpenBlock(chunk_size)
     for file in inputs.files:
         cut = _cut_rows if file.kind in ("parquet", "dataset") else _cut_lines
-        for step in cut(file, chunk_size, text_field, sources=sources, lines=lines, size=size):
-            open_pieces += [step.piece] if step.piece else []
-            consumed += step.consumed
-            lines, size = step.lines, step.size
-            if open_pieces and (lines >= chunk_size or size >= BLOCK_BYTES):
-                yield Block(number, tuple(open_pieces), consumed)
-                open_pieces, number, lines, size, consumed = [], number + 1, 0, 0, 0
-    if open_pieces or consumed:  # bytes without text count too, for bars go by them
-        yield Block(number, tuple(open_pieces), consumed)
+        yield from cut(file, block, text_field, sources)
+    if block.pieces or block.consumed:  # bytes without text count too, for bars go by them
+        yield block.close()
 
 
-class _Step(NamedTuple):
-    """A piece more, and what the open block then holds."""
+@dataclass
+class _OpenBlock:
+    """The block that lines or rows are still added to, the last file's and the next one's."""
 
-    piece: Piece | None
-    consumed: int
-    lines: int
-    size: int
+    chunk_size: int
+    number: int = 0
+    lines: int = 0  # or rows, with those that are in no piece yet
+    size: int = 0  # bytes or, of tables, characters of these
+    consumed: int = 0
+    pieces: list[Piece] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        return self.lines >= self.chunk_size or self.size >= BLOCK_BYTES
+
+    def close(self) -> Block:
+        """What it holds; from now on it is the next one, which is empty."""
+        block = Block(self.number, tuple(self.pieces), self.consumed)
+        self.number, self.lines, self.size, self.consumed, self.pieces = self.number + 1, 0, 0, 0, []
+        return block
 
 
 def _cut_lines(
-    file: InputFile, chunk_size: int, text_field: str, sources: list | None, lines: int, size: int
-) -> Iterator[_Step]:
-    """Cut a file of lines. `lines` and `size` are what the open block already holds."""
+    file: InputFile, block: _OpenBlock, text_field: str, sources: list[Source] | None
+) -> Iterator[Block]:
+    """Add a file of lines to the open block, and yield each that is full."""
     parts: list[bytes] = []  # the open piece's text, when it must be handed over
     piece = Piece(file.path, file.kind, 0, 0, 1, text=None if file.in_ranges else b"")
     line_number, counted, terminated = 1, 0, True
@@ -119,27 +125,33 @@ def _cut_lines(
             # Of the whole segment at once: Python would take longer for each line than encoding it does.
             newline_B = np.frombuffer(segment, np.uint8) == 10
             while start < len(segment):
-                passed, cut = _pass_lines(newline_B[start:], chunk_size - lines, BLOCK_BYTES - size)
+                left = block.chunk_size - block.lines, BLOCK_BYTES - block.size
+                passed, cut = _pass_lines(newline_B[start:], *left)
                 stop = start + cut if cut else len(segment)
-                lines, size, line_number = lines + passed, size + stop - start, line_number + passed
+                block.lines, block.size = block.lines + passed, block.size + stop - start
+                line_number += passed
                 piece = replace(piece, end=reader.begin + stop)
                 if not file.in_ranges:
                     parts.append(segment[start:stop])
                 if cut:
-                    taken, counted = reader.taken(piece.end) - counted, reader.taken(piece.end)
-                    yield _Step(_closed(piece, parts), taken, lines, size)
-                    parts, lines, size = [], 0, 0
-                    piece = replace(piece, begin=piece.end, first_line=line_number)
-                elif size > LONGEST_LINE:
+                    block.pieces.append(_closed(piece, parts))
+                    block.consumed += reader.taken(piece.end) - counted
+                    counted = reader.taken(piece.end)
+                    yield block.close()
+                    parts, piece = [], replace(piece, begin=piece.end, first_line=line_number)
+                elif block.size > LONGEST_LINE:
                     raise InputError(
                         f"{file.path}: line {line_number} is longer than 1 GiB; break it into lines"
                     )
                 start = stop
         reader.finish(sources)
     # The file's last lines wait in the open block, to which the next file's may be added.
-    rest = _closed(piece, parts) if piece.end > piece.begin else None
-    lines += rest is not None and not terminated
-    yield _Step(rest, max(0, file.size - counted), lines, size)  # the size may not be known
+    block.consumed += max(0, file.size - counted)  # the size may not be known
+    if piece.end > piece.begin:
+        block.pieces.append(_closed(piece, parts))
+        block.lines += not terminated
+        if block.full:
+            yield block.close()
 
 
 def _closed(piece: Piece, parts: list[bytes]) -> Piece:
@@ -252,8 +264,9 @@ def _hash_texts(hasher: Any, texts: list[str | None]) -> None:
 
 
 def _cut_rows(
-    file: InputFile, chunk_size: int, text_field: str, sources: list | None, lines: int, size: int
-) -> Iterator[_Step]:
+    file: InputFile, block: _OpenBlock, text_field: str, sources: list[Source] | None
+) -> Iterator[Block]:
+    """The same of a table or a data set."""
     rows: list[str | None] = []
     first = row = counted = 0
     from_library, hasher = file.kind == "dataset", hashlib.sha256()
@@ -263,17 +276,19 @@ def _cut_rows(
             _hash_texts(hasher, texts)  # in passing: a stream may come from far
         for text in texts:
             rows.append(text)
-            row, lines, size = row + 1, lines + 1, size + len(text or "")
-            if lines >= chunk_size or size >= BLOCK_BYTES:
-                taken, counted = int(share * file.size) - counted, int(share * file.size)
-                piece = Piece(file.path, file.kind, first, row, first + 1, rows=tuple(rows))
-                yield _Step(piece, taken, lines, size)
-                rows, first, lines, size = [], row, 0, 0
+            row, block.lines, block.size = row + 1, block.lines + 1, block.size + len(text or "")
+            if block.full:
+                block.pieces.append(Piece(file.path, file.kind, first, row, first + 1, rows=tuple(rows)))
+                block.consumed += int(share * file.size) - counted
+                counted = int(share * file.size)
+                yield block.close()
+                rows, first = [], row
     if sources is not None:
         digest = hasher.hexdigest() if from_library else hash_source(file, text_field)
         sources.append(Source(file.path, file.size, digest))
-    piece = Piece(file.path, file.kind, first, row, first + 1, rows=tuple(rows)) if rows else None
-    yield _Step(piece, file.size - counted, lines, size)
+    block.consumed += file.size - counted
+    if rows:
+        block.pieces.append(Piece(file.path, file.kind, first, row, first + 1, rows=tuple(rows)))
 
 
 def _parquet_rows(file: InputFile, text_field: str) -> Iterator[tuple[list, float]]:
@@ -301,6 +316,5 @@ def parquet_file(file: InputFile) -> Iterator[BinaryIO]:
             told = f"holds text that is not UTF-8 ({error.reason}); convert it and write the file again"
             raise InputError(f"{file.path}: {told}") from None
         except (*UNPACKING_ERRORS, MemoryError) as error:
-            reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-            told = f"not a sound .parquet file ({reason}); {way_out_of(error)}"
+            told = f"not a sound .parquet file ({reason_of(error)}); {way_out_of(error)}"
             raise InputError(f"{file.path}: {told}") from None

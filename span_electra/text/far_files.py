@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ def far_errors(url: str, way_out: str = "check the URL and your rights") -> Iter
     except InputError:
         raise
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{url}: {reason}; {way_out}") from None
+        raise InputError(f"{url}: {reason_of(error)}; {way_out}") from None
 
 
 def find_far(url: str) -> tuple[list[FarFile], list[str]]:

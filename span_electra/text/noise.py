@@ -10,7 +10,6 @@ W words of a row, N words of the noisy row
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import string
@@ -22,9 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, not_among, reason_of
 from span_electra.schema import check_fields, setting
-from span_electra.utf8 import read_text
+from span_electra.utf8 import is_encodable, read_text
 
 KINDS = ("none", "artificial", "realistic", "mixed", "white_space")
 EDITS = ("insert", "delete", "swap", "replace")
@@ -76,8 +75,7 @@ class NoiseConfig:
             raise InputError(f"geometric_p: {self.geometric_p} must be above 0 and at most 1")
         for edit in self.edits:
             if edit not in EDITS:
-                nearest = difflib.get_close_matches(str(edit), EDITS, 1, 0.0)[0]
-                raise InputError(f"edits: {edit!r} is no edit; did you mean {nearest!r}?")
+                raise InputError(f"edits: {not_among(edit, EDITS)}")
         if not self.edits or len(set(self.edits)) != len(self.edits):
             raise InputError(f"edits: {self.edits} must be different ones of {', '.join(EDITS)}")
         if self.kind in ("realistic", "mixed") and self.misspellings is None:
@@ -119,8 +117,8 @@ def load_misspellings(path: str | Path) -> dict[str, list[str]]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        line = str(error).splitlines()[0]
-        raise InputError(f"{path}: not valid JSON ({line}); give words and their misspellings") from None
+        reason = reason_of(error)
+        raise InputError(f"{path}: not valid JSON ({reason}); give words and their misspellings") from None
     if not isinstance(content, dict):
         raise InputError(f'{path}: a JSON {type(content).__name__}; give an object, {{"their": ["thier"]}}')
     for word, texts in content.items():
@@ -130,8 +128,7 @@ def load_misspellings(path: str | Path) -> dict[str, list[str]]:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is text that can be written: JSON may hold half a character (a lone surrogate)."""
-    return isinstance(value, str) and bool(value.strip()) and value.encode(errors="replace").decode() == value
+    return isinstance(value, str) and bool(value.strip()) and is_encodable(value)
 
 
 # --- a row --------------------------------------------------------------------------------------------

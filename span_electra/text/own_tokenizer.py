@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from span_electra.errors import InputError
-from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
+from span_electra.errors import InputError, reason_of
+from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.encode import TextEncoder
 from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, json_object, vocabulary_of
-from span_electra.text.tokenizer_file import OURS, check_described, check_unknown, rewritten
+from span_electra.text.tokenizer_file import check_described, check_unknown, rewritten
 from span_electra.text.vocabulary import Vocabulary, add_special
 from span_electra.utf8 import read_text
 
@@ -133,8 +133,9 @@ def as_transformers_open(folder: Path) -> Tokenizer:
         opened = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         backend = opened.backend_tokenizer
     except Exception as error:  # whatever its many classes raise
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise InputError(f"{folder}: AutoTokenizer cannot open it ({first}); name a tokenizer.json") from None
+        raise InputError(
+            f"{folder}: AutoTokenizer cannot open it ({reason_of(error)}); name a tokenizer.json"
+        ) from None
     return Tokenizer.from_str(backend.to_str())
 
 

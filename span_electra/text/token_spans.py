@@ -67,15 +67,25 @@ def _line(text: str, ids: list[int], offsets: list[tuple[int, int]], blanks_alon
     word_T = np.zeros(len(ids), np.int64)
     if len(ids):
         first_W, end_W = np.array(spans).T
-        # A byte-level token begins with the blank before its word: its last character says where it belongs,
-        # and a token that is nothing but blanks belongs to the word they lead to.
-        word_T = np.searchsorted(end_W, np.maximum(ends_T - 1, starts_T), side="right")
-        word_T = np.minimum(word_T, len(spans) - 1)
+        word_T = words_of_tokens(starts_T, ends_T, end_W)
         starts_T = np.minimum(np.maximum(starts_T, first_W[word_T]), end_W[word_T])
         ends_T = np.maximum(ends_T, starts_T)
     return Line(
         text, np.array(ids, dtype=np.int64), starts_T=starts_T, ends_T=ends_T, word_T=word_T, word_spans=spans
     )
+
+
+def words_of_tokens(starts_T: np.ndarray, ends_T: np.ndarray, end_W: np.ndarray) -> np.ndarray:
+    """The word that each token belongs to, int64 [T]: the one its last character lies in.
+
+    The characters of tokens, int64 [T], and behind the last one of each word, int64 [W].
+    Example: words "ab" "c" of "ab c", tokens at (0, 1) (1, 2) (2, 4) -> 0 0 1
+    """
+    # By its last character: a token of byte-level BPE may begin with the blank before its word, and one that
+    # is nothing but blanks belongs to the word they lead to. Empty ones (of characters that the normalizer
+    # took away) stay where they stand.
+    word_T = np.searchsorted(end_W, np.maximum(ends_T - 1, starts_T), side="right")
+    return np.minimum(word_T, len(end_W) - 1)
 
 
 def _word_spans(text: str, starts_T: np.ndarray) -> tuple[tuple[int, int], ...]:
@@ -125,11 +135,6 @@ def frame(vocabulary: Vocabulary, ids_T: np.ndarray) -> np.ndarray:
     return np.concatenate([[vocabulary.cls_id], ids_T, [vocabulary.sep_id]]).astype(np.int64)
 
 
-def framed(vocabulary: Vocabulary, ids: list[np.ndarray], windows: list[TokenWindow]) -> list[np.ndarray]:
-    """Return the row of each window."""
-    return [frame(vocabulary, ids[window.line][window.start : window.end]) for window in windows]
-
-
 def over_windows(
     vocabulary: Vocabulary,
     longest: int,
@@ -142,7 +147,7 @@ def over_windows(
     [L, ...] for each. A line without tokens gives an array of length 0.
     """
     windows = cut_windows(np.array([len(ids_T) for ids_T in ids], dtype=np.int64), longest - 2)
-    answers = score(framed(vocabulary, ids, windows))
+    answers = score([frame(vocabulary, ids[each.line][each.start : each.end]) for each in windows])
     parts: list[list[np.ndarray]] = [[] for _ in ids]
     for window, answer_L in zip(windows, answers, strict=True):
         shift = 1 - window.start  # the content begins after [CLS]

@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
 
-OURS = "span_electra"  # key under which special tokens and tokenizer_config.json travel with a tokenizer.json
 MOST_GAPS = 1 << 16  # ids without a token, in a stranger's vocabulary; ours have none
 
 

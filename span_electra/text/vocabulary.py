@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -26,11 +25,11 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from span_electra.errors import InputError
-from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
+from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
-from span_electra.text.tokenizer_file import OURS, check_described, check_unknown, kind_of
+from span_electra.text.tokenizer_file import check_described, check_unknown, kind_of
 from span_electra.text.word_starts import TokenWords, spelt_tokens, token_words
-from span_electra.utf8 import read_text
+from span_electra.utf8 import is_encodable, read_text
 
 SPECIAL_TOKENS = SpecialTokens().all
 
@@ -266,14 +265,6 @@ def tokenizer_contents(
     }
 
 
-def save_transformers_tokenizer(
-    vocabulary: Vocabulary, folder: str | Path, max_seq_len: int, *, token_types: bool = True
-) -> None:
-    """Write the tokenizer into `folder` so that `AutoTokenizer.from_pretrained(folder)` gives our ids."""
-    for name, text in tokenizer_contents(vocabulary, max_seq_len, token_types=token_types).items():
-        Path(folder, name).write_text(text, encoding="utf-8")
-
-
 def load_vocabulary(
     tokenizer_type: str, vocab_file: str | Path, merges_file: str | Path | None = None
 ) -> Vocabulary:
@@ -371,9 +362,8 @@ def _check_ids(ids: dict[str, int], vocab_file: Path) -> None:
                 f"{vocab_file}: lacks the special token {token}; make it with create_vocab_SE.py, or give "
                 "another tool's with --tokenizer"
             )
-    # JSON can spell half a character, which no text holds and the library cannot take.
     for token in ids:
-        if not token.isascii() and re.search("[\ud800-\udfff]", token):
+        if not is_encodable(token):
             raise InputError(f"{vocab_file}: the token {token!r} is no text (half a character); remove it")
     if sorted(ids.values()) != list(range(len(ids))):
         raise InputError(f"{vocab_file}: its ids do not run from 0 to {len(ids) - 1}; make it again")

@@ -16,7 +16,7 @@ from torch import nn
 
 from span_electra.accelerators import find_device
 from span_electra.config import TrainingConfig
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 
 # Of one piece: widths of rows (at most 8), with and without a padding mask, training and evaluation, for two
 # networks or a network and its crops, and up to three kinds of layers: the first, those of a window, others.
@@ -59,8 +59,7 @@ def compiler_fault(device: torch.device) -> str | None:
     try:
         torch.compile(lambda x: x * 2 + 1, dynamic=False)(torch.ones(8, device=device))
     except Exception as error:  # whatever a compiler's stack raises, going on without it
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        return lines[0][:160] if lines else type(error).__name__
+        return reason_of(error)
     finally:
         torch.compiler.reset()
     return None

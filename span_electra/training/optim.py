@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -159,39 +160,58 @@ class Optimizers:
         part.load_state_dict(layout)
 
 
+class Share(NamedTuple):
+    """What the parameters of a group have in common."""
+
+    kind: str  # of optimizer
+    label: str  # by which rates differ, as `learning_rate` says
+    peak_lr: float
+    decays: bool
+    blocks: int | None  # matrices that each weight is made of, where the optimizer asks
+
+
 def _groups(
     model: nn.Module, config: OptimizerConfig, learning_rate: Callable[[str], tuple[str, float]] | None
 ) -> dict[str, list[dict]]:
-    """Sort the parameters that learn by optimizer, group, rate and whether they decay."""
-    sorted_groups: dict[str, dict[tuple, dict]] = {}
+    """The parameters that learn, by kind of optimizer, in groups of one share."""
+    shares: dict[Share, list[nn.Parameter]] = {}
     blocks = fused_blocks(model)
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        # Biases and norms do not decay: pulled to zero they would lose what they are for.
-        matrix = parameter.dim() >= 2
-        hidden = matrix and ".layers." in name  # heads and projections of embeddings are not the layers'
-        kind = config.optimizer
-        label, peak = learning_rate(name) if learning_rate else ("", config.lr)
-        own = config.lr
-        if kind == "muon" and not hidden:
-            kind = "adamw"  # Muon is for hidden matrices; tables, heads, norms and biases take AdamW
-            own = own if config.adamw_lr is None else config.adamw_lr
-        if matrix and ".embeddings." in name and config.embedding_lr is not None:
-            own = config.embedding_lr
-        if own != config.lr:  # such a rate too differs between groups as `learning_rate` says
-            peak = own * (peak / config.lr if config.lr else 1.0)
-        groups = sorted_groups.setdefault(kind, {})
-        empty = {
-            "params": [],
-            "lr": peak,
-            "peak_lr": peak,
-            "weight_decay": config.weight_decay if matrix else 0.0,  # never LayerNorm or bias
+        if parameter.requires_grad:
+            rate = learning_rate(name) if learning_rate else ("", config.lr)
+            share = _share_of(name, parameter, config, rate, blocks.get(name, 1))
+            shares.setdefault(share, []).append(parameter)
+    groups: dict[str, list[dict]] = {}
+    for share, parameters in shares.items():
+        group = {
+            "params": parameters,
+            "lr": share.peak_lr,
+            "peak_lr": share.peak_lr,
+            "weight_decay": config.weight_decay if share.decays else 0.0,
         }
-        if kind == "muon":
-            empty["blocks"] = blocks.get(name, 1)
-        groups.setdefault((label, peak, matrix, empty.get("blocks")), empty)["params"].append(parameter)
-    return {kind: list(groups.values()) for kind, groups in sorted_groups.items()}
+        if share.blocks:
+            group["blocks"] = share.blocks
+        groups.setdefault(share.kind, []).append(group)
+    return groups
+
+
+def _share_of(
+    name: str, parameter: nn.Parameter, config: OptimizerConfig, rate: tuple[str, float], blocks: int
+) -> Share:
+    """The share of a parameter; `rate`: its label and peak, where settings give it none of its own."""
+    label, peak = rate
+    # Biases and norms do not decay: pulled to zero they would lose what they are for.
+    matrix = parameter.dim() >= 2
+    hidden = matrix and ".layers." in name  # heads and projections of embeddings are not the layers'
+    kind, own = config.optimizer, config.lr
+    if kind == "muon" and not hidden:
+        kind = "adamw"  # Muon is for hidden matrices; tables, heads, norms and biases take AdamW
+        own = own if config.adamw_lr is None else config.adamw_lr
+    if matrix and ".embeddings." in name and config.embedding_lr is not None:
+        own = config.embedding_lr
+    if own != config.lr:  # such a rate too differs between groups as `learning_rate` says
+        peak = own * (peak / config.lr if config.lr else 1.0)
+    return Share(kind, label, peak, decays=matrix, blocks=blocks if kind == "muon" else None)
 
 
 def leaves_out_bad_steps(device: torch.device) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,14 @@ from span_electra.training.experiment import EpochBatches, Experiment
 from span_electra.training.optim import lr_multiplier
 
 PARTS = 10**9  # of a run by the clock: its schedules count them as others count steps
+
+
+class Planned(NamedTuple):
+    """What a run's steps were planned by."""
+
+    steps_an_epoch: int
+    epochs: int
+    most_steps: int  # 0: as many as the epochs have
 
 
 @dataclass
@@ -35,13 +44,15 @@ class LoopState:
     metric: float | None = None  # of the monitored metric, if validated at this very step
     valid: dict[str, float] = field(default_factory=dict)  # the last validation's metrics
     warned: list[str] = field(default_factory=list)  # health warnings given, so that each comes once
-    plan: list[int] = field(default_factory=list)  # steps an epoch, epochs, most steps
+    plan: Planned | None = None  # None: of a release without plans
     total: int = 0  # optimizer steps of the whole run, by the plan
 
     @classmethod
     def from_dict(cls, saved: dict) -> LoopState:
         """Read what a checkpoint holds, of any release. Raises TypeError for an unknown field."""
-        return cls(**{FORMER_NAMES.get(name, name): value for name, value in saved.items()})
+        state = cls(**{FORMER_NAMES.get(name, name): value for name, value in saved.items()})
+        state.plan = Planned(*state.plan) if state.plan else None  # JSON has lists alone
+        return state
 
 
 # Fields of LoopState as checkpoints of earlier releases call them.
@@ -93,13 +104,13 @@ def plan_steps(experiment: Experiment, config: TrainingConfig, state: LoopState)
     """
     size = config.gradient_accumulation_steps
     each = math.ceil(len(experiment.train_batches(0, 0)) / size)
-    plan = [each, config.epochs, config.max_steps]
+    plan = Planned(each, config.epochs, config.max_steps)
     if config.by_clock:
-        state.plan, state.total = [each, 0, 0], 0
+        state.plan, state.total = Planned(each, 0, 0), 0
     elif state.plan != plan:
         made = state.epoch * each + math.ceil(state.batch / size)
         # A checkpoint of a release without plans, whose steps are these, has gone by this very plan.
-        as_planned = not state.plan and state.step == made
+        as_planned = state.plan is None and state.step == made
         steps = each * config.epochs if as_planned else state.step + max(0, each * config.epochs - made)
         state.plan, state.total = plan, min(steps, config.max_steps) if config.max_steps else steps
 

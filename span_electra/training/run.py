@@ -18,7 +18,7 @@ from torch import nn
 from span_electra import progress
 from span_electra.accelerators import lacks_memory
 from span_electra.config import OptimizerConfig, TrainingConfig
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, write_text
 from span_electra.training import checkpoint, devices
 from span_electra.training import run_folder as runfolder
@@ -106,11 +106,10 @@ def work(
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
-        reason = str(error).splitlines()[0] if str(error) else "MemoryError"
         raise InputError(
-            f"out of memory ({reason[:120]}): halve --train_batch_size, or --batch_max_tokens where it is "
-            "set, and let gradients of twice as many batches accumulate; or try --activation_checkpointing "
-            "or --precision bf16"
+            f"out of memory ({reason_of(error)}): halve --train_batch_size, or --batch_max_tokens where it "
+            "is set, and let gradients of twice as many batches accumulate; or try "
+            "--activation_checkpointing or --precision bf16"
         ) from error
     finally:
         devices.leave(process)

@@ -7,14 +7,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from span_electra import locks, storage
-from span_electra.storage import CONFIG, LOG, RUN_LOCK, RUN_MARK, TOKENIZER
+from span_electra.storage import CONFIG, LOG, MANIFEST, PARTS_LOCK, RUN_LOCK, RUN_MARK, TOKENIZER
 from span_electra.training import checkpoint
 
 # What scripts may put into the folder before training starts, besides feature files, whatever their names.
 PREPARED = {CONFIG, "features", "tokenized", RUN_LOCK, LOG, TOKENIZER}
 
 # What lies beside feature files: of shards, and of parts whose command was broken off.
-IN_FEATURES = {"manifest.json", "lock"}
+IN_FEATURES = {MANIFEST, PARTS_LOCK}
 
 
 def state_of(folder: str | Path) -> str:

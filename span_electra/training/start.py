@@ -15,16 +15,16 @@ from span_electra.training.plan import LoopState
 def start_lines(run: Run, state: LoopState, go_on: str) -> dict[str, str]:
     """Facts by name, in the order in which they are told; `go_on`: the command that resumes the run."""
     config, optimizer = run.config, run.optimizers.config
-    each, epochs, most = state.plan
+    plan = state.plan
     together = config.gradient_accumulation_steps
     amount = (
-        f"{counted(epochs, 'epoch')} of {counted(each, 'step')}"
+        f"{counted(plan.epochs, 'epoch')} of {counted(plan.steps_an_epoch, 'step')}"
         f"{f' of {together} batches' if together > 1 else ''}, {state.total:,} in all"
-        f"{' (--max_steps)' if most and state.total == most else ''}"
+        f"{' (--max_steps)' if plan.most_steps and state.total == plan.most_steps else ''}"
     )
     if config.by_clock:
         amount = f"{config.max_minutes:g} minutes, over which the schedule is laid"
-        amount += f"; {counted(each, 'step')} an epoch"
+        amount += f"; {counted(plan.steps_an_epoch, 'step')} an epoch"
     warmup, rate = steps_of(optimizer.warmup, state.total), f"rate {optimizer.lr:g}"
     if not config.by_clock and warmup > state.total:
         rate += f", which a warm-up of {counted(warmup, 'step')} never reaches"

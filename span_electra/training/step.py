@@ -20,6 +20,7 @@ from span_electra.training.optim import Optimizers
 from span_electra.training.parallel import full_tensor, no_sync, uses_dropout_keys, with_waiting
 
 COUNTED = ("loss", "steps", "skipped")  # follow the experiment's own tally in the vector of sums
+LOSS, STEPS, SKIPPED = range(-len(COUNTED), 0)  # their places, counted from its end
 
 FIRST_SCALE = 2.0**16  # fp16: the loss is multiplied by this so that small gradients do not vanish
 GROWTH_STEPS = 2000  # fp16: finite steps after which the scale is doubled
@@ -48,7 +49,7 @@ class Counters:
     @classmethod
     def from_lists(cls, lists: dict, process: Process, tally: int) -> Counters:
         """Take back what `to_lists` gave; sums that an older version did not know begin at 0."""
-        sums, counted = lists["sums"][: -len(COUNTED)], lists["sums"][-len(COUNTED) :]
+        sums, counted = lists["sums"][:LOSS], lists["sums"][LOSS:]
         lists = lists | {"sums": [*sums, *[0.0] * (tally - len(sums)), *counted]}
         dtype = exact_sums_dtype(process.device)
         return cls(
@@ -94,8 +95,8 @@ def train_step(
             factor = torch.where(output.loss.isfinite(), counters.scale * process.world_size, math.nan)
             loss = with_waiting(output.loss, waiting[number], network)
             loss.backward(factor.to(loss.dtype))
-        tally[: -len(COUNTED)] += output.tally
-        tally[-len(COUNTED)] += output.loss.detach()
+        tally[:LOSS] += output.tally
+        tally[LOSS] += output.loss.detach()
     # Optimizers tell a gradient of zeros from none: they would decay what waits, and count the step.
     for parameter in set.intersection(*waiting):
         parameter.grad = None
@@ -122,10 +123,10 @@ def _count(counters: Counters, tally: Tensor, skip: Tensor, process: Process) ->
     """Add the step to the sums: a skipped one counts as skipped alone."""
     good = 1.0 - skip.to(counters.sums.dtype)
     if process.is_main_process:  # each process would count it once more
-        tally[-2], tally[-1] = good, 1.0 - good
+        tally[STEPS], tally[SKIPPED] = good, 1.0 - good
     # Not tally * good: what is not finite would stay so.
     counted = torch.where(good > 0, tally, torch.zeros_like(tally))
-    counted[-1] = tally[-1]
+    counted[SKIPPED] = tally[SKIPPED]
     counters.sums += counted
     counters.in_a_row = torch.where(good > 0, 0.0, counters.in_a_row + 1.0)
     if process.precision is torch.float16:

@@ -16,7 +16,7 @@ from span_electra.finetuning.encoding import (
     encode_examples,
     encode_lines,
     kept_of_pair,
-    words_of_tokens,
+    word_ids,
 )
 from span_electra.finetuning.export import save_tokenizer, tokenizer_of
 from span_electra.finetuning.readers import Example
@@ -51,8 +51,8 @@ def rows_of(examples, spec, vocabulary="uncased"):
 
 
 def test_words_of_the_docstrings_example():
-    assert words_of_tokens([(0, 1), (1, 2), (2, 4)], ["ab", "c"]) == [0, 0, 1]
-    assert words_of_tokens([], []) == words_of_tokens([], ["\x00"]) == []
+    assert word_ids([(0, 1), (1, 2), (2, 4)], ["ab", "c"]) == [0, 0, 1]
+    assert word_ids([], []) == word_ids([], ["\x00"]) == []
 
 
 LETTERS = st.sampled_from("abTé.'-1漢ßΣİ😀\u0301")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from span_electra.finetuning.task_entry import TaskEntry, nearest_of, not_among
+from span_electra.finetuning.task_entry import TaskEntry
 
 
 def entry(**values) -> TaskEntry:
@@ -50,8 +50,3 @@ def test_a_name_that_leaves_the_data_folder_is_told(name):
 def test_what_is_no_name_is_told(name):
     wrong = entry()
     assert wrong.file_below("file_names", name) is None and "is no file's name" in wrong.problems[0]
-
-
-def test_the_nearest_known_value_is_named():
-    assert not_among("acuracy", ["accuracy", "f1"]) == "'acuracy' is not known; did you mean 'accuracy'?"
-    assert nearest_of("x", "abcdefghijklm") == f"known are {', '.join('abcdefghijkl')}, ..."

@@ -19,9 +19,9 @@ from span_electra.hub.electra import ELECTRA
 from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import config_of, open_model
 from span_electra.hub.runs import best_checkpoint
+from span_electra.hub.tokenizer import save_tokenizer
 from span_electra.hub.weights import our_weights, stock_weights
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
-from span_electra.text.vocabulary import save_transformers_tokenizer
 from span_electra.training import checkpoint
 
 with warnings.catch_warnings():
@@ -148,7 +148,7 @@ def test_stock_folders(name, head, projected, tmp_path):
     for weight in stock.parameters():
         torch.nn.init.normal_(weight)
     stock.save_pretrained(tmp_path)
-    save_transformers_tokenizer(vocabulary, tmp_path, 32)
+    save_tokenizer(vocabulary, tmp_path, 32)
     pretrained = open_model(tmp_path).need("discriminator")
     network = with_heads(pretrained)
     prefix = "" if name == "ElectraModel" else "electra."

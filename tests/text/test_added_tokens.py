@@ -9,10 +9,11 @@ from own_tokenizer_examples import TOKENIZERS, write_folder
 from transformers import AutoTokenizer
 
 from span_electra.errors import InputError
+from span_electra.hub.tokenizer import save_tokenizer
 from span_electra.text.added_tokens import add_tokens, extends, is_token
 from span_electra.text.encode import TextEncoder
 from span_electra.text.own_tokenizer import open_tokenizer
-from span_electra.text.vocabulary import Vocabulary, save_transformers_tokenizer
+from span_electra.text.vocabulary import Vocabulary
 
 NEW = ["zygomorph", "spike protein", "кремний"]
 
@@ -51,7 +52,7 @@ def test_a_word_becomes_one_id_and_all_else_keeps_its_own(vocabulary, words, tmp
 def test_exports_and_features_give_the_same_ids(vocabulary, words, tmp_path):
     extended = add_tokens(vocabulary, words)
     lines = [*TEXT, f"the {NEW[0]}, a {NEW[1]}.", f"{NEW[2]} {NEW[0]}{NEW[0]}"]
-    save_transformers_tokenizer(extended, tmp_path, 64)
+    save_tokenizer(extended, tmp_path, 64)
     stock = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
     encoded, begin = TextEncoder(extended.tokenizer).encode("\n".join(lines).encode()), 0
     for line, end in zip(lines, encoded.line_ends_N, strict=True):

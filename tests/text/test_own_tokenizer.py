@@ -11,14 +11,13 @@ from own_tokenizer_examples import PLAIN, TOKENIZERS, bpe, roberta, unigram, wor
 from tokenizers import Tokenizer, models, normalizers
 
 from span_electra.errors import InputError
-from span_electra.hub.tokenizer import framing_rows
+from span_electra.hub.tokenizer import framing_rows, save_tokenizer
 from span_electra.text.added_tokens import add_tokens
 from span_electra.text.encode import TextEncoder
 from span_electra.text.own_tokenizer import bring_tokenizer, open_exported, open_tokenizer
 from span_electra.text.vocabulary import (
     Vocabulary,
     load_vocabulary,
-    save_transformers_tokenizer,
     tokenizer_contents,
 )
 
@@ -45,7 +44,7 @@ def test_ids_are_its_own_through_every_stage(name, tmp_path):
     assert (travelled.special, travelled.config) == (vocabulary.special, vocabulary.config)
     exported = tmp_path / "exported"
     exported.mkdir()
-    save_transformers_tokenizer(travelled, exported, 128)
+    save_tokenizer(travelled, exported, 128)
     back = open_exported(exported / "tokenizer.json")
     assert ids_by_line(back.tokenizer, lines) == expected
     roles = ("cls_id", "sep_id", "pad_id", "mask_id", "unk_id")
@@ -63,7 +62,7 @@ def test_transformers_opens_the_exported_one_with_the_same_ids_and_roles(name, t
     vocabulary = open_tokenizer(write_folder(tmp_path / "theirs", original, config), named)
     exported = tmp_path / "exported"
     exported.mkdir()
-    save_transformers_tokenizer(vocabulary, exported, 128)
+    save_tokenizer(vocabulary, exported, 128)
     opened = AutoTokenizer.from_pretrained(exported, local_files_only=True)
     for line in TEXT:
         ids = original.encode(line, add_special_tokens=False).ids

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from span_electra.errors import InputError
+from span_electra.hub.tokenizer import save_tokenizer
 from span_electra.text.vocabulary import (
     SPECIAL_TOKENS,
     Vocabulary,
@@ -12,7 +13,6 @@ from span_electra.text.vocabulary import (
     file_contents,
     load_vocabulary,
     rules_file,
-    save_transformers_tokenizer,
     vocabulary_files,
 )
 
@@ -45,7 +45,7 @@ def write(vocabulary: Vocabulary, folder, name="a name") -> list:
 def test_files_give_the_same_vocabulary_back(name, tmp_path):
     made = VOCABULARIES[name]()
     files = write(made, tmp_path)
-    save_transformers_tokenizer(made, tmp_path, 128)
+    save_tokenizer(made, tmp_path, 128)
     again = load_vocabulary(made.kind, *files)
     assert again.sha256 == made.sha256 and again.tokens_V == made.tokens_V
     assert Vocabulary.from_json(made.to_json()).sha256 == made.sha256
@@ -74,7 +74,7 @@ def test_transformers_opens_the_folder_and_gives_the_same_ids(name, tmp_path):
     from transformers import AutoTokenizer
 
     made = VOCABULARIES[name]()
-    save_transformers_tokenizer(made, tmp_path, 128)
+    save_tokenizer(made, tmp_path, 128)
     opened = AutoTokenizer.from_pretrained(tmp_path)
     for text in ["ab AB é", "a[MASK]b ! '1", "", "  ab"]:
         assert opened(text)["input_ids"] == made.tokenizer.encode(text).ids

@@ -11,6 +11,7 @@ from tokenizers import pre_tokenizers, trainers
 
 from span_electra.data_config import VocabularyConfig
 from span_electra.errors import InputError
+from span_electra.hub.tokenizer import save_tokenizer
 from span_electra.storage import write_files
 from span_electra.text import vocabulary_builder
 from span_electra.text.encode import TextEncoder
@@ -20,7 +21,6 @@ from span_electra.text.vocabulary import (
     assemble,
     load_vocabulary,
     rules_file,
-    save_transformers_tokenizer,
 )
 from span_electra.text.vocabulary_builder import build_vocabulary, write_vocabulary
 
@@ -117,7 +117,7 @@ def test_of_two_commands_at_the_same_moment_one_is_refused(tmp_path, monkeypatch
 
     def write_together(contents):
         with suppress(threading.BrokenBarrierError):  # locked out, the other never comes
-            meet.wait(0.5)
+            meet.wait(0.1)
         write_files(contents)
 
     monkeypatch.setattr(vocabulary_builder, "write_files", write_together)
@@ -167,7 +167,7 @@ def test_a_line_without_blanks_is_no_unknown_word_wherever_the_vocabulary_is_ope
     assert again.sha256 == made.sha256 and made.unk_id not in ids and len(ids) > 100
     assert TextEncoder(again.tokenizer).encode(lines[0].encode()).ids_T.tolist() == ids[1:-1]
     (tmp_path / "exported").mkdir()
-    save_transformers_tokenizer(Vocabulary.from_json(again.to_json()), tmp_path / "exported", 128)
+    save_tokenizer(Vocabulary.from_json(again.to_json()), tmp_path / "exported", 128)
     for folder in (tmp_path / "v", tmp_path / "exported"):
         assert AutoTokenizer.from_pretrained(folder)(lines[0])["input_ids"] == ids
     # A list of tokens has no place for the number; what is read so is another vocabulary.
