@@ -26,7 +26,6 @@ from span_electra.storage import sha256_of
 from span_electra.text.dataset import open_dataset
 from span_electra.text.inputs import (
     SEGMENT,
-    UNPACKING_ERRORS,
     InputFile,
     Inputs,
     Source,
@@ -34,10 +33,9 @@ from span_electra.text.inputs import (
     find_column,
     open_raw,
     segments_of,
-    unpack,
-    way_out_of,
 )
 from span_electra.text.tables import parquet_texts
+from span_electra.text.unpacking import UNPACKING_ERRORS, unpack, way_out_of
 from span_electra.utf8 import begins_as_utf8, refuse_other
 
 BLOCK_BYTES = 4 << 20  # a block ends with the line that reaches this, whatever its number of lines

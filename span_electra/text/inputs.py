@@ -7,10 +7,7 @@ files are passed over with a note.
 
 from __future__ import annotations
 
-import bz2
 import glob
-import gzip
-import lzma
 import os
 import re
 import stat
@@ -22,13 +19,12 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-import pyarrow as pa
-
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.storage import is_parts_folder, starts_features
 from span_electra.text.dataset import is_dataset, open_dataset
 from span_electra.text.far_files import far_errors, find_far, is_url, open_filesystem
+from span_electra.text.unpacking import PACKINGS, UNPACKING_ERRORS, unpack
 from span_electra.utf8 import UTF8_MARK
 
 KINDS = {suffix: "jsonl" for suffix in (".jsonl", ".jsonlines", ".ndjson")}
@@ -50,12 +46,10 @@ STRUCTURED = {
 }
 # What create_vocab_SE.py leaves beside its JSON, in a folder that may be the text's own.
 VOCABULARY_NAMES = (" BPE-merges.txt", " BERT-vocab.txt", " vocab.preview.txt")
-PACKINGS = (".gz", ".bz2", ".xz", ".zst")
 PEEK = 1 << 16  # bytes looked at before a file is read
 SEGMENT = 1 << 18  # bytes read at a time: so few that they do not drive words out of a core's cache
 # Text shrinks 3 to 10 times. What unpacks to more than this and is large has been made to fill disks.
 BOMB_RATIO, BOMB_LEAST = 250, 256 << 20
-UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -354,27 +348,6 @@ def open_raw(file: InputFile) -> BinaryIO:
 def far_errors_of(file: InputFile) -> AbstractContextManager[None]:
     """Errors of reading a file that lies elsewhere: a server without ranges, a broken connection."""
     return far_errors(file.path, "download it and name that file") if file.remote else nullcontext()
-
-
-def unpack(raw: BinaryIO, packing: str) -> BinaryIO:
-    """A stream of a packed file's content; reading it may raise one of UNPACKING_ERRORS."""
-    if packing == ".gz":
-        return gzip.GzipFile(fileobj=raw)
-    if packing == ".bz2":
-        return bz2.BZ2File(raw)
-    if packing == ".xz":
-        return lzma.LZMAFile(raw)
-    if packing == ".zst":
-        return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
-    return raw
-
-
-def way_out_of(error: Exception) -> str:
-    """What to do about one of UNPACKING_ERRORS."""
-    # What `zstd --long` packs is sound, but Arrow's reader keeps no more than 128 MiB of it in memory.
-    if "too much memory" in str(error):
-        return "its window is larger than is read here; unpack it (zstd -d --long=31) and name that file"
-    return "get it again"
 
 
 def segments_of(file: InputFile, raw: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:
