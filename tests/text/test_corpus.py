@@ -181,6 +181,12 @@ REFUSED = {
     ),
     "NUL later": ("a.txt", b"x" * (1 << 20) + b"\na\0b\n", "a.txt: line 2 holds a NUL"),
     "NUL soon": ("a.txt", b"x\na\0b\n", "a.txt: line 2 holds a NUL byte; .*--errors replace"),
+    "NULs all over": (
+        "a.txt",
+        b"key\0\0\0value\0\0\0\n" * 9,
+        "a.txt: line 1 holds a NUL.* no text in UTF-8; c.*iconv",
+    ),
+    "UTF-16 unmarked": ("a.txt", "ภาษาไทย ไม่มี\n".encode("utf-16-le"), "a.txt: UTF-16LE.*iconv -f UTF-16LE"),
     "binary": ("a.bin", b"\x7fELF\0\0\xb0\xff", "a.bin: binary"),
     "UTF-16": ("a.txt", "hi".encode("utf-16"), "a.txt: UTF-16.*iconv"),
     "features": ("a.txt", b"ARROW1\0\0", "a.txt: features or a table"),
