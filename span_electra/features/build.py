@@ -175,6 +175,9 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     if made.least_known and total.unknown > WORTH_A_NOTE * header.content:
         sample = read_block(made.least_known, header.text_field, header.errors)
         say.note(unknown_note(job.vocabulary, total.unknown, header.content, sample))
+    if total.special:
+        names = ", ".join(job.vocabulary.special.framing)
+        say.note(f"special tokens that the text spells out ({names}): {total.special:,}; they are not hidden")
     if not header.masked:
         longest, ratio = header.max_seq_len - 2, header.masking.mask_ratio
         say.note(

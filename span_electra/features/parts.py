@@ -44,6 +44,7 @@ class PartCounts:
     masked: int = 0
     spans: int = 0
     unknown: int = 0  # tokens of text that are [UNK]; parts of earlier versions do not tell and count none
+    special: int = 0  # tokens of text that are [CLS], [SEP], [PAD] or [MASK], spelt out there; the same
     fallback: str = ""  # why the tokenizer library had to do all the work, if so
 
     @property
@@ -107,6 +108,7 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
             spans=len(spans.starts_S),
             # Before framing: [CLS] or [SEP] may be the same token, as in GPT-2's vocabulary.
             unknown=int(np.count_nonzero(ids_T == header.unk_id)),
+            special=int(np.count_nonzero(np.isin(ids_T, vocabulary.framing_ids))),
             fallback=encoder.fallback_reason or "",
         )
         return Part(feature_batch(framed_T, ends_R, spans, schema), counts)
