@@ -48,7 +48,8 @@ def run_tasks(
     importable by name, and tasks and results must pass a pipe. Tasks are taken from the iterable only as fast
     as they are worked on. With one worker everything runs in this process, in order.
 
-    Raises what a task raised; InputError when a process was killed. However it ends, no process is left.
+    Raises what a task raised: InputError, OSError and MemoryError as they are, others as a RuntimeError with
+    their text; InputError when a process was killed. However it ends, no process is left.
     """
     if workers <= 1:
         work = prepare(settings)
@@ -152,6 +153,8 @@ def _receive(worker: _Worker) -> Any:
         raise InputError(value)
     if status == "disk":
         raise OSError(*value)
+    if status == "memory":
+        raise MemoryError(value)
     raise RuntimeError(f"a worker process failed:\n{value}")
 
 
@@ -201,6 +204,8 @@ def _work(pipe: Connection, prepare: Callable, settings: object, parent: int) ->
             # Libraries raise some with words alone, which would be lost.
             told = (error.errno, error.strerror, error.filename)
             answer = "disk", (str(error),) if error.errno is None else told
+        except MemoryError as error:
+            answer = "memory", str(error)
         except BaseException:  # as text: not every exception can be pickled, and none with its traceback
             answer = "failed", traceback.format_exc()
         try:

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 
 from span_electra.cores import available_cores
@@ -29,6 +30,8 @@ def prepare(settings):
             raise KeyError("inner")
         if task == "full":
             raise OSError(28, "No space left on device", "/x")
+        if task == "memory":
+            return np.empty(1 << 60, np.uint8)
         if task == "wordy":
             raise OSError("a library's words")
         if task in ("die", "unnamed"):  # between SIGRTMIN and SIGRTMAX signals have numbers alone
@@ -78,6 +81,7 @@ def test_results_come_in_order_where_that_is_asked_for(workers):
         ("fail", (KeyError, RuntimeError), "inner"),
         ("full", OSError, "No space"),
         ("wordy", OSError, "^a library's words$"),
+        ("memory", MemoryError, "^Unable to allocate"),
     ],
 )
 def test_a_failure_arrives_with_its_reason_and_ends_all(workers, task, error, message):
