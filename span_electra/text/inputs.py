@@ -13,7 +13,7 @@ import re
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -23,7 +23,7 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.storage import is_parts_folder, starts_features
 from span_electra.text.dataset import is_dataset, open_dataset
-from span_electra.text.far_files import far_errors, find_far, is_url, open_filesystem
+from span_electra.text.far_files import far_errors, find_far, is_url, open_filesystem, without_keys
 from span_electra.text.unpacking import PACKINGS, UNPACKING_ERRORS, unpack
 from span_electra.utf8 import UTF8_MARK
 
@@ -56,11 +56,12 @@ BOMB_RATIO, BOMB_LEAST = 250, 256 << 20
 class InputFile:
     """A file to read text from, as it stood when it was found; or a split of a data set."""
 
-    path: str  # or URL, or hf:NAME:config:split
+    path: str  # or URL, or hf:NAME:config:split; as it is written down
     kind: str  # text, jsonl, tsv, parquet or dataset
     packing: str  # "", .gz, .bz2, .xz or .zst
     size: int  # bytes on disk; of a data set those that it says, 0 if it says none
     identity: str  # changes when the file does: its size, the time of its last change, a hash of its ends
+    address: str = ""  # the URL that opens it, where `path` is one without the keys in it
 
     @property
     def remote(self) -> bool:
@@ -130,7 +131,7 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
 def _same(file: InputFile) -> object:
     """What two names of one file have in common: its place on the disk."""
     if file.remote:
-        return file.path
+        return file.address or file.path
     status = os.stat(file.path)
     return status.st_dev, status.st_ino
 
@@ -144,19 +145,19 @@ def _find_dataset(path: str, notes: list[str]) -> InputFile:
 
 def _find_remote(url: str, notes: list[str], text_field: str) -> list[InputFile]:
     found, hidden = find_far(url)
-    files = []
+    files, shown = [], without_keys(url)
     for far in found:
         if far.by_name and (reason := _structured(far.url)):
-            raise InputError(f"{url}: {reason}")
-        file = _named(far.url, far.size or 0, far.identity)
+            raise InputError(f"{shown}: {reason}")
+        file = _named(far.url, far.size or 0, far.identity, far.address)
         if reason := _unfit(file, text_field, empty=far.size == 0):
             notes.append(f"{file.path}: {reason}; passed over")
         else:
             files.append(file)
-    notes += [_hidden_note(url, hidden)] if hidden else []
+    notes += [_hidden_note(shown, hidden)] if hidden else []
     if not files:
         why = f" ({notes[-1]})" if notes else ""
-        raise InputError(f"{url}: no file with text there{why}; check the URL")
+        raise InputError(f"{shown}: no file with text there{why}; check the URL")
     return files
 
 
@@ -200,10 +201,11 @@ def _unfit(file: InputFile, text_field: str, *, empty: bool) -> str | None:
     return None
 
 
-def _named(path: str, size: int, identity: str = "") -> InputFile:
+def _named(path: str, size: int, identity: str = "", address: str = "") -> InputFile:
     """A file by what its name says of it."""
     suffix, packing = suffixes_of(path)
-    return InputFile(path, KINDS.get(suffix, "text"), packing=packing, size=size, identity=identity)
+    kind = KINDS.get(suffix, "text")
+    return InputFile(path, kind, packing=packing, size=size, identity=identity, address=address)
 
 
 def _hidden_note(place: str, hidden: list[str]) -> str:
@@ -305,6 +307,8 @@ def describe_file(path: str) -> InputFile:
 
 def suffixes_of(path: str) -> tuple[str, str]:
     """The suffixes that tell what is in a file and how it is packed: a.JSONL.zst -> .jsonl, .zst"""
+    if is_url(path):  # of a chain, as zip://a.jsonl::s3://bucket/all.zip is, the file in it
+        path = next(link for link in path.split("::") if is_url(link))
     if path.startswith(("http://", "https://")):  # which hubs and stores end with "?download=true" or a key
         path = urlsplit(path).path
     suffixes = PurePosixPath(path.lower()).suffixes
@@ -337,9 +341,12 @@ def open_raw(file: InputFile) -> BinaryIO:
     """Open a file's bytes as they are stored. Raises InputError when that fails."""
     try:
         if file.remote:
-            system, path = open_filesystem(file.path)
+            system, path = open_filesystem(file.address or file.path)
             with far_errors(file.path):
-                return system.open(path, "rb")
+                raw = system.open(path, "rb")
+            with suppress(AttributeError):  # an archive is closed as soon as nobody holds its file system
+                raw.held_by = system
+            return raw
         return open(file.path, "rb")
     except OSError as error:
         raise InputError(f"{file.path}: {error.strerror or error}; check the path") from None
