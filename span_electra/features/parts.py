@@ -80,7 +80,10 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
 
     def make(block: Block) -> Part:
         text = read_block(block, header.text_field, header.errors)
-        lines = encoder.encode(text)
+        try:
+            lines = encoder.encode(text)
+        except InputError as error:  # a line so long ends its block, whose last piece holds it
+            raise InputError(f"{block.pieces[-1].path}: {error}") from None
         # Held against what is written, at the end: no token may be lost on the way.
         encoded = len(lines.ids_T)
         ends_D, ends_S = np.array([encoded]), NO_SENTENCES

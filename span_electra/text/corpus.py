@@ -39,7 +39,8 @@ from span_electra.text.unpacking import UNPACKING_ERRORS, unpack, way_out_of
 from span_electra.utf8 import begins_as_utf8, refuse_other
 
 BLOCK_BYTES = 4 << 20  # a block ends with the line that reaches this, whatever its number of lines
-LONGEST_LINE = 1 << 30  # bytes; a longer one is no text, and a block must fit into memory
+# Bytes; a longer one is no text. Encoding takes some times as many, and its loops have no numbers for more.
+LONGEST_LINE = (1 << 28) - (1 << 20)
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def _cut_lines(
                     piece = replace(piece, begin=piece.end, first_line=line_number)
                 elif size > LONGEST_LINE:
                     raise InputError(
-                        f"{file.path}: line {line_number} is longer than 1 GiB; break it into lines"
+                        f"{file.path}: line {line_number} is longer than {LONGEST_LINE >> 20} MiB; break it "
+                        "into lines"
                     )
                 start = stop
         reader.finish(sources)

@@ -90,6 +90,14 @@ def test_special_tokens_that_a_text_spells_out_are_told_and_not_hidden(tmp_path,
             assert not np.isin(ids_BL[row, start : start + size], framing).any()
 
 
+def test_a_line_too_long_to_encode_is_told_of_its_file(tmp_path, vocabulary, monkeypatch):
+    monkeypatch.setattr("span_electra.text.encode.LONGEST_BY_LIBRARY", 9)
+    (tmp_path / "a.txt").write_text("plain\n" * 9)
+    (tmp_path / "b.txt").write_text("plain\nand [MASK] long\n")
+    with pytest.raises(InputError, match="b.txt: a line of 15 characters"):
+        build(tmp_path, vocabulary, tmp_path / "f.arrow")
+
+
 def test_no_row_crosses_a_document_that_is_respected(tmp_path, vocabulary):
     documents = ["alpha beta gamma " * 3, "assert spans " * 40, "def"]
     (tmp_path / "a.txt").write_text("\n \n".join(documents))

@@ -22,7 +22,8 @@ from span_electra.errors import InputError
 from span_electra.text import corpus
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
-from span_electra.text.inputs import find_inputs
+from span_electra.text.inputs import SEGMENT, find_inputs
+from span_electra.text.pretokenize import MAX_TEXT_BYTES
 
 LINES = ["first line", "", "caf\u00e9 \U0001f600", "  three ", "last"]
 TEXT = "".join(line + "\n" for line in LINES).encode()
@@ -161,6 +162,18 @@ def test_a_long_line_is_one_block(tmp_path):
     path.write_bytes(b"x\n" + b"word " * (5 << 20) + b"\ny\n")
     sizes = [len(text) for text in read(path)]
     assert sizes == [2 + (25 << 20) + 1, 2]
+
+
+@pytest.mark.parametrize("packing", ["", ".gz"])
+def test_a_line_that_no_memory_holds_is_refused_as_it_is_read(tmp_path, monkeypatch, packing):
+    assert (
+        corpus.LONGEST_LINE + corpus.BLOCK_BYTES // 16 + SEGMENT < MAX_TEXT_BYTES
+    )  # the loops hold the rest
+    monkeypatch.setattr(corpus, "LONGEST_LINE", 5 << 20)
+    path = tmp_path / f"a.txt{packing}"
+    path.write_bytes(PACK[packing](b"x\n" + b"word " * (2 << 20) + b"\ny\n"))
+    with pytest.raises(InputError, match=f"a.txt{packing}: line 2 is longer than 5 MiB; break it into lines"):
+        read(path)
 
 
 def test_urls_read_as_files(tmp_path):
