@@ -10,6 +10,7 @@ P newlines of a segment.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -301,6 +302,8 @@ def parquet_file(file: InputFile) -> Iterator[BinaryIO]:
             told = f"holds text that is not UTF-8 ({error.reason}); convert it and write the file again"
             raise InputError(f"{file.path}: {told}") from None
         except (*UNPACKING_ERRORS, MemoryError) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # where it is unpacked to
+                raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
             reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
             told = f"not a sound .parquet file ({reason}); {way_out_of(error)}"
             raise InputError(f"{file.path}: {told}") from None

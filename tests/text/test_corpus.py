@@ -4,6 +4,7 @@ Run: pytest tests/text/test_corpus.py
 """
 
 import bz2
+import errno
 import gzip
 import hashlib
 import io
@@ -236,6 +237,19 @@ def test_a_file_that_needs_more_memory_is_not_called_broken(tmp_path, name):
     (tmp_path / name).write_bytes(bytes.fromhex("28b52ffd") + window + block)
     with pytest.raises(InputError, match=rf"{name}: .*; its window is larger .*zstd -d --long=31"):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_not_told_as_a_damaged_table(tmp_path, monkeypatch, number):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(number, os.strerror(number))
+
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(as_rows("parquet", ["one"], tmp_path / "made")))
+    monkeypatch.setattr(corpus.tempfile, "TemporaryFile", Full)
+    with pytest.raises(OSError, match=os.strerror(number)) as told:
+        read(tmp_path / "a.parquet.gz")
+    assert told.value.filename == corpus.tempfile.gettempdir()
 
 
 @pytest.mark.parametrize("packing", [".gz", ".bz2", ".xz", ".zst"])
