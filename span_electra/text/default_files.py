@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 
+from span_electra.counted import Notes
 from span_electra.data_config import TextConfig, VocabularyFiles
 from span_electra.errors import InputError
 from span_electra.storage import TOKENIZER
@@ -148,7 +149,11 @@ def find_splits(
     if not entries:
         raise InputError(f"{folder}/: empty; put text there, or give --in_file")
     reasons = {path: passed_over(str(path), text_field) for path in entries}
-    notes = [f"{path}: {reason}" for path, reason in reasons.items() if reason]
+    told = Notes()
+    for path, reason in reasons.items():
+        if reason:
+            told.add(str(path), reason)
+    notes = [*told.lines()]
     fit = [path for path in entries if not reasons[path]]
     if not fit:
         return {"train": entries}, notes  # all of it, so that the refusal says why

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from span_electra.counted import counted
+from span_electra.counted import Notes, counted
 from span_electra.errors import InputError
 from span_electra.storage import is_parts_folder, starts_features
 from span_electra.text.dataset import is_dataset, open_dataset
@@ -107,7 +107,7 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
         raise InputError("no input named; give text files, folders or globs with --in_file")
     # In the order in which they are met: it decides the rows, and so the feature file's bytes.
     files: dict[object, InputFile] = {}
-    notes: list[str] = []
+    notes = Notes()
     for path in named:
         path = str(path).removeprefix("file://")
         if is_dataset(path):
@@ -119,13 +119,13 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
             kept = files.setdefault(_same(file), file)
             if kept is not file:
                 twice = "named twice" if kept.path == file.path else f"the same file as {kept.path}"
-                notes.append(f"{file.path}: {twice}, read once")
+                notes.add(file.path, f"{twice}, read once")
     if not files:
-        why = f" ({notes[0]})" if notes else ""
+        why = f" ({notes.lines()[0]})" if notes.lines() else ""
         raise InputError(
             f"{', '.join(map(str, named))}: no text files there{why}; put some in or name others"
         )
-    return Inputs(tuple(files.values()), tuple(notes))
+    return Inputs(tuple(files.values()), notes.lines())
 
 
 def _same(file: InputFile) -> object:
@@ -136,14 +136,15 @@ def _same(file: InputFile) -> object:
     return status.st_dev, status.st_ino
 
 
-def _find_dataset(path: str, notes: list[str]) -> InputFile:
+def _find_dataset(path: str, notes: Notes) -> InputFile:
     found = open_dataset(path)
-    notes += [found.note] if found.note else []
+    if found.note:
+        notes.add(path, found.note.removeprefix(f"{path}: "))
     # Its rows are handed over and hashed block by block; no more identity is needed to know a block again.
     return InputFile(found.path, "dataset", packing="", size=found.size, identity="")
 
 
-def _find_remote(url: str, notes: list[str], text_field: str) -> list[InputFile]:
+def _find_remote(url: str, notes: Notes, text_field: str) -> list[InputFile]:
     found, hidden = find_far(url)
     files, shown = [], without_keys(url)
     for far in found:
@@ -151,17 +152,17 @@ def _find_remote(url: str, notes: list[str], text_field: str) -> list[InputFile]
             raise InputError(f"{shown}: {reason}")
         file = _named(far.url, far.size or 0, far.identity, far.address)
         if reason := _unfit(file, text_field, empty=far.size == 0):
-            notes.append(f"{file.path}: {reason}; passed over")
+            notes.add(file.path, f"{reason}; passed over")
         else:
             files.append(file)
-    notes += [_hidden_note(shown, hidden)] if hidden else []
+    _note_hidden(shown, hidden, notes)
     if not files:
-        why = f" ({notes[-1]})" if notes else ""
+        why = f" ({notes.lines()[-1]})" if notes.lines() else ""
         raise InputError(f"{shown}: no file with text there{why}; check the URL")
     return files
 
 
-def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]:
+def _find_local(path: str, notes: Notes, text_field: str) -> list[InputFile]:
     if os.path.isdir(path):
         return _walk(path, notes, text_field)
     if not os.path.lexists(path) and glob.has_magic(path):
@@ -169,12 +170,22 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
         found = [match for match in matches if not is_parts_folder(os.path.dirname(match))]
         if not found:
             raise InputError(f"{path}: no file matches; check the pattern")
+        # A folder is read with all in it; ** matches these a second time.
+        folders = {os.path.join(match, "") for match in found if os.path.isdir(match)}
+        found = [match for match in found if not any(above in folders for above in _folders_above(match))]
         reads = [(_walk if os.path.isdir(match) else _met, match) for match in found]
         return [file for read, match in reads for file in read(match, notes, text_field)]
     # Named outright it is refused; found in a folder it is passed over with a note.
     if reason := _structured(path):
         raise InputError(f"{path}: {reason}")
     return [describe_file(path)]
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    """Example: a/b/c.txt -> a/b/ and a/"""
+    while (above := os.path.dirname(path.rstrip(os.sep))) not in ("", path):
+        yield os.path.join(above, "")
+        path = above
 
 
 def _structured(path: str) -> str | None:
@@ -208,13 +219,14 @@ def _named(path: str, size: int, identity: str = "", address: str = "") -> Input
     return InputFile(path, kind, packing=packing, size=size, identity=identity, address=address)
 
 
-def _hidden_note(place: str, hidden: list[str]) -> str:
-    names = ", ".join(hidden[:3]) + (", ..." if len(hidden) > 3 else "")
-    found = counted(len(hidden), "hidden file or folder", "hidden files or folders")
-    return f"{place}: {found} passed over ({names})"
+def _note_hidden(place: str, hidden: list[str], notes: Notes) -> None:
+    if hidden:
+        names = ", ".join(hidden[:3]) + (", ..." if len(hidden) > 3 else "")
+        found = counted(len(hidden), "hidden file or folder", "hidden files or folders")
+        notes.add(place, f"{found} passed over ({names})")
 
 
-def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
+def _walk(folder: str, notes: Notes, text_field: str) -> list[InputFile]:
     """All files below a folder, sorted, without hidden ones, empty ones and features."""
 
     def refuse(error: OSError) -> None:
@@ -224,7 +236,7 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         # Our own lock in it is no text, and opening it would let go of it; it is rewritten at each start too.
         if is_parts_folder(place):
-            notes.append(f"{place}: a feature file in the making; passed over")
+            notes.add(place, "a feature file in the making; passed over")
             folders[:] = []
             continue
         if is_dataset(place):
@@ -237,23 +249,22 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
         for name in visible:
             real = os.path.realpath(os.path.join(place, name))
             if real in read:  # a loop, or a folder that two ways lead to
-                notes.append(f"{os.path.join(place, name)}: a link to a folder read already; passed over")
+                notes.add(os.path.join(place, name), "a link to a folder read already; passed over")
                 continue
             read.add(real)
             folders.append(name)
         # Sorted: file systems list names in an order of their own, which differs between machines.
         for name in sorted(name for name in names if not name.startswith(".")):
             files += _met(os.path.join(place, name), notes, text_field)
-    if hidden:
-        notes.append(_hidden_note(folder, hidden))
+    _note_hidden(folder, hidden, notes)
     # As the walk goes, a folder's own files come before those of its subfolders.
     return files
 
 
-def _met(path: str, notes: list[str], text_field: str) -> list[InputFile]:
+def _met(path: str, notes: Notes, text_field: str) -> list[InputFile]:
     """A file that a folder or a pattern brought, or a note why it is passed over."""
     if reason := passed_over(path, text_field):
-        notes.append(f"{path}: {reason}")
+        notes.add(path, reason)
         return []
     return [describe_file(path)]
 
