@@ -64,7 +64,9 @@ class FeatureArgs(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
     in_file: list[str] = setting(
         [], "text files, folders, globs, URLs or hf:NAME[:config][:split]; none: every split found in data/"
     )
-    out_file: str | None = setting(None, "the feature file; none: features/<split>.arrow")
+    out_file: str | None = setting(
+        None, "the feature file, whose name tells the split; none: features/<split>.arrow, by names of text"
+    )
     seed: int = setting(0, "seed of chunk lengths and masks", least=0)
     workers: int = setting(2, "processes; more than the machine's cores are not started", least=1)
     # Each block is a file of its own until all are joined: blocks of few lines are mostly that.

@@ -5,6 +5,7 @@ and a vocabulary.
 Writes one Arrow file, memory-mapped by the trainer and open to pyarrow, polars and datasets.
 
     python create_feature_SE.py --workers 2                      every split in data/, into features/
+    python create_feature_SE.py --in_file "my text/valid.txt"    that file, into features/valid.arrow
     python create_feature_SE.py --in_file "my text" --out_file train.arrow \\
         --vocab_file "vocab/trial BPE-vocab.json" --max_seq_len 128
     python create_feature_SE.py --tokenizer my-model/ ...        with a tokenizer of your own
@@ -26,23 +27,11 @@ def main() -> None:
     from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig
     from span_electra.console import command_line
     from span_electra.features.build import build_features
-    from span_electra.text.default_files import (
-        after_features,
-        choose_vocabulary,
-        feature_path,
-        find_splits,
-        splits_read_together,
-    )
+    from span_electra.text.default_files import after_features, choose_vocabulary, plan_features
     from span_electra.text.inputs import is_url
 
     vocabulary = choose_vocabulary(settings)
-    if settings.in_file:
-        notes = splits_read_together(settings.in_file, settings.text_field)
-        outputs = {settings.out_file or feature_path("train"): settings.in_file}
-    else:
-        splits, notes = find_splits(text_field=settings.text_field)
-        one = {settings.out_file: splits.get("train", [])}
-        outputs = one if settings.out_file else {feature_path(name): paths for name, paths in splits.items()}
+    outputs, notes = plan_features(settings.in_file, settings.out_file, settings.text_field)
     for note in notes:
         print(f"note: {note}")
     for out_file, inputs in outputs.items():

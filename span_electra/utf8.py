@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import unicodedata
 from pathlib import Path
 
 from span_electra.errors import InputError
@@ -15,23 +16,49 @@ MARKS = {
     b"\xfe\xff": "UTF-16",
 }
 UTF8_MARK = b"\xef\xbb\xbf"
-LOOKED_AT = 64  # bytes that tell whether every other one is 0
+ESCAPES = (b"\x1b$B", b"\x1b$@")  # by which ISO-2022-JP, bytes of ASCII alone, goes over to Japanese
+LOOKED_AT = 4096  # bytes that tell of an encoding without a mark
+CONTROLS = bytes(byte for byte in range(0x20) if chr(byte) not in "\t\n\r\f\x1b")  # which text does not use
+REGULAR = 0.1  # share of bytes; so many of these are no stray ones, but halves of characters
+READABLE = 0.95  # of the characters that an encoding gives; what is read by a wrong one has far fewer
 
 
-def other_unicode(data: bytes) -> str | None:
-    """The encoding of a file that begins so, if it is a Unicode encoding other than UTF-8.
+def other_encoding(data: bytes) -> str | None:
+    """The encoding of a file that begins so, by its name for iconv, if it is another Unicode or ISO-2022-JP.
 
-    Without a mark, Latin text in UTF-16 has a 0 in every other byte, which no text in UTF-8 has.
+    Without a mark, text in UTF-16 or UTF-32 shows by its zeros and by other control characters, which are
+    half of each unit: UTF-8 has next to none, and yet Thai or Latin text in UTF-16 may be valid UTF-8.
     Example: "hi".encode("utf-16") -> "UTF-16"
     """
     for mark, name in MARKS.items():
         if data.startswith(mark):
             return name
-    begin = data[: min(LOOKED_AT, len(data) // 2 * 2)]
-    even, odd = begin[::2], begin[1::2]
-    if len(begin) >= 4 and (set(even) == {0} and 0 not in odd or set(odd) == {0} and 0 not in even):
-        return "UTF-16"
-    return None
+    if any(escape in data for escape in ESCAPES):
+        return "ISO-2022-JP"
+    head = data[:LOOKED_AT]
+    if begins_as_utf8(head):
+        found, few = len(head) - len(head.translate(None, CONTROLS)), max(2, REGULAR * len(head))
+    else:  # in units of 16 bits each blank has a zero; in Latin-1 with a stray one hardly any has
+        found, few = head.count(b"\0"), max(1, head.count(b" ") / 4)
+    if found < few:
+        return None
+    shares = {name: _readable(head, name) for name in ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE")}
+    best = max(shares, key=shares.get)
+    return best if shares[best] >= READABLE else None
+
+
+def _readable(data: bytes, encoding: str) -> float:
+    """Share of the characters that are text, and no control or unassigned ones; 0: not in this encoding."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(data)
+    except UnicodeDecodeError:
+        return 0.0
+    if not text or "\0" in text:
+        return 0.0
+    unread = sum(unicodedata.category(mark)[0] == "C" and mark not in "\t\n\r\f" for mark in text)
+    # Of two that read as text, the one with blanks, line ends and digits: they are the same everywhere.
+    common = sum(mark.isascii() for mark in text)
+    return 1 - unread / len(text) + 1e-6 * common
 
 
 def begins_as_utf8(data: bytes) -> bool:
@@ -53,8 +80,8 @@ def is_encodable(text: str) -> bool:
 
 
 def refuse_other(data: bytes, where: str) -> None:
-    """Raise InputError, beginning with `where`, if a file that begins so is in another Unicode encoding."""
-    if name := other_unicode(data):
+    """Raise InputError, beginning with `where`, if a file that begins so is in another encoding of these."""
+    if name := other_encoding(data):
         raise InputError(f"{where}: {name} text; convert it to UTF-8 (iconv -f {name} -t UTF-8)")
 
 

@@ -13,7 +13,7 @@ from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
 from span_electra.text.noise import load_misspellings
-from span_electra.utf8 import decode_utf8, is_encodable, other_unicode, read_text
+from span_electra.utf8 import decode_utf8, is_encodable, other_encoding, read_text
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
@@ -23,18 +23,51 @@ def test_every_text_comes_back_with_and_without_its_mark(text):
         assert decode_utf8(text.encode(), "a.txt") == text
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_other_encodings_of_unicode_are_named(encoding):
-    data = "A text.\nAnother.\n".encode(encoding)
-    name = encoding[:6].upper()
-    with pytest.raises(InputError, match=f"a.txt: {name} text; .*iconv -f {name} -t UTF-8"):
-        decode_utf8(data, "a.txt")
+TEXTS = {
+    "Latin": "A text.\nAnother.\n",
+    "Russian": "Это русский текст.\n",
+    "Hindi": "यह हिन्दी है।\n",
+    "Gujarati": "ગુજરાતી ભાષા\n",  # its blocks in Unicode begin with the bytes of a line end
+    "Thai": "ภาษาไทย ไม่มีวรรค\n",
+    "one word": "ภาษาไทย",  # without a zero in it
+    "Japanese": "日本語の文です。\n",
+    "Chinese": "春天河水上涨。没有人知道！\n",
+    "Korean": "한국어 문장입니다.\n",
+    "pictures": "hi 😀 there\n",
+}
+BY_ICONV = {"utf-16": "UTF-16", "utf-32": "UTF-32", "utf-16-le": "UTF-16LE", "utf-16-be": "UTF-16BE"}
+BY_ICONV |= {"utf-32-le": "UTF-32LE", "utf-32-be": "UTF-32BE"}
+
+
+@pytest.mark.parametrize("encoding", BY_ICONV)
+@pytest.mark.parametrize("text", TEXTS)
+def test_other_encodings_of_unicode_are_named_with_a_mark_or_without(text, encoding):
+    name = BY_ICONV[encoding]
+    for times in (1, 900):
+        data = (TEXTS[text] * times).encode(encoding)
+        with pytest.raises(InputError, match=f"a.txt: {name} text; .*iconv -f {name} -t UTF-8"):
+            decode_utf8(data, "a.txt")
+        assert other_encoding((TEXTS[text] * times).encode()) is None
+
+
+def test_japanese_by_escapes_is_named():
+    with pytest.raises(InputError, match="a.txt: ISO-2022-JP text; .*iconv -f ISO-2022-JP"):
+        decode_utf8(("plain\n" * 999 + TEXTS["Japanese"]).encode("iso-2022-jp"), "a.txt")
+    assert other_encoding(b"\x1b[1mbold\x1b[0m costs $B\n") is None  # of a terminal
+
+
+@pytest.mark.parametrize("stray", ["\0", "\x1a", "\x0b"])
+def test_a_stray_control_character_makes_no_other_encoding(stray):
+    for text in ("x\na", "5\na", "Le café est fermé, l'été naît.\n" * 90):
+        for encoding in ("utf-8", "latin-1"):
+            for data in (stray + text + "b\n", text + stray + "b\n", text + "bc\n" + stray + text):
+                assert other_encoding(data.encode(encoding)) is None
 
 
 def test_a_byte_that_is_no_utf8_is_named():
     with pytest.raises(InputError, match=r"a.txt: not UTF-8 \(byte 0xff at 2\)"):
         decode_utf8(b"ab\xffc", "a.txt")
-    assert other_unicode(b"") is None and other_unicode(b"a\0") is None and other_unicode(b"\0\0\0\0") is None
+    assert not any(map(other_encoding, (b"", b"a\0", b"\0\0\0\0", b"\x7fELF\2\1\1\0\0\0\0\0\xb0\xff")))
 
 
 @given(st.text(st.sampled_from("a\0é漢😀\ud7ff\ud800\udc00\udfff\ue000")))

@@ -137,7 +137,8 @@ def open_checked(path: str | Path, verify: bool = True) -> pa.RecordBatchFileRea
                     stated = {content[offset : offset + DIGITS] for offset in offsets}
                     intact = stated == {b"%08x" % _crc32(file, offsets)}
         if intact:
-            return pa.ipc.open_file(pa.memory_map(str(path)))
+            # As bytes: Arrow makes UTF-8 of a name that is text, which not every name on a disk is.
+            return pa.ipc.open_file(pa.memory_map(os.fsencode(path)))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; check the path") from None
     except pa.ArrowInvalid:

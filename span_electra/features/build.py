@@ -34,7 +34,7 @@ from span_electra.progress import Bar
 from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, is_part, recover
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block, cut_blocks, hash_source
-from span_electra.text.far_files import is_url
+from span_electra.text.far_files import is_url, without_keys
 from span_electra.text.inputs import Inputs, Source, find_inputs
 from span_electra.text.unknown import WORTH_A_NOTE, unknown_note
 from span_electra.text.vocabulary import Vocabulary
@@ -106,7 +106,8 @@ def build_features(
         say.note(note)
     # By our own writing, which is whole or not at all; a file system of a library would copy once more.
     target = str(out_file).removeprefix("file://")
-    shown = shown or (target if is_url(target) else None)  # the place where it is built goes again
+    # The place where it is built goes again.
+    shown = shown or (without_keys(target) if is_url(target) else None)
     job = _Job(found, header, vocabulary, workers=workers, shards=shards, engine=engine, say=say, shown=shown)
     if is_url(target):
         with staged(target, shards) as local:
@@ -175,6 +176,9 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     if made.least_known and total.unknown > WORTH_A_NOTE * header.content:
         sample = read_block(made.least_known, header.text_field, header.errors)
         say.note(unknown_note(job.vocabulary, total.unknown, header.content, sample))
+    if total.special:
+        names = ", ".join(job.vocabulary.special.framing)
+        say.note(f"special tokens that the text spells out ({names}): {total.special:,}; they are not hidden")
     if not header.masked:
         longest, ratio = header.max_seq_len - 2, header.masking.mask_ratio
         say.note(

@@ -19,7 +19,15 @@ from span_electra.config import MaskingConfig
 from span_electra.features.keyed_random import GAMMA, finalize
 from span_electra.features.span_law_1 import place_row_1, place_tokens
 from span_electra.features.span_law_2 import place_row_2
-from span_electra.features.words import Row, find_words_1, find_words_2, single_tokens
+from span_electra.features.words import (
+    Row,
+    count_special,
+    find_words_1,
+    find_words_2,
+    is_special,
+    leave_out_special,
+    single_tokens,
+)
 from span_electra.text.compiled import compiled
 from span_electra.text.eight_bytes import first_byte, load8
 from span_electra.text.word_starts import TokenWords
@@ -110,6 +118,9 @@ class _Law(NamedTuple):
 def sample_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, masking: MaskingConfig) -> Spans:
     """Draw the spans of some rows by the law of `masking`; [CLS] and [SEP] are never hidden.
 
+    Nor are these, [PAD] and [MASK] where a text spells them out, by law 2, as long as the row has enough
+    other tokens for its budget: spans are laid over the row without them.
+
     Lengths are drawn one after another until they fill the budget; the last is cut to it. Where no place is
     left for a length, it is shortened word by word; where not even a word fits, the whole row is drawn anew
     in tokens. So the budget is always met.
@@ -165,14 +176,32 @@ def _sample_rows(rows, tokens, law, row, spans):
                 words = find_words_1(rows.ids_T, first, content, tokens.starts_V, row.word_at_W)
             else:
                 words = find_words_2(rows.ids_T, first, content, tokens, row=row)
+            # Spans that do not touch need so much room at most, each of them being one token.
+            special = count_special(rows.ids_T, first, content, tokens.flags_V)
+            if law.number == 1 or content - special < 2 * budget - 1:
+                special = 0
+            if special > 0:
+                words = leave_out_special(rows.ids_T, first, content, tokens.flags_V, row=row, words=words)
             if law.number == 1:
                 stopped = place_row_1(row, words, budget, key, law.thresholds_L)
             else:
                 stopped = place_row_2(row, words, budget, key, law)
             if stopped:
-                place_tokens(row, content, budget, key=key, counter=stopped, thresholds_L=law.thresholds_L)
+                left = content - special
+                place_tokens(row, left, budget, key=key, counter=stopped, thresholds_L=law.thresholds_L)
+            if special > 0:
+                _put_back(rows.ids_T, first, content, tokens.flags_V, row.taken, content - special)
             span = _take_spans(row.taken, content, spans, span)
         spans.row_ends_R[number] = span
+
+
+@compiled
+def _put_back(ids_T, first, content, flags_V, taken, kept):
+    """Spread the marks of `kept` tokens over the row that special ones were left out of."""
+    place = kept  # from the end, so that no mark is written over before it has moved
+    for token in range(content, 0, -1):
+        taken[token] = 0 if is_special(ids_T, first + token - 1, flags_V) else taken[place]
+        place -= not is_special(ids_T, first + token - 1, flags_V)
 
 
 @compiled

@@ -24,7 +24,7 @@ from span_electra.features.arrow_file import open_checked, write_checked
 from span_electra.features.chunks import NO_SENTENCES, cut_chunks, document_ends, frame_chunks
 from span_electra.features.header import COUNTS, FeatureHeader, feature_batch, feature_schema, header_json
 from span_electra.features.masking import TokenRows, row_keys, sample_spans
-from span_electra.features.sentences import sentence_ends, sentence_marks
+from span_electra.features.sentences import NO_LINES, begins_lines_bare, sentence_ends, sentence_marks
 from span_electra.storage import FEATURES_KEY
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block
@@ -44,6 +44,7 @@ class PartCounts:
     masked: int = 0
     spans: int = 0
     unknown: int = 0  # tokens of text that are [UNK]; parts of earlier versions do not tell and count none
+    special: int = 0  # tokens of text that are [CLS], [SEP], [PAD] or [MASK], spelt out there; the same
     fallback: str = ""  # why the tokenizer library had to do all the work, if so
 
     @property
@@ -75,17 +76,22 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
     encoder = TextEncoder(vocabulary.tokenizer)
     schema, chunking = _part_schema(header), header.chunking
     marks_V = sentence_marks(vocabulary) if chunking.respect_sentences else None
+    bare = begins_lines_bare(vocabulary)
 
     def make(block: Block) -> Part:
         text = read_block(block, header.text_field, header.errors)
-        lines = encoder.encode(text)
+        try:
+            lines = encoder.encode(text)
+        except InputError as error:  # a line so long ends its block, whose last piece holds it
+            raise InputError(f"{block.pieces[-1].path}: {error}") from None
         # Held against what is written, at the end: no token may be lost on the way.
         encoded = len(lines.ids_T)
         ends_D, ends_S = np.array([encoded]), NO_SENTENCES
         if chunking.respect_documents:
             ends_D = document_ends(text, lines.line_ends_N)
         if marks_V is not None:  # with a document its last sentence ends, whatever its last character
-            ends_S = np.union1d(sentence_ends(lines.ids_T, marks_V), document_ends(text, lines.line_ends_N))
+            found_S = sentence_ends(lines.ids_T, marks_V, lines.line_ends_N if bare else NO_LINES)
+            ends_S = np.union1d(found_S, document_ends(text, lines.line_ends_N))
         del text  # megabytes that need not wait for the spans
         # The block takes the epoch's place in the keys, so that blocks are streams of their own.
         key = row_keys(header.seed, block.number, np.zeros(1), "chunks")[0]
@@ -105,6 +111,7 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
             spans=len(spans.starts_S),
             # Before framing: [CLS] or [SEP] may be the same token, as in GPT-2's vocabulary.
             unknown=int(np.count_nonzero(ids_T == header.unk_id)),
+            special=int(np.count_nonzero(np.isin(ids_T, vocabulary.framing_ids))),
             fallback=encoder.fallback_reason or "",
         )
         return Part(feature_batch(framed_T, ends_R, spans, schema), counts)
@@ -171,6 +178,8 @@ def writing_maker(
 def settings_key(header: FeatureHeader) -> str:
     """Hash of every setting that decides the rows' bytes."""
     deciding = asdict(replace(header, sources=(), rows=0, tokens=0, masked=0, spans=0))
+    if header.chunking.respect_sentences:  # which end at line ends too, since tokenizers without blanks there
+        deciding["sentences"] = 2
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 

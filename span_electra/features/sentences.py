@@ -2,10 +2,10 @@
 
 A sentence ends behind a token whose last character ends sentences, and behind the quotation marks and
 brackets that close right after it. The full stop of Latin scripts does much else (3.5, example.org), so what
-follows it must begin with a blank; "Mr. Smith" is taken for an end all the same, which costs no token. Text
-that marks no sentences (Thai, lists of words) has none.
+follows it must begin with a blank, or a line; "Mr. Smith" is taken for an end all the same, which costs no
+token. Text that marks no sentences (Thai, lists of words) has none.
 
-V vocabulary    T tokens    S sentences
+V vocabulary    T tokens    S sentences    N lines
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ ENDS_ALWAYS += (
 # Of a token: a sentence ends with it; only if a blank follows; it closes quotations or brackets and no more;
 # it follows a blank.
 ENDS, IF_BLANK, CLOSES, AFTER_BLANK = np.uint8(1), np.uint8(2), np.uint8(4), np.uint8(8)
+
+NO_LINES = np.empty(0, np.int64)
 
 
 def sentence_marks(vocabulary: Vocabulary) -> np.ndarray:
@@ -54,13 +56,23 @@ def sentence_marks(vocabulary: Vocabulary) -> np.ndarray:
     return marks_V
 
 
-def sentence_ends(ids_T: np.ndarray, marks_V: np.ndarray) -> np.ndarray:
+def begins_lines_bare(vocabulary: Vocabulary) -> bool:
+    """Whether a vocabulary that writes blanks writes none before a line's first word: RoBERTa's, GPT-2's."""
+    ids = vocabulary.tokenizer.encode("a", add_special_tokens=False).ids
+    spelt_V, goes_on_V = vocabulary.spelt
+    return bool(ids) and bool(goes_on_V[ids[0]]) and not spelt_V[ids[0]][:1].isspace()
+
+
+def sentence_ends(ids_T: np.ndarray, marks_V: np.ndarray, bare_starts_N: np.ndarray = NO_LINES) -> np.ndarray:
     """Return where sentences end in the stream, exclusive and ascending, int64 [S]; its own end is not one.
+
+    bare_starts_N: where lines begin whose first word has no blank of its own; see `begins_lines_bare`.
 
     Example: "It rains ." " “" "Why" "?" "”" " He" -> ends behind "." and behind "”"
     """
-    ends_at_T = np.zeros(len(ids_T), np.bool_)
-    _mark_ends(ids_T, marks_V, ends_at_T)
+    ends_at_T, begins_T = np.zeros((2, len(ids_T)), np.bool_)
+    begins_T[bare_starts_N[bare_starts_N < len(ids_T)]] = True
+    _mark_ends(ids_T, marks_V, begins_T, ends_at_T)
     return np.flatnonzero(ends_at_T)
 
 
@@ -69,14 +81,14 @@ def _closes(character: str) -> bool:
 
 
 @compiled
-def _mark_ends(ids_T, marks_V, ends_at_T):
+def _mark_ends(ids_T, marks_V, begins_T, ends_at_T):
     """Mark the tokens that sentences end before."""
     ended, size = np.uint8(0), len(marks_V)
     for token in range(len(ids_T)):
         number = np.int64(ids_T[token])
         marks = marks_V[number] if number < size else np.uint8(0)
         if ended and not marks & (CLOSES | ENDS):
-            ends_at_T[token] = marks & AFTER_BLANK != 0 or ended & IF_BLANK == 0
+            ends_at_T[token] = marks & AFTER_BLANK != 0 or ended & IF_BLANK == 0 or begins_T[token]
         if marks & ENDS:
             ended = marks
         elif not marks & CLOSES:

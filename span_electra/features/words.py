@@ -10,7 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from span_electra.text.compiled import compiled
-from span_electra.text.word_starts import BEGINS, CONTINUES, INSIDE, OPEN, OPEN_END, PARTS, TokenWords
+from span_electra.text.word_starts import (
+    BEGINS,
+    CONTINUES,
+    INSIDE,
+    OPEN,
+    OPEN_END,
+    PARTS,
+    SPECIAL,
+    TokenWords,
+)
 
 # Law 1: text without word starts (Chinese in a byte-level vocabulary) was cut into words of this size.
 LONGEST_WORD = 32
@@ -117,6 +126,43 @@ def find_words_2(ids_T, first, content, tokens, row):
         words = _part_characters(latest, content, begins_T, word_at_W, words)
     word_at_W[words], begins_T[content] = content, 1
     return words
+
+
+@compiled
+def is_special(ids_T, place, flags_V):
+    """Whether the token at a place is one that no span may hide."""
+    number = np.int64(ids_T[place])
+    return number < len(flags_V) and flags_V[number] & SPECIAL != 0
+
+
+@compiled
+def count_special(ids_T, first, content, flags_V):
+    """How many of the row's content tokens are special: a text may spell them out."""
+    found = 0
+    for token in range(content):
+        found += is_special(ids_T, first + token, flags_V)
+    return found
+
+
+@compiled
+def leave_out_special(ids_T, first, content, flags_V, row, words):
+    """Take the row's special tokens out of its words, which end at each; return the words that are left."""
+    word_at_W, begins_T = row.word_at_W, row.begins_T
+    starts_W = word_at_W[:words].copy()
+    kept, left, word, opens = 0, 0, 0, True
+    for token in range(content):
+        if word < words and starts_W[word] == token:
+            word, opens = word + 1, True
+        if is_special(ids_T, first + token, flags_V):
+            opens = True
+            continue
+        if opens:
+            word_at_W[left], opens = kept, False
+            left += 1
+        begins_T[kept] = begins_T[token]
+        kept += 1
+    word_at_W[left], begins_T[kept] = kept, 1
+    return left
 
 
 @compiled

@@ -40,7 +40,7 @@ from span_electra.finetuning.rows import (
 from span_electra.finetuning.task import Task, numbered_columns
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.finetuning.values import list_of, text_of, word_of, words_of
-from span_electra.text.inputs import PACKINGS
+from span_electra.text.unpacking import PACKINGS
 
 TRUTHS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 

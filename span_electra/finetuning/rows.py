@@ -18,17 +18,9 @@ from typing import Any, TypeVar
 from span_electra.errors import InputError, reason_of
 from span_electra.finetuning.header_rows import refuse_header
 from span_electra.text.corpus import parquet_file
-from span_electra.text.inputs import (
-    UNPACKING_ERRORS,
-    InputFile,
-    describe_file,
-    open_raw,
-    segments_of,
-    suffixes_of,
-    unpack,
-    way_out_of,
-)
+from span_electra.text.inputs import InputFile, describe_file, open_raw, segments_of, suffixes_of
 from span_electra.text.tables import parquet_batches
+from span_electra.text.unpacking import UNPACKING_ERRORS, unpack, way_out_of
 from span_electra.utf8 import decode_utf8, refuse_other
 
 LONGEST_LINE = 64 << 20  # bytes; a longer one is no row of a task

@@ -163,7 +163,8 @@ def token_counts(data: Data, rows: int) -> np.ndarray:
     for rows_B in np.array_split(rows_R, -(-len(rows_R) // 1024)):
         ids_BL = data.train.gather(rows_B, int(data.train.lengths_R[rows_B].max()))
         counts_V += np.bincount(ids_BL.ravel(), minlength=header.vocab_size)
-    counts_V[[header.cls_id, header.sep_id, header.pad_id]] = 0  # never masked, and so never guessed
+    # Never masked, and so never guessed, also where a text spells them out.
+    counts_V[[header.cls_id, header.sep_id, header.pad_id, header.mask_id]] = 0
     return counts_V
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.text.corpus import Block, Piece
-from span_electra.utf8 import UTF8_MARK
+from span_electra.utf8 import REGULAR, UTF8_MARK
 
 REPLACEMENT = "\ufffd".encode()
 
@@ -59,9 +59,10 @@ def _clean(data: bytes, piece: Piece, errors: str) -> bytes:
     if b"\0" in data:
         if errors == "strict":
             line = piece.first_line + data.count(b"\n", 0, data.index(b"\0"))
-            raise InputError(
-                f"{piece.path}: line {line} holds a NUL byte; clean the file or use --errors replace"
-            )
+            way_out = "clean the file or use --errors replace"
+            if data.count(b"\0") > max(2, REGULAR * len(data)):  # what is left without them is no text either
+                way_out = f"so many bytes are that it is no text in UTF-8; convert {piece.path} (iconv)"
+            raise InputError(f"{piece.path}: line {line} holds a NUL byte; {way_out}")
         data = data.replace(b"\0", REPLACEMENT)
     try:
         if not _surely_utf8(data):
@@ -97,12 +98,13 @@ def _rows_of(piece: Piece, text_field: str, errors: str) -> Iterator[bytes]:
         return
     # Numbers count lines of the file, so that an editor finds the row.
     lines = _clean(_bytes_of(piece), piece, errors).split(b"\n")
+    table = _Table(piece.column)
     for number, line in enumerate(lines, start=piece.first_line):
         where = f"{piece.path}: row {number}"
         if not line.strip():
             continue
         if piece.kind == "tsv":
-            yield _cell(line, piece.column, where)
+            yield table.cell(line, where)
         else:
             yield _row_bytes(_json_text(line, text_field, where), where, errors)
 
@@ -148,12 +150,44 @@ def _json_text(line: bytes, text_field: str, where: str) -> str | None:
     return row[text_field]
 
 
-def _cell(line: bytes, column: int, where: str) -> bytes:
-    cells = line.split(b"\t")  # tables of text have no quoting: a quotation mark is one
-    if column >= len(cells):
-        found = counted(len(cells), "column")
-        raise InputError(f"{where} has {found}, the text should be in column {column} from 0")
-    return cells[column]
+class _Table:
+    """Rows of a .tsv, which has no quoting here: a quotation mark is one.
+
+    Written with it, as .csv is, a text would be learned with its marks doubled, and cut apart at line ends
+    and tabs. That shows: by marks that are doubled inside of two, or by a row of fewer or more cells than the
+    others whose text opens a quotation and does not close it.
+    """
+
+    def __init__(self, column: int) -> None:
+        self._column, self._usual, self._opened = column, 0, False
+
+    def cell(self, line: bytes, where: str) -> bytes:
+        """The text of a row. Raises InputError where it has none, or is written with quoting."""
+        cells = line.split(b"\t")
+        text = cells[self._column] if self._column < len(cells) else None
+        other = len(cells) != (self._usual or len(cells))
+        if self._opened and text is None or text is not None and _quoted(text, cut=other):
+            raise InputError(
+                f"{where} is of a table with quoting, which is not read here; save it as .jsonl or .parquet"
+            )
+        if text is None:
+            found = counted(len(cells), "column")
+            raise InputError(f"{where} has {found}, the text should be in column {self._column} from 0")
+        self._opened, self._usual = _opens(text), len(cells)
+        return text
+
+
+def _opens(text: bytes) -> bool:
+    return text.startswith(b'"') and text.count(b'"') % 2 == 1
+
+
+def _quoted(text: bytes, cut: bool) -> bool:
+    """Whether a cell is written with quoting; `cut`: its row has not as many cells as others."""
+    if not text.startswith(b'"'):
+        return False
+    inside = text[1:-1]
+    doubled = text.endswith(b'"') and b'""' in inside and b'"' not in inside.replace(b'""', b"")
+    return doubled or cut and _opens(text)
 
 
 def _rows_text(rows: Iterator[bytes]) -> bytes:

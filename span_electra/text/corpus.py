@@ -10,6 +10,7 @@ P newlines of a segment.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -26,7 +27,6 @@ from span_electra.storage import sha256_of
 from span_electra.text.dataset import open_dataset
 from span_electra.text.inputs import (
     SEGMENT,
-    UNPACKING_ERRORS,
     InputFile,
     Inputs,
     Source,
@@ -34,14 +34,14 @@ from span_electra.text.inputs import (
     find_column,
     open_raw,
     segments_of,
-    unpack,
-    way_out_of,
 )
 from span_electra.text.tables import parquet_texts
+from span_electra.text.unpacking import UNPACKING_ERRORS, unpack, way_out_of
 from span_electra.utf8 import begins_as_utf8, refuse_other
 
 BLOCK_BYTES = 4 << 20  # a block ends with the line that reaches this, whatever its number of lines
-LONGEST_LINE = 1 << 30  # bytes; a longer one is no text, and a block must fit into memory
+# Bytes; a longer one is no text. Encoding takes some times as many, and its loops have no numbers for more.
+LONGEST_LINE = (1 << 28) - (1 << 20)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ def _cut_lines(
                     parts, piece = [], replace(piece, begin=piece.end, first_line=line_number)
                 elif block.size > LONGEST_LINE:
                     raise InputError(
-                        f"{file.path}: line {line_number} is longer than 1 GiB; break it into lines"
+                        f"{file.path}: line {line_number} is longer than {LONGEST_LINE >> 20} MiB; break it "
+                        "into lines"
                     )
                 start = stop
         reader.finish(sources)
@@ -316,5 +317,7 @@ def parquet_file(file: InputFile) -> Iterator[BinaryIO]:
             told = f"holds text that is not UTF-8 ({error.reason}); convert it and write the file again"
             raise InputError(f"{file.path}: {told}") from None
         except (*UNPACKING_ERRORS, MemoryError) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # where it is unpacked to
+                raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
             told = f"not a sound .parquet file ({reason_of(error)}); {way_out_of(error)}"
             raise InputError(f"{file.path}: {told}") from None

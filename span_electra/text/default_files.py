@@ -13,11 +13,12 @@ from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 
+from span_electra.counted import Notes
 from span_electra.data_config import TextConfig, VocabularyFiles
 from span_electra.errors import InputError
 from span_electra.storage import TOKENIZER
 from span_electra.text.added_tokens import add_tokens
-from span_electra.text.dataset import is_dataset
+from span_electra.text.dataset import PREFIX, is_dataset
 from span_electra.text.inputs import passed_over
 from span_electra.text.special_tokens import ROLES
 from span_electra.text.vocabulary import Vocabulary, load_vocabulary, vocabulary_files
@@ -148,7 +149,11 @@ def find_splits(
     if not entries:
         raise InputError(f"{folder}/: empty; put text there, or give --in_file")
     reasons = {path: passed_over(str(path), text_field) for path in entries}
-    notes = [f"{path}: {reason}" for path, reason in reasons.items() if reason]
+    told = Notes()
+    for path, reason in reasons.items():
+        if reason:
+            told.add(str(path), reason)
+    notes = [*told.lines()]
     fit = [path for path in entries if not reasons[path]]
     if not fit:
         return {"train": entries}, notes  # all of it, so that the refusal says why
@@ -163,6 +168,53 @@ def find_splits(
             "name what is to be read with --in_file"
         )
     return splits or {"train": fit}, notes
+
+
+def plan_features(
+    named: list[str], out_file: str | None = None, text_field: str = "text"
+) -> tuple[dict[str | Path, list], list[str]]:
+    """Feature file -> what it is made of, and notes.
+
+    Texts that are named go into one file: `out_file`, or the place of the split that all their names tell,
+    else that of train. Where none is named every split in data/ gets its file, or `out_file` gets the split
+    that its name tells, else train.
+
+    Example: ["books/valid.txt"] -> {features/valid.arrow: ["books/valid.txt"]}
+    Raises InputError where data/ has no text of the split that `out_file` tells.
+    """
+    if named:
+        place = out_file or feature_path(_split_told(named, text_field) or "train")
+        return {place: named}, splits_read_together(named, text_field)
+    splits, notes = find_splits(text_field=text_field)
+    if not out_file:
+        return {feature_path(name): paths for name, paths in splits.items()}, notes
+    split = _split_of(Path(out_file)) or "train"
+    if split not in splits:
+        raise InputError(
+            f"{out_file}: no text in {DATA_FOLDER}/ is of {split} by its name (there is "
+            f"{', '.join(sorted(splits))}); name the text with --in_file"
+        )
+    if others := sorted(splits.keys() - {split}):
+        notes.append(
+            f"{out_file}: made of {', '.join(map(str, splits[split]))}, and not of {', '.join(others)}; name "
+            "what is to be read with --in_file, or drop --out_file to have a file of each"
+        )
+    return {out_file: splits[split]}, notes
+
+
+def _split_told(named: Iterable[str], text_field: str) -> str | None:
+    """The one split that all names tell: of files and folders their own, else what all in a folder do."""
+    told: set[str | None] = set()
+    for name in named:
+        if name.startswith(PREFIX):  # hf:NAME:config:split
+            told.add(_split_of(Path(name.rpartition(":")[2])) if name.count(":") > 1 else None)
+            continue
+        for path in _matches(name):
+            inside = sorted(path.iterdir()) if has_text(path) and not _split_of(path) else []
+            visible = (entry for entry in inside if not entry.name.startswith("."))
+            fit = [entry for entry in visible if not passed_over(str(entry), text_field)]
+            told |= {_split_of(entry) for entry in fit or [path]}
+    return told.pop() if len(told) == 1 else None
 
 
 def splits_read_together(named: Iterable[str | Path], text_field: str = "text") -> list[str]:
@@ -181,15 +233,18 @@ def splits_read_together(named: Iterable[str | Path], text_field: str = "text") 
 
 def _parts_of(name: str, text_field: str) -> list[Path]:
     """What a name stands for: of a pattern what it matches, of a folder its splits, if it has any."""
-    # A shell hands over what a pattern matches, which one in a config file does not.
-    pattern = glob.has_magic(name) and not os.path.lexists(name)
-    paths = sorted(map(Path, glob.glob(name, recursive=True))) if pattern else [Path(name)]
     found: list[Path] = []
-    for path in paths:
+    for path in _matches(name):
         inside = has_text(path) and not is_dataset(str(path))
         entries = sorted(path.iterdir()) if inside else []
         found += [entry for entry in entries if _split_of(entry)] or [path]
     return [path for path in found if not passed_over(str(path), text_field)]
+
+
+def _matches(name: str) -> list[Path]:
+    # A shell hands over what a pattern matches, which one in a config file does not.
+    pattern = glob.has_magic(name) and not os.path.lexists(name)
+    return sorted(map(Path, glob.glob(name, recursive=True))) if pattern else [Path(name)]
 
 
 def _split_of(path: Path) -> str | None:

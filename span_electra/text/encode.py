@@ -20,6 +20,7 @@ from itertools import chain
 import numpy as np
 from tokenizers import Tokenizer
 
+from span_electra.errors import InputError
 from span_electra.text import lookup
 from span_electra.text.lookup import WordTable
 from span_electra.text.normal_form import NormalForm
@@ -29,6 +30,8 @@ from span_electra.text.word_ids import new_scratch
 from span_electra.text.word_starts import byte_letters
 
 MAX_WORDS = 1 << 20  # in the table: 64 MB of slots; 150 MB of English text has about half as many words
+# Characters of a line that goes to the library, which takes some hundred bytes of memory for each.
+LONGEST_BY_LIBRARY = 1 << 24
 LIBRARY_BATCH = 1024  # lines handed to the library at a time where it does all the work
 
 _AS_LETTERS = dict(enumerate(byte_letters()))  # bytes read as Latin-1 -> as byte-level BPE writes them
@@ -79,7 +82,10 @@ class TextEncoder:
         self._out_B = np.empty(WINDOW * model.id_bytes, np.uint8)
 
     def encode(self, text: bytes) -> EncodedLines:
-        """Ids of every line of `text`: valid UTF-8; a newline ends a line, the last may lack it."""
+        """Ids of every line of `text`: valid UTF-8; a newline ends a line, the last may lack it.
+
+        Raises InputError for a line that is too long for the library and not for the loops.
+        """
         if self.fallback_reason is not None:
             return self._encode_by_library(text)
         # An empty part first, so that a text without lines has arrays of the right types too.
@@ -134,7 +140,8 @@ class TextEncoder:
     def _with_skipped(self, lines: EncodedLines, skipped: dict[int, str]) -> EncodedLines:
         """Put in the ids of lines that were not cut."""
         counts_N, numbers = np.diff(lines.line_ends_N, prepend=0), list(skipped)
-        ids = [self.tokenizer.encode(line, add_special_tokens=False).ids for line in skipped.values()]
+        lines_of_library = map(_checked_length, skipped.values())
+        ids = [self.tokenizer.encode(line, add_special_tokens=False).ids for line in lines_of_library]
         counts_N[numbers] = [len(of_line) for of_line in ids]  # these lines are empty so far
         places_T = np.repeat(lines.line_ends_N[numbers], counts_N[numbers])
         ids_T = np.insert(lines.ids_T, places_T, [*chain.from_iterable(ids)])
@@ -146,9 +153,17 @@ class TextEncoder:
             lines.pop()  # a newline ends a line, it does not begin one
         ids = []
         for start in range(0, len(lines), LIBRARY_BATCH):
-            batch = self.tokenizer.encode_batch_fast(
-                lines[start : start + LIBRARY_BATCH], add_special_tokens=False
-            )
+            some = [*map(_checked_length, lines[start : start + LIBRARY_BATCH])]
+            batch = self.tokenizer.encode_batch_fast(some, add_special_tokens=False)
             ids += [np.array(encoding.ids, self.id_dtype) for encoding in batch]
         ends_N = np.cumsum([len(line) for line in ids], dtype=np.int64)
         return EncodedLines(np.concatenate([np.empty(0, self.id_dtype), *ids]), ends_N)
+
+
+def _checked_length(line: str) -> str:
+    if len(line) > LONGEST_BY_LIBRARY:
+        raise InputError(
+            f"a line of {len(line):,} characters, of which the tokenizer library would need gigabytes "
+            f"({line[:20]!r} ...); break it into lines"
+        )
+    return line

@@ -7,28 +7,24 @@ files are passed over with a note.
 
 from __future__ import annotations
 
-import bz2
 import glob
-import gzip
-import lzma
 import os
 import re
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-import pyarrow as pa
-
-from span_electra.counted import counted
+from span_electra.counted import Notes, counted
 from span_electra.errors import InputError
 from span_electra.storage import is_parts_folder, starts_features
 from span_electra.text.dataset import is_dataset, open_dataset
-from span_electra.text.far_files import far_errors, find_far, is_url, open_filesystem
+from span_electra.text.far_files import far_errors, find_far, is_url, open_filesystem, without_keys
+from span_electra.text.unpacking import PACKINGS, UNPACKING_ERRORS, unpack
 from span_electra.utf8 import UTF8_MARK
 
 KINDS = {suffix: "jsonl" for suffix in (".jsonl", ".jsonlines", ".ndjson")}
@@ -50,23 +46,22 @@ STRUCTURED = {
 }
 # What create_vocab_SE.py leaves beside its JSON, in a folder that may be the text's own.
 VOCABULARY_NAMES = (" BPE-merges.txt", " BERT-vocab.txt", " vocab.preview.txt")
-PACKINGS = (".gz", ".bz2", ".xz", ".zst")
 PEEK = 1 << 16  # bytes looked at before a file is read
 SEGMENT = 1 << 18  # bytes read at a time: so few that they do not drive words out of a core's cache
 # Text shrinks 3 to 10 times. What unpacks to more than this and is large has been made to fill disks.
 BOMB_RATIO, BOMB_LEAST = 250, 256 << 20
-UNPACKING_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
 class InputFile:
     """A file to read text from, as it stood when it was found; or a split of a data set."""
 
-    path: str  # or URL, or hf:NAME:config:split
+    path: str  # or URL, or hf:NAME:config:split; as it is written down
     kind: str  # text, jsonl, tsv, parquet or dataset
     packing: str  # "", .gz, .bz2, .xz or .zst
     size: int  # bytes on disk; of a data set those that it says, 0 if it says none
     identity: str  # changes when the file does: its size, the time of its last change, a hash of its ends
+    address: str = ""  # the URL that opens it, where `path` is one without the keys in it
 
     @property
     def remote(self) -> bool:
@@ -112,7 +107,7 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
         raise InputError("no input named; give text files, folders or globs with --in_file")
     # In the order in which they are met: it decides the rows, and so the feature file's bytes.
     files: dict[object, InputFile] = {}
-    notes: list[str] = []
+    notes = Notes()
     for path in named:
         path = str(path).removeprefix("file://")
         if is_dataset(path):
@@ -124,49 +119,50 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
             kept = files.setdefault(_same(file), file)
             if kept is not file:
                 twice = "named twice" if kept.path == file.path else f"the same file as {kept.path}"
-                notes.append(f"{file.path}: {twice}, read once")
+                notes.add(file.path, f"{twice}, read once")
     if not files:
-        why = f" ({notes[0]})" if notes else ""
+        why = f" ({notes.lines()[0]})" if notes.lines() else ""
         raise InputError(
             f"{', '.join(map(str, named))}: no text files there{why}; put some in or name others"
         )
-    return Inputs(tuple(files.values()), tuple(notes))
+    return Inputs(tuple(files.values()), notes.lines())
 
 
 def _same(file: InputFile) -> object:
     """What two names of one file have in common: its place on the disk."""
     if file.remote:
-        return file.path
+        return file.address or file.path
     status = os.stat(file.path)
     return status.st_dev, status.st_ino
 
 
-def _find_dataset(path: str, notes: list[str]) -> InputFile:
+def _find_dataset(path: str, notes: Notes) -> InputFile:
     found = open_dataset(path)
-    notes += [found.note] if found.note else []
+    if found.note:
+        notes.add(path, found.note.removeprefix(f"{path}: "))
     # Its rows are handed over and hashed block by block; no more identity is needed to know a block again.
     return InputFile(found.path, "dataset", packing="", size=found.size, identity="")
 
 
-def _find_remote(url: str, notes: list[str], text_field: str) -> list[InputFile]:
+def _find_remote(url: str, notes: Notes, text_field: str) -> list[InputFile]:
     found, hidden = find_far(url)
-    files = []
+    files, shown = [], without_keys(url)
     for far in found:
         if far.by_name and (reason := _structured(far.url)):
-            raise InputError(f"{url}: {reason}")
-        file = _named(far.url, far.size or 0, far.identity)
+            raise InputError(f"{shown}: {reason}")
+        file = _named(far.url, far.size or 0, far.identity, far.address)
         if reason := _unfit(file, text_field, empty=far.size == 0):
-            notes.append(f"{file.path}: {reason}; passed over")
+            notes.add(file.path, f"{reason}; passed over")
         else:
             files.append(file)
-    notes += [_hidden_note(url, hidden)] if hidden else []
+    _note_hidden(shown, hidden, notes)
     if not files:
-        why = f" ({notes[-1]})" if notes else ""
-        raise InputError(f"{url}: no file with text there{why}; check the URL")
+        why = f" ({notes.lines()[-1]})" if notes.lines() else ""
+        raise InputError(f"{shown}: no file with text there{why}; check the URL")
     return files
 
 
-def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]:
+def _find_local(path: str, notes: Notes, text_field: str) -> list[InputFile]:
     if os.path.isdir(path):
         return _walk(path, notes, text_field)
     if not os.path.lexists(path) and glob.has_magic(path):
@@ -174,12 +170,22 @@ def _find_local(path: str, notes: list[str], text_field: str) -> list[InputFile]
         found = [match for match in matches if not is_parts_folder(os.path.dirname(match))]
         if not found:
             raise InputError(f"{path}: no file matches; check the pattern")
+        # A folder is read with all in it; ** matches these a second time.
+        folders = {os.path.join(match, "") for match in found if os.path.isdir(match)}
+        found = [match for match in found if not any(above in folders for above in _folders_above(match))]
         reads = [(_walk if os.path.isdir(match) else _met, match) for match in found]
         return [file for read, match in reads for file in read(match, notes, text_field)]
     # Named outright it is refused; found in a folder it is passed over with a note.
     if reason := _structured(path):
         raise InputError(f"{path}: {reason}")
     return [describe_file(path)]
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    """Example: a/b/c.txt -> a/b/ and a/"""
+    while (above := os.path.dirname(path.rstrip(os.sep))) not in ("", path):
+        yield os.path.join(above, "")
+        path = above
 
 
 def _structured(path: str) -> str | None:
@@ -206,19 +212,21 @@ def _unfit(file: InputFile, text_field: str, *, empty: bool) -> str | None:
     return None
 
 
-def _named(path: str, size: int, identity: str = "") -> InputFile:
+def _named(path: str, size: int, identity: str = "", address: str = "") -> InputFile:
     """A file by what its name says of it."""
     suffix, packing = suffixes_of(path)
-    return InputFile(path, KINDS.get(suffix, "text"), packing=packing, size=size, identity=identity)
+    kind = KINDS.get(suffix, "text")
+    return InputFile(path, kind, packing=packing, size=size, identity=identity, address=address)
 
 
-def _hidden_note(place: str, hidden: list[str]) -> str:
-    names = ", ".join(hidden[:3]) + (", ..." if len(hidden) > 3 else "")
-    found = counted(len(hidden), "hidden file or folder", "hidden files or folders")
-    return f"{place}: {found} passed over ({names})"
+def _note_hidden(place: str, hidden: list[str], notes: Notes) -> None:
+    if hidden:
+        names = ", ".join(hidden[:3]) + (", ..." if len(hidden) > 3 else "")
+        found = counted(len(hidden), "hidden file or folder", "hidden files or folders")
+        notes.add(place, f"{found} passed over ({names})")
 
 
-def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
+def _walk(folder: str, notes: Notes, text_field: str) -> list[InputFile]:
     """All files below a folder, sorted, without hidden ones, empty ones and features."""
 
     def refuse(error: OSError) -> None:
@@ -228,7 +236,7 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         # Our own lock in it is no text, and opening it would let go of it; it is rewritten at each start too.
         if is_parts_folder(place):
-            notes.append(f"{place}: a feature file in the making; passed over")
+            notes.add(place, "a feature file in the making; passed over")
             folders[:] = []
             continue
         if is_dataset(place):
@@ -241,23 +249,22 @@ def _walk(folder: str, notes: list[str], text_field: str) -> list[InputFile]:
         for name in visible:
             real = os.path.realpath(os.path.join(place, name))
             if real in read:  # a loop, or a folder that two ways lead to
-                notes.append(f"{os.path.join(place, name)}: a link to a folder read already; passed over")
+                notes.add(os.path.join(place, name), "a link to a folder read already; passed over")
                 continue
             read.add(real)
             folders.append(name)
         # Sorted: file systems list names in an order of their own, which differs between machines.
         for name in sorted(name for name in names if not name.startswith(".")):
             files += _met(os.path.join(place, name), notes, text_field)
-    if hidden:
-        notes.append(_hidden_note(folder, hidden))
+    _note_hidden(folder, hidden, notes)
     # As the walk goes, a folder's own files come before those of its subfolders.
     return files
 
 
-def _met(path: str, notes: list[str], text_field: str) -> list[InputFile]:
+def _met(path: str, notes: Notes, text_field: str) -> list[InputFile]:
     """A file that a folder or a pattern brought, or a note why it is passed over."""
     if reason := passed_over(path, text_field):
-        notes.append(f"{path}: {reason}")
+        notes.add(path, reason)
         return []
     return [describe_file(path)]
 
@@ -311,6 +318,8 @@ def describe_file(path: str) -> InputFile:
 
 def suffixes_of(path: str) -> tuple[str, str]:
     """The suffixes that tell what is in a file and how it is packed: a.JSONL.zst -> .jsonl, .zst"""
+    if is_url(path):  # of a chain, as zip://a.jsonl::s3://bucket/all.zip is, the file in it
+        path = next(link for link in path.split("::") if is_url(link))
     if path.startswith(("http://", "https://")):  # which hubs and stores end with "?download=true" or a key
         path = urlsplit(path).path
     suffixes = PurePosixPath(path.lower()).suffixes
@@ -343,9 +352,12 @@ def open_raw(file: InputFile) -> BinaryIO:
     """Open a file's bytes as they are stored. Raises InputError when that fails."""
     try:
         if file.remote:
-            system, path = open_filesystem(file.path)
+            system, path = open_filesystem(file.address or file.path)
             with far_errors(file.path):
-                return system.open(path, "rb")
+                raw = system.open(path, "rb")
+            with suppress(AttributeError):  # an archive is closed as soon as nobody holds its file system
+                raw.held_by = system
+            return raw
         return open(file.path, "rb")
     except OSError as error:
         raise InputError(f"{file.path}: {error.strerror or error}; check the path") from None
@@ -354,27 +366,6 @@ def open_raw(file: InputFile) -> BinaryIO:
 def far_errors_of(file: InputFile) -> AbstractContextManager[None]:
     """Errors of reading a file that lies elsewhere: a server without ranges, a broken connection."""
     return far_errors(file.path, "download it and name that file") if file.remote else nullcontext()
-
-
-def unpack(raw: BinaryIO, packing: str) -> BinaryIO:
-    """A stream of a packed file's content; reading it may raise one of UNPACKING_ERRORS."""
-    if packing == ".gz":
-        return gzip.GzipFile(fileobj=raw)
-    if packing == ".bz2":
-        return bz2.BZ2File(raw)
-    if packing == ".xz":
-        return lzma.LZMAFile(raw)
-    if packing == ".zst":
-        return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
-    return raw
-
-
-def way_out_of(error: Exception) -> str:
-    """What to do about one of UNPACKING_ERRORS."""
-    # What `zstd --long` packs is sound, but Arrow's reader keeps no more than 128 MiB of it in memory.
-    if "too much memory" in str(error):
-        return "its window is larger than is read here; unpack it (zstd -d --long=31) and name that file"
-    return "get it again"
 
 
 def segments_of(file: InputFile, raw: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:

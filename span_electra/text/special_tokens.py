@@ -37,6 +37,11 @@ class SpecialTokens:
     def all(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(asdict(self).values()))
 
+    @property
+    def framing(self) -> tuple[str, ...]:
+        """Those that are no text: they lead a row, end it, pad or hide. [UNK] stands for some."""
+        return tuple(dict.fromkeys((self.cls, self.sep, self.pad, self.mask)))
+
     def config_keys(self) -> dict[str, str]:
         """As tokenizer_config.json of `transformers` names them."""
         return {f"{role}_token": token for role, token in asdict(self).items()}

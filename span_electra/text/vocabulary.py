@@ -28,7 +28,7 @@ from span_electra.errors import InputError
 from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
 from span_electra.text.tokenizer_file import check_described, check_unknown, kind_of
-from span_electra.text.word_starts import TokenWords, spelt_tokens, token_words
+from span_electra.text.word_starts import SPECIAL, TokenWords, spelt_tokens, token_words
 from span_electra.utf8 import is_encodable, read_text
 
 SPECIAL_TOKENS = SpecialTokens().all
@@ -130,7 +130,14 @@ class Vocabulary:
     @cached_property
     def token_words(self) -> TokenWords:
         """What the tokens say of words, for masks of whole words in every script."""
-        return token_words(*self.spelt, self.starts_word_V)
+        words = token_words(*self.spelt, self.starts_word_V)
+        words.flags_V[self.framing_ids] |= SPECIAL
+        return words
+
+    @property
+    def framing_ids(self) -> list[int]:
+        """Ids of the special tokens that are no text."""
+        return [self.tokenizer.token_to_id(token) for token in self.special.framing]
 
     @property
     def cls_id(self) -> int:

@@ -49,8 +49,9 @@ PREVIEW_BYTES = 20_000_000  # of text, whose tokens are counted for the eye
 # all up to the next blank is a word there. The library, by which exports are read, takes .07 s for one of
 # 1,000, and a time that grows faster than the square of its length for a longer one: no line shall stop it.
 LONGEST_WORD = 1000
-READ_WITHOUT_ACCENTS = ("LATIN ", "GREEK ", "COMBINING ")  # the scripts, and what stands behind their letters
+READ_WITHOUT_ACCENTS = ("GREEK ", "COMBINING ")  # a script, and marks that make no character with a letter
 LETTERS_WORTH_A_NOTE = 0.005  # of all letters; in Russian й alone is 1.2%, names in English text far less
+LATIN_WORTH_A_NOTE = 0.1  # in French 4% have accents, in Czech 13%, in Vietnamese, which has tones, 25%
 MODEL_MAX_LENGTH = 512  # what the folder's tokenizer_config.json says; features and exports say their own
 
 
@@ -139,21 +140,29 @@ def train(texts: Iterable[bytes], settings: VocabularyConfig, seen: Counter[str]
 def marks_note(seen: Counter[str]) -> tuple[str, ...]:
     """What to say of characters that lose a mark with their accents, where that makes other letters of them.
 
-    Latin and Greek are read without; elsewhere a mark tells letters apart (が from か), or is a vowel itself.
+    Greek is read without, and Latin that has few; elsewhere a mark tells letters apart (が from か), or is a
+    vowel itself.
     """
     letters = {mark: uses for mark, uses in seen.items() if unicodedata.category(mark)[0] in "LM"}
-    changed: Counter[str] = Counter()
+    total, changed, latin = sum(letters.values()), Counter(), Counter()
     for letter, uses in letters.items():
         # Put together again, for Korean is taken apart and loses nothing.
         kept, was = (unicodedata.normalize("NFC", text) for text in (without_accents(letter), letter))
-        if kept != was and not unicodedata.name(letter, "").startswith(READ_WITHOUT_ACCENTS):
-            changed[letter] = uses
-    if changed.total() <= LETTERS_WORTH_A_NOTE * sum(letters.values()):
+        name = unicodedata.name(letter, "")
+        if (
+            kept != was
+            and unicodedata.category(letter)[0] in "LM"
+            and not name.startswith(READ_WITHOUT_ACCENTS)
+        ):
+            (latin if name.startswith("LATIN ") else changed)[letter] = uses
+    if latin.total() > LATIN_WORTH_A_NOTE * total:
+        changed += latin
+    if changed.total() <= LETTERS_WORTH_A_NOTE * total:
         return ()
     # A mark by itself is shown on a circle, as in Unicode's tables.
     bare = [(letter, without_accents(letter)) for letter, _ in changed.most_common(3)]
     examples = ", ".join(f"{one} becomes {left}" if left else f"\u25cc{one} goes" for one, left in bare)
-    share = changed.total() / sum(letters.values())
+    share = changed.total() / total
     return (
         f"vocabulary: BERT's rules drop marks that make letters here, {share:.1%} of them ({examples}); give "
         "--strip_accents false to keep them",

@@ -10,6 +10,7 @@ Shapes: B bytes, W words.
 """
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
@@ -34,7 +35,7 @@ def count_words(
 ) -> Counter[bytes]:
     """Count the words of blocks of lines (UTF-8); the tokenizer's vocabulary does not matter.
 
-    `seen`, if given, gets how often each character was in them before it was normalized.
+    `seen`, if given, gets how often each character was in them before the tokenizer normalized it.
 
     Raises InputError for a tokenizer that cuts text in a way of its own.
     """
@@ -127,14 +128,14 @@ class WordCounter:
         return found
 
     def characters(self) -> Counter[str]:
-        """How often each character was in the words so far, as the text spells them."""
+        """How often each character was in the words so far, letters with marks put together (NFC)."""
         words, uses_W = self._table.words()
         words += self._apart
         uses_W = np.concatenate([uses_W, np.fromiter(self._apart.values(), np.int64)])
         seen_C = np.zeros(CODE_POINTS)
         # Some words at a time: as code points, all of them would take ten times their room.
         for begin in range(0, len(words), 1 << 14):
-            text = b"\n".join(words[begin : begin + (1 << 14)]).decode()
+            text = unicodedata.normalize("NFC", b"\n".join(words[begin : begin + (1 << 14)]).decode())
             code_points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
             word_of = begin + np.cumsum(code_points == 0x0A)  # no word holds a newline
             seen_C += np.bincount(code_points, weights=uses_W[word_of], minlength=CODE_POINTS)

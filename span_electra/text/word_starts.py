@@ -26,6 +26,7 @@ OPEN = np.uint8(4)  # its first character goes on in the next token
 OPEN_END = np.uint8(8)  # its last character does
 CONTINUES = np.uint8(16)  # it begins inside a character
 INSIDE = np.uint8(32)  # no character begins in it at all
+SPECIAL = np.uint8(64)  # it leads a row, ends it, pads or hides: spelt out in a text it is never hidden
 
 BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 CLASSES = 0x40000  # code points with a class; planes above hold no scripts

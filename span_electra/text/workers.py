@@ -48,7 +48,8 @@ def run_tasks(
     importable by name, and tasks and results must pass a pipe. Tasks are taken from the iterable only as fast
     as they are worked on. With one worker everything runs in this process, in order.
 
-    Raises what a task raised; InputError when a process was killed. However it ends, no process is left.
+    Raises what a task raised: InputError, OSError and MemoryError as they are, others as a RuntimeError with
+    their text; InputError when a process was killed. However it ends, no process is left.
     """
     if workers <= 1:
         work = prepare(settings)
@@ -152,6 +153,8 @@ def _receive(worker: _Worker) -> Any:
         raise InputError(value)
     if status == "disk":
         raise OSError(*value)
+    if status == "memory":
+        raise MemoryError(value)
     raise RuntimeError(f"a worker process failed:\n{value}")
 
 
@@ -162,7 +165,9 @@ def _death(worker: _Worker) -> InputError:
     if code is not None and code < 0:
         name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
         reason = f"was killed ({name})"
-    hint = "; was memory short? use fewer --workers, of features smaller --chunk_size" if code == -9 else ""
+    # The system kills what takes too much memory; libraries in Rust and C++ abort where they get none.
+    short = code in (-signal.SIGKILL, -signal.SIGABRT)
+    hint = "; was memory short? use fewer --workers, of features smaller --chunk_size" if short else ""
     return InputError(
         f"worker process {worker.process.pid} {reason}{hint}; run again to go on where it stopped"
     )
@@ -201,6 +206,8 @@ def _work(pipe: Connection, prepare: Callable, settings: object, parent: int) ->
             # Libraries raise some with words alone, which would be lost.
             told = (error.errno, error.strerror, error.filename)
             answer = "disk", (str(error),) if error.errno is None else told
+        except MemoryError as error:
+            answer = "memory", str(error)
         except BaseException:  # as text: not every exception can be pickled, and none with its traceback
             answer = "failed", traceback.format_exc()
         try:

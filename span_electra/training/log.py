@@ -148,7 +148,7 @@ class RunLog:
         if self.bar.disable or split != "train":
             self.info(line)
         else:
-            self.log.append(f"{line}\n".encode())
+            self.log.append(as_utf8(f"{line}\n"))
             speed = finite.get("tokens_per_second")
             said = [] if speed is None else [f"{tqdm.format_sizeof(speed)} tokens/s"]
             two = texts[:2] if len(", ".join(texts[:2])) <= ON_THE_BAR else texts[:1]
@@ -182,10 +182,15 @@ class RunLog:
         """Print a line without breaking the bar, and keep it in the log."""
         if not self.enabled:
             return
-        self.log.append(f"{text}\n".encode())
+        self.log.append(as_utf8(f"{text}\n"))
         if not self.silent:
             tqdm.write(text, file=sys.stderr)
             progress.wait()
+
+
+def as_utf8(text: str) -> bytes:
+    """What is written of a text; bytes of a path in it that are no UTF-8 are escaped."""
+    return text.encode(errors="backslashreplace")
 
 
 def duration(seconds: float) -> str:
@@ -232,7 +237,7 @@ class EventFile(AppendedFile):
         from tensorboard.compat.proto.types_pb2 import DT_STRING
 
         shown_by = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-        content = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
+        content = TensorProto(dtype=DT_STRING, string_val=[as_utf8(text)])
         value = Summary.Value(tag=name, metadata=shown_by, tensor=content)
         self._append_event(step=step, summary=Summary(value=[value]))
 

@@ -54,6 +54,15 @@ def test_other_programs_open_it(tmp_path):
     assert polars.read_ipc(tmp_path / "f.arrow")["input_ids"].to_list() == [ids.tolist() for ids in written]
 
 
+def test_a_name_that_is_no_utf8_is_one_as_any_other(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.arrow")
+    try:
+        make(path, rows=12)
+    except OSError:
+        pytest.skip("a file system whose names are UTF-8 alone")
+    assert open_features(path).rows == 12
+
+
 def test_metadata_cannot_pass_for_the_checksum(tmp_path):
     schema = pa.schema([pa.field("a", pa.int32())], {b"text": b"\\u0001crc32:00000000"})
     write_checked(tmp_path / "f", schema, [pa.record_batch([pa.array([1], pa.int32())], schema=schema)])

@@ -71,6 +71,33 @@ def test_the_masks_keep_the_budget(tmp_path, corpus, vocabulary):
         begin = end
 
 
+def test_special_tokens_that_a_text_spells_out_are_told_and_not_hidden(tmp_path, vocabulary, capfd):
+    ends = random.Random(0).choices([" [PAD]", "[SEP]", " [UNK]"], k=1000)
+    lines = text(300).replace("e ", "e [MASK] ").split("\n")
+    (tmp_path / "a.txt").write_text("\n".join(map("".join, zip(lines, ends, strict=False))))
+    build(tmp_path / "a.txt", vocabulary, tmp_path / "f.arrow", progress=True)
+    features, framing = open_features(tmp_path / "f.arrow"), vocabulary.framing_ids
+    rows_R, special = (
+        np.arange(features.rows),
+        sum(token in framing for token in stream(tmp_path / "f.arrow")),
+    )
+    assert special > 500 and vocabulary.unk_id not in framing
+    assert f"[PAD], [MASK]): {special:,}; they are not hidden" in capfd.readouterr().err
+    ids_BL = features.gather(rows_R, 64)
+    for spans in (features.spans(rows_R), features.sample_spans(rows_R, epoch=1, seed=0)):
+        row_S = np.repeat(rows_R, np.diff(spans.row_ends_R, prepend=0))
+        for row, start, size in zip(row_S, spans.starts_S, spans.lengths_S, strict=True):
+            assert not np.isin(ids_BL[row, start : start + size], framing).any()
+
+
+def test_a_line_too_long_to_encode_is_told_of_its_file(tmp_path, vocabulary, monkeypatch):
+    monkeypatch.setattr("span_electra.text.encode.LONGEST_BY_LIBRARY", 9)
+    (tmp_path / "a.txt").write_text("plain\n" * 9)
+    (tmp_path / "b.txt").write_text("plain\nand [MASK] long\n")
+    with pytest.raises(InputError, match="b.txt: a line of 15 characters"):
+        build(tmp_path, vocabulary, tmp_path / "f.arrow")
+
+
 def test_no_row_crosses_a_document_that_is_respected(tmp_path, vocabulary):
     documents = ["alpha beta gamma " * 3, "assert spans " * 40, "def"]
     (tmp_path / "a.txt").write_text("\n \n".join(documents))

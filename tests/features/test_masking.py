@@ -13,6 +13,7 @@ from span_examples import rows_of, spans_of, words_of
 from span_electra.config import MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features import masking as M
+from span_electra.text.word_starts import SPECIAL
 
 EVERY_TOKEN_A_WORD = words_of(np.ones(100, dtype=bool))
 LAWS = pytest.mark.parametrize("law", [1, 2])
@@ -54,6 +55,47 @@ def test_budget_is_exact_and_spans_stay_apart_inside_the_content(
         assert (sizes > 0).all()
         assert (starts >= 1).all() and (starts + sizes <= length - 1).all()
         assert (starts[1:] > starts[:-1] + sizes[:-1]).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    lengths=st.lists(st.integers(2, 200), max_size=12),
+    ratio=st.sampled_from([0.15, 0.2, 0.5]),
+    special=st.sampled_from([0.02, 0.2, 0.5, 1.0]),
+    share=st.sampled_from([0.0, 0.5, 1.0]),
+    whole_words=st.booleans(),
+    seed=st.integers(0, 2**40),
+)
+def test_special_tokens_inside_a_row_are_not_hidden_and_the_budget_stays(
+    lengths, ratio, special, share, whole_words, seed
+):
+    rng = np.random.default_rng(seed)
+    tokens, is_special_V = words_of(rng.random(50) < share), rng.random(50) < special
+    tokens.flags_V[is_special_V] |= SPECIAL
+    rows, spans = spans_of(lengths, tokens, MaskingConfig(mask_ratio=ratio, whole_words=whole_words), seed)
+    for first, length, (starts, sizes) in zip(rows.starts_R, lengths, rows_of(spans), strict=True):
+        assert sizes.sum() == round(ratio * (length - 2))
+        assert (sizes > 0).all() and (starts[1:] > starts[:-1] + sizes[:-1]).all()
+        assert (starts >= 1).all() and (starts + sizes <= length - 1).all()
+        content_T = rows.ids_T[first + 1 : first + length - 1]
+        hidden_T = [
+            content_T[start - 1 : start - 1 + size] for start, size in zip(starts, sizes, strict=True)
+        ]
+        if (~is_special_V[content_T]).sum() >= 2 * sizes.sum() - 1:  # else there is no room beside them
+            assert not is_special_V[np.concatenate([content_T[:0], *hidden_T])].any()
+
+
+def test_special_tokens_end_words_and_leave_the_rest_as_it_is():
+    """What lies round them is hidden as if they were not there, but that a word never goes on over one."""
+    tokens = words_of(np.array([False, False, True]))
+    tokens.flags_V[1] |= SPECIAL
+    ids_T = np.array([2, 0, 0, 1, 0, 0, 2, 0, 1, 1, 2, 0, 0, 0, 2, 0, 2, 0], np.uint16)
+    row = np.concatenate([[1], ids_T, [1]]).astype(np.uint16)
+    rows = M.TokenRows(np.tile(row, 300), np.arange(300) * len(row), np.full(300, len(row)))
+    spans = M.sample_spans(rows, tokens, M.row_keys(0, 0, np.arange(300), "spans"), MaskingConfig(0.3, 1))
+    begins = {1, 5, 7, 11, 15, 17}  # words begin here, counted from the row's first token
+    cut = sum(int(start) not in begins for starts, _ in rows_of(spans) for start in starts)
+    assert set(spans.starts_S.tolist()) >= begins and cut < 0.4 * len(spans.starts_S)
 
 
 def test_the_law_is_spanbert_s():

@@ -7,13 +7,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_tokenizer_examples import BERT, bpe
 
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.data_config import VocabularyConfig
 from span_electra.features.build import build_features
 from span_electra.features.chunks import cut_chunks
-from span_electra.features.sentences import sentence_ends, sentence_marks
+from span_electra.features.sentences import (
+    AFTER_BLANK,
+    ENDS,
+    IF_BLANK,
+    begins_lines_bare,
+    sentence_ends,
+    sentence_marks,
+)
 from span_electra.features.store import open_features
+from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.vocabulary_builder import build_vocabulary
 
 ENGLISH = [
@@ -46,6 +55,32 @@ def test_sentences_end_where_they_were_joined(vocabulary, sentences, between):
         assert sentence_ends(ids_T, sentence_marks(vocabulary)).tolist() == np.cumsum(counts)[:-1].tolist()
     else:
         assert len(sentence_ends(ids_T, sentence_marks(vocabulary))) == len(told) - 1
+
+
+@pytest.mark.parametrize("prefix_space", [False, True])
+def test_a_sentence_a_line_is_a_sentence_by_every_vocabulary(tmp_path, prefix_space):
+    """RoBERTa's writes no blank before a line's first word, by which a full stop would be known."""
+    told = ["The cat sat.", "A dog ran.", "It rained"] * 40
+    tokenizer = bpe(BERT, prefix_space=prefix_space)
+    mine = Vocabulary(tokenizer, "BPE")
+    assert begins_lines_bare(mine) is not prefix_space
+    (tmp_path / "text.txt").write_text("\n".join(told) + "\n")
+    chunking = ChunkConfig(max_seq_len=48, short_chunk_prob=1.0, respect_sentences=True)
+    build_features(
+        tmp_path / "text.txt", mine, tmp_path / "f.arrow", chunking, MaskingConfig(), progress=False
+    )
+    features = open_features(tmp_path / "f.arrow")
+    rows = features.gather(np.arange(features.header.rows), 48)
+    first = [tokenizer.encode(text, add_special_tokens=False).ids[0] for text in told[:2]]
+    # "It rained" ends no sentence, so no row begins with the line behind it.
+    assert len(rows) > 9 and set(rows[1:, 1].tolist()) <= {first[1], *tokenizer.encode("It").ids[:1]}
+
+
+def test_a_line_begins_a_sentence_only_where_one_ended():
+    marks_V = np.array([0, ENDS | IF_BLANK, AFTER_BLANK], np.uint8)  # of "a", "." and " b"
+    ids_T = np.array([0, 1, 0, 1, 2, 0])
+    assert sentence_ends(ids_T, marks_V).tolist() == [4]
+    assert sentence_ends(ids_T, marks_V, np.array([1, 2, 2, 5, 6])).tolist() == [2, 4]
 
 
 @settings(max_examples=100, deadline=None)

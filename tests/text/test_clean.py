@@ -3,10 +3,13 @@
 Run: pytest tests/text/test_clean.py
 """
 
+import csv
+import io
 import json
 
 import pytest
 
+from span_electra.errors import InputError
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import SEGMENT, find_inputs
@@ -48,3 +51,41 @@ def test_a_nul_is_mended_wherever_it_stands(tmp_path, before):
     (tmp_path / "a.txt").write_bytes(data)
     read_all = b"".join(read(tmp_path / "a.txt", errors="replace"))
     assert read_all == data.replace(b"\0", "\ufffd".encode())
+
+
+def table(rows, **quoting):
+    written = io.StringIO()
+    csv.writer(written, delimiter="\t", lineterminator="\n", **quoting).writerows([("text", "id"), *rows])
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("text", ['He said "hi" to her', "two\nlines here", "a\ttab", '"', 'say "no"'])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_table_with_quoting_is_refused_and_not_misread(tmp_path, text, last):
+    path, rows = tmp_path / "a.tsv", [("plain", 1), (text, 2), ("more", 3)]
+    written = table(rows)
+    if last:  # the text's column behind the other
+        if "\t" in text:
+            return  # its first part is all that a reader without quoting can know
+        written = "id\ttext\n" + table([(two, one) for one, two in rows]).split("\n", 1)[1]
+    path.write_text(written)
+    with pytest.raises(InputError, match="a.tsv: row [34] is of a table with quoting.*save it as .jsonl"):
+        read(path)
+
+
+def test_quotation_marks_of_a_table_without_quoting_are_text(tmp_path):
+    texts = [
+        '"I am here.',
+        'Come in," he said.',
+        '"Who?"',
+        '"A" and "B"',
+        '""',
+        '"',
+        "''",
+        '5" tall',
+        '"" x ""',
+    ]
+    (tmp_path / "a.tsv").write_text("text\tid\n" + "".join(f"{text}\t1\n" for text in texts))
+    (tmp_path / "b.tsv").write_text("id\ttext\n" + "".join(f"1\t{text}\n" for text in texts))
+    for name in "ab":
+        assert b"".join(read(tmp_path / f"{name}.tsv")).decode().split("\n\n")[:-1] == texts

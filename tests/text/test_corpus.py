@@ -4,6 +4,7 @@ Run: pytest tests/text/test_corpus.py
 """
 
 import bz2
+import errno
 import gzip
 import hashlib
 import io
@@ -22,7 +23,8 @@ from span_electra.errors import InputError
 from span_electra.text import corpus
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
-from span_electra.text.inputs import find_inputs
+from span_electra.text.inputs import SEGMENT, find_inputs
+from span_electra.text.pretokenize import MAX_TEXT_BYTES
 
 LINES = ["first line", "", "caf\u00e9 \U0001f600", "  three ", "last"]
 TEXT = "".join(line + "\n" for line in LINES).encode()
@@ -163,6 +165,18 @@ def test_a_long_line_is_one_block(tmp_path):
     assert sizes == [2 + (25 << 20) + 1, 2]
 
 
+@pytest.mark.parametrize("packing", ["", ".gz"])
+def test_a_line_that_no_memory_holds_is_refused_as_it_is_read(tmp_path, monkeypatch, packing):
+    assert (
+        corpus.LONGEST_LINE + corpus.BLOCK_BYTES // 16 + SEGMENT < MAX_TEXT_BYTES
+    )  # the loops hold the rest
+    monkeypatch.setattr(corpus, "LONGEST_LINE", 5 << 20)
+    path = tmp_path / f"a.txt{packing}"
+    path.write_bytes(PACK[packing](b"x\n" + b"word " * (2 << 20) + b"\ny\n"))
+    with pytest.raises(InputError, match=f"a.txt{packing}: line 2 is longer than 5 MiB; break it into lines"):
+        read(path)
+
+
 def test_urls_read_as_files(tmp_path):
     fsspec = pytest.importorskip("fsspec")
     system = fsspec.filesystem("memory")
@@ -181,6 +195,12 @@ REFUSED = {
     ),
     "NUL later": ("a.txt", b"x" * (1 << 20) + b"\na\0b\n", "a.txt: line 2 holds a NUL"),
     "NUL soon": ("a.txt", b"x\na\0b\n", "a.txt: line 2 holds a NUL byte; .*--errors replace"),
+    "NULs all over": (
+        "a.txt",
+        b"key\0\0\0value\0\0\0\n" * 9,
+        "a.txt: line 1 holds a NUL.* no text in UTF-8; c.*iconv",
+    ),
+    "UTF-16 unmarked": ("a.txt", "ภาษาไทย ไม่มี\n".encode("utf-16-le"), "a.txt: UTF-16LE.*iconv -f UTF-16LE"),
     "binary": ("a.bin", b"\x7fELF\0\0\xb0\xff", "a.bin: binary"),
     "UTF-16": ("a.txt", "hi".encode("utf-16"), "a.txt: UTF-16.*iconv"),
     "features": ("a.txt", b"ARROW1\0\0", "a.txt: features or a table"),
@@ -217,6 +237,19 @@ def test_a_file_that_needs_more_memory_is_not_called_broken(tmp_path, name):
     (tmp_path / name).write_bytes(bytes.fromhex("28b52ffd") + window + block)
     with pytest.raises(InputError, match=rf"{name}: .*; its window is larger .*zstd -d --long=31"):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_not_told_as_a_damaged_table(tmp_path, monkeypatch, number):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(number, os.strerror(number))
+
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(as_rows("parquet", ["one"], tmp_path / "made")))
+    monkeypatch.setattr(corpus.tempfile, "TemporaryFile", Full)
+    with pytest.raises(OSError, match=os.strerror(number)) as told:
+        read(tmp_path / "a.parquet.gz")
+    assert told.value.filename == corpus.tempfile.gettempdir()
 
 
 @pytest.mark.parametrize("packing", [".gz", ".bz2", ".xz", ".zst"])

@@ -11,6 +11,7 @@ from span_electra.text.default_files import (
     choose_vocabulary,
     find_splits,
     find_vocabulary,
+    plan_features,
     splits_read_together,
 )
 from span_electra.text.inputs import find_inputs
@@ -88,6 +89,55 @@ def test_splits_that_would_go_into_one_file_are_told(tmp_path):
         assert note.startswith(f"{tmp_path}/train.txt, {tmp_path}/valid.txt: all splits go into one file")
     touch(tmp_path, "other/test.txt")
     assert len(splits_read_together([tmp_path / "more", tmp_path / "other"])) == 1
+
+
+@pytest.mark.parametrize(
+    "named, split",
+    [
+        (["data/valid.txt"], "valid"),
+        (["data/dev-1.txt", "data/dev*"], "valid"),
+        (["data/valid.txt", "data/train.txt"], "train"),
+        (["data/valid.txt", "data/notes.txt"], "train"),
+        (["data"], "train"),
+        (["test"], "test"),  # a folder's own name comes before those of what is in it
+        (["more"], "test"),
+        (["mixed"], "train"),  # a file that begins with the word makes no split of a folder
+        (["hf:me/books:test"], "test"),
+        (["hf:me/test"], "train"),
+        (["s3://bucket/valid.jsonl", "https://host.org/val.txt?key=1"], "valid"),
+    ],
+)
+def test_the_text_s_names_tell_where_its_features_go(tmp_path, monkeypatch, named, split):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, *(f"data/{name}.txt" for name in ("train", "valid", "dev-1", "notes")))
+    touch(
+        tmp_path, "test/a.txt", "more/test-1.txt", "more/test-2.txt", "mixed/test results.txt", "mixed/b.txt"
+    )
+    assert plan_features(named)[0] == {Path(f"features/{split}.arrow"): named}
+    assert plan_features(named, "a.arrow")[0] == {"a.arrow": named}
+
+
+def test_the_features_name_tells_which_split_they_are_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "data/train.txt", "data/dev.txt")
+    for out_file, text, other in (
+        ("elsewhere/valid.arrow", "data/dev.txt", "train"),
+        ("elsewhere/train-1.arrow", "data/train.txt", "valid"),
+        ("mine.arrow", "data/train.txt", "valid"),
+    ):
+        outputs, (note,) = plan_features([], out_file)
+        assert outputs == {out_file: [Path(text)]}
+        assert note.startswith(
+            f"{out_file}: made of {text}, and not of {other}; name what is to be read with"
+        )
+    with pytest.raises(
+        InputError, match=r"test.arrow: no text in data/ is of test .*train, valid.*--in_file"
+    ):
+        plan_features([], "test.arrow")
+    outputs, notes = plan_features([])
+    assert [path.name for path in outputs] == ["valid.arrow", "train.arrow"] and not notes
+    Path("data/dev.txt").unlink()
+    assert plan_features([], "mine.arrow") == ({"mine.arrow": [Path("data/train.txt")]}, [])
 
 
 def test_files_of_no_split_are_told_where_others_are_of_one(tmp_path, monkeypatch):

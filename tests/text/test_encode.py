@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from span_electra.text import lookup
+from span_electra.errors import InputError
+from span_electra.text import encode, lookup
 from span_electra.text.encode import TextEncoder
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "data" / "text"
@@ -52,6 +53,16 @@ def test_every_code_point_between_letters_and_between_blanks(name):
         "".join(f"a{c}b {c} 1{c}!{c}" for c in points[start : start + 64]) for start in range(0, 0x3100, 64)
     ]
     assert_identical(TOKENIZERS[name], ENCODERS[name], lines)
+
+
+def test_lines_that_the_library_has_no_memory_for_are_refused(monkeypatch):
+    monkeypatch.setattr(encode, "LONGEST_BY_LIBRARY", 99)
+    by_loops, by_library = ENCODERS["bpe"], TextEncoder(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))
+    assert by_library.fallback_reason is not None
+    for encoder, line in ((by_loops, "[MASK]" + "x" * 99), (by_library, "x" * 100)):
+        with pytest.raises(InputError, match="a line of 1[0-9]+ characters.*break it into lines"):
+            encoder.encode(f"short\n{line}\n".encode())
+    assert len(by_loops.encode(b"x" * 1000).line_ends_N) == 1
 
 
 # Characters where the rules meet: apostrophes, blanks of all sorts, marks, capitals, Chinese, controls.

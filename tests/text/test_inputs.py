@@ -37,7 +37,20 @@ def test_a_vocabulary_beside_its_text_is_not_read_as_text(tmp_path):
         (tmp_path / name).write_text(f"{name}\n")
     inputs = find_inputs(tmp_path)
     assert [os.path.basename(file.path) for file in inputs.files] == ["a.txt"]
-    assert sum("of a vocabulary, not text; passed over" in note for note in inputs.notes) == 3
+    names = ("BERT-vocab.txt", "BPE vocab.preview.txt", "BPE-merges.txt")
+    listed = ", ".join(f"{tmp_path}/my {name}" for name in names)
+    assert inputs.notes == (f"{listed}: of a vocabulary, not text; passed over",)
+
+
+@pytest.mark.parametrize("pattern", ["**", "t*/**", "**/*", "texts*"])
+def test_what_a_pattern_matches_at_every_level_is_read_and_told_once(tmp_path, pattern):
+    for number in range(5):
+        for name in (f"texts/{number}.txt", f"texts/in/deep/{number}.json", f"texts/in/{number}.txt"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(name)
+    inputs, whole = find_inputs(tmp_path / pattern), find_inputs(tmp_path)
+    assert inputs.files == whole.files and inputs.notes == whole.notes
+    assert len(inputs.files) == 10 and len(inputs.notes) == 1 and "and 2 more: one JSON" in inputs.notes[0]
 
 
 def test_one_file_under_two_names_is_read_once(tmp_path):
@@ -46,7 +59,10 @@ def test_one_file_under_two_names_is_read_once(tmp_path):
     os.link(tmp_path / "a.txt", tmp_path / "twin.txt")
     inputs = find_inputs([tmp_path, f"{tmp_path}/../{tmp_path.name}/a.txt"])
     assert [os.path.basename(file.path) for file in inputs.files] == ["a.txt"]
-    assert sum("the same file as" in note for note in inputs.notes) == 3
+    (note,) = inputs.notes
+    assert note.endswith(
+        f"twin.txt, {tmp_path}/../{tmp_path.name}/a.txt: the same file as {tmp_path}/a.txt, read once"
+    )
 
 
 def test_linked_folders_are_followed_and_loops_cut(tmp_path):

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -183,17 +184,19 @@ MARKED = {
     "Thai": ("กินข้าวกับพี่ที่บ้าน", "\u25cc\u0e35 goes"),
     "Hindi": ("क्या हिन्दी", "\u25cc\u094d goes"),
     "Russian": ("мой чай твой синий край", "й becomes и"),
-    "German": ("über Äpfel für Mädchen", None),
+    "Vietnamese": ("Tôi muốn học tiếng Việt ở đây với các bạn", "ô becomes o"),
+    "German": ("Die Katze sitzt auf dem Tisch und trinkt über Nacht etwas Milch", None),
     "Greek": ("Ελληνικά κείμενα", None),
     "Korean": ("한국어 문장입니다", None),
     "English with a name": ("plain words " * 40 + "Горбачёв", None),
 }
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
 @pytest.mark.parametrize("language", MARKED)
-def test_marks_that_make_letters_are_told_before_they_are_lost(language, tmp_path):
+def test_marks_that_make_letters_are_told_before_they_are_lost(language, form, tmp_path):
     text, words = MARKED[language]
-    (tmp_path / "t.txt").write_text((text + "\n") * 9)
+    (tmp_path / "t.txt").write_text(unicodedata.normalize(form, (text + "\n") * 9))
     for number, asked in enumerate(({}, {"strip_accents": False}, {"lowercase": False})):
         settings = VocabularyConfig(tokenizer_type="BERT", **asked)
         _, _, notes = build_vocabulary(tmp_path / "t.txt", tmp_path / str(number), "x", settings)

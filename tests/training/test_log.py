@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from terminal_examples import COLUMNS, screen_lines
 
-from span_electra.training.log import METRICS, EventFile, RunLog, cut_after
+from span_electra.training.log import LOG, METRICS, EventFile, RunLog, cut_after
 
 
 def test_lines_are_whole_numbers_finite_and_followers_write_nothing(tmp_path):
@@ -25,6 +25,13 @@ def test_lines_are_whole_numbers_finite_and_followers_write_nothing(tmp_path):
         log.log_metrics(5, "train", {"loss": 2.5})
         log.advance()
     assert not (tmp_path / "none").exists()
+
+
+def test_a_path_that_is_no_utf8_is_written_escaped(tmp_path):
+    with RunLog(tmp_path, enabled=True, step=0, total=10) as log:
+        log.info("features/caf\udce9.arrow")
+        log.log_text(0, "settings", "features/caf\udce9.arrow")
+    assert (tmp_path / LOG).read_text().count("caf\\udce9.arrow") == 1
 
 
 def test_a_resumed_log_drops_what_lies_beyond_its_checkpoint_and_cut_off_lines(tmp_path):
