@@ -159,6 +159,8 @@ class Batches:
         arrays["original_BL"] = self.features.gather(rows_B, width)
         if self.misspeller is not None and not alone:
             spelt, moved_BL = self.misspeller.misspell(arrays["original_BL"], lengths_B, rows_B, self.epoch)
+            if self.crops:  # a crop is of the text as it was
+                arrays["clean_BL"] = arrays["original_BL"]
             arrays |= spelt | moved_slots(arrays, moved_BL)
             # Nobody should learn to write errors: their tokens are not masked, nor is what was cut. The
             # totals still count them, since they must be known before the rows are.
