@@ -18,6 +18,7 @@ from torch import nn
 from span_electra import progress
 from span_electra.accelerators import lacks_memory
 from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.cores import under_torchrun
 from span_electra.errors import InputError
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, write_text
 from span_electra.training import checkpoint, devices
@@ -95,7 +96,7 @@ def work(
     """
     process = devices.join(plan, settings.training, rank=rank, world_size=world_size, store=store)
     try:
-        with Signals(spawned=world_size > 1) as signals:
+        with Signals(spawned=world_size > 1, relayed=under_torchrun()) as signals:
             if not process.is_main_process:
                 with progress.saying(progress.silent):
                     return run_here(settings, build, process, signals)
