@@ -134,10 +134,21 @@ def turned(run: Run, state: LoopState, since: int) -> bool:
 
 
 def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch]]:
-    """The batches of each optimizer step; the epoch's end flushes what is left."""
+    """The batches of each optimizer step; the epoch's end flushes what is left.
+
+    Raises InputError where there is none at all, for which the run would ask for ever.
+    """
     with closing(iter(batches)) as source:
-        while group := list(islice(source, size)):
+        group = list(islice(source, size))
+        if not group:
+            raise InputError(
+                f"the epoch has {counted(len(batches), 'batch', 'batches')}, and as many or more of it were "
+                "made: its rows are others now; go on with the features it was trained on, or start a new "
+                "run with --init_from"
+            )
+        while group:
             yield group
+            group = list(islice(source, size))
 
 
 def count_step(state: LoopState, consumed: int, batches: EpochBatches) -> None:
