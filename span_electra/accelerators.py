@@ -51,7 +51,13 @@ def find_device(name: str, setting: str = "--device") -> torch.device:
 
 
 def exact_sums_dtype(device: torch.device) -> torch.dtype:
-    """The widest floating-point type of a device, for sums over many steps: mps has no float64."""
+    """The widest floating-point type of a device, for sums over many steps.
+
+    mps has no float64; Intel's GPUs say whether they have it (Arc A770 and the like have none).
+    """
+    if device.type == "xpu":
+        wide = getattr(torch.xpu.get_device_properties(device), "has_fp64", True)
+        return torch.float64 if wide else torch.float32
     return torch.float32 if device.type == "mps" else torch.float64
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TextIO, TypeVar
 
 from span_electra import progress
-from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
+from span_electra.compose import Layer, compose, config_file, dump, leaves, peek, preset
 from span_electra.config import OPTIMIZER_DEFAULTS
 from span_electra.cores import is_leading
 from span_electra.elsewhere import meant
@@ -218,7 +218,7 @@ def parse(
     ]
     if stack:
         layers = stack(given, layers)
-    settings = compose(schema, with_optimizer_defaults(layers))
+    settings = compose(schema, with_optimizer_defaults(schema, layers))
     for layer in layers:
         if layer.note and is_leading():  # torchrun runs us once a process
             print(layer.note(), file=sys.stderr)  # standard output is the config file of --print_config
@@ -228,7 +228,7 @@ def parse(
     return settings
 
 
-def with_optimizer_defaults(layers: list[Layer]) -> list[Layer]:
+def with_optimizer_defaults(schema: type[Settings], layers: list[Layer]) -> list[Layer]:
     """The same layers, with the rates and epsilon that go with the chosen optimizer where nobody named them.
 
     They lie over presets, whose rates are for the optimizer that each names (AdamW, if none), and under all
@@ -236,7 +236,8 @@ def with_optimizer_defaults(layers: list[Layer]) -> list[Layer]:
     """
     sections = [section_of(layer, "optimizer") for layer in layers]
     choices = [number for number, section in enumerate(sections) if "optimizer" in section]
-    kinds = ["adamw", *(sections[number]["optimizer"] for number in choices)]
+    key = "optimizer.optimizer"
+    kinds = ["adamw", *(peek(schema, layers[: number + 1], key)[key] for number in choices[-2:])]
     if not choices or kinds[-1] == kinds[-2]:
         return layers  # what the layers below have, at their own rate
     by_user = set()

@@ -93,6 +93,30 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
         ) from None
 
 
+def peek(schema: type, layers: list[Layer], *keys: str) -> Values:
+    """What `layers` say of some settings, as they will be: resolved, and of the types that the schema has.
+
+    For who must know them before all are made. Keys that no layer names are left out. Raises InputError as
+    `compose` does, but for what the checks of sections refuse.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    flat = [flatten(layer.values) for layer in layers]
+    said = {key: values[key] for values in flat for key in keys if key in values}
+    if not said:
+        return {}
+    try:
+        merged = OmegaConf.structured(schema)
+        for layer in layers:
+            merged = OmegaConf.merge(merged, _listed(schema, layer.values))
+        found = ((key, OmegaConf.select(merged, key)) for key in said)
+        return {key: list(value) if OmegaConf.is_list(value) else value for key, value in found}
+    except (OmegaConfBaseException, KeyError, TypeError, AttributeError):
+        compose(schema, layers)  # which says what is wrong, and where
+        raise
+
+
 def preset(name: str) -> Layer:
     """The layer of configs/<name>.json. Raises InputError naming the presets there are."""
     if name not in preset_names():

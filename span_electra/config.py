@@ -77,7 +77,7 @@ class ModelConfig(Settings):
     hidden_dropout_prob: float = setting(0.1, "dropout of hidden states")
     attention_probs_dropout_prob: float = setting(0.1, "dropout of attention probabilities")
     # BERT's and ELECTRA's; ModernBERT has 1e-5.
-    layer_norm_eps: float = setting(1e-12, "epsilon of LayerNorm", least=0)
+    layer_norm_eps: float = setting(1e-12, "epsilon of LayerNorm", least=1e-30)
     # RoFormer's. ModernBERT's global layers, which read 8,192 tokens, have 160,000.
     rope_theta: float = setting(10_000.0, "modern: base of the rotary positions' wavelengths", least=1)
     local_attention: int = setting(
@@ -94,7 +94,7 @@ class ModelConfig(Settings):
         ("normal", "local"),
     )
     initializer_range: float = setting(
-        0.02, "deviation of the truncated normal that weights start from", least=0
+        0.02, "deviation of the truncated normal that weights start from", least=1e-9
     )
     output_bias: str = setting(
         "zeros",
@@ -224,7 +224,7 @@ class OptimizerConfig(Settings):
     # Decay, betas, epsilon and the norm are ELECTRA's.
     weight_decay: float = setting(0.01, "weight decay, on matrices only", least=0)
     betas: list[float] = setting([0.9, 0.999], "Adam's decay rates")
-    epsilon: float = setting(1e-6, "Adam's epsilon", least=0)
+    epsilon: float = setting(1e-6, "Adam's epsilon", least=1e-16)
     momentum: float = setting(0.9, "momentum of sgd and muon", least=0, most=1)
     max_gradient_norm: float = setting(1.0, "gradients are clipped to this norm; 0: never", least=0)
     schedule: str = setting(

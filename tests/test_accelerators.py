@@ -3,6 +3,8 @@
 Run: pytest tests/test_accelerators.py
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -70,6 +72,15 @@ def test_counts_agree_with_torch():
 def test_sums_are_float32_where_there_is_no_float64():
     assert exact_sums_dtype(torch.device("mps")) is torch.float32
     assert exact_sums_dtype(torch.device("cpu")) is torch.float64
+
+
+@pytest.mark.parametrize(
+    ("properties", "dtype"),
+    [({"has_fp64": False}, torch.float32), ({"has_fp64": True}, torch.float64), ({}, torch.float64)],
+)
+def test_intels_devices_say_whether_they_have_float64(monkeypatch, properties, dtype):
+    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: SimpleNamespace(**properties))
+    assert exact_sums_dtype(torch.device("xpu")) is dtype
 
 
 @pytest.mark.parametrize(("has_bf16", "precision"), [(True, torch.bfloat16), (False, torch.float16)])

@@ -181,7 +181,9 @@ def test_what_stands_first_may_lack_its_flag():
         ("adamw", 5e-4, 1e-6),
     ],
 )
-def test_an_optimizer_brings_its_rate_and_epsilon_where_nobody_named_them(name, lr, epsilon, tmp_path):
+def test_an_optimizer_brings_its_rate_and_epsilon_where_nobody_named_them(
+    name, lr, epsilon, tmp_path, monkeypatch
+):
     for flags in ([], ["--preset", "tiny"]):  # a preset's rate is AdamW's
         made = parse(JointTrainingConfig, "", [*flags, "--optimizer.optimizer", name]).optimizer
         assert (made.lr, made.epsilon) == (lr, epsilon)
@@ -190,6 +192,10 @@ def test_an_optimizer_brings_its_rate_and_epsilon_where_nobody_named_them(name, 
     flags = ["--config_file", str(config), "--optimizer.optimizer", name, "--epsilon", "0.25"]
     made = parse(JointTrainingConfig, "", flags).optimizer
     assert (made.lr, made.epsilon) == (0.5, 0.25)
+    monkeypatch.setenv("CHOSEN", name)
+    config.write_text(json.dumps({"optimizer": {"optimizer": "${oc.env:CHOSEN}"}}))
+    made = parse(JointTrainingConfig, "", ["--preset", "tiny", "--config_file", str(config)]).optimizer
+    assert (made.lr, made.epsilon) == (lr, epsilon)
     config.write_text(json.dumps({"optimizer": {"optimizer": name}}))
     assert parse(FinetuneArgs, "", ["--config_file", str(config)]).optimizer.lr == (
         lr if name != "adamw" else FinetuneArgs().optimizer.lr

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
+from span_electra.compose import Layer, compose, config_file, dump, leaves, peek, preset
 from span_electra.config import LoaderConfig, OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.schema import Settings, check_fields, setting
@@ -59,6 +59,30 @@ def test_environment_values_are_cast_and_default(tmp_path, monkeypatch):
     text = "optimizer: {lr: '${oc.env:TEST_LR}'}\nloader: {batch_size: '${oc.env:TEST_BATCH,64}'}\n"
     made = compose(Everything, [config_file(write(tmp_path / "env.yaml", text))])
     assert (made.optimizer.lr, made.loader.batch_size) == (3e-4, 64)
+
+
+def test_what_is_peeked_at_is_what_will_be(monkeypatch):
+    monkeypatch.setenv("TEST_LR", "3e-4")
+    low = Layer("low", {"optimizer": {"lr": 1.0, "momentum": "0.5"}, "loader": {"seed": 3}})
+    texts = {"lr": "${oc.env:TEST_LR}", "warmup": "${oc.env:TEST_WARMUP,7}", "decay": "${loader.seed}"}
+    layers = [low, Layer("high", {"optimizer": texts, "files": "a"})]
+    names = [*(f"optimizer.{name}" for name in ("lr", "momentum", "warmup", "decay", "optimizer")), "files"]
+    seen, made = peek(Everything, layers, *names), compose(Everything, layers)
+    assert seen.pop("files") == made.files == ["a"]
+    assert seen == {key: getattr(made.optimizer, key.partition(".")[2]) for key in names[:4]}
+    assert peek(Everything, layers, "loader.workers") == {}
+
+
+@pytest.mark.parametrize(
+    "values", [{"optimizer": {"lr": "fast"}}, {"optimiser": {}}, {"files": "${oc.env:TEST_NONE}"}]
+)
+def test_what_cannot_be_peeked_at_is_refused_in_the_words_of_all_settings(values):
+    layers = [Layer("mine.json", values | {"loader": {"seed": 1}})]
+    with pytest.raises(InputError) as peeked:
+        peek(Everything, layers, "loader.seed", "files")
+    with pytest.raises(InputError) as composed:
+        compose(Everything, layers)
+    assert str(peeked.value) == str(composed.value) and "mine.json" in str(peeked.value)
 
 
 def test_a_single_value_serves_where_a_list_is_wanted():

@@ -53,7 +53,7 @@ def model_config(settings: StockConfig, source: str) -> ModelConfig | None:
             vocab_size=settings["vocab_size"],
             generator=network,
             discriminator=network,
-            initializer_range=settings.get("initializer_range", 0.02),
+            initializer_range=settings.get("initializer_range") or 0.02,
             initialization=(settings.get(OURS) or {}).get("initialization", "normal"),
             **fields,
         )

@@ -24,7 +24,7 @@ from span_electra.hub.architecture import ORIGINAL, REPLACED, SIZES, StockConfig
 from span_electra.hub.architectures import record_of
 from span_electra.hub.folders import CONFIG, STAMP, WEIGHTS, open_tensors, write_tensors
 from span_electra.hub.model_card import CardFacts, render_card
-from span_electra.hub.opening import FACTORS, Pretrained, open_model
+from span_electra.hub.opening import FACTORS, config_of, open_model
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
 from span_electra.hub.weights import PARTS, Weights, our_weights, stock_weights, take_weights
 from span_electra.model.electra import SpanElectra
@@ -163,15 +163,17 @@ def initialize(
     """
     path = Path(source)
     if path.is_file() or path.suffix == ".safetensors":
+        # Of a checkpoint's file its folder tells what network it is of; any other file tells nothing.
+        described = read_object(path.parent / checkpoint.META) if path.name == checkpoint.MODEL else {}
         weights = checkpoint.load_weights(path)
     elif (path / checkpoint.META).is_file():
         saved = checkpoint.load(path)
-        weights = saved.weights
-        theirs = saved.meta.get("vocabulary_sha256")
-        if vocabulary is not None and theirs not in (None, vocabulary.sha256):
-            refuse_vocabulary(path, theirs, vocabulary)
+        weights, described = saved.weights, saved.meta
     else:
         return load_exported(path, model, vocabulary, only)
+    theirs = described.get("vocabulary_sha256")
+    if vocabulary is not None and theirs not in (None, vocabulary.sha256):
+        refuse_vocabulary(path, theirs, vocabulary)
     # Some of the tensors are enough: a span-boundary head that was not trained keeps its start.
     weights = {name: weight for name, weight in weights.items() if name.startswith(only or "")}
     refuse_unshared(model, weights, str(path))
@@ -179,6 +181,9 @@ def initialize(
     unknown = sorted(weights.keys() - own.keys())
     if unknown or not weights:
         raise InputError(f"{path}: tensor {(unknown or ['?'])[0]!r} is none of the model's")
+    if described.get("model"):
+        for part in [only] if only else PARTS:
+            _check_sizes(config_of(described["model"], str(path)), part, model.config, str(path))
     checkpoint.restore_weights(model, own | weights, str(path))
     return []
 
@@ -231,7 +236,7 @@ def load_exported(
         count = vocabulary.size - opened.vocabulary.size
         notes.append(f"added tokens: {count:,}, whose rows start from the mean of their pieces'")
     for part, pretrained in read.items():
-        _check_sizes(pretrained, part, model.config)
+        _check_sizes(pretrained.config, part, model.config, pretrained.source)
     named = {f"{part}.{name}": w for part in found for name, w in read[part].weights.items()}
     refuse_unshared(model, named, str(folder))
     for part in found:  # the generator first: under gdes the discriminator's change is counted from it
@@ -241,19 +246,23 @@ def load_exported(
     return notes
 
 
-def _check_sizes(pretrained: Pretrained, part: str, config: ModelConfig) -> None:
-    theirs, network = pretrained.config, getattr(config, part)
+def _check_sizes(theirs: ModelConfig, part: str, config: ModelConfig, source: str) -> None:
+    """Raise InputError where the network `part` of `theirs` computes otherwise than that of `config`.
+
+    Not all of it shows in the shapes of weights: heads, activations and wavelengths do not.
+    """
     names = ["architecture", "vocab_size", *record_of(theirs, part).sizes]
-    names += ["dim_final_feedforward"] if part == "discriminator" else []
+    network, own = getattr(config, part), getattr(theirs, part)
     pairs = [(name, getattr(theirs, name), getattr(config, name)) for name in names]
-    own = theirs.discriminator
+    if part == "discriminator":
+        # Its head is as wide as the network by 0, and by that number.
+        widths = (one.dim_final_feedforward % one.discriminator.hidden_size for one in (theirs, config))
+        pairs.append(("dim_final_feedforward", *widths))
     pairs += [(f"{part}.{name}", getattr(own, name), getattr(network, name)) for name in SIZES]
     for key, value, ours in pairs:
         if value != ours:
             name = key.rpartition(".")[2]
-            raise InputError(
-                f"{pretrained.source}: {name} is {value}, the model's is {ours}; set {key}={value}"
-            )
+            raise InputError(f"{source}: {name} is {value}, the model's is {ours}; set {key}={value}")
 
 
 def _take_span_head(model: SpanElectra, part: str, folder: Path) -> list[str]:

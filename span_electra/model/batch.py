@@ -37,6 +37,7 @@ class MaskedBatch(Movable):
     rows_B: Tensor  # int64; the rows' numbers in the feature files, for reports and error messages
     misspelt_BL: Tensor | None = None  # bool; True on tokens of words misspelt on purpose; None: no word is
     crop_B: Tensor | None = None  # float32 in [0, 1); where a row's crop lies, keyed by row; None: none is
+    clean_BL: Tensor | None = None  # int64; rows to crop, before words were misspelt; None: none were
     row_total: Tensor | None = None  # float32 scalar; rows of the global batch, where rows are cropped
     # int64; each token's place in its row, where several rows share a line [L]: a row begins at each 0, and
     # tokens that only fill up are 0 too; None: a row has a line of its own

@@ -48,6 +48,25 @@ def mask_tokens(masked: MaskedBatch, mask_id: int) -> Tensor:
     return put_in_slots(masked.original_BL, masked, torch.full_like(masked.slots_S, mask_id))
 
 
+def running_sums(values_SN: Tensor) -> Tensor:
+    """The sums of each row's values up to each place, never falling where no value is negative; [S, N].
+
+    Where results must be the same from run to run, CUDA refuses `cumsum` of floats. There sums are doubled in
+    length step by step, always in the same order: to each second stretch the sum of the first is added.
+
+    Example: 1 2 3 4 -> 1 3 3 7 -> 1 3 6 10
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return values_SN.cumsum(-1)
+    place_N, length = torch.arange(values_SN.shape[-1], device=values_SN.device), 1
+    while length < len(place_N):
+        before_N = place_N // length * length - 1  # where the stretch before ends
+        sums_SN = values_SN + values_SN.index_select(-1, before_N.clamp(min=0))
+        values_SN = torch.where(place_N // length % 2 == 1, sums_SN, values_SN)
+        length *= 2
+    return values_SN
+
+
 @torch.no_grad()
 def sample_from_weights(weights_SV: Tensor, uniform_S: Tensor) -> Tensor:
     """Sample one token a slot with probability weight / sum, by the inverse of its distribution function.
@@ -71,14 +90,14 @@ def sample_from_weights(weights_SV: Tensor, uniform_S: Tensor) -> Tensor:
     if rest:
         rest_S1 = weights_SV[:, -rest:].sum(-1, keepdim=True, dtype=torch.float32)
         sums_SC = torch.cat([sums_SC, rest_S1], dim=-1)
-    running_SC = sums_SC.cumsum(-1)
+    running_SC = running_sums(sums_SC)
     target_S1 = running_SC[:, -1:] * uniform_S.clamp(max=BELOW_ONE)[:, None]
     # Clamped for weights that are not finite: such a step is skipped later, and must not end the run here.
     block_S1 = (running_SC <= target_S1).sum(-1, keepdim=True).clamp(max=running_SC.shape[-1] - 1)
     passed_SC = F.pad(running_SC, (1, 0))
     place_SW = block_S1 * BLOCK + torch.arange(BLOCK, device=weights_SV.device)
     own_SW = weights_SV.gather(1, place_SW.clamp(max=vocabulary - 1)).float() * (place_SW < vocabulary)
-    inside_SW = own_SW.cumsum(-1)
+    inside_SW = running_sums(own_SW)
     left_S1 = torch.minimum(target_S1 - passed_SC.gather(1, block_S1), inside_SW[:, -1:] * BELOW_ONE)
     return (block_S1 * BLOCK + (inside_SW <= left_S1).sum(-1, keepdim=True)).squeeze(1)
 

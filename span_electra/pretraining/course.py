@@ -1,19 +1,36 @@
-"""The course of a run: which masks hold, and which networks learn, at each of its steps."""
+"""The course of a run: which masks hold, and which networks learn, at each of its steps.
+
+Its phases are shares of the run. Of one that is made longer on the way, those that were left stay left: the
+first of what is to come would else be what was over long ago.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from span_electra.config import MaskingConfig, TrainingConfig, masking_phases
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.pretraining.settings import PretrainingSettings
-from span_electra.training.plan import PARTS
+from span_electra.training.plan import PARTS, parts_of
 
 NEVER = 1 << 40  # a step that no run comes to
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What a run has behind it, and does not come back to however long it is to be."""
+
+    laws: int = 0  # of its schedule of masks, how many were left
+    alone: bool = False  # whether the generator has learned alone, and both learn now
+
+
+NOTHING = Behind()
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,12 @@ class Course:
     def turns(self) -> tuple[int, ...]:
         """Steps at which the masks, or the networks that learn, become others."""
         return (*(self.schedule.first_steps if self.schedule else ()), self.alone_until)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint records of it, for `behind`."""
+        firsts = list(self.schedule.first_steps) if self.schedule else []
+        return {"epoch_steps": self.epoch_steps, "alone_until": self.alone_until, "first_steps": firsts}
 
     def training(self, epoch: int, parts: int) -> dict[str, Any]:
         """What an epoch's batches are told (arguments of `loader.Batches`)."""
@@ -57,11 +80,17 @@ class Course:
         return waits and parts + epoch * self.epoch_steps + in_epoch <= self.alone_until
 
 
-def course_of(settings: PretrainingSettings, count_batches: Callable[[], int], base: MaskingConfig) -> Course:
+def course_of(
+    settings: PretrainingSettings,
+    count_batches: Callable[[], int],
+    base: MaskingConfig,
+    before: Behind = NOTHING,
+) -> Course:
     """The course that `settings` ask for over features that are masked by `base`.
 
-    `count_batches`, those of an epoch, is asked only where something changes on the way. Raises InputError
-    for phases that begin at steps in a run by the clock.
+    `count_batches`, those of an epoch, is asked only where something changes on the way. `before`: of a
+    resumed run; what it has left is over from the first step. Raises InputError for phases that begin at
+    steps in a run by the clock.
     """
     model, training = settings.model, settings.training
     phases = masking_phases(settings.train_loader.masking_schedule)
@@ -71,11 +100,42 @@ def course_of(settings: PretrainingSettings, count_batches: Callable[[], int], b
     if training.by_clock and any(phase.begin > 1 for phase in phases):
         raise InputError("masking_schedule: by_clock knows shares of the time, at most 1, and no steps")
     epoch_steps, total = _steps(training, count_batches)
-    return Course(
-        epoch_steps,
-        NEVER if model.objective == "generator" else round(first * total),
-        model.next_token_share,
-        masking_schedule(phases, total, base) if phases else None,
+    alone_until = 0 if before.alone else round(first * total)
+    schedule = masking_schedule(phases, total, base) if phases else None
+    if schedule:
+        to_come = schedule.first_steps[before.laws + 1 :]
+        schedule = replace(schedule, first_steps=(0,) * (len(phases) - len(to_come)) + to_come)
+    alone_until = NEVER if model.objective == "generator" else alone_until
+    return Course(epoch_steps, alone_until, model.next_token_share, schedule)
+
+
+def behind(settings: PretrainingSettings, meta: Mapping[str, Any], source: str) -> Behind:
+    """What the run of a checkpoint has left of the course that `settings` ask for.
+
+    Nothing of what they ask for otherwise than that run did, and nothing of checkpoints of releases that did
+    not record its course. Raises InputError, naming `source`, where what it records is none.
+    """
+    if "course" not in meta:
+        return NOTHING
+    try:
+        return _behind(settings, meta)
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise InputError(f"{source}: its meta.json holds no course of ours ({error})") from error
+
+
+def _behind(settings: PretrainingSettings, meta: Mapping[str, Any]) -> Behind:
+    laid, loop, before = meta["course"], meta["loop"], meta["training"]
+    if before["by_clock"]:
+        at = parts_of(loop["agreed_seconds"], before["max_minutes"])
+    else:
+        at = loop["epoch"] * laid["epoch_steps"] + loop["batch"] // before["gradient_accumulation_steps"]
+    same_laws = meta["loader"]["masking_schedule"] == list(settings.train_loader.masking_schedule)
+    shares = ("objective", "generator_first")
+    same_share = all(meta["model"][name] == getattr(settings.model, name) for name in shares)
+    return Behind(
+        max(0, bisect(laid["first_steps"], at) - 1) if same_laws else 0,
+        # After its very last step a validation still sees the generator alone.
+        same_share and laid["alone_until"] < at,
     )
 
 
@@ -85,14 +145,17 @@ def last_law(settings: PretrainingSettings, base: MaskingConfig) -> MaskingConfi
     return replace(base, **phases[-1].settings) if phases else None
 
 
-def describe_course(settings: PretrainingSettings) -> str:
-    """In words: what is masked and misspelt, and what the generator learns alone."""
+def describe_course(settings: PretrainingSettings, before: Behind = NOTHING) -> str:
+    """In words: what is masked and misspelt, what the generator learns alone, and which of it is over."""
     model, loader = settings.model, settings.train_loader
     said = ["; ".join(loader.masking_schedule) or "as the features have them"]
+    if before.laws:
+        said[0] += f" ({counted(before.laws, 'phase')} over)"
     if loader.spelling_noise and model.objective != "generator":
         said.append(f"{loader.spelling_noise:.0%} of the words misspelt")
     if model.generator_first and model.objective == "joint":
-        said.append(f"the generator alone for the first {model.generator_first:.0%}")
+        over = " (over)" if before.alone else ""
+        said.append(f"the generator alone for the first {model.generator_first:.0%}{over}")
     if model.next_token_share:
         said.append(f"alone, {model.next_token_share:.0%} of its steps from left to right")
     return ", ".join(said)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from span_electra.commandline import leaf, section_of
-from span_electra.compose import Layer, config_file, preset
+from span_electra.compose import Layer, config_file, peek, preset
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
@@ -30,17 +30,12 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     settings.
     """
     stacked = _stacked(given, layers)
-    if _last_said(stacked, "training", "by_clock"):
+    said = peek(PretrainingArguments, stacked, "training.by_clock", "train_data.masking")
+    if said.get("training.by_clock"):
         stacked = [_without(layer, "training", "epochs") for layer in stacked]
-    if _last_said(stacked, "train_data", "masking") == "static":
+    if said.get("train_data.masking") == "static":
         stacked = [_without(layer, "train_data", "masking_schedule") for layer in stacked]
     return stacked
-
-
-def _last_said(layers: list[Layer], section: str, name: str) -> object:
-    """What the uppermost layer that names a setting says of it, or None."""
-    said = [values[name] for values in (section_of(layer, section) for layer in layers) if name in values]
-    return said[-1] if said else None
 
 
 def _without(layer: Layer, section: str, name: str) -> Layer:
@@ -56,14 +51,14 @@ def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
     from span_electra.pretraining.stage import resumed_run
 
     # Before any settings are made: which run is meant decides what flags and files lie on.
-    resume, checkpoint_path = _named(layers, "resume"), _named(layers, "checkpoint_path")
+    said = peek(PretrainingArguments, layers, "resume", "checkpoint_path", "output_prefix", "init_from")
+    resume, checkpoint_path = said.get("resume"), said.get("checkpoint_path")
     for other in ("init_from", "generator_path", "initial_optimizer", "preset", "train_data.add_tokens"):
         if given.get(other) and (resume or checkpoint_path):
             raise InputError(
                 f"--{leaf(other)}: a resumed run goes on as it was; leave it out, or start a new run"
             )
-    prefixes = [layer.values["output_prefix"] for layer in layers if "output_prefix" in layer.values]
-    run = resumed_run(resume, checkpoint_path, [PREFIX, *prefixes][-1])
+    run = resumed_run(resume, checkpoint_path, said.get("output_prefix", PREFIX))
     if run is not None:
         refuse_other_folder(run, layers[1:])
         path = run / CONFIG
@@ -77,26 +72,20 @@ def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
         values = {key: value for key, value in stored.values.items() if key != "out_dir"}
         return [layers[0], replace(stored, values=values), *layers[1:], *found]
     small = not (any(names_sizes(layer.values) for layer in layers) or has_accelerator())
-    if any(layer.values.get("init_from") for layer in layers):
+    if said.get("init_from"):
         # Rates for weights at random would in a hundred steps undo much of what these have learned.
         return [*([preset("tiny")] if small else []), preset("continue"), *layers]
     return [replace(preset("tiny"), note=lambda: tiny_note(layers)), *layers] if small else layers
 
 
-def _named(layers: list[Layer], name: str) -> str | None:
-    """The folder that the uppermost layer with a setting of this name gives, or None."""
-    found = next((layer.values[name] for layer in reversed(layers) if name in layer.values), None)
-    return found if isinstance(found, str) else None  # what is none is refused with all other settings
-
-
 def refuse_other_folder(run: Path, layers: list[Layer]) -> None:
     """Raise InputError where layers name another folder than the one of the run that is gone on with."""
-    own = run.absolute()
-    name, prefix = _named(layers, "experiment_name"), _named(layers, "output_prefix")
+    own, names = run.absolute(), ("experiment_name", "output_prefix", "out_dir")
+    name, prefix, out_dir = map(peek(PretrainingArguments, layers, *names).get, names)
     # Every file that --print_config wrote has the default, and means nothing by it.
     prefix = None if prefix == PREFIX else prefix
     other = Path(prefix or own.parent, name or own.name).resolve() != own.resolve()
-    if other and not _named(layers, "out_dir"):  # which decides alone, as for a new run
+    if other and not out_dir:  # which decides alone, as for a new run
         said = f"experiment_name: {name}" if name else f"output_prefix: {prefix}"
         raise InputError(f"{said}: a resumed run keeps its folder; give --out_dir to go on in another")
 
@@ -127,17 +116,17 @@ def estimated_hours(layers: list[Layer]) -> float:
     from span_electra.training.devices import Process
 
     # The header alone: an estimate must not cost what it estimates.
-    files = _last_said(layers, "train_data", "train_file")
-    file = files[0] if files and isinstance(files, list) else feature_path("train")
+    said = peek(PretrainingArguments, layers, "train_data.train_file", "training.epochs")
+    file = (said.get("train_data.train_file") or [feature_path("train")])[0]
     header = read_header(file) if Path(file).is_file() else None
     tokens = header.tokens if header else SAMPLE_TOKENS
     size = header.vocab_size if header else 10_000
     model = replace(PretrainingArguments().model, vocab_size=size)
-    epochs = str(_last_said(layers, "training", "epochs"))  # a flag's is text
+    epochs = said.get("training.epochs") or 1
     # Measured rather than looked up: what matters is this machine now, with what else runs on it.
     peak = matrix_peak(Process(find_device("cpu")))
     per_token = training_flops(model, header.max_seq_len if header else 512)
-    return tokens * (int(epochs) if epochs.isdigit() else 1) * per_token / (EFFICIENCY * peak) / 3600
+    return tokens * epochs * per_token / (EFFICIENCY * peak) / 3600
 
 
 def has_accelerator() -> bool:

@@ -22,11 +22,10 @@ from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
 from span_electra.model.varlen import why_masked
-from span_electra.pretraining.course import Course, course_of, describe_course
+from span_electra.pretraining.course import NOTHING, Course, behind, course_of, describe_course
 from span_electra.pretraining.data import (
     Data,
     commonest_share,
-    held_out,
     limits_beyond,
     open_data,
     sized_model,
@@ -42,6 +41,7 @@ from span_electra.pretraining.metrics import (
     validation_metrics,
 )
 from span_electra.pretraining.misspelling import Misspeller
+from span_electra.pretraining.resume import check_data, data_facts
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.report.health import health_warnings
 from span_electra.text.vocabulary import Vocabulary
@@ -131,6 +131,7 @@ class Pretraining:
         self.tokenizer_json = self.data.train.header.tokenizer_json
         self.commonest_share = commonest_share(self.data)
         self._reported = -math.inf  # when the last report was written
+        self._behind = NOTHING  # of a resumed run's course
 
     # --- batches and losses ---
 
@@ -175,7 +176,9 @@ class Pretraining:
     def _course(self) -> Course:
         """Which masks hold, and which networks learn, at each step."""
         masking = self.data.train.header.masking
-        return course_of(self.settings, lambda: len(self._batches(0, 0, validation=False)), masking)
+        return course_of(
+            self.settings, lambda: len(self._batches(0, 0, validation=False)), masking, self._behind
+        )
 
     @property
     def turns(self) -> tuple[int, ...]:
@@ -270,7 +273,7 @@ class Pretraining:
             f"{parameters_line(self.model)}",
             "data": f"{len(data.train_rows):,} of {counted(data.train.rows, 'row')}, {tokens:,} tokens; "
             f"{counted(len(data.valid_rows), 'row')} held out{limits_beyond(settings)}",
-            "masks": describe_course(settings),
+            "masks": describe_course(settings, self._behind),
             "batches": self._describe_batches(),
         }
 
@@ -302,56 +305,28 @@ class Pretraining:
     # --- checkpoints and optimizer ---
 
     def metadata(self) -> dict[str, Any]:
-        """Settings, vocabulary, and what decides the order of the rows."""
-        settings, header = self.settings, self.data.train.header
-        loader, training = settings.train_loader, settings.training
-        names = ("batch_size", "batch_max_tokens", "bucket_span", "seed")
-        order = {name: getattr(loader, name) for name in names}
-        # What decides the order, and nothing else: only a change of these matters inside an epoch.
-        order["rows"] = len(self.data.train_rows)
-        if loader.batch_max_tokens:  # else rows are padded for compiled layers, and come as they would
-            order["static_shapes"] = compiles(training)
-            order["pack_rows"] = loader.pack_rows
-        order["gradient_accumulation_steps"] = training.gradient_accumulation_steps
-        return {
-            "vocabulary_sha256": header.vocabulary_sha256,
-            "mask_id": header.mask_id,
+        """Settings, vocabulary, what decides the order of the rows, and the course."""
+        settings = self.settings
+        return self._data_facts | {
             "model": asdict(self.model.config),
             "optimizer": asdict(settings.optimizer),
-            "training": asdict(training),
-            "loader": asdict(loader),
-            "order": order,
-            "held_out": held_out(self.data),
+            "training": asdict(settings.training),
+            "loader": asdict(settings.train_loader),
+            "course": self._course.facts,
         }
 
+    @cached_property
+    def _data_facts(self) -> dict[str, Any]:
+        return data_facts(self.data, self.settings)
+
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
-        """Refuse another vocabulary and, inside an epoch, other rows; whether its batches are others now."""
-        ours = self.metadata()
-        if meta.get("vocabulary_sha256") != ours["vocabulary_sha256"]:
-            raise InputError(
-                f"{source}: trained with vocabulary {str(meta.get('vocabulary_sha256'))[:12]}, the features "
-                f"have {ours['vocabulary_sha256'][:12]}; go on with the features it was trained on"
-            )
-        # At the end of an epoch any order may follow; inside one, rows would come twice and others never.
-        if not meta.get("loop", {}).get("batch"):
-            # An earlier release did not tell what it held out.
-            others = ours["held_out"] and meta.get("held_out", ours["held_out"]) != ours["held_out"]
-            if others and self.process.is_main_process:
-                warnings.warn(
-                    f"{source}: the rows held out are others now (--seed, --valid_split), and it may have "
-                    "been trained on some of them; their numbers may flatter",
-                    stacklevel=2,
-                )
-            return False
-        # Releases that could not pack rows do not say that they did not.
-        before, now = {"pack_rows": False} | meta.get("order", {}), ours["order"]
-        for key in ("seed", "rows"):
-            if before.get(key) != now[key]:
-                raise InputError(
-                    f"{source}: stopped inside an epoch with {key} {before.get(key)}, now it is {now[key]}; "
-                    "keep it as it was"
-                )
-        return any(before.get(key) != value for key, value in now.items())
+        """Refuse another vocabulary and, inside an epoch, other rows; whether its batches are others now.
+
+        What the run has left of its course it has behind it from now on.
+        """
+        recut = check_data(self._data_facts, meta, source, warn=self.process.is_main_process)
+        self._behind = behind(self.settings, meta, source)
+        return recut
 
     def learning_rate(self, parameter: str) -> tuple[str, float]:
         """The network that a parameter belongs to, and that network's peak rate.

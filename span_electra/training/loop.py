@@ -27,7 +27,7 @@ from span_electra.training.clock import Clock
 from span_electra.training.devices import Agreement, Process
 from span_electra.training.experiment import Batch, EpochBatches, Experiment
 from span_electra.training.log import RunLog
-from span_electra.training.optim import Optimizers, lr_multiplier
+from span_electra.training.optim import Optimizers, lr_multiplier, peak_rates
 from span_electra.training.parallel import gather_tensors, sum_over_processes
 from span_electra.training.plan import (
     LoopState,
@@ -134,10 +134,21 @@ def turned(run: Run, state: LoopState, since: int) -> bool:
 
 
 def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch]]:
-    """The batches of each optimizer step; the epoch's end flushes what is left."""
+    """The batches of each optimizer step; the epoch's end flushes what is left.
+
+    Raises InputError where there is none at all, for which the run would ask for ever.
+    """
     with closing(iter(batches)) as source:
-        while group := list(islice(source, size)):
+        group = list(islice(source, size))
+        if not group:
+            raise InputError(
+                f"the epoch has {counted(len(batches), 'batch', 'batches')}, and as many or more of it were "
+                "made: its rows are others now; go on with the features it was trained on, or start a new "
+                "run with --init_from"
+            )
+        while group:
             yield group
+            group = list(islice(source, size))
 
 
 def count_step(state: LoopState, consumed: int, batches: EpochBatches) -> None:
@@ -188,10 +199,11 @@ def watch_for_bad_steps(run: Run, step: int, recent: deque) -> None:
         rows = sorted({int(row) for rows_B in bad for row in rows_B})
         listed = " ".join(map(str, rows[:20])) + (" ..." if len(rows) > 20 else "")
         good = next(checkpoint.in_run(run.folder), None)
+        rates = ", ".join(f"--{name}" for name in peak_rates(run.optimizers.config))
         raise InputError(
             f"steps {first} to {step}: losses or gradients were not finite {PATIENCE} times in a row "
-            f"(rows {listed}); last good checkpoint: {good or 'none yet'}; lower --lr, lengthen --warmup or "
-            "use --precision fp32"
+            f"(rows {listed}); last good checkpoint: {good or 'none yet'}; lower {rates}, lengthen --warmup "
+            "or use --precision fp32"
         )
 
     run.readback.ask(step, run.counters.in_a_row, end_if_hopeless)

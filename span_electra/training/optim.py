@@ -47,6 +47,17 @@ def lr_multiplier(done: int, total: int, config: OptimizerConfig) -> float:
     return 1.0
 
 
+def peak_rates(config: OptimizerConfig) -> dict[str, float]:
+    """All peak learning rates of a run, by the settings that give them; see `_groups`.
+
+    Example: muon with AdamW's own -> {"lr": 1e-4, "adamw_lr": 2e-3}
+    """
+    names = ["generator_lr", "discriminator_lr", "embedding_lr"]
+    names += ["adamw_lr"] if config.optimizer == "muon" else []
+    own = {name: getattr(config, name) for name in names}
+    return {"lr": config.lr} | {name: rate for name, rate in own.items() if rate is not None}
+
+
 # --- optimizers ---------------------------------------------------------------------------------------
 
 DOUBTED = ("mps",)  # whose fused Adam looks at `found_inf` from torch 2.13 on

@@ -132,6 +132,7 @@ def recut_epoch(state: LoopState, experiment: Experiment, config: TrainingConfig
     said = f"epoch {state.epoch + 1} goes on behind {rows}"
     if state.batch == len(batches):
         state.epoch, state.batch, state.epoch_samples = state.epoch + 1, 0, 0
+        state.validation_due = True  # no step is left to bring it, and it may be the run's last
     return f"batches are cut otherwise now: {said}, in another order"
 
 
@@ -139,7 +140,12 @@ def schedule_position(state: LoopState, config: TrainingConfig) -> tuple[int, in
     """How far schedules are, and where they end: in steps or, by the clock, in parts of the time."""
     if not config.by_clock:
         return state.step, state.total
-    return min(PARTS, round(PARTS * state.agreed_seconds / (60 * config.max_minutes))), PARTS
+    return parts_of(state.agreed_seconds, config.max_minutes), PARTS
+
+
+def parts_of(seconds: int, minutes: float) -> int:
+    """How much of a run by the clock, of so many minutes, is over after so many seconds; of PARTS."""
+    return min(PARTS, round(PARTS * seconds / (60 * minutes)))
 
 
 def parts_done(state: LoopState, config: TrainingConfig) -> int:

@@ -18,6 +18,7 @@ from torch import nn
 from span_electra import progress
 from span_electra.accelerators import lacks_memory
 from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.cores import under_torchrun
 from span_electra.errors import InputError, reason_of
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, write_text
 from span_electra.training import checkpoint, devices
@@ -95,7 +96,7 @@ def work(
     """
     process = devices.join(plan, settings.training, rank=rank, world_size=world_size, store=store)
     try:
-        with Signals(spawned=world_size > 1) as signals:
+        with Signals(spawned=world_size > 1, relayed=under_torchrun()) as signals:
             if not process.is_main_process:
                 with progress.saying(progress.silent):
                     return run_here(settings, build, process, signals)
@@ -124,7 +125,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
         check_folder(Path(settings.out_dir), source, settings.go_on)  # once more: nobody can change it now
     agreement = Agreement(process.world_size)  # on the host: no collective of gradients holds it up
     experiment = build(settings, process)
-    recut = saved is not None and experiment.check_resume(saved.meta, str(source))
+    recut = saved is not None and check_resume(experiment, settings, source, saved.meta)
     # Before the optimizers are made: their state lies where the parameters do by then.
     network = place_model(experiment.model, settings.training, process, saved, str(source))
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
@@ -231,18 +232,27 @@ def check_place(settings: RunSettings) -> None:
 
 
 def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
-    """The checkpoint to go on from, its shares left on the disk where each process will read its own.
-
-    Where another metric is monitored by now, its scores are none.
-    """
+    """The checkpoint to go on from, its shares left on the disk where each process will read its own."""
     if not settings.resume_from:
         return None, None
     read = partial(checkpoint.load, in_shares=lies_in_shares(process, settings.training))
-    path, saved = checkpoint.open_at(settings.resume_from, read)
-    monitor = settings.training.monitor
-    if saved.meta.get("training", {}).get("monitor", monitor) != monitor and "loop" in saved.meta:
-        saved.meta["loop"] |= {"best": None, "metric": None}
-    return path, saved
+    return checkpoint.open_at(settings.resume_from, read)
+
+
+def check_resume(experiment: Experiment, settings: RunSettings, source: Path, meta: dict[str, Any]) -> bool:
+    """Whether the epoch that a checkpoint stopped inside is cut into other batches now.
+
+    Its scores are taken out of `meta` where this run's cannot be held against them: those of another metric,
+    or of other held-out rows; and of a model that lies in another run's folder, beside which the best of this
+    one might never be kept. Raises InputError as `Experiment.check_resume` does.
+    """
+    recut, monitor = experiment.check_resume(meta, str(source)), settings.training.monitor
+    rows = experiment.metadata().get("validation")
+    same = meta.get("training", {}).get("monitor", monitor) == monitor
+    same = same and meta.get("validation", rows) == rows  # earlier releases did not record it
+    if "loop" in meta and not (same and lies_in(source, Path(settings.out_dir))):
+        meta["loop"] |= {"best": None, "metric": None}
+    return recut
 
 
 def refuse_optimizer(saved: Checkpoint, config: OptimizerConfig, source: Path) -> None:

@@ -14,12 +14,14 @@ class Signals:
     """While entered, `received` is the number of the first signal that came, else 0.
 
     A spawned process has its signals from the process that started it, which also counts them: there,
-    `spawned` ignores the terminal's SIGINT and takes a repeated signal as the same one.
+    `spawned` ignores the terminal's SIGINT and takes a repeated signal as the same one. `relayed`: so does a
+    process of a launcher, which passes on what terminal or scheduler have sent to all of them already; it
+    kills by itself what does not end in time.
     """
 
-    def __init__(self, spawned: bool = False) -> None:
+    def __init__(self, spawned: bool = False, relayed: bool = False) -> None:
         self.received = 0
-        self.spawned = spawned
+        self.spawned, self.relayed = spawned, relayed
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Signals:
@@ -33,10 +35,8 @@ class Signals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.spawned:
-            if number != signal.SIGINT:
-                self.received = self.received or number
-        elif self.received:
+        if self.spawned and number == signal.SIGINT:
+            return
+        if self.received and not (self.spawned or self.relayed):
             os._exit(128 + number)
-        else:
-            self.received = number
+        self.received = self.received or number

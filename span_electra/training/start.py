@@ -8,7 +8,7 @@ from torch import nn
 from span_electra.accelerators import describe_precision
 from span_electra.counted import counted
 from span_electra.training.loop import Run
-from span_electra.training.optim import steps_of
+from span_electra.training.optim import peak_rates, steps_of
 from span_electra.training.plan import LoopState
 
 
@@ -25,11 +25,12 @@ def start_lines(run: Run, state: LoopState, go_on: str) -> dict[str, str]:
     if config.by_clock:
         amount = f"{config.max_minutes:g} minutes, over which the schedule is laid"
         amount += f"; {counted(plan.steps_an_epoch, 'step')} an epoch"
-    warmup, rate = steps_of(optimizer.warmup, state.total), f"rate {optimizer.lr:g}"
+    own = "".join(f", {name} {rate:g}" for name, rate in peak_rates(optimizer).items() if name != "lr")
+    warmup, rates = steps_of(optimizer.warmup, state.total), f"rate {optimizer.lr:g}{own}"
     if not config.by_clock and warmup > state.total:
-        rate += f", which a warm-up of {counted(warmup, 'step')} never reaches"
+        rates += f", which a warm-up of {counted(warmup, 'step')} never reaches"
     return run.experiment.describe() | {
-        "training": f"{amount}; {optimizer.optimizer}, {rate}",
+        "training": f"{amount}; {optimizer.optimizer}, {rates}",
         "device": device_line(run, resumed=state.step > 0),
         "run": f"{run.folder}/; Ctrl-C or SIGTERM saves and ends it, and this goes on: {go_on}",
     }

@@ -40,6 +40,12 @@ def test_a_crop_is_a_stretch_of_its_row_between_the_same_ends(padded, share):
         assert found[1:-1] == expected
 
 
+def test_a_crop_is_of_the_text_as_it_was_before_words_were_misspelt():
+    masked = cropped_batch(padded=True)
+    spelt = replace(masked, original_BL=masked.original_BL + 1, clean_BL=masked.original_BL)
+    assert all(map(torch.equal, crop(spelt, 0.7), crop(masked, 0.7)))
+
+
 def test_every_place_of_a_crop_is_drawn_as_often():
     masked = cropped_batch(rows=1)
     uniform_B = (torch.arange(1400) + 0.5) / 1400
@@ -64,6 +70,15 @@ def test_the_loss_is_cross_entropy_of_cosines_in_both_directions():
     ]
     for one, other in zip(*gradients, strict=True):
         assert one.any() and torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_loss_is_float32_whatever_the_run_computes_in(dtype):
+    dice = torch.Generator().manual_seed(0)
+    states = [torch.randn(5, 64, generator=dice).to(dtype) for _ in range(2)]
+    with torch.autocast("cpu", dtype):
+        given_B = contrastive_losses(*states, 0.3)
+    assert given_B.dtype is torch.float32 and torch.equal(given_B, contrastive_losses(*states, 0.3))
 
 
 def test_rows_that_fill_up_are_as_if_they_were_not_there():

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 import torch
 from gradient_examples import Allocations
-from model_examples import MASK, VOCAB, batch_of
+from model_examples import MASK, VOCAB, batch_of, small_config
 from scipy import stats
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from span_electra.model.corruption import (
     BELOW_ONE,
     Sampling,
     corrupt,
     mask_tokens,
+    running_sums,
     sample_from_weights,
     sample_tokens,
 )
+from span_electra.model.electra import SpanElectra
 
 
 def sampled(logits_SV, uniform_S, temperature=1.0):
@@ -120,3 +123,50 @@ def test_weights_that_are_not_finite_end_no_run():
     weights_SV = torch.zeros(3, VOCAB)  # no running sum is above the target
     sampled_S = sample_from_weights(weights_SV, torch.rand(3))
     assert ((0 <= sampled_S) & (sampled_S < VOCAB + 128)).all()
+
+
+# --- the same bits from run to run ---
+
+
+class NoFloatCumsum(TorchDispatchMode):
+    """As CUDA under deterministic algorithms: the running sum of floats is refused."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.cumsum.default and args[0].is_floating_point():
+            raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_a_step_is_made_without_what_cuda_has_in_no_fixed_order(temperature, deterministic):
+    model = SpanElectra(small_config(temperature=temperature), MASK)
+    with NoFloatCumsum():
+        model(batch_of(padded=True), dropout_key=1).loss.backward()
+    assert all(weight.grad is not None for weight in model.parameters() if weight.requires_grad)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 127, 128, 129, 250])
+def test_sums_in_a_fixed_order_are_running_sums_that_never_fall(length, deterministic):
+    values_SN = torch.rand(500, length, generator=torch.Generator().manual_seed(length))
+    values_SN[torch.rand(values_SN.shape, generator=torch.Generator().manual_seed(1)) < 0.5] = 0.0
+    sums_SN = running_sums(values_SN)
+    assert torch.allclose(sums_SN.double(), values_SN.double().cumsum(-1), rtol=1e-6, atol=0)
+    grown_SN = sums_SN.diff(dim=-1)
+    assert (grown_SN >= 0).all() and (grown_SN[values_SN[:, 1:] == 0] == 0).all()
+
+
+def test_a_fixed_order_samples_what_any_order_samples(deterministic):
+    dice = torch.Generator().manual_seed(3)
+    weights_SV, uniform_S = torch.rand(2000, 400, generator=dice), torch.rand(2000, generator=dice)
+    weights_SV[weights_SV < 0.7] = 0.0
+    fixed_S = sample_from_weights(weights_SV, uniform_S)
+    assert (weights_SV.gather(1, fixed_S[:, None]) > 0).all()
+    torch.use_deterministic_algorithms(False)
+    assert (fixed_S == sample_from_weights(weights_SV, uniform_S)).float().mean() > 0.999

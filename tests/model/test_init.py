@@ -3,11 +3,13 @@
 Run: pytest tests/model/test_init.py
 """
 
+from dataclasses import fields
+
 import pytest
 import torch
-from model_examples import MASK, VOCAB, small_config
+from model_examples import MASK, VOCAB, batch_of, small_config
 
-from span_electra.config import NetworkConfig
+from span_electra.config import ModelConfig, NetworkConfig
 from span_electra.errors import InputError
 from span_electra.model.electra import SpanElectra
 from span_electra.model.encoder import Encoder
@@ -40,6 +42,17 @@ def test_weights_start_from_the_table_and_the_seed_alone():
         0.88 * 0.2, rel=0.05
     )  # deviation of a normal cut at two deviations
     assert word.shape == (VOCAB, config.embedding_size)
+
+
+LEAST = {entry.name: entry.metadata.get("least") for entry in fields(ModelConfig)}
+LEAST = {name: least for name, least in LEAST.items() if isinstance(getattr(small_config(), name), float)}
+
+
+@pytest.mark.parametrize("name", [name for name, least in LEAST.items() if least is not None])
+def test_the_least_that_a_setting_may_be_makes_a_model_whose_loss_is_a_number(name, architecture):
+    loss = SpanElectra(small_config(**{name: float(LEAST[name])}), MASK)(batch_of(padded=True)).loss
+    loss.backward()
+    assert torch.isfinite(loss)
 
 
 def local_model(seed=0, **changes):

@@ -1,12 +1,27 @@
 """Which masks hold, and which networks learn, at each step. Run: pytest tests/pretraining/test_course.py"""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from run_examples import assert_same_end, lines_of, small_run, stop_at, write_rows
 
 from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
-from span_electra.pretraining.course import NEVER, Course, course_of, describe_course, last_law
+from span_electra.pretraining.course import (
+    NEVER,
+    NOTHING,
+    Behind,
+    Course,
+    behind,
+    course_of,
+    describe_course,
+    last_law,
+)
+from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training.plan import PARTS
 
@@ -85,3 +100,85 @@ def test_held_out_rows_have_the_last_law_and_no_mask_before_one_was_seen():
 def test_the_last_law_is_the_runs_own_or_none():
     assert last_law(settings_of(LATER), BASE) == replace(BASE, mask_ratio=0.4)
     assert last_law(settings_of(), BASE) is None
+
+
+# --- runs that become longer or shorter -----------------------------------------------------------------
+
+THREE = [*LATER, "0.8: mask_ratio=0.1"]
+ALONE = {"generator_first": 0.25}
+
+
+def meta_of(settings: PretrainingSettings, found: Course, **loop: int) -> dict:
+    """What a checkpoint records that was made so far into the run."""
+    loop = {"epoch": 0, "batch": 0, "agreed_seconds": 0} | loop
+    parts = {"training": settings.training, "loader": settings.train_loader, "model": settings.model}
+    meta = {name: asdict(part) for name, part in parts.items()} | {"course": found.facts, "loop": loop}
+    return json.loads(json.dumps(meta))
+
+
+def gone_on(settings: PretrainingSettings, meta: dict) -> Course:
+    return course_of(settings, lambda: 10, BASE, behind(settings, meta, "step-1"))
+
+
+@given(at=st.integers(1, 40), epochs=st.integers(1, 40), more=st.integers(1, 400))
+def test_phases_that_were_left_stay_left_and_a_second_stop_changes_nothing(at, epochs, more):
+    short, longer = (settings_of(THREE, model=ALONE, epochs=number) for number in (4, epochs))
+    first = course_of(short, lambda: 10, BASE)
+    again = gone_on(longer, meta_of(short, first, epoch=at // 10, batch=at % 10))
+    steps_N = np.arange(at, at + 400)
+    assert (again.schedule.phases_of(steps_N) >= first.schedule.phases_of(np.array([at]))).all()
+    assert at <= first.alone_until or again.alone_until <= at
+    if epochs == 4:
+        assert (again.schedule.phases_of(steps_N) == first.schedule.phases_of(steps_N)).all()
+    later = at + more
+    third = gone_on(longer, meta_of(longer, again, epoch=later // 10, batch=later % 10))
+    steps_N = np.arange(later, later + 400)
+    assert (third.schedule.phases_of(steps_N) == again.schedule.phases_of(steps_N)).all()
+    assert ((steps_N < third.alone_until) == (steps_N < again.alone_until)).all()
+    waits = [[one.alone_before(0, step, 0) for step in steps_N] for one in (third, again)]
+    assert waits[0] == waits[1], "held-out rows are seen by the same networks"
+
+
+@given(minutes=st.integers(1, 10), seconds=st.integers(1, 60))
+def test_by_the_clock_too(minutes, seconds):
+    clock = {"by_clock": True, "epochs": 1, "model": ALONE}
+    short, longer = (settings_of(THREE, max_minutes=number, **clock) for number in (1, minutes))
+    first = course_of(short, lambda: 10, BASE)
+    again = gone_on(longer, meta_of(short, first, agreed_seconds=seconds))
+    reached = int(first.schedule.phases_of(np.array([round(PARTS * seconds / 60)]))[0])
+    assert again.schedule.phases_of(np.array([0]))[0] == reached
+    assert (again.alone_until == 0) == (seconds > 15)
+
+
+def test_what_is_asked_for_anew_holds_and_older_checkpoints_have_left_nothing():
+    short = settings_of(THREE, model=ALONE)
+    meta = meta_of(short, course_of(short, lambda: 10, BASE), epoch=4)
+    assert behind(short, meta, "step-1") == Behind(2, True)
+    assert behind(settings_of(LATER, model=ALONE), meta, "step-1") == Behind(0, True)
+    assert behind(settings_of(THREE, model={"generator_first": 0.5}), meta, "step-1") == Behind(2, False)
+    assert behind(short, {key: meta[key] for key in meta if key != "course"}, "step-1") == NOTHING
+    with pytest.raises(InputError, match="step-1: its meta.json holds no course of ours"):
+        behind(short, meta | {"course": {"epoch_steps": 1}}, "step-1")
+    said = describe_course(short, Behind(2, True))
+    assert "mask_ratio=0.1 (2 phases over), the generator alone for the first 25% (over)" in said
+
+
+def test_a_run_that_becomes_longer_never_has_the_generator_alone_again(tmp_path, monkeypatch, capfd):
+    features = write_rows(tmp_path / "rows.arrow")
+
+    def run(name, resume=None, epochs=9):
+        settings = small_run(features, tmp_path / name, epochs=epochs, resume=resume, log_steps=1)
+        return run_pretraining(replace(settings, model=replace(settings.model, generator_first=0.5)))
+
+    for name in "ab":
+        run(name, epochs=3)  # 21 steps, of which 10 alone; in 9 epochs it would be 32
+    straight = run("a", resume=tmp_path / "a")
+    assert "the generator alone for the first 50% (over)" in capfd.readouterr().err
+    joint = ["discriminator_loss" in line for line in lines_of(tmp_path / "a") if line["split"] == "train"]
+    assert joint == [False] * 10 + [True] * 53
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        stopped = run("b", resume=tmp_path / "b")
+    assert stopped.step == 25
+    assert_same_end(straight, run("b", resume=tmp_path / "b"))
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")

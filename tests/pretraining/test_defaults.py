@@ -126,6 +126,33 @@ def test_static_masks_need_no_schedule_of_ours_and_none_beside_the_users(no_acce
         read("--masking", "static", "--masking_schedule", "0: mask_ratio=0.3")
 
 
+@pytest.mark.parametrize("value", ["false", "true", None])
+def test_what_decides_the_layers_may_come_from_the_environment(no_accelerator, monkeypatch, value):
+    clock = write("clock.json", {"training": {"by_clock": "${oc.env:CLOCK,false}", "max_minutes": 9}})
+    static = write("static.json", {"train_data": {"masking": "${oc.env:MASKS,dynamic}"}})
+    start = write("start.json", {"init_from": "${oc.env:START,null}"})
+    if value:
+        for name, said in (("CLOCK", value), ("MASKS", "static"), ("START", "published")):
+            monkeypatch.setenv(name, said)
+    assert read("--config_file", clock).training.epochs == (1 if value == "true" else 3)
+    assert bool(read("--config_file", static).train_data.masking_schedule) == (not value)
+    assert (read("--config_file", start).model.generator_first == 0) == bool(value)
+
+
+def test_a_run_to_go_on_with_may_be_named_by_the_environment(no_accelerator, tmp_path, monkeypatch):
+    run = tmp_path / "exp/a"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps(asdict(replace(DEFAULTS, workers=3))))
+    monkeypatch.setenv("RUN", str(run))
+    monkeypatch.setenv("PLACE", "exp")
+    newest = {"resume": "latest", "output_prefix": "${oc.env:PLACE}"}
+    step = "${oc.env:RUN}/checkpoints/step-1"
+    for values in ({"resume": "${oc.env:RUN}"}, {"checkpoint_path": step}, newest):
+        assert read("--config_file", write("mine.json", values)).workers == 3
+    with pytest.raises(InputError, match="mine.json: .*epochs: 'many' is no whole number"):
+        read("--config_file", write("mine.json", newest | {"training": {"epochs": "many"}}))
+
+
 def test_with_an_accelerator_nothing_is_changed(no_accelerator, monkeypatch):
     monkeypatch.setattr(defaults, "has_accelerator", lambda: True)
     assert read() == DEFAULTS

@@ -308,7 +308,8 @@ class EverySecondToken:
 def test_words_are_misspelt_once_the_discriminator_learns_and_never_masked():
     features = features_of(24)
     config = LoaderConfig(batch_size=4, workers=0)
-    batches = list(Batches(features, config, 0, first_step=10, alone_until=13, misspeller=EverySecondToken()))
+    told = {"first_step": 10, "alone_until": 13, "misspeller": EverySecondToken()}
+    batches = list(Batches(features, config, 0, **told, crops=True))
     assert [batch.generator_alone for batch in batches] == [True] * 3 + [False] * 3
     for batch in batches[:3]:
         assert batch.misspelt_BL is None and batch.slot_weight_S.all()
@@ -316,8 +317,9 @@ def test_words_are_misspelt_once_the_discriminator_learns_and_never_masked():
         wrong_S = batch.misspelt_BL.flatten()[batch.slots_S]
         assert wrong_S.any() and not wrong_S.all()
         assert torch.equal(batch.slot_weight_S, (~wrong_S).float())
-        plain = features.gather(batch.rows_B.numpy(), batch.original_BL.shape[1])
-        assert torch.equal(batch.original_BL, torch.from_numpy(plain) + batch.misspelt_BL)
+        plain_BL = torch.from_numpy(features.gather(batch.rows_B.numpy(), batch.original_BL.shape[1]))
+        assert torch.equal(batch.original_BL, plain_BL + batch.misspelt_BL)
+        assert torch.equal(batch.clean_BL, plain_BL), "a crop is of the text as it was"
 
 
 class OneMore:

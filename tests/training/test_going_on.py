@@ -137,6 +137,31 @@ def test_a_run_goes_on_into_another_folder_and_the_old_one_stays(features, tmp_p
     assert not (tmp_path / "third" / "run.json").exists()
 
 
+def test_a_run_that_goes_on_in_another_folder_keeps_the_best_of_what_is_there(features, tmp_path):
+    options = {"monitor": "loss", "save_every": "99", "eval_every": "2", "save_last": 9}
+    first = run_pretraining(small_run(features, tmp_path / "old", max_steps=9, **options))
+    file = Path(first.checkpoint, checkpoint.META)
+    meta = json.loads(file.read_text())
+    meta["loop"]["best"] = 0.0  # of a model that lies in the old folder
+    file.write_text(json.dumps(meta))
+    settings = small_run(features, tmp_path / "new", resume=first.checkpoint, max_steps=16, **options)
+    run_pretraining(settings)
+    kept = {path.name: checkpoint.read_meta(path)["metric"] for path in checkpoint.in_run(tmp_path / "new")}
+    scores = [line["loss"] for line in lines_of(tmp_path / "new") if line["split"] == "valid"]
+    assert "step-00000010" in kept and min(kept.values()) == min(scores)
+
+
+def test_an_epoch_of_which_other_batches_leave_nothing_is_validated_still(features, tmp_path, monkeypatch):
+    run, options = tmp_path / "run", {"epochs": 1, "valid": (0.1,)}
+    with monkeypatch.context() as patch:
+        stop_at(patch, 13)  # 54 rows are 14 steps of 4
+        run_pretraining(small_run(features, run, loader=LoaderConfig(4), **options))
+    done = run_pretraining(small_run(features, run, loader=LoaderConfig(27), resume=run, **options))
+    assert (done.state, done.step) == ("finished", 13)
+    assert [line["step"] for line in lines_of(run) if line["split"] == "valid"] == [13]
+    assert done.metrics["loss"] > 0 and not checkpoint.read_meta(Path(done.checkpoint))["loop"]["batch"]
+
+
 def as_from_a_gpu(saved):
     """Rewrite what a checkpoint says of its run, as if it had been made on a GPU in fp16."""
     file = Path(saved, checkpoint.META)

@@ -124,6 +124,10 @@ def test_a_warning_through_the_real_torchrun_saves_the_run_and_leaves_no_process
         while not (metrics.exists() and metrics.stat().st_size) and running.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 running.wait(timeout=0.2)
+        for process in processes_of_session(running.pid):
+            # As a terminal does, or a scheduler: what torchrun passes on, its processes have got already.
+            if b"LOCAL_RANK=" in Path(f"/proc/{process}/environ").read_bytes():
+                os.kill(process, warning)
         running.send_signal(warning)
         output = running.communicate(timeout=100)[0]
         assert json.loads((folder / "run.json").read_text())["state"] == "stopped", output

@@ -264,8 +264,10 @@ def test_losses_that_stay_not_finite_end_the_run_naming_rows_and_the_last_good_c
     features, tmp_path, monkeypatch
 ):
     break_losses(monkeypatch, set(range(8, 100)))
-    with pytest.raises(InputError, match=r"10 times in a row \(rows \d.*last good checkpoint: .*step-000000"):
-        run_pretraining(small_run(features, tmp_path / "run"))
+    optimizer = OptimizerConfig("muon", adamw_lr=1e-3, discriminator_lr=1e-3)
+    good, rates = "last good checkpoint: .*step-000000", "--lr, --discriminator_lr, --adamw_lr"
+    with pytest.raises(InputError, match=rf"10 times in a row \(rows \d.*{good}.*; lower {rates}, lengthen"):
+        run_pretraining(small_run(features, tmp_path / "run", optimizer=optimizer))
     for folder in checkpoint.in_run(tmp_path / "run"):
         assert all(tensor.isfinite().all() for tensor in checkpoint.load(folder).weights.values())
 

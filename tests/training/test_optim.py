@@ -3,6 +3,8 @@
 Run: pytest tests/training/test_optim.py
 """
 
+from dataclasses import fields
+
 import pytest
 import torch
 from hypothesis import given
@@ -119,6 +121,21 @@ def test_every_optimizer_takes_every_setting_and_learns(name, option):
         learn(plain, optimizers_of(plain, OptimizerConfig(name)), 8)
         pairs = zip(model.parameters(), plain.parameters(), strict=True)
         assert any((one != other).any() for one, other in pairs), f"{option} changed nothing"
+
+
+LEAST = {entry.name: entry.metadata["least"] for entry in fields(OptimizerConfig)}
+LEAST = {name: float(least) for name, least in LEAST.items() if least is not None}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("option", LEAST)
+def test_the_least_that_a_setting_may_be_leaves_weights_numbers(name, option):
+    model = TwoNetworks()
+    with torch.no_grad():  # gradients whose squares are no numbers any more, beside ones that are 0
+        model.discriminator["layers"][0].weight.mul_(1e-12)
+        model.discriminator["layers"][0].bias.mul_(1e-12)
+    learn(model, optimizers_of(model, OptimizerConfig(name, **{option: LEAST[option]})), 8)
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
 def test_decay_is_for_matrices_and_groups_have_their_own_rates():

@@ -47,3 +47,11 @@ def test_a_spawned_process_takes_a_repeated_signal_as_one_and_the_terminals_as_n
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.received == signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", ASKING)
+def test_a_process_of_a_launcher_takes_a_signal_and_its_being_passed_on_as_one(number):
+    with Signals(relayed=True) as signals:
+        for again in (number, number, signal.SIGTERM):
+            os.kill(os.getpid(), again)
+            assert signals.received == number

@@ -75,6 +75,17 @@ def test_a_warm_up_longer_than_the_run_is_told(features, tmp_path, capfd):
     assert said.endswith("rate 0.01, which a warm-up of 100 steps never reaches")
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_every_rate_that_is_used_is_told(features, tmp_path, capfd, optimizer):
+    own = {"generator_lr": 0.001, "discriminator_lr": 0.002, "adamw_lr": 0.003, "embedding_lr": 0.004}
+    settings = small_run(features, tmp_path / "a", optimizer=OptimizerConfig(optimizer, lr=0.01, **own))
+    run_pretraining(replace(settings, training=replace(settings.training, max_steps=1)))
+    said = facts_in(capfd.readouterr().err)["training"].split("; ")[-1]
+    used = {name: rate for name, rate in own.items() if optimizer == "muon" or name != "adamw_lr"}
+    assert said.startswith(f"{optimizer}, rate 0.01, ")
+    assert set(said.split(", ")[2:]) == {f"{name} {rate}" for name, rate in used.items()}
+
+
 def test_a_resumed_run_says_what_it_goes_on_with(features, tmp_path, capfd):
     run = tmp_path / "run"
     run_pretraining(small_run(features, run, max_minutes=1e-9))

@@ -1,0 +1,90 @@
+"""What a checkpoint of pretraining records of its data, and whether a run may go on from it with these."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from span_electra.errors import InputError
+from span_electra.features.store import Features
+from span_electra.pretraining.data import Data, held_out
+from span_electra.pretraining.settings import PretrainingSettings
+from span_electra.training.compilation import compiles
+
+
+def data_facts(data: Data, settings: PretrainingSettings) -> dict[str, Any]:
+    """Vocabulary, rows, and what decides their order, as a checkpoint's meta.json has them."""
+    loader, training = settings.train_loader, settings.training
+    names = ("batch_size", "batch_max_tokens", "bucket_span", "seed")
+    order: dict[str, Any] = {name: getattr(loader, name) for name in names}
+    # What decides the order, and nothing else: only a change of these matters inside an epoch.
+    order["rows"] = len(data.train_rows)
+    order["content"] = fingerprint(data.train, data.train_rows)
+    if loader.batch_max_tokens:  # else rows are padded for compiled layers, and come as they would
+        order["static_shapes"] = compiles(training)
+        order["pack_rows"] = loader.pack_rows
+    order["gradient_accumulation_steps"] = training.gradient_accumulation_steps
+    return {
+        "vocabulary_sha256": data.train.header.vocabulary_sha256,
+        "mask_id": data.train.header.mask_id,
+        "order": order,
+        "held_out": held_out(data),
+        "validation": fingerprint(data.valid, data.valid_rows),
+    }
+
+
+def fingerprint(features: Features, rows: np.ndarray) -> str | None:
+    """A hash that tells rows from others: of their numbers and lengths, and of the text they were cut from.
+
+    None where there are none. Wherever the text lies, and whatever is masked, it is the same.
+    """
+    if not len(rows):
+        return None
+    # Not of all tokens, which are gigabytes: as many rows as long, of the same text, are the same rows.
+    digest = hashlib.sha256(np.asarray(rows, np.int64).tobytes())
+    digest.update(np.asarray(features.lengths_R[rows], np.int32).tobytes())
+    for source in features.header.sources:
+        digest.update(source.sha256.encode())
+    return digest.hexdigest()
+
+
+def check_data(ours: Mapping[str, Any], meta: Mapping[str, Any], source: str, *, warn: bool) -> bool:
+    """Refuse another vocabulary and, inside an epoch, other rows; whether its batches are others now.
+
+    ours: what this run's own checkpoints would record. warn: say it where other rows are held out.
+    Raises InputError naming `source`.
+    """
+    if meta.get("vocabulary_sha256") != ours["vocabulary_sha256"]:
+        raise InputError(
+            f"{source}: trained with vocabulary {str(meta.get('vocabulary_sha256'))[:12]}, the features "
+            f"have {ours['vocabulary_sha256'][:12]}; go on with the features it was trained on"
+        )
+    # At the end of an epoch any order may follow; inside one, rows would come twice and others never.
+    if not meta.get("loop", {}).get("batch"):
+        # An earlier release did not tell what it held out.
+        if warn and ours["held_out"] and meta.get("held_out", ours["held_out"]) != ours["held_out"]:
+            warnings.warn(
+                f"{source}: the rows held out are others now (--seed, --valid_split), and it may have "
+                "been trained on some of them; their numbers may flatter",
+                stacklevel=2,
+            )
+        return False
+    now = ours["order"]
+    # Releases that could not pack rows do not say that they did not; nor did all say which rows they were.
+    before = {"pack_rows": False, "content": now["content"]} | meta.get("order", {})
+    for key in ("seed", "rows"):
+        if before.get(key) != now[key]:
+            raise InputError(
+                f"{source}: stopped inside an epoch with {key} {before.get(key)}, now it is {now[key]}; "
+                "keep it as it was"
+            )
+    if before["content"] != now["content"]:
+        raise InputError(
+            f"{source}: stopped inside an epoch of {now['rows']:,} other rows; go on with the features it "
+            "was trained on, or start a new run from its weights with --init_from"
+        )
+    return any(before.get(key) != value for key, value in now.items())

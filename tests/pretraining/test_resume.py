@@ -1,0 +1,102 @@
+"""Rows are known by more than their number. Run: pytest tests/pretraining/test_resume.py"""
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from run_examples import small_run, stop_at, write_rows
+
+from span_electra.config import LoaderConfig
+from span_electra.errors import InputError
+from span_electra.pretraining.experiment import run_pretraining
+from span_electra.pretraining.resume import check_data, fingerprint
+from span_electra.text.inputs import Source
+from span_electra.training import checkpoint
+
+
+def features_of(lengths=(3, 5, 4, 5), *sources):
+    header = SimpleNamespace(sources=tuple(Source(path, 9, sha256) for path, sha256 in sources))
+    return SimpleNamespace(lengths_R=np.array(lengths), header=header)
+
+
+def test_rows_are_told_by_number_length_and_text_wherever_that_lies():
+    rows, plain = np.array([0, 2]), fingerprint(features_of((3, 5, 4), ("a.txt", "11")), np.array([0, 2]))
+    same = [features_of((3, 5, 4), ("b.txt", "11")), features_of((3, 9, 4, 7), ("a.txt", "11"))]
+    assert all(fingerprint(features, rows) == plain for features in same)
+    other = [features_of((3, 5, 5), ("a.txt", "11")), features_of((3, 5, 4), ("a.txt", "12"))]
+    assert all(fingerprint(features, rows) != plain for features in other)
+    assert fingerprint(features_of((3, 4, 4), ("a.txt", "11")), np.array([0, 1])) != plain
+    assert fingerprint(features_of(), rows[:0]) is None
+
+
+def facts(**order):
+    return {
+        "vocabulary_sha256": "v",
+        "held_out": None,
+        "order": {"seed": 0, "rows": 4, "content": "c"} | order,
+    }
+
+
+def test_other_rows_are_refused_inside_an_epoch_alone_and_releases_that_did_not_tell_them_go_on():
+    meta = facts(content="other") | {"loop": {"batch": 2}}
+    with pytest.raises(InputError, match="step-3: stopped inside an epoch of 4 other rows; go on with"):
+        check_data(facts(), meta, "step-3", warn=True)
+    assert not check_data(facts(), meta | {"loop": {"batch": 0}}, "step-3", warn=True)
+    del meta["order"]["content"]
+    assert not check_data(facts(pack_rows=False), meta, "step-3", warn=True)
+    assert check_data(facts(pack_rows=True), meta, "step-3", warn=True), "its batches are others"
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """A run of 60 rows that stopped late in its first epoch, and how it was asked for."""
+    loader = LoaderConfig(8, batch_max_tokens=48)
+
+    def settings(features, **more):
+        return small_run(features, tmp_path / "run", loader=loader, valid=(0,), **more)
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 16)
+        run_pretraining(settings(write_rows(tmp_path / "rows.arrow")))
+    return settings
+
+
+def test_as_many_other_rows_are_refused_by_a_stopped_run(stopped, tmp_path):
+    other = write_rows(tmp_path / "other.arrow", seed=1)
+    with pytest.raises(InputError, match="step-00000016: stopped inside an epoch of 60 other rows"):
+        run_pretraining(stopped(other, resume=tmp_path / "run"))
+
+
+def test_an_epoch_without_a_batch_that_is_left_is_an_error_and_no_endless_loop(stopped, tmp_path):
+    file = next(checkpoint.in_run(tmp_path / "run")) / checkpoint.META
+    meta = json.loads(file.read_text())
+    del meta["order"]["content"]  # as an earlier release wrote it
+    file.write_text(json.dumps(meta))
+    short = write_rows(tmp_path / "short.arrow", longest=8)
+    with pytest.raises(InputError, match="the epoch has .* batches, and as many or more of it were made"):
+        run_pretraining(stopped(short, resume=tmp_path / "run"))
+
+
+@pytest.mark.parametrize("other", ["rows", "file"])
+def test_scores_on_other_held_out_rows_are_no_best_to_be_beaten(tmp_path, other):
+    features, valid = (write_rows(tmp_path / f"{name}.arrow", rows=20, seed=ord(name)) for name in "tv")
+    options = {"monitor": "loss", "epochs": 1}
+    first = small_run(features, tmp_path / "run", **options)
+    first = replace(first, valid_features=(valid,)) if other == "file" else first
+    saved = Path(run_pretraining(first).checkpoint)
+    meta = json.loads((saved / checkpoint.META).read_text())
+    meta["loop"]["best"] = 0.0  # which no loss beats
+    (saved / checkpoint.META).write_text(json.dumps(meta))
+    again = replace(first, resume_from=str(saved), training=replace(first.training, epochs=2))
+    kept = checkpoint.read_meta(Path(run_pretraining(again).checkpoint))["loop"]
+    assert kept["best"] == 0.0, "on the same rows it counts"
+    shorter = {"valid_rows": (5,)} if other == "file" else {"valid_split": (0.5,)}
+    again = replace(again, resume_from=str(tmp_path / "run"), training=replace(first.training, epochs=3))
+    with pytest.warns(UserWarning, match="held out are others") if other == "rows" else nullcontext():
+        result = run_pretraining(replace(again, **shorter))
+    kept = checkpoint.read_meta(Path(result.checkpoint))
+    assert kept["loop"]["best"] == kept["metric"] > 0
