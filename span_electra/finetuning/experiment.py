@@ -19,15 +19,16 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, TaskBatches, TaskRows, check_replies
 from span_electra.finetuning.encoding import TaskSpec
+from span_electra.finetuning.heads import head_configs, take_heads
+from span_electra.finetuning.metadata import check_same_tasks, order_of
 from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows, tag_orders
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task import SPLITS, Task
-from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.architectures import ARCHITECTURES, record_of
 from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import Pretrained, open_model
-from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
+from span_electra.model.multi_task import TaskBatch, TaskNetwork
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.devices import Process
 from span_electra.training.start import parameters_line
@@ -254,15 +255,6 @@ def check_token_types(tasks: tuple[Task, ...], pretrained: Pretrained) -> None:
 # --- the network ----------------------------------------------------------------------------------------
 
 
-def head_configs(tasks: tuple[Task, ...], prepared: Prepared) -> tuple[HeadConfig, ...]:
-    """What the network is told of each task."""
-    heads = []
-    for task in tasks:
-        outputs = task.type.outputs(prepared.labels[task.name])
-        heads.append(HeadConfig(task.type.head, outputs, task.dropout_prob, task.loss_weight, task.pooling))
-    return tuple(heads)
-
-
 def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Prepared) -> TaskNetwork:
     """The network as it starts, on the CPU: pretrained or from scratch, the heads from the seed."""
     config = replace(
@@ -286,20 +278,6 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
                 )
         network.encoder.requires_grad_(False)
     return network
-
-
-def take_heads(network: TaskNetwork, tasks: tuple[Task, ...], prepared: Prepared, folder: str) -> None:
-    """Take the heads of a saved model of ours for the tasks of the same name, type and labels."""
-    other = load_task_model(folder)
-    # By name, type and labels: a label's row in the head is its number, and another order would swap them.
-    theirs = {
-        (spec.task.name, spec.task.task_type, spec.labels): head
-        for spec, head in zip(other.specs, other.network.heads, strict=True)
-    }
-    for head, task in zip(network.heads, tasks, strict=True):
-        found = theirs.get((task.name, task.task_type, prepared.labels[task.name]))
-        if found is not None:
-            head.load_state_dict(found.state_dict())
 
 
 def rate_share(parameter: str, layers: int, decay: float) -> float:
@@ -364,36 +342,3 @@ def facts_of(
         "prepared": {task.name: prepared.keys[task.name] for task in settings.tasks},
         "order": asdict(settings.order),
     }
-
-
-def check_same_tasks(facts: dict, meta: Mapping[str, Any], source: str) -> None:
-    """Refuse to go on with other tasks or data. Raises InputError naming what differs."""
-    before, now = _identity(meta), _identity(facts)
-    for key in now:
-        if before.get(key) != now[key]:
-            raise InputError(
-                f"{source}: was trained with {key} {before.get(key)!r}, this is {now[key]!r}; go on with the "
-                "data and settings it had, or start anew without --resume_train"
-            )
-
-
-def _identity(facts: Mapping[str, Any]) -> dict:
-    """What a run cannot change on the way, by the names that users know."""
-    heads = facts.get("heads", [])
-    return {
-        "vocabulary": facts.get("vocabulary_sha256"),
-        "tasks": [head.get("kind") for head in heads],
-        "pooling": [head.get("pooling", "cls") for head in heads],
-        # In their order: a head is known by its number, and heads of one kind fit each other's tasks.
-        "rows": [f"{name} {key[:12]}" for name, key in facts.get("prepared", {}).items()],
-        "seed": facts.get("order", {}).get("seed"),
-    }
-
-
-def order_of(facts: Mapping[str, Any]) -> dict:
-    """What decides which rows come when."""
-    order = dict(facts.get("order", {}))
-    epochs = order.pop("epochs", None)
-    # Where sampling changes from the first epoch to the last, their number decides its course.
-    course = {"epochs": epochs} if order.get("sampling") == "annealed" else {}
-    return order | course | {"together": facts.get("training", {}).get("gradient_accumulation_steps")}
