@@ -6,7 +6,7 @@ A run is kept and resumed as pretraining's are; what its checkpoints say besides
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -20,8 +20,8 @@ from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, TaskBatches, TaskRows, check_replies
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.heads import head_configs, take_heads
-from span_electra.finetuning.metadata import check_same_tasks, order_of
-from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows, tag_orders
+from span_electra.finetuning.metadata import SCORE, check_same_tasks, kept_shift, measured, order_of
+from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task import SPLITS, Task
@@ -32,8 +32,6 @@ from span_electra.model.multi_task import TaskBatch, TaskNetwork
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.devices import Process
 from span_electra.training.start import parameters_line
-
-SCORE = "score"  # the metric of a validation that says which model is best
 
 
 def check_monitor(settings: FinetuningRun) -> None:
@@ -84,8 +82,6 @@ class Finetuning:
         check_vocabulary(prepared, pretrained)
         check_rows(prepared, settings.keys)
         check_others(settings.tasks, settings.order.batch_size, process.world_size)
-        self.model = build_network(settings, pretrained, prepared)
-        self.facts = facts_of(settings, self.model, prepared, pretrained)
         # All splits now, the cheapest check first: a missing test file must not end a night's training.
         self.rows = {
             split: open_rows(settings.tasks, prepared, pretrained.vocabulary, split) for split in SPLITS
@@ -95,8 +91,8 @@ class Finetuning:
             for source in sources:
                 if source is not None and source.spec.type.has_candidates:
                     check_replies(source, training=split == "train")
-        for number, source in enumerate(self.rows["train"]):
-            self.note_of_head(number, orders=tag_orders(source))
+        self.model, self.heads_said = build_network(settings, pretrained, self.rows["train"])
+        self.facts = facts_of(settings, self.model, prepared, pretrained)
         self.names = [task.name for task in settings.tasks]
         self.facts["rows"] = {
             name: {split: len(rows[number]) for split, rows in self.rows.items() if rows[number]}
@@ -185,6 +181,7 @@ class Finetuning:
             f"{begun}; {parameters_line(self.model)}",
             "data": "; ".join(f"{name}: {count} rows" for name, count in counts.items()),
             "batches": f"{counted(settings.order.batch_size, 'row')} of one task",
+            **({"heads": f"\n{' ' * 10}".join(self.heads_said)} if self.heads_said else {}),
         }
 
     def write_report(self) -> str:
@@ -198,8 +195,16 @@ class Finetuning:
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
         """Refuse other data or another seed; whether its batches are others now."""
         check_same_tasks(self.facts, meta, source)
+        specs = self.settings.tasks
         for number, head in enumerate(meta.get("heads", [])):
-            self.note_of_head(number, shift=head.get("shift", 0.0))  # until the next validation
+            before = replace(specs[number], metrics=tuple(meta["recipes"][number]["task"]["metrics"]))
+            self.note_of_head(
+                number,
+                shift=kept_shift(head.get("shift", 0.0), before, specs[number]),  # until the next validation
+                # The weights' own; an earlier version learned numbers as they are.
+                target_mean=head.get("target_mean", 0.0),
+                target_deviation=head.get("target_deviation", 1.0),
+            )
         # At the end of an epoch any order may follow.
         return bool(meta.get("loop", {}).get("batch")) and order_of(meta) != order_of(self.facts)
 
@@ -255,19 +260,23 @@ def check_token_types(tasks: tuple[Task, ...], pretrained: Pretrained) -> None:
 # --- the network ----------------------------------------------------------------------------------------
 
 
-def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Prepared) -> TaskNetwork:
-    """The network as it starts, on the CPU: pretrained or from scratch, the heads from the seed."""
+def build_network(
+    settings: FinetuningRun, pretrained: Pretrained, train: Sequence[TaskRows]
+) -> tuple[TaskNetwork, list[str]]:
+    """The network as it starts, on the CPU: pretrained or from scratch, the heads from the seed.
+
+    train: the rows of each task. Also what is to be said of heads that a saved model may have.
+    """
     config = replace(
         pretrained.config,
         hidden_dropout_prob=settings.arguments.dropout,
         attention_probs_dropout_prob=settings.arguments.dropout,
     )
-    network = TaskNetwork(config, head_configs(settings.tasks, prepared), settings.training.seed)
+    network = TaskNetwork(config, head_configs(train), settings.training.seed)
     # The seed has made every head already, so that those which nothing is taken for start alike.
     if not settings.arguments.from_scratch:
         take_pretrained(network, pretrained)
-    if settings.heads:
-        take_heads(network, settings.tasks, prepared, settings.encoder)
+    said = take_heads(network, train, settings.encoder) if settings.heads else []
     if settings.arguments.freeze_encoder:
         for task, head in zip(settings.tasks, network.heads, strict=True):
             # A batch of its own would have no gradient at all, whatever the other tasks learn.
@@ -277,7 +286,7 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
                     "learn nothing; leave --freeze_encoder out"
                 )
         network.encoder.requires_grad_(False)
-    return network
+    return network, said
 
 
 def rate_share(parameter: str, layers: int, decay: float) -> float:
@@ -337,6 +346,7 @@ def facts_of(
         "model": asdict(network.config),
         "heads": [asdict(task) for task in network.tasks],
         "recipes": [asdict(spec_of(task, prepared)) for task in settings.tasks],
+        "measured": measured(settings.tasks, settings.training.monitor),
         "optimizer": asdict(settings.optimizer),
         "training": asdict(settings.training),
         "prepared": {task.name: prepared.keys[task.name] for task in settings.tasks},

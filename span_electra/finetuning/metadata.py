@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from span_electra.errors import InputError
+from span_electra.finetuning.task import Task
+
+SCORE = "score"  # the metric of a validation that says which model is best
+
+
+def measured(tasks: Sequence[Task], monitor: str) -> list[list[Any]]:
+    """What a monitored metric is taken of, as JSON gives it back: of each task with dev rows its name, the
+    metric that decides, and whether that decides a threshold too.
+
+    Scores of another are none: task files may be edited where a run goes on.
+    """
+    return [
+        [task.name, task.metrics[0] if monitor == SCORE or task.tuned_threshold else "", task.tuned_threshold]
+        for task in tasks
+        if task.val_split or "dev" in task.files
+    ]
+
+
+def kept_shift(shift: float, before: Task, now: Task) -> float:
+    """The threshold of a checkpoint's head where the task is tuned by the same metric now, else none: 0."""
+    return shift if now.tuned_threshold and before.metrics[:1] == now.metrics[:1] else 0.0
 
 
 def check_same_tasks(facts: dict, meta: Mapping[str, Any], source: str) -> None:

@@ -123,7 +123,8 @@ def _answers(
     if kind == "similarity":
         return list(scores_of_vectors(logits.reshape(len(rows_B), -1, logits.shape[-1])))
     if kind == "number":
-        return logits[:, 0].tolist()
+        head = network.tasks[task]
+        return (logits[:, 0].astype(np.float64) * head.target_deviation + head.target_mean).tolist()
     if kind in ("sequence", "several"):
         return list(logits)
     if kind == "replaced":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -126,6 +126,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
     agreement = Agreement(process.world_size)  # on the host: no collective of gradients holds it up
     experiment = build(settings, process)
     recut = saved is not None and experiment.check_resume(saved.meta, str(source))
+    rescored = saved is not None and set_scores_aside(saved.meta, experiment.metadata())
     # Before the optimizers are made: their state lies where the parameters do by then.
     network = place_model(experiment.model, settings.training, process, saved, str(source))
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
@@ -138,6 +139,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
         refuse_optimizer(initial, settings.optimizer, path)
         optimizers.load(initial.optimizer, str(path))
     recut_said = recut_epoch(state, experiment, settings.training) if recut else None
+    rescored_said = "scores were of another metric until now; the best is found anew" if rescored else None
     folder = Path(settings.out_dir)
     plan_steps(experiment, settings.training, state)
     followed = settings.training.track if process.is_main_process else None
@@ -173,15 +175,15 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
         )
         log.say_start(start_lines(run, state, settings.go_on))
         if saved:
-            say_resumed(run, state, saved.meta, recut_said)
+            say_resumed(run, state, saved.meta, recut_said, rescored_said)
         stopped = train(run, state)
     return conclude(run, state, stopped)
 
 
-def say_resumed(run: Run, state: LoopState, meta: dict[str, Any], recut: str | None) -> None:
-    """What a resumed run will do, and what is not as it was."""
+def say_resumed(run: Run, state: LoopState, meta: dict[str, Any], *others: str | None) -> None:
+    """What a resumed run will do, and what is not as it was; `others`: lines on what else is not."""
     left = what_is_left(state, run.config, run.optimizers.config)
-    for line in (recut, left, devices.other_device(run.process, meta)):
+    for line in (*others, left, devices.other_device(run.process, meta)):
         if line:
             run.log.info(line)
 
@@ -232,18 +234,19 @@ def check_place(settings: RunSettings) -> None:
 
 
 def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
-    """The checkpoint to go on from, its shares left on the disk where each process will read its own.
-
-    Where another metric is monitored by now, its scores are none.
-    """
+    """The checkpoint to go on from, its shares left on the disk where each process will read its own."""
     if not settings.resume_from:
         return None, None
     read = partial(checkpoint.load, in_shares=lies_in_shares(process, settings.training))
-    path, saved = checkpoint.open_at(settings.resume_from, read)
-    monitor = settings.training.monitor
-    if saved.meta.get("training", {}).get("monitor", monitor) != monitor and "loop" in saved.meta:
-        saved.meta["loop"] |= {"best": None, "metric": None}
-    return path, saved
+    return checkpoint.open_at(settings.resume_from, read)
+
+
+def set_scores_aside(meta: dict[str, Any], now: Mapping[str, Any]) -> bool:
+    """Have a checkpoint's scores be none where another metric is monitored by now; whether that is so."""
+    if checkpoint.same_score(meta, now) or "loop" not in meta:
+        return False
+    meta["loop"] |= {"best": None, "metric": None}
+    return True
 
 
 def refuse_optimizer(saved: Checkpoint, config: OptimizerConfig, source: Path) -> None:
