@@ -221,13 +221,19 @@ def check_metrics(spec: TaskSpec) -> None:
             f"{spec.task.name}.tuned_threshold: a threshold decides between two labels, on each of several, "
             f"or between O and other tags, and here are {', '.join(spec.labels[:5])}; leave it out"
         )
+    # Of rows with several labels f1 is of all; of one of three it would be that of whichever is called 1.
+    if "f1" in spec.task.metrics and spec.type.head == "sequence" and len(spec.labels) != 2:
+        raise InputError(
+            f"{spec.task.name}.metrics: f1 is that of one of two labels, and here are {len(spec.labels)} "
+            f"({', '.join(spec.labels[:5])}{', ...' if len(spec.labels) > 5 else ''}); write macro_f1"
+        )
     # That the type has such metrics was seen when the task file was read; the labels may come from the data.
     # conlleval's chunks are defined by the tags' letters; of other tags it would count nonsense.
     strange = [label for label in spec.labels if not CHUNK_TAG.fullmatch(label)]
     if strange and any(metric.startswith("chunk_") for metric in spec.task.metrics):
         raise InputError(
             f"{spec.task.name}.metrics: chunk_f1 needs tags O, B-... and I-..., not {strange[0]!r}; "
-            "write metrics: [accuracy]"
+            "write metrics: [accuracy], or name tags that are numbers by label_map_or_file"
         )
 
 
@@ -287,5 +293,6 @@ def shown(prediction: Any, source: TaskRows) -> str:
         return f"{prediction:.6g}"
     if kind == "sequence":
         return labels[prediction]
-    names = [labels[number] for number in prediction]
-    return ",".join(names) if kind == "several" else " ".join(names)
+    if kind == "several":  # a set: in the labels' order, whatever the row's
+        return ",".join(labels[number] for number in sorted(set(prediction)))
+    return " ".join(labels[number] for number in prediction)

@@ -15,13 +15,25 @@ MISSING = ("nan", "<na>", "n/a", "null")
 
 
 def summary_lines(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
-    """A line for each task. Example: "mood: train 26, dev 26; 2 labels" """
+    """A line for each task. Example: "mood: train 26, dev 26; 2 labels; f1 is of 'yes' (label 1)" """
     lines = []
     for task in tasks:
         counts = ", ".join(f"{split} {rows:,}" for split, rows in prepared.rows[task.name].items())
         labels = prepared.labels[task.name]
-        lines.append(f"{task.name}: {counts}" + (f"; {counted(len(labels), 'label')}" if labels else ""))
+        line = f"{task.name}: {counts}" + (f"; {counted(len(labels), 'label')}" if labels else "")
+        lines.append(line + _label_1(task, labels))
     return lines
+
+
+def _label_1(task: Task, labels: tuple[str, ...]) -> str:
+    """Which of two labels f1 and a threshold are of: sorted, the one that is looked for may come first."""
+    if task.type.head != "sequence" or len(labels) != 2:
+        return ""
+    of_it = (["f1"] if "f1" in task.metrics else []) + (["the threshold"] if task.tuned_threshold else [])
+    if not of_it:
+        return ""
+    said = f"; {' and '.join(of_it)} {'is' if len(of_it) == 1 else 'are'} of {labels[1]!r} (label 1)"
+    return said + ("; label_map_or_file gives another order" if task.type.named_labels else "")
 
 
 def notes(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:

@@ -32,6 +32,21 @@ def test_a_line_for_each_task():
     assert notes(prepared(), [SINGLE]) == notes(prepared(cut={"t": {"train": 0}}), [SINGLE]) == []
 
 
+def test_it_is_told_which_label_f1_and_a_threshold_are_of():
+    for task, said in (
+        (SINGLE, ""),
+        (replace(SINGLE, metrics=("f1",)), "; f1 is of 'yes' (label 1); label_map_or_file gives another"),
+        (replace(SINGLE, metrics=("accuracy",), tuned_threshold=True), "; the threshold is of 'yes' (label"),
+        (replace(SINGLE, metrics=("accuracy", "f1"), tuned_threshold=True), "; f1 and the threshold are of "),
+        (replace(SINGLE, task_type="MultiLabelClassification", metrics=("f1",)), ""),
+    ):
+        [line] = summary_lines(prepared(), [task])
+        start = f"t: train 1,000, dev 7; 2 labels{said}"
+        assert line.startswith(start) if said else line == start
+    spelling = replace(SINGLE, task_type="SpellingSequence", metrics=("f1",))
+    assert summary_lines(prepared(("0", "1")), [spelling])[0].endswith("; f1 is of '1' (label 1)")
+
+
 def test_rows_that_lost_text_are_told():
     [note] = notes(prepared(cut={"t": {"train": 1000, "dev": 0}}), [SINGLE])
     assert note.startswith(
