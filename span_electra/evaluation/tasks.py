@@ -86,6 +86,10 @@ def task_number(task: Task, specs: tuple[TaskSpec, ...], source: str) -> int:
             f"{source}: {task.name}: task_type {task.task_type}, but the model learnt it as "
             f"{specs[number].task.task_type}"
         )
+    texts = [each.pairs for each in (task, specs[number].task)]
+    if None not in texts and texts[0] != texts[1]:
+        kinds = ["pairs" if pairs else "single texts" for pairs in texts]
+        raise InputError(f"{source}: {task.name}: its files hold {kinds[0]}, and the model learnt {kinds[1]}")
     return number
 
 

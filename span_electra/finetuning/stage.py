@@ -261,7 +261,10 @@ def tasks_of(settings: FinetuningArguments) -> TaskFile:
         return load_task_file(settings.task_file, settings.data_dir)
     # Prepared data remember where their files lay, so that --data_dir may name either.
     prepared = open_prepared(settings.data_dir)
-    return load_task_file(settings.task_file, prepared.data_dir, prepared.labels)
+    loaded = load_task_file(settings.task_file, prepared.data_dir, prepared.labels)
+    return replace(
+        loaded, tasks=tuple(replace(task, paired=prepared.paired.get(task.name)) for task in loaded.tasks)
+    )
 
 
 def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> Prepared:

@@ -64,11 +64,38 @@ def test_one_label_is_nothing_to_learn():
         check_labels_differ(replace(prepared(), only_label={"t": "yes"}), [replace(task, limit=4)])
 
 
-@pytest.mark.parametrize("label", ["nan", "NaN", "<NA>"])
+@pytest.mark.parametrize("label", ["nan", "NaN", "<NA>", "-", "?", "None", "NA"])
 def test_a_label_that_is_a_missing_value_is_told(label):
     assert notes(prepared(("a", label)), [SINGLE])[0].startswith(
         f"t: the label {label!r} looks like a missing"
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "told"),
+    [
+        (("-1", "0", "1", "2"), "SingleSenClassification", True),
+        (("-1", "1"), "SingleSenClassification", False),
+        (("-2", "-1", "0", "1"), "SingleSenClassification", False),
+        (("-1", "0", "x"), "SingleSenClassification", False),
+        (("-1",), "SingleSenClassification", False),
+        (("-100", "0", "1"), "NER", True),
+        (("-100", "0", "1"), "SingleSenClassification", False),
+        (("-100", "O", "B-X"), "NER", False),
+    ],
+)
+def test_numbers_that_mark_a_missing_label_are_told(labels, kind, told):
+    found = notes(prepared(labels), [Task("t", kind, {})])
+    assert [f"the label {labels[0]!r} looks like a missing" in note for note in found] == [True] * told
+
+
+def test_what_reading_has_counted_is_told_once():
+    made = replace(prepared(("no", "yes", "a", "b")), noted={"t": {"numbers": 1200, "quotes": 1}})
+    numbers, quotes = notes(made, [SINGLE])
+    assert numbers == (
+        "t: 1,200 labels are numbers, taken as labels are listed: 0 is 'no', 1 is 'yes', 2 is 'a', ..."
+    )
+    assert quotes.startswith("t: 1 row has a field in quotes, which are learned as part of it:")
 
 
 def test_labels_that_are_one_number_are_told():
