@@ -35,6 +35,7 @@ from span_electra.finetuning.decoding import (
 )
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.metrics import compute_metric, perplexity
+from span_electra.hub.networks import check_numbers
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.checkpoint import more_is_better
 from span_electra.training.devices import Process
@@ -68,6 +69,7 @@ def predict_rows(
     """Return the predicted of all rows, or None when `stop` says so in between. Leaves the network's mode.
 
     shift: of the scores that labels are decided by (decoding.py); None: the one that these rows ask for.
+    Raises InputError where the network's answers are not numbers.
     """
     order_R = np.argsort(-source.lengths_R, kind="stable")  # longest first: memory runs out at once or never
     found: list[Any] = [None] * len(source)
@@ -118,6 +120,10 @@ def _answers(
     batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, rows_B)
     with process.autocast():
         logits = network.logits(batch.to(process.device)).cpu().numpy()
+    padded = source.spec.type.by_word and batch.attention_mask_BL is not None
+    asked = logits[batch.attention_mask_BL.cpu().numpy()] if padded else logits
+    # The likeliest label of NaN would be the first one, and an accuracy like any other.
+    check_numbers(not np.isnan(asked).any(), source.spec.task.name)
     if kind == "ranking":
         return list(logits.reshape(len(rows_B), -1))
     if kind == "similarity":
@@ -204,6 +210,7 @@ def _perplexity_counts(
         batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, owner_B).to(process.device)
         with process.autocast():
             loss_N = network.losses(batch).cpu().double().numpy()
+        check_numbers(not np.isnan(loss_N).any(), source.spec.task.name)
         # A loss for each token but a row's first, which nothing foretells; summed in float64 by conversation.
         owner_N = np.repeat(owner_B, [len(ids) - 1 for ids in unpadded.ids])
         nats_R += np.bincount(owner_N, loss_N, len(rows))

@@ -60,6 +60,16 @@ def test_predictions_come_in_the_rows_order_whatever_the_batch_size(kind, tmp_pa
     assert predict_rows(network, 0, source, 7, CPU, stop=lambda: True) is None
 
 
+@pytest.mark.parametrize("kind", TASK_TYPES)
+def test_answers_that_are_not_numbers_are_refused(kind, tmp_path):
+    network, source = network_and_rows(tmp_path, kind)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(math.nan)
+    with pytest.raises(InputError, match="t: its answers are not numbers; its weights are broken"):
+        predict_rows(network, 0, source, 7, CPU)
+
+
 def test_perplexity_is_that_of_the_exported_folder_by_hand(tmp_path):
     network, source = network_and_rows(tmp_path, "Conversation")
     found = compute_metrics(predict_rows(network, 0, source, 5, CPU), source)["perplexity"]
