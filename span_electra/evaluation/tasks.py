@@ -18,7 +18,14 @@ from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
-from span_electra.evaluation.stage import MODEL, TASKS, prepared_target, save_sections, table_text
+from span_electra.evaluation.stage import (
+    MODEL,
+    TASKS,
+    check_flags,
+    prepared_target,
+    save_sections,
+    table_text,
+)
 from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.experiment import open_rows, spec_of
@@ -47,6 +54,7 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
             "--task_file tries a fine-tuned model, --pairs, --spelling and --text a pretrained one; "
             "run the script once for each"
         )
+    check_flags(settings)
     if not settings.model:
         raise InputError("--task_file needs a model: name the folder that finetune_SE.py made")
     model, task_file, data_dir = Path(settings.model), settings.task_file, settings.data_dir

@@ -148,7 +148,7 @@ def finetune(settings: FinetuningArguments) -> int:
             finetuning_run(settings, tasks, encoder=encoder, data=data, folder=out_dir, seed=seed)
             for seed, out_dir in zip(seeds, out_dirs, strict=True)
         ]
-        refuse_taken(folder, runs)  # before rows are prepared, which may take minutes
+        refuse_taken(settings, folder, runs)  # before rows are prepared, which may take minutes
         rows.append(rows_of(settings, tasks, pretrained, data))
         check_prepared(settings, tasks, rows[0])
         keys = {task.name: rows[0].keys[task.name] for task in tasks.tasks}
