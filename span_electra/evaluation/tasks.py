@@ -113,9 +113,15 @@ def prepared_rows(
 
     The train file is read only where dev is split from it: one row of it must do, labels being the model's.
     """
-    # The model's labels, in the model's order: those of the new files may be fewer, or others.
+    # The model's labels, in the model's order: those of the new files may be fewer, or others. Numbers of
+    # labels are by the list of the file, which must then be in this order.
     tasks = tuple(
-        replace(task, labels=specs[number].labels or None, limit=task.limit if task.val_split else 1)
+        replace(
+            task,
+            labels=specs[number].labels or None,
+            listed=task.listed and task.labels == specs[number].labels,
+            limit=task.limit if task.val_split else 1,
+        )
         for task, number in zip(asked, learnt, strict=True)
     )
     first = specs[0]  # all tasks of a run share the length of rows and the folding of letters

@@ -90,9 +90,10 @@ def _noted_rows(task: Task, prepared: Prepared) -> list[str]:
 
 def _strange_labels(task: Task, labels: tuple[str, ...]) -> list[str]:
     name = task.name
+    # Whoever lists `none` means it.
     found = [
         f"{name}: the label {label!r} looks like a missing value; give those rows a label or leave them out"
-        for label in labels
+        for label in (() if task.listed else labels)
         if label.lower() in MISSING or _marks_missing(label, labels, task)
     ]
     # A blank too many makes a class of its own, of the rows that have it; so does 1.0 beside 1, which tables

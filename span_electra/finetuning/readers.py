@@ -221,8 +221,8 @@ def _note_quotes(reading: _Reading, fields: Iterable[str]) -> None:
     Example: "He said ""no""." in quotes; not "No," said he, "no"
     """
     for value in fields:
-        inside = value[1:-1]
-        if len(value) > 1 and value[0] == value[-1] == '"' and '"' not in inside.replace('""', ""):
+        quoted = len(value) > 1 and value[0] == value[-1] == '"'
+        if quoted and '"' not in value[1:-1].replace('""', ""):
             reading.noted[QUOTES] += 1
             return
 

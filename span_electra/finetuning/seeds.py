@@ -54,7 +54,8 @@ def new_run_line(settings: FinetuningArguments, begun: FinetuningRun, run: Finet
     saved = settings.load_saved_model
     words += ["--load_saved_model", saved] if saved else ["--encoder", begun.encoder]
     words += ["--finetune"] if settings.finetune else []
-    return command_line("finetune_SE", *words, "--seed", run.training.seed, "--out_dir", run.out_dir)
+    words += ["--seed", run.training.seed, "--out_dir", run.out_dir]
+    return command_line("finetune_SE", *words)
 
 
 def together_line(folder: Path) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -125,8 +125,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
         check_folder(Path(settings.out_dir), source, settings.go_on)  # once more: nobody can change it now
     agreement = Agreement(process.world_size)  # on the host: no collective of gradients holds it up
     experiment = build(settings, process)
-    recut = saved is not None and experiment.check_resume(saved.meta, str(source))
-    rescored = saved is not None and set_scores_aside(saved.meta, experiment.metadata())
+    recut, rescored = look_back(experiment, saved.meta, str(source)) if saved else (False, None)
     # Before the optimizers are made: their state lies where the parameters do by then.
     network = place_model(experiment.model, settings.training, process, saved, str(source))
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
@@ -139,7 +138,6 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
         refuse_optimizer(initial, settings.optimizer, path)
         optimizers.load(initial.optimizer, str(path))
     recut_said = recut_epoch(state, experiment, settings.training) if recut else None
-    rescored_said = "scores were of another metric until now; the best is found anew" if rescored else None
     folder = Path(settings.out_dir)
     plan_steps(experiment, settings.training, state)
     followed = settings.training.track if process.is_main_process else None
@@ -175,7 +173,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
         )
         log.say_start(start_lines(run, state, settings.go_on))
         if saved:
-            say_resumed(run, state, saved.meta, recut_said, rescored_said)
+            say_resumed(run, state, saved.meta, recut_said, rescored)
         stopped = train(run, state)
     return conclude(run, state, stopped)
 
@@ -241,12 +239,16 @@ def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, 
     return checkpoint.open_at(settings.resume_from, read)
 
 
-def set_scores_aside(meta: dict[str, Any], now: Mapping[str, Any]) -> bool:
-    """Have a checkpoint's scores be none where another metric is monitored by now; whether that is so."""
-    if checkpoint.same_score(meta, now) or "loop" not in meta:
-        return False
+def look_back(experiment: Experiment, meta: dict[str, Any], source: str) -> tuple[bool, str | None]:
+    """Whether the epoch that a checkpoint stopped inside is cut otherwise now; what is to be said of scores.
+
+    Where another metric is monitored by now, its scores are none.
+    """
+    recut = experiment.check_resume(meta, source)
+    if checkpoint.same_score(meta, experiment.metadata()) or "loop" not in meta:
+        return recut, None
     meta["loop"] |= {"best": None, "metric": None}
-    return True
+    return recut, "scores were of another metric until now; the best is found anew"
 
 
 def refuse_optimizer(saved: Checkpoint, config: OptimizerConfig, source: Path) -> None:

@@ -98,6 +98,10 @@ def test_what_reading_has_counted_is_told_once():
     assert quotes.startswith("t: 1 row has a field in quotes, which are learned as part of it:")
 
 
+def test_a_listed_label_is_meant():
+    assert notes(prepared(("none", "-", "a")), [replace(SINGLE, listed=True)]) == []
+
+
 def test_labels_that_are_one_number_are_told():
     assert notes(prepared(("-1.0", "-1", "1.5", "a.0")), [SINGLE]) == [
         "t: the labels '-1.0' and '-1' are one number, and count as 2"
