@@ -12,10 +12,9 @@ SCORE = "score"  # the metric of a validation that says which model is best
 
 
 def measured(tasks: Sequence[Task], monitor: str) -> list[list[Any]]:
-    """What a monitored metric is taken of, as JSON gives it back: of each task with dev rows its name, the
-    metric that decides, and whether that decides a threshold too.
+    """What a monitored metric is taken of, as JSON gives it back; task files may be edited on the way.
 
-    Scores of another are none: task files may be edited where a run goes on.
+    Of each task with dev rows: its name, the metric that decides, and whether that decides a threshold too.
     """
     return [
         [task.name, task.metrics[0] if monitor == SCORE or task.tuned_threshold else "", task.tuned_threshold]

@@ -42,7 +42,7 @@ from span_electra.finetuning.rows import (
 )
 from span_electra.finetuning.task import Task, numbered_columns, split_files
 from span_electra.finetuning.task_entry import not_among
-from span_electra.finetuning.task_types import MISSPELT
+from span_electra.finetuning.task_types import MISSPELT, MOST_CLASSES
 from span_electra.finetuning.values import list_of, text_of, word_of, words_of
 from span_electra.text.inputs import PACKINGS
 
@@ -82,9 +82,10 @@ class _Reading:
         if self.known is None or label in self.known:
             return label
         # Data sets of a hub keep classes as numbers, and their names beside them.
-        if label.isascii() and label.isdigit() and int(label) < len(self.by_number):
+        number = int(label) if label.isascii() and label.isdigit() and len(label) < 10 else MOST_CLASSES
+        if number < len(self.by_number):
             self.noted[NUMBERS] += 1
-            return self.by_number[int(label)]
+            return self.by_number[number]
         if not self.task.labels_of_train:
             raise InputError(f"{where}: label {not_among(label, self.known)}")
         near = difflib.get_close_matches(label, self.known, 1, VERY_NEAR)
