@@ -21,7 +21,7 @@ from span_electra.errors import InputError
 from span_electra.evaluation.metrics import bin_of, calibration_error
 from span_electra.features.build import build_features
 from span_electra.features.store import open_features
-from span_electra.hub.networks import Networks
+from span_electra.hub.networks import Networks, check_numbers
 from span_electra.hub.opening import load_model
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tokens
@@ -143,10 +143,13 @@ def run_batches(
         masked = masked.to(networks.device)
         generated = model.generate(masked)
         counted = generator_sums(masked, generated)
+        # What a network of NaN says counts as original: F1 and calibration would look like any other's.
+        check_numbers(not math.isnan(counted["generator_loss"]), networks.need("generator").source)
         if networks.discriminator is not None:
             corrupted = corrupt(masked, generated.scores.sampled_S)
             detected = model.discriminate(masked, corrupted)
             counted |= discriminator_sums(masked, corrupted, detected)
+            check_numbers(not math.isnan(counted["discriminator_loss"]), networks.discriminator.source)
             # Padding is left out here as it is in the sums: nobody asks whether it was replaced.
             mask_BL = slice(None) if masked.attention_mask_BL is None else masked.attention_mask_BL
             replaced.append(corrupted.replaced_BL[mask_BL].flatten().cpu().numpy())

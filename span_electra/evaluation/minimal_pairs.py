@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from span_electra.errors import InputError
 from span_electra.evaluation.metrics import wilson_interval
 from span_electra.features.words import word_starts
-from span_electra.hub.networks import Networks, batch_rows
+from span_electra.hub.networks import Networks, batch_rows, check_numbers
 from span_electra.text.encode import TextEncoder
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.utf8 import decode_utf8
@@ -103,7 +103,8 @@ def score_sentences(
 ) -> dict[str, np.ndarray]:
     """Return the score of every sentence under each name of SCORES that is asked for, float64 [N].
 
-    places: where each stands, for errors. Raises InputError for one without a token, or with too many.
+    places: where each stands, for errors. Raises InputError for one without a token, or with too many, and
+    where a network's answers are not numbers.
     """
     # By length, so that no score hangs on how a batch was padded.
     groups = groups_by_length(networks, sentences, places or ["a sentence"] * len(sentences))
@@ -154,7 +155,10 @@ def original_score(networks: Networks, ids_GL: np.ndarray, batch_size: int) -> n
         # [CLS] and [SEP] are the same in both sentences, and were never replaced in training.
         logits_BC = network.answer(states_BLD[:, 1:-1]).float()
         parts.append(F.logsigmoid(-logits_BC).sum(-1).cpu().double().numpy())
-    return np.concatenate(parts)
+    score_G = np.concatenate(parts)
+    # Compared, NaN is never the larger one: every pair would be wrong, which looks like a bad network.
+    check_numbers(not np.isnan(score_G).any(), network.source)
+    return score_G
 
 
 def pseudo_score(
@@ -235,6 +239,7 @@ def masked_score(
         states_BD = states_BLD[torch.arange(len(rows_B), device=networks.device), asked_B]
         loss_B = F.cross_entropy(network.answer(states_BD).float(), target_B, reduction="none")
         found_Q[start : start + size] = -loss_B.cpu().double().numpy()
+    check_numbers(not np.isnan(found_Q).any(), network.source)
     return found_Q
 
 

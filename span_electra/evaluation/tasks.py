@@ -18,7 +18,14 @@ from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
-from span_electra.evaluation.stage import MODEL, TASKS, prepared_target, save_sections, table_text
+from span_electra.evaluation.stage import (
+    MODEL,
+    TASKS,
+    check_flags,
+    prepared_target,
+    save_sections,
+    table_text,
+)
 from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.experiment import open_rows, spec_of
@@ -47,6 +54,7 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
             "--task_file tries a fine-tuned model, --pairs, --spelling and --text a pretrained one; "
             "run the script once for each"
         )
+    check_flags(settings)
     if not settings.model:
         raise InputError("--task_file needs a model: name the folder that finetune_SE.py made")
     model, task_file, data_dir = Path(settings.model), settings.task_file, settings.data_dir
@@ -86,6 +94,10 @@ def task_number(task: Task, specs: tuple[TaskSpec, ...], source: str) -> int:
             f"{source}: {task.name}: task_type {task.task_type}, but the model learnt it as "
             f"{specs[number].task.task_type}"
         )
+    texts = [each.pairs for each in (task, specs[number].task)]
+    if None not in texts and texts[0] != texts[1]:
+        kinds = ["pairs" if pairs else "single texts" for pairs in texts]
+        raise InputError(f"{source}: {task.name}: its files hold {kinds[0]}, and the model learnt {kinds[1]}")
     return number
 
 
@@ -101,9 +113,15 @@ def prepared_rows(
 
     The train file is read only where dev is split from it: one row of it must do, labels being the model's.
     """
-    # The model's labels, in the model's order: those of the new files may be fewer, or others.
+    # The model's labels, in the model's order: those of the new files may be fewer, or others. Numbers of
+    # labels are by the list of the file, which must then be in this order.
     tasks = tuple(
-        replace(task, labels=specs[number].labels or None, limit=task.limit if task.val_split else 1)
+        replace(
+            task,
+            labels=specs[number].labels or None,
+            listed=task.listed and task.labels == specs[number].labels,
+            limit=task.limit if task.val_split else 1,
+        )
         for task, number in zip(asked, learnt, strict=True)
     )
     first = specs[0]  # all tasks of a run share the length of rows and the folding of letters

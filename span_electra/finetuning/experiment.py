@@ -6,7 +6,7 @@ A run is kept and resumed as pretraining's are; what its checkpoints say besides
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -19,20 +19,19 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, TaskBatches, TaskRows, check_replies
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows, tag_orders
+from span_electra.finetuning.heads import head_configs, take_heads
+from span_electra.finetuning.metadata import SCORE, check_same_tasks, kept_shift, measured, order_of
+from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
 from span_electra.finetuning.prepare import Prepared, open_prepared
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task import SPLITS, Task
-from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.architectures import ARCHITECTURES, record_of
 from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import Pretrained, open_model
-from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
+from span_electra.model.multi_task import TaskBatch, TaskNetwork
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training.devices import Process
 from span_electra.training.start import parameters_line
-
-SCORE = "score"  # the metric of a validation that says which model is best
 
 
 def check_monitor(settings: FinetuningRun) -> None:
@@ -83,8 +82,6 @@ class Finetuning:
         check_vocabulary(prepared, pretrained)
         check_rows(prepared, settings.keys)
         check_others(settings.tasks, settings.order.batch_size, process.world_size)
-        self.model = build_network(settings, pretrained, prepared)
-        self.facts = facts_of(settings, self.model, prepared, pretrained)
         # All splits now, the cheapest check first: a missing test file must not end a night's training.
         self.rows = {
             split: open_rows(settings.tasks, prepared, pretrained.vocabulary, split) for split in SPLITS
@@ -94,8 +91,8 @@ class Finetuning:
             for source in sources:
                 if source is not None and source.spec.type.has_candidates:
                     check_replies(source, training=split == "train")
-        for number, source in enumerate(self.rows["train"]):
-            self.note_of_head(number, orders=tag_orders(source))
+        self.model, self.heads_said = build_network(settings, pretrained, self.rows["train"])
+        self.facts = facts_of(settings, self.model, prepared, pretrained)
         self.names = [task.name for task in settings.tasks]
         self.facts["rows"] = {
             name: {split: len(rows[number]) for split, rows in self.rows.items() if rows[number]}
@@ -184,6 +181,7 @@ class Finetuning:
             f"{begun}; {parameters_line(self.model)}",
             "data": "; ".join(f"{name}: {count} rows" for name, count in counts.items()),
             "batches": f"{counted(settings.order.batch_size, 'row')} of one task",
+            **({"heads": f"\n{' ' * 10}".join(self.heads_said)} if self.heads_said else {}),
         }
 
     def write_report(self) -> str:
@@ -197,8 +195,16 @@ class Finetuning:
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
         """Refuse other data or another seed; whether its batches are others now."""
         check_same_tasks(self.facts, meta, source)
+        specs = self.settings.tasks
         for number, head in enumerate(meta.get("heads", [])):
-            self.note_of_head(number, shift=head.get("shift", 0.0))  # until the next validation
+            before = replace(specs[number], metrics=tuple(meta["recipes"][number]["task"]["metrics"]))
+            self.note_of_head(
+                number,
+                shift=kept_shift(head.get("shift", 0.0), before, specs[number]),  # until the next validation
+                # The weights' own; an earlier version learned numbers as they are.
+                target_mean=head.get("target_mean", 0.0),
+                target_deviation=head.get("target_deviation", 1.0),
+            )
         # At the end of an epoch any order may follow.
         return bool(meta.get("loop", {}).get("batch")) and order_of(meta) != order_of(self.facts)
 
@@ -254,28 +260,23 @@ def check_token_types(tasks: tuple[Task, ...], pretrained: Pretrained) -> None:
 # --- the network ----------------------------------------------------------------------------------------
 
 
-def head_configs(tasks: tuple[Task, ...], prepared: Prepared) -> tuple[HeadConfig, ...]:
-    """What the network is told of each task."""
-    heads = []
-    for task in tasks:
-        outputs = task.type.outputs(prepared.labels[task.name])
-        heads.append(HeadConfig(task.type.head, outputs, task.dropout_prob, task.loss_weight, task.pooling))
-    return tuple(heads)
+def build_network(
+    settings: FinetuningRun, pretrained: Pretrained, train: Sequence[TaskRows]
+) -> tuple[TaskNetwork, list[str]]:
+    """The network as it starts, on the CPU: pretrained or from scratch, the heads from the seed.
 
-
-def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Prepared) -> TaskNetwork:
-    """The network as it starts, on the CPU: pretrained or from scratch, the heads from the seed."""
+    train: the rows of each task. Also what is to be said of heads that a saved model may have.
+    """
     config = replace(
         pretrained.config,
         hidden_dropout_prob=settings.arguments.dropout,
         attention_probs_dropout_prob=settings.arguments.dropout,
     )
-    network = TaskNetwork(config, head_configs(settings.tasks, prepared), settings.training.seed)
+    network = TaskNetwork(config, head_configs(train), settings.training.seed)
     # The seed has made every head already, so that those which nothing is taken for start alike.
     if not settings.arguments.from_scratch:
         take_pretrained(network, pretrained)
-    if settings.takes_heads:
-        take_heads(network, settings.tasks, prepared, settings.encoder)
+    said = take_heads(network, train, settings.encoder) if settings.takes_heads else []
     if settings.arguments.freeze_encoder:
         for task, head in zip(settings.tasks, network.heads, strict=True):
             # A batch of its own would have no gradient at all, whatever the other tasks learn.
@@ -285,21 +286,7 @@ def build_network(settings: FinetuningRun, pretrained: Pretrained, prepared: Pre
                     "learn nothing; leave --freeze_encoder out"
                 )
         network.encoder.requires_grad_(False)
-    return network
-
-
-def take_heads(network: TaskNetwork, tasks: tuple[Task, ...], prepared: Prepared, folder: str) -> None:
-    """Take the heads of a saved model of ours for the tasks of the same name, type and labels."""
-    other = load_task_model(folder)
-    # By name, type and labels: a label's row in the head is its number, and another order would swap them.
-    theirs = {
-        (spec.task.name, spec.task.task_type, spec.labels): head
-        for spec, head in zip(other.specs, other.network.heads, strict=True)
-    }
-    for head, task in zip(network.heads, tasks, strict=True):
-        found = theirs.get((task.name, task.task_type, prepared.labels[task.name]))
-        if found is not None:
-            head.load_state_dict(found.state_dict())
+    return network, said
 
 
 def rate_share(parameter: str, layers: int, decay: float) -> float:
@@ -359,41 +346,9 @@ def facts_of(
         "model": asdict(network.config),
         "heads": [asdict(task) for task in network.tasks],
         "recipes": [asdict(spec_of(task, prepared)) for task in settings.tasks],
+        "measured": measured(settings.tasks, settings.training.monitor),
         "optimizer": asdict(settings.optimizer),
         "training": asdict(settings.training),
         "prepared": {task.name: prepared.keys[task.name] for task in settings.tasks},
         "order": asdict(settings.order),
     }
-
-
-def check_same_tasks(facts: dict, meta: Mapping[str, Any], source: str) -> None:
-    """Refuse to go on with other tasks or data. Raises InputError naming what differs."""
-    before, now = _identity(meta), _identity(facts)
-    for key in now:
-        if before.get(key) != now[key]:
-            raise InputError(
-                f"{source}: was trained with {key} {before.get(key)!r}, this is {now[key]!r}; go on with the "
-                "data and settings it had, or start anew without --resume_train"
-            )
-
-
-def _identity(facts: Mapping[str, Any]) -> dict:
-    """What a run cannot change on the way, by the names that users know."""
-    heads = facts.get("heads", [])
-    return {
-        "vocabulary": facts.get("vocabulary_sha256"),
-        "tasks": [head.get("kind") for head in heads],
-        "pooling": [head.get("pooling", "cls") for head in heads],
-        # In their order: a head is known by its number, and heads of one kind fit each other's tasks.
-        "rows": [f"{name} {key[:12]}" for name, key in facts.get("prepared", {}).items()],
-        "seed": facts.get("order", {}).get("seed"),
-    }
-
-
-def order_of(facts: Mapping[str, Any]) -> dict:
-    """What decides which rows come when."""
-    order = dict(facts.get("order", {}))
-    epochs = order.pop("epochs", None)
-    # Where sampling changes from the first epoch to the last, their number decides its course.
-    course = {"epochs": epochs} if order.get("sampling") == "annealed" else {}
-    return order | course | {"together": facts.get("training", {}).get("gradient_accumulation_steps")}

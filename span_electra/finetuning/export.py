@@ -65,7 +65,7 @@ def export_task(
             record,
             facts or CardFacts(),
             config=network.config,
-            paired=spec.type.inputs in ("pair", "turns"),
+            paired=spec.type.in_turns or bool(spec.task.pairs),
             in_turns=spec.type.in_turns,
         )
         (beside / "README.md").write_text(card, encoding="utf-8")

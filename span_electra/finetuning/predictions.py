@@ -35,6 +35,7 @@ from span_electra.finetuning.decoding import (
 )
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.metrics import compute_metric, perplexity
+from span_electra.hub.networks import check_numbers
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.checkpoint import more_is_better
 from span_electra.training.devices import Process
@@ -68,6 +69,7 @@ def predict_rows(
     """Return the predicted of all rows, or None when `stop` says so in between. Leaves the network's mode.
 
     shift: of the scores that labels are decided by (decoding.py); None: the one that these rows ask for.
+    Raises InputError where the network's answers are not numbers.
     """
     order_R = np.argsort(-source.lengths_R, kind="stable")  # longest first: memory runs out at once or never
     found: list[Any] = [None] * len(source)
@@ -118,12 +120,17 @@ def _answers(
     batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, rows_B)
     with process.autocast():
         logits = network.logits(batch.to(process.device)).cpu().numpy()
+    padded = source.spec.type.by_word and batch.attention_mask_BL is not None
+    asked = logits[batch.attention_mask_BL.cpu().numpy()] if padded else logits
+    # The likeliest label of NaN would be the first one, and an accuracy like any other.
+    check_numbers(not np.isnan(asked).any(), source.spec.task.name)
     if kind == "ranking":
         return list(logits.reshape(len(rows_B), -1))
     if kind == "similarity":
         return list(scores_of_vectors(logits.reshape(len(rows_B), -1, logits.shape[-1])))
     if kind == "number":
-        return logits[:, 0].tolist()
+        head = network.tasks[task]
+        return (logits[:, 0].astype(np.float64) * head.target_deviation + head.target_mean).tolist()
     if kind in ("sequence", "several"):
         return list(logits)
     if kind == "replaced":
@@ -203,6 +210,7 @@ def _perplexity_counts(
         batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, owner_B).to(process.device)
         with process.autocast():
             loss_N = network.losses(batch).cpu().double().numpy()
+        check_numbers(not np.isnan(loss_N).any(), source.spec.task.name)
         # A loss for each token but a row's first, which nothing foretells; summed in float64 by conversation.
         owner_N = np.repeat(owner_B, [len(ids) - 1 for ids in unpadded.ids])
         nats_R += np.bincount(owner_N, loss_N, len(rows))
@@ -220,13 +228,19 @@ def check_metrics(spec: TaskSpec) -> None:
             f"{spec.task.name}.tuned_threshold: a threshold decides between two labels, on each of several, "
             f"or between O and other tags, and here are {', '.join(spec.labels[:5])}; leave it out"
         )
+    # Of rows with several labels f1 is of all; of one of three it would be that of whichever is called 1.
+    if "f1" in spec.task.metrics and spec.type.head == "sequence" and len(spec.labels) != 2:
+        raise InputError(
+            f"{spec.task.name}.metrics: f1 is that of one of two labels, and here are {len(spec.labels)} "
+            f"({', '.join(spec.labels[:5])}{', ...' if len(spec.labels) > 5 else ''}); write macro_f1"
+        )
     # That the type has such metrics was seen when the task file was read; the labels may come from the data.
     # conlleval's chunks are defined by the tags' letters; of other tags it would count nonsense.
     strange = [label for label in spec.labels if not CHUNK_TAG.fullmatch(label)]
     if strange and any(metric.startswith("chunk_") for metric in spec.task.metrics):
         raise InputError(
             f"{spec.task.name}.metrics: chunk_f1 needs tags O, B-... and I-..., not {strange[0]!r}; "
-            "write metrics: [accuracy]"
+            "write metrics: [accuracy], or name tags that are numbers by label_map_or_file"
         )
 
 
@@ -286,5 +300,6 @@ def shown(prediction: Any, source: TaskRows) -> str:
         return f"{prediction:.6g}"
     if kind == "sequence":
         return labels[prediction]
-    names = [labels[number] for number in prediction]
-    return ",".join(names) if kind == "several" else " ".join(names)
+    if kind == "several":  # a set: in the labels' order, whatever the row's
+        return ",".join(labels[number] for number in sorted(set(prediction)))
+    return " ".join(labels[number] for number in prediction)

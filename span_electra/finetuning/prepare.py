@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
@@ -42,8 +43,9 @@ MAKING = ".making-"  # leads the name of the folder in which rows are made; one 
 CHUNK = 2000  # examples handed to one process at a time
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
 # What a task says that decides nothing of its rows.
-NO_MATTER = ("metrics", "dropout_prob", "loss_weight", "pooling", "tuned_threshold")
-BY_TASK = ("labels", "rows", "keys", "cut", "only_label", "settings")  # fields of `Prepared`
+# (`listed` and `paired` follow from labels and files, which do.)
+NO_MATTER = ("metrics", "dropout_prob", "loss_weight", "pooling", "tuned_threshold", "listed", "paired")
+BY_TASK = ("labels", "rows", "keys", "cut", "only_label", "settings", "noted", "paired")  # of `Prepared`
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Prepared:
     cut: dict[str, dict[str, int]] = field(default_factory=dict)  # rows too long, by task and split
     only_label: dict[str, str] = field(default_factory=dict)  # of tasks whose train rows all have the same
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by task; see `deciding`
+    noted: dict[str, dict[str, int]] = field(default_factory=dict)  # by task; see `read_examples`
+    paired: dict[str, bool | None] = field(default_factory=dict)  # by task, as a `Task` has it
     # The mark that this very command wrote where none stood, by inode and time; not in the mark itself.
     new_mark: tuple[int, int] | None = None
 
@@ -232,6 +236,8 @@ def deciding(task: Task) -> dict[str, Any]:
     if task.noise:
         # Earlier rows of labelled and clean files together lack labels, or noise: they are made anew.
         settings["noise"]["clean"] = "row by row"
+    if task.type.in_turns and isinstance(task.columns.get("text"), list):
+        settings["turns"] = "none is empty"  # as cells that a shorter conversation leaves so were, earlier
     return json.loads(json.dumps(settings))
 
 
@@ -292,9 +298,9 @@ def _prepare(
     if misspellings := task.noise.get("misspellings"):
         load_misspellings(misspellings)  # what is wrong with it is told before hours of encoding
         copyfile(misspellings, target / MISSPELLINGS)
-    counts, cut, seen = {}, {}, set()
+    counts, cut, seen, noted = {}, {}, set(), Counter()
     for split in task.files:
-        examples = _examples(task, split, data_dir)
+        examples = _examples(task, split, data_dir, noted)
         if split == "train":
             examples = _noting_labels(examples, seen)
         path = target / f"{split}.jsonl"
@@ -304,6 +310,7 @@ def _prepare(
         cut["train and dev"] = cut.pop("train")
     only_label = {task.name: str(*seen)} if needs_label(task) and len(seen) < 2 else {}
     found = {"labels": labels, "rows": counts, "keys": key, "cut": cut, "settings": settings}
+    found |= {"noted": dict(noted), "paired": task.paired}
     by_task = {entry: {task.name: value} for entry, value in found.items()}
     return replace(fresh, only_label=only_label, **by_task)
 
@@ -316,10 +323,12 @@ def _noting_labels(examples: Iterator[Example], seen: set[str | tuple[str, ...]]
         yield example
 
 
-def _examples(task: Task, split: str, data_dir: str | Path) -> Iterator[Example]:
+def _examples(
+    task: Task, split: str, data_dir: str | Path, noted: Counter[str] | None = None
+) -> Iterator[Example]:
     """The examples of a split; of train no more than the task's limit."""
     files = split_files(task, split, data_dir)
-    examples = chain.from_iterable(read_examples(task, path) for path in files)
+    examples = chain.from_iterable(read_examples(task, path, noted) for path in files)
     return islice(examples, task.limit) if split == "train" and task.limit else examples
 
 

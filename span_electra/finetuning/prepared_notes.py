@@ -8,28 +8,42 @@ from collections.abc import Iterable
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.prepare import Prepared
+from span_electra.finetuning.readers import NUMBERS, QUOTES
 from span_electra.finetuning.task import Task, split_files
 
-# What pandas writes, and what JSON and .parquet hold, where a label is missing.
-MISSING = ("nan", "<na>", "n/a", "null")
+# What pandas writes, what JSON and .parquet hold, and what people put, where a label is missing.
+MISSING = ("nan", "<na>", "na", "n/a", "null", "none", "-", "?")
 
 
 def summary_lines(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
-    """A line for each task. Example: "mood: train 26, dev 26; 2 labels" """
+    """A line for each task. Example: "mood: train 26, dev 26; 2 labels; f1 is of 'yes' (label 1)" """
     lines = []
     for task in tasks:
         counts = ", ".join(f"{split} {rows:,}" for split, rows in prepared.rows[task.name].items())
         labels = prepared.labels[task.name]
-        lines.append(f"{task.name}: {counts}" + (f"; {counted(len(labels), 'label')}" if labels else ""))
+        line = f"{task.name}: {counts}" + (f"; {counted(len(labels), 'label')}" if labels else "")
+        lines.append(line + _label_1(task, labels))
     return lines
 
 
+def _label_1(task: Task, labels: tuple[str, ...]) -> str:
+    """Which of two labels f1 and a threshold are of: sorted, the one that is looked for may come first."""
+    if task.type.head != "sequence" or len(labels) != 2:
+        return ""
+    of_it = (["f1"] if "f1" in task.metrics else []) + (["the threshold"] if task.tuned_threshold else [])
+    if not of_it:
+        return ""
+    said = f"; {' and '.join(of_it)} {'is' if len(of_it) == 1 else 'are'} of {labels[1]!r} (label 1)"
+    return said + ("; label_map_or_file gives another order" if task.type.named_labels else "")
+
+
 def notes(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
-    """Rows that lost text; labels that differ in blanks alone, are one number, or are missing values."""
+    """Rows that lost text or have quotes; labels that look alike, are missing, or are numbers of names."""
     found = []
     for task in tasks:
         found += _cut_rows(task, prepared)
-        found += _strange_labels(task.name, prepared.labels[task.name])
+        found += _strange_labels(task, prepared.labels[task.name])
+        found += _noted_rows(task, prepared)
     return found
 
 
@@ -58,11 +72,29 @@ def _cut_rows(task: Task, prepared: Prepared) -> list[str]:
     ]
 
 
-def _strange_labels(name: str, labels: tuple[str, ...]) -> list[str]:
+def _noted_rows(task: Task, prepared: Prepared) -> list[str]:
+    """What reading has counted: labels by their numbers, and fields in quotes."""
+    noted, labels, found = prepared.noted.get(task.name, {}), prepared.labels[task.name], []
+    if count := noted.get(NUMBERS):
+        listed = ", ".join(f"{number} is {label!r}" for number, label in enumerate(labels[:3]))
+        said = counted(count, "label is a number, taken", "labels are numbers, taken")
+        found.append(f"{task.name}: {said} as labels are listed: {listed}{', ...' if labels[3:] else ''}")
+    if count := noted.get(QUOTES):
+        said = counted(count, "row has a field in quotes", "rows have fields in quotes")
+        found.append(
+            f"{task.name}: {said}, which are learned as part of it: files with tabs have no quoting; write "
+            "them without (csv.QUOTE_NONE), or as .csv or .jsonl"
+        )
+    return found
+
+
+def _strange_labels(task: Task, labels: tuple[str, ...]) -> list[str]:
+    name = task.name
+    # Whoever lists `none` means it.
     found = [
         f"{name}: the label {label!r} looks like a missing value; give those rows a label or leave them out"
-        for label in labels
-        if label.lower() in MISSING
+        for label in (() if task.listed else labels)
+        if label.lower() in MISSING or _marks_missing(label, labels, task)
     ]
     # A blank too many makes a class of its own, of the rows that have it; so does 1.0 beside 1, which tables
     # with gaps are saved with. Nobody means that.
@@ -75,6 +107,15 @@ def _strange_labels(name: str, labels: tuple[str, ...]) -> list[str]:
                 listed = " and ".join(map(repr, same))
                 found.append(f"{name}: the labels {listed} {why}, and count as {len(same)}")
     return found
+
+
+def _marks_missing(label: str, labels: tuple[str, ...], task: Task) -> bool:
+    """Whether a label is what data sets of a hub have where none is known: -1, or -100 of words."""
+    if label != "-1" and (label != "-100" or not task.type.by_word):
+        return False
+    # Beside a word, or a -2, it is a name or a value like any other; so is -1 beside 1 alone.
+    others = [other for other in labels if other != label]
+    return "0" in others and all(other.isascii() and other.isdigit() for other in others)
 
 
 def _without_blanks(label: str) -> str:

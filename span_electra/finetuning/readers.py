@@ -9,16 +9,20 @@ Which layout a file has:
   NER                       uid <tab> ['O', 'B-PER'] <tab> ['My', 'name'] if the first line that is not blank
                             has two or three columns, the last one in square brackets, and the file is no
                             .conll; else CoNLL, see conll.py; so is any with `columns` that are numbers
-  other tasks               uid <tab> label <tab> sentence, with a fourth column for the second of a pair
+  other tasks               uid <tab> label <tab> sentence, with a fourth column for the second of a pair; of
+                            types that take both, the train file's first row says which all files hold
 
 Shapes: W words of a sentence.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -37,11 +41,14 @@ from span_electra.finetuning.rows import (
     suffix_of,
     without_blank_end,
 )
-from span_electra.finetuning.task import Task, numbered_columns
-from span_electra.finetuning.task_types import MISSPELT
+from span_electra.finetuning.task import Task, numbered_columns, split_files
+from span_electra.finetuning.task_types import MISSPELT, MOST_CLASSES
 from span_electra.finetuning.values import list_of, text_of, word_of, words_of
 from span_electra.text.unpacking import PACKINGS
 
+NUMBERS, QUOTES = "numbers", "quotes"  # what is noted of rows: labels given by number, fields in quotes
+NAMED_COLUMNS = (".csv", ".parquet", ".jsonl")  # of conversations .jsonl needs none
+VERY_NEAR = 0.8  # how alike a label is that was meant, of 1
 TRUTHS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
@@ -62,29 +69,64 @@ class _Reading:
     task: Task
     path: Path
     known: dict[str, None] | None  # labels in order; None: any
+    noted: Counter[str] = field(default_factory=Counter)  # rows or labels of NUMBERS and QUOTES
+
+    @cached_property
+    def by_number(self) -> tuple[str, ...]:
+        """The labels that may be given by their numbers: names that a person has put in order."""
+        names = tuple(self.known or ()) if self.task.listed else ()
+        return () if any(_number_of(name) is not None for name in names) else names
 
     def check(self, label: str, where: str) -> str:
-        """The label; InputError naming `where` and the nearest known one, where it is none of the task's."""
-        if self.known is not None and label not in self.known:
+        """The label, or that of its number; InputError naming `where`, where it is none of the task's."""
+        if self.known is None or label in self.known:
+            return label
+        # Data sets of a hub keep classes as numbers, and their names beside them.
+        number = int(label) if label.isascii() and label.isdigit() and len(label) < 10 else MOST_CLASSES
+        if number < len(self.by_number):
+            self.noted[NUMBERS] += 1
+            return self.by_number[number]
+        if not self.task.labels_of_train:
             raise InputError(f"{where}: label {not_among(label, self.known)}")
-        return label
+        near = difflib.get_close_matches(label, self.known, 1, VERY_NEAR)
+        meant = f"did you mean {near[0]!r}? Else list" if near else "list"
+        raise InputError(
+            f"{where}: the train file has no label {label!r}; {meant} all labels in label_map_or_file, or "
+            "mend the row"
+        )
 
 
-def read_examples(task: Task, split_file: str | Path) -> Iterator[Example]:
+def with_pairs_settled(task: Task, data_dir: str | Path) -> Task:
+    """The task, with whether its rows hold two texts where nothing but its train file's first row says so.
+
+    Raises InputError for a file that cannot be read.
+    """
+    # Once for all files: a head, and an encoder of one token type, read the one or the other.
+    path = split_files(task, "train", data_dir)[0]
+    if task.pairs is not None or suffix_of(path) in NAMED_COLUMNS:
+        return task
+    return replace(task, paired=first_line(path).count("\t") == 3)
+
+
+def read_examples(task: Task, split_file: str | Path, noted: Counter[str] | None = None) -> Iterator[Example]:
     """Yield the examples of a file, one a row, with its label.
 
     Labels are checked against the task's: `replace(task, labels=label_map(...))` has dev and test files
     checked against the train file's. Turns and a spelling task's clean text have none.
+    noted: counts, under NUMBERS and QUOTES, what a person should hear of.
     Raises InputError naming file and row.
     """
     known = known_labels(task)
-    reading = _Reading(task, Path(split_file), None if known is None else dict.fromkeys(known))
-    empty = True
+    known = None if known is None else dict.fromkeys(known)
+    reading = _Reading(task, Path(split_file), known, Counter() if noted is None else noted)
+    rows, words = 0, 0
     for example in _layout(reading):
-        empty = False
+        rows, words = rows + 1, words + len(example.words or ())
         yield example
-    if empty:
+    if not rows:
         raise InputError(f"{split_file}: no rows; name a file that has some")
+    if task.type.by_word and not words:  # nothing could be measured
+        raise InputError(f"{split_file}: no row has a word; name a file whose rows have some")
 
 
 def _layout(reading: _Reading) -> Iterator[Example]:
@@ -95,7 +137,7 @@ def _layout(reading: _Reading) -> Iterator[Example]:
     if task.columns:
         return _from_table(reading)
     # Formats with names of their own: columns by place would be a guess.
-    if suffix_of(path) in (".csv", ".parquet") or (suffix_of(path) == ".jsonl" and not task.type.in_turns):
+    if suffix_of(path) in NAMED_COLUMNS and not (suffix_of(path) == ".jsonl" and task.type.in_turns):
         raise InputError(f"{path}: has named columns; say in the task file which is what (columns:)")
     return READERS[task.type.reader](reading)
 
@@ -153,20 +195,37 @@ def _number_of(text: str) -> float | None:
 def _from_table(reading: _Reading) -> Iterator[Example]:
     columns = reading.task.columns
     wanted = [name for names in columns.values() for name in (names if isinstance(names, list) else [names])]
-    for number, row in enumerate(read_table(reading.path, list(dict.fromkeys(wanted))), start=1):
+    wanted = list(dict.fromkeys(wanted))
+    quotable = suffix_of(reading.path) in (".tsv", ".txt")
+    for number, row in enumerate(read_table(reading.path, wanted), start=1):
+        if quotable:
+            _note_quotes(reading, [row.values[name] for name in wanted])
         yield _example(reading, row, columns, number)
 
 
 def _headerless(reading: _Reading) -> Iterator[Example]:
     names = ("uid", "label", "text")
-    paired = reading.task.type.inputs == "pair"
-    if reading.task.type.inputs == "text or pair":
-        # Of types that take both, the first row says which the file holds; a row that differs is an error.
+    paired = reading.task.pairs
+    if paired is None:
+        # The first row says which the file holds; a row that differs is an error.
         paired = first_line(reading.path).count("\t") == len(names)
     names = (*names, "pair") if paired else names
     columns = {name: name for name in names}
     for number, row in enumerate(read_headerless(reading.path, names), start=1):
+        _note_quotes(reading, row.values.values())
         yield _example(reading, row, columns, number)
+
+
+def _note_quotes(reading: _Reading, fields: Iterable[str]) -> None:
+    """Count a row of which a field is quoted as in .csv: files with tabs have no quoting, so it is kept.
+
+    Example: "He said ""no""." in quotes; not "No," said he, "no"
+    """
+    for value in fields:
+        quoted = len(value) > 1 and value[0] == value[-1] == '"'
+        if quoted and '"' not in value[1:-1].replace('""', ""):
+            reading.noted[QUOTES] += 1
+            return
 
 
 def _example(reading: _Reading, row: Row, columns: dict[str, Any], number: int) -> Example:
@@ -177,8 +236,9 @@ def _example(reading: _Reading, row: Row, columns: dict[str, Any], number: int) 
     names = names + [columns["pair"]] if "pair" in columns else names
     words = None
     # One column of turns is a list; several columns are a turn each.
-    if task_type.in_turns and len(names) == 1:
-        texts = _turns(reading, row.values[names[0]], row)
+    if task_type.in_turns:
+        values = [row.values[name] for name in names]
+        texts = _turns(reading, _without_end(values) if len(values) > 1 else values[0], row)
     elif task_type.by_word:
         words = words_of(row, row.values[names[0]], "words", split=bool(reading.task.columns))
         texts = (" ".join(words),)
@@ -247,7 +307,18 @@ def _turns(reading: _Reading, value: Any, row: Row) -> tuple[str, ...]:
     if len(turns) < least:
         found = counted(len(turns), "turn")
         raise InputError(f"{row.where}: {found}; {reading.task.task_type} needs at least {least}")
-    return tuple(text_of(row, turn, "a turn") for turn in turns)
+    texts = tuple(text_of(row, turn, "a turn") for turn in turns)
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():  # it would be a true reply, or one to be learnt
+            raise InputError(f"{row.where}: turn {number} of {len(texts)} is empty; mend the row")
+    return texts
+
+
+def _without_end(turns: list[Any]) -> list[Any]:
+    """The turns up to the last that says something: a shorter conversation leaves its last cells empty."""
+    while turns and (turns[-1] is None or (isinstance(turns[-1], str) and not turns[-1].strip())):
+        turns = turns[:-1]
+    return turns
 
 
 def _tagged_words(reading: _Reading) -> Iterator[Example]:
@@ -268,9 +339,9 @@ def _conll(reading: _Reading) -> Iterator[Example]:
     chosen = reading.task.columns  # from 1
     columns = (chosen["text"] - 1, chosen["label"] - 1) if chosen else ()
     for number, sentence in enumerate(read_conll(reading.path, *columns), start=1):
-        for line, tag in zip(sentence.lines, sentence.tags, strict=True):
-            reading.check(tag, f"{reading.path}: line {line}")
-        yield Example(str(number), (" ".join(sentence.words),), sentence.words, sentence.tags)
+        lines = zip(sentence.lines, sentence.tags, strict=True)
+        tags = tuple(reading.check(tag, f"{reading.path}: line {line}") for line, tag in lines)
+        yield Example(str(number), (" ".join(sentence.words),), sentence.words, tags)
 
 
 def _spelling(reading: _Reading) -> Iterator[Example]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -12,11 +13,13 @@ from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.experiment import open_rows
 from span_electra.finetuning.export import export_tasks
+from span_electra.finetuning.metadata import measured
 from span_electra.finetuning.predictions import compute_metrics, predict_rows, prediction_lines
 from span_electra.finetuning.prepare import open_prepared
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.storage import EXPORTED, PREDICTIONS, RESULTS, write_text
+from span_electra.training.checkpoint import same_score
 from span_electra.training.devices import Process
 
 
@@ -26,13 +29,21 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
     They stand by task, split and name. The best model need not be the last one, so dev is computed again.
     Raises InputError where the prepared data are not those that the run was trained on.
     """
-    folder, model, process = Path(run.out_dir), load_task_model(run.out_dir), evaluation_process(run.training)
+    folder, process = Path(run.out_dir), evaluation_process(run.training)
+    model = load_task_model(run.out_dir, run.tasks)
     prepared, results = open_prepared(run.prepared), {task.name: {} for task in run.tasks}
     # Keys are hashes of the data: rows of the same names may have been prepared anew meanwhile.
     if [(task.name, prepared.keys.get(task.name)) for task in run.tasks] != [*model.meta["prepared"].items()]:
         raise InputError(
             f"{folder}: was trained on other data than {prepared.folder} holds, or on tasks in another "
             "order; give those it had"
+        )
+    if not same_score(model.meta, {"measured": measured(run.tasks, run.training.monitor)}):
+        # Of a run that goes on the best is found anew; here there is none but the one that was found.
+        print(
+            f"note: {folder}: its best checkpoint is that of other metrics than the task file has first now; "
+            "--resume_train finds the best of these",
+            file=sys.stderr,
         )
     model.network.to(process.device)
     (folder / PREDICTIONS).mkdir(exist_ok=True)

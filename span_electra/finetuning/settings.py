@@ -37,8 +37,9 @@ class FinetuningRun:
     @property
     def takes_heads(self) -> bool:
         """Whether the heads of a fine-tuned encoder are taken too, task by task."""
-        # --finetune: other tasks, so the encoder alone.
-        return bool(self.arguments.load_saved_model) and not self.arguments.finetune
+        # --finetune: other tasks, so the encoder alone. A resumed run has its own, from its checkpoint.
+        saved = bool(self.arguments.load_saved_model)
+        return saved and not (self.arguments.finetune or self.arguments.resume_train)
 
     @property
     def resume_from(self) -> str | None:

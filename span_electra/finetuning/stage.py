@@ -42,13 +42,14 @@ from span_electra.finetuning.prepare import (
 )
 from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
 from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
+from span_electra.finetuning.seeds import refuse_taken, rest_lines
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.opening import Pretrained, open_model
 from span_electra.hub.runs import newest_run, run_of
 from span_electra.storage import CONFIG, RESULTS, RUN_LOCK, empty_parents_go
-from span_electra.training.run import check_place, run_training
-from span_electra.training.run_folder import locked, state_of
+from span_electra.training.run import run_training
+from span_electra.training.run_folder import locked
 
 # --- preparing ------------------------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ def finetune(settings: FinetuningArguments) -> int:
             finetuning_run(settings, tasks, encoder=encoder, data=data, folder=out_dir, seed=seed)
             for seed, out_dir in zip(seeds, out_dirs, strict=True)
         ]
-        refuse_taken(folder, runs)  # before rows are prepared, which may take minutes
+        refuse_taken(settings, folder, runs)  # before rows are prepared, which may take minutes
         rows.append(rows_of(settings, tasks, pretrained, data))
         check_prepared(settings, tasks, rows[0])
         keys = {task.name: rows[0].keys[task.name] for task in tasks.tasks}
@@ -181,25 +182,6 @@ def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
     if not run.silent:
         print(table_of(results))
     return 0, results
-
-
-def rest_lines(settings: FinetuningArguments, runs: list[FinetuningRun]) -> list[str]:
-    """How the seeds after a stopped one, the first of `runs`, are run, and all of them concluded."""
-    if not runs[1:]:
-        return []
-    # The stopped run's file says everything of the others but what a new run alone is given.
-    stopped, following, last = runs[0], runs[1], runs[-1].training.seed
-    words = ["--config_file", Path(stopped.out_dir, CONFIG)]
-    # Named or not: by then another run may be the newest.
-    saved = settings.load_saved_model
-    words += ["--load_saved_model", saved] if saved else ["--encoder", stopped.encoder]
-    words += ["--finetune"] if settings.finetune else []
-    words += ["--seed", following.training.seed, "--out_dir", following.out_dir]
-    folder = Path(stopped.out_dir).parent
-    return [
-        f"then the next seed, and so on to {last}: {command_line('finetune_SE', *words)}",
-        f"and all together: {command_line('finetune_SE', '--load_saved_model', folder, '--conclude')}",
-    ]
 
 
 def conclude_saved(settings: FinetuningArguments) -> int:
@@ -279,7 +261,10 @@ def tasks_of(settings: FinetuningArguments) -> TaskFile:
         return load_task_file(settings.task_file, settings.data_dir)
     # Prepared data remember where their files lay, so that --data_dir may name either.
     prepared = open_prepared(settings.data_dir)
-    return load_task_file(settings.task_file, prepared.data_dir, prepared.labels)
+    loaded = load_task_file(settings.task_file, prepared.data_dir, prepared.labels)
+    return replace(
+        loaded, tasks=tuple(replace(task, paired=prepared.paired.get(task.name)) for task in loaded.tasks)
+    )
 
 
 def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> Prepared:
@@ -317,14 +302,6 @@ def check_flags(settings: FinetuningArguments, prepared: Prepared) -> None:
                 f"{name}: {asked}, but {prepared.folder} was prepared with {made}; leave it out, or run "
                 "prepare_tasks_SE.py again"
             )
-
-
-def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
-    """Refuse a folder that holds something else, before anything is prepared or written."""
-    if len(runs) > 1 and state_of(folder) != "new":
-        raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
-    for run in runs:
-        check_place(run)
 
 
 @contextmanager

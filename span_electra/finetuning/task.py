@@ -33,6 +33,8 @@ class Task:
     noise: dict[str, Any] = field(default_factory=dict)  # how clean text is misspelt, for spelling tasks
     pooling: str = "cls"  # what a head on whole rows reads: [CLS], or the mean of all tokens
     tuned_threshold: bool = False  # when a label is given is decided by the first metric on dev
+    listed: bool = False  # whether `labels` are those that a person listed
+    paired: bool | None = None  # of rows that may hold two texts and name no columns: whether they do
 
     @property
     def type(self) -> TaskType:
@@ -40,9 +42,23 @@ class Task:
 
     @property
     def in_two_types(self) -> bool:
-        """Whether its rows have token types 0 and 1: turns, and pairs as far as they are declared."""
-        two = "pair" in self.columns or isinstance(self.columns.get("text"), list)
-        return self.type.in_turns or self.type.inputs == "pair" or two
+        """Whether its rows have token types 0 and 1."""
+        return self.type.in_turns or bool(self.pairs)
+
+    @property
+    def pairs(self) -> bool | None:
+        """Whether a row holds two texts; None: each file may have either (as an earlier version left it)."""
+        if self.type.inputs != "text or pair":
+            return self.type.inputs == "pair"
+        if self.columns:
+            return "pair" in self.columns or isinstance(self.columns.get("text"), list)
+        return self.paired
+
+    @property
+    def labels_of_train(self) -> bool:
+        """Whether the labels are those that the train file has, as nobody listed or counted them."""
+        in_columns = isinstance(self.columns.get("label"), list)
+        return self.type.named_labels and not (self.listed or in_columns) and self.class_num is None
 
 
 def split_files(task: Task, split: str, data_dir: str | Path) -> tuple[Path, ...]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from span_electra.compose import read_settings
 from span_electra.errors import InputError, not_among, reason_of
+from span_electra.finetuning.readers import with_pairs_settled
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_entry import TaskEntry
 from span_electra.finetuning.task_keys import ENCODER_KEYS, task_of
@@ -74,6 +75,8 @@ def load_task_file(
         raise InputError(f"{path}: {len(problems)} problems: {listed}")
     if problems:
         raise InputError(f"{path}: {problems[0]}")
+    if prepared is None:
+        tasks = tuple(with_pairs_settled(task, data_dir) for task in tasks)
     return TaskFile(tasks, agreed, _notes(entries, path))
 
 

@@ -16,7 +16,7 @@ from span_electra.finetuning.task_types import TASK_TYPES, TaskType
 from span_electra.text.noise import NoiseConfig
 
 # What a task may say: its own fields, under the names that users write.
-_RENAMED = {"name": "", "files": "file_names", "labels": "label_map_or_file"}
+_RENAMED = {"name": "", "files": "file_names", "labels": "label_map_or_file", "listed": "", "paired": ""}
 TASK_KEYS = tuple(key for entry in fields(Task) if (key := _RENAMED.get(entry.name, entry.name)))
 TASK_KEYS += ("sampling",)
 
@@ -65,6 +65,7 @@ def task_of(entry: TaskEntry) -> Task | None:
         noise=_noise(entry, task_type),
         pooling=_pooling(entry, task_type),
         tuned_threshold=_tuned_threshold(entry, task_type),
+        listed=entry.values.get("label_map_or_file") is not None,
     )
     _check_together(entry, task)
     return None if entry.problems else task

@@ -87,15 +87,16 @@ def best_checkpoint(folder: Path) -> Path:
     if (folder / checkpoint.META).is_file():
         return folder
     scores: dict[Path, Any] = {}
-    training: dict[str, Any] = {}
+    newest_meta: dict[str, Any] = {}
     for saved in checkpoint.in_run(folder):
         try:
             meta = checkpoint.read_meta(saved)
         except InputError:
             continue  # broken: passed over as in resuming
-        training = training or meta.get("training", {})  # the newest says what counts
-        scores[saved] = checkpoint.score_of(meta, training.get("monitor", ""))
+        newest_meta = newest_meta or meta  # it says what counts
+        scores[saved] = checkpoint.score_of(meta, newest_meta)
     if not scores:
         raise InputError(f"{folder}: holds no whole checkpoint; name a folder that finetune_SE.py made")
+    training = newest_meta.get("training", {})
     more = checkpoint.more_is_better(training.get("monitor", ""), training.get("monitor_mode", "auto"))
     return next(iter([*checkpoint.best_first(scores, more), *scores]))

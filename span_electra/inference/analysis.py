@@ -77,9 +77,9 @@ def text_for(spec: TaskSpec, text: str) -> Text | None:
         return (blocks[0], blocks[1]) if len(blocks) == 2 else None
     if spec.type.head == "language":
         return lines
-    if spec.type.takes_pairs and len(lines) == 2:
+    if spec.type.takes_pairs and spec.task.pairs is not False and len(lines) == 2:
         return lines[0], lines[1]
-    return None if spec.type.inputs == "pair" else " ".join(lines)
+    return None if spec.task.pairs else " ".join(lines)
 
 
 def layout_of(spec: TaskSpec) -> str:
@@ -88,4 +88,4 @@ def layout_of(spec: TaskSpec) -> str:
         return "turns a line each, an empty line, candidates a line each"
     if spec.type.head == "language":
         return "turns, a line each"
-    return "two lines, one for each text" if spec.type.inputs == "pair" else "a text"
+    return "two lines, one for each text" if spec.task.pairs else "a text"

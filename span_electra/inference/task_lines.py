@@ -115,7 +115,7 @@ def text_of_line(spec: TaskSpec, line: str) -> Text | None:
     if spec.type.takes_pairs and line.count("\t") == 1:
         first, second = line.split("\t")
         return first, second
-    if spec.type.inputs == "pair":
+    if spec.task.pairs:
         return ("", "") if blank else None
     return line
 

@@ -288,7 +288,7 @@ def expected_input(spec: TaskSpec) -> str:
         return '(turns, candidates), two lists; as a line {"turns": [...], "candidates": [...]}'
     if spec.type.head == "language":
         return "a list of turns; as a line one turn, or a JSON list of them"
-    if spec.type.inputs == "pair":
+    if spec.task.pairs:
         return "a pair of texts; as a line one TAB between them"
     return "a text or a list of words" if spec.type.by_word else "a text"
 
@@ -310,9 +310,10 @@ def example_of(spec: TaskSpec, text: Text) -> Example | None:
         turns = [text] if isinstance(text, str) else text if listed else None
         return None if turns is None else Example("", tuple(turns))
     paired = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
-    if paired and spec.type.takes_pairs:
+    pairs = spec.task.pairs  # None: a model of an earlier version, which does not tell
+    if paired and (pairs or (pairs is None and spec.type.takes_pairs)):
         return Example("", text)
-    alone = isinstance(text, str) and spec.type.inputs != "pair"
+    alone = isinstance(text, str) and not pairs
     return Example("", (text,)) if alone else None
 
 

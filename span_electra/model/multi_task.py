@@ -49,6 +49,9 @@ class HeadConfig:
     pooling: str = "cls"  # what a head on whole rows reads: the first token's state, or all tokens' mean
     orders: tuple[str, ...] = ()  # of tags: which may follow each other (finetuning/decoding.py); (): all
     shift: float = 0.0  # of the scores, by a threshold that dev rows decided; taken into the bias on opening
+    # Of a number: what is learned is (target - mean) / deviation; taken into score's weights on opening.
+    target_mean: float = 0.0
+    target_deviation: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -180,8 +183,14 @@ class TaskNetwork(nn.Module):
         return StepOutput(loss, tally)
 
     def losses(self, batch: TaskBatch, key: int | None = None) -> Tensor:
-        """The loss of every target, nats (of a number: squared error), [N]; an IGNORED one has 0 or none."""
-        kind, targets = self.tasks[batch.task].kind, batch.targets
+        """The loss of every target, nats, [N]; an IGNORED one has 0 or none.
+
+        Of a number: the squared error, in deviations of the targets.
+        """
+        task, targets = self.tasks[batch.task], batch.targets
+        kind = task.kind
+        if kind == "number":  # a new head says about 0, and steps of a usual rate would not reach 1981
+            targets = (targets - task.target_mean) / task.target_deviation
         if kind == "language":  # the vocabulary's logits are made where they are asked for alone
             asked_BL = targets != IGNORED
             states_ND, target_N = self.states(batch, key)[asked_BL], targets[asked_BL]

@@ -191,8 +191,9 @@ class Batches:
     ) -> dict[str, np.ndarray]:
         """The same with errors in the rows; masks go where their words go."""
         rows, width = arrays["original_BL"].shape
+        clean = {"clean_BL": arrays["original_BL"]} if self.crops else {}  # a crop is of the text as it was
         spelt, moved_BL = self.misspeller.misspell(arrays["original_BL"], lengths_B, rows_B, self.epoch)
-        arrays = arrays | spelt | moved_slots(arrays, moved_BL)
+        arrays = arrays | clean | spelt | moved_slots(arrays, moved_BL)
         # Nobody should learn to write errors: their tokens are not masked, nor is what was cut. The totals
         # still count them, since they must be known before the rows are.
         slots_S, seps_B = arrays["slots_S"], np.arange(rows) * width + lengths_B - 1

@@ -323,15 +323,15 @@ def _newest_readable(run: str | Path, read: Callable[[Path], Read]) -> tuple[Pat
     return None
 
 
-def retain(run: Path, *, last: int, best: int, monitor: str, higher_is_better: bool, newest: Path) -> None:
-    """Delete our checkpoints but for the `last` newest and the `best` best by their `monitor`.
+def retain(run: Path, *, last: int, best: int, higher_is_better: bool, newest: Path) -> None:
+    """Delete our checkpoints but for the `last` newest and the `best` best by what `newest` monitors.
 
     `newest`, just written, always stays, and so does every folder that is no checkpoint of ours.
     """
-    scores = {}
+    scores, now = {}, _parse_meta(newest / META)
     for folder in in_run(run):
         try:
-            scores[folder] = score_of(_parse_meta(folder / META), monitor)
+            scores[folder] = score_of(_parse_meta(folder / META), now)
         except (InputError, OSError):
             continue  # not ours to judge
     # `scores` has the order of `in_run`, newest first.
@@ -340,10 +340,17 @@ def retain(run: Path, *, last: int, best: int, monitor: str, higher_is_better: b
         _remove(folder)
 
 
-def score_of(meta: Mapping[str, Any], monitor: str) -> Any:
-    """The metric that a checkpoint recorded; none where the run monitored another one then."""
-    monitored = meta.get("training", {}).get("monitor", monitor)
-    return meta.get("metric") if monitored == monitor else None
+def score_of(meta: Mapping[str, Any], now: Mapping[str, Any]) -> Any:
+    """The metric that a checkpoint recorded; none where it was another one than that of metadata `now`."""
+    return meta.get("metric") if same_score(meta, now) else None
+
+
+def same_score(meta: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether scores of both can be compared: of one name, and taken of the same (`measured`, where told)."""
+    monitors = [told.get("training", {}).get("monitor") for told in (meta, now)]
+    takings = [told.get("measured") for told in (meta, now)]
+    # What an earlier version does not tell is taken for the same.
+    return all(None in (one, other) or one == other for one, other in (monitors, takings))
 
 
 def best_first(scores: Mapping[Path, Any], higher_is_better: bool) -> list[Path]:

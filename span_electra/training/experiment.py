@@ -103,7 +103,10 @@ class Experiment(Protocol):
         """
 
     def metadata(self) -> dict[str, Any]:
-        """What every checkpoint records of settings and data."""
+        """What every checkpoint records of settings and data.
+
+        With `measured` where scores of one name may be taken of different things: other ones are set aside.
+        """
 
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
         """Whether the epoch that a checkpoint stopped inside is cut into other batches now.

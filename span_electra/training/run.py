@@ -125,7 +125,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
         check_folder(Path(settings.out_dir), source, settings.go_on)  # once more: nobody can change it now
     agreement = Agreement(process.world_size)  # on the host: no collective of gradients holds it up
     experiment = build(settings, process)
-    recut = saved is not None and check_resume(experiment, settings, source, saved.meta)
+    recut, rescored = look_back(experiment, settings, source, saved.meta) if saved else (False, None)
     # Before the optimizers are made: their state lies where the parameters do by then.
     network = place_model(experiment.model, settings.training, process, saved, str(source))
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
@@ -173,15 +173,15 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
         )
         log.say_start(start_lines(run, state, settings.go_on))
         if saved:
-            say_resumed(run, state, saved.meta, recut_said)
+            say_resumed(run, state, saved.meta, recut_said, rescored)
         stopped = train(run, state)
     return conclude(run, state, stopped)
 
 
-def say_resumed(run: Run, state: LoopState, meta: dict[str, Any], recut: str | None) -> None:
-    """What a resumed run will do, and what is not as it was."""
+def say_resumed(run: Run, state: LoopState, meta: dict[str, Any], *others: str | None) -> None:
+    """What a resumed run will do, and what is not as it was; `others`: lines on what else is not."""
     left = what_is_left(state, run.config, run.optimizers.config)
-    for line in (recut, left, devices.other_device(run.process, meta)):
+    for line in (*others, left, devices.other_device(run.process, meta)):
         if line:
             run.log.info(line)
 
@@ -239,20 +239,22 @@ def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, 
     return checkpoint.open_at(settings.resume_from, read)
 
 
-def check_resume(experiment: Experiment, settings: RunSettings, source: Path, meta: dict[str, Any]) -> bool:
-    """Whether the epoch that a checkpoint stopped inside is cut into other batches now.
+def look_back(
+    experiment: Experiment, settings: RunSettings, source: Path, meta: dict[str, Any]
+) -> tuple[bool, str | None]:
+    """Whether the epoch that a checkpoint stopped inside is cut otherwise now; what is to be said of scores.
 
     Its scores are taken out of `meta` where this run's cannot be held against them: those of another metric,
     or of other held-out rows; and of a model that lies in another run's folder, beside which the best of this
     one might never be kept. Raises InputError as `Experiment.check_resume` does.
     """
-    recut, monitor = experiment.check_resume(meta, str(source)), settings.training.monitor
-    rows = experiment.metadata().get("validation")
-    same = meta.get("training", {}).get("monitor", monitor) == monitor
-    same = same and meta.get("validation", rows) == rows  # earlier releases did not record it
+    recut, now = experiment.check_resume(meta, str(source)), experiment.metadata()
+    same_metric, rows = checkpoint.same_score(meta, now), now.get("validation")
+    same = same_metric and meta.get("validation", rows) == rows  # earlier releases did not record the rows
     if "loop" in meta and not (same and lies_in(source, Path(settings.out_dir))):
         meta["loop"] |= {"best": None, "metric": None}
-    return recut
+    told = "loop" in meta and not same_metric
+    return recut, "scores were of another metric until now; the best is found anew" if told else None
 
 
 def refuse_optimizer(saved: Checkpoint, config: OptimizerConfig, source: Path) -> None:

@@ -71,6 +71,19 @@ def test_any_batch_size_gives_the_same_numbers(tmp_path):
     assert one == pytest.approx(many, rel=1e-4)
 
 
+@pytest.mark.parametrize("part", ["generator", "discriminator"])
+def test_answers_that_are_not_numbers_are_refused(part, tmp_path):
+    model = exported(tmp_path / "model")
+    networks = open_networks(tmp_path / "model")
+    with torch.no_grad():
+        for broken in (getattr(model, part), getattr(networks, part).encode):
+            for parameter in broken.parameters():
+                parameter.fill_(math.nan)
+    for computing in (ExportedPair(networks), model):
+        with pytest.raises(InputError, match=f"{part}: its answers are not numbers; its weights are broken"):
+            score_text(networks, computing, written(tmp_path), 8, max_seq_len=24)
+
+
 def test_a_text_without_anything_to_mask_is_refused(tmp_path):
     networks = by_hand(frequencies({"the": 0.0}))
     with pytest.raises(InputError, match="held out.txt: so short that no token is masked"):

@@ -63,6 +63,18 @@ def test_batches_give_the_scores_of_sentences_one_by_one(batch_size, tmp_path, a
     assert found["pll"][2] != found["pll_l2r"][2], "'undo' is two tokens, so the scores must differ"
 
 
+@pytest.mark.parametrize("score", SCORES)
+def test_answers_that_are_not_numbers_are_refused(score, tmp_path):
+    exported(tmp_path)
+    networks = open_networks(tmp_path)
+    part = "discriminator" if score == "discriminator" else "generator"
+    with torch.no_grad():
+        for parameter in getattr(networks, part).encode.parameters():
+            parameter.fill_(math.nan)
+    with pytest.raises(InputError, match=f"{part}: its answers are not numbers; its weights are broken"):
+        score_sentences(networks, SENTENCES, [score], 4)
+
+
 def test_scores_by_hand():
     networks = by_hand(frequencies({"cat": 1.0, "dog": 0.0}, usual=-40.0), spotter({"cats": 3.0}, usual=-3.0))
     found = score_sentences(networks, ["cat dog", "cats dog"], ["discriminator", "pll"], 8)

@@ -13,9 +13,10 @@ from task_examples import write
 
 from argument import EvaluateArgs, FinetuneArgs
 from span_electra.errors import InputError
-from span_electra.evaluation.tasks import described, evaluate_tasks, prepared_rows
+from span_electra.evaluation.tasks import described, evaluate_tasks, prepared_rows, task_number
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.stage import finetune
+from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_file import load_task_file
 from span_electra.report.scores import tables_of
 
@@ -181,6 +182,18 @@ def test_a_checkpoint_in_shares_is_told_from_others():
         return described(Path("run"), vocabulary_of_words(), {"step": 3, "files": files})["weights"]
 
     assert len({weights_of("a", "b"), weights_of("a", "c"), weights_of("a", "b", "c")}) == 3
+
+
+@pytest.mark.parametrize("asked", [None, False, True])
+@pytest.mark.parametrize("learnt", [None, False, True])
+def test_pairs_are_not_asked_of_what_learnt_single_texts(asked, learnt):
+    task = Task("t", "Regression", {"train": ("a.tsv",)}, paired=asked)
+    specs = (TaskSpec(replace(task, paired=learnt), (), 32),)
+    if None in (asked, learnt) or asked == learnt:
+        assert task_number(task, specs, "tasks.yaml") == 0
+        return
+    with pytest.raises(InputError, match="tasks.yaml: t: its files hold (pairs|single texts), and the model"):
+        task_number(task, specs, "tasks.yaml")
 
 
 def test_a_metric_that_the_labels_of_the_run_have_not_is_refused(tmp_path):

@@ -11,8 +11,8 @@ import torch
 from finetune_examples import settings_of, write_task
 from model_examples import small_config
 from network_examples import exported, vocabulary_of_words
+from task_examples import write
 
-from argument import PrepareArgs
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
@@ -20,7 +20,6 @@ from span_electra.finetuning.experiment import (
     Finetuning,
     check_monitor,
     check_pooling,
-    check_same_tasks,
     check_token_types,
     rate_share,
 )
@@ -93,11 +92,13 @@ def test_pairs_and_turns_need_two_token_types(kind, columns, refused, start):
 def test_an_encoder_of_one_token_type_is_refused_before_rows_are_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exported(tmp_path / "small", type_vocab_size=1)
-    settings = settings_of(tmp_path, {"t": write_task(tmp_path, "SentencePairClassification")})
     monkeypatch.setattr(stage, "prepare_tasks", None)
-    for run in (lambda: stage.finetune(settings), lambda: stage.prepare(PrepareArgs.of(settings))):
-        with pytest.raises(InputError, match="t: SentencePairClassification needs two token types"):
-            run()
+    for kind in ("SentencePairClassification", "Regression"):
+        settings = settings_of(tmp_path, {"t": write_task(tmp_path, kind)})
+        write(tmp_path / "data", "t/train.tsv", "1\t2\tthe cat\tthe dog\n")  # told by the rows alone
+        for run in (lambda of=settings: stage.finetune(of), lambda of=settings: stage.prepare(of)):
+            with pytest.raises(InputError, match=f"t: {kind} needs two token types"):
+                run()
 
 
 def test_two_tasks_that_would_share_a_metric_are_refused_where_test_is_measured_too():
@@ -200,11 +201,3 @@ def test_a_decay_of_1_is_one_rate_for_all_and_frozen_encoders_have_none():
     network.encoder.requires_grad_(False)
     found = rates_of(optimizers_of(network, config, 0.5))
     assert found and all(name.startswith("heads.") for name in found)
-
-
-def test_tasks_in_another_order_are_other_tasks():
-    facts = {"heads": [{"kind": "sequence"}] * 2, "prepared": {"film": "1" * 64, "book": "2" * 64}}
-    check_same_tasks(facts, facts, "run")
-    turned = facts | {"prepared": dict(reversed(facts["prepared"].items()))}
-    with pytest.raises(InputError, match="run: was trained with rows .*film.*book.*this is .*book.*film"):
-        check_same_tasks(turned, facts, "run")

@@ -60,6 +60,16 @@ def test_predictions_come_in_the_rows_order_whatever_the_batch_size(kind, tmp_pa
     assert predict_rows(network, 0, source, 7, CPU, stop=lambda: True) is None
 
 
+@pytest.mark.parametrize("kind", TASK_TYPES)
+def test_answers_that_are_not_numbers_are_refused(kind, tmp_path):
+    network, source = network_and_rows(tmp_path, kind)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(math.nan)
+    with pytest.raises(InputError, match="t: its answers are not numbers; its weights are broken"):
+        predict_rows(network, 0, source, 7, CPU)
+
+
 def test_perplexity_is_that_of_the_exported_folder_by_hand(tmp_path):
     network, source = network_and_rows(tmp_path, "Conversation")
     found = compute_metrics(predict_rows(network, 0, source, 5, CPU), source)["perplexity"]
@@ -163,8 +173,34 @@ def test_a_threshold_among_three_labels_is_refused(tmp_path):
         check_metrics(TaskSpec(task, ("a", "b", "c"), 32))
 
 
+def test_f1_of_more_than_two_labels_is_refused(tmp_path):
+    for kind, labels, refused in (
+        (SINGLE, ("a", "b", "c"), True),
+        ("SentencePairClassification", tuple("abcdefg"), True),
+        (SINGLE, ("a", "b"), False),
+        ("SpellingSequence", ("0", "1"), False),
+        ("MultiLabelClassification", ("a", "b", "c"), False),
+    ):
+        task = replace(one_task(tmp_path, kind), metrics=("f1", "accuracy"))
+        if not refused:
+            check_metrics(TaskSpec(task, labels, 32))
+            continue
+        with pytest.raises(InputError, match=r"t.metrics: f1 .* here are \d \(a, b, c.*; write macro_f1"):
+            check_metrics(TaskSpec(task, labels, 32))
+        for metrics in (("accuracy", "macro_f1"), ("matthews",)):
+            check_metrics(TaskSpec(replace(task, metrics=metrics), labels, 32))
+
+
+def test_several_labels_are_written_in_one_order_each_once():
+    several = told("several", ("a", "b", "c"), ("f1",))
+    lines = list(prediction_lines(TaskPredictions(["1"], [[0, 2]], [[2, 0, 2]]), several))
+    assert lines[1] == "1\ta,c\ta,c\n"
+
+
 def test_metrics_that_cannot_be_taken_are_refused_before_training(tmp_path):
     task = one_task(tmp_path, "NER")
-    with pytest.raises(InputError, match=r"chunk_f1 needs tags .* not 'NN'; write metrics: \[accuracy\]"):
+    with pytest.raises(
+        InputError, match=r"chunk_f1 needs tags .* not 'NN'; write metrics: \[accuracy\], .*label_map_or_file"
+    ):
         check_metrics(TaskSpec(task, ("O", "NN"), 32))
     check_metrics(TaskSpec(task, ("O", "B-X"), 32))

@@ -127,6 +127,24 @@ def test_misspellings_are_their_file_s_content_wherever_it_lies(tmp_path):
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_what_is_noted_of_rows_is_of_each_once_and_kept(tmp_path):
+    task = write_task(tmp_path, SINGLE) | {"label_map_or_file": ["no", "yes"]}
+    write(tmp_path / "data", "t/train.tsv", '1\t1\t"the cat"\n2\tno\tthe dog\n')
+    write(tmp_path / "data", "t/dev.tsv", '1\t0\t"the cat"\n2\t1\t"a ""dog"""\n')
+    made = prepared(tmp_path, {"t": task})
+    assert made.noted["t"] == open_prepared(made.folder).noted["t"] == {"numbers": 3, "quotes": 3}
+    assert [row["label"] for row in rows_of(made, "train") + rows_of(made, "dev")] == [1, 0, 0, 1]
+
+
+def test_a_split_of_pairs_beside_single_texts_is_refused(tmp_path):
+    task = write_task(tmp_path, "Regression")
+    made = prepared(tmp_path, {"t": task})
+    assert made.paired == {"t": False} and made.settings["t"].keys().isdisjoint({"paired", "listed"})
+    write(tmp_path / "data", "t/test.tsv", "1\t2\tthe cat\tthe dog\n")
+    with pytest.raises(InputError, match="test.tsv: line 1: 4 columns where 3 belong"):
+        prepared(tmp_path, {"t": task})
+
+
 def test_a_foreign_folder_is_refused(tmp_path):
     write(tmp_path, "out/mine.txt", "mine")
     with pytest.raises(InputError, match="not empty"):

@@ -32,6 +32,21 @@ def test_a_line_for_each_task():
     assert notes(prepared(), [SINGLE]) == notes(prepared(cut={"t": {"train": 0}}), [SINGLE]) == []
 
 
+def test_it_is_told_which_label_f1_and_a_threshold_are_of():
+    for task, said in (
+        (SINGLE, ""),
+        (replace(SINGLE, metrics=("f1",)), "; f1 is of 'yes' (label 1); label_map_or_file gives another"),
+        (replace(SINGLE, metrics=("accuracy",), tuned_threshold=True), "; the threshold is of 'yes' (label"),
+        (replace(SINGLE, metrics=("accuracy", "f1"), tuned_threshold=True), "; f1 and the threshold are of "),
+        (replace(SINGLE, task_type="MultiLabelClassification", metrics=("f1",)), ""),
+    ):
+        [line] = summary_lines(prepared(), [task])
+        start = f"t: train 1,000, dev 7; 2 labels{said}"
+        assert line.startswith(start) if said else line == start
+    spelling = replace(SINGLE, task_type="SpellingSequence", metrics=("f1",))
+    assert summary_lines(prepared(("0", "1")), [spelling])[0].endswith("; f1 is of '1' (label 1)")
+
+
 def test_rows_that_lost_text_are_told():
     [note] = notes(prepared(cut={"t": {"train": 1000, "dev": 0}}), [SINGLE])
     assert note.startswith(
@@ -49,11 +64,42 @@ def test_one_label_is_nothing_to_learn():
         check_labels_differ(replace(prepared(), only_label={"t": "yes"}), [replace(task, limit=4)])
 
 
-@pytest.mark.parametrize("label", ["nan", "NaN", "<NA>"])
+@pytest.mark.parametrize("label", ["nan", "NaN", "<NA>", "-", "?", "None", "NA"])
 def test_a_label_that_is_a_missing_value_is_told(label):
     assert notes(prepared(("a", label)), [SINGLE])[0].startswith(
         f"t: the label {label!r} looks like a missing"
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "told"),
+    [
+        (("-1", "0", "1", "2"), "SingleSenClassification", True),
+        (("-1", "1"), "SingleSenClassification", False),
+        (("-2", "-1", "0", "1"), "SingleSenClassification", False),
+        (("-1", "0", "x"), "SingleSenClassification", False),
+        (("-1",), "SingleSenClassification", False),
+        (("-100", "0", "1"), "NER", True),
+        (("-100", "0", "1"), "SingleSenClassification", False),
+        (("-100", "O", "B-X"), "NER", False),
+    ],
+)
+def test_numbers_that_mark_a_missing_label_are_told(labels, kind, told):
+    found = notes(prepared(labels), [Task("t", kind, {})])
+    assert [f"the label {labels[0]!r} looks like a missing" in note for note in found] == [True] * told
+
+
+def test_what_reading_has_counted_is_told_once():
+    made = replace(prepared(("no", "yes", "a", "b")), noted={"t": {"numbers": 1200, "quotes": 1}})
+    numbers, quotes = notes(made, [SINGLE])
+    assert numbers == (
+        "t: 1,200 labels are numbers, taken as labels are listed: 0 is 'no', 1 is 'yes', 2 is 'a', ..."
+    )
+    assert quotes.startswith("t: 1 row has a field in quotes, which are learned as part of it:")
+
+
+def test_a_listed_label_is_meant():
+    assert notes(prepared(("none", "-", "a")), [replace(SINGLE, listed=True)]) == []
 
 
 def test_labels_that_are_one_number_are_told():

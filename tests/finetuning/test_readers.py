@@ -260,20 +260,31 @@ def test_an_unknown_label_is_refused_by_file_and_line(tmp_path):
     dev = write(tmp_path, "dev.tsv", "1\tgood\ta\n2\tgod\tb\n")
     plain = task(SINGLE)
     learnt = replace(plain, labels=label_map(plain, read_examples(plain, train)))
-    with pytest.raises(InputError, match="dev.tsv: line 2: label 'god' is not known; did you mean 'good'"):
+    with pytest.raises(InputError, match="line 2: the train file has no label 'god'; did you mean 'good'"):
         list(read_examples(learnt, dev))
+    listed = replace(learnt, listed=True)
+    with pytest.raises(InputError, match="dev.tsv: line 2: label 'god' is not known; did you mean 'good'"):
+        list(read_examples(listed, dev))
     with pytest.raises(InputError, match="dev.tsv: line 1: label 'good' is not known; known are 0, 1"):
         read(dev, SINGLE, class_num=2)
-    with pytest.raises(InputError, match="a.txt: line 2: label 'B-LOC' is not known; did you mean 'B-LOK'"):
+    with pytest.raises(InputError, match="a.txt: line 2: the train file has no label 'B-LOC'; did"):
         read(write(tmp_path, "a.txt", "a O\nb B-LOC\n"), NER, labels=("O", "B-LOK"))
-    with pytest.raises(InputError, match="b.tsv: line 1: label 'x'"):
+    with pytest.raises(InputError, match="b.tsv: line 1: the train file has no label 'x'; list all"):
         read(write(tmp_path, "b.tsv", "1\t['O', 'x']\t['a', 'b']\n"), NER, labels=("O",))
     marks = {"text": "s", "label": ["toxic", "insult"]}
     with pytest.raises(InputError, match="d.tsv: line 2: label 'insult' is not known; known are toxic, rude"):
         path = write(tmp_path, "d.tsv", "s\ttoxic\tinsult\na\t0\t1\n")
         read(path, MULTI, columns=marks, labels=("toxic", "rude"))
     with pytest.raises(InputError, match="^.*c.tsv: line 1: label 'x' is not known; known are a$"):
-        read(write(tmp_path, "c.tsv", "1\ta,x\tb\n"), MULTI, labels=("a",))
+        read(write(tmp_path, "c.tsv", "1\ta,x\tb\n"), MULTI, labels=("a",), listed=True)
+
+
+def test_a_label_that_train_lacks_is_no_misspelling_of_one_that_is_hardly_alike(tmp_path):
+    dev = write(tmp_path, "dev.tsv", "1\tsadness\ta\n")
+    for labels, near in ((("anger", "gladness", "joy"), True), (("anger", "madly", "joy"), False)):
+        with pytest.raises(InputError, match="no label 'sadness'; .*list all labels in label_map") as error:
+            read(dev, SINGLE, labels=labels)
+        assert ("did you mean" in str(error.value)) == near
 
 
 # --- real files -----------------------------------------------------------------------------------------

@@ -4,7 +4,10 @@ Run: pytest tests/finetuning/test_readers_of_turns_and_spelling.py
 """
 
 import gzip
+import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from task_examples import read, write
 
@@ -19,8 +22,8 @@ WORDS, SEQUENCE = "SpellingWords", "SpellingSequence"
 
 @pytest.mark.parametrize("task_type", [TALK, SELECT])
 def test_a_conversation_a_line(tmp_path, task_type):
-    text = '["Hello.", "Hi!", ""]\n["One", "two"]\n'
-    expected = [Example("1", ("Hello.", "Hi!", "")), Example("2", ("One", "two"))]
+    text = '["Hello.", "Hi!", "Bye."]\n["One", "two"]\n'
+    expected = [Example("1", ("Hello.", "Hi!", "Bye.")), Example("2", ("One", "two"))]
     assert read(write(tmp_path, "a.jsonl", text), task_type) == expected
     objects = "".join(f'{{"turns": {line}, "other": 1}}\n' for line in text.splitlines())
     path = write(tmp_path, "b.jsonl", objects)
@@ -36,12 +39,41 @@ def test_a_conversation_a_line(tmp_path, task_type):
     [
         ("[]", "0 turns; ResponseSelection needs at least 2"), ('["a"]', "1 turn;"), ("3", "no list of"),
         ('["a", null]', "a turn holds nothing"), ('["a", ["b"]]', "a turn holds a list"),
-        ('["a"', "not JSON"),
+        ('["a"', "not JSON"), ('["a", "b", ""]', "turn 3 of 3 is empty"), ('["a", " "]', "turn 2 of 2 is"),
     ],
 )  # fmt: skip
 def test_a_bad_conversation_is_refused_by_line(tmp_path, line, problem):
     with pytest.raises(InputError, match=f"a.jsonl: line 2: {problem}"):
         read(write(tmp_path, "a.jsonl", f'["a", "b"]\n{line}\n["a", "b"]\n'), SELECT)
+
+
+CELLS = [
+    (("a", "b", "c"), ("a", "b", "c")), (("a", "b", ""), ("a", "b")), (("a", "b", " "), ("a", "b")),
+    (("a", "", ""), "1 turn; ResponseSelection needs at least 2"), (("a", "", "c"), "turn 2 of 3 is empty"),
+    (("", "b", ""), "turn 1 of 2 is empty"), (("", "", ""), "0 turns; "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl", "a.parquet"])
+@pytest.mark.parametrize(("cells", "turns"), CELLS)
+def test_cells_that_a_shorter_conversation_leaves_empty_are_no_turns(cells, turns, name, tmp_path):
+    columns = {"text": ["q", "r", "s"]}
+    row = dict(zip(columns["text"], cells, strict=True))
+    if name in ("a.jsonl", "a.parquet"):
+        row = {key: cell or None for key, cell in row.items()}  # where nothing is null
+        path = write(tmp_path, name, json.dumps(row))
+        if name == "a.parquet":
+            pq.write_table(pa.Table.from_pylist([row]), path)
+    else:
+        gap = "," if name == "a.csv" else "\t"
+        path = write(tmp_path, name, gap.join(row) + "\n" + gap.join(cells) + "\n")
+    if isinstance(turns, tuple):
+        for task_type in (SELECT, TALK):
+            assert read(path, task_type, columns=columns) == [Example("1", turns)]
+        return
+    inner_null = "" in cells[: len("".join(cells))] and name in ("a.jsonl", "a.parquet")
+    with pytest.raises(InputError, match="a turn holds nothing" if inner_null else turns):
+        read(path, SELECT, columns=columns)
 
 
 def test_one_turn_is_enough_to_talk(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from finetune_examples import lines_of, settings_of, write_task
 from run_examples import stop_at
+from safetensors.torch import load_file
 from task_examples import write
 
 from argument import FinetuneArgs
@@ -94,6 +95,68 @@ def test_seeds_are_concluded_together(tmp_path):
     Path("run/results.json").unlink()
     assert finetune(saved("--conclude")) == 0
     assert Path("run/results.json").read_text() == whole
+
+
+def edited(tmp_path, **changes):
+    """The task file with other keys of its task."""
+    task = json.loads((tmp_path / "tasks.yaml").read_text())["t"] | changes
+    write(tmp_path, "tasks.yaml", json.dumps({"t": task}))
+
+
+EDITS = [
+    ({"metrics": ["macro_f1", "accuracy"]}, "score", True),
+    ({"metrics": ["macro_f1", "accuracy"]}, "t_accuracy", False),
+    ({"tuned_threshold": True}, "t_accuracy", True),
+    ({"metrics": ["accuracy"], "dropout_prob": 0.3}, "score", False),
+]
+
+
+@pytest.mark.parametrize(("changes", "monitor", "aside"), EDITS)
+def test_scores_of_what_is_measured_no_more_are_set_aside(changes, monitor, aside, tmp_path, monkeypatch):
+    task = write_task(tmp_path, SINGLE) | {"metrics": ["accuracy", "macro_f1"]}
+    settings = settings_of(tmp_path, {"t": task}, monitor=monitor, limit_save=9)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        assert finetune(settings) == 128 + signal.SIGTERM
+    before = {path: checkpoint.read_meta(path) for path in checkpoint.in_run(Path("run"))}
+    edited(tmp_path, **changes)
+    assert finetune(saved("--resume_train")) == 0
+    said = "scores were of another metric until now" in Path("run/log.txt").read_text()
+    now = checkpoint.read_meta(next(checkpoint.in_run(Path("run"))))
+    kept = [checkpoint.score_of(meta, now) for meta in before.values() if meta["metric"] is not None]
+    assert kept and said == aside == (kept == [None] * len(kept))
+    # The best is that of scores which mean the same.
+    metas = [checkpoint.read_meta(path) for path in checkpoint.in_run(Path("run"))]
+    alike = [meta["metric"] for meta in metas if checkpoint.score_of(meta, now) is not None]
+    assert now["loop"]["best"] == max(alike)
+    assert checkpoint.read_meta(best_checkpoint(Path("run")))["metric"] == max(alike)
+
+
+def test_a_threshold_is_that_of_a_metric_which_still_decides(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("span_electra.finetuning.predictions.best_shift", lambda metric_at: 1.5)
+    task = write_task(tmp_path, SINGLE) | {"metrics": ["accuracy", "f1"], "tuned_threshold": True}
+    settings = settings_of(tmp_path, {"t": task}, epochs=1)
+    assert finetune(settings) == 0
+    plain = weights_of("run")["heads.0.score.bias"]
+    learned = open_head("run/exported/t")
+    assert learned - plain == pytest.approx([0.0, 1.5], abs=1e-6)
+    capsys.readouterr()
+    for changes, shift in (({"metrics": ["accuracy"]}, 1.5), ({"metrics": ["f1"]}, 0), (NO_TUNING, 0)):
+        edited(tmp_path, **changes)
+        assert finetune(saved("--conclude")) == 0
+        assert open_head("run/exported/t") - plain == pytest.approx([0.0, shift], abs=1e-6)
+        assert ("its best checkpoint is that of other metrics" in capsys.readouterr().err) == (not shift)
+    # Gone on with, it is not the old one either.
+    finetune(saved("--resume_train", "--epochs", "2", "--max_steps", "5"))
+    assert checkpoint.read_meta(checkpoint.latest("run"))["heads"][0]["shift"] == 0
+
+
+NO_TUNING = {"metrics": ["accuracy", "f1"], "tuned_threshold": False}
+
+
+def open_head(folder):
+    weights = load_file(Path(folder, "model.safetensors"))
+    return next(value for name, value in weights.items() if name.endswith("out_proj.bias"))
 
 
 @pytest.mark.parametrize("settings", [{}, {"load_saved_model": "run", "resume_train": True}])

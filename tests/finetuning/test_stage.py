@@ -5,7 +5,6 @@ Run: pytest tests/finetuning/test_stage.py
 
 import json
 import math
-import shlex
 import signal
 import sys
 from dataclasses import replace
@@ -19,8 +18,6 @@ from safetensors.torch import load_file
 from shell_examples import exit_code
 from task_examples import write
 
-from argument import FinetuneArgs
-from span_electra.compose import compose, config_file
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import TaskDataArguments
@@ -233,25 +230,6 @@ def test_a_resumed_run_whose_batches_are_others_goes_on_behind_its_rows(change, 
     assert (loop["epoch"], loop["batch"], loop["step"]) == (settings.epochs, 0, loop["total"])
 
 
-def test_a_saved_model_gives_its_encoder_or_also_the_heads_of_tasks_of_the_same_name(tmp_path):
-    kept, other = write_task(tmp_path, SINGLE, "kept"), write_task(tmp_path, SINGLE, "other")
-    assert finetune(settings_of(tmp_path, {"kept": kept, "other": other})) == 0
-    saved = load_task_model("run").network
-    tasks = {"new": other, "kept": kept}
-    frozen = {"optimizer": OptimizerConfig(lr=0.0), "load_saved_model": "run", "epochs": 1}
-    assert finetune(settings_of(tmp_path, tasks, out_dir="both", **frozen)) == 0
-    assert finetune(settings_of(tmp_path, tasks, out_dir="encoder", finetune=True, **frozen)) == 0
-    both, encoder = (load_task_model(folder).network for folder in ("both", "encoder"))
-    for network in (both, encoder):
-        assert_same_bits(saved.encoder.state_dict(), network.encoder.state_dict())
-    assert_same_bits(saved.heads[0].state_dict(), both.heads[1].state_dict())
-    assert not torch.equal(saved.heads[0].score.weight, encoder.heads[1].score.weight)
-    assert not torch.equal(saved.heads[1].score.weight, both.heads[0].score.weight)
-    # As the command says that a stop prints: by the run's own file, which forgets what the run began from.
-    saved = compose(FinetuneArgs, [config_file("encoder/config.json")])
-    assert finetune(replace(saved, load_saved_model="encoder", resume_train=True, epochs=2)) == 0
-
-
 def test_a_frozen_encoder_keeps_its_bits_and_the_heads_learn(tmp_path):
     settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, freeze_encoder=True)
     assert finetune(settings) == 0
@@ -270,21 +248,6 @@ def test_seeds_are_told_as_mean_and_deviation(tmp_path):
     each = [results_of(f"run/seed-{seed}")["t"]["dev"]["accuracy"] for seed in (0, 1)]
     told = results_of("run")["t"]["dev"]["accuracy"]
     assert told["values"] == each and told["mean"] == pytest.approx(sum(each) / 2)
-
-
-def test_seeds_after_a_stopped_one_are_run_as_told_and_concluded_together(tmp_path, monkeypatch, capsys):
-    import finetune_SE
-
-    with monkeypatch.context() as patch:
-        stop_at(patch, 2)
-        settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=2, epochs=1)
-        assert finetune(settings) == 128 + signal.SIGTERM
-    lines = [line for line in capsys.readouterr().out.splitlines() if "finetune_SE.py" in line]
-    go_on, _, following, together = (shlex.split(line.partition(": ")[2])[1:] for line in lines)
-    for argv in (go_on, following, together):
-        monkeypatch.setattr(sys, "argv", argv)
-        assert finetune_SE.main() == 0
-    assert len(results_of("run")["t"]["dev"]["accuracy"]["values"]) == 2
 
 
 # --- bad input ------------------------------------------------------------------------------------------

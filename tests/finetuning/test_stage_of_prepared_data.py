@@ -12,7 +12,6 @@ import pytest
 import torch
 from finetune_examples import ROWS, settings_of, write_task
 from network_examples import vocabulary_of_words
-from run_examples import stop_at
 from task_examples import write
 
 from span_electra.errors import InputError
@@ -132,15 +131,6 @@ def test_rows_cut_before_some_were_held_out_are_counted_of_both(tmp_path):
     prepare(replace(PREPARED, max_seq_len=8))
     cut = json.loads(Path("small_prepared_data/prepared.json").read_text())["cut"]["t"]
     assert cut.keys() == {"train and dev", "test"} and 0 < cut["train and dev"] <= ROWS
-
-
-def test_seeds_that_are_left_are_run_from_the_encoder_that_was_taken(tmp_path, monkeypatch, capsys):
-    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
-    monkeypatch.setattr(stage, "newest_run", lambda: "small")
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3)
-        assert finetune(replace(settings, encoder=None, seeds=2)) != 0
-    assert "--encoder small --seed 1" in capsys.readouterr().out
 
 
 def test_prepared_rows_are_enough_wherever_their_files_have_gone(tmp_path):

@@ -1,5 +1,7 @@
 """A task as the package knows it. Run: pytest tests/finetuning/test_task.py"""
 
+from dataclasses import replace
+
 from span_electra.finetuning.task import Task, needs_label, numbered_columns, split_files
 from span_electra.finetuning.task_types import TASK_TYPES
 
@@ -24,3 +26,11 @@ def test_which_rows_need_a_label():
 def test_numbers_are_columns_of_conll():
     assert numbered_columns({"text": 1, "label": 2}) and not numbered_columns({"text": "1"})
     assert not numbered_columns({})
+
+
+def test_the_train_files_labels_are_those_that_nobody_listed_or_counted():
+    of_train = Task("t", "NER", {}, labels=("O", "B-X"))
+    assert of_train.labels_of_train
+    for told in ({"listed": True}, {"class_num": 2}, {"columns": {"text": "a", "label": ["x", "y"]}}):
+        assert not replace(of_train, **told).labels_of_train
+    assert not Task("t", "SpellingWords", {}, labels=("0", "1")).labels_of_train

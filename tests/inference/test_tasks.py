@@ -19,7 +19,8 @@ from span_electra.finetuning.predictions import predict_rows
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import join_turns
 from span_electra.inference.arguments import Speech
-from span_electra.inference.tasks import Ranking, TaskPredictor, Words
+from span_electra.inference.task_lines import text_of_line
+from span_electra.inference.tasks import Ranking, TaskPredictor, Words, example_of
 from span_electra.training.devices import Process
 
 TEXTS = ["the cat sleeps", "", "dogs bark on the mat", "the cat sleeps", "cat " * 40, "a"]
@@ -147,6 +148,17 @@ def test_all_tasks_that_can_read_the_texts_answer(predictor):
     assert set(predictor([(["the"], ["cat"])])) == {"select", "near it"}
     assert all(answers == [] for answers in predictor([]).values())
     assert predictor(["the cat", ["the", "cat"]], "tags")["tags"][0].words == ("the", "cat")
+
+
+@pytest.mark.parametrize("name", ["near", "topics"])
+def test_a_task_of_one_text_or_two_reads_what_its_train_rows_were(name):
+    spec, texts = spec_of(name), ("a", ("a", "b"))
+    for paired, able in ((None, [True, True]), (False, [True, False]), (True, [False, True])):
+        told = replace(spec, task=replace(spec.task, paired=paired))
+        assert [example_of(told, text) is not None for text in texts] == able
+        lines = [text_of_line(told, line) for line in ("a", "a\tb", "")]
+        read = [line is not None and example_of(told, line) is not None for line in lines]
+        assert read == [*able, True], "an empty line is an empty text or pair"
 
 
 @pytest.mark.parametrize(

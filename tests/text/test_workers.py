@@ -18,7 +18,6 @@ from span_electra.cores import available_cores
 from span_electra.errors import InputError
 from span_electra.text.workers import cap_workers, run_in_order, run_tasks
 
-
 # Between SIGRTMIN and SIGRTMAX signals have numbers alone.
 SIGNALS = {"die": signal.SIGKILL, "abort": signal.SIGABRT, "unnamed": signal.SIGRTMIN + 1}
 

@@ -1,0 +1,63 @@
+"""Runs of one fine-tuning under several seeds: where they may lie, and how the rest of them is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from span_electra.console import command_line
+from span_electra.errors import InputError
+from span_electra.finetuning.arguments import FinetuningArguments
+from span_electra.finetuning.settings import FinetuningRun
+from span_electra.storage import CONFIG
+from span_electra.training.run import check_place
+from span_electra.training.run_folder import state_of
+
+
+def refuse_taken(settings: FinetuningArguments, folder: Path, runs: list[FinetuningRun]) -> None:
+    """Refuse a folder that holds something else, before anything is prepared or written.
+
+    One that holds some of these runs, after a kill, is told how the rest of them is run.
+    """
+    if len(runs) > 1 and state_of(folder) != "new":
+        states = {run.out_dir: state_of(run.out_dir) for run in runs}
+        begun = next((run for run in runs if states[run.out_dir] in ("resumable", "finished")), None)
+        if begun is None:
+            raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
+        lines = [run.go_on for run in runs if states[run.out_dir] == "resumable"]
+        lines += [new_run_line(settings, begun, run) for run in runs if states[run.out_dir] == "new"]
+        listed = "; ".join([*lines, together_line(folder)])
+        raise InputError(
+            f"{folder}: holds runs of these seeds already; what is left of them, and all together: {listed}; "
+            "or choose another --out_dir"
+        )
+    for run in runs:
+        check_place(run)
+
+
+def rest_lines(settings: FinetuningArguments, runs: list[FinetuningRun]) -> list[str]:
+    """How the seeds after a stopped one, the first of `runs`, are run, and all of them concluded."""
+    if settings.seeds == 1:
+        return []
+    stopped, *others = runs
+    lines = [f"and all together: {together_line(Path(stopped.out_dir).parent)}"]
+    if others:
+        following = new_run_line(settings, stopped, others[0])
+        lines.insert(0, f"then the next seed, and so on to {others[-1].training.seed}: {following}")
+    return lines
+
+
+def new_run_line(settings: FinetuningArguments, begun: FinetuningRun, run: FinetuningRun) -> str:
+    """The command that runs a seed alone, as one that has begun does."""
+    # Its file says everything of the others but what a new run alone is given.
+    words = ["--config_file", Path(begun.out_dir, CONFIG)]
+    # Named or not: by then another run may be the newest.
+    saved = settings.load_saved_model
+    words += ["--load_saved_model", saved] if saved else ["--encoder", begun.encoder]
+    words += ["--finetune"] if settings.finetune else []
+    words += ["--seed", run.training.seed, "--out_dir", run.out_dir]
+    return command_line("finetune_SE", *words)
+
+
+def together_line(folder: Path) -> str:
+    """The command that concludes the runs of all seeds."""
+    return command_line("finetune_SE", "--load_saved_model", folder, "--conclude")
