@@ -20,7 +20,13 @@ from span_electra.finetuning.task_model import TaskModel
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.folders import OURS
-from span_electra.hub.model_card import CardFacts, model_name, render_task_card, training_sections
+from span_electra.hub.model_card import (
+    CardFacts,
+    model_name,
+    own_metrics,
+    render_task_card,
+    training_sections,
+)
 from span_electra.hub.tokenizer import SENTENCES, framed, save_tokenizer
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import atomic_folder
@@ -107,8 +113,7 @@ def task_facts(
     """
     meta, name, facts = model.meta, model.specs[number].task.name, facts or CardFacts()
     names = [spec.task.name for spec in model.specs]
-    valid = (meta.get("loop") or {}).get("valid") or {}
-    splits = metrics_of(valid, name, names) if measured is None else measured[name]
+    splits = metrics_of(own_metrics(meta), name, names) if measured is None else measured[name]
     # Test before dev: checkpoints were chosen by dev, whose numbers flatter.
     split = next((split for split in ("test", "dev") if splits.get(split)), "held-out")
     sections = training_sections(meta, (meta.get("rows") or {}).get(name, {}))

@@ -134,10 +134,7 @@ def check_facts(facts: CardFacts) -> None:
 
 def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) -> CardFacts:
     """What a checkpoint's meta.json tells of a run of pretraining, added to `facts`."""
-    loop, order = (meta.get(name) or {} for name in ("loop", "order"))
-    metrics = {
-        name: value for name, value in (loop.get("valid") or {}).items() if isinstance(value, int | float)
-    }
+    order, metrics = meta.get("order") or {}, own_metrics(meta)
     facts, sections = facts or CardFacts(), training_sections(meta, {"training set": order.get("rows")})
     return replace(
         facts,
@@ -145,6 +142,17 @@ def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) ->
         metrics={**metrics, **facts.metrics},
         sections={**sections, **facts.sections},
     )
+
+
+def own_metrics(meta: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a checkpoint's own weights: none where its last validation was of an earlier step."""
+    loop = meta.get("loop") or {}
+    # Earlier releases do not tell the step; theirs have the monitored metric where they were just validated.
+    just_now = (
+        loop["valid_step"] == loop.get("step") if "valid_step" in loop else loop.get("metric") is not None
+    )
+    valid = (loop.get("valid") or {}) if just_now else {}
+    return {name: value for name, value in valid.items() if isinstance(value, int | float)}
 
 
 def training_sections(meta: Mapping[str, Any], rows: Mapping[str, int | None]) -> dict[str, Any]:

@@ -311,7 +311,10 @@ META = {
     "from_scratch": False,
     "rows": {"t": {"train": 100, "dev": 20}},
     "prepared": {"t": "9f86d0"},
-    "loop": {"tokens": 5000.0, "samples": 300, "valid": {"t_f1": 0.5, "score": 0.7}},
+    "loop": {
+        **{"step": 30, "tokens": 5000.0, "samples": 300},
+        **{"valid": {"t_f1": 0.5, "score": 0.7}, "valid_step": 30},
+    },
 }
 
 
@@ -342,6 +345,12 @@ def test_a_model_from_random_weights_has_no_base_and_what_is_named_wins(tmp_path
     meta = META | {"from_scratch": True, "loop": {}}
     assert "Started from" not in card_of(tmp_path, meta) and "model-index" not in card_of(tmp_path, meta)
     assert 'base_model: "me/base"' in card_of(tmp_path, META, base_model="me/base")
+
+
+def test_a_card_has_no_metrics_of_other_weights(tmp_path):
+    for step, there in ((30, True), (20, False)):
+        text = card_of(tmp_path, META | {"loop": META["loop"] | {"valid_step": step}})
+        assert ("model-index" in text) == ("## Metrics" in text) == there
 
 
 def test_metrics_go_to_the_task_whose_name_fits_them_best():

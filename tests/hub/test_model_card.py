@@ -16,6 +16,7 @@ from span_electra.hub.model_card import (
     check_facts,
     checkpoint_facts,
     model_name,
+    own_metrics,
     render_card,
     render_task_card,
 )
@@ -33,7 +34,10 @@ META = {
     "step": 1200,
     "vocabulary_sha256": "63b3d5",
     "order": {"rows": 309_837},
-    "loop": {"tokens": 4_915_200.0, "samples": 38_400, "valid": {"generator_accuracy": 0.25}},
+    "loop": {
+        **{"step": 1200, "tokens": 4_915_200.0, "samples": 38_400},
+        **{"valid": {"generator_accuracy": 0.25}, "valid_step": 1200, "metric": 0.25},
+    },
     "files": {"model.safetensors": {"bytes": 12, "sha256": "65129b"}},
     "optimizer": {"lr": 0.003, "generator_lr": None},
 }
@@ -91,6 +95,23 @@ def test_a_checkpoint_tells_counts_and_hashes_and_no_path():
         assert piece in text, piece
     assert "/home" not in text and "generator_lr" not in text and facts.license == "apache-2.0"
     assert checkpoint_facts({}).metrics == {}
+
+
+def test_metrics_are_those_of_the_very_weights():
+    """Between two validations the last one's are of other weights, and no card has them."""
+    valid = {"generator_accuracy": 0.25}
+    loops = [
+        ({"valid_step": 1200, "metric": None}, True),  # the monitored one may be another
+        ({"valid_step": 1100, "metric": None}, False),
+        ({"valid_step": None, "metric": None}, False),
+        ({"metric": 0.25}, True),  # of earlier releases
+        ({"metric": None}, False),
+    ]
+    for told, own in loops:
+        meta = META | {"loop": {"step": 1200, "valid": valid, **told}}
+        assert own_metrics(meta) == checkpoint_facts(meta).metrics == (valid if own else {}), told
+        text = card_of("generator", facts=checkpoint_facts(meta))
+        assert ("model-index" in text) == ("## Metrics" in text) == own, told
 
 
 def test_each_network_says_how_it_is_used():
