@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Tokenizer
 from torch import nn
 
 from span_electra.finetuning.encoding import TaskSpec
@@ -190,11 +190,8 @@ def write_mean_pooling(folder: Path, width: int, max_seq_len: int) -> None:
 
 def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
     """The vocabulary with a tokenizer that gives a text or pair the very row the task was trained on."""
+    vocabulary = spec.reading(vocabulary)
     tokenizer = Tokenizer.from_str(vocabulary.original or vocabulary.to_json())
-    # What we did to the text before our tokenizer, the exported one must do itself.
-    if spec.lowercase:
-        folding = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
-        tokenizer.normalizer = normalizers.Sequence(folding)
     single, pair = TURNS if spec.type.in_turns else SENTENCES
     return framed(vocabulary, tokenizer, single=single, pair=pair)
 

@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from span_electra.errors import InputError
 from span_electra.storage import TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
-from span_electra.text.tokenizer_file import OURS, check_described, check_unknown, kind_of
+from span_electra.text.tokenizer_file import OURS, check_described, check_unknown, kind_of, rewritten
 from span_electra.text.word_starts import TokenWords, spelt_tokens, token_words
 from span_electra.utf8 import read_text
 
@@ -132,6 +132,23 @@ class Vocabulary:
     def token_words(self) -> TokenWords:
         """What the tokens say of words, for masks of whole words in every script."""
         return token_words(*self.spelt, self.starts_word_V)
+
+    @cached_property
+    def folded(self) -> Vocabulary:
+        """This vocabulary reading every text in small letters: its tokenizer folds before all that it does.
+
+        Special tokens are found before that, as by any tokenizer; what it folds is letter by letter.
+        """
+        own = self.original or self.tokenizer.to_str()
+        tokenizer = Tokenizer.from_str(own)
+        steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+        text = rewritten(own, tokenizer)
+        # Opened again: added tokens are looked for as the normalizer leaves them when the file is opened.
+        opened = Tokenizer.from_str(text)
+        opened.no_truncation()
+        opened.no_padding()
+        return replace(self, tokenizer=opened, original=None if self.original is None else text)
 
     @property
     def cls_id(self) -> int:
