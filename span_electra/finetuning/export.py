@@ -17,6 +17,7 @@ from torch import nn
 
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task_model import TaskModel
+from span_electra.finetuning.turns import usual_reply
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.folders import OURS
@@ -35,6 +36,7 @@ from span_electra.text.vocabulary import Vocabulary
 # How turns (finetuning/turns.py) are framed: a text is a question that an answer is to follow, a pair a
 # question with its answer, whose type is OWN_VOICE.
 TURNS = ("{sep}:0 $A:0 {sep}:1", "{sep}:0 $A:0 {sep}:1 $B:1 {sep}:0")
+GENERATION = "generation_config.json"  # beside a network that speaks
 # Modules of sentence-transformers in order, and the folder of each: tokens, their mean, that at length 1.
 SENTENCE_MODULES = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
 
@@ -62,6 +64,9 @@ def export_task(
         settings = task_config(network, task, spec, vocabulary)
         joined = Joined(network.encoder, network.heads[task])
         write_network(joined, network.config, settings, beside, head=head)
+        most = usual_reply(spec.max_seq_len)
+        if head == "causal":
+            write_generation(beside, settings, most)
         if head == "none":
             write_mean_pooling(beside, network.config.discriminator.hidden_size, spec.max_seq_len)
         record = record_of(network.config, head)
@@ -74,6 +79,9 @@ def export_task(
             config=network.config,
             paired=spec.type.inputs in ("pair", "turns"),
             in_turns=spec.type.in_turns,
+            several=spec.type.head == "several",
+            word_pieces=vocabulary.kind == "BERT",
+            prompt=spec.max_seq_len - most,
         )
         (beside / "README.md").write_text(card, encoding="utf-8")
         save_tokenizer(
@@ -168,6 +176,13 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
         config["id2label"] = {str(number): name for number, name in enumerate(names)}
         config["label2id"] = {name: number for number, name in enumerate(names)}
     return config
+
+
+def write_generation(folder: Path, settings: dict, most: int) -> None:
+    """Say to `generate` how a reply ends, and how long one may be: pipelines would have 256 tokens."""
+    ids = ("bos_token_id", "eos_token_id", "pad_token_id")
+    content = {"max_new_tokens": most, **{name: settings[name] for name in ids}}
+    (folder / GENERATION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_mean_pooling(folder: Path, width: int, max_seq_len: int) -> None:
