@@ -6,27 +6,40 @@ in one way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from span_electra.inference.correction import Corrected
 from span_electra.inference.detection import Detected
 from span_electra.inference.filling import Filled, Filling
 
+SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 has fewer digits
 RED, YELLOW, PLAIN = "\033[31;1m", "\033[33m", "\033[0m"
 
 
 # --- plain values ---------------------------------------------------------------------------------------
 
 
+def written(value: float) -> float:
+    """A number for a program: the fewest digits that say which of float32 it is, as networks compute.
+
+    Example: 254317.40625 -> 254317.4; 1 - 1e-9 stays as it is, since 1 would say that nothing is in doubt.
+    """
+    short = float(str(np.float32(value)))
+    return value if short == 1.0 or abs(short) < SMALLEST else short
+
+
 def rounded(share: float) -> float:
-    """Four digits that count. Example: 0.00012345 -> 0.0001234"""
+    """A number for the eye: four digits that count. Example: 0.00012345 -> 0.0001234"""
     return float(f"{share:.4g}")
 
 
-def pairs(fillings: list[Filling]) -> list[list[Any]]:
+def pairs(fillings: list[Filling], number: Callable[[float], float] = written) -> list[list[Any]]:
     """Example: [Filling(" list", 0.4)] -> [["list", 0.4]]"""
-    return [[filling.text.strip(), rounded(filling.probability)] for filling in fillings]
+    return [[filling.text.strip(), number(filling.probability)] for filling in fillings]
 
 
 def detected_record(line: Detected, threshold: float) -> dict[str, Any]:
@@ -34,7 +47,7 @@ def detected_record(line: Detected, threshold: float) -> dict[str, Any]:
     return {
         "text": line.text,
         "words": line.words,
-        "probability": [rounded(share) for share in line.probability],
+        "probability": [written(share) for share in line.probability],
         "wrong": line.wrong(threshold),
     }
 

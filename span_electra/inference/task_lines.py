@@ -15,7 +15,7 @@ from typing import Any
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.inference import lines as predict
-from span_electra.inference.records import marked, rounded
+from span_electra.inference.records import marked, written
 from span_electra.inference.tasks import (
     Answer,
     Label,
@@ -131,17 +131,17 @@ def _json(line: str) -> Any:
 
 
 def record(line: str, answers: dict[str, Answer]) -> str:
-    """A line of JSON: {"text": the line, "answers": {task: its record}}, numbers with four digits."""
-    found = _short({name: asdict(answer) for name, answer in answers.items()})
+    """A line of JSON: {"text": the line, "answers": {task: its record}}."""
+    found = _plain({name: asdict(answer) for name, answer in answers.items()})
     return json.dumps({"text": line, "answers": found}, ensure_ascii=False)
 
 
-def _short(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return rounded(value)
+        return written(value)
     if isinstance(value, dict):
-        return {key: _short(part) for key, part in value.items()}
-    return [_short(part) for part in value] if isinstance(value, tuple) else value
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 def shown(answers: dict[str, Answer], with_names: bool, spelling: Collection[str] = ()) -> str:

@@ -11,7 +11,7 @@ from predictor_examples import finetuned, spec_of
 
 from span_electra.errors import InputError
 from span_electra.inference.lines import one_task
-from span_electra.inference.task_lines import answering, predict_lines, shown, text_of_line
+from span_electra.inference.task_lines import answering, predict_lines, record, shown, text_of_line
 from span_electra.inference.tasks import (
     Label,
     Labels,
@@ -110,6 +110,13 @@ def test_text_for_the_eye():
     assert shown({"l": Labels((), {"x": 0.2})}, False) == "none"
     several = {"n": Number(2.5), "r": Ranking((0.1, 3.0)), "s": Reply("Hi."), "e": Ranking(())}
     assert shown(several, True) == "n: 2.5   r: 2 of 2   s: Hi.   e: no candidates"
+
+
+def test_numbers_for_a_program_keep_the_digits_of_float32():
+    answers = {"n": Number(254317.40625), "r": Ranking((0.123456789, 0.123456701)), "l": Label("a", 0.99997)}
+    found = json.loads(record("x", answers))["answers"]
+    assert found["n"]["value"] == 254317.4 and found["l"]["probability"] == 0.99997
+    assert len(set(found["r"]["scores"])) == 2, "no ties but those there are"
 
 
 def test_the_script_answers_a_pipe_before_it_ends(folder):
