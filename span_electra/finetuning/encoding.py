@@ -64,7 +64,7 @@ def line_encoder(settings: tuple[Vocabulary, TaskSpec]) -> Callable[[Sequence[Ex
 def encode_lines(vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]) -> EncodedLines:
     """The lines of a prepared file for these examples, in order."""
     # Text to lines of JSON in the worker itself: rows as objects would be pickled on their way back.
-    encoded = [*_encoded(vocabulary, spec, examples)]
+    encoded = [*encoded_rows(vocabulary, spec, examples)]
     lines = [json.dumps(row, separators=(",", ":")) + "\n" for row, _ in encoded]
     return EncodedLines(lines, sum(cut for _, cut in encoded))
 
@@ -73,10 +73,10 @@ def encode_examples(
     vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]
 ) -> list[dict[str, Any]]:
     """Return one row for each example, in order."""
-    return [row for row, _ in _encoded(vocabulary, spec, examples)]
+    return [row for row, _ in encoded_rows(vocabulary, spec, examples)]
 
 
-def _encoded(
+def encoded_rows(
     vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]
 ) -> Iterator[tuple[dict[str, Any], bool]]:
     """Each example's row, and whether it lost text because it is too long."""
@@ -84,7 +84,7 @@ def _encoded(
     clean = [example for example in examples if spec.task.noise and example.label is None]
     if clean:
         # Example by example: a split may have files of both kinds.
-        labelled = _encoded(vocabulary, spec, [each for each in examples if each.label is not None])
+        labelled = encoded_rows(vocabulary, spec, [each for each in examples if each.label is not None])
         # Misspelt anew whenever it is read; as it stands it has about as many tokens.
         pieces = iter(encode([each.texts[0] for each in clean]))
         for example in examples:

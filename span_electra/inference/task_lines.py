@@ -9,9 +9,10 @@ import itertools
 import json
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.inference import lines as predict
@@ -25,6 +26,7 @@ from span_electra.inference.tasks import (
     Reply,
     TaskPredictor,
     Text,
+    Words,
     example_of,
 )
 
@@ -47,21 +49,59 @@ def predict_lines(
     asked = predictor.numbers_of(names)
     if out_file and out_file.endswith(".npy"):
         raise InputError(f"--out_file {out_file}: answers are lines; name a .jsonl or .txt file")
+    cut = CutLines()
     as_text = output == "text" or (output == "auto" and not out_file and sys.stdout.isatty())
     pairs = any(predictor.specs[number].type.takes_pairs for number in asked)
     hint = "a pair with a TAB between, or a text" if pairs else "a text"
-    answer = answering(predictor, names, as_text)
+    answer = answering(predictor, names, as_text, cut)
     predict.deliver(answer, in_file=in_file, out_file=out_file, hint=hint)
+    if cut.count:
+        print(f"note: {cut.said(predictor)}", file=sys.stderr)
 
 
-def answering(predictor: TaskPredictor, names: Sequence[str], as_text: bool) -> predict.Answer:
-    """Return what turns lines into the lines to write, one for each; it counts the lines it has had."""
+@dataclass
+class CutLines:
+    """Which lines were longer than a row of some task that answered them."""
+
+    count: int = 0
+    first: int = 0  # its number
+    tasks: set[str] = field(default_factory=set)
+
+    def add(self, number: int, answers: dict[str, Answer]) -> None:
+        """Look at the answers to a line. Those by words have read all of it."""
+        cut = {name for name, answer in answers.items() if not isinstance(answer, Words) and answer.cut}
+        if cut:
+            self.first = self.first or number
+            self.count += 1
+            self.tasks |= cut
+
+    def said(self, predictor: TaskPredictor) -> str:
+        """Example: 3 lines were longer than 128 tokens and lost their end (first: line 7)"""
+        specs = [spec for spec in predictor.specs if spec.task.name in self.tasks]
+        longest = min(spec.max_seq_len for spec in specs)
+        # Of a conversation the newest stays.
+        ends = {"beginning" if spec.type.in_turns else "end" for spec in specs}
+        lost = f"{'its' if self.count == 1 else 'their'} {' or '.join(sorted(ends))}"
+        lines = counted(self.count, "line was", "lines were")
+        return f"{lines} longer than {longest} tokens and lost {lost} (first: line {self.first})"
+
+
+def answering(
+    predictor: TaskPredictor, names: Sequence[str], as_text: bool, cut: CutLines | None = None
+) -> predict.Answer:
+    """Return what turns lines into the lines to write, one for each; it counts the lines it has had.
+
+    cut: is given each line's answers.
+    """
     # Over all blocks: an error names the line of the file, not of the block.
-    counted = itertools.count(1)
+    every_number = itertools.count(1)
 
     def answer(lines: list[str]) -> list[str]:
-        numbers = list(itertools.islice(counted, len(lines)))
+        numbers = list(itertools.islice(every_number, len(lines)))
         answers = answers_of_lines(predictor, names, lines, numbers)
+        for number, found in zip(numbers, answers, strict=True):
+            if cut is not None:
+                cut.add(number, found)
         if as_text:
             with_names = len(predictor.specs) > 1 and len(names) != 1
             spelling = {spec.task.name for spec in predictor.specs if spec.type.head == "replaced"}

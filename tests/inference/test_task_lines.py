@@ -119,6 +119,20 @@ def test_numbers_for_a_program_keep_the_digits_of_float32():
     assert len(set(found["r"]["scores"])) == 2, "no ties but those there are"
 
 
+def test_lines_that_lost_their_end_are_told_once(predictor, tmp_path, capsys):
+    lines = ["the cat", "cat " * 40, "", "dog " * 40, "a\tb"]
+    (tmp_path / "lines.txt").write_text("".join(line + "\n" for line in lines))
+    asked = {"in_file": str(tmp_path / "lines.txt"), "out_file": str(tmp_path / "out.jsonl")}
+    predict_lines(predictor, [], **asked)
+    said = "note: 2 lines were longer than 16 tokens and lost their end (first: line 2)\n"
+    assert capsys.readouterr().err == said
+    found = [json.loads(line)["answers"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["film"]["cut"] for line in found] == [False, True, False, True, False]
+    (tmp_path / "lines.txt").write_text("cat " * 40)
+    predict_lines(predictor, ["tags"], in_file=asked["in_file"], out_file=str(tmp_path / "tags.jsonl"))
+    assert not capsys.readouterr().err, "of words none is left out"
+
+
 def test_the_script_answers_a_pipe_before_it_ends(folder):
     command = [sys.executable, str(ROOT / "predict_SE.py"), str(folder), "--task", "same"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
