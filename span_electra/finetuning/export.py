@@ -8,7 +8,7 @@ Which stock class holds it, its type's record says (`stock_head`): ...ForSequenc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,9 +62,7 @@ def export_task(
     with atomic_folder(folder) as beside:
         head = spec.type.stock_head
         settings = task_config(network, task, spec, vocabulary)
-        joined = Joined(network.encoder, network.heads[task])
-        write_network(joined, network.config, settings, beside, head=head)
-        most = usual_reply(spec.max_seq_len)
+        joined, most = Joined(network.encoder, network.heads[task]), usual_reply(spec.max_seq_len)
         if head == "causal":
             write_generation(beside, settings, most)
         if head == "none":
@@ -83,7 +81,7 @@ def export_task(
             word_pieces=vocabulary.kind == "BERT",
             prompt=spec.max_seq_len - most,
         )
-        (beside / "README.md").write_text(card, encoding="utf-8")
+        write_network(joined, network.config, settings, beside, head=head, card=card)
         save_tokenizer(
             tokenizer_of(vocabulary, spec),
             beside,
@@ -102,14 +100,19 @@ def export_tasks(
 
     facts, measured: see `task_facts`. Raises InputError.
     """
-    for spec in model.specs:  # all places before any is written
-        check_free(Path(out_dir, spec.task.name))
+    check_places(out_dir, [spec.task.name for spec in model.specs])  # all before any is written
     written = []
     for number, spec in enumerate(model.specs):
         told = task_facts(model, number, facts, measured)
         more = {"spec": spec, "vocabulary": model.vocabulary, "facts": told}
         written.append(export_task(model.network, number, folder=Path(out_dir, spec.task.name), **more))
     return written
+
+
+def check_places(out_dir: str | Path, tasks: Iterable[str]) -> None:
+    """Refuse what is in the way of an export of these tasks, before a training too. Raises InputError."""
+    for name in tasks:
+        check_free(Path(out_dir, name))
 
 
 def task_facts(

@@ -41,13 +41,13 @@ from span_electra.finetuning.prepare import (
     remove_new,
 )
 from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
-from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
+from span_electra.finetuning.results import check_run, conclude, over_seeds, table_of, write_results
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.opening import Pretrained, open_model
 from span_electra.hub.runs import newest_run, run_of
 from span_electra.storage import CONFIG, RESULTS, RUN_LOCK, empty_parents_go
-from span_electra.training.run import check_place, run_training
+from span_electra.training.run import run_training
 from span_electra.training.run_folder import locked, state_of
 
 # --- preparing ------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def refuse_taken(folder: Path, runs: list[FinetuningRun]) -> None:
     if len(runs) > 1 and state_of(folder) != "new":
         raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
     for run in runs:
-        check_place(run)
+        check_run(run)
 
 
 @contextmanager

@@ -221,10 +221,9 @@ def test_generate_runs_and_takes_the_likeliest_token(tmp_path):
 def test_an_export_of_ours_is_replaced_and_nothing_else(tmp_path):
     spec, folder = spec_of("NER"), tmp_path / "out"
     export_task(network_of("NER"), 0, spec, VOCABULARY, folder)
-    (folder / "left over").write_text("")
     before = (folder / "model.safetensors").read_bytes()
     assert export_task(network_of("NER", seed=1), 0, spec, VOCABULARY, folder) == folder
-    assert not (folder / "left over").exists() and (folder / "model.safetensors").read_bytes() != before
+    assert (folder / "model.safetensors").read_bytes() != before
     for name, text in (
         ("thesis.txt", "years of work"),
         ("config.json", json.dumps({"model_type": "electra"})),
@@ -236,6 +235,16 @@ def test_an_export_of_ours_is_replaced_and_nothing_else(tmp_path):
             export_task(network_of("NER"), 0, spec, VOCABULARY, foreign)
         assert [path.read_text() for path in foreign.iterdir()] == [text]
     assert not list(tmp_path.glob(".*")), "nothing is left beside"
+
+
+@pytest.mark.parametrize("task_type", TASK_TYPES)
+def test_an_export_of_every_type_of_task_is_known_as_ours_again(task_type, tmp_path):
+    network, spec = network_of(task_type), spec_of(task_type)
+    for _ in range(2):
+        export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+    (tmp_path / "out/notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="notes.txt: no export of ours has it"):
+        export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
 
 
 @pytest.mark.parametrize("task_type, part", [("NER", "none"), ("SpellingWords", "discriminator"),
