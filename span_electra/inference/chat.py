@@ -22,6 +22,7 @@ from span_electra.finetuning.turns import OWN_VOICE, TurnRow, join_turns, row_le
 from span_electra.inference.arguments import Speech
 from span_electra.inference.generate import generate
 from span_electra.inference.lines import blocks_of, typed
+from span_electra.inference.records import one_line
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.text.vocabulary import Vocabulary
 
@@ -84,4 +85,4 @@ def talk(answer: Callable[[list[str]], str]) -> None:
     for line in lines:
         turns.append(line)
         turns.append(answer(turns))
-        print(turns[-1], flush=True)
+        print(one_line(turns[-1]), flush=True)  # a line for a line; the network goes on from its own words

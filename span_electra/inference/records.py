@@ -6,6 +6,7 @@ in one way.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -70,6 +71,14 @@ def filled_record(line: Filled) -> dict[str, Any]:
 # --- text for the eye -----------------------------------------------------------------------------------
 
 
+def one_line(text: str) -> str:
+    """Text that a model made in one line, as each line has one for its answer.
+
+    Example: "Hi.\\nHow are you?" -> "Hi. How are you?"
+    """
+    return re.sub(r"[\r\n]+", " ", text)
+
+
 def marked(word: str, share: float) -> str:
     """A wrong word with how sure that is. Example: "fucntion", .97 -> "fucntion{.97}" """
     # The number's own zero alone is dropped: a word that was typed as {0.5 stays as it is.
@@ -96,8 +105,8 @@ def detected_text(line: Detected, threshold: float, coloured: bool) -> str:
 
 def filled_text(line: Filled) -> str:
     """The filled line, and under it the likeliest fillings of each blank."""
-    text = [line.filled]
+    text = [one_line(line.filled)]
     for number, blank in enumerate(line.blanks, start=1):
         best = ", ".join(f"{filling.text.strip()} {filling.probability:.1%}" for filling in blank.joint)
-        text.append(f"  [{number}] {best}")
+        text.append(one_line(f"  [{number}] {best}"))
     return "\n".join(text)

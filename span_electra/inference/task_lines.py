@@ -16,7 +16,7 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.inference import lines as predict
-from span_electra.inference.records import marked, written
+from span_electra.inference.records import marked, one_line, written
 from span_electra.inference.tasks import (
     Answer,
     Label,
@@ -190,7 +190,7 @@ def shown(answers: dict[str, Answer], with_names: bool, spelling: Collection[str
     Example: "sentiment: 1 97.0%   ner: My name is Ann{B-PER}   typos: teh{.97} cat"
     """
     found = {name: _shown(answer, name in spelling) for name, answer in answers.items()}
-    return "   ".join(f"{name}: {text}" if with_names else text for name, text in found.items())
+    return one_line("   ".join(f"{name}: {text}" if with_names else text for name, text in found.items()))
 
 
 def _shown(answer: Answer, spelling: bool) -> str:

@@ -68,6 +68,12 @@ def test_numbers_for_a_program_by_hand():
     assert written(254317.40625) == 254317.4 and written(0.1 + 0.2) == 0.3 and written(1.0) == 1.0
 
 
+def test_a_token_that_ends_a_line_ends_none_for_the_eye():
+    fillings = [Filling("\n", 0.75), Filling(" a\nb", 0.25)]
+    line = Filled("the [MASK]", [Blank(4, 10, [fillings], fillings)], "the \n")
+    assert filled_text(line).count("\n") == 1
+
+
 def test_doubted_words_say_what_became_of_them():
     expected = {"word": 1, "before": "teh", "after": None, "suggestions": ["the"]}
     line = Corrected("a teh", "a teh", [Change(1, "teh", None, ["the"])])

@@ -112,6 +112,16 @@ def test_text_for_the_eye():
     assert shown(several, True) == "n: 2.5   r: 2 of 2   s: Hi.   e: no candidates"
 
 
+def test_every_answer_for_the_eye_is_one_line():
+    """A reply may have learned line ends, and a task's labels may hold some."""
+    ends = "a\nb\r\nc\rd"
+    words = Words(("x", "y"), ("O", ends), (0.9, 0.9))
+    answers = {"r": Reply(ends), "l": Label(ends, 0.5), "s": Labels((ends,), {ends: 0.5}), ends: words}
+    for with_names in (True, False):
+        assert len(shown(answers, with_names).splitlines()) == 1
+    assert shown({"r": Reply(ends)}, False) == "a b c d"
+
+
 def test_numbers_for_a_program_keep_the_digits_of_float32():
     answers = {"n": Number(254317.40625), "r": Ranking((0.123456789, 0.123456701)), "l": Label("a", 0.99997)}
     found = json.loads(record("x", answers))["answers"]
