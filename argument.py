@@ -160,7 +160,7 @@ class PredictArgs(Speech):
     output: str = setting(
         "auto", "JSON lines or text; auto: text on a terminal and for correct", ("auto", "json", "text")
     )
-    threshold: float = setting(0.5, "probability from which a word is called wrong", least=0)
+    threshold: float = setting(0.5, "probability from which a word is called wrong", least=0, most=1)
     batch_size: int = setting(32, "rows computed together", least=1)
     device: str = same(DeviceConfig, "device", group="")
     serve: bool = setting(False, "open a page on this machine to type into")

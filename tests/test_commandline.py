@@ -10,7 +10,7 @@ import pytest
 import torch
 from shell_examples import exit_code
 
-from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, VocabularyArgs
+from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, PredictArgs, VocabularyArgs
 from span_electra.commandline import Parser, first_as, parse
 from span_electra.compose import leaves
 from span_electra.errors import InputError
@@ -65,6 +65,13 @@ def test_flags_are_taken_as_they_are():
     assert made.optimizer.generator_lr is None
     none = ["--embedding_sharing", "none", "--sequence_objective", "none"]
     assert parse(JointTrainingConfig, "", none).model.embedding_sharing == "none", "a choice of that name"
+
+
+@pytest.mark.parametrize("percent", ["1.01", "50"])
+def test_a_threshold_in_percent_is_no_probability(percent):
+    with pytest.raises(InputError, match=r"threshold: .* is too large; the most is 1"):
+        parse(PredictArgs, "", ["--threshold", percent])
+    assert parse(PredictArgs, "", ["--threshold", "1"]).threshold == 1
 
 
 def test_the_printed_config_is_a_config_file(tmp_path, capsys):

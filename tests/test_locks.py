@@ -11,7 +11,7 @@ import pytest
 
 from span_electra import locks
 from span_electra.errors import InputError
-from span_electra.locks import alone_in, locked
+from span_electra.locks import alone_in, is_held, locked
 
 HOLDER = """
 import sys
@@ -39,6 +39,23 @@ def test_a_lock_is_held_by_one_process_and_goes_with_it(tmp_path):
                     pass
         with locked(lock, "it", "busy"):
             pass
+
+
+def test_who_asks_whether_a_lock_is_held_neither_takes_it_nor_lets_it_go(tmp_path):
+    lock = tmp_path / "lock"
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    assert not is_held(lock) and not lock.exists()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        assert is_held(lock) and is_held(lock)
+        other.kill()
+        other.wait()
+    assert lock.exists() and not is_held(lock)
+    with locked(lock, "it", "busy"):
+        assert is_held(lock)
+        refused = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert f"busy ({os.getpid()} on" in refused.stderr, "closing a file would have let all of it go"
+    assert not is_held(lock)
 
 
 def test_a_waiting_lock_is_had_once_the_other_is_done(tmp_path):

@@ -16,7 +16,6 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from tokenizers import normalizers
 
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
@@ -35,7 +34,7 @@ class TaskSpec:
     task: Task
     labels: tuple[str, ...]
     max_seq_len: int  # tokens of the longest row, special ones included
-    lowercase: bool = False  # fold capital letters before the tokenizer sees them
+    lowercase: bool = False  # the tokenizer folds capital letters first
 
     @property
     def type(self) -> TaskType:
@@ -45,6 +44,10 @@ class TaskSpec:
     def number_of(self) -> dict[str, int]:
         """The number of each label."""
         return {name: number for number, name in enumerate(self.labels)}
+
+    def reading(self, vocabulary: Vocabulary) -> Vocabulary:
+        """The vocabulary as the task's texts are read with it, in training and when it is exported."""
+        return vocabulary.folded if self.lowercase else vocabulary
 
 
 class EncodedLines(NamedTuple):
@@ -62,7 +65,7 @@ def line_encoder(settings: tuple[Vocabulary, TaskSpec]) -> Callable[[Sequence[Ex
 def encode_lines(vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]) -> EncodedLines:
     """The lines of a prepared file for these examples, in order."""
     # Text to lines of JSON in the worker itself: rows as objects would be pickled on their way back.
-    encoded = [*_encoded(vocabulary, spec, examples)]
+    encoded = [*encoded_rows(vocabulary, spec, examples)]
     lines = [json.dumps(row, separators=(",", ":")) + "\n" for row, _ in encoded]
     return EncodedLines(lines, sum(cut for _, cut in encoded))
 
@@ -71,20 +74,20 @@ def encode_examples(
     vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]
 ) -> list[dict[str, Any]]:
     """Return one row for each example, in order."""
-    return [row for row, _ in _encoded(vocabulary, spec, examples)]
+    return [row for row, _ in encoded_rows(vocabulary, spec, examples)]
 
 
-def _encoded(
+def encoded_rows(
     vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]
 ) -> Iterator[tuple[dict[str, Any], bool]]:
     """Each example's row, and whether it lost text because it is too long."""
-    encode = partial(vocabulary.tokenizer.encode_batch, add_special_tokens=False)
+    encode = partial(spec.reading(vocabulary).tokenizer.encode_batch, add_special_tokens=False)
     clean = [example for example in examples if spec.task.noise and example.label is None]
     if clean:
         # Example by example: a split may have files of both kinds.
-        labelled = _encoded(vocabulary, spec, [each for each in examples if each.label is not None])
+        labelled = encoded_rows(vocabulary, spec, [each for each in examples if each.label is not None])
         # Misspelt anew whenever it is read; as it stands it has about as many tokens.
-        pieces = iter(encode([_folded(each.texts[0], spec) for each in clean]))
+        pieces = iter(encode([each.texts[0] for each in clean]))
         for example in examples:
             if example.label is None:
                 too_long = len(next(pieces).ids) + 2 > spec.max_seq_len
@@ -94,11 +97,11 @@ def _encoded(
         return
     if spec.type.in_turns:
         for example in examples:
-            turns = [piece.ids for piece in encode([_folded(text, spec) for text in example.texts])]
+            turns = [piece.ids for piece in encode(list(example.texts))]
             yield {"uid": example.uid, "turns": turns}, _loses_turns(turns, spec)
         return
     # All texts in one call, which the tokenizer spreads over the cores by itself.
-    texts = [_texts(example, spec) for example in examples]
+    texts = [(" ".join(one.words),) if spec.type.by_word else one.texts for one in examples]
     encodings = iter(encode([text for pair in texts for text in pair]))
     for example, pair in zip(examples, texts, strict=True):
         pieces = [next(encodings) for _ in pair]
@@ -106,7 +109,7 @@ def _encoded(
         cut = sum(len(piece.ids) for piece in pieces) + len(pieces) + 1 > spec.max_seq_len
         if spec.type.by_word:
             # By offsets, not word by word: byte-level BPE gives a word after a blank other tokens.
-            words = word_ids(pieces[0].offsets, [_folded(word, spec) for word in example.words])
+            words = word_ids(pieces[0].offsets, example.words)
             room = len(row["input_ids"]) - 2
             row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
         label = {} if example.label is None else {"label": numbered(example.label, spec)}
@@ -120,17 +123,6 @@ def _loses_turns(turns: list[list[int]], spec: TaskSpec) -> bool:
     """
     rows = [[turn] for turn in turns] if spec.type.head == "language" else [turns]
     return any(row_length(row) > spec.max_seq_len for row in rows)
-
-
-def _texts(example: Example, spec: TaskSpec) -> list[str]:
-    """What the tokenizer is given of an example: one text or two."""
-    texts = example.texts if not spec.type.by_word else (" ".join(example.words),)
-    return [_folded(text, spec) for text in texts]
-
-
-def _folded(text: str, spec: TaskSpec) -> str:
-    """The text in small letters where the spec says so, one by one, as an exported tokenizer folds them."""
-    return normalizers.Lowercase().normalize_str(text) if spec.lowercase else text
 
 
 def _framed(vocabulary: Vocabulary, texts: list[list[int]], longest: int) -> dict[str, list[int]]:

@@ -8,18 +8,25 @@ Which stock class holds it, its type's record says (`stock_head`): ...ForSequenc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Tokenizer
 from torch import nn
 
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task_model import TaskModel
+from span_electra.finetuning.turns import usual_reply
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
-from span_electra.hub.model_card import CardFacts, model_name, render_task_card, training_sections
+from span_electra.hub.model_card import (
+    CardFacts,
+    model_name,
+    own_metrics,
+    render_task_card,
+    training_sections,
+)
 from span_electra.hub.tokenizer import SENTENCES, framed, save_tokenizer
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import OURS, atomic_folder
@@ -28,6 +35,7 @@ from span_electra.text.vocabulary import Vocabulary
 # How turns (finetuning/turns.py) are framed: a text is a question that an answer is to follow, a pair a
 # question with its answer, whose type is OWN_VOICE.
 TURNS = ("{sep}:0 $A:0 {sep}:1", "{sep}:0 $A:0 {sep}:1 $B:1 {sep}:0")
+GENERATION = "generation_config.json"  # beside a network that speaks
 # Modules of sentence-transformers in order, and the folder of each: tokens, their mean, that at length 1.
 SENTENCE_MODULES = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
 
@@ -53,8 +61,9 @@ def export_task(
     with atomic_folder(folder) as beside:
         head = spec.type.stock_head
         settings = task_config(network, task, spec, vocabulary)
-        joined = Joined(network.encoder, network.heads[task])
-        write_network(joined, network.config, settings, beside, head=head)
+        joined, most = Joined(network.encoder, network.heads[task]), usual_reply(spec.max_seq_len)
+        if head == "causal":
+            write_generation(beside, settings, most)
         if head == "none":
             write_mean_pooling(beside, network.config.discriminator.hidden_size, spec.max_seq_len)
         record = record_of(network.config, head)
@@ -67,8 +76,11 @@ def export_task(
             config=network.config,
             paired=spec.type.in_turns or bool(spec.task.pairs),
             in_turns=spec.type.in_turns,
+            several=spec.type.head == "several",
+            word_pieces=vocabulary.kind == "BERT",
+            prompt=spec.max_seq_len - most,
         )
-        (beside / "README.md").write_text(card, encoding="utf-8")
+        write_network(joined, network.config, settings, beside, head=head, card=card)
         save_tokenizer(
             tokenizer_of(vocabulary, spec),
             beside,
@@ -87,14 +99,19 @@ def export_tasks(
 
     facts, measured: see `task_facts`. Raises InputError.
     """
-    for spec in model.specs:  # all places before any is written
-        check_free(Path(out_dir, spec.task.name))
+    check_places(out_dir, [spec.task.name for spec in model.specs])  # all before any is written
     written = []
     for number, spec in enumerate(model.specs):
         told = task_facts(model, number, facts, measured)
         more = {"spec": spec, "vocabulary": model.vocabulary, "facts": told}
         written.append(export_task(model.network, number, folder=Path(out_dir, spec.task.name), **more))
     return written
+
+
+def check_places(out_dir: str | Path, tasks: Iterable[str]) -> None:
+    """Refuse what is in the way of an export of these tasks, before a training too. Raises InputError."""
+    for name in tasks:
+        check_free(Path(out_dir, name))
 
 
 def task_facts(
@@ -106,8 +123,7 @@ def task_facts(
     """
     meta, name, facts = model.meta, model.specs[number].task.name, facts or CardFacts()
     names = [spec.task.name for spec in model.specs]
-    valid = (meta.get("loop") or {}).get("valid") or {}
-    splits = metrics_of(valid, name, names) if measured is None else measured[name]
+    splits = metrics_of(own_metrics(meta), name, names) if measured is None else measured[name]
     # Test before dev: checkpoints were chosen by dev, whose numbers flatter.
     split = next((split for split in ("test", "dev") if splits.get(split)), "held-out")
     sections = training_sections(meta, (meta.get("rows") or {}).get(name, {}))
@@ -164,6 +180,13 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
     return config
 
 
+def write_generation(folder: Path, settings: dict, most: int) -> None:
+    """Say to `generate` how a reply ends, and how long one may be: pipelines would have 256 tokens."""
+    ids = ("bos_token_id", "eos_token_id", "pad_token_id")
+    content = {"max_new_tokens": most, **{name: settings[name] for name in ids}}
+    (folder / GENERATION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
 def write_mean_pooling(folder: Path, width: int, max_seq_len: int) -> None:
     """Say to sentence-transformers that a text's vector is the mean of its tokens' states, of length 1."""
     modules = [
@@ -184,11 +207,8 @@ def write_mean_pooling(folder: Path, width: int, max_seq_len: int) -> None:
 
 def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
     """The vocabulary with a tokenizer that gives a text or pair the very row the task was trained on."""
+    vocabulary = spec.reading(vocabulary)
     tokenizer = Tokenizer.from_str(vocabulary.original or vocabulary.to_json())
-    # What we did to the text before our tokenizer, the exported one must do itself.
-    if spec.lowercase:
-        folding = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
-        tokenizer.normalizer = normalizers.Sequence(folding)
     single, pair = TURNS if spec.type.in_turns else SENTENCES
     return framed(vocabulary, tokenizer, single=single, pair=pair)
 

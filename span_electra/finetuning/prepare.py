@@ -224,7 +224,9 @@ def rows_key(task: Task, data_dir: str | Path, fresh: Prepared) -> str:
         files.append(("noise", Path(task.noise["misspellings"])))
     # Names without their folders: data that were moved are the same data.
     contents = [(split, file.name, _hash(file)) for split, file in files]
-    parts = [FORMAT, deciding(task), contents, fresh.vocabulary_sha256, fresh.max_seq_len, fresh.lowercase]
+    # Earlier rows were folded before the tokenizer saw them, so that it found no special token in them.
+    folding = "by the tokenizer" if fresh.lowercase else False
+    parts = [FORMAT, deciding(task), contents, fresh.vocabulary_sha256, fresh.max_seq_len, folding]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

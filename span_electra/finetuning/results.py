@@ -12,7 +12,7 @@ from span_electra.accelerators import find_device
 from span_electra.config import TrainingConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.experiment import open_rows
-from span_electra.finetuning.export import export_tasks
+from span_electra.finetuning.export import check_places, export_tasks
 from span_electra.finetuning.metadata import measured
 from span_electra.finetuning.predictions import compute_metrics, predict_rows, prediction_lines
 from span_electra.finetuning.prepare import open_prepared
@@ -21,6 +21,13 @@ from span_electra.finetuning.task_model import load_task_model
 from span_electra.storage import EXPORTED, PREDICTIONS, RESULTS, write_text
 from span_electra.training.checkpoint import same_score
 from span_electra.training.devices import Process
+from span_electra.training.run import check_place
+
+
+def check_run(run: FinetuningRun) -> None:
+    """Refuse a run whose folder, or one that its tasks are exported to, holds something else."""
+    check_place(run)
+    check_places(Path(run.out_dir, EXPORTED), [task.name for task in run.tasks])
 
 
 def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
@@ -29,6 +36,7 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
     They stand by task, split and name. The best model need not be the last one, so dev is computed again.
     Raises InputError where the prepared data are not those that the run was trained on.
     """
+    check_places(Path(run.out_dir, EXPORTED), [task.name for task in run.tasks])
     folder, process = Path(run.out_dir), evaluation_process(run.training)
     model = load_task_model(run.out_dir, run.tasks)
     prepared, results = open_prepared(run.prepared), {task.name: {} for task in run.tasks}

@@ -7,9 +7,9 @@ from pathlib import Path
 from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments
+from span_electra.finetuning.results import check_run
 from span_electra.finetuning.settings import FinetuningRun
 from span_electra.storage import CONFIG
-from span_electra.training.run import check_place
 from span_electra.training.run_folder import state_of
 
 
@@ -31,7 +31,7 @@ def refuse_taken(settings: FinetuningArguments, folder: Path, runs: list[Finetun
             "or choose another --out_dir"
         )
     for run in runs:
-        check_place(run)
+        check_run(run)
 
 
 def rest_lines(settings: FinetuningArguments, runs: list[FinetuningRun]) -> list[str]:

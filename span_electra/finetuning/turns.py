@@ -17,7 +17,13 @@ from dataclasses import dataclass
 
 from span_electra.errors import InputError
 
+USUAL_TOKENS = 40  # of a reply at most: three sentences
 OWN_VOICE = 1  # the second of ELECTRA's two token types, as of the second text of a pair
+
+
+def usual_reply(longest: int) -> int:
+    """The most tokens of a reply in rows of `longest`, where nobody says otherwise."""
+    return min(USUAL_TOKENS, longest // 2)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ stock ones.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,12 +30,17 @@ from span_electra.hub.opening import FACTORS, config_of, open_model
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
 from span_electra.hub.weights import PARTS, Weights, our_weights, stock_weights, take_weights
 from span_electra.model.electra import SpanElectra
-from span_electra.storage import OURS, atomic_folder, read_object
+from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG, atomic_folder, read_object
 from span_electra.text.added_tokens import extends
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
 
 SPAN_HEADS = "span_heads.safetensors"
+# The model card, and the key of config.json under which stands what it was when it was written.
+CARD, CARD_SHA256 = "README.md", "card_sha256"
+# All that an export may hold, those of tasks too: what else lies there is a person's.
+FILES = {CONFIG, WEIGHTS, CARD, TOKENIZER, TOKENIZER_CONFIG, SPAN_HEADS, FACTORS, "generation_config.json"}
+FILES |= {"modules.json", "sentence_bert_config.json", "1_Pooling", "1_Pooling/config.json", "2_Normalize"}
 
 
 def export_run(
@@ -49,9 +56,22 @@ def export_run(
     `stamp_of`. Under the objective `generator` the discriminator knows nothing and is left out. An earlier
     export of ours is replaced; raises InputError for any other folder in the way.
     """
-    parts = PARTS[:1] if model.config.objective == "generator" else PARTS
-    targets = [Path(folder, part) for part in parts]
     # All places before any is written: half an export would pair with an older half.
+    targets = check_places(folder, model.config.objective)
+    with ExitStack() as stack:  # both are written before the first takes its place
+        for target in targets:
+            beside = stack.enter_context(atomic_folder(target))
+            _write_part(model, target.name, vocabulary, beside, facts=facts or CardFacts(), stamp=stamp)
+    return targets
+
+
+def check_places(folder: str | Path, objective: str) -> list[Path]:
+    """The folders in `folder` that the networks of an objective go to. Raises InputError for one in the way.
+
+    To be asked before a training too, which is hours too late to tell a person.
+    """
+    parts = PARTS[:1] if objective == "generator" else PARTS
+    targets = [Path(folder, part) for part in parts]
     for target in targets:
         check_free(target)
     for other in (Path(folder, part) for part in PARTS if part not in parts):
@@ -60,10 +80,6 @@ def export_run(
                 f"{other}: stands there, and would be opened as the pair of this {parts[0]}; move it or "
                 "choose another folder"
             )
-    with ExitStack() as stack:  # both are written before the first takes its place
-        for part, target in zip(parts, targets, strict=True):
-            beside = stack.enter_context(atomic_folder(target))
-            _write_part(model, part, vocabulary, beside, facts=facts or CardFacts(), stamp=stamp)
     return targets
 
 
@@ -79,7 +95,9 @@ def _write_part(
     network, config, record = getattr(model, part), model.config, record_of(model.config, part)
     settings = stock_config(config, part, vocabulary)
     settings[OURS] |= {STAMP: stamp} if stamp else {}
-    write_network(network, config, settings, folder, head=part)
+    span_head, mask = network.span_head is not None, vocabulary.special.mask
+    card = render_card(part, record, facts, config=config, span_head=span_head, mask=mask)
+    write_network(network, config, settings, folder, head=part, card=card)
     longest, types = config.max_position_embeddings, record.token_types
     save_tokenizer(framing_rows(vocabulary), folder, longest, token_types=types)
     # Aside, since no stock class has it; a folder without it opens all the same.
@@ -89,16 +107,15 @@ def _write_part(
             for name, weight in network.span_head.state_dict().items()
         }
         write_tensors(heads, folder / SPAN_HEADS)
-    span_head, mask = network.span_head is not None, vocabulary.special.mask
-    text = render_card(part, record, facts, config=config, span_head=span_head, mask=mask)
-    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def write_network(
-    network: nn.Module, config: ModelConfig, settings: StockConfig, folder: Path, *, head: str
+    network: nn.Module, config: ModelConfig, settings: StockConfig, folder: Path, *, head: str, card: str
 ) -> None:
-    """Write config.json and the weights of an encoder with a head, both as the stock class wants them."""
+    """Write the card of an encoder with a head, and config.json and weights as the stock class wants them."""
     record = record_of(config, head)
+    (folder / CARD).write_bytes(card.encode())
+    settings = settings | {OURS: settings[OURS] | {CARD_SHA256: hashlib.sha256(card.encode()).hexdigest()}}
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     # transformers refuses a file that does not say which framework's tensors it holds.
@@ -140,14 +157,29 @@ def stock_config(
 
 
 def check_free(target: Path) -> None:
-    """Refuse a place that holds something else than an export of ours. Raises InputError naming it."""
+    """Refuse a place that holds anything else than an export of ours. Raises InputError naming it."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     settings = read_object(target / CONFIG)
     # What save_pretrained writes over an export keeps our key and adds its version: it is somebody's work.
-    if OURS in settings and "transformers_version" not in settings:
-        return
-    raise InputError(f"{target}: is in the way and no export of ours; move it or choose another folder")
+    if OURS not in settings or "transformers_version" in settings:
+        raise InputError(f"{target}: is in the way and no export of ours; move it or choose another folder")
+    # It would go with the folder: a repository's .git, another format of the weights, notes.
+    for folder, folders, names in os.walk(target):
+        for name in sorted((*folders, *names)):
+            if Path(folder, name).relative_to(target).as_posix() not in FILES:
+                raise InputError(
+                    f"{Path(folder, name)}: no export of ours has it, and a new one would take its folder's "
+                    "place; move it or choose another folder"
+                )
+    # Earlier releases do not say what theirs was.
+    written = settings[OURS].get(CARD_SHA256) if isinstance(settings[OURS], dict) else None
+    card = target / CARD
+    if written and card.is_file() and hashlib.sha256(card.read_bytes()).hexdigest() != written:
+        raise InputError(
+            f"{card}: was changed since it was exported, and a new one would take its place; move it or "
+            "choose another folder"
+        )
 
 
 # --- back ---------------------------------------------------------------------------------------------

@@ -56,6 +56,32 @@ answer("The quick brown fox jumps over the lazy dog.")""",
 
 find = pipeline("token-classification", model="path/to/this/folder", aggregation_strategy="first")
 find("The quick brown fox jumps over the lazy dog.")""",
+    "pieces": """import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = AutoModelForTokenClassification.from_pretrained("path/to/this/folder")
+words = "The quick brown fox jumps over the lazy dog .".split()
+row = tokenizer(words, is_split_into_words=True, truncation=True, return_tensors="pt")
+with torch.no_grad():
+    best = model(**row).logits[0].argmax(-1).tolist()
+first = {{}}  # of each word the place of its first token
+for place, word in enumerate(row.word_ids()):
+    if word is not None:
+        first.setdefault(word, place)
+labels = [(words[word], model.config.id2label[best[place]]) for word, place in first.items()]""",
+    "several": """from transformers import pipeline
+
+answer = pipeline("text-classification", model="path/to/this/folder")
+answer("The quick brown fox jumps over the lazy dog.", top_k=None)  # each label, and how sure it is""",
+    "speech": """from transformers import AutoTokenizer, {stock_class}
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = {stock_class}.from_pretrained("path/to/this/folder")
+# A turn that is longer loses its beginning, so that a reply has room.
+row = tokenizer("Is this seat free?", truncation=True, max_length={prompt}, return_tensors="pt")
+said = model.generate(**row)[0, row["input_ids"].shape[1] :]
+reply = tokenizer.decode(said, skip_special_tokens=True)""",
     "vectors": """from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("path/to/this/folder")  # several turns: one text with the separator between
@@ -72,6 +98,15 @@ _TURN_TYPES = (
 )
 _FIRST_TOKENS = (
     "A word's label is that of its first token; what the network says of the others, nothing has taught it."
+)
+_PIECES = (
+    "The words are given one by one: to `transformers`' own pipeline every token that does not begin with ## "
+    "is a word, so that `u.s.` is four, with a label each."
+)
+_SEVERAL = "Any number of labels may be true of a text: those of a score from .5 on."
+_SPEECH = (
+    '`pipeline("text-generation")` gives the network no token types, by which it knows whose turn it is: '
+    "call `generate`, as above."
 )
 _WHAT = {
     "generator": "The masked language model: it fills `{mask}`. To fine-tune, take the discriminator.",
@@ -135,10 +170,7 @@ def check_facts(facts: CardFacts) -> None:
 
 def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) -> CardFacts:
     """What a checkpoint's meta.json tells of a run of pretraining, added to `facts`."""
-    loop, order = (meta.get(name) or {} for name in ("loop", "order"))
-    metrics = {
-        name: value for name, value in (loop.get("valid") or {}).items() if isinstance(value, int | float)
-    }
+    order, metrics = meta.get("order") or {}, own_metrics(meta)
     facts, sections = facts or CardFacts(), training_sections(meta, {"training set": order.get("rows")})
     return replace(
         facts,
@@ -146,6 +178,17 @@ def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) ->
         metrics={**metrics, **facts.metrics},
         sections={**sections, **facts.sections},
     )
+
+
+def own_metrics(meta: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a checkpoint's own weights: none where its last validation was of an earlier step."""
+    loop = meta.get("loop") or {}
+    # Earlier releases do not tell the step; theirs have the monitored metric where they were just validated.
+    just_now = (
+        loop["valid_step"] == loop.get("step") if "valid_step" in loop else loop.get("metric") is not None
+    )
+    valid = (loop.get("valid") or {}) if just_now else {}
+    return {name: value for name, value in valid.items() if isinstance(value, int | float)}
 
 
 def training_sections(meta: Mapping[str, Any], rows: Mapping[str, int | None]) -> dict[str, Any]:
@@ -218,29 +261,41 @@ def render_task_card(
     config: ModelConfig,
     paired: bool = False,
     in_turns: bool = False,
+    several: bool = False,
+    word_pieces: bool = False,
+    prompt: int = 0,
 ) -> str:
     """Return the text of README.md of a fine-tuned network with the head of one task.
 
     `config`: of the network, its encoder under `discriminator`. `paired`: a row may be two texts.
-    `in_turns`: a text is a conversation.
+    `in_turns`: a text is a conversation; `prompt`: how many of its tokens leave room for a reply.
+    `several`: any number of labels may be true. `word_pieces`: the tokenizer is WordPiece.
     """
     title, stock_class = f"{task} ({task_type})", record.classes[head]
     pipeline = None if paired else _pipeline(head, record)
-    by_head = {"none": "vectors", "tokens": "words"}
+    by_head = {"none": "vectors", "tokens": "pieces" if word_pieces else "words", "causal": "speech"}
+    if several:
+        by_head["sequence"] = "several"
     usage = _USE[by_head.get(head, "task" if pipeline else "class")]
-    usage = usage.format(pipeline=pipeline, stock_class=stock_class)
+    usage = usage.format(pipeline=pipeline, stock_class=stock_class, prompt=prompt)
     lines = [*front_matter(title, head, record, facts), f"# {title}", ""]
     lines += [
         f"A SpanELECTRA encoder fine-tuned for one task; `{stock_class}.from_pretrained(folder)` opens it.",
         "",
         *("```python", usage, "```", ""),
         *((_FIRST_TOKENS, "") if head == "tokens" else ()),
+        *((_PIECES, "") if head == "tokens" and word_pieces else ()),
+        *((_SEVERAL, "") if several else ()),
+        *((_SPEECH, "") if head == "causal" and record.token_types else ()),
         *((_TURN_TYPES, "") if in_turns and record.token_types else ()),
     ]
     return "\n".join([*lines, *_sections(config, "discriminator", facts)])
 
 
 def _pipeline(head: str, record: Architecture) -> str | None:
+    """The pipeline that gives what the network learned; a hub offers it to everyone."""
+    if head == "causal" and record.token_types:
+        return None  # it would pass none, and every turn would be the other's
     return _PIPELINES.get("tokens" if record.is_token_classifier(head) else head)
 
 
@@ -248,6 +303,7 @@ def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) 
     """The block for hubs, between two lines of dashes. What is not known is left out, never guessed."""
     # The hub shows a model under it; a wrong one would offer a widget that fails.
     pipeline = _pipeline(head, record)
+    measured = pipeline or ("text-generation" if head == "causal" else "replaced-token-detection")
     values: dict[str, Any] = {
         "language": facts.language,
         "license": facts.license,
@@ -256,7 +312,7 @@ def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) 
         "pipeline_tag": pipeline,
         "datasets": facts.datasets,
         "base_model": facts.base_model,
-        "model-index": _model_index(title, pipeline or "replaced-token-detection", facts),
+        "model-index": _model_index(title, measured, facts),
     }
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items() if value]
     return ["---", *lines, "---", ""]

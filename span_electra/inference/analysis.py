@@ -33,7 +33,7 @@ def analyze(predictor: Predictor, text: str, threshold: float, top_k: int) -> di
         found["tokens"] = [[start, end, rounded(share)] for start, end, share in cells]
     if networks.generator:
         blanks = predictor.fill([text], top_k)[0].blanks
-        found["blanks"] = [pairs(blank.joint or blank.tokens[0]) for blank in blanks]
+        found["blanks"] = [pairs(blank.joint or blank.tokens[0], rounded) for blank in blanks]
     if networks.generator and networks.discriminator:
         found |= corrected_record(predictor.correct([text], threshold, top_k)[0])
     return found

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from span_electra.errors import InputError
+from span_electra.finetuning.turns import usual_reply
 from span_electra.schema import Settings, setting
 
 if TYPE_CHECKING:
     from span_electra.inference.generate import GenerationConfig
 
-USUAL_TOKENS = 40  # of a reply at most: three sentences
 USUAL_TOP_P = 0.9  # cuts the long tail of unlikely words (Holtzman et al. 2020, section 5)
 LEAST_PROMPT = 3  # tokens: a separator, one of the last turn, a separator
 
@@ -47,7 +47,7 @@ class Speech(Settings):
 
         most, top_p = self.max_new_tokens, self.top_p
         if most is None:
-            most = min(USUAL_TOKENS, longest // 2)
+            most = usual_reply(longest)
         if longest - most < LEAST_PROMPT:
             raise InputError(
                 f"max_new_tokens: {most} leave no room for a turn in the model's rows of {longest} tokens; "

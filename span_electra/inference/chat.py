@@ -18,10 +18,11 @@ from torch import Tensor
 
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.turns import OWN_VOICE, TurnRow, join_turns
+from span_electra.finetuning.turns import OWN_VOICE, TurnRow, join_turns, row_length
 from span_electra.inference.arguments import Speech
 from span_electra.inference.generate import generate
 from span_electra.inference.lines import blocks_of, typed
+from span_electra.inference.records import one_line
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.text.vocabulary import Vocabulary
 
@@ -34,8 +35,11 @@ def reply(
     spec: TaskSpec,
     vocabulary: Vocabulary,
     speech: Speech,
-) -> str:
-    """Return what the network says after these turns, the newest last. It must be in eval mode."""
+) -> tuple[str, bool]:
+    """Return what the network says after these turns, the newest last, and whether it has not read them all.
+
+    It must be in eval mode.
+    """
     assert spec.type.head == "language", spec.type.head
     config = speech.config(spec.max_seq_len, len(turns))
     ids = encode_examples(vocabulary, spec, [Example("", tuple(turns))])[0]["turns"]
@@ -49,7 +53,7 @@ def reply(
     never.discard(vocabulary.sep_id)
     follows = next_token(network, task, row)
     answer = generate(follows, row.ids, end_id=vocabulary.sep_id, config=config, banned=sorted(never))
-    return vocabulary.tokenizer.decode(answer).strip()
+    return vocabulary.tokenizer.decode(answer).strip(), row_length(ids) > room
 
 
 def next_token(network: TaskNetwork, task: int, row: TurnRow) -> Callable[[Tensor], Tensor]:
@@ -81,4 +85,4 @@ def talk(answer: Callable[[list[str]], str]) -> None:
     for line in lines:
         turns.append(line)
         turns.append(answer(turns))
-        print(turns[-1], flush=True)
+        print(one_line(turns[-1]), flush=True)  # a line for a line; the network goes on from its own words

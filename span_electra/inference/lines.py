@@ -26,6 +26,7 @@ from span_electra.inference.records import (
     detected_text,
     filled_record,
     filled_text,
+    written,
 )
 from span_electra.storage import atomic_file
 from span_electra.utf8 import decode_utf8
@@ -224,7 +225,7 @@ def answering(
         return lambda texts: [as_line(line) for line in predictor.correct(texts, threshold, top_k)]
     if task == "embed":
         return lambda texts: [
-            json.dumps([round(x, 6) for x in row]) for row in predictor.embed(texts).tolist()
+            json.dumps([written(x) for x in row]) for row in predictor.embed(texts).tolist()
         ]
     if task == "detect":
         plain = as_json(lambda line: detected_record(line, threshold))

@@ -2,7 +2,8 @@
 replaced, what the generator would write, and the correction; of a fine-tuned one its tasks' answers.
 
 The page is playground.html, whole in itself; it sends the text to /analyze and shows what comes back.
-Requests under another host's name are refused, so that no page of the web can talk to it through the browser.
+Requests under another host's name are refused, and those that a browser sends for another page, so that no
+page of the web can talk to it, or keep its cores busy, through the browser.
 """
 
 from __future__ import annotations
@@ -80,9 +81,11 @@ def serve(content: Content, *, host: str, port: int) -> None:
         try:
             listening.bind((host, port))
             listening.listen()  # from here on a question waits until the server is up
-        except (OSError, OverflowError) as error:
+        # What is no name of a host is a ValueError or TypeError, as the version of Python has it.
+        except (OSError, OverflowError, ValueError, TypeError) as error:
             raise InputError(
-                f"--host {host} --port {port}: cannot listen there ({error}); try --port 0"
+                f"--host {host} --port {port}: cannot listen there ({error}); try --port 0, or leave out "
+                "--host"
             ) from None
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{listening.getsockname()[1]}  (stop with Ctrl-C)", flush=True)
@@ -108,6 +111,7 @@ def application(content: Content, host: str = LOCAL[0]) -> Starlette:
                 return content.answer(text, threshold)
 
         try:
+            refuse_other_pages(request)
             question = read_question(await read_body(request), content.facts["threshold"])
             return JSONResponse(await run_in_threadpool(answer, *question))
         except InputError as error:
@@ -145,6 +149,24 @@ def policy_of(source: str) -> str:
     )
 
 
+def refuse_other_pages(request: Request) -> None:
+    """Raise InputError for a question that another site's page has a browser send.
+
+    It could not read the answer, but have it computed, again and again.
+    """
+    # Such a page can send forms and plain text unasked; for JSON its browser would ask us first.
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise InputError(f"send JSON, as Content-Type: application/json; this is {kind or 'not named'}")
+    # What browsers say of the page that asks; older ones, and where no https is, name its origin alone.
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    own = site in ("same-origin", "none")
+    if site is None:
+        own = origin is None or origin.partition("://")[2] == request.headers.get("host")
+    if not own:
+        raise InputError(f"asked for by another page ({origin or site}); open this address itself")
+
+
 async def read_body(request: Request) -> bytes:
     """The body of a question. Raises InputError for one that is too long."""
     # Counted while it comes: a Content-Length may lie, or be missing.
@@ -162,7 +184,7 @@ def read_question(body: bytes, usual: float) -> tuple[str, float]:
         asked = json.loads(body)
         text, threshold = asked["text"], float(asked.get("threshold", usual))
         text.encode()  # JSON can spell half a surrogate pair, which no tokenizer takes
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         raise InputError('send JSON: {"text": "...", "threshold": 0.5}') from None
     if len(text) > MOST_CHARACTERS:
         raise InputError(f"the text is too long; give at most {MOST_CHARACTERS:,} characters")

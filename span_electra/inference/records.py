@@ -6,27 +6,41 @@ in one way.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from span_electra.inference.correction import Corrected
 from span_electra.inference.detection import Detected
 from span_electra.inference.filling import Filled, Filling
 
+SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 has fewer digits
 RED, YELLOW, PLAIN = "\033[31;1m", "\033[33m", "\033[0m"
 
 
 # --- plain values ---------------------------------------------------------------------------------------
 
 
+def written(value: float) -> float:
+    """A number for a program: the fewest digits that say which of float32 it is, as networks compute.
+
+    Example: 254317.40625 -> 254317.4; 1 - 1e-9 stays as it is, since 1 would say that nothing is in doubt.
+    """
+    short = float(str(np.float32(value)))
+    return value if short == 1.0 or abs(short) < SMALLEST else short
+
+
 def rounded(share: float) -> float:
-    """Four digits that count. Example: 0.00012345 -> 0.0001234"""
+    """A number for the eye: four digits that count. Example: 0.00012345 -> 0.0001234"""
     return float(f"{share:.4g}")
 
 
-def pairs(fillings: list[Filling]) -> list[list[Any]]:
+def pairs(fillings: list[Filling], number: Callable[[float], float] = written) -> list[list[Any]]:
     """Example: [Filling(" list", 0.4)] -> [["list", 0.4]]"""
-    return [[filling.text.strip(), rounded(filling.probability)] for filling in fillings]
+    return [[filling.text.strip(), number(filling.probability)] for filling in fillings]
 
 
 def detected_record(line: Detected, threshold: float) -> dict[str, Any]:
@@ -34,7 +48,7 @@ def detected_record(line: Detected, threshold: float) -> dict[str, Any]:
     return {
         "text": line.text,
         "words": line.words,
-        "probability": [rounded(share) for share in line.probability],
+        "probability": [written(share) for share in line.probability],
         "wrong": line.wrong(threshold),
     }
 
@@ -55,6 +69,14 @@ def filled_record(line: Filled) -> dict[str, Any]:
 
 
 # --- text for the eye -----------------------------------------------------------------------------------
+
+
+def one_line(text: str) -> str:
+    """Text that a model made in one line, as each line has one for its answer.
+
+    Example: "Hi.\\nHow are you?" -> "Hi. How are you?"
+    """
+    return re.sub(r"[\r\n]+", " ", text)
 
 
 def marked(word: str, share: float) -> str:
@@ -83,8 +105,8 @@ def detected_text(line: Detected, threshold: float, coloured: bool) -> str:
 
 def filled_text(line: Filled) -> str:
     """The filled line, and under it the likeliest fillings of each blank."""
-    text = [line.filled]
+    text = [one_line(line.filled)]
     for number, blank in enumerate(line.blanks, start=1):
         best = ", ".join(f"{filling.text.strip()} {filling.probability:.1%}" for filling in blank.joint)
-        text.append(f"  [{number}] {best}")
+        text.append(one_line(f"  [{number}] {best}"))
     return "\n".join(text)

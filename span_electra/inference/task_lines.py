@@ -9,15 +9,16 @@ import itertools
 import json
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.decoding import OUTSIDE
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.inference import lines as predict
-from span_electra.inference.records import marked, rounded
+from span_electra.inference.records import marked, one_line, written
 from span_electra.inference.tasks import (
     Answer,
     Label,
@@ -27,6 +28,7 @@ from span_electra.inference.tasks import (
     Reply,
     TaskPredictor,
     Text,
+    Words,
     example_of,
 )
 
@@ -47,21 +49,59 @@ def predict_lines(
     asked = predictor.numbers_of(names)
     if out_file and out_file.endswith(".npy"):
         raise InputError(f"--out_file {out_file}: answers are lines; name a .jsonl or .txt file")
+    cut = CutLines()
     as_text = output == "text" or (output == "auto" and not out_file and sys.stdout.isatty())
     pairs = any(predictor.specs[number].type.takes_pairs for number in asked)
     hint = "a pair with a TAB between, or a text" if pairs else "a text"
-    answer = answering(predictor, names, as_text)
+    answer = answering(predictor, names, as_text, cut)
     predict.deliver(answer, in_file=in_file, out_file=out_file, hint=hint)
+    if cut.count:
+        print(f"note: {cut.said(predictor)}", file=sys.stderr)
 
 
-def answering(predictor: TaskPredictor, names: Sequence[str], as_text: bool) -> predict.Answer:
-    """Return what turns lines into the lines to write, one for each; it counts the lines it has had."""
+@dataclass
+class CutLines:
+    """Which lines were longer than a row of some task that answered them."""
+
+    count: int = 0
+    first: int = 0  # its number
+    tasks: set[str] = field(default_factory=set)
+
+    def add(self, number: int, answers: dict[str, Answer]) -> None:
+        """Look at the answers to a line. Those by words have read all of it."""
+        cut = {name for name, answer in answers.items() if not isinstance(answer, Words) and answer.cut}
+        if cut:
+            self.first = self.first or number
+            self.count += 1
+            self.tasks |= cut
+
+    def said(self, predictor: TaskPredictor) -> str:
+        """Example: 3 lines were longer than 128 tokens and lost their end (first: line 7)"""
+        specs = [spec for spec in predictor.specs if spec.task.name in self.tasks]
+        longest = min(spec.max_seq_len for spec in specs)
+        # Of a conversation the newest stays.
+        ends = {"beginning" if spec.type.in_turns else "end" for spec in specs}
+        lost = f"{'its' if self.count == 1 else 'their'} {' or '.join(sorted(ends))}"
+        lines = counted(self.count, "line was", "lines were")
+        return f"{lines} longer than {longest} tokens and lost {lost} (first: line {self.first})"
+
+
+def answering(
+    predictor: TaskPredictor, names: Sequence[str], as_text: bool, cut: CutLines | None = None
+) -> predict.Answer:
+    """Return what turns lines into the lines to write, one for each; it counts the lines it has had.
+
+    cut: is given each line's answers.
+    """
     # Over all blocks: an error names the line of the file, not of the block.
-    counted = itertools.count(1)
+    every_number = itertools.count(1)
 
     def answer(lines: list[str]) -> list[str]:
-        numbers = list(itertools.islice(counted, len(lines)))
+        numbers = list(itertools.islice(every_number, len(lines)))
         answers = answers_of_lines(predictor, names, lines, numbers)
+        for number, found in zip(numbers, answers, strict=True):
+            if cut is not None:
+                cut.add(number, found)
         if as_text:
             with_names = len(predictor.specs) > 1 and len(names) != 1
             spelling = {spec.task.name for spec in predictor.specs if spec.type.head == "replaced"}
@@ -131,17 +171,17 @@ def _json(line: str) -> Any:
 
 
 def record(line: str, answers: dict[str, Answer]) -> str:
-    """A line of JSON: {"text": the line, "answers": {task: its record}}, numbers with four digits."""
-    found = _short({name: asdict(answer) for name, answer in answers.items()})
+    """A line of JSON: {"text": the line, "answers": {task: its record}}."""
+    found = _plain({name: asdict(answer) for name, answer in answers.items()})
     return json.dumps({"text": line, "answers": found}, ensure_ascii=False)
 
 
-def _short(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return rounded(value)
+        return written(value)
     if isinstance(value, dict):
-        return {key: _short(part) for key, part in value.items()}
-    return [_short(part) for part in value] if isinstance(value, tuple) else value
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 def shown(answers: dict[str, Answer], with_names: bool, spelling: Collection[str] = ()) -> str:
@@ -150,7 +190,7 @@ def shown(answers: dict[str, Answer], with_names: bool, spelling: Collection[str
     Example: "sentiment: 1 97.0%   ner: My name is Ann{B-PER}   typos: teh{.97} cat"
     """
     found = {name: _shown(answer, name in spelling) for name, answer in answers.items()}
-    return "   ".join(f"{name}: {text}" if with_names else text for name, text in found.items())
+    return one_line("   ".join(f"{name}: {text}" if with_names else text for name, text in found.items()))
 
 
 def _shown(answer: Answer, spelling: bool) -> str:

@@ -1,7 +1,7 @@
 """What a fine-tuned model says of texts, from Python or line by line:
 
     >>> predictor = TaskPredictor.from_folder("runs/finetune-1")
-    >>> predictor(["A fine film."])["sentiment"][0]          # Label(label='1', probability=0.97)
+    >>> predictor(["A fine film."])["sentiment"][0]          # Label(label='1', probability=0.97, cut=False)
     >>> predictor([("A cat.", "A dog.")], "same")            # a task that reads pairs
     >>> predictor([["My", "name"]], ["ner"])["ner"][0].labels
     >>> predictor([(["Hello."], ["Hi!", "No."])], "select")["select"][0].scores
@@ -27,10 +27,11 @@ from span_electra.accelerators import find_device
 from span_electra.errors import InputError, not_among
 from span_electra.finetuning.batching import UnpaddedRows, collate, rows_of_candidates
 from span_electra.finetuning.decoding import best_tags
-from span_electra.finetuning.encoding import TaskSpec, encode_examples
+from span_electra.finetuning.encoding import TaskSpec, encode_examples, encoded_rows
 from span_electra.finetuning.predictions import scores_of_vectors, word_scores
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_model import load_task_model
+from span_electra.finetuning.turns import row_length
 from span_electra.hub.networks import check_numbers, length_batches
 from span_electra.inference.arguments import Speech
 from span_electra.inference.chat import reply
@@ -48,6 +49,7 @@ class Label:
 
     label: str
     probability: float
+    cut: bool = False  # whether the row does not hold all of the text, as in training
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Labels:
 
     labels: tuple[str, ...]
     probability: dict[str, float]
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Number:
     """The value of a regression."""
 
     value: float
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Ranking:
     """How well each candidate answers the turns; any number, the highest is the best."""
 
     scores: tuple[float, ...]
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Reply:
     """What the model says next."""
 
     text: str
+    cut: bool = False
 
 
 Answer = Label | Labels | Number | Words | Ranking | Reply
@@ -171,7 +177,7 @@ class TaskPredictor:
             )
             raise InputError(f"{self.source}: {problem}; its tasks are {tasks}")
         self.speech.config(self.specs[able[0]].max_seq_len)  # settings are refused before the talk begins
-        return lambda turns: self._reply(able[0], turns)
+        return lambda turns: self._reply(able[0], turns).text
 
     # --- answers ------------------------------------------------------------------------------------------
 
@@ -180,17 +186,18 @@ class TaskPredictor:
         spec = self.specs[number]
         spec = replace(spec, task=replace(spec.task, noise={}))
         if spec.type.head == "language":
-            return [Reply(self._reply(number, example.texts)) for example in examples]
+            return [self._reply(number, example.texts) for example in examples]
         if spec.type.has_candidates:
             return self._rankings(number, spec, examples)
         if spec.type.by_word:
             return self._words(number, spec, examples)
-        rows = encode_examples(self.vocabulary, spec, examples)
-        ids, types = ([row[name] for row in rows] for name in ("input_ids", "token_type_ids"))
-        return [_of_text(spec, logits_C) for logits_C in self._logits(number, ids, types)]
+        rows = [*encoded_rows(self.vocabulary, spec, examples)]
+        ids, types = ([row[name] for row, _ in rows] for name in ("input_ids", "token_type_ids"))
+        found = zip(rows, self._logits(number, ids, types), strict=True)
+        return [_of_text(spec, logits_C, cut) for (_, cut), logits_C in found]
 
-    def _reply(self, number: int, turns: Sequence[str]) -> str:
-        return reply(
+    def _reply(self, number: int, turns: Sequence[str]) -> Reply:
+        text, cut = reply(
             self.network,
             turns,
             task=number,
@@ -198,21 +205,28 @@ class TaskPredictor:
             vocabulary=self.vocabulary,
             speech=self.speech,
         )
+        return Reply(text, cut)
 
     def _rankings(self, number: int, spec: TaskSpec, examples: list[Example]) -> list[Answer]:
         """Each candidate in a row of its own, after the turns or, where vectors are compared, beside them."""
-        unpadded, sep_id = [], self.vocabulary.sep_id
+        unpadded, cut, sep_id = [], [], self.vocabulary.sep_id
         before = encode_examples(self.vocabulary, spec, examples)
         last = encode_examples(self.vocabulary, spec, [Example("", example.words) for example in examples])
         for talk, candidates in zip(before, last, strict=True):
             # The turns are encoded once, whatever the number of candidates.
-            unpadded.append(rows_of_candidates(spec, sep_id, talk["turns"], candidates["turns"]))
+            turns, replies = talk["turns"], candidates["turns"]
+            unpadded.append(rows_of_candidates(spec, sep_id, turns, replies))
+            apart = spec.type.head == "similarity"
+            texts = [turns, *([one] for one in replies)] if apart else [[*turns, one] for one in replies]
+            cut.append(any(row_length(text) > spec.max_seq_len for text in texts))
         flat = [row for rows in unpadded for row in rows]
         answers = iter(self._logits(number, [row.ids for row in flat], [row.types for row in flat]))
         found = [[next(answers) for _ in rows] for rows in unpadded]
         if spec.type.head == "similarity":
-            return [Ranking(tuple(scores_of_vectors(np.stack(one)[None])[0].tolist())) for one in found]
-        return [Ranking(tuple(float(score[0]) for score in scores)) for scores in found]
+            scores = [scores_of_vectors(np.stack(one)[None])[0].tolist() for one in found]
+        else:
+            scores = [[float(score[0]) for score in one] for one in found]
+        return [Ranking(tuple(one), lost) for one, lost in zip(scores, cut, strict=True)]
 
     def _words(self, number: int, spec: TaskSpec, examples: list[Example]) -> list[Answer]:
         """Long texts in overlapping windows, so that every word is judged."""
@@ -259,15 +273,15 @@ class TaskPredictor:
         return found
 
 
-def _of_text(spec: TaskSpec, logits_C: np.ndarray) -> Answer:
+def _of_text(spec: TaskSpec, logits_C: np.ndarray, cut: bool) -> Answer:
     if spec.type.head == "number":
-        return Number(float(logits_C[0]))
+        return Number(float(logits_C[0]), cut)
     if spec.type.head == "several":
         share_C = _sigmoid(logits_C).tolist()
         true = tuple(name for name, logit in zip(spec.labels, logits_C, strict=True) if logit > 0)
-        return Labels(true, dict(zip(spec.labels, share_C, strict=True)))
+        return Labels(true, dict(zip(spec.labels, share_C, strict=True)), cut)
     share_C = _softmax(logits_C)
-    return Label(spec.labels[share_C.argmax()], float(share_C.max()))
+    return Label(spec.labels[share_C.argmax()], float(share_C.max()), cut)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -79,6 +79,7 @@ def latest_run(prefix: Path) -> Path:
 def pretrain(settings: PretrainingArguments) -> int:
     """Train as `settings` say and export the networks; returns the exit code of the script."""
     from span_electra.features.store import open_features
+    from span_electra.hub.export import check_places
     from span_electra.hub.opening import load_model
     from span_electra.pretraining.data import open_data, settings_of_text
     from span_electra.pretraining.experiment import run_pretraining
@@ -92,6 +93,7 @@ def pretrain(settings: PretrainingArguments) -> int:
         settings = like_published(settings)
         folder = run_folder(settings)
         new = not folder.is_dir()
+        check_places(folder, settings.model.objective)
         stack.enter_context(empty_parents_go(folder))
         train, valid = feature_files(settings, folder, stack)
         run = training_run(settings, folder, train, valid)

@@ -21,6 +21,9 @@ from typing import Any
 # Stand-in -> what the page's style sheet calls it. The series' hues (page.css) are Okabe and Ito's, which
 # people with any kind of colour blindness can tell apart.
 SERIES = ("#010101", "#020202", "#030303", "#040404", "#050505", "#060606")
+# Behind the last hue they come again, each time with another pattern of line; page.css has the same.
+DASHES = ("solid", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+MOST_LABELS = 5  # of two lines each, beside the ends of the curves: more would not fit the height
 INK, MUTED, GRID, BAND, PAPER = "#0a0a0a", "#0b0b0b", "#0c0c0c", "#0d0d0d", "#0e0e0e"
 VARIABLES = {shade: f"var(--series-{number})" for number, shade in enumerate(SERIES, 1)} | {
     INK: "currentColor",
@@ -93,13 +96,13 @@ def plot_lines(chart: Chart) -> str:
         axes.axhspan(*chart.band, color=BAND, linewidth=0, zorder=0)
     for series in chart.series:
         x, y = (list(series.x), list(series.y)) if series.points else shorten(series.x, series.y)
-        shade = SERIES[series.color % len(SERIES)]
+        hue = {"color": shade_of(series), "linestyle": DASHES[series.color // len(SERIES) % len(DASHES)]}
         if series.points:
             style = {"marker": "o", "markersize": 4.2, "markeredgecolor": PAPER, "markeredgewidth": 0.8}
-            axes.plot(x, y, color=shade, linewidth=1.1, zorder=4, **style)
+            axes.plot(x, y, linewidth=1.1, zorder=4, **hue, **style)
         else:
             faint = any(other.points for other in chart.series)
-            axes.plot(x, y, color=shade, linewidth=1.1 if faint else 1.6, alpha=0.55 if faint else 1)
+            axes.plot(x, y, linewidth=1.1 if faint else 1.6, alpha=0.55 if faint else 1, **hue)
         curves.append((series, x, y))  # as drawn, so that the pointer shows the very points
     axes.set_xlabel("step", fontsize=8.1, color=MUTED, labelpad=2)
     limit_axes(axes, chart, curves)
@@ -110,11 +113,15 @@ def plot_lines(chart: Chart) -> str:
     for series, x, y in curves:
         value_at = dict(zip(x, y, strict=True))
         name = series.name or ("valid" if series.points else "train")
-        shade = SERIES[series.color % len(SERIES)]
-        shown.append((name, shade, [value_at.get(step) for step in steps]))
+        shown.append((name, shade_of(series), [value_at.get(step) for step in steps]))
     data = pointer_data(axes, steps, shown, chart.unit)
     data |= {"x": [f"step {step:,.0f}" for step in steps], "x_name": "step"}
     return themed(figure, chart.title, data | {"x_numbers": [json_number(step) for step in steps]})
+
+
+def shade_of(series: Series) -> str:
+    """The stand-in for a series' hue."""
+    return SERIES[series.color % len(SERIES)]
 
 
 def limit_axes(axes: Any, chart: Chart, curves: list[tuple[Series, list, list]]) -> None:
@@ -135,10 +142,15 @@ def limit_axes(axes: Any, chart: Chart, curves: list[tuple[Series, list, list]])
 
 
 def label_ends(axes: Any, curves: list[tuple[Series, list, list]], unit: str) -> None:
-    """Write each series' name and last value beside its end, moved apart where they would overlap."""
+    """Write each series' name and last value beside its end, moved apart where they would overlap.
+
+    Of more than MOST_LABELS none: the page names them in a table, and under the pointer.
+    """
     low, high = axes.get_ylim()
     least = (high - low) * 0.19  # two lines of text: the name, and the value
     ends = [(y[-1], series) for series, _, y in curves if math.isfinite(y[-1])]
+    if len(ends) > MOST_LABELS:
+        return
     # From the lowest up: labels can only be moved apart in the order in which they lie.
     ends.sort(key=lambda end: end[0])
     places = separate([value for value, _ in ends], least, low + least * 0.3, high - least * 0.2)
@@ -151,7 +163,7 @@ def label_ends(axes: Any, curves: list[tuple[Series, list, list]], unit: str) ->
             textcoords="offset points",
             va="center",
             fontsize=8.1,
-            color=SERIES[series.color % len(SERIES)],
+            color=shade_of(series),
             linespacing=1.05,
             parse_math=False,  # a name is a name, dollars and all
         )

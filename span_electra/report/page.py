@@ -323,8 +323,25 @@ def data_of(run: RunRecord) -> dict[str, Any] | None:
         ("Commonest token", f"“{words['commonest']}” ({show(words['commonest_share'], 'share')})"),
         ("SHA-256", words["sha256"][:12]),
     ]
+    splits = [split_cells(name, split) for name, split in found["splits"].items()]
     means = f"{spans['mean_words']:.2f} words, {spans['mean_tokens']:.2f} tokens a span on average"
-    return {"charts": charts, "splits": found["splits"], "vocabulary": vocabulary, "means": means}
+    return {"charts": charts, "splits": splits, "vocabulary": vocabulary, "means": means}
+
+
+def split_cells(name: str, split: dict[str, Any]) -> dict[str, Any]:
+    """What the page's table says of a split, as text: the template would end in a traceback of its own."""
+    files = split.get("rows_in_files", split["rows"])  # earlier releases do not tell
+    more = split.get("more_sources")
+    return {
+        "name": name,
+        "rows": f"{split['rows']:,}",
+        "of": "" if files == split["rows"] else f"of {files:,}",
+        "cells": (
+            *(f"{split['tokens']:,}", show(split["fill"], "share")),
+            *(str(split["max_seq_len"]), f"{split['mask_ratio']:.0%}"),
+        ),
+        "sources": ", ".join(split["sources"]) + (f" and {more} more" if more else ""),
+    }
 
 
 def settings_of(run: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from span_electra.errors import InputError
+from span_electra.locks import is_held
 from span_electra.storage import (
     CONFIG,
     EVALUATION,
     EXAMPLES,
     METRICS,
+    RUN_LOCK,
     RUN_MARK,
     STATISTICS,
     read_json,
@@ -94,7 +96,7 @@ def read_run(folder: str | Path) -> RunRecord:
     return RunRecord(
         name=folder.resolve().name,
         folder=folder,
-        state=str(mark.get("state", "unknown")),
+        state=state_of(mark, folder),
         config=config,
         train=train,
         valid=valid,
@@ -103,6 +105,12 @@ def read_run(folder: str | Path) -> RunRecord:
         statistics=read_object(folder / STATISTICS),
         marked_step=int(mark["step"]) if is_number(mark.get("step")) else 0,
     )
+
+
+def state_of(mark: dict[str, Any], folder: Path) -> str:
+    """What run.json says; of a run that was killed, and could not say it any more, that it is stopped."""
+    state = str(mark.get("state", "unknown"))
+    return "stopped" if state == "running" and not is_held(folder / RUN_LOCK) else state
 
 
 def read_metrics(path: Path) -> tuple[list[dict], list[dict]]:

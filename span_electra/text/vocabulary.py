@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from span_electra.errors import InputError
 from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
-from span_electra.text.tokenizer_file import check_described, check_unknown, kind_of
+from span_electra.text.tokenizer_file import check_described, check_unknown, kind_of, rewritten
 from span_electra.text.word_starts import SPECIAL, TokenWords, spelt_tokens, token_words
 from span_electra.utf8 import is_encodable, read_text
 
@@ -138,6 +138,23 @@ class Vocabulary:
     def framing_ids(self) -> list[int]:
         """Ids of the special tokens that are no text."""
         return [self.tokenizer.token_to_id(token) for token in self.special.framing]
+
+    @cached_property
+    def folded(self) -> Vocabulary:
+        """This vocabulary reading every text in small letters: its tokenizer folds before all that it does.
+
+        Special tokens are found before that, as by any tokenizer; what it folds is letter by letter.
+        """
+        own = self.original or self.tokenizer.to_str()
+        tokenizer = Tokenizer.from_str(own)
+        steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+        text = rewritten(own, tokenizer)
+        # Opened again: added tokens are looked for as the normalizer leaves them when the file is opened.
+        opened = Tokenizer.from_str(text)
+        opened.no_truncation()
+        opened.no_padding()
+        return replace(self, tokenizer=opened, original=None if self.original is None else text)
 
     @property
     def cls_id(self) -> int:

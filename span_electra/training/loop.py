@@ -279,7 +279,7 @@ def validate(run: Run, state: LoopState) -> bool:
         return False
     state.evaluations += 1
     run.log.log_metrics(state.step, "valid", metrics)
-    state.valid = metrics
+    state.valid, state.valid_step = metrics, state.step
     state.metric, best_before = metrics.get(run.config.monitor), state.best
     better = max if checkpoint.more_is_better(run.config.monitor, run.config.monitor_mode) else min
     # What is not a number cannot be compared: as the best it would stay so, and all after it count as better.

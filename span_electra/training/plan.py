@@ -43,6 +43,7 @@ class LoopState:
     best: float | None = None  # of the monitored metric
     metric: float | None = None  # of the monitored metric, if validated at this very step
     valid: dict[str, float] = field(default_factory=dict)  # the last validation's metrics
+    valid_step: int | None = None  # the step that was validated then
     warned: list[str] = field(default_factory=list)  # health warnings given, so that each comes once
     plan: Planned | None = None  # None: of a release without plans
     total: int = 0  # optimizer steps of the whole run, by the plan

@@ -10,6 +10,7 @@ from encode_examples import TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_examples import vocabulary_of_words
+from tokenizers import AddedToken, Tokenizer
 
 from span_electra.finetuning.encoding import (
     TaskSpec,
@@ -35,6 +36,17 @@ VOCABULARIES = {
     "uncased": vocabulary_of_words(),
     "cased": assemble("BERT", dict(vocabulary_of_words().tokenizer.get_vocab()), lowercase=False),
 }
+
+
+def with_tokens(vocabulary: Vocabulary) -> Vocabulary:
+    """With words of a domain, one that is folded as text is and one that is not, and a special token."""
+    tokenizer = Tokenizer.from_str(vocabulary.to_json())
+    tokenizer.add_tokens([AddedToken("NewTok", single_word=True), AddedToken("RawTok", normalized=False)])
+    tokenizer.add_special_tokens(["<URL>"])
+    return Vocabulary.from_json(tokenizer.to_str())
+
+
+ADDED = {f"{name}, added": with_tokens(vocabulary) for name, vocabulary in VOCABULARIES.items()}
 SENTENCE = Example("7", ("The cats sleep on the mat.",))
 
 
@@ -44,7 +56,7 @@ def spec_of(task_type="SingleSenClassification", labels=(), longest=32, **change
 
 
 def rows_of(examples, spec, vocabulary="uncased"):
-    return encode_examples(VOCABULARIES[vocabulary], spec, examples)
+    return encode_examples((VOCABULARIES | ADDED)[vocabulary], spec, examples)
 
 
 # --- words ----------------------------------------------------------------------------------------------
@@ -160,12 +172,13 @@ def stock(tmp_path_factory):
 
 
 @pytest.mark.parametrize("fold", [False, True])
-@pytest.mark.parametrize("name", VOCABULARIES)
+@pytest.mark.parametrize("name", VOCABULARIES | ADDED)
 def test_rows_are_those_of_the_exported_tokenizer(name, fold, stock):
-    texts = ["", "a", "The CATS sleep", "ΑΣ ΌΣΟΣ İstanbul ẞß", *TEXT[:2], "the dogs bark " * 9, "un" * 50]
-    for longest in (3, 8, 9):
+    texts = ["A [MASK] b", "NewTok newtok NEWTOK", "RawTok rawtok <URL> <url>", "[SEP] [sep] the [UNK]"]
+    texts += ["", "a", "The CATS sleep", "ΑΣ ΌΣΟΣ İstanbul ẞß", *TEXT[:2], "the dogs bark " * 9, "un" * 50]
+    for longest in (3, 8, 9, 60):
         spec = spec_of("SentencePairClassification", longest=longest, lowercase=fold)
-        tokenizer = stock(VOCABULARIES[name], spec)
+        tokenizer = stock((VOCABULARIES | ADDED)[name], spec)
         firsts, seconds = zip(*((one, other) for one in texts for other in texts), strict=True)
         for columns in ((texts,), (firsts, seconds)):
             rows = rows_of([Example("1", row) for row in zip(*columns, strict=True)], spec, name)

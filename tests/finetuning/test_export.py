@@ -9,96 +9,42 @@ from dataclasses import replace
 
 import pytest
 import torch
-import yaml
-from model_examples import small_config
-from network_examples import away_from_start, vocabulary_of_words
 from own_tokenizer_examples import bpe, roberta, unigram, wordpiece, write_folder
+from task_network_examples import (
+    LABELS,
+    PAIRS,
+    TAGS,
+    TEXTS,
+    VOCABULARY,
+    batch_of,
+    network_of,
+    ours_of,
+    row_of,
+    spec_of,
+)
 from tokenizers import Tokenizer, normalizers
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import TaskSpec, encode_examples
-from span_electra.finetuning.export import export_task, metrics_of, task_facts
-from span_electra.finetuning.readers import Example
-from span_electra.finetuning.task import Task
-from span_electra.finetuning.task_model import TaskModel
+from span_electra.finetuning.export import export_task
 from span_electra.finetuning.task_types import TASK_TYPES
-from span_electra.finetuning.turns import join_turns
-from span_electra.hub.model_card import CardFacts
 from span_electra.hub.opening import open_model
-from span_electra.model.multi_task import HeadConfig, TaskBatch, TaskNetwork
 from span_electra.text.own_tokenizer import open_tokenizer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformers  # its import warns of things that are not ours
 
-VOCABULARY = vocabulary_of_words()
-TAGS = ("O", "B-PET", "I-PET", "B-ACT")
-LABELS = {
-    "SingleSenClassification": ("bad", "good", "so so"),
-    "SentencePairClassification": ("no", "yes"),
-    "NER": TAGS,
-    "MultiLabelClassification": ("calm", "loud", "soft"),
-    "SpellingWords": ("0", "1"),
-    "SpellingSequence": ("0", "1"),
-}
 AUTO = {
     "tokens": "AutoModelForTokenClassification",
     "replaced": "AutoModelForPreTraining",
     "language": "AutoModelForCausalLM",
     "similarity": "AutoModel",
 }
-TEXTS = ["The cat sleeps on the mat.", "dogs", "undo the CATS and bark"]
-PAIRS = [(TEXTS[0], "dogs bark"), (TEXTS[1], TEXTS[2]), (TEXTS[2], "")]
 
 
 @pytest.fixture(autouse=True)
 def offline(architecture, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
-def spec_of(task_type, lowercase=False):
-    return TaskSpec(Task("t", task_type, {}), LABELS.get(task_type, ()), 32, lowercase)
-
-
-def network_of(*task_types, seed=0):
-    """A network whose every weight is away from its start, with a head for each type."""
-    heads = []
-    for task_type in task_types:
-        record = TASK_TYPES[task_type]
-        heads.append(HeadConfig(record.head, record.outputs(LABELS.get(task_type, ())), dropout=0.25))
-    config = small_config(vocab_size=VOCABULARY.size, layer_norm_eps=1e-5)
-    return away_from_start(TaskNetwork(config, tuple(heads), seed).eval(), seed)
-
-
-def batch_of(ids_BL, types_BL=None, attention_mask_BL=None, task=0):
-    """Rows without targets."""
-    nothing = torch.zeros(0)
-    unasked = {"targets": nothing, "target_total": nothing, "rows_B": nothing}
-    return TaskBatch(task, ids_BL, types_BL, attention_mask_BL, **unasked)
-
-
-def row_of(vocabulary, spec, text):
-    """The ids and types of our own row of a text, of a pair or of turns."""
-    if spec.type.in_turns:
-        turns = [vocabulary.tokenizer.encode(turn, add_special_tokens=False).ids for turn in text]
-        unpadded = join_turns(turns, vocabulary.sep_id, 32, open_ended=len(turns) == 1)
-        return unpadded.ids, unpadded.types
-    words = tuple(text[0].split()) if spec.type.by_word else None
-    row = encode_examples(vocabulary, spec, [Example("1", text, words)])[0]
-    return row["input_ids"], row["token_type_ids"]
-
-
-@torch.no_grad()
-def ours_of(network, spec, texts, task=0):
-    """Our own rows of texts, one by one without padding, and their logits."""
-    found = []
-    for text in texts:
-        ids, types = row_of(VOCABULARY, spec, (text,) if isinstance(text, str) else text)
-        ids_1L, types_1L = torch.tensor([ids]), torch.tensor([types])
-        batch = batch_of(ids_1L, types_1L, task=task)
-        found.append((ids_1L[0], types_1L[0], network.logits(batch)[0]))
-    return found
 
 
 def stock_of(folder, kind):
@@ -275,10 +221,9 @@ def test_generate_runs_and_takes_the_likeliest_token(tmp_path):
 def test_an_export_of_ours_is_replaced_and_nothing_else(tmp_path):
     spec, folder = spec_of("NER"), tmp_path / "out"
     export_task(network_of("NER"), 0, spec, VOCABULARY, folder)
-    (folder / "left over").write_text("")
     before = (folder / "model.safetensors").read_bytes()
     assert export_task(network_of("NER", seed=1), 0, spec, VOCABULARY, folder) == folder
-    assert not (folder / "left over").exists() and (folder / "model.safetensors").read_bytes() != before
+    assert (folder / "model.safetensors").read_bytes() != before
     for name, text in (
         ("thesis.txt", "years of work"),
         ("config.json", json.dumps({"model_type": "electra"})),
@@ -292,6 +237,16 @@ def test_an_export_of_ours_is_replaced_and_nothing_else(tmp_path):
     assert not list(tmp_path.glob(".*")), "nothing is left beside"
 
 
+@pytest.mark.parametrize("task_type", TASK_TYPES)
+def test_an_export_of_every_type_of_task_is_known_as_ours_again(task_type, tmp_path):
+    network, spec = network_of(task_type), spec_of(task_type)
+    for _ in range(2):
+        export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+    (tmp_path / "out/notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="notes.txt: no export of ours has it"):
+        export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+
+
 @pytest.mark.parametrize("task_type, part", [("NER", "none"), ("SpellingWords", "discriminator"),
                                              ("Conversation", "generator")])  # fmt: skip
 def test_an_exported_task_is_an_encoder_to_start_from(task_type, part, tmp_path):
@@ -301,51 +256,3 @@ def test_an_exported_task_is_an_encoder_to_start_from(task_type, part, tmp_path)
     assert pretrained.part == part and pretrained.vocabulary.sha256 == VOCABULARY.sha256
     for name, weight in network.encoder.state_dict().items():
         assert torch.equal(pretrained.weights[f"encoder.{name}"], weight)
-
-
-# --- the card -----------------------------------------------------------------------------------------
-
-META = {
-    "step": 30,
-    "encoder": "/home/me/runs/first/discriminator",
-    "from_scratch": False,
-    "rows": {"t": {"train": 100, "dev": 20}},
-    "prepared": {"t": "9f86d0"},
-    "loop": {"tokens": 5000.0, "samples": 300, "valid": {"t_f1": 0.5, "score": 0.7}},
-}
-
-
-def card_of(tmp_path, meta, **facts):
-    spec = spec_of("SingleSenClassification")
-    model = TaskModel(network_of("SingleSenClassification"), (spec,), VOCABULARY, meta)
-    told = task_facts(model, 0, CardFacts(**facts))
-    return (
-        export_task(model.network, 0, spec, VOCABULARY, tmp_path / "t", facts=told) / "README.md"
-    ).read_text()
-
-
-def test_the_card_names_base_model_data_sizes_metrics_and_no_path(tmp_path):
-    text = card_of(tmp_path, META, license="mit", language=["en"])
-    front = yaml.safe_load(text.split("---\n")[1])
-    assert "Started from `first`." in text and "base_model" not in front  # no name on a hub
-    assert front["license"] == "mit" and front["language"] == ["en"]
-    assert front["pipeline_tag"] == "text-classification" and front["library_name"] == "transformers"
-    (result,) = front["model-index"][0]["results"]
-    assert result["dataset"]["name"] == "dev rows" and result["metrics"] == [{"type": "f1", "value": 0.5}]
-    rows = ("| rows of the train | 100 |", "| rows of the dev | 20 |", "| tokens seen | 5000 |", "9f86d0")
-    for piece in (*rows, "## Sizes", "## Limits", 'pipeline("text-classification"', "Metrics on dev rows"):
-        assert piece in text, piece
-    assert "/home" not in text
-
-
-def test_a_model_from_random_weights_has_no_base_and_what_is_named_wins(tmp_path):
-    meta = META | {"from_scratch": True, "loop": {}}
-    assert "Started from" not in card_of(tmp_path, meta) and "model-index" not in card_of(tmp_path, meta)
-    assert 'base_model: "me/base"' in card_of(tmp_path, META, base_model="me/base")
-
-
-def test_metrics_go_to_the_task_whose_name_fits_them_best():
-    valid = {"a_f1": 1.0, "a_b_f1": 2.0, "test_a_f1": 3.0, "test_a_b_f1": 4.0, "test_f1": 5.0, "score": 6.0}
-    assert metrics_of(valid, "a", ["a", "a_b", "test"]) == {"dev": {"f1": 1.0}, "test": {"f1": 3.0}}
-    assert metrics_of(valid, "a_b", ["a", "a_b", "test"]) == {"dev": {"f1": 2.0}, "test": {"f1": 4.0}}
-    assert metrics_of(valid, "test", ["a", "a_b", "test"]) == {"dev": {"f1": 5.0}}

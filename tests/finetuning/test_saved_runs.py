@@ -42,6 +42,18 @@ def weights_of(folder):
     return checkpoint.load(next(checkpoint.in_run(Path(folder)))).weights
 
 
+def test_what_is_in_the_way_of_an_export_is_told_before_training_and_before_measuring(tmp_path):
+    assert finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)) == 0
+    Path("run/exported/t/notes.txt").write_text("mine")
+    before, results = weights_of("run"), Path("run/results.json")
+    results.unlink()
+    for flags in (("--resume_train", "--epochs", "2"), ("--conclude",)):
+        with pytest.raises(InputError, match="run/exported/t/notes.txt: no export of ours has it"):
+            finetune(saved(*flags))
+    after = weights_of("run")
+    assert all(torch.equal(before[name], after[name]) for name in before) and not results.exists()
+
+
 def test_a_run_that_was_stopped_is_concluded_with_its_best_model(tmp_path, monkeypatch, capsys):
     tasks = {"a": write_task(tmp_path, SINGLE, "a"), "b": write_task(tmp_path, "Conversation", "b")}
     with monkeypatch.context() as patch:

@@ -271,11 +271,12 @@ def test_a_folder_written_by_the_stock_class_starts_a_model(tmp_path):
 
 
 def test_an_export_replaces_an_export_and_nothing_else(tmp_path):
-    export(model_of(), tmp_path)
-    (tmp_path / "generator" / "left over").write_text("")
+    export(model_of(use_SBGO=True, **MODERN), tmp_path)  # whose files are the most
+    before = (tmp_path / "generator/model.safetensors").read_bytes()
     export(model_of(seed=1), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["discriminator", "generator"]
-    assert not (tmp_path / "generator" / "left over").exists()
+    assert not (tmp_path / "generator/span_heads.safetensors").exists()
+    assert (tmp_path / "generator/model.safetensors").read_bytes() != before
     other = tmp_path / "elsewhere" / "discriminator"
     other.mkdir(parents=True)
     (other / "thesis.txt").write_text("years of work")
@@ -283,6 +284,30 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path):
         export(model_of(), tmp_path / "elsewhere")
     assert [path.name for path in (tmp_path / "elsewhere").rglob("*.txt")] == ["thesis.txt"]
     assert not (tmp_path / "elsewhere" / "generator").exists()
+
+
+@pytest.mark.parametrize("name", [".git/HEAD", "notes.txt", "onnx/model.onnx", "1_Pooling/mine.json"])
+def test_what_a_person_has_put_into_an_export_is_not_replaced(name, tmp_path):
+    folder = export(model_of(), tmp_path) / "discriminator"
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=f"{folder}/{name.split('/')[0]}.*: no export of ours has it"):
+        export(model_of(seed=1), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_card_that_a_person_has_changed_is_not_replaced(tmp_path):
+    card = export(model_of(), tmp_path) / "generator/README.md"
+    export(model_of(), tmp_path)  # an unchanged one is
+    card.write_text(card.read_text() + "\nAsk me.\n")
+    with pytest.raises(InputError, match=f"{card}: was changed since it was exported, .*; move it or choose"):
+        export(model_of(seed=1), tmp_path)
+    assert card.read_text().endswith("Ask me.\n")
+    spoil_config(
+        card.parent, span_electra={"part": "generator"}
+    )  # of an earlier release, which does not tell
+    export(model_of(seed=1), tmp_path)
 
 
 def test_an_export_that_somebody_trained_and_saved_is_theirs(tmp_path):

@@ -16,6 +16,7 @@ from span_electra.hub.model_card import (
     check_facts,
     checkpoint_facts,
     model_name,
+    own_metrics,
     render_card,
     render_task_card,
 )
@@ -33,7 +34,10 @@ META = {
     "step": 1200,
     "vocabulary_sha256": "63b3d5",
     "order": {"rows": 309_837},
-    "loop": {"tokens": 4_915_200.0, "samples": 38_400, "valid": {"generator_accuracy": 0.25}},
+    "loop": {
+        **{"step": 1200, "tokens": 4_915_200.0, "samples": 38_400},
+        **{"valid": {"generator_accuracy": 0.25}, "valid_step": 1200, "metric": 0.25},
+    },
     "files": {"model.safetensors": {"bytes": 12, "sha256": "65129b"}},
     "optimizer": {"lr": 0.003, "generator_lr": None},
 }
@@ -93,6 +97,23 @@ def test_a_checkpoint_tells_counts_and_hashes_and_no_path():
     assert checkpoint_facts({}).metrics == {}
 
 
+def test_metrics_are_those_of_the_very_weights():
+    """Between two validations the last one's are of other weights, and no card has them."""
+    valid = {"generator_accuracy": 0.25}
+    loops = [
+        ({"valid_step": 1200, "metric": None}, True),  # the monitored one may be another
+        ({"valid_step": 1100, "metric": None}, False),
+        ({"valid_step": None, "metric": None}, False),
+        ({"metric": 0.25}, True),  # of earlier releases
+        ({"metric": None}, False),
+    ]
+    for told, own in loops:
+        meta = META | {"loop": {"step": 1200, "valid": valid, **told}}
+        assert own_metrics(meta) == checkpoint_facts(meta).metrics == (valid if own else {}), told
+        text = card_of("generator", facts=checkpoint_facts(meta))
+        assert ("model-index" in text) == ("## Metrics" in text) == own, told
+
+
 def test_each_network_says_how_it_is_used():
     pages = {part: card_of(part, facts=CardFacts()) for part in ("generator", "discriminator")}
     assert "ElectraForPreTraining" in pages["discriminator"] and "fill-mask" in pages["generator"]
@@ -132,7 +153,15 @@ def test_a_fine_tuned_network_has_a_card_of_its_own():
     assert 'this/folder", aggregation_strategy="first")' in text and "that of its first token" in text
     text = render_task_card("wrong", "SpellingWords", "discriminator", MODERN, facts, **sizes)
     assert 'pipeline("token-classification"' in text and "first" not in text
+    text = render_task_card("names", "NER", "tokens", ELECTRA, facts, word_pieces=True, **sizes)
+    assert "is_split_into_words=True" in text and "with a label each" in text and "first =" in text
+    text = render_task_card("topics", "MultiLabel", "sequence", ELECTRA, facts, several=True, **sizes)
+    assert "top_k=None" in text and "from .5 on" in text
     for record, told in ((ELECTRA, True), (MODERN, False)):
+        text = render_task_card("talk", "Conversation", "causal", record, FACTS, prompt=88, **sizes)
+        assert "max_length=88" in text and "model.generate(" in text
+        assert ("gives the network no token types" in text) == ("pipeline_tag" not in front_of(text)) == told
+        assert front_of(text)["model-index"][0]["results"][0]["task"]["type"] == "text-generation"
         text = render_task_card("reply", "ResponseRetrieval", "none", record, facts, in_turns=True, **sizes)
         assert ("`token_type_ids` of your own" in text) == told
 

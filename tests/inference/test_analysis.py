@@ -53,7 +53,9 @@ def test_the_page_shows_what_the_lines_say():
     filled = json.loads(
         answering(predictor, "fill", as_text=False, threshold=0.5, top_k=3)([found["text"]])[0]
     )
-    assert found["blanks"] == [blank["whole"] for blank in filled["blanks"]]
+    (shown,), (told,) = found["blanks"], [blank["whole"] for blank in filled["blanks"]]
+    assert [text for text, _ in shown] == [text for text, _ in told]
+    assert [share for _, share in shown] == pytest.approx([share for _, share in told], rel=1e-3)
     assert 0 < found["blanks"][0][-1][1] < 1e-4
     corrected = answering(predictor, "correct", as_text=False, threshold=0.5, top_k=3)([found["text"]])[0]
     assert found["doubted"] == json.loads(corrected)["doubted"] != []

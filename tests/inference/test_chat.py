@@ -120,6 +120,14 @@ def test_a_pipe_is_answered_until_an_empty_line(monkeypatch, capsys):
     assert capsys.readouterr().out == "1 Hello.\n3 Who?\n"
 
 
+def test_a_reply_of_several_lines_is_one_answer_and_one_turn(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", Pipe("Hello.\nWho?\n"))
+    seen = []
+    talk(lambda turns: seen.append(list(turns)) or "Hi.\nBye.")
+    assert capsys.readouterr().out == "Hi. Bye.\n" * 2
+    assert seen[1] == ["Hello.", "Hi.\nBye.", "Who?"], "the network goes on from its own words"
+
+
 def test_a_person_is_answered_and_every_turn_is_kept(monkeypatch, capsys):
     typed, seen = iter(["Hello.", "Who?", " "]), []
     monkeypatch.setattr("builtins.input", lambda prompt: next(typed))

@@ -28,6 +28,7 @@ from span_electra.inference.playground import (
     application,
     hosts_of,
     pretrained_content,
+    serve,
     task_content,
 )
 from span_electra.inference.predictor import Predictor
@@ -97,6 +98,7 @@ def test_an_answer_by_hand(page):
 @pytest.mark.parametrize(
     "body",
     [b"", b"text", b"[]", b'{"text": 3}', b'{"text": "\\ud800"}', b'{"text": "a", "threshold": 7}',
+     b'{"text": "a", "threshold": %s}' % (b"9" * 400), b'{"text": "a", "threshold": 1e999}',
      b"[" * 9000, {"text": "x" * (MOST_CHARACTERS + 1)}, b" " * MOST_BYTES + b'{"text": "a"}'],
 )  # fmt: skip
 def test_bad_questions_are_answered_with_what_is_wrong(page, body):
@@ -109,6 +111,29 @@ def test_only_this_machine_is_answered(page):
     assert ask(page, {"text": "a"}, Host="localhost:1")[0] == 200
     assert hosts_of("0.0.0.0") == hosts_of("a.name") == ["*"] and "*" not in hosts_of("127.0.0.1")
     assert "*" not in hosts_of("localhost") and "127.0.0.2" in hosts_of("127.0.0.2")
+
+
+def test_a_page_of_another_site_is_not_answered(page):
+    """Its browser may send plain text and forms unasked; and says whose page it is."""
+    host = page.removeprefix("http://")
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "", "multipart/form-data; boundary=json"):
+        status, reply = ask(page, {"text": "a"}, **{"Content-Type": kind})
+        assert status == 400 and "application/json" in reply
+    assert ask(page, {"text": "a"}, **{"Content-Type": "application/json; charset=utf-8"})[0] == 200
+    others = [{"Origin": origin} for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "")]
+    for told in (*others, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site", "Origin": page}):
+        status, reply = ask(page, {"text": "a"}, **told)
+        assert status == 400 and "another page" in reply, told
+    # A tunnel gives the browser another address than ours, which says all the same that the page is its own.
+    tunnel = {"Sec-Fetch-Site": "same-origin", "Origin": "https://a.tunnel"}
+    for told in ({"Origin": page}, {"Origin": f"https://{host}"}, {}, tunnel):
+        assert ask(page, {"text": "a"}, **told)[0] == 200, told
+
+
+@pytest.mark.parametrize("host", ["a..b", "\ud800", "ä" * 80])
+def test_a_host_that_is_none_is_refused_in_a_line(host):
+    with pytest.raises(InputError, match="cannot listen there .*; try --port 0, or leave out --host"):
+        serve(Content({}, lambda *_: {}), host=host, port=0)
 
 
 def test_a_text_of_emoji_is_no_longer_than_one_of_letters(page):

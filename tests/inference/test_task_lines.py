@@ -11,7 +11,7 @@ from predictor_examples import finetuned, spec_of
 
 from span_electra.errors import InputError
 from span_electra.inference.lines import one_task
-from span_electra.inference.task_lines import answering, predict_lines, shown, text_of_line
+from span_electra.inference.task_lines import answering, predict_lines, record, shown, text_of_line
 from span_electra.inference.tasks import (
     Label,
     Labels,
@@ -110,6 +110,37 @@ def test_text_for_the_eye():
     assert shown({"l": Labels((), {"x": 0.2})}, False) == "none"
     several = {"n": Number(2.5), "r": Ranking((0.1, 3.0)), "s": Reply("Hi."), "e": Ranking(())}
     assert shown(several, True) == "n: 2.5   r: 2 of 2   s: Hi.   e: no candidates"
+
+
+def test_every_answer_for_the_eye_is_one_line():
+    """A reply may have learned line ends, and a task's labels may hold some."""
+    ends = "a\nb\r\nc\rd"
+    words = Words(("x", "y"), ("O", ends), (0.9, 0.9))
+    answers = {"r": Reply(ends), "l": Label(ends, 0.5), "s": Labels((ends,), {ends: 0.5}), ends: words}
+    for with_names in (True, False):
+        assert len(shown(answers, with_names).splitlines()) == 1
+    assert shown({"r": Reply(ends)}, False) == "a b c d"
+
+
+def test_numbers_for_a_program_keep_the_digits_of_float32():
+    answers = {"n": Number(254317.40625), "r": Ranking((0.123456789, 0.123456701)), "l": Label("a", 0.99997)}
+    found = json.loads(record("x", answers))["answers"]
+    assert found["n"]["value"] == 254317.4 and found["l"]["probability"] == 0.99997
+    assert len(set(found["r"]["scores"])) == 2, "no ties but those there are"
+
+
+def test_lines_that_lost_their_end_are_told_once(predictor, tmp_path, capsys):
+    lines = ["the cat", "cat " * 40, "", "dog " * 40, "a\tb"]
+    (tmp_path / "lines.txt").write_text("".join(line + "\n" for line in lines))
+    asked = {"in_file": str(tmp_path / "lines.txt"), "out_file": str(tmp_path / "out.jsonl")}
+    predict_lines(predictor, [], **asked)
+    said = "note: 2 lines were longer than 16 tokens and lost their end (first: line 2)\n"
+    assert capsys.readouterr().err == said
+    found = [json.loads(line)["answers"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["film"]["cut"] for line in found] == [False, True, False, True, False]
+    (tmp_path / "lines.txt").write_text("cat " * 40)
+    predict_lines(predictor, ["tags"], in_file=asked["in_file"], out_file=str(tmp_path / "tags.jsonl"))
+    assert not capsys.readouterr().err, "of words none is left out"
 
 
 def test_the_script_answers_a_pipe_before_it_ends(folder):

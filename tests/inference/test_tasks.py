@@ -90,6 +90,20 @@ def test_words_have_the_probabilities_of_their_tokens(predictor):
     assert "1" in replace(predictor, threshold=most)([words], "wrong")["wrong"][0].labels
 
 
+def test_answers_to_what_was_longer_than_a_row_say_so(predictor):
+    fits, long = "cat " * (LONGEST - 2), "cat " * (LONGEST - 1)
+    for name in ("film", "topics", "near", "clean"):
+        assert [answer.cut for answer in predictor([long, "", fits], name)[name]] == [True, False, False]
+    pairs = [("cat " * 13, ""), ("cat " * 13, "a")]
+    assert [answer.cut for answer in predictor(pairs, "same")["same"]] == [False, True]
+    room = LONGEST - 8  # half a row is for the reply
+    turns = [["cat " * (room - 2)], ["cat " * (room - 2), "a"], []]
+    assert [answer.cut for answer in predictor(turns, "chat")["chat"]] == [False, True, False]
+    asked = [(["cat " * 12], ["a"]), (["cat " * 13], ["a"]), (["cat " * 14], ["a"]), (["cat " * 15], ["a"])]
+    assert [answer.cut for answer in predictor(asked, "select")["select"]] == [False, True, True, True]
+    assert [answer.cut for answer in predictor(asked, "near it")["near it"]] == [False, False, False, True]
+
+
 def test_every_word_of_a_long_text_is_judged_in_its_window(predictor):
     words = ("the cat sleeps on dogs mat un bark " * 8).split()
     found = predictor([words, [], words], ["tags", "wrong"])

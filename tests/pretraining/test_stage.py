@@ -75,6 +75,14 @@ def test_the_run_folder_is_named_or_made_of_prefix_and_name(no_accelerator, tmp_
     assert pretrain.run_folder(DEFAULTS).parent == Path("runs")
 
 
+def test_what_is_in_the_way_of_an_export_is_told_before_anything_is_trained(no_accelerator, tmp_path):
+    run = make_run(tmp_path / "runs/old")
+    (run / "generator").mkdir()
+    (run / "generator/thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="runs/old/generator: is in the way and no export of ours"):
+        pretrain.pretrain(replace(DEFAULTS, resume=str(run)))
+
+
 def test_a_folder_named_for_a_resumed_run_is_where_it_goes_on(no_accelerator, tmp_path):
     old = make_run(tmp_path / "runs/old", out_dir="runs/old")
     layers = stack_layers({"resume": str(old)}, [OLDER_WAY])

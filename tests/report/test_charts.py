@@ -102,6 +102,21 @@ def test_labels_are_moved_apart_and_stay_inside():
     assert separate([], 1, 0, 10) == []
 
 
+@pytest.mark.parametrize("points", [False, True])
+def test_many_series_are_told_apart_and_their_labels_never_leave_the_chart(points):
+    for count in (1, 5, 6, 7, 24):
+        named = [{"name": f"run {number}", "color": number} for number in range(count)]
+        many = [line([told["color"], told["color"] + 1.0], points=points, **told) for told in named]
+        root, data = parse(plot_lines(Chart("Loss", tuple(many))))
+        styles = [entry.get("style") or "" for entry in root.iter("path")]
+        lines = [style for style in styles if "fill: none" in style and "stroke: var(--series" in style]
+        looks = {tuple(re.findall(r"series-\d|dasharray: [^;]+", style)) for style in lines}
+        assert len(lines) == len(looks) == count, "each in a look of its own"
+        labels = [entry for entry in root.iter("text") if "run " in "".join(entry.itertext())]
+        assert len(labels) == (count if count <= 5 else 0)
+        assert [series["name"] for series in data["series"]] == [series.name for series in many]
+
+
 def test_bars_show_counts_and_the_law():
     _, data = parse(plot_bars("Spans", EDGES, [0.7, 0.3], law=[0.6, 0.4], x_name="words", unit="share"))
     assert data["x"] == ["1", "2"]

@@ -19,6 +19,7 @@ import pytest
 from report_examples import CONFIG, EXAMPLE, STATISTICS, make_run, metrics
 
 from span_electra.errors import InputError
+from span_electra.report import page as report_page
 from span_electra.report.page import duration, make_page, write_report
 from span_electra.report.run_record import MOST_LINES
 
@@ -201,6 +202,21 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path):
 def test_a_part_that_cannot_be_made_leaves_the_others(tmp_path, broken, caplog):
     text = write_report(make_run(tmp_path / "r", **broken)).read_text(encoding="utf-8")
     assert "could not be made" in text and "Settings" in text and "a part could not be made" in caplog.text
+
+
+@pytest.mark.parametrize("other", [None, "x", {}, "missing"], ids=str)
+def test_numbers_of_a_split_in_another_version_leave_the_other_parts(other, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(report_page, "run_figures", lambda run: [])
+    monkeypatch.setattr(report_page, "plot_bars", lambda *_, **__: "")
+    run = make_run(tmp_path / "r")
+    for name in STATISTICS["splits"]["train"]:
+        statistics = copy.deepcopy(STATISTICS)
+        statistics["splits"]["train"][name] = other
+        if other == "missing":
+            del statistics["splits"]["train"][name]
+        (run / "statistics.json").write_text(json.dumps(statistics))
+        assert "Settings" in write_report(run).read_text(encoding="utf-8"), name
+    assert "could not be made" in caplog.text
 
 
 def test_the_page_is_written_again_and_nothing_else_is_touched(tmp_path):

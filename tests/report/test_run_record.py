@@ -9,6 +9,7 @@ import pytest
 from report_examples import make_run, metrics
 
 from span_electra.errors import InputError
+from span_electra.locks import locked
 from span_electra.report.run_record import MOST_LINES, read_metrics, read_run, thin
 
 
@@ -61,6 +62,16 @@ def test_a_long_log_keeps_its_newest_line(tmp_path, end):
 def test_odd_contents_of_the_other_files_are_nothing(tmp_path):
     run = read_run(make_run(tmp_path / "r", examples={"a": 1}, statistics=[1], run=[2], evaluation=None))
     assert run.examples == [] and run.statistics == {} and run.state == "unknown" and run.evaluation is None
+
+
+def test_a_run_that_nobody_writes_is_not_running(tmp_path):
+    """A kill leaves what run.json said last."""
+    run = make_run(tmp_path / "r", run={"state": "running", "step": 63})
+    with locked(run / "run.lock", "run", "busy"):
+        assert read_run(run).state == "running"
+    assert read_run(run).state == "stopped"
+    (run / "run.lock").unlink()
+    assert read_run(run).state == "stopped"
 
 
 def test_a_run_stopped_before_it_told_anything_knows_its_step(tmp_path):

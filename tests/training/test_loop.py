@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from span_electra import accelerators
 from span_electra.config import OPTIMIZERS, LoaderConfig, OptimizerConfig, TrainingConfig
 from span_electra.errors import InputError
+from span_electra.hub.model_card import own_metrics
 from span_electra.hub.opening import load_model
 from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.training import checkpoint, loop
@@ -210,6 +211,8 @@ def test_intervals_in_steps_and_at_epoch_ends(features, tmp_path):
     assert told == [(8, "train"), (10, "valid"), (16, "train"), (20, "valid"), (21, "train"), (21, "valid")]
     kept = sorted(checkpoint.step_of(path) for path in checkpoint.in_run(tmp_path / "b"))
     assert kept == [5, 10, 15, 20, 21]
+    saved = [checkpoint.read_meta(path) for path in checkpoint.in_run(tmp_path / "b")]
+    assert sorted(meta["step"] for meta in saved if own_metrics(meta)) == [10, 20, 21], "of weights validated"
 
 
 def test_a_line_names_the_epoch_of_its_step_the_last_of_an_epoch_too(features, tmp_path):

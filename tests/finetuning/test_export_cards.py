@@ -1,0 +1,124 @@
+"""The cards of exported tasks: what they tell, and that their code does what it says.
+
+Run: pytest tests/finetuning/test_export_cards.py
+"""
+
+import json
+import warnings
+
+import pytest
+import torch
+import yaml
+from task_network_examples import TAGS, VOCABULARY, batch_of, network_of, ours_of, spec_of
+
+from span_electra.finetuning.encoding import encode_examples
+from span_electra.finetuning.export import export_task, metrics_of, task_facts
+from span_electra.finetuning.readers import Example
+from span_electra.finetuning.task_model import TaskModel
+from span_electra.hub.model_card import CardFacts
+
+
+@pytest.fixture(autouse=True)
+def offline(architecture, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+# --- what its code does --------------------------------------------------------------------------------
+
+
+def run_card(folder, before, text):
+    """What the code of a card makes of a text in place of its own."""
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert before in code
+    told: dict = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code.replace("path/to/this/folder", str(folder)).replace(before, text), told)
+    return told
+
+
+@pytest.mark.parametrize("text", ["the cat", "the cats sleep on the mat " * 9])
+def test_the_code_of_a_conversations_card_speaks_however_long_the_talk(architecture, text, tmp_path):
+    """Behind the last position there is none, and a turn without its type would be the other's."""
+    network, spec = network_of("Conversation"), spec_of("Conversation")
+    folder = export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+    told = run_card(folder, "Is this seat free?", text)
+    asked, said = told["row"]["input_ids"][0], told["said"]
+    assert len(asked) <= 16 and 0 < len(said) <= 16
+    row_L = torch.cat([asked, said])[None]
+    types_1L = torch.tensor([[0] * (len(asked) - 1) + [1] * (1 + len(said))])
+    with torch.no_grad():
+        logits_LV = network.logits(batch_of(row_L, types_1L))[0]
+    assert torch.equal(logits_LV[len(asked) - 1 : -1].argmax(-1), said)
+    front = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+    assert front.get("pipeline_tag") == (None if architecture == "electra" else "text-generation")
+    settings = json.loads((folder / "generation_config.json").read_text())
+    assert settings["max_new_tokens"] == 16 and settings["eos_token_id"] == VOCABULARY.sep_id
+
+
+def test_the_code_of_a_taggers_card_gives_every_word_one_label(architecture, tmp_path):
+    """Of WordPiece the pipeline takes every token without ## for a word."""
+    network, spec, text = network_of("NER", seed=4), spec_of("NER"), "the u.s. cats undo un-bark"
+    folder = export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+    row = encode_examples(VOCABULARY, spec, [Example("1", (), tuple(text.split()))])[0]
+    ((*_, logits_LC),) = ours_of(network, spec, [text])
+    best = [TAGS[logits_LC[row["word_ids"].index(word)].argmax()] for word in range(5)]
+    told = run_card(folder, "The quick brown fox jumps over the lazy dog .", text)
+    assert told["labels"] == list(zip(text.split(), best, strict=True)) and len(set(best)) > 1
+
+
+# --- the card -----------------------------------------------------------------------------------------
+
+META = {
+    "step": 30,
+    "encoder": "/home/me/runs/first/discriminator",
+    "from_scratch": False,
+    "rows": {"t": {"train": 100, "dev": 20}},
+    "prepared": {"t": "9f86d0"},
+    "loop": {
+        **{"step": 30, "tokens": 5000.0, "samples": 300},
+        **{"valid": {"t_f1": 0.5, "score": 0.7}, "valid_step": 30},
+    },
+}
+
+
+def card_of(tmp_path, meta, **facts):
+    spec = spec_of("SingleSenClassification")
+    model = TaskModel(network_of("SingleSenClassification"), (spec,), VOCABULARY, meta)
+    told = task_facts(model, 0, CardFacts(**facts))
+    return (
+        export_task(model.network, 0, spec, VOCABULARY, tmp_path / "t", facts=told) / "README.md"
+    ).read_text()
+
+
+def test_the_card_names_base_model_data_sizes_metrics_and_no_path(tmp_path):
+    text = card_of(tmp_path, META, license="mit", language=["en"])
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert "Started from `first`." in text and "base_model" not in front  # no name on a hub
+    assert front["license"] == "mit" and front["language"] == ["en"]
+    assert front["pipeline_tag"] == "text-classification" and front["library_name"] == "transformers"
+    (result,) = front["model-index"][0]["results"]
+    assert result["dataset"]["name"] == "dev rows" and result["metrics"] == [{"type": "f1", "value": 0.5}]
+    rows = ("| rows of the train | 100 |", "| rows of the dev | 20 |", "| tokens seen | 5000 |", "9f86d0")
+    for piece in (*rows, "## Sizes", "## Limits", 'pipeline("text-classification"', "Metrics on dev rows"):
+        assert piece in text, piece
+    assert "/home" not in text
+
+
+def test_a_model_from_random_weights_has_no_base_and_what_is_named_wins(tmp_path):
+    meta = META | {"from_scratch": True, "loop": {}}
+    assert "Started from" not in card_of(tmp_path, meta) and "model-index" not in card_of(tmp_path, meta)
+    assert 'base_model: "me/base"' in card_of(tmp_path, META, base_model="me/base")
+
+
+def test_a_card_has_no_metrics_of_other_weights(tmp_path):
+    for step, there in ((30, True), (20, False)):
+        text = card_of(tmp_path, META | {"loop": META["loop"] | {"valid_step": step}})
+        assert ("model-index" in text) == ("## Metrics" in text) == there
+
+
+def test_metrics_go_to_the_task_whose_name_fits_them_best():
+    valid = {"a_f1": 1.0, "a_b_f1": 2.0, "test_a_f1": 3.0, "test_a_b_f1": 4.0, "test_f1": 5.0, "score": 6.0}
+    assert metrics_of(valid, "a", ["a", "a_b", "test"]) == {"dev": {"f1": 1.0}, "test": {"f1": 3.0}}
+    assert metrics_of(valid, "a_b", ["a", "a_b", "test"]) == {"dev": {"f1": 2.0}, "test": {"f1": 4.0}}
+    assert metrics_of(valid, "test", ["a", "a_b", "test"]) == {"dev": {"f1": 5.0}}
