@@ -35,6 +35,16 @@ GROUPS = ("most needed", "data", "model", "optimization", "schedule", "run", "de
 SECTION_GROUPS = {"model": "model", "optimizer": "optimization", "train_data": "data", "valid_data": "data"}
 WIDEST = 100  # columns of --help; a narrower terminal gets narrower lines
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+# Settings that take less memory the less they are.
+TAKES_MEMORY = (
+    "batch_size",
+    "train_batch_size",
+    "valid_batch_size",
+    "eval_batch_size",
+    "workers",
+    "chunk_size",
+)
+_flags: set[str] = set()  # of the script at hand, once it reads its command line
 
 
 # --- the parser ---------------------------------------------------------------------------------------
@@ -205,6 +215,8 @@ def parse(
     with code 0 on --print_config. Raises InputError for anything wrong.
     """
     parser = Parser(schema, description)
+    _flags.clear()
+    _flags.update(parser.names)
     given = parser.read(sys.argv[1:] if argv is None else argv)
     layers = [Layer(f"{schema.__module__}.py", schema.NAMED)]
     if "preset" in given:
@@ -314,7 +326,9 @@ def in_a_line(error: Exception) -> str:
 
         if lacks_memory(error):
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return f"out of memory ({reason[:120]}); lower --batch_size, or --eval_batch_size in fine-tuning"
+            lower = [f"--{name}" for name in TAKES_MEMORY if f"--{name}" in _flags]
+            way_out = f"lower {' or '.join(lower)}" if lower else "close other programs"
+            return f"out of memory ({reason[:120]}); {way_out}"
     if isinstance(error, NotImplementedError):
         # An operator that torch has not made for the device.
         if found := re.search(r"'(\w+::[\w.]+)'", str(error)):

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 import torch
-from shell_examples import exit_code
+from shell_examples import SCHEMAS, exit_code
 
 from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, VocabularyArgs
-from span_electra.commandline import Parser, first_as, parse
+from span_electra.commandline import TAKES_MEMORY, Parser, first_as, parse
 from span_electra.compose import leaves
 from span_electra.errors import InputError
 
@@ -261,13 +261,17 @@ def test_what_says_nothing_in_a_script_is_known_and_not_shown(capsys):
         RuntimeError("not enough memory"),
     ],
 )
-def test_memory_that_runs_out_is_one_line(error, capsys):
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=lambda schema: schema.__name__)
+def test_memory_that_runs_out_is_one_line_with_flags_that_the_script_has(error, schema, capsys):
     def main():
+        parse(schema, "", [])
         raise error
 
     assert exit_code(main) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: out of memory (") and said.count("\n") == 1 and "--batch_size" in said
+    assert said.startswith("error: out of memory (") and said.count("\n") == 1
+    names = Parser(schema, "").names
+    assert set(re.findall(r"--\w+", said)) == {f"--{name}" for name in TAKES_MEMORY} & names
 
 
 def test_an_error_of_ours_is_raised():

@@ -54,6 +54,7 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
     batch_size, longest = settings.batch_size, settings.max_seq_len
+    reading = {"errors": settings.errors, "text_field": settings.text_field}
     model = Path(settings.model or newest_run())
     target = prepared_target(model, settings.out_file)
     networks = open_networks(model, settings.device)
@@ -65,7 +66,9 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         and (lambda: spelling_scores(networks, spelling, batch_size, settings.correction_rows)),
         # By the forward of training's validation.
         "held-out text": text
-        and (lambda: score_text(networks, joint_model(model, networks), text, batch_size, longest)),
+        and (
+            lambda: score_text(networks, joint_model(model, networks), text, batch_size, longest, **reading)
+        ),
     }
     said = ""
     for name, job in jobs.items():

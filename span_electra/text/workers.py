@@ -162,7 +162,9 @@ def _death(worker: _Worker) -> InputError:
     if code is not None and code < 0:
         name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
         reason = f"was killed ({name})"
-    hint = "; was memory short? use fewer --workers, of features smaller --chunk_size" if code == -9 else ""
+    # Not as flags: which of the two a command has, it knows alone.
+    less = "fewer processes (workers) or smaller blocks of text (chunk_size) need less"
+    hint = f"; was memory short? {less}" if code == -9 else ""
     return InputError(
         f"worker process {worker.process.pid} {reason}{hint}; run again to go on where it stopped"
     )
