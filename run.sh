@@ -6,9 +6,6 @@ cd "$(dirname "$0")"
 . ./environment.sh requirements.txt
 
 run=runs/tiny
-# Threads that wait for each other spin unless told not to; on a machine that does other things besides, a step then
-# takes several times as long.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}" GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-0}"
 state() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))["state"])' "$run/run.json" 2>/dev/null; }
 
 if [ "$(state)" = finished ] && [ -d "$run/discriminator" ]; then

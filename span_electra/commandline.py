@@ -22,7 +22,7 @@ from typing import TextIO, TypeVar
 from span_electra import progress
 from span_electra.compose import Layer, compose, config_file, dump, leaves, preset
 from span_electra.config import OPTIMIZER_DEFAULTS
-from span_electra.cores import is_leading
+from span_electra.cores import is_leading, wait_asleep
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError, said_of, show_warnings
 from span_electra.schema import Settings, Values
@@ -44,6 +44,7 @@ TAKES_MEMORY = (
     "workers",
     "chunk_size",
 )
+IN_CLONE = Path(__file__).resolve().parents[1].joinpath("run.sh").is_file()  # not in an installed package
 _flags: set[str] = set()  # of the script at hand, once it reads its command line
 
 
@@ -315,12 +316,18 @@ def in_a_line(error: Exception) -> str:
     if isinstance(error, OSError):
         return said_of(error)
     if isinstance(error, ModuleNotFoundError):
-        name = (error.name or "").partition(".")[0]
-        if name not in ("", "span_electra", "argument"):  # an own module must be there
+        name, python = (error.name or "").partition(".")[0], Path(sys.executable).name
+        if name in sys.stdlib_module_names:
             return (
-                f"{sys.executable} has no package {name!r}; run ./run.sh once and then "
-                f"`. .venv/bin/activate`, or {Path(sys.executable).name} -m pip install -r requirements.txt"
+                f"{sys.executable} lacks {name!r}, a part of Python on Linux and macOS; on Windows work in "
+                "WSL, elsewhere install a Python that has it"
             )
+        if name not in ("", "span_electra", "argument"):  # an own module must be there
+            way_out = f"install span-electra again from its clone, which brings it: {python} -m pip install ."
+            if IN_CLONE:
+                way_out = "run ./run.sh once and then `. .venv/bin/activate`, or "
+                way_out += f"{python} -m pip install -r requirements.txt"
+            return f"{sys.executable} has no package {name!r}; {way_out}"
     if isinstance(error, (MemoryError, RuntimeError)):
         from span_electra.accelerators import lacks_memory  # late: with it comes torch
 
@@ -341,6 +348,7 @@ def in_a_line(error: Exception) -> str:
 
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
+    wait_asleep()
     show_warnings(aloud=is_leading())
     # A stream that was closed for us (>&-) is none at all.
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")

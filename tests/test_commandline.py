@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import torch
 from shell_examples import SCHEMAS, exit_code
 
 from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, VocabularyArgs
+from span_electra import commandline, progress
 from span_electra.commandline import TAKES_MEMORY, Parser, first_as, parse
 from span_electra.compose import leaves
 from span_electra.errors import InputError
@@ -290,6 +292,33 @@ def test_a_python_without_our_packages_is_told_how_in_one_line(capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "omegaconf" in said and "requirements.txt" in said and ".venv/bin/activate" in said
+
+
+@pytest.mark.parametrize(("clone", "way_out"), [(True, "run ./run.sh once"), (False, "pip install .")])
+def test_run_sh_is_advised_where_it_is(clone, way_out, monkeypatch):
+    monkeypatch.setattr(commandline, "IN_CLONE", clone)
+    said = commandline.in_a_line(ModuleNotFoundError(name="omegaconf.errors"))
+    assert way_out in said and "omegaconf" in said and ("run.sh" in said) == clone
+
+
+def test_a_system_without_a_part_of_python_is_told_where_there_is_one(monkeypatch, capsys):
+    """Windows: no fcntl, and no timer for signs of life."""
+    for name in sys.stdlib_module_names:
+        said = commandline.in_a_line(ModuleNotFoundError(name=name))
+        assert repr(name) in said and "Linux" in said and "WSL" in said and "pip" not in said
+    monkeypatch.setattr(progress, "HAS_TIMER", False)
+    for name in ("setitimer", "SIGALRM"):
+        monkeypatch.delattr(signal, name)
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.delitem(sys.modules, "span_electra.locks", raising=False)
+
+    def main():
+        with progress.saying(str):
+            import span_electra.locks  # noqa: F401
+
+    assert exit_code(main) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "lacks 'fcntl'" in said
 
 
 @pytest.mark.parametrize(("rank", "said"), [("0", "warning: mind\n"), ("1", "")])
