@@ -55,7 +55,10 @@ class TrainDataArguments(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
 class ValidDataArguments(Settings):
     """What the model is validated on."""
 
-    valid_file: list[str] = setting([], "feature files; none: features/valid.arrow, else a split of train")
+    valid_file: list[str] = setting(
+        [],
+        "feature files; none: features/valid.arrow where training's are not named either, else a split of train",
+    )
     valid_occur: list[int] = setting(
         [0], "use only so many rows, of all or of each file in turn; 0: all", least=0
     )

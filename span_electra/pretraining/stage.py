@@ -206,7 +206,20 @@ def feature_files(
         # Only beside features found there too: a named training file has nothing to do with that folder.
         if not valid and feature_path("valid").exists():
             valid = (str(feature_path("valid")),)
+    elif not valid and resumed is None and (beside := valid_beside(data.train_file)):
+        print(
+            f"note: {beside}: left out, as training's is named; --valid_file {quote(beside)} validates on it"
+        )
     return train, valid
+
+
+def valid_beside(train: list[str]) -> str | None:
+    """The validation features beside named training ones, where both have the names that they are made by."""
+    names = {path: path.with_name(feature_path("valid").name) for path in map(Path, train)}
+    found = (
+        valid for path, valid in names.items() if path.name == feature_path("train").name and valid.exists()
+    )
+    return next(map(str, found), None)
 
 
 # --- weights in and out --------------------------------------------------------------------------------
