@@ -57,7 +57,7 @@ class ValidDataArguments(Settings):
 
     valid_file: list[str] = setting(
         [],
-        "feature files; none: features/valid.arrow where training's are not named either, else a split of train",
+        "feature files; none: features/valid.arrow if no --train_file is named, else a split of train",
     )
     valid_occur: list[int] = setting(
         [0], "use only so many rows, of all or of each file in turn; 0: all", least=0
