@@ -31,7 +31,8 @@ Kind = TypeVar("Kind", bound=Settings)
 # Given the flags and what the user set (argument.py, preset, file, flags), all layers, lowest first.
 Stack = Callable[[Values, list[Layer]], list[Layer]]
 OWN_FLAGS = ("config_file", "preset", "print_config")  # of every script, besides its settings
-GROUPS = ("most needed", "data", "model", "optimization", "schedule", "run", "devices")
+RAW_TEXT = "raw text, with --raw_text_dir alone"
+GROUPS = ("most needed", "data", RAW_TEXT, "model", "optimization", "schedule", "run", "devices")
 SECTION_GROUPS = {"model": "model", "optimizer": "optimization", "train_data": "data", "valid_data": "data"}
 WIDEST = 100  # columns of --help; a narrower terminal gets narrower lines
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -58,7 +59,7 @@ class Parser(argparse.ArgumentParser):
         """One flag a setting of `schema`; only what is given comes out of `read`."""
         super().__init__(
             description=fit(description, help_width()),
-            usage="%(prog)s [--config_file FILE] [--SETTING VALUE ...]",
+            usage=f"%(prog)s {positional_of(schema)}[--config_file FILE] [--SETTING VALUE ...]",
             formatter_class=partial(
                 argparse.RawDescriptionHelpFormatter, max_help_position=30, width=help_width()
             ),
@@ -86,6 +87,7 @@ class Parser(argparse.ArgumentParser):
         ):
             section = SECTION_GROUPS.get(key.partition(".")[0], "run") if "." in key else "run"
             group = self.settings[key].metadata.get("group") or section
+            group = RAW_TEXT if leaf(key) in schema.RAW_TEXT else group
             self._setting(groups["most needed" if leaf(key) in first else group], key)
 
     def _own(self, group: argparse.ArgumentParser, name: str, value: str | None, text: str) -> None:
@@ -129,6 +131,7 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, argv: list[str]) -> Values:
         """What the command line gives, by key. Raises InputError naming the flag that was meant."""
+        argv = first_as(self.schema.POSITIONAL, argv) if self.schema.POSITIONAL else argv
         # All unknown flags come back, instead of argparse's own error, which names no nearest one.
         known, unknown = self.parse_known_args(self.written_as_ours(argv))
         if not unknown:
@@ -168,6 +171,13 @@ class Parser(argparse.ArgumentParser):
             else:
                 words.append(name + equals + value)
         return words
+
+
+def positional_of(schema: type[Settings]) -> str:
+    """What the usage line says of the value before all flags. Example: "[RUNS ...] " of a list of them"""
+    name = schema.POSITIONAL
+    several = name and isinstance(getattr(schema(), name), list)
+    return f"[{name.upper()}{' ...' if several else ''}] " if name else ""
 
 
 def help_width() -> int:

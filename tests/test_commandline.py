@@ -15,6 +15,7 @@ from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, VocabularyA
 from span_electra import commandline, progress
 from span_electra.commandline import TAKES_MEMORY, Parser, first_as, parse
 from span_electra.compose import leaves
+from span_electra.data_config import ChunkConfig, SpanLaw, TextConfig, VocabularyFiles
 from span_electra.errors import InputError
 
 # The users' own flags. A change here breaks somebody's scripts.
@@ -33,6 +34,7 @@ PROMISED = {
 
 
 DEFAULTS = JointTrainingConfig()
+HELP = Parser(JointTrainingConfig, "").format_help()
 
 
 @pytest.mark.parametrize("schema", PROMISED, ids=lambda schema: schema.__name__)
@@ -171,6 +173,26 @@ def test_what_stands_first_may_lack_its_flag():
     assert first_as("model", ["runs/a", "--text", "b"]) == ["--model", "runs/a", "--text", "b"]
     assert first_as("model", ["--text", "b"]) == ["--text", "b"]
     assert first_as("model", []) == []
+
+
+@pytest.mark.parametrize("script", SCHEMAS)
+def test_the_usage_shows_what_may_stand_first_which_is_a_run_where_one_is_opened(script):
+    parser, name = Parser(SCHEMAS[script], ""), SCHEMAS[script].POSITIONAL
+    opens = ("predict_SE.py", "evaluate_SE.py", "report_SE.py", "export_SE.py")
+    assert bool(name) == (script in opens)
+    if name:
+        rest = ["--config_file", "b"]
+        assert parser.read(["a", *rest]) == parser.read([f"--{name}", "a", *rest])
+        assert f"{script} [{name.upper()}" in parser.format_usage().replace(parser.prog, script)
+
+
+def test_flags_of_raw_text_stand_under_a_heading_that_says_when_they_act():
+    shown = re.search(r"\nraw text, with --raw_text_dir alone:\n(.+?)\n\n", HELP, re.DOTALL)[1]
+    under = set(re.findall(r"^  --([\w.]+)", shown, re.MULTILINE))
+    text = {name for kind in (TextConfig, VocabularyFiles, ChunkConfig, SpanLaw) for name in leaves(kind)}
+    keeping = {"raw_text_dir", "valid_data.raw_text_dir", "save_tokenized_text", "save_features"}
+    # Added tokens belong to an exported folder's vocabulary too.
+    assert under == text - {"add_tokens"} | keeping
 
 
 @pytest.mark.parametrize(

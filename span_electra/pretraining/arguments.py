@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from span_electra.config import (
     ChunkConfig,
@@ -78,6 +78,17 @@ class ValidDataArguments(Settings):
 @dataclass(frozen=True)
 class PretrainingArguments(Settings):
     """All of a pretraining run."""
+
+    # Added tokens belong to an exported folder's vocabulary too.
+    RAW_TEXT = (
+        *(
+            entry.name
+            for kind in (TextConfig, VocabularyFiles, ChunkConfig, SpanLaw)
+            for entry in fields(kind)
+            if entry.name != "add_tokens"
+        ),
+        *("raw_text_dir", "save_tokenized_text", "save_features"),
+    )
 
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

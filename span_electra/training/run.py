@@ -267,7 +267,7 @@ def refuse_what_cannot_be(settings: RunSettings, source: Path | None, state: Loo
     # Gone on with in another folder it would end at once, without a checkpoint to export from.
     if source and not lies_in(source, Path(settings.out_dir)) and is_over(state, training):
         left = what_is_left(state, training, settings.optimizer)
-        raise InputError(f"{source}: {left}; its networks as they are: export_SE.py --checkpoint_path")
+        raise InputError(f"{source}: {left}; its networks as they are: export_SE.py")
 
 
 def check_folder(folder: Path, source: Path | None, go_on: str) -> None:
