@@ -84,7 +84,7 @@ def test_a_run_that_is_done_is_told_with_a_command_that_trains_anew(tmp_path, sp
     assert not (tmp_path / "calls").exists()
 
 
-@pytest.mark.parametrize("script", sorted(ROOT.rglob("*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", [*ROOT.glob("*.sh"), *ROOT.glob("*/*.sh")], ids=lambda path: path.name)
 def test_lists_that_may_be_empty_are_asked_for_so_that_older_bash_takes_them(script):
     """Before 4.4 an empty list is an unset variable, which `set -u` refuses."""
     text = script.read_text()
