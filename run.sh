@@ -5,11 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 run=runs/tiny features=features/tiny
-refuse() { echo "error: $1; README.md, \"Your own text\", has the commands one by one" >&2; exit 2; }
+refuse() { echo "error: $1" >&2; exit 2; }
 # Before anything is made: a vocabulary of other text than what is trained on would stay.
-[ $# -eq 0 ] || refuse "./run.sh takes no arguments, and was given: $*"
+[ $# -eq 0 ] || refuse "./run.sh takes no arguments, and was given: $*; the scripts do (README.md, \"Your own text\")"
 if compgen -G "data/*" > /dev/null && [ ! -e data/train.txt ] && [ ! -e "$features/train.arrow" ]; then
-    refuse "data/ holds no train.txt, the only file that ./run.sh trains on; name your text so"
+    stages="python create_vocab_SE.py && python create_feature_SE.py && python joint_train_span_electra.py"
+    refuse "data/ holds no train.txt, which ./run.sh trains on; name your text so, or: . ./environment.sh requirements.txt && $stages"
 fi
 
 . ./environment.sh requirements.txt
