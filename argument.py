@@ -112,6 +112,8 @@ class JointTrainingConfig(PretrainingArguments):
 class ExportArgs(Settings):
     """export_SE.py"""
 
+    POSITIONAL = "checkpoint_path"
+
     checkpoint_path: str | None = setting(
         None, "a checkpoint folder, runs/<run>/checkpoints/step-..., or a run: its newest, of tasks its best"
     )
@@ -132,6 +134,8 @@ class ExportArgs(Settings):
 class ReportArgs(Settings):
     """report_SE.py"""
 
+    POSITIONAL = "runs"
+
     runs: list[str] = setting([], "run folders; one: its own report, several: side by side on one page")
     out_file: str | None = setting(
         None, "the page; none: report.html in the run's folder, or comparison.html here"
@@ -142,11 +146,14 @@ class ReportArgs(Settings):
 class EvaluateArgs(EvaluationArguments):
     """evaluate_SE.py"""
 
+    POSITIONAL = "model"
+
 
 @dataclass(frozen=True)
 class PredictArgs(Speech):
     """predict_SE.py"""
 
+    POSITIONAL = "model"
     FIRST = ("model", "task", "talk", "in_file", "out_file", "output")
 
     model: str | None = setting(None, "a run or an exported folder; none: the newest run in runs/")

@@ -14,14 +14,12 @@ The folder of --spelling has dev/ and test/; sets in them whose correct.txt is c
 the first --correction_rows lines of each. A fine-tuned model is tried on dev and test of each task.
 """
 
-import sys
-
 from argument import EvaluateArgs
-from span_electra.commandline import first_as, parse, run_script
+from span_electra.commandline import parse, run_script
 
 
 def main() -> None:
-    settings = parse(EvaluateArgs, __doc__, first_as("model", sys.argv[1:]))
+    settings = parse(EvaluateArgs, __doc__)
     # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.evaluation.stage import evaluate
     from span_electra.evaluation.tasks import evaluate_tasks

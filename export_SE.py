@@ -3,9 +3,9 @@
 Training exports its last state by itself; this does it for any other checkpoint, of pretraining or of
 fine-tuning (conversation models too). Of a run of fine-tuning its best checkpoint is taken.
 
-    python export_SE.py --checkpoint_path runs/mine --out_dir exported
+    python export_SE.py runs/mine --out_dir exported
     python export_SE.py ... --license apache-2.0 --language en --push_to_hub me/mine --dry_run
-    python export_SE.py --checkpoint_path runs/mood --out_dir exported          exported/<task>/
+    python export_SE.py runs/mood --out_dir exported                            exported/<task>/
 """
 
 from pathlib import Path

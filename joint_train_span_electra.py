@@ -1,9 +1,10 @@
 """Features + config -> a trained SpanELECTRA: generator and discriminator, exported for transformers.
 
-Reads a feature file (or raw text, the older way: see argument.py) and a config. Writes a run folder with the
+Reads a feature file (or raw text, with --raw_text_dir) and a config. Writes a run folder with the
 settings, metrics, checkpoints, both exported networks and a report.
 
-    python joint_train_span_electra.py --device_ids 0 1
+    python joint_train_span_electra.py                     features/, on the first GPU or the CPU
+    python joint_train_span_electra.py --device_ids 0 1    on two GPUs
     python joint_train_span_electra.py --config_file configs/small.json --epochs 3 \\
         --train_file features/train.arrow --valid_file features/valid.arrow --out_dir runs/small
     python joint_train_span_electra.py --resume runs/small

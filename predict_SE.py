@@ -18,16 +18,15 @@ From Python: span_electra.inference.predictor.Predictor for pretrained models, f
 span_electra.inference.tasks.TaskPredictor: `TaskPredictor.from_folder(run)(texts, tasks)`.
 """
 
-import sys
 from contextlib import nullcontext
 
 from argument import PredictArgs
 from span_electra import progress
-from span_electra.commandline import first_as, parse, run_script
+from span_electra.commandline import parse, run_script
 
 
 def main() -> None:
-    settings = parse(PredictArgs, __doc__, first_as("model", sys.argv[1:]))
+    settings = parse(PredictArgs, __doc__)
     # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.hub.runs import is_finetuned, newest_run
 

@@ -8,14 +8,12 @@ one page with all of them side by side.
     python report_SE.py --runs runs/first runs/second --out_file both.html
 """
 
-import sys
-
 from argument import ReportArgs
-from span_electra.commandline import first_as, parse, run_script
+from span_electra.commandline import parse, run_script
 
 
 def main() -> None:
-    settings = parse(ReportArgs, __doc__, first_as("runs", sys.argv[1:]))
+    settings = parse(ReportArgs, __doc__)
     # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.report.page import make_page
 

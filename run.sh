@@ -1,18 +1,33 @@
 #!/usr/bin/env bash
 # From a fresh clone to a trained, exported SpanELECTRA: environment, vocabulary, features, training.
-# Run again, it finds each stage's work done, or goes on where it was stopped. It never deletes.
+# Run again, it finds each stage's work done, or goes on where it was stopped. It never deletes. It takes no arguments.
 set -euo pipefail
 cd "$(dirname "$0")"
-. ./environment.sh requirements.txt
 
-run=runs/tiny
-# Threads that wait for each other spin unless told not to; on a machine that does other things besides, a step then
-# takes several times as long.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}" GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-0}"
+run=runs/tiny features=features/tiny
+refuse() { echo "error: $1" >&2; exit 2; }
+# Before anything is made: a vocabulary of other text than what is trained on would stay.
+[ $# -eq 0 ] || refuse "./run.sh takes no arguments, and was given: $*; the scripts do (README.md, \"Your own text\")"
+if compgen -G "data/*" > /dev/null && [ ! -e data/train.txt ] && [ ! -e "$features/train.arrow" ]; then
+    stages="python create_vocab_SE.py && python create_feature_SE.py && python joint_train_span_electra.py"
+    refuse "data/ holds no train.txt, which ./run.sh trains on; name your text so, or: . ./environment.sh requirements.txt && $stages"
+fi
+
+. ./environment.sh requirements.txt
 state() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))["state"])' "$run/run.json" 2>/dev/null; }
+training() {  # the command that trains into a folder
+    train=(python joint_train_span_electra.py --preset tiny --train_file "$features/train.arrow" --out_dir "$1")
+    # Without such a file the trainer holds rows out.
+    [ ! -e "$features/valid.arrow" ] || train+=(--valid_file "$features/valid.arrow")
+}
 
 if [ "$(state)" = finished ] && [ -d "$run/discriminator" ]; then
-    echo "done already: $run/ holds the trained networks and report.html; train anew with another --out_dir"
+    training "$run-2"
+    cat <<EOF
+done already: $run/ holds the trained networks and report.html. To train anew:
+    . .venv/bin/activate
+    ${train[*]}
+EOF
     exit 0
 fi
 # create_vocab_SE.py makes the default corpus where data/ is empty; your own text there must be train.txt and, if
@@ -22,19 +37,16 @@ if ! compgen -G "vocab/*-vocab.*" > /dev/null; then
 fi
 # Rows of 128 tokens: attention over 512 would be half of so small a model's work.
 for split in train valid; do
-    if [ -e "data/$split.txt" ] && [ ! -e "features/tiny/$split.arrow" ]; then
-        python create_feature_SE.py --in_file "data/$split.txt" --out_file "features/tiny/$split.arrow" \
-            --max_seq_len 128
+    if [ -e "data/$split.txt" ] && [ ! -e "$features/$split.arrow" ]; then
+        python create_feature_SE.py --in_file "data/$split.txt" --out_file "$features/$split.arrow" --max_seq_len 128
     fi
 done
 if compgen -G "$run/checkpoints/step-*" > /dev/null; then
     echo "$run/ was stopped before its end; going on with it"
     python joint_train_span_electra.py --resume "$run"
 else
-    valid=features/tiny/valid.arrow
-    [ -e "$valid" ] || valid=  # the trainer then holds rows out
-    python joint_train_span_electra.py --preset tiny --train_file features/tiny/train.arrow \
-        ${valid:+--valid_file "$valid"} --out_dir "$run"
+    training "$run"
+    "${train[@]}"
 fi
 cat <<EOF
 

@@ -11,5 +11,6 @@ if [ "${1:-}" = --all ]; then
 fi
 ruff check .
 ruff format --check .
-# One thread a test process: the processes already use the cores.
-OMP_NUM_THREADS=1 python -m pytest -n "${TEST_PROCESSES:-2}" "${chosen[@]}" "$@"
+# One thread a test process: the processes already use the cores. Bash before 4.4, such as a Mac's, takes an empty list
+# for an unset one, unless it is asked for so.
+OMP_NUM_THREADS=1 python -m pytest -n "${TEST_PROCESSES:-2}" ${chosen[@]+"${chosen[@]}"} "$@"

@@ -50,7 +50,7 @@ first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)  # not head: 
 port=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 20000))}
 # srun does not inherit the job's cores a task; without them all processes of a node would share one core.
 cores=(${SLURM_CPUS_PER_TASK:+--cpus-per-task "$SLURM_CPUS_PER_TASK"})
-# One torchrun a node; they find one another at the first node.
-exec srun --ntasks "$SLURM_NNODES" --ntasks-per-node 1 "${cores[@]}" \
+# One torchrun a node; they find one another at the first node. ${cores[@]+...}: bash before 4.4 has no empty lists.
+exec srun --ntasks "$SLURM_NNODES" --ntasks-per-node 1 ${cores[@]+"${cores[@]}"} \
     "${torchrun[@]}" --nnodes "$SLURM_NNODES" \
     --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$first:$port" "${training[@]}"

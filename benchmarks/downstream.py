@@ -1,9 +1,9 @@
 """What a trained model is worth to those who fine-tune it: tasks side by side, by the scripts users call.
 
-    python benchmarks/downstream.py runs/mine --data ../shared/data/eval         every task, one seed
-    python benchmarks/downstream.py runs/mine --tasks pos cola --seeds 3         some, with mean and spread
-    python benchmarks/downstream.py runs/mine --rows 200                         minutes, to see that all runs
-    python benchmarks/downstream.py runs/mine --tasks sst2 -- --from_scratch     flags for finetune_SE.py
+    python benchmarks/downstream.py runs/mine --data sets                              every task, one seed
+    python benchmarks/downstream.py runs/mine --data sets --tasks pos cola --seeds 3   with mean and spread
+    python benchmarks/downstream.py runs/mine --data sets --rows 200                   minutes, to see it run
+    python benchmarks/downstream.py runs/mine --data sets --tasks sst2 -- --from_scratch   for finetune_SE.py
 
 Reads a run (or a folder with both exported networks) and a folder of public sets: UD English EWT, WNUT17,
 SNIPS, SST-2, CoLA, MRPC, Topical-Chat, and the spelling sets of bastiscode/spell_check, laid out as `JOBS`
@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from learn import ROOT, run_script, shortened, table
+from learn import run_script, shortened, sizes_of, table
 
 if TYPE_CHECKING:
     from span_electra.hub.opening import Opened
@@ -218,7 +218,8 @@ def sections_of(job: Job, asked: Asked) -> dict[str, Any]:
 def finetuned(name: str, job: Job, asked: Asked) -> tuple[dict[str, Any], float]:
     """Fine-tune on a job as a user would; return its results and the processor seconds of a seed."""
     folder, flags, sections = asked.work_dir / name, FLAGS | job.flags, sections_of(job, asked)
-    made_of = asked.made_of(tasks=sections, epochs=job.epochs, flags=flags)
+    files = [sizes_of(asked.data / name) for _, name in files_of(job)]
+    made_of = asked.made_of(tasks=sections, epochs=job.epochs, flags=flags, files=files)
     seconds = took(folder, made_of)
     if seconds is None:
         task_file = folder / "tasks.json"
@@ -240,7 +241,7 @@ def corrected(asked: Asked) -> tuple[dict[str, Any], float]:
     """Correct the first lines of the test set with both networks as they are; as `finetuned` gives it."""
     folder, source = asked.work_dir / CORRECTION, asked.data / "spelling"
     lines = min(asked.rows or CORRECTED, CORRECTED)
-    scores, made_of = folder / "scores.json", asked.made_of(lines=lines)
+    scores, made_of = folder / "scores.json", asked.made_of(lines=lines, files=sizes_of(source))
     seconds = took(folder, made_of)
     if seconds is None:
         sets = shortened(source, folder / "sets")  # words' too: evaluate_SE.py finds them first
@@ -272,7 +273,7 @@ def main() -> None:
         epilog="after --: flags for finetune_SE.py",
     )
     parser.add_argument("encoder", type=Path, help="a run, or a folder with generator/ and discriminator/")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/eval")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the sets, as JOBS names them")
     parser.add_argument(
         "--work_dir", type=Path, help="none: runs/downstream/<the run's name>-<of its weights>"
     )

@@ -1,13 +1,13 @@
 """What makes a small model learn: recipes side by side at equal processor time, on the same held-out masks.
 
-    python benchmarks/learn.py --text ../shared/data/text --minutes 2     all arms, a core each
-    python benchmarks/learn.py --text ../shared/data/text --minutes 10 --arms quick adamw --seeds 3
-    python benchmarks/learn.py --preset tiny --arms quick spans --seeds 3          a smaller recipe's arms
+    python benchmarks/learn.py --text "my text" --minutes 2                        all arms, a core each
+    python benchmarks/learn.py --text "my text" --minutes 10 --arms quick adamw --seeds 3
+    python benchmarks/learn.py --text "my text" --preset tiny --arms quick spans   a smaller recipe's arms
     python benchmarks/learn.py --list                                              what an arm changes
 
-Reads a folder of text with a `valid.txt`, which is held out; with --eval ../shared/data/eval also minimal
-pairs (blimp/) and misspelt words (spelling/), neither of which is trained on. Writes vocabulary, features and
-runs into --work_dir, and goes on with what it finds there of the same recipes. An arm is a preset and what it
+Reads a folder of text with a `valid.txt`, which is held out; with --eval FOLDER also minimal pairs (blimp/)
+and misspelt words (spelling/), neither of which is trained on. Writes vocabulary, features and runs into
+--work_dir, and goes on with what it finds there of the same text and recipes. An arm is a preset and what it
 changes of it. How many steps it may make follows from a short trial: processor time, not time, so that a busy
 machine does not favour an arm; every arm's schedule is laid over its own number of steps.
 """
@@ -111,6 +111,11 @@ class Workspace:
     minutes: float
     threads: int
 
+    @property
+    def data(self) -> Path:
+        """Where the vocabulary and the rows of this text lie, beside those of others."""
+        return self.folder / f"text-{digest(sizes_of(self.text))}"
+
 
 # --- data -----------------------------------------------------------------------------------------------
 
@@ -134,7 +139,7 @@ def held_out_rows(workspace: Workspace) -> Path:
 
 def training_rows(workspace: Workspace, rows: str) -> Path:
     """The features that an arm trains on, made once."""
-    source = workspace.folder / "text"
+    source = workspace.data / "text"
     if not source.exists():
         # valid.txt is held out, and samples of the rest would come twice.
         ignored = shutil.ignore_patterns("valid.txt", "sample_*", "index.tsv", ".*")
@@ -145,12 +150,12 @@ def training_rows(workspace: Workspace, rows: str) -> Path:
 
 def made_rows(workspace: Workspace, source: Path, name: str, flags: tuple[object, ...]) -> Path:
     """Features of `source`, of the one vocabulary of all arms; what stands there is taken as it is."""
-    path, vocabulary = workspace.folder / name, workspace.folder / "vocab"
+    path, vocabulary = workspace.data / name, workspace.data / "vocab"
     if path.is_file():
         return path
     files = [vocabulary / f"learn BPE-{part}" for part in ("vocab.json", "merges.txt")]
     if not files[0].is_file():
-        text = workspace.folder / "text"
+        text = workspace.data / "text"
         run_script("create_vocab_SE.py", "--data_dir", text, "--out_dir", vocabulary, "--model_name", "learn")
     run_script(
         "create_feature_SE.py",
@@ -180,6 +185,12 @@ def digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def sizes_of(path: Path) -> list[tuple[str, int]]:
+    """The file that a path names, or all below it, each with its bytes: what tells one text from another."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [(file.relative_to(path).as_posix(), file.stat().st_size) for file in files if file.is_file()]
+
+
 def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[str, float]]:
     """Train an arm for its processor minutes; return its run and what it took."""
     changes = dict(ARMS[name])
@@ -187,6 +198,7 @@ def train_arm(name: str, seed: int, workspace: Workspace) -> tuple[Path, dict[st
     # By what the arm is, not its name alone: one that was edited would be told by the numbers of before.
     recipe = json.loads((ROOT / f"configs/{preset}.json").read_text(encoding="utf-8"))
     asked = {"recipe": recipe, "changes": changes, "rows": [rows, ROWS[rows]], "threads": workspace.threads}
+    asked["text"] = sizes_of(workspace.text)
     arm = f"{preset}-{name.replace(' ', '-')}-{digest(asked)}"
     run = workspace.folder / f"{arm}-{workspace.minutes:g}min-seed{seed}"
     if (run / "took.json").is_file():
@@ -266,7 +278,8 @@ def evaluation_scores(run: Path, tests: Path, folder: Path, full: bool) -> dict[
     overall = scored["by field"]["all"]
     found |= {f"BLiMP {name}": overall[name] for name in names}
     if trains_discriminator(run):
-        sets = tests / "spelling" if full else shortened(tests / "spelling", folder / "spelling")
+        sets = tests / "spelling"
+        sets = sets if full else shortened(sets, folder / f"spelling-{digest(sizes_of(sets))}")
         found["spelling F1"] = max(row["F1"] for row in score_spelling(networks, sets, 256).values())
     return found
 
@@ -306,7 +319,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--text", type=Path, default=ROOT.parent / "shared/data/text")
+    parser.add_argument("--text", type=Path, help="folder of text, with a valid.txt")
     parser.add_argument("--eval", type=Path, help="folder with blimp/ and spelling/; none: losses alone")
     parser.add_argument("--work_dir", type=Path, default=Path("runs/learn"))
     parser.add_argument("--minutes", type=float, default=2.0, help="processor minutes of each arm")
@@ -322,6 +335,8 @@ def main() -> None:
     if asked.list:
         print("\n".join(f"{name}: {json.dumps(changes)}" for name, changes in ARMS.items()))
         return
+    if not asked.text or not (asked.text / "valid.txt").is_file():
+        parser.error(f"--text {asked.text or ''}: name a folder of text with a valid.txt, which is held out")
     workspace = Workspace(asked.work_dir, asked.text, asked.preset, asked.minutes, asked.threads)
     rows = []
     for name in asked.arms:

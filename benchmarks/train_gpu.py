@@ -100,8 +100,9 @@ def measure(
         f"--max_steps {WARM + steps + 4} --log_steps {math.gcd(WARM, steps)} --eval_every 0 --save_every 0"
     ).split()
     flags += ["--train_file", features, *way]
-    if "--pack_rows" in way:
-        flags += ["--batch_max_tokens", str(rows * open_features(features).header.max_seq_len)]
+    # So many rows, whatever a preset says of tokens; packed ones are counted in tokens alone.
+    tokens = rows * open_features(features).header.max_seq_len if "--pack_rows" in way else 0
+    flags += ["--batch_max_tokens", str(tokens)]
     settings = parse(JointTrainingConfig, "", flags)
     Measured.steps = steps
     if device.startswith("cuda"):

@@ -22,7 +22,7 @@ from typing import TextIO, TypeVar
 from span_electra import progress
 from span_electra.compose import Layer, compose, config_file, dump, leaves, peek, preset
 from span_electra.config import OPTIMIZER_DEFAULTS
-from span_electra.cores import is_leading
+from span_electra.cores import is_leading, wait_asleep
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError, reason_of, said_of, show_warnings
 from span_electra.schema import Settings, Values
@@ -31,10 +31,22 @@ Kind = TypeVar("Kind", bound=Settings)
 # Given the flags and what the user set (argument.py, preset, file, flags), all layers, lowest first.
 Stack = Callable[[Values, list[Layer]], list[Layer]]
 OWN_FLAGS = ("config_file", "preset", "print_config")  # of every script, besides its settings
-GROUPS = ("most needed", "data", "model", "optimization", "schedule", "run", "devices")
+RAW_TEXT = "raw text, with --raw_text_dir alone"
+GROUPS = ("most needed", "data", RAW_TEXT, "model", "optimization", "schedule", "run", "devices")
 SECTION_GROUPS = {"model": "model", "optimizer": "optimization", "train_data": "data", "valid_data": "data"}
 WIDEST = 100  # columns of --help; a narrower terminal gets narrower lines
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+# Settings that take less memory the less they are.
+TAKES_MEMORY = (
+    "batch_size",
+    "train_batch_size",
+    "valid_batch_size",
+    "eval_batch_size",
+    "workers",
+    "chunk_size",
+)
+IN_CLONE = Path(__file__).resolve().parents[1].joinpath("run.sh").is_file()  # not in an installed package
+_flags: set[str] = set()  # of the script at hand, once it reads its command line
 
 
 # --- the parser ---------------------------------------------------------------------------------------
@@ -47,7 +59,7 @@ class Parser(argparse.ArgumentParser):
         """One flag a setting of `schema`; only what is given comes out of `read`."""
         super().__init__(
             description=fit(description, help_width()),
-            usage="%(prog)s [--config_file FILE] [--SETTING VALUE ...]",
+            usage=f"%(prog)s {positional_of(schema)}[--config_file FILE] [--SETTING VALUE ...]",
             formatter_class=partial(
                 argparse.RawDescriptionHelpFormatter, max_help_position=30, width=help_width()
             ),
@@ -75,6 +87,7 @@ class Parser(argparse.ArgumentParser):
         ):
             section = SECTION_GROUPS.get(key.partition(".")[0], "run") if "." in key else "run"
             group = self.settings[key].metadata.get("group") or section
+            group = RAW_TEXT if leaf(key) in schema.RAW_TEXT else group
             self._setting(groups["most needed" if leaf(key) in first else group], key)
 
     def _own(self, group: argparse.ArgumentParser, name: str, value: str | None, text: str) -> None:
@@ -118,6 +131,7 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, argv: list[str]) -> Values:
         """What the command line gives, by key. Raises InputError naming the flag that was meant."""
+        argv = first_as(self.schema.POSITIONAL, argv) if self.schema.POSITIONAL else argv
         # All unknown flags come back, instead of argparse's own error, which names no nearest one.
         known, unknown = self.parse_known_args(self.written_as_ours(argv))
         if not unknown:
@@ -157,6 +171,13 @@ class Parser(argparse.ArgumentParser):
             else:
                 words.append(name + equals + value)
         return words
+
+
+def positional_of(schema: type[Settings]) -> str:
+    """What the usage line says of the value before all flags. Example: "[RUNS ...] " of a list of them"""
+    name = schema.POSITIONAL
+    several = name and isinstance(getattr(schema(), name), list)
+    return f"[{name.upper()}{' ...' if several else ''}] " if name else ""
 
 
 def help_width() -> int:
@@ -205,6 +226,8 @@ def parse(
     with code 0 on --print_config. Raises InputError for anything wrong.
     """
     parser = Parser(schema, description)
+    _flags.clear()
+    _flags.update(parser.names)
     given = parser.read(sys.argv[1:] if argv is None else argv)
     layers = [Layer(f"{schema.__module__}.py", schema.NAMED)]
     if "preset" in given:
@@ -304,18 +327,25 @@ def in_a_line(error: Exception) -> str:
     if isinstance(error, OSError):
         return said_of(error)
     if isinstance(error, ModuleNotFoundError):
-        name = (error.name or "").partition(".")[0]
-        if name not in ("", "span_electra", "argument"):  # an own module must be there
+        name, python = (error.name or "").partition(".")[0], Path(sys.executable).name
+        if name in sys.stdlib_module_names:
             return (
-                f"{sys.executable} has no package {name!r}; run ./run.sh once and then "
-                f"`. .venv/bin/activate`, or {Path(sys.executable).name} -m pip install -r requirements.txt"
+                f"{sys.executable} lacks {name!r}, a part of Python on Linux and macOS; on Windows work in "
+                "WSL, elsewhere install a Python that has it"
             )
+        if name not in ("", "span_electra", "argument"):  # an own module must be there
+            way_out = f"install span-electra again from its clone, which brings it: {python} -m pip install ."
+            if IN_CLONE:
+                way_out = "run ./run.sh once and then `. .venv/bin/activate`, or "
+                way_out += f"{python} -m pip install -r requirements.txt"
+            return f"{sys.executable} has no package {name!r}; {way_out}"
     if isinstance(error, (MemoryError, RuntimeError)):
         from span_electra.accelerators import lacks_memory  # late: with it comes torch
 
         if lacks_memory(error):
-            reason = reason_of(error)
-            return f"out of memory ({reason}); lower --batch_size, or --eval_batch_size in fine-tuning"
+            lower = [f"--{name}" for name in TAKES_MEMORY if f"--{name}" in _flags]
+            way_out = f"lower {' or '.join(lower)}" if lower else "close other programs"
+            return f"out of memory ({reason_of(error)}); {way_out}"
     if isinstance(error, NotImplementedError):
         # An operator that torch has not made for the device.
         if found := re.search(r"'(\w+::[\w.]+)'", str(error)):
@@ -328,6 +358,7 @@ def in_a_line(error: Exception) -> str:
 
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
+    wait_asleep()
     show_warnings(aloud=is_leading())
     # A stream that was closed for us (>&-) is none at all.
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")

@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import Field, asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
@@ -121,7 +121,7 @@ def preset(name: str) -> Layer:
     """The layer of configs/<name>.json. Raises InputError naming the presets there are."""
     if name not in preset_names():
         raise InputError(f"--preset {name}: there is no such preset; choose from {', '.join(preset_names())}")
-    return replace(config_file(PRESET_FOLDER / f"{name}.json"), is_preset=True)
+    return config_file(PRESET_FOLDER / f"{name}.json")
 
 
 def preset_names() -> list[str]:
@@ -130,11 +130,15 @@ def preset_names() -> list[str]:
 
 
 def config_file(path: str | Path) -> Layer:
-    """The layer of one JSON or YAML file, its inclusions resolved. Raises InputError for what is wrong."""
+    """The layer of one JSON or YAML file, its inclusions resolved. Raises InputError for what is wrong.
+
+    A preset's file is that preset, by whichever flag it is named.
+    """
     values, twice = read_settings(path)
     if twice:
         raise InputError("; ".join(twice[:MOST_PROBLEMS]))
-    return Layer(str(path), values)
+    presets = {(PRESET_FOLDER / f"{name}.json").resolve() for name in preset_names()}
+    return Layer(str(path), values, is_preset=Path(path).resolve() in presets)
 
 
 def read_settings(path: str | Path) -> tuple[Values, list[str]]:

@@ -134,7 +134,7 @@ class ModelConfig(Settings):
     sequence_temperature: float = setting(1.0, "what cosines are divided by (COCO-LM: 1)")
     average_span_predictions: bool = setting(False, "average SBGO's predictions into the generator's own")
     sampling: str = setting("sample", "how replacements are drawn", ("sample", "argmax"))
-    temperature: float = setting(1.0, "temperature of the sampling; below 1 is bolder")
+    temperature: float = setting(1.0, "of the sampling; below 1: likelier tokens, above 1: more varied")
 
     def __post_init__(self) -> None:
         super().__post_init__()

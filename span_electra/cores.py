@@ -1,4 +1,4 @@
-"""How many of the machine's cores are ours, and whether we are one of several processes."""
+"""How many of the machine's cores are ours, how they wait, and whether we are one of several processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def wait_asleep() -> None:
+    """Have OpenMP's threads sleep while they wait for each other, unless the user has said how they wait.
+
+    Call it before torch or numba is imported, whose OpenMP reads it once. Threads that spin take the cores
+    from whatever else runs, and where something does a step takes up to seven times as long.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:  # over which libgomp's own variable would win
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 def is_leading() -> bool:

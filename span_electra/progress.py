@@ -19,6 +19,7 @@ from typing import Any
 
 FIRST_LINE = 5.0  # seconds until the first line of a piece of work
 SECONDS_A_LINE = 20.0  # between two lines, so that no half minute goes by without one
+HAS_TIMER = hasattr(signal, "setitimer")  # Windows has none, and must be able to say what else it lacks
 _speakers: list[Callable[[], str]] = []  # what the work at hand says of itself, the innermost last
 _began = time.monotonic()
 
@@ -26,7 +27,7 @@ _began = time.monotonic()
 def start() -> None:
     """From now on write lines to standard error, unless that is a terminal; `stop` must follow."""
     in_notebook = not isinstance(sys.stderr, io.TextIOWrapper)  # whose streams are no files
-    if in_notebook or sys.stderr.isatty():
+    if in_notebook or sys.stderr.isatty() or not HAS_TIMER:
         return
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGALRM, _write_line)
@@ -36,12 +37,15 @@ def start() -> None:
 
 def stop() -> None:
     """Write no more lines. An alarm that came later would end the process."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    if HAS_TIMER:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def wait(seconds: float = SECONDS_A_LINE) -> None:
     """Something was said just now: the next line may wait so long."""
-    if signal.getsignal(signal.SIGALRM) is _write_line and signal.getitimer(signal.ITIMER_REAL)[1]:
+    if not HAS_TIMER or signal.getsignal(signal.SIGALRM) is not _write_line:
+        return
+    if signal.getitimer(signal.ITIMER_REAL)[1]:
         signal.setitimer(signal.ITIMER_REAL, seconds, SECONDS_A_LINE)
 
 

@@ -134,6 +134,8 @@ class Settings(metaclass=_SettingsType):
     OLDER_MODULE_NAMES: ClassVar[dict[str, tuple[str, ...]]] = {}
     FIRST: ClassVar[tuple[str, ...]] = ()  # the flags most needed, first in --help
     HIDDEN: ClassVar[tuple[str, ...]] = ()  # keys of sections that say nothing here: known, but in no --help
+    POSITIONAL: ClassVar[str] = ""  # the setting that what stands before all flags is the value of
+    RAW_TEXT: ClassVar[tuple[str, ...]] = ()  # settings of raw text, where features are the usual way
     NAMED: ClassVar[Values] = {}  # what lines of class bodies set, as nested values
     UNKNOWN: ClassVar[tuple[str, ...]] = ()  # lines that set nothing
 

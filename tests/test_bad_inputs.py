@@ -3,6 +3,7 @@
 Run: pytest tests/test_bad_inputs.py
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from bad_input_cases import CASES
 from bad_input_examples import TEXT, write_features, write_settings, write_texts, write_vocabularies
-from shell_examples import ROOT, exit_code
+from shell_examples import ROOT, SCHEMAS, exit_code
 
 import create_feature_SE
 import create_vocab_SE
@@ -21,6 +22,7 @@ import joint_train_span_electra
 import predict_SE
 import prepare_tasks_SE
 import report_SE
+from span_electra.commandline import Parser
 
 MAIN = {
     "vocab": create_vocab_SE.main,
@@ -78,6 +80,19 @@ def spelled_out(place: Path, flag: str) -> str:
     return str(max((folder / "checkpoints").iterdir()) / name)
 
 
+def foreign_flags(script: str, flags: list[str], said: str) -> set[str]:
+    """Flags of a message that are neither the script's own, nor the user's, nor of a script named before."""
+    own = Parser(SCHEMAS[f"{MAIN[script].__module__}.py"], "").names | {"--help", *flags}
+    found = set()
+    for flag in re.finditer(r"(?<![\w-])--[a-z][\w.]*\w", said):
+        before = re.findall(r"\w+(?:_SE|_span_electra)\.py", said[: flag.start()])
+        if not any(
+            flag[0] in names for names in (own, *(Parser(SCHEMAS[name], "").names for name in before))
+        ):
+            found.add(flag[0])
+    return found
+
+
 @pytest.mark.parametrize(
     ("script", "flags", "named"),
     CASES,
@@ -93,6 +108,7 @@ def test_a_bad_input_is_refused_in_one_line_and_leaves_nothing(place, capfd, scr
     assert len(said) == 1 and said[0].startswith("error: "), said
     assert named in said[0], said
     assert "Traceback" not in said[0] and len(said[0]) < 500
+    assert not foreign_flags(script, flags, said[0]), said
     assert disk(place) == before
 
 

@@ -3,16 +3,19 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
 import torch
-from shell_examples import exit_code
+from shell_examples import SCHEMAS, exit_code
 
 from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, PredictArgs, VocabularyArgs
-from span_electra.commandline import Parser, first_as, parse
+from span_electra import commandline, progress
+from span_electra.commandline import TAKES_MEMORY, Parser, first_as, parse
 from span_electra.compose import leaves
+from span_electra.data_config import ChunkConfig, SpanLaw, TextConfig, VocabularyFiles
 from span_electra.errors import InputError
 
 # The users' own flags. A change here breaks somebody's scripts.
@@ -31,6 +34,8 @@ PROMISED = {
 
 
 DEFAULTS = JointTrainingConfig()
+HELP = Parser(JointTrainingConfig, "").format_help()
+SCRIPTS = [name for name in SCHEMAS if name.endswith(".py")]
 
 
 @pytest.mark.parametrize("schema", PROMISED, ids=lambda schema: schema.__name__)
@@ -178,6 +183,26 @@ def test_what_stands_first_may_lack_its_flag():
     assert first_as("model", []) == []
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_usage_shows_what_may_stand_first_which_is_a_run_where_one_is_opened(script):
+    parser, name = Parser(SCHEMAS[script], ""), SCHEMAS[script].POSITIONAL
+    opens = ("predict_SE.py", "evaluate_SE.py", "report_SE.py", "export_SE.py")
+    assert bool(name) == (script in opens)
+    if name:
+        rest = ["--config_file", "b"]
+        assert parser.read(["a", *rest]) == parser.read([f"--{name}", "a", *rest])
+        assert f"{script} [{name.upper()}" in parser.format_usage().replace(parser.prog, script)
+
+
+def test_flags_of_raw_text_stand_under_a_heading_that_says_when_they_act():
+    shown = re.search(r"\nraw text, with --raw_text_dir alone:\n(.+?)\n\n", HELP, re.DOTALL)[1]
+    under = set(re.findall(r"^  --([\w.]+)", shown, re.MULTILINE))
+    text = {name for kind in (TextConfig, VocabularyFiles, ChunkConfig, SpanLaw) for name in leaves(kind)}
+    keeping = {"raw_text_dir", "valid_data.raw_text_dir", "save_tokenized_text", "save_features"}
+    # Added tokens belong to an exported folder's vocabulary too.
+    assert under == text - {"add_tokens"} | keeping
+
+
 @pytest.mark.parametrize(
     "name, lr, epsilon",
     [
@@ -274,13 +299,17 @@ def test_what_says_nothing_in_a_script_is_known_and_not_shown(capsys):
         RuntimeError("not enough memory"),
     ],
 )
-def test_memory_that_runs_out_is_one_line(error, capsys):
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_memory_that_runs_out_is_one_line_with_flags_that_the_script_has(error, script, capsys):
     def main():
+        parse(SCHEMAS[script], "", [])
         raise error
 
     assert exit_code(main) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: out of memory (") and said.count("\n") == 1 and "--batch_size" in said
+    assert said.startswith("error: out of memory (") and said.count("\n") == 1
+    names = Parser(SCHEMAS[script], "").names
+    assert set(re.findall(r"--\w+", said)) == {f"--{name}" for name in TAKES_MEMORY} & names
 
 
 def test_an_error_of_ours_is_raised():
@@ -299,6 +328,33 @@ def test_a_python_without_our_packages_is_told_how_in_one_line(capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "omegaconf" in said and "requirements.txt" in said and ".venv/bin/activate" in said
+
+
+@pytest.mark.parametrize(("clone", "way_out"), [(True, "run ./run.sh once"), (False, "pip install .")])
+def test_run_sh_is_advised_where_it_is(clone, way_out, monkeypatch):
+    monkeypatch.setattr(commandline, "IN_CLONE", clone)
+    said = commandline.in_a_line(ModuleNotFoundError(name="omegaconf.errors"))
+    assert way_out in said and "omegaconf" in said and ("run.sh" in said) == clone
+
+
+def test_a_system_without_a_part_of_python_is_told_where_there_is_one(monkeypatch, capsys):
+    """Windows: no fcntl, and no timer for signs of life."""
+    for name in sys.stdlib_module_names:
+        said = commandline.in_a_line(ModuleNotFoundError(name=name))
+        assert repr(name) in said and "Linux" in said and "WSL" in said and "pip" not in said
+    monkeypatch.setattr(progress, "HAS_TIMER", False)
+    for name in ("setitimer", "SIGALRM"):
+        monkeypatch.delattr(signal, name)
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.delitem(sys.modules, "span_electra.locks", raising=False)
+
+    def main():
+        with progress.saying(str):
+            import span_electra.locks  # noqa: F401
+
+    assert exit_code(main) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "lacks 'fcntl'" in said
 
 
 @pytest.mark.parametrize(("rank", "said"), [("0", "warning: mind\n"), ("1", "")])

@@ -47,6 +47,16 @@ def test_the_requirement_files_say_what_pyproject_says(extra, file):
             assert all(theirs.specifier.contains(pin.version) for pin in mine.specifier)
 
 
+def test_the_extras_that_pages_name_are_those_there_are():
+    pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    named = re.findall(
+        r"pip install [^`\n]*\.\[([\w,]+)\]", " ".join(page.read_text() for page in pages).replace("\n", " ")
+    )
+    assert {extra for words in named for extra in words.split(",")} == set(
+        PROJECT["project"]["optional-dependencies"]
+    )
+
+
 def test_a_command_runs_its_script_and_exits_with_its_code(tmp_path):
     program = "from span_electra.console import main; main()"
 

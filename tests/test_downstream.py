@@ -77,6 +77,8 @@ def test_numbers_of_other_weights_data_or_settings_are_made_anew(downstream, mon
     assert [asked("--rows", 2), asked("--rows", 2)] == [4, 4]
     monkeypatch.setitem(downstream.FLAGS, "lr", 0.5)
     assert [asked("--rows", 2), asked("--rows", 2)] == [5, 5]
+    Path("data/pos/dev.tsv").write_text("cat\tNOUN\n\n")  # another set under the same name
+    assert [asked("--rows", 2), asked("--rows", 2)] == [6, 6]
 
 
 def test_what_an_interrupted_call_left_is_made_anew(downstream, monkeypatch, number):

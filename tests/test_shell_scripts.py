@@ -4,14 +4,17 @@ train.sh has its own in tests/training/test_launch.py.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from shell_examples import ROOT, SCHEMAS
 
-ROOT = Path(__file__).resolve().parent.parent
+from span_electra.commandline import Parser
+
 # Writes down what it is called with, and makes the file that a later line of run.sh looks for.
 PYTHON = """#!/usr/bin/env bash
 [ "$1" = -c ] || printf '%s\\n' "$*" >> calls
@@ -29,19 +32,66 @@ def bash(program: str, place: Path, **variables: str) -> subprocess.CompletedPro
     )
 
 
+def clone(place: Path, python: str, *text: str) -> None:
+    """A folder like a clone, with files in data/ and a stand-in for Python."""
+    shutil.copy(ROOT / "run.sh", place)
+    (place / "environment.sh").write_text("touch .venv\nPATH=$PWD/bin:$PATH\n")
+    for name, content in [("bin/python", python), *((f"data/{name}", "a\n") for name in text)]:
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text(content)
+    (place / "bin/python").chmod(0o755)
+
+
 @pytest.mark.parametrize("splits", [["train"], ["train", "valid"]])
 def test_run_names_a_validation_file_only_where_there_is_one(tmp_path, splits):
-    shutil.copy(ROOT / "run.sh", tmp_path)
-    (tmp_path / "environment.sh").write_text("PATH=$PWD/bin:$PATH\n")
-    for name, content in [("bin/python", PYTHON), *((f"data/{split}.txt", "a\n") for split in splits)]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content)
-    (tmp_path / "bin/python").chmod(0o755)
+    clone(tmp_path, PYTHON, *(f"{split}.txt" for split in splits))
     done = bash("./run.sh", tmp_path)
     assert done.returncode == 0, done.stderr
     training = (tmp_path / "calls").read_text().splitlines()[-1]
     assert "--train_file features/tiny/train.arrow" in training and "--out_dir runs/tiny" in training
     assert ("--valid_file features/tiny/valid.arrow" in training) == ("valid" in splits)
+
+
+@pytest.mark.parametrize(
+    ("call", "text", "named"),
+    [
+        ("./run.sh", ["a.txt"], "data/ holds no train.txt"),
+        ("./run.sh", ["valid.txt"], "data/ holds no train.txt"),
+        ("./run.sh --out_dir 'my run'", ["train.txt"], "was given: --out_dir my run"),
+    ],
+)
+def test_run_refuses_in_a_line_what_it_would_not_do_before_anything_is_made(tmp_path, call, text, named):
+    clone(tmp_path, PYTHON, *text)
+    before = sorted(tmp_path.rglob("*"))
+    done = bash(call, tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout
+    assert done.stderr.startswith("error: ") and named in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("splits", [["train"], ["train", "valid"]])
+def test_a_run_that_is_done_is_told_with_a_command_that_trains_anew(tmp_path, splits):
+    clone(tmp_path, PYTHON.replace("[ ", '[ "$1" = -c ] && echo finished\n[ ', 1))
+    for name in ("runs/tiny/discriminator", "features/tiny"):
+        (tmp_path / name).mkdir(parents=True)
+    for split in splits:
+        (tmp_path / f"features/tiny/{split}.arrow").touch()
+    done = bash("./run.sh", tmp_path)
+    assert done.returncode == 0 and "done already" in done.stdout, done.stderr
+    (words,) = [line.split() for line in done.stdout.splitlines() if line.startswith("    python ")]
+    given = Parser(SCHEMAS[words[1]], "").read(words[2:])
+    assert ("valid_data.valid_file" in given) == ("valid" in splits) and given["out_dir"] != "runs/tiny"
+    assert not (tmp_path / "calls").exists()
+
+
+@pytest.mark.parametrize("script", [*ROOT.glob("*.sh"), *ROOT.glob("*/*.sh")], ids=lambda path: path.name)
+def test_lists_that_may_be_empty_are_asked_for_so_that_older_bash_takes_them(script):
+    """Before 4.4 an empty list is an unset variable, which `set -u` refuses."""
+    text = script.read_text()
+    for name in set(re.findall(r"(\w+)=\((?:\)|\$\{\w+:\+)", text)):
+        assert len(re.findall(rf"\$\{{{name}\[@\]", text)) == 2 * text.count(
+            f'${{{name}[@]+"${{{name}[@]}}"}}'
+        )
 
 
 @pytest.mark.parametrize("left", ["without pip", "without its python"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from span_electra.config import DeviceConfig
+from span_electra.config import DeviceConfig, TextConfig
 from span_electra.schema import Settings, same, setting
 
 
@@ -22,6 +22,8 @@ class EvaluationArguments(Settings):
     spelling: str | None = setting(None, "folder with dev/ and test/, each with corrupt.txt and correct.txt")
     correction_rows: int = setting(200, "lines of each clean-text set that are corrected; 0: none", least=0)
     text: str | None = setting(None, "held-out text: a file, folder, glob, URL or hf:NAME")
+    text_field: str = same(TextConfig, "text_field")
+    errors: str = same(TextConfig, "errors")
     task_file: str | None = setting(None, "YAML: tasks on which a run of finetune_SE.py is tried")
     data_dir: str = setting("data", "folder that the task file's files lie in")
     max_seq_len: int = setting(128, "tokens of the longest row of --text, [CLS] and [SEP] included", least=3)

@@ -95,13 +95,21 @@ def joint_model(folder: str | Path, networks: Networks) -> JointModel:
 
 
 def score_text(
-    networks: Networks, model: JointModel, path: str, batch_size: int, max_seq_len: int
+    networks: Networks,
+    model: JointModel,
+    path: str,
+    batch_size: int,
+    max_seq_len: int,
+    *,
+    errors: str = "strict",
+    text_field: str = "text",
 ) -> dict[str, Any]:
     """Return generator loss, accuracy and bits per character; discriminator loss, F1 and calibration.
 
     The text is cut into rows and masked as create_feature_SE.py does by default. A network that was not
     opened is left out; the discriminator needs a generator beside it, which makes its replacements.
-    model: what computes, see `joint_model`. Raises InputError for text that cannot be read.
+    model: what computes, see `joint_model`. errors, text_field: as `build_features` takes them. Raises
+    InputError for text that cannot be read.
     """
     networks.need("generator")
     # No longer than the shorter of both networks reads: a cut row would be another text.
@@ -111,7 +119,8 @@ def score_text(
         features_file = Path(folder, "heldout.arrow")
         # No short rows: they are for training, and would only make the figure depend on their share.
         chunking = ChunkConfig(max_seq_len=longest, short_chunk_prob=0.0)
-        build_features([path], networks.vocabulary, features_file, chunking, MaskingConfig(), progress=False)
+        reading = {"errors": errors, "text_field": text_field, "progress": False}
+        build_features([path], networks.vocabulary, features_file, chunking, MaskingConfig(), **reading)
         features = open_features(features_file)
         batches = Batches(features, LoaderConfig(batch_size, workers=0), epoch=0)
         sums, replaced_N, probability_N = run_batches(networks, model, batches)
@@ -122,7 +131,7 @@ def score_text(
     report |= compute_metrics(sums)
     # Losses a token cannot be compared between vocabularies; a bit a character can.
     # Nats a masked token -> bits a token -> bits a character, with the text's own tokens per character.
-    rate = content / characters(path)
+    rate = content / characters(path, errors, text_field)
     report["bits_per_character"] = report["generator_loss"] / math.log(2) * rate
     if networks.discriminator is None:
         return {"held-out text": report}
@@ -159,11 +168,11 @@ def run_batches(
     return sums, np.concatenate(replaced), np.concatenate(probability)
 
 
-def characters(path: str) -> int:
+def characters(path: str, errors: str = "strict", text_field: str = "text") -> int:
     """Characters of a text as it is encoded, line ends not counted."""
     count = 0
-    for block in cut_blocks(find_inputs([path]), LINES):
-        text = read_block(block).decode("utf-8")
+    for block in cut_blocks(find_inputs([path], text_field), LINES, text_field):
+        text = read_block(block, text_field, errors).decode("utf-8")
         count += len(text) - text.count("\n")
     return count
 

@@ -40,7 +40,14 @@ DEV_ROWS = 40  # lines of dev on which a threshold of correction is chosen
 THRESHOLDS = (0.5, 0.3, 0.1, 0.7)
 TOP_K = 5  # candidates tried for a word, as in predict_SE.py
 # Flags that are read where another is given alone.
-READ_WITH = {"scores": "pairs", "correction_rows": "spelling", "max_seq_len": "text", "data_dir": "task_file"}
+READ_WITH = {
+    "scores": "pairs",
+    "correction_rows": "spelling",
+    "max_seq_len": "text",
+    "text_field": "text",
+    "errors": "text",
+    "data_dir": "task_file",
+}
 
 
 def evaluate(settings: EvaluationArguments) -> Iterator[str]:
@@ -57,6 +64,7 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
     batch_size, longest = settings.batch_size, settings.max_seq_len
+    reading = {"errors": settings.errors, "text_field": settings.text_field}
     model = Path(settings.model or newest_run())
     target = prepared_target(model, settings.out_file)
     networks = open_networks(model, settings.device)
@@ -68,7 +76,7 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         jobs["spelling"] = lambda: spelling_scores(networks, spelling, batch_size, settings.correction_rows)
     if text:  # by the forward of training's validation
         jobs["held-out text"] = lambda: score_text(
-            networks, joint_model(model, networks), text, batch_size, longest
+            networks, joint_model(model, networks), text, batch_size, longest, **reading
         )
     said = ""
     for name, job in jobs.items():

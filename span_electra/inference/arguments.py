@@ -23,7 +23,9 @@ class Speech(Settings):
     max_new_tokens: int | None = setting(
         None, "most tokens of a reply; none: 40, and at most half a row", least=1
     )
-    temperature: float = setting(1.0, "replies: below 1 bolder, above 1 wilder; 0: no draws", least=0)
+    temperature: float = setting(
+        1.0, "replies: below 1 likelier tokens, above 1 more varied; 0: no draws", least=0
+    )
     top_k: int | None = setting(
         None, "fillings told, candidates tried, none: 5; replies draw from so many tokens, none: all", least=1
     )

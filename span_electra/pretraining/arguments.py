@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from span_electra.config import (
     ChunkConfig,
@@ -55,7 +55,10 @@ class TrainDataArguments(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
 class ValidDataArguments(Settings):
     """What the model is validated on."""
 
-    valid_file: list[str] = setting([], "feature files; none: features/valid.arrow, else a split of train")
+    valid_file: list[str] = setting(
+        [],
+        "feature files; none: features/valid.arrow if no --train_file is named, else a split of train",
+    )
     valid_occur: list[int] = setting(
         [0], "use only so many rows, of all or of each file in turn; 0: all", least=0
     )
@@ -75,6 +78,17 @@ class ValidDataArguments(Settings):
 @dataclass(frozen=True)
 class PretrainingArguments(Settings):
     """All of a pretraining run."""
+
+    # Added tokens belong to an exported folder's vocabulary too.
+    RAW_TEXT = (
+        *(
+            entry.name
+            for kind in (TextConfig, VocabularyFiles, ChunkConfig, SpanLaw)
+            for entry in fields(kind)
+            if entry.name != "add_tokens"
+        ),
+        *("raw_text_dir", "save_tokenized_text", "save_features"),
+    )
 
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -35,3 +35,8 @@ class PretrainingSettings:
     def go_on(self) -> str:
         """The command that goes on with the run once it was stopped."""
         return command_line("joint_train_span_electra", "--resume", self.out_dir)
+
+    @property
+    def from_weights(self) -> str:
+        """The flags that begin a new run with a run's weights, and nothing else of it."""
+        return "--init_from"

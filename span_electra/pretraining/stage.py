@@ -208,7 +208,18 @@ def feature_files(
         # Only beside features found there too: a named training file has nothing to do with that folder.
         if not valid and feature_path("valid").exists():
             valid = (str(feature_path("valid")),)
+    elif not valid and resumed is None and (beside := valid_beside(data.train_file)):
+        print(f"note: {beside}: left out, as --train_file is named; --valid_file {quote(beside)} takes it")
     return train, valid
+
+
+def valid_beside(train: list[str]) -> str | None:
+    """The validation features beside named training ones, where both have the names that they are made by."""
+    for path in map(Path, train):
+        beside = path.with_name(feature_path("valid").name)
+        if path.name == feature_path("train").name and beside.exists():
+            return str(beside)
+    return None
 
 
 # --- weights in and out --------------------------------------------------------------------------------

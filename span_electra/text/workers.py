@@ -167,7 +167,9 @@ def _death(worker: _Worker) -> InputError:
         reason = f"was killed ({name})"
     # The system kills what takes too much memory; libraries in Rust and C++ abort where they get none.
     short = code in (-signal.SIGKILL, -signal.SIGABRT)
-    hint = "; was memory short? use fewer --workers, of features smaller --chunk_size" if short else ""
+    # Not as flags: which of the two a command has, it knows alone.
+    less = "fewer processes (workers) or smaller blocks of text (chunk_size) need less"
+    hint = f"; was memory short? {less}" if short else ""
     return InputError(
         f"worker process {worker.process.pid} {reason}{hint}; run again to go on where it stopped"
     )

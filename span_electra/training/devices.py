@@ -82,7 +82,8 @@ def plan_devices(config: TrainingConfig) -> Plan:
     if kind != "cpu":
         absent = [number for number in ids if number >= present]
         if absent:
-            raise InputError(f"device_ids: {absent[0]} is not there; this machine has 0 to {present - 1}")
+            there = "1 (device 0); leave --device_ids out" if present == 1 else f"0 to {present - 1}"
+            raise InputError(f"device_ids: {absent[0]} is not there; this machine has {there}")
         if config.parallel == "dp" and len(ids) > 1 and kind != "cuda":
             raise InputError(f"parallel: dp needs CUDA devices, not {kind}; use ddp")
         return Plan(kind, ids, 1 if config.parallel == "dp" else len(ids))

@@ -32,6 +32,10 @@ class RunSettings(Protocol):
     def go_on(self) -> str:
         """The command that goes on with the run once it was stopped."""
 
+    @property
+    def from_weights(self) -> str:
+        """The flags that begin a new run with a run's weights, and nothing else of it."""
+
 
 class Batch(Protocol):
     """This process's share of one batch of all processes."""

@@ -142,7 +142,7 @@ class Optimizers:
             if name not in known:
                 raise InputError(
                     f"{source}: optimizer state for {name!r}, which does not learn in this run; go on with "
-                    "what learned before, or start a new run with --init_from"
+                    "what learned before, or start a new run from the weights alone"
                 )
         for part in self.parts:
             self._load_part(part, by_name, source)

@@ -17,7 +17,7 @@ from torch import nn
 
 from span_electra import progress
 from span_electra.accelerators import lacks_memory
-from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.config import TrainingConfig
 from span_electra.cores import under_torchrun
 from span_electra.errors import InputError, reason_of
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, write_text
@@ -108,7 +108,7 @@ def work(
         if not lacks_memory(error):
             raise
         raise InputError(
-            f"out of memory ({reason_of(error)}): halve --train_batch_size, or --batch_max_tokens where it "
+            f"out of memory ({reason_of(error)}): halve --train_batch_size, or batch_max_tokens where that "
             "is set, and let gradients of twice as many batches accumulate; or try "
             "--activation_checkpointing or --precision bf16"
         ) from error
@@ -131,11 +131,11 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
     state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
     if saved:
-        refuse_optimizer(saved, settings.optimizer, source)
+        refuse_optimizer(saved, settings, source)
         state, counters = restore(saved, optimizers, process, tally=len(experiment.tally), source=str(source))
     elif settings.initial_optimizer:
         path, initial = checkpoint.open_at(settings.initial_optimizer, checkpoint.load)
-        refuse_optimizer(initial, settings.optimizer, path)
+        refuse_optimizer(initial, settings, path)
         optimizers.load(initial.optimizer, str(path))
     recut_said = recut_epoch(state, experiment, settings.training) if recut else None
     folder = Path(settings.out_dir)
@@ -257,14 +257,15 @@ def look_back(
     return recut, "scores were of another metric until now; the best is found anew" if told else None
 
 
-def refuse_optimizer(saved: Checkpoint, config: OptimizerConfig, source: Path) -> None:
+def refuse_optimizer(saved: Checkpoint, settings: RunSettings, source: Path) -> None:
     """Raise InputError where a checkpoint's optimizer state is of another kind than the run's."""
+    config = settings.optimizer
     before = saved.meta.get("optimizer", {}).get("optimizer", config.optimizer)
     # Adam and AdamW remember the same; what others remember would be passed over, and kept for ever.
     if before != config.optimizer and {before, config.optimizer} != {"adam", "adamw"}:
         raise InputError(
             f"{source}: its optimizer is {before}, this run's {config.optimizer}; give --optimizer {before}, "
-            "or start a new run from its weights alone with --init_from"
+            f"or start a new run from its weights alone: {settings.from_weights}"
         )
 
 
@@ -277,7 +278,7 @@ def refuse_what_cannot_be(settings: RunSettings, source: Path | None, state: Loo
     # Gone on with in another folder it would end at once, without a checkpoint to export from.
     if source and not lies_in(source, Path(settings.out_dir)) and is_over(state, training):
         left = what_is_left(state, training, settings.optimizer)
-        raise InputError(f"{source}: {left}; its networks as they are: export_SE.py --checkpoint_path")
+        raise InputError(f"{source}: {left}; its networks as they are: export_SE.py")
 
 
 def check_folder(folder: Path, source: Path | None, go_on: str) -> None:

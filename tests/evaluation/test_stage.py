@@ -62,6 +62,25 @@ def test_everything_lands_in_one_file_and_later_calls_add_to_it(tried):
     assert set(found["minimal pairs"]["by field"]["all"]) >= {"discriminator", "pll", "pll_l2r, 95%"}
 
 
+def test_held_out_text_is_read_as_text_for_features_is(tried):
+    exported(tried / "model")
+
+    def found(path, **reading):
+        run(tried / "model", text=str(tried / path), **reading)
+        return json.loads((tried / "model" / "evaluation.json").read_text())["held-out text"]
+
+    lines = ["the cat sleeps on the mat", "the \ufffd barks"] * 30
+    whole = "\n".join(lines)
+    (tried / "a.txt").write_bytes(whole.encode().replace("\ufffd".encode(), b"\xff"))
+    (tried / "b.txt").write_text(whole, encoding="utf-8")
+    (tried / "c.jsonl").write_text("".join(json.dumps({"body": line}) + "\n" for line in lines))
+    with pytest.raises(InputError, match="a.txt: line 2 is not UTF-8 .*--errors replace"):
+        found("a.txt")
+    with pytest.raises(InputError, match="row 1 has no field 'text'.*--text_field"):
+        found("c.jsonl")
+    assert found("a.txt", errors="replace") == found("b.txt") == found("c.jsonl", text_field="body")
+
+
 def test_what_is_done_is_kept_where_a_later_part_is_refused(tried):
     exported(tried / "model")
     with pytest.raises(InputError, match="missing.txt"):

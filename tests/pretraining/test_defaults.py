@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from argument import JointTrainingConfig  # noqa: E402
 from span_electra.commandline import parse  # noqa: E402
-from span_electra.compose import Layer  # noqa: E402
+from span_electra.compose import PRESET_FOLDER, Layer, preset_names  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
 from span_electra.pretraining import defaults  # noqa: E402
 from span_electra.pretraining.stage import resumed_from, run_folder  # noqa: E402
@@ -151,6 +151,50 @@ def test_a_run_to_go_on_with_may_be_named_by_the_environment(no_accelerator, tmp
         assert read("--config_file", write("mine.json", values)).workers == 3
     with pytest.raises(InputError, match="mine.json: .*epochs: 'many' is no whole number"):
         read("--config_file", write("mine.json", newest | {"training": {"epochs": "many"}}))
+
+
+@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize(
+    "flags",
+    [[], ["--optimizer", "sgd"], ["--masking", "static"], ["--max_minutes", "9", "--by_clock"]],
+    ids=" ".join,
+)
+def test_a_presets_file_means_what_its_name_means(no_accelerator, tmp_path, name, flags):
+    link = tmp_path / "link.json"
+    link.symlink_to(PRESET_FOLDER / f"{name}.json")
+    by_name = read("--preset", name, *flags)
+    for path in (
+        PRESET_FOLDER / f"{name}.json",
+        PRESET_FOLDER / f"../{PRESET_FOLDER.name}/{name}.json",
+        link,
+    ):
+        assert read("--config_file", str(path), *flags) == by_name
+
+
+def test_a_copy_of_a_preset_is_the_users_word(no_accelerator):
+    mine = write("mine.json", json.loads((PRESET_FOLDER / "quick.json").read_text()))
+    assert read("--config_file", mine, "--optimizer", "sgd").optimizer.lr == 0.003
+    with pytest.raises(InputError, match="masking_schedule: draws new spans"):
+        read("--config_file", mine, "--masking", "static")
+
+
+QUICK = str(PRESET_FOLDER / "quick.json")
+
+
+@pytest.mark.parametrize("below", [[], ["--preset", "tiny"], ["--preset", "quick"], ["--config_file", QUICK]])
+def test_rows_of_a_batch_that_are_named_count_and_our_presets_tokens_give_way(no_accelerator, below):
+    assert read(*below).train_data.batch_max_tokens == 4096
+    data = read(*below, "--train_batch_size", "8").train_data
+    assert (data.train_batch_size, data.batch_max_tokens) == (8, 0)
+    rows = write("rows.json", {"train_data": {"train_batch_size": 8}})
+    if "--config_file" not in below:
+        assert read(*below, "--config_file", rows).train_data == data
+    tokens = read(*below, "--train_batch_size", "8", "--batch_max_tokens", "512").train_data
+    assert tokens.batch_max_tokens == 512
+    # Going on with weights has rows of its own, over tiny's tokens.
+    going_on = json.loads((PRESET_FOLDER / "continue.json").read_text())["train_data"]
+    data = read("--init_from", "published").train_data
+    assert (data.train_batch_size, data.batch_max_tokens) == (going_on["train_batch_size"], 0)
 
 
 def test_with_an_accelerator_nothing_is_changed(no_accelerator, monkeypatch):

@@ -14,10 +14,11 @@ from feature_examples import build, text
 from run_examples import assert_same_end, lines_of, stop_at
 
 from span_electra.compose import PRESET_FOLDER, Layer, compose, preset, preset_names
-from span_electra.config import ChunkConfig
+from span_electra.config import ChunkConfig, LoaderConfig
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.data import open_data, token_counts
 from span_electra.pretraining.experiment import Pretraining, build_model, run_pretraining
+from span_electra.pretraining.loader import plan_epoch
 from span_electra.pretraining.stage import training_run
 from span_electra.schema import flatten
 from span_electra.text.vocabulary import assemble
@@ -64,6 +65,15 @@ def test_each_preset_is_read_as_it_stands(name):
     read = flatten(asdict(compose(PretrainingArguments, [preset(name)])))
     said = flatten(json.loads((PRESET_FOLDER / f"{name}.json").read_text()))
     assert said and {key: read[key] for key in said} == said
+
+
+@pytest.mark.parametrize("name", ["tiny", "quick"])
+@pytest.mark.parametrize("length", [64, 128, 512])
+def test_a_step_of_the_recipes_for_cpus_is_as_large_whatever_rows_there_are(name, length):
+    data = compose(PretrainingArguments, [preset(name)]).train_data
+    loader = replace(LoaderConfig.of(data), batch_size=data.train_batch_size)
+    _, ends_N = plan_epoch(np.full(4096, length), loader, epoch=0)
+    assert set(np.diff(ends_N, prepend=0) * length) == {4096}
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -6,6 +6,7 @@ Run: pytest tests/pretraining/test_stage.py
 import json
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -146,6 +147,27 @@ def test_of_several_processes_one_clears_what_a_refused_run_left(tmp_path, monke
     with pytest.raises(InputError, match="refused"):
         pretrain.pretrain(replace(DEFAULTS, train_data=data, out_dir=str(tmp_path / "run")))
     assert (tmp_path / "run").exists() == (rank == "1")
+
+
+@pytest.mark.parametrize("valid", ["named", "beside", "absent"])
+@pytest.mark.parametrize("train", ["named", "found"])
+def test_validation_features_beside_named_ones_are_taken_by_name_alone(
+    tmp_path, monkeypatch, capsys, train, valid
+):
+    monkeypatch.chdir(tmp_path)
+    Path("features").mkdir()
+    Path("features/train.arrow").touch()
+    if valid != "absent":
+        Path("features/valid.arrow").touch()
+    data = replace(DEFAULTS.train_data, train_file=["features/train.arrow"] if train == "named" else [])
+    held_out = replace(DEFAULTS.valid_data, valid_file=["features/valid.arrow"] if valid == "named" else [])
+    settings = replace(DEFAULTS, train_data=data, valid_data=held_out)
+    found = pretrain.feature_files(settings, tmp_path / "run", ExitStack())
+    taken = valid == "named" or (train, valid) == ("found", "beside")
+    assert found == (("features/train.arrow",), ("features/valid.arrow",) if taken else ())
+    said = capsys.readouterr().out
+    assert ("--valid_file features/valid.arrow" in said) == ((train, valid) == ("named", "beside"))
+    assert said.count("\n") == bool(said)
 
 
 def test_the_discriminator_alone_needs_a_generator(no_accelerator, tmp_path):

@@ -76,6 +76,18 @@ def test_with_gpus_each_id_is_one_and_absent_ones_are_refused(monkeypatch):
         plan_devices(TrainingConfig(device_ids=[0, 2]))
 
 
+@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
+def test_whoever_has_one_device_is_told_to_name_none(monkeypatch, kind):
+    here = {"cpu": 1, "cuda": 0, "mps": 0, "xpu": 0} | {kind: 1}
+    monkeypatch.setattr(devices, "count_devices", here.get)
+    monkeypatch.setattr(accelerators, "count_devices", here.get)
+    with pytest.raises(
+        InputError, match="1 is not there; this machine has 1 .device 0.; leave --device_ids out$"
+    ):
+        plan_devices(TrainingConfig(device_ids=[0, 1]))
+    assert plan_devices(TrainingConfig()).ids == plan_devices(TrainingConfig(device_ids=[0])).ids == (0,)
+
+
 def test_a_device_with_its_number_is_that_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
