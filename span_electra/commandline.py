@@ -260,7 +260,7 @@ def with_optimizer_defaults(schema: type[Settings], layers: list[Layer]) -> list
     sections = [section_of(layer, "optimizer") for layer in layers]
     choices = [number for number, section in enumerate(sections) if "optimizer" in section]
     key = "optimizer.optimizer"
-    kinds = ["adamw", *(peek(schema, layers[: number + 1], key)[key] for number in choices[-2:])]
+    kinds = ["adamw", *(peek(schema, layers[: number + 1], [key])[key] for number in choices[-2:])]
     if not choices or kinds[-1] == kinds[-2]:
         return layers  # what the layers below have, at their own rate
     by_user = set()

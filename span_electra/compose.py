@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
@@ -93,7 +93,7 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
         ) from None
 
 
-def peek(schema: type, layers: list[Layer], *keys: str) -> Values:
+def peek(schema: type, layers: list[Layer], keys: Iterable[str]) -> Values:
     """What `layers` say of some settings, as they will be: resolved, and of the types that the schema has.
 
     For who must know them before all are made. Keys that no layer names are left out. Raises InputError as
@@ -103,7 +103,7 @@ def peek(schema: type, layers: list[Layer], *keys: str) -> Values:
     from omegaconf.errors import OmegaConfBaseException
 
     flat = [flatten(layer.values) for layer in layers]
-    said = {key: values[key] for values in flat for key in keys if key in values}
+    said = {key: values[key] for key in keys for values in flat if key in values}
     if not said:
         return {}
     try:

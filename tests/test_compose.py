@@ -67,10 +67,10 @@ def test_what_is_peeked_at_is_what_will_be(monkeypatch):
     texts = {"lr": "${oc.env:TEST_LR}", "warmup": "${oc.env:TEST_WARMUP,7}", "decay": "${loader.seed}"}
     layers = [low, Layer("high", {"optimizer": texts, "files": "a"})]
     names = [*(f"optimizer.{name}" for name in ("lr", "momentum", "warmup", "decay", "optimizer")), "files"]
-    seen, made = peek(Everything, layers, *names), compose(Everything, layers)
+    seen, made = peek(Everything, layers, names), compose(Everything, layers)
     assert seen.pop("files") == made.files == ["a"]
     assert seen == {key: getattr(made.optimizer, key.partition(".")[2]) for key in names[:4]}
-    assert peek(Everything, layers, "loader.workers") == {}
+    assert peek(Everything, layers, ["loader.workers"]) == {}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_is_peeked_at_is_what_will_be(monkeypatch):
 def test_what_cannot_be_peeked_at_is_refused_in_the_words_of_all_settings(values):
     layers = [Layer("mine.json", values | {"loader": {"seed": 1}})]
     with pytest.raises(InputError) as peeked:
-        peek(Everything, layers, "loader.seed", "files")
+        peek(Everything, layers, ["loader.seed", "files"])
     with pytest.raises(InputError) as composed:
         compose(Everything, layers)
     assert str(peeked.value) == str(composed.value) and "mine.json" in str(peeked.value)

@@ -30,7 +30,7 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     gone on with, and the run's first lines tell its settings.
     """
     stacked = _stacked(given, layers)
-    said = peek(PretrainingArguments, stacked, "training.by_clock", "train_data.masking")
+    said = peek(PretrainingArguments, stacked, ("training.by_clock", "train_data.masking"))
     if said.get("training.by_clock"):
         stacked = [_without(layer, "training", "epochs") for layer in stacked]
     if said.get("train_data.masking") == "static":
@@ -59,7 +59,7 @@ def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
     from span_electra.pretraining.stage import resumed_run
 
     # Before any settings are made: which run is meant decides what flags and files lie on.
-    said = peek(PretrainingArguments, layers, "resume", "checkpoint_path", "output_prefix", "init_from")
+    said = peek(PretrainingArguments, layers, ("resume", "checkpoint_path", "output_prefix", "init_from"))
     resume, checkpoint_path = said.get("resume"), said.get("checkpoint_path")
     for other in ("init_from", "generator_path", "initial_optimizer", "preset", "train_data.add_tokens"):
         if given.get(other) and (resume or checkpoint_path):
@@ -89,7 +89,7 @@ def _stacked(given: Values, layers: list[Layer]) -> list[Layer]:
 def refuse_other_folder(run: Path, layers: list[Layer]) -> None:
     """Raise InputError where layers name another folder than the one of the run that is gone on with."""
     own, names = run.absolute(), ("experiment_name", "output_prefix", "out_dir")
-    name, prefix, out_dir = map(peek(PretrainingArguments, layers, *names).get, names)
+    name, prefix, out_dir = map(peek(PretrainingArguments, layers, names).get, names)
     # Every file that --print_config wrote has the default, and means nothing by it.
     prefix = None if prefix == PREFIX else prefix
     other = Path(prefix or own.parent, name or own.name).resolve() != own.resolve()
@@ -124,7 +124,7 @@ def estimated_hours(layers: list[Layer]) -> float:
     from span_electra.training.devices import Process
 
     # The header alone: an estimate must not cost what it estimates.
-    said = peek(PretrainingArguments, layers, "train_data.train_file", "training.epochs")
+    said = peek(PretrainingArguments, layers, ("train_data.train_file", "training.epochs"))
     file = (said.get("train_data.train_file") or [feature_path("train")])[0]
     header = read_header(file) if Path(file).is_file() else None
     tokens = header.tokens if header else SAMPLE_TOKENS

@@ -100,6 +100,7 @@ def orthogonalize(x_NRC: Tensor) -> Tensor:
     Divided by the root of the Frobenius norm of X X^T, the largest is at most 1, and nearer to 1 than after
     the usual division by the norm of X itself, so that fewer polynomials do. A matrix of zeros stays one.
     """
+    x_NRC = x_NRC / power_of_two(x_NRC).to(x_NRC.dtype)  # else squares of squares of gradients would be 0
     gram_NRR = torch.bmm(x_NRC, x_NRC.mT)
     norm_N11 = gram_NRR.flatten(1).float().norm(dim=1).view(-1, 1, 1).clamp(min=1e-30) * SAFETY
     x_NRC = x_NRC / norm_N11.sqrt().to(x_NRC.dtype)
@@ -113,6 +114,12 @@ def orthogonalize(x_NRC: Tensor) -> Tensor:
         inner_NRR = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=b, alpha=c)
         x_NRC = torch.baddbmm(x_NRC, inner_NRR, x_NRC, beta=a)
     return x_NRC
+
+
+def power_of_two(x_NRC: Tensor) -> Tensor:
+    """The power of two below each matrix's largest entry, float32 [N, 1, 1]; dividing by it loses no bit."""
+    largest_N11 = x_NRC.abs().amax(dim=(1, 2), keepdim=True).float().clamp(min=2.0**-126)
+    return (largest_N11.view(torch.int32) & 0x7F800000).view(torch.float32)  # its exponent alone
 
 
 def _on_squares(x_NRC: Tensor, gram_NRR: Tensor) -> Tensor:

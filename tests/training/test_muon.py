@@ -26,6 +26,13 @@ def test_singular_values_go_to_1_whatever_the_shape_and_size(rows, ratio, seed, 
     assert (found - 1).abs().max() < 0.3
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("power", [-110, -60, -40, -3, 40, 110])
+def test_a_matrix_of_any_size_goes_where_it_goes_at_1_bit_for_bit(power, dtype):
+    x_NRC = decaying(6, 9).to(dtype)
+    assert torch.equal(orthogonalize(x_NRC * 2.0**power), orthogonalize(x_NRC))
+
+
 def test_directions_stay_and_zeros_stay_zeros():
     x_NRC = decaying(8, 12)
     made = orthogonalize(x_NRC)
