@@ -235,7 +235,10 @@ def parse(
     if "config_file" in given:
         layers.append(config_file(given["config_file"]))
     layers += [
-        Layer(f"--{leaf(key)}", _nested(key, value, parser.settings[key].metadata["choices"]))
+        Layer(
+            parser.flags.get(key, f"--{leaf(key)}"),
+            _nested(key, value, parser.settings[key].metadata["choices"]),
+        )
         for key, value in given.items()
         if key not in OWN_FLAGS
     ]

@@ -88,9 +88,8 @@ def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
         source = _last_to_set(layers, field_name)
         if source is None:
             raise
-        raise InputError(
-            f"{source}:{rest}" if source == f"--{field_name}" else f"{source}: {error}"
-        ) from None
+        of_flag = source.startswith("--") and re.split(r"[-.]", source)[-1] == field_name
+        raise InputError(f"{source}:{rest}" if of_flag else f"{source}: {error}") from None
 
 
 def peek(schema: type, layers: list[Layer], keys: Iterable[str]) -> Values:

@@ -87,7 +87,7 @@ def test_a_run_that_is_done_is_told_with_a_command_that_trains_anew(tmp_path, sp
 @pytest.mark.parametrize("script", [*ROOT.glob("*.sh"), *ROOT.glob("*/*.sh")], ids=lambda path: path.name)
 def test_lists_that_may_be_empty_are_asked_for_so_that_older_bash_takes_them(script):
     """Before 4.4 an empty list is an unset variable, which `set -u` refuses."""
-    text = script.read_text()
+    text = re.sub(r"(?m)^\s*#.*", "", script.read_text())
     for name in set(re.findall(r"(\w+)=\((?:\)|\$\{\w+:\+)", text)):
         assert len(re.findall(rf"\$\{{{name}\[@\]", text)) == 2 * text.count(
             f'${{{name}[@]+"${{{name}[@]}}"}}'
