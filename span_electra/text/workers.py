@@ -165,7 +165,9 @@ def _death(worker: _Worker) -> InputError:
     if code is not None and code < 0:
         name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
         reason = f"was killed ({name})"
-    hint = "; was memory short? use fewer --workers, of features smaller --chunk_size" if code == -9 else ""
+    # The system kills what takes too much memory; libraries in Rust and C++ abort where they get none.
+    short = code in (-signal.SIGKILL, -signal.SIGABRT)
+    hint = "; was memory short? use fewer --workers, of features smaller --chunk_size" if short else ""
     return InputError(
         f"worker process {worker.process.pid} {reason}{hint}; run again to go on where it stopped"
     )

@@ -18,6 +18,9 @@ from span_electra.cores import available_cores
 from span_electra.errors import InputError
 from span_electra.text.workers import cap_workers, run_in_order, run_tasks
 
+# Between SIGRTMIN and SIGRTMAX signals have numbers alone.
+SIGNALS = {"die": signal.SIGKILL, "abort": signal.SIGABRT, "unnamed": signal.SIGRTMIN + 1}
+
 
 def prepare(settings):
     if settings == "unprepared":
@@ -34,8 +37,8 @@ def prepare(settings):
             return np.empty(1 << 60, np.uint8)
         if task == "wordy":
             raise OSError("a library's words")
-        if task in ("die", "unnamed"):  # between SIGRTMIN and SIGRTMAX signals have numbers alone
-            os.kill(os.getpid(), signal.SIGKILL if task == "die" else signal.SIGRTMIN + 1)
+        if task in SIGNALS:
+            os.kill(os.getpid(), SIGNALS[task])
         return settings, task, os.getpid()
 
     return work
@@ -94,6 +97,7 @@ def test_a_failure_arrives_with_its_reason_and_ends_all(workers, task, error, me
     ("task", "message"),
     [
         ("die", r"\(SIGKILL\).*memory.*run again"),
+        ("abort", r"\(SIGABRT\).*memory.*run again"),
         ("unnamed", rf"\(signal {signal.SIGRTMIN + 1}\); run again"),
     ],
 )
