@@ -33,6 +33,8 @@ def other_encoding(data: bytes) -> str | None:
     for mark, name in MARKS.items():
         if data.startswith(mark):
             return name
+    if data.startswith(UTF8_MARK):
+        return None
     if any(escape in data for escape in ESCAPES):
         return "ISO-2022-JP"
     head = data[:LOOKED_AT]

@@ -190,7 +190,8 @@ def _sample_rows(rows, tokens, law, row, spans):
                 left = content - special
                 place_tokens(row, left, budget, key=key, counter=stopped, thresholds_L=law.thresholds_L)
             if special > 0:
-                _put_back(rows.ids_T, first, content, tokens.flags_V, row.taken, content - special)
+                kept = content - special
+                _put_back(rows.ids_T, first, content, tokens.flags_V, taken=row.taken, kept=kept)
             span = _take_spans(row.taken, content, spans, span)
         spans.row_ends_R[number] = span
 

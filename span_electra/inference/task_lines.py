@@ -78,7 +78,7 @@ class CutLines:
     def said(self, predictor: TaskPredictor) -> str:
         """Example: 3 lines were longer than 128 tokens and lost their end (first: line 7)"""
         specs = [spec for spec in predictor.specs if spec.task.name in self.tasks]
-        longest = min(spec.max_seq_len for spec in specs)
+        longest = min(map(predictor.longest_row, specs))
         # Of a conversation the newest stays.
         ends = {"beginning" if spec.type.in_turns else "end" for spec in specs}
         lost = f"{'its' if self.count == 1 else 'their'} {' or '.join(sorted(ends))}"

@@ -167,6 +167,12 @@ class TaskPredictor:
         spec = self.specs[number]
         return f"task {spec.task.name!r} ({spec.task.task_type}) reads {expected_input(spec)}"
 
+    def longest_row(self, spec: TaskSpec) -> int:
+        """Tokens of the longest row that a task reads whole, special ones included: a reply needs room."""
+        longest = spec.max_seq_len
+        reply_room = self.speech.config(longest).max_new_tokens if spec.type.head == "language" else 0
+        return longest - reply_room
+
     def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
         """What replies to turns: the named Conversation task, or the only one. Raises InputError."""
         able = [number for number in self.numbers_of(names) if self.specs[number].type.head == "language"]

@@ -157,11 +157,12 @@ def test_a_fine_tuned_network_has_a_card_of_its_own():
     assert "is_split_into_words=True" in text and "with a label each" in text and "first =" in text
     text = render_task_card("topics", "MultiLabel", "sequence", ELECTRA, facts, several=True, **sizes)
     assert "top_k=None" in text and "from .5 on" in text
-    for record, told in ((ELECTRA, True), (MODERN, False)):
+    for record, told in ((ELECTRA, True), (MODERN.decoder, False)):
         text = render_task_card("talk", "Conversation", "causal", record, FACTS, prompt=88, **sizes)
         assert "max_length=88" in text and "model.generate(" in text
         assert ("gives the network no token types" in text) == ("pipeline_tag" not in front_of(text)) == told
         assert front_of(text)["model-index"][0]["results"][0]["task"]["type"] == "text-generation"
+    for record, told in ((ELECTRA, True), (MODERN, False)):
         text = render_task_card("reply", "ResponseRetrieval", "none", record, facts, in_turns=True, **sizes)
         assert ("`token_type_ids` of your own" in text) == told
 

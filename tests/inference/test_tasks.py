@@ -97,6 +97,7 @@ def test_answers_to_what_was_longer_than_a_row_say_so(predictor):
     pairs = [("cat " * 13, ""), ("cat " * 13, "a")]
     assert [answer.cut for answer in predictor(pairs, "same")["same"]] == [False, True]
     room = LONGEST - 8  # half a row is for the reply
+    assert [predictor.longest_row(spec_of(name)) for name in ("chat", "film")] == [room, LONGEST]
     turns = [["cat " * (room - 2)], ["cat " * (room - 2), "a"], []]
     assert [answer.cut for answer in predictor(turns, "chat")["chat"]] == [False, True, False]
     asked = [(["cat " * 12], ["a"]), (["cat " * 13], ["a"]), (["cat " * 14], ["a"]), (["cat " * 15], ["a"])]

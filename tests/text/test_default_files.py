@@ -110,9 +110,8 @@ def test_splits_that_would_go_into_one_file_are_told(tmp_path):
 def test_the_text_s_names_tell_where_its_features_go(tmp_path, monkeypatch, named, split):
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, *(f"data/{name}.txt" for name in ("train", "valid", "dev-1", "notes")))
-    touch(
-        tmp_path, "test/a.txt", "more/test-1.txt", "more/test-2.txt", "mixed/test results.txt", "mixed/b.txt"
-    )
+    touch(tmp_path, "test/a.txt", "more/test-1.txt", "more/test-2.txt", "mixed/b.txt")
+    touch(tmp_path, "mixed/test results.txt")
     assert plan_features(named)[0] == {Path(f"features/{split}.arrow"): named}
     assert plan_features(named, "a.arrow")[0] == {"a.arrow": named}
 

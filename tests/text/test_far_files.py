@@ -108,7 +108,7 @@ def with_login(folder, monkeypatch):
         @classmethod
         def _strip_protocol(cls, path):
             cls.seen += [path] if "://" in path else []
-            return "/" + path.partition("://")[2].partition("/")[2] if "://" in path else path
+            return "/" + path.partition("://")[2].partition("/")[2] if "://" in path else path.rstrip("/")
 
         @staticmethod
         def _get_kwargs_from_urls(path):
