@@ -323,12 +323,14 @@ def _newest_readable(run: str | Path, read: Callable[[Path], Read]) -> tuple[Pat
     return None
 
 
-def retain(run: Path, *, last: int, best: int, higher_is_better: bool, newest: Path) -> None:
-    """Delete our checkpoints but for the `last` newest and the `best` best by what `newest` monitors.
+def retain(
+    run: Path, *, last: int, best: int, now: Mapping[str, Any], higher_is_better: bool, newest: Path
+) -> None:
+    """Delete our checkpoints but for the `last` newest and the `best` best by what metadata `now` monitors.
 
     `newest`, just written, always stays, and so does every folder that is no checkpoint of ours.
     """
-    scores, now = {}, _parse_meta(newest / META)
+    scores = {}
     for folder in in_run(run):
         try:
             scores[folder] = score_of(_parse_meta(folder / META), now)

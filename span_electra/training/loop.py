@@ -331,6 +331,7 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
                 run.folder,
                 last=config.save_last,
                 best=config.save_top_k,
+                now=meta,
                 higher_is_better=checkpoint.more_is_better(config.monitor, config.monitor_mode),
                 newest=newest,
             )

@@ -226,7 +226,7 @@ def test_numbered_columns_are_those_of_conll(tmp_path):
     assert read(path, NER, columns={"text": 2, "label": 4}) == [
         Example("1", ("My name",), words, ("PRON", "NOUN"))
     ]
-    with pytest.raises(InputError, match="line 4: label 'NOUN' is not known"):
+    with pytest.raises(InputError, match="line 4: the train file has no label 'NOUN'"):
         read(path, NER, columns={"text": 2, "label": 4}, labels=("PRON",))
 
 

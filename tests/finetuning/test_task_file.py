@@ -47,9 +47,10 @@ my task, v1.2:
         dropout_prob=0.2,
         loss_weight=2.0,
         limit=100,
+        listed=True,
     )
     files = {"train": ("a.tsv",), "dev": ("b/dev.tsv",), "test": ("a.tsv",)}
-    second = Task("7", "NER", files, None, ("O", "B-PER"), metrics=("chunk_f1",))
+    second = Task("7", "NER", files, None, ("O", "B-PER"), metrics=("chunk_f1",), listed=True)
     loaded = load_task_file(write(tmp_path, "tasks.yaml", text), tmp_path / "data")
     assert loaded == TaskFile((first, second), "annealed")
     assert split_files(first, "dev", tmp_path) == (tmp_path / "b/dev.tsv",)

@@ -101,7 +101,7 @@ def test_retention_keeps_the_newest_the_best_and_whatever_is_not_ours(tmp_path):
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine")
     (tmp_path / "checkpoints" / "step-00000001" / "note.txt").write_text("mine too")
-    checkpoint.retain(tmp_path, last=2, best=1, higher_is_better=True, newest=newest)
+    checkpoint.retain(tmp_path, last=2, best=1, now={}, higher_is_better=True, newest=newest)
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step-00000000", "step-00000001", "step-00000002", "step-00000004", "step-00000005"]
     assert (foreign / "thesis.txt").exists()
@@ -111,7 +111,7 @@ def test_retention_keeps_the_newest_the_best_and_whatever_is_not_ours(tmp_path):
 def test_retention_can_prefer_the_lowest(tmp_path):
     for step, metric in ((1, 0.5), (2, 0.1), (3, 0.9)):
         newest = write(tmp_path, step, metric)
-    checkpoint.retain(tmp_path, last=1, best=1, higher_is_better=False, newest=newest)
+    checkpoint.retain(tmp_path, last=1, best=1, now={}, higher_is_better=False, newest=newest)
     assert [path.name for path in checkpoint.in_run(tmp_path)] == ["step-00000003", "step-00000002"]
 
 
@@ -119,7 +119,7 @@ def test_scores_by_another_metric_are_none(tmp_path):
     for step, metric, monitor in ((1, 0.0, "accuracy"), (2, 0.5, "loss"), (3, 0.9, "loss")):
         meta = {"metric": metric, "training": {"monitor": monitor}}
         newest = checkpoint.save(tmp_path, step, {"w": torch.zeros(1)}, {}, meta)
-    checkpoint.retain(tmp_path, last=1, best=1, higher_is_better=False, newest=newest)
+    checkpoint.retain(tmp_path, last=1, best=1, now=meta, higher_is_better=False, newest=newest)
     assert [path.name for path in checkpoint.in_run(tmp_path)] == ["step-00000003", "step-00000002"]
     assert best_checkpoint(tmp_path).name == "step-00000002"
 
@@ -130,7 +130,7 @@ def test_scores_that_were_taken_of_something_else_are_none(tmp_path):
         meta = {"metric": metric, "training": {"monitor": "score"}, "measured": taken}
         newest = checkpoint.save(tmp_path, step, {"w": torch.zeros(1)}, {}, meta)
     assert best_checkpoint(tmp_path).name == "step-00000003"
-    checkpoint.retain(tmp_path, last=1, best=1, higher_is_better=True, newest=newest)
+    checkpoint.retain(tmp_path, last=1, best=1, now=meta, higher_is_better=True, newest=newest)
     assert [path.name for path in checkpoint.in_run(tmp_path)] == ["step-00000004", "step-00000003"]
     # What an earlier version wrote beside them is taken for the same.
     assert checkpoint.score_of({"metric": 0.5}, meta) == 0.5

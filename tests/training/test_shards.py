@@ -105,7 +105,7 @@ def test_shards_that_are_not_those_described_are_refused_by_name(straight, tmp_p
 def test_what_retention_deletes_is_gone_whole(straight, tmp_path):
     run_folder = Path(shutil.copytree(Path(straight.checkpoint).parents[1], tmp_path / "run"))
     newest = run_folder / "checkpoints" / "step-00000006"
-    checkpoint.retain(run_folder, last=1, best=0, higher_is_better=True, newest=newest)
+    checkpoint.retain(run_folder, last=1, best=0, now={}, higher_is_better=True, newest=newest)
     assert [path.name for path in newest.parent.iterdir()] == [newest.name]
 
 
