@@ -270,6 +270,7 @@ def _cut_rows(
     """The same of a table or a data set."""
     rows: list[str | None] = []
     first = row = counted = 0
+    lines, size = block.lines, block.size  # of the block; by themselves, for rows are many and short
     from_library, hasher = file.kind == "dataset", hashlib.sha256()
     batches = open_dataset(file.path).texts(text_field) if from_library else _parquet_rows(file, text_field)
     for texts, share in batches:
@@ -277,17 +278,17 @@ def _cut_rows(
             _hash_texts(hasher, texts)  # in passing: a stream may come from far
         for text in texts:
             rows.append(text)
-            row, block.lines, block.size = row + 1, block.lines + 1, block.size + len(text or "")
-            if block.full:
+            row, lines, size = row + 1, lines + 1, size + len(text or "")
+            if lines >= block.chunk_size or size >= BLOCK_BYTES:
                 block.pieces.append(Piece(file.path, file.kind, first, row, first + 1, rows=tuple(rows)))
                 block.consumed += int(share * file.size) - counted
                 counted = int(share * file.size)
                 yield block.close()
-                rows, first = [], row
+                rows, first, lines, size = [], row, 0, 0
     if sources is not None:
         digest = hasher.hexdigest() if from_library else hash_source(file, text_field)
         sources.append(Source(file.path, file.size, digest))
-    block.consumed += file.size - counted
+    block.lines, block.size, block.consumed = lines, size, block.consumed + file.size - counted
     if rows:
         block.pieces.append(Piece(file.path, file.kind, first, row, first + 1, rows=tuple(rows)))
 
