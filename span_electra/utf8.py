@@ -19,6 +19,7 @@ UTF8_MARK = b"\xef\xbb\xbf"
 ESCAPES = (b"\x1b$B", b"\x1b$@")  # by which ISO-2022-JP, bytes of ASCII alone, goes over to Japanese
 LOOKED_AT = 4096  # bytes that tell of an encoding without a mark
 CONTROLS = bytes(byte for byte in range(0x20) if chr(byte) not in "\t\n\r\f\x1b")  # which text does not use
+LEAST = 8  # such bytes where there is no zero: of a few at random any encoding may be read
 REGULAR = 0.1  # share of bytes; so many of these are no stray ones, but halves of characters
 READABLE = 0.95  # of the characters that an encoding gives; what is read by a wrong one has far fewer
 
@@ -39,7 +40,8 @@ def other_encoding(data: bytes) -> str | None:
         return "ISO-2022-JP"
     head = data[:LOOKED_AT]
     if begins_as_utf8(head):
-        found, few = len(head) - len(head.translate(None, CONTROLS)), max(2, REGULAR * len(head))
+        least = 2 if b"\0" in head else LEAST
+        found, few = len(head) - len(head.translate(None, CONTROLS)), max(least, REGULAR * len(head))
     else:  # in units of 16 bits each blank has a zero; in Latin-1 with a stray one hardly any has
         found, few = head.count(b"\0"), max(1, head.count(b" ") / 4)
     if found < few:

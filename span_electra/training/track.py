@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
-from span_electra.errors import InputError, reason_of
+from span_electra.errors import InputError
 from span_electra.schema import flatten
 from span_electra.storage import REPORT, read_object, write_text
 
@@ -45,8 +45,9 @@ def open_tracker(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracke
     try:
         return TRACKERS[name](library, folder, flat_settings(settings))
     except Exception as error:  # each library has its own
+        reason = " ".join(str(error).split())[:200] or type(error).__name__  # they break their sentences
         raise InputError(
-            f"--track {name}: {reason_of(error)}; see docs/ecosystem.md for following a run offline"
+            f"--track {name}: {reason}; see docs/ecosystem.md for following a run offline"
         ) from None
 
 

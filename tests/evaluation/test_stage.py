@@ -237,6 +237,7 @@ def test_what_cannot_be_done_is_refused(tried):
 
 OTHERS = {"pairs": ["x"], "spelling": "x", "text": "x", "task_file": "x"}
 CHANGED = {"scores": ["pll"], "correction_rows": 3, "max_seq_len": 64, "data_dir": "elsewhere"}
+CHANGED |= {"text_field": "body", "errors": "replace"}
 
 
 @pytest.mark.parametrize("name", READ_WITH)

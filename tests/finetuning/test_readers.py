@@ -52,7 +52,8 @@ def test_headerless_rows(tmp_path, task_type, text, example):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r\0")), min_size=1))
+# Without control characters: a file with a good many of them is taken for UTF-16.
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])), min_size=1))
 def test_rows_in_are_rows_out_in_order(tmp_path, texts):
     path = write(tmp_path, "a.tsv", "".join(f"u{at}\tx\t{text}\n" for at, text in enumerate(texts)))
     assert read(path, SINGLE) == [Example(f"u{at}", (text,), None, "x") for at, text in enumerate(texts)]
