@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+SPINS = "10000"  # turns that a thread waits awake, some tenths of a millisecond: most waits end sooner
+
 
 def available_cores() -> int:
     """Cores this process may run on: those it is tied to, where the system says (Linux), else all."""
@@ -13,14 +15,14 @@ def available_cores() -> int:
 
 
 def wait_asleep() -> None:
-    """Have OpenMP's threads sleep while they wait for each other, unless the user has said how they wait.
+    """Have OpenMP's threads soon sleep while they wait for each other, unless the user says how they wait.
 
-    Call it before torch or numba is imported, whose OpenMP reads it once. Threads that spin take the cores
+    Call it before torch or numba is imported, whose OpenMP reads it once. Threads that spin on take the cores
     from whatever else runs, and where something does a step takes up to seven times as long.
     """
     if "OMP_WAIT_POLICY" not in os.environ:  # over which libgomp's own variable would win
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def is_leading() -> bool:
