@@ -41,6 +41,7 @@ CARD, CARD_SHA256 = "README.md", "card_sha256"
 # All that an export may hold, those of tasks too: what else lies there is a person's.
 FILES = {CONFIG, WEIGHTS, CARD, TOKENIZER, TOKENIZER_CONFIG, SPAN_HEADS, FACTORS, "generation_config.json"}
 FILES |= {"modules.json", "sentence_bert_config.json", "1_Pooling", "1_Pooling/config.json", "2_Normalize"}
+LEAVINGS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # of file managers that looked in: nobody's work
 
 
 def export_run(
@@ -167,7 +168,7 @@ def check_free(target: Path) -> None:
     # It would go with the folder: a repository's .git, another format of the weights, notes.
     for folder, folders, names in os.walk(target):
         for name in sorted((*folders, *names)):
-            if Path(folder, name).relative_to(target).as_posix() not in FILES:
+            if name not in LEAVINGS and Path(folder, name).relative_to(target).as_posix() not in FILES:
                 raise InputError(
                     f"{Path(folder, name)}: no export of ours has it, and a new one would take its folder's "
                     "place; move it or choose another folder"

@@ -270,6 +270,7 @@ def test_what_a_person_has_put_into_an_export_is_not_replaced(name, tmp_path):
 
 def test_a_card_that_a_person_has_changed_is_not_replaced(tmp_path):
     card = export(model_of(), tmp_path) / "generator/README.md"
+    (card.parent / ".DS_Store").touch()  # nor does it matter that somebody looked in
     export(model_of(), tmp_path)  # an unchanged one is
     card.write_text(card.read_text() + "\nAsk me.\n")
     with pytest.raises(InputError, match=f"{card}: was changed since it was exported, .*; move it or choose"):
