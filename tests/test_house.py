@@ -214,13 +214,16 @@ def test_reasons_stand_beside_what_is_hard():
 
 def test_long_calls_name_their_arguments():
     # torch's Function.apply takes none by name.
+    def is_apply(call):
+        return isinstance(call.func, ast.Attribute) and call.func.attr == "apply"
+
     long = [
         f"{path.name}:{node.lineno}"
         for path in [*MODULES, *SCRIPTS, *BESIDE]
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and len(node.args) > 5
+        if isinstance(node, ast.Call) and len(node.args) > 5 and not is_apply(node)
     ]
-    assert len(long) <= 3, long
+    assert len(long) <= 1, long
 
 
 def test_init_files_are_empty_and_nothing_is_named_utils():

@@ -2,7 +2,7 @@
 
 Shapes are in the names:
   B  rows of a batch            L  tokens of the longest row, [CLS] and [SEP] included
-  S  masked slots of the batch  V  vocabulary size
+  S  masked slots of the batch  K  candidates
 A slot is one hidden token. Slots are numbered over the whole batch, not by row, so that rows may hide
 different numbers of tokens without padding; where shapes must be static, slots of weight 0 fill up.
 """
@@ -48,6 +48,8 @@ class MaskedBatch(Movable):
     generator_alone: bool = False  # whether the step leaves the discriminator out
     # Whether nothing is hidden, tokens see those before alone, and each slot predicts the token after it.
     causal: bool = False
+    candidate_K: Tensor | None = None  # int64; tokens that a causal batch's slots are told from; None: all
+    log_count_K: Tensor | None = None  # float32; logarithms of how many tokens each of them stands for
 
     @property
     def packing(self) -> dict[str, Tensor | None]:

@@ -26,6 +26,7 @@ from span_electra.model.corruption import Corrupted, Sampling, corrupt, mask_tok
 from span_electra.model.encoder import DisentangledEmbeddings, Encoder
 from span_electra.model.heads import ReplacedHead, SpanReplacedHead, SpanTokenHead, TokenHead
 from span_electra.model.init import init_local, init_normal
+from span_electra.model.sampled_softmax import score_candidates
 from span_electra.model.token_loss import TokenScores, score_tokens
 from span_electra.random_keys import subkey
 
@@ -94,6 +95,9 @@ class Generator(nn.Module):
         known = {"target_S": target_S, "weight_S": masked.slot_weight_S}
         own_SE, span_SE = self.features(states_BLD, masked)
         table_VE, bias_V = self.encoder.embeddings.word.weight, self.head.bias
+        if masked.candidate_K is not None:
+            known |= {"candidate_K": masked.candidate_K, "log_count_K": masked.log_count_K}
+            return Generated(score_candidates(own_SE, table_VE, bias_V, **known), None)
         alone = None if self.average else sampling
         own = score_tokens(own_SE, table_VE, bias_V, sampling=alone, **known)
         if span_SE is None:

@@ -41,6 +41,7 @@ from span_electra.pretraining.metrics import (
     validation_metrics,
 )
 from span_electra.pretraining.misspelling import Misspeller
+from span_electra.pretraining.next_tokens import candidates_of
 from span_electra.pretraining.resume import check_data, data_facts
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.report.health import health_warnings
@@ -128,6 +129,7 @@ class Pretraining:
         elif interval("save_every", settings.training.save_every).unit == "evaluations":
             every = settings.training.save_every
             raise InputError(f"save_every: {every}, but no rows are held out; count steps, epochs or minutes")
+        self._candidates = candidates_of(self.model.config, self.data)
         self.tokenizer_json = self.data.train.header.tokenizer_json
         self.commonest_share = commonest_share(self.data)
         self._reported = -math.inf  # when the last report was written
@@ -170,7 +172,8 @@ class Pretraining:
     def train_batches(self, epoch: int, start: int, parts: int = 0) -> Batches:
         """The epoch's batches, from batch `start` on; by the clock, as `parts` of the time have them."""
         course = self._course.training(epoch, parts)
-        return self._batches(epoch, start, validation=False, misspeller=self._misspeller, **course)
+        course |= {"misspeller": self._misspeller, "candidates": self._candidates}
+        return self._batches(epoch, start, validation=False, **course)
 
     @cached_property
     def _course(self) -> Course:

@@ -23,6 +23,7 @@ from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
 from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.model.batch import MaskedBatch
 from span_electra.pretraining.misspelling import Misspeller
+from span_electra.pretraining.next_tokens import Candidates, evenly, next_token_slots
 from span_electra.pretraining.packing import PackedEpoch, cumulative_lengths, pack, plan_packed_epoch
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Batches:
 
     `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
     none: the features' own spans in epoch 0, and others by the same law later. Up to step `alone_until` the
-    generator learns alone, in a share `next_token_share` of its steps from left to right; from there on
-    `misspeller` misspells words. `crops`: say where to cut rows.
+    generator learns alone, in a share `next_token_share` of its steps from left to right, which are told from
+    `candidates`; from there on `misspeller` misspells words. `crops`: say where to cut rows.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Batches:
         first_step: int = 0,
         alone_until: int = 0,
         next_token_share: float = 0.0,
+        candidates: Candidates | None = None,
         misspeller: Misspeller | None = None,
         crops: bool = False,
     ) -> None:
@@ -95,7 +97,7 @@ class Batches:
         self.phase_N = self.schedule.phases_of(steps_N)
         self.alone_N, self.misspeller = steps_N < alone_until, misspeller
         self.causal_N = self.alone_N & evenly(steps_N, next_token_share)
-        self.crops = crops
+        self.candidates, self.crops = candidates, crops
         self.masked_N, self.tokens_N, self.row_counts_N = self._totals(together)
 
     def __len__(self) -> int:
@@ -174,6 +176,8 @@ class Batches:
             arrays["cu_seqlens_P"] = cumulative_lengths(arrays["place_BL"], arrays["attention_mask_BL"])
         if arrays["attention_mask_BL"].all() and not self.packed:
             arrays["attention_mask_BL"] = None
+        if causal and self.candidates:
+            arrays |= self.candidates.draw(self.config.seed, self.epoch, number)
         arrays |= {"rows_B": rows_B} | self._totals_of(number)
         tensors = {name: self._tensor(value) for name, value in arrays.items()}
         return MaskedBatch(**tensors, generator_alone=alone, causal=causal)
@@ -265,24 +269,6 @@ def moved_slots(arrays: dict[str, np.ndarray], moved_BL: np.ndarray) -> dict[str
     rows, width = moved_BL.shape
     moved_T = (moved_BL + np.arange(rows)[:, None] * width).reshape(-1)
     return {name: moved_T[arrays[name]] for name in ("slots_S", "left_S", "right_S")}
-
-
-def evenly(steps_N: np.ndarray, share: float) -> np.ndarray:
-    """Which of the steps belong to a share of them, spread evenly; bool [N], by the step's number alone.
-
-    Example: steps 0 to 5, share 1/3 -> the steps 2 and 5
-    """
-    return np.floor((steps_N + 1) * share) > np.floor(steps_N * share)
-
-
-def next_token_slots(lengths_B: np.ndarray, width: int) -> dict[str, np.ndarray]:
-    """The fields of a causal MaskedBatch with one entry a slot: every token of a row but its last."""
-    slots_S = np.flatnonzero(np.arange(width) < lengths_B[:, None] - 1)
-    slots = dict.fromkeys(("slots_S", "left_S", "right_S"), slots_S)  # no span has these as its boundary
-    slots["offset_S"] = np.zeros_like(slots_S)
-    slots["uniform_S"] = np.zeros(len(slots_S), np.float32)  # nothing is sampled
-    slots["slot_weight_S"] = np.ones(len(slots_S), np.float32)
-    return slots
 
 
 def rounded_up(number: int, step: int) -> int:

@@ -17,9 +17,10 @@ from span_electra.errors import InputError
 from span_electra.features.store import open_features
 from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
-from span_electra.pretraining.data import open_data
+from span_electra.pretraining.data import open_data, sized_model, token_counts
 from span_electra.pretraining.experiment import Pretraining, build_model, run_pretraining
-from span_electra.pretraining.loader import Batches, evenly
+from span_electra.pretraining.loader import Batches
+from span_electra.pretraining.next_tokens import Candidates, candidates_of, evenly
 from span_electra.training.devices import Process
 
 CAUSAL = {"alone_until": 99, "next_token_share": 1.0}
@@ -115,6 +116,73 @@ def test_shares_of_processes_and_of_replicas_add_up(features, tmp_path, architec
         torch.testing.assert_close(sum(part.tally for part in parts), whole.tally)
 
 
+CANDIDATES = {"next_token_candidates": 12}
+
+
+def with_candidates(features, folder, **more):
+    settings = hybrid_run(features, folder, **more)
+    return replace(settings, model=replace(settings.model, **CANDIDATES))
+
+
+def test_candidates_are_the_commonest_and_others_that_stand_for_the_rest(features, tmp_path):
+    settings = with_candidates(features, tmp_path)
+    data = open_data(settings)
+    config = sized_model(settings.model, data)
+    candidates = candidates_of(config, data)
+    counts_V = token_counts(data, rows=32768)
+    assert candidates.order_V[0] == data.train.header.sep_id, "what every row ends with"
+    assert sorted(candidates.order_V) == list(range(config.vocab_size))
+    assert (np.diff(counts_V[candidates.order_V[1:]]) <= 0).all()
+    drawn = [candidates.draw(0, epoch, number) for epoch in range(2) for number in range(50)]
+    for found in drawn:
+        assert len(set(found["candidate_K"].tolist())) == 12
+        assert np.exp(found["log_count_K"]).sum() == pytest.approx(config.vocab_size)
+    always = set.intersection(*(set(found["candidate_K"].tolist()) for found in drawn))
+    assert always == set(candidates.order_V[:7].tolist())
+    assert set().union(*(set(found["candidate_K"].tolist()) for found in drawn)) == set(candidates.order_V)
+    again = candidates.draw(0, 1, 49)["candidate_K"]
+    assert (again == drawn[-1]["candidate_K"]).all() and (again != drawn[-2]["candidate_K"]).any()
+    assert (again != candidates.draw(1, 1, 49)["candidate_K"]).any(), "another seed, other candidates"
+
+
+def test_candidates_are_of_training_from_left_to_right_alone(features, tmp_path):
+    experiment = Pretraining(with_candidates(features, tmp_path), Process(torch.device("cpu")))
+    for batch in experiment.train_batches(0, 0):
+        assert (batch.candidate_K is not None) == batch.causal
+    settings = with_candidates(features, tmp_path, share=1.0)
+    experiment = Pretraining(settings, Process(torch.device("cpu")))
+    metrics = experiment.validate(lambda: False, 0, 0, 0)  # of next tokens, by the whole vocabulary
+    plain = Pretraining(hybrid_run(features, tmp_path, 1.0), Process(torch.device("cpu")))
+    assert "next_token_loss" in metrics and metrics == plain.validate(lambda: False, 0, 0, 0)
+
+
+def test_processes_draw_the_same_candidates(features):
+    opened, candidates = open_features(features), Candidates(np.arange(40), 12)
+    shares = [
+        Batches(opened, LoaderConfig(8), 1, rank=rank, world=2, candidates=candidates, **CAUSAL).build(3)
+        for rank in (0, 1)
+    ]
+    assert torch.equal(shares[0].candidate_K, shares[1].candidate_K)
+
+
+def test_as_many_candidates_as_tokens_are_the_whole_vocabulary(features, tmp_path):
+    settings = with_candidates(features, tmp_path)
+    settings = replace(settings, model=replace(settings.model, next_token_candidates=10**6))
+    data = open_data(settings)
+    assert candidates_of(sized_model(settings.model, data), data) is None
+
+
+def test_candidates_without_a_choice_or_a_use_are_refused(features, tmp_path):
+    settings = with_candidates(features, tmp_path)
+    for changed, message in (
+        ({"next_token_share": 0.0}, "next_token_candidates: 12, but no step predicts next tokens; set"),
+        ({"next_token_candidates": 1}, "next_token_candidates: 1 is no choice; give more, or 0"),
+    ):
+        refused = replace(settings, model=replace(settings.model, **changed))
+        with pytest.raises(InputError, match=message):
+            Pretraining(refused, Process(torch.device("cpu")))
+
+
 @pytest.mark.parametrize("use_SBGO", [False, True])
 def test_those_wait_that_get_no_gradient_and_no_others(features, tmp_path, use_SBGO):
     settings = hybrid_run(features, tmp_path, 0.9)
@@ -127,12 +195,16 @@ def test_those_wait_that_get_no_gradient_and_no_others(features, tmp_path, use_S
     assert {weight for weight in learning if weight.grad is None} == set(experiment.waiting(batch))
 
 
+@pytest.mark.parametrize("candidates", [0, 12])
 @pytest.mark.parametrize("objective", ["joint", "generator"])
-def test_stopped_and_resumed_is_never_stopped(features, tmp_path, monkeypatch, architecture, objective):
+def test_stopped_and_resumed_is_never_stopped(
+    features, tmp_path, monkeypatch, architecture, objective, candidates
+):
     def run(name, **more):
         more |= {"gradient_accumulation_steps": 2, "monitor": "generator_accuracy"}
         settings = hybrid_run(features, tmp_path / name, **more)
-        return run_pretraining(replace(settings, model=replace(settings.model, objective=objective)))
+        asked = {"objective": objective, "next_token_candidates": candidates}
+        return run_pretraining(replace(settings, model=replace(settings.model, **asked)))
 
     assert_resumed_is_straight(run, tmp_path, monkeypatch, step=2)
     assert any("next_token_loss" in line and "generator_loss" in line for line in lines_of(tmp_path / "a"))

@@ -1,0 +1,127 @@
+"""Cross-entropy over a large vocabulary from a sample of it: the sampled softmax.
+
+Shapes are in the names:
+  S  slots   C  slots of a chunk   K  candidates   V  vocabulary   E  width of the words' table
+The sum over the vocabulary in a softmax is estimated from K candidates, of which each stands for 1 /
+(probability that it is drawn) tokens; the slot's own target is always counted, once. So the sum has no bias,
+and neither has, but for its logarithm, the loss (Bengio and Senecal 2008, "Adaptive importance sampling").
+Where all of the vocabulary are candidates, loss and gradients are those of the whole softmax.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from span_electra.model.token_loss import TokenScores, argmax, chunk_size
+
+
+def score_candidates(
+    features_SE: Tensor,
+    table_VE: Tensor,
+    bias_V: Tensor,
+    *,
+    target_S: Tensor,
+    weight_S: Tensor,
+    candidate_K: Tensor,
+    log_count_K: Tensor,
+) -> TokenScores:
+    """Loss and argmax as `score_tokens` has them, from the candidates and each slot's target alone.
+
+    candidate_K: int64, each token at most once. log_count_K: float32, the logarithms of how many tokens they
+    stand for. `likeliest_S` is the likeliest of them and the target. Gradients are made whether they are
+    asked for or not: this is for training.
+    """
+    loss, loss_S, likeliest_S = SampledLoss.apply(
+        features_SE, table_VE, bias_V, target_S, weight_S, candidate_K, log_count_K
+    )
+    return TokenScores(loss, loss_S, likeliest_S, None)
+
+
+class SampledLoss(torch.autograd.Function):
+    """Cross-entropy whose gradients are made in the forward pass, as `ChunkedLoss` does."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features_SE: Tensor,
+        table_VE: Tensor,
+        bias_V: Tensor,
+        target_S: Tensor,
+        weight_S: Tensor,
+        candidate_K: Tensor,
+        log_count_K: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        device = features_SE.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features_SE.dtype
+        slots, candidates = len(target_S), len(candidate_K)
+        loss_S = torch.empty(slots, device=features_SE.device)
+        likeliest_S = torch.empty_like(target_S)
+        # Narrowed once, not in each chunk.
+        narrow_SE, narrow_KE = features_SE.to(dtype), table_VE[candidate_K].to(dtype)
+        narrow_bias_K, narrow_count_K = bias_V[candidate_K].to(dtype), log_count_K.to(dtype)
+        # A target's logit needs its row of the table alone, whether it is a candidate or not.
+        target_SE = table_VE[target_S].to(dtype)
+        own_S = (narrow_SE * target_SE).sum(-1, dtype=torch.float32) + bias_V[target_S].float()
+        place_S = places(target_S, candidate_K, len(table_VE))
+        grad_features_SE = torch.empty_like(features_SE)
+        grad_own_S = torch.empty_like(loss_S)
+        grad_table_KE = torch.zeros(narrow_KE.shape, device=features_SE.device)
+        grad_bias_K = torch.zeros(candidates, device=features_SE.device)
+        size = chunk_size(slots, candidates, device)
+        with torch.autocast(device, enabled=False):
+            for start in range(0, slots, size):
+                chunk = slice(start, start + size)
+                logits_CK = torch.addmm(narrow_bias_K, narrow_SE[chunk], narrow_KE.T)
+                best_C1 = argmax(logits_CK)[:, None]
+                best_is_other_C = logits_CK.gather(1, best_C1).squeeze(1).float() > own_S[chunk]
+                likeliest_S[chunk] = torch.where(
+                    best_is_other_C, candidate_K[best_C1.squeeze(1)], target_S[chunk]
+                )
+                others_C, share_CK = others(logits_CK, narrow_count_K, place_S[chunk])
+                total_C = torch.logaddexp(others_C, own_S[chunk])
+                loss_S[chunk] = total_C - own_S[chunk]
+                # The loss's derivative by the logits: probability, less 1 at the target.
+                grad_own_S[chunk] = torch.expm1(own_S[chunk] - total_C) * weight_S[chunk]
+                share_CK *= ((others_C - total_C).exp() * weight_S[chunk])[:, None].to(dtype)
+                grad_features_SE[chunk] = share_CK @ narrow_KE
+                grad_table_KE += share_CK.T @ narrow_SE[chunk]
+                grad_bias_K += share_CK.sum(0, dtype=torch.float32)
+        grad_own_S1 = grad_own_S[:, None]
+        grad_features_SE += grad_own_S1 * target_SE
+        grad_table_VE = torch.zeros(table_VE.shape, device=features_SE.device)
+        grad_table_VE.index_add_(0, candidate_K, grad_table_KE)
+        grad_table_VE.index_add_(0, target_S, grad_own_S1 * narrow_SE)
+        grad_bias_V = torch.zeros(len(table_VE), device=features_SE.device)
+        grad_bias_V.index_add_(0, candidate_K, grad_bias_K).index_add_(0, target_S, grad_own_S)
+        ctx.save_for_backward(grad_features_SE, grad_table_VE, grad_bias_V)
+        ctx.mark_non_differentiable(loss_S, likeliest_S)
+        return (loss_S * weight_S).sum(), loss_S, likeliest_S
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        scaled = (part * grad.to(part.dtype) for part in ctx.saved_tensors)
+        return *scaled, None, None, None, None
+
+
+def places(target_S: Tensor, candidate_K: Tensor, vocabulary: int) -> Tensor:
+    """Each target's place among the candidates, int64 [S]; -1 where it is none of them."""
+    place_V = torch.full((vocabulary,), -1, device=target_S.device)
+    place_V[candidate_K] = torch.arange(len(candidate_K), device=target_S.device)
+    return place_V[target_S]
+
+
+def others(logits_CK: Tensor, log_count_K: Tensor, target_place_C: Tensor) -> tuple[Tensor, Tensor]:
+    """log(sum of exp) of all tokens but the target, estimated, float32 [C]; the candidates' shares of it."""
+    logits_CK = logits_CK + log_count_K
+    # A target among the candidates is counted by itself. Where it is none, the first has nothing added.
+    struck_C = torch.where(target_place_C >= 0, float("-inf"), 0.0).to(logits_CK.dtype)
+    slot_C = torch.arange(len(logits_CK), device=logits_CK.device)
+    logits_CK.index_put_((slot_C, target_place_C.clamp(min=0)), struck_C, accumulate=True)
+    largest_C1 = argmax(logits_CK)[:, None]
+    share_CK = logits_CK.softmax(-1)
+    # The largest logit less the logarithm of its share, which is at least 1 / K: exact in bfloat16 too.
+    largest_share_C1 = share_CK.gather(1, largest_C1).float()
+    return (logits_CK.gather(1, largest_C1).float() - largest_share_C1.log()).squeeze(1), share_CK
