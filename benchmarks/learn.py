@@ -46,6 +46,8 @@ ROWS = {
     "documents": ("--respect_documents",),
 }
 
+MASKS_ALONE = {"model.next_token_share": 0.0, "model.next_token_candidates": 0}
+
 # An arm: what it changes of the recipe (--preset, or the preset named by `preset`), by dotted keys; on rows
 # that begin with sentences, or on those of ROWS that `rows` names.
 ARMS: dict[str, dict[str, Any]] = {
@@ -78,11 +80,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "generator alone": {
         "model.objective": "generator",
         "model.generator_first": 0.0,
-        "model.next_token_share": 0.0,
+        **MASKS_ALONE,
     },
-    "joint from the start": {"model.generator_first": 0.0, "model.next_token_share": 0.0},
+    "joint from the start": {"model.generator_first": 0.0, **MASKS_ALONE},
     "next tokens": {"model.next_token_share": 1.0},
-    "no next tokens": {"model.next_token_share": 0.0},
+    "no next tokens": MASKS_ALONE,
+    "next tokens from all": {"model.next_token_candidates": 0},
     "temperature 1": {"model.temperature": 1.0},
     "temperature 2": {"model.temperature": 2.0},
     "weight 50": {"model.discriminator_weight": 50.0},

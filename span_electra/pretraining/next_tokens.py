@@ -52,7 +52,7 @@ def candidates_of(config: ModelConfig, data: Data) -> Candidates | None:
     if not config.next_token_share:
         raise InputError(
             f"next_token_candidates: {size}, but no step predicts next tokens; set next_token_share too, "
-            "or leave it out"
+            "or give 0"
         )
     if size < 2:  # the target is none of those that are told from it
         raise InputError("next_token_candidates: 1 is no choice; give more, or 0 for all of the vocabulary")
