@@ -57,17 +57,16 @@ def test_from_all_tokens_it_is_the_whole_softmax(chunk, monkeypatch):
 def test_from_a_sample_loss_and_gradients_are_right_on_average():
     weights, known = inputs()
     whole = score_tokens(*weights, **known, sampling=None)
-    expected = torch.autograd.grad(whole.loss, weights)
-    draws = 300
-    found = [score_candidates(*weights, **known, **some(seed)) for seed in range(draws)]
+    found = [score_candidates(*weights, **known, **some(seed, 100, 100)) for seed in range(300)]
     losses = torch.stack([scores.loss.detach() for scores in found])
     # The logarithm of an estimate is a little low on average.
-    assert losses.mean() == pytest.approx(whole.loss.item(), rel=2e-3)
-    assert losses.std() > 0
+    assert losses.mean().item() == pytest.approx(whole.loss.item(), rel=5e-3)
+    expected = torch.autograd.grad(whole.loss, weights)
     gradients = [torch.autograd.grad(scores.loss, weights) for scores in found]
     for whole_gradient, *sampled in zip(expected, *gradients, strict=True):
         off = torch.stack(sampled).mean(0) - whole_gradient
-        assert off.norm() < 0.04 * whole_gradient.norm()
+        one_off = sampled[0] - whole_gradient
+        assert off.norm() < 0.08 * whole_gradient.norm() and off.norm() < one_off.norm() / 4
 
 
 def test_a_target_counts_once_whether_it_is_a_candidate_or_not():
