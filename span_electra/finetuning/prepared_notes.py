@@ -37,11 +37,16 @@ def _label_1(task: Task, labels: tuple[str, ...]) -> str:
     return said + ("; label_map_or_file gives another order" if task.type.named_labels else "")
 
 
-def notes(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
-    """Rows that lost text or have quotes; labels that look alike, are missing, or are numbers of names."""
+def notes(
+    prepared: Prepared, tasks: Iterable[Task], room: str = "--max_seq_len gives them room"
+) -> list[str]:
+    """Rows that lost text or have quotes; labels that look alike, are missing, or are numbers of names.
+
+    room: what a person can do about rows that are too long.
+    """
     found = []
     for task in tasks:
-        found += _cut_rows(task, prepared)
+        found += _cut_rows(task, prepared, room)
         found += _strange_labels(task, prepared.labels[task.name])
         found += _noted_rows(task, prepared)
     return found
@@ -59,7 +64,7 @@ def check_labels_differ(prepared: Prepared, tasks: Iterable[Task]) -> None:
             )
 
 
-def _cut_rows(task: Task, prepared: Prepared) -> list[str]:
+def _cut_rows(task: Task, prepared: Prepared, room: str) -> list[str]:
     cut = {split: rows for split, rows in prepared.cut.get(task.name, {}).items() if rows}
     if not cut:
         return []
@@ -68,7 +73,7 @@ def _cut_rows(task: Task, prepared: Prepared) -> list[str]:
     rows = sum(cut.values())
     return [
         f"{task.name}: {counted(rows, 'row is', 'rows are')} longer than {prepared.max_seq_len} tokens and "
-        f"lost {lost.get(task.type.head, 'the end')} ({counts}); --max_seq_len gives them room"
+        f"lost {lost.get(task.type.head, 'the end')} ({counts}); {room}"
     ]
 
 

@@ -152,7 +152,7 @@ def text_of_line(spec: TaskSpec, line: str) -> Text | None:
         value = [] if blank else _json(line)
         turns = isinstance(value, list) and all(isinstance(turn, str) for turn in value)
         return value if turns else [line]
-    if spec.type.takes_pairs and line.count("\t") == 1:
+    if spec.type.takes_pairs and spec.task.pairs is not False and line.count("\t") == 1:
         first, second = line.split("\t")
         return first, second
     if spec.task.pairs:

@@ -10,6 +10,7 @@ import pytest
 from predictor_examples import finetuned, spec_of
 
 from span_electra.errors import InputError
+from span_electra.finetuning.task import Task
 from span_electra.inference.lines import one_task
 from span_electra.inference.task_lines import answering, predict_lines, record, shown, text_of_line
 from span_electra.inference.tasks import (
@@ -66,6 +67,11 @@ def test_what_a_line_says_to_a_task():
         "b",
     )
     assert text_of_line(spec_of("film"), "a\tb") == "a\tb"
+    # Types that take both were taught one of them; an earlier version's do not tell which.
+    for paired, said in ((None, ("a", "b")), (True, ("a", "b")), (False, "a\tb")):
+        for kind in ("MultiLabelClassification", "Regression"):
+            spec = replace(spec_of("near"), task=Task("t", kind, {}, paired=paired))
+            assert text_of_line(spec, "a\tb") == said and example_of(spec, said) is not None
     assert text_of_line(spec_of("chat"), '["a", "b"]') == ["a", "b"]
     assert text_of_line(spec_of("chat"), "[a") == ["[a"] and text_of_line(spec_of("chat"), "") == []
     asked = {"turns": ["a"], "candidates": ["b", "c"]}
