@@ -7,6 +7,7 @@ Shapes are in the names:
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -284,9 +285,12 @@ def prediction_lines(predicted: TaskPredictions, source: TaskRows) -> Iterator[s
     yield "uid\tprediction\tlabel\n"
     truth = "1" if source.spec.type.has_candidates else ""  # of turns
     for uid, prediction, target in zip(predicted.uids, predicted.predictions, predicted.targets, strict=True):
+        if source.spec.type.head == "number":
+            prediction = float(f"{prediction:.9g}")  # nine digits tell any two of float32 apart
         label = truth if source.spec.type.in_turns else shown(target, source)
         fields = (uid, shown(prediction, source), label)
-        yield "\t".join(" ".join(field.split()) for field in fields) + "\n"  # a uid may hold line ends
+        # What ends fields and lines alone is folded: other white space may tell two labels apart.
+        yield "\t".join(re.sub(r"[\t\r\n]+", " ", field) for field in fields) + "\n"
 
 
 def shown(prediction: Any, source: TaskRows) -> str:
@@ -297,9 +301,20 @@ def shown(prediction: Any, source: TaskRows) -> str:
     if source.spec.type.has_candidates:  # the place of the true reply among its candidates
         return str(1 + int((prediction[1:] >= prediction[0]).sum()))
     if kind == "number":
-        return f"{prediction:.6g}"
+        return repr(prediction).removesuffix(".0")
     if kind == "sequence":
         return labels[prediction]
     if kind == "several":  # a set: in the labels' order, whatever the row's
-        return ",".join(labels[number] for number in sorted(set(prediction)))
-    return " ".join(labels[number] for number in prediction)
+        return _listed(sorted(set(prediction)), labels, ",")
+    return _listed(prediction, labels, " ")
+
+
+def _listed(numbers: list[int], labels: tuple[str, ...], separator: str) -> str:
+    """Several labels in one field: with the separator between, or as JSON where one of the task's holds it.
+
+    Example: labels "a" and "b" -> a,b; labels "a" and "b, c" -> ["a", "b, c"], and ["a"] of a row of one
+    """
+    names = [labels[number] for number in numbers]
+    # By all labels, not by the row's: a file is read in one way.
+    held = any(mark in label for label in labels for mark in (separator, "\t", "\r", "\n"))
+    return json.dumps(names, ensure_ascii=False) if held else separator.join(names)

@@ -19,7 +19,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from shutil import copyfile, rmtree
 from typing import Any
@@ -329,8 +329,8 @@ def _examples(
     task: Task, split: str, data_dir: str | Path, noted: Counter[str] | None = None
 ) -> Iterator[Example]:
     """The examples of a split; of train no more than the task's limit."""
-    files = split_files(task, split, data_dir)
-    examples = chain.from_iterable(read_examples(task, path, noted) for path in files)
+    files, numbers = split_files(task, split, data_dir), count(1)  # a number stands for one row of all files
+    examples = chain.from_iterable(read_examples(task, path, noted, numbers) for path in files)
     return islice(examples, task.limit) if split == "train" and task.limit else examples
 
 

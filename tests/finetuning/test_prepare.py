@@ -136,6 +136,21 @@ def test_what_is_noted_of_rows_is_of_each_once_and_kept(tmp_path):
     assert [row["label"] for row in rows_of(made, "train") + rows_of(made, "dev")] == [1, 0, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "columns"),
+    [
+        ("SingleSenClassification", "label,text\nx,a cat\ny,dogs\n", {"label": "label", "text": "text"}),
+        ("NER", "cat O\n\ndog B-N\n", None),
+        ("Conversation", '["a cat", "dogs"]\n["dogs", "a"]\n', None),
+    ],
+)
+def test_rows_without_a_uid_are_numbered_over_all_files_of_a_split(kind, text, columns, tmp_path):
+    names = [write(tmp_path / "data", f"{name}.{'csv' if columns else 'txt'}", text).name for name in "ab"]
+    section = {"task_type": kind, "file_names": {"train": names[0], "dev": names}, "columns": columns}
+    dev = prepared(tmp_path, {"t": section}).path("t", "dev").read_text().splitlines()
+    assert [json.loads(line)["uid"] for line in dev] == ["1", "2", "3", "4"]
+
+
 def test_a_split_of_pairs_beside_single_texts_is_refused(tmp_path):
     task = write_task(tmp_path, "Regression")
     made = prepared(tmp_path, {"t": task})
