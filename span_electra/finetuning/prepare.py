@@ -30,9 +30,10 @@ from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, line_encode
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
+from span_electra.finetuning.task_types import MISSPELT
 from span_electra.locks import locked
 from span_electra.storage import empty_parents_go, replace_folder, sha256_of, write_text
-from span_electra.text.noise import load_misspellings
+from span_electra.text.noise import NoiseConfig, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_in_order
 
@@ -301,28 +302,40 @@ def _prepare(
         load_misspellings(misspellings)  # what is wrong with it is told before hours of encoding
         copyfile(misspellings, target / MISSPELLINGS)
     counts, cut, seen, noted = {}, {}, set(), Counter()
+    # Noise that makes no errors leaves clean rows right, each like the other.
+    unsaid = MISSPELT[0] if task.noise and not makes_errors(task) else None
     for split in task.files:
         examples = _examples(task, split, data_dir, noted)
         if split == "train":
-            examples = _noting_labels(examples, seen)
+            examples = _noting_labels(examples, seen, unsaid)
         path = target / f"{split}.jsonl"
         counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers)
     if task.val_split:
         counts |= _hold_out(target, task, counts["train"])
         cut["train and dev"] = cut.pop("train")
-    only_label = {task.name: str(*seen)} if needs_label(task) and len(seen) < 2 else {}
+    only_label = {task.name: str(*seen)} if (needs_label(task) or unsaid) and len(seen) < 2 else {}
     found = {"labels": labels, "rows": counts, "keys": key, "cut": cut, "settings": settings}
     found |= {"noted": dict(noted), "paired": task.paired}
     by_task = {entry: {task.name: value} for entry, value in found.items()}
     return replace(fresh, only_label=only_label, **by_task)
 
 
-def _noting_labels(examples: Iterator[Example], seen: set[str | tuple[str, ...]]) -> Iterator[Example]:
-    """The examples; `seen` has two of their labels in the end, or the only one."""
+def _noting_labels(
+    examples: Iterator[Example], seen: set[str | tuple[str, ...]], unsaid: str | None
+) -> Iterator[Example]:
+    """The examples; `seen` has two of their labels in the end, or the only one. unsaid: of rows without."""
     for example in examples:
         if len(seen) < 2 and example.label is not None:
             seen |= set(example.label) if example.words is not None else {example.label}
+        elif len(seen) < 2 and unsaid is not None:
+            seen.add(unsaid)
         yield example
+
+
+def makes_errors(task: Task) -> bool:
+    """Whether the task's noise can make any."""
+    noise = NoiseConfig(**task.noise)
+    return noise.white_space > 0 or (noise.kind not in ("none", "white_space") and noise.word_share > 0)
 
 
 def _examples(

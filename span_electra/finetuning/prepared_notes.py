@@ -58,6 +58,11 @@ def check_labels_differ(prepared: Prepared, tasks: Iterable[Task]) -> None:
         label = prepared.only_label.get(task.name)
         if label is not None:
             files = ", ".join(str(file) for file in split_files(task, "train", prepared.data_dir))
+            if task.noise:
+                raise InputError(
+                    f"{files}: no row has an error, and the noise of {task.name} makes none; give it a kind "
+                    "(noise: {kind: artificial}), or rows with labels"
+                )
             rows = f"each of the first {task.limit:,} rows (limit)" if task.limit else "every row"
             raise InputError(
                 f"{files}: {rows} has the label {label!r}; {task.name} needs at least two to learn from"

@@ -60,6 +60,11 @@ class TaskType:
         return self.head in ("ranking", "similarity")
 
     @property
+    def has_dropout(self) -> bool:
+        """Whether the head has dropout of its own: not those of pretraining, nor what has no weights."""
+        return self.head not in ("replaced", "language", "similarity")
+
+    @property
     def class_range(self) -> tuple[int, int] | None:
         """The least and the most `class_num` may be; None where there are no classes."""
         return {

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from finetune_examples import lines_of, prepared, sentences, write_task
-from task_examples import write
+from task_examples import task_file, write
 
 from span_electra.errors import InputError
 from span_electra.finetuning import prepare
 from span_electra.finetuning.prepare import LOCK, MARK, open_prepared
+from span_electra.finetuning.prepared_notes import check_labels_differ
 
 SINGLE = "SingleSenClassification"
 
@@ -116,6 +117,29 @@ def test_noise_makes_labels_of_clean_text_and_leaves_those_of_a_benchmark(tmp_pa
     made = prepared(tmp_path, {"t": task})
     assert set(rows_of(made, "train")[0]) == {"uid", "text"}
     assert "label" in rows_of(made, "dev")[0]
+
+
+@pytest.mark.parametrize("kind", ["SpellingWords", "SpellingSequence"])
+def test_noise_that_makes_no_errors_is_nothing_to_learn(kind, tmp_path):
+    write(tmp_path / "data", "clean.txt", "\n".join(sentences()) + "\n")
+    task = write_task(tmp_path, kind)
+    for number, (noise, train, refused) in enumerate(
+        (
+            ({"kind": "none"}, "clean.txt", True),
+            ({"kind": "artificial", "word_share": 0}, "clean.txt", True),
+            ({"white_space_share": 0.1}, "clean.txt", False),
+            ({"kind": "white_space"}, "clean.txt", False),
+            ({"kind": "none"}, ["clean.txt", "t/dev"], False),  # right rows beside wrong ones
+        )
+    ):
+        section = task | {"noise": noise, "file_names": {"train": train}}
+        made = prepared(tmp_path, {"t": section}, f"out-{number}")
+        tasks = task_file(tmp_path, {"t": section}).tasks
+        if refused:
+            with pytest.raises(InputError, match="clean.txt: no row has an error, and the noise of t makes"):
+                check_labels_differ(made, tasks)
+        else:
+            check_labels_differ(made, tasks)
 
 
 def test_misspellings_are_their_file_s_content_wherever_it_lies(tmp_path):
