@@ -227,7 +227,7 @@ def check_vocabulary(prepared: Prepared, pretrained: Pretrained) -> None:
 def check_others(tasks: tuple[Task, ...], batch_size: int, processes: int) -> None:
     """Refuse batches in which a reply to be retrieved has no other to be told from."""
     for task in tasks:
-        if task.type.head == "similarity" and batch_size < 2 * processes:
+        if task.type.compares_vectors and batch_size < 2 * processes:
             raise InputError(
                 f"train_batch_size: {batch_size} leaves {task.name} ({task.task_type}) no other reply to "
                 f"tell the true one from; give {2 * processes} or more"

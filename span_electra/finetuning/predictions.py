@@ -81,7 +81,7 @@ def predict_rows(
         rows_B = order_R[begin : begin + batch_size]
         # Seed 0 for every run: the same errors are asked for, or two runs could not be compared.
         rows = source.rows(rows_B, 0, HELD_OUT)
-        if source.spec.type.head == "language":
+        if source.spec.type.is_conversation:
             answers = _perplexity_counts(
                 network, task, source=source, rows=rows, batch_size=batch_size, process=process
             )
@@ -127,7 +127,7 @@ def _answers(
     check_numbers(not np.isnan(asked).any(), source.spec.task.name)
     if kind == "ranking":
         return list(logits.reshape(len(rows_B), -1))
-    if kind == "similarity":
+    if source.spec.type.compares_vectors:
         return list(scores_of_vectors(logits.reshape(len(rows_B), -1, logits.shape[-1])))
     if kind == "number":
         head = network.tasks[task]
@@ -260,7 +260,7 @@ def compute_metrics(
 ) -> dict[str, float]:
     """The task's metrics by name; or those of `names`."""
     spec, predictions, targets = source.spec, predicted.predictions, predicted.targets
-    if spec.type.head == "language":  # nats and tokens
+    if spec.type.is_conversation:  # nats and tokens
         predictions, targets = (sum(counts[part] for counts in predictions) for part in (0, 1))
     elif spec.type.has_candidates:
         predictions = np.stack(predictions)
@@ -296,7 +296,7 @@ def prediction_lines(predicted: TaskPredictions, source: TaskRows) -> Iterator[s
 def shown(prediction: Any, source: TaskRows) -> str:
     """A prediction in the words of the task's labels."""
     kind, labels = source.spec.type.head, source.spec.labels
-    if kind == "language":  # the conversation's perplexity
+    if source.spec.type.is_conversation:  # its perplexity
         return f"{perplexity(prediction[0], max(1, prediction[1])):.4g}"
     if source.spec.type.has_candidates:  # the place of the true reply among its candidates
         return str(1 + int((prediction[1:] >= prediction[0]).sum()))

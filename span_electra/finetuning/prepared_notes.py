@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from span_electra.counted import counted
 from span_electra.errors import InputError
@@ -69,16 +70,28 @@ def check_labels_differ(prepared: Prepared, tasks: Iterable[Task]) -> None:
             )
 
 
+def check_made_so(prepared: Prepared, asked: Mapping[str, Any]) -> None:
+    """Raises InputError for flags, by name, that say of rows what prepared ones are not."""
+    made = {"max_seq_len": prepared.max_seq_len, "do_lower_case": prepared.lowercase}
+    for name, value in asked.items():
+        if value != made[name]:
+            raise InputError(
+                f"{name}: {value}, but {prepared.folder} was prepared with {made[name]}; leave it out, or "
+                "run prepare_tasks_SE.py again"
+            )
+
+
 def _cut_rows(task: Task, prepared: Prepared, room: str) -> list[str]:
     cut = {split: rows for split, rows in prepared.cut.get(task.name, {}).items() if rows}
     if not cut:
         return []
     counts = ", ".join(f"{split} {rows:,}" for split, rows in cut.items())
-    lost = {"ranking": "the oldest turns", "similarity": "the oldest turns", "language": "a turn's beginning"}
+    lost = "the oldest turns" if task.type.has_candidates else "the end"
+    lost = "a turn's beginning" if task.type.is_conversation else lost
     rows = sum(cut.values())
     return [
         f"{task.name}: {counted(rows, 'row is', 'rows are')} longer than {prepared.max_seq_len} tokens and "
-        f"lost {lost.get(task.type.head, 'the end')} ({counts}); {room}"
+        f"lost {lost} ({counts}); {room}"
     ]
 
 

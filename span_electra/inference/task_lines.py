@@ -147,7 +147,7 @@ def text_of_line(spec: TaskSpec, line: str) -> Text | None:
         value = {"turns": [], "candidates": []} if blank else _json(line)
         known = isinstance(value, dict) and set(value) == {"turns", "candidates"}
         return (value["turns"], value["candidates"]) if known else None
-    if spec.type.head == "language":
+    if spec.type.is_conversation:
         # A turn may begin with a bracket; only a list of texts is several turns.
         value = [] if blank else _json(line)
         turns = isinstance(value, list) and all(isinstance(turn, str) for turn in value)

@@ -170,12 +170,12 @@ class TaskPredictor:
     def longest_row(self, spec: TaskSpec) -> int:
         """Tokens of the longest row that a task reads whole, special ones included: a reply needs room."""
         longest = spec.max_seq_len
-        reply_room = self.speech.config(longest).max_new_tokens if spec.type.head == "language" else 0
+        reply_room = self.speech.config(longest).max_new_tokens if spec.type.is_conversation else 0
         return longest - reply_room
 
     def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
         """What replies to turns: the named Conversation task, or the only one. Raises InputError."""
-        able = [number for number in self.numbers_of(names) if self.specs[number].type.head == "language"]
+        able = [number for number in self.numbers_of(names) if self.specs[number].type.is_conversation]
         if len(able) != 1:
             tasks = ", ".join(f"{spec.task.name} ({spec.task.task_type})" for spec in self.specs)
             problem = (
@@ -191,7 +191,7 @@ class TaskPredictor:
         # Without noise: what is misspelt in training is judged here as it stands.
         spec = self.specs[number]
         spec = replace(spec, task=replace(spec.task, noise={}))
-        if spec.type.head == "language":
+        if spec.type.is_conversation:
             return [self._reply(number, example.texts) for example in examples]
         if spec.type.has_candidates:
             return self._rankings(number, spec, examples)
@@ -222,13 +222,13 @@ class TaskPredictor:
             # The turns are encoded once, whatever the number of candidates.
             turns, replies = talk["turns"], candidates["turns"]
             unpadded.append(rows_of_candidates(spec, sep_id, turns, replies))
-            apart = spec.type.head == "similarity"
+            apart = spec.type.compares_vectors
             texts = [turns, *([one] for one in replies)] if apart else [[*turns, one] for one in replies]
             cut.append(any(row_length(text) > spec.max_seq_len for text in texts))
         flat = [row for rows in unpadded for row in rows]
         answers = iter(self._logits(number, [row.ids for row in flat], [row.types for row in flat]))
         found = [[next(answers) for _ in rows] for rows in unpadded]
-        if spec.type.head == "similarity":
+        if spec.type.compares_vectors:
             scores = [scores_of_vectors(np.stack(one)[None])[0].tolist() for one in found]
         else:
             scores = [[float(score[0]) for score in one] for one in found]
@@ -306,7 +306,7 @@ def expected_input(spec: TaskSpec) -> str:
     """What the texts of a task are, in a few words; lines say pairs with a TAB and lists in JSON."""
     if spec.type.has_candidates:
         return '(turns, candidates), two lists; as a line {"turns": [...], "candidates": [...]}'
-    if spec.type.head == "language":
+    if spec.type.is_conversation:
         return "a list of turns; as a line one turn, or a JSON list of them"
     if spec.task.pairs:
         return "a pair of texts; as a line one TAB between them"
@@ -326,7 +326,7 @@ def example_of(spec: TaskSpec, text: Text) -> Example | None:
     if spec.type.by_word:
         words = text.split() if isinstance(text, str) else text if listed else None
         return None if words is None else Example("", (" ".join(words),), tuple(words))
-    if spec.type.head == "language":
+    if spec.type.is_conversation:
         turns = [text] if isinstance(text, str) else text if listed else None
         return None if turns is None else Example("", tuple(turns))
     paired = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
