@@ -21,7 +21,7 @@ from span_electra.console import command_line
 from span_electra.cores import under_torchrun
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
-from span_electra.finetuning.defaults import BEGUN, runs_in
+from span_electra.finetuning.defaults import BEGUN, OF_ROWS, runs_in
 from span_electra.finetuning.experiment import (
     Finetuning,
     check_pooling,
@@ -40,7 +40,7 @@ from span_electra.finetuning.prepare import (
     prepare_tasks,
     remove_new,
 )
-from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
+from span_electra.finetuning.prepared_notes import check_labels_differ, check_made_so, notes, summary_lines
 from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
 from span_electra.finetuning.seeds import refuse_taken, rest_lines
 from span_electra.finetuning.settings import FinetuningRun
@@ -276,7 +276,10 @@ def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrain
     check_vocabulary(prepared, pretrained)
     check_encoder(prepared.max_seq_len, tasks, pretrained)
     check_settings(prepared, tasks.tasks)
-    check_flags(settings, prepared)
+    # As defaults are, they say nothing; of flags defaults.py asks before.
+    usual = TaskDataArguments()
+    given = {name: value for name in OF_ROWS if (value := getattr(settings, name)) != getattr(usual, name)}
+    check_made_so(prepared, given)
     open_rows(tasks.tasks, prepared, pretrained.vocabulary, "train")
     for task in tasks.tasks:
         if task.name not in prepared.keys:
@@ -291,17 +294,6 @@ def check_prepared(settings: FinetuningArguments, tasks: TaskFile, prepared: Pre
         check_metrics(spec_of(task, prepared))
     if not settings.silent:
         print_summary(prepared, tasks)
-
-
-def check_flags(settings: FinetuningArguments, prepared: Prepared) -> None:
-    """Refuse flags that say of rows what prepared ones are not; as their defaults are, they say nothing."""
-    for name, made in (("max_seq_len", prepared.max_seq_len), ("do_lower_case", prepared.lowercase)):
-        asked = getattr(settings, name)
-        if asked not in (made, getattr(TaskDataArguments(), name)):
-            raise InputError(
-                f"{name}: {asked}, but {prepared.folder} was prepared with {made}; leave it out, or run "
-                "prepare_tasks_SE.py again"
-            )
 
 
 @contextmanager
