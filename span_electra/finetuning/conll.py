@@ -74,7 +74,10 @@ def read_conll(path: Path, token: int = 0, tag: int = -1) -> Iterator[TaggedSent
             f"{path}: the words of a .conllu file are column 2; write columns: {{text: 2, label: 4}} for "
             "parts of speech"
         )
-    refuse_header(layout.fields(first[1]), f"{path}: line {first[0]}")
+    below = (
+        layout.fields(line) for number, line in read_lines(path) if number > first[0] and line.strip(" \t")
+    )
+    refuse_header(layout.fields(first[1]), f"{path}: line {first[0]}", below)
     tokens: list[tuple[str, str, int]] = []  # word, tag, line
     for number, line in chain(read_lines(path), [(0, "")]):  # the last sentence may have no blank line
         fields = layout.fields(line)
