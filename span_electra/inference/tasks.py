@@ -26,16 +26,15 @@ import torch
 from span_electra.accelerators import find_device
 from span_electra.errors import InputError, not_among
 from span_electra.finetuning.batching import UnpaddedRows, collate, rows_of_candidates
-from span_electra.finetuning.decoding import best_tags
 from span_electra.finetuning.encoding import TaskSpec, encode_examples, encoded_rows
-from span_electra.finetuning.predictions import scores_of_vectors, word_scores
+from span_electra.finetuning.predictions import decided, scores_of_vectors, word_scores
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.finetuning.turns import row_length
 from span_electra.hub.networks import check_numbers, length_batches
 from span_electra.inference.arguments import Speech
 from span_electra.inference.chat import reply
-from span_electra.model.multi_task import TaskNetwork
+from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.text.token_spans import over_windows, pool_words
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.utf8 import is_encodable
@@ -200,7 +199,8 @@ class TaskPredictor:
         rows = [*encoded_rows(self.vocabulary, spec, examples)]
         ids, types = ([row[name] for row, _ in rows] for name in ("input_ids", "token_type_ids"))
         found = zip(rows, self._logits(number, ids, types), strict=True)
-        return [_of_text(spec, logits_C, cut) for (_, cut), logits_C in found]
+        head = self.network.tasks[number]
+        return [_of_text(spec, head, logits_C, cut) for (_, cut), logits_C in found]
 
     def _reply(self, number: int, turns: Sequence[str]) -> Reply:
         text, cut = reply(
@@ -258,7 +258,7 @@ class TaskPredictor:
             return Words(words, labels, tuple(wrong_W.tolist()))
         # By the rule of training's evaluation, also for words without tokens (of control characters, say).
         scores_WC, first_W = word_scores(logits, word_T, len(words), spec.labels)
-        label_W = best_tags(scores_WC, spec.labels, self.network.tasks[number].orders)
+        [label_W] = decided([scores_WC], spec, self.network.tasks[number], shift=0.0)
         share_W = np.where(first_W >= 0, _softmax(scores_WC)[np.arange(len(words)), label_W], 0.0)
         return Words(words, tuple(spec.labels[label] for label in label_W), tuple(share_W.tolist()))
 
@@ -279,15 +279,16 @@ class TaskPredictor:
         return found
 
 
-def _of_text(spec: TaskSpec, logits_C: np.ndarray, cut: bool) -> Answer:
+def _of_text(spec: TaskSpec, head: HeadConfig, logits_C: np.ndarray, cut: bool) -> Answer:
+    """A number, or the label or labels that training's evaluation would decide for."""
     if spec.type.head == "number":
         return Number(float(logits_C[0]), cut)
+    [chosen] = decided([logits_C], spec, head, shift=0.0)  # a threshold is in the bias by now
     if spec.type.head == "several":
         share_C = _sigmoid(logits_C).tolist()
-        true = tuple(name for name, logit in zip(spec.labels, logits_C, strict=True) if logit > 0)
+        true = tuple(spec.labels[label] for label in chosen)
         return Labels(true, dict(zip(spec.labels, share_C, strict=True)), cut)
-    share_C = _softmax(logits_C)
-    return Label(spec.labels[share_C.argmax()], float(share_C.max()), cut)
+    return Label(spec.labels[chosen], float(_softmax(logits_C)[chosen]), cut)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
