@@ -226,8 +226,10 @@ def _candidates(
         turns = row["turns"]
         if training:
             turns = turns[: rng.integers(2, len(turns) + 1)]
-        others = {"truth": turns[-1], "count": count - 1, "rng": rng, "training": training}
-        replies = [turns[-1], *_other_replies(source, int(number), **others)]
+        others = _other_replies(
+            source, int(number), truth=turns[-1], count=count - 1, rng=rng, training=training
+        )
+        replies = [turns[-1], *others]
         for unpadded in rows_of_candidates(source.spec, source.vocabulary.sep_id, turns[:-1], replies):
             ids.append(unpadded.ids)
             types.append(unpadded.types)

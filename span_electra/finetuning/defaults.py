@@ -31,7 +31,7 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     layers = _with_saved_run(given, layers)
     of_rows = [name for name in OF_ROWS if name in given]
     if of_rows:
-        from span_electra.finetuning.prepare import is_prepared, open_prepared
+        from span_electra.finetuning.prepared import is_prepared, open_prepared
         from span_electra.finetuning.prepared_notes import check_made_so
 
         said = peek(FinetuningArguments, layers, ["data_dir", *of_rows])

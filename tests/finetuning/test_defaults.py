@@ -23,6 +23,8 @@ from span_electra.finetuning.defaults import (
     stack_layers,
 )
 
+pytestmark = pytest.mark.usefixtures("here")
+
 STORED = FinetuneArgs(
     task_file="mine.yaml",
     encoder="small",
@@ -34,11 +36,6 @@ STORED = FinetuneArgs(
     seed=4,
     optimizer=OptimizerConfig(lr=0.125, schedule="cosine"),
 )
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def read(*argv: str) -> FinetuneArgs:

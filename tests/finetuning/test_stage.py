@@ -29,14 +29,10 @@ from span_electra.hub.architectures import architecture_of
 from span_electra.hub.runs import best_checkpoint
 from span_electra.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("here")
+
 SINGLE = "SingleSenClassification"
 PREPARED = TaskDataArguments(task_file="tasks.yaml", encoder="small", max_seq_len=24, workers=1)
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Prepared data go into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 def results_of(folder):
