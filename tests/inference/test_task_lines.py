@@ -108,6 +108,19 @@ def test_lines_that_cannot_be_read_are_counted_over_blocks(predictor):
         one_task(["fill", "embed"])
 
 
+def test_a_line_that_has_no_answer_is_told_before_the_network_runs(predictor, tmp_path, monkeypatch):
+    (tmp_path / "lines.txt").write_text("a\tb\n" * 3000 + "no tab\n" + "a\tb\n")
+    calls = []
+    monkeypatch.setattr(TaskPredictor, "__call__", lambda *asked: calls.append(asked))
+    asked = {"in_file": str(tmp_path / "lines.txt"), "out_file": str(tmp_path / "out.jsonl")}
+    with pytest.raises(InputError, match="line 3001: task 'same' .* one TAB"):
+        predict_lines(predictor, ["same"], **asked)
+    alone = replace(predictor, specs=(spec_of("same"),))
+    with pytest.raises(InputError, match="line 3001: task 'same' .* one TAB"):
+        predict_lines(alone, [], **asked)
+    assert not calls and not (tmp_path / "out.jsonl").exists()
+
+
 def test_text_for_the_eye():
     words = Words(("My", "name", "is", "Ann"), ("O", "O", "O", "B-PER"), (0.9, 0.9, 0.9, 0.8))
     assert shown({"a": Label("1", 0.97), "b": words}, True) == "a: 1 97.0%   b: My name is Ann{B-PER}"
