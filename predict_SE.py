@@ -26,25 +26,28 @@ from span_electra.commandline import parse, run_script
 
 
 def main() -> None:
-    settings = parse(PredictArgs, __doc__)
+    given: list[str] = []  # names of flags
+    settings = parse(PredictArgs, __doc__, stack=lambda flags, layers: given.extend(flags) or layers)
     # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.hub.runs import is_finetuned, newest_run
 
     # Who waits for a person has nothing to say meanwhile.
     with progress.saying(progress.silent) if settings.talk or settings.serve else nullcontext():
         if settings.talk:
-            with_tasks(settings, settings.model)
+            with_tasks(settings, settings.model, given)
             return
         model = settings.model or newest_run()
-        (with_tasks if is_finetuned(model) else without_tasks)(settings, model)
+        (with_tasks if is_finetuned(model) else without_tasks)(settings, model, given)
 
 
-def without_tasks(settings: PredictArgs, model: str) -> None:
+def without_tasks(settings: PredictArgs, model: str, given: list[str]) -> None:
     """What a pretrained model can do."""
-    from span_electra.inference.lines import one_task, predict
+    from span_electra.inference.arguments import refuse_unread
+    from span_electra.inference.lines import TASKS, one_task, predict
     from span_electra.inference.predictor import Predictor
 
     task, top_k = one_task(settings.task), settings.top_k or 5
+    refuse_unread(given, TASKS if settings.serve else [task], settings.serve)
     predictor = Predictor.from_folder(model, device=settings.device, batch_size=settings.batch_size)
     if settings.serve:
         from span_electra.inference.playground import pretrained_content, serve
@@ -63,10 +66,10 @@ def without_tasks(settings: PredictArgs, model: str) -> None:
     )
 
 
-def with_tasks(settings: PredictArgs, model: str | None) -> None:
+def with_tasks(settings: PredictArgs, model: str | None, given: list[str]) -> None:
     """What a fine-tuned run can do."""
     from span_electra.hub.runs import newest_talker
-    from span_electra.inference.arguments import Speech
+    from span_electra.inference.arguments import Speech, refuse_unread
     from span_electra.inference.chat import talk
     from span_electra.inference.task_lines import predict_lines
     from span_electra.inference.tasks import TaskPredictor
@@ -78,6 +81,8 @@ def with_tasks(settings: PredictArgs, model: str | None) -> None:
         threshold=settings.threshold,
         speech=Speech.of(settings),
     )
+    types = {predictor.specs[number].type.name for number in predictor.numbers_of(settings.task)}
+    refuse_unread(given, ["Conversation"] if settings.talk else types, settings.serve)
     if settings.serve:
         from span_electra.inference.playground import serve, task_content
 

@@ -26,6 +26,12 @@ def own_random_numbers(request):
     torch.manual_seed(zlib.crc32(request.node.nodeid.encode()))
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The current folder is the test's own: prepared data and runs go into it."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(params=ARCHITECTURES)
 def architecture(request, monkeypatch):
     """Each encoder type in turn: what `small_config`, and all examples made with it, are of."""

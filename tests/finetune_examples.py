@@ -11,7 +11,8 @@ from task_examples import task_file, write
 from argument import FinetuneArgs
 from span_electra.finetuning.batching import TaskRows
 from span_electra.finetuning.experiment import open_rows
-from span_electra.finetuning.prepare import Prepared, prepare_tasks
+from span_electra.finetuning.prepare import prepare_tasks
+from span_electra.finetuning.prepared import Prepared
 
 NOUNS, VERBS = ["cat", "cats", "dog", "dogs", "mat"], ["sleep", "sleeps", "bark", "barks"]
 ROWS = 26  # of each file; with 10 candidates there must be more than 10 different replies

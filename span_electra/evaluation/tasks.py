@@ -6,6 +6,7 @@ length of rows; so a model can be tried on other files than those it was fine-tu
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.experiment import open_rows, spec_of
 from span_electra.finetuning.predictions import TaskPredictions, check_metrics, compute_metrics, predict_rows
 from span_electra.finetuning.prepare import prepare_tasks
+from span_electra.finetuning.prepared_notes import notes
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.finetuning.task_model import load_task_model
@@ -63,7 +65,10 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
     target = prepared_target(model, settings.out_file)
     network, specs, vocabulary, meta = load_task_model(model)
     network.to(find_device(settings.device))
-    asked = load_task_file(task_file, data_dir).tasks
+    loaded = load_task_file(task_file, data_dir)
+    for note in loaded.notes:
+        print(f"note: {note}", file=sys.stderr)
+    asked = loaded.tasks
     learnt = [task_number(task, specs, str(task_file)) for task in asked]
     sections = {MODEL: described(model, vocabulary, meta), TASKS: {}}
     process = Process(next(network.parameters()).device)
@@ -109,7 +114,7 @@ def prepared_rows(
     data_dir: str | Path,
     folder: str | Path,
 ) -> Iterator[tuple[int, str, TaskRows]]:
-    """Prepare the tasks in `folder` and yield (number in the model, split, rows), a task at a time.
+    """Prepare the tasks in `folder`, say what is odd of them, and yield (number in the model, split, rows).
 
     The train file is read only where dev is split from it: one row of it must do, labels being the model's.
     """
@@ -135,6 +140,8 @@ def prepared_rows(
     )
     for task in tasks:  # the file's metrics are not those that the run was trained for
         check_metrics(spec_of(task, prepared))
+    for note in notes(prepared, tasks, room="the model's rows have this length"):
+        print(f"note: {note}", file=sys.stderr)
     opened = {split: open_rows(tasks, prepared, vocabulary, split) for split in ("dev", "test")}
     for position, number in enumerate(learnt):
         for split, sources in opened.items():

@@ -82,7 +82,7 @@ class TaskRows:
     @cached_property
     def lengths_P(self) -> np.ndarray:
         """Tokens of each piece, about."""
-        if self.spec.type.head != "language":
+        if not self.spec.type.is_conversation:
             return self.lengths_R
         pieces = map(self.turns, range(len(self.windows_P)))
         return np.array([min(row_length(turns), self.spec.max_seq_len) for turns in pieces])
@@ -218,7 +218,7 @@ def _candidates(
     turns and replies are read apart, training draws no others: the batch has them.
     """
     ids, types = [], []
-    apart = source.spec.type.head == "similarity"
+    apart = source.spec.type.compares_vectors
     count = TEST_CANDIDATES if not training else 1 if apart else TRAIN_CANDIDATES
     for number, row in zip(rows_B, rows, strict=True):
         # Keyed by the conversation, as noise is, so that every start and every process draws the same.
@@ -226,8 +226,10 @@ def _candidates(
         turns = row["turns"]
         if training:
             turns = turns[: rng.integers(2, len(turns) + 1)]
-        others = {"truth": turns[-1], "count": count - 1, "rng": rng, "training": training}
-        replies = [turns[-1], *_other_replies(source, int(number), **others)]
+        others = _other_replies(
+            source, int(number), truth=turns[-1], count=count - 1, rng=rng, training=training
+        )
+        replies = [turns[-1], *others]
         for unpadded in rows_of_candidates(source.spec, source.vocabulary.sep_id, turns[:-1], replies):
             ids.append(unpadded.ids)
             types.append(unpadded.types)
@@ -239,7 +241,7 @@ def rows_of_candidates(
 ) -> list[TurnRow]:
     """Each reply after the turns; or the turns, and then each reply by itself, where they are read apart."""
     longest = spec.max_seq_len
-    if spec.type.head == "similarity":
+    if spec.type.compares_vectors:
         # Of one form, so that a text has one vector whether it asks or answers.
         texts = [turns, *([reply] for reply in replies)]
         return [join_turns(text, sep_id, longest, open_ended=True) for text in texts]
@@ -352,7 +354,7 @@ class TaskBatches:
 
     def _unpadded(self, task: int, rows_B: np.ndarray) -> UnpaddedRows:
         source, order = self.sources[task], self.order
-        if source.spec.type.head == "language":
+        if source.spec.type.is_conversation:
             return windows_and_targets(source, [source.turns(piece) for piece in rows_B])
         rows = source.rows(rows_B, order.seed, self.epoch)
         return rows_and_targets(source, rows_B, rows, order.seed, self.epoch, training=True)

@@ -22,8 +22,8 @@ from span_electra.finetuning.header_rows import refuse_header
 from span_electra.finetuning.rows import read_lines, suffix_of
 
 DOCUMENT_MARK = "-DOCSTART-"
-# Comments that could be a token and its tag: `# newdoc`, and `#begin document`.
-COMMENT = re.compile(r"#\s*(\S+\s*=|begin document|end document|newdoc|newpar)")
+# Comments that could be a token and tags, parted by blanks: `# newdoc`, `# id = 7`, and `#begin document`.
+COMMENT = re.compile(r"#\s+(\S+\s+=(\s|$)|(newdoc|newpar)\b)|#\s*(begin|end) document\b")
 RANGE_OR_EMPTY = re.compile(r"\d+[-.]\d+")  # of CoNLL-U: words that are written as one, words that are not
 # Of a row meant as lists, which would be read as a strange token with a stranger tag: quoted (group 1), or
 # not. Bracket and quote alone are tokens of code, `[1,2-a]pyridine` is one of chemistry.
@@ -53,9 +53,11 @@ class _Layout:
 
     def is_comment(self, line: str) -> bool:
         """In doubt a line is a token: what begins with # and has as many columns as the others."""
-        return line.startswith("#") and (
-            COMMENT.match(line) is not None or len(self.fields(line)) != self.width
-        )
+        if not line.startswith("#"):
+            return False
+        # Comments are written with blanks, and cannot be mistaken for columns that tabs part.
+        written_so = not self.tabs and COMMENT.match(line) is not None
+        return written_so or len(self.fields(line)) != self.width
 
 
 def read_conll(path: Path, token: int = 0, tag: int = -1) -> Iterator[TaggedSentence]:
@@ -72,7 +74,10 @@ def read_conll(path: Path, token: int = 0, tag: int = -1) -> Iterator[TaggedSent
             f"{path}: the words of a .conllu file are column 2; write columns: {{text: 2, label: 4}} for "
             "parts of speech"
         )
-    refuse_header(layout.fields(first[1]), f"{path}: line {first[0]}")
+    below = (
+        layout.fields(line) for number, line in read_lines(path) if number > first[0] and line.strip(" \t")
+    )
+    refuse_header(layout.fields(first[1]), f"{path}: line {first[0]}", below)
     tokens: list[tuple[str, str, int]] = []  # word, tag, line
     for number, line in chain(read_lines(path), [(0, "")]):  # the last sentence may have no blank line
         fields = layout.fields(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from span_electra.compose import Layer, compose, config_file
+from span_electra.compose import Layer, compose, config_file, peek
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments
 from span_electra.schema import Values
@@ -13,6 +13,12 @@ from span_electra.storage import CONFIG
 
 WHICH = ("load_saved_model", "resume_train", "finetune", "conclude")  # which run, and what is to become of it
 BEGUN = ("encoder", "from_scratch")  # what a run began from, which is behind it
+# Flags that a conclusion reads, those about files of settings among them; all others are about training.
+CONCLUSION_READS = (
+    *(*WHICH, "config_file", "preset", "print_config", "task_file", "data_dir", "network", "monitor"),
+    *("max_seq_len", "do_lower_case", "workers", "eval_batch_size", "device", "device_ids", "silent"),
+)
+OF_ROWS = ("max_seq_len", "do_lower_case")  # what rows that are prepared already have of their own
 
 
 def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
@@ -20,7 +26,23 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
 
     The settings of a run that is resumed or concluded lie over those of argument.py and under files and
     flags; of a folder of seeds those of the first one, from which the others differ by the seed alone.
+    Raises InputError for flags that nothing would read, whatever value they give.
     """
+    layers = _with_saved_run(given, layers)
+    of_rows = [name for name in OF_ROWS if name in given]
+    if of_rows:
+        from span_electra.finetuning.prepared import is_prepared, open_prepared
+        from span_electra.finetuning.prepared_notes import check_made_so
+
+        said = peek(FinetuningArguments, layers, ["data_dir", *of_rows])
+        data_dir = said.pop("data_dir", FinetuningArguments().data_dir)
+        if is_prepared(data_dir):
+            check_made_so(open_prepared(data_dir), said)
+    return layers
+
+
+def _with_saved_run(given: Values, layers: list[Layer]) -> list[Layer]:
+    """The layers, with the settings of the run that is resumed or concluded, if one is."""
     # Before any settings are made: which run is meant decides what flags and files lie on.
     named = [
         replace(layer, values={name: layer.values[name] for name in WHICH if name in layer.values})
@@ -34,6 +56,10 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
             raise InputError(f"--{other}: a saved run goes on as it began; leave it out, or start a new run")
     if asked.conclude and given.get("out_dir"):
         raise InputError("--out_dir: --conclude writes into the run itself; leave it out")
+    unread = [name for name in given if name not in CONCLUSION_READS]
+    if asked.conclude and unread:
+        name = unread[0].rpartition(".")[2]
+        raise InputError(f"--{name}: --conclude trains no more, and does not read it; leave it out")
     from span_electra.hub.runs import run_of  # late: with it comes torch, for which --help need not wait
 
     run = run_of(Path(asked.load_saved_model))

@@ -121,7 +121,7 @@ def _loses_turns(turns: list[list[int]], spec: TaskSpec) -> bool:
 
     One to be continued is cut into windows instead: there a turn loses tokens that alone is too long.
     """
-    rows = [[turn] for turn in turns] if spec.type.head == "language" else [turns]
+    rows = [[turn] for turn in turns] if spec.type.is_conversation else [turns]
     return any(row_length(row) > spec.max_seq_len for row in rows)
 
 

@@ -22,8 +22,8 @@ from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.heads import head_configs, take_heads
 from span_electra.finetuning.metadata import SCORE, check_same_tasks, kept_shift, measured, order_of
 from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
-from span_electra.finetuning.prepare import Prepared, open_prepared
-from span_electra.finetuning.settings import FinetuningRun
+from span_electra.finetuning.prepared import Prepared, open_prepared
+from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.finetuning.task import SPLITS, Task
 from span_electra.hub.architectures import ARCHITECTURES, record_of
 from span_electra.hub.encoders import take_pretrained
@@ -34,7 +34,7 @@ from span_electra.training.devices import Process
 from span_electra.training.start import parameters_line
 
 
-def check_monitor(settings: FinetuningRun) -> None:
+def check_monitor(settings: FinetuningSettings) -> None:
     """Refuse a metric that no validation of these tasks has, and one that two of them have."""
     splits = {"": "dev", "test_": "test"} if settings.arguments.test_while_train else {"": "dev"}
     known = [
@@ -46,7 +46,7 @@ def check_monitor(settings: FinetuningRun) -> None:
     ]
     shared = next((name for name, count in Counter(known).items() if count > 1), None)
     if shared:  # tasks `a` and `test_a`
-        raise InputError(f"tasks: {shared} would be a metric of two of them; call one otherwise")
+        raise InputError(f"tasks: two of them would report a metric called {shared}; rename one")
     if settings.training.monitor not in (SCORE, *known):
         raise InputError(
             f"monitor: {settings.training.monitor!r} is no metric of these tasks; choose from {SCORE}, "
@@ -57,7 +57,7 @@ def check_monitor(settings: FinetuningRun) -> None:
 def check_rows(prepared: Prepared, keys: Mapping[str, str]) -> None:
     """Refuse rows that another command has made anew since this one began: seeds would learn others each."""
     for name, key in keys.items():
-        if prepared.keys.get(name) != key:
+        if prepared.key(name) != key:
             raise InputError(
                 f"{prepared.folder}: another command prepared {name} anew meanwhile; run each in a folder of "
                 "its own"
@@ -74,7 +74,7 @@ class Finetuning:
     turns = ()
     token_sum = "tokens"
 
-    def __init__(self, settings: FinetuningRun, process: Process) -> None:
+    def __init__(self, settings: FinetuningSettings, process: Process) -> None:
         check_monitor(settings)
         self.settings, self.process = settings, process
         pretrained = open_model(settings.encoder).need(settings.arguments.network)
@@ -104,10 +104,15 @@ class Finetuning:
 
     def train_batches(self, epoch: int, start: int, parts: int = 0) -> TaskBatches:
         """The epoch's batches, of one task each, from batch `start` on; they know no clock."""
-        together = self.settings.training.gradient_accumulation_steps
-        rank, world = self.process.rank, self.process.world_size
-        shares = {"rank": rank, "world": world, "together": together}
-        return TaskBatches(self.rows["train"], self.settings.order, epoch=epoch, start=start, **shares)
+        return TaskBatches(
+            self.rows["train"],
+            self.settings.order,
+            epoch=epoch,
+            start=start,
+            rank=self.process.rank,
+            world=self.process.world_size,
+            together=self.settings.training.gradient_accumulation_steps,
+        )
 
     def loss(self, network: nn.Module, batch: TaskBatch, dropout_key: int | None) -> StepOutput:
         """The weighted loss of the batch's task."""
@@ -227,7 +232,7 @@ def check_vocabulary(prepared: Prepared, pretrained: Pretrained) -> None:
 def check_others(tasks: tuple[Task, ...], batch_size: int, processes: int) -> None:
     """Refuse batches in which a reply to be retrieved has no other to be told from."""
     for task in tasks:
-        if task.type.head == "similarity" and batch_size < 2 * processes:
+        if task.type.compares_vectors and batch_size < 2 * processes:
             raise InputError(
                 f"train_batch_size: {batch_size} leaves {task.name} ({task.task_type}) no other reply to "
                 f"tell the true one from; give {2 * processes} or more"
@@ -261,7 +266,7 @@ def check_token_types(tasks: tuple[Task, ...], pretrained: Pretrained) -> None:
 
 
 def build_network(
-    settings: FinetuningRun, pretrained: Pretrained, train: Sequence[TaskRows]
+    settings: FinetuningSettings, pretrained: Pretrained, train: Sequence[TaskRows]
 ) -> tuple[TaskNetwork, list[str]]:
     """The network as it starts, on the CPU: pretrained or from scratch, the heads from the seed.
 
@@ -309,7 +314,7 @@ def rate_share(parameter: str, layers: int, decay: float) -> float:
 
 def spec_of(task: Task, prepared: Prepared) -> TaskSpec:
     """What the rows of a task were made by."""
-    return TaskSpec(task, prepared.labels[task.name], prepared.max_seq_len, prepared.lowercase)
+    return TaskSpec(task, prepared.tasks[task.name].labels, prepared.max_seq_len, prepared.lowercase)
 
 
 def open_rows(
@@ -318,7 +323,7 @@ def open_rows(
     """The rows of a split of each task; None where it has none."""
     opened = []
     for task in tasks:
-        if task.name not in prepared.rows:
+        if task.name not in prepared.tasks:
             raise InputError(
                 f"{prepared.folder}: task {task.name!r} is not prepared; run prepare_tasks_SE.py"
             )
@@ -326,9 +331,9 @@ def open_rows(
         # None holds the place: rows, heads and tasks go by the same numbers.
         opened.append(TaskRows(path, spec_of(task, prepared), vocabulary) if path else None)
         # A file replaced by hand has other rows than its labels and counts tell of.
-        if path and len(opened[-1]) != prepared.rows[task.name][split]:
+        if path and len(opened[-1]) != (rows := prepared.tasks[task.name].rows[split]):
             found = counted(len(opened[-1]), "row")
-            raise InputError(f"{path}: {found} where {prepared.rows[task.name][split]} were; {ANEW}")
+            raise InputError(f"{path}: {found} where {rows} were; {ANEW}")
     return opened
 
 
@@ -336,7 +341,7 @@ def open_rows(
 
 
 def facts_of(
-    settings: FinetuningRun, network: TaskNetwork, prepared: Prepared, pretrained: Pretrained
+    settings: FinetuningSettings, network: TaskNetwork, prepared: Prepared, pretrained: Pretrained
 ) -> dict:
     """What every checkpoint of the run records of its settings and data."""
     return {
@@ -349,6 +354,6 @@ def facts_of(
         "measured": measured(settings.tasks, settings.training.monitor),
         "optimizer": asdict(settings.optimizer),
         "training": asdict(settings.training),
-        "prepared": {task.name: prepared.keys[task.name] for task in settings.tasks},
+        "prepared": {task.name: prepared.key(task.name) for task in settings.tasks},
         "order": asdict(settings.order),
     }

@@ -103,8 +103,16 @@ def export_tasks(
     written = []
     for number, spec in enumerate(model.specs):
         told = task_facts(model, number, facts, measured)
-        more = {"spec": spec, "vocabulary": model.vocabulary, "facts": told}
-        written.append(export_task(model.network, number, folder=Path(out_dir, spec.task.name), **more))
+        written.append(
+            export_task(
+                model.network,
+                number,
+                spec=spec,
+                vocabulary=model.vocabulary,
+                folder=Path(out_dir, spec.task.name),
+                facts=told,
+            )
+        )
     return written
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from span_electra.errors import InputError
 
@@ -16,6 +17,7 @@ NAMES = frozenset(
     hypothesis question question1 question2 answer query passage context title body review comment tweet
     utterance token tokens word words form lemma""".split()
 )
+LOOKED_AT = 100  # rows below the first: of a hundred some have its label, if it has one
 LONGEST_NAME = 3  # words: "Gold label", "#1 ID"
 
 
@@ -35,10 +37,22 @@ def looks_like_header(fields: Sequence[str]) -> bool:
     return named >= 2 and named >= len(fields) - 1
 
 
-def refuse_header(fields: Sequence[str], where: str) -> None:
-    """Raises InputError with the way out where a file's first row looks like a header."""
-    if looks_like_header(fields):
+def refuse_header(fields: Sequence[str], where: str, following: Iterable[Sequence[str]]) -> None:
+    """Raises InputError with the way out where a file's first row looks like a header.
+
+    following: the fields of the rows below, of which the first ones are looked at.
+    """
+    if looks_like_header(fields) and not _recurs(fields, islice(following, LOOKED_AT)):
         raise InputError(
             f"{where}: looks like a header ({', '.join(fields)[:80]}); say in the task file which column is "
-            "which (columns:), or remove the line"
+            "which (columns:), or remove the line; one that is a row may stand further down"
         )
+
+
+def _recurs(fields: Sequence[str], following: Iterable[Sequence[str]]) -> bool:
+    """Whether a field stands in its column again: as a label does, and a column's name does not.
+
+    Example: ["q-17", "comment", "No comment"] above ["q-18", "comment", "Fine."] -> True
+    """
+    # A header that was joined in once more with its file says nothing.
+    return any(any(map(str.__eq__, fields, row)) for row in following if [*row] != [*fields])

@@ -7,6 +7,7 @@ Shapes are in the names:
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -80,7 +81,7 @@ def predict_rows(
         rows_B = order_R[begin : begin + batch_size]
         # Seed 0 for every run: the same errors are asked for, or two runs could not be compared.
         rows = source.rows(rows_B, 0, HELD_OUT)
-        if source.spec.type.head == "language":
+        if source.spec.type.is_conversation:
             answers = _perplexity_counts(
                 network, task, source=source, rows=rows, batch_size=batch_size, process=process
             )
@@ -126,7 +127,7 @@ def _answers(
     check_numbers(not np.isnan(asked).any(), source.spec.task.name)
     if kind == "ranking":
         return list(logits.reshape(len(rows_B), -1))
-    if kind == "similarity":
+    if source.spec.type.compares_vectors:
         return list(scores_of_vectors(logits.reshape(len(rows_B), -1, logits.shape[-1])))
     if kind == "number":
         head = network.tasks[task]
@@ -259,7 +260,7 @@ def compute_metrics(
 ) -> dict[str, float]:
     """The task's metrics by name; or those of `names`."""
     spec, predictions, targets = source.spec, predicted.predictions, predicted.targets
-    if spec.type.head == "language":  # nats and tokens
+    if spec.type.is_conversation:  # nats and tokens
         predictions, targets = (sum(counts[part] for counts in predictions) for part in (0, 1))
     elif spec.type.has_candidates:
         predictions = np.stack(predictions)
@@ -284,22 +285,36 @@ def prediction_lines(predicted: TaskPredictions, source: TaskRows) -> Iterator[s
     yield "uid\tprediction\tlabel\n"
     truth = "1" if source.spec.type.has_candidates else ""  # of turns
     for uid, prediction, target in zip(predicted.uids, predicted.predictions, predicted.targets, strict=True):
+        if source.spec.type.head == "number":
+            prediction = float(f"{prediction:.9g}")  # nine digits tell any two of float32 apart
         label = truth if source.spec.type.in_turns else shown(target, source)
         fields = (uid, shown(prediction, source), label)
-        yield "\t".join(" ".join(field.split()) for field in fields) + "\n"  # a uid may hold line ends
+        # What ends fields and lines alone is folded: other white space may tell two labels apart.
+        yield "\t".join(re.sub(r"[\t\r\n]+", " ", field) for field in fields) + "\n"
 
 
 def shown(prediction: Any, source: TaskRows) -> str:
     """A prediction in the words of the task's labels."""
     kind, labels = source.spec.type.head, source.spec.labels
-    if kind == "language":  # the conversation's perplexity
+    if source.spec.type.is_conversation:  # its perplexity
         return f"{perplexity(prediction[0], max(1, prediction[1])):.4g}"
     if source.spec.type.has_candidates:  # the place of the true reply among its candidates
         return str(1 + int((prediction[1:] >= prediction[0]).sum()))
     if kind == "number":
-        return f"{prediction:.6g}"
+        return repr(prediction).removesuffix(".0")
     if kind == "sequence":
         return labels[prediction]
     if kind == "several":  # a set: in the labels' order, whatever the row's
-        return ",".join(labels[number] for number in sorted(set(prediction)))
-    return " ".join(labels[number] for number in prediction)
+        return _listed(sorted(set(prediction)), labels, ",")
+    return _listed(prediction, labels, " ")
+
+
+def _listed(numbers: list[int], labels: tuple[str, ...], separator: str) -> str:
+    """Several labels in one field: with the separator between, or as JSON where one of the task's holds it.
+
+    Example: labels "a" and "b" -> a,b; labels "a" and "b, c" -> ["a", "b, c"], and ["a"] of a row of one
+    """
+    names = [labels[number] for number in numbers]
+    # By all labels, not by the row's: a file is read in one way.
+    held = any(mark in label for label in labels for mark in (separator, "\t", "\r", "\n"))
+    return json.dumps(names, ensure_ascii=False) if held else separator.join(names)

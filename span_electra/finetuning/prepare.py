@@ -18,26 +18,35 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import chain, islice
+from dataclasses import asdict, replace
+from itertools import chain, count, islice
 from pathlib import Path
 from shutil import copyfile, rmtree
 from typing import Any
 
-from span_electra.errors import InputError, reason_of
+from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
 from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, line_encoder
+from span_electra.finetuning.prepared import (
+    FORMAT,
+    MARK,
+    Prepared,
+    PreparedTask,
+    is_prepared,
+    mark_of,
+    open_prepared,
+    write_mark,
+)
 from span_electra.finetuning.readers import Example, label_map, read_examples
 from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
+from span_electra.finetuning.task_types import MISSPELT
 from span_electra.locks import locked
-from span_electra.storage import empty_parents_go, replace_folder, sha256_of, write_text
-from span_electra.text.noise import load_misspellings
+from span_electra.storage import empty_parents_go, replace_folder, sha256_of
+from span_electra.text.noise import NoiseConfig, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.workers import cap_workers, run_in_order
 
-MARK = "prepared.json"
-FORMAT = 1
 LOCK = ".making-lock"
 MAKING = ".making-"  # leads the name of the folder in which rows are made; one that a kill left is no harm
 CHUNK = 2000  # examples handed to one process at a time
@@ -45,38 +54,6 @@ WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding thes
 # What a task says that decides nothing of its rows.
 # (`listed` and `paired` follow from labels and files, which do.)
 NO_MATTER = ("metrics", "dropout_prob", "loss_weight", "pooling", "tuned_threshold", "listed", "paired")
-BY_TASK = ("labels", "rows", "keys", "cut", "only_label", "settings", "noted", "paired")  # of `Prepared`
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A folder of prepared data, as its mark describes it."""
-
-    folder: Path
-    data_dir: str  # of the task files that were prepared last
-    vocabulary_sha256: str
-    max_seq_len: int
-    lowercase: bool
-    labels: dict[str, tuple[str, ...]]  # by task
-    rows: dict[str, dict[str, int]]  # by task and split
-    keys: dict[str, str]  # by task
-    cut: dict[str, dict[str, int]] = field(default_factory=dict)  # rows too long, by task and split
-    only_label: dict[str, str] = field(default_factory=dict)  # of tasks whose train rows all have the same
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by task; see `deciding`
-    noted: dict[str, dict[str, int]] = field(default_factory=dict)  # by task; see `read_examples`
-    paired: dict[str, bool | None] = field(default_factory=dict)  # by task, as a `Task` has it
-    # The mark that this very command wrote where none stood, by inode and time; not in the mark itself.
-    new_mark: tuple[int, int] | None = None
-
-    def path(self, task: str, split: str) -> Path | None:
-        """The rows of a split; None where the task has none."""
-        return self.folder / task / f"{split}.jsonl" if split in self.rows[task] else None
-
-    def holds(self, task: str, key: str) -> bool:
-        """Whether a task stands there as it would be made by this key."""
-        return self.keys.get(task) == key and all(
-            self.path(task, split).is_file() for split in self.rows[task]
-        )
 
 
 def prepare_tasks(
@@ -99,13 +76,11 @@ def prepare_tasks(
         vocabulary_sha256=vocabulary.sha256,
         max_seq_len=max_seq_len,
         lowercase=lowercase,
-        labels={},
-        rows={},
-        keys={},
+        tasks={},
     )
     # Asked once before hours of encoding and once more, locked, when rows are put in place.
     before = _standing(fresh)
-    made: dict[str, Prepared] = {}
+    made: dict[str, PreparedTask] = {}
     with empty_parents_go(folder / MARK):
         folder.mkdir(parents=True, exist_ok=True)
         # Inside it, so that putting rows in place is a rename within one file system.
@@ -115,11 +90,13 @@ def prepare_tasks(
                     raise InputError(f"{task.name}: this name is taken in prepared data; rename the task")
                 key = rows_key(task, data_dir, fresh)
                 if not before.holds(task.name, key):
-                    more = {"vocabulary": vocabulary, "workers": workers}
-                    made[task.name] = _prepare(task, data_dir, Path(beside, task.name), key, fresh, **more)
+                    target = Path(beside, task.name)
+                    made[task.name] = _prepare(
+                        task, data_dir, target, key, fresh, vocabulary=vocabulary, workers=workers
+                    )
             prepared = _put_in_place(made, Path(beside), fresh)
     for task in task_file.tasks:
-        if task.name not in prepared.keys:  # it stood there when this command began
+        if prepared.key(task.name) is None:  # it stood there when this command began
             raise InputError(f"{folder}: another command removed {task.name} meanwhile; run this one again")
     return prepared
 
@@ -138,78 +115,35 @@ def _standing(fresh: Prepared) -> Prepared:
     return replace(before, data_dir=fresh.data_dir) if same else fresh
 
 
-def _put_in_place(made: dict[str, Prepared], beside: Path, fresh: Prepared) -> Prepared:
+def _put_in_place(made: dict[str, PreparedTask], beside: Path, fresh: Prepared) -> Prepared:
     """Move what was made to where it belongs; another process may have put its own tasks there meanwhile."""
     with locked(fresh.folder / LOCK, fresh.folder, "another command puts rows there", wait=True):
         stood, prepared = is_prepared(fresh.folder), _standing(fresh)
-        for name in made:
-            prepared.keys.pop(name, None)
+        for name in made.keys() & prepared.tasks.keys():
+            prepared.tasks[name] = replace(prepared.tasks[name], key=None)
         if made:
-            _write_mark(prepared)  # so that a kill from here on leaves them unprepared, not half another's
+            write_mark(prepared)  # so that a kill from here on leaves them unprepared, not half another's
         for name, task in made.items():
             replace_folder(beside / name, prepared.folder / name)
-            prepared.only_label.pop(name, None)  # not every task has one
-            for entry in BY_TASK:
-                getattr(prepared, entry).update(getattr(task, entry))
-        _write_mark(prepared)
-        return prepared if stood else replace(prepared, new_mark=_mark_of(prepared.folder))
-
-
-def _write_mark(prepared: Prepared) -> None:
-    described = asdict(prepared)
-    del described["folder"], described["new_mark"]
-    text = json.dumps({"span_electra_prepared": FORMAT, **described}, indent=1)
-    write_text(prepared.folder / MARK, text + "\n")
-
-
-def _mark_of(folder: Path) -> tuple[int, int] | None:
-    """What tells one writing of the mark from another; None where there is none."""
-    try:
-        found = (folder / MARK).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
+            prepared.tasks[name] = task
+        write_mark(prepared)
+        return prepared if stood else replace(prepared, new_mark=mark_of(prepared.folder))
 
 
 def remove_new(prepared: Prepared) -> None:
     """Remove rows that this command put where none stood, unless another has used the folder since."""
     # Whoever prepares there writes the mark anew, even where all stands prepared already.
-    if prepared.new_mark is None or _mark_of(prepared.folder) != prepared.new_mark:
+    if prepared.new_mark is None or mark_of(prepared.folder) != prepared.new_mark:
         return
     with locked(prepared.folder / LOCK, prepared.folder, "another command puts rows there", wait=True):
-        if _mark_of(prepared.folder) != prepared.new_mark:
+        if mark_of(prepared.folder) != prepared.new_mark:
             return
         (prepared.folder / MARK).unlink()  # first: a kill leaves rows that are not prepared
-        for task in prepared.keys:
+        for task in prepared.tasks:
             rmtree(prepared.folder / task, ignore_errors=True)
         # Rows that another command is making there stay, with the lock that it will want.
         if os.listdir(prepared.folder) == [LOCK]:
             rmtree(prepared.folder)
-
-
-def is_prepared(folder: str | Path) -> bool:
-    """Whether a folder holds prepared data, sound or not."""
-    return (Path(folder) / MARK).is_file()
-
-
-def open_prepared(folder: str | Path) -> Prepared:
-    """Read a folder's mark. Raises InputError when it is none of ours."""
-    path = Path(folder) / MARK
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        if described.pop("span_electra_prepared") != FORMAT:
-            raise ValueError("another format")
-        # JSON knows lists alone; specs are compared as tuples.
-        described["labels"] = {name: tuple(labels) for name, labels in described["labels"].items()}
-        prepared = Prepared(Path(folder), **described)
-        if not all(prepared.rows[name].keys() and name in prepared.labels for name in prepared.keys):
-            raise ValueError("a task without rows")
-        return prepared
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = reason_of(error)
-        raise InputError(
-            f"{path}: no prepared data of ours ({reason}); remove the folder, then run prepare_tasks_SE.py"
-        ) from None
 
 
 def rows_key(task: Task, data_dir: str | Path, fresh: Prepared) -> str:
@@ -218,12 +152,12 @@ def rows_key(task: Task, data_dir: str | Path, fresh: Prepared) -> str:
         (split, file)
         for split in task.files
         for path in split_files(task, split, data_dir)
-        for file in _files_of(task, path)
+        for file in files_of(task, path)
     ]
     if task.noise.get("misspellings"):
         files.append(("noise", Path(task.noise["misspellings"])))
     # Names without their folders: data that were moved are the same data.
-    contents = [(split, file.name, _hash(file)) for split, file in files]
+    contents = [(split, file.name, sha256_of_file(file)) for split, file in files]
     # Earlier rows were folded before the tokenizer saw them, so that it found no special token in them.
     folding = "by the tokenizer" if fresh.lowercase else False
     parts = [FORMAT, deciding(task), contents, fresh.vocabulary_sha256, fresh.max_seq_len, folding]
@@ -250,7 +184,8 @@ def check_settings(prepared: Prepared, tasks: Sequence[Task]) -> None:
     """
     for task in tasks:
         # Tasks that are absent are told elsewhere; an earlier version wrote no settings.
-        before = prepared.settings.get(task.name)
+        made = prepared.tasks.get(task.name)
+        before = made.settings if made else None
         for name, now in deciding(task).items() if before is not None else ():
             if before.get(name) != now:
                 told = f"{name} {str(before.get(name))[:80]}, the task file has {str(now)[:80]}"
@@ -259,7 +194,7 @@ def check_settings(prepared: Prepared, tasks: Sequence[Task]) -> None:
                 )
 
 
-def _files_of(task: Task, path: Path) -> list[Path]:
+def files_of(task: Task, path: Path) -> list[Path]:
     """The files that are read for one that is named: of spelling also correct.txt beside corrupt.txt."""
     # What is read must be in the key, or a changed label would leave the old rows standing.
     if task.type.reader != "spelling":
@@ -268,7 +203,7 @@ def _files_of(task: Task, path: Path) -> list[Path]:
     return sorted(file for file in beside if file.is_file())
 
 
-def _hash(path: Path) -> str:
+def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file's bytes. Raises InputError when it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -289,8 +224,8 @@ def _prepare(
     *,
     vocabulary: Vocabulary,
     workers: int,
-) -> Prepared:
-    """Write the rows of one task into `target`; returns what the mark says of it alone."""
+) -> PreparedTask:
+    """Write the rows of one task into `target`."""
     settings = deciding(task)
     # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
     labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir))
@@ -301,36 +236,53 @@ def _prepare(
         load_misspellings(misspellings)  # what is wrong with it is told before hours of encoding
         copyfile(misspellings, target / MISSPELLINGS)
     counts, cut, seen, noted = {}, {}, set(), Counter()
+    # Noise that makes no errors leaves clean rows right, each like the other.
+    unsaid = MISSPELT[0] if task.noise and not makes_errors(task) else None
     for split in task.files:
         examples = _examples(task, split, data_dir, noted)
         if split == "train":
-            examples = _noting_labels(examples, seen)
+            examples = _noting_labels(examples, seen, unsaid)
         path = target / f"{split}.jsonl"
         counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers)
     if task.val_split:
         counts |= _hold_out(target, task, counts["train"])
         cut["train and dev"] = cut.pop("train")
-    only_label = {task.name: str(*seen)} if needs_label(task) and len(seen) < 2 else {}
-    found = {"labels": labels, "rows": counts, "keys": key, "cut": cut, "settings": settings}
-    found |= {"noted": dict(noted), "paired": task.paired}
-    by_task = {entry: {task.name: value} for entry, value in found.items()}
-    return replace(fresh, only_label=only_label, **by_task)
+    return PreparedTask(
+        labels=labels,
+        rows=counts,
+        key=key,
+        cut=cut,
+        only_label=str(*seen) if (needs_label(task) or unsaid) and len(seen) < 2 else None,
+        settings=settings,
+        noted=dict(noted),
+        paired=task.paired,
+    )
 
 
-def _noting_labels(examples: Iterator[Example], seen: set[str | tuple[str, ...]]) -> Iterator[Example]:
-    """The examples; `seen` has two of their labels in the end, or the only one."""
+def _noting_labels(
+    examples: Iterator[Example], seen: set[str | tuple[str, ...]], unsaid: str | None
+) -> Iterator[Example]:
+    """The examples; `seen` has two of their labels in the end, or the only one. unsaid: of rows without."""
     for example in examples:
         if len(seen) < 2 and example.label is not None:
             seen |= set(example.label) if example.words is not None else {example.label}
+        elif len(seen) < 2 and unsaid is not None:
+            seen.add(unsaid)
         yield example
+
+
+def makes_errors(task: Task) -> bool:
+    """Whether the task's noise can make any."""
+    noise = NoiseConfig(**task.noise)
+    return noise.white_space > 0 or (noise.kind not in ("none", "white_space") and noise.word_share > 0)
 
 
 def _examples(
     task: Task, split: str, data_dir: str | Path, noted: Counter[str] | None = None
 ) -> Iterator[Example]:
     """The examples of a split; of train no more than the task's limit."""
-    files = split_files(task, split, data_dir)
-    examples = chain.from_iterable(read_examples(task, path, noted) for path in files)
+    files, numbers = split_files(task, split, data_dir), count(1)  # a number stands for one row of all files
+    examples = chain.from_iterable(read_examples(task, path, noted, numbers) for path in files)
     return islice(examples, task.limit) if split == "train" and task.limit else examples
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.finetuning.prepare import Prepared
+from span_electra.finetuning.prepare import files_of, sha256_of_file
+from span_electra.finetuning.prepared import Prepared
 from span_electra.finetuning.readers import NUMBERS, QUOTES
 from span_electra.finetuning.task import Task, split_files
 
@@ -19,8 +23,8 @@ def summary_lines(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
     """A line for each task. Example: "mood: train 26, dev 26; 2 labels; f1 is of 'yes' (label 1)" """
     lines = []
     for task in tasks:
-        counts = ", ".join(f"{split} {rows:,}" for split, rows in prepared.rows[task.name].items())
-        labels = prepared.labels[task.name]
+        counts = ", ".join(f"{split} {rows:,}" for split, rows in prepared.tasks[task.name].rows.items())
+        labels = prepared.tasks[task.name].labels
         line = f"{task.name}: {counts}" + (f"; {counted(len(labels), 'label')}" if labels else "")
         lines.append(line + _label_1(task, labels))
     return lines
@@ -37,44 +41,68 @@ def _label_1(task: Task, labels: tuple[str, ...]) -> str:
     return said + ("; label_map_or_file gives another order" if task.type.named_labels else "")
 
 
-def notes(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
-    """Rows that lost text or have quotes; labels that look alike, are missing, or are numbers of names."""
+def notes(
+    prepared: Prepared, tasks: Iterable[Task], room: str = "--max_seq_len gives them room"
+) -> list[str]:
+    """Rows that lost text, have quotes or are there twice; labels alike, missing, or numbers of names.
+
+    room: what a person can do about rows that are too long.
+    """
     found = []
     for task in tasks:
-        found += _cut_rows(task, prepared)
-        found += _strange_labels(task, prepared.labels[task.name])
+        found += _cut_rows(task, prepared, room)
+        found += _strange_labels(task, prepared.tasks[task.name].labels)
         found += _noted_rows(task, prepared)
+        found += _same_files(task, prepared)
     return found
 
 
 def check_labels_differ(prepared: Prepared, tasks: Iterable[Task]) -> None:
     """Raises InputError for a task whose train rows all have one label: there is nothing to learn."""
     for task in tasks:
-        label = prepared.only_label.get(task.name)
+        label = prepared.tasks[task.name].only_label
         if label is not None:
             files = ", ".join(str(file) for file in split_files(task, "train", prepared.data_dir))
+            if task.noise:
+                raise InputError(
+                    f"{files}: no row has an error, and the noise of {task.name} makes none; give it a kind "
+                    "(noise: {kind: artificial}), or rows with labels"
+                )
             rows = f"each of the first {task.limit:,} rows (limit)" if task.limit else "every row"
             raise InputError(
                 f"{files}: {rows} has the label {label!r}; {task.name} needs at least two to learn from"
             )
 
 
-def _cut_rows(task: Task, prepared: Prepared) -> list[str]:
-    cut = {split: rows for split, rows in prepared.cut.get(task.name, {}).items() if rows}
+def check_made_so(prepared: Prepared, asked: Mapping[str, Any]) -> None:
+    """Raises InputError for flags, by name, that say of rows what prepared ones are not."""
+    made = {"max_seq_len": prepared.max_seq_len, "do_lower_case": prepared.lowercase}
+    for name, value in asked.items():
+        if value != made[name]:
+            raise InputError(
+                f"{name}: {value}, but {prepared.folder} was prepared with {made[name]}; leave it out, or "
+                "run prepare_tasks_SE.py again"
+            )
+
+
+def _cut_rows(task: Task, prepared: Prepared, room: str) -> list[str]:
+    cut = {split: rows for split, rows in prepared.tasks[task.name].cut.items() if rows}
     if not cut:
         return []
     counts = ", ".join(f"{split} {rows:,}" for split, rows in cut.items())
-    lost = {"ranking": "the oldest turns", "similarity": "the oldest turns", "language": "a turn's beginning"}
+    lost = "the oldest turns" if task.type.has_candidates else "the end"
+    lost = "a turn's beginning" if task.type.is_conversation else lost
     rows = sum(cut.values())
     return [
         f"{task.name}: {counted(rows, 'row is', 'rows are')} longer than {prepared.max_seq_len} tokens and "
-        f"lost {lost.get(task.type.head, 'the end')} ({counts}); --max_seq_len gives them room"
+        f"lost {lost} ({counts}); {room}"
     ]
 
 
 def _noted_rows(task: Task, prepared: Prepared) -> list[str]:
     """What reading has counted: labels by their numbers, and fields in quotes."""
-    noted, labels, found = prepared.noted.get(task.name, {}), prepared.labels[task.name], []
+    made, found = prepared.tasks[task.name], []
+    noted, labels = made.noted, made.labels
     if count := noted.get(NUMBERS):
         listed = ", ".join(f"{number} is {label!r}" for number, label in enumerate(labels[:3]))
         said = counted(count, "label is a number, taken", "labels are numbers, taken")
@@ -86,6 +114,37 @@ def _noted_rows(task: Task, prepared: Prepared) -> list[str]:
             "them without (csv.QUOTE_NONE), or as .csv or .jsonl"
         )
     return found
+
+
+def _same_files(task: Task, prepared: Prepared) -> list[str]:
+    """Files of one content: of two splits, where what was learnt is tried on itself, or within one."""
+    # Files that are gone by now, as those of data that were given prepared may be, say nothing.
+    alike: dict[tuple[int, ...], list[tuple[str, Path]]] = {}
+    for split in task.files:
+        for path in split_files(task, split, prepared.data_dir):
+            if os.access(path, os.R_OK):
+                sizes = tuple(file.stat().st_size for file in files_of(task, path))
+                alike.setdefault(sizes, []).append((split, path))
+    found = []
+    for candidates in alike.values():
+        if len(candidates) == 1:  # of a size of its own: it need not be read
+            continue
+        same: dict[tuple[str, ...], list[tuple[str, Path]]] = {}
+        for split, path in candidates:
+            digests = tuple(map(sha256_of_file, files_of(task, path)))
+            same.setdefault(digests, []).append((split, path))
+        found += [_same_files_said(task, files) for files in same.values() if len(files) > 1]
+    return found
+
+
+def _same_files_said(task: Task, files: list[tuple[str, Path]]) -> str:
+    splits = {split for split, _ in files}
+    listed = " and ".join(f"{path} ({split})" for split, path in files)
+    if len(splits) == 1:
+        why = f"its rows count {len(files)} times"
+    else:
+        why = "what was learnt is tried on itself" if "train" in splits else "both give the same numbers"
+    return f"{task.name}: {listed} have the same content; {why}"
 
 
 def _strange_labels(task: Task, labels: tuple[str, ...]) -> list[str]:

@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import zip_longest
+from itertools import count, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from span_electra.finetuning.decoding import OUTSIDE
 from span_electra.finetuning.rows import (
     Row,
     first_line,
+    passing_blank_lines,
     read_headerless,
     read_json_lines,
     read_lines,
@@ -56,7 +57,7 @@ TRUTHS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false
 class Example:
     """A row of a task's file."""
 
-    uid: str  # the file's, else the number of the example from 1
+    uid: str  # the file's, else the example's number
     texts: tuple[str, ...]  # one text, two of a pair, or the turns of a conversation
     words: tuple[str, ...] | None = None  # of token labelling and SpellingWords
     label: str | tuple[str, ...] | None = None  # several for MultiLabelClassification, one a word for words
@@ -108,25 +109,29 @@ def with_pairs_settled(task: Task, data_dir: str | Path) -> Task:
     return replace(task, paired=first_line(path).count("\t") == 3)
 
 
-def read_examples(task: Task, split_file: str | Path, noted: Counter[str] | None = None) -> Iterator[Example]:
+def read_examples(
+    task: Task, path: str | Path, noted: Counter[str] | None = None, numbers: Iterator[int] | None = None
+) -> Iterator[Example]:
     """Yield the examples of a file, one a row, with its label.
 
     Labels are checked against the task's: `replace(task, labels=label_map(...))` has dev and test files
     checked against the train file's. Turns and a spelling task's clean text have none.
     noted: counts, under NUMBERS and QUOTES, what a person should hear of.
+    numbers: of the rows, for those without a uid; none: from 1.
     Raises InputError naming file and row.
     """
     known = known_labels(task)
     known = None if known is None else dict.fromkeys(known)
-    reading = _Reading(task, Path(split_file), known, Counter() if noted is None else noted)
-    rows, words = 0, 0
+    reading = _Reading(task, Path(path), known, Counter() if noted is None else noted)
+    numbers, rows, words = numbers or count(1), 0, 0
     for example in _layout(reading):
         rows, words = rows + 1, words + len(example.words or ())
-        yield example
+        number = next(numbers)
+        yield example if example.uid else replace(example, uid=str(number))
     if not rows:
-        raise InputError(f"{split_file}: no rows; name a file that has some")
+        raise InputError(f"{path}: no rows; name a file that has some")
     if task.type.by_word and not words:  # nothing could be measured
-        raise InputError(f"{split_file}: no row has a word; name a file whose rows have some")
+        raise InputError(f"{path}: no row has a word; name a file whose rows have some")
 
 
 def _layout(reading: _Reading) -> Iterator[Example]:
@@ -197,10 +202,10 @@ def _from_table(reading: _Reading) -> Iterator[Example]:
     wanted = [name for names in columns.values() for name in (names if isinstance(names, list) else [names])]
     wanted = list(dict.fromkeys(wanted))
     quotable = suffix_of(reading.path) in (".tsv", ".txt")
-    for number, row in enumerate(read_table(reading.path, wanted), start=1):
+    for row in read_table(reading.path, wanted):
         if quotable:
             _note_quotes(reading, [row.values[name] for name in wanted])
-        yield _example(reading, row, columns, number)
+        yield _example(reading, row, columns)
 
 
 def _headerless(reading: _Reading) -> Iterator[Example]:
@@ -211,9 +216,9 @@ def _headerless(reading: _Reading) -> Iterator[Example]:
         paired = first_line(reading.path).count("\t") == len(names)
     names = (*names, "pair") if paired else names
     columns = {name: name for name in names}
-    for number, row in enumerate(read_headerless(reading.path, names), start=1):
+    for row in read_headerless(reading.path, names):
         _note_quotes(reading, row.values.values())
-        yield _example(reading, row, columns, number)
+        yield _example(reading, row, columns)
 
 
 def _note_quotes(reading: _Reading, fields: Iterable[str]) -> None:
@@ -228,10 +233,10 @@ def _note_quotes(reading: _Reading, fields: Iterable[str]) -> None:
             return
 
 
-def _example(reading: _Reading, row: Row, columns: dict[str, Any], number: int) -> Example:
+def _example(reading: _Reading, row: Row, columns: dict[str, Any]) -> Example:
     """The example of a row whose columns have these roles."""
     task_type = reading.task.type
-    uid = word_of(row, row.values[columns["uid"]], "uid") if "uid" in columns else str(number)
+    uid = word_of(row, row.values[columns["uid"]], "uid") if "uid" in columns else ""
     names = columns["text"] if isinstance(columns["text"], list) else [columns["text"]]
     names = names + [columns["pair"]] if "pair" in columns else names
     words = None
@@ -296,7 +301,7 @@ def _conversations(reading: _Reading) -> Iterator[Example]:
             raise InputError(
                 f"{row.where}: an object ({there}); name the one that holds the turns (columns: text)"
             )
-        yield Example(str(number), _turns(reading, value, row))
+        yield Example("", _turns(reading, value, row))
 
 
 def _turns(reading: _Reading, value: Any, row: Row) -> tuple[str, ...]:
@@ -338,10 +343,10 @@ def _conll(reading: _Reading) -> Iterator[Example]:
     """Sentences of a file with a token a line."""
     chosen = reading.task.columns  # from 1
     columns = (chosen["text"] - 1, chosen["label"] - 1) if chosen else ()
-    for number, sentence in enumerate(read_conll(reading.path, *columns), start=1):
+    for sentence in read_conll(reading.path, *columns):
         lines = zip(sentence.lines, sentence.tags, strict=True)
         tags = tuple(reading.check(tag, f"{reading.path}: line {line}") for line, tag in lines)
-        yield Example(str(number), (" ".join(sentence.words),), sentence.words, tags)
+        yield Example("", (" ".join(sentence.words),), sentence.words, tags)
 
 
 def _spelling(reading: _Reading) -> Iterator[Example]:
@@ -353,16 +358,16 @@ def _spelling(reading: _Reading) -> Iterator[Example]:
     if labels is None and not reading.task.noise:
         raise InputError(f"{path}: no labels; name a corrupt.txt with correct.txt beside it, or give noise")
     if labels is None:
-        for number, text in without_blank_end(read_lines(path)):
-            yield _sentence(reading, number, text)
+        for _, text in passing_blank_lines(read_lines(path)):
+            yield _sentence(reading, text)
         return
-    # Blank lines at the end alone are passed over: one in between is a sentence without words.
+    # Of both files line by line, blank lines at the end alone are passed over: one in between is a sentence.
     both = (without_blank_end(read_lines(file)) for file in (path, labels))
     for line, marks in zip_longest(*both):
         if line is None or marks is None:
             shorter, longer = (path, labels) if line is None else (labels, path)
             raise InputError(f"{shorter}: ends before {longer}; both need as many lines")
-        yield _sentence(reading, *line, marks_of(line[1], marks[1], f"{labels}: line {line[0]}"))
+        yield _sentence(reading, line[1], marks_of(line[1], marks[1], f"{labels}: line {line[0]}"))
 
 
 def marks_of(text: str, marks: str, where: str) -> tuple[str, ...]:
@@ -379,11 +384,11 @@ def packed_file(folder: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _sentence(reading: _Reading, number: int, text: str, wrong_W: tuple[str, ...] | None = None) -> Example:
+def _sentence(reading: _Reading, text: str, wrong_W: tuple[str, ...] | None = None) -> Example:
     """A sentence and, where they are known, its words' labels."""
     if reading.task.type.by_word:
-        return Example(str(number), (text,), tuple(text.split()), wrong_W)
-    return Example(str(number), (text,), None, None if wrong_W is None else str(int(MISSPELT[1] in wrong_W)))
+        return Example("", (text,), tuple(text.split()), wrong_W)
+    return Example("", (text,), None, None if wrong_W is None else str(int(MISSPELT[1] in wrong_W)))
 
 
 # By the name that a type's record gives.

@@ -15,8 +15,8 @@ from span_electra.finetuning.experiment import open_rows
 from span_electra.finetuning.export import check_places, export_tasks
 from span_electra.finetuning.metadata import measured
 from span_electra.finetuning.predictions import compute_metrics, predict_rows, prediction_lines
-from span_electra.finetuning.prepare import open_prepared
-from span_electra.finetuning.settings import FinetuningRun
+from span_electra.finetuning.prepared import open_prepared
+from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.storage import EXPORTED, PREDICTIONS, RESULTS, write_text
 from span_electra.training.checkpoint import same_score
@@ -24,13 +24,13 @@ from span_electra.training.devices import Process
 from span_electra.training.run import check_place
 
 
-def check_run(run: FinetuningRun) -> None:
+def check_run(run: FinetuningSettings) -> None:
     """Refuse a run whose folder, or one that its tasks are exported to, holds something else."""
     check_place(run)
     check_places(Path(run.out_dir, EXPORTED), [task.name for task in run.tasks])
 
 
-def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
+def conclude(run: FinetuningSettings) -> dict[str, dict[str, dict[str, float]]]:
     """Evaluate the best model on dev and test, write its predictions, export its tasks; returns the metrics.
 
     They stand by task, split and name. The best model need not be the last one, so dev is computed again.
@@ -41,7 +41,7 @@ def conclude(run: FinetuningRun) -> dict[str, dict[str, dict[str, float]]]:
     model = load_task_model(run.out_dir, run.tasks)
     prepared, results = open_prepared(run.prepared), {task.name: {} for task in run.tasks}
     # Keys are hashes of the data: rows of the same names may have been prepared anew meanwhile.
-    if [(task.name, prepared.keys.get(task.name)) for task in run.tasks] != [*model.meta["prepared"].items()]:
+    if [(task.name, prepared.key(task.name)) for task in run.tasks] != [*model.meta["prepared"].items()]:
         raise InputError(
             f"{folder}: was trained on other data than {prepared.folder} holds, or on tasks in another "
             "order; give those it had"

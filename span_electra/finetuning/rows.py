@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,7 +156,8 @@ def read_headerless(path: Path, names: tuple[str, ...]) -> Iterator[Row]:
     for number, line in passing_blank_lines(read_lines(path)):
         fields = line.split("\t")
         if first:
-            refuse_header(fields, f"{path}: line {number}")
+            below = (row.split("\t") for _, row in islice(passing_blank_lines(read_lines(path)), 1, None))
+            refuse_header(fields, f"{path}: line {number}", below)
         hint = ", or name the columns of the header in the task file" if first else ""
         _check_width(path, number, len(fields), names, hint)
         first = False

@@ -8,12 +8,12 @@ from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments
 from span_electra.finetuning.results import check_run
-from span_electra.finetuning.settings import FinetuningRun
+from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.storage import CONFIG
 from span_electra.training.run_folder import state_of
 
 
-def refuse_taken(settings: FinetuningArguments, folder: Path, runs: list[FinetuningRun]) -> None:
+def refuse_taken(settings: FinetuningArguments, folder: Path, runs: list[FinetuningSettings]) -> None:
     """Refuse a folder that holds something else, before anything is prepared or written.
 
     One that holds some of these runs, after a kill, is told how the rest of them is run.
@@ -34,7 +34,7 @@ def refuse_taken(settings: FinetuningArguments, folder: Path, runs: list[Finetun
         check_run(run)
 
 
-def rest_lines(settings: FinetuningArguments, runs: list[FinetuningRun]) -> list[str]:
+def rest_lines(settings: FinetuningArguments, runs: list[FinetuningSettings]) -> list[str]:
     """How the seeds after a stopped one, the first of `runs`, are run, and all of them concluded."""
     if settings.seeds == 1:
         return []
@@ -46,7 +46,7 @@ def rest_lines(settings: FinetuningArguments, runs: list[FinetuningRun]) -> list
     return lines
 
 
-def new_run_line(settings: FinetuningArguments, begun: FinetuningRun, run: FinetuningRun) -> str:
+def new_run_line(settings: FinetuningArguments, begun: FinetuningSettings, run: FinetuningSettings) -> str:
     """The command that runs a seed alone, as one that has begun does."""
     # Its file says everything of the others but what a new run alone is given.
     words = ["--config_file", Path(begun.out_dir, CONFIG)]

@@ -13,7 +13,7 @@ from span_electra.finetuning.task import Task
 
 
 @dataclass(frozen=True)
-class FinetuningRun:
+class FinetuningSettings:
     """All that a run of fine-tuning needs; plain values, to be sent to other processes."""
 
     arguments: FinetuningArguments  # as they were given

@@ -21,7 +21,7 @@ from span_electra.console import command_line
 from span_electra.cores import under_torchrun
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
-from span_electra.finetuning.defaults import BEGUN, runs_in
+from span_electra.finetuning.defaults import BEGUN, OF_ROWS, runs_in
 from span_electra.finetuning.experiment import (
     Finetuning,
     check_pooling,
@@ -32,18 +32,12 @@ from span_electra.finetuning.experiment import (
 )
 from span_electra.finetuning.order import Order
 from span_electra.finetuning.predictions import check_metrics
-from span_electra.finetuning.prepare import (
-    Prepared,
-    check_settings,
-    is_prepared,
-    open_prepared,
-    prepare_tasks,
-    remove_new,
-)
-from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
+from span_electra.finetuning.prepare import check_settings, prepare_tasks, remove_new
+from span_electra.finetuning.prepared import Prepared, is_prepared, open_prepared
+from span_electra.finetuning.prepared_notes import check_labels_differ, check_made_so, notes, summary_lines
 from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
 from span_electra.finetuning.seeds import refuse_taken, rest_lines
-from span_electra.finetuning.settings import FinetuningRun
+from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.opening import Pretrained, open_model
 from span_electra.hub.runs import newest_run, run_of
@@ -145,13 +139,13 @@ def finetune(settings: FinetuningArguments) -> int:
         seeds = range(settings.seed, settings.seed + settings.seeds)
         out_dirs = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
         runs = [
-            finetuning_run(settings, tasks, encoder=encoder, data=data, folder=out_dir, seed=seed)
+            run_settings(settings, tasks, encoder=encoder, data=data, folder=out_dir, seed=seed)
             for seed, out_dir in zip(seeds, out_dirs, strict=True)
         ]
         refuse_taken(settings, folder, runs)  # before rows are prepared, which may take minutes
         rows.append(rows_of(settings, tasks, pretrained, data))
         check_prepared(settings, tasks, rows[0])
-        keys = {task.name: rows[0].keys[task.name] for task in tasks.tasks}
+        keys = {task.name: rows[0].key(task.name) for task in tasks.tasks}
         runs = [replace(run, keys=keys) for run in runs]
         found = []
         for run in runs:
@@ -169,7 +163,7 @@ def finetune(settings: FinetuningArguments) -> int:
     return 0
 
 
-def finetune_once(run: FinetuningRun) -> tuple[int, dict | None]:
+def finetune_once(run: FinetuningSettings) -> tuple[int, dict | None]:
     """One run; returns its exit code, and the results of its best model where it came to its end."""
     # Results are of a run that came to its end; a stopped one is not yet the best that it will have.
     result = run_training(run, Finetuning)
@@ -195,8 +189,8 @@ def conclude_saved(settings: FinetuningArguments) -> int:
         tasks, pretrained = tasks_of(settings), open_model(str(run)).need(settings.network)
         data = data_folder(settings, pretrained)
         check_prepared(settings, tasks, rows_of(settings, tasks, pretrained, data))
-        concluded = {"encoder": str(run), "data": data, "folder": run, "seed": settings.seed}
-        found.append(conclude(finetuning_run(settings, tasks, **concluded)))
+        concluded = run_settings(settings, tasks, encoder=str(run), data=data, folder=run, seed=settings.seed)
+        found.append(conclude(concluded))
         if not settings.silent:
             print(table_of(found[-1]))
     if len(found) > 1:
@@ -261,10 +255,12 @@ def tasks_of(settings: FinetuningArguments) -> TaskFile:
         return load_task_file(settings.task_file, settings.data_dir)
     # Prepared data remember where their files lay, so that --data_dir may name either.
     prepared = open_prepared(settings.data_dir)
-    loaded = load_task_file(settings.task_file, prepared.data_dir, prepared.labels)
-    return replace(
-        loaded, tasks=tuple(replace(task, paired=prepared.paired.get(task.name)) for task in loaded.tasks)
-    )
+    labels = {name: made.labels for name, made in prepared.tasks.items()}
+    loaded = load_task_file(settings.task_file, prepared.data_dir, labels)
+    # Told by the rows, as the files may be gone; of those that are not there it is refused later.
+    paired = {name: made.paired for name, made in prepared.tasks.items()}
+    tasks = tuple(replace(task, paired=paired.get(task.name)) for task in loaded.tasks)
+    return replace(loaded, tasks=tasks)
 
 
 def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> Prepared:
@@ -276,10 +272,13 @@ def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrain
     check_vocabulary(prepared, pretrained)
     check_encoder(prepared.max_seq_len, tasks, pretrained)
     check_settings(prepared, tasks.tasks)
-    check_flags(settings, prepared)
+    # As defaults are, they say nothing; of flags defaults.py asks before.
+    usual = TaskDataArguments()
+    given = {name: value for name in OF_ROWS if (value := getattr(settings, name)) != getattr(usual, name)}
+    check_made_so(prepared, given)
     open_rows(tasks.tasks, prepared, pretrained.vocabulary, "train")
     for task in tasks.tasks:
-        if task.name not in prepared.keys:
+        if prepared.key(task.name) is None:
             raise InputError(f"{data}: {task.name} is not whole there; run prepare_tasks_SE.py again")
     return prepared
 
@@ -291,17 +290,6 @@ def check_prepared(settings: FinetuningArguments, tasks: TaskFile, prepared: Pre
         check_metrics(spec_of(task, prepared))
     if not settings.silent:
         print_summary(prepared, tasks)
-
-
-def check_flags(settings: FinetuningArguments, prepared: Prepared) -> None:
-    """Refuse flags that say of rows what prepared ones are not; as their defaults are, they say nothing."""
-    for name, made in (("max_seq_len", prepared.max_seq_len), ("do_lower_case", prepared.lowercase)):
-        asked = getattr(settings, name)
-        if asked not in (made, getattr(TaskDataArguments(), name)):
-            raise InputError(
-                f"{name}: {asked}, but {prepared.folder} was prepared with {made}; leave it out, or run "
-                "prepare_tasks_SE.py again"
-            )
 
 
 @contextmanager
@@ -342,12 +330,12 @@ def forget_if_empty(run: Path, new: bool) -> bool:
 # --- settings in the words of the rooms -----------------------------------------------------------------
 
 
-def finetuning_run(
+def run_settings(
     settings: FinetuningArguments, tasks: TaskFile, encoder: str, data: Path, folder: Path, seed: int
-) -> FinetuningRun:
+) -> FinetuningSettings:
     """The settings of one run as the task room takes them."""
     size, buffer = settings.train_batch_size, settings.shuffle_buffer_size
-    return FinetuningRun(
+    return FinetuningSettings(
         # Of the package's own class: a script's cannot be found by processes that do not know the script.
         arguments=FinetuningArguments.of(settings),
         tasks=tasks.tasks,

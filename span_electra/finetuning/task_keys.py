@@ -33,6 +33,14 @@ OTHER_METRICS = {
     "snips_precision": "chunk_precision",
     "snips_recall": "chunk_recall",
 }
+# Which kinds of noise read a key: a number that nothing reads would look like one that was tried.
+NOISE_READ_BY = {
+    "word_share": ("artificial", "realistic", "mixed"),
+    "geometric_p": ("artificial", "mixed"),
+    "edits": ("artificial", "mixed"),
+    "misspellings": ("realistic", "mixed"),
+    "realistic_share": ("mixed",),
+}
 LOSS_HEADS = {"CrossEntropyLoss": "sequence", "NERLoss": "tokens"}  # `loss_type`; the head that learns by it
 
 
@@ -58,7 +66,7 @@ def task_of(entry: TaskEntry) -> Task | None:
         labels=_labels(entry, task_type),
         columns=_columns(entry, task_type),
         metrics=_metrics(entry, task_type),
-        dropout_prob=entry.number("dropout_prob", 0.1, below=1),
+        dropout_prob=_dropout(entry, task_type),
         loss_weight=entry.number("loss_weight", 1.0),
         limit=int(entry.number("limit", 0, integer=True)),
         val_split=entry.number("val_split", 0.0),
@@ -167,6 +175,15 @@ def _labels(entry: TaskEntry, task_type: TaskType) -> tuple[str, ...] | None:
         return entry.problem("label_map_or_file", str(error))
 
 
+def _dropout(entry: TaskEntry, task_type: TaskType) -> float:
+    if "dropout_prob" in entry.values and not task_type.has_dropout:
+        entry.problem(
+            "dropout_prob",
+            f"{task_type.name} has no dropout of its own; leave it out (--dropout is the encoder's)",
+        )
+    return entry.number("dropout_prob", 0.1, below=1)
+
+
 def _pooling(entry: TaskEntry, task_type: TaskType) -> str:
     pooling = entry.values.get("pooling", POOLINGS[0])
     if "pooling" in entry.values and task_type.stock_head != "sequence":
@@ -201,9 +218,14 @@ def _noise(entry: TaskEntry, task_type: TaskType) -> dict[str, Any]:
     for key in unknown:
         entry.problem("noise", unknown_key(key, known))
     try:
-        NoiseConfig(**{key: given for key, given in value.items() if key not in unknown})
+        config = NoiseConfig(**{key: given for key, given in value.items() if key not in unknown})
     except (InputError, TypeError) as error:
         entry.problem("noise", str(error))
+    else:
+        for key, kinds in NOISE_READ_BY.items():
+            if value.get(key) is not None and config.kind not in kinds:
+                way_out = f"leave it out, or write kind: {' or '.join(kinds)}"
+                entry.problem(f"noise.{key}", f"kind {config.kind} does not read it; {way_out}")
     if value.get("misspellings") is not None:
         path = entry.file_below("noise.misspellings", value["misspellings"])
         if path and not entry.is_prepared and not path.is_file():
@@ -230,7 +252,9 @@ def _columns(entry: TaskEntry, task_type: TaskType) -> dict[str, str | int | lis
     if task_type.reader == "tagged_words" and numbered_columns(columns):
         numbers = all(type(names) is int for names in columns.values())
         if not numbers or not set(columns) <= {"text", "label"}:
-            entry.problem("columns", "numbers are those of text and label in CoNLL files; name both so")
+            entry.problem(
+                "columns", "in CoNLL files give both text and label as column numbers, and no other role"
+            )
     # Both ways of naming two texts: a list, or one column each.
     two = "pair" in columns or isinstance(columns["text"], list)
     if task_type.inputs == "pair" and not two:

@@ -55,9 +55,24 @@ class TaskType:
         return self.inputs == "turns"
 
     @property
+    def is_conversation(self) -> bool:
+        """Whether the next turn is learned, token by token."""
+        return self.head == "language"
+
+    @property
+    def compares_vectors(self) -> bool:
+        """Whether texts become vectors, each by itself, and what is near is the answer."""
+        return self.head == "similarity"
+
+    @property
     def has_candidates(self) -> bool:
         """Whether a row's last turn is to be chosen among candidates."""
-        return self.head in ("ranking", "similarity")
+        return self.head == "ranking" or self.compares_vectors
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether the head has dropout of its own: not those of pretraining, nor what has no weights."""
+        return not (self.head == "replaced" or self.is_conversation or self.compares_vectors)
 
     @property
     def class_range(self) -> tuple[int, int] | None:
@@ -72,7 +87,7 @@ class TaskType:
 
     def outputs(self, labels: tuple[str, ...]) -> int:
         """Numbers that the head gives: one a label, one alone, or 0 where vocabulary or encoder decide."""
-        if self.head in ("language", "similarity"):
+        if self.is_conversation or self.compares_vectors:
             return 0
         return len(labels) if self.head in ("sequence", "several", "tokens") else 1
 

@@ -75,7 +75,7 @@ def text_for(spec: TaskSpec, text: str) -> Text | None:
     lines = [line for block in blocks for line in block]
     if spec.type.has_candidates:
         return (blocks[0], blocks[1]) if len(blocks) == 2 else None
-    if spec.type.head == "language":
+    if spec.type.is_conversation:
         return lines
     if spec.type.takes_pairs and spec.task.pairs is not False and len(lines) == 2:
         return lines[0], lines[1]
@@ -86,6 +86,6 @@ def layout_of(spec: TaskSpec) -> str:
     """How a text for the task is typed into the page."""
     if spec.type.has_candidates:
         return "turns a line each, an empty line, candidates a line each"
-    if spec.type.head == "language":
+    if spec.type.is_conversation:
         return "turns, a line each"
     return "two lines, one for each text" if spec.task.pairs else "a text"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from span_electra.inference.generate import GenerationConfig
 
 USUAL_TOP_P = 0.9  # cuts the long tail of unlikely words (Holtzman et al. 2020, section 5)
+# Which tasks read a flag: those of pretrained models by name, those of fine-tuned ones by type.
+READ_BY = {
+    "threshold": ("detect", "correct", "SpellingWords"),
+    "top_k": ("fill", "correct", "Conversation"),
+    **dict.fromkeys(
+        ("max_new_tokens", "temperature", "top_p", "beams", "no_repeat_ngram", "seed"), ("Conversation",)
+    ),
+}
 LEAST_PROMPT = 3  # tokens: a separator, one of the last turn, a separator
 
 
@@ -64,3 +73,19 @@ class Speech(Settings):
             no_repeat_ngram=self.no_repeat_ngram,
             seed=self.seed + turns,
         )
+
+
+def refuse_unread(given: Collection[str], asked: Collection[str], serves: bool = False) -> None:
+    """Raises InputError for a flag that no task which is `asked` reads, whatever value it has.
+
+    given: the names of the flags; serves: whether the page is, whose address host and port are.
+    """
+    # By what was given, not by values: a default that is written out is meant too.
+    for name in ("host", "port"):
+        if name in given and not serves:
+            raise InputError(f"--{name}: only --serve reads it; leave it out, or give --serve")
+    for name, readers in READ_BY.items():
+        if name in given and not set(readers) & set(asked):
+            raise InputError(
+                f"--{name}: nothing that is asked for reads it, only {' and '.join(readers)}; leave it out"
+            )

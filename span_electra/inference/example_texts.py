@@ -110,6 +110,6 @@ def typed_out(spec: TaskSpec, rows: list[Example]) -> list[str]:
     if spec.type.has_candidates:  # the replies of all rows are the candidates
         replies = [row.texts[-1] for row in rows]
         return ["\n".join([*row.texts[:-1], "", *replies]) for row in rows]
-    if spec.type.head == "language":
+    if spec.type.is_conversation:
         return ["\n".join(row.texts[:-1] or row.texts) for row in rows]
     return ["\n".join(row.texts) for row in rows]

@@ -19,6 +19,7 @@ import numpy as np
 from span_electra import progress
 from span_electra.counted import counted
 from span_electra.errors import InputError, nearest
+from span_electra.finetuning.header_rows import looks_like_header
 from span_electra.inference.predictor import Predictor
 from span_electra.inference.records import (
     corrected_record,
@@ -29,9 +30,11 @@ from span_electra.inference.records import (
     written,
 )
 from span_electra.storage import atomic_file
+from span_electra.text.inputs import suffixes_of
 from span_electra.utf8 import decode_utf8
 
 TASKS = ("detect", "fill", "correct", "embed")  # the first is done where none is named
+TABLES = (".csv", ".parquet", ".arrow", ".xlsx")  # a line of these is no text
 # Lines of a file that are answered together, so that rows of one length find each other; fewer for what takes
 # many passes a line, so that answers are seen to come.
 BLOCK, SLOW_BLOCK = 1024, 32
@@ -53,6 +56,7 @@ def predict(
 
     Raises InputError for a file that is not there, is not UTF-8, or is in the way.
     """
+    check_file(in_file)
     if out_file and out_file.endswith(".npy"):
         if task != "embed":
             raise InputError(
@@ -192,6 +196,55 @@ def blocks_of(in_file: str | None, lines: int = BLOCK) -> Iterator[list[str]]:
                 block, characters = [], 0
         if block:
             yield block
+
+
+def check_file(
+    in_file: str | None, check: Callable[[list[str], int], None] = lambda lines, first: None
+) -> None:
+    """Read a file to its end before a network does: a bad line there would cost the answers of hours.
+
+    check: is given lines and the number of the first, and raises InputError for one that has no answer.
+    Raises InputError for a table, a packed file, and what is not UTF-8. What can be read but once, as a pipe,
+    and standard input are left for later.
+    """
+    if in_file is None:
+        return
+    suffix, packing = suffixes_of(in_file)
+    if packing:
+        raise InputError(f"{in_file}: packed ({packing}); unpack it, or give its text on standard input")
+    if suffix in TABLES:
+        raise InputError(f"{in_file}: a table, and lines of text are read; cut the column out first")
+    # A device may be a pipe under a file's name, or give its lines only once.
+    if in_file.startswith("/dev/") or (Path(in_file).exists() and not Path(in_file).is_file()):
+        return
+    checked = 0
+    with progress.saying(lambda: f"{counted(checked, 'line')} checked"):
+        for block in blocks_of(in_file):
+            if not checked:
+                _refuse_header(block[0], in_file, suffix)
+            check(block, checked + 1)
+            checked += len(block)
+
+
+def _refuse_header(line: str, in_file: str, suffix: str) -> None:
+    """Refuse what its first line shows to be a table, of suffixes that lines of text may have too."""
+    # Pairs have a TAB between, and conversations are JSON: both may come so.
+    fields = line.split("\t")
+    if suffix == ".tsv" and len(fields) > 1 and looks_like_header(fields):
+        named = ", ".join(fields)[:80]
+    elif suffix in (".jsonl", ".ndjson", ".jsonlines") and line.lstrip().startswith("{"):
+        try:
+            keys = json.loads(line).keys()
+        except (ValueError, RecursionError):
+            return
+        if keys == {"turns", "candidates"}:
+            return
+        named = ", ".join(keys)[:80]
+    else:
+        return
+    raise InputError(
+        f"{in_file}: line 1: a table's ({named}), and lines of text are read; cut the column out first"
+    )
 
 
 def decoded(raw: bytes, source: str, number: int) -> str:

@@ -53,6 +53,10 @@ def predict_lines(
     as_text = output == "text" or (output == "auto" and not out_file and sys.stdout.isatty())
     pairs = any(predictor.specs[number].type.takes_pairs for number in asked)
     hint = "a pair with a TAB between, or a text" if pairs else "a text"
+    predict.check_file(
+        in_file,
+        lambda lines, first: _texts_of_lines(predictor, names, lines, range(first, first + len(lines))),
+    )
     answer = answering(predictor, names, as_text, cut)
     predict.deliver(answer, in_file=in_file, out_file=out_file, hint=hint)
     if cut.count:
@@ -116,22 +120,31 @@ def answers_of_lines(
 ) -> list[dict[str, Answer]]:
     """Return the answers to each line, by task; `numbers` are the lines' in errors."""
     found: list[dict[str, Answer]] = [{} for _ in lines]
-    asked = predictor.numbers_of(names)
+    for name, texts in _texts_of_lines(predictor, names, lines, numbers).items():
+        # Some lines of a file may be pairs and some not: each task answers those it can read, in one batch.
+        able = [place for place, text in enumerate(texts) if text is not None]
+        answers = predictor([texts[place] for place in able], name)[name]
+        for place, answer in zip(able, answers, strict=True):
+            found[place][name] = answer
+    return found
+
+
+def _texts_of_lines(
+    predictor: TaskPredictor, names: Sequence[str], lines: list[str], numbers: Sequence[int]
+) -> dict[str, list[Text | None]]:
+    """What each line says to each task, by the task's name; None where the task cannot read it."""
+    found, asked = {}, predictor.numbers_of(names)
     for task in asked:
         spec = predictor.specs[task]
         texts = [text_of_line(spec, line) for line in lines]
-        examples = [example_of(spec, text) for text in texts]
-        if names and None in examples:
-            raise InputError(f"line {numbers[examples.index(None)]}: {predictor.wants(task)}")
-        # Some lines of a file may be pairs and some not: each task answers those it can read, in one batch.
-        able = [place for place, example in enumerate(examples) if example is not None]
-        answers = predictor([texts[place] for place in able], spec.task.name)[spec.task.name]
-        for place, answer in zip(able, answers, strict=True):
-            found[place][spec.task.name] = answer
+        texts = [None if example_of(spec, text) is None else text for text in texts]
+        if names and None in texts:
+            raise InputError(f"line {numbers[texts.index(None)]}: {predictor.wants(task)}")
+        found[spec.task.name] = texts
     # A line that no task can read is an error: an answer must stand for each line, in its order.
-    if {} in found:
-        wanted = "; ".join(predictor.wants(task) for task in asked)
-        raise InputError(f"line {numbers[found.index({})]}: {wanted}")
+    for number, texts in zip(numbers, zip(*found.values(), strict=True), strict=True):
+        if all(text is None for text in texts):
+            raise InputError(f"line {number}: {'; '.join(predictor.wants(task) for task in asked)}")
     return found
 
 
@@ -147,12 +160,12 @@ def text_of_line(spec: TaskSpec, line: str) -> Text | None:
         value = {"turns": [], "candidates": []} if blank else _json(line)
         known = isinstance(value, dict) and set(value) == {"turns", "candidates"}
         return (value["turns"], value["candidates"]) if known else None
-    if spec.type.head == "language":
+    if spec.type.is_conversation:
         # A turn may begin with a bracket; only a list of texts is several turns.
         value = [] if blank else _json(line)
         turns = isinstance(value, list) and all(isinstance(turn, str) for turn in value)
         return value if turns else [line]
-    if spec.type.takes_pairs and line.count("\t") == 1:
+    if spec.type.takes_pairs and spec.task.pairs is not False and line.count("\t") == 1:
         first, second = line.split("\t")
         return first, second
     if spec.task.pairs:

@@ -26,16 +26,15 @@ import torch
 from span_electra.accelerators import find_device
 from span_electra.errors import InputError, not_among
 from span_electra.finetuning.batching import UnpaddedRows, collate, rows_of_candidates
-from span_electra.finetuning.decoding import best_tags
 from span_electra.finetuning.encoding import TaskSpec, encode_examples, encoded_rows
-from span_electra.finetuning.predictions import scores_of_vectors, word_scores
+from span_electra.finetuning.predictions import decided, scores_of_vectors, word_scores
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.finetuning.turns import row_length
 from span_electra.hub.networks import check_numbers, length_batches
 from span_electra.inference.arguments import Speech
 from span_electra.inference.chat import reply
-from span_electra.model.multi_task import TaskNetwork
+from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.text.token_spans import over_windows, pool_words
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.utf8 import is_encodable
@@ -170,12 +169,12 @@ class TaskPredictor:
     def longest_row(self, spec: TaskSpec) -> int:
         """Tokens of the longest row that a task reads whole, special ones included: a reply needs room."""
         longest = spec.max_seq_len
-        reply_room = self.speech.config(longest).max_new_tokens if spec.type.head == "language" else 0
+        reply_room = self.speech.config(longest).max_new_tokens if spec.type.is_conversation else 0
         return longest - reply_room
 
     def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
         """What replies to turns: the named Conversation task, or the only one. Raises InputError."""
-        able = [number for number in self.numbers_of(names) if self.specs[number].type.head == "language"]
+        able = [number for number in self.numbers_of(names) if self.specs[number].type.is_conversation]
         if len(able) != 1:
             tasks = ", ".join(f"{spec.task.name} ({spec.task.task_type})" for spec in self.specs)
             problem = (
@@ -191,7 +190,7 @@ class TaskPredictor:
         # Without noise: what is misspelt in training is judged here as it stands.
         spec = self.specs[number]
         spec = replace(spec, task=replace(spec.task, noise={}))
-        if spec.type.head == "language":
+        if spec.type.is_conversation:
             return [self._reply(number, example.texts) for example in examples]
         if spec.type.has_candidates:
             return self._rankings(number, spec, examples)
@@ -200,7 +199,8 @@ class TaskPredictor:
         rows = [*encoded_rows(self.vocabulary, spec, examples)]
         ids, types = ([row[name] for row, _ in rows] for name in ("input_ids", "token_type_ids"))
         found = zip(rows, self._logits(number, ids, types), strict=True)
-        return [_of_text(spec, logits_C, cut) for (_, cut), logits_C in found]
+        head = self.network.tasks[number]
+        return [_of_text(spec, head, logits_C, cut) for (_, cut), logits_C in found]
 
     def _reply(self, number: int, turns: Sequence[str]) -> Reply:
         text, cut = reply(
@@ -222,13 +222,13 @@ class TaskPredictor:
             # The turns are encoded once, whatever the number of candidates.
             turns, replies = talk["turns"], candidates["turns"]
             unpadded.append(rows_of_candidates(spec, sep_id, turns, replies))
-            apart = spec.type.head == "similarity"
+            apart = spec.type.compares_vectors
             texts = [turns, *([one] for one in replies)] if apart else [[*turns, one] for one in replies]
             cut.append(any(row_length(text) > spec.max_seq_len for text in texts))
         flat = [row for rows in unpadded for row in rows]
         answers = iter(self._logits(number, [row.ids for row in flat], [row.types for row in flat]))
         found = [[next(answers) for _ in rows] for rows in unpadded]
-        if spec.type.head == "similarity":
+        if spec.type.compares_vectors:
             scores = [scores_of_vectors(np.stack(one)[None])[0].tolist() for one in found]
         else:
             scores = [[float(score[0]) for score in one] for one in found]
@@ -258,7 +258,7 @@ class TaskPredictor:
             return Words(words, labels, tuple(wrong_W.tolist()))
         # By the rule of training's evaluation, also for words without tokens (of control characters, say).
         scores_WC, first_W = word_scores(logits, word_T, len(words), spec.labels)
-        label_W = best_tags(scores_WC, spec.labels, self.network.tasks[number].orders)
+        [label_W] = decided([scores_WC], spec, self.network.tasks[number], shift=0.0)
         share_W = np.where(first_W >= 0, _softmax(scores_WC)[np.arange(len(words)), label_W], 0.0)
         return Words(words, tuple(spec.labels[label] for label in label_W), tuple(share_W.tolist()))
 
@@ -279,15 +279,16 @@ class TaskPredictor:
         return found
 
 
-def _of_text(spec: TaskSpec, logits_C: np.ndarray, cut: bool) -> Answer:
+def _of_text(spec: TaskSpec, head: HeadConfig, logits_C: np.ndarray, cut: bool) -> Answer:
+    """A number, or the label or labels that training's evaluation would decide for."""
     if spec.type.head == "number":
         return Number(float(logits_C[0]), cut)
+    [chosen] = decided([logits_C], spec, head, shift=0.0)  # a threshold is in the bias by now
     if spec.type.head == "several":
         share_C = _sigmoid(logits_C).tolist()
-        true = tuple(name for name, logit in zip(spec.labels, logits_C, strict=True) if logit > 0)
+        true = tuple(spec.labels[label] for label in chosen)
         return Labels(true, dict(zip(spec.labels, share_C, strict=True)), cut)
-    share_C = _softmax(logits_C)
-    return Label(spec.labels[share_C.argmax()], float(share_C.max()), cut)
+    return Label(spec.labels[chosen], float(_softmax(logits_C)[chosen]), cut)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -306,7 +307,7 @@ def expected_input(spec: TaskSpec) -> str:
     """What the texts of a task are, in a few words; lines say pairs with a TAB and lists in JSON."""
     if spec.type.has_candidates:
         return '(turns, candidates), two lists; as a line {"turns": [...], "candidates": [...]}'
-    if spec.type.head == "language":
+    if spec.type.is_conversation:
         return "a list of turns; as a line one turn, or a JSON list of them"
     if spec.task.pairs:
         return "a pair of texts; as a line one TAB between them"
@@ -326,7 +327,7 @@ def example_of(spec: TaskSpec, text: Text) -> Example | None:
     if spec.type.by_word:
         words = text.split() if isinstance(text, str) else text if listed else None
         return None if words is None else Example("", (" ".join(words),), tuple(words))
-    if spec.type.head == "language":
+    if spec.type.is_conversation:
         turns = [text] if isinstance(text, str) else text if listed else None
         return None if turns is None else Example("", tuple(turns))
     paired = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)

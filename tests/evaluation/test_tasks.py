@@ -207,13 +207,32 @@ def test_a_metric_that_the_labels_of_the_run_have_not_is_refused(tmp_path):
         next(prepared_rows(asked, [0], specs=specs, vocabulary=vocabulary_of_words(), **where))
 
 
+def test_what_is_odd_of_the_files_is_told_as_in_fine_tuning(tmp_path, capsys):
+    write(tmp_path / "data", "a.tsv", f'1\tgood\t{"the cat " * 30}\n2\tbad\t"the dog"\n3\t1\tdogs\n')
+    section = {"task_type": "SingleSenClassification", "file_names": {"train": "a.tsv", "dev": "a.tsv"}}
+    section["label_map_or_file"] = ["good", "bad"]
+    tasks = write(tmp_path, "tasks.yaml", json.dumps({"mood": section}))
+    asked = load_task_file(tasks, tmp_path / "data").tasks
+    specs = (TaskSpec(asked[0], ("good", "bad"), 32),)
+    where = {"data_dir": tmp_path / "data", "folder": tmp_path / "out"}
+    assert [*prepared_rows(asked, [0], specs=specs, vocabulary=vocabulary_of_words(), **where)]
+    said = capsys.readouterr().err
+    for part in ("longer than 32 tokens", "label is a number", "row has a field in quotes"):
+        assert part in said
+    assert "max_seq_len" not in said, "the length is the run's own"
+
+
 def test_the_script(tuned):
     def run(*flags):
         command = [sys.executable, str(ROOT / "evaluate_SE.py"), *flags, "--task_file", "tasks.yaml"]
         return subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, cwd=tuned)
 
+    text = json.loads((tuned / "tasks.yaml").read_text())
+    text["mood"]["model_type"] = "BERT"
+    write(tuned, "tasks.yaml", json.dumps(text))
     done = run("run", "--data_dir", "data", "--out_file", "script.json")
     assert done.returncode == 0, done.stderr
+    assert "note: tasks.yaml: model_type decide nothing here" in done.stderr
     assert "talk, test" in done.stdout and (tuned / "script.json").is_file()
     for wrong, message in (
         (run("run", "--pairs", "x"), "run the script once for each"),

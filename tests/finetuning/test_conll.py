@@ -54,6 +54,14 @@ def test_a_token_may_begin_with_the_sign_of_comments(gap, tmp_path):
     assert read(write(tmp_path, "a.txt", text)) == [
         (("#sale", "#", "at"), ("O", "O", "O")), (("#2", "it"), ("B-X", "O")),
     ]  # fmt: skip
+    # Whatever words of comments such a token begins with, or in a file with tabs its tag is.
+    for token in ("#x=5", "#newdocs", "#newpar", "#newdoc", "#begin", "#=", "#a="):
+        line = f"at O\n{token} B-X\n".replace(" ", gap)
+        assert read(write(tmp_path, "a.txt", line)) == [(("at", token), ("O", "B-X"))], token
+    for tag in ("newdoc", "newpar", "x=5"):
+        line = f"at O\n# {tag}\n".replace(" ", gap)
+        both = (("at", "#"), ("O", tag)) if gap == "\t" or "=" in tag else (("at",), ("O",))
+        assert read(write(tmp_path, "a.txt", line)) == [both]
 
 
 def test_what_is_no_token_is_refused_by_line(tmp_path):

@@ -1,8 +1,9 @@
 """What lies under the user's own settings of a fine-tuning. Run: pytest tests/finetuning/test_defaults.py"""
 
+import inspect
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,17 @@ from span_electra.commandline import parse
 from span_electra.compose import dump
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.defaults import by_number, runs_in, stack_layers
+from span_electra.finetuning import results, stage
+from span_electra.finetuning.defaults import (
+    BEGUN,
+    CONCLUSION_READS,
+    WHICH,
+    by_number,
+    runs_in,
+    stack_layers,
+)
+
+pytestmark = pytest.mark.usefixtures("here")
 
 STORED = FinetuneArgs(
     task_file="mine.yaml",
@@ -25,11 +36,6 @@ STORED = FinetuneArgs(
     seed=4,
     optimizer=OptimizerConfig(lr=0.125, schedule="cosine"),
 )
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def read(*argv: str) -> FinetuneArgs:
@@ -59,8 +65,9 @@ def test_a_saved_run_brings_its_own_settings_and_flags_lie_over_them(what, place
     ):
         made = read(*flags)
         assert made == replace(STORED, **named)
-        made = read(*flags, "--lr", "0.25", "--data_dir", "moved")
-        assert (made.optimizer.lr, made.data_dir) == (0.25, "moved")
+        rate = ["--lr", "0.25"] if what == "resume_train" else []
+        made = read(*flags, *rate, "--data_dir", "moved")
+        assert (made.optimizer.lr, made.data_dir) == (0.25 if rate else 0.125, "moved")
         assert made.optimizer.schedule == "cosine" and made.epochs == 7
 
 
@@ -108,6 +115,40 @@ def test_results_of_a_saved_run_go_into_it():
     with pytest.raises(InputError, match="--out_dir: --conclude writes into the run itself"):
         read("--load_saved_model", "run", "--conclude", "--out_dir", "other")
     assert read("--load_saved_model", "run", "--resume_train", "--out_dir", "other").out_dir == "other"
+
+
+def test_a_conclusion_refuses_flags_of_training_whatever_their_values():
+    """What it reads, its code says: a setting is a field that these modules name."""
+    store("run")
+    read_there = "".join(inspect.getsource(module) for module in (stage, results))
+    for entry in fields(FinetuneArgs):
+        if entry.name in (*WHICH, *BEGUN, "out_dir", "optimizer"):
+            continue
+        value = getattr(STORED, entry.name)  # as the run has it
+        flags = [f"--{entry.name}", *([] if isinstance(value, bool) else [str(value)])]
+        if entry.name in CONCLUSION_READS:
+            assert f".{entry.name}" in read_there
+        else:
+            with pytest.raises(InputError, match=f"--{entry.name}: --conclude trains no more"):
+                read("--load_saved_model", "run", "--conclude", *flags)
+    with pytest.raises(InputError, match="--lr: --conclude trains no more"):
+        read("--load_saved_model", "run", "--conclude", "--lr", "0.125")
+
+
+@pytest.mark.parametrize("flag", [["--max_seq_len", "128"], ["--no-do_lower_case"], ["--do_lower_case"]])
+def test_flags_of_rows_are_held_against_prepared_ones_even_as_defaults(flag):
+    """Rows of 64 tokens would train at 64, without a word."""
+    Path("data").mkdir()
+    task = {"labels": {"t": []}, "rows": {"t": {"train": 2}}, "keys": {"t": "k"}}
+    settings = {"max_seq_len": 64, "lowercase": flag[0] == "--no-do_lower_case"}
+    mark = {"span_electra_prepared": 1, "data_dir": "d", "vocabulary_sha256": "f0"} | settings | task
+    Path("data/prepared.json").write_text(json.dumps(mark))
+    name = flag[0].removeprefix("--no-").strip("-")
+    with pytest.raises(InputError, match=f"{name}: .* but data was prepared with"):
+        read(*flag)
+    assert read("--max_seq_len", "64").max_seq_len == 64
+    assert read().max_seq_len == 128, "a default that nobody wrote says nothing"
+    assert read(*flag, "--data_dir", "other").data_dir == "other"
 
 
 def test_what_is_no_run_of_fine_tuning_is_named():

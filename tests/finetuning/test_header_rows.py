@@ -1,6 +1,7 @@
 """Which first rows are headers. Run: pytest tests/finetuning/test_header_rows.py"""
 
 import pytest
+from task_examples import read, write
 
 from span_electra.errors import InputError
 from span_electra.finetuning.header_rows import looks_like_header, refuse_header
@@ -21,9 +22,38 @@ ROWS = (
 def test_a_header_is_refused_with_the_way_out(line):
     fields = line.split("\t") if "\t" in line else line.split()
     with pytest.raises(InputError, match=r"a.tsv: line 1: looks like a header \(.*columns:.*remove the line"):
-        refuse_header(fields, "a.tsv: line 1")
+        refuse_header(fields, "a.tsv: line 1", [["7", "a text"], fields])
 
 
 @pytest.mark.parametrize("line", ROWS)
 def test_a_row_of_data_is_none(line):
     assert not looks_like_header(line.split("\t") if "\t" in line else line.split())
+
+
+@pytest.mark.parametrize("line", HEADERS)
+def test_what_stands_in_its_column_again_is_no_header(line):
+    """`q-17 comment No comment` is a question's row, of the label `comment`."""
+    fields = line.split("\t") if "\t" in line else line.split()
+    for place, field in enumerate(fields):
+        other = ["x"] * len(fields)
+        other[place] = field
+        refuse_header(fields, "a.tsv: line 1", [["y"] * len(fields)] * 20 + [other])
+        with pytest.raises(InputError, match="further down"):
+            refuse_header(fields, "a.tsv: line 1", [["y"] * len(fields)] * 200 + [other])
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        (
+            "SingleSenClassification",
+            ["q-17\tcomment\tNo comment", "q-18\tquestion\tWhy?", "q-19\tcomment\tOh."],
+        ),
+        ("NER", ["Label tag", "of O", "", "a O", "word tag"]),
+    ],
+)
+def test_files_whose_first_row_is_made_of_usual_names(kind, rows, tmp_path):
+    found = read(write(tmp_path, "a.txt", "\n".join(rows) + "\n"), kind)
+    assert found[0].texts[0] in ("No comment", "Label of")
+    with pytest.raises(InputError, match="a.txt: line 1: looks like a header"):
+        read(write(tmp_path, "a.txt", "\n".join(rows[:2]) + "\n"), kind)

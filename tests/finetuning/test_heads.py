@@ -18,13 +18,9 @@ from span_electra.finetuning.stage import finetune
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("here")
+
 SINGLE = "SingleSenClassification"
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Prepared data go into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 def assert_same_bits(one, other):

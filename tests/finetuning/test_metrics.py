@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
+from sklearn.metrics import f1_score
 
 from span_electra.finetuning.metrics import METRICS, compute_metric
 from span_electra.training.checkpoint import more_is_better
@@ -43,6 +44,21 @@ def test_several_labels_a_row_by_hand():
     assert compute_metric("matthews", found_RC, wanted_RC) == pytest.approx(
         (2 * 3 - 1 * 0) / math.sqrt(3 * 2 * 4 * 3)
     )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 8), st.randoms(use_true_random=False))
+def test_macro_f1_of_several_labels_is_the_mean_of_each_ones_own(labels, rows, random):
+    found_RC, wanted_RC = (
+        np.array([[random.randint(0, 1) for _ in range(labels)] for _ in range(rows)]) for _ in range(2)
+    )
+    there = [label for label in range(labels) if (found_RC | wanted_RC)[:, label].any()]
+    each = [compute_metric("f1", found_RC[:, label], wanted_RC[:, label]) for label in there]
+    macro = compute_metric("macro_f1", found_RC, wanted_RC)
+    assert macro == pytest.approx(sum(each) / len(each) if each else 0.0)
+    if labels > 1 and there:  # a single column is two classes to sklearn
+        of_sklearn = f1_score(wanted_RC, found_RC, labels=there, average="macro", zero_division=0.0)
+        assert macro == pytest.approx(of_sklearn)
 
 
 def test_constant_predictions_earn_nothing_and_warn_nobody():

@@ -3,6 +3,7 @@
 Run: pytest tests/finetuning/test_predictions.py
 """
 
+import json
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from finetune_examples import sources_of, write_task
+from hypothesis import given
+from hypothesis import strategies as st
 from network_examples import exported, vocabulary_of_words
 from task_examples import one_task
 
@@ -195,6 +198,41 @@ def test_several_labels_are_written_in_one_order_each_once():
     several = told("several", ("a", "b", "c"), ("f1",))
     lines = list(prediction_lines(TaskPredictions(["1"], [[0, 2]], [[2, 0, 2]]), several))
     assert lines[1] == "1\ta,c\ta,c\n"
+
+
+def fields_of(source, prediction, target, uid="1"):
+    """The fields of the line that is written for a row."""
+    line = [*prediction_lines(TaskPredictions([uid], [prediction], [target]), source)][1]
+    assert line.endswith("\n") and line.count("\n") == 1
+    return line[:-1].split("\t")
+
+
+FINITE = {"allow_nan": False, "allow_infinity": False}
+
+
+@given(st.floats(width=32, **FINITE), st.floats(**FINITE))
+def test_numbers_are_written_as_the_task_has_them(prediction, target):
+    _, found, label = fields_of(told("number"), prediction, target)
+    assert float(label) == target and np.float32(found) == np.float32(prediction)
+    assert fields_of(told("number"), 4.0, 1234567.891) == ["1", "4", "1234567.891"]
+
+
+LABEL = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=4)
+
+
+@given(st.lists(LABEL, min_size=2, max_size=4, unique=True), st.data())
+def test_labels_are_written_as_the_task_has_them(labels, data):
+    rows = data.draw(st.lists(st.lists(st.integers(0, len(labels) - 1), unique=True), min_size=1, max_size=3))
+    for kind, separator in (("several", ","), ("tokens", " ")):
+        listed = any(separator in label for label in labels)
+        for row in rows:
+            row = sorted(row)
+            _, found, label = fields_of(told(kind, tuple(labels)), row, row)
+            there = json.loads(found) if listed else found.split(separator) if found else []
+            assert found == label and there == [labels[number] for number in row]
+    label = labels[rows[0][0]] if rows[0] else labels[0]
+    uid, found, _ = fields_of(told("sequence", tuple(labels)), labels.index(label), 0, uid=label)
+    assert uid == found == label
 
 
 def test_metrics_that_cannot_be_taken_are_refused_before_training(tmp_path):

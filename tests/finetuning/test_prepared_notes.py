@@ -4,23 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from task_examples import write
 
 from span_electra.errors import InputError
-from span_electra.finetuning.prepare import Prepared
+from span_electra.finetuning.prepared import Prepared, PreparedTask
 from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
 from span_electra.finetuning.task import Task
 
 
-def prepared(labels=("no", "yes"), cut=None) -> Prepared:
-    rows = {"t": {"train": 1000, "dev": 7}}
-    return Prepared(
-        *(Path("out"), "data", "f00", 32),
-        lowercase=False,
-        labels={"t": labels},
-        rows=rows,
-        keys={"t": "k"},
-        cut=cut or {},
-    )
+def prepared(labels=("no", "yes"), cut=None, **changes) -> Prepared:
+    task = PreparedTask(labels, {"train": 1000, "dev": 7}, "k", cut or {}, **changes)
+    return Prepared(*(Path("out"), "data", "f00", 32), lowercase=False, tasks={"t": task})
 
 
 SINGLE, TALK = (Task("t", name, {}) for name in ("SingleSenClassification", "Conversation"))
@@ -29,7 +23,7 @@ SINGLE, TALK = (Task("t", name, {}) for name in ("SingleSenClassification", "Con
 def test_a_line_for_each_task():
     assert summary_lines(prepared(), [SINGLE]) == ["t: train 1,000, dev 7; 2 labels"]
     assert summary_lines(prepared(()), [TALK]) == ["t: train 1,000, dev 7"]
-    assert notes(prepared(), [SINGLE]) == notes(prepared(cut={"t": {"train": 0}}), [SINGLE]) == []
+    assert notes(prepared(), [SINGLE]) == notes(prepared(cut={"train": 0}), [SINGLE]) == []
 
 
 def test_it_is_told_which_label_f1_and_a_threshold_are_of():
@@ -48,20 +42,20 @@ def test_it_is_told_which_label_f1_and_a_threshold_are_of():
 
 
 def test_rows_that_lost_text_are_told():
-    [note] = notes(prepared(cut={"t": {"train": 1000, "dev": 0}}), [SINGLE])
+    [note] = notes(prepared(cut={"train": 1000, "dev": 0}), [SINGLE])
     assert note.startswith(
         "t: 1,000 rows are longer than 32 tokens and lost the end (train 1,000); --max_seq_len"
     )
-    assert "a turn's beginning" in notes(prepared((), {"t": {"dev": 1}}), [TALK])[0]
+    assert "a turn's beginning" in notes(prepared((), {"dev": 1}), [TALK])[0]
 
 
 def test_one_label_is_nothing_to_learn():
     check_labels_differ(prepared(), [SINGLE])
     task = replace(SINGLE, files={"train": ("a.tsv",)})
     with pytest.raises(InputError, match="data/a.tsv: every row has the label 'yes'; t needs at least two"):
-        check_labels_differ(replace(prepared(), only_label={"t": "yes"}), [task])
+        check_labels_differ(prepared(only_label="yes"), [task])
     with pytest.raises(InputError, match=r"a.tsv: each of the first 4 rows \(limit\) has the label 'yes'"):
-        check_labels_differ(replace(prepared(), only_label={"t": "yes"}), [replace(task, limit=4)])
+        check_labels_differ(prepared(only_label="yes"), [replace(task, limit=4)])
 
 
 @pytest.mark.parametrize("label", ["nan", "NaN", "<NA>", "-", "?", "None", "NA"])
@@ -90,7 +84,7 @@ def test_numbers_that_mark_a_missing_label_are_told(labels, kind, told):
 
 
 def test_what_reading_has_counted_is_told_once():
-    made = replace(prepared(("no", "yes", "a", "b")), noted={"t": {"numbers": 1200, "quotes": 1}})
+    made = prepared(("no", "yes", "a", "b"), noted={"numbers": 1200, "quotes": 1})
     numbers, quotes = notes(made, [SINGLE])
     assert numbers == (
         "t: 1,200 labels are numbers, taken as labels are listed: 0 is 'no', 1 is 'yes', 2 is 'a', ..."
@@ -112,3 +106,32 @@ def test_labels_that_differ_in_blanks_are_told():
     [note] = notes(prepared(("good", "good ", "so so", "so  so", "bad")), [SINGLE])[:1]
     assert note == "t: the labels 'good' and 'good ' differ in blanks alone, and count as 2"
     assert len(notes(prepared(("good", "good ", "so so", "so  so", "bad")), [SINGLE])) == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"train": ("a.tsv",), "dev": ("b.tsv",)}, []),
+        ({"train": ("a.tsv",), "dev": ("a.tsv",)}, ["a.tsv (train) and data/a.tsv (dev)", "tried on itself"]),
+        ({"train": ("a.tsv",), "test": ("again.tsv",)}, ["(train) and data/again.tsv (test)", "on itself"]),
+        ({"train": ("b.tsv",), "dev": ("a.tsv",), "test": ("again.tsv",)}, ["(dev) and", "the same numbers"]),
+        ({"train": ("a.tsv", "b.tsv", "again.tsv")}, ["its rows count 2 times"]),
+        ({"train": ("a.tsv",), "dev": ("gone.tsv",)}, []),
+    ],
+)  # fmt: skip
+def test_one_content_in_two_files_is_told(files, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("a", "1\tx\ta\n"), ("again", "1\tx\ta\n"), ("b", "1\ty\ta\n")):
+        write(tmp_path / "data", f"{name}.tsv", text)
+    found = notes(prepared(), [replace(SINGLE, files=files)])
+    assert len(found) == bool(said) and all(part in found[0] for part in said)
+
+
+def test_of_spelling_text_and_labels_together_are_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text, marks in (("a", "the cat", "0 1"), ("b", "the dog", "0 1"), ("c", "the cat", "0 1")):
+        write(tmp_path / "data", f"{name}/corrupt.txt", text)
+        write(tmp_path / "data", f"{name}/correct.txt", marks)
+    files = {"train": ("a",), "dev": ("b",), "test": ("c/corrupt.txt",)}
+    [note] = notes(prepared(("0", "1")), [Task("t", "SpellingWords", files)])
+    assert "data/a (train) and data/c/corrupt.txt (test) have the same content" in note

@@ -129,5 +129,8 @@ def test_clean_text_waits_for_its_noise(tmp_path):
     path = write(tmp_path, "clean.txt", "Some text.\n")
     expected = [Example("1", ("Some text.",), ("Some", "text."))]
     assert read(path, WORDS, noise={"kind": "artificial"}) == expected
+    # Its blank lines part paragraphs: without labels to stand beside them they are no rows.
+    path = write(tmp_path, "clean.txt", "\n \nSome text.\n\n\n")
+    assert read(path, WORDS, noise={"kind": "artificial"}) == expected
     with pytest.raises(InputError, match="clean.txt: no labels; name a corrupt.txt"):
         read(path, WORDS)

@@ -16,15 +16,11 @@ from span_electra.finetuning.arguments import TaskDataArguments
 from span_electra.finetuning.stage import finetune, made_folder, prepare
 from span_electra.training.run_folder import locked
 
+pytestmark = pytest.mark.usefixtures("here")
+
 SINGLE = "SingleSenClassification"
 PREPARED = TaskDataArguments(task_file="tasks.yaml", encoder="small", max_seq_len=32, workers=1)
 ROWS, RUN = Path("small_prepared_data"), Path("run")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Prepared data go into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -24,13 +24,9 @@ from span_electra.finetuning.stage import finetune
 from span_electra.hub.runs import best_checkpoint
 from span_electra.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("here")
+
 SINGLE = "SingleSenClassification"
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Prepared data go into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 def saved(*flags, run="run"):

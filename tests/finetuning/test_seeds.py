@@ -15,17 +15,13 @@ from span_electra.errors import InputError
 from span_electra.finetuning import stage
 from span_electra.finetuning.stage import finetune
 
+pytestmark = pytest.mark.usefixtures("here")
+
 SINGLE = "SingleSenClassification"
 
 
 def results_of(folder):
     return json.loads((Path(folder) / "results.json").read_text())
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Prepared data go into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 def test_seeds_after_a_stopped_one_are_run_as_told_and_concluded_together(tmp_path, monkeypatch, capsys):

@@ -29,14 +29,10 @@ from span_electra.hub.architectures import architecture_of
 from span_electra.hub.runs import best_checkpoint
 from span_electra.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("here")
+
 SINGLE = "SingleSenClassification"
 PREPARED = TaskDataArguments(task_file="tasks.yaml", encoder="small", max_seq_len=24, workers=1)
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Prepared data go into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 def results_of(folder):
@@ -285,7 +281,7 @@ def bad(name, folder):
         assert prepare(PREPARED) == 0
         mark = folder / "small_prepared_data/prepared.json"
         mark.write_text(mark.read_text().replace('"vocabulary_sha256": "', '"vocabulary_sha256": "f00'))
-        return ["--data_dir", "small_prepared_data"], "vocabulary f00"
+        return ["--data_dir", "small_prepared_data", "--max_seq_len", "24"], "vocabulary f00"
     if name == "too few replies":
         write(data, "dev.tsv", '["hi", "a"]\n')
         task = {"task_type": "ResponseSelection", "file_names": {"train": "t/talk.tsv", "dev": "t/dev.tsv"}}

@@ -18,21 +18,17 @@ from span_electra.errors import InputError
 from span_electra.finetuning import stage
 from span_electra.finetuning.arguments import TaskDataArguments
 from span_electra.finetuning.experiment import open_rows
-from span_electra.finetuning.prepare import open_prepared
+from span_electra.finetuning.prepared import open_prepared
 from span_electra.finetuning.stage import finetune, prepare, tasks_of
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.opening import Opened
 from span_electra.hub.runs import best_checkpoint
 from span_electra.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("here")
+
 SINGLE = "SingleSenClassification"
 PREPARED = TaskDataArguments(task_file="tasks.yaml", encoder="small", max_seq_len=24, workers=1)
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Prepared data go into the current folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("begin", ["prepare", "finetune"])
@@ -154,7 +150,7 @@ def test_so_are_those_of_labels_and_misspellings_that_had_a_file(tmp_path):
     assert (rows / "misspellings.json").read_bytes() == misspelt.read_bytes()
     rmtree(tmp_path / "data")
     tasks, prepared = tasks_of(settings), open_prepared("small_prepared_data")
-    assert tasks.tasks[0].labels == ("yes", "no") == prepared.labels["a"]
+    assert tasks.tasks[0].labels == ("yes", "no") == prepared.tasks["a"].labels
     source = open_rows(tasks.tasks, prepared, vocabulary_of_words(), "train")[1]
     assert source.misspellings == {"the": ["teh"]}
     assert finetune(replace(settings, max_seq_len=24)) == 0

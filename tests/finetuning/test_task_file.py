@@ -288,7 +288,7 @@ def test_columns_of_conll_have_numbers(tmp_path):
     numbers = {"text": 2, "label": 4}
     assert one_task(tmp_path, "NER", columns=numbers).columns == numbers
     for wrong in ({"text": 2, "label": "tag"}, {"text": 1, "label": 2, "uid": 3}):
-        with pytest.raises(InputError, match="numbers are those of text and label in CoNLL files"):
+        with pytest.raises(InputError, match="in CoNLL files give both text and label as column numbers"):
             one_task(tmp_path, "NER", columns=wrong)
     with pytest.raises(InputError, match="t.columns.text: 0 is no column's name"):
         one_task(tmp_path, "NER", columns={"text": 0, "label": 1})

@@ -2,13 +2,15 @@
 
 import json
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from finetune_examples import sentences, settings_of
 from task_examples import write
 
-from span_electra.finetuning import readers
+from span_electra.finetuning import readers, task_types
 from span_electra.finetuning.metrics import METRICS
 from span_electra.finetuning.readers import READERS, Example
 from span_electra.finetuning.rows import read_lines
@@ -43,11 +45,23 @@ def test_what_follows_from_a_record():
     assert [record.name for record in RECORDS if record.by_word] == ["NER", "SpellingWords"]
     assert [record.name for record in RECORDS if record.in_turns] == [*CHOICES, "Conversation"]
     assert [record.name for record in RECORDS if record.has_candidates] == CHOICES
+    assert [record.name for record in RECORDS if record.compares_vectors] == ["ResponseRetrieval"]
+    assert [record.name for record in RECORDS if record.is_conversation] == ["Conversation"]
     several = TASK_TYPES["MultiLabelClassification"]
     assert several.takes_pairs and several.named_labels and several.class_range == (2, MOST_CLASSES)
     assert (
         TASK_TYPES["SpellingWords"].class_range == (2, 2) and TASK_TYPES["Conversation"].class_range is None
     )
+
+
+@pytest.mark.parametrize("room", ["finetuning", "inference", "evaluation", "report"])
+def test_what_a_record_answers_is_asked_of_it(room):
+    """`is_conversation`, not `head == "language"`: what that head means stands once."""
+    package = Path(task_types.__file__).parents[1]
+    asked = re.compile(r"""(==|!=|\bin) *[(\[{]?[^)\]}\n]*["'](language|similarity)["']""")
+    for path in package.joinpath(room).rglob("*.py"):
+        if path != Path(task_types.__file__):
+            assert not asked.search(path.read_text(encoding="utf-8")), path
 
 
 def test_outputs_of_heads():

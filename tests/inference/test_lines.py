@@ -12,7 +12,14 @@ import pytest
 from network_examples import by_hand, exported, frequencies, spotter
 
 from span_electra.errors import InputError
-from span_electra.inference.lines import BLOCK_CHARACTERS, answering, blocks_of, deliver, predict
+from span_electra.inference.lines import (
+    BLOCK_CHARACTERS,
+    answering,
+    blocks_of,
+    check_file,
+    deliver,
+    predict,
+)
 from span_electra.inference.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +109,55 @@ def test_bad_lines_are_named_and_nothing_half_written_stays(predictor, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["lines.txt"]
     with pytest.raises(InputError, match="nowhere.txt"):
         next(blocks_of("nowhere.txt"))
+
+
+def test_a_bad_line_at_the_end_is_told_before_the_network_runs(predictor, tmp_path, monkeypatch):
+    (tmp_path / "lines.txt").write_bytes(b"good\n" * 3000 + b"bad \xff\n")
+    calls = []
+    monkeypatch.setattr(Predictor, "detect", lambda *asked: calls.append(asked))
+    monkeypatch.setattr(Predictor, "embed", lambda *asked: calls.append(asked))
+    for task, out in (("detect", "a.txt"), ("embed", "a.npy"), ("detect", None)):
+        with pytest.raises(InputError, match="line 3001: not UTF-8"):
+            predict(
+                predictor,
+                task,
+                in_file=str(tmp_path / "lines.txt"),
+                out_file=out and str(tmp_path / out),
+            )
+    assert not calls and [path.name for path in tmp_path.iterdir()] == ["lines.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.csv", "text\n", "a table, and lines of text"),
+        ("a.parquet", "PAR1", "a table, and lines of text"),
+        ("a.txt.gz", "x", r"packed \(.gz\)"),
+        ("a.CSV.zst", "x", r"packed \(.zst\)"),
+        ("a.tsv", "id\tsentence\n7\tA cat.\n", r"line 1: a table's \(id, sentence\)"),
+        ("a.jsonl", '{"text": "A cat."}\n', r"line 1: a table's \(text\)"),
+        ("a.tsv", "A cat.\tA dog.\n", None),  # pairs
+        ("a.jsonl", '["Hello.", "Hi!"]\n', None),
+        ("a.jsonl", '{"turns": ["Hello."], "candidates": ["Hi!"]}\n', None),
+        ("a.jsonl", "{a brace\n", None),
+        ("a.txt", "id\tsentence\n", None),
+        ("a.txt", "", None),
+    ],
+)
+def test_what_holds_no_lines_of_text_is_named(name, text, told, tmp_path):
+    (tmp_path / name).write_text(text)
+    if told is None:
+        check_file(str(tmp_path / name))
+    else:
+        with pytest.raises(InputError, match=f"{name}: {told}"):
+            check_file(str(tmp_path / name))
+
+
+def test_what_can_be_read_but_once_is_not_read_before(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    check_file(str(tmp_path / "pipe"))  # which would wait for a writer, and take the lines away
+    check_file("/dev/stdin")
+    check_file(None)
 
 
 def test_a_person_is_answered_line_by_line(predictor, monkeypatch, capsys):

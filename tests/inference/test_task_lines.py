@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 from predictor_examples import finetuned, spec_of
 
+import predict_SE
+from argument import PredictArgs
 from span_electra.errors import InputError
-from span_electra.inference.lines import one_task
+from span_electra.finetuning.task import Task
+from span_electra.inference.arguments import refuse_unread
+from span_electra.inference.lines import TASKS, one_task
 from span_electra.inference.task_lines import answering, predict_lines, record, shown, text_of_line
 from span_electra.inference.tasks import (
     Label,
@@ -66,6 +70,11 @@ def test_what_a_line_says_to_a_task():
         "b",
     )
     assert text_of_line(spec_of("film"), "a\tb") == "a\tb"
+    # Types that take both were taught one of them; an earlier version's do not tell which.
+    for paired, said in ((None, ("a", "b")), (True, ("a", "b")), (False, "a\tb")):
+        for kind in ("MultiLabelClassification", "Regression"):
+            spec = replace(spec_of("near"), task=Task("t", kind, {}, paired=paired))
+            assert text_of_line(spec, "a\tb") == said and example_of(spec, said) is not None
     assert text_of_line(spec_of("chat"), '["a", "b"]') == ["a", "b"]
     assert text_of_line(spec_of("chat"), "[a") == ["[a"] and text_of_line(spec_of("chat"), "") == []
     asked = {"turns": ["a"], "candidates": ["b", "c"]}
@@ -97,6 +106,19 @@ def test_lines_that_cannot_be_read_are_counted_over_blocks(predictor):
         one_task(["flil"])
     with pytest.raises(InputError, match="one at a time"):
         one_task(["fill", "embed"])
+
+
+def test_a_line_that_has_no_answer_is_told_before_the_network_runs(predictor, tmp_path, monkeypatch):
+    (tmp_path / "lines.txt").write_text("a\tb\n" * 3000 + "no tab\n" + "a\tb\n")
+    calls = []
+    monkeypatch.setattr(TaskPredictor, "__call__", lambda *asked: calls.append(asked))
+    asked = {"in_file": str(tmp_path / "lines.txt"), "out_file": str(tmp_path / "out.jsonl")}
+    with pytest.raises(InputError, match="line 3001: task 'same' .* one TAB"):
+        predict_lines(predictor, ["same"], **asked)
+    alone = replace(predictor, specs=(spec_of("same"),))
+    with pytest.raises(InputError, match="line 3001: task 'same' .* one TAB"):
+        predict_lines(alone, [], **asked)
+    assert not calls and not (tmp_path / "out.jsonl").exists()
 
 
 def test_text_for_the_eye():
@@ -141,6 +163,41 @@ def test_lines_that_lost_their_end_are_told_once(predictor, tmp_path, capsys):
     (tmp_path / "lines.txt").write_text("cat " * 40)
     predict_lines(predictor, ["tags"], in_file=asked["in_file"], out_file=str(tmp_path / "tags.jsonl"))
     assert not capsys.readouterr().err, "of words none is left out"
+
+
+SPOKEN = ("max_new_tokens", "temperature", "top_k", "top_p", "beams", "no_repeat_ngram", "seed")
+
+
+def test_a_flag_that_no_task_reads_is_refused_whatever_its_value(tmp_path, monkeypatch):
+    finetuned(tmp_path, "film", "wrong", "chat")
+    (tmp_path / "lines.txt").write_text("the cat\n")
+    given = {name: getattr(PredictArgs(), name) for name in ("threshold", *SPOKEN, "host", "port")}
+    given |= {"top_k": 3, "top_p": 0.5, "max_new_tokens": 4}
+    readers = {"threshold": ["wrong"]} | dict.fromkeys(SPOKEN, ["chat"])
+    for task in ("film", "wrong", "chat"):
+        argv = [str(tmp_path), "--task", task, "--in_file", str(tmp_path / "lines.txt"), "--device", "cpu"]
+        argv += ["--out_file", str(tmp_path / f"{task}.jsonl")]
+        for name, value in given.items():
+            monkeypatch.setattr(sys, "argv", ["predict_SE.py", *argv, f"--{name}", str(value)])
+            if task not in readers.get(name, ()):
+                with pytest.raises(InputError, match=f"^--{name}: .*reads it.*leave it out"):
+                    predict_SE.main()
+        read = [f"--{name}={value}" for name, value in given.items() if task in readers.get(name, ())]
+        monkeypatch.setattr(sys, "argv", ["predict_SE.py", *argv, *read])
+        predict_SE.main()
+        assert (tmp_path / f"{task}.jsonl").is_file()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_flags_of_pretrained_models_too(task):
+    for name in ("threshold", "top_k", *SPOKEN):
+        read = {"threshold": ("detect", "correct"), "top_k": ("fill", "correct")}.get(name, ())
+        if task in read:
+            refuse_unread([name], [task])
+        else:
+            with pytest.raises(InputError, match=f"^--{name}: nothing that is asked for reads it"):
+                refuse_unread([name], [task])
+    refuse_unread(["threshold", "top_k", "host", "port"], TASKS, serves=True)
 
 
 def test_the_script_answers_a_pipe_before_it_ends(folder):

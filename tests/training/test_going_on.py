@@ -17,7 +17,7 @@ from argument import FinetuneArgs, JointTrainingConfig
 from span_electra.commandline import Parser
 from span_electra.config import LoaderConfig, OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.settings import FinetuningRun
+from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training import checkpoint, loop
@@ -57,7 +57,7 @@ def test_a_new_run_may_start_with_another_run_s_optimizer_state(features, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("settings", "schema"), [(PretrainingSettings, JointTrainingConfig), (FinetuningRun, FinetuneArgs)]
+    ("settings", "schema"), [(PretrainingSettings, JointTrainingConfig), (FinetuningSettings, FinetuneArgs)]
 )
 def test_how_to_begin_anew_from_weights_is_said_by_flags_of_the_script(settings, schema):
     flags = set(re.findall(r"--\w+", settings.from_weights.fget(None)))
