@@ -17,7 +17,7 @@ from span_electra.batch import StepOutput
 from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.hub.export import initialize
+from span_electra.hub.initialize import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops

@@ -12,7 +12,8 @@ from network_examples import random_model, vocabulary_of_words
 from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
-from span_electra.hub.export import export_run, load_exported
+from span_electra.hub.export import export_run
+from span_electra.hub.initialize import load_exported
 from span_electra.model.electra import SpanElectra
 from span_electra.text.added_tokens import add_tokens, pieces_of
 from span_electra.text.vocabulary import Vocabulary
