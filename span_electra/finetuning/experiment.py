@@ -27,6 +27,7 @@ from span_electra.finetuning.settings import FinetuningRun
 from span_electra.finetuning.task import SPLITS, Task
 from span_electra.hub.architectures import ARCHITECTURES, record_of
 from span_electra.hub.encoders import take_pretrained
+from span_electra.hub.folders import LONGEST
 from span_electra.hub.opening import Pretrained, open_model
 from span_electra.model.multi_task import TaskBatch, TaskNetwork
 from span_electra.text.vocabulary import Vocabulary
@@ -344,6 +345,7 @@ def facts_of(
         "encoder": str(Path(pretrained.source).absolute()),
         "from_scratch": settings.arguments.from_scratch,
         "model": asdict(network.config),
+        LONGEST: max(prepared.max_seq_len, 0 if settings.arguments.from_scratch else pretrained.longest),
         "heads": [asdict(task) for task in network.tasks],
         "recipes": [asdict(spec_of(task, prepared)) for task in settings.tasks],
         "measured": measured(settings.tasks, settings.training.monitor),

@@ -132,6 +132,7 @@ def task_facts(
     encoder = None if meta.get("from_scratch") else model_name(meta.get("encoder"))
     return replace(
         facts,
+        longest=model.specs[number].max_seq_len,
         started_from=encoder,
         metrics={**splits.get(split, {}), **facts.metrics},
         split=split,

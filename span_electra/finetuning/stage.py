@@ -71,6 +71,7 @@ def prepare(settings: TaskDataArguments) -> int:
     network = "generator" if [*opened.readers] == ["generator"] else "discriminator"
     pretrained = opened.need(network)
     folder = prepared_folder(pretrained.name)
+    note_longer_rows(settings.max_seq_len, pretrained)
     prepared = prepare_data(settings, tasks, pretrained, folder)
     try:
         check_labels_differ(prepared, tasks.tasks)
@@ -121,6 +122,16 @@ def check_encoder(max_seq_len: int, tasks: TaskFile, pretrained: Pretrained) -> 
     check_token_types(tasks.tasks, pretrained)
 
 
+def note_longer_rows(max_seq_len: int, pretrained: Pretrained) -> None:
+    """Say it where rows are longer than any that the encoder was trained on: it has to learn their ends."""
+    if max_seq_len > pretrained.longest:
+        print(
+            f"note: max_seq_len: {max_seq_len}, but {pretrained.source} was trained on rows of at most "
+            f"{pretrained.longest}; what lies behind is new to it",
+            file=sys.stderr,
+        )
+
+
 # --- fine-tuning ----------------------------------------------------------------------------------------
 
 
@@ -151,6 +162,8 @@ def finetune(settings: FinetuningArguments) -> int:
         refuse_taken(settings, folder, runs)  # before rows are prepared, which may take minutes
         rows.append(rows_of(settings, tasks, pretrained, data))
         check_prepared(settings, tasks, rows[0])
+        if not settings.from_scratch:
+            note_longer_rows(rows[0].max_seq_len, pretrained)
         keys = {task.name: rows[0].keys[task.name] for task in tasks.tasks}
         runs = [replace(run, keys=keys) for run in runs]
         found = []

@@ -22,7 +22,15 @@ from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.hub.architecture import ORIGINAL, REPLACED, StockConfig
 from span_electra.hub.architectures import record_of
-from span_electra.hub.folders import CONFIG, STAMP, WEIGHTS, write_tensors
+from span_electra.hub.folders import (
+    CONFIG,
+    STAMP,
+    WEIGHTS,
+    stamp_of,
+    trained_length,
+    training_of,
+    write_tensors,
+)
 from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
@@ -45,20 +53,20 @@ def export_run(
     vocabulary: Vocabulary,
     folder: str | Path,
     facts: CardFacts | None = None,
-    stamp: Mapping[str, Any] | None = None,
+    meta: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write the trained networks into `folder`; returns the folders made.
 
-    `facts`: what the model cards tell beside sizes and use; `stamp`: which checkpoint they are of, see
-    `stamp_of`. Under the objective `generator` the discriminator knows nothing and is left out. An earlier
-    export of ours is replaced; raises InputError for any other folder in the way.
+    `facts`: what the model cards tell beside sizes and use; `meta`: the meta.json of the checkpoint they are
+    of. Under the objective `generator` the discriminator knows nothing and is left out. An earlier export of
+    ours is replaced; raises InputError for any other folder in the way.
     """
     # All places before any is written: half an export would pair with an older half.
     targets = check_places(folder, model.config.objective)
     with ExitStack() as stack:  # both are written before the first takes its place
         for target in targets:
             beside = stack.enter_context(atomic_folder(target))
-            _write_part(model, target.name, vocabulary, beside, facts=facts or CardFacts(), stamp=stamp)
+            _write_part(model, target.name, vocabulary, beside, facts=facts or CardFacts(), meta=meta)
     return targets
 
 
@@ -87,15 +95,15 @@ def _write_part(
     folder: Path,
     *,
     facts: CardFacts,
-    stamp: Mapping[str, Any] | None,
+    meta: Mapping[str, Any] | None,
 ) -> None:
     network, config, record = getattr(model, part), model.config, record_of(model.config, part)
     settings = stock_config(config, part, vocabulary)
-    settings[OURS] |= {STAMP: stamp} if stamp else {}
+    longest, types = trained_length(meta or {}, config.max_position_embeddings), record.token_types
+    settings[OURS] |= {STAMP: stamp_of(meta), **training_of(meta)} if meta else {}
     span_head, mask = network.span_head is not None, vocabulary.special.mask
     card = render_card(part, record, facts, config=config, span_head=span_head, mask=mask)
     write_network(network, config, settings, folder, head=part, card=card)
-    longest, types = config.max_position_embeddings, record.token_types
     save_tokenizer(framing_rows(vocabulary), folder, longest, token_types=types)
     # Aside, since no stock class has it; a folder without it opens all the same.
     if network.span_head is not None:

@@ -29,6 +29,7 @@ from span_electra.training import checkpoint
 
 CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
 STAMP = "checkpoint"  # the key under OURS of what `stamp_of` gives
+LONGEST = "max_seq_len"  # there and in meta.json: tokens of the longest row that was trained on
 TOKENS = "vocab.txt"  # of folders older than tokenizer.json
 COUNTS = ("vocab_size", "max_position_embeddings", "global_attn_every_n_layers", *SIZES)
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -111,10 +112,29 @@ def stamp_of(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {"step": meta["step"], "weights": recorded_sha256(meta)}
 
 
+def training_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What an exported network says of its training, by the meta.json of its checkpoint."""
+    return {name: meta[name] for name in (LONGEST,) if name in meta}
+
+
 def stamp_in(folder: Path) -> dict[str, Any] | None:
     """What an exported network says so; None: it is of an older release, or of a stranger."""
-    ours = read_object(folder / CONFIG).get(OURS)
-    return ours.get(STAMP) if isinstance(ours, dict) else None
+    return ours_in(read_object(folder / CONFIG)).get(STAMP)
+
+
+def ours_in(settings: StockConfig) -> dict[str, Any]:
+    """What a config.json has of ours, whatever stands there otherwise."""
+    ours = settings.get(OURS)
+    return ours if isinstance(ours, dict) else {}
+
+
+def trained_length(told: Mapping[str, Any], positions: int) -> int:
+    """Tokens of the longest row that a network was trained on, by a meta.json, or by `ours_in` a config.json.
+
+    Those of older releases and of strangers do not tell: all their positions are taken for trained.
+    """
+    length = told.get(LONGEST)
+    return min(length, positions) if type(length) is int and length > 0 else positions
 
 
 def open_tensors(path: Path) -> Weights:

@@ -16,7 +16,7 @@ from span_electra.hub.added_rows import with_added_rows
 from span_electra.hub.architecture import SIZES, Weights
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import SPAN_HEADS
-from span_electra.hub.folders import open_tensors
+from span_electra.hub.folders import open_tensors, trained_length
 from span_electra.hub.opening import config_of, open_model
 from span_electra.hub.weights import PARTS, take_weights
 from span_electra.model.electra import SpanElectra
@@ -59,6 +59,16 @@ def initialize(
             _check_sizes(config_of(described["model"], str(path)), part, model.config, str(path))
     checkpoint.restore_weights(model, own | weights, str(path))
     return []
+
+
+def trained_length_of(source: str | Path, positions: int, vocabulary: Vocabulary | None = None) -> int:
+    """Tokens of the longest row that the source of `initialize` was trained on; `positions`: none tells."""
+    path = Path(source)
+    of_tensors = path.is_file() or path.suffix == ".safetensors"
+    folder = path.parent if path.name == checkpoint.MODEL else path
+    if of_tensors or (folder / checkpoint.META).is_file():
+        return trained_length(read_object(folder / checkpoint.META), positions)
+    return open_model(path, vocabulary).trained_length(positions)
 
 
 def refuse_unshared(model: SpanElectra, weights: Weights, source: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.hub.architecture import Architecture
+from span_electra.hub.folders import LONGEST
 from span_electra.hub.runs import run_of
 from span_electra.hub.weights import PARTS
 from span_electra.schema import flatten
@@ -153,6 +154,7 @@ class CardFacts:
     datasets: list[str] = field(default_factory=list)  # by their names on a hub
     base_model: str | None = None  # what it was fine-tuned or trained on from, by its name on a hub
     started_from: str | None = None  # the same by the name of a folder here, which may be another's on a hub
+    longest: int | None = None  # tokens of the longest row that it was trained on; none: its positions
     masks: str = ""  # by which laws text was hidden in pretraining; empty: by the features' own
     metrics: Mapping[str, float] = field(default_factory=dict)  # measured on held-out rows
     split: str = "held-out"  # which rows these are
@@ -174,6 +176,7 @@ def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) ->
     facts, sections = facts or CardFacts(), training_sections(meta, {"training set": order.get("rows")})
     return replace(
         facts,
+        longest=meta.get(LONGEST),
         masks="; ".join((meta.get("loader") or {}).get("masking_schedule") or ()),
         metrics={**metrics, **facts.metrics},
         sections={**sections, **facts.sections},
@@ -338,7 +341,7 @@ def _sections(config: ModelConfig, part: str, facts: CardFacts) -> list[str]:
         "attention heads": network.num_attention_heads,
         "feed-forward width": network.intermediate_size,
         "vocabulary": config.vocab_size,
-        "longest row": config.max_position_embeddings,
+        "longest row": facts.longest or config.max_position_embeddings,
     }
     lines = ["## Sizes", "", *_rows(sizes), ""]
     if started := facts.base_model or facts.started_from:
