@@ -53,6 +53,10 @@ model.classifier.reset_parameters()  # two labels would start from original and 
 
 answer = pipeline("{pipeline}", model="path/to/this/folder")
 answer("The quick brown fox jumps over the lazy dog.")""",
+    "text": """from transformers import pipeline
+
+answer = pipeline("text-classification", model="path/to/this/folder")
+answer("The quick brown fox jumps over the lazy dog.", truncation=True)""",
     "words": """from transformers import pipeline
 
 find = pipeline("token-classification", model="path/to/this/folder", aggregation_strategy="first")
@@ -74,7 +78,12 @@ labels = [(words[word], model.config.id2label[best[place]]) for word, place in f
     "several": """from transformers import pipeline
 
 answer = pipeline("text-classification", model="path/to/this/folder")
-answer("The quick brown fox jumps over the lazy dog.", top_k=None)  # each label, and how sure it is""",
+answer("The quick brown fox jumps over the lazy dog.", top_k=None, truncation=True)  # each label's score""",
+    "several of pairs": """from transformers import pipeline
+
+answer = pipeline("text-classification", model="path/to/this/folder")
+pair = {{"text": "The quick brown fox jumps.", "text_pair": "Over the lazy dog."}}
+answer(pair, top_k=None, truncation=True)  # each label's score""",
     "speech": """from transformers import AutoTokenizer, {stock_class}
 
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
@@ -103,6 +112,10 @@ _FIRST_TOKENS = (
 _PIECES = (
     "The words are given one by one: to `transformers`' own pipeline every token that does not begin with ## "
     "is a word, so that `u.s.` is four, with a label each."
+)
+_CUT = (
+    "`truncation=True` has a text that is too long cut, as in training. The pipeline does not by itself: it "
+    "would answer with another label, or an error."
 )
 _SEVERAL = "Any number of labels may be true of a text: those of a score from .5 on."
 _SPEECH = (
@@ -277,9 +290,12 @@ def render_task_card(
     title, stock_class = f"{task} ({task_type})", record.classes[head]
     pipeline = None if paired else _pipeline(head, record)
     by_head = {"none": "vectors", "tokens": "pieces" if word_pieces else "words", "causal": "speech"}
-    if several:
-        by_head["sequence"] = "several"
+    if head == "sequence" and several:
+        by_head[head] = "several of pairs" if paired else "several"
+    elif head == "sequence" and pipeline:
+        by_head[head] = "text"
     usage = _USE[by_head.get(head, "task" if pipeline else "class")]
+    cut = "truncation=True)" in usage
     usage = usage.format(pipeline=pipeline, stock_class=stock_class, prompt=prompt)
     lines = [*front_matter(title, head, record, facts), f"# {title}", ""]
     lines += [
@@ -288,6 +304,7 @@ def render_task_card(
         *("```python", usage, "```", ""),
         *((_FIRST_TOKENS, "") if head == "tokens" else ()),
         *((_PIECES, "") if head == "tokens" and word_pieces else ()),
+        *((_CUT, "") if cut else ()),
         *((_SEVERAL, "") if several else ()),
         *((_SPEECH, "") if head == "causal" and record.token_types else ()),
         *((_TURN_TYPES, "") if in_turns and record.token_types else ()),

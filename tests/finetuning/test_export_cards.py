@@ -5,11 +5,12 @@ Run: pytest tests/finetuning/test_export_cards.py
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 import yaml
-from task_network_examples import TAGS, VOCABULARY, batch_of, network_of, ours_of, spec_of
+from task_network_examples import LABELS, TAGS, VOCABULARY, batch_of, network_of, ours_of, spec_of
 
 from span_electra.finetuning.encoding import encode_examples
 from span_electra.finetuning.export import export_task, metrics_of, task_facts
@@ -26,9 +27,13 @@ def offline(architecture, monkeypatch):
 # --- what its code does --------------------------------------------------------------------------------
 
 
-def run_card(folder, before, text):
-    """What the code of a card makes of a text in place of its own."""
+def run_card(folder, before, text, *more):
+    """What the code of a card makes of a text in place of its own; `said`: what a pipeline answers last."""
     code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    code = code.replace("\nanswer(", "\nsaid = answer(")
+    for theirs, ours in more:
+        assert theirs in code
+        code = code.replace(theirs, ours)
     assert before in code
     told: dict = {}
     with warnings.catch_warnings():
@@ -65,6 +70,30 @@ def test_the_code_of_a_taggers_card_gives_every_word_one_label(architecture, tmp
     best = [TAGS[logits_LC[row["word_ids"].index(word)].argmax()] for word in range(5)]
     told = run_card(folder, "The quick brown fox jumps over the lazy dog .", text)
     assert told["labels"] == list(zip(text.split(), best, strict=True)) and len(set(best)) > 1
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("task_type", ["SingleSenClassification", "MultiLabelClassification"])
+def test_the_code_of_a_classifiers_card_scores_the_rows_of_training(task_type, paired, long, tmp_path):
+    """Also of a text that is too long, which the pipeline by itself gives the network whole."""
+    if paired and task_type == "SingleSenClassification":
+        return
+    spec, network = spec_of(task_type), network_of(task_type)
+    spec = replace(spec, task=replace(spec.task, paired=paired))
+    folder = export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+    text, other = ("the cats sleep on the mat" + " dogs bark" * 20 * long, "the dog" + " undo" * 25 * long)
+    if paired:
+        told = run_card(folder, "The quick brown fox jumps.", text, ("Over the lazy dog.", other))
+    else:
+        told = run_card(folder, "The quick brown fox jumps over the lazy dog.", text)
+    ((*_, logits_C),) = ours_of(network, spec, [(text, other) if paired else text])
+    several = task_type == "MultiLabelClassification"
+    shares_C = logits_C.sigmoid() if several else logits_C.softmax(-1)
+    ours = dict(zip(LABELS[task_type], shares_C.tolist(), strict=True))
+    scores = {label["label"]: label["score"] for label in told["said"]}
+    best = max(ours, key=ours.get)
+    assert scores == pytest.approx(ours if several else {best: ours[best]}, abs=1e-5)
 
 
 # --- the card -----------------------------------------------------------------------------------------
