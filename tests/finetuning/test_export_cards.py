@@ -4,6 +4,7 @@ Run: pytest tests/finetuning/test_export_cards.py
 """
 
 import json
+import math
 import warnings
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from span_electra.finetuning.encoding import encode_examples
 from span_electra.finetuning.export import export_task, metrics_of, task_facts
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_model import TaskModel
+from span_electra.finetuning.turns import never_said
 from span_electra.hub.model_card import CardFacts
 
 
@@ -46,6 +48,9 @@ def run_card(folder, before, text, *more):
 def test_the_code_of_a_conversations_card_speaks_however_long_the_talk(architecture, text, tmp_path):
     """Behind the last position there is none, and a turn without its type would be the other's."""
     network, spec = network_of("Conversation"), spec_of("Conversation")
+    never = never_said(VOCABULARY, network.config.vocab_size)
+    with torch.no_grad():  # as if all that no turn held were what the network would rather say
+        network.heads[0].bias[never] = 50.0
     folder = export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
     told = run_card(folder, "Is this seat free?", text)
     asked, said = told["row"]["input_ids"][0], told["said"]
@@ -54,6 +59,8 @@ def test_the_code_of_a_conversations_card_speaks_however_long_the_talk(architect
     types_1L = torch.tensor([[0] * (len(asked) - 1) + [1] * (1 + len(said))])
     with torch.no_grad():
         logits_LV = network.logits(batch_of(row_L, types_1L))[0]
+    assert set(logits_LV[len(asked) - 1 : -1].argmax(-1).tolist()) <= {*never}
+    logits_LV[:, never] = -math.inf
     assert torch.equal(logits_LV[len(asked) - 1 : -1].argmax(-1), said)
     front = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
     assert front.get("pipeline_tag") == (None if architecture == "electra" else "text-generation")
