@@ -5,6 +5,8 @@ All is read and compared before anything is taken: a model must not be left half
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +14,7 @@ import torch
 
 from span_electra.config import ModelConfig
 from span_electra.errors import InputError
-from span_electra.hub.added_rows import with_added_rows
+from span_electra.hub.added_rows import longer_tables, with_added_rows
 from span_electra.hub.architecture import SIZES, Weights
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import SPAN_HEADS
@@ -109,14 +111,16 @@ def load_exported(
         if only not in found:
             raise InputError(f"{folder}: holds no {only}; name the folder of one")
         found = [only]
-    added = vocabulary is not None and extends(vocabulary, opened.vocabulary)
-    if vocabulary is not None and not added and opened.vocabulary.tokens_V != vocabulary.tokens_V:
-        refuse_vocabulary(folder, opened.vocabulary.sha256, vocabulary)
+    before, added = opened.vocabulary, vocabulary is not None and extends(vocabulary, opened.vocabulary)
+    # One token hides and another ends a row, of the same tokens: rows would be read otherwise than learned.
+    same = vocabulary is None or before.special == vocabulary.special
+    if not same or (vocabulary is not None and not added and before.tokens_V != vocabulary.tokens_V):
+        refuse_vocabulary(folder, before.sha256, vocabulary)
     read = {part: opened.need(part) for part in found}  # all is read and checked before anything is taken
     notes = []
     if added:
         read = {part: with_added_rows(pretrained, vocabulary) for part, pretrained in read.items()}
-        count = vocabulary.size - opened.vocabulary.size
+        count = vocabulary.size - before.size
         notes.append(f"added tokens: {count:,}, whose rows start from the mean of their pieces'")
     for part, pretrained in read.items():
         _check_sizes(pretrained.config, part, model.config, pretrained.source)
@@ -125,7 +129,9 @@ def load_exported(
     for part in found:  # the generator first: under gdes the discriminator's change is counted from it
         take_weights(getattr(model, part), read[part].weights, read[part].source)
         origin = opened.folders.get(part, Path(read[part].folder))
-        notes += [f"{part}: weights from {origin}", *_take_span_head(model, part, origin)]
+        size = read[part].config.vocab_size
+        lengthen = partial(longer_tables, before=before, after=vocabulary, size=size) if added else dict
+        notes += [f"{part}: weights from {origin}", *_take_span_head(model, part, origin, lengthen)]
     return notes
 
 
@@ -148,13 +154,16 @@ def _check_sizes(theirs: ModelConfig, part: str, config: ModelConfig, source: st
             raise InputError(f"{source}: {name} is {value}, the model's is {ours}; set {key}={value}")
 
 
-def _take_span_head(model: SpanElectra, part: str, folder: Path) -> list[str]:
+def _take_span_head(
+    model: SpanElectra, part: str, folder: Path, lengthen: Callable[[Weights], Weights]
+) -> list[str]:
+    """`lengthen`: gives tables with a row a token those of added tokens."""
     head, path = getattr(model, part).span_head, Path(folder, SPAN_HEADS)
     if head is None:
         return [f"{part}: its span-boundary head is left out"] if path.is_file() else []
     if not path.is_file():
         return [f"{part}: no span-boundary head there; it starts afresh"]
-    weights, own = open_tensors(path), head.state_dict()
+    weights, own = lengthen(open_tensors(path)), head.state_dict()
     if {name: weight.shape for name, weight in weights.items()} != {n: w.shape for n, w in own.items()}:
         raise InputError(f"{path}: its names or sizes are not the model's; move it away to start afresh")
     head.load_state_dict(weights)

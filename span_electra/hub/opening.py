@@ -159,7 +159,10 @@ def are_current(run: Path, exports: Collection[Path]) -> bool:
         newest = stamp_of(read_object(next(checkpoint.in_run(run)) / checkpoint.META))
         return all(stamp == newest for stamp in stamps)
     if any(stamp != stamps[0] for stamp in stamps):
-        raise InputError(f"{run}: its two networks are of two exports; export again, or name one of them")
+        raise InputError(
+            f"{run}: generator/ and discriminator/ were exported from different checkpoints; export again, "
+            "or name one of them"
+        )
     return True
 
 
@@ -226,7 +229,11 @@ def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tu
     # Somebody may have fine-tuned the folder since: then the factors beside it are of an older table.
     table = weights["encoder.embeddings.word.weight"]
     word, project = factors.get("word"), factors.get("project")
-    if word is None or project is None or not torch.allclose(word @ project.T, table, atol=1e-6, rtol=1e-4):
+    if word is None or project is None or word.dim() != 2 or project.dim() != 2:
+        return config, weights
+    # Nor need they be of its size any more, where tokens were added to it in place.
+    fit = word.shape[1] == project.shape[1] and (len(word), len(project)) == table.shape
+    if not fit or not torch.allclose(word @ project.T, table, atol=1e-6, rtol=1e-4):
         return config, weights
     unfolded = {"encoder.embeddings.word.weight": word, "encoder.project.weight": project}
     return replace(config, embedding_size=word.shape[1]), weights | unfolded

@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from span_electra.errors import InputError
-from span_electra.hub.opening import open_model
+from span_electra.hub.folders import write_tensors
+from span_electra.hub.opening import FACTORS, open_model
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -104,6 +105,26 @@ def test_a_classifier_made_anew_starts_as_the_card_says(labels, tmp_path):
     assert told["model"].config.num_labels == labels and told["model"].config.id2label[1] == "good"
     assert told["model"].classifier.weight.shape == (labels, stored.shape[1])
     assert not torch.equal(told["model"].classifier.weight[:1], stored[:1])
+
+
+@pytest.mark.parametrize("changed", ["word", "project", "both", "width"])
+def test_factors_of_another_size_are_left_aside(changed, tmp_path):
+    """Somebody may have resized the table in place, or the file may be of another model."""
+    folder = export(model_of(**MODERN), tmp_path) / "generator"
+    factors = load_file(folder / FACTORS)
+    word, project = factors["word"], factors["project"]
+    other = {
+        "word": (word[:-1], project),
+        "project": (word, project[:-1]),
+        "both": (word[:-1], project[:-1]),
+        "width": (word, project[:, :-1]),
+    }[changed]
+    write_tensors(
+        {name: w.contiguous() for name, w in zip(("word", "project"), other, strict=True)}, folder / FACTORS
+    )
+    pretrained = open_model(folder).need("generator")
+    table_VD = load_file(folder / "model.safetensors")["model.embeddings.tok_embeddings.weight"]
+    assert torch.equal(pretrained.weights["encoder.embeddings.word.weight"], table_VD)
 
 
 @pytest.mark.parametrize("changes", [{}, MODERN], ids=["electra", "modern"])

@@ -137,6 +137,15 @@ def test_folders_that_do_not_fit_are_refused_by_name(message, tmp_path):
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_vocabulary_of_the_same_tokens_in_other_roles_is_refused(tmp_path):
+    """Rows of the one would end, or hide text, by a token that the network knows as another."""
+    folder, vocabulary = export(model_of(), tmp_path) / "discriminator", vocabulary_of()
+    load_exported(folder, model_of(), vocabulary)
+    other = replace(vocabulary, special=replace(vocabulary.special, mask="word7"))
+    with pytest.raises(InputError, match="made with vocabulary"):
+        load_exported(folder, model_of(), other)
+
+
 def test_pickles_damage_and_foreign_vocabularies_are_refused(tmp_path):
     folder, model = export(model_of(), tmp_path) / "discriminator", model_of()
     with pytest.raises(InputError, match="vocabulary"):

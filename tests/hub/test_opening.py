@@ -101,9 +101,8 @@ def test_networks_of_two_exports_are_no_pair(tmp_path):
     exported_of(tmp_path / "run", tmp_path / "two", 2)
     shutil.rmtree(tmp_path / "one/generator")
     shutil.copytree(tmp_path / "two/generator", tmp_path / "one/generator")
-    with pytest.raises(
-        InputError, match="one: its two networks are of two exports; export again, or name one"
-    ):
+    told = "one: generator/ and discriminator/ were exported from different checkpoints; export again"
+    with pytest.raises(InputError, match=told):
         open_model(tmp_path / "one")
     assert open_model(tmp_path / "one/generator").folders
 
