@@ -157,6 +157,9 @@ def stock_config(
         "part": part,
         "embedding_sharing": config.embedding_sharing,
         "initialization": config.initialization,  # for who compares with a start from random weights
+        # How replacements were drawn, for who measures the discriminator as its training did.
+        "sampling": config.sampling,
+        "temperature": config.temperature,
     }
     return settings
 

@@ -221,7 +221,7 @@ def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
     if (folder / FACTORS).is_file():
         config, weights = _with_factors(config, weights, open_tensors(folder / FACTORS))
     longest = trained_length(ours_in(settings), config.max_position_embeddings)
-    return Pretrained(config, weights, part_of(head), vocabulary, str(folder), longest)
+    return Pretrained(config, weights, part_of(head), vocabulary, str(folder), longest=longest)
 
 
 def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tuple[ModelConfig, Weights]:
@@ -275,7 +275,9 @@ def _read_fine_tuned(folder: Path, run: Path, vocabulary: Vocabulary) -> Pretrai
     weights = {name: weight for name, weight in saved.weights.items() if name.startswith("encoder.")}
     # Its source is the encoder that was there first, whose prepared data fit this one too.
     longest = trained_length(saved.meta, config.max_position_embeddings)
-    return Pretrained(config, weights, "none", vocabulary, saved.meta.get("encoder", str(run)), longest)
+    return Pretrained(
+        config, weights, "none", vocabulary, saved.meta.get("encoder", str(run)), longest=longest
+    )
 
 
 def load_model(folder: str | Path) -> SpanElectra:
