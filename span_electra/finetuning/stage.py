@@ -27,6 +27,7 @@ from span_electra.finetuning.experiment import (
     check_pooling,
     check_token_types,
     check_vocabulary,
+    encoder_stamp,
     open_rows,
     spec_of,
 )
@@ -151,6 +152,10 @@ def finetune(settings: FinetuningArguments) -> int:
     opened = open_model(encoder)
     opened.check_tokenizer()
     pretrained = opened.need(settings.network)
+    began = None
+    if not settings.resume_train and not settings.from_scratch:
+        # One checkpoint for all seeds: a run that is still training has saved another by the next.
+        encoder, began = str(opened.checkpoint or encoder), encoder_stamp(opened, pretrained)["weights"]
     data = data_folder(settings, pretrained)
     with nothing_left_if_refused(named_folder(settings)) as (folder, rows):
         seeds = range(settings.seed, settings.seed + settings.seeds)
@@ -165,7 +170,7 @@ def finetune(settings: FinetuningArguments) -> int:
         if not settings.from_scratch:
             note_longer_rows(rows[0].max_seq_len, pretrained)
         keys = {task.name: rows[0].keys[task.name] for task in tasks.tasks}
-        runs = [replace(run, keys=keys) for run in runs]
+        runs = [replace(run, keys=keys, encoder_weights=began) for run in runs]
         found = []
         for run in runs:
             code, results = finetune_once(run)
