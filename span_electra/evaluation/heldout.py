@@ -7,9 +7,11 @@ Shapes are in the names:
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ import numpy as np
 import torch
 
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
+from span_electra.data_config import MASKING_KEYS
 from span_electra.errors import InputError
 from span_electra.evaluation.metrics import bin_of, calibration_error
 from span_electra.features.build import build_features
+from span_electra.features.schedule import MaskingSchedule
 from span_electra.features.store import open_features
+from span_electra.hub.folders import law_in, ours_in
 from span_electra.hub.networks import Networks, check_numbers
 from span_electra.hub.opening import load_model
 from span_electra.model.batch import TALLY, MaskedBatch
@@ -53,6 +58,7 @@ class ExportedPair:
     networks: Networks
     sampling: str = "sample"  # what a run uses unless told otherwise
     temperature: float = 1.0
+    assumed: bool = False  # both, as no file tells
 
     def generate(self, masked: MaskedBatch) -> Generated:
         """What the generator says about the masked tokens, and what is sampled from it."""
@@ -79,19 +85,40 @@ def joint_model(folder: str | Path, networks: Networks) -> JointModel:
     """Return the run's own model, as validation has it: span-boundary heads, sampling, temperature.
 
     A run whose checkpoints are gone, and any other folder, is taken from its exports, with the sampling that
-    the run's config.json tells.
+    their config.json tells, or the run's.
     """
     folder = Path(folder)
     # The checkpoint has what no stock folder does: heads at the spans' boundaries, which may shape answers.
-    named = folder if (folder / checkpoint.META).is_file() else None
-    newest = named or (checkpoint.latest(folder) if (folder / CHECKPOINTS).is_dir() else None)
+    newest = _checkpoint_of(folder)
     if newest is not None:
         return load_model(newest).to(networks.device).eval()
-    try:
-        settings = read_object(folder / CONFIG)["model"]
-        return ExportedPair(networks, settings["sampling"], float(settings["temperature"]))
-    except (ValueError, TypeError, KeyError):  # an exported folder's config.json is another
-        return ExportedPair(networks)
+    # Exports of older releases do not tell; where they lie in their run its own settings do.
+    for settings in (_told_by_export(networks), read_object(folder / CONFIG).get("model")):
+        with suppress(ValueError, TypeError, KeyError):
+            return ExportedPair(networks, settings["sampling"], float(settings["temperature"]))
+    return ExportedPair(networks, assumed=True)
+
+
+def masking_law(folder: str | Path, networks: Networks) -> MaskingConfig | None:
+    """The law of masks that a model's pretraining ended with, by its checkpoint or export; None: none tells.
+
+    Raises InputError for what is no law of ours.
+    """
+    newest = _checkpoint_of(Path(folder))
+    if newest is not None:
+        return law_in(read_object(newest / checkpoint.META), str(newest))
+    return law_in(_told_by_export(networks), networks.need("generator").source)
+
+
+def _checkpoint_of(folder: Path) -> Path | None:
+    """The checkpoint that is named, or a run's newest."""
+    if (folder / checkpoint.META).is_file():
+        return folder
+    return checkpoint.latest(folder) if (folder / CHECKPOINTS).is_dir() else None
+
+
+def _told_by_export(networks: Networks) -> dict[str, Any]:
+    return ours_in(read_object(Path(networks.need("generator").source) / CONFIG))
 
 
 def score_text(
@@ -101,15 +128,16 @@ def score_text(
     batch_size: int,
     max_seq_len: int,
     *,
+    law: MaskingConfig | None = None,
     errors: str = "strict",
     text_field: str = "text",
 ) -> dict[str, Any]:
     """Return generator loss, accuracy and bits per character; discriminator loss, F1 and calibration.
 
-    The text is cut into rows and masked as create_feature_SE.py does by default. A network that was not
-    opened is left out; the discriminator needs a generator beside it, which makes its replacements.
-    model: what computes, see `joint_model`. errors, text_field: as `build_features` takes them. Raises
-    InputError for text that cannot be read.
+    The text is cut into rows as create_feature_SE.py does, and masked by `law`; none: by the default. A
+    network that was not opened is left out; the discriminator needs a generator beside it, which makes its
+    replacements. model: what computes, see `joint_model`. errors, text_field: as `build_features` takes
+    them. Raises InputError for text that cannot be read.
     """
     networks.need("generator")
     # No longer than the shorter of both networks reads: a cut row would be another text.
@@ -122,19 +150,22 @@ def score_text(
         reading = {"errors": errors, "text_field": text_field, "progress": False}
         build_features([path], networks.vocabulary, features_file, chunking, MaskingConfig(), **reading)
         features = open_features(features_file)
-        batches = Batches(features, LoaderConfig(batch_size, workers=0), epoch=0)
+        # Over the rows, as validations have it: features know laws of whole words alone.
+        schedule = None if law in (None, MaskingConfig()) else MaskingSchedule((0,), (law,))
+        batches = Batches(features, LoaderConfig(batch_size, workers=0), epoch=0, schedule=schedule)
         sums, replaced_N, probability_N = run_batches(networks, model, batches)
         content = features.header.tokens - 2 * features.rows
     if not sums["masked"]:
         raise InputError(f"{path}: so short that no token is masked; give more text")
     report = {"rows of at most": longest, "tokens": content, "hidden": int(sums["masked"])}
-    report |= compute_metrics(sums)
+    report |= {"masks": law_text(law)} | compute_metrics(sums)
     # Losses a token cannot be compared between vocabularies; a bit a character can.
     # Nats a masked token -> bits a token -> bits a character, with the text's own tokens per character.
     rate = content / characters(path, errors, text_field)
     report["bits_per_character"] = report["generator_loss"] / math.log(2) * rate
     if networks.discriminator is None:
         return {"held-out text": report}
+    report["replacements"] = sampling_text(model)
     report["calibration_error"] = calibration_error(replaced_N, probability_N, BINS)
     return {"held-out text": report, "calibration of the discriminator": bins(replaced_N, probability_N)}
 
@@ -166,6 +197,21 @@ def run_batches(
         for name, value in counted.items():
             sums[name] += float(value)
     return sums, np.concatenate(replaced), np.concatenate(probability)
+
+
+def law_text(law: MaskingConfig | None) -> str:
+    """The law in the words of --masking_schedule; None: the default, and that it is assumed."""
+    values = asdict(law or MaskingConfig())
+    said = " ".join(f"{name}={json.dumps(values[name])}" for name in MASKING_KEYS)
+    return said if law else f"{said} (the default: the model does not tell its own)"
+
+
+def sampling_text(model: JointModel) -> str:
+    """How replacements were drawn, and where that is assumed."""
+    settings = model if isinstance(model, ExportedPair) else model.config
+    said = f"{settings.sampling} at temperature {settings.temperature:g}"
+    assumed = isinstance(model, ExportedPair) and model.assumed
+    return f"{said} (assumed: the model does not tell its own)" if assumed else said
 
 
 def characters(path: str, errors: str = "strict", text_field: str = "text") -> int:

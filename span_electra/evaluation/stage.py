@@ -20,7 +20,7 @@ from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.correction_metrics import correction_f1, mean_normalized_edit_distance
-from span_electra.evaluation.heldout import joint_model, score_text
+from span_electra.evaluation.heldout import joint_model, masking_law, score_text
 from span_electra.evaluation.metrics import Scores
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
 from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
@@ -74,9 +74,15 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         jobs["minimal pairs"] = lambda: pair_scores(networks, pairs, settings.scores, batch_size)
     if spelling:
         jobs["spelling"] = lambda: spelling_scores(networks, spelling, batch_size, settings.correction_rows)
-    if text:  # by the forward of training's validation
+    if text:  # by the forward and the masks of training's validation
         jobs["held-out text"] = lambda: score_text(
-            networks, joint_model(model, networks), text, batch_size, longest, **reading
+            networks,
+            joint_model(model, networks),
+            text,
+            batch_size,
+            longest,
+            law=masking_law(model, networks),
+            **reading,
         )
     said = ""
     for name, job in jobs.items():

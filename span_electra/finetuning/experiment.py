@@ -27,9 +27,12 @@ from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.finetuning.task import SPLITS, Task
 from span_electra.hub.architectures import ARCHITECTURES, record_of
 from span_electra.hub.encoders import take_pretrained
-from span_electra.hub.opening import Pretrained, open_model
+from span_electra.hub.folders import LONGEST, stamp_in, weights_sha256
+from span_electra.hub.opening import Opened, Pretrained, open_model
 from span_electra.model.multi_task import TaskBatch, TaskNetwork
+from span_electra.storage import read_object
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.training.checkpoint import META
 from span_electra.training.devices import Process
 from span_electra.training.start import parameters_line
 
@@ -64,6 +67,24 @@ def check_rows(prepared: Prepared, keys: Mapping[str, str]) -> None:
             )
 
 
+def encoder_stamp(opened: Opened, pretrained: Pretrained) -> dict[str, Any]:
+    """Which weights an encoder has: their hash, and the step of their checkpoint where that is known."""
+    place = opened.checkpoint or Path(pretrained.source)
+    told = read_object(place / META) if opened.checkpoint else stamp_in(place) or {}
+    return {"step": told.get("step"), "weights": weights_sha256(place)}
+
+
+def check_encoder_weights(opened: Opened, pretrained: Pretrained, run: FinetuningRun) -> dict[str, Any]:
+    """The encoder's stamp; refuses other weights than when the command began: seeds would not be alike."""
+    stamp = encoder_stamp(opened, pretrained)
+    if run.encoder_weights not in (None, stamp["weights"]):
+        raise InputError(
+            f"{run.encoder}: holds other weights than when this command began, and seeds would start from "
+            "different ones; name one of its checkpoints, or wait until nobody writes there"
+        )
+    return stamp
+
+
 class Finetuning:
     """Every task's head on one encoder; see `training.experiment.Experiment` for what each part is.
 
@@ -77,7 +98,9 @@ class Finetuning:
     def __init__(self, settings: FinetuningSettings, process: Process) -> None:
         check_monitor(settings)
         self.settings, self.process = settings, process
-        pretrained = open_model(settings.encoder).need(settings.arguments.network)
+        opened = open_model(settings.encoder)
+        pretrained = opened.need(settings.arguments.network)
+        stamp = check_encoder_weights(opened, pretrained, settings)
         prepared = open_prepared(settings.prepared)
         check_vocabulary(prepared, pretrained)
         check_rows(prepared, settings.keys)
@@ -93,6 +116,7 @@ class Finetuning:
                     check_replies(source, training=split == "train")
         self.model, self.heads_said = build_network(settings, pretrained, self.rows["train"])
         self.facts = facts_of(settings, self.model, prepared, pretrained)
+        self.facts["encoder_checkpoint"] = stamp
         self.names = [task.name for task in settings.tasks]
         self.facts["rows"] = {
             name: {split: len(rows[number]) for split, rows in self.rows.items() if rows[number]}
@@ -200,6 +224,7 @@ class Finetuning:
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
         """Refuse other data or another seed; whether its batches are others now."""
         check_same_tasks(self.facts, meta, source)
+        self.facts["encoder_checkpoint"] = meta.get("encoder_checkpoint")  # it began from; not its own
         specs = self.settings.tasks
         for number, head in enumerate(meta.get("heads", [])):
             before = replace(specs[number], metrics=tuple(meta["recipes"][number]["task"]["metrics"]))
@@ -349,6 +374,7 @@ def facts_of(
         "encoder": str(Path(pretrained.source).absolute()),
         "from_scratch": settings.arguments.from_scratch,
         "model": asdict(network.config),
+        LONGEST: max(prepared.max_seq_len, 0 if settings.arguments.from_scratch else pretrained.longest),
         "heads": [asdict(task) for task in network.tasks],
         "recipes": [asdict(spec_of(task, prepared)) for task in settings.tasks],
         "measured": measured(settings.tasks, settings.training.monitor),

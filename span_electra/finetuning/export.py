@@ -17,7 +17,7 @@ from torch import nn
 
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task_model import TaskModel
-from span_electra.finetuning.turns import usual_reply
+from span_electra.finetuning.turns import never_said, usual_reply
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
 from span_electra.hub.model_card import (
@@ -63,7 +63,7 @@ def export_task(
         settings = task_config(network, task, spec, vocabulary)
         joined, most = Joined(network.encoder, network.heads[task]), usual_reply(spec.max_seq_len)
         if head == "causal":
-            write_generation(beside, settings, most)
+            write_generation(beside, settings, most, never_said(vocabulary, network.config.vocab_size))
         if head == "none":
             write_mean_pooling(beside, network.config.discriminator.hidden_size, spec.max_seq_len)
         record = record_of(network.config, head)
@@ -140,6 +140,7 @@ def task_facts(
     encoder = None if meta.get("from_scratch") else model_name(meta.get("encoder"))
     return replace(
         facts,
+        longest=model.specs[number].max_seq_len,
         started_from=encoder,
         metrics={**splits.get(split, {}), **facts.metrics},
         split=split,
@@ -188,10 +189,13 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
     return config
 
 
-def write_generation(folder: Path, settings: dict, most: int) -> None:
-    """Say to `generate` how a reply ends, and how long one may be: pipelines would have 256 tokens."""
+def write_generation(folder: Path, settings: dict, most: int, never: list[int]) -> None:
+    """Say to `generate` how a reply ends, how long one may be, and what `never` comes in one.
+
+    Pipelines would have 256 tokens, and all ids of the network.
+    """
     ids = ("bos_token_id", "eos_token_id", "pad_token_id")
-    content = {"max_new_tokens": most, **{name: settings[name] for name in ids}}
+    content = {"max_new_tokens": most, **{name: settings[name] for name in ids}, "suppress_tokens": never}
     (folder / GENERATION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

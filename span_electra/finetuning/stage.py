@@ -27,6 +27,7 @@ from span_electra.finetuning.experiment import (
     check_pooling,
     check_token_types,
     check_vocabulary,
+    encoder_stamp,
     open_rows,
     spec_of,
 )
@@ -65,6 +66,7 @@ def prepare(settings: TaskDataArguments) -> int:
     network = "generator" if [*opened.readers] == ["generator"] else "discriminator"
     pretrained = opened.need(network)
     folder = prepared_folder(pretrained.name)
+    note_longer_rows(settings.max_seq_len, pretrained)
     prepared = prepare_data(settings, tasks, pretrained, folder)
     try:
         check_labels_differ(prepared, tasks.tasks)
@@ -115,6 +117,16 @@ def check_encoder(max_seq_len: int, tasks: TaskFile, pretrained: Pretrained) -> 
     check_token_types(tasks.tasks, pretrained)
 
 
+def note_longer_rows(max_seq_len: int, pretrained: Pretrained) -> None:
+    """Say it where rows are longer than any that the encoder was trained on: it has to learn their ends."""
+    if max_seq_len > pretrained.longest:
+        print(
+            f"note: max_seq_len: {max_seq_len}, but {pretrained.source} was trained on rows of at most "
+            f"{pretrained.longest}; what lies behind is new to it",
+            file=sys.stderr,
+        )
+
+
 # --- fine-tuning ----------------------------------------------------------------------------------------
 
 
@@ -134,6 +146,10 @@ def finetune(settings: FinetuningArguments) -> int:
     opened = open_model(encoder)
     opened.check_tokenizer()
     pretrained = opened.need(settings.network)
+    began = None
+    if not settings.resume_train and not settings.from_scratch:
+        # One checkpoint for all seeds: a run that is still training has saved another by the next.
+        encoder, began = str(opened.checkpoint or encoder), encoder_stamp(opened, pretrained)["weights"]
     data = data_folder(settings, pretrained)
     with nothing_left_if_refused(named_folder(settings)) as (folder, rows):
         seeds = range(settings.seed, settings.seed + settings.seeds)
@@ -145,8 +161,10 @@ def finetune(settings: FinetuningArguments) -> int:
         refuse_taken(settings, folder, runs)  # before rows are prepared, which may take minutes
         rows.append(rows_of(settings, tasks, pretrained, data))
         check_prepared(settings, tasks, rows[0])
+        if not settings.from_scratch:
+            note_longer_rows(rows[0].max_seq_len, pretrained)
         keys = {task.name: rows[0].key(task.name) for task in tasks.tasks}
-        runs = [replace(run, keys=keys) for run in runs]
+        runs = [replace(run, keys=keys, encoder_weights=began) for run in runs]
         found = []
         for run in runs:
             code, results = finetune_once(run)

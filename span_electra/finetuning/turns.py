@@ -16,9 +16,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from span_electra.errors import InputError
+from span_electra.text.vocabulary import Vocabulary
 
 USUAL_TOKENS = 40  # of a reply at most: three sentences
 OWN_VOICE = 1  # the second of ELECTRA's two token types, as of the second text of a pair
+
+
+def never_said(vocabulary: Vocabulary, vocab_size: int) -> list[int]:
+    """Ids that no reply may hold: no turn did, so their logits mean nothing. `vocab_size`: the network's."""
+    special = {vocabulary.cls_id, vocabulary.pad_id, vocabulary.mask_id, vocabulary.unk_id}
+    never = special | set(range(vocabulary.size, vocab_size))  # rows of the table that no token has
+    # A tokenizer from elsewhere may have one token for several roles, and a reply must be able to end.
+    return sorted(never - {vocabulary.sep_id})
 
 
 def usual_reply(longest: int) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from span_electra.hub.architecture import Weights
 from span_electra.hub.opening import Pretrained
 from span_electra.text.added_tokens import pieces_of
 from span_electra.text.vocabulary import Vocabulary
 
-BY_TOKEN = (
-    "encoder.embeddings.word.weight",
-    "head.bias",
-)  # tables with a row a token, where a network has them
+# Tables with a row a token, where a network has them; `bias` is the span-boundary head's, in its own file.
+BY_TOKEN = ("encoder.embeddings.word.weight", "head.bias", "bias")
 
 
 def with_added_rows(pretrained: Pretrained, vocabulary: Vocabulary) -> Pretrained:
@@ -19,11 +18,20 @@ def with_added_rows(pretrained: Pretrained, vocabulary: Vocabulary) -> Pretraine
 
     Rows beyond the tokens, to which tables are padded, are used up first.
     """
-    before = pretrained.vocabulary
     size = max(pretrained.config.vocab_size, vocabulary.size)
+    return replace(
+        pretrained,
+        config=replace(pretrained.config, vocab_size=size),
+        weights=longer_tables(pretrained.weights, pretrained.vocabulary, vocabulary, size),
+        vocabulary=vocabulary,
+    )
+
+
+def longer_tables(weights: Weights, before: Vocabulary, after: Vocabulary, size: int) -> Weights:
+    """The weights of a network for `after`, its tables of tokens with `size` rows."""
     # A brought tokenizer's token may be no text to the one before, and the mean of no rows is not finite.
-    pieces = [pieces_of(before, token) or [before.unk_id] for token in vocabulary.tokens_V[before.size :]]
-    weights = dict(pretrained.weights)
+    pieces = [pieces_of(before, token) or [before.unk_id] for token in after.tokens_V[before.size :]]
+    weights = dict(weights)
     for name in set(BY_TOKEN) & set(weights):
         table = weights[name]
         longer = table.new_zeros(size, *table.shape[1:])
@@ -31,9 +39,4 @@ def with_added_rows(pretrained: Pretrained, vocabulary: Vocabulary) -> Pretraine
         for row, ids in enumerate(pieces, start=before.size):
             longer[row] = table[ids].mean(0)
         weights[name] = longer
-    return replace(
-        pretrained,
-        config=replace(pretrained.config, vocab_size=size),
-        weights=weights,
-        vocabulary=vocabulary,
-    )
+    return weights

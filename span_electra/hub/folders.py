@@ -19,6 +19,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from span_electra.config import MaskingConfig, masking_phases
+from span_electra.data_config import MASKING_KEYS
 from span_electra.errors import InputError
 from span_electra.hub.architecture import SIZES, StockConfig, Weights
 from span_electra.hub.architectures import architecture_of
@@ -29,6 +31,8 @@ from span_electra.training import checkpoint
 
 CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
 STAMP = "checkpoint"  # the key under OURS of what `stamp_of` gives
+MASKING_LAW = "masking_law"  # there and in meta.json: the settings of masking that pretraining ended with
+LONGEST = "max_seq_len"  # there and in meta.json: tokens of the longest row that was trained on
 TOKENS = "vocab.txt"  # of folders older than tokenizer.json
 COUNTS = ("vocab_size", "max_position_embeddings", "global_attn_every_n_layers", *SIZES)
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -111,10 +115,45 @@ def stamp_of(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {"step": meta["step"], "weights": recorded_sha256(meta)}
 
 
+def training_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What an exported network says of its training, by its checkpoint's meta.json. Raises InputError."""
+    law, told = law_in(meta, checkpoint.META), {LONGEST: meta[LONGEST]} if LONGEST in meta else {}
+    return told | ({MASKING_LAW: {name: getattr(law, name) for name in MASKING_KEYS}} if law else {})
+
+
+def law_in(told: Mapping[str, Any], source: str) -> MaskingConfig | None:
+    """The law of masks that a pretraining ended with, by a meta.json, or by `ours_in` a config.json.
+
+    None: nothing tells. Raises InputError, naming `source`, for what is no law of ours.
+    """
+    try:
+        if MASKING_LAW in told:
+            return MaskingConfig(**told[MASKING_LAW])
+        # Of older releases: what the run did not set itself, its features did, most likely by default.
+        phases = masking_phases((told.get("loader") or {}).get("masking_schedule") or [])
+        return MaskingConfig(**phases[-1].settings) if phases else None
+    except (TypeError, AttributeError, InputError) as error:
+        raise InputError(f"{source}: records no law of masks of ours ({error})") from None
+
+
 def stamp_in(folder: Path) -> dict[str, Any] | None:
     """What an exported network says so; None: it is of an older release, or of a stranger."""
-    ours = read_object(folder / CONFIG).get(OURS)
-    return ours.get(STAMP) if isinstance(ours, dict) else None
+    return ours_in(read_object(folder / CONFIG)).get(STAMP)
+
+
+def ours_in(settings: StockConfig) -> dict[str, Any]:
+    """What a config.json has of ours, whatever stands there otherwise."""
+    ours = settings.get(OURS)
+    return ours if isinstance(ours, dict) else {}
+
+
+def trained_length(told: Mapping[str, Any], positions: int) -> int:
+    """Tokens of the longest row that a network was trained on, by a meta.json, or by `ours_in` a config.json.
+
+    Those of older releases and of strangers do not tell: all their positions are taken for trained.
+    """
+    length = told.get(LONGEST)
+    return min(length, positions) if type(length) is int and length > 0 else positions
 
 
 def open_tensors(path: Path) -> Weights:

@@ -18,6 +18,7 @@ from typing import Any
 from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.hub.architecture import Architecture
+from span_electra.hub.folders import LONGEST
 from span_electra.hub.runs import run_of
 from span_electra.hub.weights import PARTS
 from span_electra.schema import flatten
@@ -52,6 +53,10 @@ model.classifier.reset_parameters()  # two labels would start from original and 
 
 answer = pipeline("{pipeline}", model="path/to/this/folder")
 answer("The quick brown fox jumps over the lazy dog.")""",
+    "text": """from transformers import pipeline
+
+answer = pipeline("text-classification", model="path/to/this/folder")
+answer("The quick brown fox jumps over the lazy dog.", truncation=True)""",
     "words": """from transformers import pipeline
 
 find = pipeline("token-classification", model="path/to/this/folder", aggregation_strategy="first")
@@ -73,7 +78,12 @@ labels = [(words[word], model.config.id2label[best[place]]) for word, place in f
     "several": """from transformers import pipeline
 
 answer = pipeline("text-classification", model="path/to/this/folder")
-answer("The quick brown fox jumps over the lazy dog.", top_k=None)  # each label, and how sure it is""",
+answer("The quick brown fox jumps over the lazy dog.", top_k=None, truncation=True)  # each label's score""",
+    "several of pairs": """from transformers import pipeline
+
+answer = pipeline("text-classification", model="path/to/this/folder")
+pair = {{"text": "The quick brown fox jumps.", "text_pair": "Over the lazy dog."}}
+answer(pair, top_k=None, truncation=True)  # each label's score""",
     "speech": """from transformers import AutoTokenizer, {stock_class}
 
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
@@ -102,6 +112,10 @@ _FIRST_TOKENS = (
 _PIECES = (
     "The words are given one by one: to `transformers`' own pipeline every token that does not begin with ## "
     "is a word, so that `u.s.` is four, with a label each."
+)
+_CUT = (
+    "`truncation=True` has a text that is too long cut, as in training. The pipeline does not by itself: it "
+    "would answer with another label, or an error."
 )
 _SEVERAL = "Any number of labels may be true of a text: those of a score from .5 on."
 _SPEECH = (
@@ -153,6 +167,7 @@ class CardFacts:
     datasets: list[str] = field(default_factory=list)  # by their names on a hub
     base_model: str | None = None  # what it was fine-tuned or trained on from, by its name on a hub
     started_from: str | None = None  # the same by the name of a folder here, which may be another's on a hub
+    longest: int | None = None  # tokens of the longest row that it was trained on; none: its positions
     masks: str = ""  # by which laws text was hidden in pretraining; empty: by the features' own
     metrics: Mapping[str, float] = field(default_factory=dict)  # measured on held-out rows
     split: str = "held-out"  # which rows these are
@@ -174,6 +189,7 @@ def checkpoint_facts(meta: Mapping[str, Any], facts: CardFacts | None = None) ->
     facts, sections = facts or CardFacts(), training_sections(meta, {"training set": order.get("rows")})
     return replace(
         facts,
+        longest=meta.get(LONGEST),
         masks="; ".join((meta.get("loader") or {}).get("masking_schedule") or ()),
         metrics={**metrics, **facts.metrics},
         sections={**sections, **facts.sections},
@@ -274,9 +290,12 @@ def render_task_card(
     title, stock_class = f"{task} ({task_type})", record.classes[head]
     pipeline = None if paired else _pipeline(head, record)
     by_head = {"none": "vectors", "tokens": "pieces" if word_pieces else "words", "causal": "speech"}
-    if several:
-        by_head["sequence"] = "several"
+    if head == "sequence" and several:
+        by_head[head] = "several of pairs" if paired else "several"
+    elif head == "sequence" and pipeline:
+        by_head[head] = "text"
     usage = _USE[by_head.get(head, "task" if pipeline else "class")]
+    cut = "truncation=True)" in usage
     usage = usage.format(pipeline=pipeline, stock_class=stock_class, prompt=prompt)
     lines = [*front_matter(title, head, record, facts), f"# {title}", ""]
     lines += [
@@ -285,6 +304,7 @@ def render_task_card(
         *("```python", usage, "```", ""),
         *((_FIRST_TOKENS, "") if head == "tokens" else ()),
         *((_PIECES, "") if head == "tokens" and word_pieces else ()),
+        *((_CUT, "") if cut else ()),
         *((_SEVERAL, "") if several else ()),
         *((_SPEECH, "") if head == "causal" and record.token_types else ()),
         *((_TURN_TYPES, "") if in_turns and record.token_types else ()),
@@ -338,7 +358,7 @@ def _sections(config: ModelConfig, part: str, facts: CardFacts) -> list[str]:
         "attention heads": network.num_attention_heads,
         "feed-forward width": network.intermediate_size,
         "vocabulary": config.vocab_size,
-        "longest row": config.max_position_embeddings,
+        "longest row": facts.longest or config.max_position_embeddings,
     }
     lines = ["## Sizes", "", *_rows(sizes), ""]
     if started := facts.base_model or facts.started_from:

@@ -21,7 +21,7 @@ from torch import Tensor
 from span_electra.accelerators import find_device
 from span_electra.errors import InputError, reason_of
 from span_electra.hub.architectures import architecture_of, model_config
-from span_electra.hub.folders import read_config
+from span_electra.hub.folders import ours_in, read_config, trained_length
 from span_electra.hub.opening import Pretrained, open_model
 from span_electra.hub.weights import PARTS, take_weights
 from span_electra.model.electra import Discriminator, Generator
@@ -41,7 +41,9 @@ class Network:
 
     encode: Callable[[Tensor, Tensor | None], Tensor]  # ids_BL, attention_mask_BL or None -> states_BLD
     answer: Callable[[Tensor], Tensor]  # states [..., D] -> a generator's logits [..., V], else [...]
-    longest: int  # tokens of the longest row it can read
+    # Tokens of the longest row it was trained on: beyond, ELECTRA's positions are still random, and others
+    # new to it. Where nothing tells, as many as it has positions for.
+    longest: int
     source: str  # the folder it came from
 
 
@@ -56,7 +58,7 @@ class Networks:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row that all can read, [CLS] and [SEP] included."""
+        """Tokens of the longest row that all have learned to read, [CLS] and [SEP] included."""
         return min(network.longest for network in (self.generator, self.discriminator) if network)
 
     def need(self, part: str) -> Network:
@@ -111,7 +113,7 @@ def _ours(pretrained: Pretrained, device: str) -> Network:
         return module.head(states, module.encoder) if pretrained.part == "generator" else module.head(states)
 
     source = pretrained.folder or pretrained.source
-    return Network(module.encoder, answer, config.max_position_embeddings, source)
+    return Network(module.encoder, answer, pretrained.longest, source)
 
 
 def _stock(folder: Path, part: str, device: str) -> Network:
@@ -145,7 +147,8 @@ def _stock(folder: Path, part: str, device: str) -> Network:
     def answer(states: Tensor) -> Tensor:
         return record.stock_head(model, part, states)
 
-    return Network(encode, answer, model.config.max_position_embeddings, str(folder))
+    longest = trained_length(ours_in(read_config(folder)), model.config.max_position_embeddings)
+    return Network(encode, answer, longest, str(folder))
 
 
 # --- running ------------------------------------------------------------------------------------------

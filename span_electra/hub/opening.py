@@ -24,10 +24,12 @@ from span_electra.hub.folders import (
     has_tokenizer,
     open_tensors,
     open_vocabulary,
+    ours_in,
     read_config,
     read_weights,
     stamp_in,
     stamp_of,
+    trained_length,
 )
 from span_electra.hub.runs import best_checkpoint, is_finetuned, vocabulary_of_run
 from span_electra.hub.weights import PARTS, our_weights, weights_from_stock
@@ -52,6 +54,7 @@ class Pretrained:
     vocabulary: Vocabulary
     # What it is called by: its folder, that of its run, or the encoder that a fine-tuned one came from.
     source: str
+    longest: int  # tokens of the longest row it was trained on; its positions, where nothing tells
     folder: str = ""  # the folder that holds the very weights, where it is another
 
     @property
@@ -94,6 +97,13 @@ class Opened:
             told = path.is_file() and (folder / TOKENIZER_CONFIG).is_file()
             if told and OURS not in read_config(folder):
                 check_folder(folder, read_text(path), f"mend its {TOKENIZER_CONFIG}, or remove it")
+
+    def trained_length(self, positions: int) -> int:
+        """Tokens of the longest row that any of the networks was trained on; `positions` where none tells."""
+        if self.checkpoint is not None:
+            return trained_length(read_object(self.checkpoint / checkpoint.META), positions)
+        told = [ours_in(read_config(folder)) for folder in self.folders.values()]
+        return max(trained_length(ours, positions) for ours in told)
 
     def pretrained(self) -> list[str]:
         """The generator, the discriminator or both. Raises InputError for an encoder alone, or of a task."""
@@ -149,7 +159,10 @@ def are_current(run: Path, exports: Collection[Path]) -> bool:
         newest = stamp_of(read_object(next(checkpoint.in_run(run)) / checkpoint.META))
         return all(stamp == newest for stamp in stamps)
     if any(stamp != stamps[0] for stamp in stamps):
-        raise InputError(f"{run}: its two networks are of two exports; export again, or name one of them")
+        raise InputError(
+            f"{run}: generator/ and discriminator/ were exported from different checkpoints; export again, "
+            "or name one of them"
+        )
     return True
 
 
@@ -207,7 +220,8 @@ def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
         config = replace(config, dim_final_feedforward=width % whole)
     if (folder / FACTORS).is_file():
         config, weights = _with_factors(config, weights, open_tensors(folder / FACTORS))
-    return Pretrained(config, weights, part_of(head), vocabulary, str(folder))
+    longest = trained_length(ours_in(settings), config.max_position_embeddings)
+    return Pretrained(config, weights, part_of(head), vocabulary, str(folder), longest=longest)
 
 
 def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tuple[ModelConfig, Weights]:
@@ -215,7 +229,11 @@ def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tu
     # Somebody may have fine-tuned the folder since: then the factors beside it are of an older table.
     table = weights["encoder.embeddings.word.weight"]
     word, project = factors.get("word"), factors.get("project")
-    if word is None or project is None or not torch.allclose(word @ project.T, table, atol=1e-6, rtol=1e-4):
+    if word is None or project is None or word.dim() != 2 or project.dim() != 2:
+        return config, weights
+    # Nor need they be of its size any more, where tokens were added to it in place.
+    fit = word.shape[1] == project.shape[1] and (len(word), len(project)) == table.shape
+    if not fit or not torch.allclose(word @ project.T, table, atol=1e-6, rtol=1e-4):
         return config, weights
     unfolded = {"encoder.embeddings.word.weight": word, "encoder.project.weight": project}
     return replace(config, embedding_size=word.shape[1]), weights | unfolded
@@ -234,18 +252,20 @@ def _open_checkpoint(folder: Path, run: Path) -> Opened:
     alone = (meta.get("model") or {}).get("objective") == "generator"
     model = cache(lambda: load_model(folder))  # both parts are in one file
     readers = {
-        part: (lambda part=part: _read_part(model(), part, vocabulary, run, folder))
+        part: (lambda part=part: _read_part(model(), part, vocabulary, run=run, folder=folder, meta=meta))
         for part in (PARTS[:1] if alone else PARTS)
     }
     return Opened(run, vocabulary, readers, {}, folder)
 
 
-def _read_part(model: SpanElectra, part: str, vocabulary: Vocabulary, run: Path, folder: Path) -> Pretrained:
-    network = getattr(model.config, part)
+def _read_part(
+    model: SpanElectra, part: str, vocabulary: Vocabulary, *, run: Path, folder: Path, meta: dict[str, Any]
+) -> Pretrained:
+    network, longest = getattr(model.config, part), trained_length(meta, model.config.max_position_embeddings)
     width = model.config.dim_final_feedforward if part == "discriminator" else 0
     config = replace(model.config, generator=network, discriminator=network, dim_final_feedforward=width)
     weights = our_weights(getattr(model, part))
-    return Pretrained(config, weights, part=part, vocabulary=vocabulary, source=str(run), folder=str(folder))
+    return Pretrained(config, weights, part, vocabulary, str(run), longest=longest, folder=str(folder))
 
 
 def _read_fine_tuned(folder: Path, run: Path, vocabulary: Vocabulary) -> Pretrained:
@@ -254,7 +274,10 @@ def _read_fine_tuned(folder: Path, run: Path, vocabulary: Vocabulary) -> Pretrai
     config = config_of(saved.meta.get("model"), f"{folder}/{checkpoint.META}")
     weights = {name: weight for name, weight in saved.weights.items() if name.startswith("encoder.")}
     # Its source is the encoder that was there first, whose prepared data fit this one too.
-    return Pretrained(config, weights, "none", vocabulary, saved.meta.get("encoder", str(run)))
+    longest = trained_length(saved.meta, config.max_position_embeddings)
+    return Pretrained(
+        config, weights, "none", vocabulary, saved.meta.get("encoder", str(run)), longest=longest
+    )
 
 
 def load_model(folder: str | Path) -> SpanElectra:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.turns import OWN_VOICE, TurnRow, join_turns, row_length
+from span_electra.finetuning.turns import OWN_VOICE, TurnRow, join_turns, never_said, row_length
 from span_electra.inference.arguments import Speech
 from span_electra.inference.generate import generate
 from span_electra.inference.lines import blocks_of, typed
@@ -46,13 +46,9 @@ def reply(
     # Of a row that is full the oldest turn is left out as a whole, before the reply begins.
     room = spec.max_seq_len - config.max_new_tokens
     row = join_turns(ids, vocabulary.sep_id, room, open_ended=True)
-    # Tokens that no turn holds: they were never a target, and their logits mean nothing.
-    never = {vocabulary.cls_id, vocabulary.pad_id, vocabulary.mask_id, vocabulary.unk_id}
-    never |= set(range(vocabulary.size, network.config.vocab_size))  # rows of the table that no token has
-    # A tokenizer from elsewhere may have one token for several roles, and a reply must be able to end.
-    never.discard(vocabulary.sep_id)
+    banned = never_said(vocabulary, network.config.vocab_size)
     follows = next_token(network, task, row)
-    answer = generate(follows, row.ids, end_id=vocabulary.sep_id, config=config, banned=sorted(never))
+    answer = generate(follows, row.ids, end_id=vocabulary.sep_id, config=config, banned=banned)
     return vocabulary.tokenizer.decode(answer).strip(), row_length(ids) > room
 
 

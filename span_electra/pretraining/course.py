@@ -14,6 +14,7 @@ from typing import Any
 
 from span_electra.config import MaskingConfig, TrainingConfig, masking_phases
 from span_electra.counted import counted
+from span_electra.data_config import MASKING_KEYS
 from span_electra.errors import InputError
 from span_electra.features.schedule import MaskingSchedule, masking_schedule
 from span_electra.pretraining.settings import PretrainingSettings
@@ -143,6 +144,12 @@ def last_law(settings: PretrainingSettings, base: MaskingConfig) -> MaskingConfi
     """The law of spans that a run ends with and validates by; None: the spans are those of its features."""
     phases = masking_phases(settings.train_loader.masking_schedule)
     return replace(base, **phases[-1].settings) if phases else None
+
+
+def law_facts(settings: PretrainingSettings, base: MaskingConfig) -> dict[str, Any]:
+    """The law that a run over features masked by `base` ends with, as its checkpoints record it."""
+    law = last_law(settings, base) or base
+    return {name: getattr(law, name) for name in MASKING_KEYS}
 
 
 def describe_course(settings: PretrainingSettings, before: Behind = NOTHING) -> str:

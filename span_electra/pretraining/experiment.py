@@ -17,12 +17,13 @@ from span_electra.batch import StepOutput
 from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.hub.export import initialize
+from span_electra.hub.folders import LONGEST, MASKING_LAW
+from span_electra.hub.initialize import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
 from span_electra.model.varlen import why_masked
-from span_electra.pretraining.course import NOTHING, Course, behind, course_of, describe_course
+from span_electra.pretraining.course import NOTHING, Course, behind, course_of, describe_course, law_facts
 from span_electra.pretraining.data import (
     Data,
     commonest_share,
@@ -42,7 +43,7 @@ from span_electra.pretraining.metrics import (
 )
 from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.next_tokens import candidates_of
-from span_electra.pretraining.resume import check_data, data_facts
+from span_electra.pretraining.resume import check_data, data_facts, longest_row
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.report.health import health_warnings
 from span_electra.text.vocabulary import Vocabulary
@@ -121,6 +122,7 @@ class Pretraining:
             for note in initialize(self.model, settings.init_from, vocabulary, settings.init_only):
                 if process.is_main_process and not settings.silent:
                     print(note)
+        self._longest = longest_row(self.data, settings)
         # After the weights were taken over: what is frozen is what was named, trained elsewhere.
         if settings.training.freeze:
             freeze(self.model, settings.training.freeze)
@@ -316,6 +318,8 @@ class Pretraining:
             "training": asdict(settings.training),
             "loader": asdict(settings.train_loader),
             "course": self._course.facts,
+            LONGEST: self._longest,
+            MASKING_LAW: law_facts(self.settings, self.data.train.header.masking),
         }
 
     @cached_property
@@ -329,6 +333,7 @@ class Pretraining:
         """
         recut = check_data(self._data_facts, meta, source, warn=self.process.is_main_process)
         self._behind = behind(self.settings, meta, source)
+        self._longest = longest_row(self.data, self.settings, meta)
         return recut
 
     def learning_rate(self, parameter: str) -> tuple[str, float]:

@@ -24,7 +24,7 @@ class PretrainingSettings:
     valid_rows: tuple[int, ...] = (0,)
     valid_split: tuple[float, ...] = (0.0,)  # rows (or, below 1, share) held out, of all or of each file
     resume_from: str | None = None  # a checkpoint folder, or a run folder whose latest is meant
-    init_from: str | None = None  # whatever hub.export.initialize starts a model from
+    init_from: str | None = None  # whatever hub.initialize.initialize starts a model from
     init_only: str | None = None  # take this network of it alone
     initial_optimizer: str | None = None  # a checkpoint or run folder whose optimizer state is taken over
     config_json: str = ""  # the settings in the user's terms, stored with the run as config.json

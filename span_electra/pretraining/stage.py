@@ -241,7 +241,6 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     `facts`: what their cards tell besides what checkpoint and run tell of themselves.
     """
     from span_electra.hub.export import export_run
-    from span_electra.hub.folders import stamp_of
     from span_electra.hub.model_card import CardFacts, checkpoint_facts, model_name
     from span_electra.hub.opening import load_model
     from span_electra.hub.runs import run_of, vocabulary_of_run
@@ -255,7 +254,7 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
     facts, started = facts or CardFacts(), read_object(run / CONFIG).get("init_from")
     facts = replace(facts, started_from=model_name(started))
     meta = checkpoint.read_meta(place, hashed=False)  # `load_model` has hashed the files
-    return export_run(model, vocabulary_of_run(run), folder, checkpoint_facts(meta, facts), stamp_of(meta))
+    return export_run(model, vocabulary_of_run(run), folder, checkpoint_facts(meta, facts), meta)
 
 
 # --- what to do next ----------------------------------------------------------------------------------

@@ -78,12 +78,20 @@ def bring_tokenizer(
 
 
 def open_exported(path: Path) -> Vocabulary:
-    """Open the tokenizer.json of an exported folder: ours, or one whose special tokens stand beside it."""
-    text = read_text(path)
+    """Open the tokenizer.json of an exported folder, whose special tokens are those that stand beside it.
+
+    Where no file beside it tells, they are those that we make, and else what `open_tokenizer` finds.
+    """
+    text, config = read_text(path), _config_beside(path.parent)
     try:
-        return Vocabulary.from_json(text, str(path))
+        opened = Vocabulary.from_json(text, str(path))
     except InputError:
         return open_tokenizer(path)
+    if opened.original is not None or not config:  # a run's own file tells them itself
+        return opened
+    # It may hold tokens spelt as ours, such as [CLS], beside those that play the roles.
+    told = find_special_tokens(json.loads(text), config, {}, str(path))
+    return opened if told == opened.special else open_tokenizer(path)
 
 
 def _config_beside(folder: Path) -> dict:

@@ -11,9 +11,18 @@ from network_examples import by_hand, exported, frequencies, random_model, spott
 
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
-from span_electra.evaluation.heldout import ExportedPair, bins, characters, joint_model, score_text
+from span_electra.evaluation.heldout import (
+    ExportedPair,
+    bins,
+    characters,
+    joint_model,
+    masking_law,
+    sampling_text,
+    score_text,
+)
 from span_electra.features.build import build_features
 from span_electra.features.store import open_features
+from span_electra.hub.export import export_run
 from span_electra.hub.networks import open_networks
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import validation_metrics
@@ -133,9 +142,56 @@ def test_a_runs_numbers_are_those_of_its_validation_on_the_same_rows(changes, tm
     assert usual["discriminator_loss"] != pytest.approx(found["discriminator_loss"], rel=1e-3)
 
 
-def test_exports_of_a_run_take_its_sampling_from_its_settings(tmp_path):
-    model = exported(tmp_path, sampling="argmax")
-    (tmp_path / "config.json").write_text(json.dumps({"model": {"sampling": "argmax", "temperature": 1.0}}))
-    assert model.config.sampling == joint_model(tmp_path, open_networks(tmp_path)).sampling == "argmax"
+def test_exports_tell_their_sampling_and_else_the_run_and_else_it_is_assumed(tmp_path):
+    exported(tmp_path, sampling="argmax", temperature=1.5)
+    joint = joint_model(tmp_path, open_networks(tmp_path))
+    assert (joint.sampling, joint.temperature, joint.assumed) == ("argmax", 1.5, False)
+    for part in ("generator", "discriminator"):  # of an older release
+        path = tmp_path / part / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"span_electra": {"part": part}}))
+    (tmp_path / "config.json").write_text(json.dumps({"model": {"sampling": "argmax", "temperature": 2}}))
+    joint = joint_model(tmp_path, open_networks(tmp_path))
+    assert sampling_text(joint) == "argmax at temperature 2"
     (tmp_path / "config.json").unlink()
-    assert joint_model(tmp_path, open_networks(tmp_path)).sampling == "sample"
+    joint = joint_model(tmp_path, open_networks(tmp_path))
+    assert sampling_text(joint).startswith("sample at temperature 1 (assumed")
+
+
+LAW = {"mask_ratio": 0.5, "max_span_len": 1, "geometric_p": 0.2, "whole_words": False}
+SAID = "mask_ratio=0.5 max_span_len=1 geometric_p=0.2 whole_words=false"
+TOLD = {  # what a checkpoint records -> what is said
+    "law": ({"masking_law": LAW}, SAID),
+    "schedule": ({"loader": {"masking_schedule": ["0: mask_ratio=0.3", f"0.5: {SAID}"]}}, SAID),
+    "neither": ({"loader": {"masking_schedule": []}}, "(the default: the model does not tell its own)"),
+}
+
+
+@pytest.mark.parametrize("case", TOLD)
+def test_text_is_masked_by_the_law_that_the_model_has_learned(case, tmp_path):
+    """As validations, by the last of a run; and which it was stands among the numbers."""
+    (told, said), model, vocabulary = TOLD[case], random_model(), vocabulary_of_words()
+    meta = {"model": asdict(model.config), "mask_id": vocabulary.mask_id} | told
+    saved = checkpoint.save(tmp_path / "run", 7, model.state_dict(), {}, meta)
+    (tmp_path / "run/tokenizer.json").write_text(vocabulary.to_json(), encoding="utf-8")
+    export_run(model, vocabulary, tmp_path / "exported", meta=checkpoint.read_meta(saved))
+    path, found = written(tmp_path), []
+    for folder in (tmp_path / "run", tmp_path / "exported"):
+        networks = open_networks(folder)
+        law = masking_law(folder, networks)
+        joint = joint_model(folder, networks)
+        found.append(score_text(networks, joint, path, 8, max_seq_len=24, law=law)["held-out text"])
+        share = LAW["mask_ratio"] if said == SAID else MaskingConfig().mask_ratio
+        assert said in found[-1]["masks"] and found[-1]["replacements"] == "sample at temperature 1"
+        assert found[-1]["hidden"] / found[-1]["tokens"] == pytest.approx(share, abs=0.05)
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_a_law_that_is_none_of_ours_is_refused(tmp_path):
+    exported(tmp_path)
+    path = tmp_path / "generator/config.json"
+    settings = json.loads(path.read_text())
+    for law in ({"mask_ratio": 7}, {"share": 0.1}, [1]):
+        ours = settings["span_electra"] | {"masking_law": law}
+        path.write_text(json.dumps(settings | {"span_electra": ours}))
+        with pytest.raises(InputError, match="records no law of masks of ours"):
+            masking_law(tmp_path, open_networks(tmp_path))

@@ -4,17 +4,20 @@ Run: pytest tests/finetuning/test_export_cards.py
 """
 
 import json
+import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 import yaml
-from task_network_examples import TAGS, VOCABULARY, batch_of, network_of, ours_of, spec_of
+from task_network_examples import LABELS, TAGS, VOCABULARY, batch_of, network_of, ours_of, spec_of
 
 from span_electra.finetuning.encoding import encode_examples
 from span_electra.finetuning.export import export_task, metrics_of, task_facts
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_model import TaskModel
+from span_electra.finetuning.turns import never_said
 from span_electra.hub.model_card import CardFacts
 
 
@@ -26,9 +29,13 @@ def offline(architecture, monkeypatch):
 # --- what its code does --------------------------------------------------------------------------------
 
 
-def run_card(folder, before, text):
-    """What the code of a card makes of a text in place of its own."""
+def run_card(folder, before, text, *more):
+    """What the code of a card makes of a text in place of its own; `said`: what a pipeline answers last."""
     code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    code = code.replace("\nanswer(", "\nsaid = answer(")
+    for theirs, ours in more:
+        assert theirs in code
+        code = code.replace(theirs, ours)
     assert before in code
     told: dict = {}
     with warnings.catch_warnings():
@@ -41,6 +48,9 @@ def run_card(folder, before, text):
 def test_the_code_of_a_conversations_card_speaks_however_long_the_talk(architecture, text, tmp_path):
     """Behind the last position there is none, and a turn without its type would be the other's."""
     network, spec = network_of("Conversation"), spec_of("Conversation")
+    never = never_said(VOCABULARY, network.config.vocab_size)
+    with torch.no_grad():  # as if all that no turn held were what the network would rather say
+        network.heads[0].bias[never] = 50.0
     folder = export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
     told = run_card(folder, "Is this seat free?", text)
     asked, said = told["row"]["input_ids"][0], told["said"]
@@ -49,6 +59,8 @@ def test_the_code_of_a_conversations_card_speaks_however_long_the_talk(architect
     types_1L = torch.tensor([[0] * (len(asked) - 1) + [1] * (1 + len(said))])
     with torch.no_grad():
         logits_LV = network.logits(batch_of(row_L, types_1L))[0]
+    assert set(logits_LV[len(asked) - 1 : -1].argmax(-1).tolist()) <= {*never}
+    logits_LV[:, never] = -math.inf
     assert torch.equal(logits_LV[len(asked) - 1 : -1].argmax(-1), said)
     front = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
     assert front.get("pipeline_tag") == (None if architecture == "electra" else "text-generation")
@@ -65,6 +77,30 @@ def test_the_code_of_a_taggers_card_gives_every_word_one_label(architecture, tmp
     best = [TAGS[logits_LC[row["word_ids"].index(word)].argmax()] for word in range(5)]
     told = run_card(folder, "The quick brown fox jumps over the lazy dog .", text)
     assert told["labels"] == list(zip(text.split(), best, strict=True)) and len(set(best)) > 1
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("task_type", ["SingleSenClassification", "MultiLabelClassification"])
+def test_the_code_of_a_classifiers_card_scores_the_rows_of_training(task_type, paired, long, tmp_path):
+    """Also of a text that is too long, which the pipeline by itself gives the network whole."""
+    if paired and task_type == "SingleSenClassification":
+        return
+    spec, network = spec_of(task_type), network_of(task_type)
+    spec = replace(spec, task=replace(spec.task, paired=paired))
+    folder = export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+    text, other = ("the cats sleep on the mat" + " dogs bark" * 20 * long, "the dog" + " undo" * 25 * long)
+    if paired:
+        told = run_card(folder, "The quick brown fox jumps.", text, ("Over the lazy dog.", other))
+    else:
+        told = run_card(folder, "The quick brown fox jumps over the lazy dog.", text)
+    ((*_, logits_C),) = ours_of(network, spec, [(text, other) if paired else text])
+    several = task_type == "MultiLabelClassification"
+    shares_C = logits_C.sigmoid() if several else logits_C.softmax(-1)
+    ours = dict(zip(LABELS[task_type], shares_C.tolist(), strict=True))
+    scores = {label["label"]: label["score"] for label in told["said"]}
+    best = max(ours, key=ours.get)
+    assert scores == pytest.approx(ours if several else {best: ours[best]}, abs=1e-5)
 
 
 # --- the card -----------------------------------------------------------------------------------------

@@ -4,16 +4,22 @@ import json
 import shlex
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 from finetune_examples import settings_of, write_task
+from network_examples import random_model, vocabulary_of_words
 from run_examples import stop_at
 
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
+from span_electra.finetuning.experiment import Finetuning
 from span_electra.finetuning.stage import finetune
+from span_electra.hub.folders import weights_sha256
+from span_electra.training import checkpoint
+from span_electra.training.devices import Process
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -107,3 +113,34 @@ def test_a_folder_of_something_else_is_refused_as_it_was(tmp_path):
     (tmp_path / "run/mine.txt").write_text("mine")
     with pytest.raises(InputError, match="run: is not empty; choose another --out_dir for the runs of all"):
         finetune(settings)
+
+
+def test_every_seed_starts_from_the_checkpoint_that_the_first_did(tmp_path, monkeypatch):
+    """Of a run that is still training another is the newest by the next seed."""
+    vocabulary, runs = vocabulary_of_words(), []
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder/tokenizer.json").write_text(vocabulary.to_json())
+
+    def save(step):
+        model = random_model(step)
+        meta = {"model": asdict(model.config), "mask_id": vocabulary.mask_id}
+        return checkpoint.save(tmp_path / "encoder", step, model.state_dict(), {}, meta)
+
+    def once(run):
+        runs.append(run)
+        Path(run.out_dir).mkdir(parents=True)
+        save(10 + len(runs))
+        return 0, {"t": {"dev": {"accuracy": 0.5}}}
+
+    first = save(7)
+    monkeypatch.setattr("span_electra.finetuning.stage.finetune_once", once)
+    tasks = {"t": write_task(tmp_path, SINGLE)}
+    assert finetune(settings_of(tmp_path, tasks, encoder=str(tmp_path / "encoder"), seeds=2)) == 0
+    assert [run.encoder for run in runs] == [str(first)] * 2
+    process = Process(torch.device("cpu"))
+    told = Finetuning(runs[1], process).metadata()["encoder_checkpoint"]
+    assert (
+        told == {"step": 7, "weights": weights_sha256(first)} and told["weights"] == runs[1].encoder_weights
+    )
+    with pytest.raises(InputError, match="holds other weights than when this command began"):
+        Finetuning(replace(runs[1], encoder=str(tmp_path / "encoder")), process)

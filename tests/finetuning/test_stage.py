@@ -9,6 +9,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.finetuning.arguments import TaskDataArguments
 from span_electra.finetuning.decoding import direction
-from span_electra.finetuning.stage import finetune, prepare
+from span_electra.finetuning.stage import finetune, note_longer_rows, prepare
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.hub.architectures import architecture_of
@@ -46,6 +47,14 @@ def weights_of(folder):
 def assert_same_bits(one, other):
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("rows, said", [(16, False), (17, True)])
+def test_rows_longer_than_the_encoder_was_trained_on_are_noted(rows, said, capsys):
+    note_longer_rows(rows, SimpleNamespace(longest=16, source="runs/first"))
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == said
+    assert (f"max_seq_len: {rows}, but runs/first was trained on rows of at most 16" in err) is said
 
 
 # --- every type of task ---------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 Run: pytest tests/finetuning/test_turns.py
 """
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from span_electra.errors import InputError
-from span_electra.finetuning.turns import OWN_VOICE, join_turns
+from span_electra.finetuning.turns import OWN_VOICE, join_turns, never_said
 
 SEP = 1
 TURNS = st.lists(st.lists(st.integers(2, 99), max_size=6), max_size=7)
@@ -83,3 +85,12 @@ def test_talk_and_training_lay_out_alike(turns, answer):
     trained = join_turns([*turns, answer], SEP, 99)
     assert [*asked.ids, *answer] == trained.ids[:-1]
     assert [*asked.types, *[OWN_VOICE] * len(answer)] == trained.types[:-1]
+
+
+@pytest.mark.parametrize("shared", ["cls_id", "pad_id", "mask_id", "unk_id", None])
+def test_a_reply_holds_nothing_that_no_turn_held_and_can_end(shared):
+    """One token may have several roles, the separator's among them; tables may have more rows than tokens."""
+    ids = {"cls_id": 0, "pad_id": 2, "mask_id": 4, "unk_id": 1, "sep_id": 3}
+    vocabulary = SimpleNamespace(size=38, **ids | ({shared: 3} if shared else {}))
+    unsaid = {number for name, number in ids.items() if name not in ("sep_id", shared)} | {38, 39}
+    assert never_said(vocabulary, 40) == sorted(unsaid)

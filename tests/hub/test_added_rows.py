@@ -12,7 +12,8 @@ from network_examples import random_model, vocabulary_of_words
 from tokenizers import Tokenizer
 
 from span_electra.errors import InputError
-from span_electra.hub.export import export_run, load_exported
+from span_electra.hub.export import export_run
+from span_electra.hub.initialize import load_exported
 from span_electra.model.electra import SpanElectra
 from span_electra.text.added_tokens import add_tokens, pieces_of
 from span_electra.text.vocabulary import Vocabulary
@@ -62,6 +63,23 @@ def test_new_rows_are_means_and_old_tokens_are_judged_as_before(architecture, pa
         states_1LD = model.generator.encoder(ids_1L, None)
         logits.append(model.generator.head(states_1LD, model.generator.encoder)[..., : OLD.size])
     assert torch.allclose(*logits, atol=1e-6)
+
+
+@torch.no_grad()
+def test_every_table_with_a_row_a_token_grows_by_one_rule(architecture, tmp_path):
+    """Also the span-boundary head's bias, which stands in a file of its own."""
+    new, heads = extended(tmp_path, *WORDS), {"use_SBGO": True, "use_SBPO": True}
+    before = random_model(**heads)
+    export_run(before, OLD, tmp_path / "old")
+    after = with_rows(before, new.size)
+    load_exported(tmp_path / "old", after, new)
+    tables = {name: w for name, w in before.generator.named_parameters() if w.shape[:1] == (OLD.size,)}
+    assert {"head.bias", "span_head.bias"} < tables.keys()
+    for name, table in tables.items():
+        longer = after.generator.get_parameter(name)
+        assert torch.allclose(longer[: OLD.size], table, atol=1e-6), name
+        for row, token in enumerate(new.tokens_V[OLD.size :], start=OLD.size):
+            assert torch.allclose(longer[row], table[pieces_of(OLD, token)].mean(0), atol=1e-6), name
 
 
 @torch.no_grad()

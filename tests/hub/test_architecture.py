@@ -15,7 +15,8 @@ from span_electra import config as ground
 from span_electra.hub import architectures
 from span_electra.hub.architecture import both, weight
 from span_electra.hub.electra import ELECTRA
-from span_electra.hub.export import export_run, initialize
+from span_electra.hub.export import export_run
+from span_electra.hub.initialize import initialize
 from span_electra.hub.networks import open_networks
 from span_electra.model.electra import SpanElectra
 from span_electra.model.layers import LAYERS, ElectraLayer

@@ -1,70 +1,27 @@
-"""Export: what `transformers` computes from our folders is what we compute, and folders start models again.
+"""Export: what `transformers` computes from our folders is what we compute.
 
-Run: pytest tests/hub/test_export.py   (the one file of tests that imports transformers)
+Run: pytest tests/hub/test_export.py   (what starts from such folders: test_initialize.py)
 """
 
 import errno
 import json
 import warnings
-from dataclasses import asdict
 
 import pytest
 import torch
-from model_examples import MASK, VOCAB, batch_of, slot_logits, small_config
+from export_examples import CASES, MODERN, export, model_of, name_of, spoil_config
+from model_examples import VOCAB, batch_of, slot_logits
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from span_electra.errors import InputError
-from span_electra.hub.export import export_run, initialize, load_exported
-from span_electra.hub.model_card import CardFacts
-from span_electra.hub.opening import open_model
-from span_electra.model.electra import SpanElectra
-from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
-from span_electra.training import checkpoint
+from span_electra.hub.folders import write_tensors
+from span_electra.hub.opening import FACTORS, open_model
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformers
     from transformers import AutoTokenizer, ElectraForPreTraining, pipeline
-
-
-def vocabulary_of(last="zebra"):
-    words = [f"word{number}" for number in range(VOCAB - len(SPECIAL_TOKENS) - 1)]
-    tokens = [*SPECIAL_TOKENS, *words, last]
-    return assemble("BERT", {token: number for number, token in enumerate(tokens)})
-
-
-def model_of(seed=0, **changes):
-    """A model whose every weight is away from its start, as after training."""
-    model = SpanElectra(small_config(**changes), MASK, seed).eval()
-    dice = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn(weight.shape, generator=dice) * 0.1)
-    return model
-
-
-def export(model, folder):
-    export_run(model, vocabulary_of(), folder, CardFacts(metrics={"f1": 0.5}))
-    return folder
-
-
-MODERN = {"architecture": "modern", "layer_norm_eps": 1e-5}
-EQUAL = {"generator": small_config().discriminator, "embedding_size": 16}
-CASES = [
-    {"embedding_sharing": "auto"},
-    {"embedding_sharing": "gdes", "hidden_act": "gelu_new"},
-    {"embedding_sharing": "none", "hidden_act": "silu", "use_SBGO": True, "use_SBPO": True},
-    {"embedding_sharing": "none", "hidden_act": "gelu_new", "dim_final_feedforward": 6},
-    {"embedding_sharing": "auto", **EQUAL},
-    {"embedding_sharing": "gdes", "hidden_act": "relu", **EQUAL},
-    {**MODERN, "embedding_sharing": "auto"},
-    {**MODERN, "embedding_sharing": "gdes", "hidden_act": "gelu_new", "local_attention": 6},
-    {**MODERN, "embedding_sharing": "none", "hidden_act": "silu", "use_SBGO": True, "use_SBPO": True},
-    {**MODERN, "embedding_sharing": "auto", "rope_theta": 500.0, **EQUAL},
-    {**MODERN, "embedding_sharing": "none", "hidden_act": "relu", "dim_final_feedforward": 4},
-    {**MODERN, "embedding_sharing": "gdes", "local_attention": 4, "global_attention_every": 2, **EQUAL},
-]
 
 
 def stock_of(folder):
@@ -73,10 +30,6 @@ def stock_of(folder):
     model, found = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
     assert not found["missing_keys"] and not found["unexpected_keys"] and not found["mismatched_keys"]
     return model.eval()
-
-
-def name_of(changes):
-    return "-".join(str(value) for value in changes.values() if isinstance(value, str))[:40]
 
 
 @pytest.mark.parametrize("changes", CASES, ids=name_of)
@@ -154,6 +107,26 @@ def test_a_classifier_made_anew_starts_as_the_card_says(labels, tmp_path):
     assert not torch.equal(told["model"].classifier.weight[:1], stored[:1])
 
 
+@pytest.mark.parametrize("changed", ["word", "project", "both", "width"])
+def test_factors_of_another_size_are_left_aside(changed, tmp_path):
+    """Somebody may have resized the table in place, or the file may be of another model."""
+    folder = export(model_of(**MODERN), tmp_path) / "generator"
+    factors = load_file(folder / FACTORS)
+    word, project = factors["word"], factors["project"]
+    other = {
+        "word": (word[:-1], project),
+        "project": (word, project[:-1]),
+        "both": (word[:-1], project[:-1]),
+        "width": (word, project[:, :-1]),
+    }[changed]
+    write_tensors(
+        {name: w.contiguous() for name, w in zip(("word", "project"), other, strict=True)}, folder / FACTORS
+    )
+    pretrained = open_model(folder).need("generator")
+    table_VD = load_file(folder / "model.safetensors")["model.embeddings.tok_embeddings.weight"]
+    assert torch.equal(pretrained.weights["encoder.embeddings.word.weight"], table_VD)
+
+
 @pytest.mark.parametrize("changes", [{}, MODERN], ids=["electra", "modern"])
 def test_exported_dropout_is_what_fine_tuning_wants_whatever_pretraining_had(changes, tmp_path):
     export(model_of(**changes), tmp_path)  # itself without dropout
@@ -173,72 +146,6 @@ def test_an_export_trained_on_elsewhere_is_taken_as_it_is_now(tmp_path):
     assert pretrained.config.embedding_size == 8
     table_VD = pretrained.weights["encoder.embeddings.word.weight"]
     assert torch.equal(table_VD, stock.model.embeddings.tok_embeddings.weight)
-
-
-@pytest.mark.parametrize("changes", CASES, ids=name_of)
-def test_a_model_started_from_an_export_is_the_exported_one(changes, tmp_path):
-    model, again = model_of(**changes), model_of(seed=1, **changes)
-    export(model, tmp_path)
-    notes = load_exported(tmp_path, again, vocabulary_of())
-    assert len(notes) == (4 if "use_SBGO" in changes else 2)
-    batch = batch_of()
-    assert torch.allclose(model(batch).loss, again(batch).loss, rtol=1e-5)
-    assert torch.allclose(model(batch).tally, again(batch).tally, rtol=1e-4)
-
-
-@pytest.mark.parametrize("trained", ["gdes", "none"])
-def test_networks_that_share_less_than_the_model_would_are_refused(trained, tmp_path):
-    folder = export(model_of(embedding_sharing=trained), tmp_path / "run")
-    saved = checkpoint.save(tmp_path, 7, model_of(embedding_sharing="none").state_dict(), {}, {})
-    for source in (folder, saved):
-        model = model_of(1)
-        before = {name: weight.clone() for name, weight in model.state_dict().items()}
-        with pytest.raises(InputError, match="differ, which the model shares; give --embedding_sharing"):
-            initialize(model, source)
-        assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
-    initialize(model_of(1, embedding_sharing=trained), folder)
-
-
-def test_one_network_alone_can_be_taken(tmp_path):
-    model, again = model_of(embedding_sharing="none"), model_of(seed=1, embedding_sharing="none")
-    export(model, tmp_path)
-    before = again.generator.head.dense.weight.clone()
-    load_exported(tmp_path / "discriminator", again)
-    assert torch.equal(again.discriminator.head.dense.weight, model.discriminator.head.dense.weight)
-    assert torch.equal(again.generator.head.dense.weight, before)
-    load_exported(tmp_path, again, only="generator")
-    assert torch.equal(again.generator.head.dense.weight, model.generator.head.dense.weight)
-    with pytest.raises(InputError, match="holds no generator"):
-        load_exported(tmp_path / "discriminator", again, only="generator")
-
-
-def test_a_run_without_exports_and_its_checkpoint_start_a_model_whole_or_in_part(tmp_path):
-    model = model_of()
-    meta = {"model": asdict(model.config), "mask_id": model.mask_id}
-    place = checkpoint.save(tmp_path, 7, model.state_dict(), {}, meta)
-    (tmp_path / "tokenizer.json").write_text(vocabulary_of().to_json())
-    for source in (tmp_path, place, place / "model.safetensors"):
-        for only in (None, "generator"):
-            again = model_of(seed=1)
-            initialize(again, source, vocabulary_of(), only)
-            weights, taken = again.state_dict(), model.state_dict()
-            assert torch.equal(weights["generator.head.dense.weight"], taken["generator.head.dense.weight"])
-            head = "discriminator.head.dense.weight"
-            assert torch.equal(weights[head], taken[head]) == (only is None), source
-            shared = "discriminator.encoder.embeddings.word.weight"
-            assert torch.equal(weights[shared], taken[shared]), source
-
-
-def test_a_folder_written_by_the_stock_class_starts_a_model(tmp_path):
-    export(model_of(), tmp_path)
-    stock = ElectraForPreTraining.from_pretrained(tmp_path / "discriminator")
-    torch.nn.init.normal_(stock.electra.encoder.layer[1].attention.self.key.weight)
-    stock.save_pretrained(tmp_path / "stock")
-    again = model_of(seed=1)
-    load_exported(tmp_path / "stock", again, vocabulary_of())
-    width = again.config.discriminator.hidden_size
-    key = again.discriminator.encoder.layers[1].qkv.weight[width : 2 * width]
-    assert torch.equal(key, stock.electra.encoder.layer[1].attention.self.key.weight)
 
 
 def test_an_export_replaces_an_export_and_nothing_else(tmp_path):
@@ -331,47 +238,3 @@ def test_weights_that_cannot_be_written_are_an_error_of_the_system(tmp_path, mon
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == str(tmp_path / "generator" / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
-
-
-def spoil_config(folder, **changes):
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-REFUSED = {
-    "hidden_size is 32, the model's is 16; set discriminator.hidden_size=32": {"hidden_size": 32},
-    "vocab_size is 30522, the model's is 300": {"vocab_size": 30522},
-    "hidden_act is relu": {"hidden_act": "relu"},
-    "model_type is 'bert', wanted is electra": {"model_type": "bert"},
-    "its class is ElectraForTokenClassification": {"architectures": ["ElectraForTokenClassification"]},
-}
-
-
-@pytest.mark.parametrize("message", REFUSED)
-def test_folders_that_do_not_fit_are_refused_by_name(message, tmp_path):
-    folder = export(model_of(), tmp_path) / "discriminator"
-    spoil_config(folder, **REFUSED[message])
-    with pytest.raises(InputError, match=message) as caught:
-        load_exported(folder, model_of())
-    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_pickles_damage_and_foreign_vocabularies_are_refused(tmp_path):
-    folder, model = export(model_of(), tmp_path) / "discriminator", model_of()
-    with pytest.raises(InputError, match="vocabulary"):
-        load_exported(folder, model, vocabulary_of(last="lion"))
-    # Copies: the file they are mapped from is about to be damaged.
-    weights = {name: weight.clone() for name, weight in load_file(folder / "model.safetensors").items()}
-    (folder / "model.safetensors").write_bytes(b"\x07damaged")
-    with pytest.raises(InputError, match="cannot be read"):
-        load_exported(folder, model)
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(InputError, match="not there"):
-        load_exported(folder, model)
-    (folder / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(InputError, match="something else than tensors, or is broken"):
-        load_exported(folder, model)
-    save_file(weights, folder / "model.safetensors")
-    load_exported(folder, model)
-    with pytest.raises(InputError, match="config.json"):
-        load_exported(tmp_path / "nowhere", model)

@@ -156,7 +156,7 @@ def test_a_fine_tuned_network_has_a_card_of_its_own():
     text = render_task_card("names", "NER", "tokens", ELECTRA, facts, word_pieces=True, **sizes)
     assert "is_split_into_words=True" in text and "with a label each" in text and "first =" in text
     text = render_task_card("topics", "MultiLabel", "sequence", ELECTRA, facts, several=True, **sizes)
-    assert "top_k=None" in text and "from .5 on" in text
+    assert "top_k=None" in text and "from .5 on" in text and "text_pair" not in text
     for record, told in ((ELECTRA, True), (MODERN.decoder, False)):
         text = render_task_card("talk", "Conversation", "causal", record, FACTS, prompt=88, **sizes)
         assert "max_length=88" in text and "model.generate(" in text

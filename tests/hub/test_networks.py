@@ -6,14 +6,17 @@ Run: pytest tests/hub/test_networks.py
 import json
 import shutil
 import warnings
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
-from network_examples import exported, vocabulary_of_words
+from network_examples import exported, random_model, vocabulary_of_words
 from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
+from span_electra.hub.export import export_run
+from span_electra.hub.model_card import checkpoint_facts
 from span_electra.hub.networks import (
     filling_log_probability,
     for_each_token,
@@ -21,6 +24,7 @@ from span_electra.hub.networks import (
     open_networks,
     replaced_probability,
 )
+from span_electra.training import checkpoint
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -70,6 +74,27 @@ def test_a_pair_and_each_alone_compute_what_was_exported(changes, tmp_path, arch
     assert alone.generator is None
     check(alone, model)
     check(open_networks(tmp_path / "generator"), model)
+
+
+@pytest.mark.parametrize("trained", [10, None])
+def test_rows_are_as_long_as_those_it_was_trained_on(trained, tmp_path, architecture):
+    """A model has more positions; what lies behind the longest row of its training it cannot read."""
+    model, vocabulary = random_model(), vocabulary_of_words()
+    told = {} if trained is None else {"max_seq_len": trained}  # older releases did not tell
+    told |= {"model": asdict(model.config), "mask_id": vocabulary.mask_id}
+    saved = checkpoint.save(tmp_path / "run", 7, model.state_dict(), {}, told)
+    (tmp_path / "run/tokenizer.json").write_text(vocabulary.to_json())
+    meta = checkpoint.read_meta(saved)
+    export_run(model, vocabulary, tmp_path, checkpoint_facts(meta), meta)
+    longest = trained or model.config.max_position_embeddings
+    for place in (saved, tmp_path, tmp_path / "generator", tmp_path / "discriminator"):
+        assert open_networks(place).longest == longest
+    for part in ("generator", "discriminator"):
+        folder = tmp_path / part
+        config = json.loads((folder / "config.json").read_text())
+        assert config["max_position_embeddings"] == model.config.max_position_embeddings
+        assert json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"] == longest
+        assert f"| longest row | {longest} |" in (folder / "README.md").read_text()
 
 
 @torch.no_grad()

@@ -15,7 +15,6 @@ from network_examples import exported, random_model, vocabulary_of_words
 from span_electra.config import ARCHITECTURES
 from span_electra.errors import InputError
 from span_electra.hub.export import export_run
-from span_electra.hub.folders import stamp_of
 from span_electra.hub.opening import load_model, open_model, part_of
 from span_electra.hub.weights import PARTS, our_weights
 from span_electra.training import checkpoint
@@ -74,7 +73,7 @@ def exported_of(run, place, seed):
     model = random_model(seed)
     meta = {"model": asdict(model.config), "mask_id": model.mask_id, "metric": None}
     saved = checkpoint.save(run, seed, model.state_dict(), {}, meta)
-    export_run(model, vocabulary_of_words(), place, stamp=stamp_of(checkpoint.read_meta(saved)))
+    export_run(model, vocabulary_of_words(), place, meta=checkpoint.read_meta(saved))
 
 
 def test_exports_are_a_runs_where_they_are_of_its_newest_checkpoint(tmp_path):
@@ -102,9 +101,8 @@ def test_networks_of_two_exports_are_no_pair(tmp_path):
     exported_of(tmp_path / "run", tmp_path / "two", 2)
     shutil.rmtree(tmp_path / "one/generator")
     shutil.copytree(tmp_path / "two/generator", tmp_path / "one/generator")
-    with pytest.raises(
-        InputError, match="one: its two networks are of two exports; export again, or name one"
-    ):
+    told = "one: generator/ and discriminator/ were exported from different checkpoints; export again"
+    with pytest.raises(InputError, match=told):
         open_model(tmp_path / "one")
     assert open_model(tmp_path / "one/generator").folders
 

@@ -5,6 +5,7 @@ Run: pytest tests/inference/test_generate.py
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from span_electra.errors import InputError
+from span_electra.finetuning.turns import never_said
 from span_electra.inference.arguments import Speech
 from span_electra.inference.generate import (
     GenerationConfig,
@@ -252,7 +254,9 @@ def test_answers_are_those_of_transformers(electra, others):
         return electra(ids_BL).logits[:, -1]
 
     config = greedy(max_new_tokens=10, **others)
-    banned, ended = [0, 2], 0  # END is not in the prompts: there transformers would let n-grams forbid it
+    vocabulary = SimpleNamespace(cls_id=0, pad_id=2, mask_id=4, unk_id=1, sep_id=END, size=38)
+    banned = never_said(vocabulary, electra.config.vocab_size)
+    ended = 0  # END is not in the prompts: there transformers would let n-grams forbid it
     for prompt in PROMPTS:
         theirs = electra.generate(
             torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), do_sample=False,

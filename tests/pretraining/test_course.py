@@ -20,6 +20,7 @@ from span_electra.pretraining.course import (
     course_of,
     describe_course,
     last_law,
+    law_facts,
 )
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.settings import PretrainingSettings
@@ -100,6 +101,9 @@ def test_held_out_rows_have_the_last_law_and_no_mask_before_one_was_seen():
 def test_the_last_law_is_the_runs_own_or_none():
     assert last_law(settings_of(LATER), BASE) == replace(BASE, mask_ratio=0.4)
     assert last_law(settings_of(), BASE) is None
+    for lines in (LATER, ()):  # which checkpoints record, whichever of the two it is
+        settings = settings_of(lines)
+        assert MaskingConfig(**law_facts(settings, BASE)) == (last_law(settings, BASE) or BASE)
 
 
 # --- runs that become longer or shorter -----------------------------------------------------------------

@@ -22,7 +22,7 @@ from argument import JointTrainingConfig  # noqa: E402
 from span_electra.commandline import parse  # noqa: E402
 from span_electra.config import ModelConfig, NetworkConfig  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
-from span_electra.hub.export import load_exported  # noqa: E402
+from span_electra.hub.initialize import load_exported  # noqa: E402
 from span_electra.hub.opening import Opened, open_model  # noqa: E402
 from span_electra.model.corruption import corrupt  # noqa: E402
 from span_electra.model.electra import SpanElectra  # noqa: E402

@@ -13,7 +13,7 @@ from run_examples import small_run, stop_at, write_rows
 from span_electra.config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.experiment import run_pretraining
-from span_electra.pretraining.resume import check_data, fingerprint
+from span_electra.pretraining.resume import check_data, fingerprint, longest_row
 from span_electra.text.inputs import Source
 from span_electra.training import checkpoint
 
@@ -49,6 +49,25 @@ def test_other_rows_are_refused_inside_an_epoch_alone_and_releases_that_did_not_
     del meta["order"]["content"]
     assert not check_data(facts(pack_rows=False), meta, "step-3", warn=True)
     assert check_data(facts(pack_rows=True), meta, "step-3", warn=True), "its batches are others"
+
+
+@pytest.mark.parametrize("before", [None, 10, 20])
+@pytest.mark.parametrize("here", [12, 16])
+def test_the_longest_row_counts_whatever_a_run_goes_on_from(before, here, tmp_path):
+    """Where a checkpoint of an older release does not tell, a resumed run's rows were most likely these."""
+    told = {} if before is None else {"max_seq_len": before}
+    data = SimpleNamespace(train=SimpleNamespace(header=SimpleNamespace(max_seq_len=here), vocabulary=None))
+    settings = small_run("rows.arrow", tmp_path / "run")
+    positions = settings.model.max_position_embeddings
+    assert longest_row(data, settings) == here
+    assert longest_row(data, replace(settings, resume_from="run"), told) == max(here, before or here)
+    place = checkpoint.save(tmp_path, 7, {}, {}, told)
+    begun = replace(settings, init_from=str(place))
+    assert longest_row(data, begun) == max(here, before or positions)
+    assert longest_row(data, replace(begun, init_only="generator")) == here  # the other network begins here
+    resumed = replace(begun, init_from="gone", resume_from="run")
+    assert longest_row(data, resumed, told) == max(here, before or positions)
+    assert longest_row(data, resumed) == here
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from span_electra.hub.tokenizer import framing_rows, save_tokenizer
 from span_electra.text.added_tokens import add_tokens
 from span_electra.text.encode import TextEncoder
 from span_electra.text.own_tokenizer import bring_tokenizer, open_exported, open_tokenizer
+from span_electra.text.special_tokens import SpecialTokens
 from span_electra.text.vocabulary import (
     Vocabulary,
     load_vocabulary,
@@ -51,6 +52,19 @@ def test_ids_are_its_own_through_every_stage(name, tmp_path):
     assert [getattr(back, role) for role in roles] == [getattr(vocabulary, role) for role in roles]
     if not named:
         assert json.loads((exported / "tokenizer.json").read_text()) == json.loads(original.to_str())
+
+
+@pytest.mark.parametrize("role", ["cls", "sep", "pad", "mask", "unk"])
+def test_an_exported_tokenizers_roles_are_those_that_stand_beside_it(role, tmp_path):
+    """Also where it has tokens that are spelt as ours, which play no role in it."""
+    folder = write_folder(tmp_path / "theirs", wordpiece(), {})
+    vocabulary = open_tokenizer(folder / "tokenizer.json", {role: "[unused1]"})
+    assert "[unused1]" in vocabulary.special.all
+    save_tokenizer(vocabulary, tmp_path, 128)
+    back = open_exported(tmp_path / "tokenizer.json")
+    assert (back.special, back.sha256) == (vocabulary.special, vocabulary.sha256)
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert open_exported(tmp_path / "tokenizer.json").special == SpecialTokens()  # nothing tells any more
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
