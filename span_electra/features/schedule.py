@@ -32,6 +32,16 @@ class MaskingSchedule:
         return np.searchsorted(self.first_steps, np.asarray(steps_N), side="right") - 1
 
 
+@dataclass(frozen=True)
+class EpochPhases:
+    """What holds at each step of an epoch; by default both networks learn, on the features' own spans."""
+
+    schedule: MaskingSchedule | None = None  # None: the features' own, or others like them
+    first_step: int = 0  # the step of the run that the epoch begins with
+    alone_until: int = 0  # the first step in which both networks learn; before it the generator does alone
+    next_token_share: float = 0.0  # of the steps before it, those from left to right
+
+
 def masking_schedule(
     phases: tuple[MaskingPhase, ...], total_steps: int, base: MaskingConfig
 ) -> MaskingSchedule:

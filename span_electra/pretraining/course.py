@@ -15,7 +15,7 @@ from typing import Any
 from span_electra.config import MaskingConfig, TrainingConfig, masking_phases
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.features.schedule import MaskingSchedule, masking_schedule
+from span_electra.features.schedule import EpochPhases, MaskingSchedule, masking_schedule
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training.plan import PARTS, parts_of
 
@@ -56,23 +56,18 @@ class Course:
         firsts = list(self.schedule.first_steps) if self.schedule else []
         return {"epoch_steps": self.epoch_steps, "alone_until": self.alone_until, "first_steps": firsts}
 
-    def training(self, epoch: int, parts: int) -> dict[str, Any]:
-        """What an epoch's batches are told (arguments of `loader.Batches`)."""
-        return {
-            "schedule": self.schedule,
-            "first_step": parts + epoch * self.epoch_steps,
-            "alone_until": self.alone_until,
-            "next_token_share": self.next_token_share,
-        }
+    def training(self, epoch: int, parts: int) -> EpochPhases:
+        """What holds at the steps of an epoch."""
+        first_step = parts + epoch * self.epoch_steps
+        return EpochPhases(self.schedule, first_step, self.alone_until, self.next_token_share)
 
-    def validation(self, alone: bool) -> dict[str, Any]:
-        """What held-out batches are told: the last law throughout; the generator's part while it is alone."""
+    def validation(self, alone: bool) -> EpochPhases:
+        """What holds for held-out rows: the last law throughout; the generator's part while it is alone."""
         # The last law: a curve whose task grew harder on the way would seem to get worse.
         last = self.schedule.first_steps[-1] if self.schedule else 0
         # A generator that reads from left to right alone has seen no mask that it could be asked for.
-        unmasked = float(self.next_token_share == 1)
-        until = {"alone_until": NEVER, "next_token_share": unmasked} if alone else {}
-        return {"schedule": self.schedule, "first_step": last} | until
+        unmasked = float(self.next_token_share == 1) if alone else 0.0
+        return EpochPhases(self.schedule, last, NEVER if alone else 0, unmasked)
 
     def alone_before(self, epoch: int, in_epoch: int, parts: int) -> bool:
         """Whether the discriminator waits, and has waited in all steps before this one of an epoch."""

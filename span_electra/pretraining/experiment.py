@@ -17,6 +17,7 @@ from span_electra.batch import StepOutput
 from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
+from span_electra.features.schedule import EpochPhases
 from span_electra.hub.export import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
@@ -125,7 +126,8 @@ class Pretraining:
         if settings.training.freeze:
             freeze(self.model, settings.training.freeze)
         if len(self.data.valid_rows):
-            self._batches(0, 0, validation=True)  # refused now, not after an epoch, where a row fits no batch
+            # Refused now, not after an epoch, where a row fits no batch.
+            self._batches(0, 0, EpochPhases(), validation=True)
         elif interval("save_every", settings.training.save_every).unit == "evaluations":
             every = settings.training.save_every
             raise InputError(f"save_every: {every}, but no rows are held out; count steps, epochs or minutes")
@@ -137,7 +139,7 @@ class Pretraining:
 
     # --- batches and losses ---
 
-    def _batches(self, epoch: int, start: int, *, validation: bool, **more: Any) -> Batches:
+    def _batches(self, epoch: int, start: int, phases: EpochPhases, *, validation: bool) -> Batches:
         data, settings = self.data, self.settings
         loader, static = settings.train_loader, compiles(settings.training)
         if validation:
@@ -149,6 +151,7 @@ class Pretraining:
             loader,
             epoch,
             start,
+            phases=phases,
             rank=self.process.rank,
             world=self.process.world_size,
             rows=data.valid_rows if validation else data.train_rows,
@@ -159,7 +162,9 @@ class Pretraining:
             varlen=loader.pack_rows and self._why_masked is None,
             # A second pass costs as much as the first, and its loss hangs on who shares the batch.
             crops=settings.model.sequence_objective == "contrastive" and not validation,
-            **more,
+            # Held-out rows are well spelt, and told from the whole vocabulary.
+            candidates=None if validation else self._candidates,
+            misspeller=None if validation else self._misspeller,
         )
 
     @cached_property
@@ -171,17 +176,17 @@ class Pretraining:
 
     def train_batches(self, epoch: int, start: int, parts: int = 0) -> Batches:
         """The epoch's batches, from batch `start` on; by the clock, as `parts` of the time have them."""
-        course = self._course.training(epoch, parts)
-        course |= {"misspeller": self._misspeller, "candidates": self._candidates}
-        return self._batches(epoch, start, validation=False, **course)
+        return self._batches(epoch, start, self._course.training(epoch, parts), validation=False)
 
     @cached_property
     def _course(self) -> Course:
         """Which masks hold, and which networks learn, at each step."""
         masking = self.data.train.header.masking
-        return course_of(
-            self.settings, lambda: len(self._batches(0, 0, validation=False)), masking, self._behind
-        )
+
+        def count_batches() -> int:
+            return len(self._batches(0, 0, EpochPhases(), validation=False))
+
+        return course_of(self.settings, count_batches, masking, self._behind)
 
     @property
     def turns(self) -> tuple[int, ...]:
@@ -223,7 +228,7 @@ class Pretraining:
             return {}
         in_epoch = start // self.settings.training.gradient_accumulation_steps
         alone = self._course.alone_before(epoch, in_epoch, parts)
-        batches = self._batches(0, 0, validation=True, **self._course.validation(alone))
+        batches = self._batches(0, 0, self._course.validation(alone), validation=True)
         metrics = validation_metrics(self.model, batches, self.process, stop_requested)
         if alone and metrics and self.settings.training.monitor == "loss":
             del metrics["loss"]  # without the discriminator's part it would be the least of the run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from span_electra.features.schedule import MaskingSchedule
+from span_electra.features.schedule import EpochPhases, MaskingSchedule
 from span_electra.model.electra import SpanElectra
 from span_electra.pretraining.course import last_law
 from span_electra.pretraining.data import Data
@@ -29,8 +29,8 @@ def write_live_report(settings: PretrainingSettings, data: Data, model: SpanElec
         rows = data.valid_rows if held_out else data.train_rows
         # The first batch of epoch 0, the same in every report: sentences can be followed as the model learns.
         loader = replace(settings.valid_loader, workers=0, pack_rows=False)
-        schedule = None if law is None else MaskingSchedule((0,), (law,))
-        batch = Batches(data.valid, loader, epoch=0, rows=rows, schedule=schedule).build(0)
+        phases = EpochPhases(None if law is None else MaskingSchedule((0,), (law,)))
+        batch = Batches(data.valid, loader, epoch=0, rows=rows, phases=phases).build(0)
         write_examples(folder, collect_examples(model, batch, data.train.vocabulary))
     valid = UsedRows(data.valid, data.valid_rows, law) if held_out else None
     write_statistics(folder, UsedRows(data.train, data.train_rows, law), valid)

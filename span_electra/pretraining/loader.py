@@ -20,7 +20,7 @@ from span_electra.config import LoaderConfig, MaskingConfig
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
-from span_electra.features.schedule import MaskingSchedule, masking_schedule
+from span_electra.features.schedule import EpochPhases, masking_schedule
 from span_electra.model.batch import MaskedBatch
 from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.next_tokens import Candidates, evenly, next_token_slots
@@ -33,6 +33,7 @@ AHEAD = 4  # batches in preparation for each thread; enough to hide a slow one, 
 RUNGS = 8  # static shapes: rows are padded to one of so many widths
 # Steps of rounded shapes: matrix products on a CPU keep machine code for each shape that they meet.
 WIDTH_STEP, SLOT_STEP = 8, 64
+BY_DEFAULT = EpochPhases()  # both networks learn, on the features' own spans
 
 
 class Batches:
@@ -47,10 +48,10 @@ class Batches:
     longest row's width, and rows share lines (see packing.py); `varlen`: where they begin is told as
     `cu_seqlens_P`.
 
-    `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
-    none: the features' own spans in epoch 0, and others by the same law later. Up to step `alone_until` the
-    generator learns alone, in a share `next_token_share` of its steps from left to right, which are told from
-    `candidates`; from there on `misspeller` misspells words. `crops`: say where to cut rows.
+    `phases`: which spans are hidden at which step, and which networks learn; without a schedule these are the
+    features' own spans in epoch 0, and others by the same settings later. The generator's steps from left to
+    right are told from `candidates`; once both networks learn `misspeller` misspells words. `crops`: say
+    where to cut rows.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class Batches:
         config: LoaderConfig,
         epoch: int,
         start: int = 0,
+        *,
+        phases: EpochPhases = BY_DEFAULT,
         rank: int = 0,
         world: int = 1,
         rows: np.ndarray | None = None,
@@ -67,10 +70,6 @@ class Batches:
         rounded_shapes: bool = False,
         pinned: bool = False,
         varlen: bool = False,
-        schedule: MaskingSchedule | None = None,
-        first_step: int = 0,
-        alone_until: int = 0,
-        next_token_share: float = 0.0,
         candidates: Candidates | None = None,
         misspeller: Misspeller | None = None,
         crops: bool = False,
@@ -89,14 +88,14 @@ class Batches:
             self.packed[:2] if self.packed else plan_epoch(lengths_R, config, epoch, self.ladder)
         )
         self.rows_R, self.lengths_R = rows_R[order_R], lengths_R[order_R]
-        self.schedule = schedule or masking_schedule((), 0, features.header.masking)
+        self.schedule = phases.schedule or masking_schedule((), 0, features.header.masking)
         # The file's own spans do for the first epoch: they are sampled by the same law, and there already.
-        self.redrawn = schedule is not None or (epoch > 0 and config.masking == "dynamic")
+        self.redrawn = phases.schedule is not None or (epoch > 0 and config.masking == "dynamic")
         # A step's batches share their totals, so they share the law too, wherever a phase ends.
-        steps_N = first_step + np.arange(len(self.ends_N)) // together
+        steps_N = phases.first_step + np.arange(len(self.ends_N)) // together
         self.phase_N = self.schedule.phases_of(steps_N)
-        self.alone_N, self.misspeller = steps_N < alone_until, misspeller
-        self.causal_N = self.alone_N & evenly(steps_N, next_token_share)
+        self.alone_N, self.misspeller = steps_N < phases.alone_until, misspeller
+        self.causal_N = self.alone_N & evenly(steps_N, phases.next_token_share)
         self.candidates, self.crops = candidates, crops
         self.masked_N, self.tokens_N, self.row_counts_N = self._totals(together)
 
@@ -162,8 +161,7 @@ class Batches:
             arrays["crop_B"] = uniforms(keys_B, np.ones(len(rows_B), np.int64))
         if self.packed:
             line_B, start_B = (values_R[batch][mine] for values_R in self.packed[2:])
-            lines = {"line_B": line_B // self.world, "start_B": start_B, "lines": rows}
-            arrays = pack(arrays, lengths_B, **lines)
+            arrays = pack(arrays, lengths_B, line_B=line_B // self.world, start_B=start_B, lines=rows)
         else:
             arrays["attention_mask_BL"] = np.arange(width) < lengths_B[:, None]
         # The mask hides rows that fill up, and a weight of 0 slots that do.

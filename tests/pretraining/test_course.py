@@ -61,13 +61,13 @@ def test_where_nothing_changes_no_batch_is_counted():
 def test_shares_are_of_the_optimizers_steps(changes, steps):
     found = course(LATER, model={"generator_first": 0.25}, **changes)
     assert found.turns == (0, steps // 2, steps // 4)
-    assert found.training(2, 0)["first_step"] == 2 * found.epoch_steps
+    assert found.training(2, 0).first_step == 2 * found.epoch_steps
 
 
 def test_by_the_clock_shares_are_of_the_time_whatever_the_epoch():
     found = course(LATER, model={"generator_first": 0.25}, by_clock=True, max_minutes=1, epochs=1)
     assert found.turns == (0, PARTS // 2, PARTS // 4)
-    assert found.training(7, 5)["first_step"] == 5
+    assert found.training(7, 5).first_step == 5
     with pytest.raises(InputError, match="no steps"):
         course(["0: max_span_len=1", "500: mask_ratio=0.4"], by_clock=True, max_minutes=1, epochs=1)
 
@@ -90,11 +90,11 @@ def test_what_a_run_does_when_is_said_in_words():
 
 def test_held_out_rows_have_the_last_law_and_no_mask_before_one_was_seen():
     found = course(LATER, model={"generator_first": 0.25, "next_token_share": 1.0})
-    told = found.validation(alone=True)
-    assert found.schedule.laws[found.schedule.phases_of([told["first_step"]])[0]].mask_ratio == 0.4
-    assert (told["alone_until"], told["next_token_share"]) == (NEVER, 1.0)
-    assert replace(found, next_token_share=0.75).validation(alone=True)["next_token_share"] == 0
-    assert "alone_until" not in found.validation(alone=False)
+    phases = found.validation(alone=True)
+    assert found.schedule.laws[found.schedule.phases_of([phases.first_step])[0]].mask_ratio == 0.4
+    assert (phases.alone_until, phases.next_token_share) == (NEVER, 1.0)
+    assert replace(found, next_token_share=0.75).validation(alone=True).next_token_share == 0
+    assert found.validation(alone=False) == replace(phases, alone_until=0, next_token_share=0.0)
 
 
 def test_the_last_law_is_the_runs_own_or_none():
