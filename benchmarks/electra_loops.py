@@ -143,7 +143,7 @@ class Ours:
         """The experiment's part of a step."""
         return network(batch, dropout_key=dropout_key)
 
-    def waiting(self, batch: MaskedBatch) -> tuple[nn.Parameter, ...]:
+    def unused_parameters(self, batch: MaskedBatch) -> tuple[nn.Parameter, ...]:
         """None: both networks learn."""
         return ()
 

@@ -113,7 +113,7 @@ class Finetuning:
         """The weighted loss of the batch's task."""
         return network(batch, dropout_key=dropout_key)
 
-    def waiting(self, batch: TaskBatch) -> Iterable[nn.Parameter]:
+    def unused_parameters(self, batch: TaskBatch) -> Iterable[nn.Parameter]:
         """The other tasks' heads."""
         others = [head for number, head in enumerate(self.model.heads) if number != batch.task]
         return chain.from_iterable(head.parameters() for head in others)

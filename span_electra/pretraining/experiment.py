@@ -205,12 +205,12 @@ class Pretraining:
         """Both networks' weighted loss."""
         return network(batch, dropout_key=dropout_key)
 
-    def waiting(self, batch: MaskedBatch) -> Iterable[nn.Parameter]:
+    def unused_parameters(self, batch: MaskedBatch) -> Iterable[nn.Parameter]:
         """The discriminator's own parameters, while the generator learns alone; SBGO's, where no span is."""
-        waiting = set(self._discriminators_own) if batch.generator_alone else set()
+        unused = set(self._discriminators_own) if batch.generator_alone else set()
         if batch.causal and (span_head := self.model.generator.span_head) is not None:
-            waiting.update(span_head.parameters())
-        return waiting
+            unused.update(span_head.parameters())
+        return unused
 
     @cached_property
     def _discriminators_own(self) -> set[nn.Parameter]:

@@ -75,7 +75,7 @@ class Experiment(Protocol):
     def loss(self, network: nn.Module, batch: Batch, dropout_key: int | None) -> StepOutput:
         """One forward pass. `network` is `model`, or what wraps it over several devices."""
 
-    def waiting(self, batch: Batch) -> Iterable[nn.Parameter]:
+    def unused_parameters(self, batch: Batch) -> Iterable[nn.Parameter]:
         """The parameters that learn but have no part in this batch's loss; on all processes the same."""
 
     def validate(

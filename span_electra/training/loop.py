@@ -88,7 +88,7 @@ def train(run: Run, state: LoopState) -> int:
         parts = parts_done(state, config)
         batches = run.experiment.train_batches(state.epoch, state.batch, parts)
         with closing(accumulation_groups(batches, config.gradient_accumulation_steps)) as groups:
-            for group in run.clock.waiting("data", groups):
+            for group in run.clock.timed("data", groups):
                 before = progress(state, batches)
                 train_step(
                     run.experiment,

@@ -31,7 +31,7 @@ def wrap_model(model: nn.Module, process: Process, config: TrainingConfig) -> nn
         return _shard(model, process)
     # None elsewhere: then DDP goes by where the module is.
     devices = [process.device] if process.device.type == "cuda" else None
-    # It need not search each graph for parameters without a part: those that wait come too (`with_waiting`).
+    # No find_unused_parameters, which searches each graph: the experiment knows them (`with_unused`).
     return DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
 
 
@@ -75,12 +75,12 @@ def no_sync(network: nn.Module, *, enabled: bool) -> AbstractContextManager:
     return network.no_sync() if ddp and enabled else nullcontext()
 
 
-def with_waiting(loss: Tensor, waiting: Iterable[nn.Parameter], network: nn.Module) -> Tensor:
-    """The loss, to which under DDP the parameters that wait add nothing: it expects a gradient of each."""
+def with_unused(loss: Tensor, unused: Iterable[nn.Parameter], network: nn.Module) -> Tensor:
+    """The loss, to which under DDP unused parameters add nothing: it expects a gradient of each."""
     if not isinstance(network, DistributedDataParallel):
         return loss
     # The sum of no elements: nothing is read, and whatever the weights are, their gradients are zeros.
-    return sum((parameter.flatten()[:0].sum() for parameter in waiting), loss)
+    return sum((parameter.flatten()[:0].sum() for parameter in unused), loss)
 
 
 def uses_dropout_keys(network: nn.Module, process: Process) -> bool:

@@ -105,7 +105,8 @@ def test_those_wait_that_get_no_gradient_and_no_others(tmp_path, sharing, twins)
         experiment.model.zero_grad()
         batch = experiment.train_batches(epoch, 0).build(0)
         experiment.loss(experiment.model, batch, None).loss.backward()
-        assert {weight for weight in learning if weight.grad is None} == set(experiment.waiting(batch))
+        unused = {weight for weight in learning if weight.grad is None}
+        assert unused == set(experiment.unused_parameters(batch))
     assert batch.generator_alone is False
 
 

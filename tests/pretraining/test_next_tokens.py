@@ -193,7 +193,7 @@ def test_those_wait_that_get_no_gradient_and_no_others(features, tmp_path, use_S
     assert batch.causal
     experiment.loss(experiment.model, batch, None).loss.backward()
     learning = {parameter for parameter in experiment.model.parameters() if parameter.requires_grad}
-    assert {weight for weight in learning if weight.grad is None} == set(experiment.waiting(batch))
+    assert {weight for weight in learning if weight.grad is None} == set(experiment.unused_parameters(batch))
 
 
 @pytest.mark.parametrize("candidates", [0, 12])
