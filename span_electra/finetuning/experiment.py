@@ -71,7 +71,7 @@ class Finetuning:
     """
 
     shown_metrics: Mapping[str, str] = {}
-    turns = ()
+    phase_starts = ()
     token_sum = "tokens"
 
     def __init__(self, settings: FinetuningRun, process: Process) -> None:
@@ -102,7 +102,7 @@ class Finetuning:
         self.tally = ("tokens", *(f"{name}:{part}" for name in self.names for part in ("loss", "targets")))
         self.tokenizer_json = pretrained.vocabulary.to_json()
 
-    def train_batches(self, epoch: int, start: int, parts: int = 0) -> TaskBatches:
+    def train_batches(self, epoch: int, start: int, ticks: int = 0) -> TaskBatches:
         """The epoch's batches, of one task each, from batch `start` on; they know no clock."""
         together = self.settings.training.gradient_accumulation_steps
         rank, world = self.process.rank, self.process.world_size
@@ -119,7 +119,7 @@ class Finetuning:
         return chain.from_iterable(head.parameters() for head in others)
 
     def validate(
-        self, stop_requested: Callable[[], bool], epoch: int, start: int, parts: int
+        self, stop_requested: Callable[[], bool], epoch: int, start: int, ticks: int
     ) -> dict[str, float] | None:
         """Every task's metrics on dev (and test), and the score: the mean of the first on dev."""
         arguments, metrics, scores = self.settings.arguments, {}, []

@@ -17,7 +17,7 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.schedule import EpochPhases, MaskingSchedule, masking_schedule
 from span_electra.pretraining.settings import PretrainingSettings
-from span_electra.training.plan import PARTS, parts_of
+from span_electra.training.plan import TICKS, ticks_of
 
 NEVER = 1 << 40  # a step that no run comes to
 
@@ -35,18 +35,18 @@ NOTHING = Behind()
 
 @dataclass(frozen=True)
 class Course:
-    """What holds when. Steps are the optimizer's or, in a run by the clock, parts of its time.
+    """What holds when. Steps are the optimizer's or, in a run by the clock, its ticks.
 
     As it stands by default both networks learn throughout, and rows are masked as their file says.
     """
 
-    epoch_steps: int = 0  # of one epoch; 0 by the clock, whose parts do not begin anew with an epoch
+    epoch_steps: int = 0  # of one epoch; 0 by the clock, whose ticks do not begin anew with an epoch
     alone_until: int = 0  # the step in which the discriminator begins
     next_token_share: float = 0.0  # of the steps in which the generator learns alone, from left to right
     schedule: MaskingSchedule | None = None  # laws of spans, where a run has others than its features
 
     @property
-    def turns(self) -> tuple[int, ...]:
+    def phase_starts(self) -> tuple[int, ...]:
         """Steps at which the masks, or the networks that learn, become others."""
         return (*(self.schedule.first_steps if self.schedule else ()), self.alone_until)
 
@@ -56,9 +56,9 @@ class Course:
         firsts = list(self.schedule.first_steps) if self.schedule else []
         return {"epoch_steps": self.epoch_steps, "alone_until": self.alone_until, "first_steps": firsts}
 
-    def training(self, epoch: int, parts: int) -> EpochPhases:
+    def training(self, epoch: int, ticks: int) -> EpochPhases:
         """What holds at the steps of an epoch."""
-        first_step = parts + epoch * self.epoch_steps
+        first_step = ticks + epoch * self.epoch_steps
         return EpochPhases(self.schedule, first_step, self.alone_until, self.next_token_share)
 
     def validation(self, alone: bool) -> EpochPhases:
@@ -69,10 +69,10 @@ class Course:
         unmasked = float(self.next_token_share == 1) if alone else 0.0
         return EpochPhases(self.schedule, last, NEVER if alone else 0, unmasked)
 
-    def alone_before(self, epoch: int, in_epoch: int, parts: int) -> bool:
+    def alone_before(self, epoch: int, in_epoch: int, ticks: int) -> bool:
         """Whether the discriminator waits, and has waited in all steps before this one of an epoch."""
         waits = 0 < self.alone_until < NEVER
-        return waits and parts + epoch * self.epoch_steps + in_epoch <= self.alone_until
+        return waits and ticks + epoch * self.epoch_steps + in_epoch <= self.alone_until
 
 
 def course_of(
@@ -121,7 +121,7 @@ def behind(settings: PretrainingSettings, meta: Mapping[str, Any], source: str) 
 def _behind(settings: PretrainingSettings, meta: Mapping[str, Any]) -> Behind:
     laid, loop, before = meta["course"], meta["loop"], meta["training"]
     if before["by_clock"]:
-        at = parts_of(loop["agreed_seconds"], before["max_minutes"])
+        at = ticks_of(loop["agreed_seconds"], before["max_minutes"])
     else:
         at = loop["epoch"] * laid["epoch_steps"] + loop["batch"] // before["gradient_accumulation_steps"]
     same_laws = meta["loader"]["masking_schedule"] == list(settings.train_loader.masking_schedule)
@@ -158,9 +158,9 @@ def describe_course(settings: PretrainingSettings, before: Behind = NOTHING) -> 
 
 
 def _steps(training: TrainingConfig, count_batches: Callable[[], int]) -> tuple[int, int]:
-    """Optimizer steps of an epoch and of the run; by the clock: parts."""
+    """Optimizer steps of an epoch and of the run; by the clock: ticks."""
     if training.by_clock:
-        return 0, PARTS
+        return 0, TICKS
     # Counted, not estimated: batches by tokens differ in rows. Epochs differ by a batch or two at most.
     epoch_steps = math.ceil(count_batches() / training.gradient_accumulation_steps)
     total = epoch_steps * training.epochs

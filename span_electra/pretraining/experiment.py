@@ -174,9 +174,9 @@ class Pretraining:
             return "replicas take lines apart"
         return why_masked(self.model.config, self.process.device, self.process.precision)
 
-    def train_batches(self, epoch: int, start: int, parts: int = 0) -> Batches:
-        """The epoch's batches, from batch `start` on; by the clock, as `parts` of the time have them."""
-        return self._batches(epoch, start, self._course.training(epoch, parts), validation=False)
+    def train_batches(self, epoch: int, start: int, ticks: int = 0) -> Batches:
+        """The epoch's batches, from batch `start` on; by the clock, as they are after so many `ticks`."""
+        return self._batches(epoch, start, self._course.training(epoch, ticks), validation=False)
 
     @cached_property
     def _course(self) -> Course:
@@ -189,9 +189,9 @@ class Pretraining:
         return course_of(self.settings, count_batches, masking, self._behind)
 
     @property
-    def turns(self) -> tuple[int, ...]:
-        """Parts of a run by the clock at which its masks, or the networks that learn, become others."""
-        return self._course.turns
+    def phase_starts(self) -> tuple[int, ...]:
+        """Ticks of a run by the clock at which its masks, or the networks that learn, become others."""
+        return self._course.phase_starts
 
     @cached_property
     def _misspeller(self) -> Misspeller | None:
@@ -218,7 +218,7 @@ class Pretraining:
         return {parameter for parameter in own if parameter.requires_grad}
 
     def validate(
-        self, stop_requested: Callable[[], bool], epoch: int, start: int, parts: int
+        self, stop_requested: Callable[[], bool], epoch: int, start: int, ticks: int
     ) -> dict[str, float] | None:
         """The metrics of training, on the held-out rows; the generator's alone until both have learned.
 
@@ -227,7 +227,7 @@ class Pretraining:
         if not len(self.data.valid_rows):
             return {}
         in_epoch = start // self.settings.training.gradient_accumulation_steps
-        alone = self._course.alone_before(epoch, in_epoch, parts)
+        alone = self._course.alone_before(epoch, in_epoch, ticks)
         batches = self._batches(0, 0, self._course.validation(alone), validation=True)
         metrics = validation_metrics(self.model, batches, self.process, stop_requested)
         if alone and metrics and self.settings.training.monitor == "loss":

@@ -31,9 +31,9 @@ from span_electra.training.optim import Optimizers, lr_multiplier, peak_rates
 from span_electra.training.parallel import gather_tensors, sum_over_processes
 from span_electra.training.plan import (
     LoopState,
+    elapsed_ticks,
+    is_due,
     is_over,
-    parts_done,
-    passed,
     progress,
     schedule_position,
 )
@@ -85,8 +85,8 @@ def train(run: Run, state: LoopState) -> int:
     last = is_over(state, config)
     while not last:
         # Threads make batches ahead; closing the groups ends them, however this loop is left.
-        parts = parts_done(state, config)
-        batches = run.experiment.train_batches(state.epoch, state.batch, parts)
+        ticks = elapsed_ticks(state, config)
+        batches = run.experiment.train_batches(state.epoch, state.batch, ticks)
         with closing(accumulation_groups(batches, config.gradient_accumulation_steps)) as groups:
             for group in run.clock.timed("data", groups):
                 before = progress(state, batches)
@@ -109,28 +109,28 @@ def train(run: Run, state: LoopState) -> int:
                 last = is_over(state, config)
 
                 # Once in a while: log, validate, save.
-                if log_every.number and (last or passed(log_every, before, progress(state, batches))):
+                if log_every.number and (last or is_due(log_every, before, progress(state, batches))):
                     log_metrics(run, state)
                 # Asked by every process in every step, whoever wants to stop: a reduction needs all.
                 stop, better = stop_requested(run, state), False
-                if last or passed(eval_every, before, progress(state, batches)):
+                if last or is_due(eval_every, before, progress(state, batches)):
                     better = validate(run, state)
                     stop = stop or stop_requested(run, state)
                 # The best so far is saved whatever the cadence: the next step makes another model of it.
-                if last or stop or better or passed(save_every, before, progress(state, batches)):
+                if last or stop or better or is_due(save_every, before, progress(state, batches)):
                     save_checkpoint(run, state)
                 # The last step is the run's end whatever was asked, unless its validation is still to come.
                 if stop and (state.validation_due or not last):
                     return stop
-                if last or turned(run, state, since=parts):
+                if last or phase_changed(run, state, since=ticks):
                     break
     return 0
 
 
-def turned(run: Run, state: LoopState, since: int) -> bool:
-    """Whether the clock has passed a turn of the course, which batches made ahead do not follow."""
+def phase_changed(run: Run, state: LoopState, since: int) -> bool:
+    """Whether the clock has come to another phase, which batches made ahead do not follow."""
     now = schedule_position(state, run.config)[0]
-    return run.config.by_clock and any(since < turn <= now for turn in run.experiment.turns)
+    return run.config.by_clock and any(since < start <= now for start in run.experiment.phase_starts)
 
 
 def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch]]:
@@ -268,10 +268,11 @@ def validate(run: Run, state: LoopState) -> bool:
     Returns whether the model is the best so far, and such ones are kept.
     """
     run.readback.finish()  # lines of the log come in the order of steps
+    ticks = elapsed_ticks(state, run.config)
     with run.clock.part("validation"), torch.no_grad():
         run.network.eval()
         metrics = run.experiment.validate(
-            lambda: bool(stop_requested(run, state)), state.epoch, state.batch, parts_done(state, run.config)
+            lambda: bool(stop_requested(run, state)), state.epoch, state.batch, ticks
         )
         run.network.train()
     state.validation_due = metrics is None

@@ -23,7 +23,7 @@ from span_electra.pretraining.course import (
 )
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.settings import PretrainingSettings
-from span_electra.training.plan import PARTS
+from span_electra.training.plan import TICKS
 
 BASE = MaskingConfig(0.2)
 LATER = ["0: max_span_len=1", "0.5: mask_ratio=0.4"]
@@ -60,13 +60,13 @@ def test_where_nothing_changes_no_batch_is_counted():
 )
 def test_shares_are_of_the_optimizers_steps(changes, steps):
     found = course(LATER, model={"generator_first": 0.25}, **changes)
-    assert found.turns == (0, steps // 2, steps // 4)
+    assert found.phase_starts == (0, steps // 2, steps // 4)
     assert found.training(2, 0).first_step == 2 * found.epoch_steps
 
 
 def test_by_the_clock_shares_are_of_the_time_whatever_the_epoch():
     found = course(LATER, model={"generator_first": 0.25}, by_clock=True, max_minutes=1, epochs=1)
-    assert found.turns == (0, PARTS // 2, PARTS // 4)
+    assert found.phase_starts == (0, TICKS // 2, TICKS // 4)
     assert found.training(7, 5).first_step == 5
     with pytest.raises(InputError, match="no steps"):
         course(["0: max_span_len=1", "500: mask_ratio=0.4"], by_clock=True, max_minutes=1, epochs=1)
@@ -145,7 +145,7 @@ def test_by_the_clock_too(minutes, seconds):
     short, longer = (settings_of(THREE, max_minutes=number, **clock) for number in (1, minutes))
     first = course_of(short, lambda: 10, BASE)
     again = gone_on(longer, meta_of(short, first, agreed_seconds=seconds))
-    reached = int(first.schedule.phases_of(np.array([round(PARTS * seconds / 60)]))[0])
+    reached = int(first.schedule.phases_of(np.array([round(TICKS * seconds / 60)]))[0])
     assert again.schedule.phases_of(np.array([0]))[0] == reached
     assert (again.alone_until == 0) == (seconds > 15)
 
