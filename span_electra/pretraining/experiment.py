@@ -299,7 +299,7 @@ class Pretraining:
         """Write report.html, unless it was written within the last minute; return its sentences."""
         if not self.settings.live_report or time.monotonic() - self._reported < REPORT_EVERY:
             return ""
-        # With FSDP the main process has only shares of the model, which cannot read sentences alone.
+        # With FSDP the main process has only shards of the model, which cannot read sentences alone.
         model = None if self.settings.training.parallel == "fsdp" else self.model
         sentences = ""
         try:

@@ -317,9 +317,9 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
         # A shared tensor must be one under all its names, so that it is gathered and stored once.
         weights = run.experiment.model.state_dict(keep_vars=True)
         optimizer, is_main_process = run.optimizers.state(), run.process.is_main_process
-        # Gathering needs a whole model on one machine; shares are written where they lie.
+        # Gathering needs a whole model on one machine; shards are written where they lie.
         if run.config.sharded_checkpoints and run.process.world_size > 1:
-            newest = checkpoint.save_shares(
+            newest = checkpoint.save_sharded(
                 run.folder, state.step, weights, optimizer, meta, is_main_process=is_main_process
             )
         else:

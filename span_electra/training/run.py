@@ -31,7 +31,7 @@ from span_electra.training.launch import Interrupted, launch
 from span_electra.training.log import RunLog
 from span_electra.training.loop import TIME_IS_UP, Run, restore, train
 from span_electra.training.optim import Optimizers
-from span_electra.training.parallel import lies_in_shares, wrap_model
+from span_electra.training.parallel import is_sharded, wrap_model
 from span_electra.training.plan import (
     LoopState,
     check_by_clock,
@@ -41,7 +41,7 @@ from span_electra.training.plan import (
     what_is_left,
 )
 from span_electra.training.readback import Readback
-from span_electra.training.shards import load_shares
+from span_electra.training.shards import load_sharded
 from span_electra.training.signals import Signals
 from span_electra.training.start import start_lines
 from span_electra.training.step import Counters
@@ -70,9 +70,11 @@ def run_training(settings: Settings, build: Builder) -> RunResult:
     processes the caller must be a script guarded by `if __name__ == "__main__"`.
     """
     if settings.training.parallel == "fsdp" and settings.optimizer.optimizer == "lamb":
-        raise InputError("optimizer: lamb cannot work on shares of a tensor; use --parallel ddp or adamw")
+        raise InputError("optimizer: lamb does not support --parallel fsdp; use --parallel ddp, or adamw")
     if settings.training.sharded_checkpoints and settings.training.parallel != "fsdp":
-        raise InputError("sharded_checkpoints: nothing lies in shares; give --parallel fsdp, or leave it out")
+        raise InputError(
+            "sharded_checkpoints: needs --parallel fsdp; give it, or leave sharded_checkpoints out"
+        )
     # Devices are chosen before any process starts: what is not there is said once, not by each.
     plan = plan_devices(settings.training)
     if plan.processes == 1:
@@ -190,19 +192,19 @@ def place_model(
     model: nn.Module, config: TrainingConfig, process: Process, saved: Checkpoint | None, source: str
 ) -> nn.Module:
     """Put the model on the device, with the weights of `saved`; return what is to be called."""
-    if saved and not saved.shares:
+    if saved and not saved.shards:
         checkpoint.restore_weights(model, saved.weights, source)
     for module in model.modules():
         if hasattr(module, "checkpointing"):  # an encoder, which makes its layers' activations again then
             module.checkpointing = config.activation_checkpointing
-    if not lies_in_shares(process, config):  # such a model may be larger than a device; wrapping moves it
+    if not is_sharded(process, config):  # such a model may be larger than a device; wrapping moves it
         model.to(process.device)
     # Before wrapping, so that gathering and reducing stay outside of the compiled code.
     if compiles(config):
         compile_layers(model, process.device, config)
     network = wrap_model(model, process, config)
-    if saved and saved.shares:  # read into the shares that wrapping has made
-        saved.optimizer.update(load_shares(saved.shares, saved.meta["aliases"], model))
+    if saved and saved.shards:  # read into the shards that wrapping has made
+        saved.optimizer.update(load_sharded(saved.shards, saved.meta["aliases"], model))
     return network
 
 
@@ -232,10 +234,10 @@ def check_place(settings: RunSettings) -> None:
 
 
 def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
-    """The checkpoint to go on from, its shares left on the disk where each process will read its own."""
+    """The checkpoint to go on from, its shards left on the disk where each process will read its own."""
     if not settings.resume_from:
         return None, None
-    read = partial(checkpoint.load, in_shares=lies_in_shares(process, settings.training))
+    read = partial(checkpoint.load, leave_shards=is_sharded(process, settings.training))
     return checkpoint.open_at(settings.resume_from, read)
 
 
