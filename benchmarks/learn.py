@@ -240,7 +240,7 @@ def held_out_scores(run: Path, valid: Path) -> dict[str, float]:
     return {"loss": loss, "accuracy": accuracy, "loss, spans": span_loss, "accuracy, spans": span_accuracy}
 
 
-def masked_scores(run: Path, valid: Path, law: str) -> tuple[float, float]:
+def masked_scores(run: Path, valid: Path, phase: str) -> tuple[float, float]:
     """Loss (nats) and accuracy of the generator on rows that are masked by a phase of masking_schedule."""
     import torch
 
@@ -252,7 +252,7 @@ def masked_scores(run: Path, valid: Path, law: str) -> tuple[float, float]:
     from span_electra.training import checkpoint
 
     model, features = load_model(checkpoint.latest(run)).eval(), open_features(str(valid))
-    schedule = masking_schedule(masking_phases([law]), 1, features.header.masking)
+    schedule = masking_schedule(masking_phases([phase]), 1, features.header.masking)
     config = LoaderConfig(batch_size=64, seed=HELD_OUT_SEED)
     loss = correct = masked = 0.0
     with torch.no_grad():

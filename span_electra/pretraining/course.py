@@ -26,7 +26,7 @@ NEVER = 1 << 40  # a step that no run comes to
 class Behind:
     """What a run has behind it, and does not come back to however long it is to be."""
 
-    laws: int = 0  # of its schedule of masks, how many were left
+    phases: int = 0  # of its masking schedule, how many were left
     alone: bool = False  # whether the generator has learned alone, and both learn now
 
 
@@ -43,7 +43,7 @@ class Course:
     epoch_steps: int = 0  # of one epoch; 0 by the clock, whose ticks do not begin anew with an epoch
     alone_until: int = 0  # the step in which the discriminator begins
     next_token_share: float = 0.0  # of the steps in which the generator learns alone, from left to right
-    schedule: MaskingSchedule | None = None  # laws of spans, where a run has others than its features
+    schedule: MaskingSchedule | None = None  # where a run draws other spans than its features have
 
     @property
     def phase_starts(self) -> tuple[int, ...]:
@@ -62,8 +62,8 @@ class Course:
         return EpochPhases(self.schedule, first_step, self.alone_until, self.next_token_share)
 
     def validation(self, alone: bool) -> EpochPhases:
-        """What holds for held-out rows: the last law throughout; the generator's part while it is alone."""
-        # The last law: a curve whose task grew harder on the way would seem to get worse.
+        """What holds for held-out rows: the last masking throughout; the generator's part while alone."""
+        # The last one: a curve whose task grew harder on the way would seem to get worse.
         last = self.schedule.first_steps[-1] if self.schedule else 0
         # A generator that reads from left to right alone has seen no mask that it could be asked for.
         unmasked = float(self.next_token_share == 1) if alone else 0.0
@@ -98,7 +98,7 @@ def course_of(
     alone_until = 0 if before.alone else round(first * total)
     schedule = masking_schedule(phases, total, base) if phases else None
     if schedule:
-        to_come = schedule.first_steps[before.laws + 1 :]
+        to_come = schedule.first_steps[before.phases + 1 :]
         schedule = replace(schedule, first_steps=(0,) * (len(phases) - len(to_come)) + to_come)
     alone_until = NEVER if model.objective == "generator" else alone_until
     return Course(epoch_steps, alone_until, model.next_token_share, schedule)
@@ -124,18 +124,18 @@ def _behind(settings: PretrainingSettings, meta: Mapping[str, Any]) -> Behind:
         at = ticks_of(loop["agreed_seconds"], before["max_minutes"])
     else:
         at = loop["epoch"] * laid["epoch_steps"] + loop["batch"] // before["gradient_accumulation_steps"]
-    same_laws = meta["loader"]["masking_schedule"] == list(settings.train_loader.masking_schedule)
+    same_maskings = meta["loader"]["masking_schedule"] == list(settings.train_loader.masking_schedule)
     shares = ("objective", "generator_first")
     same_share = all(meta["model"][name] == getattr(settings.model, name) for name in shares)
     return Behind(
-        max(0, bisect(laid["first_steps"], at) - 1) if same_laws else 0,
+        max(0, bisect(laid["first_steps"], at) - 1) if same_maskings else 0,
         # After its very last step a validation still sees the generator alone.
         same_share and laid["alone_until"] < at,
     )
 
 
-def last_law(settings: PretrainingSettings, base: MaskingConfig) -> MaskingConfig | None:
-    """The law of spans that a run ends with and validates by; None: the spans are those of its features."""
+def final_masking(settings: PretrainingSettings, base: MaskingConfig) -> MaskingConfig | None:
+    """How spans are drawn at a run's end and in its validations; None: they are those of its features."""
     phases = masking_phases(settings.train_loader.masking_schedule)
     return replace(base, **phases[-1].settings) if phases else None
 
@@ -144,8 +144,8 @@ def describe_course(settings: PretrainingSettings, before: Behind = NOTHING) -> 
     """In words: what is masked and misspelt, what the generator learns alone, and which of it is over."""
     model, loader = settings.model, settings.train_loader
     said = ["; ".join(loader.masking_schedule) or "as the features have them"]
-    if before.laws:
-        said[0] += f" ({counted(before.laws, 'phase')} over)"
+    if before.phases:
+        said[0] += f" ({counted(before.phases, 'phase')} over)"
     if loader.spelling_noise and model.objective != "generator":
         said.append(f"{loader.spelling_noise:.0%} of the words misspelt")
     if model.generator_first and model.objective == "joint":

@@ -222,7 +222,7 @@ class Pretraining:
     ) -> dict[str, float] | None:
         """The metrics of training, on the held-out rows; the generator's alone until both have learned.
 
-        They are masked as in their file or, where the run has laws of its own, always by the last of them.
+        They are masked as in their file or, where the run has a schedule, always as in its last phase.
         """
         if not len(self.data.valid_rows):
             return {}

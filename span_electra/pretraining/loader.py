@@ -89,9 +89,9 @@ class Batches:
         )
         self.rows_R, self.lengths_R = rows_R[order_R], lengths_R[order_R]
         self.schedule = phases.schedule or masking_schedule((), 0, features.header.masking)
-        # The file's own spans do for the first epoch: they are sampled by the same law, and there already.
+        # The file's own spans do for the first epoch: they are sampled in the same way, and there already.
         self.redrawn = phases.schedule is not None or (epoch > 0 and config.masking == "dynamic")
-        # A step's batches share their totals, so they share the law too, wherever a phase ends.
+        # A step's batches share their totals, so they share the masking too, wherever a phase ends.
         steps_N = phases.first_step + np.arange(len(self.ends_N)) // together
         self.phase_N = self.schedule.phases_of(steps_N)
         self.alone_N, self.misspeller = steps_N < phases.alone_until, misspeller
@@ -127,7 +127,7 @@ class Batches:
         """Hidden and real tokens, and rows, of each batch's optimizer step (all processes)."""
         rows_N = np.diff(self.ends_N, prepend=0)
         # From lengths alone, before any mask is sampled: the budget of a row is exact.
-        ratio_N = np.array([law.mask_ratio for law in self.schedule.laws])[self.phase_N]
+        ratio_N = np.array([masking.mask_ratio for masking in self.schedule.maskings])[self.phase_N]
         ratio_R, causal_R = np.repeat(ratio_N, rows_N), np.repeat(self.causal_N, rows_N)
         slots_R = np.where(causal_R, self.lengths_R - 1, span_budget(self.lengths_R, ratio_R))
         first_N, numbers_N = self.ends_N - rows_N, np.arange(len(rows_N))
@@ -152,7 +152,7 @@ class Batches:
         if causal:
             arrays = next_token_slots(lengths_B, width)
         else:
-            arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
+            arrays = self._masks(rows_B, lengths_B, width, self.schedule.maskings[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
         if self.misspeller is not None and not alone:
             arrays = self._misspelt(arrays, rows_B, lengths_B)
@@ -210,21 +210,21 @@ class Batches:
         return {name: np.float32(count) for name, count in counts.items()}
 
     def _masks(
-        self, rows_B: np.ndarray, lengths_B: np.ndarray, width: int, law: MaskingConfig
+        self, rows_B: np.ndarray, lengths_B: np.ndarray, width: int, masking: MaskingConfig
     ) -> dict[str, np.ndarray]:
         """The fields of MaskedBatch with one entry a slot."""
         if self.redrawn:
-            spans = self.features.sample_spans(rows_B, self.epoch, self.config.seed, law)
+            spans = self.features.sample_spans(rows_B, self.epoch, self.config.seed, masking)
         else:
             spans = self.features.spans(rows_B)
         slots, counts_B = locate_slots(spans, width)
         # The totals were counted on this; a file that breaks its promise would bend the loss silently.
-        wrong_B = counts_B != span_budget(lengths_B, law.mask_ratio)
+        wrong_B = counts_B != span_budget(lengths_B, masking.mask_ratio)
         if wrong_B.any():
             found = counted(counts_B[wrong_B][0], "token")
             raise InputError(
                 f"row {rows_B[wrong_B][0]} of the features hides {found}, not "
-                f"the share {law.mask_ratio} that their header promises; run create_feature_SE.py again"
+                f"the share {masking.mask_ratio} that their header promises; run create_feature_SE.py again"
             )
         # By the row's own number: whichever process builds it, the same replacements are drawn.
         keys_B = row_keys(self.config.seed, self.epoch, rows_B, "sample")

@@ -19,7 +19,7 @@ from span_electra.pretraining.course import (
     behind,
     course_of,
     describe_course,
-    last_law,
+    final_masking,
 )
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.settings import PretrainingSettings
@@ -88,18 +88,18 @@ def test_what_a_run_does_when_is_said_in_words():
     assert describe_course(settings_of()) == "as the features have them"
 
 
-def test_held_out_rows_have_the_last_law_and_no_mask_before_one_was_seen():
+def test_held_out_rows_have_the_last_masking_and_no_mask_before_one_was_seen():
     found = course(LATER, model={"generator_first": 0.25, "next_token_share": 1.0})
     phases = found.validation(alone=True)
-    assert found.schedule.laws[found.schedule.phases_of([phases.first_step])[0]].mask_ratio == 0.4
+    assert found.schedule.maskings[found.schedule.phases_of([phases.first_step])[0]].mask_ratio == 0.4
     assert (phases.alone_until, phases.next_token_share) == (NEVER, 1.0)
     assert replace(found, next_token_share=0.75).validation(alone=True).next_token_share == 0
     assert found.validation(alone=False) == replace(phases, alone_until=0, next_token_share=0.0)
 
 
-def test_the_last_law_is_the_runs_own_or_none():
-    assert last_law(settings_of(LATER), BASE) == replace(BASE, mask_ratio=0.4)
-    assert last_law(settings_of(), BASE) is None
+def test_the_final_masking_is_the_runs_own_or_none():
+    assert final_masking(settings_of(LATER), BASE) == replace(BASE, mask_ratio=0.4)
+    assert final_masking(settings_of(), BASE) is None
 
 
 # --- runs that become longer or shorter -----------------------------------------------------------------

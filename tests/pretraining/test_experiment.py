@@ -71,8 +71,8 @@ def test_a_masking_schedule_is_laid_over_all_steps_of_the_run(tmp_path):
     experiment = Pretraining(settings, CPU)  # 54 rows: 6 batches are 3 steps an epoch, 9 in all
     epochs = [experiment.train_batches(epoch, 0) for epoch in range(3)]
     assert [batches.phase_N.tolist() for batches in epochs] == [[0] * 6, [0, 0, 1, 1, 1, 1], [1] * 6]
-    assert epochs[0].schedule.laws[0] == MaskingConfig(0.2, 1, 0.2, whole_words=False)
-    assert epochs[0].schedule.laws[1] == MaskingConfig(0.4)
+    assert epochs[0].schedule.maskings[0] == MaskingConfig(0.2, 1, 0.2, whole_words=False)
+    assert epochs[0].schedule.maskings[1] == MaskingConfig(0.4)
 
 
 def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):
@@ -139,13 +139,13 @@ def validation_batches(experiment, monkeypatch):
     return asked[0]
 
 
-def test_validation_follows_the_runs_last_law_of_masking(tmp_path, monkeypatch):
+def test_validation_follows_the_runs_last_masking(tmp_path, monkeypatch):
     features = write_rows(tmp_path / "rows.arrow")
     loader = LoaderConfig(9, masking_schedule=["0: mask_ratio=0.1", "0.5: mask_ratio=0.4"])
     experiment = Pretraining(small_run(features, tmp_path / "run", loader=loader), CPU)
     experiment.train_batches(0, 0)  # which lays the course
     batches = validation_batches(experiment, monkeypatch)
-    assert {batches.schedule.laws[phase].mask_ratio for phase in batches.phase_N} == {0.4}
+    assert {batches.schedule.maskings[phase].mask_ratio for phase in batches.phase_N} == {0.4}
 
 
 def test_compiled_validation_has_the_shapes_of_training(tmp_path, monkeypatch):

@@ -279,9 +279,9 @@ def test_a_schedule_hides_by_its_phases_the_same_on_any_processes_and_after_a_re
     batches = list(Batches(features, config, 0, **more))  # 8 batches are 4 steps, of 2 phases
     seen = [spans_of(batch) for batch in batches]
     for number, rows in enumerate(seen):
-        law = schedule.laws[number >= 4]
+        masking = schedule.maskings[number >= 4]
         for row, places in rows.items():
-            assert len(places) == span_budget(features.lengths_R[[row]], law.mask_ratio)[0]
+            assert len(places) == span_budget(features.lengths_R[[row]], masking.mask_ratio)[0]
             if number < 4:
                 assert all(after - before > 1 for before, after in zip(places, places[1:], strict=False))
     totals = [sum(map(len, (*seen[n].values(), *seen[n + 1].values()))) for n in range(0, 8, 2)]
