@@ -153,8 +153,8 @@ class ModelConfig(Settings):
             self.objective == "discriminator" or (self.objective == "joint" and not self.generator_first)
         ):
             raise InputError(
-                "next_token_share: is a share of the steps in which the generator learns alone, and there "
-                "are none; set generator_first, or next_token_share to 0"
+                "next_token_share: applies only while the generator trains alone; set generator_first above "
+                "0, or next_token_share to 0"
             )
         check_share("sequence_crop", self.sequence_crop)
         if self.sequence_objective != "none" and self.objective == "generator":

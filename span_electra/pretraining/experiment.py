@@ -83,10 +83,10 @@ def check_monitor(settings: PretrainingSettings, process: Process) -> None:
 def check_averaging(settings: PretrainingSettings, process: Process) -> None:
     """Say it where averaging is asked for of the discriminator alone."""
     model = settings.model
+    # SBPO's predictions are made at masks alone, and would tell a verdict where these are.
     if model.average_span_predictions and not model.use_SBGO and process.is_main_process:
         warnings.warn(
-            "average_span_predictions: does nothing without use_SBGO; SBPO's predictions are made at masks "
-            "alone, and would tell a verdict where these are",
+            "average_span_predictions: has no effect without use_SBGO; set use_SBGO, or leave it out",
             stacklevel=2,
         )
 
@@ -106,7 +106,8 @@ class Pretraining:
         check_averaging(settings, process)
         if settings.train_loader.pack_rows and settings.model.sequence_objective != "none":
             raise InputError(
-                "pack_rows: the sequence objective compares the [CLS] that lead lines; leave one of them out"
+                "pack_rows: cannot be combined with sequence_objective (it needs one row a line); leave one "
+                "of them out"
             )
         model = settings.model
         if "generator" in settings.training.freeze and model.objective == "joint" and model.generator_first:

@@ -87,7 +87,8 @@ def train(run: Run, state: LoopState) -> int:
         # Threads make batches ahead; closing the groups ends them, however this loop is left.
         ticks = elapsed_ticks(state, config)
         batches = run.experiment.train_batches(state.epoch, state.batch, ticks)
-        with closing(accumulation_groups(batches, config.gradient_accumulation_steps)) as groups:
+        size = config.gradient_accumulation_steps
+        with closing(accumulation_groups(batches, size, state.batch)) as groups:
             for group in run.clock.timed("data", groups):
                 before = progress(state, batches)
                 train_step(
@@ -133,8 +134,8 @@ def phase_changed(run: Run, state: LoopState, since: int) -> bool:
     return run.config.by_clock and any(since < start <= now for start in run.experiment.phase_starts)
 
 
-def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch]]:
-    """The batches of each optimizer step; the epoch's end flushes what is left.
+def accumulation_groups(batches: EpochBatches, size: int, made: int) -> Iterator[list[Batch]]:
+    """The batches of each optimizer step, `made` of the epoch's before; its end flushes what is left.
 
     Raises InputError where there is none at all, for which the run would ask for ever.
     """
@@ -142,9 +143,9 @@ def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch
         group = list(islice(source, size))
         if not group:
             raise InputError(
-                f"the epoch has {counted(len(batches), 'batch', 'batches')}, and as many or more of it were "
-                "made: its rows are others now; go on with the features it was trained on, or start a new "
-                "run with --init_from"
+                f"the checkpoint has made {made} of this epoch's batches, and with these features the epoch "
+                f"has only {len(batches)}; go on with the features it was trained on, or start a new run "
+                "with --init_from"
             )
         while group:
             yield group

@@ -192,7 +192,7 @@ def test_a_metric_that_validations_of_the_objective_lack_is_said_to_choose_nothi
 def test_averaging_beside_sbpo_alone_is_said_to_do_nothing(tmp_path, recwarn):
     settings = small_run(write_rows(tmp_path / "rows.arrow"), tmp_path / "run")
     model = replace(settings.model, use_SBPO=True, average_span_predictions=True)
-    with pytest.warns(UserWarning, match="does nothing without use_SBGO"):
+    with pytest.warns(UserWarning, match="has no effect without use_SBGO"):
         Pretraining(replace(settings, model=model), CPU)
     recwarn.clear()
     Pretraining(replace(settings, model=replace(model, use_SBGO=True)), CPU)

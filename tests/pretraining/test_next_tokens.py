@@ -218,7 +218,7 @@ def test_it_learns_to_predict(features, tmp_path):
 
 
 def test_a_share_of_no_steps_is_refused():
-    with pytest.raises(InputError, match="next_token_share: is a share of the steps .* set generator_first"):
+    with pytest.raises(InputError, match="next_token_share: applies only while .* set generator_first"):
         small_config(next_token_share=0.5)
     with pytest.raises(InputError, match="next_token_share: 1.1 is no share"):
         small_config(next_token_share=1.1, generator_first=0.5)
