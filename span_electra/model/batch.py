@@ -41,7 +41,7 @@ class MaskedBatch(Movable):
     row_total: Tensor | None = None  # float32 scalar; rows of the global batch, where rows are cropped
     # int64; each token's place in its row, where several rows share a line [L]: a row begins at each 0, and
     # tokens that only fill up are 0 too; None: a row has a line of its own
-    place_BL: Tensor | None = None
+    position_BL: Tensor | None = None
     # int32; where rows that share lines begin in the batch's tokens end to end, what fills up a line counting
     # as one more, then the number of tokens, repeated to fill up; None: a mask keeps rows apart
     cu_seqlens_P: Tensor | None = None
@@ -54,7 +54,7 @@ class MaskedBatch(Movable):
     @property
     def packing(self) -> dict[str, Tensor | None]:
         """What an encoder must know of rows that share lines, by its arguments' names."""
-        return {"place_BL": self.place_BL, "cu_seqlens_P": self.cu_seqlens_P}
+        return {"position_BL": self.position_BL, "cu_seqlens_P": self.cu_seqlens_P}
 
     def split_rows(self, parts: int) -> list[MaskedBatch]:
         """Cut into `parts` batches: part p has the rows p, p + parts, ... with their slots.

@@ -1,7 +1,7 @@
 """Features -> batches: order, masks and random numbers from (seed, epoch, row) alone.
 
 Shapes are in the names:
-  R  rows of an epoch           N  batches of an epoch          P  spans of a batch
+  R  rows of an epoch           N  batches of an epoch          P  spans; of cu_seqlens_P, rows' beginnings
   B  rows of a batch (share)    L  tokens of the longest row    S  hidden tokens of a batch
 A global batch is what all processes together compute in one pass; each process builds its own share of it.
 """
@@ -171,7 +171,7 @@ class Batches:
             slots = rounded_up(len(arrays["slots_S"]), SLOT_STEP)
             arrays = filled(arrays, len(arrays["original_BL"]), slots)
         if self.packed and self.varlen:
-            arrays["cu_seqlens_P"] = cumulative_lengths(arrays["place_BL"], arrays["attention_mask_BL"])
+            arrays["cu_seqlens_P"] = cumulative_lengths(arrays["position_BL"], arrays["attention_mask_BL"])
         if arrays["attention_mask_BL"].all() and not self.packed:
             arrays["attention_mask_BL"] = None
         if causal and self.candidates:

@@ -29,11 +29,11 @@ class RunSettings(Protocol):
     silent: bool  # nothing is printed
 
     @property
-    def go_on(self) -> str:
+    def resume_command(self) -> str:
         """The command that goes on with the run once it was stopped."""
 
     @property
-    def from_weights(self) -> str:
+    def restart_flags(self) -> str:
         """The flags that begin a new run with a run's weights, and nothing else of it."""
 
 
