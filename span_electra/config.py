@@ -116,7 +116,7 @@ class ModelConfig(Settings):
         0.0,
         "share of the generator's steps alone that predict next tokens, not masked ones (GPT-BERT's hybrid)",
     )
-    next_token_candidates: int = setting(0, "tokens that next tokens are told from; 0: all", least=0)
+    next_token_candidates: int = setting(0, "tokens that next tokens are predicted among; 0: all", least=0)
     generator_weight: float = setting(1.0, "weight of the generator's loss", least=0)
     # Large, since a loss of two classes is small beside one of a whole vocabulary.
     discriminator_weight: float = setting(50.0, "weight of the discriminator's loss (ELECTRA: 50)", least=0)

@@ -48,7 +48,7 @@ class MaskedBatch(Movable):
     generator_alone: bool = False  # whether the step leaves the discriminator out
     # Whether nothing is hidden, tokens see those before alone, and each slot predicts the token after it.
     causal: bool = False
-    candidate_K: Tensor | None = None  # int64; tokens that a causal batch's slots are told from; None: all
+    candidate_K: Tensor | None = None  # int64; tokens that a causal batch predicts among; None: all
     log_count_K: Tensor | None = None  # float32; logarithms of how many tokens each of them stands for
 
     @property

@@ -152,7 +152,7 @@ def describe_course(settings: PretrainingSettings, before: Behind = NOTHING) -> 
         over = " (over)" if before.alone else ""
         said.append(f"the generator alone for the first {model.generator_first:.0%}{over}")
     if model.next_token_share:
-        among = f" (told from {model.next_token_candidates:,} tokens)" if model.next_token_candidates else ""
+        among = f" (among {model.next_token_candidates:,} candidates)" if model.next_token_candidates else ""
         said.append(f"alone, {model.next_token_share:.0%} of its steps from left to right{among}")
     return ", ".join(said)
 

@@ -25,6 +25,7 @@ from span_electra.model.flops import training_flops
 from span_electra.model.varlen import why_masked
 from span_electra.pretraining.course import NOTHING, Course, behind, course_of, describe_course
 from span_electra.pretraining.data import (
+    FREQUENCY_ROWS,
     Data,
     commonest_share,
     limits_beyond,
@@ -163,7 +164,7 @@ class Pretraining:
             varlen=loader.pack_rows and self._why_masked is None,
             # A second pass costs as much as the first, and its loss hangs on who shares the batch.
             crops=settings.model.sequence_objective == "contrastive" and not validation,
-            # Held-out rows are well spelt, and told from the whole vocabulary.
+            # Held-out rows are well spelt, and predicted among the whole vocabulary.
             candidates=None if validation else self._candidates,
             misspeller=None if validation else self._misspeller,
         )
@@ -356,8 +357,7 @@ def build_model(settings: PretrainingSettings, data: Data) -> SpanElectra:
     config = sized_model(settings.model, data)
     model = SpanElectra(config, data.train.header.mask_id, settings.training.seed)
     if config.output_bias == "frequencies":
-        # 32,768 rows of 128 are 4 million tokens: enough for all but the rarest, and read in a second.
-        model.init_output_bias(torch.from_numpy(token_counts(data, rows=32768)))
+        model.init_output_bias(torch.from_numpy(token_counts(data, FREQUENCY_ROWS)))
     return model
 
 

@@ -50,7 +50,7 @@ class Batches:
 
     `phases`: which spans are hidden at which step, and which networks learn; without a schedule these are the
     features' own spans in epoch 0, and others by the same settings later. The generator's steps from left to
-    right are told from `candidates`; once both networks learn `misspeller` misspells words. `crops`: say
+    right predict among `candidates`; once both networks learn `misspeller` misspells words. `crops`: say
     where to cut rows.
     """
 
