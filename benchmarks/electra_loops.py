@@ -81,12 +81,12 @@ class MadeUpFeatures:
     def spans(self, rows_B: np.ndarray) -> Spans:
         return self.sample_spans(rows_B, 0, 0, self.header.masking)
 
-    def sample_spans(self, rows_B: np.ndarray, epoch: int, seed: int, law: MaskingConfig) -> Spans:
+    def sample_spans(self, rows_B: np.ndarray, epoch: int, seed: int, masking: MaskingConfig) -> Spans:
         lengths_B = self.lengths_R[rows_B].astype(np.int64)
         keys_B = row_keys(seed, epoch, rows_B, "spans")
         starts_B = self.ends_R[rows_B] - lengths_B
         rows = TokenRows(self.ids_T, starts_B, lengths_B)
-        return sample_spans(rows, self.tokens, keys_B, law)
+        return sample_spans(rows, self.tokens, keys_B, masking)
 
 
 def row_lengths(documents: bool, tokens: int, seed: int = 0) -> np.ndarray:
@@ -143,7 +143,7 @@ class Ours:
         """The experiment's part of a step."""
         return network(batch, dropout_key=dropout_key)
 
-    def waiting(self, batch: MaskedBatch) -> tuple[nn.Parameter, ...]:
+    def unused_parameters(self, batch: MaskedBatch) -> tuple[nn.Parameter, ...]:
         """None: both networks learn."""
         return ()
 

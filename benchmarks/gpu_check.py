@@ -34,6 +34,7 @@ from span_electra.config import (
     OptimizerConfig,
     TrainingConfig,
 )
+from span_electra.features.schedule import EpochPhases
 from span_electra.features.store import open_features
 from span_electra.model.electra import SpanElectra
 from span_electra.model.varlen import varlen_fault
@@ -218,9 +219,8 @@ def gradients(setup: Setup, architecture: str, *, packed: bool = False, causal: 
     """
     features = open_features(setup.features)
     rows = np.argsort(features.lengths_R)[:16] if packed else None  # the shortest
-    course = {"alone_until": 1, "next_token_share": 1.0} if causal else {}
-    usual = LoaderConfig(batch_size=16, workers=0)
-    batch = apart = next(iter(Batches(features, usual, 0, rows=rows, **course)))
+    phases = EpochPhases(alone_until=1, next_token_share=1.0) if causal else EpochPhases()
+    batch = apart = next(iter(Batches(features, LoaderConfig(16, workers=0), 0, rows=rows, phases=phases)))
     if packed:
         lines = LoaderConfig(batch_max_tokens=16 * features.header.max_seq_len, pack_rows=True, workers=0)
         batch = next(iter(Batches(features, lines, 0, rows=rows)))

@@ -243,23 +243,23 @@ def held_out_scores(run: Path, valid: Path) -> dict[str, float]:
     return {"loss": loss, "accuracy": accuracy, "loss, spans": span_loss, "accuracy, spans": span_accuracy}
 
 
-def masked_scores(run: Path, valid: Path, law: str) -> tuple[float, float]:
+def masked_scores(run: Path, valid: Path, phase: str) -> tuple[float, float]:
     """Loss (nats) and accuracy of the generator on rows that are masked by a phase of masking_schedule."""
     import torch
 
     from span_electra.config import LoaderConfig, masking_phases
-    from span_electra.features.schedule import masking_schedule
+    from span_electra.features.schedule import EpochPhases, masking_schedule
     from span_electra.features.store import open_features
     from span_electra.hub.opening import load_model
     from span_electra.pretraining.loader import Batches
     from span_electra.training import checkpoint
 
     model, features = load_model(checkpoint.latest(run)).eval(), open_features(str(valid))
-    schedule = masking_schedule(masking_phases([law]), 1, features.header.masking)
+    schedule = masking_schedule(masking_phases([phase]), 1, features.header.masking)
     config = LoaderConfig(batch_size=64, seed=HELD_OUT_SEED)
     loss = correct = masked = 0.0
     with torch.no_grad():
-        for batch in Batches(features, config, epoch=0, schedule=schedule):
+        for batch in Batches(features, config, epoch=0, phases=EpochPhases(schedule)):
             scores = model.generate(batch, sample=False).scores
             target_S = batch.original_BL.flatten().index_select(0, batch.slots_S)
             loss += scores.loss_S.sum().item()

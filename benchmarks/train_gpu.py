@@ -39,7 +39,7 @@ from span_electra.errors import InputError, reason_of  # noqa: E402
 from span_electra.features.store import open_features  # noqa: E402
 from span_electra.model.batch import MaskedBatch  # noqa: E402
 from span_electra.pretraining.experiment import Pretraining  # noqa: E402
-from span_electra.pretraining.stage import training_run  # noqa: E402
+from span_electra.pretraining.stage import run_settings  # noqa: E402
 from span_electra.training.run import run_training  # noqa: E402
 
 WARM = 10  # steps before the clock starts: compilation, the allocator, the first reads
@@ -108,7 +108,7 @@ def measure(
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory() as folder:
-        run = training_run(settings, Path(folder, "run"), (features,), ())
+        run = run_settings(settings, Path(folder, "run"), (features,), ())
         began = time.perf_counter()
         run_training(replace(run, silent=True), Measured)
         lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text().splitlines()]

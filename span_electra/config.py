@@ -116,7 +116,7 @@ class ModelConfig(Settings):
         0.0,
         "share of the generator's steps alone that predict next tokens, not masked ones (GPT-BERT's hybrid)",
     )
-    next_token_candidates: int = setting(0, "tokens that next tokens are told from; 0: all", least=0)
+    next_token_candidates: int = setting(0, "tokens that next tokens are predicted among; 0: all", least=0)
     generator_weight: float = setting(1.0, "weight of the generator's loss", least=0)
     # Large, since a loss of two classes is small beside one of a whole vocabulary.
     discriminator_weight: float = setting(50.0, "weight of the discriminator's loss (ELECTRA: 50)", least=0)
@@ -153,8 +153,8 @@ class ModelConfig(Settings):
             self.objective == "discriminator" or (self.objective == "joint" and not self.generator_first)
         ):
             raise InputError(
-                "next_token_share: is a share of the steps in which the generator learns alone, and there "
-                "are none; set generator_first, or next_token_share to 0"
+                "next_token_share: applies only while the generator trains alone; set generator_first above "
+                "0, or next_token_share to 0"
             )
         check_share("sequence_crop", self.sequence_crop)
         if self.sequence_objective != "none" and self.objective == "generator":

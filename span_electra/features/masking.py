@@ -82,16 +82,16 @@ def span_budget(lengths_R: np.ndarray, mask_ratio: float | np.ndarray) -> np.nda
     return np.rint(content_R * np.asarray(mask_ratio, np.float64)).astype(np.int64)
 
 
-def length_law(masking: MaskingConfig) -> np.ndarray:
+def length_distribution(masking: MaskingConfig) -> np.ndarray:
     """Return P(length = 1 .. max_span_len): p (1 - p)^(l - 1), renormalised (SpanBERT section 3.1)."""
     # Renormalised, not cut: what lies beyond the longest length is shared out over all.
-    law_L = masking.geometric_p * (1.0 - masking.geometric_p) ** np.arange(masking.max_span_len)
-    return law_L / law_L.sum()
+    probability_L = masking.geometric_p * (1.0 - masking.geometric_p) ** np.arange(masking.max_span_len)
+    return probability_L / probability_L.sum()
 
 
-def _thresholds(law_L: np.ndarray) -> np.ndarray:
-    """A law as thresholds on 32 random bits: a length is 1 + the number of thresholds not above them."""
-    thresholds_L = np.rint(np.cumsum(law_L) * 2.0**32).astype(np.uint64)
+def _thresholds(probability_L: np.ndarray) -> np.ndarray:
+    """Thresholds on 32 random bits: a length is 1 + the number of thresholds not above them."""
+    thresholds_L = np.rint(np.cumsum(probability_L) * 2.0**32).astype(np.uint64)
     thresholds_L[-1] = 2**32  # whatever the sum rounds to, the longest length ends the search
     return thresholds_L
 
@@ -109,7 +109,7 @@ class _Law(NamedTuple):
 
     number: int
     whole_words: int
-    thresholds_L: np.ndarray  # of length_law
+    thresholds_L: np.ndarray  # of length_distribution
     joined: int  # up to so many words that would be left of a budget go to the span before
     budgets_R: np.ndarray  # tokens to hide
     keys_R: np.ndarray
@@ -142,12 +142,13 @@ def sample_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, maskin
     )
     # One type each, since numba compiles anew for every other one, which takes seconds.
     keys_R = np.ascontiguousarray(keys_R, dtype=np.uint64)
-    law_L = length_law(masking)
-    joined = min(2, int(law_L @ np.arange(1, len(law_L) + 1) / 2))  # less than half a mean span
+    probability_L = length_distribution(masking)
+    mean_length = probability_L @ np.arange(1, len(probability_L) + 1)
+    joined = min(2, int(mean_length / 2))  # less than half a mean span
     law = _Law(
         number=masking.law,
         whole_words=int(masking.whole_words),
-        thresholds_L=_thresholds(law_L),
+        thresholds_L=_thresholds(probability_L),
         joined=joined,
         budgets_R=budgets_R,
         keys_R=keys_R,

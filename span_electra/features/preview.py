@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from span_electra.counted import counted
-from span_electra.features.masking import length_law
+from span_electra.features.masking import length_distribution
 from span_electra.features.store import Features, open_features
 from span_electra.storage import atomic_file
 from span_electra.text.pieces import Pieces
@@ -86,7 +86,8 @@ def _masks(features: Features) -> str:
     spans = features.spans(rows_R)
     content = int(features.lengths_R[rows_R].sum(dtype=np.int64)) - 2 * len(rows_R)
     hidden = int(spans.lengths_S.sum(dtype=np.int64))
-    mean_words = length_law(features.header.masking) @ np.arange(1, features.header.masking.max_span_len + 1)
+    probability_L = length_distribution(features.header.masking)
+    mean_words = probability_L @ np.arange(1, len(probability_L) + 1)
     most = int(spans.lengths_S.max(initial=1))
     lengths_L = np.minimum(spans.lengths_S, 20)  # the last bar stands for all longer ones
     counts_L = np.bincount(lengths_L, minlength=min(most, 20) + 1)[1:]

@@ -1,7 +1,7 @@
-"""Masks with a course: which law of spans holds at which step of a run.
+"""Masks with a course: how spans are drawn at which step of a run.
 
-The law of a step depends on the step and the length of the run alone, and a row's spans then on (seed, epoch,
-row), so a resumed run, or one on more processes, hides what the uninterrupted one hides.
+The masking of a step depends on the step and the length of the run alone, and a row's spans then on (seed,
+epoch, row), so a resumed run, or one on more processes, hides what the uninterrupted one hides.
 """
 
 from __future__ import annotations
@@ -16,20 +16,30 @@ from span_electra.errors import InputError
 
 @dataclass(frozen=True)
 class MaskingSchedule:
-    """Laws of spans, and the step that each holds from."""
+    """How spans are drawn, phase by phase, and the step that each phase begins with."""
 
     first_steps: tuple[int, ...]  # ascending, from 0
-    laws: tuple[MaskingConfig, ...]
+    maskings: tuple[MaskingConfig, ...]
 
     @property
     def highest_ratio(self) -> float:
         """The largest share that is ever hidden: what batches of static shapes need room for."""
-        return max(law.mask_ratio for law in self.laws)
+        return max(masking.mask_ratio for masking in self.maskings)
 
     def phases_of(self, steps_N: np.ndarray) -> np.ndarray:
         """The number of the phase that each step belongs to, int64."""
         # The right side: a phase's first step belongs to it, not to the one before.
         return np.searchsorted(self.first_steps, np.asarray(steps_N), side="right") - 1
+
+
+@dataclass(frozen=True)
+class EpochPhases:
+    """What holds at each step of an epoch; by default both networks learn, on the features' own spans."""
+
+    schedule: MaskingSchedule | None = None  # None: the features' own, or others like them
+    first_step: int = 0  # the step of the run that the epoch begins with
+    alone_until: int = 0  # the first step in which both networks learn; before it the generator does alone
+    next_token_share: float = 0.0  # of the steps before it, those from left to right
 
 
 def masking_schedule(
@@ -53,5 +63,5 @@ def masking_schedule(
                 "them in order, or write all as shares"
             )
     firsts = [round(first) for first in exact]
-    laws = [replace(base, **phase.settings) for phase in phases]
-    return MaskingSchedule(tuple(firsts) or (0,), tuple(laws) or (base,))
+    maskings = [replace(base, **phase.settings) for phase in phases]
+    return MaskingSchedule(tuple(firsts) or (0,), tuple(maskings) or (base,))

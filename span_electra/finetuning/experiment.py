@@ -92,7 +92,7 @@ class Finetuning:
     """
 
     shown_metrics: Mapping[str, str] = {}
-    turns = ()
+    phase_starts = ()
     token_sum = "tokens"
 
     def __init__(self, settings: FinetuningSettings, process: Process) -> None:
@@ -126,7 +126,7 @@ class Finetuning:
         self.tally = ("tokens", *(f"{name}:{part}" for name in self.names for part in ("loss", "targets")))
         self.tokenizer_json = pretrained.vocabulary.to_json()
 
-    def train_batches(self, epoch: int, start: int, parts: int = 0) -> TaskBatches:
+    def train_batches(self, epoch: int, start: int, ticks: int = 0) -> TaskBatches:
         """The epoch's batches, of one task each, from batch `start` on; they know no clock."""
         return TaskBatches(
             self.rows["train"],
@@ -142,13 +142,13 @@ class Finetuning:
         """The weighted loss of the batch's task."""
         return network(batch, dropout_key=dropout_key)
 
-    def waiting(self, batch: TaskBatch) -> Iterable[nn.Parameter]:
+    def unused_parameters(self, batch: TaskBatch) -> Iterable[nn.Parameter]:
         """The other tasks' heads."""
         others = [head for number, head in enumerate(self.model.heads) if number != batch.task]
         return chain.from_iterable(head.parameters() for head in others)
 
     def validate(
-        self, stop_requested: Callable[[], bool], epoch: int, start: int, parts: int
+        self, stop_requested: Callable[[], bool], epoch: int, start: int, ticks: int
     ) -> dict[str, float] | None:
         """Every task's metrics on dev (and test), and the score: the mean of the first on dev."""
         arguments, metrics, scores = self.settings.arguments, {}, []

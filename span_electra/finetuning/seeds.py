@@ -23,7 +23,7 @@ def refuse_taken(settings: FinetuningArguments, folder: Path, runs: list[Finetun
         begun = next((run for run in runs if states[run.out_dir] in ("resumable", "finished")), None)
         if begun is None:
             raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
-        lines = [run.go_on for run in runs if states[run.out_dir] == "resumable"]
+        lines = [run.resume_command for run in runs if states[run.out_dir] == "resumable"]
         lines += [new_run_line(settings, begun, run) for run in runs if states[run.out_dir] == "new"]
         listed = "; ".join([*lines, together_line(folder)])
         raise InputError(

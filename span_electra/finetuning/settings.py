@@ -55,11 +55,11 @@ class FinetuningSettings:
         return dump(replace(self.arguments, **alone, seed=self.training.seed))
 
     @property
-    def go_on(self) -> str:
+    def resume_command(self) -> str:
         """The command that goes on with the run once it was stopped."""
         return command_line("finetune_SE", "--load_saved_model", self.out_dir, "--resume_train")
 
     @property
-    def from_weights(self) -> str:
+    def restart_flags(self) -> str:
         """The flags that begin a new run with a run's weights, and nothing else of it."""
         return "--load_saved_model without --resume_train"

@@ -187,7 +187,7 @@ def finetune_once(run: FinetuningSettings) -> tuple[int, dict | None]:
     result = run_training(run, Finetuning)
     if result.state != "finished":
         conclude_it = command_line("finetune_SE", "--load_saved_model", run.out_dir, "--conclude")
-        print(f"stopped at step {result.step:,}; go on: {run.go_on}")
+        print(f"stopped at step {result.step:,}; go on: {run.resume_command}")
         print(f"or take its best model: {conclude_it}")
         return result.exit_code, None
     results = conclude(run)

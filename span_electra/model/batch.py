@@ -41,20 +41,20 @@ class MaskedBatch(Movable):
     row_total: Tensor | None = None  # float32 scalar; rows of the global batch, where rows are cropped
     # int64; each token's place in its row, where several rows share a line [L]: a row begins at each 0, and
     # tokens that only fill up are 0 too; None: a row has a line of its own
-    place_BL: Tensor | None = None
+    position_BL: Tensor | None = None
     # int32; where rows that share lines begin in the batch's tokens end to end, what fills up a line counting
     # as one more, then the number of tokens, repeated to fill up; None: a mask keeps rows apart
     cu_seqlens_P: Tensor | None = None
     generator_alone: bool = False  # whether the step leaves the discriminator out
     # Whether nothing is hidden, tokens see those before alone, and each slot predicts the token after it.
     causal: bool = False
-    candidate_K: Tensor | None = None  # int64; tokens that a causal batch's slots are told from; None: all
+    candidate_K: Tensor | None = None  # int64; tokens that a causal batch predicts among; None: all
     log_count_K: Tensor | None = None  # float32; logarithms of how many tokens each of them stands for
 
     @property
     def packing(self) -> dict[str, Tensor | None]:
         """What an encoder must know of rows that share lines, by its arguments' names."""
-        return {"place_BL": self.place_BL, "cu_seqlens_P": self.cu_seqlens_P}
+        return {"position_BL": self.position_BL, "cu_seqlens_P": self.cu_seqlens_P}
 
     def split_rows(self, parts: int) -> list[MaskedBatch]:
         """Cut into `parts` batches: part p has the rows p, p + parts, ... with their slots.

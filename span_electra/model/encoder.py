@@ -42,7 +42,7 @@ class Embeddings(nn.Module):
         self.norm = LayerNorm(config.embedding_size, eps=eps) if self.absolute else nn.Identity()
 
     def lookup(
-        self, ids_BL: Tensor, types_BL: Tensor | None = None, place_BL: Tensor | None = None
+        self, ids_BL: Tensor, types_BL: Tensor | None = None, position_BL: Tensor | None = None
     ) -> Tensor:
         """Return the sum of the tables' rows, [B, L, E]; without types every token is of type 0."""
         if not self.absolute:
@@ -50,7 +50,10 @@ class Embeddings(nn.Module):
         assert ids_BL.shape[1] <= self.position.num_embeddings, "a row is longer than the model's positions"
         # Added in the order of `transformers`, so that the sums round alike, and into one tensor.
         types = self.token_type.weight[0] if types_BL is None else self.token_type(types_BL)
-        places = self.position.weight[: ids_BL.shape[1]] if place_BL is None else self.position(place_BL)
+        if position_BL is None:
+            places = self.position.weight[: ids_BL.shape[1]]
+        else:
+            places = self.position(position_BL)
         return self.word(ids_BL).add_(types).add_(places)
 
     def forward(self, *tokens: Tensor | None) -> Tensor:
@@ -124,21 +127,23 @@ class Encoder(nn.Module):
         key: int | None = None,
         types_BL: Tensor | None = None,
         causal: bool = False,
-        place_BL: Tensor | None = None,
+        position_BL: Tensor | None = None,
         cu_seqlens_P: Tensor | None = None,
     ) -> Tensor:
         """Return hidden states [B, L, D].
 
         `attention_mask_BL` is True on tokens that may be attended to; None: all may, which costs less.
         `key` makes the dropout of this pass (see `dropout.py`). `types_BL`: token types, 0 or 1; None: all 0.
-        `causal`: a token looks at itself and the tokens before it alone. `place_BL`: several rows share a
-        line, none sees another's tokens, and these are the places in their rows (`MaskedBatch.place_BL`).
+        `causal`: a token looks at itself and the tokens before it alone. `position_BL`: several rows share a
+        line, none sees another's tokens, and these are the places in their rows (`MaskedBatch.position_BL`).
         `cu_seqlens_P`: where these rows begin, for attention that needs no mask to keep them apart.
         """
         # Keys by number, not drawn one after another: recomputed activations must drop what was dropped
         # before.
-        x = self.embed(ids_BL, types_BL, subkey(key, 0), place_BL)
-        masks, rotation = self.masks_and_rotation(ids_BL, attention_mask_BL, causal, place_BL, cu_seqlens_P)
+        x = self.embed(ids_BL, types_BL, subkey(key, 0), position_BL)
+        masks, rotation = self.masks_and_rotation(
+            ids_BL, attention_mask_BL, causal, position_BL, cu_seqlens_P
+        )
         for number, layer in enumerate(self.layers, start=1):
             arguments = x, masks[layer.window], subkey(key, number), rotation
             if self.checkpointing and torch.is_grad_enabled():
@@ -148,11 +153,11 @@ class Encoder(nn.Module):
         return self.final_norm(x) if self.pre_norm else x
 
     def embed(
-        self, ids_BL: Tensor, types_BL: Tensor | None, key: int | None, place_BL: Tensor | None = None
+        self, ids_BL: Tensor, types_BL: Tensor | None, key: int | None, position_BL: Tensor | None = None
     ) -> Tensor:
         """What the first layer reads, [B, L, D]."""
         rate = self.dropout if self.training else 0.0
-        x = self.embeddings(ids_BL, types_BL, place_BL)
+        x = self.embeddings(ids_BL, types_BL, position_BL)
         # BERT drops what it has normalised and then projects; ModernBERT projects, normalises and then drops.
         if not self.pre_norm:
             x = drop(x, rate, key)
@@ -167,7 +172,7 @@ class Encoder(nn.Module):
         ids_BL: Tensor,
         attention_mask_BL: Tensor | None,
         causal: bool,
-        place_BL: Tensor | None = None,
+        position_BL: Tensor | None = None,
         cu_seqlens_P: Tensor | None = None,
     ) -> tuple[dict[int | None, Seen], Rotation | None]:
         """What layers need beside their input: where tokens may look, by the layers' windows; and angles.
@@ -182,7 +187,7 @@ class Encoder(nn.Module):
             if cu_seqlens_P is not None:
                 masks[window] = PackedRows(cu_seqlens_P, length, sides(window, causal))
             else:
-                masks[window] = attention_mask(ids_BL, attention_mask_BL, causal, window, place_BL)
+                masks[window] = attention_mask(ids_BL, attention_mask_BL, causal, window, position_BL)
         if self.rope_theta is None:
             return masks, None
         return masks, rotation_of(length, self.head_size, self.rope_theta, ids_BL.device)
@@ -216,17 +221,17 @@ def attention_mask(
     attention_mask_BL: Tensor | None,
     causal: bool,
     window: int | None,
-    place_BL: Tensor | None = None,
+    position_BL: Tensor | None = None,
 ) -> Tensor | None:
     """True where a token may look, [B, 1, Q, L]; None: everywhere.
 
-    window: places to each side that are seen; None: all. place_BL: rows share lines; see `Encoder.forward`.
+    window: places to each side that are seen; None: all. position_BL: as `Encoder.forward` has it.
     """
     length = ids_BL.shape[1]
     mask_B1QL = None
-    if place_BL is not None:
+    if position_BL is not None:
         # Numbered in their line; padding is a row a token, and sees itself.
-        row_BL = (place_BL == 0).cumsum(-1)
+        row_BL = (position_BL == 0).cumsum(-1)
         mask_B1QL = row_BL[:, None, :, None] == row_BL[:, None, None, :]
     elif attention_mask_BL is not None:
         # A row of padding alone, which only fills up a batch, sees itself: a softmax of nothing is NaN.

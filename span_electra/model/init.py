@@ -33,7 +33,7 @@ GOLDEN = 0.618034  # multiples of it, modulo 1, spread evenly
 
 def init_normal(model: nn.Module, deviation: float, seed: int) -> None:
     """Give every parameter its start: a normal cut at two deviations, or the constant of `INITIAL_VALUES`."""
-    dice = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             # Drawn on the CPU, parameter after parameter: a seed makes the same weights for every device.
@@ -42,7 +42,7 @@ def init_normal(model: nn.Module, deviation: float, seed: int) -> None:
                 weight.fill_(constants[0])
             else:
                 low, high = -2 * deviation, 2 * deviation
-                nn.init.trunc_normal_(weight, 0.0, deviation, low, high, generator=dice)
+                nn.init.trunc_normal_(weight, 0.0, deviation, low, high, generator=generator)
 
 
 @torch.no_grad()
@@ -53,15 +53,15 @@ def init_local(encoders: Sequence[Encoder], deviation: float, seed: int) -> None
     of queries and keys suffice. The layers hand on what was read: their matrices start at 1/sqrt(fan-in),
     which keeps variance. Raises InputError when heads are too narrow to hold a wave.
     """
-    dice = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     if encoders[0].rope_theta is None:
-        _init_local_absolute(encoders, deviation, dice)
+        _init_local_absolute(encoders, deviation, generator)
         return
     for encoder in dict.fromkeys(encoders):  # the networks may share one
-        _init_local_rotary(encoder, dice)
+        _init_local_rotary(encoder, generator)
 
 
-def _init_local_absolute(encoders: Sequence[Encoder], deviation: float, dice: torch.Generator) -> None:
+def _init_local_absolute(encoders: Sequence[Encoder], deviation: float, generator: torch.Generator) -> None:
     """The first columns of the position table hold waves, and carry half of an embedding's variance.
 
     The projection hands them on unchanged; head by head, queries are keys turned by one place to the left,
@@ -78,11 +78,11 @@ def _init_local_absolute(encoders: Sequence[Encoder], deviation: float, dice: to
             strengths = {value_DD: 1.0, layer.out_proj.weight: quiet if number else 1.0}
             strengths |= {layer.up.weight: 1.0, layer.down.weight: quiet}
             for weight, strength in strengths.items():
-                weight.normal_(0.0, strength * weight.shape[1] ** -0.5, generator=dice)
+                weight.normal_(0.0, strength * weight.shape[1] ** -0.5, generator=generator)
         look_around(encoder, waves)
 
 
-def _init_local_rotary(encoder: Encoder, dice: torch.Generator) -> None:
+def _init_local_rotary(encoder: Encoder, generator: torch.Generator) -> None:
     """The first layer's queries and keys have biases whose score peaks at a head's offsets.
 
     A constant key b and a constant query a, turned to the places j and i, score the sum over frequencies w_f
@@ -92,11 +92,11 @@ def _init_local_rotary(encoder: Encoder, dice: torch.Generator) -> None:
     """
     quiet = (2 * len(encoder.layers)) ** -0.5  # so that the residual stream grows no further with depth
     if encoder.project is not None:
-        encoder.project.weight.normal_(0.0, encoder.project.in_features**-0.5, generator=dice)
+        encoder.project.weight.normal_(0.0, encoder.project.in_features**-0.5, generator=generator)
     for layer in encoder.layers:
         strengths = {layer.qkv: 1.0, layer.out_proj: quiet, layer.up: 1.0, layer.down: quiet}
         for linear, strength in strengths.items():
-            linear.weight.normal_(0.0, strength * linear.in_features**-0.5, generator=dice)
+            linear.weight.normal_(0.0, strength * linear.in_features**-0.5, generator=generator)
     first = encoder.layers[0]
     first.qkv.weight[: 2 * first.out_proj.in_features] *= 0.5
     head_size, half = encoder.head_size, encoder.head_size // 2

@@ -3,7 +3,7 @@
 Shapes are in the names:
   B  rows          L  tokens of a row   D  width of the encoder   C  classes or labels of a task
   N  targets of a batch (rows, tokens, or groups of rows), M some of them    G  candidates of a group
-A head is a kind, and each kind has its targets:
+A head is of a kind (HEAD_KINDS), and each kind has its targets:
   sequence   one label a row, int64 [B]          several    labels a row, float32 0 or 1 [B, C]
   number     one value a row, float32 [B]        tokens     one label a token, int64 [B, L]
   replaced   is this token wrong, int64 [B, L]   language   the next token, int64 [B, L]
@@ -14,8 +14,9 @@ Where a token has no label its target is IGNORED.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +35,6 @@ from span_electra.random_keys import subkey
 
 SIMILARITY_TEMPERATURE = 0.05  # what cosines are divided by: sentence-transformers' scale of 20
 IGNORED = -100  # as torch and transformers mark a token without label
-KINDS = ("sequence", "several", "number", "tokens", "replaced", "language", "ranking", "similarity")
-ON_FIRST_TOKEN = ("sequence", "several", "number", "ranking")
 
 
 @dataclass(frozen=True)
@@ -116,21 +115,6 @@ class TagHead(nn.Module):
         return self.score(drop(hidden_BLD, self.dropout if self.training else 0.0, key))
 
 
-def head_of(task: HeadConfig, network: NetworkConfig, config: ModelConfig) -> nn.Module:
-    """The module of a head."""
-    assert task.kind in KINDS, task.kind
-    if task.kind in ON_FIRST_TOKEN:
-        return SequenceHead(network, config, task.outputs, task.dropout)
-    if task.kind == "tokens":
-        if LAYERS[config.architecture].pre_norm:
-            return DenseHead(network, config, task.outputs, task.dropout)
-        return TagHead(network, task.outputs, task.dropout)
-    # Without weights: the encoder's own states are what other programs will compare.
-    if task.kind == "similarity":
-        return SimilarityHead()
-    return ReplacedHead(network, config) if task.kind == "replaced" else TokenHead(network, config)
-
-
 class TaskNetwork(nn.Module):
     """The encoder of `config.discriminator` and one head a task.
 
@@ -141,15 +125,17 @@ class TaskNetwork(nn.Module):
         super().__init__()
         self.config, self.tasks = config, tasks
         self.encoder = Encoder(config.discriminator, config)
-        self.heads = nn.ModuleList(head_of(task, config.discriminator, config) for task in tasks)
+        self.heads = nn.ModuleList(
+            HEAD_KINDS[task.kind].make(task, config.discriminator, config) for task in tasks
+        )
         init_normal(self, config.initializer_range, seed)
         if config.initialization == "local":
             init_local([self.encoder], config.initializer_range, seed)
 
     def states(self, batch: TaskBatch, key: int | None = None) -> Tensor:
-        """The encoder's hidden states [B, L, D]; of a language task they look back alone."""
+        """The encoder's hidden states [B, L, D]; those of a causal head look back alone."""
         # The same weights read both ways: only where it may look makes a generator of an encoder.
-        causal = self.tasks[batch.task].kind == "language"
+        causal = HEAD_KINDS[self.tasks[batch.task].kind].causal
         return self.encoder(batch.ids_BL, batch.attention_mask_BL, subkey(key, 0), batch.types_BL, causal)
 
     def logits(self, batch: TaskBatch, key: int | None = None) -> Tensor:
@@ -157,7 +143,7 @@ class TaskNetwork(nn.Module):
         states_BLD = self.states(batch, key)
         task = self.tasks[batch.task]
         # A row's vector is the mean of its tokens: nothing in pretraining asks the first for one.
-        if task.pooling == "mean" or task.kind == "similarity":
+        if task.pooling == "mean" or HEAD_KINDS[task.kind].mean_pooled:
             # As a row of one token: heads on whole rows read the first.
             states_BLD = mean_of_tokens(states_BLD, batch.attention_mask_BL)[:, None]
         return self.answer(batch.task, states_BLD, subkey(key, 1)).float()
@@ -188,19 +174,18 @@ class TaskNetwork(nn.Module):
         Of a number: the squared error, in deviations of the targets.
         """
         task, targets = self.tasks[batch.task], batch.targets
-        kind = task.kind
-        if kind == "number":  # a new head says about 0, and steps of a usual rate would not reach 1981
+        kind = HEAD_KINDS[task.kind]
+        if kind.scaled:  # a new head says about 0, and steps of a usual rate would not reach 1981
             targets = (targets - task.target_mean) / task.target_deviation
-        if kind == "language":  # the vocabulary's logits are made where they are asked for alone
+        if kind.causal:  # the vocabulary's logits are made where they are asked for alone
             asked_BL = targets != IGNORED
             states_ND, target_N = self.states(batch, key)[asked_BL], targets[asked_BL]
             size = max(1, len(target_N))
             if not torch.is_grad_enabled():  # else each chunk's logits would be kept for the backward pass
                 size = chunk_size(size, self.config.vocab_size, target_N.device.type)
-            loss = partial(F.cross_entropy, reduction="none")
             chunks = zip(states_ND.split(size), target_N.split(size), strict=True)
-            return torch.cat([loss(self.answer(batch.task, s_MD).float(), t_M) for s_MD, t_M in chunks])
-        return LOSSES.get(kind, cross_entropy)(self.logits(batch, key), targets)
+            return torch.cat([kind.loss(self.answer(batch.task, s_MD).float(), t_M) for s_MD, t_M in chunks])
+        return kind.loss(self.logits(batch, key), targets)
 
 
 # --- losses ---------------------------------------------------------------------------------------------
@@ -240,16 +225,6 @@ def answer_of_batch(vectors_BD: Tensor, _: Tensor) -> Tensor:
     return contrastive_losses(vectors_BD[0::2], vectors_BD[1::2], SIMILARITY_TEMPERATURE)
 
 
-# By a head's kind, of the head's answers and the batch's targets; else cross-entropy.
-LOSSES = {
-    "number": squared_error,
-    "several": mean_over_labels,
-    "replaced": replaced_or_not,
-    "ranking": first_of_group,
-    "similarity": answer_of_batch,
-}
-
-
 def mean_of_tokens(states_BLD: Tensor, attention_mask_BL: Tensor | None) -> Tensor:
     """The mean state of each row's tokens, special ones included and padding not, [B, D]."""
     if attention_mask_BL is None:
@@ -261,3 +236,41 @@ def mean_of_tokens(states_BLD: Tensor, attention_mask_BL: Tensor | None) -> Tens
 def target_count(targets: Tensor) -> Tensor:
     """How many targets there are; labels of one row that may be several count once."""
     return (targets != IGNORED).sum() if targets.dtype == torch.int64 else targets.new_full((), len(targets))
+
+
+# --- kinds of heads -------------------------------------------------------------------------------------
+
+
+def sequence_head(task: HeadConfig, network: NetworkConfig, config: ModelConfig) -> nn.Module:
+    """One of whole rows."""
+    return SequenceHead(network, config, task.outputs, task.dropout)
+
+
+def token_head(task: HeadConfig, network: NetworkConfig, config: ModelConfig) -> nn.Module:
+    """One of every token, as the stock class of the architecture has it."""
+    if LAYERS[config.architecture].pre_norm:
+        return DenseHead(network, config, task.outputs, task.dropout)
+    return TagHead(network, task.outputs, task.dropout)
+
+
+class HeadKind(NamedTuple):
+    """What the network does for a kind of head."""
+
+    make: Callable[[HeadConfig, NetworkConfig, ModelConfig], nn.Module]
+    loss: Callable[[Tensor, Tensor], Tensor]  # of the head's answers and the targets, one each
+    causal: bool = False  # a token sees those before it alone, and answers are made at targets alone
+    mean_pooled: bool = False  # reads the mean of a row's tokens, whatever the task's pooling
+    scaled: bool = False  # targets are learned as deviations from their mean
+
+
+HEAD_KINDS = {
+    "sequence": HeadKind(sequence_head, cross_entropy),
+    "several": HeadKind(sequence_head, mean_over_labels),
+    "number": HeadKind(sequence_head, squared_error, scaled=True),
+    "tokens": HeadKind(token_head, cross_entropy),
+    "replaced": HeadKind(lambda _, network, config: ReplacedHead(network, config), replaced_or_not),
+    "language": HeadKind(lambda _, network, config: TokenHead(network, config), cross_entropy, causal=True),
+    "ranking": HeadKind(sequence_head, first_of_group),
+    # Without weights: the encoder's own states are what other programs will compare.
+    "similarity": HeadKind(lambda *_: SimilarityHead(), answer_of_batch, mean_pooled=True),
+}

@@ -16,9 +16,9 @@ from span_electra.config import MaskingConfig, TrainingConfig, masking_phases
 from span_electra.counted import counted
 from span_electra.data_config import MASKING_KEYS
 from span_electra.errors import InputError
-from span_electra.features.schedule import MaskingSchedule, masking_schedule
+from span_electra.features.schedule import EpochPhases, MaskingSchedule, masking_schedule
 from span_electra.pretraining.settings import PretrainingSettings
-from span_electra.training.plan import PARTS, parts_of
+from span_electra.training.plan import TICKS, ticks_of
 
 NEVER = 1 << 40  # a step that no run comes to
 
@@ -27,7 +27,7 @@ NEVER = 1 << 40  # a step that no run comes to
 class Behind:
     """What a run has behind it, and does not come back to however long it is to be."""
 
-    laws: int = 0  # of its schedule of masks, how many were left
+    phases: int = 0  # of its masking schedule, how many were left
     alone: bool = False  # whether the generator has learned alone, and both learn now
 
 
@@ -36,18 +36,18 @@ NOTHING = Behind()
 
 @dataclass(frozen=True)
 class Course:
-    """What holds when. Steps are the optimizer's or, in a run by the clock, parts of its time.
+    """What holds when. Steps are the optimizer's or, in a run by the clock, its ticks.
 
     As it stands by default both networks learn throughout, and rows are masked as their file says.
     """
 
-    epoch_steps: int = 0  # of one epoch; 0 by the clock, whose parts do not begin anew with an epoch
+    epoch_steps: int = 0  # of one epoch; 0 by the clock, whose ticks do not begin anew with an epoch
     alone_until: int = 0  # the step in which the discriminator begins
     next_token_share: float = 0.0  # of the steps in which the generator learns alone, from left to right
-    schedule: MaskingSchedule | None = None  # laws of spans, where a run has others than its features
+    schedule: MaskingSchedule | None = None  # where a run draws other spans than its features have
 
     @property
-    def turns(self) -> tuple[int, ...]:
+    def phase_starts(self) -> tuple[int, ...]:
         """Steps at which the masks, or the networks that learn, become others."""
         return (*(self.schedule.first_steps if self.schedule else ()), self.alone_until)
 
@@ -57,28 +57,23 @@ class Course:
         firsts = list(self.schedule.first_steps) if self.schedule else []
         return {"epoch_steps": self.epoch_steps, "alone_until": self.alone_until, "first_steps": firsts}
 
-    def training(self, epoch: int, parts: int) -> dict[str, Any]:
-        """What an epoch's batches are told (arguments of `loader.Batches`)."""
-        return {
-            "schedule": self.schedule,
-            "first_step": parts + epoch * self.epoch_steps,
-            "alone_until": self.alone_until,
-            "next_token_share": self.next_token_share,
-        }
+    def training(self, epoch: int, ticks: int) -> EpochPhases:
+        """What holds at the steps of an epoch."""
+        first_step = ticks + epoch * self.epoch_steps
+        return EpochPhases(self.schedule, first_step, self.alone_until, self.next_token_share)
 
-    def validation(self, alone: bool) -> dict[str, Any]:
-        """What held-out batches are told: the last law throughout; the generator's part while it is alone."""
-        # The last law: a curve whose task grew harder on the way would seem to get worse.
+    def validation(self, alone: bool) -> EpochPhases:
+        """What holds for held-out rows: the last masking throughout; the generator's part while alone."""
+        # The last one: a curve whose task grew harder on the way would seem to get worse.
         last = self.schedule.first_steps[-1] if self.schedule else 0
         # A generator that reads from left to right alone has seen no mask that it could be asked for.
-        unmasked = float(self.next_token_share == 1)
-        until = {"alone_until": NEVER, "next_token_share": unmasked} if alone else {}
-        return {"schedule": self.schedule, "first_step": last} | until
+        unmasked = float(self.next_token_share == 1) if alone else 0.0
+        return EpochPhases(self.schedule, last, NEVER if alone else 0, unmasked)
 
-    def alone_before(self, epoch: int, in_epoch: int, parts: int) -> bool:
+    def alone_before(self, epoch: int, in_epoch: int, ticks: int) -> bool:
         """Whether the discriminator waits, and has waited in all steps before this one of an epoch."""
         waits = 0 < self.alone_until < NEVER
-        return waits and parts + epoch * self.epoch_steps + in_epoch <= self.alone_until
+        return waits and ticks + epoch * self.epoch_steps + in_epoch <= self.alone_until
 
 
 def course_of(
@@ -104,7 +99,7 @@ def course_of(
     alone_until = 0 if before.alone else round(first * total)
     schedule = masking_schedule(phases, total, base) if phases else None
     if schedule:
-        to_come = schedule.first_steps[before.laws + 1 :]
+        to_come = schedule.first_steps[before.phases + 1 :]
         schedule = replace(schedule, first_steps=(0,) * (len(phases) - len(to_come)) + to_come)
     alone_until = NEVER if model.objective == "generator" else alone_until
     return Course(epoch_steps, alone_until, model.next_token_share, schedule)
@@ -127,21 +122,21 @@ def behind(settings: PretrainingSettings, meta: Mapping[str, Any], source: str) 
 def _behind(settings: PretrainingSettings, meta: Mapping[str, Any]) -> Behind:
     laid, loop, before = meta["course"], meta["loop"], meta["training"]
     if before["by_clock"]:
-        at = parts_of(loop["agreed_seconds"], before["max_minutes"])
+        at = ticks_of(loop["agreed_seconds"], before["max_minutes"])
     else:
         at = loop["epoch"] * laid["epoch_steps"] + loop["batch"] // before["gradient_accumulation_steps"]
-    same_laws = meta["loader"]["masking_schedule"] == list(settings.train_loader.masking_schedule)
+    same_maskings = meta["loader"]["masking_schedule"] == list(settings.train_loader.masking_schedule)
     shares = ("objective", "generator_first")
     same_share = all(meta["model"][name] == getattr(settings.model, name) for name in shares)
     return Behind(
-        max(0, bisect(laid["first_steps"], at) - 1) if same_laws else 0,
+        max(0, bisect(laid["first_steps"], at) - 1) if same_maskings else 0,
         # After its very last step a validation still sees the generator alone.
         same_share and laid["alone_until"] < at,
     )
 
 
-def last_law(settings: PretrainingSettings, base: MaskingConfig) -> MaskingConfig | None:
-    """The law of spans that a run ends with and validates by; None: the spans are those of its features."""
+def final_masking(settings: PretrainingSettings, base: MaskingConfig) -> MaskingConfig | None:
+    """How spans are drawn at a run's end and in its validations; None: they are those of its features."""
     phases = masking_phases(settings.train_loader.masking_schedule)
     return replace(base, **phases[-1].settings) if phases else None
 
@@ -156,23 +151,23 @@ def describe_course(settings: PretrainingSettings, before: Behind = NOTHING) -> 
     """In words: what is masked and misspelt, what the generator learns alone, and which of it is over."""
     model, loader = settings.model, settings.train_loader
     said = ["; ".join(loader.masking_schedule) or "as the features have them"]
-    if before.laws:
-        said[0] += f" ({counted(before.laws, 'phase')} over)"
+    if before.phases:
+        said[0] += f" ({counted(before.phases, 'phase')} over)"
     if loader.spelling_noise and model.objective != "generator":
         said.append(f"{loader.spelling_noise:.0%} of the words misspelt")
     if model.generator_first and model.objective == "joint":
         over = " (over)" if before.alone else ""
         said.append(f"the generator alone for the first {model.generator_first:.0%}{over}")
     if model.next_token_share:
-        among = f" (told from {model.next_token_candidates:,} tokens)" if model.next_token_candidates else ""
+        among = f" (among {model.next_token_candidates:,} candidates)" if model.next_token_candidates else ""
         said.append(f"alone, {model.next_token_share:.0%} of its steps from left to right{among}")
     return ", ".join(said)
 
 
 def _steps(training: TrainingConfig, count_batches: Callable[[], int]) -> tuple[int, int]:
-    """Optimizer steps of an epoch and of the run; by the clock: parts."""
+    """Optimizer steps of an epoch and of the run; by the clock: ticks."""
     if training.by_clock:
-        return 0, PARTS
+        return 0, TICKS
     # Counted, not estimated: batches by tokens differ in rows. Epochs differ by a batch or two at most.
     epoch_steps = math.ceil(count_batches() / training.gradient_accumulation_steps)
     total = epoch_steps * training.epochs

@@ -16,6 +16,10 @@ from span_electra.features.store import Features, open_features
 from span_electra.pretraining.arguments import TrainDataArguments
 from span_electra.pretraining.settings import PretrainingSettings
 
+# In which token frequencies are counted: of 128 tokens these rows are 4 million, enough for all but the
+# rarest, and read in a second.
+FREQUENCY_ROWS = 32768
+
 
 @dataclass(frozen=True)
 class Data:
@@ -89,8 +93,10 @@ def rows_of(
             raise InputError(f"{name}: {given}; give one, or one for each")
         # A share of each file is the same share of all; a number is not.
         if len(values) == 1 and values[0] >= 1:
+            other = "valid_split" if name == limit_name else limit_name
             raise InputError(
-                f"{name}: {values[0]:,.0f} rows of all files, beside values for each; give one for each too"
+                f"{name}: one count ({values[0]:,.0f}), but {other} has one value for each file; give one "
+                "count for each file"
             )
     # File by file, so that each gives its share to validation; numbers go on from file to file.
     used, held, before = [], [], 0
@@ -130,7 +136,7 @@ def limits_beyond(settings: PretrainingSettings) -> str:
 def settings_of_text(asked: TrainDataArguments, train: Features) -> list[str]:
     """What is asked of rows and masks that the features were not made with: it changes nothing, and is said.
 
-    Values left at their defaults are nobody's wish.
+    Only values that differ from the default are reported.
     """
     header, said = train.header, []
     for kind, made in ((MaskingConfig, header.masking), (ChunkConfig, header.chunking)):

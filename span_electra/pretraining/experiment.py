@@ -17,6 +17,7 @@ from span_electra.batch import StepOutput
 from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
+from span_electra.features.schedule import EpochPhases
 from span_electra.hub.folders import LONGEST, MASKING_LAW
 from span_electra.hub.initialize import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
@@ -25,6 +26,7 @@ from span_electra.model.flops import training_flops
 from span_electra.model.varlen import why_masked
 from span_electra.pretraining.course import NOTHING, Course, behind, course_of, describe_course, law_facts
 from span_electra.pretraining.data import (
+    FREQUENCY_ROWS,
     Data,
     commonest_share,
     limits_beyond,
@@ -83,10 +85,10 @@ def check_monitor(settings: PretrainingSettings, process: Process) -> None:
 def check_averaging(settings: PretrainingSettings, process: Process) -> None:
     """Say it where averaging is asked for of the discriminator alone."""
     model = settings.model
+    # SBPO's predictions are made at masks alone, and would tell a verdict where these are.
     if model.average_span_predictions and not model.use_SBGO and process.is_main_process:
         warnings.warn(
-            "average_span_predictions: does nothing without use_SBGO; SBPO's predictions are made at masks "
-            "alone, and would tell a verdict where these are",
+            "average_span_predictions: has no effect without use_SBGO; set use_SBGO, or leave it out",
             stacklevel=2,
         )
 
@@ -106,7 +108,8 @@ class Pretraining:
         check_averaging(settings, process)
         if settings.train_loader.pack_rows and settings.model.sequence_objective != "none":
             raise InputError(
-                "pack_rows: the sequence objective compares the [CLS] that lead lines; leave one of them out"
+                "pack_rows: cannot be combined with sequence_objective (it needs one row a line); leave one "
+                "of them out"
             )
         model = settings.model
         if "generator" in settings.training.freeze and model.objective == "joint" and model.generator_first:
@@ -127,7 +130,8 @@ class Pretraining:
         if settings.training.freeze:
             freeze(self.model, settings.training.freeze)
         if len(self.data.valid_rows):
-            self._batches(0, 0, validation=True)  # refused now, not after an epoch, where a row fits no batch
+            # Refused now, not after an epoch, where a row fits no batch.
+            self._batches(0, 0, EpochPhases(), validation=True)
         elif interval("save_every", settings.training.save_every).unit == "evaluations":
             every = settings.training.save_every
             raise InputError(f"save_every: {every}, but no rows are held out; count steps, epochs or minutes")
@@ -139,7 +143,7 @@ class Pretraining:
 
     # --- batches and losses ---
 
-    def _batches(self, epoch: int, start: int, *, validation: bool, **more: Any) -> Batches:
+    def _batches(self, epoch: int, start: int, phases: EpochPhases, *, validation: bool) -> Batches:
         data, settings = self.data, self.settings
         loader, static = settings.train_loader, compiles(settings.training)
         if validation:
@@ -151,6 +155,7 @@ class Pretraining:
             loader,
             epoch,
             start,
+            phases=phases,
             rank=self.process.rank,
             world=self.process.world_size,
             rows=data.valid_rows if validation else data.train_rows,
@@ -161,7 +166,9 @@ class Pretraining:
             varlen=loader.pack_rows and self._why_masked is None,
             # A second pass costs as much as the first, and its loss hangs on who shares the batch.
             crops=settings.model.sequence_objective == "contrastive" and not validation,
-            **more,
+            # Held-out rows are well spelt, and predicted among the whole vocabulary.
+            candidates=None if validation else self._candidates,
+            misspeller=None if validation else self._misspeller,
         )
 
     @cached_property
@@ -171,24 +178,24 @@ class Pretraining:
             return "replicas take lines apart"
         return why_masked(self.model.config, self.process.device, self.process.precision)
 
-    def train_batches(self, epoch: int, start: int, parts: int = 0) -> Batches:
-        """The epoch's batches, from batch `start` on; by the clock, as `parts` of the time have them."""
-        course = self._course.training(epoch, parts)
-        course |= {"misspeller": self._misspeller, "candidates": self._candidates}
-        return self._batches(epoch, start, validation=False, **course)
+    def train_batches(self, epoch: int, start: int, ticks: int = 0) -> Batches:
+        """The epoch's batches, from batch `start` on; by the clock, as they are after so many `ticks`."""
+        return self._batches(epoch, start, self._course.training(epoch, ticks), validation=False)
 
     @cached_property
     def _course(self) -> Course:
         """Which masks hold, and which networks learn, at each step."""
         masking = self.data.train.header.masking
-        return course_of(
-            self.settings, lambda: len(self._batches(0, 0, validation=False)), masking, self._behind
-        )
+
+        def count_batches() -> int:
+            return len(self._batches(0, 0, EpochPhases(), validation=False))
+
+        return course_of(self.settings, count_batches, masking, self._behind)
 
     @property
-    def turns(self) -> tuple[int, ...]:
-        """Parts of a run by the clock at which its masks, or the networks that learn, become others."""
-        return self._course.turns
+    def phase_starts(self) -> tuple[int, ...]:
+        """Ticks of a run by the clock at which its masks, or the networks that learn, become others."""
+        return self._course.phase_starts
 
     @cached_property
     def _misspeller(self) -> Misspeller | None:
@@ -202,12 +209,12 @@ class Pretraining:
         """Both networks' weighted loss."""
         return network(batch, dropout_key=dropout_key)
 
-    def waiting(self, batch: MaskedBatch) -> Iterable[nn.Parameter]:
+    def unused_parameters(self, batch: MaskedBatch) -> Iterable[nn.Parameter]:
         """The discriminator's own parameters, while the generator learns alone; SBGO's, where no span is."""
-        waiting = set(self._discriminators_own) if batch.generator_alone else set()
+        unused = set(self._discriminators_own) if batch.generator_alone else set()
         if batch.causal and (span_head := self.model.generator.span_head) is not None:
-            waiting.update(span_head.parameters())
-        return waiting
+            unused.update(span_head.parameters())
+        return unused
 
     @cached_property
     def _discriminators_own(self) -> set[nn.Parameter]:
@@ -215,17 +222,17 @@ class Pretraining:
         return {parameter for parameter in own if parameter.requires_grad}
 
     def validate(
-        self, stop_requested: Callable[[], bool], epoch: int, start: int, parts: int
+        self, stop_requested: Callable[[], bool], epoch: int, start: int, ticks: int
     ) -> dict[str, float] | None:
         """The metrics of training, on the held-out rows; the generator's alone until both have learned.
 
-        They are masked as in their file or, where the run has laws of its own, always by the last of them.
+        They are masked as in their file or, where the run has a schedule, always as in its last phase.
         """
         if not len(self.data.valid_rows):
             return {}
         in_epoch = start // self.settings.training.gradient_accumulation_steps
-        alone = self._course.alone_before(epoch, in_epoch, parts)
-        batches = self._batches(0, 0, validation=True, **self._course.validation(alone))
+        alone = self._course.alone_before(epoch, in_epoch, ticks)
+        batches = self._batches(0, 0, self._course.validation(alone), validation=True)
         metrics = validation_metrics(self.model, batches, self.process, stop_requested)
         if alone and metrics and self.settings.training.monitor == "loss":
             del metrics["loss"]  # without the discriminator's part it would be the least of the run
@@ -296,7 +303,7 @@ class Pretraining:
         """Write report.html, unless it was written within the last minute; return its sentences."""
         if not self.settings.live_report or time.monotonic() - self._reported < REPORT_EVERY:
             return ""
-        # With FSDP the main process has only shares of the model, which cannot read sentences alone.
+        # With FSDP the main process has only shards of the model, which cannot read sentences alone.
         model = None if self.settings.training.parallel == "fsdp" else self.model
         sentences = ""
         try:
@@ -355,8 +362,7 @@ def build_model(settings: PretrainingSettings, data: Data) -> SpanElectra:
     config = sized_model(settings.model, data)
     model = SpanElectra(config, data.train.header.mask_id, settings.training.seed)
     if config.output_bias == "frequencies":
-        # 32,768 rows of 128 are 4 million tokens: enough for all but the rarest, and read in a second.
-        model.init_output_bias(torch.from_numpy(token_counts(data, rows=32768)))
+        model.init_output_bias(torch.from_numpy(token_counts(data, FREQUENCY_ROWS)))
     return model
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from span_electra.features.schedule import MaskingSchedule
+from span_electra.features.schedule import EpochPhases, MaskingSchedule
 from span_electra.model.electra import SpanElectra
-from span_electra.pretraining.course import last_law
+from span_electra.pretraining.course import final_masking
 from span_electra.pretraining.data import Data
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.settings import PretrainingSettings
@@ -24,16 +24,16 @@ def write_live_report(settings: PretrainingSettings, data: Data, model: SpanElec
     the masks of the run's validations, whichever its features have.
     """
     folder, held_out = Path(settings.out_dir), len(data.valid_rows) > 0
-    law = last_law(settings, data.train.header.masking)
+    masking = final_masking(settings, data.train.header.masking)
     if model is not None:
         rows = data.valid_rows if held_out else data.train_rows
         # The first batch of epoch 0, the same in every report: sentences can be followed as the model learns.
         loader = replace(settings.valid_loader, workers=0, pack_rows=False)
-        schedule = None if law is None else MaskingSchedule((0,), (law,))
-        batch = Batches(data.valid, loader, epoch=0, rows=rows, schedule=schedule).build(0)
+        phases = EpochPhases(None if masking is None else MaskingSchedule((0,), (masking,)))
+        batch = Batches(data.valid, loader, epoch=0, rows=rows, phases=phases).build(0)
         write_examples(folder, collect_examples(model, batch, data.train.vocabulary))
-    valid = UsedRows(data.valid, data.valid_rows, law) if held_out else None
-    write_statistics(folder, UsedRows(data.train, data.train_rows, law), valid)
+    valid = UsedRows(data.valid, data.valid_rows, masking) if held_out else None
+    write_statistics(folder, UsedRows(data.train, data.train_rows, masking), valid)
     write_report(folder)
     run = read_run(folder)
     return "" if model is None else as_markdown(run.examples, with_verdicts=run.has_verdicts)

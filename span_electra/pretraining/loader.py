@@ -1,7 +1,7 @@
 """Features -> batches: order, masks and random numbers from (seed, epoch, row) alone.
 
 Shapes are in the names:
-  R  rows of an epoch           N  batches of an epoch          P  spans of a batch
+  R  rows of an epoch           N  batches of an epoch          P  spans; of cu_seqlens_P, rows' beginnings
   B  rows of a batch (share)    L  tokens of the longest row    S  hidden tokens of a batch
 A global batch is what all processes together compute in one pass; each process builds its own share of it.
 """
@@ -20,7 +20,7 @@ from span_electra.config import LoaderConfig, MaskingConfig
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
-from span_electra.features.schedule import MaskingSchedule, masking_schedule
+from span_electra.features.schedule import EpochPhases, masking_schedule
 from span_electra.model.batch import MaskedBatch
 from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.next_tokens import Candidates, evenly, next_token_slots
@@ -33,6 +33,7 @@ AHEAD = 4  # batches in preparation for each thread; enough to hide a slow one, 
 RUNGS = 8  # static shapes: rows are padded to one of so many widths
 # Steps of rounded shapes: matrix products on a CPU keep machine code for each shape that they meet.
 WIDTH_STEP, SLOT_STEP = 8, 64
+BY_DEFAULT = EpochPhases()  # both networks learn, on the features' own spans
 
 
 class Batches:
@@ -47,10 +48,10 @@ class Batches:
     longest row's width, and rows share lines (see packing.py); `varlen`: where they begin is told as
     `cu_seqlens_P`.
 
-    `schedule`: the laws of spans over the run, of which this epoch's first step is number `first_step`;
-    none: the features' own spans in epoch 0, and others by the same law later. Up to step `alone_until` the
-    generator learns alone, in a share `next_token_share` of its steps from left to right, which are told from
-    `candidates`; from there on `misspeller` misspells words. `crops`: say where to cut rows.
+    `phases`: which spans are hidden at which step, and which networks learn; without a schedule these are the
+    features' own spans in epoch 0, and others by the same settings later. The generator's steps from left to
+    right predict among `candidates`; once both networks learn `misspeller` misspells words. `crops`: say
+    where to cut rows.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class Batches:
         config: LoaderConfig,
         epoch: int,
         start: int = 0,
+        *,
+        phases: EpochPhases = BY_DEFAULT,
         rank: int = 0,
         world: int = 1,
         rows: np.ndarray | None = None,
@@ -67,10 +70,6 @@ class Batches:
         rounded_shapes: bool = False,
         pinned: bool = False,
         varlen: bool = False,
-        schedule: MaskingSchedule | None = None,
-        first_step: int = 0,
-        alone_until: int = 0,
-        next_token_share: float = 0.0,
         candidates: Candidates | None = None,
         misspeller: Misspeller | None = None,
         crops: bool = False,
@@ -89,14 +88,14 @@ class Batches:
             self.packed[:2] if self.packed else plan_epoch(lengths_R, config, epoch, self.ladder)
         )
         self.rows_R, self.lengths_R = rows_R[order_R], lengths_R[order_R]
-        self.schedule = schedule or masking_schedule((), 0, features.header.masking)
-        # The file's own spans do for the first epoch: they are sampled by the same law, and there already.
-        self.redrawn = schedule is not None or (epoch > 0 and config.masking == "dynamic")
-        # A step's batches share their totals, so they share the law too, wherever a phase ends.
-        steps_N = first_step + np.arange(len(self.ends_N)) // together
+        self.schedule = phases.schedule or masking_schedule((), 0, features.header.masking)
+        # The file's own spans do for the first epoch: they are sampled in the same way, and there already.
+        self.redrawn = phases.schedule is not None or (epoch > 0 and config.masking == "dynamic")
+        # A step's batches share their totals, so they share the masking too, wherever a phase ends.
+        steps_N = phases.first_step + np.arange(len(self.ends_N)) // together
         self.phase_N = self.schedule.phases_of(steps_N)
-        self.alone_N, self.misspeller = steps_N < alone_until, misspeller
-        self.causal_N = self.alone_N & evenly(steps_N, next_token_share)
+        self.alone_N, self.misspeller = steps_N < phases.alone_until, misspeller
+        self.causal_N = self.alone_N & evenly(steps_N, phases.next_token_share)
         self.candidates, self.crops = candidates, crops
         self.masked_N, self.tokens_N, self.row_counts_N = self._totals(together)
 
@@ -128,7 +127,7 @@ class Batches:
         """Hidden and real tokens, and rows, of each batch's optimizer step (all processes)."""
         rows_N = np.diff(self.ends_N, prepend=0)
         # From lengths alone, before any mask is sampled: the budget of a row is exact.
-        ratio_N = np.array([law.mask_ratio for law in self.schedule.laws])[self.phase_N]
+        ratio_N = np.array([masking.mask_ratio for masking in self.schedule.maskings])[self.phase_N]
         ratio_R, causal_R = np.repeat(ratio_N, rows_N), np.repeat(self.causal_N, rows_N)
         slots_R = np.where(causal_R, self.lengths_R - 1, span_budget(self.lengths_R, ratio_R))
         first_N, numbers_N = self.ends_N - rows_N, np.arange(len(rows_N))
@@ -153,7 +152,7 @@ class Batches:
         if causal:
             arrays = next_token_slots(lengths_B, width)
         else:
-            arrays = self._masks(rows_B, lengths_B, width, self.schedule.laws[self.phase_N[number]])
+            arrays = self._masks(rows_B, lengths_B, width, self.schedule.maskings[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
         if self.misspeller is not None and not alone:
             arrays = self._misspelt(arrays, rows_B, lengths_B)
@@ -162,8 +161,7 @@ class Batches:
             arrays["crop_B"] = uniforms(keys_B, np.ones(len(rows_B), np.int64))
         if self.packed:
             line_B, start_B = (values_R[batch][mine] for values_R in self.packed[2:])
-            lines = {"line_B": line_B // self.world, "start_B": start_B, "lines": rows}
-            arrays = pack(arrays, lengths_B, **lines)
+            arrays = pack(arrays, lengths_B, line_B=line_B // self.world, start_B=start_B, lines=rows)
         else:
             arrays["attention_mask_BL"] = np.arange(width) < lengths_B[:, None]
         # The mask hides rows that fill up, and a weight of 0 slots that do.
@@ -173,7 +171,7 @@ class Batches:
             slots = rounded_up(len(arrays["slots_S"]), SLOT_STEP)
             arrays = filled(arrays, len(arrays["original_BL"]), slots)
         if self.packed and self.varlen:
-            arrays["cu_seqlens_P"] = cumulative_lengths(arrays["place_BL"], arrays["attention_mask_BL"])
+            arrays["cu_seqlens_P"] = cumulative_lengths(arrays["position_BL"], arrays["attention_mask_BL"])
         if arrays["attention_mask_BL"].all() and not self.packed:
             arrays["attention_mask_BL"] = None
         if causal and self.candidates:
@@ -212,21 +210,21 @@ class Batches:
         return {name: np.float32(count) for name, count in counts.items()}
 
     def _masks(
-        self, rows_B: np.ndarray, lengths_B: np.ndarray, width: int, law: MaskingConfig
+        self, rows_B: np.ndarray, lengths_B: np.ndarray, width: int, masking: MaskingConfig
     ) -> dict[str, np.ndarray]:
         """The fields of MaskedBatch with one entry a slot."""
         if self.redrawn:
-            spans = self.features.sample_spans(rows_B, self.epoch, self.config.seed, law)
+            spans = self.features.sample_spans(rows_B, self.epoch, self.config.seed, masking)
         else:
             spans = self.features.spans(rows_B)
         slots, counts_B = locate_slots(spans, width)
         # The totals were counted on this; a file that breaks its promise would bend the loss silently.
-        wrong_B = counts_B != span_budget(lengths_B, law.mask_ratio)
+        wrong_B = counts_B != span_budget(lengths_B, masking.mask_ratio)
         if wrong_B.any():
             found = counted(counts_B[wrong_B][0], "token")
             raise InputError(
                 f"row {rows_B[wrong_B][0]} of the features hides {found}, not "
-                f"the share {law.mask_ratio} that their header promises; run create_feature_SE.py again"
+                f"the share {masking.mask_ratio} that their header promises; run create_feature_SE.py again"
             )
         # By the row's own number: whichever process builds it, the same replacements are drawn.
         keys_B = row_keys(self.config.seed, self.epoch, rows_B, "sample")

@@ -1,4 +1,4 @@
-"""Steps from left to right: which they are, what they predict, and from which tokens it is told.
+"""Steps from left to right: which they are, what they predict, and among which tokens.
 
 Shapes are in the names:
   B  rows of a batch   S  predicted tokens of a batch   K  candidates   V  vocabulary
@@ -13,17 +13,17 @@ import numpy as np
 from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.features.masking import row_keys
-from span_electra.pretraining.data import Data, token_counts
+from span_electra.pretraining.data import FREQUENCY_ROWS, Data, token_counts
 
-ALWAYS = 0.6  # of the candidates are the commonest tokens, which most of every softmax falls to
+COMMON = 0.6  # share of the candidates that are the commonest tokens: most of every softmax falls to these
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The tokens that each batch's next tokens are told from (see model/sampled_softmax.py).
+    """The tokens among which a batch's next tokens are predicted (see model/sampled_softmax.py).
 
-    The commonest are always among them. The others are drawn anew for each batch, all with one probability,
-    and stand for those that are not.
+    The commonest are always there. The others are drawn anew for each batch, all with one probability, and
+    stand for those that are not drawn.
     """
 
     order_V: np.ndarray  # int64; the vocabulary, its commonest tokens first
@@ -31,7 +31,7 @@ class Candidates:
 
     def draw(self, seed: int, epoch: int, number: int) -> dict[str, np.ndarray]:
         """Those of a batch, as fields of MaskedBatch: the same in every process, and after a resume."""
-        common = round(ALWAYS * self.size)
+        common = round(COMMON * self.size)
         rare_V = self.order_V[common:]
         key = row_keys(seed, epoch, np.array([number]), "candidates")
         rng = np.random.Generator(np.random.Philox(key=int(key[0])))
@@ -54,19 +54,19 @@ def candidates_of(config: ModelConfig, data: Data) -> Candidates | None:
             f"next_token_candidates: {size}, but no step predicts next tokens; set next_token_share too, "
             "or give 0"
         )
-    if size < 2:  # the target is none of those that are told from it
+    if size < 2:  # the target alone has nothing to be told from
         raise InputError("next_token_candidates: 1 is no choice; give more, or 0 for all of the vocabulary")
     if size >= config.vocab_size:
         return None
     counts_V = np.zeros(config.vocab_size, np.int64)
-    content_V = token_counts(data, rows=32768)
+    content_V = token_counts(data, FREQUENCY_ROWS)
     counts_V[: len(content_V)] = content_V
     counts_V[data.train.header.sep_id] = counts_V.max() + 1  # ends every row; as content it never counts
     return Candidates(np.argsort(-counts_V, kind="stable"), size)
 
 
 def evenly(steps_N: np.ndarray, share: float) -> np.ndarray:
-    """Which of the steps belong to a share of them, spread evenly; bool [N], by the step's number alone.
+    """A share of the steps, spread evenly: which they are, bool [N], by the step's number alone.
 
     Example: steps 0 to 5, share 1/3 -> the steps 2 and 5
     """

@@ -4,7 +4,7 @@ Shapes are in the names:
   R  rows of an epoch   N  batches of an epoch   B  rows of a batch   L  tokens of a line   S  hidden tokens
   P  where rows begin, and the end
 What a row holds, hides and samples follows from its number as ever; attention stays inside it, and positions
-begin anew with it (`MaskedBatch.place_BL`).
+begin anew with it (`MaskedBatch.position_BL`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def pack(
     start_B: np.ndarray,
     lines: int,
 ) -> dict[str, np.ndarray]:
-    """Move the rows of a batch, a line each, into `lines` lines; with `place_BL` and `attention_mask_BL`.
+    """Move the rows of a batch, a line each, into `lines` lines; with `position_BL` and `attention_mask_BL`.
 
     arrays: under MaskedBatch's names. Tokens of no row are 0, which no loss counts.
     """
@@ -61,7 +61,7 @@ def pack(
     first_B = line_B * width + start_B
     target_T = (first_B[:, None] + place_L)[real_BL]
     rows = {name: value for name, value in arrays.items() if name.endswith("_BL")}
-    rows |= {"place_BL": np.broadcast_to(place_L, real_BL.shape), "attention_mask_BL": real_BL}
+    rows |= {"position_BL": np.broadcast_to(place_L, real_BL.shape), "attention_mask_BL": real_BL}
     packed = dict(arrays)
     for name, value_BL in rows.items():
         packed[name] = np.zeros((lines, width), value_BL.dtype)
@@ -71,7 +71,7 @@ def pack(
     return packed
 
 
-def cumulative_lengths(place_BL: np.ndarray, real_BL: np.ndarray) -> np.ndarray:
+def cumulative_lengths(position_BL: np.ndarray, real_BL: np.ndarray) -> np.ndarray:
     """`MaskedBatch.cu_seqlens_P` of the lines of a batch; what fills up a line counts as a row.
 
     Their number is one more than a power of two, so that batches differ seldom in shape.
@@ -80,7 +80,7 @@ def cumulative_lengths(place_BL: np.ndarray, real_BL: np.ndarray) -> np.ndarray:
     """
     filling_BL = ~real_BL
     filling_BL[:, 1:] &= real_BL[:, :-1]  # the first token of it alone
-    begin_P = np.flatnonzero((place_BL == 0) & real_BL | filling_BL)
-    filled = np.full((1 << (len(begin_P) - 1).bit_length()) + 1, place_BL.size, np.int32)
+    begin_P = np.flatnonzero((position_BL == 0) & real_BL | filling_BL)
+    filled = np.full((1 << (len(begin_P) - 1).bit_length()) + 1, position_BL.size, np.int32)
     filled[: len(begin_P)] = begin_P
     return filled

@@ -32,11 +32,11 @@ class PretrainingSettings:
     silent: bool = False  # nothing is printed
 
     @property
-    def go_on(self) -> str:
+    def resume_command(self) -> str:
         """The command that goes on with the run once it was stopped."""
         return command_line("joint_train_span_electra", "--resume", self.out_dir)
 
     @property
-    def from_weights(self) -> str:
+    def restart_flags(self) -> str:
         """The flags that begin a new run with a run's weights, and nothing else of it."""
         return "--init_from"

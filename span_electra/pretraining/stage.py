@@ -96,7 +96,7 @@ def pretrain(settings: PretrainingArguments) -> int:
         check_places(folder, settings.model.objective)
         stack.enter_context(empty_parents_go(folder))
         train, valid = feature_files(settings, folder, stack)
-        run = training_run(settings, folder, train, valid)
+        run = run_settings(settings, folder, train, valid)
         run = replace(run, **initial_weights(settings), live_report=True)
         if is_main and (settings.train_data.train_file or not settings.train_data.raw_text_dir):
             for said in settings_of_text(settings.train_data, open_features(list(train), verify=False)):
@@ -144,10 +144,10 @@ def forget_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def training_run(
+def run_settings(
     settings: PretrainingArguments, folder: Path, train: tuple[str, ...], valid: tuple[str, ...]
 ) -> PretrainingSettings:
-    """The settings as the training room takes them."""
+    """The settings of the run, as `run_pretraining` takes them."""
     data, held_out = settings.train_data, settings.valid_data
     loader = replace(
         LoaderConfig.of(data),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from span_electra.config import MaskingConfig
-from span_electra.features.masking import length_law, span_budget
+from span_electra.features.masking import length_distribution, span_budget
 from span_electra.features.store import Features
 from span_electra.storage import STATISTICS, write_text
 from span_electra.text.pieces import Pieces
@@ -31,12 +31,12 @@ class UsedRows:
 
     features: Features
     rows_R: np.ndarray  # int64, ascending
-    law: MaskingConfig | None = None  # of the run's own spans; None: those of the file
+    run_masking: MaskingConfig | None = None  # of the run's own spans; None: those of the file
 
     @property
     def masking(self) -> MaskingConfig:
-        """The law by which the rows are masked."""
-        return self.law or self.features.header.masking
+        """How the rows are masked."""
+        return self.run_masking or self.features.header.masking
 
     @property
     def lengths_R(self) -> np.ndarray:
@@ -107,11 +107,13 @@ def content_of(features: Features, rows_N: np.ndarray) -> np.ndarray:
 
 
 def span_statistics(used: UsedRows, rows_N: np.ndarray, word_starts_T: np.ndarray) -> dict[str, Any]:
-    """Spans by their length in what their law counts, whole words or tokens, as shares beside the law."""
+    """Spans by their length in whole words or tokens, as they are drawn, as shares beside those expected."""
     features, masking = used.features, used.masking
-    law_L = length_law(masking)
-    # Any seed will do: of so many spans the shares are the law's.
-    spans = features.spans(rows_N) if used.law is None else features.sample_spans(rows_N, 0, 0, masking)
+    probability_L = length_distribution(masking)
+    if used.run_masking is None:
+        spans = features.spans(rows_N)
+    else:  # any seed will do: of so many spans the shares are those expected
+        spans = features.sample_spans(rows_N, 0, 0, masking)
     content_N = features.lengths_R[rows_N].astype(np.int64) - 2
     starts_N = np.cumsum(content_N) - content_N
     starts_word = np.concatenate([[0], np.cumsum(word_starts_T)])
@@ -119,13 +121,13 @@ def span_statistics(used: UsedRows, rows_N: np.ndarray, word_starts_T: np.ndarra
     first_S = starts_N[row_S] + spans.starts_S - 1  # spans count from [CLS]
     # The span's own first token opens a word whether or not it is spelt so (a row may start inside a word).
     words_S = 1 + starts_word[first_S + spans.lengths_S] - starts_word[first_S + 1]
-    # What is longer than the law allows (a file of another law) is shown in the last bar.
+    # What is longer than the masking allows (a file of another) is shown in the last bar.
     units_S = words_S if masking.whole_words else spans.lengths_S
-    counts_L = np.bincount(np.minimum(units_S, len(law_L)), minlength=len(law_L) + 1)[1:]
+    counts_L = np.bincount(np.minimum(units_S, len(probability_L)), minlength=len(probability_L) + 1)[1:]
     total = max(1, int(counts_L.sum()))
     return {
         "shares": (counts_L / total).tolist(),
-        "law": law_L.tolist(),
+        "law": probability_L.tolist(),
         "mean_words": float(words_S.mean()) if len(words_S) else 0.0,
         "mean_tokens": float(spans.lengths_S.mean()) if len(words_S) else 0.0,
         "geometric_p": masking.geometric_p,

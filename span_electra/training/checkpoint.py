@@ -5,7 +5,7 @@
       optimizer.safetensors  `<what>:<parameter name>` -> tensor
       meta.json              step, settings, loop state, which names share a tensor, sha256 of the files
 
-In shares (format 2) shard-*.safetensors, one a process, hold what the two files hold. A checkpoint is written
+Sharded (format 2), shard-*.safetensors, one a process, hold what the two files hold. A checkpoint is written
 into a hidden folder beside, synced to disk and renamed; nothing of it is pickle.
 """
 
@@ -32,7 +32,7 @@ from span_electra.errors import InputError
 from span_electra.storage import CHECKPOINTS, CONFIG, RUN_MARK, atomic_folder, recover, sha256_of
 from span_electra.training.shards import SHARD, check_fit, of_optimizer, read_whole, write_shards
 
-FORMAT, IN_SHARES = 1, 2  # of whole files, and of shares
+FORMAT, SHARDED = 1, 2  # of whole files, and of shards
 MODEL, OPTIMIZER, META = "model.safetensors", "optimizer.safetensors", "meta.json"
 LARGEST_META = 64 << 20  # bytes; ours have some kilobytes, so more is an attack or an accident
 Read = TypeVar("Read")
@@ -47,7 +47,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     meta: dict[str, Any]
-    shares: Path | None = None  # the folder, where `shards.load_shares` is still to read the tensors
+    shards: Path | None = None  # the folder, where `shards.load_sharded` is still to read the tensors
 
 
 # --- writing ------------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def save(
     return target
 
 
-def save_shares(
+def save_sharded(
     run: Path,
     step: int,
     weights: dict[str, Tensor],
@@ -79,16 +79,16 @@ def save_shares(
     *,
     is_main_process: bool,
 ) -> Path:
-    """As `save`, of tensors that lie in shares, of which every process writes its own. All must come."""
+    """As `save`, of sharded tensors, of which every process writes its shards. All must come."""
     target = run / CHECKPOINTS / f"step-{step:08d}"
-    # By identity, not by address: each process has but a share, and empty ones all have the same address.
+    # By identity, not by address: each process has but a shard, and empty ones all have the same address.
     first: dict[int, str] = {}  # of the names of a tensor
     aliases = {
         name: first[id(tensor)]
         for name, tensor in weights.items()
         if first.setdefault(id(tensor), name) != name
     }
-    described = {"format": IN_SHARES, "step": step, "aliases": aliases, **meta}
+    described = {"format": SHARDED, "step": step, "aliases": aliases, **meta}
     with _writing(target, described) if is_main_process else nullcontext() as beside:
         place = [str(beside)]  # the main process makes the folder, and names it when all have written
         dist.broadcast_object_list(place)
@@ -147,7 +147,7 @@ def read_meta(folder: Path, hashed: bool = True) -> dict[str, Any]:
     _check_file(folder / META)
     meta = _parse_meta(folder / META)
     names = [MODEL, OPTIMIZER]
-    if meta["format"] == IN_SHARES:
+    if meta["format"] == SHARDED:
         # All shards of a folder are read, so one that is not described would be believed unseen.
         names = sorted({*meta["files"], *(path.name for path in folder.glob("*.safetensors"))})
         if strange := [name for name in names if not SHARD.fullmatch(name)]:
@@ -204,25 +204,25 @@ def _parse_meta(path: Path) -> dict[str, Any]:
     for key, kind in kinds.items():
         if not isinstance(meta, dict) or not isinstance(meta.get(key), kind):
             raise InputError(f"{path}: has no proper {key!r}; it is no checkpoint of ours")
-    if meta["format"] not in (FORMAT, IN_SHARES):
+    if meta["format"] not in (FORMAT, SHARDED):
         raise InputError(
-            f"{path}: format {meta['format']}, but this version reads {FORMAT} and {IN_SHARES}; use the "
+            f"{path}: format {meta['format']}, but this version reads {FORMAT} and {SHARDED}; use the "
             "version that wrote it"
         )
     return meta
 
 
-def load(folder: str | Path, *, in_shares: bool = False) -> Checkpoint:
+def load(folder: str | Path, *, leave_shards: bool = False) -> Checkpoint:
     """Read a checkpoint folder whole. Raises InputError when it is damaged or not ours.
 
-    in_shares: leave tensors that lie in shares to `shards.load_shares`.
+    leave_shards: leave the tensors of a sharded one to `shards.load_sharded`.
     """
     folder = Path(folder)
     meta = read_meta(folder, hashed=False)
-    if meta["format"] == IN_SHARES:
+    if meta["format"] == SHARDED:
         read_meta(folder)
-        if in_shares:
-            return Checkpoint(meta["step"], {}, {}, meta, shares=folder)
+        if leave_shards:
+            return Checkpoint(meta["step"], {}, {}, meta, shards=folder)
         tensors = read_whole(folder)
         weights = {name: tensor for name, tensor in tensors.items() if not of_optimizer(name)}
         optimizer = {name: tensor for name, tensor in tensors.items() if of_optimizer(name)}

@@ -33,7 +33,7 @@ class Clock:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
-    def waiting(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+    def timed(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
         """Hand the items on; the time until each is there counts for this part."""
         source, end = iter(items), object()  # an object of our own: an item may be None
         while True:

@@ -92,7 +92,8 @@ def plan_devices(config: TrainingConfig) -> Plan:
         return Plan(kind, (0,), 1)
     if len(ids) > 1 or ids[0]:
         listed = " ".join(map(str, ids))
-        warnings.warn(f"no GPU in use: device ids {listed} name {len(ids)} CPU processes", stacklevel=2)
+        started = counted(len(ids), "CPU process", "CPU processes")
+        warnings.warn(f"no GPU in use: --device_ids {listed} starts {started}", stacklevel=2)
     return Plan(kind, ids, len(ids))
 
 

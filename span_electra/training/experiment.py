@@ -29,11 +29,11 @@ class RunSettings(Protocol):
     silent: bool  # nothing is printed
 
     @property
-    def go_on(self) -> str:
+    def resume_command(self) -> str:
         """The command that goes on with the run once it was stopped."""
 
     @property
-    def from_weights(self) -> str:
+    def restart_flags(self) -> str:
         """The flags that begin a new run with a run's weights, and nothing else of it."""
 
 
@@ -64,26 +64,26 @@ class Experiment(Protocol):
     token_sum: str  # the name of the one whose tokens a run's speed counts
     tokenizer_json: str  # of the vocabulary that the rows were made with, kept in the run folder
     shown_metrics: Mapping[str, str]  # metric -> its short name in a line on the screen; empty: all, as named
-    turns: tuple[int, ...]  # parts of a run by the clock after which batches are others
+    phase_starts: tuple[int, ...]  # ticks of a run by the clock from which on batches are others
 
-    def train_batches(self, epoch: int, start: int, parts: int = 0) -> EpochBatches:
+    def train_batches(self, epoch: int, start: int, ticks: int = 0) -> EpochBatches:
         """The epoch's batches, from batch `start` on. They follow from (settings, epoch) alone.
 
-        parts: of the time (plan.PARTS in all) that went by in a run by the clock, whose course they follow.
+        ticks: of a run by the clock (plan.TICKS in all), those that are over; batches follow its course.
         """
 
     def loss(self, network: nn.Module, batch: Batch, dropout_key: int | None) -> StepOutput:
         """One forward pass. `network` is `model`, or what wraps it over several devices."""
 
-    def waiting(self, batch: Batch) -> Iterable[nn.Parameter]:
+    def unused_parameters(self, batch: Batch) -> Iterable[nn.Parameter]:
         """The parameters that learn but have no part in this batch's loss; on all processes the same."""
 
     def validate(
-        self, stop_requested: Callable[[], bool], epoch: int, start: int, parts: int
+        self, stop_requested: Callable[[], bool], epoch: int, start: int, ticks: int
     ) -> dict[str, float] | None:
         """Metrics on all held-out rows, empty where there are none; None: a stop was asked for on the way.
 
-        epoch, start, parts: where training stands, as `train_batches` takes it.
+        epoch, start, ticks: where training stands, as `train_batches` takes it.
         Called on all processes, in evaluation mode, without gradients; each must ask `stop_requested` equally
         often, since the answer is agreed on by all.
         """

@@ -31,9 +31,9 @@ from span_electra.training.optim import Optimizers, lr_multiplier, peak_rates
 from span_electra.training.parallel import gather_tensors, sum_over_processes
 from span_electra.training.plan import (
     LoopState,
+    elapsed_ticks,
+    is_due,
     is_over,
-    parts_done,
-    passed,
     progress,
     schedule_position,
 )
@@ -85,10 +85,11 @@ def train(run: Run, state: LoopState) -> int:
     last = is_over(state, config)
     while not last:
         # Threads make batches ahead; closing the groups ends them, however this loop is left.
-        parts = parts_done(state, config)
-        batches = run.experiment.train_batches(state.epoch, state.batch, parts)
-        with closing(accumulation_groups(batches, config.gradient_accumulation_steps)) as groups:
-            for group in run.clock.waiting("data", groups):
+        ticks = elapsed_ticks(state, config)
+        batches = run.experiment.train_batches(state.epoch, state.batch, ticks)
+        size = config.gradient_accumulation_steps
+        with closing(accumulation_groups(batches, size, state.batch)) as groups:
+            for group in run.clock.timed("data", groups):
                 before = progress(state, batches)
                 train_step(
                     run.experiment,
@@ -109,32 +110,32 @@ def train(run: Run, state: LoopState) -> int:
                 last = is_over(state, config)
 
                 # Once in a while: log, validate, save.
-                if log_every.number and (last or passed(log_every, before, progress(state, batches))):
+                if log_every.number and (last or is_due(log_every, before, progress(state, batches))):
                     log_metrics(run, state)
                 # Asked by every process in every step, whoever wants to stop: a reduction needs all.
                 stop, better = stop_requested(run, state), False
-                if last or passed(eval_every, before, progress(state, batches)):
+                if last or is_due(eval_every, before, progress(state, batches)):
                     better = validate(run, state)
                     stop = stop or stop_requested(run, state)
                 # The best so far is saved whatever the cadence: the next step makes another model of it.
-                if last or stop or better or passed(save_every, before, progress(state, batches)):
+                if last or stop or better or is_due(save_every, before, progress(state, batches)):
                     save_checkpoint(run, state)
                 # The last step is the run's end whatever was asked, unless its validation is still to come.
                 if stop and (state.validation_due or not last):
                     return stop
-                if last or turned(run, state, since=parts):
+                if last or phase_changed(run, state, since=ticks):
                     break
     return 0
 
 
-def turned(run: Run, state: LoopState, since: int) -> bool:
-    """Whether the clock has passed a turn of the course, which batches made ahead do not follow."""
+def phase_changed(run: Run, state: LoopState, since: int) -> bool:
+    """Whether the clock has come to another phase, which batches made ahead do not follow."""
     now = schedule_position(state, run.config)[0]
-    return run.config.by_clock and any(since < turn <= now for turn in run.experiment.turns)
+    return run.config.by_clock and any(since < start <= now for start in run.experiment.phase_starts)
 
 
-def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch]]:
-    """The batches of each optimizer step; the epoch's end flushes what is left.
+def accumulation_groups(batches: EpochBatches, size: int, made: int) -> Iterator[list[Batch]]:
+    """The batches of each optimizer step, `made` of the epoch's before; its end flushes what is left.
 
     Raises InputError where there is none at all, for which the run would ask for ever.
     """
@@ -142,9 +143,9 @@ def accumulation_groups(batches: EpochBatches, size: int) -> Iterator[list[Batch
         group = list(islice(source, size))
         if not group:
             raise InputError(
-                f"the epoch has {counted(len(batches), 'batch', 'batches')}, and as many or more of it were "
-                "made: its rows are others now; go on with the features it was trained on, or start a new "
-                "run with --init_from"
+                f"the checkpoint has made {made} of this epoch's batches, and with these features the epoch "
+                f"has only {len(batches)}; go on with the features it was trained on, or start a new run "
+                "with --init_from"
             )
         while group:
             yield group
@@ -268,10 +269,11 @@ def validate(run: Run, state: LoopState) -> bool:
     Returns whether the model is the best so far, and such ones are kept.
     """
     run.readback.finish()  # lines of the log come in the order of steps
+    ticks = elapsed_ticks(state, run.config)
     with run.clock.part("validation"), torch.no_grad():
         run.network.eval()
         metrics = run.experiment.validate(
-            lambda: bool(stop_requested(run, state)), state.epoch, state.batch, parts_done(state, run.config)
+            lambda: bool(stop_requested(run, state)), state.epoch, state.batch, ticks
         )
         run.network.train()
     state.validation_due = metrics is None
@@ -316,9 +318,9 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
         # A shared tensor must be one under all its names, so that it is gathered and stored once.
         weights = run.experiment.model.state_dict(keep_vars=True)
         optimizer, is_main_process = run.optimizers.state(), run.process.is_main_process
-        # Gathering needs a whole model on one machine; shares are written where they lie.
+        # Gathering needs a whole model on one machine; shards are written where they lie.
         if run.config.sharded_checkpoints and run.process.world_size > 1:
-            newest = checkpoint.save_shares(
+            newest = checkpoint.save_sharded(
                 run.folder, state.step, weights, optimizer, meta, is_main_process=is_main_process
             )
         else:

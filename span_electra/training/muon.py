@@ -62,14 +62,14 @@ class Muon(Skippable):
             # Nesterov: what one more such step would make of the running mean.
             means = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
             ahead = torch._foreach_lerp([each.grad for each in parameters], means, group["momentum"])
-            # Whole, since a share of a matrix (FSDP) does not tell its singular values.
+            # Whole, since a shard of a matrix (FSDP) does not tell its singular values.
             updates += [full_tensor(each) for each in ahead]
         directions = orthogonal_blocks(updates, [group["blocks"] for _, group in learning], self.dtype)
         for (parameter, group), direction in zip(learning, directions, strict=True):
             # An orthogonal R x C matrix has entries of RMS 1 / sqrt(C); AdamW's updates have about 0.2.
             longer = max(parameter.shape[0] // group["blocks"], parameter.shape[1])
-            share = local_part(sharded_as(direction * go, parameter))
-            local_part(parameter).add_(share, alpha=-0.2 * math.sqrt(longer) * group["lr"])
+            shard = local_part(sharded_as(direction * go, parameter))
+            local_part(parameter).add_(shard, alpha=-0.2 * math.sqrt(longer) * group["lr"])
 
 
 def orthogonal_blocks(matrices: list[Tensor], blocks: list[int], dtype: torch.dtype) -> list[Tensor]:

@@ -85,15 +85,15 @@ class Optimizers:
         # By name and not by place: groups may be cut otherwise in a later release, names stay.
         self.names = {id(parameter): name for name, parameter in model.named_parameters()}
         groups = _groups(model, config, learning_rate)
-        self.parts = [_build(kind, groups[kind], config, precision) for kind in groups]
+        self.optimizers = [_build(kind, groups[kind], config, precision) for kind in groups]
         self.parameters = [parameter for group in self.groups for parameter in group["params"]]
-        fused = any(isinstance(part, torch.optim.Adam) for part in self.parts)  # AdamW is one too
+        fused = any(isinstance(one, torch.optim.Adam) for one in self.optimizers)  # AdamW is one too
         self.waits = fused and not leaves_out_bad_steps(self.parameters[0].device)
 
     @property
     def groups(self) -> list[dict]:
         """All parameter groups; asked for anew each time, since loading state replaces them."""
-        return [group for part in self.parts for group in part.param_groups]
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def set_lr(self, multiplier: float) -> None:
         """Set every group's learning rate to its peak times this."""
@@ -104,21 +104,21 @@ class Optimizers:
         """Update the parameters, unless `skip` (float32 scalar) is 1, which is settled on the device."""
         if self.waits and skip.item():  # there the host alone can leave a step out
             return
-        for part in self.parts:
-            part.found_inf = skip  # what torch's fused optimizers, and ours, look at
-            part.step()
+        for optimizer in self.optimizers:
+            optimizer.found_inf = skip  # what torch's fused ones, and ours, look at
+            optimizer.step()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for part in self.parts:
-            part.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
         """Return the state as `<what>:<parameter name>` -> tensor."""
         return {
             f"{key}:{self.names[id(parameter)]}": value
-            for part in self.parts
-            for parameter, state in part.state.items()
+            for optimizer in self.optimizers
+            for parameter, state in optimizer.state.items()
             for key, value in state.items()
         }
 
@@ -144,14 +144,14 @@ class Optimizers:
                     f"{source}: optimizer state for {name!r}, which does not learn in this run; go on with "
                     "what learned before, or start a new run from the weights alone"
                 )
-        for part in self.parts:
-            self._load_part(part, by_name, source)
+        for optimizer in self.optimizers:
+            self._load_into(optimizer, by_name, source)
 
-    def _load_part(
-        self, part: torch.optim.Optimizer, by_name: dict[str, dict[str, Tensor]], source: str
+    def _load_into(
+        self, optimizer: torch.optim.Optimizer, by_name: dict[str, dict[str, Tensor]], source: str
     ) -> None:
-        layout = part.state_dict()
-        parameters = [parameter for group in part.param_groups for parameter in group["params"]]
+        layout = optimizer.state_dict()
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for number, parameter in enumerate(parameters):
             state = by_name.get(self.names[id(parameter)])
             if state is None:
@@ -168,10 +168,10 @@ class Optimizers:
                 key: (sharded_as(value, parameter) if value.dim() else value).clone()
                 for key, value in state.items()
             }
-        part.load_state_dict(layout)
+        optimizer.load_state_dict(layout)
 
 
-class Share(NamedTuple):
+class ParameterGroup(NamedTuple):
     """What the parameters of a group have in common."""
 
     kind: str  # of optimizer
@@ -184,32 +184,32 @@ class Share(NamedTuple):
 def _groups(
     model: nn.Module, config: OptimizerConfig, learning_rate: Callable[[str], tuple[str, float]] | None
 ) -> dict[str, list[dict]]:
-    """The parameters that learn, by kind of optimizer, in groups of one share."""
-    shares: dict[Share, list[nn.Parameter]] = {}
+    """The parameters that learn, by kind of optimizer, as torch's groups."""
+    members: dict[ParameterGroup, list[nn.Parameter]] = {}
     blocks = fused_blocks(model)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             rate = learning_rate(name) if learning_rate else ("", config.lr)
-            share = _share_of(name, parameter, config, rate, blocks.get(name, 1))
-            shares.setdefault(share, []).append(parameter)
+            group = _group_of(name, parameter, config, rate, blocks.get(name, 1))
+            members.setdefault(group, []).append(parameter)
     groups: dict[str, list[dict]] = {}
-    for share, parameters in shares.items():
-        group = {
+    for group, parameters in members.items():
+        options = {
             "params": parameters,
-            "lr": share.peak_lr,
-            "peak_lr": share.peak_lr,
-            "weight_decay": config.weight_decay if share.decays else 0.0,
+            "lr": group.peak_lr,
+            "peak_lr": group.peak_lr,
+            "weight_decay": config.weight_decay if group.decays else 0.0,
         }
-        if share.blocks:
-            group["blocks"] = share.blocks
-        groups.setdefault(share.kind, []).append(group)
+        if group.blocks:
+            options["blocks"] = group.blocks
+        groups.setdefault(group.kind, []).append(options)
     return groups
 
 
-def _share_of(
+def _group_of(
     name: str, parameter: nn.Parameter, config: OptimizerConfig, rate: tuple[str, float], blocks: int
-) -> Share:
-    """The share of a parameter; `rate`: its label and peak, where settings give it none of its own."""
+) -> ParameterGroup:
+    """The group of a parameter; `rate`: its label and peak, where settings give it none of its own."""
     label, peak = rate
     # Biases and norms do not decay: pulled to zero they would lose what they are for.
     matrix = parameter.dim() >= 2
@@ -222,7 +222,7 @@ def _share_of(
         own = config.embedding_lr
     if own != config.lr:  # such a rate too differs between groups as `learning_rate` says
         peak = own * (peak / config.lr if config.lr else 1.0)
-    return Share(kind, label, peak, decays=matrix, blocks=blocks if kind == "muon" else None)
+    return ParameterGroup(kind, label, peak, decays=matrix, blocks=blocks if kind == "muon" else None)
 
 
 def leaves_out_bad_steps(device: torch.device) -> bool:

@@ -27,23 +27,23 @@ def wrap_model(model: nn.Module, process: Process, config: TrainingConfig) -> nn
     """Return the module to call for training; `model` keeps its names and stays the one to save."""
     if process.world_size == 1:
         return RowParallel(model, process) if len(process.replica_ids) > 1 else model
-    if lies_in_shares(process, config):
+    if is_sharded(process, config):
         return _shard(model, process)
     # None elsewhere: then DDP goes by where the module is.
     devices = [process.device] if process.device.type == "cuda" else None
-    # It need not search each graph for parameters without a part: those that wait come too (`with_waiting`).
+    # No find_unused_parameters, which searches each graph: the experiment knows them (`with_unused`).
     return DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
 
 
-def lies_in_shares(process: Process, config: TrainingConfig) -> bool:
-    """Whether each process keeps a share of every parameter (FSDP)."""
+def is_sharded(process: Process, config: TrainingConfig) -> bool:
+    """Whether each process keeps a shard of every parameter (FSDP)."""
     return config.parallel == "fsdp" and process.world_size > 1
 
 
 def _shard(model: nn.Module, process: Process) -> nn.Module:
-    """FSDP2: each layer's parameters lie in shares and are gathered while it computes; then the rest.
+    """FSDP2: each layer's parameters are sharded and are gathered while it computes; then the rest.
 
-    The model may still be on the CPU: a layer's weights go to the device whole, and all but a share leave it
+    The model may still be on the CPU: a layer's weights go to the device whole, and all but a shard leave it
     before the next layer's come, so that a model need not fit one device.
     Under bf16 or fp16 they travel and compute in that type, while gradients are added up in float32; so do
     states between layers, in fp16 too, where one device would keep them in float32.
@@ -75,12 +75,12 @@ def no_sync(network: nn.Module, *, enabled: bool) -> AbstractContextManager:
     return network.no_sync() if ddp and enabled else nullcontext()
 
 
-def with_waiting(loss: Tensor, waiting: Iterable[nn.Parameter], network: nn.Module) -> Tensor:
-    """The loss, to which under DDP the parameters that wait add nothing: it expects a gradient of each."""
+def with_unused(loss: Tensor, unused: Iterable[nn.Parameter], network: nn.Module) -> Tensor:
+    """The loss, to which under DDP unused parameters add nothing: it expects a gradient of each."""
     if not isinstance(network, DistributedDataParallel):
         return loss
     # The sum of no elements: nothing is read, and whatever the weights are, their gradients are zeros.
-    return sum((parameter.flatten()[:0].sum() for parameter in waiting), loss)
+    return sum((parameter.flatten()[:0].sum() for parameter in unused), loss)
 
 
 def uses_dropout_keys(network: nn.Module, process: Process) -> bool:
@@ -101,19 +101,19 @@ def sum_over_processes(sums: Tensor, process: Process) -> Tensor:
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """Return a tensor in one piece if it lies in shares (FSDP; all processes must ask), else as it is."""
+    """Return a tensor in one piece if it is sharded (FSDP; all processes must ask), else as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """Return this process's share of a tensor (FSDP), in the same memory, or the tensor where it is whole."""
+    """Return this process's shard of a tensor (FSDP), in the same memory, or the tensor where it is whole."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def gather_tensors(tensors: dict[str, Tensor], process: Process) -> dict[str, Tensor]:
     """Tensors whole and on the main process's CPU, shared ones shared; the other processes get nothing.
 
-    One at a time, so that no device ever holds more than its share and one whole tensor. All must come.
+    One at a time, so that no device ever holds more than its shards and one whole tensor. All must come.
     """
     pieces: dict[int, Tensor] = {}
     for tensor in {id(tensor): tensor for tensor in tensors.values()}.values():
@@ -129,7 +129,7 @@ def sharded_as(tensor: Tensor, parameter: Tensor) -> Tensor:
         return tensor
     from torch.distributed.tensor import DTensor, Replicate
 
-    # Not distribute_tensor, which sends the first process's copy to all: each takes its share of its own.
+    # Not distribute_tensor, which sends the first process's copy to all: each takes its shard of its own.
     mesh = parameter.device_mesh
     same = DTensor.from_local(tensor.to(parameter.device), mesh, [Replicate()], run_check=False)
     return same.redistribute(placements=parameter.placements)

@@ -14,7 +14,7 @@ from span_electra.errors import InputError
 from span_electra.training.experiment import EpochBatches, Experiment
 from span_electra.training.optim import lr_multiplier
 
-PARTS = 10**9  # of a run by the clock: its schedules count them as others count steps
+TICKS = 10**9  # of a run by the clock; its schedules count them as others count steps
 
 
 class Planned(NamedTuple):
@@ -82,11 +82,11 @@ def progress(state: LoopState, batches: EpochBatches) -> Progress:
     return Progress(state.step, state.samples, epochs, state.evaluations, state.agreed_seconds / 60)
 
 
-def passed(every: Interval, before: Progress, after: Progress) -> bool:
+def is_due(every: Interval, before: Progress, after: Progress) -> bool:
     """Whether a multiple of the interval lies beyond `before` and not beyond `after`.
 
     It depends on the two alone, so that a resumed run keeps its hours. Example: every 100 samples, from 96 to
-    104 -> True; an interval of 0 never passes.
+    104 -> True; an interval of 0 is never due.
     """
     if not every.number:
         return False
@@ -138,26 +138,26 @@ def recut_epoch(state: LoopState, experiment: Experiment, config: TrainingConfig
 
 
 def schedule_position(state: LoopState, config: TrainingConfig) -> tuple[int, int]:
-    """How far schedules are, and where they end: in steps or, by the clock, in parts of the time."""
+    """How far schedules are, and where they end: in steps or, by the clock, in ticks."""
     if not config.by_clock:
         return state.step, state.total
-    return parts_of(state.agreed_seconds, config.max_minutes), PARTS
+    return ticks_of(state.agreed_seconds, config.max_minutes), TICKS
 
 
-def parts_of(seconds: int, minutes: float) -> int:
-    """How much of a run by the clock, of so many minutes, is over after so many seconds; of PARTS."""
-    return min(PARTS, round(PARTS * seconds / (60 * minutes)))
+def ticks_of(seconds: int, minutes: float) -> int:
+    """The ticks, TICKS in all, of a run of so many minutes that are over after so many seconds."""
+    return min(TICKS, round(TICKS * seconds / (60 * minutes)))
 
 
-def parts_done(state: LoopState, config: TrainingConfig) -> int:
-    """How much of a run by the clock is over, of PARTS; 0 where steps and epochs decide."""
+def elapsed_ticks(state: LoopState, config: TrainingConfig) -> int:
+    """The ticks of a run by the clock that are over; 0 where steps and epochs decide."""
     return schedule_position(state, config)[0] if config.by_clock else 0
 
 
 def is_over(state: LoopState, config: TrainingConfig) -> bool:
     """Whether all that was planned is done."""
     if config.by_clock:
-        return schedule_position(state, config)[0] == PARTS
+        return schedule_position(state, config)[0] == TICKS
     return state.epoch >= config.epochs or state.step >= state.total
 
 

@@ -21,8 +21,7 @@ from span_electra.config import TrainingConfig
 from span_electra.cores import under_torchrun
 from span_electra.errors import InputError, reason_of
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, write_text
-from span_electra.training import checkpoint, devices
-from span_electra.training import run_folder as runfolder
+from span_electra.training import checkpoint, devices, run_folder
 from span_electra.training.checkpoint import Checkpoint
 from span_electra.training.compilation import compile_layers, compiles
 from span_electra.training.devices import Agreement, Plan, Process, plan_devices
@@ -31,7 +30,7 @@ from span_electra.training.launch import Interrupted, launch
 from span_electra.training.log import RunLog
 from span_electra.training.loop import TIME_IS_UP, Run, restore, train
 from span_electra.training.optim import Optimizers
-from span_electra.training.parallel import lies_in_shares, wrap_model
+from span_electra.training.parallel import is_sharded, wrap_model
 from span_electra.training.plan import (
     LoopState,
     check_by_clock,
@@ -41,7 +40,7 @@ from span_electra.training.plan import (
     what_is_left,
 )
 from span_electra.training.readback import Readback
-from span_electra.training.shards import load_shares
+from span_electra.training.shards import load_sharded
 from span_electra.training.signals import Signals
 from span_electra.training.start import start_lines
 from span_electra.training.step import Counters
@@ -70,9 +69,11 @@ def run_training(settings: Settings, build: Builder) -> RunResult:
     processes the caller must be a script guarded by `if __name__ == "__main__"`.
     """
     if settings.training.parallel == "fsdp" and settings.optimizer.optimizer == "lamb":
-        raise InputError("optimizer: lamb cannot work on shares of a tensor; use --parallel ddp or adamw")
+        raise InputError("optimizer: lamb does not support --parallel fsdp; use --parallel ddp, or adamw")
     if settings.training.sharded_checkpoints and settings.training.parallel != "fsdp":
-        raise InputError("sharded_checkpoints: nothing lies in shares; give --parallel fsdp, or leave it out")
+        raise InputError(
+            "sharded_checkpoints: needs --parallel fsdp; give it, or leave sharded_checkpoints out"
+        )
     # Devices are chosen before any process starts: what is not there is said once, not by each.
     plan = plan_devices(settings.training)
     if plan.processes == 1:
@@ -102,7 +103,7 @@ def work(
                     return run_here(settings, build, process, signals)
             check_place(settings)  # before the lock, which leaves a file
             # Held until the run ends, by the main process alone: the others never write into the folder.
-            with runfolder.locked(Path(settings.out_dir)):
+            with run_folder.locked(Path(settings.out_dir)):
                 return run_here(settings, build, process, signals)
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
@@ -122,7 +123,8 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
     if saved:
         process = devices.go_on_in(process, settings.training, saved.meta)
     if process.is_main_process:
-        check_folder(Path(settings.out_dir), source, settings.go_on)  # once more: nobody can change it now
+        # Once more: nobody can change it now.
+        check_folder(Path(settings.out_dir), source, settings.resume_command)
     agreement = Agreement(process.world_size)  # on the host: no collective of gradients holds it up
     experiment = build(settings, process)
     recut, rescored = look_back(experiment, settings, source, saved.meta) if saved else (False, None)
@@ -171,7 +173,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
             counters=counters,
             readback=Readback(process.device),
         )
-        log.say_start(start_lines(run, state, settings.go_on))
+        log.say_start(start_lines(run, state, settings.resume_command))
         if saved:
             say_resumed(run, state, saved.meta, recut_said, rescored)
         stopped = train(run, state)
@@ -190,19 +192,19 @@ def place_model(
     model: nn.Module, config: TrainingConfig, process: Process, saved: Checkpoint | None, source: str
 ) -> nn.Module:
     """Put the model on the device, with the weights of `saved`; return what is to be called."""
-    if saved and not saved.shares:
+    if saved and not saved.shards:
         checkpoint.restore_weights(model, saved.weights, source)
     for module in model.modules():
         if hasattr(module, "checkpointing"):  # an encoder, which makes its layers' activations again then
             module.checkpointing = config.activation_checkpointing
-    if not lies_in_shares(process, config):  # such a model may be larger than a device; wrapping moves it
+    if not is_sharded(process, config):  # such a model may be larger than a device; wrapping moves it
         model.to(process.device)
     # Before wrapping, so that gathering and reducing stay outside of the compiled code.
     if compiles(config):
         compile_layers(model, process.device, config)
     network = wrap_model(model, process, config)
-    if saved and saved.shares:  # read into the shares that wrapping has made
-        saved.optimizer.update(load_shares(saved.shares, saved.meta["aliases"], model))
+    if saved and saved.shards:  # read into the shards that wrapping has made
+        saved.optimizer.update(load_sharded(saved.shards, saved.meta["aliases"], model))
     return network
 
 
@@ -211,7 +213,7 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
     run.agreement.finish()  # a reduction still under way would not survive the group
     name = "stopped" if stopped else "finished"
     if run.process.is_main_process:
-        runfolder.write_mark(run.folder, name, state.step)
+        run_folder.write_mark(run.folder, name, state.step)
     newest = run.folder / CHECKPOINTS / f"step-{state.step:08d}"
     exit_code = 128 + stopped if 0 < stopped < TIME_IS_UP else 0
     return RunResult(name, state.step, checkpoint=str(newest), metrics=state.valid, exit_code=exit_code)
@@ -228,14 +230,14 @@ def check_place(settings: RunSettings) -> None:
             warnings.simplefilter("ignore")  # `load_resumed` will say what it passes over
             by_sizes = partial(checkpoint.read_meta, hashed=False)
             source, _ = checkpoint.open_at(settings.resume_from, by_sizes)
-    check_folder(Path(settings.out_dir), source, settings.go_on)
+    check_folder(Path(settings.out_dir), source, settings.resume_command)
 
 
 def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
-    """The checkpoint to go on from, its shares left on the disk where each process will read its own."""
+    """The checkpoint to go on from, its shards left on the disk where each process will read its own."""
     if not settings.resume_from:
         return None, None
-    read = partial(checkpoint.load, in_shares=lies_in_shares(process, settings.training))
+    read = partial(checkpoint.load, leave_shards=is_sharded(process, settings.training))
     return checkpoint.open_at(settings.resume_from, read)
 
 
@@ -253,8 +255,9 @@ def look_back(
     same = same_metric and meta.get("validation", rows) == rows  # earlier releases did not record the rows
     if "loop" in meta and not (same and lies_in(source, Path(settings.out_dir))):
         meta["loop"] |= {"best": None, "metric": None}
-    told = "loop" in meta and not same_metric
-    return recut, "scores were of another metric until now; the best is found anew" if told else None
+    metric_changed = "loop" in meta and not same_metric
+    said = "scores were of another metric until now; the best is found anew"
+    return recut, said if metric_changed else None
 
 
 def refuse_optimizer(saved: Checkpoint, settings: RunSettings, source: Path) -> None:
@@ -265,7 +268,7 @@ def refuse_optimizer(saved: Checkpoint, settings: RunSettings, source: Path) -> 
     if before != config.optimizer and {before, config.optimizer} != {"adam", "adamw"}:
         raise InputError(
             f"{source}: its optimizer is {before}, this run's {config.optimizer}; give --optimizer {before}, "
-            f"or start a new run from its weights alone: {settings.from_weights}"
+            f"or start a new run from its weights alone: {settings.restart_flags}"
         )
 
 
@@ -281,14 +284,14 @@ def refuse_what_cannot_be(settings: RunSettings, source: Path | None, state: Loo
         raise InputError(f"{source}: {left}; its networks as they are: export_SE.py")
 
 
-def check_folder(folder: Path, source: Path | None, go_on: str) -> None:
-    """Refuse to mix a run with what is in the folder already; `go_on`: the command that resumes one."""
-    state = runfolder.state_of(folder)
+def check_folder(folder: Path, source: Path | None, resume_command: str) -> None:
+    """Refuse to mix a run with what is in the folder already; `resume_command` is that of the run."""
+    state = run_folder.state_of(folder)
     if state == "foreign":
         raise InputError(f"{folder}: is not empty and holds no run of ours; choose another --out_dir")
     if state in ("resumable", "finished") and not (source and lies_in(source, folder)):
         raise InputError(
-            f"{folder}: holds a {state} run already; go on: {go_on}; or choose another --out_dir"
+            f"{folder}: holds a {state} run already; go on: {resume_command}; or choose another --out_dir"
         )
 
 
@@ -308,4 +311,4 @@ def prepare_folder(folder: Path, config_json: str, tokenizer_json: str, step: in
     write_text(folder / TOKENIZER, tokenizer_json)
     if config_json:
         write_text(folder / CONFIG, config_json + "\n")
-    runfolder.write_mark(folder, "running", step)
+    run_folder.write_mark(folder, "running", step)

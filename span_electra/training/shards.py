@@ -1,7 +1,7 @@
-"""Tensors that lie in shares over processes <-> safetensors files, of which every process writes its own.
+"""Tensors sharded over processes <-> safetensors files, of which every process writes its own.
 
 torch.distributed.checkpoint does it, so that any number of processes reads what any other number wrote, each
-its share alone. Its own format is pickle, its safetensors are not.
+its shards alone. Its own format is pickle, its safetensors are not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Described = dict[str, tuple[torch.Size, torch.dtype]]
 
 
 def write_shards(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Write every process's share into `folder`. All processes must come; a failure of one is each one's.
+    """Write every process's shards into `folder`. All processes must come; a failure of one is each one's.
 
     Raises InputError with what the first process says that could not write.
     """
@@ -33,20 +33,20 @@ def write_shards(folder: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def describe_shards(folder: Path) -> Described:
-    """The shape and type of each tensor whose shares lie in `folder`."""
+    """The shape and type of each tensor whose shards lie in `folder`."""
     import torch.distributed.checkpoint as dcp
 
     try:
         found = dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
         return {name: (tensor.size, tensor.properties.dtype) for name, tensor in found.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: its shares cannot be read ({error})") from error
+        raise InputError(f"{folder}: its shards cannot be read ({error})") from error
 
 
 def read_shards(folder: Path, tensors: dict[str, Tensor], *, together: bool) -> None:
     """Fill tensors with what `folder` has by their names.
 
-    together: each process its share of them; all processes must come. Else this one reads for itself.
+    together: each process its shards of them; all processes must come. Else this one reads for itself.
     """
     import torch.distributed.checkpoint as dcp
 
@@ -78,8 +78,8 @@ def of_optimizer(name: str) -> bool:
     return ":" in name
 
 
-def load_shares(folder: Path, aliases: dict[str, str], model: nn.Module) -> dict[str, Tensor]:
-    """Read the weights into `model`; return the optimizer's state in shares as its parameters are.
+def load_sharded(folder: Path, aliases: dict[str, str], model: nn.Module) -> dict[str, Tensor]:
+    """Read the weights into `model`; return the optimizer's state, sharded as its parameters are.
 
     aliases: further names of a weight -> the one it is stored by. All processes must come. Raises InputError
     naming the first tensor that does not fit.

@@ -1,7 +1,7 @@
 """SGD, RAdam and LAMB whose bad steps are left out on the device itself, as torch's fused optimizers do it.
 
 torch's own RAdam counts its steps on the host, which would have to wait for the device and ask whether the
-last one was made; its fused SGD does not take parameters that lie in shares (FSDP).
+last one was made; its fused SGD does not take sharded parameters (FSDP).
 """
 
 from __future__ import annotations

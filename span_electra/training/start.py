@@ -12,8 +12,8 @@ from span_electra.training.optim import peak_rates, steps_of
 from span_electra.training.plan import LoopState
 
 
-def start_lines(run: Run, state: LoopState, go_on: str) -> dict[str, str]:
-    """Facts by name, in the order in which they are told; `go_on`: the command that resumes the run."""
+def start_lines(run: Run, state: LoopState, resume_command: str) -> dict[str, str]:
+    """Facts by name, in the order in which they are told; `resume_command`: what goes on with the run."""
     config, optimizer = run.config, run.optimizers.config
     plan = state.plan
     together = config.gradient_accumulation_steps
@@ -32,7 +32,7 @@ def start_lines(run: Run, state: LoopState, go_on: str) -> dict[str, str]:
     return run.experiment.describe() | {
         "training": f"{amount}; {optimizer.optimizer}, {rates}",
         "device": device_line(run, resumed=state.step > 0),
-        "run": f"{run.folder}/; Ctrl-C or SIGTERM saves and ends it, and this goes on: {go_on}",
+        "run": f"{run.folder}/; Ctrl-C or SIGTERM saves and ends it, and this goes on: {resume_command}",
     }
 
 

@@ -17,7 +17,7 @@ from span_electra.random_keys import subkey
 from span_electra.training.devices import Process
 from span_electra.training.experiment import Batch, Experiment
 from span_electra.training.optim import Optimizers
-from span_electra.training.parallel import full_tensor, no_sync, uses_dropout_keys, with_waiting
+from span_electra.training.parallel import full_tensor, no_sync, uses_dropout_keys, with_unused
 
 COUNTED = ("loss", "steps", "skipped")  # follow the experiment's own tally in the vector of sums
 LOSS, STEPS, SKIPPED = range(-len(COUNTED), 0)  # their places, counted from its end
@@ -81,7 +81,7 @@ def train_step(
     """
     # On the device throughout: a number that the host reads would empty the queue of what is to be computed.
     tally = torch.zeros_like(counters.sums)
-    waiting = [set(experiment.waiting(batch)) for batch in batches]
+    unused = [set(experiment.unused_parameters(batch)) for batch in batches]
     for number, batch in enumerate(batches):
         if not process.replica_ids:  # replicas take their own rows from the CPU
             batch = batch.to(process.device, non_blocking=True)
@@ -93,12 +93,12 @@ def train_step(
                 output = experiment.loss(network, batch, dropout_key)
             # A loss that is not finite makes every gradient so, on every process: all skip the step.
             factor = torch.where(output.loss.isfinite(), counters.scale * process.world_size, math.nan)
-            loss = with_waiting(output.loss, waiting[number], network)
+            loss = with_unused(output.loss, unused[number], network)
             loss.backward(factor.to(loss.dtype))
         tally[:LOSS] += output.tally
         tally[LOSS] += output.loss.detach()
-    # Optimizers tell a gradient of zeros from none: they would decay what waits, and count the step.
-    for parameter in set.intersection(*waiting):
+    # Optimizers tell a gradient of zeros from none: they would decay the unused, and count the step.
+    for parameter in set.intersection(*unused):
         parameter.grad = None
     # The norm is of all processes' gradients, so that all come to the same verdict without asking.
     skip = _clip(optimizers, counters.scale)

@@ -99,9 +99,9 @@ def test_special_tokens_end_words_and_leave_the_rest_as_it_is():
 
 
 def test_the_law_is_spanbert_s():
-    law_L = M.length_law(MaskingConfig(max_span_len=10))
+    probability_L = M.length_distribution(MaskingConfig(max_span_len=10))
     printed = [0.2241, 0.1792, 0.1434, 0.1147, 0.0918, 0.0734, 0.0587, 0.0470, 0.0376, 0.0301]
-    assert np.allclose(law_L, printed, atol=5e-5) and np.isclose(law_L.sum(), 1)
+    assert np.allclose(probability_L, printed, atol=5e-5) and np.isclose(probability_L.sum(), 1)
 
 
 @LAWS

@@ -14,7 +14,7 @@ BASE = MaskingConfig(mask_ratio=0.15, max_span_len=10, geometric_p=0.2)
 def test_phases_begin_at_a_share_or_a_step_and_take_the_rest_from_the_features():
     schedule = masking_schedule(masking_phases(LINES), total_steps=1000, base=BASE)
     assert schedule.first_steps == (0, 500, 800)
-    assert schedule.laws == (
+    assert schedule.maskings == (
         MaskingConfig(0.3, 1, 0.2, whole_words=False),
         MaskingConfig(0.15, 3, 0.2),
         BASE,
@@ -25,7 +25,7 @@ def test_phases_begin_at_a_share_or_a_step_and_take_the_rest_from_the_features()
 
 def test_without_phases_the_features_law_holds_all_the_way():
     schedule = masking_schedule((), total_steps=10, base=BASE)
-    assert schedule.laws == (BASE,) and schedule.phases_of(np.arange(10)).tolist() == [0] * 10
+    assert schedule.maskings == (BASE,) and schedule.phases_of(np.arange(10)).tolist() == [0] * 10
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def spans_within(budget, masking, keys_R, words):
         np.zeros(words + 2, np.int64), np.zeros(count, np.int64), np.full(count, words + 2, np.int64)
     )
     spans = M.Spans(*np.empty((2, count * budget), np.int32), np.empty(count, np.int64))
-    thresholds_L = M._thresholds(M.length_law(masking))
+    thresholds_L = M._thresholds(M.length_distribution(masking))
     law = M._Law(1, 1, thresholds_L, joined=0, budgets_R=np.full(count, budget), keys_R=keys_R)
     room = Row(
         np.empty(words + 1, np.int64), np.ones(words + 1, np.uint8), np.zeros(words + 2 + M.PADDING, np.uint8)
@@ -56,9 +56,9 @@ def lengths_drawn(number, masking, keys_R, words):
 def test_lengths_follow_the_truncated_geometric_law(longest):
     keys_R = M.row_keys(7, 0, np.arange(40_000), "spans")
     lengths = lengths_drawn(1, MaskingConfig(max_span_len=longest), keys_R, 100)[:, 0]
-    law_L = stats.geom.pmf(np.arange(1, longest + 1), 0.2) / stats.geom.cdf(longest, 0.2)
+    probability_L = stats.geom.pmf(np.arange(1, longest + 1), 0.2) / stats.geom.cdf(longest, 0.2)
     counts_L = np.bincount(lengths, minlength=longest + 1)[1:]
-    assert stats.chisquare(counts_L, law_L * counts_L.sum()).pvalue > 1e-4
+    assert stats.chisquare(counts_L, probability_L * counts_L.sum()).pvalue > 1e-4
 
 
 def test_lengths_keep_the_law_where_places_are_rare():
@@ -72,8 +72,8 @@ def test_lengths_keep_the_law_where_places_are_rare():
     lengths_RK = lengths_drawn(20, masking, M.row_keys(3, 0, np.arange(3000), "spans"), 400)
     counts_L = np.bincount(lengths_RK.ravel(), minlength=11)
     assert counts_L.sum() == 3000 * 20
-    law_L = M.length_law(masking)
-    assert stats.chisquare(counts_L[1:], law_L * counts_L.sum()).pvalue > 1e-4
+    probability_L = M.length_distribution(masking)
+    assert stats.chisquare(counts_L[1:], probability_L * counts_L.sum()).pvalue > 1e-4
 
 
 def test_places_are_even():

@@ -130,4 +130,4 @@ def test_what_is_left_of_a_budget_goes_to_the_span_before_if_it_is_short():
     _, spans = spans_of([128] * 5000, ONE_TOKEN_WORDS, MaskingConfig())
     assert 5.5 < len(spans.starts_S) / 5000 < 5.9
     ones = (spans.lengths_S == 1).mean()
-    assert abs(ones - M.length_law(MaskingConfig())[0]) < 0.02
+    assert abs(ones - M.length_distribution(MaskingConfig())[0]) < 0.02

@@ -17,13 +17,13 @@ from span_electra.finetuning.rows import read_lines
 from span_electra.finetuning.stage import finetune
 from span_electra.finetuning.task_types import MOST_CLASSES, RECORDS, TASK_TYPES
 from span_electra.hub.architectures import ARCHITECTURES
-from span_electra.model.multi_task import KINDS
+from span_electra.model.multi_task import HEAD_KINDS
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
 def test_all_that_a_record_names_is_there(record):
     assert TASK_TYPES[record.name] is record
-    assert record.head in KINDS and record.reader in READERS
+    assert record.head in HEAD_KINDS and record.reader in READERS
     for architecture in ARCHITECTURES.values():  # or its decoder's, of a causal head
         heads = architecture.heads | (architecture.decoder.heads if architecture.decoder else {})
         assert record.stock_head in heads
@@ -33,7 +33,7 @@ def test_all_that_a_record_names_is_there(record):
 
 
 def test_every_head_reader_and_metric_is_of_some_type():
-    assert {record.head for record in RECORDS} == set(KINDS)
+    assert {record.head for record in RECORDS} == set(HEAD_KINDS)
     assert {record.reader for record in RECORDS} == set(READERS)
     assert {name for record in RECORDS for name in record.metrics} == set(METRICS)
 

@@ -12,13 +12,14 @@ import pytest
 import torch
 from model_examples import CLS, PAD, SEP, VOCAB, small_config
 
-from span_electra.model.multi_task import IGNORED, KINDS, HeadConfig, TaskBatch, TaskNetwork
+from span_electra.model.multi_task import HEAD_KINDS, IGNORED, HeadConfig, TaskBatch, TaskNetwork
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformers  # its import warns of things that are not ours
 
 OUTPUTS = {"sequence": 3, "several": 4, "tokens": 5, "language": 0, "similarity": 0}
+KINDS = tuple(HEAD_KINDS)
 HEADS = tuple(HeadConfig(kind, OUTPUTS.get(kind, 1), dropout=0.0) for kind in KINDS)
 CANDIDATES = 3
 BY_TOKENS = ("tokens", "replaced", "language")

@@ -48,7 +48,7 @@ def test_an_encoder_gives_what_it_gives_by_a_mask(kernel, architecture, causal):
     found = []
     for begins in (None, ends):
         encoder.zero_grad()
-        states = encoder(ids, real, causal=causal, place_BL=place, cu_seqlens_P=begins)[real]
+        states = encoder(ids, real, causal=causal, position_BL=place, cu_seqlens_P=begins)[real]
         states.square().sum().backward()
         found.append((states, *(weight.grad for weight in encoder.parameters())))
     for masked, packed in zip(*found, strict=True):

@@ -19,12 +19,12 @@ from span_electra.pretraining.course import (
     behind,
     course_of,
     describe_course,
-    last_law,
+    final_masking,
     law_facts,
 )
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.settings import PretrainingSettings
-from span_electra.training.plan import PARTS
+from span_electra.training.plan import TICKS
 
 BASE = MaskingConfig(0.2)
 LATER = ["0: max_span_len=1", "0.5: mask_ratio=0.4"]
@@ -61,14 +61,14 @@ def test_where_nothing_changes_no_batch_is_counted():
 )
 def test_shares_are_of_the_optimizers_steps(changes, steps):
     found = course(LATER, model={"generator_first": 0.25}, **changes)
-    assert found.turns == (0, steps // 2, steps // 4)
-    assert found.training(2, 0)["first_step"] == 2 * found.epoch_steps
+    assert found.phase_starts == (0, steps // 2, steps // 4)
+    assert found.training(2, 0).first_step == 2 * found.epoch_steps
 
 
 def test_by_the_clock_shares_are_of_the_time_whatever_the_epoch():
     found = course(LATER, model={"generator_first": 0.25}, by_clock=True, max_minutes=1, epochs=1)
-    assert found.turns == (0, PARTS // 2, PARTS // 4)
-    assert found.training(7, 5)["first_step"] == 5
+    assert found.phase_starts == (0, TICKS // 2, TICKS // 4)
+    assert found.training(7, 5).first_step == 5
     with pytest.raises(InputError, match="no steps"):
         course(["0: max_span_len=1", "500: mask_ratio=0.4"], by_clock=True, max_minutes=1, epochs=1)
 
@@ -89,21 +89,21 @@ def test_what_a_run_does_when_is_said_in_words():
     assert describe_course(settings_of()) == "as the features have them"
 
 
-def test_held_out_rows_have_the_last_law_and_no_mask_before_one_was_seen():
+def test_held_out_rows_have_the_last_masking_and_no_mask_before_one_was_seen():
     found = course(LATER, model={"generator_first": 0.25, "next_token_share": 1.0})
-    told = found.validation(alone=True)
-    assert found.schedule.laws[found.schedule.phases_of([told["first_step"]])[0]].mask_ratio == 0.4
-    assert (told["alone_until"], told["next_token_share"]) == (NEVER, 1.0)
-    assert replace(found, next_token_share=0.75).validation(alone=True)["next_token_share"] == 0
-    assert "alone_until" not in found.validation(alone=False)
+    phases = found.validation(alone=True)
+    assert found.schedule.maskings[found.schedule.phases_of([phases.first_step])[0]].mask_ratio == 0.4
+    assert (phases.alone_until, phases.next_token_share) == (NEVER, 1.0)
+    assert replace(found, next_token_share=0.75).validation(alone=True).next_token_share == 0
+    assert found.validation(alone=False) == replace(phases, alone_until=0, next_token_share=0.0)
 
 
-def test_the_last_law_is_the_runs_own_or_none():
-    assert last_law(settings_of(LATER), BASE) == replace(BASE, mask_ratio=0.4)
-    assert last_law(settings_of(), BASE) is None
+def test_the_final_masking_is_the_runs_own_or_none():
+    assert final_masking(settings_of(LATER), BASE) == replace(BASE, mask_ratio=0.4)
+    assert final_masking(settings_of(), BASE) is None
     for lines in (LATER, ()):  # which checkpoints record, whichever of the two it is
         settings = settings_of(lines)
-        assert MaskingConfig(**law_facts(settings, BASE)) == (last_law(settings, BASE) or BASE)
+        assert MaskingConfig(**law_facts(settings, BASE)) == (final_masking(settings, BASE) or BASE)
 
 
 # --- runs that become longer or shorter -----------------------------------------------------------------
@@ -149,7 +149,7 @@ def test_by_the_clock_too(minutes, seconds):
     short, longer = (settings_of(THREE, max_minutes=number, **clock) for number in (1, minutes))
     first = course_of(short, lambda: 10, BASE)
     again = gone_on(longer, meta_of(short, first, agreed_seconds=seconds))
-    reached = int(first.schedule.phases_of(np.array([round(PARTS * seconds / 60)]))[0])
+    reached = int(first.schedule.phases_of(np.array([round(TICKS * seconds / 60)]))[0])
     assert again.schedule.phases_of(np.array([0]))[0] == reached
     assert (again.alone_until == 0) == (seconds > 15)
 

@@ -47,9 +47,9 @@ def test_each_file_has_its_own_limit_and_split(two):
 def test_one_number_for_all_files_does_not_stand_beside_values_for_each(two):
     data = open_data(replace(two, train_rows=(10, 20), valid_split=(0.1,)))  # a share of all is one of each
     assert len(data.valid_rows) == 3
-    with pytest.raises(InputError, match="train_occur: 10 rows of all files, beside values for each"):
+    with pytest.raises(InputError, match="train_occur: one count .10., but valid_split has one value for"):
         open_data(replace(two, train_rows=(10,), valid_split=(0.1, 0.2)))
-    with pytest.raises(InputError, match="valid_split: 5 rows of all files, beside values for each"):
+    with pytest.raises(InputError, match="valid_split: one count .5., but train_occur has one value for"):
         open_data(replace(two, train_rows=(10, 20), valid_split=(5.0,)))
 
 

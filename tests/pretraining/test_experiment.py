@@ -71,8 +71,8 @@ def test_a_masking_schedule_is_laid_over_all_steps_of_the_run(tmp_path):
     experiment = Pretraining(settings, CPU)  # 54 rows: 6 batches are 3 steps an epoch, 9 in all
     epochs = [experiment.train_batches(epoch, 0) for epoch in range(3)]
     assert [batches.phase_N.tolist() for batches in epochs] == [[0] * 6, [0, 0, 1, 1, 1, 1], [1] * 6]
-    assert epochs[0].schedule.laws[0] == MaskingConfig(0.2, 1, 0.2, whole_words=False)
-    assert epochs[0].schedule.laws[1] == MaskingConfig(0.4)
+    assert epochs[0].schedule.maskings[0] == MaskingConfig(0.2, 1, 0.2, whole_words=False)
+    assert epochs[0].schedule.maskings[1] == MaskingConfig(0.4)
 
 
 def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):
@@ -105,7 +105,8 @@ def test_those_wait_that_get_no_gradient_and_no_others(tmp_path, sharing, twins)
         experiment.model.zero_grad()
         batch = experiment.train_batches(epoch, 0).build(0)
         experiment.loss(experiment.model, batch, None).loss.backward()
-        assert {weight for weight in learning if weight.grad is None} == set(experiment.waiting(batch))
+        unused = {weight for weight in learning if weight.grad is None}
+        assert unused == set(experiment.unused_parameters(batch))
     assert batch.generator_alone is False
 
 
@@ -138,13 +139,13 @@ def validation_batches(experiment, monkeypatch):
     return asked[0]
 
 
-def test_validation_follows_the_runs_last_law_of_masking(tmp_path, monkeypatch):
+def test_validation_follows_the_runs_last_masking(tmp_path, monkeypatch):
     features = write_rows(tmp_path / "rows.arrow")
     loader = LoaderConfig(9, masking_schedule=["0: mask_ratio=0.1", "0.5: mask_ratio=0.4"])
     experiment = Pretraining(small_run(features, tmp_path / "run", loader=loader), CPU)
     experiment.train_batches(0, 0)  # which lays the course
     batches = validation_batches(experiment, monkeypatch)
-    assert {batches.schedule.laws[phase].mask_ratio for phase in batches.phase_N} == {0.4}
+    assert {batches.schedule.maskings[phase].mask_ratio for phase in batches.phase_N} == {0.4}
 
 
 def test_compiled_validation_has_the_shapes_of_training(tmp_path, monkeypatch):
@@ -191,7 +192,7 @@ def test_a_metric_that_validations_of_the_objective_lack_is_said_to_choose_nothi
 def test_averaging_beside_sbpo_alone_is_said_to_do_nothing(tmp_path, recwarn):
     settings = small_run(write_rows(tmp_path / "rows.arrow"), tmp_path / "run")
     model = replace(settings.model, use_SBPO=True, average_span_predictions=True)
-    with pytest.warns(UserWarning, match="does nothing without use_SBGO"):
+    with pytest.warns(UserWarning, match="has no effect without use_SBGO"):
         Pretraining(replace(settings, model=model), CPU)
     recwarn.clear()
     Pretraining(replace(settings, model=replace(model, use_SBGO=True)), CPU)

@@ -16,14 +16,14 @@ from span_examples import words_of
 from span_electra.config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans, span_budget
-from span_electra.features.schedule import masking_schedule
+from span_electra.features.schedule import EpochPhases, masking_schedule
 from span_electra.pretraining.loader import Batches, locate_slots, plan_epoch
 
 MASKING = MaskingConfig()
 
 
 class InMemoryFeatures:
-    """Rows of random tokens with the interface of data/store.py's Features."""
+    """Rows of random tokens with the interface of features/store.py's Features."""
 
     def __init__(self, lengths, seed=0):
         self.lengths_R = np.asarray(lengths, np.int32)
@@ -266,7 +266,7 @@ def test_a_schedule_hides_by_its_phases_the_same_on_any_processes_and_after_a_re
     features = features_of(60)
     lines = ["0: mask_ratio=0.3 max_span_len=1 whole_words=false", "0.5: mask_ratio=0.15 max_span_len=4"]
     schedule = masking_schedule(masking_phases(lines), total_steps=8, base=MASKING)
-    more = {"schedule": schedule, "together": 2}
+    more = {"phases": EpochPhases(schedule, first_step=2), "together": 2}
     config = LoaderConfig(8, workers=0)
 
     def spans_of(batch):
@@ -276,22 +276,22 @@ def test_a_schedule_hides_by_its_phases_the_same_on_any_processes_and_after_a_re
             for number, row in enumerate(batch.rows_B.tolist())
         }
 
-    batches = list(Batches(features, config, 0, first_step=2, **more))  # 8 batches are 4 steps, of 2 phases
+    batches = list(Batches(features, config, 0, **more))  # 8 batches are 4 steps, of 2 phases
     seen = [spans_of(batch) for batch in batches]
     for number, rows in enumerate(seen):
-        law = schedule.laws[number >= 4]
+        masking = schedule.maskings[number >= 4]
         for row, places in rows.items():
-            assert len(places) == span_budget(features.lengths_R[[row]], law.mask_ratio)[0]
+            assert len(places) == span_budget(features.lengths_R[[row]], masking.mask_ratio)[0]
             if number < 4:
                 assert all(after - before > 1 for before, after in zip(places, places[1:], strict=False))
     totals = [sum(map(len, (*seen[n].values(), *seen[n + 1].values()))) for n in range(0, 8, 2)]
     assert [float(batch.masked_total) for batch in batches[::2]] == totals
-    resumed = [spans_of(batch) for batch in Batches(features, config, 0, 3, first_step=2, **more)]
+    resumed = [spans_of(batch) for batch in Batches(features, config, 0, 3, **more)]
     assert resumed == seen[3:]
-    shares = [Batches(features, config, 0, rank=rank, world=2, first_step=2, **more) for rank in (0, 1)]
+    shares = [Batches(features, config, 0, rank=rank, world=2, **more) for rank in (0, 1)]
     together = [spans_of(a) | spans_of(b) for a, b in zip(*shares, strict=True)]
     assert together == seen
-    static = list(Batches(features, config, 0, first_step=2, static_shapes=True, **more))
+    static = list(Batches(features, config, 0, static_shapes=True, **more))
     widths = {batch.original_BL.shape: len(batch.slots_S) for batch in static}
     assert all(widths[batch.original_BL.shape] == len(batch.slots_S) for batch in static)
 
@@ -308,8 +308,9 @@ class EverySecondToken:
 def test_words_are_misspelt_once_the_discriminator_learns_and_never_masked():
     features = features_of(24)
     config = LoaderConfig(batch_size=4, workers=0)
-    told = {"first_step": 10, "alone_until": 13, "misspeller": EverySecondToken()}
-    batches = list(Batches(features, config, 0, **told, crops=True))
+    phases = EpochPhases(first_step=10, alone_until=13)
+    misspelt = Batches(features, config, 0, phases=phases, misspeller=EverySecondToken(), crops=True)
+    batches = list(misspelt)
     assert [batch.generator_alone for batch in batches] == [True] * 3 + [False] * 3
     for batch in batches[:3]:
         assert batch.misspelt_BL is None and batch.slot_weight_S.all()

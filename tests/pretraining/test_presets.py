@@ -19,7 +19,7 @@ from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.data import open_data, token_counts
 from span_electra.pretraining.experiment import Pretraining, build_model, run_pretraining
 from span_electra.pretraining.loader import plan_epoch
-from span_electra.pretraining.stage import training_run
+from span_electra.pretraining.stage import run_settings
 from span_electra.schema import flatten
 from span_electra.text.vocabulary import assemble
 from span_electra.training.devices import Process
@@ -56,7 +56,7 @@ def small(name, features, folder, resume=None):
         "workers": 1,
     }
     settings = compose(PretrainingArguments, [preset(name), Layer("sizes", sizes)])
-    run = training_run(settings, folder, (features,), ())
+    run = run_settings(settings, folder, (features,), ())
     return replace(run, resume_from=None if resume is None else str(resume), silent=True)
 
 

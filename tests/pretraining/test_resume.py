@@ -96,7 +96,7 @@ def test_an_epoch_without_a_batch_that_is_left_is_an_error_and_no_endless_loop(s
     del meta["order"]["content"]  # as an earlier release wrote it
     file.write_text(json.dumps(meta))
     short = write_rows(tmp_path / "short.arrow", longest=8)
-    with pytest.raises(InputError, match="the epoch has .* batches, and as many or more of it were made"):
+    with pytest.raises(InputError, match="made [0-9]+ of this epoch's .* epoch has only [0-9]+;"):
         run_pretraining(stopped(short, resume=tmp_path / "run"))
 
 

@@ -29,14 +29,14 @@ def test_parts_add_up_to_all_the_time_that_went_by(hands):
     assert watch.take() == {"step": 2.0}, "what was taken is not counted again"
 
 
-def test_waiting_counts_for_its_part_and_hands_everything_on(hands):
+def test_the_time_until_an_item_is_there_counts_for_its_part_and_hands_everything_on(hands):
     def slow():
         for number in range(3):
             hands[0] += 10.0
             yield number
 
     watch, got = Clock(), []
-    for number in watch.waiting("data", slow()):
+    for number in watch.timed("data", slow()):
         hands[0] += 1.0
         got.append(number)
     assert got == [0, 1, 2]

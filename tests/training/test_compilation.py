@@ -216,7 +216,7 @@ def test_other_rates_and_seeds_are_no_other_graphs(monkeypatch):
 class Plain:
     """The experiment's part of a step."""
 
-    def waiting(self, batch):
+    def unused_parameters(self, batch):
         return ()
 
     def loss(self, network, batch, dropout_key):

@@ -45,7 +45,7 @@ def features(tmp_path_factory):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_without_a_gpu_ids_name_processes_and_cuda_is_refused():
-    with pytest.warns(UserWarning, match="device ids 0 1 name 2 CPU processes"):
+    with pytest.warns(UserWarning, match="no GPU in use: --device_ids 0 1 starts 2 CPU processes"):
         assert plan_devices(TrainingConfig(device_ids=[0, 1])).processes == 2
     with pytest.warns(UserWarning, match="parallel dp needs GPUs"):
         assert plan_devices(TrainingConfig(device_ids=[0, 1], parallel="dp")).processes == 1

@@ -60,7 +60,7 @@ def test_a_new_run_may_start_with_another_run_s_optimizer_state(features, tmp_pa
     ("settings", "schema"), [(PretrainingSettings, JointTrainingConfig), (FinetuningSettings, FinetuneArgs)]
 )
 def test_how_to_begin_anew_from_weights_is_said_by_flags_of_the_script(settings, schema):
-    flags = set(re.findall(r"--\w+", settings.from_weights.fget(None)))
+    flags = set(re.findall(r"--\w+", settings.restart_flags.fget(None)))
     assert flags and flags <= Parser(schema, "").names
 
 

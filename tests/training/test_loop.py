@@ -363,7 +363,7 @@ def test_settings_that_do_not_fit_are_refused(features, tmp_path):
     for unknown in ("glory", "next_token_loss", "contrastive_loss"):  # the last two are training's alone
         with pytest.raises(InputError, match=f"monitor: '{unknown}' is no metric of validations"):
             run_pretraining(small_run(features, tmp_path / "a", monitor=unknown))
-    with pytest.raises(InputError, match="lamb cannot work on shares"):
+    with pytest.raises(InputError, match="lamb does not support --parallel fsdp"):
         run_pretraining(
             small_run(features, tmp_path / "a", optimizer=OptimizerConfig("lamb"), parallel="fsdp")
         )

@@ -181,7 +181,7 @@ def test_muon_takes_hidden_matrices_and_adamw_the_rest():
     optimizers = optimizers_of(TwoNetworks(), OptimizerConfig("muon"))
     kinds = {
         optimizers.names[id(parameter)]: type(part).__name__
-        for part in optimizers.parts
+        for part in optimizers.optimizers
         for group in part.param_groups
         for parameter in group["params"]
     }

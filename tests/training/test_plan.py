@@ -17,7 +17,7 @@ from span_electra.config import UNITS, Interval, LoaderConfig, OptimizerConfig, 
 from span_electra.errors import InputError
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.training import checkpoint, loop
-from span_electra.training.plan import LoopState, Progress, check_by_clock, passed
+from span_electra.training.plan import LoopState, Progress, check_by_clock, is_due
 
 
 def test_a_state_saved_by_an_earlier_release_is_read_under_its_former_names():
@@ -157,7 +157,7 @@ def test_evaluations_do_not_time_themselves():
 def test_it_passes_as_often_as_its_multiples_are_met_however_the_way_is_cut(number, strides, unit):
     every, place, times = Interval(number, unit), 0, 0
     for stride in strides:
-        times += passed(every, at(place, unit), at(place + stride, unit))
+        times += is_due(every, at(place, unit), at(place + stride, unit))
         place += stride
     met = {(at_ // number) for at_ in range(place + 1)} - {0}
     assert times <= len(met)
@@ -171,12 +171,12 @@ def test_shares_of_an_epoch_pass_as_often_as_they_should(steps, times):
     every = Interval(1 / times, "epochs")
     places = [at(epoch + step / steps, "epochs") for epoch in range(2) for step in range(steps)]
     places.append(at(2.0, "epochs"))
-    met = sum(passed(every, before, after) for before, after in zip(places, places[1:], strict=False))
+    met = sum(is_due(every, before, after) for before, after in zip(places, places[1:], strict=False))
     assert met == 2 * min(times, steps)
 
 
 def test_none_never_passes():
-    assert not any(passed(Interval(0, unit), at(0, unit), at(10**9, unit)) for unit in UNITS)
+    assert not any(is_due(Interval(0, unit), at(0, unit), at(10**9, unit)) for unit in UNITS)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Laws of checkpoints in shares: what is read is what was written, whoever reads it, and nothing else.
+"""Laws of sharded checkpoints: what is read is what was written, whoever reads it, and nothing else.
 
 Run: pytest tests/training/test_shards.py
 """
@@ -23,7 +23,7 @@ from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.stage import export
 from span_electra.training import checkpoint
 from span_electra.training.launch import launch
-from span_electra.training.shards import SHARD, load_shares, write_shards
+from span_electra.training.shards import SHARD, load_sharded, write_shards
 
 pytestmark = pytest.mark.filterwarnings("ignore:no GPU in use")
 
@@ -40,7 +40,7 @@ def run(features, folder, **options):
 
 @pytest.fixture(scope="module")
 def straight(features, tmp_path_factory):
-    """A run of two processes whose checkpoints lie in shares."""
+    """A run of two processes whose checkpoints are sharded."""
     return run(features, tmp_path_factory.mktemp("straight") / "run")
 
 
@@ -138,7 +138,7 @@ def sharded(rank, world_size, store, seed):
 def written(folder, rank, world_size, store):
     model, state, _ = sharded(rank, world_size, store, seed=1)
     weights = model.state_dict(keep_vars=True)
-    checkpoint.save_shares(folder, 5, weights, state, {}, is_main_process=rank == 0)
+    checkpoint.save_sharded(folder, 5, weights, state, {}, is_main_process=rank == 0)
     destroy_process_group()
 
 
@@ -150,8 +150,8 @@ def read_again(folder, rank, world_size, store):
     with torch.no_grad():
         for tensor in model.state_dict(keep_vars=True).values():
             tensor.zero_()
-    saved = checkpoint.load(folder / "checkpoints" / "step-00000005", in_shares=True)
-    optimizer = load_shares(saved.shares, saved.meta["aliases"], model)
+    saved = checkpoint.load(folder / "checkpoints" / "step-00000005", leave_shards=True)
+    optimizer = load_sharded(saved.shards, saved.meta["aliases"], model)
     found = model.state_dict() | optimizer
     lies_as_parameter = optimizer["exp_avg:one.weight"].placements == model.one.weight.placements
     equal = [
@@ -187,7 +187,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_shares_are_asked_for_where_something_lies_in_shares(features, tmp_path):
+def test_sharded_checkpoints_are_asked_for_where_the_model_is_sharded(features, tmp_path):
     with pytest.raises(InputError, match="sharded_checkpoints: .*--parallel fsdp"):
         run(features, tmp_path / "run", parallel="ddp")
     assert not (tmp_path / "run").exists()

@@ -29,7 +29,7 @@ class Number:
 class Sum:
     """The experiment's part of a step."""
 
-    def waiting(self, batch):
+    def unused_parameters(self, batch):
         return ()
 
     def loss(self, network, batch, dropout_key):
