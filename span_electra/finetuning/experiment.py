@@ -74,7 +74,7 @@ def encoder_stamp(opened: Opened, pretrained: Pretrained) -> dict[str, Any]:
     return {"step": told.get("step"), "weights": weights_sha256(place)}
 
 
-def check_encoder_weights(opened: Opened, pretrained: Pretrained, run: FinetuningRun) -> dict[str, Any]:
+def check_encoder_weights(opened: Opened, pretrained: Pretrained, run: FinetuningSettings) -> dict[str, Any]:
     """The encoder's stamp; refuses other weights than when the command began: seeds would not be alike."""
     stamp = encoder_stamp(opened, pretrained)
     if run.encoder_weights not in (None, stamp["weights"]):

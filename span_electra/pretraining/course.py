@@ -143,8 +143,8 @@ def final_masking(settings: PretrainingSettings, base: MaskingConfig) -> Masking
 
 def law_facts(settings: PretrainingSettings, base: MaskingConfig) -> dict[str, Any]:
     """The law that a run over features masked by `base` ends with, as its checkpoints record it."""
-    law = last_law(settings, base) or base
-    return {name: getattr(law, name) for name in MASKING_KEYS}
+    masking = final_masking(settings, base) or base
+    return {name: getattr(masking, name) for name in MASKING_KEYS}
 
 
 def describe_course(settings: PretrainingSettings, before: Behind = NOTHING) -> str:
