@@ -212,15 +212,15 @@ def _parse_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def load(folder: str | Path, *, in_shares: bool = False) -> Checkpoint:
+def load(folder: str | Path, *, in_shares: bool = False, hashed: bool = True) -> Checkpoint:
     """Read a checkpoint folder whole. Raises InputError when it is damaged or not ours.
 
-    in_shares: leave tensors that lie in shares to `shards.load_shares`.
+    in_shares: leave tensors that lie in shares to `shards.load_shares`; hashed: once all of them were hashed.
     """
     folder = Path(folder)
     meta = read_meta(folder, hashed=False)
     if meta["format"] == IN_SHARES:
-        read_meta(folder)
+        read_meta(folder, hashed=hashed)
         if in_shares:
             return Checkpoint(meta["step"], {}, {}, meta, shares=folder)
         tensors = read_whole(folder)
