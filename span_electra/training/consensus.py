@@ -33,10 +33,11 @@ def raised_together(agreement: Agreement) -> Iterator[None]:
         yield
     except Exception as error:
         mine = error
-    # The first that can be mended explains the others; so does whatever else went wrong.
+    # Asked of all, whatever happened here: who knows of no error must not go on alone either.
     told = agreement.gather(None if mine is None else words_of(mine))
     refused = [(rank, said) for rank, said in enumerate(told) if said and said[0]]
     broken = [(rank, said[1]) for rank, said in enumerate(told) if said and not said[0]]
+    # Beside a crash, whose traceback is to be seen, each raises its own.
     if refused and not broken:
         rank, (_, said) = refused[0]
         raise SharedInputError(said if rank == 0 else f"process {rank}: {said}") from mine
@@ -82,12 +83,12 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{key}.")
         else:
-            text = json.dumps(value, sort_keys=True, default=str)
+            text = json.dumps(value, sort_keys=True)
             found[f"{prefix}{key}"] = text if len(text) <= SHOWN else hash_of(value)
     return found
 
 
 def hash_of(value: Any) -> str:
     """Twelve digits by which values are told from each other."""
-    text = json.dumps(value, sort_keys=True, default=str)
+    text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
