@@ -98,10 +98,12 @@ def name_precision(precision: torch.dtype) -> str:
     return next(name for name, dtype in PRECISIONS.items() if dtype is precision)
 
 
-def describe_precision(precision: torch.dtype, device: torch.device, asked: str | None = None) -> str:
+def describe_precision(
+    precision: torch.dtype, device: torch.device, asked: str | None = None, *, several: bool = False
+) -> str:
     """A precision as a log says it, whether float32's products keep all their bits, and why it was chosen.
 
-    asked: what --precision says; none: no reason is given.
+    asked: what --precision says; none: no reason is given. several: it is that of other devices too.
     """
     text = {torch.bfloat16: "bf16", torch.float16: "fp16, loss scaled", torch.float32: "fp32"}[precision]
     if text == "fp32" and device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
@@ -113,7 +115,7 @@ def describe_precision(precision: torch.dtype, device: torch.device, asked: str 
     reasons = {
         ("cpu", torch.bfloat16): "this CPU multiplies faster in it",
         ("cpu", torch.float32): "this CPU multiplies no faster in bf16",
-        ("cuda", torch.float16): "the device has no bf16",
+        ("cuda", torch.float16): "not all devices have bf16" if several else "the device has no bf16",
     }
     return f"{text} (auto: {reasons.get((device.type, precision), f'the best for {device.type}')})"
 

@@ -22,7 +22,7 @@ from typing import TextIO, TypeVar
 from span_electra import progress
 from span_electra.compose import Layer, compose, config_file, dump, leaves, peek, preset
 from span_electra.config import OPTIMIZER_DEFAULTS
-from span_electra.cores import is_leading, wait_asleep
+from span_electra.cores import is_leading, leave, leave_after_crashes, speaks_of, wait_asleep
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError, reason_of, said_of, show_warnings
 from span_electra.schema import Settings, Values
@@ -363,6 +363,7 @@ def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
     wait_asleep()
     show_warnings(aloud=is_leading())
+    leave_after_crashes()
     # A stream that was closed for us (>&-) is none at all.
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
@@ -376,11 +377,13 @@ def run_script(main: Callable[[], int | None]) -> None:
     except BrokenPipeError:
         code = 1  # the reader of our output went away; nothing is left to say
     except (InputError, OSError, ModuleNotFoundError, MemoryError, RuntimeError) as error:
-        print(f"error: {in_a_line(error)}", file=sys.stderr)
+        line = in_a_line(error)
+        if speaks_of(error):
+            print(f"error: {line}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped by the keyboard", file=sys.stderr)
         code = 130
     finally:
         progress.stop()
-    sys.exit(code or 0)
+    leave(code or 0)

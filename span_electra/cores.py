@@ -1,9 +1,20 @@
-"""How many of the machine's cores are ours, how they wait, and whether we are one of several processes."""
+"""How many of the machine's cores are ours, how they wait, and whether we are one of several processes.
+
+Of those that torchrun starts, one says what all have met, and none that failed waits for the others.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+import time
+from types import TracebackType
+from typing import NoReturn
 
+from span_electra.errors import SharedInputError
+
+PATIENCE = 5.0  # seconds in which torchrun ends a process, where the leading one has failed too
+FAILED = (1, 2)  # codes after a crash, and after bad input
 SPINS = "10000"  # turns that a thread waits awake, some tenths of a millisecond: most waits end sooner
 
 
@@ -33,3 +44,39 @@ def is_leading() -> bool:
 def under_torchrun() -> bool:
     """Whether a launcher such as torchrun started this process and wrote its place into the environment."""
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+
+
+def speaks_of(error: Exception) -> bool:
+    """Whether this process is to say what went wrong, some time later where the leading one may be saying it.
+
+    What ends all processes, a file that is not there, would else stand there once for each.
+    """
+    if is_leading():
+        return True
+    if isinstance(error, SharedInputError):
+        return False
+    time.sleep(PATIENCE)
+    return True
+
+
+def leave(code: int) -> NoReturn:
+    """Exit with a code; of torchrun's processes one that failed at once, whatever is still open.
+
+    The interpreter's own end may wait for a group in which the others wait for this one.
+    """
+    if code in FAILED and under_torchrun():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def leave_after_crashes() -> None:
+    """Have one of torchrun's processes `leave` after an error of ours too, once its traceback is printed."""
+    if under_torchrun():
+        sys.excepthook = _crashed
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.__excepthook__(kind, error, trace)
+    leave(1)

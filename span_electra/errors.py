@@ -22,6 +22,10 @@ class InputError(ValueError):
     """
 
 
+class SharedInputError(InputError):
+    """One that all processes of a run raise together, so that the leading one says it for all."""
+
+
 def said_of(error: OSError) -> str:
     """An error of the system in a line: the disk, a permission, a path; it names the file."""
     where = f"{error.filename}: " if error.filename else ""

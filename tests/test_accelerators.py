@@ -99,6 +99,12 @@ def test_the_speedup_is_measured():
     assert 0.01 < bf16_speedup(side=64) < 100
 
 
+@pytest.mark.parametrize(("several", "said"), [(False, "the device has"), (True, "not all devices have")])
+def test_fp16_says_which_devices_have_no_bf16(several, said):
+    text = describe_precision(torch.float16, torch.device("cuda"), "auto", several=several)
+    assert text.startswith(f"fp16, loss scaled (auto: {said} ")
+
+
 def test_fp32_says_whether_it_is_tf32(monkeypatch):
     cuda = torch.device("cuda")
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from span_electra.cores import SPINS, available_cores
+from span_electra.cores import PATIENCE, SPINS, available_cores, speaks_of
+from span_electra.errors import InputError, SharedInputError
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 SCRIPT = """
@@ -42,3 +44,52 @@ def test_scripts_have_threads_wait_asleep_unless_the_user_says_how(asked, found)
         [sys.executable, "-c", SCRIPT, *WAITING], env=variables, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str(found)
+
+
+# --- one of several processes ---------------------------------------------------------------------------
+
+OF_TORCHRUN = {"WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+FAILS = """
+import atexit, threading
+from span_electra.commandline import run_script
+from span_electra.errors import InputError
+
+def main():
+    atexit.register(threading.Event().wait)  # as a group does whose other processes wait for this one
+    raise {error}
+
+run_script(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("rank", "error", "said", "seconds"),
+    [
+        ("0", InputError("x"), True, []),
+        ("0", SharedInputError("x"), True, []),
+        ("1", InputError("x"), True, [PATIENCE]),
+        ("1", SharedInputError("x"), False, []),
+    ],
+)
+def test_what_all_processes_meet_the_leading_one_says(monkeypatch, rank, error, said, seconds):
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    for name, value in OF_TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RANK", rank)
+    assert (speaks_of(error), waited) == (said, seconds)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        ("InputError('a.txt: is empty')", 2, "error: a.txt: is empty\n"),
+        ("KeyError('ours')", 1, "KeyError: 'ours'\n"),
+    ],
+)
+def test_a_process_of_several_that_failed_ends_whatever_it_would_wait_for(error, code, said):
+    script, ranks = FAILS.format(error=error), OF_TORCHRUN | {"RANK": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | ranks, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code and done.stderr.endswith(said)

@@ -12,7 +12,9 @@ batch's totals.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +31,8 @@ from span_electra.model.init import init_local, init_normal
 from span_electra.model.sampled_softmax import score_candidates
 from span_electra.model.token_loss import TokenScores, score_tokens
 from span_electra.random_keys import subkey
+
+Number = TypeVar("Number", float, Tensor)
 
 
 @dataclass(frozen=True)
@@ -285,22 +289,11 @@ class SpanElectra(nn.Module):
         sums = generator_sums(masked, generated) | {"seen": count_tokens(masked)}
         if detected is not None:
             sums |= discriminator_sums(masked, corrupted, detected)
-        config = self.config
+        # Totals of the whole batch: processes' losses add up to the mean that one process would have.
         masked_total, token_total = masked.masked_total.clamp(min=1), masked.token_total.clamp(min=1)
-        # Sums over totals of the whole batch: processes' losses add up to the mean that one process would
-        # have.
-        loss = 0.0
-        if config.objective != "discriminator":
-            own_loss = sums["next_token_loss" if masked.causal else "generator_loss"]
-            loss = loss + config.generator_weight * own_loss / masked_total
-            if generated.span_scores is not None:
-                loss = loss + config.span_boundary_weight * sums["SBGO_loss"] / masked_total
-        if detected is not None:
-            loss = loss + config.discriminator_weight * sums["discriminator_loss"] / token_total
-            if detected.span_logits_S is not None:
-                loss = loss + config.span_boundary_weight * sums["SBPO_loss"] / masked_total
-            if detected.contrastive_loss_B is not None:
-                loss = loss + config.sequence_weight * sums["contrastive_loss"] / masked.row_total
+        loss = weighted_loss(
+            sums, self.config, masked=masked_total, tokens=token_total, rows=masked.row_total
+        )
         # A vector of fixed length, so that tallies of all objectives can be added and reduced in one call.
         nothing = masked.slot_weight_S.new_zeros(())
         tally = torch.stack([sums.get(name, nothing).detach().float() for name in TALLY])
@@ -318,6 +311,32 @@ class SpanElectra(nn.Module):
             replaced_BL=corrupted.replaced_BL,
             replaced_probability_BL=detected.logits_BL.sigmoid(),
         )
+
+
+def weighted_loss(
+    sums: Mapping[str, Number], config: ModelConfig, *, masked: Number, tokens: Number, rows: Number | None
+) -> Number:
+    """The weighted loss from the sums of its parts, named as in `batch.TALLY`; what `sums` lacks is no part.
+
+    masked, tokens, rows: over how many hidden (or next) tokens, real tokens and compared rows they are sums.
+    """
+    parts = {}
+    if config.objective != "discriminator":
+        parts = {
+            "generator_loss": (config.generator_weight, masked),
+            "next_token_loss": (config.generator_weight, masked),
+            "SBGO_loss": (config.span_boundary_weight, masked),
+        }
+    parts |= {
+        "discriminator_loss": (config.discriminator_weight, tokens),
+        "SBPO_loss": (config.span_boundary_weight, masked),
+        "contrastive_loss": (config.sequence_weight, rows),
+    }
+    loss = 0.0
+    for name, (weight, total) in parts.items():
+        if name in sums:
+            loss = loss + weight * sums[name] / total
+    return loss
 
 
 def generator_sums(masked: MaskedBatch, generated: Generated) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from span_electra.accelerators import exact_sums_dtype
 from span_electra.config import ModelConfig
 from span_electra.model.batch import TALLY
-from span_electra.model.electra import SpanElectra
+from span_electra.model.electra import SpanElectra, weighted_loss
 from span_electra.pretraining.loader import Batches
 from span_electra.training.devices import Process
 from span_electra.training.parallel import sum_over_processes
@@ -81,16 +81,25 @@ def validation_metrics(
     model: SpanElectra, batches: Batches, process: Process, stop_requested: Callable[[], bool]
 ) -> dict[str, float] | None:
     """Metrics on all rows of the batches of all processes, each masked as in its file; None: stopped."""
-    sums = torch.zeros(len(TALLY) + 1, dtype=exact_sums_dtype(process.device), device=process.device)
+    sums = torch.zeros(len(TALLY), dtype=exact_sums_dtype(process.device), device=process.device)
     with closing(iter(batches)) as source:
         for masked in source:
             with process.autocast():
-                output = model(masked.to(process.device, non_blocking=True))
-            sums[:-1] += output.tally
-            # The loss is a mean over the batch; weighted by tokens, means of batches make the whole's mean.
-            sums[-1] += output.loss * masked.token_total.to(process.device)
+                sums += model(masked.to(process.device, non_blocking=True)).tally
             if stop_requested():  # half a validation is none: its rows are not those of the others
                 return None
-    totals = sum_over_processes(sums, process).tolist()
-    named = dict(zip(TALLY, totals, strict=False))
-    return compute_metrics(named | {"loss": totals[-1], "steps": named["seen"]})
+    totals = dict(zip(TALLY, sum_over_processes(sums, process).tolist(), strict=True))
+    if not totals["seen"]:
+        return compute_metrics(totals)
+    return compute_metrics(totals | {"loss": loss_of(totals, model.config), "steps": 1.0})
+
+
+def loss_of(sums: Mapping[str, float], config: ModelConfig) -> float:
+    """The loss that training lessens, of summed counts: each part a mean over all that it was counted for.
+
+    Not a mean of batches' losses: their parts are means over hidden and over real tokens, of which batches
+    have other shares, so that how rows are cut into batches would change it.
+    """
+    masked = sums["masked"] + sums["next_tokens"]  # of which a batch has one kind
+    counts = {"masked": masked, "tokens": sums["tokens"], "rows": sums["rows"]}
+    return weighted_loss(sums, config, **{name: max(count, 1.0) for name, count in counts.items()})

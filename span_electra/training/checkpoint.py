@@ -212,15 +212,15 @@ def _parse_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def load(folder: str | Path, *, leave_shards: bool = False) -> Checkpoint:
+def load(folder: str | Path, *, leave_shards: bool = False, hashed: bool = True) -> Checkpoint:
     """Read a checkpoint folder whole. Raises InputError when it is damaged or not ours.
 
-    leave_shards: leave the tensors of a sharded one to `shards.load_sharded`.
+    leave_shards: leave the tensors of a sharded one to `shards.load_sharded`; hashed: once all were hashed.
     """
     folder = Path(folder)
     meta = read_meta(folder, hashed=False)
     if meta["format"] == SHARDED:
-        read_meta(folder)
+        read_meta(folder, hashed=hashed)
         if leave_shards:
             return Checkpoint(meta["step"], {}, {}, meta, shards=folder)
         tensors = read_whole(folder)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -127,6 +129,21 @@ def join(plan: Plan, config: TrainingConfig, *, rank: int, world_size: int, stor
     return Process(device, rank, world_size, replicas, _precision(config.precision, device, world_size))
 
 
+@contextmanager
+def switches_kept() -> Iterator[None]:
+    """Put back at the end what `join` sets for the whole process: how float32 is multiplied, determinism.
+
+    What this process computes after a run, its results say, is not to be rounded as training was.
+    """
+    matmul, deterministic = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
 def replica_ids(plan: Plan, config: TrainingConfig, world_size: int) -> tuple[int, ...]:
     """The GPUs among which dp splits each batch; none where one device, or a process for each, takes it."""
     splits = config.parallel == "dp" and plan.kind == "cuda" and world_size == 1 and len(plan.ids) > 1
@@ -166,7 +183,7 @@ def _init_group(kind: str, rank: int, world_size: int, store: str | None) -> Non
 
 
 def leave(process: Process) -> None:
-    """Leave the group, if there is one."""
+    """Leave the group, if there is one. Call it where all went well: NCCL's waits here for all the others."""
     if process.world_size > 1 and dist.is_initialized():
         dist.destroy_process_group()
 
@@ -174,25 +191,29 @@ def leave(process: Process) -> None:
 def _precision(name: str, device: torch.device, world_size: int) -> torch.dtype:
     if name != "auto":
         return PRECISIONS[name]
-    precision = automatic_precision(device)
-    if world_size > 1 and device.type == "cpu":  # what a measurement says may differ: the first one's holds
-        chosen = [precision]
-        dist.broadcast_object_list(chosen, src=0)
-        return chosen[0]
-    return precision
+    chosen = [automatic_precision(device)]
+    if world_size > 1:
+        chosen *= world_size
+        dist.all_gather_object(chosen, chosen[0])
+    # A measurement may differ from process to process: the first one's holds. What a GPU has not got, none
+    # takes: each in a type of its own, their gradients would not be those of one model.
+    return torch.float16 if torch.float16 in chosen else chosen[0]
 
 
 def go_on_in(process: Process, config: TrainingConfig, meta: dict) -> Process:
     """The process with the precision that a run's checkpoint was made in, if it was chosen automatically.
 
     So that a resumed run is exact even where the measurement would come out otherwise, or on another machine.
-    On another kind of device it is chosen anew. Checkpoints of releases that did not record it are of float32
-    on CPUs.
+    On another kind of device, and where one of them lacks it, it is chosen anew. Checkpoints of releases that
+    did not record it are of float32 on CPUs.
     """
     if config.precision != "auto" or meta.get("device", process.device.type) != process.device.type:
         return process
     name = meta.get("precision", "fp32" if process.device.type == "cpu" else None)
-    return process if name is None else replace(process, precision=PRECISIONS[name])
+    # float16 is chosen where a device has no bf16 (`_precision`), and would compute it by emulation.
+    if name is None or (name == "bf16" and process.precision is torch.float16):
+        return process
+    return replace(process, precision=PRECISIONS[name])
 
 
 def other_device(process: Process, meta: dict) -> str | None:
@@ -222,16 +243,22 @@ def keep_freed_memory() -> None:
 
 
 class Agreement:
-    """Lets every process know the largest of all processes' numbers, without waiting for them in the step."""
+    """Lets every process know what the others say; in the loop without waiting for them in the step.
+
+    It goes over the host, where no collective of gradients holds it up.
+    """
 
     def __init__(self, world_size: int) -> None:
         self.group = dist.new_group(backend="gloo") if world_size > 1 else None
         self.pending: tuple[torch.Tensor, dist.Work] | None = None
 
-    def barrier(self) -> None:
-        """Wait until all processes have come here."""
+    def gather(self, value: Any) -> list[Any]:
+        """What every process gives here, by rank. All must come."""
+        values = [value]
         if self.group is not None:
-            dist.barrier(self.group)
+            values *= dist.get_world_size(self.group)
+            dist.all_gather_object(values, value, self.group)
+        return values
 
     def largest(self, reason: int, seconds: int) -> list[int]:
         """Return the largest of each: alone, these; among several processes, those of the call before.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, write_text
 from span_electra.training import checkpoint, devices, run_folder
 from span_electra.training.checkpoint import Checkpoint
 from span_electra.training.compilation import compile_layers, compiles
+from span_electra.training.consensus import hash_of, raised_together, refuse_differences
 from span_electra.training.devices import Agreement, Plan, Process, plan_devices
 from span_electra.training.experiment import Experiment, RunSettings
 from span_electra.training.launch import Interrupted, launch
@@ -95,71 +97,66 @@ def work(
 
     Raises InputError that says which settings need less memory when it runs out.
     """
-    process = devices.join(plan, settings.training, rank=rank, world_size=world_size, store=store)
-    try:
-        with Signals(spawned=world_size > 1, relayed=under_torchrun()) as signals:
-            if not process.is_main_process:
-                with progress.saying(progress.silent):
-                    return run_here(settings, build, process, signals)
-            check_place(settings)  # before the lock, which leaves a file
-            # Held until the run ends, by the main process alone: the others never write into the folder.
-            with run_folder.locked(Path(settings.out_dir)):
-                return run_here(settings, build, process, signals)
-    except (MemoryError, RuntimeError) as error:
-        if not lacks_memory(error):
-            raise
-        raise InputError(
-            f"out of memory ({reason_of(error)}): halve --train_batch_size, or batch_max_tokens where that "
-            "is set, and let gradients of twice as many batches accumulate; or try "
-            "--activation_checkpointing or --precision bf16"
-        ) from error
-    finally:
+    with devices.switches_kept():
+        process = devices.join(plan, settings.training, rank=rank, world_size=world_size, store=store)
+        try:
+            result = run_among(settings, build, process, Agreement(process.world_size))
+        except (MemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+            raise InputError(
+                f"out of memory ({reason_of(error)}): halve --train_batch_size, or batch_max_tokens where "
+                "that is set, and let gradients of twice as many batches accumulate; or try "
+                "--activation_checkpointing or --precision bf16"
+            ) from error
+        # Not after an error, which would wait here for processes that wait for this one.
         devices.leave(process)
+        return result
 
 
-def run_here(settings: Settings, build: Builder, process: Process, signals: Signals) -> RunResult:
+def run_among(settings: Settings, build: Builder, process: Process, agreement: Agreement) -> RunResult:
+    """Take the folder, on the main process, and train with the others."""
+    spawned, held = process.world_size > 1 and not under_torchrun(), ExitStack()
+    with Signals(spawned=spawned, relayed=under_torchrun()) as signals, held:
+        with raised_together(agreement):
+            if process.is_main_process:
+                check_place(settings)  # before the lock, which leaves a file
+                # Held until the run ends, by the main process alone: the others never write into the folder.
+                held.enter_context(run_folder.locked(Path(settings.out_dir)))
+        if not process.is_main_process:
+            held.enter_context(progress.saying(progress.silent))
+        return run_here(settings, build, process, signals, agreement)
+
+
+def run_here(
+    settings: Settings, build: Builder, process: Process, signals: Signals, agreement: Agreement
+) -> RunResult:
     """Build the experiment, put it on this process's device, prepare the folder, then train."""
-    source, saved = load_resumed(settings, process)  # first: it says in which precision to go on
+    # First: it says in which precision to go on.
+    source, saved = load_resumed(settings, process, agreement)
     if saved:
         process = devices.go_on_in(process, settings.training, saved.meta)
-    if process.is_main_process:
-        # Once more: nobody can change it now.
-        check_folder(Path(settings.out_dir), source, settings.resume_command)
-    agreement = Agreement(process.world_size)  # on the host: no collective of gradients holds it up
-    experiment = build(settings, process)
-    recut, rescored = look_back(experiment, settings, source, saved.meta) if saved else (False, None)
+    folder = Path(settings.out_dir)
+    with raised_together(agreement):
+        if process.is_main_process:
+            check_folder(folder, source, settings.resume_command)  # once more: nobody can change it now
+        experiment = build(settings, process)
+        recut, rescored = look_back(experiment, settings, source, saved.meta) if saved else (False, None)
     # Before the optimizers are made: their state lies where the parameters do by then.
     network = place_model(experiment.model, settings.training, process, saved, str(source))
-    optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
-    state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
-    if saved:
-        refuse_optimizer(saved, settings, source)
-        state, counters = restore(saved, optimizers, process, tally=len(experiment.tally), source=str(source))
-    elif settings.initial_optimizer:
-        path, initial = checkpoint.open_at(settings.initial_optimizer, checkpoint.load)
-        refuse_optimizer(initial, settings, path)
-        optimizers.load(initial.optimizer, str(path))
-    recut_said = recut_epoch(state, experiment, settings.training) if recut else None
-    folder = Path(settings.out_dir)
-    plan_steps(experiment, settings.training, state)
-    followed = settings.training.track if process.is_main_process else None
-    refuse_what_cannot_be(settings, source, state)  # while nothing is written
-    agreement.barrier()  # all have read what they need; from here on the folder changes
-    if process.is_main_process:
-        prepare_folder(folder, settings.config_json, experiment.tokenizer_json, state.step)
-    described = json.loads(settings.config_json or "{}")
-    with RunLog(
-        folder,
-        enabled=process.is_main_process,
-        step=state.step,
-        total=state.total,
-        validated=not state.validation_due,
-        silent=settings.silent,
-        shown=experiment.shown_metrics,
-        epoch_digits=settings.training.num_epoch_digits,
-        tracker=open_tracker(followed, folder, described) if followed else None,
-    ) as log:
-        log.log_text(state.step, "settings", as_table(described))
+    with raised_together(agreement):
+        optimizers, state, counters = take_up(experiment, settings, process, saved, source)
+        recut_said = recut_epoch(state, experiment, settings.training) if recut else None
+        plan_steps(experiment, settings.training, state)
+        refuse_what_cannot_be(settings, source, state)  # while nothing is written
+    # All have read what they need; from here on the folder changes.
+    refuse_differences(agreement, {**experiment.metadata(), "loop": asdict(state)})
+    with raised_together(agreement):
+        if process.is_main_process:
+            prepare_folder(folder, settings.config_json, experiment.tokenizer_json, state.step)
+        run_log = open_log(experiment, settings, process, state)
+    with run_log as log:
+        log.log_text(state.step, "settings", as_table(json.loads(settings.config_json or "{}")))
         run = Run(
             experiment=experiment,
             config=settings.training,
@@ -178,6 +175,43 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
             say_resumed(run, state, saved.meta, recut_said, rescored)
         stopped = train(run, state)
     return conclude(run, state, stopped)
+
+
+def take_up(
+    experiment: Experiment,
+    settings: RunSettings,
+    process: Process,
+    saved: Checkpoint | None,
+    source: Path | None,
+) -> tuple[Optimizers, LoopState, Counters]:
+    """Optimizers on the model's parameters, where the run stands, its counters: new ones, or those saved."""
+    optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
+    state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
+    if saved:
+        refuse_optimizer(saved, settings, source)
+        state, counters = restore(saved, optimizers, process, tally=len(experiment.tally), source=str(source))
+    elif settings.initial_optimizer:
+        path, initial = checkpoint.open_at(settings.initial_optimizer, checkpoint.load)
+        refuse_optimizer(initial, settings, path)
+        optimizers.load(initial.optimizer, str(path))
+    return optimizers, state, counters
+
+
+def open_log(experiment: Experiment, settings: RunSettings, process: Process, state: LoopState) -> RunLog:
+    """The log of a run that stands at `state`; only on the main process it writes."""
+    folder, followed = Path(settings.out_dir), settings.training.track if process.is_main_process else None
+    described = json.loads(settings.config_json or "{}")
+    return RunLog(
+        folder,
+        enabled=process.is_main_process,
+        step=state.step,
+        total=state.total,
+        validated=not state.validation_due,
+        silent=settings.silent,
+        shown=experiment.shown_metrics,
+        epoch_digits=settings.training.num_epoch_digits,
+        tracker=open_tracker(followed, folder, described) if followed else None,
+    )
 
 
 def say_resumed(run: Run, state: LoopState, meta: dict[str, Any], *others: str | None) -> None:
@@ -233,12 +267,33 @@ def check_place(settings: RunSettings) -> None:
     check_folder(Path(settings.out_dir), source, settings.resume_command)
 
 
-def load_resumed(settings: RunSettings, process: Process) -> tuple[Path | None, Checkpoint | None]:
-    """The checkpoint to go on from, its shards left on the disk where each process will read its own."""
+def load_resumed(
+    settings: RunSettings, process: Process, agreement: Agreement
+) -> tuple[Path | None, Checkpoint | None]:
+    """The checkpoint to go on from, its shards left on the disk where each process will read its own.
+
+    The main process chooses it, and alone hashes shards that others read: the rest take the one of this name
+    and of these very facts. Raises InputError on all where one has another.
+    """
     if not settings.resume_from:
         return None, None
+    source, saved, facts = None, None, ""
     read = partial(checkpoint.load, leave_shards=is_sharded(process, settings.training))
-    return checkpoint.open_at(settings.resume_from, read)
+    with raised_together(agreement):
+        if process.is_main_process:
+            source, saved = checkpoint.open_at(settings.resume_from, read)
+            facts = hash_of(saved.meta)
+    source, facts = agreement.gather((source, facts))[0]
+    with raised_together(agreement):
+        if saved is None:
+            saved = read(source, hashed=False)
+            # Where its shards lie, their hashes are among its facts.
+            if hash_of(saved.meta) != facts:
+                raise InputError(
+                    f"{source}: is another checkpoint here than process 0 reads; let all machines see one "
+                    "folder"
+                )
+    return source, saved
 
 
 def look_back(

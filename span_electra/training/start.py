@@ -48,7 +48,8 @@ def device_line(run: Run, resumed: bool) -> str:
     many = f"{shared} times " if shared > 1 else ""
     # A resumed run keeps what it chose before, whatever would be chosen now.
     asked = None if resumed else run.config.precision
-    return f"{many}{device}; {describe_precision(process.precision, process.device, asked)}"
+    precision = describe_precision(process.precision, process.device, asked, several=shared > 1)
+    return f"{many}{device}; {precision}"
 
 
 def parameters_line(model: nn.Module) -> str:

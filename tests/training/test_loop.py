@@ -30,7 +30,7 @@ from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.training import checkpoint, loop
 from span_electra.training import run_folder as runfolder
 from span_electra.training import step as step_module
-from span_electra.training.devices import Process, go_on_in
+from span_electra.training.devices import Process, go_on_in, other_device
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +173,14 @@ def test_a_run_that_recorded_no_precision_goes_on_in_float32_on_a_cpu():
     assert go_on_in(process, auto, {}).precision is torch.float32
     assert go_on_in(process, auto, {"device": "cuda", "precision": "fp16"}).precision is torch.bfloat16
     assert go_on_in(process, named, {"precision": "fp32"}).precision is torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+def test_a_gpu_without_bf16_goes_on_in_what_it_has(name):
+    process = Process(torch.device("cuda"), precision=torch.float16)  # what such a one chooses
+    gone_on = go_on_in(process, TrainingConfig(), {"device": "cuda", "precision": name})
+    assert gone_on.precision is {"fp32": torch.float32}.get(name, torch.float16)
+    assert bool(other_device(gone_on, {"device": "cuda", "precision": name})) == (name == "bf16")
 
 
 # --- log, validate, save ------------------------------------------------------------------------------
