@@ -66,7 +66,7 @@ def without_tasks(settings: PredictArgs, model: str) -> None:
 def with_tasks(settings: PredictArgs, model: str | None) -> None:
     """What a fine-tuned run can do."""
     from span_electra.hub.runs import newest_talker
-    from span_electra.inference.arguments import Speech
+    from span_electra.inference.arguments import GenerationArguments
     from span_electra.inference.chat import talk
     from span_electra.inference.task_lines import predict_lines
     from span_electra.inference.tasks import TaskPredictor
@@ -76,7 +76,7 @@ def with_tasks(settings: PredictArgs, model: str | None) -> None:
         device=settings.device,
         batch_size=settings.batch_size,
         threshold=settings.threshold,
-        speech=Speech.of(settings),
+        speech=GenerationArguments.of(settings),
     )
     if settings.serve:
         from span_electra.inference.playground import serve, task_content
