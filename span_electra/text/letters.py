@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from span_electra.text.vocabulary import Vocabulary
+if TYPE_CHECKING:  # settings of noise are read where no tokenizer is needed
+    from span_electra.text.vocabulary import Vocabulary
 
 
 def alphabets(texts: Iterable[str]) -> dict[str, list[str]]:
