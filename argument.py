@@ -30,7 +30,7 @@ from span_electra.elsewhere import (
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.finetuning.arguments import FinetuningArguments, TaskDataArguments
-from span_electra.inference.arguments import Speech
+from span_electra.inference.arguments import GenerationArguments
 from span_electra.pretraining.arguments import PretrainingArguments, TrainDataArguments, ValidDataArguments
 from span_electra.schema import Settings, same, setting
 
@@ -150,7 +150,7 @@ class EvaluateArgs(EvaluationArguments):
 
 
 @dataclass(frozen=True)
-class PredictArgs(Speech):
+class PredictArgs(GenerationArguments):
     """predict_SE.py"""
 
     POSITIONAL = "model"

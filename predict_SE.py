@@ -69,7 +69,7 @@ def without_tasks(settings: PredictArgs, model: str, given: list[str]) -> None:
 def with_tasks(settings: PredictArgs, model: str | None, given: list[str]) -> None:
     """What a fine-tuned run can do."""
     from span_electra.hub.runs import newest_talker
-    from span_electra.inference.arguments import Speech, refuse_unread
+    from span_electra.inference.arguments import GenerationArguments, refuse_unread
     from span_electra.inference.chat import talk
     from span_electra.inference.task_lines import predict_lines
     from span_electra.inference.tasks import TaskPredictor
@@ -79,7 +79,7 @@ def with_tasks(settings: PredictArgs, model: str | None, given: list[str]) -> No
         device=settings.device,
         batch_size=settings.batch_size,
         threshold=settings.threshold,
-        speech=Speech.of(settings),
+        speech=GenerationArguments.of(settings),
     )
     types = {predictor.specs[number].type.name for number in predictor.numbers_of(settings.task)}
     refuse_unread(given, ["Conversation"] if settings.talk else types, settings.serve)

@@ -1,9 +1,10 @@
 """Where sentences end in a stream of tokens, so that rows can begin and end with them.
 
 A sentence ends behind a token whose last character ends sentences, and behind the quotation marks and
-brackets that close right after it. The full stop of Latin scripts does much else (3.5, example.org), so what
-follows it must begin with a blank, or a line; "Mr. Smith" is taken for an end all the same, which costs no
-token. Text that marks no sentences (Thai, lists of words) has none.
+brackets that close right after it. “ ‘ « open quotations in English and French; in German, Czech, Danish and
+others they close what „ ‚ » has opened, and do so while one of these is open. The full stop of Latin scripts
+does much else (3.5, example.org), so what follows it must begin with a blank, or a line; "Mr. Smith" is taken
+for an end all the same, which costs no token. Text that marks no sentences (Thai, lists of words) has none.
 
 V vocabulary    T tokens    S sentences    N lines
 """
@@ -15,28 +16,28 @@ import unicodedata
 import numpy as np
 
 from span_electra.text.compiled import compiled
+from span_electra.text.punctuation import ENDS_ALWAYS, ENDS_BEFORE_BLANK
 from span_electra.text.vocabulary import Vocabulary
-
-ENDS_BEFORE_BLANK = ".!?"
-# Unicode's Sentence_Terminal of scripts in wide use: what has no other use needs no blank behind it.
-ENDS_ALWAYS = "\u2026\u203c\u203d\u2047\u2048\u2049"  # ellipsis, double marks
-ENDS_ALWAYS += "\u3002\uff01\uff0e\uff1f\uff61"  # Chinese, Japanese
-ENDS_ALWAYS += "\u0589\u061d\u061e\u061f\u06d4\u0700\u0701\u0702"  # Armenian, Arabic, Urdu, Syriac
-ENDS_ALWAYS += (
-    "\u0964\u0965\u104b\u17d4\u17d5\u1362\u1367\u1368\u0df4"  # Indic, Burmese, Khmer, Ethiopic, Sinhala
-)
 
 # Of a token: a sentence ends with it; only if a blank follows; it closes quotations or brackets and no more;
 # it follows a blank.
-ENDS, IF_BLANK, CLOSES, AFTER_BLANK = np.uint8(1), np.uint8(2), np.uint8(4), np.uint8(8)
+ENDS, IF_BLANK, CLOSES, AFTER_BLANK = np.uint16(1), np.uint16(2), np.uint16(4), np.uint16(8)
+# The first three, shifted by so many bits, where “ ‘ « close.
+IN_QUOTATION = np.uint16(4)
+# Of its last quotation mark: it opens („ ‚); it closes one of these, else it opens (“ ‘ «); it closes (”); it
+# closes one of the second kind, else it opens (»).
+LOW, LEFT, RIGHT, POINTS_RIGHT = np.uint16(256), np.uint16(512), np.uint16(1024), np.uint16(2048)
+QUOTATION_MARKS = dict.fromkeys("„‚", LOW) | dict.fromkeys("“‘«‹", LEFT)
+QUOTATION_MARKS |= {"”": RIGHT, "»": POINTS_RIGHT, "›": POINTS_RIGHT}  # ’ is an apostrophe, and says nothing
+DEEPEST = 2  # quotations one in another; one that is never closed must not add up with others
 
 NO_LINES = np.empty(0, np.int64)
 
 
 def sentence_marks(vocabulary: Vocabulary) -> np.ndarray:
-    """What each token says of sentences, uint8 [V]: ENDS, IF_BLANK, CLOSES, AFTER_BLANK."""
+    """What each token says of sentences, uint16 [V]: ENDS, IF_BLANK, CLOSES, AFTER_BLANK, LOW ..."""
     spelt_V, goes_on_V = vocabulary.spelt
-    marks_V = np.zeros(vocabulary.size, np.uint8)
+    marks_V = np.zeros(vocabulary.size, np.uint16)
     special = {vocabulary.tokenizer.token_to_id(token) for token in vocabulary.special.all}
     for token, spelt in enumerate(spelt_V):
         text = spelt.decode("utf-8", "replace")
@@ -44,16 +45,23 @@ def sentence_marks(vocabulary: Vocabulary) -> np.ndarray:
             continue
         # Vocabularies that write no blanks say only where a word begins; a number may be what a point parts.
         blank = text[0].isspace() if goes_on_V[token] else not text[0].isdigit()
-        bare = text.strip()
-        body = bare.rstrip("".join(filter(_closes, set(bare))))
-        marks_V[token] |= AFTER_BLANK * np.uint8(blank)
-        if not body:
-            marks_V[token] |= CLOSES * np.uint8(bool(bare) and not text[0].isspace())
-        elif body[-1] in ENDS_BEFORE_BLANK:
-            marks_V[token] |= ENDS | IF_BLANK
-        elif body[-1] in ENDS_ALWAYS:
-            marks_V[token] |= ENDS
+        marks_V[token] = AFTER_BLANK * np.uint16(blank) | _end_marks(text, ("Pe", "Pf"))
+        marks_V[token] |= _end_marks(text, ("Pe", "Pf", "Pi")) << IN_QUOTATION
+        quotations = [QUOTATION_MARKS[each] for each in text if each in QUOTATION_MARKS]
+        marks_V[token] |= quotations[-1] if quotations else np.uint16(0)
     return marks_V
+
+
+def _end_marks(text: str, closing: tuple[str, ...]) -> np.uint16:
+    """ENDS, IF_BLANK and CLOSES of a token, where characters of these categories close."""
+    bare = text.strip()
+    closers = {each for each in bare if each in "\"'" or unicodedata.category(each) in closing}
+    body = bare.rstrip("".join(closers))
+    if not body:
+        return CLOSES if bare and not text[0].isspace() else np.uint16(0)
+    if body[-1] in ENDS_BEFORE_BLANK:
+        return ENDS | IF_BLANK
+    return ENDS if body[-1] in ENDS_ALWAYS else np.uint16(0)
 
 
 def begins_lines_bare(vocabulary: Vocabulary) -> bool:
@@ -76,20 +84,29 @@ def sentence_ends(ids_T: np.ndarray, marks_V: np.ndarray, bare_starts_N: np.ndar
     return np.flatnonzero(ends_at_T)
 
 
-def _closes(character: str) -> bool:
-    return character in "\"'" or unicodedata.category(character) in ("Pe", "Pf")
-
-
 @compiled
 def _mark_ends(ids_T, marks_V, begins_T, ends_at_T):
     """Mark the tokens that sentences end before."""
-    ended, size = np.uint8(0), len(marks_V)
+    # Quotations that are open, those in “ ‘ « apart: behind these the same marks are openers again.
+    ended, size, low, left = np.uint16(0), len(marks_V), 0, False
     for token in range(len(ids_T)):
         number = np.int64(ids_T[token])
-        marks = marks_V[number] if number < size else np.uint8(0)
+        marks = marks_V[number] if number < size else np.uint16(0)
+        says = marks
+        if low > 0:
+            marks = says >> IN_QUOTATION & (ENDS | IF_BLANK | CLOSES) | says & AFTER_BLANK
+        if says & LOW:
+            low = min(low + 1, DEEPEST)
+        elif says & LEFT:
+            left = low == 0
+            low = max(low - 1, 0)
+        elif says & (RIGHT | POINTS_RIGHT):
+            if not left:
+                low = max(low - 1, 0) if says & RIGHT else min(low + 1, DEEPEST)
+            left = False
         if ended and not marks & (CLOSES | ENDS):
             ends_at_T[token] = marks & AFTER_BLANK != 0 or ended & IF_BLANK == 0 or begins_T[token]
         if marks & ENDS:
             ended = marks
         elif not marks & CLOSES:
-            ended = np.uint8(0)
+            ended = np.uint16(0)

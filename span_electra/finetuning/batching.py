@@ -26,6 +26,7 @@ from span_electra.finetuning.order import REPLIES, Order, plan_tasks
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import TurnRow, join_turns, row_length
 from span_electra.model.multi_task import IGNORED, TaskBatch
+from span_electra.text.letters import drops_accents
 from span_electra.text.noise import NoiseConfig, corrupt_words, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 
@@ -98,6 +99,11 @@ class TaskRows:
         row, begin, end = self.windows_P[piece]
         return self.stored(row)["turns"][begin:end]
 
+    @cached_property
+    def _accents(self) -> bool:
+        """Whether the task's tokenizer tells letters by their accents."""
+        return not drops_accents(self.spec.reading(self.vocabulary))
+
     def _length(self, row: int) -> int:
         stored = self.stored(row)
         if "turns" in stored:
@@ -119,7 +125,8 @@ class TaskRows:
 
     # Keyed by the row, not by the batch: another batch size or another process sees the same errors.
     def _misspelt(self, stored: dict[str, Any], key: tuple[int, int, int]) -> Example:
-        noisy = corrupt_words(stored["text"].split(), self.noise, self.misspellings, key)
+        words = stored["text"].split()
+        noisy = corrupt_words(words, self.noise, self.misspellings, key, accents=self._accents)
         text = " ".join(noisy.words)
         if self.spec.type.head == "replaced":
             return Example(stored["uid"], (text,), noisy.words, tuple(map(str, noisy.wrong)))

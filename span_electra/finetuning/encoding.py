@@ -23,6 +23,7 @@ from span_electra.finetuning.task_types import TaskType
 from span_electra.finetuning.turns import row_length
 from span_electra.text.token_spans import words_of_tokens
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.word_starts import without_blanks
 
 MISSPELLINGS = "misspellings.json"  # beside the rows that are misspelt anew by it, which need no other file
 
@@ -101,15 +102,22 @@ def encoded_rows(
             yield {"uid": example.uid, "turns": turns}, _loses_turns(turns, spec)
         return
     # All texts in one call, which the tokenizer spreads over the cores by itself.
-    texts = [(" ".join(one.words),) if spec.type.by_word else one.texts for one in examples]
+    # Words of a text that was cut by hand: it had no blanks where its script has none. Sentences that are
+    # checked for misspelt words were parted at the blanks that they have.
+    joined = spec.type.reader == "tagged_words"
+    spelt = [with_blanks(one.words, joined) if spec.type.by_word else [] for one in examples]
+    texts = [
+        ("".join(words),) if spec.type.by_word else one.texts
+        for one, words in zip(examples, spelt, strict=True)
+    ]
     encodings = iter(encode([text for pair in texts for text in pair]))
-    for example, pair in zip(examples, texts, strict=True):
+    for example, pair, spelt_words in zip(examples, texts, spelt, strict=True):
         pieces = [next(encodings) for _ in pair]
         row = _framed(vocabulary, [piece.ids for piece in pieces], spec.max_seq_len)
         cut = sum(len(piece.ids) for piece in pieces) + len(pieces) + 1 > spec.max_seq_len
         if spec.type.by_word:
             # By offsets, not word by word: byte-level BPE gives a word after a blank other tokens.
-            words = word_ids(pieces[0].offsets, example.words)
+            words = word_ids(pieces[0].offsets, spelt_words)
             room = len(row["input_ids"]) - 2
             row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
         label = {} if example.label is None else {"label": numbered(example.label, spec)}
@@ -150,13 +158,27 @@ def kept_of_pair(first: int, second: int, room: int) -> tuple[int, int]:
     return (longer, shorter) if first > second else (shorter, longer)
 
 
-def word_ids(offsets: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:
-    """The word that each token of `" ".join(words)` belongs to.
+def with_blanks(words: Sequence[str], joined: bool) -> list[str]:
+    """Words with the blanks before them that make a text of them.
 
-    Example: words "ab" "c", tokens at (0, 1) (1, 2) (2, 4) -> 0 0 1
+    joined: whether there is none where both sides are of scripts that write none.
+
+    Example: "the", "cat" -> "the", " cat"; joined: "无法", "打开", "PDF" -> "无法", "打开", " PDF"
+    """
+    text = [*words[:1]]
+    for before, word in zip(words[:-1], words[1:], strict=True):
+        bare = joined and before and word and without_blanks(before[-1]) and without_blanks(word[0])
+        text.append(word if bare else f" {word}")
+    return text
+
+
+def word_ids(offsets: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:
+    """The word that each token of `"".join(words)` belongs to; the words have their blanks before them.
+
+    Example: words "ab" " c", tokens at (0, 1) (1, 2) (2, 4) -> 0 0 1
     """
     starts_T, ends_T = np.array(offsets, np.int64).reshape(-1, 2).T
-    end_W = np.cumsum([len(word) + 1 for word in words]) - 1
+    end_W = np.cumsum([len(word) for word in words], dtype=np.int64)
     return words_of_tokens(starts_T, ends_T, end_W).tolist()
 
 

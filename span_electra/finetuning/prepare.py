@@ -45,11 +45,13 @@ from span_electra.locks import locked
 from span_electra.storage import empty_parents_go, replace_folder, sha256_of
 from span_electra.text.noise import NoiseConfig, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.word_starts import without_blanks
 from span_electra.text.workers import cap_workers, run_in_order
 
 LOCK = ".making-lock"
 MAKING = ".making-"  # leads the name of the folder in which rows are made; one that a kill left is no harm
 CHUNK = 2000  # examples handed to one process at a time
+BLOCK = 1 << 20  # bytes of a file that are looked at together
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
 # What a task says that decides nothing of its rows.
 # (`listed` and `paired` follow from labels and files, which do.)
@@ -161,7 +163,21 @@ def rows_key(task: Task, data_dir: str | Path, fresh: Prepared) -> str:
     # Earlier rows were folded before the tokenizer saw them, so that it found no special token in them.
     folding = "by the tokenizer" if fresh.lowercase else False
     parts = [FORMAT, deciding(task), contents, fresh.vocabulary_sha256, fresh.max_seq_len, folding]
+    # Earlier rows had a blank between any two words; where no script is without, they are the same.
+    if task.type.reader == "tagged_words" and any(_has_text_without_blanks(file) for _, file in files):
+        parts.append("words joined")
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _has_text_without_blanks(path: Path) -> bool:
+    """Whether a file has characters of scripts without blanks, as the bytes of a packed one may seem to."""
+    with path.open("rb") as file:
+        # A character cut by a block's end is no loss: text of such a script has more of them.
+        blocks = iter(lambda: file.read(BLOCK), b"")
+        return any(
+            not block.isascii() and any(map(without_blanks, {*block.decode("utf-8", "ignore")}))
+            for block in blocks
+        )
 
 
 def deciding(task: Task) -> dict[str, Any]:

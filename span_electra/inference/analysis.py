@@ -28,6 +28,7 @@ def analyze(predictor: Predictor, text: str, threshold: float, top_k: int) -> di
         line = read_lines(networks.vocabulary, [text])[0]
         share_T = token_probabilities(networks, [line], batch_size=predictor.batch_size)[0]
         kept_T = line.ids_T != networks.vocabulary.mask_id  # what is still to be written cannot be wrong
+        kept_T &= line.ends_T > line.starts_T  # the blank behind a mask, say, has no characters to show
         columns = (values_T[kept_T].tolist() for values_T in (line.starts_T, line.ends_T, share_T))
         cells = zip(*columns, strict=True)
         found["tokens"] = [[start, end, rounded(share)] for start, end, share in cells]
@@ -51,7 +52,7 @@ def task_answers(predictor: TaskPredictor, text: str) -> dict[str, Any]:
     answers = []
     for spec in predictor.specs:
         given = text_for(spec, text)
-        if given is None or example_of(spec, given) is None:
+        if given is None or example_of(spec, given, predictor.vocabulary) is None:
             continue
         answer = predictor([given], spec.task.name)[spec.task.name][0]
         shown = {"task": spec.task.name, "type": spec.task.task_type, "kind": type(answer).__name__.lower()}

@@ -26,7 +26,7 @@ LEAST_PROMPT = 3  # tokens: a separator, one of the last turn, a separator
 
 
 @dataclass(frozen=True)
-class Speech(Settings):
+class GenerationArguments(Settings):
     """How replies are made; see GenerationConfig. What is None fits itself to the rest."""
 
     max_new_tokens: int | None = setting(

@@ -5,10 +5,11 @@ V  vocabulary   N  its whole words
 
 from __future__ import annotations
 
-import unicodedata
+from collections.abc import Iterable
 
 import numpy as np
 
+from span_electra.text.letters import alphabets, is_mark, letters_for
 from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.word_starts import without_blanks
@@ -17,6 +18,8 @@ from span_electra.text.word_starts import without_blanks
 NATS_AN_EDIT = 5.0  # that each edit costs a candidate: one word in 150 has it, e^-5
 MOST_EDITS = 2  # of a correction; what is further off is another word
 SHORT = 3  # letters of words that bear one edit only; two turn `cat` into half of all short words
+# Strings with a letter put in or exchanged, each to be encoded: 48 characters by an alphabet of 80 letters.
+MOST_TRIED = 8000
 
 
 class Candidates:
@@ -31,10 +34,19 @@ class Candidates:
             alone_V = alone_V | [f" {text}" in known or all(map(without_blanks, text)) for text in texts]
         # Pieces and punctuation are no corrections; nor is what only goes on inside a word.
         kept = [number for number, text in enumerate(texts) if alone_V[number] and of_letters(text.strip())]
-        self.lowercase = vocabulary.lowercase
+        self.vocabulary, self.lowercase = vocabulary, vocabulary.lowercase
+        special = vocabulary.special.all
+        self.letters = alphabets(text for text in texts if text.strip() not in special)
         self.ids_N = np.array(kept, dtype=np.int64)
         self.words = [texts[number].strip() for number in kept]
         self.blank_N = np.array([texts[number].startswith(" ") for number in kept], dtype=bool)
+
+    def as_read(self, word: str) -> str:
+        """A word as the vocabulary has it: by BERT's rules without case, mostly without accents too."""
+        rules = self.vocabulary.tokenizer.normalizer
+        if not self.lowercase or rules is None:
+            return word
+        return "".join(rules.normalize_str(word).split())  # without the blanks that it puts round each Han
 
     def distances(self, word: str, most: int | None = None) -> np.ndarray:
         """Return the edits from each candidate to `word`: a letter more, less, other, or two exchanged, [N].
@@ -60,7 +72,7 @@ class Candidates:
         """
         # The cutoff lets rapidfuzz leave a word as soon as it is too far: most of the vocabulary is.
         most = MOST_EDITS if len(typed) > SHORT else 1
-        distance_N = self.distances(typed.lower() if self.lowercase else typed, most)
+        distance_N = self.distances(self.as_read(typed), most)
         near = np.flatnonzero((distance_N <= most) & (self.blank_N == after_blank))
         score_N = log_probability_V[self.ids_N[near]] - NATS_AN_EDIT * distance_N[near]
         # Stable: of equal scores the word of the smaller id, which is mostly the commoner.
@@ -74,9 +86,13 @@ def of_letters(text: str) -> bool:
     return text[:1].isalpha() and all(each.isalpha() or is_mark(each) for each in text)
 
 
-def is_mark(character: str) -> bool:
-    """Whether it is a part of the letter before it: an accent of its own, a vowel sign, a point."""
-    return unicodedata.category(character)[0] == "M"
+def letters_within(word: str, known: dict[str, list[str]]) -> list[str]:
+    """The letters that an edit of the word may bring: those of its script, unless these are too many to try.
+
+    In Han and Hangul, where a letter is a word or a syllable, a long word would take seconds.
+    """
+    letters = letters_for(word, known)
+    return letters if len(letters) * (2 * len(word) + 1) <= MOST_TRIED else []
 
 
 def recased(words: list[str], typed: str, lowercase: bool) -> list[str]:
@@ -84,12 +100,13 @@ def recased(words: list[str], typed: str, lowercase: bool) -> list[str]:
     return [word[:1].upper() + word[1:] for word in words] if lowercase and typed[:1].isupper() else words
 
 
-def one_edit_away(word: str) -> list[str]:
+def one_edit_away(word: str, letters: Iterable[str]) -> list[str]:
     """All that one edit makes of a word: a letter less, two exchanged, another letter, a letter more.
 
-    Letters are those of the word and a to z. Example: "ab" -> "b", "a", "ba", "bb", "cb", ..., "abz"
+    The other letters are the word's own and `letters`. Example: "ab", a to z -> "b", "a", "ba", "bb", "cb",
+    ..., "abz"
     """
-    letters = sorted(set(word.lower()) | set("abcdefghijklmnopqrstuvwxyz"))
+    letters = sorted(set(word.lower()).union(letters))
     cuts = [(word[:place], word[place:]) for place in range(len(word) + 1)]
     made = [left + right[1:] for left, right in cuts if right]
     made += [left + right[1] + right[0] + right[2:] for left, right in cuts if len(right) > 1]

@@ -19,11 +19,12 @@ from torch import Tensor
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import OWN_VOICE, TurnRow, join_turns, never_said, row_length
-from span_electra.inference.arguments import Speech
+from span_electra.inference.arguments import GenerationArguments
 from span_electra.inference.generate import generate
 from span_electra.inference.lines import blocks_of, typed
 from span_electra.inference.records import one_line
 from span_electra.model.multi_task import TaskNetwork
+from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import Vocabulary
 
 
@@ -34,7 +35,7 @@ def reply(
     task: int,
     spec: TaskSpec,
     vocabulary: Vocabulary,
-    speech: Speech,
+    speech: GenerationArguments,
 ) -> tuple[str, bool]:
     """Return what the network says after these turns, the newest last, and whether it has not read them all.
 
@@ -49,7 +50,16 @@ def reply(
     banned = never_said(vocabulary, network.config.vocab_size)
     follows = next_token(network, task, row)
     answer = generate(follows, row.ids, end_id=vocabulary.sep_id, config=config, banned=banned)
-    return vocabulary.tokenizer.decode(answer).strip(), row_length(ids) > room
+    return text_of(vocabulary, answer), row_length(ids) > room
+
+
+def text_of(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
+    """A reply as people write it, without special tokens that it may hold."""
+    added = vocabulary.tokenizer.get_added_tokens_decoder()
+    special = {number for number, token in added.items() if token.special}
+    said = Pieces(vocabulary).text(number for number in ids if number not in special)
+    # WordPiece parts "don't" at its apostrophe.
+    return (said.replace(" ' ", "'") if vocabulary.kind == "BERT" else said).strip()
 
 
 def next_token(network: TaskNetwork, task: int, row: TurnRow) -> Callable[[Tensor], Tensor]:

@@ -14,21 +14,29 @@ Shapes are in the names:
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from span_electra.hub.networks import Networks
-from span_electra.inference.candidates import NATS_AN_EDIT, Candidates, is_mark, one_edit_away, recased
+from span_electra.inference.candidates import (
+    NATS_AN_EDIT,
+    Candidates,
+    letters_within,
+    one_edit_away,
+    recased,
+)
 from span_electra.inference.detection import Detected, detect, detect_lines
 from span_electra.inference.filling import log_probability_at
+from span_electra.text.letters import is_mark, is_spelt
 from span_electra.text.pieces import Pieces
 from span_electra.text.token_spans import Line, read_lines
 
 INSIDE = "'’-\u200c\u200d"  # beside letters and digits in the midst of a word; the last two are invisible
-# Characters of the longest word that is corrected. One edit makes 53 strings a letter, each to be encoded, so
-# that without a bound a line of base64 would take minutes and gigabytes; nobody types words of this length.
+# Characters of the longest word that is corrected. One edit makes 53 strings a letter or more, to be encoded,
+# so that without a bound a line of base64 would take minutes and gigabytes; nobody types words of this size.
 LONGEST_WORD = 48
 # The numbers below are the best of a grid on a development set in which one word in five is misspelt.
 DISCRIMINATOR_WEIGHT = 1.0  # of the discriminator's log odds, beside the generator's nats
@@ -102,9 +110,10 @@ def correct(
     lines = read_lines(networks.vocabulary, texts)
     before = detect_lines(networks, lines, batch_size=batch_size)
     suspects = []
-    for number, (line, found) in enumerate(zip(lines, before, strict=True)):
-        wrong = [word for word, called in enumerate(found.wrong(threshold)) if called]
-        suspects += suspects_of(number, line, wrong, networks.vocabulary.special.all)
+    for number, (line, detected) in enumerate(zip(lines, before, strict=True)):
+        wrong = [word for word, called in enumerate(detected.wrong(threshold)) if called]
+        found = suspects_of(number, line, wrong, networks.vocabulary.special.all)
+        suspects += [one for one in found if can_spell(table, line.text[one.start : one.end])]
     # Proposed for all lines, then judged for all: each network is run in few large batches.
     proposals = propose(networks, table, lines, suspects, top_k=top_k, batch_size=batch_size)
     taken = agreed(networks, proposals, texts, before, batch_size=batch_size)
@@ -124,11 +133,15 @@ def correct(
 
 
 def suspects_of(number: int, line: Line, wrong: list[int], special: Sequence[str]) -> list[Suspect]:
-    """The wrong words of a line that can be corrected, from left to right: not too long, and with letters."""
+    """The wrong words of a line that can be corrected, from left to right: not too long, and of letters.
+
+    A word with a digit in it stays as it is: what number was meant, nothing round it says.
+    """
     found = []
     for word in wrong:
         begin, end = line.word_spans[word]
-        core = core_of(line.text[begin:end]) if end - begin <= LONGEST_WORD else None
+        fits = end - begin <= LONGEST_WORD and is_spelt(line.text[begin:end])
+        core = core_of(line.text[begin:end]) if fits else None
         # "[MASK]" is a word by its letters, and nothing to correct.
         if core is None or any(token in line.text[begin:end] for token in special):
             continue
@@ -148,6 +161,16 @@ def suspects_of(number: int, line: Line, wrong: list[int], special: Sequence[str
                 )
             )
     return found
+
+
+def can_spell(table: Candidates, word: str) -> bool:
+    """Whether the vocabulary has all of a word but its capitals; corrections lose accents that it has not.
+
+    What else its rules take away is kept in the same way: the joiner in a Persian word, say.
+    """
+    # Put together again, for Korean is taken apart and loses nothing.
+    read, typed = (unicodedata.normalize("NFC", text) for text in (table.as_read(word), word.lower()))
+    return not table.lowercase or read == typed
 
 
 def core_of(word: str) -> tuple[int, int] | None:
@@ -191,7 +214,7 @@ def propose(
         typed = line.text[suspect.start : suspect.end]
         best[number] = table.best(typed, log_V, after_blank=after_blank, top_k=top_k)
     for width in SEVERAL:
-        for number, more in in_pieces(networks, lines, suspects, width, batch_size=batch_size):
+        for number, more in in_pieces(networks, table, lines, suspects, width, batch_size=batch_size):
             best[number] = sorted(best[number] + more, key=lambda scored: -scored[1])[:top_k]
     # What was typed, by the same measure: log P of its tokens, each at a mask. A rare right word thus costs a
     # candidate as much as it costs itself.
@@ -207,7 +230,13 @@ def propose(
 
 
 def in_pieces(
-    networks: Networks, lines: list[Line], suspects: list[Suspect], width: int, *, batch_size: int
+    networks: Networks,
+    table: Candidates,
+    lines: list[Line],
+    suspects: list[Suspect],
+    width: int,
+    *,
+    batch_size: int,
 ) -> Iterator[tuple[int, list[tuple[str, float]]]]:
     """Yield each suspect of more than `width` tokens with what is one edit away and has just so many."""
     # No suspect of so many tokens: the pass over the lines is spared.
@@ -221,7 +250,8 @@ def in_pieces(
         if suspects[number].width <= width:
             continue
         if number not in pending:
-            words, ids_CW = spelt_in(networks, lines[suspects[number].line].text, suspects[number], width)
+            suspect = suspects[number]
+            words, ids_CW = spelt_in(table, lines[suspect.line].text, suspect, width)
             pending[number] = words, ids_CW, np.zeros(len(words)), 0
         words, ids_CW, score_C, seen = pending[number]
         score_C += log_V[ids_CW[:, place]]
@@ -231,10 +261,10 @@ def in_pieces(
             del pending[number]
 
 
-def spelt_in(networks: Networks, text: str, suspect: Suspect, width: int) -> tuple[list[str], np.ndarray]:
+def spelt_in(table: Candidates, text: str, suspect: Suspect, width: int) -> tuple[list[str], np.ndarray]:
     """Return what is one edit away from a suspect and has just `width` tokens, and these, int64 [C, W]."""
-    vocabulary, typed = networks.vocabulary, text[suspect.start : suspect.end]
-    words = one_edit_away(typed.lower() if vocabulary.lowercase else typed)
+    vocabulary, typed = table.vocabulary, text[suspect.start : suspect.end]
+    words = one_edit_away(table.as_read(typed), letters_within(typed, table.letters))
     # With what stands before it: of a word alone a tokenizer may take the blank for granted, or put it there.
     before = text[max(0, suspect.start - 2) : suspect.start]
     encodings = vocabulary.tokenizer.encode_batch([before + word for word in words], add_special_tokens=False)

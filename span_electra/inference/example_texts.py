@@ -7,32 +7,35 @@ lie. Where these are gone, words of the vocabulary serve: they are of its langua
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.readers import Example, read_examples
-from span_electra.inference.candidates import Candidates
+from span_electra.inference.candidates import Candidates, of_letters
+from span_electra.inference.correction import core_of
 from span_electra.inference.tasks import TaskPredictor
 from span_electra.storage import CONFIG, EXAMPLES, read_json, read_object
+from span_electra.text.letters import is_mark
+from span_electra.text.token_spans import read_lines
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.word_starts import without_blanks
 
 COUNT = 3
 LONGEST = 240  # characters of an example: it must be read at a glance
-WORD = re.compile(r"[^\W\d_]{4,}")  # letters alone, in any script
+SHORTEST = 4  # letters of a word that is taken, where blanks part words
 
 
 def for_pretrained(folder: str | Path, vocabulary: Vocabulary) -> list[str]:
     """Return a sentence with a misspelt word, one with a [MASK], and one as the generator wrote it."""
     sentences = validation_sentences(Path(folder)) or [own_words(vocabulary)]
     originals = [original for original, _ in sentences]
-    misspelt = next(filter(None, map(with_swapped_letters, originals)), originals[0])
+    swapped = (with_swapped_letters(vocabulary, text) for text in originals)
+    misspelt = next(filter(None, swapped), originals[0])
     # Three different sentences where there are as many, so that each shows something else.
     others = [text for text in originals if text is not originals[0]] or originals
-    mask = vocabulary.special.mask
-    masked = next((text for text in (with_mask(other, mask) for other in others) if text), others[0])
+    masked = next(filter(None, (with_mask(vocabulary, other) for other in others)), others[0])
     return [misspelt, masked, sentences[-1][1]]
 
 
@@ -60,20 +63,33 @@ def own_words(vocabulary: Vocabulary) -> tuple[str, str]:
     return text, text
 
 
-def with_swapped_letters(text: str) -> str | None:
+def words_in(vocabulary: Vocabulary, text: str) -> list[tuple[int, int]]:
+    """Where words of letters are, without the marks round them: of SHORTEST or more, in scripts that write
+    no blanks whatever is a token."""
+    found = []
+    for start, end in read_lines(vocabulary, [text])[0].word_spans:
+        first, last = core_of(text[start:end]) or (0, 0)
+        word = text[start + first : start + last]
+        if of_letters(word) and (without_blanks(word[0]) or len(word) >= SHORTEST):
+            found.append((start + first, start + last))
+    return found
+
+
+def with_swapped_letters(vocabulary: Vocabulary, text: str) -> str | None:
     """The text with two letters of its longest word exchanged. Example: a function -> a fnuction"""
-    words = sorted(WORD.finditer(text), key=lambda word: -len(word[0]))
-    for word in words:
-        for at in range(word.start() + 2, word.end() - 1):
-            if text[at] != text[at - 1]:
+    for start, end in sorted(words_in(vocabulary, text), key=lambda word: word[0] - word[1]):
+        bare = without_blanks(text[start])  # words of two letters or three
+        for at in range(start + (1 if bare else 2), end - (0 if bare else 1)):
+            # A mark stays where it is: elsewhere it might be at no letter.
+            if text[at] != text[at - 1] and not (is_mark(text[at]) or is_mark(text[at - 1])):
                 return text[: at - 1] + text[at] + text[at - 1] + text[at + 1 :]
     return None
 
 
-def with_mask(text: str, mask: str) -> str | None:
+def with_mask(vocabulary: Vocabulary, text: str) -> str | None:
     """The text with a mask in the place of the word nearest its middle."""
-    words = sorted(WORD.finditer(text), key=lambda word: abs(word.start() + word.end() - len(text)))
-    return f"{text[: words[0].start()]}{mask}{text[words[0].end() :]}" if words else None
+    words = sorted(words_in(vocabulary, text), key=lambda word: abs(sum(word) - len(text)))
+    return f"{text[: words[0][0]]}{vocabulary.special.mask}{text[words[0][1] :]}" if words else None
 
 
 # --- fine-tuned models ----------------------------------------------------------------------------------

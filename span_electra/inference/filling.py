@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from span_electra.hub.networks import Networks, filling_log_probability
-from span_electra.inference.candidates import is_mark
+from span_electra.text.letters import is_mark
 from span_electra.text.pieces import Pieces
 from span_electra.text.token_spans import Line, cut_windows, frame, read_lines
 

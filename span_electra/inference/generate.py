@@ -22,13 +22,13 @@ FORBIDDEN = float("-inf")  # the logit of a token that must not come
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How a text is continued; bounds are those of arguments.Speech, of which it is made.
+    """How a text is continued; bounds are those of arguments.GenerationArguments, of which it is made.
 
     Settings that draws alone read are refused with beams, and the other way.
     """
 
     max_new_tokens: int = 40  # most tokens of an answer
-    temperature: float = 1.0  # below 1 is bolder, above 1 wilder; 0: the likeliest token
+    temperature: float = 1.0  # below 1: likelier tokens, above 1: more varied; 0: the likeliest
     top_k: int = 0  # draw from so many likeliest tokens; 0: from all
     top_p: float = 1.0  # draw from the fewest likeliest tokens that have this share; 1: from all
     beams: int = 1  # answers followed side by side; above 1 is a search and draws nothing

@@ -39,7 +39,7 @@ TABLES = (".csv", ".parquet", ".arrow", ".xlsx")  # a line of these is no text
 # many passes a line, so that answers are seen to come.
 BLOCK, SLOW_BLOCK = 1024, 32
 BLOCK_CHARACTERS = 200_000  # of a block at most (but one line at least), so that memory is bounded
-Answer = Callable[[list[str]], list[str]]  # lines -> what is written for each
+LineFunction = Callable[[list[str]], list[str]]  # lines -> what is written for each
 
 
 def predict(
@@ -70,7 +70,7 @@ def predict(
     # Colours and layout are for eyes; a pipe gets what a program can read.
     to_terminal = not out_file and sys.stdout.isatty()
     as_text = output == "text" or (output == "auto" and (to_terminal or task == "correct"))
-    answer = answering(
+    answer = line_function(
         predictor, task, as_text=as_text, threshold=threshold, top_k=top_k, coloured=to_terminal
     )
     mask = predictor.networks.vocabulary.special.mask
@@ -93,7 +93,7 @@ def one_task(names: list[str]) -> str:
 
 
 def deliver(
-    answer: Answer, *, in_file: str | None, out_file: str | None, hint: str, block: int = BLOCK
+    answer: LineFunction, *, in_file: str | None, out_file: str | None, hint: str, block: int = BLOCK
 ) -> None:
     """Answer every line of the file, of a pipe, or of a person, who is told by `hint` what to type.
 
@@ -108,7 +108,7 @@ def deliver(
         converse(answer, hint)
 
 
-def write_answers(answer: Answer, blocks: Iterable[list[str]], file: TextIO, waits: bool) -> None:
+def write_answers(answer: LineFunction, blocks: Iterable[list[str]], file: TextIO, waits: bool) -> None:
     """Write the answers of each block before the next is read; `waits`: for lines that are still to come."""
     written = reported = 0
 
@@ -139,7 +139,7 @@ def give_back_memory() -> None:
         pass  # another C library: more memory is held, nothing else
 
 
-def converse(answer: Answer, hint: str) -> None:
+def converse(answer: LineFunction, hint: str) -> None:
     """Answer a person line by line; a line that cannot be answered is refused, and the next one may be."""
     for line in typed(f"{hint}, then Enter; an empty line ends"):
         # A person may have mistyped and is still there; a file's line is wrong once and for all.
@@ -269,9 +269,9 @@ def new_file(target: str) -> Iterator[Path]:
 # --- answers ------------------------------------------------------------------------------------------
 
 
-def answering(
+def line_function(
     predictor: Predictor, task: str, *, as_text: bool, threshold: float, top_k: int, coloured: bool = False
-) -> Answer:
+) -> LineFunction:
     """Return what turns lines into the lines to write, one text for each."""
     if task == "correct":
         as_line = (lambda line: line.corrected) if as_text else as_json(corrected_record)

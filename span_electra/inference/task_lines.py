@@ -17,7 +17,7 @@ from span_electra.errors import InputError
 from span_electra.finetuning.decoding import OUTSIDE
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task_types import MISSPELT
-from span_electra.inference import lines as predict
+from span_electra.inference import lines
 from span_electra.inference.records import marked, one_line, written
 from span_electra.inference.tasks import (
     Answer,
@@ -53,12 +53,12 @@ def predict_lines(
     as_text = output == "text" or (output == "auto" and not out_file and sys.stdout.isatty())
     pairs = any(predictor.specs[number].type.takes_pairs for number in asked)
     hint = "a pair with a TAB between, or a text" if pairs else "a text"
-    predict.check_file(
+    lines.check_file(
         in_file,
-        lambda lines, first: _texts_of_lines(predictor, names, lines, range(first, first + len(lines))),
+        lambda texts, first: _texts_of_lines(predictor, names, texts, range(first, first + len(texts))),
     )
-    answer = answering(predictor, names, as_text, cut)
-    predict.deliver(answer, in_file=in_file, out_file=out_file, hint=hint)
+    answer = line_function(predictor, names, as_text, cut)
+    lines.deliver(answer, in_file=in_file, out_file=out_file, hint=hint)
     if cut.count:
         print(f"note: {cut.said(predictor)}", file=sys.stderr)
 
@@ -90,9 +90,9 @@ class CutLines:
         return f"{lines} longer than {longest} tokens and lost {lost} (first: line {self.first})"
 
 
-def answering(
+def line_function(
     predictor: TaskPredictor, names: Sequence[str], as_text: bool, cut: CutLines | None = None
-) -> predict.Answer:
+) -> lines.LineFunction:
     """Return what turns lines into the lines to write, one for each; it counts the lines it has had.
 
     cut: is given each line's answers.
@@ -137,7 +137,7 @@ def _texts_of_lines(
     for task in asked:
         spec = predictor.specs[task]
         texts = [text_of_line(spec, line) for line in lines]
-        texts = [None if example_of(spec, text) is None else text for text in texts]
+        texts = [None if example_of(spec, text, predictor.vocabulary) is None else text for text in texts]
         if names and None in texts:
             raise InputError(f"line {numbers[texts.index(None)]}: {predictor.wants(task)}")
         found[spec.task.name] = texts
@@ -152,19 +152,19 @@ def text_of_line(spec: TaskSpec, line: str) -> Text | None:
     """What a line says to a task; None where it cannot be said in a line like this.
 
     Example: "A cat.\\tA dog." -> ("A cat.", "A dog.") for a task of pairs; '["Hello.", "Hi!"]' -> two turns
-    for a Conversation; '{"turns": ["Hello."], "candidates": ["Hi!", "No."]}' where there are
-    candidates. An empty line is an empty text, pair, or conversation.
+    for a Conversation, two words for a task by words; '{"turns": ["Hello."], "candidates": ["Hi!", "No."]}'
+    where there are candidates. An empty line is an empty text, pair, or conversation.
     """
     blank = not line.strip()
     if spec.type.has_candidates:
         value = {"turns": [], "candidates": []} if blank else _json(line)
         known = isinstance(value, dict) and set(value) == {"turns", "candidates"}
         return (value["turns"], value["candidates"]) if known else None
-    if spec.type.is_conversation:
-        # A turn may begin with a bracket; only a list of texts is several turns.
+    if spec.type.is_conversation or spec.type.by_word:
+        # A turn or a word may begin with a bracket; only a list of texts is several.
         value = [] if blank else _json(line)
-        turns = isinstance(value, list) and all(isinstance(turn, str) for turn in value)
-        return value if turns else [line]
+        listed = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        return value if listed else line if spec.type.by_word else [line]
     if spec.type.takes_pairs and spec.task.pairs is not False and line.count("\t") == 1:
         first, second = line.split("\t")
         return first, second

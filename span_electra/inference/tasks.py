@@ -32,10 +32,10 @@ from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.finetuning.turns import row_length
 from span_electra.hub.networks import check_numbers, length_batches
-from span_electra.inference.arguments import Speech
+from span_electra.inference.arguments import GenerationArguments
 from span_electra.inference.chat import reply
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
-from span_electra.text.token_spans import over_windows, pool_words
+from span_electra.text.token_spans import over_windows, pool_words, read_lines
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.utf8 import is_encodable
 
@@ -109,7 +109,7 @@ class TaskPredictor:
     device: str = "cpu"
     batch_size: int = 32  # rows computed together
     threshold: float = 0.5  # probability from which a word is called misspelt
-    speech: Speech = Speech()
+    speech: GenerationArguments = GenerationArguments()
 
     @classmethod
     def from_folder(
@@ -142,7 +142,10 @@ class TaskPredictor:
             raise InputError("texts: one text alone; give a list of them, [text]")
         # Every text is read by every task that was asked for before a network runs: refusals cost nothing.
         named = self.numbers_of(tasks)
-        read = {number: [example_of(self.specs[number], text) for text in texts] for number in named}
+        read = {
+            number: [example_of(self.specs[number], text, self.vocabulary) for text in texts]
+            for number in named
+        }
         able = [number for number, examples in read.items() if None not in examples]
         if not able:
             wanted = "; ".join(self.wants(number) for number in named)
@@ -311,12 +314,13 @@ def expected_input(spec: TaskSpec) -> str:
         return "a list of turns; as a line one turn, or a JSON list of them"
     if spec.task.pairs:
         return "a pair of texts; as a line one TAB between them"
-    return "a text or a list of words" if spec.type.by_word else "a text"
+    return "a text or a list of words, as a line in JSON" if spec.type.by_word else "a text"
 
 
-def example_of(spec: TaskSpec, text: Text) -> Example | None:
+def example_of(spec: TaskSpec, text: Text, vocabulary: Vocabulary) -> Example | None:
     """A text as the task's readers would give it, None where it is none of the task's.
 
+    Words are cut at blanks and, for tags, where a token begins in scripts without, as by `read_lines`.
     The texts of an example with candidates are the turns before, its words the candidates.
     Raises InputError for what no tokenizer takes.
     """
@@ -325,8 +329,13 @@ def example_of(spec: TaskSpec, text: Text) -> Example | None:
     if spec.type.has_candidates:
         return _with_candidates(text)
     if spec.type.by_word:
-        words = text.split() if isinstance(text, str) else text if listed else None
-        return None if words is None else Example("", (" ".join(words),), tuple(words))
+        if isinstance(text, str):
+            # Of misspelt words a mark was learnt for all that stands between two blanks.
+            alone = spec.type.reader != "tagged_words"
+            text = read_lines(spec.reading(vocabulary), [text], blanks_alone=alone)[0].words
+        elif not listed:
+            return None
+        return Example("", (" ".join(text),), tuple(text))
     if spec.type.is_conversation:
         turns = [text] if isinstance(text, str) else text if listed else None
         return None if turns is None else Example("", tuple(turns))

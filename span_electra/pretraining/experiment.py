@@ -55,6 +55,7 @@ from span_electra.training.devices import Process
 from span_electra.training.run import RunResult, run_training
 from span_electra.training.start import parameters_line
 
+TRIED_ROWS = 16  # of the data, in which one word at least must be there to misspell
 REPORT_EVERY = 60  # seconds at least between two reports, which take one or two to write
 
 
@@ -203,7 +204,15 @@ class Pretraining:
         # Only a discriminator learns from errors; a generator by itself would read them for nothing.
         if not share or self.settings.model.objective == "generator":
             return None
-        return Misspeller(Vocabulary.from_json(self.tokenizer_json, "the features' tokenizer"), share, seed)
+        vocabulary = Vocabulary.from_json(self.tokenizer_json, "the features' tokenizer")
+        misspeller, first = Misspeller(vocabulary, share, seed), self.data.train_rows[:TRIED_ROWS]
+        if self.process.is_main_process and not misspeller.can_misspell(self.data.train, first):
+            warnings.warn(
+                f"spelling_noise: {share} misspells nothing: in the first {counted(len(first), 'row')} this "
+                "vocabulary can write no word with an error; give 0, or take another vocabulary",
+                stacklevel=2,
+            )
+        return misspeller
 
     def loss(self, network: nn.Module, batch: MaskedBatch, dropout_key: int | None) -> StepOutput:
         """Both networks' weighted loss."""

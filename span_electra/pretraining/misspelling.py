@@ -4,8 +4,8 @@ A generator's replacements are words, well spelt and in place; a misspelt word i
 discriminator meets none unless some are made. They are made in the ids: a word's tokens are decoded, edited
 as `text/noise.py` edits words, and encoded again. The row keeps its length: what is
 pushed over its end is cut. A word whose ids do not come back from its text alone, or that holds a special
-token, stays as it is; in a byte-level vocabulary, which reads a blank before any text, so do characters of
-scripts without blanks.
+token, stays as it is. In scripts without blanks a word is encoded behind its neighbour, since alone it would
+begin a text; it stays where what comes of it cannot be parted from that one.
 
 Shapes are in the names:
   B  rows   L  tokens of the longest row   T  tokens of one row's content   V  vocabulary
@@ -13,16 +13,19 @@ Shapes are in the names:
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable
+from copy import copy
 from functools import lru_cache
 
 import numpy as np
 
 from span_electra.features.masking import row_keys
+from span_electra.features.store import Features
 from span_electra.features.words import word_starts
+from span_electra.text.letters import alphabets, drops_accents, letters_for
 from span_electra.text.noise import NoiseConfig, edit_word
+from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.word_starts import without_blanks
 
 KEPT_WORDS = 1 << 16  # decoded words that are remembered; a word is edited anew each time
 
@@ -36,7 +39,13 @@ class Misspeller:
         self._special = {self._tokenizer.token_to_id(token) for token in vocabulary.special.all}
         self._token_words = vocabulary.token_words
         self._config = NoiseConfig(kind="artificial")
-        self._alphabets = alphabets(self._tokenizer.decode([number]) for number in range(vocabulary.size))
+        known = alphabets(self._tokenizer.decode([number]) for number in range(vocabulary.size))
+        # Where blanks part words, errors bring no marks: runs that are resumed meet the errors that they had.
+        self._letters = {
+            name: [letter for letter in letters if letter.isalpha() or without_blanks(letter)]
+            for name, letters in known.items()
+        }
+        self._accents, self._pieces = not drops_accents(vocabulary), Pieces(vocabulary)
         self._text_of = lru_cache(KEPT_WORDS)(self._decode)
 
     def misspell(
@@ -64,6 +73,14 @@ class Misspeller:
             moved_BL[row, content] = 1 + moved_T
         return {"original_BL": ids_BL, "misspelt_BL": wrong_BL}, moved_BL
 
+    def can_misspell(self, features: Features, rows_R: np.ndarray) -> bool:
+        """Whether any word of these rows can be misspelt at all."""
+        lengths_R = np.asarray(features.lengths_R)[rows_R].astype(np.int64)
+        ids_BL = features.gather(rows_R, int(lengths_R.max(initial=1)))
+        every = copy(self)
+        every.share = 1.0
+        return bool(every.misspell(ids_BL, lengths_R, rows_R, 0)[0]["misspelt_BL"].any())
+
     def _row(
         self, ids_T: np.ndarray, starts_T: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,7 +92,9 @@ class Misspeller:
         # The last word may go on in the next row, and what comes before the first began in another.
         for number in np.flatnonzero(rng.random(max(0, len(starts) - 1)) < self.share):
             begin, end = starts[number], starts[number + 1]
-            noisy = self._edited(tuple(ids_T[begin:end].tolist()), rng)
+            # A word without a blank before it begins no text: its neighbour says how it is encoded.
+            behind = ids_T[starts[number - 1] if number else 0 : begin]
+            noisy = self._edited(tuple(ids_T[begin:end].tolist()), tuple(behind.tolist()), rng)
             if noisy is None:
                 continue
             place = len(ids) + begin - done  # of the word, behind what precedes it
@@ -93,16 +112,44 @@ class Misspeller:
             np.array(moved, np.int64).clip(max=length),
         )
 
-    def _edited(self, word: tuple[int, ...], rng: np.random.Generator) -> list[int] | None:
-        """The tokens of the word with an error in it; None where it has none that keeps the row's length."""
-        found = self._text_of(word)
+    def _edited(
+        self, word: tuple[int, ...], behind: tuple[int, ...], rng: np.random.Generator
+    ) -> list[int] | None:
+        """The tokens of the word with an error in it; None where it has none that keeps the row's length.
+
+        behind: the tokens before it, of its neighbour.
+        """
+        found, joins = self._text_of(word), self._joins(word)
         if found is None:
-            return None
+            return self._edited_behind(word, behind, rng) if joins else None
         space, text, letters = found
-        edited = edit_word(text, self._config, letters, rng)
+        edited = edit_word(text, self._config, letters, rng, accents=joins and self._accents)
         ids = self._tokenizer.encode(space + edited, add_special_tokens=False).ids
         # Fewer tokens would leave a hole at the row's end.
         return None if edited == text or len(ids) < len(word) or self._special & {*ids} else ids
+
+    def _joins(self, word: tuple[int, ...]) -> bool:
+        """Whether it is a word of a script that writes no blanks between words."""
+        letters = filter(str.isalpha, self._pieces.text(word))
+        return not self._special & {*word} and without_blanks(next(letters, " "))
+
+    def _edited_behind(
+        self, word: tuple[int, ...], behind: tuple[int, ...], rng: np.random.Generator
+    ) -> list[int] | None:
+        text, before = self._pieces.text(word), self._pieces.text(behind)[-2:]
+        space = text[: len(text) - len(text.lstrip())]
+        text = text.strip()
+        # Parts of characters are no text, and what begins a row has no neighbour to be encoded behind.
+        if not before or "\ufffd" in before + text or len(text.split()) != 1:
+            return None
+        letters = letters_for(text, self._letters)
+        edited = edit_word(text, self._config, letters, rng, accents=self._accents)
+        encoding = self._tokenizer.encode(before + space + edited, add_special_tokens=False)
+        tokens = zip(encoding.ids, encoding.offsets, strict=True)
+        inside = [(number, start) for number, (start, end) in tokens if end > len(before)]
+        ids = [number for number, _ in inside]
+        joined = not inside or inside[0][1] < len(before)
+        return None if joined or edited == text or len(ids) < len(word) or self._special & {*ids} else ids
 
     def _decode(self, word: tuple[int, ...]) -> tuple[str, str, list[str]] | None:
         """The space before a word, its text, and the letters of its script; None unless it is one word."""
@@ -116,20 +163,4 @@ class Misspeller:
         space = decoded[: len(decoded) - len(decoded.lstrip())]
         if tuple(self._tokenizer.encode(decoded, add_special_tokens=False).ids) != word:
             return None  # part of a character, say: what is written back would differ by more than the error
-        letter = next(mark for mark in text if mark.isalpha())
-        return space, text, self._alphabets.get(script(letter), [letter.lower()])
-
-
-def alphabets(texts: Iterable[str]) -> dict[str, list[str]]:
-    """The small letters that occur in `texts`, by script. Example: "Да", "no" -> CYRILLIC а д, LATIN n o"""
-    found: dict[str, set[str]] = {}
-    for text in texts:
-        for mark in text.lower():
-            if mark.isalpha() and len(mark.lower()) == 1:
-                found.setdefault(script(mark), set()).add(mark)
-    return {name: sorted(letters) for name, letters in found.items()}
-
-
-def script(letter: str) -> str:
-    """The script of a letter, the first word of its Unicode name: LATIN, CYRILLIC, CJK ..."""
-    return unicodedata.name(letter, "unnamed").split()[0]
+        return space, text, letters_for(text, self._letters)

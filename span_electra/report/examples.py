@@ -14,6 +14,8 @@ import numpy as np
 
 from span_electra.storage import EXAMPLES, write_text
 from span_electra.text.pieces import Pieces
+from span_electra.text.punctuation import ENDS_ALWAYS, ENDS_BEFORE_BLANK
+from span_electra.text.word_starts import CONTINUES
 
 if TYPE_CHECKING:
     from span_electra.model.batch import MaskedBatch
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from span_electra.text.vocabulary import Vocabulary
 
 LEAST_TOKENS, MOST_TOKENS = 12, 60  # of a sentence that is shown
-SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
+SENTENCE_ENDS = (*ENDS_BEFORE_BLANK, *ENDS_ALWAYS)
 
 
 def collect_examples(
@@ -95,11 +97,20 @@ def pick_sentences(
 
 
 def sentences(ids_L: np.ndarray, end: int, pieces_V: Pieces) -> Iterator[slice]:
-    """Cut a row's content, tokens 1 .. end - 1, into parts that end with a sentence or at MOST_TOKENS."""
-    start = 1
-    for at in range(1, end):
+    """Cut a row's content, tokens 1 .. end - 1, into parts that end with a sentence or at MOST_TOKENS.
+
+    No part ends within a character, which may be of several tokens.
+    """
+    start, said = 1, ""
+    flags_V = pieces_V.vocabulary.token_words.flags_V
+    # Rows may only pad a published model's table to a multiple of 8 or 64: these are no tokens.
+    cut_L = flags_V[np.minimum(ids_L, len(flags_V) - 1)] & CONTINUES != 0
+    for at, text in enumerate(pieces_V.texts(ids_L[1:end].tolist()), start=1):
+        said = text or said  # of a character's later tokens: what they end
+        if at + 1 < end and cut_L[at + 1]:
+            continue
         long = at + 1 - start >= LEAST_TOKENS
-        ends = pieces_V[int(ids_L[at])].rstrip().endswith(SENTENCE_ENDS)
+        ends = said.rstrip().endswith(SENTENCE_ENDS)
         if (ends and long) or at + 1 - start >= MOST_TOKENS:
             yield slice(start, at + 1)
             start = at + 1
@@ -115,8 +126,8 @@ def record(
     given = [None if value != value else round(value, 4) for value in cut["generator_probability"]]
     return {
         "row": number,
-        "original": [pieces_V[token] for token in cut["original"]],
-        "written": [pieces_V[token] for token in cut["written"]],
+        "original": pieces_V.texts(cut["original"]),
+        "written": pieces_V.texts(cut["written"]),
         "masked": cut["masked"],
         "replaced": cut["replaced"],
         "probability": [round(value, 4) for value in cut["probability"]],
@@ -169,8 +180,9 @@ def as_markdown(examples: list[dict[str, Any]], *, with_verdicts: bool) -> str:
         masked = [" ▁" if hidden else text for text, hidden in zip_of(example, "original", "masked")]
         # Emphasis where a token differs from the original.
         tokens = list(zip_of(example, "written", "replaced", "probability"))
-        written = [f" **{text.strip()}**" if new else text for text, new, _ in tokens]
-        doubted = [f"{text.strip()} {share:.0%}" for text, _, share in tokens if share > 0.5]
+        # A token within a character has no text of its own.
+        written = [f" **{text.strip()}**" if new and text.strip() else text for text, new, _ in tokens]
+        doubted = [f"{text.strip()} {share:.0%}" for text, _, share in tokens if share > 0.5 and text.strip()]
         called = f"- called replaced: {', '.join(doubted) or 'none'}\n"
         parts.append(
             f"row {example['row']}\n\n- original: {''.join(example['original']).strip()}\n"

@@ -23,6 +23,7 @@ import numpy as np
 
 from span_electra.errors import InputError, not_among, reason_of
 from span_electra.schema import check_fields, setting
+from span_electra.text.letters import alphabets, letters_for
 from span_electra.utf8 import is_encodable, read_text
 
 KINDS = ("none", "artificial", "realistic", "mixed", "white_space")
@@ -139,22 +140,24 @@ def corrupt_words(
     config: NoiseConfig,
     misspellings: Mapping[str, list[str]],
     key: tuple[int, int, int],
+    *,
+    accents: bool = False,
 ) -> NoisyText:
     """Put errors into a row of words, the same ones whenever the key (seed, epoch, row) is the same.
 
     Example: ("I", "think", "so.") -> words ("I", "thnik", "so."), wrong (0, 1, 0),
     origin ((0, 1), (1, 2), (2, 3)); with white-space noise -> ("Ithink", "so."), (1, 0), ((0, 2), (2, 3)).
     Misspellings of several words, "a lot", become several, all of one origin. Words without a letter keep
-    their characters: nobody can see that a number is misspelt.
+    their characters: nobody can see that a number is misspelt. accents: whether the reader tells letters by
+    them, so that one more or less is an error too.
     """
     rng = _generator(key)
-    # The row's own letters too: in another script than Latin, errors stay within it. Sorted, since sets are
-    # not.
-    letters = sorted(set(string.ascii_lowercase) | set(_letters_of(words)))
+    # An error stays within its word's script. A row of Latin may be short, and all of its letters are known.
+    letters = alphabets([*words, string.ascii_lowercase])
     chosen_W = rng.random(len(words)) < config.word_share
     units = []
     for place, (word, chosen) in enumerate(zip(words, chosen_W.tolist(), strict=True)):
-        noisy = _misspell(word, config, misspellings, letters, rng) if chosen else word
+        noisy = _misspell(word, config, misspellings, letters, rng, accents=accents) if chosen else word
         # A word as it was is not cut: it may be empty, or hold white space of its own.
         units.append(Unit((word,) if noisy == word else tuple(noisy.split()), (place, place + 1)))
     if config.white_space:
@@ -174,17 +177,14 @@ def _generator(key: tuple[int, int, int]) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=counter))
 
 
-def _letters_of(words: Sequence[str]) -> Iterator[str]:
-    """The letters of a row in lower case, which some letters (Turkish capital I) lack as one character."""
-    return (small for mark in set("".join(words)) if len(small := mark.lower()) == 1 and small.isalpha())
-
-
 def _misspell(
     word: str,
     config: NoiseConfig,
     misspellings: Mapping[str, list[str]],
-    letters: Sequence[str],
+    letters: Mapping[str, list[str]],
     rng: np.random.Generator,
+    *,
+    accents: bool,
 ) -> str:
     if config.kind in ("none", "white_space"):
         return word
@@ -194,7 +194,9 @@ def _misspell(
         known = list(known_misspellings(word, misspellings))
         if known:
             return known[int(which * len(known))]
-    return word if config.kind == "realistic" else edit_word(word, config, letters, rng)
+    if config.kind == "realistic" or not any(map(str.isalpha, word)):
+        return word
+    return edit_word(word, config, letters_for(word, letters), rng, accents=accents)
 
 
 def cut_core(word: str) -> tuple[str, str, str]:
@@ -229,17 +231,27 @@ def _in_case_of(core: str, text: str) -> str:
 # --- edits of characters ------------------------------------------------------------------------------
 
 
-def edit_word(word: str, config: NoiseConfig, letters: Sequence[str], rng: np.random.Generator) -> str:
-    """Edit the characters of a word's core. Unchanged only if it has no letter, or no edit changes it."""
+def edit_word(
+    word: str,
+    config: NoiseConfig,
+    letters: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    accents: bool = False,
+) -> str:
+    """Edit the characters of a word's core. Unchanged only if it has no letter, or no edit changes it.
+
+    accents: whether a letter that differs in its accents alone is another one.
+    """
     before, core, after = cut_core(word)
     if not any(mark.isalpha() for mark in core):
         return word
-    right = _seen(core)
+    right = _seen(core, accents)
     for _ in range(sample_edit_count(len(core), config.geometric_p, rng)):
         for _ in range(TRIES):
             edited = _edit(core, config.edits, letters, rng)
             # Never empty, nor back to the right word, nor to what an uncased tokenizer cannot tell from it.
-            if edited != core and _seen(edited) not in ("", right):
+            if edited != core and _seen(edited, accents) not in ("", right):
                 core = edited
                 break
     return before + core + after
@@ -273,11 +285,13 @@ def _edit(core: str, edits: Sequence[str], letters: Sequence[str], rng: np.rando
     return core[:place] + letter + core[place + (edit == "replace") :]
 
 
-def _seen(text: str) -> str:
-    """The text as an uncased tokenizer sees it: without case and accents."""
+def _seen(text: str, accents: bool) -> str:
+    """The text as an uncased tokenizer sees it: without case, and without accents where it drops them."""
     if text.isascii():
         return text.lower()
     parts = unicodedata.normalize("NFD", text.casefold())
+    if accents:
+        return parts
     return "".join(mark for mark in parts if unicodedata.category(mark) != "Mn")
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from span_electra.text.punctuation import stands_at_word
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.text.word_starts import without_blanks
-
-NO_BLANK_BEFORE = frozenset(".,;:!?)]}")
+from span_electra.text.word_starts import CONTINUATION, without_blanks
 
 
 class Pieces(dict[int, str]):
@@ -30,6 +29,22 @@ class Pieces(dict[int, str]):
         """Neighbouring tokens as one text, in which characters that were cut are whole again."""
         return b"".join(map(self._bytes, ids)).decode("utf-8", "replace")
 
+    def texts(self, ids: Iterable[int]) -> list[str]:
+        """Each of neighbouring tokens as text; a character that was cut is its first token's.
+
+        Example: of byte-level BPE "né", "é" in two tokens -> " n", "é", ""
+        """
+        parts: list[bytes] = []
+        begun = 0  # the token in which the last character began
+        for number in ids:
+            spelt = self._bytes(number)
+            rest = spelt.lstrip(CONTINUATION) if parts else spelt
+            if len(rest) < len(spelt):
+                parts[begun] += spelt[: len(spelt) - len(rest)]
+            parts.append(rest)
+            begun = len(parts) - 1 if rest else begun
+        return [part.decode("utf-8", "replace") for part in parts]
+
     def _bytes(self, number: int) -> bytes:
         # Rows may only pad a published model's table to a multiple of 8 or 64.
         if number >= self.vocabulary.size:
@@ -40,6 +55,6 @@ class Pieces(dict[int, str]):
         if self.vocabulary.kind == "BERT" and not goes_on_V[number]:
             # WordPiece does not say which words people write a blank before.
             first = spelt_V[number].decode("utf-8", "replace")[:1] or " "
-            bare = first in NO_BLANK_BEFORE or without_blanks(first)
+            bare = stands_at_word(first) or without_blanks(first)
             return spelt_V[number] if bare else b" " + spelt_V[number]
         return spelt_V[number]

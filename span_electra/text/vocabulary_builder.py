@@ -29,6 +29,7 @@ from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.encode import TextEncoder
 from span_electra.text.inputs import Inputs, find_inputs
+from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import (
     SPECIAL_TOKENS,
     Vocabulary,
@@ -52,6 +53,7 @@ LONGEST_WORD = 1000
 READ_WITHOUT_ACCENTS = ("GREEK ", "COMBINING ")  # a script, and marks that make no character with a letter
 LETTERS_WORTH_A_NOTE = 0.005  # of all letters; in Russian й alone is 1.2%, names in English text far less
 LATIN_WORTH_A_NOTE = 0.1  # in French 4% have accents, in Czech 13%, in Vietnamese, which has tones, 25%
+TURKISH = "ıİşŞğĞ"  # and its neighbours; without marks, words become others (açı, aci)
 MODEL_MAX_LENGTH = 512  # what the folder's tokenizer_config.json says; features and exports say their own
 
 
@@ -155,7 +157,9 @@ def marks_note(seen: Counter[str]) -> tuple[str, ...]:
             and not name.startswith(READ_WITHOUT_ACCENTS)
         ):
             (latin if name.startswith("LATIN ") else changed)[letter] = uses
-    if latin.total() > LATIN_WORTH_A_NOTE * total:
+    # Turkish has few of them, but as words of their own.
+    turkish = sum(uses for letter, uses in letters.items() if letter in TURKISH)
+    if latin.total() > LATIN_WORTH_A_NOTE * total or turkish > LETTERS_WORTH_A_NOTE * total:
         changed += latin
     if changed.total() <= LETTERS_WORTH_A_NOTE * total:
         return ()
@@ -172,7 +176,7 @@ def marks_note(seen: Counter[str]) -> tuple[str, ...]:
 def preview(vocabulary: Vocabulary, inputs: Inputs, settings: VocabularyConfig) -> str:
     """One line a token for the eye, with how often it was seen.
 
-    Example: `  1042  ##ing  seen 88,213 times`
+    Example: `  1042  ##ing  seen 88,213 times`; of byte-level BPE `   731  ĠÃ¼ber  über  seen 12 times`
     """
     encoder, counts_V, read = TextEncoder(vocabulary.tokenizer), np.zeros(vocabulary.size, np.int64), 0
     for text in texts_of(inputs, settings):
@@ -180,11 +184,19 @@ def preview(vocabulary: Vocabulary, inputs: Inputs, settings: VocabularyConfig) 
         read += len(text)
         if read >= PREVIEW_BYTES:
             break
+    pieces_V = Pieces(vocabulary)
     lines = (
-        f"{number:6}  {token}  seen {counted(count, 'time')}\n"
+        f"{number:6}  {_shown(token, pieces_V[number])}  seen {counted(count, 'time')}\n"
         for number, (token, count) in enumerate(zip(vocabulary.tokens_V, counts_V, strict=True))
     )
     return f"in the first {read:,} bytes of text:\n" + "".join(lines)
+
+
+def _shown(token: str, text: str) -> str:
+    """A token as it is spelt and, where that is not read as its text, the text beside it."""
+    text = text.strip()
+    readable = text not in token and text.isprintable() and "\ufffd" not in text
+    return f"{token}  {text}" if readable else token
 
 
 def write_vocabulary(

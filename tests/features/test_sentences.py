@@ -23,7 +23,7 @@ from span_electra.features.sentences import (
 )
 from span_electra.features.store import open_features
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.text.vocabulary_builder import build_vocabulary
+from span_electra.text.vocabulary_builder import build_vocabulary, train
 
 ENGLISH = [
     "The river rose in spring.",
@@ -125,3 +125,34 @@ def test_features_hold_whole_sentences_and_say_so(tmp_path, vocabulary):
     rows = features.gather(np.arange(features.header.rows), 64)
     starts = {vocabulary.tokenizer.encode(text, add_special_tokens=False).ids[0] for text in ENGLISH[:3]}
     assert set(rows[:, 1].tolist()) <= starts and len(rows) > 20
+
+
+GERMAN = [
+    "Er sagte: „Ich komme.“",
+    "Sie: »Wirklich?«",
+    "„Sie rief: ‚Nein!‘“",
+    "„Er dachte: »Nie.«“",
+    "Schluss.",
+]
+CLOSING = {
+    "German": GERMAN,
+    "Finnish, Hungarian": ["Sanoi: ”Tulen.”", "„Jövök.”", "Csend lett."],
+    "French": ["Il dit.", "«Oui.»", "«Non.»", "Rien."],
+    "English": ["He said.", "“I come.”", "“Really?”", "‘Yes!’"],
+    "German and English": [*GERMAN, *ENGLISH, *GERMAN],
+    "Chinese and German": ["他说。", "“你好。”", "“好。”", "„Ja.“", "“你好。”"],
+}
+
+
+@pytest.mark.parametrize("kind", ["BPE", "BERT"])
+@pytest.mark.parametrize("told", CLOSING.values(), ids=CLOSING)
+def test_a_quotation_ends_with_its_sentence_whichever_marks_it_has(told, kind):
+    """“ closes „ and opens an English quotation: a sentence has all of its marks, none of the next one's."""
+    text = " ".join(told)
+    settings = VocabularyConfig(tokenizer_type=kind, min_fre=1, lowercase=False, vocab_size=900)
+    mine = train([f"{text}\n".encode() * 3], settings)
+    encoding = mine.tokenizer.encode(text, add_special_tokens=False)
+    ends = sentence_ends(np.array(encoding.ids), sentence_marks(mine)).tolist()
+    places = [0, *(encoding.offsets[end][0] for end in ends), len(text)]
+    found = [text[start:end].strip() for start, end in zip(places[:-1], places[1:], strict=True)]
+    assert found == told

@@ -63,12 +63,13 @@ def rows_of(examples, spec, vocabulary="uncased"):
 
 
 def test_words_of_the_docstrings_example():
-    assert word_ids([(0, 1), (1, 2), (2, 4)], ["ab", "c"]) == [0, 0, 1]
+    assert word_ids([(0, 1), (1, 2), (2, 4)], ["ab", " c"]) == [0, 0, 1]
     assert word_ids([], []) == word_ids([], ["\x00"]) == []
 
 
-LETTERS = st.sampled_from("abTé.'-1漢ßΣİ😀\u0301")
+LETTERS = st.sampled_from("abTé.'-1ßΣİ😀\u0301")
 WORD = st.text(LETTERS, min_size=1, max_size=5)
+BARE = st.text("漢字กา\u0e48。", min_size=1, max_size=4)
 
 
 @settings(deadline=None, max_examples=150)
@@ -85,6 +86,24 @@ def test_every_token_of_every_word_maps_to_it(words, name, fold):
     assert row["word_ids"] == [-1, *expected, -1] and row["words"] == len(words)
     assert row["input_ids"][1:-1] == [token for one in alone for token in one["input_ids"][1:-1]]
     assert len(row["word_ids"]) == len(row["input_ids"]) <= vocabulary.size
+
+
+@settings(deadline=None, max_examples=100)
+@given(words=st.lists(WORD | BARE, min_size=1, max_size=6), name=st.sampled_from(list(VOCABULARIES)))
+def test_words_of_scripts_without_blanks_are_read_as_in_running_text(words, name):
+    """As prediction reads them: a blank that nobody writes would be a token, or another one."""
+    example, tokenizer = Example("1", (), tuple(words)), VOCABULARIES[name].tokenizer
+    row = rows_of([example], spec_of("NER", longest=200), name)[0]
+    text = words[0]
+    for word in words[1:]:
+        bare = all(0xE00 <= ord(each) <= 0xEFF or ord(each) > 0x3000 for each in (text[-1], word[0]))
+        text += word if bare and "😀" not in (text[-1], word[0]) else f" {word}"
+    assert row["input_ids"][1:-1] == tokenizer.encode(text, add_special_tokens=False).ids
+    told = row["word_ids"][1:-1]
+    assert told == sorted(told) and set(told) <= set(range(len(words)))
+    # Sentences whose words are checked for errors were parted at the blanks that they have.
+    row = rows_of([example], spec_of("SpellingWords", longest=200), name)[0]
+    assert row["input_ids"][1:-1] == tokenizer.encode(" ".join(words), add_special_tokens=False).ids
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)

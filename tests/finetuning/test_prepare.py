@@ -67,6 +67,16 @@ def test_a_task_is_made_again_only_when_something_changed(tmp_path):
     assert prepared(tmp_path, {"t": task}).path("t", "train").is_file()
 
 
+@pytest.mark.parametrize(("word", "anew"), [("Ünder", False), ("打开", True), ("เปิด", True)])
+def test_rows_whose_words_are_joined_now_are_made_anew_and_no_others(word, anew, tmp_path, monkeypatch):
+    task = write_task(tmp_path, "NER")
+    with (tmp_path / "data/t/train.tsv").open("a", encoding="utf-8") as file:
+        file.write(f"99\t['O', 'O']\t['{word}', '{word}']\n")
+    key = prepared(tmp_path, {"t": task}).keys["t"]
+    monkeypatch.setattr(prepare, "_has_text_without_blanks", lambda path: False)  # as earlier releases did
+    assert (prepared(tmp_path, {"t": task}).keys["t"] != key) == anew
+
+
 def test_a_broken_row_is_named_and_changes_nothing(tmp_path):
     task = write_task(tmp_path, SINGLE)
     write(tmp_path / "data", "t/dev.tsv", "1\tyes\tthe cat\n2\tmaybe\tthe dog\n")

@@ -3,14 +3,18 @@
 import json
 
 import pytest
-from network_examples import by_hand, frequencies, spotter
+import torch
+from network_examples import by_hand, frequencies, seeing_ids, spotter
 from predictor_examples import finetuned, spec_of
 
 from span_electra.errors import InputError
+from span_electra.hub.networks import Network, Networks
 from span_electra.inference.analysis import analyze, task_answers, text_for
-from span_electra.inference.lines import answering
+from span_electra.inference.lines import line_function
 from span_electra.inference.predictor import Predictor
 from span_electra.inference.tasks import TaskPredictor
+from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
+from span_electra.text.word_starts import byte_letters
 
 
 def test_lines_say_what_belongs_together():
@@ -51,11 +55,27 @@ def test_the_page_shows_what_the_lines_say():
     predictor = Predictor(by_hand(frequencies({"dog": 9.0}), spotter({"cats": 3.0})))
     found = analyze(predictor, "the cats [MASK]", 0.5, 3)
     filled = json.loads(
-        answering(predictor, "fill", as_text=False, threshold=0.5, top_k=3)([found["text"]])[0]
+        line_function(predictor, "fill", as_text=False, threshold=0.5, top_k=3)([found["text"]])[0]
     )
     (shown,), (told,) = found["blanks"], [blank["whole"] for blank in filled["blanks"]]
     assert [text for text, _ in shown] == [text for text, _ in told]
     assert [share for _, share in shown] == pytest.approx([share for _, share in told], rel=1e-3)
     assert 0 < found["blanks"][0][-1][1] < 1e-4
-    corrected = answering(predictor, "correct", as_text=False, threshold=0.5, top_k=3)([found["text"]])[0]
+    corrected = line_function(predictor, "correct", as_text=False, threshold=0.5, top_k=3)([found["text"]])[0]
     assert found["doubted"] == json.loads(corrected)["doubted"] != []
+
+
+def test_every_character_has_the_verdict_of_a_token_that_shows_it():
+    """Byte-level BPE gives the blank behind a mask an empty token before the word's own."""
+    ids = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *byte_letters()])}
+    vocabulary = assemble("BPE", ids)
+    even = Network(seeing_ids, lambda states: torch.zeros(*states.shape[:-1], vocabulary.size), 32, "by hand")
+    sure = Network(seeing_ids, lambda states: torch.zeros(states.shape[:-1]), 32, "by hand")
+    for text in ("go [MASK] on", "[MASK] x", "a [MASK] [MASK], b"):
+        found = analyze(Predictor(Networks(vocabulary, "cpu", even, sure)), text, 0.5, 3)
+        shown, done = "", 0
+        for start, end, _ in found["tokens"]:
+            assert start < end
+            shown += text[max(start, done) : end]
+            done = max(done, end)
+        assert shown.replace(" ", "") == text.replace("[MASK]", "").replace(" ", "")

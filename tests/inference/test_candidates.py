@@ -1,11 +1,19 @@
 """What a misspelt word may have been meant as. Run: pytest tests/inference/test_candidates.py"""
 
+from string import ascii_lowercase
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_examples import vocabulary_of_words
 
-from span_electra.inference.candidates import Candidates, of_letters, one_edit_away
+from span_electra.inference.candidates import (
+    MOST_TRIED,
+    Candidates,
+    letters_within,
+    of_letters,
+    one_edit_away,
+)
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
 from span_electra.text.word_starts import byte_letters
 
@@ -70,7 +78,26 @@ def test_marks_are_parts_of_letters():
 @settings(deadline=None, max_examples=30)
 @given(st.text("abcé", min_size=1, max_size=6))
 def test_one_edit_makes_all_that_is_one_edit_away(word):
-    made = one_edit_away(word)
+    made = one_edit_away(word, ascii_lowercase)
     assert {slow_distance(word, other) for other in made} == {1} and len(set(made)) == len(made)
     # Letters less, exchanged, other and more, but for those that two ways give and the empty word.
     assert {word + "q", "q" + word, word[:-1] + "q"} <= set(made) and ("" not in made)
+
+
+def test_an_edit_brings_letters_of_the_words_script_that_the_vocabulary_has():
+    tokens = [*SPECIAL_TOKENS, "cat", "да", "كَ", "कि"]
+    letters = Candidates(assemble("BERT", {token: n for n, token in enumerate(tokens)})).letters
+    for word, wanted in (("Tac", "act"), ("(Да", "ад"), ("كك", "كَ"), ("क", "कि")):
+        assert set(letters_within(word, letters)) == set(wanted)
+    syllables = {"HANGUL": [chr(0xAC00 + number) for number in range(2000)]}
+    assert letters_within("가", syllables) and not letters_within("가" * 9, syllables)
+    assert 2 * 48 * 80 <= MOST_TRIED, "the longest words of an alphabet are tried"
+
+
+def test_what_an_uncased_vocabulary_does_not_read_is_no_edit():
+    tokens = [*SPECIAL_TOKENS, "fur", "für"]
+    for strip_accents, nearest in ((None, "fur"), (False, "für")):
+        table = Candidates(
+            assemble("BERT", {token: n for n, token in enumerate(tokens)}, strip_accents=strip_accents)
+        )
+        assert dict(zip(table.words, table.distances(table.as_read("FÜR")), strict=True))[nearest] == 0

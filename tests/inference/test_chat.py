@@ -16,10 +16,11 @@ from predictor_examples import LONGEST, finetuned
 from span_electra.config import ARCHITECTURES
 from span_electra.errors import InputError
 from span_electra.finetuning.turns import OWN_VOICE
-from span_electra.inference.arguments import Speech
-from span_electra.inference.chat import talk
+from span_electra.inference.arguments import GenerationArguments
+from span_electra.inference.chat import talk, text_of
 from span_electra.inference.generate import GenerationConfig
 from span_electra.inference.tasks import TaskPredictor
+from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
 
 ROOT = Path(__file__).resolve().parents[2]
 TURNS = ["the cat", "sleeps on the mat", "dogs bark"]
@@ -56,11 +57,11 @@ def by_hand(predictor, turns, most):
         if (token := int(logits_V.argmax())) == vocabulary.sep_id:
             break
         answer.append(token)
-    return vocabulary.tokenizer.decode(answer).strip()
+    return text_of(vocabulary, answer)
 
 
 def test_a_greedy_reply_is_that_by_hand(predictor):
-    greedy = replace(predictor, speech=Speech(max_new_tokens=4, temperature=0)).talker()
+    greedy = replace(predictor, speech=GenerationArguments(max_new_tokens=4, temperature=0)).talker()
     found = [greedy(TURNS[-count:]) for count in (1, 2, 3)]
     assert found == [by_hand(predictor, TURNS[-count:], 4) for count in (1, 2, 3)]
     assert any(found) and len(set(found)) > 1
@@ -78,28 +79,34 @@ def test_a_reply_ends_where_the_end_is_other_special_tokens_too(predictor, monke
     )
     shared = replace(predictor, vocabulary=replace(vocabulary, special=one))
     for asked in (predictor, shared):
-        assert replace(asked, speech=Speech(max_new_tokens=4, temperature=0)).talker()(TURNS[:1]) == ""
+        assert (
+            replace(asked, speech=GenerationArguments(max_new_tokens=4, temperature=0)).talker()(TURNS[:1])
+            == ""
+        )
 
 
 def test_long_talks_keep_the_newest_turns_and_room_for_the_reply(predictor):
-    greedy = replace(predictor, speech=Speech(max_new_tokens=9, temperature=0)).talker()
+    greedy = replace(predictor, speech=GenerationArguments(max_new_tokens=9, temperature=0)).talker()
     assert greedy(["bark bark bark"] * 7 + ["the cat", "sleeps"]) == greedy(["the cat", "sleeps"])
     assert greedy(["cat " * 99]) == greedy(["cat " * 5])
 
 
 def test_draws_differ_by_seed_and_turn_alone(predictor):
-    talkers = [replace(predictor, speech=Speech(max_new_tokens=8, seed=seed)).talker() for seed in (0, 0, 99)]
+    talkers = [
+        replace(predictor, speech=GenerationArguments(max_new_tokens=8, seed=seed)).talker()
+        for seed in (0, 0, 99)
+    ]
     assert talkers[0](TURNS) == talkers[1](TURNS) != talkers[2](TURNS)
 
 
 def test_settings_fit_themselves_to_rows_and_beams():
-    assert Speech().config(128) == GenerationConfig(40, 1.0, 0, 0.9)
-    assert Speech(seed=3).config(16, turns=2) == GenerationConfig(8, 1.0, 0, 0.9, seed=5)
-    assert Speech(beams=3).config(128) == GenerationConfig(40, beams=3)
+    assert GenerationArguments().config(128) == GenerationConfig(40, 1.0, 0, 0.9)
+    assert GenerationArguments(seed=3).config(16, turns=2) == GenerationConfig(8, 1.0, 0, 0.9, seed=5)
+    assert GenerationArguments(beams=3).config(128) == GenerationConfig(40, beams=3)
     with pytest.raises(InputError, match="3 beams draw nothing"):
-        Speech(beams=3, top_k=5).config(128)
+        GenerationArguments(beams=3, top_k=5).config(128)
     with pytest.raises(InputError, match="of 16 tokens; give 13 at most"):
-        Speech(max_new_tokens=14).config(16)
+        GenerationArguments(max_new_tokens=14).config(16)
 
 
 def echo(turns):
@@ -143,7 +150,10 @@ def test_the_script_talks_through_a_pipe_before_it_ends(folder, predictor):
     flags = ["--talk", "--device", "cpu", "--max_new_tokens", "5", "--temperature", "0"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = [sys.executable, str(ROOT / "predict_SE.py"), str(folder), *flags]
-    greedy, turns = replace(predictor, speech=Speech(max_new_tokens=5, temperature=0)).talker(), []
+    greedy, turns = (
+        replace(predictor, speech=GenerationArguments(max_new_tokens=5, temperature=0)).talker(),
+        [],
+    )
     with subprocess.Popen(command, text=True, **pipes) as running:
         for line in ("the cat", "dogs bark"):
             running.stdin.write(line + "\n")
@@ -153,3 +163,24 @@ def test_the_script_talks_through_a_pipe_before_it_ends(folder, predictor):
             assert running.stdout.readline() == turns[-1] + "\n"
         running.stdin.close()
         assert running.wait(timeout=300) == 0, running.stderr.read()
+
+
+@pytest.mark.parametrize("said", ["对不起，您的时间。", "I don't know, it's so.", "كيف حالك؟"])
+def test_a_reply_of_wordpiece_is_written_as_people_write(said):
+    tokens = [
+        *SPECIAL_TOKENS,
+        *"对不起，您的时间。,.'؟",
+        "i",
+        "don",
+        "t",
+        "know",
+        "it",
+        "s",
+        "so",
+        "كيف",
+        "حالك",
+    ]
+    vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)})
+    ids = vocabulary.tokenizer.encode(said, add_special_tokens=False).ids
+    assert vocabulary.unk_id not in ids
+    assert text_of(vocabulary, [*ids, vocabulary.sep_id]) == said.lower() and text_of(vocabulary, []) == ""

@@ -107,7 +107,7 @@ def test_words_of_several_tokens_are_seen_at_as_many_masks():
         for suspect in suspects_of(number, line, [1], SPECIAL_TOKENS)
     ]
     ((number, scored),) = in_pieces(
-        networks, lines, found, 2, batch_size=8
+        networks, TABLE, lines, found, 2, batch_size=8
     )  # what has no more than two is left out
     tokens = {
         word: networks.vocabulary.tokenizer.encode(word, add_special_tokens=False).tokens
@@ -142,7 +142,7 @@ def test_what_is_asked_for_is_what_the_corrected_line_will_hold(kind, text, tmp_
     start, found = text.index("thex"), 0
     suspect = Suspect(0, 0, start, start + 4, first=0, last=4)
     for width in SEVERAL:
-        words, ids_CW = spelt_in(Networks(vocabulary, "cpu"), text, suspect, width)
+        words, ids_CW = spelt_in(Candidates(vocabulary), text, suspect, width)
         for word, ids_W in zip(words, ids_CW.tolist(), strict=True):
             (line,) = read_lines(vocabulary, [text[:start] + word + text[start + 4 :]])
             inside_T = (line.starts_T < start + len(word)) & (line.ends_T > start)
@@ -206,7 +206,7 @@ def test_a_word_too_long_to_be_typed_is_passed_through_with_its_neighbours_corre
     networks = by_hand(frequencies({}), spotter(SUSPICIOUS))
     assert correct(networks, TABLE, ["q" * LONGEST_WORD])[0].changes, "the longest that is tried"
     tried = []
-    monkeypatch.setattr(correction, "one_edit_away", lambda word: tried.append(len(word)) or [word])
+    monkeypatch.setattr(correction, "one_edit_away", lambda word, _: tried.append(len(word)) or [word])
     for long in ("q" * 5000, "q" * (LONGEST_WORD + 1), "'" * 100_000 + "."):
         found = correct(networks, TABLE, [f"teh {long} teh"])[0]
         assert found.corrected == f"the {long} the"
@@ -224,3 +224,36 @@ def test_only_the_log_probabilities_of_a_batch_are_held():
         refs = [ref for ref in refs if ref() is not None] + [weakref.ref(log_V.base)]
         most = max(most, len({id(ref()) for ref in refs}))
     assert most <= 2
+
+
+def all_of(tokens, wrong_letters, **rules):
+    """Networks over these tokens that take the first of them for likely and some pieces for wrong."""
+    vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)}, **rules)
+    wrong = [tokens.index(piece) for piece in wrong_letters]
+    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(len(tokens))])
+    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
+    likely_V = torch.tensor([9.0 if number == len(SPECIAL_TOKENS) else 0.0 for number in range(len(tokens))])
+    usual = Network(seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, "by hand")
+    return Networks(vocabulary, "cpu", usual, doubtful)
+
+
+@pytest.mark.parametrize("number", ["48213", "1987", "٤٨٢١", "3rdd", "x²²"])
+def test_digits_in_are_digits_out(number):
+    """A digit more or less is another number, of which no neighbour says anything."""
+    digits = sorted(set(number))
+    tokens = [*SPECIAL_TOKENS, "the", *digits, *(f"##{each}" for each in digits), "##h", "##e", "t"]
+    tokens += [number[1:], number[:-1]]
+    tokens = list(dict.fromkeys(tokens))
+    networks = all_of(tokens, [token for token in tokens if token.startswith("##")], strip_accents=False)
+    text = f"the {number} ({number}). teh"
+    found = correct(networks, Candidates(networks.vocabulary), [text])[0]
+    assert found.corrected == f"the {number} ({number}). the"
+
+
+@pytest.mark.parametrize(("strip_accents", "corrected"), [(None, "fürr İst fur"), (False, "für İst für")])
+def test_words_keep_the_accents_that_the_vocabulary_has_not(strip_accents, corrected):
+    word = "für" if strip_accents is False else "fur"
+    pieces = ["f", "u", "i", "##u", "##ü", "##r", "##s", "##t"]
+    networks = all_of([*SPECIAL_TOKENS, word, *pieces], ["##r"], strip_accents=strip_accents)
+    found = correct(networks, Candidates(networks.vocabulary), ["fürr İst furr"])[0].corrected
+    assert found == corrected

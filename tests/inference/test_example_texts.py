@@ -6,6 +6,7 @@ import pytest
 from network_examples import vocabulary_of_words
 from predictor_examples import finetuned
 
+from span_electra.data_config import VocabularyConfig
 from span_electra.inference.example_texts import (
     COUNT,
     LONGEST,
@@ -15,6 +16,8 @@ from span_electra.inference.example_texts import (
     with_swapped_letters,
 )
 from span_electra.inference.tasks import TaskPredictor
+from span_electra.text.token_spans import read_lines
+from span_electra.text.vocabulary_builder import train
 
 
 def sentence(text, written=None):
@@ -42,9 +45,25 @@ def test_without_them_the_vocabularys_words_serve(content, tmp_path):
 
 
 def test_letters_and_masks_are_put_where_words_are():
-    assert with_swapped_letters("a function") == "a fnuction"
-    assert with_swapped_letters("aaaa bbb 1234") is None
-    assert with_mask("12 34 then 5", "<mask>") == "12 34 <mask> 5" and with_mask("1 2", "[MASK]") is None
+    words = vocabulary_of_words()
+    assert with_swapped_letters(words, "a (function)!") == "a (fnuction)!"
+    assert with_swapped_letters(words, "aaaa bbb 1234") is None
+    assert with_mask(words, "12 34 then. 5") == "12 34 [MASK]. 5" and with_mask(words, "1 2") is None
+
+
+@pytest.mark.parametrize("kind", ["BPE", "BERT"])
+@pytest.mark.parametrize("text", ["यह हिन्दी किताब है", "ขอความช่วยเหลือ", "春天河水上涨", "كِتَابٌ جَدِيدٌ هُنَا"])
+def test_marks_and_scripts_without_blanks_are_no_end_of_a_word(text, kind):
+    settings = VocabularyConfig(tokenizer_type=kind, vocab_size=400, min_fre=1, strip_accents=False)
+    vocabulary = train([f"{text}\n".encode() * 3], settings)
+    masked = with_mask(vocabulary, text)
+    before, after = masked.split("[MASK]")
+    hidden = text[len(before) : len(text) - len(after)]
+    assert before + hidden + after == text and hidden.strip() == hidden != ""
+    words = [line.words for line in read_lines(vocabulary, [text])][0]
+    assert hidden in words, "a whole word, with all of its marks"
+    swapped = with_swapped_letters(vocabulary, text)
+    assert swapped is None or (sorted(swapped) == sorted(text) and swapped != text)
 
 
 def test_a_fine_tuned_run_gives_rows_of_its_tasks_files(tmp_path):

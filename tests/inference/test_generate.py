@@ -15,7 +15,7 @@ from scipy import stats
 
 from span_electra.errors import InputError
 from span_electra.finetuning.turns import never_said
-from span_electra.inference.arguments import Speech
+from span_electra.inference.arguments import GenerationArguments
 from span_electra.inference.generate import (
     GenerationConfig,
     block_ngrams,
@@ -131,7 +131,7 @@ def test_broken_weights_are_named():
 )
 def test_settings_that_cannot_be_or_would_not_be_read_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):
-        Speech(**wrong).config(128)
+        GenerationArguments(**wrong).config(128)
 
 
 # --- draws ----------------------------------------------------------------------------------------------

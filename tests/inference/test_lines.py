@@ -14,10 +14,10 @@ from network_examples import by_hand, exported, frequencies, spotter
 from span_electra.errors import InputError
 from span_electra.inference.lines import (
     BLOCK_CHARACTERS,
-    answering,
     blocks_of,
     check_file,
     deliver,
+    line_function,
     predict,
 )
 from span_electra.inference.predictor import Predictor
@@ -32,7 +32,7 @@ def predictor():
 
 
 def answers(predictor, task, texts, as_text=False):
-    return answering(predictor, task, as_text=as_text, threshold=0.5, top_k=2)(texts)
+    return line_function(predictor, task, as_text=as_text, threshold=0.5, top_k=2)(texts)
 
 
 def written(folder, lines=LINES):

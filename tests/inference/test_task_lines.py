@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from network_examples import vocabulary_of_words
 from predictor_examples import finetuned, spec_of
 
 import predict_SE
@@ -15,7 +16,7 @@ from span_electra.errors import InputError
 from span_electra.finetuning.task import Task
 from span_electra.inference.arguments import refuse_unread
 from span_electra.inference.lines import TASKS, one_task
-from span_electra.inference.task_lines import answering, predict_lines, record, shown, text_of_line
+from span_electra.inference.task_lines import line_function, predict_lines, record, shown, text_of_line
 from span_electra.inference.tasks import (
     Label,
     Labels,
@@ -76,6 +77,8 @@ def test_what_a_line_says_to_a_task():
             spec = replace(spec_of("near"), task=Task("t", kind, {}, paired=paired))
             assert text_of_line(spec, "a\tb") == said and example_of(spec, said) is not None
     assert text_of_line(spec_of("chat"), '["a", "b"]') == ["a", "b"]
+    assert text_of_line(spec_of("tags"), '["New York", "b"]') == ["New York", "b"]
+    assert [text_of_line(spec_of("tags"), line) for line in ("[a] b", "")] == ["[a] b", ""]
     assert text_of_line(spec_of("chat"), "[a") == ["[a"] and text_of_line(spec_of("chat"), "") == []
     asked = {"turns": ["a"], "candidates": ["b", "c"]}
     assert text_of_line(spec_of("select"), json.dumps(asked)) == (["a"], ["b", "c"])
@@ -88,16 +91,16 @@ def test_halves_of_letters_that_json_can_spell_are_refused():
         ("chat", r'["a", "\ud83d"]'),
     ):
         with pytest.raises(InputError, match=r"'.ud83d' holds half a surrogate pair; mend the text"):
-            example_of(spec_of(name), text_of_line(spec_of(name), line))
+            example_of(spec_of(name), text_of_line(spec_of(name), line), vocabulary_of_words())
 
 
 def test_lines_that_cannot_be_read_are_counted_over_blocks(predictor):
-    answer = answering(predictor, ["same"], as_text=False)
+    answer = line_function(predictor, ["same"], as_text=False)
     answer(["a\tb", "c\td"])
     with pytest.raises(InputError, match="line 4: task 'same' .* one TAB"):
         answer(["a\tb", "no tab"])
     with pytest.raises(InputError, match="line 1: task 'select'"):
-        answering(predictor, ["select"], as_text=True)(['{"turns": 3, "candidates": []}'])
+        line_function(predictor, ["select"], as_text=True)(['{"turns": 3, "candidates": []}'])
     with pytest.raises(InputError, match="did you mean 'film'"):
         predict_lines(predictor, ["flim"])
     with pytest.raises(InputError, match="answers are lines"):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from network_examples import vocabulary_of_words
 from predictor_examples import LONGEST, TASKS, finetuned, spec_of
 
 from span_electra.config import ARCHITECTURES
@@ -18,13 +19,16 @@ from span_electra.finetuning.encoding import encode_examples
 from span_electra.finetuning.predictions import predict_rows
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import join_turns
-from span_electra.inference.arguments import Speech
+from span_electra.inference.arguments import GenerationArguments
 from span_electra.inference.task_lines import text_of_line
 from span_electra.inference.tasks import Ranking, TaskPredictor, Words, example_of
+from span_electra.text.token_spans import read_lines
+from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
 from span_electra.training.devices import Process
 
 TEXTS = ["the cat sleeps", "", "dogs bark on the mat", "the cat sleeps", "cat " * 40, "a"]
 PAIRS = [("the cat", "a dog"), ("", ""), ("dogs " * 30, "bark"), ("the cat", "a dog")]
+WORDS = vocabulary_of_words()
 NUMBER = {name: number for number, name in enumerate(TASKS)}
 
 
@@ -170,9 +174,9 @@ def test_a_task_of_one_text_or_two_reads_what_its_train_rows_were(name):
     spec, texts = spec_of(name), ("a", ("a", "b"))
     for paired, able in ((None, [True, True]), (False, [True, False]), (True, [False, True])):
         told = replace(spec, task=replace(spec.task, paired=paired))
-        assert [example_of(told, text) is not None for text in texts] == able
+        assert [example_of(told, text, WORDS) is not None for text in texts] == able
         lines = [text_of_line(told, line) for line in ("a", "a\tb", "")]
-        read = [line is not None and example_of(told, line) is not None for line in lines]
+        read = [line is not None and example_of(told, line, WORDS) is not None for line in lines]
         assert read == [*able, True], "an empty line is an empty text or pair"
 
 
@@ -212,15 +216,27 @@ def test_answers_that_are_not_numbers_are_refused(tmp_path):
 
 
 def test_a_conversation_is_answered_with_its_turns(predictor):
-    bold = replace(predictor, speech=Speech(max_new_tokens=4, temperature=0))
+    bold = replace(predictor, speech=GenerationArguments(max_new_tokens=4, temperature=0))
     talker = bold.talker()
     found = [answer.text for answer in bold([["the cat", "sleeps"], "dogs bark", []], "chat")["chat"]]
     assert found == [talker(["the cat", "sleeps"]), talker(["dogs bark"]), talker([])]
     with pytest.raises(InputError, match="leave no room"):
-        replace(predictor, speech=Speech(max_new_tokens=14)).talker()
+        replace(predictor, speech=GenerationArguments(max_new_tokens=14)).talker()
 
 
 def test_a_model_without_a_conversation_task_does_not_talk(tmp_path):
     finetuned(tmp_path, "film", "tags")
     with pytest.raises(InputError, match=r"has no Conversation task.*film \(Single.*tags \(NER\)"):
         TaskPredictor.from_folder(tmp_path, "cpu").talker()
+
+
+def test_words_of_a_text_without_blanks_are_cut_as_detection_cuts_them():
+    tokens = [*SPECIAL_TOKENS, "无", "法", "打", "开", "pdf", "##x"]
+    vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)})
+    for text in ("无法打开 pdfx", "pdf pdfx", "", "无法。"):
+        (line,) = read_lines(vocabulary, [text])
+        assert example_of(spec_of("tags"), text, vocabulary).words == tuple(line.words)
+        # A mark of a spelling set is of all between two blanks, whatever the script.
+        assert example_of(spec_of("wrong"), text, vocabulary).words == tuple(text.split())
+    given = ["无法", "New York"]
+    assert example_of(spec_of("tags"), given, vocabulary).words == tuple(given)

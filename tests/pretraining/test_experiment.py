@@ -13,6 +13,7 @@ from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
 from span_electra.pretraining import experiment as pretraining
 from span_electra.pretraining.experiment import Pretraining, freeze
+from span_electra.pretraining.misspelling import Misspeller
 from span_electra.training.devices import Process
 from span_electra.training.optim import Optimizers
 
@@ -91,6 +92,15 @@ def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):
     batches = Pretraining(one_network, CPU).train_batches(0, 0)  # a preset's share means nothing there
     assert not any(batch.generator_alone for batch in batches)
     assert batches.build(0).misspelt_BL is None, "errors are for a discriminator to find"
+
+
+def test_noise_that_misspells_nothing_is_told(tmp_path, monkeypatch):
+    settings = small_run(write_rows(tmp_path / "rows.arrow"), tmp_path / "run")
+    settings = replace(settings, train_loader=replace(settings.train_loader, spelling_noise=0.01))
+    Pretraining(settings, CPU).train_batches(0, 0)  # where words can be misspelt, nothing is said
+    monkeypatch.setattr(Misspeller, "_edited", lambda *_: None)
+    with pytest.warns(UserWarning, match="spelling_noise: 0.01 misspells nothing"):
+        Pretraining(settings, CPU).train_batches(0, 0)
 
 
 @pytest.mark.parametrize("sharing", ["auto", "embeddings", "gdes", "none"])

@@ -10,9 +10,13 @@ import pytest
 from encode_examples import SPECIAL, train
 from tokenizers import pre_tokenizers, trainers
 
-from span_electra.pretraining.misspelling import Misspeller, alphabets
+from span_electra.data_config import VocabularyConfig
+from span_electra.pretraining.misspelling import Misspeller
+from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import assemble
+from span_electra.text.vocabulary_builder import train as build
 
+THAI = "กขคงจชซดตทนบปพมยรลวสหอ\u0e31\u0e34\u0e35\u0e38\u0e48\u0e49"
 TEXT = "the cats sat on the mat and looked at the birds, which were singing in the old trees of the garden."
 
 
@@ -93,9 +97,27 @@ def test_where_no_blank_parts_words_an_error_is_one_characters():
     model = json.loads(tokenizer.to_str())["model"]
     vocabulary = assemble("BPE", model["vocab"], [tuple(pair) for pair in model["merges"]])
     ids_BL = row_of(vocabulary, text)
-    noisy_BL, wrong_BL = misspelt(vocabulary, ids_BL, share=0.5)
-    assert wrong_BL.mean() <= 0.25, "of the characters that have an error, not of all between two commas"
-    assert (noisy_BL != ids_BL).mean() <= 0.5
+    _, wrong_BL = misspelt(vocabulary, ids_BL, share=0.05)
+    runs = "".join(map(str, wrong_BL[0].astype(int))).split("0")
+    assert 0 < max(map(len, runs)) < 10, "of the characters that have an error, not of all between two commas"
+
+
+@pytest.mark.parametrize("kind", ["BPE", "BERT"])
+def test_scripts_without_blanks_are_misspelt_as_others_are(kind):
+    rng = np.random.default_rng(1)
+    words = ["".join(rng.choice([*THAI], rng.integers(3, 7))) for _ in range(40)]
+    lines = ["".join(rng.choice(words, 12)) for _ in range(200)]
+    settings = VocabularyConfig(tokenizer_type=kind, vocab_size=400, min_fre=1, strip_accents=False)
+    vocabulary = build(["\n".join(lines).encode()], settings)
+    ids_BL = row_of(vocabulary, "".join(lines[:4]))
+    for seed in range(3):
+        noisy_BL, wrong_BL = misspelt(vocabulary, ids_BL, share=0.5, seed=seed)
+        assert 0.2 < wrong_BL.mean() < 0.9
+        text = Pieces(vocabulary).text(noisy_BL[0, 1:-1].tolist()).strip()
+        # No blank that was not there, and no letter but the script's.
+        assert set(text.rstrip("\ufffd")) <= set(THAI) and not np.isin(noisy_BL[wrong_BL], range(5)).any()
+        rest = iter(ids_BL[0].tolist())
+        assert all(token in rest for token in noisy_BL[0][~wrong_BL[0]].tolist()), "a subsequence of the row"
 
 
 def test_padding_stays(vocabulary):
@@ -117,7 +139,3 @@ def test_special_tokens_of_a_row_stay_and_are_never_marked(vocabulary):
     assert wrong_BL.any() and not np.isin(noisy_BL[wrong_BL], special).any()
     kept, there = (ids[np.isin(ids, special)].tolist() for ids in (noisy_BL[0, :-1], ids_BL[0, :-1]))
     assert kept and kept == there[: len(kept)], "in order, but for those that are pushed over the end"
-
-
-def test_letters_are_of_the_words_script():
-    assert alphabets(["Да", "no", "7"]) == {"CYRILLIC": ["а", "д"], "LATIN": ["n", "o"]}

@@ -15,12 +15,17 @@ from report_examples import EXAMPLE
 
 from span_electra.model.electra import SpanElectra
 from span_electra.report.examples import (
+    MOST_TOKENS,
     as_markdown,
     collect_examples,
+    record,
+    sentences,
     verdicts,
     write_examples,
 )
 from span_electra.text.pieces import Pieces
+from span_electra.text.vocabulary import assemble
+from span_electra.text.word_starts import byte_letters
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +52,8 @@ def test_the_sentences_are_what_the_model_saw_and_said(model):
         width = len(example["original"])
         content = slice(1, 1 + width)
         assert width == 18 - row, "the whole content, without [CLS], [SEP] and [PAD]"
-        assert example["original"] == [pieces_V[int(token)] for token in masked.original_BL[row, content]]
-        assert example["written"] == [pieces_V[int(token)] for token in predicted.corrupted_BL[row, content]]
+        for name, ids_BL in (("original", masked.original_BL), ("written", predicted.corrupted_BL)):
+            assert example[name] == pieces_V.texts(ids_BL[row, content].tolist())
         assert np.flatnonzero(example["masked"]).tolist() == [
             1,
             2,
@@ -97,3 +102,20 @@ def test_sentences_as_text_for_a_log():
     assert as_markdown([EXAMPLE], with_verdicts=False) == told
     assert as_markdown([EXAMPLE], with_verdicts=True) == f"{told}- called replaced: dog 93%, . 71%\n"
     assert as_markdown([], with_verdicts=True) == ""
+
+
+def test_sound_text_is_shown_without_broken_characters():
+    """Characters of several tokens are written whole, and no sentence begins or ends within one."""
+    letters = [*("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"), *byte_letters()]
+    pieces_V = Pieces(assemble("BPE", {token: number for number, token in enumerate(letters)}))
+    text = "春天河水上涨。没有人知道！قال نعم؟ यह है। " * 3
+    ids_L = np.array([0, *(5 + byte for byte in text.encode()), 1])
+    parts = list(sentences(ids_L, len(ids_L) - 1, pieces_V))
+    shown = ["".join(pieces_V.texts(ids_L[part].tolist())) for part in parts]
+    assert text.startswith("".join(shown)) and len(parts) > 6
+    assert all(part.stop - part.start < MOST_TOKENS + 3 for part in parts)
+    for mark in "。！؟।":
+        assert any(one.rstrip().endswith(mark) for one in shown)
+    arrays = {name: ids_L[None] for name in ("original", "written", "masked", "replaced", "probability")}
+    told = record(arrays | {"generator_probability": ids_L[None] * 1.0}, 0, 0, parts[0], pieces_V)
+    assert "".join(told["original"]) == "".join(told["written"]) == shown[0]

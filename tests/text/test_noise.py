@@ -1,6 +1,7 @@
 """Spelling noise: laws of labels, shares, edits and spaces. Run: pytest tests/text/test_noise.py"""
 
 import json
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -206,13 +207,25 @@ def test_edits_do_not_lead_back_to_the_word_nor_to_its_case_or_accents():
     assert {edit_word("e", config, ["e", "é", "x"], rng) for _ in range(100)} == {"x"}
 
 
-def test_letters_come_from_the_row_and_a_to_z_in_the_case_of_their_place():
-    words = ["привет", "МИР"]
+def test_letters_are_those_of_the_words_script_in_the_case_of_their_place():
+    words = ["привет", "МИР", "é", "हिन्दी", "น้ำที่"]
     config = noise("artificial", word_share=1.0, geometric_p=0.2)
-    rows = [corrupt_words(words, config, {}, (0, 0, row)).words for row in range(500)]
-    small, large = ({mark for noisy in rows for mark in noisy[place]} for place in (0, 1))
-    assert small == set("приветм") | set("abcdefghijklmnopqrstuvwxyz")
-    assert large == {mark.upper() for mark in small}
+    rows = [corrupt_words(words, config, {}, (0, 0, row), accents=True).words for row in range(1000)]
+    found = [{mark for noisy in rows for mark in noisy[place]} for place in range(5)]
+    assert found[0] == set("приветм") and found[1] == {mark.upper() for mark in found[0]}
+    assert found[2] == set("abcdefghijklmnopqrstuvwxyzé"), "of Latin all letters are known"
+    for place in (3, 4):
+        assert found[place] == set(words[place])
+        more = [Counter(noisy[place]) - Counter(words[place]) for noisy in rows]
+        assert any(unicodedata.category(mark)[0] == "M" for marks in more for mark in marks)
+
+
+def test_an_accent_is_an_error_where_it_is_read():
+    config, rng = noise("artificial", edits=["replace"], geometric_p=1.0), np.random.default_rng(0)
+    for accents, wanted in ((True, {"é", "x"}), (False, {"x"})):
+        made = {edit_word("e", config, ["e", "é", "x"], rng, accents=accents) for _ in range(100)}
+        assert made == wanted, "and capitals are none, whatever is read"
+    assert edit_word("aA", noise("artificial", edits=["swap"]), ["a"], rng, accents=True) == "aA"
 
 
 def test_punctuation_around_a_word_stays():

@@ -43,3 +43,22 @@ def test_added_tokens_are_read_as_they_stand(kind, tmp_path):
     assert added == ["Grüße", "привет", "##x", "日本"]
     flags_V = vocabulary.token_words.flags_V[plain.size :]
     assert flags_V[3] & BEGINS and flags_V[3] & PARTS and not any(flags_V & (OPEN | OPEN_END | CONTINUES))
+
+
+@pytest.mark.parametrize("text", [" né 我", "a\u0e01\u0e48 \u0e02", "漢字。", " cat"])
+def test_a_character_in_several_tokens_is_its_first_ones(text):
+    letters = [*("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"), *byte_letters()]
+    pieces_V = Pieces(assemble("BPE", {token: number for number, token in enumerate(letters)}))
+    ids = [5 + byte for byte in text.encode()]
+    texts = pieces_V.texts(ids)
+    assert len(texts) == len(ids) and "".join(texts) == pieces_V.text(ids) == text
+    assert [one for one in texts if one] == [*text]
+    assert pieces_V.texts(ids[1:])[1:] == texts[2:] or text[0].isascii(), "what began before stays broken"
+    assert pieces_V.texts([]) == []
+
+
+def test_marks_of_every_script_stand_at_the_word_before_them():
+    tokens = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", *"،؟؛।”»…%’(“„«"]
+    pieces_V = Pieces(assemble("BERT", {token: number for number, token in enumerate(tokens)}))
+    assert [pieces_V[number] for number in range(5, 14)] == [*"،؟؛।”»…%’"]
+    assert [pieces_V[number] for number in range(14, 18)] == [" (", " “", " „", " «"]

@@ -16,6 +16,7 @@ from span_electra.hub.tokenizer import save_tokenizer
 from span_electra.storage import write_files
 from span_electra.text import vocabulary_builder
 from span_electra.text.encode import TextEncoder
+from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import (
     SPECIAL_TOKENS,
     Vocabulary,
@@ -185,6 +186,8 @@ MARKED = {
     "Hindi": ("क्या हिन्दी", "\u25cc\u094d goes"),
     "Russian": ("мой чай твой синий край", "й becomes и"),
     "Vietnamese": ("Tôi muốn học tiếng Việt ở đây với các bạn", "ô becomes o"),
+    "Turkish": ("Bu dosya sistemde bulunmuyor ve kullanıcı listesi de değil", "ğ becomes g"),
+    "English with a Turkish name": ("plain words " * 60 + "Şahin", None),
     "German": ("Die Katze sitzt auf dem Tisch und trinkt über Nacht etwas Milch", None),
     "Greek": ("Ελληνικά κείμενα", None),
     "Korean": ("한국어 문장입니다", None),
@@ -252,3 +255,18 @@ def test_a_size_that_nobody_named_is_what_little_text_gives(kind, kilobytes, tmp
         build_vocabulary(
             tmp_path / "t.txt", tmp_path / "w", "x", VocabularyConfig(tokenizer_type=kind, vocab_size=10_000)
         )
+
+
+@pytest.mark.parametrize("kind", ["BPE", "BERT"])
+def test_a_preview_can_be_read_in_every_script(kind, tmp_path):
+    words = ["größer", "книга", "हिन्दी", "กขค", "漢字"]
+    (tmp_path / "t.txt").write_text(" ".join(words) + "\n" + "plain words\n" * 9, encoding="utf-8")
+    settings = VocabularyConfig(tokenizer_type=kind, vocab_size=None, strip_accents=None, min_fre=1)
+    made, _, _ = build_vocabulary(tmp_path / "t.txt", tmp_path, "x", settings)
+    lines = (tmp_path / f"x {kind} vocab.preview.txt").read_text(encoding="utf-8").splitlines()[1:]
+    pieces_V = Pieces(made)
+    for number, (line, token) in enumerate(zip(lines, made.tokens_V, strict=True)):
+        text = pieces_V[number].strip()
+        assert f"{number:6}  {token}  " in line
+        assert "\ufffd" in text or not text.isprintable() or text in line
+        assert not token.isascii() or line.startswith(f"{number:6}  {token}  seen")
