@@ -27,7 +27,13 @@ def main() -> None:
     from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig
     from span_electra.console import command_line
     from span_electra.features.build import build_features
-    from span_electra.text.default_files import after_features, choose_vocabulary, plan_features
+    from span_electra.features.store import of_vocabulary
+    from span_electra.text.default_files import (
+        after_features,
+        choose_vocabulary,
+        plan_features,
+        splits_beside,
+    )
     from span_electra.text.inputs import is_url
 
     vocabulary = choose_vocabulary(settings)
@@ -50,7 +56,11 @@ def main() -> None:
             engine=settings.engine,
         )
     if not any(map(is_url, outputs)):  # the trainer maps files
-        words = after_features(outputs, settings.max_seq_len, ModelConfig().max_position_embeddings)
+        unfit = [path for path in splits_beside(outputs) if not of_vocabulary(path, vocabulary.sha256)]
+        for path in unfit:
+            print(f"note: {path}: of another vocabulary, or damaged; make it anew to train with it")
+        most = ModelConfig().max_position_embeddings
+        words = after_features(outputs, settings.max_seq_len, most, unfit)
         if words is not None:
             print(f"next: {command_line('joint_train_span_electra', *words)}")
 

@@ -14,6 +14,21 @@ if compgen -G "data/*" > /dev/null && [ ! -e data/train.txt ] && [ ! -e "$featur
 fi
 
 . ./environment.sh requirements.txt
+other_text='import sys; from span_electra.features.header import of_other_text; sys.exit(3 * of_other_text(*sys.argv[1:]))'
+check_text() {  # what was made of other text would be trained on, with its vocabulary, without a word
+    local split code
+    for split in train valid; do
+        if [ ! -e data/train.txt ] || [ ! -e "$features/$split.arrow" ]; then continue; fi
+        code=0
+        if [ -e "data/$split.txt" ]; then
+            python -c "$other_text" "$features/$split.arrow" "data/$split.txt" || code=$?
+        else
+            code=3
+        fi
+        [ "$code" -ne 3 ] || refuse "$features/$split.arrow: is not of the text that data/ holds now; to begin with that, move $features/, vocab/ and $run/ away (those that there are)"
+    done
+}
+check_text
 state() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))["state"])' "$run/run.json" 2>/dev/null; }
 training() {  # the command that trains into a folder
     train=(python joint_train_span_electra.py --preset tiny --train_file "$features/train.arrow" --out_dir "$1")
@@ -34,10 +49,14 @@ fi
 # you hold some out yourself, valid.txt.
 if ! compgen -G "vocab/*-vocab.*" > /dev/null; then
     python create_vocab_SE.py
+    check_text
+elif [ ! -e "$features/train.arrow" ]; then
+    echo "taking the vocabulary in vocab/; to have one of this text, move it away first"
 fi
-# Rows of 128 tokens: attention over 512 would be half of so small a model's work.
+# Rows of 128 tokens: attention over 512 would be half of so small a model's work. Called each time: the stage itself
+# knows what is made already.
 for split in train valid; do
-    if [ -e "data/$split.txt" ] && [ ! -e "$features/$split.arrow" ]; then
+    if [ -e "data/$split.txt" ]; then
         python create_feature_SE.py --in_file "data/$split.txt" --out_file "$features/$split.arrow" --max_seq_len 128
     fi
 done

@@ -26,6 +26,7 @@ from span_electra.cores import is_leading, leave, leave_after_crashes, speaks_of
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError, reason_of, said_of, show_warnings
 from span_electra.schema import Settings, Values
+from span_electra.storage import CONFIG
 
 Kind = TypeVar("Kind", bound=Settings)
 # Given the flags and what the user set (argument.py, preset, file, flags), all layers, lowest first.
@@ -76,7 +77,7 @@ class Parser(argparse.ArgumentParser):
         first, sections = list(schema.FIRST), {key.partition(".")[0] for key in self.settings if "." in key}
         groups = {name: self.add_argument_group(name) for name in GROUPS}
         own = groups["most needed" if "config_file" in first else "run"]
-        self._own(own, "config_file", "FILE", "JSON or YAML file of settings, laid over the defaults")
+        self._own(own, "config_file", "FILE", "JSON or YAML settings; of several the last lies on top")
         presets = "settings of configs/NAME.json, under those of --config_file"
         # Presets say how to pretrain; elsewhere the flag is known, and refused with the key that is none.
         self._own(own, "preset", "NAME", presets if "model" in sections else argparse.SUPPRESS)
@@ -92,7 +93,8 @@ class Parser(argparse.ArgumentParser):
 
     def _own(self, group: argparse.ArgumentParser, name: str, value: str | None, text: str) -> None:
         self.flags[name] = f"--{name}"
-        options = {"metavar": value} if value else {"action": "store_true"}
+        # Each time it is given counts: the first of two files would go without a word.
+        options = {"metavar": value, "action": "append"} if value else {"action": "store_true"}
         group.add_argument(f"--{name}", help=text, **options)
 
     def _setting(self, group: argparse.ArgumentParser, key: str) -> None:
@@ -134,8 +136,15 @@ class Parser(argparse.ArgumentParser):
         argv = first_as(self.schema.POSITIONAL, argv) if self.schema.POSITIONAL else argv
         # All unknown flags come back, instead of argparse's own error, which names no nearest one.
         known, unknown = self.parse_known_args(self.written_as_ours(argv))
+        first, given = self.schema.POSITIONAL, vars(known)
+        if first and first not in given:
+            # A list takes all words behind its flag, also the model that was meant to stand by itself.
+            last = [given[key][-1] for key in given if isinstance(given[key], list) and key not in OWN_FLAGS]
+            stray = [word for word in unknown[:1] if not word.startswith("-")]
+            if behind := stray or [word for word in last if holds_model(word)]:
+                raise InputError(f"{behind[0]}: stands behind flags; put it first, or --{first} {behind[0]}")
         if not unknown:
-            return vars(known)
+            return given
         name = unknown[0].partition("=")[0]
         key, note = meant(name, self.flags) if name.startswith("-") else (None, "")
         hint = note or f"see {self.prog} --help"
@@ -230,10 +239,8 @@ def parse(
     _flags.update(parser.names)
     given = parser.read(sys.argv[1:] if argv is None else argv)
     layers = [Layer(f"{schema.__module__}.py", schema.NAMED)]
-    if "preset" in given:
-        layers.append(preset(given["preset"]))
-    if "config_file" in given:
-        layers.append(config_file(given["config_file"]))
+    layers += [preset(name) for name in given.get("preset", [])]
+    layers += [config_file(path) for path in given.get("config_file", [])]
     layers += [
         Layer(
             parser.flags.get(key, f"--{leaf(key)}"),
@@ -287,8 +294,9 @@ def _nested(key: str, value: object, choices: Collection[object]) -> Values:
     head, _, rest = key.partition(".")
     if rest:
         return {head: _nested(rest, value, choices)}
-    if isinstance(value, list):
-        return {head: [_plain(item, choices) for item in value]}
+    if isinstance(value, list):  # alone, none is the empty list; among others it is a name as any
+        absent = len(value) == 1 and _plain(value[0], choices) is None
+        return {head: [] if absent else [_plain(item, [item]) for item in value]}
     return {head: _plain(value, choices)}
 
 
@@ -306,6 +314,11 @@ def first_as(name: str, argv: list[str]) -> list[str]:
     Example: ("model", ["runs/first", "--text", "a.txt"]) -> ["--model", "runs/first", "--text", "a.txt"]
     """
     return [f"--{name}", *argv] if argv and not argv[0].startswith("-") else argv
+
+
+def holds_model(place: str) -> bool:
+    """Whether a folder looks like a run, a checkpoint or an exported folder."""
+    return any(any(Path(place).glob(pattern)) for pattern in (CONFIG, f"*/{CONFIG}", "*.safetensors"))
 
 
 # --- running ------------------------------------------------------------------------------------------

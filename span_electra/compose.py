@@ -33,6 +33,7 @@ LARGEST_FILE = 16 << 20  # bytes
 MOST_PROBLEMS = 12  # told at once of one file
 DEEPEST, MOST_VALUES = 20, 1 << 20  # of a file of settings; ours have three levels and some hundred values
 KNOWN_RESOLVERS = ("from_file", "oc.env")
+NEEDED = {"int": "a number", "float": "a number", "bool": "true or false", "str": "a text"}
 Settings = TypeVar("Settings")
 
 
@@ -134,6 +135,7 @@ def config_file(path: str | Path) -> Layer:
     A preset's file is that preset, by whichever flag it is named.
     """
     values, twice = read_settings(path)
+    values = _nested(values, str(path), twice)
     if twice:
         raise InputError("; ".join(twice[:MOST_PROBLEMS]))
     presets = {(PRESET_FOLDER / f"{name}.json").resolve() for name in preset_names()}
@@ -207,6 +209,37 @@ def _duplicates(text: str) -> list[str]:
     return found
 
 
+def _nested(values: Values, path: str, twice: list[str], prefix: str = "") -> Values:
+    """The same values with dotted keys taken apart; `twice` gets those that are given in both ways.
+
+    Example: {"optimizer.lr": 1, "optimizer": {"warmup": 2}} -> {"optimizer": {"lr": 1, "warmup": 2}}
+    """
+    nested: Values = {}
+    for key, value in values.items():
+        *sections, name = str(key).split(".")
+        if isinstance(value, dict):
+            value = _nested(value, path, twice, f"{prefix}{key}.")
+        for section in reversed(sections):
+            name, value = section, {name: value}
+        twice += [
+            f"{path}: {prefix}{both} stands there twice; leave one of them out"
+            for both in _laid_over(nested, {name if sections else key: value})
+        ]
+    return nested
+
+
+def _laid_over(target: Values, values: Values) -> list[str]:
+    """Lay nested `values` over `target`; return the dotted keys that both have, and that are no sections."""
+    both = []
+    for key, value in values.items():
+        if isinstance(target.get(key), dict) and isinstance(value, dict):
+            both += [f"{key}.{inner}" for inner in _laid_over(target[key], value)]
+        else:
+            both += [str(key)] if key in target else []
+            target[key] = value
+    return both
+
+
 def _check_tree(content: Any) -> None:
     """Raise ValueError where values lie too deep or are too many, as aliases in YAML make them."""
     # Level by level, not by recursion, which a file could nest deeper than Python's stack.
@@ -266,13 +299,17 @@ def _unknown_keys(schema: type, values: Values, keys: list[str], prefix: str = "
         path = f"{prefix}{key}"
         # A name from another system is as likely as a slip of the pen; both are looked for.
         if key not in hints:
-            ours, note = meant(path, keys)
-            same_section = ours is not None and ours.rpartition(".")[0] == prefix.rstrip(".")
-            hint = f"did you mean {(ours.rpartition('.')[2] if same_section else ours)!r}?" if ours else ""
-            note = f"({note})" if hint and note else note
-            problems.append(
-                f"unknown key {path!r}; {f'{hint} {note}'.strip() or 'known are ' + ', '.join(hints)}"
-            )
+            # Of a section that is none each key by itself: files of other systems nest otherwise.
+            for unknown in flatten({str(key): value}, prefix):
+                ours, note = meant(unknown, keys)
+                same_section = ours is not None and ours.rpartition(".")[0] == prefix.rstrip(".")
+                hint = (
+                    f"did you mean {(ours.rpartition('.')[2] if same_section else ours)!r}?" if ours else ""
+                )
+                note = f"({note})" if hint and note else note
+                problems.append(
+                    f"unknown key {unknown!r}; {f'{hint} {note}'.strip() or 'known are ' + ', '.join(hints)}"
+                )
         elif is_dataclass(hints[key]) and isinstance(value, dict):
             problems += _unknown_keys(hints[key], value, keys, f"{path}.")
         elif is_dataclass(hints[key]):
@@ -281,13 +318,15 @@ def _unknown_keys(schema: type, values: Values, keys: list[str], prefix: str = "
 
 
 def _listed(schema: type, values: Values) -> Values:
-    """The same values, with a single one where the schema wants a list made a list of one."""
+    """The same values, with a single one where the schema wants a list made a list of one, none of none."""
     hints = get_type_hints(schema)
     listed = {}
     for key, value in values.items():
         if is_dataclass(hints[key]):
             listed[key] = _listed(hints[key], value)
-        elif get_origin(hints[key]) is list and value is not None and not isinstance(value, list):
+        elif get_origin(hints[key]) is list and value in (None, [None]):
+            listed[key] = []
+        elif get_origin(hints[key]) is list and not isinstance(value, list):
             listed[key] = [value]
         else:
             listed[key] = value
@@ -306,6 +345,9 @@ def _first_line(error: Exception) -> str:
     if wrong:
         kind = "whole number" if wrong[2] == "Integer" else "number"
         text = text.replace(wrong[0], f"{wrong[1]!r} is no {kind}; give one")
+    if wrong := re.search(r"Incompatible value 'None' for field of type '(\w+)'|.*is not Optional", text):
+        text = text.replace(wrong[0], f"is needed; give {NEEDED.get(wrong[1], 'a value')}")
+    text = re.sub(r"Invalid type assigned: NoneType .*", "null stands in the list; leave it out", text)
     key = re.search(r"full_key: (\S+)", text)
     first = " ".join(
         line.strip() for line in text.splitlines() if not re.match(r"\s*\w+_?(key|type)[:=]", line)

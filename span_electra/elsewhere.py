@@ -17,6 +17,8 @@ HERE = Path(__file__).resolve().parent
 PAGES = (HERE / "from-elsewhere.md", HERE.parent / "docs" / "from-elsewhere.md")
 DISC, GEN = "model.discriminator", "model.generator"
 TUNED = "finetune_SE.py: "  # begins a note on what a setting is called in that script
+# How like a name must be to be meant, of 1; their names are many, and one that is far says nothing.
+NEAR, NEAR_ELSEWHERE = 0.6, 0.8
 
 # Lines of older argument files: their names, and the fields that each sets. The first two were written once
 # for all classes, at the top of the file.
@@ -101,6 +103,24 @@ def meant(name: str, keys: Iterable[str]) -> tuple[str | None, str]:
             return same[0], ""
     if elsewhere:
         return None, f"that is {elsewhere}, which cannot be set here"
-    ends = {key.rpartition(".")[2]: key for key in keys} | {key: key for key in keys}
-    nearest = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), list(ends), 1)
-    return (ends[nearest[0]], "") if nearest else (None, "")
+    return nearest_key(name, keys)
+
+
+def nearest_key(name: str, keys: list[str]) -> tuple[str | None, str]:
+    """The key whose name, here or elsewhere, comes nearest, and what to say besides; of equals the first."""
+    written, bare = name.lstrip("-").replace("-", "_"), plain(name)
+    near: list[tuple[float, str, str]] = []
+    for key in keys:
+        likeness = max(_likeness(other, written) for other in (key, key.rpartition(".")[2]))
+        near += [(likeness, key, "")] if likeness >= NEAR else []
+    for theirs, (ours, note) in synonyms().items():
+        key = find_key(ours, keys) if ours else None
+        likeness = _likeness(theirs, bare) if key else 0.0
+        near += [(likeness, key, note)] if likeness >= NEAR_ELSEWHERE else []
+    _, key, note = max(near, key=lambda found: found[0], default=(0.0, None, ""))
+    return key, note
+
+
+def _likeness(one: str, other: str) -> float:
+    """From 0 to 1, the latter of the same."""
+    return difflib.SequenceMatcher(None, one, other).ratio()

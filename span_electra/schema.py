@@ -231,7 +231,7 @@ def _made(before: Callable[[], Any], value: object) -> object:
         return with_values(before(), value)
     if isinstance(value, list | tuple):
         return list(value)
-    return value if is_dataclass(value) else [value]
+    return value if is_dataclass(value) else [] if value is None else [value]
 
 
 def with_values(settings: Kind, values: Values) -> Kind:
@@ -241,7 +241,7 @@ def with_values(settings: Kind, values: Values) -> Kind:
         before = getattr(settings, name)
         changed[name] = with_values(before, value) if isinstance(value, dict) else value
         if isinstance(before, list) and not isinstance(value, list):
-            changed[name] = [value]
+            changed[name] = [] if value is None else [value]
     return replace(settings, **changed)
 
 

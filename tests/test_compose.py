@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import reduce
 
 import pytest
 
 from span_electra.compose import Layer, compose, config_file, dump, leaves, peek, preset
 from span_electra.config import LoaderConfig, OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.schema import Settings, check_fields, setting
+from span_electra.schema import Settings, check_fields, flatten, setting
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,44 @@ def test_a_single_value_serves_where_a_list_is_wanted():
     assert compose(Everything, [Layer("x", {"files": "one"})]).files == ["one"]
 
 
+def is_list(entry):
+    return "list" in str(entry.type)
+
+
+@pytest.mark.parametrize("none", [None, [None]])
+def test_null_in_a_file_empties_a_list(none):
+    layers = [Layer("low", {"files": ["a"]}), Layer("high", {"files": none})]
+    assert compose(Everything, layers).files == peek(Everything, layers, ["files"])["files"] == []
+
+
+@pytest.mark.parametrize("key", [key for key, entry in leaves(Everything).items() if not is_list(entry)])
+def test_null_is_no_value_or_the_key_is_said_to_be_needed(key):
+    values = reduce(lambda value, name: {name: value}, reversed(key.split(".")), None)
+    if "None" in str(leaves(Everything)[key].type):
+        compose(Everything, [Layer("x.json", values)])
+        return
+    with pytest.raises(InputError) as caught:
+        compose(Everything, [Layer("x.json", values)])
+    assert str(caught.value).startswith(f"x.json: {key}: is needed; give ")
+
+
+def test_dotted_keys_are_taken_apart_at_every_depth_and_in_included_files(tmp_path):
+    write(tmp_path / "part.json", {"generator.hidden_size": 1})
+    content = {"optimizer.lr": 2, "optimizer": {"warmup": 3}, "model": "${from_file:part.json}"}
+    values = config_file(write(tmp_path / "whole.json", content)).values
+    assert flatten(values) == {"optimizer.lr": 2, "optimizer.warmup": 3, "model.generator.hidden_size": 1}
+    for key, value in flatten(values).items():
+        assert reduce(lambda inner, name: inner[name], key.split("."), values) == value
+
+
+def test_keys_of_a_section_that_is_none_are_answered_one_by_one(tmp_path):
+    path = write(tmp_path / "theirs.json", {"trainer": {"momentun": 1, "learning-rate": 2}})
+    with pytest.raises(InputError) as caught:
+        compose(Everything, [config_file(path)])
+    assert "'trainer.momentun'; did you mean 'optimizer.momentum'?" in str(caught.value)
+    assert "'trainer.learning-rate'; did you mean 'optimizer.lr'?" in str(caught.value)
+
+
 REFUSED = {
     "unknown key": (
         "optimizer: {momentun: 1}",
@@ -108,6 +147,9 @@ REFUSED = {
     "a tag of no value": ("optimizer: {lr: !!bool abc}", ["not valid"]),
     "a value to be given": ("optimizer: {lr: '???'}", ["optimizer.lr: '???' stands for a value still to be"]),
     "one of a list": ("files: [a, '???']", ["files: '???' stands for"]),
+    "a key both ways": ("optimizer: {lr: 1}\noptimizer.lr: 2", ["optimizer.lr stands there twice"]),
+    "a section both ways": ("optimizer: 1\noptimizer.lr: 2", ["optimizer stands there twice"]),
+    "null in a list": ("files: [a, null]", ["files[1]: null stands in the list"]),
     "a key twice": ("optimizer: {lr: 1}\nfiles: [a]\noptimizer: {lr: 2}", ["optimizer stands there twice"]),
 }
 

@@ -87,6 +87,22 @@ def test_what_cannot_be_set_here_is_answered_so_and_what_nothing_is_like_not_at_
     assert meant("patience", keys) == (None, "")
 
 
+@pytest.mark.parametrize("schema", [argument.JointTrainingConfig, argument.FinetuneArgs])
+def test_a_slip_in_a_name_from_elsewhere_is_answered_as_the_name(schema):
+    flags = Parser(schema, "").flags
+    for slip, name in (("--learnig_rate", "--learning_rate"), ("--gradient_clip_vall", "gradient_clip_val")):
+        assert meant(slip, flags) == meant(name, flags) != (None, "")
+
+
+def test_of_names_as_near_the_first_of_the_most_needed_is_meant():
+    for schema in (argument.JointTrainingConfig, argument.FinetuneArgs):
+        flags = Parser(schema, "").flags
+        key, _ = meant("--batch_size", flags)
+        assert key.rpartition(".")[2] == "train_batch_size"
+    for keys in (["a.bone", "a.tone"], ["a.tone", "a.bone"]):
+        assert meant("--gone", keys)[0] == keys[0]
+
+
 @pytest.mark.parametrize("row", VARIABLES, ids=identify)
 def test_a_variable_is_read_here(row):
     assert row[1] in (ROOT / "span_electra/compose.py").read_text()

@@ -84,6 +84,33 @@ def test_a_run_that_is_done_is_told_with_a_command_that_trains_anew(tmp_path, sp
     assert not (tmp_path / "calls").exists()
 
 
+def test_features_are_asked_for_each_time_for_the_stage_knows_what_is_made(tmp_path):
+    clone(tmp_path, PYTHON, "train.txt", "valid.txt")
+    for _ in range(2):
+        assert bash("./run.sh", tmp_path).returncode == 0
+    calls = (tmp_path / "calls").read_text()
+    assert calls.count("--in_file data/train.txt") == calls.count("--in_file data/valid.txt") == 2
+
+
+@pytest.mark.parametrize("left", ["train.txt", ""])
+@pytest.mark.parametrize("finished", [True, False])
+def test_features_of_other_text_are_refused_with_what_to_move_away(tmp_path, left, finished):
+    """Features of a text that was replaced, or is no more beside the training text, tell so by code 3."""
+    clone(
+        tmp_path,
+        PYTHON.replace("[ ", '[ "$1" = -c ] && { echo finished; [ $# -ne 4 ] || exit 3; }\n[ ', 1),
+        "train.txt",
+    )
+    for name in ("runs/tiny/discriminator", "features/tiny") if finished else ["features/tiny"]:
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / f"features/tiny/{'train' if left else 'valid'}.arrow").touch()
+    done = bash("./run.sh", tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "done already" not in done.stdout
+    for name in ("features/tiny/", "vocab/", "runs/tiny"):
+        assert name in done.stderr.partition("move ")[2]
+    assert not (tmp_path / "calls").exists()
+
+
 @pytest.mark.parametrize("script", [*ROOT.glob("*.sh"), *ROOT.glob("*/*.sh")], ids=lambda path: path.name)
 def test_lists_that_may_be_empty_are_asked_for_so_that_older_bash_takes_them(script):
     """Before 4.4 an empty list is an unset variable, which `set -u` refuses."""

@@ -170,21 +170,20 @@ def correction_scores(
 
 
 def prepared_target(model: Path, out_file: str | None) -> Path:
-    """Where the numbers go, its folder made: as named, else into a run's or a pair's folder, else here.
+    """Where the numbers go: as named, else into a run's or a pair's folder, else here.
 
-    Raises InputError for what is in the way.
+    Nothing is made yet, for the command may still be refused. Raises InputError for what is in the way.
     """
     # A single network's folder stays as it was fetched: it may be in a cache of a hub, or read only.
     holds_networks = any((model / part).is_dir() for part in (*PARTS, CHECKPOINTS))
     target = Path(out_file or (model / EVALUATION if holds_networks else EVALUATION))
     # Found out before hours of scoring, not at their end.
     earlier_sections(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{target.parent}: {error.strerror}; name another --out_file") from None
-    if not os.access(target.parent, os.W_OK):
-        raise InputError(f"{target.parent}: cannot be written; name another --out_file")
+    place = next(parent for parent in target.parents if os.path.lexists(parent))
+    if not place.is_dir():
+        raise InputError(f"{place}: is no folder; name another --out_file")
+    if not os.access(place, os.W_OK):
+        raise InputError(f"{place}: cannot be written; name another --out_file")
     return target
 
 
@@ -214,6 +213,7 @@ def save_sections(target: Path, model: Path, sections: dict[str, Any]) -> str:
     merged = earlier | sections
     if TASKS in sections:  # of several task files each adds its own
         merged[TASKS] = earlier.get(TASKS, {}) | sections[TASKS]
+    target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, json.dumps(merged, indent=1) + "\n")
     seen = f"  (to see it: {command_line('report_SE', model)})" if is_run(model) else ""
     return f"{target}{gone}{seen}"

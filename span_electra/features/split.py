@@ -9,7 +9,7 @@ from span_electra.errors import InputError
 
 
 def train_valid_split(
-    total: int, limit: int = 0, valid: float = 0.0, seed: int = 0
+    total: int, limit: int = 0, valid: float = 0.0, seed: int = 0, source: str = "features"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows to train on and the rows held out for validation, each ascending.
 
@@ -18,6 +18,7 @@ def train_valid_split(
         limit: use only the first so many rows; 0: all.
         valid: held-out rows: a count, or below 1 a share (at least one row); 0: none.
         seed: of the choice.
+        source: of the rows, for the error.
 
     Raises InputError when nothing would be left to train on.
     """
@@ -28,8 +29,8 @@ def train_valid_split(
     held = max(1, round(valid * len(rows_R))) if valid < 1 else int(valid)
     if held >= len(rows_R):
         raise InputError(
-            f"validation split {valid:g}: {held} of {counted(len(rows_R), 'row')} would leave none to "
-            "train on"
+            f"{source}: has {counted(len(rows_R), 'row')}, and valid_split {valid:g} holds {held} out; give "
+            "--valid_split 0, shorter rows (create_feature_SE.py --max_seq_len 128) or more text"
         )
     # A key of its own (epochs count from 0), so that the split is no part of any epoch's shuffle.
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, 2**64 - 1], np.uint64)))

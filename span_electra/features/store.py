@@ -318,3 +318,11 @@ def _concatenate(values, starts_B, counts_B, joined_S):
         for place in range(counts_B[row]):
             joined_S[first + place] = values[starts_B[row] + place]
         first += counts_B[row]
+
+
+def of_vocabulary(path: str | Path, sha256: str) -> bool:
+    """Whether features say that they were made with this vocabulary; not of what cannot be read."""
+    try:
+        return open_features(path, verify=False).header.vocabulary_sha256 == sha256
+    except InputError:
+        return False

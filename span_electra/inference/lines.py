@@ -29,7 +29,7 @@ from span_electra.inference.records import (
     filled_text,
     written,
 )
-from span_electra.storage import atomic_file
+from span_electra.storage import atomic_file, empty_parents_go
 from span_electra.text.inputs import suffixes_of
 from span_electra.utf8 import decode_utf8
 
@@ -258,10 +258,12 @@ def new_file(target: str) -> Iterator[Path]:
     taken = InputError(f"{target}: stands there already; move it or name another --out_file")
     if Path(target).exists():
         raise taken
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
     try:
-        with atomic_file(target, new=True) as beside:
-            yield beside
+        # Folders that are made for a line which is then refused go again.
+        with empty_parents_go(Path(target)):
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(target, new=True) as beside:
+                yield beside
     except FileExistsError:  # put there while lines were answered
         raise taken from None
 

@@ -69,7 +69,8 @@ class ValidDataArguments(Settings):
     )
     valid_split: list[float] = setting(
         [0.02],
-        "without a validation file: rows (or, below 1, share) split from each training file",
+        "without a validation file: rows (or, below 1, share) held out, of all files together, or a value "
+        "for each",
         least=0,
     )
     raw_text_dir: str | None = setting(None, "text to make the validation features from")

@@ -85,7 +85,7 @@ def rows_of(
     """
     if len(limits) == 1 and len(splits) == 1:
         rows = open_features(list(paths), verify=False).rows
-        return train_valid_split(rows, limits[0], splits[0], seed)
+        return train_valid_split(rows, limits[0], splits[0], seed, source=", ".join(paths))
     for name, values in ((limit_name, limits), ("valid_split", splits)):
         # By files, not by what a glob or a folder of shards stands for: so the flags were written.
         if len(values) not in (1, len(paths)):
@@ -103,7 +103,7 @@ def rows_of(
     for number, path in enumerate(paths):
         rows = open_features(path, verify=False).rows
         limit, split = limits[number % len(limits)], splits[number % len(splits)]
-        chosen, out = train_valid_split(rows, limit, split, seed)
+        chosen, out = train_valid_split(rows, limit, split, seed, source=path)
         used.append(chosen + before)
         held.append(out + before)
         before += rows

@@ -24,7 +24,7 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     """All layers of a pretraining's settings, lowest first; `layers` are the user's own.
 
     Our presets' epochs give way to a run by the clock, whose time decides alone, their masking_schedule to
-    static masks, which need none, and their tokens of a batch to rows that a layer above names. A resumed
+    static masks, which need none, and any tokens of a batch to rows that a layer above names. A resumed
     run's settings lie over those of argument.py and under the flags. Where no sizes are named and there is no
     accelerator, configs/tiny.json lies under everything; configs/continue.json lies over it where weights are
     gone on with, and the run's first lines tell its settings.
@@ -35,15 +35,24 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
         stacked = [_without(layer, "training", "epochs") for layer in stacked]
     if said.get("train_data.masking") == "static":
         stacked = [_without(layer, "train_data", "masking_schedule") for layer in stacked]
-    # Beside tokens rows decide nothing: --train_batch_size would be passed over without a word.
-    data = [section_of(layer, "train_data") for layer in stacked]
-    by_rows = [
-        number
-        for number, values in enumerate(data)
-        if "train_batch_size" in values and "batch_max_tokens" not in values
-    ]
-    below = max(by_rows, default=0)
-    return [_without(layer, "train_data", "batch_max_tokens") for layer in stacked[:below]] + stacked[below:]
+    return _with_named_rows(stacked)
+
+
+def _with_named_rows(layers: list[Layer]) -> list[Layer]:
+    """The same layers, with no tokens of a batch below the last that names rows and not tokens.
+
+    Beside tokens rows decide nothing: --train_batch_size would be passed over without a word. Flags, of which
+    each is a layer, count as one: who gives both means both.
+    """
+    data = [section_of(layer, "train_data") for layer in layers]
+    rows, tokens = (
+        max((number for number, values in enumerate(data) if name in values), default=-1)
+        for name in ("train_batch_size", "batch_max_tokens")
+    )
+    if not 0 <= tokens < rows or layers[tokens].source.startswith("--"):
+        return layers
+    decided = Layer(layers[rows].source, {"train_data": {"batch_max_tokens": 0}})
+    return [*layers[:rows], decided, *layers[rows:]]
 
 
 def _without(layer: Layer, section: str, name: str) -> Layer:

@@ -289,11 +289,13 @@ class Pretraining:
         objective = "" if config.objective == "joint" else f", {config.objective} alone learns"
         begun = f", from {settings.init_from}" if settings.init_from else ""
         tokens = int(data.train.lengths_R[data.train_rows].sum())
+        # By name: a file that was found beside the training features may be of older text.
+        validated_on = f" in {', '.join(settings.valid_features)}" if settings.valid_features else ""
         return {
             "model": f"{config.architecture}, {', '.join(networks)}{objective}{begun}; "
             f"{parameters_line(self.model)}",
             "data": f"{len(data.train_rows):,} of {counted(data.train.rows, 'row')}, {tokens:,} tokens; "
-            f"{counted(len(data.valid_rows), 'row')} held out{limits_beyond(settings)}",
+            f"{counted(len(data.valid_rows), 'row')} held out{validated_on}{limits_beyond(settings)}",
             "masks": describe_course(settings, self._behind),
             "batches": self._describe_batches(),
         }

@@ -21,9 +21,10 @@ from span_electra.training.compilation import compiles
 def data_facts(data: Data, settings: PretrainingSettings) -> dict[str, Any]:
     """Vocabulary, rows, and what decides their order, as a checkpoint's meta.json has them."""
     loader, training = settings.train_loader, settings.training
-    names = ("batch_size", "batch_max_tokens", "bucket_span", "seed")
+    # What decides the order, and nothing else: only a change of these matters inside an epoch. Beside tokens
+    # rows of a batch decide nothing.
+    names = ("batch_max_tokens", "bucket_span", "seed", *(() if loader.batch_max_tokens else ("batch_size",)))
     order: dict[str, Any] = {name: getattr(loader, name) for name in names}
-    # What decides the order, and nothing else: only a change of these matters inside an epoch.
     order["rows"] = len(data.train_rows)
     order["content"] = fingerprint(data.train, data.train_rows)
     if loader.batch_max_tokens:  # else rows are padded for compiled layers, and come as they would

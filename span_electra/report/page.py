@@ -103,6 +103,7 @@ def run_page(run: RunRecord) -> str:
         early=f"{LEAST_TOKENS:,}" if tokens_seen(run) < LEAST_TOKENS else "",
         charts=part(run_figures, run),
         examples=part(examples_of, run),
+        shown_text=shown_text(run),
         with_verdicts=run.has_verdicts,
         speed=part(speed_of, run),
         data=part(data_of, run),
@@ -183,13 +184,13 @@ def tiles_of(run: RunRecord) -> list[dict[str, str]]:
     """The numbers one looks for first; validation's where there is one."""
     tiles = []
     for metric, label, unit, note in (*TILES, ("tokens_per_second", "Speed", "number", "tokens a second")):
-        value, split = told(run, metric)
+        value, split = latest_metric(run, metric)
         if value is not None:
             tiles.append({"label": label, "value": show(value, unit), "note": note, "split": split})
     return tiles
 
 
-def told(run: RunRecord, metric: str) -> tuple[float | None, str]:
+def latest_metric(run: RunRecord, metric: str) -> tuple[float | None, str]:
     """The last value of a metric and its split: validation's where there is one."""
     value = run.latest(metric, "valid")
     return (run.latest(metric, "train"), "train") if value is None else (value, "valid")
@@ -204,6 +205,14 @@ def tokens_seen(run: RunRecord) -> float:
     """Tokens seen by the last training line; of a run that logged none, as many as would be enough."""
     tokens = run.latest("tokens", "train")
     return LEAST_TOKENS if tokens is None else tokens
+
+
+def shown_text(run: RunRecord) -> str:
+    """Which rows the sentences are of: held out where any are, which the statistics beside them tell."""
+    splits = run.statistics.get("splits")
+    if isinstance(splits, dict) and "valid" not in splits:
+        return "Rows of training, as none are held out, as the model sees them."
+    return "Held-out text, as the model sees it."
 
 
 def examples_of(run: RunRecord) -> list[dict[str, Any]]:
@@ -338,7 +347,8 @@ def split_cells(name: str, split: dict[str, Any]) -> dict[str, Any]:
         "of": "" if files == split["rows"] else f"of {files:,}",
         "cells": (
             *(f"{split['tokens']:,}", show(split["fill"], "share")),
-            *(str(split["max_seq_len"]), f"{split['mask_ratio']:.0%}"),
+            # Earlier releases tell the limit alone.
+            *(str(split.get("longest", split["max_seq_len"])), f"{split['mask_ratio']:.0%}"),
         ),
         "sources": ", ".join(split["sources"]) + (f" and {more} more" if more else ""),
     }
@@ -369,7 +379,7 @@ def compared_of(runs: list[RunRecord]) -> dict[str, Any]:
     """Last numbers of each run, and the settings in which they differ."""
     numbers = []
     for metric, label, unit, _ in (*TILES, ("tokens_per_second", "Tokens a second", "number", "")):
-        values = [told(run, metric)[0] for run in runs]
+        values = [latest_metric(run, metric)[0] for run in runs]
         numbers.append((label, ["–" if value is None else show(value, unit) for value in values]))
     numbers.append(("Steps", [f"{run.step:,}" for run in runs]))
     numbers.append(("Training", [duration(training_seconds(run)) for run in runs]))

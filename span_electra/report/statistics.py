@@ -77,6 +77,7 @@ def split_statistics(used: UsedRows) -> dict[str, Any]:
         "tokens": int(lengths_R.sum()),
         "masked": int(span_budget(lengths_R, used.masking.mask_ratio).sum()),
         "fill": float(lengths_R.mean() / header.max_seq_len) if len(lengths_R) else 0.0,
+        "longest": int(lengths_R.max(initial=0)),
         "max_seq_len": header.max_seq_len,
         "mask_ratio": used.masking.mask_ratio,
         # Names without their folders: a page may be shown to people whom a path tells too much.

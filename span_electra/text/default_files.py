@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -277,21 +277,34 @@ def after_vocabulary(vocab_file: Path, data_dir: str, text: TextConfig) -> list[
     return words
 
 
-def after_features(out_files: Iterable[str | Path], longest: int, most: int) -> list[object] | None:
+def splits_beside(out_files: Iterable[str | Path]) -> list[Path]:
+    """The training and validation features that stand beside new ones, and are not among them."""
+    files = {_split_of(Path(path)): Path(path) for path in out_files}
+    if None in files:  # of no split: all for training, whatever was made there before
+        return []
+    folder = next(iter(files.values()))
+    beside = (
+        folder.with_name(f"{split}{folder.suffix}") for split in ("train", "valid") if split not in files
+    )
+    return [path for path in beside if path.exists()]
+
+
+def after_features(
+    out_files: Iterable[str | Path], longest: int, most: int, unfit: Container[Path] = ()
+) -> list[object] | None:
     """Flags of the trainer for new features, whose splits go by their names; None while training ones lack.
 
     longest: tokens of a row; `most` is what the trainer's model reads unless told.
+    unfit: those beside the new that do not go with them; a bare trainer would take them.
     """
     files = {_split_of(Path(path)): Path(path) for path in out_files}
-    folder = next(iter(files.values()))
-    beside = {split: folder.with_name(f"{split}{folder.suffix}") for split in ("train", "valid")}
-    if None not in files:  # of no split: all for training, whatever was made there before
-        files = {split: path for split, path in beside.items() if path.exists()} | files
+    beside = splits_beside(out_files)
+    files |= {_split_of(path): path for path in beside if path not in unfit}
     train = files.get("train") or files.get(None)
     if train is None:
         return None
     words: list[object] = []
-    if train != feature_path("train"):
+    if train != feature_path("train") or any(path in unfit for path in beside):
         words = ["--train_file", train]
         words += ["--valid_file", files["valid"]] if "valid" in files else []
     return words + (["--max_position_embeddings", longest] if longest > most else [])

@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from span_electra.errors import InputError
-from span_electra.storage import CHECKPOINTS, CONFIG, RUN_MARK, atomic_folder, recover, sha256_of
+from span_electra.storage import CHECKPOINTS, CONFIG, RUN_MARK, atomic_folder, read_object, recover, sha256_of
 from span_electra.training.shards import SHARD, check_fit, of_optimizer, read_whole, write_shards
 
 FORMAT, SHARDED = 1, 2  # of whole files, and of shards
@@ -303,6 +303,10 @@ def open_at(place: str | Path, read: Callable[[Path], Read]) -> tuple[Path, Read
         return place, read(place)
     if found := _newest_readable(place, read):
         return found
+    if read_object(place / RUN_MARK).get("state", "finished") != "finished" and not any(in_run(place)):
+        raise InputError(
+            f"{place}: was stopped before its first checkpoint; give the command that began it again"
+        )
     raise InputError(f"{place}: holds no whole checkpoint to go on from; start anew in another folder")
 
 

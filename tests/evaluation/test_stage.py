@@ -183,6 +183,11 @@ def test_where_the_numbers_go_is_looked_at_before_they_are_made(tried, monkeypat
     exported(tried / "model")
     run(tried / "model", [str(tried / "pairs")], out_file=str(tried / "new" / "scores.json"))
     assert (tried / "new" / "scores.json").is_file()
+    with pytest.raises(InputError):
+        next(
+            evaluate(EvaluateArgs(model="nowhere", text="x", out_file=str(tried / "other" / "a" / "b.json")))
+        )
+    assert not (tried / "other").exists(), "a command that is refused leaves no folder"
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(InputError, match="new: cannot be written; name another --out_file"):
         next(evaluate(EvaluateArgs(model="nowhere", text="x", out_file=str(tried / "new" / "scores.json"))))

@@ -19,5 +19,9 @@ def test_validation_rows_are_chosen_by_seed_and_never_none_if_asked(valid, held)
 
 def test_a_limit_takes_the_first_rows_and_a_split_of_everything_is_refused():
     assert train_valid_split(100, limit=9)[0].tolist() == list(range(9))
-    with pytest.raises(InputError, match="would leave none to train on"):
-        train_valid_split(5, valid=5)
+    for total, valid in ((5, 5), (1, 0.02)):
+        way_out = (
+            f"^a.arrow: has {total} rows?, and valid_split {valid} holds {total} out; give --valid_split 0"
+        )
+        with pytest.raises(InputError, match=way_out):
+            train_valid_split(total, valid=valid, source="a.arrow")

@@ -19,7 +19,7 @@ from span_electra.features.header import (
     feature_schema,
     read_header,
 )
-from span_electra.features.store import open_features
+from span_electra.features.store import of_vocabulary, open_features
 from span_electra.text.vocabulary import assemble
 
 
@@ -164,3 +164,11 @@ def test_other_files_are_refused_by_name(tmp_path):
     ):
         with pytest.raises(InputError, match=f"{name[:6]}.*({words})"):
             open_features(tmp_path / name)
+
+
+def test_features_of_another_vocabulary_are_told(tmp_path):
+    make(tmp_path / "f.arrow")
+    (tmp_path / "none.arrow").touch()
+    assert of_vocabulary(tmp_path / "f.arrow", VOCABULARY.sha256)
+    assert not of_vocabulary(tmp_path / "f.arrow", "0" * 64)
+    assert not of_vocabulary(tmp_path / "none.arrow", VOCABULARY.sha256)

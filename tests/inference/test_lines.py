@@ -106,7 +106,9 @@ def test_bad_lines_are_named_and_nothing_half_written_stays(predictor, tmp_path)
             in_file=str(tmp_path / "lines.txt"),
             out_file=str(tmp_path / "out.txt"),
         )
-    assert [path.name for path in tmp_path.iterdir()] == ["lines.txt"]
+    with pytest.raises(InputError, match="line 2: not UTF-8"):
+        deliver(list, in_file=str(tmp_path / "lines.txt"), out_file=str(tmp_path / "new/a/out.txt"), hint="")
+    assert [path.name for path in tmp_path.iterdir()] == ["lines.txt"], "nor a new folder"
     with pytest.raises(InputError, match="nowhere.txt"):
         next(blocks_of("nowhere.txt"))
 

@@ -75,7 +75,10 @@ def test_what_a_line_says_to_a_task():
     for paired, said in ((None, ("a", "b")), (True, ("a", "b")), (False, "a\tb")):
         for kind in ("MultiLabelClassification", "Regression"):
             spec = replace(spec_of("near"), task=Task("t", kind, {}, paired=paired))
-            assert text_of_line(spec, "a\tb") == said and example_of(spec, said, vocabulary_of_words()) is not None
+            assert (
+                text_of_line(spec, "a\tb") == said
+                and example_of(spec, said, vocabulary_of_words()) is not None
+            )
     assert text_of_line(spec_of("chat"), '["a", "b"]') == ["a", "b"]
     assert text_of_line(spec_of("tags"), '["New York", "b"]') == ["New York", "b"]
     assert [text_of_line(spec_of("tags"), line) for line in ("[a] b", "")] == ["[a] b", ""]

@@ -197,6 +197,19 @@ def test_rows_of_a_batch_that_are_named_count_and_our_presets_tokens_give_way(no
     assert (data.train_batch_size, data.batch_max_tokens) == (going_on["train_batch_size"], 0)
 
 
+def test_named_rows_count_over_tokens_of_the_users_own_and_of_a_resumed_run(no_accelerator):
+    both = {"train_data": {"batch_max_tokens": 512, "train_batch_size": 4}}
+    Path("run").mkdir()
+    write("run/config.json", both)
+    for below in (["--config_file", write("both.json", both)], ["--resume", "run"]):
+        assert read(*below).train_data.batch_max_tokens == 512
+        data = read(*below, "--train_batch_size", "8").train_data
+        assert (data.train_batch_size, data.batch_max_tokens) == (8, 0)
+        for flags in (["--train_batch_size", "8", "--batch_max_tokens", "64"], ["--batch_max_tokens", "64"]):
+            assert read(*below, *flags).train_data.batch_max_tokens == 64
+            assert read(*below, *flags[2:], *flags[:2]).train_data.batch_max_tokens == 64, "in any order"
+
+
 def test_with_an_accelerator_nothing_is_changed(no_accelerator, monkeypatch):
     monkeypatch.setattr(defaults, "has_accelerator", lambda: True)
     assert read() == DEFAULTS

@@ -12,8 +12,9 @@ from run_examples import small_run, stop_at, write_rows
 
 from span_electra.config import LoaderConfig
 from span_electra.errors import InputError
+from span_electra.pretraining.data import open_data
 from span_electra.pretraining.experiment import run_pretraining
-from span_electra.pretraining.resume import check_data, fingerprint, longest_row
+from span_electra.pretraining.resume import check_data, data_facts, fingerprint, longest_row
 from span_electra.text.inputs import Source
 from span_electra.training import checkpoint
 
@@ -68,6 +69,19 @@ def test_the_longest_row_counts_whatever_a_run_goes_on_from(before, here, tmp_pa
     resumed = replace(begun, init_from="gone", resume_from="run")
     assert longest_row(data, resumed, told) == max(here, before or positions)
     assert longest_row(data, resumed) == here
+
+
+@pytest.mark.parametrize("tokens", [0, 48])
+def test_rows_of_a_batch_change_its_order_where_they_decide_it(tokens, tmp_path):
+    features = write_rows(tmp_path / "rows.arrow")
+    runs = (
+        small_run(features, tmp_path, loader=LoaderConfig(rows, batch_max_tokens=tokens)) for rows in (4, 8)
+    )
+    few, many = (data_facts(open_data(run), run) for run in runs)
+    assert check_data(many, few | {"loop": {"batch": 2}}, "step-3", warn=True) == (tokens == 0)
+    # A release that told them always.
+    few["order"]["batch_size"] = 4
+    assert check_data(many, few | {"loop": {"batch": 2}}, "step-3", warn=True) == (tokens == 0)
 
 
 @pytest.fixture

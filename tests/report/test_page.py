@@ -383,6 +383,15 @@ def test_health_is_not_told_before_it_means_something(tmp_path):
     assert "One thing to look at" in write_report(make_run(tmp_path / "ill", lines=ill)).read_text()
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+def test_sentences_are_called_held_out_where_rows_are(held_out, tmp_path):
+    train = STATISTICS["splits"]["train"]
+    splits = {"train": train | {"longest": 77}} | ({"valid": train} if held_out else {})
+    page = make_page([make_run(tmp_path / "run", statistics=STATISTICS | {"splits": splits})]).read_text()
+    assert ("Held-out text" in page) == held_out and ("none are held out" in page) != held_out
+    assert "<td>77</td>" in page and ("<td>128</td>" in page) == held_out, "the limit, where that is all"
+
+
 def test_the_page_tells_the_rows_that_were_used(tmp_path):
     statistics = json.loads(json.dumps(STATISTICS))
     statistics["splits"]["train"]["rows_in_files"] = 1200

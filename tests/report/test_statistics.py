@@ -33,6 +33,7 @@ def test_limits_and_splits_count_the_rows_that_are_used(features):
     train, valid = found["splits"]["train"], found["splits"]["valid"]
     assert (train["rows"], train["rows_in_files"], valid["rows"]) == (200, features.rows, 3)
     assert train["tokens"] == features.lengths_R[rows_R].sum()
+    assert train["longest"] == features.lengths_R[rows_R].max() and valid["longest"] <= valid["max_seq_len"]
     assert train["masked"] == features.spans(rows_R).lengths_S.sum()
     assert sum(found["lengths"]["counts"]) == 200 and found["spans"]["rows"] == 200
 

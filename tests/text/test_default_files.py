@@ -12,6 +12,7 @@ from span_electra.text.default_files import (
     find_splits,
     find_vocabulary,
     plan_features,
+    splits_beside,
     splits_read_together,
 )
 from span_electra.text.inputs import find_inputs
@@ -187,3 +188,17 @@ def test_what_was_just_made_is_trained_on_not_what_stood_beside_it(tmp_path, mon
     assert after_features([mine], 128, 512) == ["--train_file", mine]
     assert after_features([Path("features/valid.arrow")], 128, 512) == []  # beside the default train.arrow
     assert after_features([Path("elsewhere/valid.arrow")], 128, 512) is None
+
+
+@pytest.mark.parametrize("folder", ["features", "elsewhere"])
+def test_a_split_beside_that_does_not_fit_is_not_taken(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train, valid = (Path(folder, f"{split}.arrow") for split in ("train", "valid"))
+    touch(tmp_path, str(train), str(valid))
+    assert splits_beside([train]) == [valid] and splits_beside([valid]) == [train]
+    assert splits_beside([train, valid]) == splits_beside([Path(folder, "mine.arrow")]) == []
+    # A bare trainer would find both.
+    assert after_features([train], 128, 512, unfit=[valid]) == ["--train_file", train]
+    assert after_features([valid], 128, 512, unfit=[train]) is None
+    both = [] if folder == "features" else ["--train_file", train, "--valid_file", valid]
+    assert after_features([train, valid], 128, 512) == after_features([train], 128, 512) == both

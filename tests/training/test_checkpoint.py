@@ -306,3 +306,12 @@ def test_a_checkpoint_altered_without_a_change_of_size_is_passed_over_at_a_resum
     with pytest.warns(UserWarning, match="passed over.*does not match its checksum"):
         found, saved = checkpoint.open_at(tmp_path / "run", checkpoint.load)
     assert checkpoint.step_of(found) == saved.step == 2
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "finished"])
+def test_a_run_without_a_checkpoint_is_begun_again_by_its_own_command(tmp_path, state):
+    """The line that the run printed names its folder before anything was saved in it."""
+    runfolder.write_mark(tmp_path, state, 0)
+    began = "start anew" if state == "finished" else "first checkpoint; give the command that began it again"
+    with pytest.raises(InputError, match=f"^{tmp_path}: .*{began}"):
+        checkpoint.open_at(tmp_path, checkpoint.read_meta)
