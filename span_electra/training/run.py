@@ -123,8 +123,7 @@ def run_here(settings: Settings, build: Builder, process: Process, signals: Sign
     if saved:
         process = devices.go_on_in(process, settings.training, saved.meta)
     if process.is_main_process:
-        # Once more: nobody can change it now.
-        check_folder(Path(settings.out_dir), source, settings.resume_command)
+        check_folder(Path(settings.out_dir), source, settings.resume_command)  # again: none can change it now
     agreement = Agreement(process.world_size)  # on the host: no collective of gradients holds it up
     experiment = build(settings, process)
     recut, rescored = look_back(experiment, settings, source, saved.meta) if saved else (False, None)
