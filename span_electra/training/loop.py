@@ -87,8 +87,7 @@ def train(run: Run, state: LoopState) -> int:
         # Threads make batches ahead; closing the groups ends them, however this loop is left.
         ticks = elapsed_ticks(state, config)
         batches = run.experiment.train_batches(state.epoch, state.batch, ticks)
-        size = config.gradient_accumulation_steps
-        with closing(accumulation_groups(batches, size, state.batch)) as groups:
+        with closing(accumulation_groups(batches, config.gradient_accumulation_steps, state.batch)) as groups:
             for group in run.clock.timed("data", groups):
                 before = progress(state, batches)
                 train_step(
