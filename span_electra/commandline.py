@@ -239,8 +239,7 @@ def parse(
     _flags.update(parser.names)
     given = parser.read(sys.argv[1:] if argv is None else argv)
     layers = [Layer(f"{schema.__module__}.py", schema.NAMED)]
-    layers += [preset(name) for name in given.get("preset", [])]
-    layers += [config_file(path) for path in given.get("config_file", [])]
+    layers += [*map(preset, given.get("preset", [])), *map(config_file, given.get("config_file", []))]
     layers += [
         Layer(
             parser.flags.get(key, f"--{leaf(key)}"),
@@ -390,9 +389,8 @@ def run_script(main: Callable[[], int | None]) -> None:
     except BrokenPipeError:
         code = 1  # the reader of our output went away; nothing is left to say
     except (InputError, OSError, ModuleNotFoundError, MemoryError, RuntimeError) as error:
-        line = in_a_line(error)
         if speaks_of(error):
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {in_a_line(error)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped by the keyboard", file=sys.stderr)

@@ -23,7 +23,7 @@ from span_electra.data_config import MASKING_KEYS
 from span_electra.errors import InputError
 from span_electra.evaluation.metrics import bin_of, calibration_error
 from span_electra.features.build import build_features
-from span_electra.features.schedule import MaskingSchedule
+from span_electra.features.schedule import EpochPhases, MaskingSchedule
 from span_electra.features.store import open_features
 from span_electra.hub.folders import law_in, ours_in
 from span_electra.hub.networks import Networks, check_numbers
@@ -152,7 +152,8 @@ def score_text(
         features = open_features(features_file)
         # Over the rows, as validations have it: features know laws of whole words alone.
         schedule = None if law in (None, MaskingConfig()) else MaskingSchedule((0,), (law,))
-        batches = Batches(features, LoaderConfig(batch_size, workers=0), epoch=0, schedule=schedule)
+        loader, phases = LoaderConfig(batch_size, workers=0), EpochPhases(schedule)
+        batches = Batches(features, loader, epoch=0, phases=phases)
         sums, replaced_N, probability_N = run_batches(networks, model, batches)
         content = features.header.tokens - 2 * features.rows
     if not sums["masked"]:

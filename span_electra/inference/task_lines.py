@@ -160,9 +160,11 @@ def text_of_line(spec: TaskSpec, line: str) -> Text | None:
         value = {"turns": [], "candidates": []} if blank else _json(line)
         known = isinstance(value, dict) and set(value) == {"turns", "candidates"}
         return (value["turns"], value["candidates"]) if known else None
+    if spec.type.is_conversation and blank:
+        return []
     if spec.type.is_conversation or spec.type.by_word:
         # A turn or a word may begin with a bracket; only a list of texts is several.
-        value = [] if blank else _json(line)
+        value = _json(line)
         listed = isinstance(value, list) and all(isinstance(one, str) for one in value)
         return value if listed else line if spec.type.by_word else [line]
     if spec.type.takes_pairs and spec.task.pairs is not False and line.count("\t") == 1:

