@@ -73,11 +73,19 @@ def test_replacements_are_drawn_as_in_training(tmp_path):
     assert found["discriminator_recall"] == pytest.approx(0.75, abs=0.15)
 
 
+def words(report):
+    return {name: value for name, value in report.items() if isinstance(value, str)}
+
+
+def numbers(report):
+    return {name: value for name, value in report.items() if name not in words(report)}
+
+
 def test_any_batch_size_gives_the_same_numbers(tmp_path):
     exported(tmp_path / "model")
     networks, path = open_networks(tmp_path / "model"), written(tmp_path)
     one, many = (scored(networks, path, batch_size=size)["held-out text"] for size in (1, 64))
-    assert one == pytest.approx(many, rel=1e-4)
+    assert numbers(one) == pytest.approx(numbers(many), rel=1e-4) and words(one) == words(many)
 
 
 @pytest.mark.parametrize("part", ["generator", "discriminator"])
@@ -183,7 +191,7 @@ def test_text_is_masked_by_the_law_that_the_model_has_learned(case, tmp_path):
         share = LAW["mask_ratio"] if said == SAID else MaskingConfig().mask_ratio
         assert said in found[-1]["masks"] and found[-1]["replacements"] == "sample at temperature 1"
         assert found[-1]["hidden"] / found[-1]["tokens"] == pytest.approx(share, abs=0.05)
-    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert numbers(found[0]) == pytest.approx(numbers(found[1]), rel=1e-4)
 
 
 def test_a_law_that_is_none_of_ours_is_refused(tmp_path):
