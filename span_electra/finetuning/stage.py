@@ -66,13 +66,13 @@ def prepare(settings: TaskDataArguments) -> int:
     network = "generator" if [*opened.readers] == ["generator"] else "discriminator"
     pretrained = opened.need(network)
     folder = prepared_folder(pretrained.name)
-    note_longer_rows(settings.max_seq_len, pretrained)
     prepared = prepare_data(settings, tasks, pretrained, folder)
     try:
         check_labels_differ(prepared, tasks.tasks)
     except InputError:
         remove_new(prepared)
         raise
+    note_longer_rows(settings.max_seq_len, pretrained)
     print_summary(prepared, tasks)
     print(f"prepared with vocabulary {prepared.vocabulary_sha256[:12]} -> {folder}/")
     words = ("--task_file", settings.task_file, "--data_dir", folder, "--encoder", encoder)
