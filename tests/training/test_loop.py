@@ -328,6 +328,7 @@ def test_a_step_never_waits_for_the_device(features, tmp_path, waits, optimizer)
         ({"batch_max_tokens": 96, "pack_rows": True}, {"use_SBGO": True, "use_SBPO": True}),
         ({}, {"use_SBGO": True, "average_span_predictions": True, "embedding_sharing": "gdes"}),
         ({}, {"generator_first": 0.9, "next_token_share": 0.9, "use_SBGO": True}),
+        ({}, {"generator_first": 0.9, "next_token_share": 1.0, "next_token_candidates": 12}),
     ],
 )
 def test_nor_does_it_whatever_is_trained(features, tmp_path, waits, architecture, loader, changes):
