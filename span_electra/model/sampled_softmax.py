@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from span_electra.model.token_loss import TokenScores, argmax, chunk_size
+from span_electra.model.token_loss import TokenScores, argmax, chunk_size, product_dtype
 
 
 def score_candidates(
@@ -58,7 +58,7 @@ class SampledLoss(torch.autograd.Function):
         log_count_K: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         device = features_SE.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features_SE.dtype
+        dtype = product_dtype(features_SE)
         slots, candidates = len(target_S), len(candidate_K)
         loss_S = torch.empty(slots, device=features_SE.device)
         likeliest_S = torch.empty_like(target_S)

@@ -84,6 +84,12 @@ def chunk_size(slots: int, vocabulary: int, device: str) -> int:
     return max(1, -(-slots // max(1, chunks)))  # 1 where a batch hides nothing: no step of a range is 0
 
 
+def product_dtype(features: Tensor) -> torch.dtype:
+    """What matrix products are made in: autocast's type where that is on, else the tensor's own."""
+    device = features.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
+
+
 class ChunkedLoss(torch.autograd.Function):
     """Cross-entropy whose gradients are made in the forward pass; the backward pass multiplies them."""
 
@@ -99,7 +105,7 @@ class ChunkedLoss(torch.autograd.Function):
         learns: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         device = features_SE.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features_SE.dtype
+        dtype = product_dtype(features_SE)
         # In validation, or of a frozen generator, the gradients would be half of the work for nothing.
         learns = learns and any(ctx.needs_input_grad[:3])
         slots = len(target_S)
