@@ -89,7 +89,9 @@ def test_older_cuda_devices_compute_in_fp16(monkeypatch, has_bf16, precision):
     assert automatic_precision(torch.device("cuda")) is precision
 
 
-@pytest.mark.parametrize(("speedup", "precision"), [(0.3, "fp32"), (1.5, "fp32"), (4.0, "bf16")])
+@pytest.mark.parametrize(
+    ("speedup", "precision"), [(0.3, "fp32"), (1.1, "fp32"), (1.7, "bf16"), (4.0, "bf16")]
+)
 def test_a_cpu_takes_bf16_where_its_products_gain_enough(monkeypatch, speedup, precision):
     monkeypatch.setattr(accelerators, "bf16_speedup", lambda: speedup)
     assert name_precision(automatic_precision(torch.device("cpu"))) == precision
