@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,25 +27,6 @@ from numba import config, njit
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOMS = ("text", "features")  # where loops, and the records and numbers they use, are written
 KEPT = 30 * 24 * 3600  # seconds since its last use that machine code is kept
-BLAS = "scipy.linalg.cython_blas"
-
-
-def _start_numba_without_blas() -> None:
-    """Have numba look for a BLAS while scipy's cannot be found: a command would wait 0.2 s for its import.
-
-    numba looks once, for np.cov and np.corrcoef in loops, which ours do not call. Matrix products ask anew.
-    """
-    if BLAS in sys.modules:
-        return
-    sys.modules[BLAS] = None  # an import of it now says that it is not there
-    try:
-        with suppress(ImportError):  # a numba that looks elsewhere only starts more slowly
-            import numba.np.arraymath  # noqa: F401
-    finally:
-        del sys.modules[BLAS]
-
-
-_start_numba_without_blas()
 
 
 def compiled(function: Callable) -> Callable:

@@ -130,20 +130,6 @@ def test_every_file_with_a_loop_is_hashed():
             assert path.parent.name in C.ROOMS, f"{path}: an edit of it would run old machine code"
 
 
-def test_the_first_loop_waits_for_no_scipy_and_others_find_it(package):
-    code = (
-        "import sys, numpy as np\n"
-        "from span_electra.text.loops import Pair, outer\n"
-        "outer(Pair(np.ones(1), np.ones(1)))\n"
-        "assert not any(name.startswith('scipy.linalg') for name in sys.modules)\n"
-        "from numba import njit\n"
-        "assert njit(lambda a: np.dot(a, a))(np.ones((2, 2)))[0, 0] == 2\n"
-        "assert 'scipy.linalg.cython_blas' in sys.modules\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=package.folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_threads_share_loops():
     keys = [np.uint64(key) for key in range(200)]
     with ThreadPoolExecutor(8) as pool:
