@@ -243,11 +243,8 @@ def _another_lives(number: int) -> bool:
     return True
 
 
-def sync(path: Path | int) -> None:
-    """Have a file's bytes (by path or descriptor), or the names in a folder, on the disk before going on."""
-    if isinstance(path, int):
-        os.fsync(path)
-        return
+def sync(path: Path) -> None:
+    """Have a file's bytes, or the names in a folder, on the disk before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,7 +14,6 @@ import mmap
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -22,7 +21,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from span_electra.errors import InputError
-from span_electra.storage import atomic_file, sync
+from span_electra.storage import atomic_file
 
 CHECKSUM_KEY = b"crc32"
 # JSON escapes control characters, so no other metadata can hold this mark.
@@ -30,14 +29,13 @@ MARK = b"\x01crc32:"
 DIGITS = 8
 MAGIC = b"ARROW1"
 PIECE = 1 << 20  # bytes hashed at a time
-SYNC_BYTES = 16 << 20  # bytes; how much more is written before another part is sent to the disk
 
 
 class CheckedFile:
     """An Arrow file in the making."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema, pool: Executor | None) -> None:
-        self._file, self._pool, self._sync, self._synced = file, pool, None, 0
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._file = file
         self._metadata = {**(schema.metadata or {}), CHECKSUM_KEY: MARK + b"0" * DIGITS}
         self._restated: list[tuple[bytes, bytes]] = []
         # Kept: Arrow's end of the file closes ours when it is collected, and ours still gets its checksum.
@@ -47,8 +45,6 @@ class CheckedFile:
     def append(self, batch: pa.RecordBatch) -> None:
         """Write some rows more."""
         self._writer.write_batch(batch.replace_schema_metadata(self._metadata))
-        if self._pool and self._file.tell() >= self._synced + SYNC_BYTES:
-            self._begin_sync()
 
     def restate(self, key: bytes, value: bytes) -> None:
         """Give metadata its final value, which must be as long as the one given first."""
@@ -78,17 +74,6 @@ class CheckedFile:
         for offset in digit_offsets:
             _put(file, offset, b"%08x" % checksum)
         file.flush()
-        if self._sync:
-            self._sync.result()
-
-    def _begin_sync(self) -> None:
-        """Let a thread send to the disk what is written so far; at the end little is left to wait for."""
-        if self._sync:
-            if not self._sync.done():
-                return
-            self._sync.result()  # an error is told only once, so none may be passed over
-        self._file.flush()
-        self._sync, self._synced = self._pool.submit(sync, self._file.fileno()), self._file.tell()
 
 
 @contextmanager
@@ -100,12 +85,8 @@ def checked_file(path: str | Path, schema: pa.Schema, durable: bool = True) -> I
 
     Raises OSError when the disk is full or the folder may not be written; nothing is left behind then.
     """
-    with (
-        atomic_file(path, durable) as beside,
-        open(beside, "w+b") as file,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        growing = CheckedFile(file, schema, pool if durable else None)
+    with atomic_file(path, durable) as beside, open(beside, "w+b") as file:
+        growing = CheckedFile(file, schema)
         yield growing
         growing._finish()
 
