@@ -17,7 +17,7 @@ import pyarrow as pa
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.text.corpus import Block, Piece
-from span_electra.utf8 import REGULAR, UTF8_MARK
+from span_electra.utf8 import UTF8_MARK
 
 REPLACEMENT = "\ufffd".encode()
 
@@ -59,10 +59,9 @@ def _clean(data: bytes, piece: Piece, errors: str) -> bytes:
     if b"\0" in data:
         if errors == "strict":
             line = piece.first_line + data.count(b"\n", 0, data.index(b"\0"))
-            way_out = "clean the file or use --errors replace"
-            if data.count(b"\0") > max(2, REGULAR * len(data)):  # what is left without them is no text either
-                way_out = f"so many bytes are that it is no text in UTF-8; convert {piece.path} (iconv)"
-            raise InputError(f"{piece.path}: line {line} holds a NUL byte; {way_out}")
+            raise InputError(
+                f"{piece.path}: line {line} holds a NUL byte; clean the file or use --errors replace"
+            )
         data = data.replace(b"\0", REPLACEMENT)
     try:
         if not _surely_utf8(data):

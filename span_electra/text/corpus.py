@@ -221,9 +221,9 @@ class _Segments:
     def _refuse_binary(self, segment: bytes) -> None:
         if self.begin:
             return
-        refuse_other(segment, self.file.path)
         if segment.startswith((b"ARROW1", b"PAR1")):
             raise InputError(f"{self.file.path}: features or a table, not text; name text files")
+        refuse_other(segment, self.file.path)
         # In what is UTF-8 besides, a NUL is a fault of one line, which `errors` may mend.
         if b"\0" in segment and not begins_as_utf8(segment):
             place = segment.index(b"\0")
