@@ -45,12 +45,11 @@ PART_NAME = re.compile(r"\.?part-\d+\.arrow(\.\d+\.partial)?")
 
 
 @contextmanager
-def atomic_file(path: str | Path, durable: bool = True, new: bool = False) -> Iterator[Path]:
+def atomic_file(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Yield a path beside `path` to write to; when the block ends without an error, the file is at `path`.
 
     durable: the bytes are on the disk before the file gets its name. Without it a loss of power may leave an
     empty or cut file; for files that are checked when read and can be made again.
-    new: what stands at `path` by then is not replaced, and FileExistsError is raised.
 
     Raises OSError when the disk is full or the folder may not be written; nothing is left behind then.
     """
@@ -61,22 +60,12 @@ def atomic_file(path: str | Path, durable: bool = True, new: bool = False) -> It
             yield beside
             if durable:  # the content before the name: file systems may write the two in either order
                 sync(beside)
-            (_place_new if new else os.replace)(beside, path)
+            os.replace(beside, path)
         if durable:  # the name, which stands in the folder; until then the rename may be lost
             sync(path.parent)
     finally:
         with suppress(OSError):  # why nothing could be written is what matters
             beside.unlink()
-
-
-def _place_new(beside: Path, path: Path) -> None:
-    """Give a file the name `path`. Raises FileExistsError where another has it."""
-    try:
-        os.link(beside, path)  # a rename would take the name from another
-    except OSError:
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-        os.replace(beside, path)  # the file system has no hard links
 
 
 @contextmanager

@@ -36,25 +36,6 @@ def test_a_file_stands_when_its_block_ends_and_not_before(tmp_path):
     assert path.read_text() == "new" and os.listdir(tmp_path) == ["f"]
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_what_has_come_meanwhile_is_not_replaced_where_a_new_file_is_wanted(tmp_path, monkeypatch, links):
-    def refuse(*_):
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    if not links:
-        monkeypatch.setattr(storage.os, "link", refuse)
-    path = tmp_path / "f"
-    with atomic_file(path, new=True) as beside:
-        beside.write_text("ours")
-    assert path.read_text() == "ours" and path.stat().st_nlink == 1
-    path.unlink()
-    with pytest.raises(FileExistsError) as caught, atomic_file(path, new=True) as beside:
-        beside.write_text("ours")
-        path.write_text("another's")
-    assert caught.value.filename == str(path)
-    assert path.read_text() == "another's" and os.listdir(tmp_path) == ["f"]
-
-
 def test_a_block_that_fails_leaves_what_stood_there(tmp_path):
     write_text(tmp_path / "f", "old")
     (tmp_path / "d").mkdir()

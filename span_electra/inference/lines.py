@@ -258,14 +258,13 @@ def new_file(target: str) -> Iterator[Path]:
     taken = InputError(f"{target}: stands there already; move it or name another --out_file")
     if Path(target).exists():
         raise taken
-    try:
-        # Folders that are made for a line which is then refused go again.
-        with empty_parents_go(Path(target)):
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(target, new=True) as beside:
-                yield beside
-    except FileExistsError:  # put there while lines were answered
-        raise taken from None
+    # Folders that are made for a line which is then refused go again.
+    with empty_parents_go(Path(target)):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(target) as beside:
+            yield beside
+            if Path(target).exists():  # put there while lines were answered
+                raise taken
 
 
 # --- answers ------------------------------------------------------------------------------------------
