@@ -219,9 +219,6 @@ def main() -> None:
     import torch
 
     print(f"torch {torch.__version__}, {len(os.sched_getaffinity(0))} cores")
-    from train_gpu import describe_step
-
-    describe_step()
     summary = measure_cpu(options.steps, options.threads)
     print("\n".join(summary))
 

@@ -30,7 +30,6 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 import electra_loops as loops  # noqa: E402
 import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from argument import JointTrainingConfig  # noqa: E402
 from span_electra.batch import StepOutput  # noqa: E402
@@ -51,7 +50,6 @@ WAYS = {
     "--compile off": ["--compile", "off"],
     "--pack_rows": ["--pack_rows"],  # as many lines of the longest row's width as there are rows otherwise
 }
-WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero")
 
 
 # --- a run as users have it -----------------------------------------------------------------------------
@@ -226,59 +224,6 @@ def measure_gpu(
         ):
             verdict = "meets" if value >= least else "MISSES"
             print(f"{preset}: {value:,.4g} {what} ({verdict} {least:,g})")
-
-
-# --- what can be said without a GPU -------------------------------------------------------------------------
-
-
-class Operators(TorchDispatchMode):
-    """Counts operators (on a GPU about one kernel each, until they are fused) and those that wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.all = self.waiting = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        boolean = name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1])
-        self.waiting += name in WAITS or boolean
-        self.all += not func.is_view
-        return func(*args, **(kwargs or {}))
-
-
-def describe_step() -> None:
-    """Print what a GPU's step would be made of: graph breaks, compilations, waits and operators."""
-    from span_electra.config import LoaderConfig
-    from span_electra.model.electra import SpanElectra
-    from span_electra.pretraining.loader import Batches
-
-    warnings.simplefilter("ignore")
-    config = loops.small_model(0.1, vocab_size=1000)
-    features = loops.MadeUpFeatures(loops.row_lengths(True, 100_000), config.vocab_size)
-    loader = LoaderConfig(batch_size=8, batch_max_tokens=1024, workers=0)
-    batches = list(Batches(features, loader, epoch=1, static_shapes=True))
-    model = SpanElectra(config, loops.MASK).train()
-    graphs = []
-
-    def count(graph, _):
-        graphs.append(len([node for node in graph.graph.nodes if node.op == "call_function"]))
-        return graph.forward
-
-    compiled = torch.compile(model, backend=count, fullgraph=True, dynamic=False)  # a break would raise
-    shapes = set()
-    for masked in batches[:40]:
-        with torch.no_grad():
-            compiled(masked)
-        shapes.add((*masked.original_BL.shape, masked.attention_mask_BL is None))
-    with Operators() as counted:
-        model(batches[0]).loss.backward()
-    print(
-        f"for a GPU: 0 graph breaks, {len(graphs)} compilations for {len(shapes)} shapes in "
-        f"{len(batches[:40])} batches of documents, {counted.waiting} waits for the device in a step, "
-        f"{counted.all:,} operators forward and backward before fusion "
-        f"({max(graphs):,} nodes in the forward graph)\n"
-    )
-    torch._dynamo.reset()
 
 
 # --- the command -----------------------------------------------------------------------------------------
