@@ -53,6 +53,11 @@ def open_data(settings: PretrainingSettings) -> Data:
                 f"{settings.valid_features[0]}: made with vocabulary {theirs[:12]}, the training features "
                 f"with {ours[:12]}; run create_feature_SE.py again with one vocabulary for both"
             )
+    elif any(settings.valid_rows):  # of the rows held out, valid_split says how many
+        warnings.warn(
+            "valid_occur: counts the rows of a --valid_file, and none is named; name one or leave it out",
+            stacklevel=2,
+        )
     if not train.header.masked and not settings.train_loader.masking_schedule:
         warnings.warn(
             f"{settings.train_features[0]}: hides no token, so there is nothing to learn; make features with "
@@ -108,29 +113,6 @@ def rows_of(
         held.append(out + before)
         before += rows
     return np.concatenate(used), np.concatenate(held)
-
-
-def limits_beyond(settings: PretrainingSettings) -> str:
-    """What to say of limits that are more than the rows there are, or of no file; empty where none is.
-
-    Example: `; --train_occur 10,000 is more than the 221 rows there are`
-    """
-    given = []
-    for name, paths, limits in (
-        ("train_occur", settings.train_features, settings.train_rows),
-        ("valid_occur", settings.valid_features, settings.valid_rows),
-    ):
-        if not paths and any(limits):  # of the rows held out, valid_split says how many
-            given.append(f"; --{name} counts the rows of a --valid_file, and none is named")
-            continue
-        rows = [open_features(path, verify=False).rows for path in paths] if any(limits) else []
-        there = [sum(rows)] if len(limits) == 1 else rows
-        given += [
-            f"; --{name} {limit:,} is more than the {counted(count, 'row there is', 'rows there are')}"
-            for limit, count in zip(limits, there, strict=False)
-            if limit > count
-        ]
-    return "".join(given)
 
 
 def settings_of_text(asked: TrainDataArguments, train: Features) -> list[str]:

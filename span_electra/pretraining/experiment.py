@@ -29,7 +29,6 @@ from span_electra.pretraining.data import (
     FREQUENCY_ROWS,
     Data,
     commonest_share,
-    limits_beyond,
     open_data,
     sized_model,
     token_counts,
@@ -295,7 +294,7 @@ class Pretraining:
             "model": f"{config.architecture}, {', '.join(networks)}{objective}{begun}; "
             f"{parameters_line(self.model)}",
             "data": f"{len(data.train_rows):,} of {counted(data.train.rows, 'row')}, {tokens:,} tokens; "
-            f"{counted(len(data.valid_rows), 'row')} held out{validated_on}{limits_beyond(settings)}",
+            f"{counted(len(data.valid_rows), 'row')} held out{validated_on}",
             "masks": describe_course(settings, self._behind),
             "batches": self._describe_batches(),
         }

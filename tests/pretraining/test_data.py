@@ -44,6 +44,12 @@ def test_each_file_has_its_own_limit_and_split(two):
         open_data(replace(two, valid_features=two.train_features, valid_rows=(1, 2, 3)))
 
 
+def test_a_limit_of_validation_rows_without_a_file_of_them_is_told(two):
+    with pytest.warns(UserWarning, match="valid_occur: counts the rows of a --valid_file.*name one"):
+        open_data(replace(two, valid_rows=(5,)))
+    open_data(replace(two, valid_features=two.train_features, valid_rows=(5,)))
+
+
 def test_one_number_for_all_files_does_not_stand_beside_values_for_each(two):
     data = open_data(replace(two, train_rows=(10, 20), valid_split=(0.1,)))  # a share of all is one of each
     assert len(data.valid_rows) == 3

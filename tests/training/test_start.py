@@ -57,17 +57,6 @@ def test_parameters_count_once_what_is_shared(features, tmp_path, capfd):
     )
 
 
-def test_a_limit_beyond_the_rows_there_are_is_told(features, tmp_path):
-    settings = small_run(features, tmp_path / "a")
-    for limits, said in (((60,), False), ((10000,), True), ((0,), False)):
-        data = Pretraining(replace(settings, train_rows=limits), CPU).describe()["data"]
-        assert ("; --train_occur 10,000 is more than the 60 rows there are" in data) == said
-    both = replace(settings, train_features=(features, features), train_rows=(10, 70), valid_split=(0.0,))
-    assert "--train_occur 70 is more" in Pretraining(both, CPU).describe()["data"]
-    of_none = Pretraining(replace(settings, valid_rows=(5,)), CPU).describe()["data"]
-    assert "; --valid_occur counts the rows of a --valid_file, and none is named" in of_none
-
-
 def test_a_warm_up_longer_than_the_run_is_told(features, tmp_path, capfd):
     optimizer = OptimizerConfig(lr=0.01, warmup=100)
     run_pretraining(small_run(features, tmp_path / "a", max_steps=2, optimizer=optimizer))
