@@ -37,17 +37,7 @@ GROUPS = ("most needed", "data", RAW_TEXT, "model", "optimization", "schedule", 
 SECTION_GROUPS = {"model": "model", "optimizer": "optimization", "train_data": "data", "valid_data": "data"}
 WIDEST = 100  # columns of --help; a narrower terminal gets narrower lines
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-# Settings that take less memory the less they are.
-TAKES_MEMORY = (
-    "batch_size",
-    "train_batch_size",
-    "valid_batch_size",
-    "eval_batch_size",
-    "workers",
-    "chunk_size",
-)
 IN_CLONE = Path(__file__).resolve().parents[1].joinpath("run.sh").is_file()  # not in an installed package
-_flags: set[str] = set()  # of the script at hand, once it reads its command line
 
 
 # --- the parser ---------------------------------------------------------------------------------------
@@ -235,8 +225,6 @@ def parse(
     with code 0 on --print_config. Raises InputError for anything wrong.
     """
     parser = Parser(schema, description)
-    _flags.clear()
-    _flags.update(parser.names)
     given = parser.read(sys.argv[1:] if argv is None else argv)
     layers = [Layer(f"{schema.__module__}.py", schema.NAMED)]
     layers += [*map(preset, given.get("preset", [])), *map(config_file, given.get("config_file", []))]
@@ -358,9 +346,9 @@ def in_a_line(error: Exception) -> str:
         from span_electra.accelerators import lacks_memory  # late: with it comes torch
 
         if lacks_memory(error):
-            lower = [f"--{name}" for name in TAKES_MEMORY if f"--{name}" in _flags]
-            way_out = f"lower {' or '.join(lower)}" if lower else "close other programs"
-            return f"out of memory ({reason_of(error)}); {way_out}"
+            sizes = "--batch_size (--train_batch_size, --valid_batch_size, --eval_batch_size)"
+            lower = f"lower {sizes}, --workers or --chunk_size, whichever this command has"
+            return f"out of memory ({reason_of(error)}); {lower}"
     if isinstance(error, NotImplementedError):
         # An operator that torch has not made for the device.
         if found := re.search(r"'(\w+::[\w.]+)'", str(error)):
