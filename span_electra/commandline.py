@@ -25,7 +25,7 @@ from span_electra.config import OPTIMIZER_DEFAULTS
 from span_electra.cores import is_leading, leave, leave_after_crashes, speaks_of, wait_asleep
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError, reason_of, said_of, show_warnings
-from span_electra.schema import Settings, Values
+from span_electra.schema import Settings, Values, flatten
 from span_electra.storage import CONFIG
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -60,6 +60,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.schema, self.settings = schema, leaves(schema)
         self.defaults = schema()  # of the whole: a section may be another than its class makes
+        self.named = flatten(schema.NAMED)  # other defaults, of argument.py
         self.flags: dict[str, str] = {}  # how a key is shown: by its end alone where that is enough
         self.names = {f"--{name}" for name in OWN_FLAGS}
         self.switches: set[str] = set()  # flags without a value
@@ -97,14 +98,14 @@ class Parser(argparse.ArgumentParser):
             self.flags[key] = names[0]
         self.names |= {*names}
         default = reduce(getattr, key.split("."), self.defaults)
-        options = {"dest": key, "help": argparse.SUPPRESS if hidden else help_of(entry, default)}
+        text = argparse.SUPPRESS if hidden else help_of(entry, self.named.get(key, default))
+        options = {"dest": key, "help": text}
         if isinstance(default, bool):
             options["action"] = argparse.BooleanOptionalAction
             self.switches |= {*names}
             self.names |= {f"--no-{name[2:]}" for name in names}
         elif isinstance(default, list):
             options |= {"nargs": "+", "metavar": "VALUE"}
-            # Written in a class, a type is text; where argument.py gave another default, the type itself.
             if str(entry.type) in ("list[int]", "list[float]"):
                 self.numbers |= {*names}
             else:  # given twice, both count: the first of two files would go without a word

@@ -1,7 +1,7 @@
 """What a class of settings is: fields with default, help and bounds, composed by inheritance.
 
 A field stands in one class, with its default, its help and what it may be; whoever needs it inherits. A plain
-line in the body of a subclass gives it another default and keeps the rest:
+line in the body of a subclass is kept in NAMED, which lies as the lowest layer under a script's settings:
 
     class Joint_trainDataArgs(TrainDataSettings):
         max_seq_len = 128                   # an own default
@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, field, fields
+from typing import Any, ClassVar, TypeVar
 
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError, nearest
@@ -106,7 +106,7 @@ class _Lines:
 
 
 class _SettingsType(type):
-    """Turns the plain lines of a class body into defaults of inherited fields."""
+    """Takes the plain lines of a class body, and keeps them as NAMED."""
 
     @classmethod
     def __prepare__(meta, name: str, bases: tuple[type, ...], **options: object) -> Values:
@@ -120,7 +120,7 @@ class _SettingsType(type):
         body.pop("self", None)
         cls = super().__new__(meta, name, bases, body, **options)
         if bases:
-            _give_defaults(cls, body)
+            _take_lines(cls, body)
         return cls
 
 
@@ -136,7 +136,7 @@ class Settings(metaclass=_SettingsType):
     HIDDEN: ClassVar[tuple[str, ...]] = ()  # keys of sections that say nothing here: known, but in no --help
     POSITIONAL: ClassVar[str] = ""  # the setting that what stands before all flags is the value of
     RAW_TEXT: ClassVar[tuple[str, ...]] = ()  # settings of raw text, where features are the usual way
-    NAMED: ClassVar[Values] = {}  # what lines of class bodies set, as nested values
+    NAMED: ClassVar[Values] = {}  # what lines of class bodies set, as nested values: a layer for `compose`
     UNKNOWN: ClassVar[tuple[str, ...]] = ()  # lines that set nothing
 
     def __post_init__(self) -> None:
@@ -161,10 +161,10 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Values:
 
 
 def same(cls: type, name: str, **changes: object) -> Any:
-    """A field like `name` of another class of settings, where only some of its fields are wanted."""
+    """A field like `name` of another class of settings, but for `changes` of what `setting` takes."""
     entry = next(entry for entry in fields(cls) if entry.name == name)
     default = entry.default_factory() if entry.default is MISSING else entry.default
-    return setting(default, **{**entry.metadata, **changes})
+    return setting(**{"default": default, **entry.metadata, **changes})
 
 
 def _plain_lines(body: Values) -> Values:
@@ -173,76 +173,43 @@ def _plain_lines(body: Values) -> Values:
     for name, value in body.items():
         is_value = not isinstance(value, Field | classmethod | staticmethod | property | type)
         if name[0] != "_" and not name.isupper() and is_value and not callable(value):
-            found[name] = value
+            found[name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
-def _give_defaults(cls: type, body: Values) -> None:
-    """Make lines of the body, older names of the module, and what sections left, defaults of fields."""
+def _take_lines(cls: type, body: Values) -> None:
+    """Take the plain lines of its body out of a class, into NAMED; older names of its module too."""
     # Of the bases alone: the decorator that makes `cls` itself a dataclass runs after its metaclass.
-    bases = [vars(base).get("__dataclass_fields__", {}) for base in reversed(cls.__mro__)]
-    known = {name: entry for own in bases for name, entry in own.items()}
+    known = {name for base in cls.__mro__ for name in vars(base).get("__dataclass_fields__", {})}
     named: Values = {}
     for name, paths in cls.OLDER_MODULE_NAMES.items():
         if name in vars(sys.modules[cls.__module__]):
             _set(named, paths, vars(sys.modules[cls.__module__])[name])
-    for section in _sections(body).values():  # a line of a section's class may be meant for this one
-        _merge(named, section.NAMED.get("outer", {}))
-    unknown = []
+    below = {name: dict(section.NAMED) for name, section in _sections(body).items() if section.NAMED}
+    for lines in below.values():  # a line of a section's class may be meant for this one
+        _merge(named, lines.pop("outer", {}))
+    annotations = body.get("__annotations__", {})
     for name, value in _plain_lines(body).items():
-        if name in known or name in cls.OLDER_NAMES:
-            _set(named, (name,) if name in known else cls.OLDER_NAMES[name], value)
-        elif name not in body.get("__annotations__", {}):  # else a new field
-            unknown.append(name)
-    for name in set(named) & set(known):
-        own = body.get(name)
-        _redefine(cls, name, own if isinstance(own, Field) else known[name], named[name])
-    # Fields written out anew count as named too, and so do the lines of sections.
+        paths = (name,) if name in known else cls.OLDER_NAMES.get(name)
+        if not paths and name in annotations:  # a new field
+            continue
+        # What stays in the class, its decorator would take for another default, without help and bounds.
+        delattr(cls, name)
+        annotations.pop(name, None)
+        if paths:
+            _set(named, paths, value)
+        else:
+            cls.UNKNOWN = (*cls.UNKNOWN, name)
+    # Fields written out anew count as named too.
     anew = {name: value.default for name, value in body.items() if isinstance(value, Field) and name in known}
     anew = {name: value for name, value in anew.items() if value is not MISSING}
-    below = {name: section.NAMED for name, section in _sections(body).items() if section.NAMED}
     cls.NAMED = _merge({}, cls.NAMED, below, anew, named)
-    cls.UNKNOWN = (*cls.UNKNOWN, *unknown)
 
 
 def _sections(body: Values) -> dict[str, type]:
     """The classes of settings that fields of this class body are made by."""
     made_by = {name: value.default_factory for name, value in body.items() if isinstance(value, Field)}
     return {name: maker for name, maker in made_by.items() if isinstance(maker, _SettingsType)}
-
-
-def _redefine(cls: type, name: str, entry: Field, value: object) -> None:
-    """Give the field `name`, until now `entry`, another default in `cls`."""
-    # The hint as an object: the names it is written with need not be known in the module of `cls`.
-    hint = get_type_hints(cls)[name]
-    before = entry.default_factory
-    if before is MISSING:
-        again = field(default=value, metadata=entry.metadata)
-    else:
-        again = field(default_factory=lambda: _made(before, value), metadata=entry.metadata)
-    # Without an annotation the decorator would take the new field for a plain attribute.
-    cls.__annotations__ = {**cls.__dict__.get("__annotations__", {}), name: hint}
-    setattr(cls, name, again)
-
-
-def _made(before: Callable[[], Any], value: object) -> object:
-    """A default made anew for each settings, and late: a value that is refused must not fail an import."""
-    if isinstance(value, dict):
-        return with_values(before(), value)
-    if isinstance(value, list | tuple):
-        return list(value)
-    return value if is_dataclass(value) else [] if value is None else [value]
-
-
-def with_values(settings: Kind, values: Values) -> Kind:
-    """The same settings with nested `values` in place."""
-    changed = {}
-    for name, value in values.items():
-        before = getattr(settings, name)
-        changed[name] = with_values(before, value) if isinstance(value, dict) else value
-        if isinstance(before, list) and not isinstance(value, list):
-            changed[name] = [] if value is None else [value]
-    return replace(settings, **changed)
 
 
 def _set(values: Values, paths: tuple[str, ...], value: object) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from span_electra.compose import Layer, compose
 from span_electra.errors import InputError
-from span_electra.schema import Settings, flatten, same, setting, with_values
+from span_electra.schema import Settings, flatten, same, setting
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +41,11 @@ class Run(Settings):
     place: str = setting("here", "place")
 
 
+def made_by(cls: type) -> Settings:
+    """Its settings as scripts make them."""
+    return compose(cls, [Layer("argument.py", cls.NAMED)])
+
+
 def metadata(cls: type, name: str) -> dict:
     return next(entry.metadata for entry in fields(cls) if entry.name == name)
 
@@ -56,8 +62,8 @@ def test_a_plain_line_gives_another_default_and_keeps_help_and_bounds():
         lr = 0.25
         kind: str = "b"
 
-    assert Mine() == Mine(0.25, "b") and metadata(Mine, "lr") == metadata(Rate, "lr")
-    assert Rate().lr == 0.5 and Mine.NAMED == {"lr": 0.25, "kind": "b"}
+    assert made_by(Mine) == Mine(0.25, "b") and metadata(Mine, "lr") == metadata(Rate, "lr")
+    assert Mine() == Mine(0.5, "a") and Mine.NAMED == {"lr": 0.25, "kind": "b"} and not Rate.NAMED
     with pytest.raises(InputError, match="lr: -1 is too small"):
         Mine(lr=-1)
 
@@ -74,12 +80,12 @@ def test_lines_of_older_files_set_the_fields_they_mean():
         data: Mine = field(default_factory=Mine)
         learningRate = 0.125
 
-    made = MyRun()
+    made = made_by(MyRun)
     assert (made.data.files, made.data.rows, made.rate.lr, made.place) == (["my text"], 7, 0.125, "there")
-    assert made.rate.kind == "a" and Run().rate.lr == 0.5
+    assert made.rate.kind == "a" and made_by(Run).rate.lr == 0.5
 
 
-def test_an_own_line_wins_over_what_a_section_left():
+def test_an_own_line_wins_over_what_a_section_or_a_base_left():
     @dataclass(frozen=True)
     class Mine(DataArgs):
         save_dir = "there"
@@ -89,16 +95,21 @@ def test_an_own_line_wins_over_what_a_section_left():
         data: Mine = field(default_factory=Mine)
         place = "at home"
 
-    assert MyRun().place == "at home"
+    @dataclass(frozen=True)
+    class Again(MyRun):
+        place: str = setting("anew", "place")
+
+    assert made_by(MyRun).place == "at home" and made_by(Again).place == "anew"
 
 
-def test_lists_are_made_anew_for_each_settings():
+@pytest.mark.parametrize("given", ["a", ["a"], ("a",)])
+def test_a_list_is_made_of_what_a_line_gives_anew_for_each_settings(given):
     @dataclass(frozen=True)
     class Mine(Data):
-        files = ["a"]
+        files = given
 
-    Mine().files.append("b")
-    assert Mine().files == ["a"]
+    made_by(Mine).files.append("b")
+    assert made_by(Mine).files == ["a"]
 
 
 def test_a_line_that_has_no_meaning_here_is_answered_from_the_tables():
@@ -124,8 +135,8 @@ def test_a_value_that_is_refused_does_not_fail_the_import():
     class MyRun(Run):
         learningRate = -1.0
 
-    with pytest.raises(InputError, match="lr: -1.0 is too small"):
-        MyRun()
+    with pytest.raises(InputError, match="argument.py: lr: -1.0 is too small"):
+        made_by(MyRun)
 
 
 def test_a_part_is_taken_out_of_settings_that_inherit_it():
@@ -141,12 +152,10 @@ def test_the_same_field_elsewhere_has_the_same_default_bounds_and_help():
     class Other(Settings):
         train_rows: int = same(Data, "rows")
 
-    assert Other().train_rows == 3 and metadata(Other, "train_rows") == metadata(Data, "rows")
+        more: int = same(Data, "rows", default=4)
 
-
-def test_nested_values_are_laid_into_settings():
-    made = with_values(Run(), {"rate": {"kind": "b"}, "data": {"files": "x"}})
-    assert (made.rate.kind, made.rate.lr, made.data.files) == ("b", 0.5, ["x"])
+    assert Other() == Other(3, 4)
+    assert metadata(Other, "train_rows") == metadata(Other, "more") == metadata(Data, "rows")
 
 
 # The lines that the first document says to write into argument.py.
@@ -184,7 +193,8 @@ CONFIG = """
 """
 CHECK = """
 from argument import JointTrainingConfig
-c = JointTrainingConfig()
+from span_electra.commandline import Parser, parse
+c = parse(JointTrainingConfig, '', [])
 d, v, m = c.train_data, c.valid_data, c.model
 assert (d.mask_ratio, d.max_span_len, d.max_seq_len, m.max_position_embeddings) == (.1, 10, 64, 64)
 assert (m.vocab_size, m.embedding_size) == (10000, 256)
@@ -197,6 +207,8 @@ assert c.generator_path == 'runs/g'
 assert (c.optimizer.lr, d.train_batch_size, v.valid_batch_size) == (4e-5, 8, 9)
 from span_electra.pretraining.defaults import names_sizes
 assert names_sizes(JointTrainingConfig.NAMED)
+help = ' '.join(Parser(JointTrainingConfig, '').format_help().split())
+assert '[wiki.train.tokens]' in help and '[out/joint/]' in help
 """
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from span_electra.config import CadenceConfig, DeviceConfig, DurationConfig, OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.schema import Settings, setting
+from span_electra.schema import Settings, same, setting
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FinetuningArguments(TaskDataArguments, DurationConfig, DeviceConfig, Caden
     from_scratch: bool = setting(
         False, "start the same network from random weights, to compare", group="model"
     )
-    epochs = 3
+    epochs: int = same(DurationConfig, "epochs", default=3)
     monitor: str = setting(
         "score", "validation metric that says which is best; score: the mean of each task's first on dev"
     )
