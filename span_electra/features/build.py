@@ -1,14 +1,14 @@
 """Text + vocabulary -> the feature file: every block in a process of its own, joined in order meanwhile.
 
 Blocks are independent streams and parts pure functions of them, so the file has the same bytes for any
-number of processes, any order, and any number of restarts. Parts wait in `<out_file>.parts/`, which goes when
-the file stands.
+number of processes, any order, and any number of restarts. Parts wait in `.<out_file>.parts/`, which goes
+when the file stands.
 """
 
 from __future__ import annotations
 
-import errno
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -31,7 +31,7 @@ from span_electra.features.parts import (
 from span_electra.features.store import open_features
 from span_electra.locks import locked
 from span_electra.progress import Bar
-from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, is_part, recover
+from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, recover
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block, cut_blocks, hash_source
 from span_electra.text.far_files import is_url, without_keys
@@ -306,23 +306,20 @@ def _run(
 
 
 def _parts_place(out_file: Path) -> Path:
-    return out_file.with_name(out_file.name + PARTS)
+    return out_file.with_name(f".{out_file.name}{PARTS}")  # hidden: whoever reads text there passes over it
 
 
 @contextmanager
 def _parts_folder(out_file: Path) -> Iterator[Path]:
     """The folder of parts, locked: a second command for the same output is refused.
 
-    Raises InputError when the folder cannot be made or holds what is not ours.
+    Raises InputError when the folder cannot be made.
     """
     folder = _parts_place(out_file)
     busy = "another command is making it (process {holder}); wait for that one"
     # Folders that we make for nothing, because the text is refused, go again.
     with empty_parents_go(folder), locked(folder / PARTS_LOCK, out_file, busy):
         recover(out_file)
-        for name in os.listdir(folder):
-            if not is_part(name):
-                raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")
         try:
             yield folder
         finally:
@@ -338,15 +335,8 @@ def _remove_left_parts(out_file: Path) -> None:
 
 
 def _remove_parts(folder: Path) -> None:
-    for name in os.listdir(folder):
-        if is_part(name):
-            (folder / name).unlink(missing_ok=True)
-    try:
-        folder.rmdir()
-    except OSError as error:
-        # A worker whose command was killed may just have finished a part. It does no harm there.
-        if error.errno != errno.ENOTEMPTY:
-            raise
+    # A worker whose command was killed may just have finished a part. It does no harm there.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:

@@ -143,7 +143,7 @@ def test_a_broken_off_command_goes_on_and_gives_the_same_bytes(tmp_path, corpus,
         with pytest.raises(KeyboardInterrupt):
             build(corpus, vocabulary, tmp_path / "f.arrow")
     assert not (tmp_path / "f.arrow").exists()
-    parts = sorted((tmp_path / "f.arrow.parts").glob("part-*"))
+    parts = sorted((tmp_path / ".f.arrow.parts").glob("part-*"))
     assert len(parts) == 4
     damaged = bytearray(parts[1].read_bytes())
     damaged[-200] ^= 1
@@ -151,7 +151,7 @@ def test_a_broken_off_command_goes_on_and_gives_the_same_bytes(tmp_path, corpus,
     again = build(corpus, vocabulary, tmp_path / "f.arrow")
     assert (again.kept_parts, again.made_parts) == (3, whole.made_parts - 3)
     assert (tmp_path / "f.arrow").read_bytes() == (tmp_path / "whole.arrow").read_bytes()
-    assert not (tmp_path / "f.arrow.parts").exists()
+    assert not (tmp_path / ".f.arrow.parts").exists()
 
 
 def test_the_file_grows_while_parts_are_made(tmp_path, corpus, vocabulary, monkeypatch):
@@ -208,7 +208,7 @@ def test_parts_that_a_killed_command_left_go_with_the_next(tmp_path, corpus, voc
         patch.setattr(F, "_remove_parts", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             build(corpus, vocabulary, tmp_path / "f.arrow")
-    assert (tmp_path / "f.arrow").exists() and list((tmp_path / "f.arrow.parts").glob("part-*"))
+    assert (tmp_path / "f.arrow").exists() and list((tmp_path / ".f.arrow.parts").glob("part-*"))
     assert build(corpus, vocabulary, tmp_path / "f.arrow").made_parts == 0
     assert sorted(os.listdir(tmp_path)) == ["f.arrow", "in"]
 
@@ -275,7 +275,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path, corpus, vocabula
     out_file, kills = tmp_path / "f.arrow", 0
     rng = random.Random(0)
     command = [sys.executable, "-c", textwrap.dedent(script), tmp_path / "tokenizer.json", corpus, out_file]
-    parts = tmp_path / "f.arrow.parts"
+    parts = tmp_path / ".f.arrow.parts"
     while not out_file.exists() and kills < 3:
         wanted = len(list(parts.glob("part-*"))) + rng.randrange(1, 25) if parts.exists() else 5
         process = subprocess.Popen(command)
