@@ -88,6 +88,7 @@ class Inputs:
 
     files: tuple[InputFile, ...]
     notes: tuple[str, ...]
+    text_field: str  # by which they were found
 
     @property
     def size(self) -> int:
@@ -125,7 +126,7 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
         raise InputError(
             f"{', '.join(map(str, named))}: no text files there{why}; put some in or name others"
         )
-    return Inputs(tuple(files.values()), notes.lines())
+    return Inputs(tuple(files.values()), notes.lines(), text_field)
 
 
 def _same(file: InputFile) -> object:

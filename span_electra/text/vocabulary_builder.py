@@ -113,8 +113,8 @@ def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None)
     Raises InputError, at its end, for text that is white space throughout.
     """
     blank = True
-    for block in cut_blocks(inputs, CHUNK_SIZE, settings.text_field):
-        text = read_block(block, settings.text_field, settings.errors)
+    for block in cut_blocks(inputs, CHUNK_SIZE):
+        text = read_block(block, settings)
         blank = blank and not text.strip()
         yield text
         if bar:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from feature_examples import build, text
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.config import ChunkConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.features import build as F
 from span_electra.features.store import open_features
@@ -255,7 +255,7 @@ def test_bad_text_ends_the_command_by_name_without_output(tmp_path, corpus, voca
     with pytest.raises(InputError, match="a.txt: line .* is not UTF-8"):
         build(corpus, vocabulary, tmp_path / "f.arrow", workers=workers)
     assert not (tmp_path / "f.arrow").exists()
-    assert build(corpus, vocabulary, tmp_path / "f.arrow", errors="replace").header.rows
+    assert build(corpus, vocabulary, tmp_path / "f.arrow", reading=TextConfig(errors="replace")).header.rows
 
 
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path, corpus, vocabulary):
@@ -264,11 +264,12 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path, corpus, vocabula
         from pathlib import Path
         from span_electra.config import ChunkConfig, MaskingConfig
         from span_electra.features import build as F
+        from span_electra.features.header import wanted_features
         from span_electra.text.vocabulary import Vocabulary
         F.WORTH_A_PROCESS = 1
         vocabulary = Vocabulary.from_json(Path(sys.argv[1]).read_text())
-        F.build_features(sys.argv[2], vocabulary, sys.argv[3], ChunkConfig(64), MaskingConfig(),
-                         workers=2, chunk_size=5, progress=False)
+        wanted = wanted_features(vocabulary, ChunkConfig(64), MaskingConfig(), chunk_size=5)
+        F.build_features(sys.argv[2], vocabulary, sys.argv[3], wanted, workers=2, progress=False)
     """
     (tmp_path / "tokenizer.json").write_text(vocabulary.to_json())
     build(corpus, vocabulary, tmp_path / "whole.arrow", chunk_size=5)
@@ -340,7 +341,7 @@ def test_settings_that_hide_nothing_say_so(tmp_path, corpus, vocabulary, capsys,
 def test_text_that_the_vocabulary_does_not_know_is_told_with_its_characters(tmp_path, capsys):
     vocabulary = assemble("BERT", {token: number for number, token in enumerate([*SPECIAL_TOKENS, "a", "b"])})
     (tmp_path / "t.txt").write_text("a b a b 漢 漢 字\n" * 50)
-    F.build_features(tmp_path / "t.txt", vocabulary, tmp_path / "f.arrow", ChunkConfig(16), MaskingConfig())
+    build(tmp_path / "t.txt", vocabulary, tmp_path / "f.arrow", chunking=ChunkConfig(16), progress=True)
     note = capsys.readouterr().err
     assert "42.9% of the tokens are [UNK]" in note and "most often 漢 字" in note
 
