@@ -21,7 +21,7 @@ from span_electra.config import CHUNK_SIZE, ChunkConfig, MaskingConfig, TextConf
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
 from span_electra.features.masking import Spans
-from span_electra.storage import FEATURES_KEY, sha256_of
+from span_electra.storage import FEATURES_KEY
 from span_electra.text.inputs import Source
 from span_electra.text.vocabulary import Vocabulary
 
@@ -180,16 +180,6 @@ def read_header(path: str | Path) -> FeatureHeader:
     Raises InputError when it is no feature file, damaged, or of another format.
     """
     return parse_header(open_checked(path, verify=False).schema, path)
-
-
-def of_other_text(path: str | Path, text: str | Path) -> bool:
-    """Whether features that can be read were made of anything but the bytes of the one file `text`."""
-    try:
-        sources = read_header(path).sources
-    except InputError:
-        return False
-    with open(text, "rb") as file:
-        return [source.sha256 for source in sources] != [sha256_of(file)]
 
 
 def _checked(record: type, values: dict) -> Any:

@@ -11,10 +11,8 @@ from feature_examples import VOCABULARY, make
 
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
-from span_electra.features.build import build_features
 from span_electra.features.header import (
     feature_schema,
-    of_other_text,
     parse_header,
     read_header,
     wanted_features,
@@ -32,18 +30,6 @@ def test_header_says_all_and_the_tokenizer_travels(tmp_path):
     assert header.vocabulary_sha256 == open_features(tmp_path / "f.txt").vocabulary.sha256
     assert header.sources == (Source("text.txt", 10, "0" * 64),)
     assert is_feature_file(tmp_path / "f.txt") and not is_feature_file(__file__)
-
-
-def test_features_tell_their_text_from_any_other(tmp_path):
-    text, other, features = (tmp_path / name for name in ("a.txt", "b.txt", "f.arrow"))
-    text.write_text("w1 w2\n" * 50)
-    other.write_text("w1 w3\n" * 50)
-    wanted = wanted_features(VOCABULARY, ChunkConfig(), MaskingConfig())
-    build_features(text, VOCABULARY, features, wanted, progress=False)
-    assert not of_other_text(features, text) and of_other_text(features, other)
-    assert not of_other_text(text, other), "what is none is not of other text"
-    build_features([text, other], VOCABULARY, features, wanted, progress=False)
-    assert of_other_text(features, text), "nor of one of two"
 
 
 def test_rows_too_long_for_the_format_are_refused():
