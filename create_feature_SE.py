@@ -24,9 +24,10 @@ def main() -> None:
         print(describe(settings.inspect))
         return
     # Late, so that --help and a refused flag need not wait for what the work imports.
-    from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig
+    from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig, TextConfig
     from span_electra.console import command_line
     from span_electra.features.build import build_features
+    from span_electra.features.header import wanted_features
     from span_electra.features.store import of_vocabulary
     from span_electra.text.default_files import (
         after_features,
@@ -40,18 +41,21 @@ def main() -> None:
     outputs, notes = plan_features(settings.in_file, settings.out_file, settings.text_field)
     for note in notes:
         print(f"note: {note}")
+    wanted = wanted_features(
+        vocabulary,
+        ChunkConfig.of(settings),
+        MaskingConfig.of(settings),
+        seed=settings.seed,
+        chunk_size=settings.chunk_size,
+        reading=TextConfig.of(settings),
+    )
     for out_file, inputs in outputs.items():
         build_features(
             inputs,
             vocabulary,
             out_file,
-            ChunkConfig.of(settings),
-            MaskingConfig.of(settings),
-            seed=settings.seed,
+            wanted,
             workers=settings.workers,
-            chunk_size=settings.chunk_size,
-            errors=settings.errors,
-            text_field=settings.text_field,
             shards=settings.shards,
             engine=settings.engine,
         )

@@ -14,32 +14,19 @@ if compgen -G "data/*" > /dev/null && [ ! -e data/train.txt ] && [ ! -e "$featur
 fi
 
 . ./environment.sh requirements.txt
-other_text='import sys; from span_electra.features.header import of_other_text; sys.exit(3 * of_other_text(*sys.argv[1:]))'
-check_text() {  # what was made of other text would be trained on, with its vocabulary, without a word
-    local split code
-    for split in train valid; do
-        if [ ! -e data/train.txt ] || [ ! -e "$features/$split.arrow" ]; then continue; fi
-        code=0
-        if [ -e "data/$split.txt" ]; then
-            python -c "$other_text" "$features/$split.arrow" "data/$split.txt" || code=$?
-        else
-            code=3
-        fi
-        [ "$code" -ne 3 ] || refuse "$features/$split.arrow: is not of the text that data/ holds now; to begin with that, move $features/, vocab/ and $run/ away (those that there are)"
-    done
-}
-check_text
-state() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))["state"])' "$run/run.json" 2>/dev/null; }
 training() {  # the command that trains into a folder
     train=(python joint_train_span_electra.py --preset tiny --train_file "$features/train.arrow" --out_dir "$1")
-    # Without such a file the trainer holds rows out.
-    [ ! -e "$features/valid.arrow" ] || train+=(--valid_file "$features/valid.arrow")
+    # Without such a file the trainer holds rows out. One that is left of a text no more in data/ is not of this.
+    if [ -e "$features/valid.arrow" ] && { [ -e data/valid.txt ] || [ ! -e data/train.txt ]; }; then
+        train+=(--valid_file "$features/valid.arrow")
+    fi
 }
 
-if [ "$(state)" = finished ] && [ -d "$run/discriminator" ]; then
+if grep -qs '"state": "finished"' "$run/run.json" && [ -d "$run/discriminator" ]; then
     training "$run-2"
     cat <<EOF
-done already: $run/ holds the trained networks and report.html. To train anew:
+done already: $run/ holds report.html and networks trained on $features/, made of what data/ held then.
+To train on other text, move vocab/ and $run/ away and run this again; to train anew on $features/:
     . .venv/bin/activate
     ${train[*]}
 EOF
@@ -49,9 +36,8 @@ fi
 # you hold some out yourself, valid.txt.
 if ! compgen -G "vocab/*-vocab.*" > /dev/null; then
     python create_vocab_SE.py
-    check_text
-elif [ ! -e "$features/train.arrow" ]; then
-    echo "taking the vocabulary in vocab/; to have one of this text, move it away first"
+else
+    echo "taking the vocabulary in vocab/; to have one of other text, move it away first"
 fi
 # Rows of 128 tokens: attention over 512 would be half of so small a model's work. Called each time: the stage itself
 # knows what is made already.
@@ -61,7 +47,7 @@ for split in train valid; do
     fi
 done
 if compgen -G "$run/checkpoints/step-*" > /dev/null; then
-    echo "$run/ was stopped before its end; going on with it"
+    echo "$run/ was stopped before its end; going on with it; to train on other text, move it and vocab/ away first"
     python joint_train_span_electra.py --resume "$run"
 else
     training "$run"

@@ -46,15 +46,15 @@ def ours(files: list[str], vocabulary_file: str, folder: str, workers: int) -> d
     """Text files to a finished feature file."""
     from span_electra.config import ChunkConfig, MaskingConfig
     from span_electra.features.build import build_features
+    from span_electra.features.header import wanted_features
     from span_electra.text.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.from_json(Path(vocabulary_file).read_text())
     out_file = Path(folder, f"features-{workers}.arrow")
     out_file.unlink(missing_ok=True)
     began = time.perf_counter()
-    counts = build_features(
-        files, vocabulary, out_file, ChunkConfig(LENGTH), MaskingConfig(), workers=workers, progress=False
-    )
+    wanted = wanted_features(vocabulary, ChunkConfig(LENGTH), MaskingConfig())
+    counts = build_features(files, vocabulary, out_file, wanted, workers=workers, progress=False)
     return {"tokens": counts.header.content, "seconds": time.perf_counter() - began}
 
 

@@ -33,6 +33,7 @@ LARGEST_FILE = 16 << 20  # bytes
 MOST_PROBLEMS = 12  # told at once of one file
 DEEPEST, MOST_VALUES = 20, 1 << 20  # of a file of settings; ours have three levels and some hundred values
 KNOWN_RESOLVERS = ("from_file", "oc.env")
+TWICE = "stands there twice; leave one of them out"
 NEEDED = {"int": "a number", "float": "a number", "bool": "true or false", "str": "a text"}
 Settings = TypeVar("Settings")
 
@@ -134,21 +135,17 @@ def config_file(path: str | Path) -> Layer:
 
     A preset's file is that preset, by whichever flag it is named.
     """
-    values, twice = read_settings(path)
-    values = _nested(values, str(path), twice)
-    if twice:
-        raise InputError("; ".join(twice[:MOST_PROBLEMS]))
+    values = _nested(read_settings(path), str(path))
     presets = {(PRESET_FOLDER / f"{name}.json").resolve() for name in preset_names()}
     return Layer(str(path), values, is_preset=Path(path).resolve() in presets)
 
 
-def read_settings(path: str | Path) -> tuple[Values, list[str]]:
-    """The values of one JSON or YAML file, its inclusions resolved; and the keys that are written twice."""
-    twice: list[str] = []
-    values = _read(Path(path), (), twice)
+def read_settings(path: str | Path) -> Values:
+    """The values of one JSON or YAML file, its inclusions resolved. Raises InputError for what is wrong."""
+    values = _read(Path(path), ())
     if not isinstance(values, dict):
         raise InputError(f"{path}: holds no settings; write keys and values, as in configs/default.json")
-    return values, twice
+    return values
 
 
 def dump(settings: object) -> str:
@@ -168,8 +165,8 @@ def leaves(schema: type, prefix: str = "") -> dict[str, Field]:
     return found
 
 
-def _read(path: Path, including: tuple[Path, ...], twice: list[str]) -> Any:
-    """The plain content of a file, with what it includes in place; `twice` gets the keys that come twice."""
+def _read(path: Path, including: tuple[Path, ...]) -> Any:
+    """The plain content of a file, with what it includes in place."""
     import yaml
 
     absolute = Path(os.path.abspath(path))  # not resolve(): a link that leads to itself raises there
@@ -180,12 +177,14 @@ def _read(path: Path, including: tuple[Path, ...], twice: list[str]) -> Any:
     try:
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
         _check_tree(content)
-        twice += [f"{path}: {key} stands there twice; leave one of them out" for key in _duplicates(text)]
+        twice = _duplicates(text)
     # Of a value that its tag does not fit (!!bool abc) the library raises whatever its parts do.
     except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, RecursionError) as error:
         cure = "put ${...} in quotes" if "${" in str(error) else "mend it there"  # braces are YAML's too
         raise InputError(f"{path}: not valid JSON or YAML ({_first_line(error)}); {cure}") from None
-    return _include(content, path, (*including, absolute), twice)
+    if twice:
+        raise InputError("; ".join(f"{path}: {key} {TWICE}" for key in twice[:MOST_PROBLEMS]))
+    return _include(content, path, (*including, absolute))
 
 
 def _duplicates(text: str) -> list[str]:
@@ -209,8 +208,8 @@ def _duplicates(text: str) -> list[str]:
     return found
 
 
-def _nested(values: Values, path: str, twice: list[str], prefix: str = "") -> Values:
-    """The same values with dotted keys taken apart; `twice` gets those that are given in both ways.
+def _nested(values: Values, path: str, prefix: str = "") -> Values:
+    """The same values with dotted keys taken apart. Raises InputError for a key that is given in both ways.
 
     Example: {"optimizer.lr": 1, "optimizer": {"warmup": 2}} -> {"optimizer": {"lr": 1, "warmup": 2}}
     """
@@ -218,26 +217,22 @@ def _nested(values: Values, path: str, twice: list[str], prefix: str = "") -> Va
     for key, value in values.items():
         *sections, name = str(key).split(".")
         if isinstance(value, dict):
-            value = _nested(value, path, twice, f"{prefix}{key}.")
+            value = _nested(value, path, f"{prefix}{key}.")
         for section in reversed(sections):
             name, value = section, {name: value}
-        twice += [
-            f"{path}: {prefix}{both} stands there twice; leave one of them out"
-            for both in _laid_over(nested, {name if sections else key: value})
-        ]
+        _add(nested, {name if sections else key: value}, path, prefix)
     return nested
 
 
-def _laid_over(target: Values, values: Values) -> list[str]:
-    """Lay nested `values` over `target`; return the dotted keys that both have, and that are no sections."""
-    both = []
+def _add(target: Values, values: Values, path: str, prefix: str) -> None:
+    """Put nested `values` into `target`. Raises InputError for a key of both that is no section."""
     for key, value in values.items():
         if isinstance(target.get(key), dict) and isinstance(value, dict):
-            both += [f"{key}.{inner}" for inner in _laid_over(target[key], value)]
+            _add(target[key], value, path, f"{prefix}{key}.")
+        elif key in target:
+            raise InputError(f"{path}: {prefix}{key} {TWICE}")
         else:
-            both += [str(key)] if key in target else []
             target[key] = value
-    return both
 
 
 def _check_tree(content: Any) -> None:
@@ -259,11 +254,11 @@ def _check_tree(content: Any) -> None:
     raise ValueError(f"nested more than {DEEPEST} levels deep")
 
 
-def _include(value: Any, path: Path, including: tuple[Path, ...], twice: list[str]) -> Any:
+def _include(value: Any, path: Path, including: tuple[Path, ...]) -> Any:
     if isinstance(value, dict):
-        return {key: _include(item, path, including, twice) for key, item in value.items()}
+        return {key: _include(item, path, including) for key, item in value.items()}
     if isinstance(value, list):
-        return [_include(item, path, including, twice) for item in value]
+        return [_include(item, path, including) for item in value]
     if not isinstance(value, str):
         return value
     if COMPUTED.search(value):  # OmegaConf would make the name after we have looked at it
@@ -273,7 +268,7 @@ def _include(value: Any, path: Path, including: tuple[Path, ...], twice: list[st
         if name not in KNOWN_RESOLVERS:
             raise InputError(f"{path}: ${{{name}:...}} is not known; use from_file or oc.env")
     if included := INCLUDE.fullmatch(value.strip()):
-        return _read(_included_path(included[1], path), including, twice)
+        return _read(_included_path(included[1], path), including)
     if INCLUDE.search(value):
         raise InputError(f"{path}: {value!r}: from_file must be the whole value")
     return value

@@ -35,10 +35,9 @@ OURS = "span_electra"  # the key of what is ours in files of other formats: toke
 FEATURES_KEY = OURS.encode()
 LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers, which stand in it too, take some megabytes
 
-# A feature file in the making: the folder beside it in which its parts wait, and what is in there.
+# A feature file in the making: how the folder of its parts is called at the end, and the lock in it.
 PARTS, PARTS_LOCK = ".parts", "lock"
 MANIFEST = "manifest.json"  # lists the shards of a folder of feature files
-PART_NAME = re.compile(r"\.?part-\d+\.arrow(\.\d+\.partial)?")
 
 
 # --- whole or not at all ------------------------------------------------------------------------------
@@ -268,19 +267,6 @@ def starts_features(file: BinaryIO) -> bool:
         return False
     # The schema comes first; its length stands before it, and may be anything in a damaged file.
     return FEATURES_KEY in file.read(min(int.from_bytes(head[12:16], "little"), LONGEST_SCHEMA))
-
-
-def is_part(name: str) -> bool:
-    """Whether a name is one of those in a folder of parts."""
-    return name == PARTS_LOCK or PART_NAME.fullmatch(name) is not None
-
-
-def is_parts_folder(folder: str) -> bool:
-    """Whether a folder holds what a feature file is being made of, and nothing else."""
-    if not folder.endswith(PARTS) or not os.path.isdir(folder):
-        return False
-    names = os.listdir(folder)
-    return bool(names) and all(map(is_part, names))
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.features.arrow_file import write_checked
 from span_electra.features.build import build_features
-from span_electra.features.header import describe, feature_batch, feature_schema
+from span_electra.features.header import feature_batch, feature_schema, wanted_features
 from span_electra.features.masking import TokenRows, row_keys, sample_spans
 from span_electra.text.inputs import Source
 from span_electra.text.vocabulary import assemble
@@ -22,7 +22,7 @@ VOCABULARY = assemble("BERT", {token: number for number, token in enumerate(SPEC
 def make(path, rows=50, seed=0, batches=3, vocabulary=VOCABULARY, masking=None, longest=40):
     """Write a feature file of random rows; return its rows as lists."""
     rng = np.random.default_rng(seed)
-    header = describe(vocabulary, masking or MaskingConfig(), ChunkConfig(max_seq_len=longest), seed)
+    header = wanted_features(vocabulary, ChunkConfig(longest), masking or MaskingConfig(), seed=seed)
     blocks = []
     for _ in range(batches):
         lengths_R = rng.integers(3, longest + 1, rows // batches)
@@ -67,8 +67,7 @@ def text(lines, seed=0):
 
 
 def build(inputs, vocabulary, out_file, **options):
-    settings = {"chunk_size": 50, "progress": False, **options}
-    chunking = settings.pop("chunking", ChunkConfig(max_seq_len=64))
-    return build_features(
-        inputs, vocabulary, out_file, chunking, settings.pop("masking", MaskingConfig()), **settings
-    )
+    rows = {"chunking": ChunkConfig(max_seq_len=64), "masking": MaskingConfig(), "chunk_size": 50}
+    rows |= {name: options.pop(name) for name in (*rows, "seed", "reading") if name in options}
+    wanted = wanted_features(vocabulary, **rows)
+    return build_features(inputs, vocabulary, out_file, wanted, **{"progress": False} | options)

@@ -21,7 +21,7 @@ from span_electra.config import (
     OptimizerConfig,
     TrainingConfig,
 )
-from span_electra.features.header import describe
+from span_electra.features.header import wanted_features
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint, loop
@@ -52,7 +52,7 @@ def write_rows(path, rows=60, seed=0, prefix="w", longest=LONGEST):
         5 + (first + np.arange(length - 2)) % WORDS for first, length in zip(first_R, lengths_R, strict=True)
     ]
     ids_T = np.concatenate([np.concatenate([[0], row, [1]]) for row in content]).astype(np.uint16)
-    header = describe(vocabulary, MaskingConfig(), ChunkConfig(max_seq_len=longest), seed)
+    header = wanted_features(vocabulary, ChunkConfig(max_seq_len=longest), MaskingConfig(), seed=seed)
     write_features(path, header, vocabulary, [(ids_T, np.cumsum(lengths_R))], seed)
     return str(path)
 

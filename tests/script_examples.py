@@ -14,6 +14,7 @@ import numpy as np
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.data_config import VocabularyConfig
 from span_electra.features.build import build_features
+from span_electra.features.header import wanted_features
 from span_electra.features.store import open_features
 from span_electra.text.inputs import find_inputs
 from span_electra.text.vocabulary_builder import texts_of, train
@@ -79,9 +80,9 @@ def figures(text: str, kind: str, folder: Path, *, law: int, vocab_size: int, ro
     (folder / "text.txt").write_text(text, encoding="utf-8")
     settings = VocabularyConfig(tokenizer_type=kind, vocab_size=vocab_size)
     vocabulary = train(texts_of(find_inputs(str(folder / "text.txt")), settings), settings)
-    masking = MaskingConfig(law=law)
+    wanted = wanted_features(vocabulary, ChunkConfig(128), MaskingConfig(law=law))
     out_file = folder / f"{kind}-{law}.arrow"
-    build_features(str(folder / "text.txt"), vocabulary, out_file, ChunkConfig(128), masking, progress=False)
+    build_features(str(folder / "text.txt"), vocabulary, out_file, wanted, progress=False)
     features = open_features(out_file)
     rows_B = np.flatnonzero(features.lengths_R == 128)[:rows]
     continues_BT = vocabulary.token_words.flags_V[features.gather(rows_B, 128)] & CONTINUES != 0

@@ -58,7 +58,7 @@ def test_features_wait_for_room_and_then_have_the_same_bytes(tmp_path, disk, cap
     out_file = disk("size=128k") / "f.arrow"
     assert (tmp_path / "whole.arrow").stat().st_size > 128 << 10
     assert "No space left" in refused(lambda: build(tmp_path / "a.txt", VOCABULARY, out_file), capfd)
-    assert {path.name for path in out_file.parent.iterdir()} <= {"f.arrow.parts"}
+    assert {path.name for path in out_file.parent.iterdir()} <= {".f.arrow.parts"}
     disk("size=8m")
     build(tmp_path / "a.txt", VOCABULARY, out_file)
     assert out_file.read_bytes() == (tmp_path / "whole.arrow").read_bytes()

@@ -44,13 +44,13 @@ for line in sys.stdin:
 FEATURES = """
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.features import build as features
+from span_electra.features.header import wanted_features
 from span_electra.text.vocabulary import Vocabulary
 vocabulary = Vocabulary.from_json(pathlib.Path({place!r}, "tokenizer.json").read_text())
 def job(out):
     out.mkdir(exist_ok=True)
-    features.build_features(
-        {place!r} + "/text", vocabulary, out / "f.arrow", ChunkConfig(64), MaskingConfig(),
-        chunk_size=5, progress=False)
+    wanted = wanted_features(vocabulary, ChunkConfig(64), MaskingConfig(), chunk_size=5)
+    features.build_features({place!r} + "/text", vocabulary, out / "f.arrow", wanted, progress=False)
 """
 
 VOCABULARIES = """

@@ -18,6 +18,7 @@ MEASURE = """
 import sys, threading, time
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.features.build import build_features
+from span_electra.features.header import wanted_features
 from span_electra.text.vocabulary import Vocabulary
 folder, text = sys.argv[1:]
 seen = [0]
@@ -27,9 +28,8 @@ def watch():
         time.sleep(0.02)
 threading.Thread(target=watch, daemon=True).start()
 vocabulary = Vocabulary.from_json(open(folder + "/tokenizer.json").read())
-counts = build_features(
-    [text], vocabulary, text + ".arrow", ChunkConfig(), MaskingConfig(), workers=1, progress=False
-)
+wanted = wanted_features(vocabulary, ChunkConfig(), MaskingConfig())
+counts = build_features([text], vocabulary, text + ".arrow", wanted, workers=1, progress=False)
 print(counts.header.content, max(seen))
 """
 

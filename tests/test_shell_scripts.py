@@ -14,10 +14,11 @@ import pytest
 from shell_examples import ROOT, SCHEMAS
 
 from span_electra.commandline import Parser
+from span_electra.training.run_folder import write_mark
 
 # Writes down what it is called with, and makes the file that a later line of run.sh looks for.
 PYTHON = """#!/usr/bin/env bash
-[ "$1" = -c ] || printf '%s\\n' "$*" >> calls
+printf '%s\\n' "$*" >> calls
 if [ "$3" = data/train.txt ] || [ "$3" = data/valid.txt ]; then mkdir -p features/tiny; : > "$5"; fi
 """
 
@@ -43,8 +44,13 @@ def clone(place: Path, python: str, *text: str) -> None:
 
 
 @pytest.mark.parametrize("splits", [["train"], ["train", "valid"]])
-def test_run_names_a_validation_file_only_where_there_is_one(tmp_path, splits):
+@pytest.mark.parametrize("left", ["", "valid"])
+def test_run_validates_on_a_text_of_its_own_alone(tmp_path, splits, left):
+    """`left`: features of a text that data/ holds no more."""
     clone(tmp_path, PYTHON, *(f"{split}.txt" for split in splits))
+    if left:
+        (tmp_path / "features/tiny").mkdir(parents=True)
+        (tmp_path / "features/tiny/valid.arrow").touch()
     done = bash("./run.sh", tmp_path)
     assert done.returncode == 0, done.stderr
     training = (tmp_path / "calls").read_text().splitlines()[-1]
@@ -71,13 +77,15 @@ def test_run_refuses_in_a_line_what_it_would_not_do_before_anything_is_made(tmp_
 
 @pytest.mark.parametrize("splits", [["train"], ["train", "valid"]])
 def test_a_run_that_is_done_is_told_with_a_command_that_trains_anew(tmp_path, splits):
-    clone(tmp_path, PYTHON.replace("[ ", '[ "$1" = -c ] && echo finished\n[ ', 1))
+    clone(tmp_path, PYTHON)
     for name in ("runs/tiny/discriminator", "features/tiny"):
         (tmp_path / name).mkdir(parents=True)
+    write_mark(tmp_path / "runs/tiny", "finished", step=9)
     for split in splits:
         (tmp_path / f"features/tiny/{split}.arrow").touch()
     done = bash("./run.sh", tmp_path)
     assert done.returncode == 0 and "done already" in done.stdout, done.stderr
+    assert "trained on features/tiny/" in done.stdout and "move vocab/ and runs/tiny/ away" in done.stdout
     (words,) = [line.split() for line in done.stdout.splitlines() if line.startswith("    python ")]
     given = Parser(SCHEMAS[words[1]], "").read(words[2:])
     assert ("valid_data.valid_file" in given) == ("valid" in splits) and given["out_dir"] != "runs/tiny"
@@ -92,23 +100,17 @@ def test_features_are_asked_for_each_time_for_the_stage_knows_what_is_made(tmp_p
     assert calls.count("--in_file data/train.txt") == calls.count("--in_file data/valid.txt") == 2
 
 
-@pytest.mark.parametrize("left", ["train.txt", ""])
-@pytest.mark.parametrize("finished", [True, False])
-def test_features_of_other_text_are_refused_with_what_to_move_away(tmp_path, left, finished):
-    """Features of a text that was replaced, or is no more beside the training text, tell so by code 3."""
-    clone(
-        tmp_path,
-        PYTHON.replace("[ ", '[ "$1" = -c ] && { echo finished; [ $# -ne 4 ] || exit 3; }\n[ ', 1),
-        "train.txt",
-    )
-    for name in ("runs/tiny/discriminator", "features/tiny") if finished else ["features/tiny"]:
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_a_run_that_is_not_done_is_gone_on_with_and_what_is_kept_of_earlier_text_is_told(tmp_path, state):
+    clone(tmp_path, PYTHON, "train.txt")
+    for name in ("runs/tiny/discriminator", "runs/tiny/checkpoints/step-000009", "vocab"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / f"features/tiny/{'train' if left else 'valid'}.arrow").touch()
+    (tmp_path / "vocab/x BPE-vocab.json").touch()
+    write_mark(tmp_path / "runs/tiny", state, step=9)
     done = bash("./run.sh", tmp_path)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "done already" not in done.stdout
-    for name in ("features/tiny/", "vocab/", "runs/tiny"):
-        assert name in done.stderr.partition("move ")[2]
-    assert not (tmp_path / "calls").exists()
+    assert done.returncode == 0 and "taking the vocabulary in vocab/; to have one of other" in done.stdout
+    assert "going on with it; to train on other text, move it and vocab/ away first" in done.stdout
+    assert (tmp_path / "calls").read_text().splitlines()[-1].endswith(" --resume runs/tiny")
 
 
 @pytest.mark.parametrize("script", [*ROOT.glob("*.sh"), *ROOT.glob("*/*.sh")], ids=lambda path: path.name)

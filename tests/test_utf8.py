@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_electra.compose import config_file
+from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
 from span_electra.evaluation.minimal_pairs import read_pairs
 from span_electra.evaluation.spelling import read_set
@@ -70,7 +71,7 @@ def test_half_a_surrogate_pair_alone_has_no_place_in_utf8(text):
 
 def read_corpus(path):
     inputs = find_inputs(str(path))
-    return b"".join(read_block(block) for block in cut_blocks(inputs, chunk_size=10)).decode()
+    return b"".join(read_block(block, TextConfig()) for block in cut_blocks(inputs, chunk_size=10)).decode()
 
 
 def read_folder_of_spelling(path):

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
+from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig, TextConfig
 from span_electra.data_config import MASKING_KEYS
 from span_electra.errors import InputError
 from span_electra.evaluation.metrics import bin_of, calibration_error
 from span_electra.features.build import build_features
+from span_electra.features.header import wanted_features
 from span_electra.features.schedule import EpochPhases, MaskingSchedule
 from span_electra.features.store import open_features
 from span_electra.hub.folders import law_in, ours_in
@@ -129,26 +130,25 @@ def score_text(
     max_seq_len: int,
     *,
     law: MaskingConfig | None = None,
-    errors: str = "strict",
-    text_field: str = "text",
+    reading: TextConfig | None = None,
 ) -> dict[str, Any]:
     """Return generator loss, accuracy and bits per character; discriminator loss, F1 and calibration.
 
     The text is cut into rows as create_feature_SE.py does, and masked by `law`; none: by the default. A
     network that was not opened is left out; the discriminator needs a generator beside it, which makes its
-    replacements. model: what computes, see `joint_model`. errors, text_field: as `build_features` takes
-    them. Raises InputError for text that cannot be read.
+    replacements. model: what computes, see `joint_model`. reading: how the text is read; none: by
+    the defaults. Raises InputError for text that cannot be read.
     """
     networks.need("generator")
     # No longer than the shorter of both networks reads: a cut row would be another text.
-    longest = min(max_seq_len, networks.longest)
+    longest, reading = min(max_seq_len, networks.longest), reading or TextConfig()
     # By the stage that makes features, not by a copy of it: rows and masks are then those of training.
     with tempfile.TemporaryDirectory() as folder:
         features_file = Path(folder, "heldout.arrow")
         # No short rows: they are for training, and would only make the figure depend on their share.
         chunking = ChunkConfig(max_seq_len=longest, short_chunk_prob=0.0)
-        reading = {"errors": errors, "text_field": text_field, "progress": False}
-        build_features([path], networks.vocabulary, features_file, chunking, MaskingConfig(), **reading)
+        wanted = wanted_features(networks.vocabulary, chunking, MaskingConfig(), reading=reading)
+        build_features([path], networks.vocabulary, features_file, wanted, progress=False)
         features = open_features(features_file)
         # Over the rows, as validations have it: features know laws of whole words alone.
         schedule = None if law in (None, MaskingConfig()) else MaskingSchedule((0,), (law,))
@@ -162,7 +162,7 @@ def score_text(
     report |= {"masks": law_text(law)} | compute_metrics(sums)
     # Losses a token cannot be compared between vocabularies; a bit a character can.
     # Nats a masked token -> bits a token -> bits a character, with the text's own tokens per character.
-    rate = content / characters(path, errors, text_field)
+    rate = content / characters(path, reading)
     report["bits_per_character"] = report["generator_loss"] / math.log(2) * rate
     if networks.discriminator is None:
         return {"held-out text": report}
@@ -215,11 +215,11 @@ def sampling_text(model: JointModel) -> str:
     return f"{said} (assumed: the model does not tell its own)" if assumed else said
 
 
-def characters(path: str, errors: str = "strict", text_field: str = "text") -> int:
+def characters(path: str, reading: TextConfig) -> int:
     """Characters of a text as it is encoded, line ends not counted."""
     count = 0
-    for block in cut_blocks(find_inputs([path], text_field), LINES, text_field):
-        text = read_block(block, text_field, errors).decode("utf-8")
+    for block in cut_blocks(find_inputs([path], reading.text_field), LINES):
+        text = read_block(block, reading).decode("utf-8")
         count += len(text) - text.count("\n")
     return count
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from span_electra import progress
+from span_electra.config import TextConfig
 from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
@@ -64,7 +65,6 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
     batch_size, longest = settings.batch_size, settings.max_seq_len
-    reading = {"errors": settings.errors, "text_field": settings.text_field}
     model = Path(settings.model or newest_run())
     target = prepared_target(model, settings.out_file)
     networks = open_networks(model, settings.device)
@@ -82,7 +82,7 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
             batch_size,
             longest,
             law=masking_law(model, networks),
-            **reading,
+            reading=TextConfig.of(settings),
         )
     said = ""
     for name, job in jobs.items():

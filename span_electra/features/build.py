@@ -1,24 +1,23 @@
 """Text + vocabulary -> the feature file: every block in a process of its own, joined in order meanwhile.
 
 Blocks are independent streams and parts pure functions of them, so the file has the same bytes for any
-number of processes, any order, and any number of restarts. Parts wait in `<out_file>.parts/`, which goes when
-the file stands.
+number of processes, any order, and any number of restarts. Parts wait in `.<out_file>.parts/`, which goes
+when the file stands.
 """
 
 from __future__ import annotations
 
-import errno
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from span_electra.config import CHUNK_SIZE, ChunkConfig, MaskingConfig
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.features.header import FeatureHeader, describe
+from span_electra.features.header import FeatureHeader
 from span_electra.features.output import JoinedFile, check_place, join_shards, joined_file, staged
 from span_electra.features.parts import (
     PartCounts,
@@ -31,7 +30,7 @@ from span_electra.features.parts import (
 from span_electra.features.store import open_features
 from span_electra.locks import locked
 from span_electra.progress import Bar
-from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, is_part, recover
+from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, recover
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block, cut_blocks, hash_source
 from span_electra.text.far_files import is_url, without_keys
@@ -66,13 +65,9 @@ def build_features(
     inputs: str | Path | Iterable[str | Path],
     vocabulary: Vocabulary,
     out_file: str | Path,
-    chunking: ChunkConfig,
-    masking: MaskingConfig,
-    seed: int = 0,
+    wanted: FeatureHeader,
+    *,
     workers: int = 1,
-    chunk_size: int = CHUNK_SIZE,
-    errors: str = "strict",
-    text_field: str = "text",
     shards: int = 0,
     engine: str = "local",
     progress: bool = True,
@@ -84,11 +79,8 @@ def build_features(
         inputs: files, folders, globs, URLs or data sets; see inputs.py for the formats.
         out_file: the feature file, or its URL; a folder when `shards` is above 0. Features of ours are
             replaced, anything else is left alone.
-        seed: of chunk lengths and masks.
+        wanted: how the text is read, cut and masked, of this vocabulary; see `wanted_features`.
         workers: processes; no more than the machine has cores are started.
-        chunk_size: lines of a block.
-        errors: what to do about invalid UTF-8, strict or replace.
-        text_field: field or column of .jsonl, .tsv, .parquet and data sets.
         engine: local, or ray: the blocks are worked on by a Ray cluster.
         progress: show a bar, notes and the summary.
         shown: what the summary says of a file whose path is of no use to anybody; none: its path, or URL.
@@ -96,19 +88,16 @@ def build_features(
     Raises InputError for bad input, a foreign file at out_file, or a process that died; finished blocks are
     then kept for the next time. Raises OSError when the disk is full.
     """
-    assert errors in ("strict", "replace") and engine in ("local", "ray")
+    assert engine in ("local", "ray")
     say = Speaker(progress)
-    found = find_inputs(inputs, text_field)
-    header = describe(
-        vocabulary, masking, chunking, seed, chunk_size=chunk_size, errors=errors, text_field=text_field
-    )
+    found = find_inputs(inputs, wanted.text_field)
     for note in found.notes:
         say.note(note)
     # By our own writing, which is whole or not at all; a file system of a library would copy once more.
     target = str(out_file).removeprefix("file://")
     # The place where it is built goes again.
     shown = shown or (without_keys(target) if is_url(target) else None)
-    job = _Job(found, header, vocabulary, workers=workers, shards=shards, engine=engine, say=say, shown=shown)
+    job = _Job(found, wanted, vocabulary, workers=workers, shards=shards, engine=engine, say=say, shown=shown)
     if is_url(target):
         with staged(target, shards) as local:
             return _build(job, local)
@@ -174,7 +163,7 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
         say.note(f"{kept} of {blocks} blocks were finished before and kept")
     say.line(str(result))
     if made.least_known and total.unknown > WORTH_A_NOTE * header.content:
-        sample = read_block(made.least_known, header.text_field, header.errors)
+        sample = read_block(made.least_known, header.reading)
         say.note(unknown_note(job.vocabulary, total.unknown, header.content, sample))
     if total.special:
         names = ", ".join(job.vocabulary.special.framing)
@@ -271,7 +260,7 @@ def _make_parts(job: _Job, folder: Path, joined: JoinedFile | None) -> _Parts:
             bar.done(block.consumed, part.counts.encoded)
 
         def missing() -> Iterator[tuple[Block, str]]:
-            for block in cut_blocks(found, header.chunk_size, header.text_field, sources):
+            for block in cut_blocks(found, header.chunk_size, sources):
                 key = block_key(settings, block, identities)
                 kept = kept_counts(part_path(folder, block.number), key)
                 if kept is None:
@@ -306,23 +295,20 @@ def _run(
 
 
 def _parts_place(out_file: Path) -> Path:
-    return out_file.with_name(out_file.name + PARTS)
+    return out_file.with_name(f".{out_file.name}{PARTS}")  # hidden: whoever reads text there passes over it
 
 
 @contextmanager
 def _parts_folder(out_file: Path) -> Iterator[Path]:
     """The folder of parts, locked: a second command for the same output is refused.
 
-    Raises InputError when the folder cannot be made or holds what is not ours.
+    Raises InputError when the folder cannot be made.
     """
     folder = _parts_place(out_file)
     busy = "another command is making it (process {holder}); wait for that one"
     # Folders that we make for nothing, because the text is refused, go again.
     with empty_parents_go(folder), locked(folder / PARTS_LOCK, out_file, busy):
         recover(out_file)
-        for name in os.listdir(folder):
-            if not is_part(name):
-                raise InputError(f"{folder}: holds {name!r}, which is not ours; name another output")
         try:
             yield folder
         finally:
@@ -338,15 +324,8 @@ def _remove_left_parts(out_file: Path) -> None:
 
 
 def _remove_parts(folder: Path) -> None:
-    for name in os.listdir(folder):
-        if is_part(name):
-            (folder / name).unlink(missing_ok=True)
-    try:
-        folder.rmdir()
-    except OSError as error:
-        # A worker whose command was killed may just have finished a part. It does no harm there.
-        if error.errno != errno.ENOTEMPTY:
-            raise
+    # A worker whose command was killed may just have finished a part. It does no harm there.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:

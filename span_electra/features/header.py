@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from span_electra.config import CHUNK_SIZE, ChunkConfig, MaskingConfig
+from span_electra.config import CHUNK_SIZE, ChunkConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
 from span_electra.features.masking import Spans
-from span_electra.storage import FEATURES_KEY, sha256_of
+from span_electra.storage import FEATURES_KEY
 from span_electra.text.inputs import Source
 from span_electra.text.vocabulary import Vocabulary
 
@@ -67,6 +67,11 @@ class FeatureHeader:
         return self.chunking.max_seq_len
 
     @property
+    def reading(self) -> TextConfig:
+        """How the text is read."""
+        return TextConfig(self.errors, self.text_field)
+
+    @property
     def content(self) -> int:
         """Tokens that came from the text."""
         return self.tokens - 2 * self.rows
@@ -77,17 +82,24 @@ class FeatureHeader:
         return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
 
 
-def describe(
+def wanted_features(
     vocabulary: Vocabulary,
-    masking: MaskingConfig,
     chunking: ChunkConfig,
-    seed: int,
+    masking: MaskingConfig,
+    *,
+    seed: int = 0,
     chunk_size: int = CHUNK_SIZE,
-    errors: str = "strict",
-    text_field: str = "text",
+    reading: TextConfig | None = None,
 ) -> FeatureHeader:
-    """Return the header of features still to be made: no sources, no counts."""
+    """Return the header of features still to be made: no sources, no counts.
+
+    Args:
+        seed: of chunk lengths and masks.
+        chunk_size: lines of a block.
+        reading: how the text is read; none: by the defaults.
+    """
     # All that decides the rows, and nothing that only describes the machine: equal headers mean equal bytes.
+    reading = reading or TextConfig()
     return FeatureHeader(
         vocabulary_sha256=vocabulary.sha256,
         vocab_size=vocabulary.size,
@@ -100,8 +112,8 @@ def describe(
         masking=masking,
         chunking=chunking,
         chunk_size=chunk_size,
-        errors=errors,
-        text_field=text_field,
+        errors=reading.errors,
+        text_field=reading.text_field,
         tokenizer_json=vocabulary.to_json(),
     )
 
@@ -168,16 +180,6 @@ def read_header(path: str | Path) -> FeatureHeader:
     Raises InputError when it is no feature file, damaged, or of another format.
     """
     return parse_header(open_checked(path, verify=False).schema, path)
-
-
-def of_other_text(path: str | Path, text: str | Path) -> bool:
-    """Whether features that can be read were made of anything but the bytes of the one file `text`."""
-    try:
-        sources = read_header(path).sources
-    except InputError:
-        return False
-    with open(text, "rb") as file:
-        return [source.sha256 for source in sources] != [sha256_of(file)]
 
 
 def _checked(record: type, values: dict) -> Any:

@@ -79,7 +79,7 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
     bare = begins_lines_bare(vocabulary)
 
     def make(block: Block) -> Part:
-        text = read_block(block, header.text_field, header.errors)
+        text = read_block(block, header.reading)
         try:
             lines = encoder.encode(text)
         except InputError as error:  # a line so long ends its block, whose last piece holds it

@@ -53,8 +53,7 @@ def load_task_file(
         raise InputError(f"{path}: no such task file; --task_file names a YAML file of tasks")
     if path.is_file() and not path.stat().st_size:
         raise InputError(f"{path}: empty; write at least one task: its name, task_type and file_names")
-    values, twice = read_settings(path)
-    values, problems = _resolved(values, path), [problem.removeprefix(f"{path}: ") for problem in twice]
+    values, problems = _resolved(read_settings(path), path), []
     sampling = values.pop("sampling") if not isinstance(values.get("sampling", {}), dict) else None
     if not values:
         raise InputError(f"{path}: no tasks; write at least one: its name, task_type and file_names")

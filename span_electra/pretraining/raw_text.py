@@ -12,11 +12,11 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.config import ChunkConfig, MaskingConfig, TextConfig
 from span_electra.cores import under_torchrun
 from span_electra.errors import InputError
 from span_electra.features.build import build_features
-from span_electra.features.header import describe
+from span_electra.features.header import wanted_features
 from span_electra.features.parts import settings_key
 from span_electra.features.preview import write_tokens
 from span_electra.pretraining.arguments import PretrainingArguments
@@ -41,19 +41,22 @@ def build_from_raw(
     With --save_features they are in the run's `folder` too, with --save_tokenized_text the tokens. Kept
     nowhere, they are gone when `stack` closes. `resumed`: the run that is gone on with.
     """
-    data, seed = settings.train_data, settings.training.seed
+    data = settings.train_data
     # Each process would make them, all in one place.
     if under_torchrun() and os.environ["WORLD_SIZE"] != "1":
         raise InputError(f"{text}: raw text under torchrun; run create_feature_SE.py first")
     # A model's own comes first: the rows of its table are its vocabulary's.
     vocabulary = model_vocabulary(settings, resumed) or choose_vocabulary(data)
-    masking = MaskingConfig.of(data)
-    chunking = fitting_rows(ChunkConfig.of(data), settings, resumed)
-    reading = {"errors": data.errors, "text_field": data.text_field}
+    wanted = wanted_features(
+        vocabulary,
+        fitting_rows(ChunkConfig.of(data), settings, resumed),
+        MaskingConfig.of(data),
+        seed=settings.training.seed,
+        reading=TextConfig.of(data),
+    )
     keeps = data.save_features or data.save_tokenized_text
-    key = settings_key(describe(vocabulary, masking, chunking, seed, **reading))
     # Features of raw text are as large as the text: they are kept when that is asked for.
-    in_run, beside = folder / "features" / f"{split}.arrow", place_beside(text, key)
+    in_run, beside = folder / "features" / f"{split}.arrow", place_beside(text, settings_key(wanted))
     if beside and (beside.exists() or keeps):
         out_file = beside
     elif in_run.exists() or keeps:  # tokens are read back as the features they were written from
@@ -67,11 +70,8 @@ def build_from_raw(
         [text],
         vocabulary,
         out_file,
-        chunking,
-        masking,
-        seed=seed,
+        wanted,
         workers=os.cpu_count() or 1,
-        **reading,
         shown=None if out_file in (in_run, beside) else "used by this run alone (--save_features keeps them)",
     )
     if data.save_features and out_file != in_run:

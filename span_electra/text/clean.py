@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from span_electra.counted import counted
+from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
 from span_electra.text.corpus import Block, Piece
 from span_electra.utf8 import UTF8_MARK
@@ -22,18 +23,18 @@ from span_electra.utf8 import UTF8_MARK
 REPLACEMENT = "\ufffd".encode()
 
 
-def read_block(block: Block, text_field: str = "text", errors: str = "strict") -> bytes:
+def read_block(block: Block, reading: TextConfig) -> bytes:
     """Return the clean text of a block; it ends in a newline or is empty.
 
-    Raises InputError naming file, line and byte for what is not UTF-8 (unless `errors` is "replace"), and
-    file and row for a row without text.
+    Raises InputError naming file, line and byte for what is not UTF-8 (unless `reading.errors` is "replace"),
+    and file and row for a row without text.
     """
     texts = []
     for piece in block.pieces:
         if piece.kind == "text":
-            text = _clean(_bytes_of(piece), piece, errors)
+            text = _clean(_bytes_of(piece), piece, reading.errors)
         else:
-            text = _rows_text(_rows_of(piece, text_field, errors))
+            text = _rows_text(_rows_of(piece, reading))
         texts.append(text + b"\n" if text and not text.endswith(b"\n") else text)
     return b"\n".join(texts)  # each file is a document of its own; one alone is not copied
 
@@ -89,14 +90,14 @@ def _surely_utf8(data: bytes) -> bool:
     return True
 
 
-def _rows_of(piece: Piece, text_field: str, errors: str) -> Iterator[bytes]:
+def _rows_of(piece: Piece, reading: TextConfig) -> Iterator[bytes]:
     """Yield each row's text."""
     if piece.rows is not None:
         for number, text in enumerate(piece.rows, start=piece.first_line):
-            yield _row_bytes(text, f"{piece.path}: row {number}", errors)
+            yield _row_bytes(text, f"{piece.path}: row {number}", reading.errors)
         return
     # Numbers count lines of the file, so that an editor finds the row.
-    lines = _clean(_bytes_of(piece), piece, errors).split(b"\n")
+    lines = _clean(_bytes_of(piece), piece, reading.errors).split(b"\n")
     table = _Table(piece.column)
     for number, line in enumerate(lines, start=piece.first_line):
         where = f"{piece.path}: row {number}"
@@ -105,7 +106,7 @@ def _rows_of(piece: Piece, text_field: str, errors: str) -> Iterator[bytes]:
         if piece.kind == "tsv":
             yield table.cell(line, where)
         else:
-            yield _row_bytes(_json_text(line, text_field, where), where, errors)
+            yield _row_bytes(_json_text(line, reading.text_field, where), where, reading.errors)
 
 
 def _row_bytes(text: str | None, where: str, errors: str) -> bytes:

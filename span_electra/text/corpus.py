@@ -67,9 +67,7 @@ class Block:
     consumed: int  # bytes of the inputs that it stands for; all blocks' add up to the inputs' size
 
 
-def cut_blocks(
-    inputs: Inputs, chunk_size: int, text_field: str = "text", sources: list[Source] | None = None
-) -> Iterator[Block]:
+def cut_blocks(inputs: Inputs, chunk_size: int, sources: list[Source] | None = None) -> Iterator[Block]:
     """Yield all inputs as blocks, in order. Memory stays that of one block.
 
     `sources`, if given, gets each file's size and SHA-256 when it has been passed.
@@ -80,7 +78,7 @@ def cut_blocks(
     block = _OpenBlock(chunk_size)
     for file in inputs.files:
         cut = _cut_rows if file.kind in ("parquet", "dataset") else _cut_lines
-        yield from cut(file, block, text_field, sources)
+        yield from cut(file, block, inputs.text_field, sources)
     if block.pieces or block.consumed:  # bytes without text count too, for bars go by them
         yield block.close()
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from span_electra.counted import Notes, counted
 from span_electra.errors import InputError
-from span_electra.storage import is_parts_folder, starts_features
+from span_electra.storage import starts_features
 from span_electra.text.dataset import is_dataset, open_dataset
 from span_electra.text.far_files import far_errors, find_far, is_url, open_filesystem, without_keys
 from span_electra.text.unpacking import PACKINGS, UNPACKING_ERRORS, unpack
@@ -88,6 +88,7 @@ class Inputs:
 
     files: tuple[InputFile, ...]
     notes: tuple[str, ...]
+    text_field: str  # by which they were found
 
     @property
     def size(self) -> int:
@@ -125,7 +126,7 @@ def find_inputs(paths: str | Path | Iterable[str | Path], text_field: str = "tex
         raise InputError(
             f"{', '.join(map(str, named))}: no text files there{why}; put some in or name others"
         )
-    return Inputs(tuple(files.values()), notes.lines())
+    return Inputs(tuple(files.values()), notes.lines(), text_field)
 
 
 def _same(file: InputFile) -> object:
@@ -166,8 +167,7 @@ def _find_local(path: str, notes: Notes, text_field: str) -> list[InputFile]:
     if os.path.isdir(path):
         return _walk(path, notes, text_field)
     if not os.path.lexists(path) and glob.has_magic(path):
-        matches = sorted(glob.glob(path, recursive=True))
-        found = [match for match in matches if not is_parts_folder(os.path.dirname(match))]
+        found = sorted(glob.glob(path, recursive=True))
         if not found:
             raise InputError(f"{path}: no file matches; check the pattern")
         # A folder is read with all in it; ** matches these a second time.
@@ -234,11 +234,6 @@ def _walk(folder: str, notes: Notes, text_field: str) -> list[InputFile]:
 
     files, hidden, read = [], [], {os.path.realpath(folder)}
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        # Our own lock in it is no text, and opening it would let go of it; it is rewritten at each start too.
-        if is_parts_folder(place):
-            notes.add(place, "a feature file in the making; passed over")
-            folders[:] = []
-            continue
         if is_dataset(place):
             files.append(_find_dataset(place, notes))
             folders[:] = []

@@ -53,6 +53,7 @@ LONGEST_WORD = 1000
 READ_WITHOUT_ACCENTS = ("GREEK ", "COMBINING ")  # a script, and marks that make no character with a letter
 LETTERS_WORTH_A_NOTE = 0.005  # of all letters; in Russian й alone is 1.2%, names in English text far less
 LATIN_WORTH_A_NOTE = 0.1  # in French 4% have accents, in Czech 13%, in Vietnamese, which has tones, 25%
+LINES_LOOKED_AT = 1000  # of a block, for its letters: evenly, as files of several languages may share it
 TURKISH = "ıİşŞğĞ"  # and its neighbours; without marks, words become others (açı, aci)
 MODEL_MAX_LENGTH = 512  # what the folder's tokenizer_config.json says; features and exports say their own
 
@@ -77,8 +78,11 @@ def build_vocabulary(
         raise InputError(f"--vocab_size {settings.vocab_size}: byte-level BPE needs at least {LEAST_BPE}")
     found = find_inputs(inputs, settings.text_field)
     seen: Counter[str] = Counter()
+    # Accents are dropped though nobody said so: what goes with them is told.
+    unasked = settings.tokenizer_type == "BERT" and settings.lowercase and settings.strip_accents is None
     with Bar("vocabulary", found.size) as bar:
-        vocabulary = train(texts_of(found, settings, bar), settings, seen)
+        texts = texts_of(found, settings, bar)
+        vocabulary = train(_counting(seen, texts) if unasked else texts, settings)
     if vocabulary.size == len(SPECIAL_TOKENS):
         paths = ", ".join(file.path for file in found.files[:3])
         raise InputError(f"{paths}: nothing but what BERT's rules leave out; name files with text")
@@ -109,8 +113,8 @@ def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None)
     Raises InputError, at its end, for text that is white space throughout.
     """
     blank = True
-    for block in cut_blocks(inputs, CHUNK_SIZE, settings.text_field):
-        text = read_block(block, settings.text_field, settings.errors)
+    for block in cut_blocks(inputs, CHUNK_SIZE):
+        text = read_block(block, settings)
         blank = blank and not text.strip()
         yield text
         if bar:
@@ -120,19 +124,24 @@ def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None)
         raise InputError(f"{paths}: nothing but white space there; name files with text")
 
 
-def train(texts: Iterable[bytes], settings: VocabularyConfig, seen: Counter[str] | None = None) -> Vocabulary:
-    """Train on blocks of lines: the words are counted first, then merges are found from the counts alone.
+def _counting(seen: Counter[str], texts: Iterable[bytes]) -> Iterator[bytes]:
+    """Hand the texts on; count characters of some lines of each, letters with marks put together (NFC)."""
+    for text in texts:
+        lines = text.split(b"\n")
+        some = b"\n".join(lines[:: 1 + len(lines) // LINES_LOOKED_AT])
+        seen.update(unicodedata.normalize("NFC", some.decode()))
+        yield text
 
-    `seen`, if given, gets how often each character was in the text, where accents are dropped unasked.
-    """
+
+def train(texts: Iterable[bytes], settings: VocabularyConfig) -> Vocabulary:
+    """Train on blocks of lines: the words are counted first, then merges are found from the counts alone."""
     kind, limits = settings.tokenizer_type, (settings.vocab_size, settings.min_fre, SPECIAL_TOKENS)
     rules = {
         "lowercase": settings.lowercase,
         "strip_accents": settings.strip_accents,
         "max_input_chars_per_word": LONGEST_WORD,
     }
-    unasked = kind == "BERT" and settings.lowercase and settings.strip_accents is None
-    counts = count_words(texts, assemble(kind, {}, **rules).tokenizer, seen if unasked else None)
+    counts = count_words(texts, assemble(kind, {}, **rules).tokenizer)
     if kind == "BERT":
         return assemble(kind, train_wordpiece(counts, *limits), **rules)
     ids, merges = train_bpe(counts, *limits, pre_tokenizers.ByteLevel.alphabet())

@@ -10,7 +10,6 @@ Shapes: B bytes, W words.
 """
 
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
@@ -21,7 +20,7 @@ from span_electra.errors import InputError
 from span_electra.text import lookup
 from span_electra.text.lookup import WordTable
 from span_electra.text.pretokenize import cut_rare
-from span_electra.text.tokenizer_rules import CODE_POINTS, CharacterTable, why_not_cut
+from span_electra.text.tokenizer_rules import CharacterTable, why_not_cut
 from span_electra.text.windows import WordCutter
 from span_electra.text.word_starts import BYTE_OF_LETTER, PARTS, character_classes
 
@@ -30,20 +29,14 @@ MAX_SIZE = 1 << 22  # bytes of distinct words in scripts without blanks; few Eng
 MOST_BYTES = 24  # eight characters of most scripts without blanks
 
 
-def count_words(
-    texts: Iterable[bytes], tokenizer: Tokenizer, seen: Counter[str] | None = None
-) -> Counter[bytes]:
+def count_words(texts: Iterable[bytes], tokenizer: Tokenizer) -> Counter[bytes]:
     """Count the words of blocks of lines (UTF-8); the tokenizer's vocabulary does not matter.
-
-    `seen`, if given, gets how often each character was in them before the tokenizer normalized it.
 
     Raises InputError for a tokenizer that cuts text in a way of its own.
     """
     counter = WordCounter(tokenizer)
     for text in texts:
         counter.add(text)
-    if seen is not None:
-        seen.update(counter.characters())
     return counter.counts()
 
 
@@ -126,21 +119,6 @@ class WordCounter:
             found[word] += count
         del found[b""]  # what was nothing but characters that normalizing removes
         return found
-
-    def characters(self) -> Counter[str]:
-        """How often each character was in the words so far, letters with marks put together (NFC)."""
-        words, uses_W = self._table.words()
-        words += self._apart
-        uses_W = np.concatenate([uses_W, np.fromiter(self._apart.values(), np.int64)])
-        seen_C = np.zeros(CODE_POINTS)
-        # Some words at a time: as code points, all of them would take ten times their room.
-        for begin in range(0, len(words), 1 << 14):
-            text = unicodedata.normalize("NFC", b"\n".join(words[begin : begin + (1 << 14)]).decode())
-            code_points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-            word_of = begin + np.cumsum(code_points == 0x0A)  # no word holds a newline
-            seen_C += np.bincount(code_points, weights=uses_W[word_of], minlength=CODE_POINTS)
-        seen_C[0x0A] = 0
-        return Counter({chr(number): int(seen_C[number]) for number in np.flatnonzero(seen_C).tolist()})
 
     def _words_of(self, text: str) -> list[bytes]:
         """Words of text by the library."""

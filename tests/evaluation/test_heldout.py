@@ -9,7 +9,7 @@ import pytest
 import torch
 from network_examples import by_hand, exported, frequencies, random_model, spotter, vocabulary_of_words
 
-from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
+from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.evaluation.heldout import (
     ExportedPair,
@@ -21,6 +21,7 @@ from span_electra.evaluation.heldout import (
     score_text,
 )
 from span_electra.features.build import build_features
+from span_electra.features.header import wanted_features
 from span_electra.features.store import open_features
 from span_electra.hub.export import export_run
 from span_electra.hub.networks import open_networks
@@ -109,7 +110,7 @@ def test_a_text_without_anything_to_mask_is_refused(tmp_path):
 
 
 def test_characters_are_counted_not_bytes(tmp_path):
-    assert characters(written(tmp_path, "äöü\n漢字 x")) == 7
+    assert characters(written(tmp_path, "äöü\n漢字 x"), TextConfig()) == 7
 
 
 def test_bins_by_hand():
@@ -139,7 +140,8 @@ def test_a_runs_numbers_are_those_of_its_validation_on_the_same_rows(changes, tm
     usual = scored(networks, path)["held-out text"]
 
     chunking = ChunkConfig(max_seq_len=24, short_chunk_prob=0.0)
-    build_features([path], vocabulary, tmp_path / "valid.arrow", chunking, MaskingConfig(), progress=False)
+    wanted_rows = wanted_features(vocabulary, chunking, MaskingConfig())
+    build_features([path], vocabulary, tmp_path / "valid.arrow", wanted_rows, progress=False)
     batches = Batches(open_features(tmp_path / "valid.arrow"), LoaderConfig(8, workers=0), epoch=0)
     with torch.no_grad():
         wanted = validation_metrics(model, batches, Process(torch.device("cpu")), lambda: False)

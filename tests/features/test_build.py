@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from feature_examples import build, text
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.config import ChunkConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.features import build as F
 from span_electra.features.store import open_features
@@ -143,7 +143,7 @@ def test_a_broken_off_command_goes_on_and_gives_the_same_bytes(tmp_path, corpus,
         with pytest.raises(KeyboardInterrupt):
             build(corpus, vocabulary, tmp_path / "f.arrow")
     assert not (tmp_path / "f.arrow").exists()
-    parts = sorted((tmp_path / "f.arrow.parts").glob("part-*"))
+    parts = sorted((tmp_path / ".f.arrow.parts").glob("part-*"))
     assert len(parts) == 4
     damaged = bytearray(parts[1].read_bytes())
     damaged[-200] ^= 1
@@ -151,7 +151,7 @@ def test_a_broken_off_command_goes_on_and_gives_the_same_bytes(tmp_path, corpus,
     again = build(corpus, vocabulary, tmp_path / "f.arrow")
     assert (again.kept_parts, again.made_parts) == (3, whole.made_parts - 3)
     assert (tmp_path / "f.arrow").read_bytes() == (tmp_path / "whole.arrow").read_bytes()
-    assert not (tmp_path / "f.arrow.parts").exists()
+    assert not (tmp_path / ".f.arrow.parts").exists()
 
 
 def test_the_file_grows_while_parts_are_made(tmp_path, corpus, vocabulary, monkeypatch):
@@ -208,7 +208,7 @@ def test_parts_that_a_killed_command_left_go_with_the_next(tmp_path, corpus, voc
         patch.setattr(F, "_remove_parts", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             build(corpus, vocabulary, tmp_path / "f.arrow")
-    assert (tmp_path / "f.arrow").exists() and list((tmp_path / "f.arrow.parts").glob("part-*"))
+    assert (tmp_path / "f.arrow").exists() and list((tmp_path / ".f.arrow.parts").glob("part-*"))
     assert build(corpus, vocabulary, tmp_path / "f.arrow").made_parts == 0
     assert sorted(os.listdir(tmp_path)) == ["f.arrow", "in"]
 
@@ -255,7 +255,7 @@ def test_bad_text_ends_the_command_by_name_without_output(tmp_path, corpus, voca
     with pytest.raises(InputError, match="a.txt: line .* is not UTF-8"):
         build(corpus, vocabulary, tmp_path / "f.arrow", workers=workers)
     assert not (tmp_path / "f.arrow").exists()
-    assert build(corpus, vocabulary, tmp_path / "f.arrow", errors="replace").header.rows
+    assert build(corpus, vocabulary, tmp_path / "f.arrow", reading=TextConfig(errors="replace")).header.rows
 
 
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path, corpus, vocabulary):
@@ -264,18 +264,19 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path, corpus, vocabula
         from pathlib import Path
         from span_electra.config import ChunkConfig, MaskingConfig
         from span_electra.features import build as F
+        from span_electra.features.header import wanted_features
         from span_electra.text.vocabulary import Vocabulary
         F.WORTH_A_PROCESS = 1
         vocabulary = Vocabulary.from_json(Path(sys.argv[1]).read_text())
-        F.build_features(sys.argv[2], vocabulary, sys.argv[3], ChunkConfig(64), MaskingConfig(),
-                         workers=2, chunk_size=5, progress=False)
+        wanted = wanted_features(vocabulary, ChunkConfig(64), MaskingConfig(), chunk_size=5)
+        F.build_features(sys.argv[2], vocabulary, sys.argv[3], wanted, workers=2, progress=False)
     """
     (tmp_path / "tokenizer.json").write_text(vocabulary.to_json())
     build(corpus, vocabulary, tmp_path / "whole.arrow", chunk_size=5)
     out_file, kills = tmp_path / "f.arrow", 0
     rng = random.Random(0)
     command = [sys.executable, "-c", textwrap.dedent(script), tmp_path / "tokenizer.json", corpus, out_file]
-    parts = tmp_path / "f.arrow.parts"
+    parts = tmp_path / ".f.arrow.parts"
     while not out_file.exists() and kills < 3:
         wanted = len(list(parts.glob("part-*"))) + rng.randrange(1, 25) if parts.exists() else 5
         process = subprocess.Popen(command)
@@ -340,7 +341,7 @@ def test_settings_that_hide_nothing_say_so(tmp_path, corpus, vocabulary, capsys,
 def test_text_that_the_vocabulary_does_not_know_is_told_with_its_characters(tmp_path, capsys):
     vocabulary = assemble("BERT", {token: number for number, token in enumerate([*SPECIAL_TOKENS, "a", "b"])})
     (tmp_path / "t.txt").write_text("a b a b 漢 漢 字\n" * 50)
-    F.build_features(tmp_path / "t.txt", vocabulary, tmp_path / "f.arrow", ChunkConfig(16), MaskingConfig())
+    build(tmp_path / "t.txt", vocabulary, tmp_path / "f.arrow", chunking=ChunkConfig(16), progress=True)
     note = capsys.readouterr().err
     assert "42.9% of the tokens are [UNK]" in note and "most often 漢 字" in note
 

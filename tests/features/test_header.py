@@ -11,13 +11,11 @@ from feature_examples import VOCABULARY, make
 
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
-from span_electra.features.build import build_features
 from span_electra.features.header import (
-    describe,
     feature_schema,
-    of_other_text,
     parse_header,
     read_header,
+    wanted_features,
 )
 from span_electra.features.store import open_features
 from span_electra.storage import FEATURES_KEY, is_feature_file
@@ -34,20 +32,9 @@ def test_header_says_all_and_the_tokenizer_travels(tmp_path):
     assert is_feature_file(tmp_path / "f.txt") and not is_feature_file(__file__)
 
 
-def test_features_tell_their_text_from_any_other(tmp_path):
-    text, other, features = (tmp_path / name for name in ("a.txt", "b.txt", "f.arrow"))
-    text.write_text("w1 w2\n" * 50)
-    other.write_text("w1 w3\n" * 50)
-    build_features(text, VOCABULARY, features, ChunkConfig(), MaskingConfig(), progress=False)
-    assert not of_other_text(features, text) and of_other_text(features, other)
-    assert not of_other_text(text, other), "what is none is not of other text"
-    build_features([text, other], VOCABULARY, features, ChunkConfig(), MaskingConfig(), progress=False)
-    assert of_other_text(features, text), "nor of one of two"
-
-
 def test_rows_too_long_for_the_format_are_refused():
     with pytest.raises(InputError, match="max_seq_len: 70000"):
-        describe(VOCABULARY, MaskingConfig(), ChunkConfig(max_seq_len=70000), 0)
+        wanted_features(VOCABULARY, ChunkConfig(max_seq_len=70000), MaskingConfig())
 
 
 HOSTILE = {
@@ -74,7 +61,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_header_is_refused_in_one_line(case):
-    schema = feature_schema(describe(VOCABULARY, MaskingConfig(), ChunkConfig(), 0))
+    schema = feature_schema(wanted_features(VOCABULARY, ChunkConfig(), MaskingConfig()))
     content = HOSTILE[case]
     if isinstance(content, dict):
         content = json.dumps({**json.loads(schema.metadata[FEATURES_KEY]), **content}).encode()
@@ -83,6 +70,6 @@ def test_a_hostile_header_is_refused_in_one_line(case):
 
 
 def test_ids_take_two_bytes_while_they_fit():
-    header = describe(VOCABULARY, MaskingConfig(), ChunkConfig(), 0)
+    header = wanted_features(VOCABULARY, ChunkConfig(), MaskingConfig())
     assert replace(header, vocab_size=1 << 16).id_type == "uint16"
     assert replace(header, vocab_size=(1 << 16) + 1).id_type == "uint32"

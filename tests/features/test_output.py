@@ -63,15 +63,11 @@ def test_nothing_foreign_is_written_over(tmp_path, corpus, vocabulary):
         ("folder", 0, "folder: a folder"),
         ("folder", 2, "folder: holds 'notes.txt'"),
         ("notes.txt", 2, "notes.txt: a file"),
-        ("notes.txt/sub", 0, "sub.parts: cannot be written .Not a directory"),
+        ("notes.txt/sub", 0, "[.]sub.parts: cannot be written .Not a directory"),
         ("in/a.txt", 0, "a.txt: exists"),
     ):
         with pytest.raises(InputError, match=message):
             build(corpus, vocabulary, tmp_path / name, shards=shards)
-    (tmp_path / "g.parts").mkdir()
-    (tmp_path / "g.parts" / "thesis.doc").write_text("x")
-    with pytest.raises(InputError, match="g.parts: holds 'thesis.doc'"):
-        build(corpus, vocabulary, tmp_path / "g")
     assert (tmp_path / "notes.txt").read_text() == "dear diary"
 
 

@@ -12,7 +12,7 @@ from feature_examples import VOCABULARY, text
 from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import write_checked
-from span_electra.features.header import TOKENIZER_KEY, describe, feature_schema
+from span_electra.features.header import TOKENIZER_KEY, feature_schema, wanted_features
 from span_electra.features.parts import (
     PART_KEY,
     block_key,
@@ -34,7 +34,7 @@ def blocks(tmp_path):
     return list(cut_blocks(find_inputs(tmp_path / "a.txt"), 50))
 
 
-HEADER = describe(VOCABULARY, MaskingConfig(), ChunkConfig(max_seq_len=32), 0)
+HEADER = wanted_features(VOCABULARY, ChunkConfig(max_seq_len=32), MaskingConfig())
 
 
 def test_a_part_depends_on_its_block_alone(blocks):

@@ -12,7 +12,7 @@ from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features import ray_engine
 from span_electra.features.build import build_features
-from span_electra.features.header import describe
+from span_electra.features.header import wanted_features
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
@@ -26,9 +26,7 @@ def build(text_file, out_file, engine):
         text_file,
         VOCABULARY,
         out_file,
-        ChunkConfig(max_seq_len=64),
-        MaskingConfig(),
-        chunk_size=100,
+        wanted_features(VOCABULARY, ChunkConfig(max_seq_len=64), MaskingConfig(), chunk_size=100),
         engine=engine,
         progress=False,
     )
@@ -51,7 +49,7 @@ def test_without_ray_the_way_out_is_named(tmp_path, text_file, monkeypatch):
 def test_a_refused_text_comes_back_as_its_reason(text_file):
     text_file.write_bytes(b"ok\n\xff\n")
     (block,) = cut_blocks(find_inputs(text_file), 100)
-    header = describe(VOCABULARY, MaskingConfig(), ChunkConfig(), 0)
+    header = wanted_features(VOCABULARY, ChunkConfig(), MaskingConfig())
     assert "line 2 is not UTF-8" in ray_engine.make_part(header, block)
 
 
@@ -60,7 +58,7 @@ def test_a_relative_path_is_found_from_another_folder(tmp_path, text_file, monke
     packed = tmp_path / "b.txt.gz"
     packed.write_bytes(gzip.compress(text_file.read_bytes()))
     blocks = list(cut_blocks(find_inputs(["a.txt", "b.txt.gz"]), 6000))
-    header = describe(VOCABULARY, MaskingConfig(), ChunkConfig(), 0)
+    header = wanted_features(VOCABULARY, ChunkConfig(), MaskingConfig())
     here = [ray_engine.make_part(header, block) for block in blocks]
     sent = [ray_engine.from_anywhere(block) for block in blocks]
     (tmp_path / "cluster").mkdir()

@@ -13,6 +13,7 @@ from span_electra.config import ChunkConfig, MaskingConfig
 from span_electra.data_config import VocabularyConfig
 from span_electra.features.build import build_features
 from span_electra.features.chunks import cut_chunks
+from span_electra.features.header import wanted_features
 from span_electra.features.sentences import (
     AFTER_BLANK,
     ENDS,
@@ -66,9 +67,8 @@ def test_a_sentence_a_line_is_a_sentence_by_every_vocabulary(tmp_path, prefix_sp
     assert begins_lines_bare(mine) is not prefix_space
     (tmp_path / "text.txt").write_text("\n".join(told) + "\n")
     chunking = ChunkConfig(max_seq_len=48, short_chunk_prob=1.0, respect_sentences=True)
-    build_features(
-        tmp_path / "text.txt", mine, tmp_path / "f.arrow", chunking, MaskingConfig(), progress=False
-    )
+    wanted = wanted_features(mine, chunking, MaskingConfig())
+    build_features(tmp_path / "text.txt", mine, tmp_path / "f.arrow", wanted, progress=False)
     features = open_features(tmp_path / "f.arrow")
     rows = features.gather(np.arange(features.header.rows), 48)
     first = [tokenizer.encode(text, add_special_tokens=False).ids[0] for text in told[:2]]
@@ -119,7 +119,8 @@ def test_features_hold_whole_sentences_and_say_so(tmp_path, vocabulary):
     text.write_text("\n".join(" ".join(ENGLISH[:3]) for _ in range(60)), encoding="utf-8")
     path = tmp_path / "rows.arrow"
     chunking = ChunkConfig(max_seq_len=64, short_chunk_prob=0.3, respect_sentences=True)
-    build_features(text, vocabulary, path, chunking, MaskingConfig(), progress=False)
+    wanted = wanted_features(vocabulary, chunking, MaskingConfig())
+    build_features(text, vocabulary, path, wanted, progress=False)
     features = open_features(path)
     assert features.header.chunking == chunking
     rows = features.gather(np.arange(features.header.rows), 64)

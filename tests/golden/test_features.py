@@ -14,6 +14,7 @@ from golden_examples import EXPECTED, STORED, check, content_digest, digest, gol
 from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
 from span_electra.data_config import VocabularyConfig
 from span_electra.features.build import build_features
+from span_electra.features.header import wanted_features
 from span_electra.features.masking import row_keys, uniforms
 from span_electra.features.split import train_valid_split
 from span_electra.features.store import open_features
@@ -48,7 +49,8 @@ def test_features_keep_their_bytes(tmp_path, monkeypatch, vocabularies, kind, ca
     settings = {"chunking": ChunkConfig(64), "masking": MaskingConfig(), "seed": 3} | CASES[case]
     settings["masking"] = replace(settings["masking"], law=law)
     name = f"{kind}_{case}" + ("_law_2" if law == 2 else "")
-    build_features("golden.txt", vocabularies[kind], "f.arrow", progress=False, **settings)
+    wanted = wanted_features(vocabularies[kind], **settings)
+    build_features("golden.txt", vocabularies[kind], "f.arrow", wanted, progress=False)
     check(f"features/{name}_rows", content_digest("f.arrow"), "the rows of a feature file")
     if case == "one_block":
         check(f"headers/{kind}_{law}", header_of("f.arrow"), "what a feature file says of itself")

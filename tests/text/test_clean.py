@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
@@ -16,7 +17,7 @@ from span_electra.text.inputs import SEGMENT, find_inputs
 
 
 def read(paths, chunk_size=1000, **options):
-    return [read_block(block, **options) for block in cut_blocks(find_inputs(paths), chunk_size)]
+    return [read_block(block, TextConfig(**options)) for block in cut_blocks(find_inputs(paths), chunk_size)]
 
 
 def test_line_breaks_in_a_row_stay_and_its_blank_lines_go(tmp_path):

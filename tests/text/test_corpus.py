@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
 from span_electra.text import corpus
 from span_electra.text.clean import read_block
@@ -31,8 +32,8 @@ TEXT = "".join(line + "\n" for line in LINES).encode()
 
 
 def read(paths, chunk_size=1000, **options):
-    inputs = find_inputs(paths)
-    return [read_block(block, **options) for block in cut_blocks(inputs, chunk_size)]
+    inputs = find_inputs(paths, options.get("text_field", "text"))
+    return [read_block(block, TextConfig(**options)) for block in cut_blocks(inputs, chunk_size)]
 
 
 def zst(data):
@@ -95,7 +96,9 @@ def test_every_byte_comes_once_in_blocks_within_bounds(
         for piece in pieces:
             assert piece.first_line == 1 + content[: piece.begin].count(b"\n")
     for block in blocks:
-        lines = sum(read_block(replace(block, pieces=(piece,))).count(b"\n") for piece in block.pieces)
+        lines = sum(
+            read_block(replace(block, pieces=(piece,)), TextConfig()).count(b"\n") for piece in block.pieces
+        )
         assert lines <= chunk_size
         *full, last = [piece.end - piece.begin for piece in block.pieces] or [0]
         assert sum(full) < cap
@@ -155,7 +158,7 @@ def test_a_column_of_categories_is_text(tmp_path):
     )
     assert read(tmp_path / "a.parquet") == [b"one\n\ntwo\n\none\n\n"]
     with pytest.raises(InputError, match="'id' holds"):
-        list(cut_blocks(find_inputs(tmp_path / "a.parquet"), 10, "id"))
+        list(cut_blocks(find_inputs(tmp_path / "a.parquet", "id"), 10))
 
 
 def test_a_long_line_is_one_block(tmp_path):
@@ -280,5 +283,4 @@ def test_what_a_far_files_client_raises_is_a_line(tmp_path, monkeypatch):
 
 def test_columns_by_number_for_tables_without_header(tmp_path):
     (tmp_path / "a.tsv").write_text("1\tone\n2\ttwo\n")
-    inputs = find_inputs(tmp_path / "a.tsv")
-    assert [read_block(block) for block in cut_blocks(inputs, 10, "1")] == [b"one\n\ntwo\n\n"]
+    assert read(tmp_path / "a.tsv", text_field="1") == [b"one\n\ntwo\n\n"]

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from span_electra.config import ChunkConfig, MaskingConfig
-from span_electra.data_config import VocabularyConfig
+from span_electra.data_config import TextConfig, VocabularyConfig
 from span_electra.errors import InputError
 from span_electra.features.build import build_features
+from span_electra.features.header import wanted_features
 from span_electra.features.store import open_features
 from span_electra.pretraining.arguments import PretrainingArguments, TrainDataArguments
 from span_electra.pretraining.raw_text import build_from_raw
@@ -52,11 +53,11 @@ def make(folder, form, texts=TEXTS, column="text"):
 
 
 def read(paths, chunk_size=1000, field="text"):
-    inputs, sources = find_inputs(paths), []
-    blocks = list(cut_blocks(inputs, chunk_size, field, sources))
+    inputs, sources = find_inputs(paths, field), []
+    blocks = list(cut_blocks(inputs, chunk_size, sources))
     assert sum(block.consumed for block in blocks) == inputs.size
     assert [source.sha256 for source in sources] == [hash_source(file, field) for file in inputs.files]
-    return [read_block(block, field) for block in blocks]
+    return [read_block(block, TextConfig(text_field=field)) for block in blocks]
 
 
 @pytest.mark.parametrize("form", MADE)
@@ -183,8 +184,8 @@ def test_vocabularies_features_and_raw_text_of_training_come_from_it(tmp_path, m
         named = make(tmp_path / form, form, texts, column="body")
         named = f"{tmp_path / form}/train.jsonl" if form == "jsonl" else named
         vocabulary, _, _ = build_vocabulary(named, f"{form} vocab", "trial", settings)
-        rows = ChunkConfig(max_seq_len=32)
-        build_features([named], vocabulary, f"{form}.arrow", rows, MaskingConfig(), text_field="body")
+        rows = wanted_features(vocabulary, ChunkConfig(32), MaskingConfig(), reading=settings)
+        build_features([named], vocabulary, f"{form}.arrow", rows)
         data = TrainDataArguments(
             vocab_file=f"{form} vocab/trial BPE-vocab.json",
             raw_text_dir=named,

@@ -82,20 +82,6 @@ def test_linked_folders_are_followed_and_loops_cut(tmp_path):
     assert len(globbed.files) == 1 and "gone.txt" in globbed.notes[0]
 
 
-@pytest.mark.parametrize("named", ["", "*", "**"])
-def test_a_feature_file_in_the_making_is_no_text(tmp_path, named):
-    (tmp_path / "a.txt").write_text("a\n")
-    parts = tmp_path / "f.arrow.parts"
-    parts.mkdir()
-    for name in ("lock", "part-0000000.arrow", ".part-0000001.arrow.7.partial"):
-        (parts / name).write_text("7\n")
-    inputs = find_inputs(tmp_path / named)
-    assert [os.path.basename(file.path) for file in inputs.files] == ["a.txt"]
-    assert f"{parts}: a feature file in the making; passed over" in inputs.notes
-    (parts / "b.txt").write_text("b\n")  # a folder of texts that is called so
-    assert f"{parts}/b.txt" in [file.path for file in find_inputs(tmp_path / named).files]
-
-
 @pytest.mark.parametrize("name", ["t.csv", "t.json", "t.html", "t.XML.gz", "t.pdf", "t.tar.gz", "t.conllu"])
 def test_what_is_structured_is_refused_by_name_and_never_read_as_text(name, tmp_path):
     (tmp_path / name).write_text("<p>x</p>\n")

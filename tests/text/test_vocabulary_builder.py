@@ -208,6 +208,15 @@ def test_marks_that_make_letters_are_told_before_they_are_lost(language, form, t
         assert not told or words in told[0]
 
 
+@pytest.mark.parametrize("first, last", [("plain words", "がぎ"), ("がぎ", "plain words")])
+def test_marks_are_told_wherever_in_a_long_text_they_stand(first, last, tmp_path):
+    (tmp_path / "a.txt").write_text(f"{first}\n" * 6000)
+    (tmp_path / "b.txt").write_text(f"{last}\n" * 3000)
+    settings = VocabularyConfig(tokenizer_type="BERT")
+    _, _, notes = build_vocabulary([tmp_path / "a.txt", tmp_path / "b.txt"], tmp_path / "v", "x", settings)
+    assert any("が becomes か" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     "settings, name, words",
     [

@@ -244,11 +244,11 @@ def test_a_run_may_begin_where_only_features_and_tokens_lie(features, tmp_path):
         "train.txt",
         "my rows",
         "shards/features-00000-of-00001.arrow",
-        "x.arrow.parts/part-0.arrow",
+        ".x.arrow.parts/part-0.arrow",
     ):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(Path(features).read_bytes())
-    for name in ("shards/manifest.json", "x.arrow.parts/lock", "tokenized/train.txt"):
+    for name in ("shards/manifest.json", ".x.arrow.parts/lock", "tokenized/train.txt"):
         (place / name).parent.mkdir(exist_ok=True)
         (place / name).write_text("{}")
     assert runfolder.state_of(place) == "new"
