@@ -26,7 +26,7 @@ def analyze(predictor: Predictor, text: str, threshold: float, top_k: int) -> di
     networks, found = predictor.networks, {"text": text, "tokens": [], "blanks": [], "doubted": []}
     if networks.discriminator:
         line = read_lines(networks.vocabulary, [text])[0]
-        share_T = token_probabilities(networks, [line], batch_size=predictor.batch_size)[0]
+        share_T = token_probabilities(networks, [line])[0]
         kept_T = line.ids_T != networks.vocabulary.mask_id  # what is still to be written cannot be wrong
         kept_T &= line.ends_T > line.starts_T  # the blank behind a mask, say, has no characters to show
         columns = (values_T[kept_T].tolist() for values_T in (line.starts_T, line.ends_T, share_T))

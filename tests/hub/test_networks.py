@@ -6,7 +6,7 @@ Run: pytest tests/hub/test_networks.py
 import json
 import shutil
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -47,17 +47,17 @@ def logits_of(model, row):
 
 def check(networks, model, tolerance=1e-5):
     """All rows in padded batches against each row alone in the model that was exported."""
-    rows = rows_of(networks.vocabulary)
+    networks, rows = replace(networks, batch_size=3), rows_of(networks.vocabulary)
     answers = [logits_of(model, row) for row in rows]
     if networks.discriminator:
-        found = replaced_probability(networks, rows, batch_size=3)
+        found = replaced_probability(networks, rows)
         for ours_L, (_, theirs_L) in zip(found, answers, strict=True):
             assert np.allclose(ours_L, theirs_L.sigmoid().numpy(), atol=tolerance)
     if networks.generator:
         places = [np.arange(1, len(row) - 1) for row in rows]
         theirs_SV = torch.cat([filled_LV[1:-1] for filled_LV, _ in answers])
         seen = []
-        for numbers_S, ours_SV in filling_log_probability(networks, rows, places, batch_size=3):
+        for numbers_S, ours_SV in filling_log_probability(networks, rows, places):
             seen += numbers_S.tolist()
             assert torch.allclose(ours_SV, theirs_SV[numbers_S], atol=10 * tolerance)
         assert sorted(seen) == list(range(len(theirs_SV)))
@@ -134,11 +134,11 @@ def test_a_stock_class_computes_in_float32_whatever_was_stored(tmp_path):
 
 def test_what_is_asked_of_hidden_states_comes_by_row(tmp_path):
     exported(tmp_path)
-    networks = open_networks(tmp_path)
+    networks = open_networks(tmp_path, batch_size=2)
     rows = rows_of(networks.vocabulary)
-    states = for_each_token(networks, "discriminator", rows, 2, lambda states_BLD: states_BLD)
+    states = for_each_token(networks, "discriminator", rows, lambda states_BLD: states_BLD)
     assert [found.shape for found in states] == [(len(row), 16) for row in rows]
-    assert for_each_token(networks, "discriminator", [], 2, lambda states_BLD: states_BLD) == []
+    assert for_each_token(networks, "discriminator", [], lambda states_BLD: states_BLD) == []
 
 
 def test_batches_hold_every_row_once_and_few_tokens():
@@ -194,12 +194,12 @@ def test_a_network_that_is_not_there_is_named(tmp_path):
 
 def test_weights_that_are_no_numbers_are_refused_where_they_would_answer(tmp_path):
     exported(tmp_path)
-    networks = open_networks(tmp_path)
+    networks = open_networks(tmp_path, batch_size=4)
     rows = rows_of(networks.vocabulary)
     for network in (networks.generator, networks.discriminator):
         for parameter in network.encode.parameters():
             parameter.data.fill_(float("nan"))
     with pytest.raises(InputError, match="discriminator: its answers are not numbers"):
-        replaced_probability(networks, rows, batch_size=4)
+        replaced_probability(networks, rows)
     with pytest.raises(InputError, match="generator: its answers are not numbers"):
-        list(filling_log_probability(networks, rows, [np.array([1])] * len(rows), batch_size=4))
+        list(filling_log_probability(networks, rows, [np.array([1])] * len(rows)))

@@ -4,6 +4,7 @@ Run: pytest tests/inference/test_correction.py
 """
 
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ SUSPICIOUS = {**{f"##{letter}": 2.0 for letter in "abcdefghijklmnopqrstuvwxyz"}}
 
 
 def correct(networks, table, texts, threshold=0.5, top_k=3):
-    return correction.correct(networks, table, texts, threshold=threshold, top_k=top_k, batch_size=8)
+    return correction.correct(networks, table, texts, threshold=threshold, top_k=top_k)
 
 
 def test_both_must_agree():
@@ -106,9 +107,7 @@ def test_words_of_several_tokens_are_seen_at_as_many_masks():
         for number, line in enumerate(lines)
         for suspect in suspects_of(number, line, [1], SPECIAL_TOKENS)
     ]
-    ((number, scored),) = in_pieces(
-        networks, TABLE, lines, found, 2, batch_size=8
-    )  # what has no more than two is left out
+    ((number, scored),) = in_pieces(networks, TABLE, lines, found, 2)  # no more than two: left out
     tokens = {
         word: networks.vocabulary.tokenizer.encode(word, add_special_tokens=False).tokens
         for word, _ in scored
@@ -216,11 +215,11 @@ def test_a_word_too_long_to_be_typed_is_passed_through_with_its_neighbours_corre
 
 def test_only_the_log_probabilities_of_a_batch_are_held():
     """A text of many suspects must not keep what the generator says at each of their masks."""
-    networks = by_hand(frequencies({}), spotter(SUSPICIOUS))
+    networks = replace(by_hand(frequencies({}), spotter(SUSPICIOUS)), batch_size=4)
     lines = read_lines(networks.vocabulary, ["undd caatt " * 400])
     found = suspects_of(0, lines[0], list(range(800)), SPECIAL_TOKENS)
     refs, most = [], 0
-    for _, _, log_V in correction.at_masks(networks, lines, found, [2] * 800, batch_size=4):
+    for _, _, log_V in correction.at_masks(networks, lines, found, [2] * 800):
         refs = [ref for ref in refs if ref() is not None] + [weakref.ref(log_V.base)]
         most = max(most, len({id(ref()) for ref in refs}))
     assert most <= 2
