@@ -172,7 +172,7 @@ class TaskPredictor:
     def longest_row(self, spec: TaskSpec) -> int:
         """Tokens of the longest row that a task reads whole, special ones included: a reply needs room."""
         longest = spec.max_seq_len
-        reply_room = self.speech.config(longest).max_new_tokens if spec.type.is_conversation else 0
+        reply_room = self.speech.fitted(longest).max_new_tokens if spec.type.is_conversation else 0
         return longest - reply_room
 
     def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
@@ -184,7 +184,7 @@ class TaskPredictor:
                 "name one Conversation task with --task" if able else "has no Conversation task to talk with"
             )
             raise InputError(f"{self.source}: {problem}; its tasks are {tasks}")
-        self.speech.config(self.specs[able[0]].max_seq_len)  # settings are refused before the talk begins
+        self.speech.fitted(self.specs[able[0]].max_seq_len)  # refused before the talk begins
         return lambda turns: self._reply(able[0], turns).text
 
     # --- answers ------------------------------------------------------------------------------------------
