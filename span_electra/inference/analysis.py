@@ -50,11 +50,12 @@ def task_answers(predictor: TaskPredictor, text: str) -> dict[str, Any]:
     """
     # Nobody says which task is meant: every task that can make sense of the lines answers.
     answers = []
-    for spec in predictor.specs:
+    for number, spec in enumerate(predictor.specs):
         given = text_for(spec, text)
-        if given is None or example_of(spec, given, predictor.vocabulary) is None:
+        example = example_of(spec, given, predictor.vocabulary)
+        if example is None:
             continue
-        answer = predictor([given], spec.task.name)[spec.task.name][0]
+        [answer] = predictor.answers(number, [example])
         shown = {"task": spec.task.name, "type": spec.task.task_type, "kind": type(answer).__name__.lower()}
         shown |= asdict(answer)
         if shown["kind"] == "ranking":
