@@ -22,7 +22,7 @@ from span_electra.accelerators import find_device
 from span_electra.errors import InputError, reason_of
 from span_electra.hub.architectures import architecture_of, model_config
 from span_electra.hub.folders import ours_in, read_config, trained_length
-from span_electra.hub.opening import Pretrained, open_model
+from span_electra.hub.opening import Pretrained, head_of, open_model
 from span_electra.hub.weights import PARTS, take_weights
 from span_electra.model.electra import Discriminator, Generator
 from span_electra.model.encoder import Encoder
@@ -79,8 +79,8 @@ class Networks:
 def open_networks(folder: str | Path, device: str = "auto", batch_size: int = 32) -> Networks:
     """Open a run's folder, a folder with generator/ and discriminator/, or that of one network.
 
-    Raises InputError for a folder that holds no network, weights that do not fit their config, and a device
-    that is not there.
+    Raises InputError for a folder that holds no network or one from left to right, weights that do not fit
+    their config, and a device that is not there.
     """
     # The stock class where ours compute something else; ours otherwise, which need no transformers to run.
     chosen = str(find_device(device))
@@ -88,6 +88,12 @@ def open_networks(folder: str | Path, device: str = "auto", batch_size: int = 32
     networks = {}
     for part in [part for part in PARTS if part in opened.readers]:
         place = opened.folders.get(part)
+        # Its weights would fit the generator, which looks both ways and was never asked for what comes next.
+        if place is not None and head_of(place) == "causal":
+            raise InputError(
+                f"{place}: foretells next tokens and fills no [MASK]; name a run of pretraining or its "
+                "exports, or talk with the run that it is of (predict_SE.py RUN --talk)"
+            )
         if place is not None and model_config(read_config(place), str(place)) is None:
             networks[part] = _stock(place, part, chosen)
         else:

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 from network_examples import exported, random_model, vocabulary_of_words
+from predictor_examples import finetuned
 from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
+from span_electra.finetuning.export import export_tasks
+from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.export import export_run
 from span_electra.hub.model_card import checkpoint_facts
 from span_electra.hub.networks import (
@@ -184,6 +187,15 @@ def test_what_cannot_be_opened_is_refused_in_one_line(message, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         open_networks(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_from_left_to_right_is_no_generator_of_masked_tokens(tmp_path, architecture):
+    finetuned(tmp_path / "run", "chat", architecture=architecture)
+    [folder] = export_tasks(load_task_model(tmp_path / "run"), tmp_path / "out")
+    with pytest.raises(
+        InputError, match=f"{folder}: foretells next tokens and fills no .MASK.; name a run of"
+    ):
+        open_networks(folder)
 
 
 def test_a_network_that_is_not_there_is_named(tmp_path):
