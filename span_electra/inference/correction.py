@@ -162,9 +162,9 @@ def can_spell(table: Candidates, word: str) -> bool:
 
     What else its rules take away is kept in the same way: the joiner in a Persian word, say.
     """
+    typed = word.lower() if table.lowercase else word
     # Put together again, for Korean is taken apart and loses nothing.
-    read, typed = (unicodedata.normalize("NFC", text) for text in (table.as_read(word), word.lower()))
-    return not table.lowercase or read == typed
+    return unicodedata.normalize("NFC", table.as_read(word)) == unicodedata.normalize("NFC", typed)
 
 
 def core_of(word: str) -> tuple[int, int] | None:
@@ -259,7 +259,7 @@ def spelt_in(table: Candidates, text: str, suspect: Suspect, width: int) -> tupl
         if len(inside) == width and inside[0][1] >= first:
             ids_of[word] = [number for number, _ in inside]
     ids_CW = np.array(list(ids_of.values()), np.int64).reshape(-1, width)
-    return recased(list(ids_of), typed, vocabulary.lowercase), ids_CW
+    return recased(list(ids_of), typed, table.lowercase), ids_CW
 
 
 def at_masks(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from network_examples import by_hand, frequencies, id_of, seeing_ids, spotter, vocabulary_of_words
 from own_tokenizer_examples import PLAIN, unigram, write_folder
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from span_electra.hub.networks import Network, Networks
 from span_electra.inference import correction
@@ -27,7 +28,7 @@ from span_electra.inference.correction import (
 )
 from span_electra.text.own_tokenizer import open_tokenizer
 from span_electra.text.token_spans import read_lines
-from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
+from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, add_special, assemble
 from span_electra.text.word_starts import byte_letters
 
 TABLE = Candidates(vocabulary_of_words())
@@ -249,10 +250,59 @@ def test_digits_in_are_digits_out(number):
     assert found.corrected == f"the {number} ({number}). the"
 
 
-@pytest.mark.parametrize(("strip_accents", "corrected"), [(None, "fürr İst fur"), (False, "für İst für")])
-def test_words_keep_the_accents_that_the_vocabulary_has_not(strip_accents, corrected):
-    word = "für" if strip_accents is False else "fur"
+@pytest.mark.parametrize(
+    ("rules", "corrected"),
+    [
+        ({}, "fürr İst fur"),
+        ({"strip_accents": False}, "für İst für"),
+        ({"lowercase": False, "strip_accents": True}, "fürr İst fur"),
+    ],
+)
+def test_words_keep_the_accents_that_the_vocabulary_has_not(rules, corrected):
+    word = "für" if rules.get("strip_accents") is False else "fur"
     pieces = ["f", "u", "i", "##u", "##ü", "##r", "##s", "##t"]
-    networks = all_of([*SPECIAL_TOKENS, word, *pieces], ["##r"], strip_accents=strip_accents)
+    networks = all_of([*SPECIAL_TOKENS, word, *pieces], ["##r"], **rules)
     found = correct(networks, Candidates(networks.vocabulary), ["fürr İst furr"])[0].corrected
     assert found == corrected
+
+
+def of_the_and_fur(kind):
+    """The words "the" and "fur" behind a blank, and the letters that others fall into."""
+    if kind == "BPE":
+        merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("Ġ", "t"), ("f", "u"), ("fu", "r"), ("Ġ", "fur")]
+        tokens = [*SPECIAL_TOKENS, *byte_letters(), *map("".join, merges)]
+        return assemble("BPE", {token: number for number, token in enumerate(tokens)}, merges)
+    tokens = [*SPECIAL_TOKENS, "▁the", "▁fur", "▁t", *"▁efhrtu"]
+    scored = [(token, -1.0 if len(token) > 2 else -5.0) for token in tokens]
+    tokenizer = Tokenizer(models.Unigram(scored, unk_id=tokens.index("[UNK]")))
+    add_special(tokenizer, SPECIAL_TOKENS, mask="[MASK]")
+    return Vocabulary(tokenizer, "SentencePiece")
+
+
+LOWER, BARE = [normalizers.Lowercase()], [normalizers.NFKD(), normalizers.StripAccents()]
+
+
+@pytest.mark.parametrize("kind", ["BPE", "Metaspace", "blanks by rules"])
+@pytest.mark.parametrize(
+    ("rules", "text", "corrected"),
+    [
+        (LOWER, "the teh Teh", "the the The"),
+        (BARE, "the teh fürr furr", "the the fürr fur"),
+        ([*BARE, *LOWER], "the teh Teh fürr furr", "the the The fürr fur"),
+    ],
+    ids=["lower", "bare", "bare lower"],
+)
+def test_capitals_and_accents_are_kept_whatever_kind_of_tokenizer_drops_them(kind, rules, text, corrected):
+    vocabulary = of_the_and_fur(kind)
+    if kind == "Metaspace":
+        vocabulary.tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    if kind == "blanks by rules":
+        rules = [*rules, normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    vocabulary.tokenizer.normalizer = normalizers.Sequence(rules)
+    wrong = [vocabulary.tokenizer.token_to_id(letter) for letter in "ehr"]
+    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(vocabulary.size)])
+    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
+    likely_V = torch.tensor([9.0 if token[1:] in ("the", "fur") else 0.0 for token in vocabulary.tokens_V])
+    usual = Network(seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, "by hand")
+    networks = Networks(vocabulary, "cpu", usual, doubtful)
+    assert correct(networks, Candidates(vocabulary), [text])[0].corrected == corrected
