@@ -36,8 +36,8 @@ class GenerationArguments(Settings):
     )
     top_p: float | None = setting(
         None,
-        "replies: draw from the likeliest tokens of this share; none: 0.9, with beams 1",
-        least=0,
+        "replies: draw from the likeliest tokens of this share, 1 from all; none: 0.9, with beams 1",
+        above=0,
         most=1,
     )
     beams: int = setting(1, "replies: searched side by side; above 1 nothing is drawn", least=1)
@@ -46,8 +46,6 @@ class GenerationArguments(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.top_p == 0:
-            raise InputError("top_p: 0 leaves no token; give temperature 0 for the likeliest alone")
         drawn = self.top_k or self.top_p not in (None, 1) or self.temperature not in (0, 1)
         if self.beams > 1 and drawn:
             raise InputError(

@@ -117,7 +117,7 @@ def test_broken_weights_are_named():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"top_p": 0.0}, "top_p: 0 leaves no token"),
+        ({"top_p": 0.0}, "top_p: 0.0 must be above 0"),
         ({"top_p": 1.5}, "top_p: 1.5 is too large"),
         ({"temperature": -1.0}, "temperature: -1.0 is too small"),
         ({"beams": 0}, "beams: 0 is too small"),
