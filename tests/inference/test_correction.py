@@ -121,6 +121,15 @@ def test_words_of_several_tokens_are_seen_at_as_many_masks():
     assert dict(scored)["und"] == pytest.approx(expected, abs=1e-4)
 
 
+def over(vocabulary, wrong, likely=()):
+    """Networks that take some tokens for wrong, and some for likely."""
+    logits_V = torch.tensor([3.0 if token in wrong else -4.0 for token in vocabulary.tokens_V])
+    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
+    likely_V = torch.tensor([9.0 if token in likely else 0.0 for token in vocabulary.tokens_V])
+    usual = Network(seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, "by hand")
+    return Networks(vocabulary, "cpu", usual, doubtful)
+
+
 def bpe_of_the():
     """Bytes, and the word "the", with a blank and without."""
     merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("Ġ", "t"), ("Ġ", "x")]
@@ -152,14 +161,11 @@ def test_what_is_asked_for_is_what_the_corrected_line_will_hold(kind, text, tmp_
 
 
 def test_words_behind_marks_are_corrected_where_blanks_are_part_of_tokens():
-    vocabulary = bpe_of_the()
-    wrong = [vocabulary.tokenizer.token_to_id(letter) for letter in "eh"]
-    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(vocabulary.size)])
-    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
-    even = Network(seeing_ids, lambda states: torch.zeros(*states.shape[:-1], vocabulary.size), 32, "by hand")
-    networks = Networks(vocabulary, "cpu", even, doubtful)
+    networks = over(bpe_of_the(), [*"eh"])
     text = 'teh (teh) "teh", “teh” -teh teh'
-    assert correct(networks, Candidates(vocabulary), [text])[0].corrected == text.replace("teh", "the")
+    assert correct(networks, Candidates(networks.vocabulary), [text])[0].corrected == text.replace(
+        "teh", "the"
+    )
 
 
 def test_a_word_of_several_tokens_keeps_its_capital():
@@ -179,12 +185,7 @@ def test_a_candidate_may_join_its_neighbour_where_there_are_no_blanks():
     """こんにち わ are two words and こんにちは is one; what follows has another number then."""
     tokens = [*SPECIAL_TOKENS, "こんにち", "こんにちは", "は", "。", "##わ", "##は"]
     vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)})
-    wrong = tokens.index("##わ"), tokens.index("。")
-    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(len(tokens))])
-    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
-    likely_V = torch.tensor([9.0 if token == "は" else 0.0 for token in tokens])
-    usual = Network(seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, "by hand")
-    networks = Networks(vocabulary, "cpu", usual, doubtful)
+    networks = over(vocabulary, ["##わ", "。"], ["は"])
     # The mark behind it is wrong: its probability must not be taken for that of the word that was put in.
     for text, wanted in (("こんにちわ", "こんにちは"), ("こんにちわ。", "こんにちは。")):
         assert correct(networks, Candidates(vocabulary), [text])[0].corrected == wanted
@@ -229,12 +230,7 @@ def test_only_the_log_probabilities_of_a_batch_are_held():
 def all_of(tokens, wrong_letters, **rules):
     """Networks over these tokens that take the first of them for likely and some pieces for wrong."""
     vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)}, **rules)
-    wrong = [tokens.index(piece) for piece in wrong_letters]
-    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(len(tokens))])
-    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
-    likely_V = torch.tensor([9.0 if number == len(SPECIAL_TOKENS) else 0.0 for number in range(len(tokens))])
-    usual = Network(seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, "by hand")
-    return Networks(vocabulary, "cpu", usual, doubtful)
+    return over(vocabulary, wrong_letters, [tokens[len(SPECIAL_TOKENS)]])
 
 
 @pytest.mark.parametrize("number", ["48213", "1987", "٤٨٢١", "3rdd", "x²²"])
@@ -299,10 +295,5 @@ def test_capitals_and_accents_are_kept_whatever_kind_of_tokenizer_drops_them(kin
     if kind == "blanks by rules":
         rules = [*rules, normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
     vocabulary.tokenizer.normalizer = normalizers.Sequence(rules)
-    wrong = [vocabulary.tokenizer.token_to_id(letter) for letter in "ehr"]
-    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(vocabulary.size)])
-    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
-    likely_V = torch.tensor([9.0 if token[1:] in ("the", "fur") else 0.0 for token in vocabulary.tokens_V])
-    usual = Network(seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, "by hand")
-    networks = Networks(vocabulary, "cpu", usual, doubtful)
+    networks = over(vocabulary, [*"ehr"], ["Ġthe", "▁the", "Ġfur", "▁fur"])
     assert correct(networks, Candidates(vocabulary), [text])[0].corrected == corrected
