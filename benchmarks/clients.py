@@ -240,7 +240,7 @@ def minicons(run: Path, _: Path) -> str:
 
     model = scorer.MaskedLMScorer(str(run / "generator"), "cpu")
     found = model.sequence_score(TEXTS, reduction=lambda x: x.sum(0).item(), PLL_metric="original")
-    wanted = score_sentences(open_networks(run, "cpu"), TEXTS, ["pll"], 32)["pll"]
+    wanted = score_sentences(open_networks(run, "cpu"), TEXTS, ["pll"])["pll"]
     gap = float(np.abs(np.array(found) - wanted).max())
     expect(gap < 1e-3, f"scores {gap:.1e} off")
     return f"`MaskedLMScorer`: within 1e-3 of `evaluate_SE.py --scores pll` (first {found[0]:.3f})"

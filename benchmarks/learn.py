@@ -274,16 +274,16 @@ def evaluation_scores(run: Path, tests: Path, folder: Path, full: bool) -> dict[
     from span_electra.evaluation.spelling import score_spelling
     from span_electra.hub.networks import open_networks
 
-    networks, found = open_networks(run), {}
+    networks, found = open_networks(run, batch_size=256), {}
     pairs = read_pairs([str(tests / "blimp")])
     names = ["pll"] + ["discriminator"] * (trains_discriminator(run))
-    scored = score_pairs(networks, pairs if full else pairs[::PAIR_EVERY], names, 256)
+    scored = score_pairs(networks, pairs if full else pairs[::PAIR_EVERY], names)
     overall = scored["by field"]["all"]
     found |= {f"BLiMP {name}": overall[name] for name in names}
     if trains_discriminator(run):
         sets = tests / "spelling"
         sets = sets if full else shortened(sets, folder / f"spelling-{digest(sizes_of(sets))}")
-        found["spelling F1"] = max(row["F1"] for row in score_spelling(networks, sets, 256).values())
+        found["spelling F1"] = max(row["F1"] for row in score_spelling(networks, sets).values())
     return found
 
 

@@ -131,10 +131,12 @@ class ModelConfig(Settings):
     )
     sequence_weight: float = setting(1.0, "weight of the sequence objective's loss (COCO-LM: 1)", least=0)
     sequence_crop: float = setting(0.9, "share of a row's content that a crop keeps (COCO-LM: 0.9)")
-    sequence_temperature: float = setting(1.0, "what cosines are divided by (COCO-LM: 1)")
+    sequence_temperature: float = setting(1.0, "what cosines are divided by (COCO-LM: 1)", above=0)
     average_span_predictions: bool = setting(False, "average SBGO's predictions into the generator's own")
     sampling: str = setting("sample", "how replacements are drawn", ("sample", "argmax"))
-    temperature: float = setting(1.0, "of the sampling; below 1: likelier tokens, above 1: more varied")
+    temperature: float = setting(
+        1.0, "of the sampling; below 1: likelier tokens, above 1: more varied; for 0 use argmax", above=0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,8 +163,6 @@ class ModelConfig(Settings):
             raise InputError(
                 "sequence_objective: is the discriminator's, which objective generator leaves out"
             )
-        if self.sequence_temperature <= 0:
-            raise InputError(f"sequence_temperature: {self.sequence_temperature} must be above 0")
         if self.average_span_predictions and not (self.use_SBGO or self.use_SBPO):  # SBPO alone: older runs
             raise InputError("average_span_predictions: nothing to average; set use_SBGO too")
         for name in ("generator", "discriminator"):
@@ -174,8 +174,6 @@ class ModelConfig(Settings):
                     "an even width; choose another number"
                 )
         self._check_head()
-        if self.temperature <= 0:
-            raise InputError(f"temperature: {self.temperature} must be above 0; use sampling argmax for 0")
 
     def _check_head(self) -> None:
         """Refuse a head that the stock class, whose head is as wide as its layers, could not compute."""

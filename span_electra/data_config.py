@@ -75,14 +75,12 @@ class SpanLaw(Settings):
     mask_ratio: float = setting(0.2, "share of a chunk's content tokens that is hidden", least=0, most=0.5)
     max_span_len: int = setting(20, "longest span, in whole words", least=1, most=LONGEST_ROW)
     # SpanBERT's, whose spans have 10 words at most.
-    geometric_p: float = setting(0.2, "p of the geometric law of span lengths: P(l) ~ p (1 - p)^(l - 1)")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0.0 < self.geometric_p <= 1.0:
-            raise InputError(
-                f"geometric_p: {self.geometric_p:g} must be above 0 and at most 1; 1 hides single words"
-            )
+    geometric_p: float = setting(
+        0.2,
+        "p of the geometric law of span lengths: P(l) ~ p (1 - p)^(l - 1); 1: single words",
+        above=0,
+        most=1,
+    )
 
 
 @dataclass(frozen=True)

@@ -34,17 +34,18 @@ def setting(
     least: float | None = None,
     most: float = LARGEST,
     *,
+    above: float | None = None,
     group: str = "",
     alone: str | None = None,
 ) -> Any:
     """A dataclass field with its default, its help, and what values it may take.
 
-    `group`: the heading of --help under which it stands; else its section decides. `alone`: what a flag
-    without a value means.
+    `above`: a bound like `least` that is itself too small. `group`: the heading of --help under which it
+    stands; else its section decides. `alone`: what a flag without a value means.
     """
     # Bounds stand beside the default, so that flags, config files and argument.py are checked by one law.
     metadata = {"help": help, "choices": choices, "least": least, "most": most}
-    metadata |= {"group": group, "alone": alone}
+    metadata |= {"above": above, "group": group, "alone": alone}
     if isinstance(default, list):  # made anew for each settings, which could else change each other's
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -67,12 +68,12 @@ def check_fields(settings: object) -> None:
                 f"{entry.name}: {value!r} is not one of {', '.join(allowed)}; "
                 f"did you mean {nearest(value, allowed, 0.0)!r}?"
             )
-        least, most = entry.metadata.get("least"), entry.metadata.get("most", LARGEST)
         for item in value if isinstance(value, list) else [value]:
-            _check_item(entry.name, item, least, most)
+            _check_item(entry.name, item, entry.metadata)
 
 
-def _check_item(name: str, value: object, least: float | None, most: float) -> None:
+def _check_item(name: str, value: object, bounds: Mapping[str, Any]) -> None:
+    least, above, most = bounds.get("least"), bounds.get("above"), bounds.get("most", LARGEST)
     if isinstance(value, dict | list):
         raise InputError(f"{name}: {value!r} stands where one value belongs; give a number or a text")
     if isinstance(value, str) and (not value.strip() or "\0" in value):
@@ -82,6 +83,8 @@ def _check_item(name: str, value: object, least: float | None, most: float) -> N
             raise InputError(f"{name}: nan is no number; give one")
         if least is not None and value < least:
             raise InputError(f"{name}: {value} is too small; the least is {least}")
+        if above is not None and value <= above:
+            raise InputError(f"{name}: {value} must be above {above}")
         if value > most or value == -math.inf:
             raise InputError(f"{name}: {value} is too large; the most is {most}")
 

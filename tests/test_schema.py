@@ -158,6 +158,22 @@ def test_the_same_field_elsewhere_has_the_same_default_bounds_and_help():
     assert metadata(Other, "train_rows") == metadata(Other, "more") == metadata(Data, "rows")
 
 
+def test_the_bound_itself_is_refused_of_what_must_be_above_it():
+    @dataclass(frozen=True)
+    class Share(Settings):
+        p: float = setting(0.5, "share", above=0, most=1)
+        q: float | None = setting(None, "another", above=0)
+
+    @dataclass(frozen=True)
+    class Elsewhere(Settings):
+        p: float = same(Share, "p")
+
+    assert Share(p=1, q=1e-300) and Elsewhere(p=1e-300)
+    for cls, name, value in ((Share, "p", 0), (Share, "q", -1.5), (Elsewhere, "p", 0.0)):
+        with pytest.raises(InputError, match=f"{name}: {value} must be above 0"):
+            cls(**{name: value})
+
+
 # The lines that the first document says to write into argument.py.
 GENERAL = """
 hidden_size= 256

@@ -126,7 +126,6 @@ def score_text(
     networks: Networks,
     model: JointModel,
     path: str,
-    batch_size: int,
     max_seq_len: int,
     *,
     law: MaskingConfig | None = None,
@@ -152,7 +151,7 @@ def score_text(
         features = open_features(features_file)
         # Over the rows, as validations have it: features know laws of whole words alone.
         schedule = None if law in (None, MaskingConfig()) else MaskingSchedule((0,), (law,))
-        loader, phases = LoaderConfig(batch_size, workers=0), EpochPhases(schedule)
+        loader, phases = LoaderConfig(networks.batch_size, workers=0), EpochPhases(schedule)
         batches = Batches(features, loader, epoch=0, phases=phases)
         sums, replaced_N, probability_N = run_batches(networks, model, batches)
         content = features.header.tokens - 2 * features.rows

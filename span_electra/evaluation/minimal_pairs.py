@@ -95,11 +95,7 @@ def _read_file(path: Path) -> Iterator[Pair]:
 
 
 def score_sentences(
-    networks: Networks,
-    sentences: list[str],
-    scores: list[str],
-    batch_size: int,
-    places: list[str] | None = None,
+    networks: Networks, sentences: list[str], scores: list[str], places: list[str] | None = None
 ) -> dict[str, np.ndarray]:
     """Return the score of every sentence under each name of SCORES that is asked for, float64 [N].
 
@@ -111,9 +107,9 @@ def score_sentences(
     found = {name: np.zeros(len(sentences)) for name in scores}
     for numbers_G, ids_GL in groups:
         if "discriminator" in scores:
-            found["discriminator"][numbers_G] = original_score(networks, ids_GL, batch_size)
+            found["discriminator"][numbers_G] = original_score(networks, ids_GL)
         if "pll" in scores or "pll_l2r" in scores:
-            plain_G, rightward_G = pseudo_score(networks, ids_GL, batch_size, "pll_l2r" in scores)
+            plain_G, rightward_G = pseudo_score(networks, ids_GL, "pll_l2r" in scores)
             for name, score_G in (("pll", plain_G), ("pll_l2r", rightward_G)):
                 if name in scores:
                     found[name][numbers_G] = score_G
@@ -147,10 +143,10 @@ def groups_by_length(
 
 
 @torch.inference_mode()
-def original_score(networks: Networks, ids_GL: np.ndarray, batch_size: int) -> np.ndarray:
+def original_score(networks: Networks, ids_GL: np.ndarray) -> np.ndarray:
     """Return the sum of the discriminator's log-probabilities of `original` over the content, [G]."""
     network, parts = networks.need("discriminator"), []
-    for rows_BL in torch.from_numpy(ids_GL).split(batch_rows(ids_GL.shape[1], batch_size)):
+    for rows_BL in torch.from_numpy(ids_GL).split(batch_rows(ids_GL.shape[1], networks.batch_size)):
         states_BLD = network.encode(rows_BL.to(networks.device), None)
         # [CLS] and [SEP] are the same in both sentences, and were never replaced in training.
         logits_BC = network.answer(states_BLD[:, 1:-1]).float()
@@ -161,9 +157,7 @@ def original_score(networks: Networks, ids_GL: np.ndarray, batch_size: int) -> n
     return score_G
 
 
-def pseudo_score(
-    networks: Networks, ids_GL: np.ndarray, batch_size: int, rightward: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def pseudo_score(networks: Networks, ids_GL: np.ndarray, rightward: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return both pseudo-log-likelihoods of the sentences, [G] each.
 
     The two differ only at tokens whose word goes on: nothing else is computed twice, and with `rightward`
@@ -172,9 +166,7 @@ def pseudo_score(
     sentences, length = ids_GL.shape
     row_Q, place_Q = np.divmod(np.arange(sentences * (length - 2)), length - 2)
     place_Q += 1
-    alone_Q = masked_score(
-        networks, ids_GL, row_Q=row_Q, place_Q=place_Q, end_Q=place_Q + 1, batch_size=batch_size
-    )
+    alone_Q = masked_score(networks, ids_GL, row_Q=row_Q, place_Q=place_Q, end_Q=place_Q + 1)
     plain_G = np.bincount(row_Q, alone_Q, sentences)
     if not rightward:
         return plain_G, plain_G
@@ -183,7 +175,7 @@ def pseudo_score(
     asked = row_Q[more_Q], place_Q[more_Q], end_Q[more_Q]
     # Within a word in pieces the rest gives a piece away, and long rare words would score high: such pieces
     # are asked again with the rest of their word hidden.
-    alone_Q[more_Q] = masked_score(networks, ids_GL, *asked, batch_size)
+    alone_Q[more_Q] = masked_score(networks, ids_GL, *asked)
     return plain_G, np.bincount(row_Q, alone_Q, sentences)
 
 
@@ -216,17 +208,12 @@ def word_ends(starts_GL: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def masked_score(
-    networks: Networks,
-    ids_GL: np.ndarray,
-    row_Q: np.ndarray,
-    place_Q: np.ndarray,
-    end_Q: np.ndarray,
-    batch_size: int,
+    networks: Networks, ids_GL: np.ndarray, row_Q: np.ndarray, place_Q: np.ndarray, end_Q: np.ndarray
 ) -> np.ndarray:
     """Return the generator's log-probability of token `place` of sentence `row`, [place, end) hidden, [Q]."""
     network, mask_id = networks.need("generator"), networks.vocabulary.mask_id
     found_Q, place_L = np.empty(len(row_Q)), np.arange(ids_GL.shape[1])
-    size = batch_rows(ids_GL.shape[1], batch_size)
+    size = batch_rows(ids_GL.shape[1], networks.batch_size)
     for start in range(0, len(row_Q), size):
         rows_B, place_B, end_B = (some_Q[start : start + size] for some_Q in (row_Q, place_Q, end_Q))
         ids_BL = ids_GL[rows_B]
@@ -246,13 +233,13 @@ def masked_score(
 # --- accuracy -----------------------------------------------------------------------------------------
 
 
-def score_pairs(networks: Networks, pairs: list[Pair], scores: list[str], batch_size: int) -> dict[str, Any]:
+def score_pairs(networks: Networks, pairs: list[Pair], scores: list[str]) -> dict[str, Any]:
     """Return the accuracy under each score, overall, by field, by phenomenon and by paradigm.
 
     Each accuracy has its 95% interval (Wilson) beside it. A tie counts as wrong.
     """
     sentences = [pair.good for pair in pairs] + [pair.bad for pair in pairs]
-    found = score_sentences(networks, sentences, scores, batch_size, [pair.place for pair in pairs] * 2)
+    found = score_sentences(networks, sentences, scores, [pair.place for pair in pairs] * 2)
     # A tie is what a network gives that tells nothing apart, and must not look like knowledge.
     right = {name: score_N[: len(pairs)] > score_N[len(pairs) :] for name, score_N in found.items()}
     ties = {name: int((s_N[: len(pairs)] == s_N[len(pairs) :]).sum()) for name, s_N in found.items()}

@@ -95,10 +95,10 @@ def read_set(folder: Path) -> SpellingSet:
     return SpellingSet(lines, np.array(wrong, dtype=bool))
 
 
-def word_probabilities(networks: Networks, lines: list[str], batch_size: int) -> dict[str, np.ndarray]:
+def word_probabilities(networks: Networks, lines: list[str]) -> dict[str, np.ndarray]:
     """Return each word's probability of being wrong under every pooling, float64 [W]."""
     read = read_lines(networks.vocabulary, lines, blanks_alone=True)  # as the set's labels have them
-    probability = token_probabilities(networks, read, batch_size=batch_size)
+    probability = token_probabilities(networks, read)
     return {
         pooling: np.concatenate(
             [np.zeros(0)]
@@ -111,15 +111,15 @@ def word_probabilities(networks: Networks, lines: list[str], batch_size: int) ->
     }
 
 
-def score_spelling(networks: Networks, folder: str | Path, batch_size: int) -> dict[str, Any]:
+def score_spelling(networks: Networks, folder: str | Path) -> dict[str, Any]:
     """Return F1, precision, recall and area under the curve of every test set by words, and F1 by lines."""
     rows, chosen = {}, {}
     for name, (dev, test) in find_sets(folder).items():
         if dev not in chosen:  # several test sets may share one dev
-            chosen[dev] = select_threshold(networks, read_set(dev), batch_size)
+            chosen[dev] = select_threshold(networks, read_set(dev))
         pooling, threshold = chosen[dev]
         test_set = read_set(test)
-        probability_W = word_probabilities(networks, test_set.lines, batch_size)[pooling]
+        probability_W = word_probabilities(networks, test_set.lines)[pooling]
         found_W = probability_W >= threshold
         found = detection(test_set.wrong_W, found_W)
         rows[name] = {
@@ -149,11 +149,11 @@ def sequence_scores(test_set: SpellingSet, found_W: np.ndarray) -> dict[str, Any
     }
 
 
-def select_threshold(networks: Networks, dev: SpellingSet, batch_size: int) -> tuple[str, float]:
+def select_threshold(networks: Networks, dev: SpellingSet) -> tuple[str, float]:
     """Return the pooling and the threshold of the highest F1 on a development set."""
     # On dev alone: a threshold picked on the test set would be read off the answers.
     found = {}
-    for pooling, probability_W in word_probabilities(networks, dev.lines, batch_size).items():
+    for pooling, probability_W in word_probabilities(networks, dev.lines).items():
         threshold = best_threshold(dev.wrong_W, probability_W)
         found[pooling] = detection(dev.wrong_W, probability_W >= threshold).f1, threshold
     best = max(found, key=lambda pooling: found[pooling][0])

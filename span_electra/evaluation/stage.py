@@ -64,23 +64,21 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
     for name in settings.scores:
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
-    batch_size, longest = settings.batch_size, settings.max_seq_len
     model = Path(settings.model or newest_run())
     target = prepared_target(model, settings.out_file)
-    networks = open_networks(model, settings.device)
+    networks = open_networks(model, settings.device, settings.batch_size)
     sections = {MODEL: described(model, networks)}
     jobs: dict[str, Callable[[], dict[str, Any]]] = {}
     if pairs:
-        jobs["minimal pairs"] = lambda: pair_scores(networks, pairs, settings.scores, batch_size)
+        jobs["minimal pairs"] = lambda: pair_scores(networks, pairs, settings.scores)
     if spelling:
-        jobs["spelling"] = lambda: spelling_scores(networks, spelling, batch_size, settings.correction_rows)
+        jobs["spelling"] = lambda: spelling_scores(networks, spelling, settings.correction_rows)
     if text:  # by the forward and the masks of training's validation
         jobs["held-out text"] = lambda: score_text(
             networks,
             joint_model(model, networks),
             text,
-            batch_size,
-            longest,
+            settings.max_seq_len,
             law=masking_law(model, networks),
             reading=TextConfig.of(settings),
         )
@@ -107,40 +105,38 @@ def check_flags(settings: EvaluationArguments) -> None:
             raise InputError(f"--{name}: only --{other} reads it; leave it out, or give --{other}")
 
 
-def pair_scores(networks: Networks, paths: list[str], scores: list[str], batch_size: int) -> dict[str, Any]:
+def pair_scores(networks: Networks, paths: list[str], scores: list[str]) -> dict[str, Any]:
     """Minimal pairs under the scores asked for; none asked: those that the opened networks can give."""
     # A generator alone has pseudo-likelihoods, a discriminator alone its own verdict.
     able = [
         name for name in SCORES if (networks.discriminator if name == "discriminator" else networks.generator)
     ]
-    return {"minimal pairs": score_pairs(networks, read_pairs(paths), scores or able, batch_size)}
+    return {"minimal pairs": score_pairs(networks, read_pairs(paths), scores or able)}
 
 
 # --- spelling -----------------------------------------------------------------------------------------
 
 
-def spelling_scores(
-    networks: Networks, folder: str | Path, batch_size: int, correction_rows: int
-) -> dict[str, Any]:
+def spelling_scores(networks: Networks, folder: str | Path, correction_rows: int) -> dict[str, Any]:
     """Misspelt words and lines found and, where clean text and a generator are at hand, corrected."""
     dev, test = (sets_below(Path(folder, split), labelled=False) for split in ("dev", "test"))
     correctable = test and networks.generator and correction_rows
     # Sets of clean text alone have no labels to find words by.
     labelled = any(sets_below(Path(folder, split), labelled=True) for split in ("dev", "test"))
-    found = {"spelling": score_spelling(networks, folder, batch_size)} if labelled or not correctable else {}
+    found = {"spelling": score_spelling(networks, folder)} if labelled or not correctable else {}
     if correctable:
-        found["spelling correction"] = correction_scores(networks, dev, test, batch_size, correction_rows)
+        found["spelling correction"] = correction_scores(networks, dev, test, correction_rows)
     return found
 
 
 def correction_scores(
-    networks: Networks, dev: dict[str, Path], test: dict[str, Path], batch_size: int, rows: int
+    networks: Networks, dev: dict[str, Path], test: dict[str, Path], rows: int
 ) -> dict[str, Any]:
     """Correct the first `rows` lines of every test set as predict_SE.py does; the threshold is dev's best."""
     table = Candidates(networks.vocabulary)
 
     def score(corrupted: list[str], clean: list[str], threshold: float) -> tuple[Scores, float]:
-        lines = correct(networks, table, corrupted, threshold=threshold, top_k=TOP_K, batch_size=batch_size)
+        lines = correct(networks, table, corrupted, threshold=threshold, top_k=TOP_K)
         corrected = [line.corrected for line in lines]
         return correction_f1(corrupted, corrected, clean), mean_normalized_edit_distance(corrected, clean)
 

@@ -22,7 +22,7 @@ from span_electra.accelerators import find_device
 from span_electra.errors import InputError, reason_of
 from span_electra.hub.architectures import architecture_of, model_config
 from span_electra.hub.folders import ours_in, read_config, trained_length
-from span_electra.hub.opening import Pretrained, open_model
+from span_electra.hub.opening import Pretrained, head_of, open_model
 from span_electra.hub.weights import PARTS, take_weights
 from span_electra.model.electra import Discriminator, Generator
 from span_electra.model.encoder import Encoder
@@ -55,6 +55,7 @@ class Networks:
     device: str
     generator: Network | None = None
     discriminator: Network | None = None
+    batch_size: int = 32  # rows computed together, at most
 
     @property
     def longest(self) -> int:
@@ -75,11 +76,11 @@ class Networks:
 # --- opening ------------------------------------------------------------------------------------------
 
 
-def open_networks(folder: str | Path, device: str = "auto") -> Networks:
+def open_networks(folder: str | Path, device: str = "auto", batch_size: int = 32) -> Networks:
     """Open a run's folder, a folder with generator/ and discriminator/, or that of one network.
 
-    Raises InputError for a folder that holds no network, weights that do not fit their config, and a device
-    that is not there.
+    Raises InputError for a folder that holds no network or one from left to right, weights that do not fit
+    their config, and a device that is not there.
     """
     # The stock class where ours compute something else; ours otherwise, which need no transformers to run.
     chosen = str(find_device(device))
@@ -87,6 +88,12 @@ def open_networks(folder: str | Path, device: str = "auto") -> Networks:
     networks = {}
     for part in [part for part in PARTS if part in opened.readers]:
         place = opened.folders.get(part)
+        # Its weights would fit the generator, which looks both ways and was never asked for what comes next.
+        if place is not None and head_of(place) == "causal":
+            raise InputError(
+                f"{place}: foretells next tokens and fills no [MASK]; name a run of pretraining or its "
+                "exports, or talk with the run that it is of (predict_SE.py RUN --talk)"
+            )
         if place is not None and model_config(read_config(place), str(place)) is None:
             networks[part] = _stock(place, part, chosen)
         else:
@@ -95,7 +102,7 @@ def open_networks(folder: str | Path, device: str = "auto") -> Networks:
         raise InputError(
             f"{folder}: holds no generator and no discriminator; name a run of pretraining or its exports"
         )
-    return Networks(opened.vocabulary, chosen, **networks)
+    return Networks(opened.vocabulary, chosen, **networks, batch_size=batch_size)
 
 
 def _ours(pretrained: Pretrained, device: str) -> Network:
@@ -194,16 +201,12 @@ def padded(networks: Networks, rows: list[np.ndarray]) -> tuple[Tensor, Tensor |
 
 @torch.inference_mode()
 def for_each_token(
-    networks: Networks,
-    part: str,
-    rows: list[np.ndarray],
-    batch_size: int,
-    what: Callable[[Tensor], Tensor],
+    networks: Networks, part: str, rows: list[np.ndarray], what: Callable[[Tensor], Tensor]
 ) -> list[np.ndarray]:
     """Return `what` of the network's hidden states of every token of every row, float32 [L, ...] a row."""
     network, found = networks.need(part), [None] * len(rows)
     lengths_R = np.array([len(row) for row in rows], dtype=np.int64)
-    for numbers_B in length_batches(lengths_R, batch_size):
+    for numbers_B in length_batches(lengths_R, networks.batch_size):
         states_BLD = network.encode(*padded(networks, [rows[number] for number in numbers_B]))
         answers = what(states_BLD).float().cpu().numpy()
         for place, number in enumerate(numbers_B):
@@ -213,17 +216,15 @@ def for_each_token(
     return found
 
 
-def replaced_probability(networks: Networks, rows: list[np.ndarray], batch_size: int) -> list[np.ndarray]:
+def replaced_probability(networks: Networks, rows: list[np.ndarray]) -> list[np.ndarray]:
     """Return the discriminator's probability of `was replaced` for every token, float32 [L] a row."""
     answer = networks.need("discriminator").answer
-    return for_each_token(
-        networks, "discriminator", rows, batch_size, lambda states: answer(states).sigmoid()
-    )
+    return for_each_token(networks, "discriminator", rows, lambda states: answer(states).sigmoid())
 
 
 @torch.inference_mode()
 def filling_log_probability(
-    networks: Networks, rows: list[np.ndarray], places: list[np.ndarray], batch_size: int
+    networks: Networks, rows: list[np.ndarray], places: list[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Yield (numbers_S, log probabilities [S, V]) by batches: the generator's at the asked places alone.
 
@@ -234,7 +235,7 @@ def filling_log_probability(
     lengths_R = np.array([len(row) for row in rows], dtype=np.int64)
     counts_R = np.array([len(asked) for asked in places], dtype=np.int64)
     first_R = np.cumsum(counts_R) - counts_R
-    for numbers_B in length_batches(lengths_R, batch_size):
+    for numbers_B in length_batches(lengths_R, networks.batch_size):
         ids_BL, attention_mask_BL = padded(networks, [rows[number] for number in numbers_B])
         width = ids_BL.shape[1]
         flat_S = np.concatenate([place * width + places[row] for place, row in enumerate(numbers_B)])

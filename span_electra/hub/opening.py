@@ -140,9 +140,7 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
                 f"{folder}: this run has kept no checkpoint yet; wait for its first, or name another"
             )
         return _open_checkpoint(step_folder, folder)
-    settings = read_config(folder)
-    head = architecture_of(settings, str(folder / CONFIG)).head_in(settings)
-    return _open_folders(folder, {part_of(head): folder}, vocabulary)
+    return _open_folders(folder, {part_of(head_of(folder)): folder}, vocabulary)
 
 
 def are_current(run: Path, exports: Collection[Path]) -> bool:
@@ -166,8 +164,14 @@ def are_current(run: Path, exports: Collection[Path]) -> bool:
     return True
 
 
+def head_of(folder: Path) -> str:
+    """Which head the class of a stock folder has; see `Architecture.head_in`."""
+    settings = read_config(folder)
+    return architecture_of(settings, str(folder / CONFIG)).head_in(settings)
+
+
 def part_of(head: str) -> str:
-    """The pretrained network that a head is: a causal head is the generator's, others are none's."""
+    """The network to train on with a head: the generator for a causal one too; `none` for tasks' heads."""
     return {"causal": "generator"}.get(head, head if head in PARTS else "none")
 
 

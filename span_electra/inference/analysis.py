@@ -26,7 +26,7 @@ def analyze(predictor: Predictor, text: str, threshold: float, top_k: int) -> di
     networks, found = predictor.networks, {"text": text, "tokens": [], "blanks": [], "doubted": []}
     if networks.discriminator:
         line = read_lines(networks.vocabulary, [text])[0]
-        share_T = token_probabilities(networks, [line], batch_size=predictor.batch_size)[0]
+        share_T = token_probabilities(networks, [line])[0]
         kept_T = line.ids_T != networks.vocabulary.mask_id  # what is still to be written cannot be wrong
         kept_T &= line.ends_T > line.starts_T  # the blank behind a mask, say, has no characters to show
         columns = (values_T[kept_T].tolist() for values_T in (line.starts_T, line.ends_T, share_T))
@@ -50,11 +50,12 @@ def task_answers(predictor: TaskPredictor, text: str) -> dict[str, Any]:
     """
     # Nobody says which task is meant: every task that can make sense of the lines answers.
     answers = []
-    for spec in predictor.specs:
+    for number, spec in enumerate(predictor.specs):
         given = text_for(spec, text)
-        if given is None or example_of(spec, given, predictor.vocabulary) is None:
+        example = example_of(spec, given, predictor.vocabulary)
+        if example is None:
             continue
-        answer = predictor([given], spec.task.name)[spec.task.name][0]
+        [answer] = predictor.answers(number, [example])
         shown = {"task": spec.task.name, "type": spec.task.task_type, "kind": type(answer).__name__.lower()}
         shown |= asdict(answer)
         if shown["kind"] == "ranking":

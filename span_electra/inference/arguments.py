@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from span_electra.errors import InputError
 from span_electra.finetuning.turns import usual_reply
 from span_electra.schema import Settings, setting
-
-if TYPE_CHECKING:
-    from span_electra.inference.generate import GenerationConfig
 
 USUAL_TOP_P = 0.9  # cuts the long tail of unlikely words (Holtzman et al. 2020, section 5)
 # Which tasks read a flag: those of pretrained models by name, those of fine-tuned ones by type.
@@ -27,7 +23,7 @@ LEAST_PROMPT = 3  # tokens: a separator, one of the last turn, a separator
 
 @dataclass(frozen=True)
 class GenerationArguments(Settings):
-    """How replies are made; see GenerationConfig. What is None fits itself to the rest."""
+    """How replies are made. What is None fits itself to the rest, see `fitted`."""
 
     max_new_tokens: int | None = setting(
         None, "most tokens of a reply; none: 40, and at most half a row", least=1
@@ -40,39 +36,37 @@ class GenerationArguments(Settings):
     )
     top_p: float | None = setting(
         None,
-        "replies: draw from the likeliest tokens of this share; none: 0.9, with beams 1",
-        least=0,
+        "replies: draw from the likeliest tokens of this share, 1 from all; none: 0.9, with beams 1",
+        above=0,
         most=1,
     )
     beams: int = setting(1, "replies: searched side by side; above 1 nothing is drawn", least=1)
     no_repeat_ngram: int = setting(0, "replies: no run of so many tokens comes twice; 0: any may", least=0)
     seed: int = setting(0, "replies: seed of the draws", least=0)
 
-    def config(self, longest: int, turns: int = 0) -> GenerationConfig:
-        """The settings of the reply to so many turns, in rows of `longest` tokens.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        drawn = self.top_k or self.top_p not in (None, 1) or self.temperature not in (0, 1)
+        if self.beams > 1 and drawn:
+            raise InputError(
+                f"beams: {self.beams} beams draw nothing, so temperature, top_k and top_p have no say; "
+                "leave these out, or set beams 1"
+            )
 
-        Each turn has draws of its own. Raises InputError for settings that do not go together.
+    def fitted(self, longest: int, turns: int = 0) -> GenerationArguments:
+        """The settings of the reply to so many turns, in rows of `longest` tokens: none but top_k is None.
+
+        Each turn has draws of its own. Raises InputError where a row would have no room for a turn.
         """
-        # Late, since --help reads this class and needs no torch.
-        from span_electra.inference.generate import GenerationConfig
-
-        most, top_p = self.max_new_tokens, self.top_p
-        if most is None:
-            most = usual_reply(longest)
+        most, top_p = self.max_new_tokens or usual_reply(longest), self.top_p
         if longest - most < LEAST_PROMPT:
             raise InputError(
                 f"max_new_tokens: {most} leave no room for a turn in the model's rows of {longest} tokens; "
                 f"give {longest - LEAST_PROMPT} at most"
             )
-        return GenerationConfig(
-            max_new_tokens=most,
-            temperature=self.temperature,
-            top_k=self.top_k or 0,
-            top_p=(1.0 if self.beams > 1 else USUAL_TOP_P) if top_p is None else top_p,
-            beams=self.beams,
-            no_repeat_ngram=self.no_repeat_ngram,
-            seed=self.seed + turns,
-        )
+        if top_p is None:
+            top_p = 1.0 if self.beams > 1 else USUAL_TOP_P
+        return replace(self, max_new_tokens=most, top_p=top_p, seed=self.seed + turns)
 
 
 def refuse_unread(given: Collection[str], asked: Collection[str], serves: bool = False) -> None:

@@ -42,11 +42,12 @@ class Candidates:
         self.blank_N = np.array([texts[number].startswith(" ") for number in kept], dtype=bool)
 
     def as_read(self, word: str) -> str:
-        """A word as the vocabulary has it: by BERT's rules without case, mostly without accents too."""
+        """A word as the vocabulary has it: by its rules maybe without case, or without accents."""
         rules = self.vocabulary.tokenizer.normalizer
-        if not self.lowercase or rules is None:
+        if rules is None:
             return word
-        return "".join(rules.normalize_str(word).split())  # without the blanks that it puts round each Han
+        # Without the blanks that rules put round each Han, or before a text; some spell them as "\u2581".
+        return "".join(rules.normalize_str(word).replace("\u2581", " ").split())
 
     def distances(self, word: str, most: int | None = None) -> np.ndarray:
         """Return the edits from each candidate to `word`: a letter more, less, other, or two exchanged, [N].

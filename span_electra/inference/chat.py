@@ -42,7 +42,7 @@ def reply(
     It must be in eval mode.
     """
     assert spec.type.is_conversation, spec.type.name
-    config = speech.config(spec.max_seq_len, len(turns))
+    config = speech.fitted(spec.max_seq_len, len(turns))
     ids = encode_examples(vocabulary, spec, [Example("", tuple(turns))])[0]["turns"]
     # Of a row that is full the oldest turn is left out as a whole, before the reply begins.
     room = spec.max_seq_len - config.max_new_tokens

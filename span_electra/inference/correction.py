@@ -93,13 +93,7 @@ class Proposal:
 
 
 def correct(
-    networks: Networks,
-    table: Candidates,
-    texts: list[str],
-    *,
-    threshold: float,
-    top_k: int,
-    batch_size: int,
+    networks: Networks, table: Candidates, texts: list[str], *, threshold: float, top_k: int
 ) -> list[Corrected]:
     """Return each line with the words at or above the threshold replaced where both networks agree.
 
@@ -108,15 +102,15 @@ def correct(
     """
     # All lines together at each step: a line has few wrong words, and a batch of one is a batch wasted.
     lines = read_lines(networks.vocabulary, texts)
-    before = detect_lines(networks, lines, batch_size=batch_size)
+    before = detect_lines(networks, lines)
     suspects = []
     for number, (line, detected) in enumerate(zip(lines, before, strict=True)):
         wrong = [word for word, called in enumerate(detected.wrong(threshold)) if called]
         found = suspects_of(number, line, wrong, networks.vocabulary.special.all)
         suspects += [one for one in found if can_spell(table, line.text[one.start : one.end])]
     # Proposed for all lines, then judged for all: each network is run in few large batches.
-    proposals = propose(networks, table, lines, suspects, top_k=top_k, batch_size=batch_size)
-    taken = agreed(networks, proposals, texts, before, batch_size=batch_size)
+    proposals = propose(networks, table, lines, suspects, top_k=top_k)
+    taken = agreed(networks, proposals, texts, before)
     corrected = replace_words(texts, [(proposals[number].suspect, word) for number, word in taken.items()])
     changes: list[list[Change]] = [[] for _ in texts]
     for number, proposal in enumerate(proposals):
@@ -168,9 +162,9 @@ def can_spell(table: Candidates, word: str) -> bool:
 
     What else its rules take away is kept in the same way: the joiner in a Persian word, say.
     """
+    typed = word.lower() if table.lowercase else word
     # Put together again, for Korean is taken apart and loses nothing.
-    read, typed = (unicodedata.normalize("NFC", text) for text in (table.as_read(word), word.lower()))
-    return not table.lowercase or read == typed
+    return unicodedata.normalize("NFC", table.as_read(word)) == unicodedata.normalize("NFC", typed)
 
 
 def core_of(word: str) -> tuple[int, int] | None:
@@ -193,13 +187,7 @@ def core_of(word: str) -> tuple[int, int] | None:
 
 
 def propose(
-    networks: Networks,
-    table: Candidates,
-    lines: list[Line],
-    suspects: list[Suspect],
-    *,
-    top_k: int,
-    batch_size: int,
+    networks: Networks, table: Candidates, lines: list[Line], suspects: list[Suspect], *, top_k: int
 ) -> list[Proposal]:
     """Return every suspect with its best candidates, all suspects of a line masked at once.
 
@@ -208,19 +196,19 @@ def propose(
     """
     pieces_V = Pieces(networks.vocabulary)
     best: list[list[tuple[str, float]]] = [[] for _ in suspects]
-    for number, _, log_V in at_masks(networks, lines, suspects, [1] * len(suspects), batch_size=batch_size):
+    for number, _, log_V in at_masks(networks, lines, suspects, [1] * len(suspects)):
         suspect, line = suspects[number], lines[suspects[number].line]
         after_blank = pieces_V[int(line.ids_T[suspect.first])].startswith(" ")
         typed = line.text[suspect.start : suspect.end]
         best[number] = table.best(typed, log_V, after_blank=after_blank, top_k=top_k)
     for width in SEVERAL:
-        for number, more in in_pieces(networks, table, lines, suspects, width, batch_size=batch_size):
+        for number, more in in_pieces(networks, table, lines, suspects, width):
             best[number] = sorted(best[number] + more, key=lambda scored: -scored[1])[:top_k]
     # What was typed, by the same measure: log P of its tokens, each at a mask. A rare right word thus costs a
     # candidate as much as it costs itself.
     typed_S = np.zeros(len(suspects))
     widths = [suspect.width for suspect in suspects]
-    for number, place, log_V in at_masks(networks, lines, suspects, widths, batch_size=batch_size):
+    for number, place, log_V in at_masks(networks, lines, suspects, widths):
         suspect = suspects[number]
         typed_S[number] += log_V[lines[suspect.line].ids_T[suspect.first + place]]
     return [
@@ -230,13 +218,7 @@ def propose(
 
 
 def in_pieces(
-    networks: Networks,
-    table: Candidates,
-    lines: list[Line],
-    suspects: list[Suspect],
-    width: int,
-    *,
-    batch_size: int,
+    networks: Networks, table: Candidates, lines: list[Line], suspects: list[Suspect], width: int
 ) -> Iterator[tuple[int, list[tuple[str, float]]]]:
     """Yield each suspect of more than `width` tokens with what is one edit away and has just so many."""
     # No suspect of so many tokens: the pass over the lines is spared.
@@ -246,7 +228,7 @@ def in_pieces(
     # neither candidates nor log-probabilities of a whole text are ever held.
     pending: dict[int, tuple[list[str], np.ndarray, np.ndarray, int]] = {}
     widths = [width if suspect.width > width else 1 for suspect in suspects]
-    for number, place, log_V in at_masks(networks, lines, suspects, widths, batch_size=batch_size):
+    for number, place, log_V in at_masks(networks, lines, suspects, widths):
         if suspects[number].width <= width:
             continue
         if number not in pending:
@@ -277,11 +259,11 @@ def spelt_in(table: Candidates, text: str, suspect: Suspect, width: int) -> tupl
         if len(inside) == width and inside[0][1] >= first:
             ids_of[word] = [number for number, _ in inside]
     ids_CW = np.array(list(ids_of.values()), np.int64).reshape(-1, width)
-    return recased(list(ids_of), typed, vocabulary.lowercase), ids_CW
+    return recased(list(ids_of), typed, table.lowercase), ids_CW
 
 
 def at_masks(
-    networks: Networks, lines: list[Line], suspects: list[Suspect], widths: list[int], *, batch_size: int
+    networks: Networks, lines: list[Line], suspects: list[Suspect], widths: list[int]
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """Put so many masks in each suspect's place; yield (suspect, mask, log-probabilities [V])."""
     # All of a line at once: a wrong word beside another would only mislead the generator.
@@ -299,7 +281,7 @@ def at_masks(
         ids.append(ids_T)
         masks.append(mask_M)
         owners += [(n, offset) for n in here for offset in range(widths[n])]
-    for numbers_S, log_SV in log_probability_at(networks, ids, masks, batch_size):
+    for numbers_S, log_SV in log_probability_at(networks, ids, masks):
         for number, log_V in zip(numbers_S, log_SV.cpu().numpy(), strict=True):
             yield *owners[number], log_V
 
@@ -325,12 +307,7 @@ def mask_suspects(
 
 
 def agreed(
-    networks: Networks,
-    proposals: list[Proposal],
-    texts: list[str],
-    before: list[Detected],
-    *,
-    batch_size: int,
+    networks: Networks, proposals: list[Proposal], texts: list[str], before: list[Detected]
 ) -> dict[int, str]:
     """Return the word to take for each proposal that has one: that of the most evidence, if it is enough.
 
@@ -346,7 +323,7 @@ def agreed(
         # One reading for all suspects: neighbours are judged with each other's candidates in place, which is
         # as good as the neighbours are; one by one would be a pass for each.
         written = replace_words(texts, [(suspect, word) for _, suspect, word in attempts])
-        read_again = detect(networks, [line.text for line in written.values()], batch_size=batch_size)
+        read_again = detect(networks, [line.text for line in written.values()])
         now = dict(zip(written, read_again, strict=True))
         for number, suspect, word in attempts:
             was = before[suspect.line].probability[suspect.word]

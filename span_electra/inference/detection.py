@@ -42,7 +42,7 @@ class Detected:
         return max(self.probability[first:last])
 
 
-def token_probabilities(networks: Networks, lines: list[Line], *, batch_size: int) -> list[np.ndarray]:
+def token_probabilities(networks: Networks, lines: list[Line]) -> list[np.ndarray]:
     """Return the discriminator's probability of `was replaced` for every token, float32 [T] a line.
 
     A [MASK] is no word that could be wrong: it gets 0. (In training no discriminator ever sees one, so its
@@ -53,7 +53,7 @@ def token_probabilities(networks: Networks, lines: list[Line], *, batch_size: in
         networks.vocabulary,
         networks.longest,
         [line.ids_T for line in lines],
-        lambda rows: replaced_probability(networks, rows, batch_size),
+        lambda rows: replaced_probability(networks, rows),
     )
     mask_id = networks.vocabulary.mask_id
     return [
@@ -62,14 +62,14 @@ def token_probabilities(networks: Networks, lines: list[Line], *, batch_size: in
     ]
 
 
-def detect(networks: Networks, texts: list[str], *, batch_size: int) -> list[Detected]:
+def detect(networks: Networks, texts: list[str]) -> list[Detected]:
     """Return the probability that each word of each line is wrong, that is, any of its tokens."""
-    return detect_lines(networks, read_lines(networks.vocabulary, texts), batch_size=batch_size)
+    return detect_lines(networks, read_lines(networks.vocabulary, texts))
 
 
-def detect_lines(networks: Networks, lines: list[Line], *, batch_size: int) -> list[Detected]:
+def detect_lines(networks: Networks, lines: list[Line]) -> list[Detected]:
     """The same for lines that have been cut into tokens and words."""
-    probabilities = token_probabilities(networks, lines, batch_size=batch_size)
+    probabilities = token_probabilities(networks, lines)
     return [
         Detected(
             text=line.text,

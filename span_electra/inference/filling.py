@@ -54,14 +54,14 @@ class MaskRun:
     end: int
 
 
-def fill(networks: Networks, texts: list[str], *, top_k: int, batch_size: int) -> list[Filled]:
+def fill(networks: Networks, texts: list[str], *, top_k: int) -> list[Filled]:
     """Return what the generator makes of each line; a line without [MASK] has no blanks."""
     lines = read_lines(networks.vocabulary, texts)
     runs = mask_runs(lines, networks.vocabulary.mask_id)
     pieces_V = Pieces(networks.vocabulary)
-    alone = top_tokens(networks, lines, top_k, batch_size)
+    alone = top_tokens(networks, lines, top_k)
     # Runs of one mask are answered above already; only neighbours need a search.
-    joint = search(networks, lines, runs, top_k, batch_size)
+    joint = search(networks, lines, runs, top_k)
     blanks: list[list[Blank]] = [[] for _ in lines]
     for run, spans in zip(runs, joint, strict=True):
         line = lines[run.line]
@@ -112,14 +112,14 @@ def mask_runs(lines: list[Line], mask_id: int) -> list[MaskRun]:
 
 
 def top_tokens(
-    networks: Networks, lines: list[Line], top_k: int, batch_size: int
+    networks: Networks, lines: list[Line], top_k: int
 ) -> dict[tuple[int, int], list[tuple[tuple[int, ...], float]]]:
     """Return, by line and place of each mask, the likeliest tokens ((id,), probability)."""
     ids = [line.ids_T for line in lines]
     masks = [np.flatnonzero(ids_T == networks.vocabulary.mask_id) for ids_T in ids]
     owners = [(line, place) for line, places in enumerate(masks) for place in places.tolist()]
     found = {}
-    for numbers_S, log_SV in log_probability_at(networks, ids, masks, batch_size):
+    for numbers_S, log_SV in log_probability_at(networks, ids, masks):
         # Never so many that special tokens, whose probability was taken away, would fill up the list.
         answers = log_SV.shape[1] - len(networks.vocabulary.special.all)
         best = without_specials(networks, log_SV).topk(min(top_k, answers))
@@ -131,7 +131,7 @@ def top_tokens(
 
 
 def log_probability_at(
-    networks: Networks, ids: list[np.ndarray], masks: list[np.ndarray], batch_size: int
+    networks: Networks, ids: list[np.ndarray], masks: list[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     """`filling_log_probability` at masks of lines of any length; `masks` are places among their content."""
     windows = cut_windows(np.array([len(ids_T) for ids_T in ids], dtype=np.int64), networks.longest - 2)
@@ -143,7 +143,7 @@ def log_probability_at(
         if first < last:  # without a mask there is nothing to read a window for
             rows.append(frame(networks.vocabulary, ids[window.line][window.start : window.end]))
             asked.append(masks[window.line][first:last] - window.start + 1)  # [CLS] stands before it
-    return filling_log_probability(networks, rows, asked, batch_size)
+    return filling_log_probability(networks, rows, asked)
 
 
 def without_specials(networks: Networks, log_SV: torch.Tensor) -> torch.Tensor:
@@ -157,7 +157,7 @@ def without_specials(networks: Networks, log_SV: torch.Tensor) -> torch.Tensor:
 
 
 def search(
-    networks: Networks, lines: list[Line], runs: list[MaskRun], top_k: int, batch_size: int
+    networks: Networks, lines: list[Line], runs: list[MaskRun], top_k: int
 ) -> list[list[tuple[tuple[int, ...], float]]]:
     """Return the likeliest fillings of every run of several masks, by beam search from left to right.
 
@@ -182,7 +182,7 @@ def search(
                 places.append(np.array([run.start + step - start + 1]))
                 owners.append((number, written, score))
         longer: dict[int, list] = {number: [] for number in going}
-        for numbers_S, log_SV in filling_log_probability(networks, rows, places, batch_size):
+        for numbers_S, log_SV in filling_log_probability(networks, rows, places):
             best = without_specials(networks, log_SV).topk(min(top_k, log_SV.shape[1]))
             for at, ids_K, log_K in zip(numbers_S, best.indices.tolist(), best.values.tolist(), strict=True):
                 number, written, score = owners[at]

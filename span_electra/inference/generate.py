@@ -10,40 +10,14 @@ Shapes are in the names:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from span_electra.errors import InputError
+from span_electra.inference.arguments import GenerationArguments
 
 FORBIDDEN = float("-inf")  # the logit of a token that must not come
-
-
-@dataclass(frozen=True)
-class GenerationConfig:
-    """How a text is continued; bounds are those of arguments.GenerationArguments, of which it is made.
-
-    Settings that draws alone read are refused with beams, and the other way.
-    """
-
-    max_new_tokens: int = 40  # most tokens of an answer
-    temperature: float = 1.0  # below 1: likelier tokens, above 1: more varied; 0: the likeliest
-    top_k: int = 0  # draw from so many likeliest tokens; 0: from all
-    top_p: float = 1.0  # draw from the fewest likeliest tokens that have this share; 1: from all
-    beams: int = 1  # answers followed side by side; above 1 is a search and draws nothing
-    no_repeat_ngram: int = 0  # no run of so many tokens comes twice; 0: any may
-    seed: int = 0  # of the draws
-
-    def __post_init__(self) -> None:
-        if self.top_p == 0:
-            raise InputError("top_p: 0 leaves no token; give temperature 0 for the likeliest alone")
-        drawn = (self.top_k, self.top_p) != (0, 1.0) or self.temperature not in (0, 1)
-        if self.beams > 1 and drawn:
-            raise InputError(
-                f"beams: {self.beams} beams draw nothing, so temperature, top_k and top_p have no say; "
-                "leave these out, or set beams 1"
-            )
 
 
 @torch.no_grad()
@@ -51,7 +25,7 @@ def generate(
     next_logits: Callable[[Tensor], Tensor],
     prompt: Sequence[int],
     end_id: int,
-    config: GenerationConfig,
+    config: GenerationArguments,
     banned: Sequence[int] = (),
 ) -> list[int]:
     """Return the ids that follow the prompt, without the `end_id` that closes them.
@@ -59,7 +33,7 @@ def generate(
     next_logits(ids_BL) -> logits_BV of the token after each row, all rows equally long. Ids are int64 on the
     CPU; the logits may be on any device, and are drawn from on the CPU, so that every device draws alike.
     The answer ends before `end_id`, at max_new_tokens, or where every token is forbidden. `banned` ids never
-    come.
+    come. config: fitted to the rows.
 
     n-grams count over prompt and answer together; but the end may always come, else a conversation whose
     turns end alike could not be answered alike.
@@ -91,12 +65,12 @@ def generate(
     return follow(log_probs, torch.tensor([list(prompt)], dtype=torch.int64), end_id, config)
 
 
-def filter_top_k(logits_BV: Tensor, k: int) -> Tensor:
-    """Forbid all but the k largest of each row; equals of the k-th stay. 0: all stay.
+def filter_top_k(logits_BV: Tensor, k: int | None) -> Tensor:
+    """Forbid all but the k largest of each row; equals of the k-th stay. None: all stay.
 
     Example: k 2, logits [1 3 2 0] -> [-inf 3 2 -inf]
     """
-    if k == 0 or k >= logits_BV.shape[1]:
+    if k is None or k >= logits_BV.shape[1]:
         return logits_BV
     # By value, not by rank: which of two equals a sort puts first differs from device to device.
     least_B1 = logits_BV.topk(k).values[:, -1:]
@@ -135,7 +109,7 @@ def block_ngrams(logits_BV: Tensor, ids_BL: Tensor, size: int) -> Tensor:
 
 
 def _sample(
-    log_probs: Callable[[Tensor], Tensor], ids_BL: Tensor, end_id: int, config: GenerationConfig
+    log_probs: Callable[[Tensor], Tensor], ids_BL: Tensor, end_id: int, config: GenerationArguments
 ) -> list[int]:
     """One token after another, each drawn (temperature 0: the likeliest, the lowest id among equals)."""
     rng = torch.Generator().manual_seed(config.seed)  # of its own: the process's draws go on as they were
@@ -160,7 +134,7 @@ def _sample(
 
 
 def _search(
-    log_probs: Callable[[Tensor], Tensor], ids_BL: Tensor, end_id: int, config: GenerationConfig
+    log_probs: Callable[[Tensor], Tensor], ids_BL: Tensor, end_id: int, config: GenerationArguments
 ) -> list[int]:
     """Follow the `beams` likeliest rows side by side; return the finished answer of the best score.
 

@@ -28,15 +28,14 @@ from span_electra.text.token_spans import frame, over_windows, read_lines
 
 @dataclass(frozen=True)
 class Predictor:
-    """Opened networks and how many rows they compute together."""
+    """Opened networks, asked by lines of text."""
 
     networks: Networks
-    batch_size: int = 32
 
     @classmethod
     def from_folder(cls, folder: str | Path, device: str = "auto", batch_size: int = 32) -> Predictor:
         """Open a run, a pair of exported networks or one of them; see `networks.open_networks`."""
-        return cls(open_networks(folder, device), batch_size)
+        return cls(open_networks(folder, device, batch_size))
 
     @cached_property
     def candidates(self) -> Candidates:
@@ -45,25 +44,18 @@ class Predictor:
 
     def fill(self, texts: list[str], top_k: int = 5) -> list[Filled]:
         """What the generator would write for each [MASK], and for runs of them as a whole."""
-        return fill(self.networks, texts, top_k=top_k, batch_size=self.batch_size)
+        return fill(self.networks, texts, top_k=top_k)
 
     def detect(self, texts: list[str]) -> list[Detected]:
         """The probability that each word, cut at white space, is wrong."""
-        return detect(self.networks, texts, batch_size=self.batch_size)
+        return detect(self.networks, texts)
 
     def correct(self, texts: list[str], threshold: float = 0.5, top_k: int = 5) -> list[Corrected]:
         """Words at or above the threshold replaced by the best of `top_k` candidates that both networks back.
 
         Words of more than correction.LONGEST_WORD characters stay as they are.
         """
-        return correct(
-            self.networks,
-            self.candidates,
-            texts,
-            threshold=threshold,
-            top_k=top_k,
-            batch_size=self.batch_size,
-        )
+        return correct(self.networks, self.candidates, texts, threshold=threshold, top_k=top_k)
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """The mean of the last hidden states of a line's tokens, float32 [N, D]; zeros for an empty line.
@@ -74,7 +66,7 @@ class Predictor:
         vocabulary = self.networks.vocabulary
 
         def states(rows: list[np.ndarray]) -> list[np.ndarray]:
-            return for_each_token(self.networks, part, rows, self.batch_size, lambda states_BLD: states_BLD)
+            return for_each_token(self.networks, part, rows, lambda states_BLD: states_BLD)
 
         ids = [line.ids_T for line in read_lines(vocabulary, texts)]
         # Asked of an empty row: without any line there would be no array to see the width of.

@@ -16,6 +16,7 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.decoding import OUTSIDE
 from span_electra.finetuning.encoding import TaskSpec
+from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.inference import lines
 from span_electra.inference.records import marked, one_line, written
@@ -55,7 +56,7 @@ def predict_lines(
     hint = "a pair with a TAB between, or a text" if pairs else "a text"
     lines.check_file(
         in_file,
-        lambda texts, first: _texts_of_lines(predictor, names, texts, range(first, first + len(texts))),
+        lambda texts, first: _examples_of_lines(predictor, names, texts, range(first, first + len(texts))),
     )
     answer = line_function(predictor, names, as_text, cut)
     lines.deliver(answer, in_file=in_file, out_file=out_file, hint=hint)
@@ -120,30 +121,29 @@ def answers_of_lines(
 ) -> list[dict[str, Answer]]:
     """Return the answers to each line, by task; `numbers` are the lines' in errors."""
     found: list[dict[str, Answer]] = [{} for _ in lines]
-    for name, texts in _texts_of_lines(predictor, names, lines, numbers).items():
+    for task, examples in _examples_of_lines(predictor, names, lines, numbers).items():
         # Some lines of a file may be pairs and some not: each task answers those it can read, in one batch.
-        able = [place for place, text in enumerate(texts) if text is not None]
-        answers = predictor([texts[place] for place in able], name)[name]
+        able = [place for place, example in enumerate(examples) if example is not None]
+        answers = predictor.answers(task, [examples[place] for place in able])
         for place, answer in zip(able, answers, strict=True):
-            found[place][name] = answer
+            found[place][predictor.specs[task].task.name] = answer
     return found
 
 
-def _texts_of_lines(
+def _examples_of_lines(
     predictor: TaskPredictor, names: Sequence[str], lines: list[str], numbers: Sequence[int]
-) -> dict[str, list[Text | None]]:
-    """What each line says to each task, by the task's name; None where the task cannot read it."""
+) -> dict[int, list[Example | None]]:
+    """What each line says to each task, by the task's number; None where the task cannot read it."""
     found, asked = {}, predictor.numbers_of(names)
     for task in asked:
         spec = predictor.specs[task]
-        texts = [text_of_line(spec, line) for line in lines]
-        texts = [None if example_of(spec, text, predictor.vocabulary) is None else text for text in texts]
-        if names and None in texts:
-            raise InputError(f"line {numbers[texts.index(None)]}: {predictor.wants(task)}")
-        found[spec.task.name] = texts
+        examples = [example_of(spec, text_of_line(spec, line), predictor.vocabulary) for line in lines]
+        if names and None in examples:
+            raise InputError(f"line {numbers[examples.index(None)]}: {predictor.wants(task)}")
+        found[task] = examples
     # A line that no task can read is an error: an answer must stand for each line, in its order.
-    for number, texts in zip(numbers, zip(*found.values(), strict=True), strict=True):
-        if all(text is None for text in texts):
+    for number, examples in zip(numbers, zip(*found.values(), strict=True), strict=True):
+        if not any(examples):
             raise InputError(f"line {number}: {'; '.join(predictor.wants(task) for task in asked)}")
     return found
 

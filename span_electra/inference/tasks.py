@@ -153,7 +153,7 @@ class TaskPredictor:
         if tasks and able != named:
             number = next(number for number in named if number not in able)
             raise InputError(f"text {read[number].index(None) + 1}: {self.wants(number)}")
-        return {self.specs[number].task.name: self._answers(number, read[number]) for number in able}
+        return {self.specs[number].task.name: self.answers(number, read[number]) for number in able}
 
     def numbers_of(self, tasks: Sequence[str] | str) -> list[int]:
         """The tasks' numbers; of all where none is named. Raises InputError naming the nearest one."""
@@ -172,7 +172,7 @@ class TaskPredictor:
     def longest_row(self, spec: TaskSpec) -> int:
         """Tokens of the longest row that a task reads whole, special ones included: a reply needs room."""
         longest = spec.max_seq_len
-        reply_room = self.speech.config(longest).max_new_tokens if spec.type.is_conversation else 0
+        reply_room = self.speech.fitted(longest).max_new_tokens if spec.type.is_conversation else 0
         return longest - reply_room
 
     def talker(self, names: Sequence[str] = ()) -> Callable[[list[str]], str]:
@@ -184,12 +184,13 @@ class TaskPredictor:
                 "name one Conversation task with --task" if able else "has no Conversation task to talk with"
             )
             raise InputError(f"{self.source}: {problem}; its tasks are {tasks}")
-        self.speech.config(self.specs[able[0]].max_seq_len)  # settings are refused before the talk begins
+        self.speech.fitted(self.specs[able[0]].max_seq_len)  # refused before the talk begins
         return lambda turns: self._reply(able[0], turns).text
 
     # --- answers ------------------------------------------------------------------------------------------
 
-    def _answers(self, number: int, examples: list[Example]) -> list[Answer]:
+    def answers(self, number: int, examples: list[Example]) -> list[Answer]:
+        """A task's answer to each example, as `example_of` makes them for it."""
         # Without noise: what is misspelt in training is judged here as it stands.
         spec = self.specs[number]
         spec = replace(spec, task=replace(spec.task, noise={}))
@@ -317,7 +318,7 @@ def expected_input(spec: TaskSpec) -> str:
     return "a text or a list of words, as a line in JSON" if spec.type.by_word else "a text"
 
 
-def example_of(spec: TaskSpec, text: Text, vocabulary: Vocabulary) -> Example | None:
+def example_of(spec: TaskSpec, text: Text | None, vocabulary: Vocabulary) -> Example | None:
     """A text as the task's readers would give it, None where it is none of the task's.
 
     Words are cut at blanks and, for tags, where a token begins in scripts without, as by `read_lines`.

@@ -51,7 +51,9 @@ class NoiseConfig:
         most=1,
     )
     # In that benchmark 82 % of the artificial errors are one edit away, 15 % two: the law at 0.8.
-    geometric_p: float = setting(0.8, "p of the law of a word's edits: P(k) ~ p (1 - p)^(k - 1)")
+    geometric_p: float = setting(
+        0.8, "p of the law of a word's edits: P(k) ~ p (1 - p)^(k - 1)", above=0, most=1
+    )
     edits: list[str] = setting(list(EDITS), "which edits of characters there are, each as likely")
     misspellings: str | None = setting(None, "a JSON file: an object of words, each with a list of texts")
     # Mostly what people write; the rest, so that a word's listed errors are not its only ones.
@@ -72,8 +74,6 @@ class NoiseConfig:
             unsaid = value is None and name == "white_space_share"
             if not unsaid and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise InputError(f"{name}: {value!r} is no number; give one, without quotes")
-        if not 0.0 < self.geometric_p <= 1.0:
-            raise InputError(f"geometric_p: {self.geometric_p} must be above 0 and at most 1")
         for edit in self.edits:
             if edit not in EDITS:
                 raise InputError(f"edits: {not_among(edit, EDITS)}")

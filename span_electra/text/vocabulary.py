@@ -178,7 +178,9 @@ class Vocabulary:
 
     @property
     def lowercase(self) -> bool:
-        return self.kind == "BERT" and bool(getattr(self.tokenizer.normalizer, "lowercase", False))
+        """Whether a text's capitals are lost on it."""
+        rules = self.tokenizer.normalizer
+        return rules is not None and "A" not in rules.normalize_str("A")
 
 
 def assemble(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -41,9 +41,9 @@ def written(folder, text=TEXT):
     return str(path)
 
 
-def scored(networks, path, batch_size=8):
+def scored(networks, path):
     """By the networks themselves, with the sampling of most runs."""
-    return score_text(networks, ExportedPair(networks), path, batch_size, max_seq_len=24)
+    return score_text(networks, ExportedPair(networks), path, max_seq_len=24)
 
 
 def test_a_generator_that_always_says_the_by_hand(tmp_path):
@@ -85,7 +85,7 @@ def numbers(report):
 def test_any_batch_size_gives_the_same_numbers(tmp_path):
     exported(tmp_path / "model")
     networks, path = open_networks(tmp_path / "model"), written(tmp_path)
-    one, many = (scored(networks, path, batch_size=size)["held-out text"] for size in (1, 64))
+    one, many = (scored(replace(networks, batch_size=size), path)["held-out text"] for size in (1, 64))
     assert numbers(one) == pytest.approx(numbers(many), rel=1e-4) and words(one) == words(many)
 
 
@@ -100,7 +100,7 @@ def test_answers_that_are_not_numbers_are_refused(part, tmp_path):
                     parameter.fill_(math.nan)
     for computing in (ExportedPair(networks), model):
         with pytest.raises(InputError, match=f"{part}: its answers are not numbers; its weights are broken"):
-            score_text(networks, computing, written(tmp_path), 8, max_seq_len=24)
+            score_text(networks, computing, written(tmp_path), max_seq_len=24)
 
 
 def test_a_text_without_anything_to_mask_is_refused(tmp_path):
@@ -134,9 +134,9 @@ def test_a_runs_numbers_are_those_of_its_validation_on_the_same_rows(changes, tm
     (tmp_path / "run" / "tokenizer.json").write_text(vocabulary.to_json(), encoding="utf-8")
     networks = open_networks(tmp_path / "run")
     joint = joint_model(tmp_path / "run", networks)
-    found = score_text(networks, joint, path, batch_size=8, max_seq_len=24)["held-out text"]
+    found = score_text(networks, joint, path, max_seq_len=24)["held-out text"]
     named = joint_model(next(checkpoint.in_run(tmp_path / "run")), networks)
-    assert score_text(networks, named, path, batch_size=8, max_seq_len=24)["held-out text"] == found
+    assert score_text(networks, named, path, max_seq_len=24)["held-out text"] == found
     usual = scored(networks, path)["held-out text"]
 
     chunking = ChunkConfig(max_seq_len=24, short_chunk_prob=0.0)
@@ -189,7 +189,7 @@ def test_text_is_masked_by_the_law_that_the_model_has_learned(case, tmp_path):
         networks = open_networks(folder)
         law = masking_law(folder, networks)
         joint = joint_model(folder, networks)
-        found.append(score_text(networks, joint, path, 8, max_seq_len=24, law=law)["held-out text"])
+        found.append(score_text(networks, joint, path, max_seq_len=24, law=law)["held-out text"])
         share = LAW["mask_ratio"] if said == SAID else MaskingConfig().mask_ratio
         assert said in found[-1]["masks"] and found[-1]["replacements"] == "sample at temperature 1"
         assert found[-1]["hidden"] / found[-1]["tokens"] == pytest.approx(share, abs=0.05)

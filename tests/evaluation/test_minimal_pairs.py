@@ -55,8 +55,8 @@ def slow_scores(model, vocabulary, text):
 @pytest.mark.parametrize("batch_size", [1, 4, 256])
 def test_batches_give_the_scores_of_sentences_one_by_one(batch_size, tmp_path, architecture):
     model = exported(tmp_path)
-    networks = open_networks(tmp_path)
-    found = score_sentences(networks, SENTENCES, list(SCORES), batch_size)
+    networks = open_networks(tmp_path, batch_size=batch_size)
+    found = score_sentences(networks, SENTENCES, list(SCORES))
     for number, text in enumerate(SENTENCES):
         slow = slow_scores(model, networks.vocabulary, text)
         assert {name: found[name][number] for name in SCORES} == pytest.approx(slow, abs=1e-4)
@@ -72,12 +72,12 @@ def test_answers_that_are_not_numbers_are_refused(score, tmp_path):
         for parameter in getattr(networks, part).encode.parameters():
             parameter.fill_(math.nan)
     with pytest.raises(InputError, match=f"{part}: its answers are not numbers; its weights are broken"):
-        score_sentences(networks, SENTENCES, [score], 4)
+        score_sentences(networks, SENTENCES, [score])
 
 
 def test_scores_by_hand():
     networks = by_hand(frequencies({"cat": 1.0, "dog": 0.0}, usual=-40.0), spotter({"cats": 3.0}, usual=-3.0))
-    found = score_sentences(networks, ["cat dog", "cats dog"], ["discriminator", "pll"], 8)
+    found = score_sentences(networks, ["cat dog", "cats dog"], ["discriminator", "pll"])
     assert found["pll"][0] == pytest.approx(math.log(math.e / (1 + math.e)) + math.log(1 / (1 + math.e)))
     assert found["discriminator"][0] == pytest.approx(-2 * math.log1p(math.exp(-3)))
     assert found["discriminator"][1] == pytest.approx(-math.log1p(math.exp(-3)) - math.log1p(math.exp(3)))
@@ -109,7 +109,7 @@ def test_accuracies_by_hand():
         pair("the cat barks", "the cats barks", "binding", "syntax"),
         pair("the dog", "the dog", "binding", "syntax"),  # a tie counts as wrong
     ]
-    report = score_pairs(by_hand(discriminator=spotter({"cats": 3.0})), pairs, ["discriminator"], 8)
+    report = score_pairs(by_hand(discriminator=spotter({"cats": 3.0})), pairs, ["discriminator"])
     assert (report["pairs"], report["ties, discriminator"]) == (4, 1)
     assert {name: row["discriminator"] for name, row in report["by field"].items()} == {
         "morphology": 0.5,
@@ -155,7 +155,7 @@ def test_a_sentence_that_the_model_cannot_read_is_named(sentence, message, tmp_p
     (tmp_path / "one.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     pairs = read_pairs([str(tmp_path)])
     with pytest.raises(InputError, match=f"one.jsonl: line 2: {message}"):
-        score_pairs(by_hand(discriminator=spotter({})), pairs, ["discriminator"], 8)
+        score_pairs(by_hand(discriminator=spotter({})), pairs, ["discriminator"])
 
 
 def test_a_folder_without_pairs_is_named(tmp_path):

@@ -21,7 +21,7 @@ def sigmoid(x):
 
 def test_words_get_what_their_tokens_say():
     networks = by_hand(discriminator=spotter({"cats": 3.0, "##do": 1.0}, usual=-2.0))
-    found = word_probabilities(networks, ["the cats", "", "undo " * 40], 8)
+    found = word_probabilities(networks, ["the cats", "", "undo " * 40])
     assert found["max"][:2] == pytest.approx([sigmoid(-2), sigmoid(3)])
     assert len(found["max"]) == 42, "two words, none, and a line longer than the model reads"
     assert found["max"][2:] == pytest.approx(np.full(40, sigmoid(1)))
@@ -33,7 +33,7 @@ def test_a_set_is_scored_by_hand_with_the_threshold_of_dev(tmp_path):
     write_set(tmp_path / "dev" / "easy", ["the cats dog dogs"], ["0 1 0 1"])
     write_set(tmp_path / "test" / "easy", ["cats dogs the", "dog cats"], ["1 0 0", "0 1"])
     networks = by_hand(discriminator=spotter({"cats": 3.0, "dogs": 2.0, "dog": -1.0}))
-    row = score_spelling(networks, tmp_path, 8)["easy"]
+    row = score_spelling(networks, tmp_path)["easy"]
     assert (row["precision"], row["recall"], row["F1"]) == pytest.approx((2 / 3, 1.0, 0.8))
     assert row["threshold"] == pytest.approx((sigmoid(2) + sigmoid(-1)) / 2)
     assert (row["words"], row["wrong"], row["area under curve"]) == (5, 0.4, 1.0)

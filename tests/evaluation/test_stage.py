@@ -92,7 +92,7 @@ def test_clean_text_alone_is_corrected_and_may_begin_with_a_blank_line(tmp_path)
     for split in ("dev", "test"):
         write_texts(tmp_path / split / "sec", ["", "the cta"], ["", "the cat"])
     networks = by_hand(frequencies({"cat": 5.0}), spotter({"##t": 1.0}))
-    found = spelling_scores(networks, tmp_path, 8, 3)
+    found = spelling_scores(networks, tmp_path, 3)
     assert list(found) == ["spelling correction"]
     assert found["spelling correction"]["sec"]["correction F1"] == 1.0
 
@@ -105,7 +105,7 @@ def test_lines_with_errors_are_found_by_their_words_by_hand(tmp_path):
     (tmp_path / "test" / "words" / "correct.txt").write_text("1 0\n0 1\n0 0\n0\n")
     # Found: cats and on; in test the first line is wrong in another word, but wrong it is.
     networks = by_hand(discriminator=spotter({"cats": 3.0, "on": 3.0}))
-    row = spelling_scores(networks, tmp_path, 8, 0)["spelling"]["words"]
+    row = spelling_scores(networks, tmp_path, 0)["spelling"]["words"]
     assert (row["F1"], row["sequence F1"], row["sequences"]) == (0.5, 1.0, 4)
     assert row["sequence F1 of calling all wrong"] == pytest.approx(2 * 2 / (4 + 2))
 
@@ -118,7 +118,7 @@ def test_clean_texts_are_what_correction_is_scored_on_by_hand(tmp_path):
     write_texts(tmp_path / "test" / "sec", lines, ["the cat", "the dog", "the cat", "unread"])
     # 't' and 'g' inside a word are odd: p = .73; 'cat' is the likeliest word, and near enough to 'cta' alone.
     networks = by_hand(frequencies({"cat": 5.0}), spotter({"##t": 1.0, "##g": 1.0}))
-    found = spelling_scores(networks, tmp_path, 8, 3)
+    found = spelling_scores(networks, tmp_path, 3)
     assert list(found["spelling"]) == ["words"]
     row = found["spelling correction"]["sec"]
     assert (row["first lines"], row["threshold"]) == (3, 0.5)
@@ -133,7 +133,7 @@ def test_the_threshold_of_correction_is_the_best_of_dev(tmp_path):
         write_texts(tmp_path / split / "words", ["the cta"], ["0 1"])
         write_texts(tmp_path / split / "sec", ["the cta"], ["the cat"])
     networks = by_hand(frequencies({"cat": 5.0}), spotter({"##t": -0.4}))
-    row = spelling_scores(networks, tmp_path, 8, 1)["spelling correction"]["sec"]
+    row = spelling_scores(networks, tmp_path, 1)["spelling correction"]["sec"]
     assert (row["threshold"], row["correction F1"]) == (0.3, 1.0)
 
 

@@ -155,8 +155,8 @@ def test_no_rows_give_no_spans():
     "settings, words",
     [
         ({"mask_ratio": 0.6}, "mask_ratio: 0.6 is too large; the most is 0.5"),
-        ({"geometric_p": 0.0}, "geometric_p: 0 must be above 0 and at most 1"),
-        ({"geometric_p": 1.5}, "geometric_p: 1.5 must be above 0 and at most 1"),
+        ({"geometric_p": 0.0}, "geometric_p: 0.0 must be above 0"),
+        ({"geometric_p": 1.5}, "geometric_p: 1.5 is too large; the most is 1"),
     ],
 )
 def test_what_no_law_allows_is_refused_in_round_numbers(settings, words):

@@ -6,15 +6,18 @@ Run: pytest tests/hub/test_networks.py
 import json
 import shutil
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from network_examples import exported, random_model, vocabulary_of_words
+from predictor_examples import finetuned
 from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
+from span_electra.finetuning.export import export_tasks
+from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.export import export_run
 from span_electra.hub.model_card import checkpoint_facts
 from span_electra.hub.networks import (
@@ -47,17 +50,17 @@ def logits_of(model, row):
 
 def check(networks, model, tolerance=1e-5):
     """All rows in padded batches against each row alone in the model that was exported."""
-    rows = rows_of(networks.vocabulary)
+    networks, rows = replace(networks, batch_size=3), rows_of(networks.vocabulary)
     answers = [logits_of(model, row) for row in rows]
     if networks.discriminator:
-        found = replaced_probability(networks, rows, batch_size=3)
+        found = replaced_probability(networks, rows)
         for ours_L, (_, theirs_L) in zip(found, answers, strict=True):
             assert np.allclose(ours_L, theirs_L.sigmoid().numpy(), atol=tolerance)
     if networks.generator:
         places = [np.arange(1, len(row) - 1) for row in rows]
         theirs_SV = torch.cat([filled_LV[1:-1] for filled_LV, _ in answers])
         seen = []
-        for numbers_S, ours_SV in filling_log_probability(networks, rows, places, batch_size=3):
+        for numbers_S, ours_SV in filling_log_probability(networks, rows, places):
             seen += numbers_S.tolist()
             assert torch.allclose(ours_SV, theirs_SV[numbers_S], atol=10 * tolerance)
         assert sorted(seen) == list(range(len(theirs_SV)))
@@ -134,11 +137,11 @@ def test_a_stock_class_computes_in_float32_whatever_was_stored(tmp_path):
 
 def test_what_is_asked_of_hidden_states_comes_by_row(tmp_path):
     exported(tmp_path)
-    networks = open_networks(tmp_path)
+    networks = open_networks(tmp_path, batch_size=2)
     rows = rows_of(networks.vocabulary)
-    states = for_each_token(networks, "discriminator", rows, 2, lambda states_BLD: states_BLD)
+    states = for_each_token(networks, "discriminator", rows, lambda states_BLD: states_BLD)
     assert [found.shape for found in states] == [(len(row), 16) for row in rows]
-    assert for_each_token(networks, "discriminator", [], 2, lambda states_BLD: states_BLD) == []
+    assert for_each_token(networks, "discriminator", [], lambda states_BLD: states_BLD) == []
 
 
 def test_batches_hold_every_row_once_and_few_tokens():
@@ -186,6 +189,15 @@ def test_what_cannot_be_opened_is_refused_in_one_line(message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_network_from_left_to_right_is_no_generator_of_masked_tokens(tmp_path, architecture):
+    finetuned(tmp_path / "run", "chat", architecture=architecture)
+    [folder] = export_tasks(load_task_model(tmp_path / "run"), tmp_path / "out")
+    with pytest.raises(
+        InputError, match=f"{folder}: foretells next tokens and fills no .MASK.; name a run of"
+    ):
+        open_networks(folder)
+
+
 def test_a_network_that_is_not_there_is_named(tmp_path):
     exported(tmp_path)
     with pytest.raises(InputError, match="needs a generator"):
@@ -194,12 +206,12 @@ def test_a_network_that_is_not_there_is_named(tmp_path):
 
 def test_weights_that_are_no_numbers_are_refused_where_they_would_answer(tmp_path):
     exported(tmp_path)
-    networks = open_networks(tmp_path)
+    networks = open_networks(tmp_path, batch_size=4)
     rows = rows_of(networks.vocabulary)
     for network in (networks.generator, networks.discriminator):
         for parameter in network.encode.parameters():
             parameter.data.fill_(float("nan"))
     with pytest.raises(InputError, match="discriminator: its answers are not numbers"):
-        replaced_probability(networks, rows, batch_size=4)
+        replaced_probability(networks, rows)
     with pytest.raises(InputError, match="generator: its answers are not numbers"):
-        list(filling_log_probability(networks, rows, [np.array([1])] * len(rows), batch_size=4))
+        list(filling_log_probability(networks, rows, [np.array([1])] * len(rows)))

@@ -18,7 +18,6 @@ from span_electra.errors import InputError
 from span_electra.finetuning.turns import OWN_VOICE
 from span_electra.inference.arguments import GenerationArguments
 from span_electra.inference.chat import talk, text_of
-from span_electra.inference.generate import GenerationConfig
 from span_electra.inference.tasks import TaskPredictor
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
 
@@ -100,13 +99,12 @@ def test_draws_differ_by_seed_and_turn_alone(predictor):
 
 
 def test_settings_fit_themselves_to_rows_and_beams():
-    assert GenerationArguments().config(128) == GenerationConfig(40, 1.0, 0, 0.9)
-    assert GenerationArguments(seed=3).config(16, turns=2) == GenerationConfig(8, 1.0, 0, 0.9, seed=5)
-    assert GenerationArguments(beams=3).config(128) == GenerationConfig(40, beams=3)
-    with pytest.raises(InputError, match="3 beams draw nothing"):
-        GenerationArguments(beams=3, top_k=5).config(128)
+    usual, beams = GenerationArguments(max_new_tokens=40, top_p=0.9), GenerationArguments(beams=3)
+    assert GenerationArguments().fitted(128) == usual == usual.fitted(128)
+    assert GenerationArguments(seed=3).fitted(16, turns=2) == replace(usual, max_new_tokens=8, seed=5)
+    assert beams.fitted(128) == replace(beams, max_new_tokens=40, top_p=1.0)
     with pytest.raises(InputError, match="of 16 tokens; give 13 at most"):
-        GenerationArguments(max_new_tokens=14).config(16)
+        GenerationArguments(max_new_tokens=14).fitted(16)
 
 
 def echo(turns):

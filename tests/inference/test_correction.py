@@ -4,12 +4,14 @@ Run: pytest tests/inference/test_correction.py
 """
 
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from network_examples import by_hand, frequencies, id_of, seeing_ids, spotter, vocabulary_of_words
 from own_tokenizer_examples import PLAIN, unigram, write_folder
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from span_electra.hub.networks import Network, Networks
 from span_electra.inference import correction
@@ -26,7 +28,7 @@ from span_electra.inference.correction import (
 )
 from span_electra.text.own_tokenizer import open_tokenizer
 from span_electra.text.token_spans import read_lines
-from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
+from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, add_special, assemble
 from span_electra.text.word_starts import byte_letters
 
 TABLE = Candidates(vocabulary_of_words())
@@ -35,7 +37,7 @@ SUSPICIOUS = {**{f"##{letter}": 2.0 for letter in "abcdefghijklmnopqrstuvwxyz"}}
 
 
 def correct(networks, table, texts, threshold=0.5, top_k=3):
-    return correction.correct(networks, table, texts, threshold=threshold, top_k=top_k, batch_size=8)
+    return correction.correct(networks, table, texts, threshold=threshold, top_k=top_k)
 
 
 def test_both_must_agree():
@@ -106,9 +108,7 @@ def test_words_of_several_tokens_are_seen_at_as_many_masks():
         for number, line in enumerate(lines)
         for suspect in suspects_of(number, line, [1], SPECIAL_TOKENS)
     ]
-    ((number, scored),) = in_pieces(
-        networks, TABLE, lines, found, 2, batch_size=8
-    )  # what has no more than two is left out
+    ((number, scored),) = in_pieces(networks, TABLE, lines, found, 2)  # no more than two: left out
     tokens = {
         word: networks.vocabulary.tokenizer.encode(word, add_special_tokens=False).tokens
         for word, _ in scored
@@ -119,6 +119,15 @@ def test_words_of_several_tokens_are_seen_at_as_many_masks():
     log_V = frequencies({"un": 0.0, "##d": -2.0}).answer(torch.zeros(1)).log_softmax(-1)
     expected = float(log_V[id_of("un")] + log_V[id_of("##d")]) - NATS_AN_EDIT
     assert dict(scored)["und"] == pytest.approx(expected, abs=1e-4)
+
+
+def over(vocabulary, wrong, likely=()):
+    """Networks that take some tokens for wrong, and some for likely."""
+    logits_V = torch.tensor([3.0 if token in wrong else -4.0 for token in vocabulary.tokens_V])
+    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
+    likely_V = torch.tensor([9.0 if token in likely else 0.0 for token in vocabulary.tokens_V])
+    usual = Network(seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, "by hand")
+    return Networks(vocabulary, "cpu", usual, doubtful)
 
 
 def bpe_of_the():
@@ -152,14 +161,11 @@ def test_what_is_asked_for_is_what_the_corrected_line_will_hold(kind, text, tmp_
 
 
 def test_words_behind_marks_are_corrected_where_blanks_are_part_of_tokens():
-    vocabulary = bpe_of_the()
-    wrong = [vocabulary.tokenizer.token_to_id(letter) for letter in "eh"]
-    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(vocabulary.size)])
-    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
-    even = Network(seeing_ids, lambda states: torch.zeros(*states.shape[:-1], vocabulary.size), 32, "by hand")
-    networks = Networks(vocabulary, "cpu", even, doubtful)
+    networks = over(bpe_of_the(), [*"eh"])
     text = 'teh (teh) "teh", “teh” -teh teh'
-    assert correct(networks, Candidates(vocabulary), [text])[0].corrected == text.replace("teh", "the")
+    assert correct(networks, Candidates(networks.vocabulary), [text])[0].corrected == text.replace(
+        "teh", "the"
+    )
 
 
 def test_a_word_of_several_tokens_keeps_its_capital():
@@ -179,12 +185,7 @@ def test_a_candidate_may_join_its_neighbour_where_there_are_no_blanks():
     """こんにち わ are two words and こんにちは is one; what follows has another number then."""
     tokens = [*SPECIAL_TOKENS, "こんにち", "こんにちは", "は", "。", "##わ", "##は"]
     vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)})
-    wrong = tokens.index("##わ"), tokens.index("。")
-    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(len(tokens))])
-    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
-    likely_V = torch.tensor([9.0 if token == "は" else 0.0 for token in tokens])
-    usual = Network(seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, "by hand")
-    networks = Networks(vocabulary, "cpu", usual, doubtful)
+    networks = over(vocabulary, ["##わ", "。"], ["は"])
     # The mark behind it is wrong: its probability must not be taken for that of the word that was put in.
     for text, wanted in (("こんにちわ", "こんにちは"), ("こんにちわ。", "こんにちは。")):
         assert correct(networks, Candidates(vocabulary), [text])[0].corrected == wanted
@@ -216,11 +217,11 @@ def test_a_word_too_long_to_be_typed_is_passed_through_with_its_neighbours_corre
 
 def test_only_the_log_probabilities_of_a_batch_are_held():
     """A text of many suspects must not keep what the generator says at each of their masks."""
-    networks = by_hand(frequencies({}), spotter(SUSPICIOUS))
+    networks = replace(by_hand(frequencies({}), spotter(SUSPICIOUS)), batch_size=4)
     lines = read_lines(networks.vocabulary, ["undd caatt " * 400])
     found = suspects_of(0, lines[0], list(range(800)), SPECIAL_TOKENS)
     refs, most = [], 0
-    for _, _, log_V in correction.at_masks(networks, lines, found, [2] * 800, batch_size=4):
+    for _, _, log_V in correction.at_masks(networks, lines, found, [2] * 800):
         refs = [ref for ref in refs if ref() is not None] + [weakref.ref(log_V.base)]
         most = max(most, len({id(ref()) for ref in refs}))
     assert most <= 2
@@ -229,12 +230,7 @@ def test_only_the_log_probabilities_of_a_batch_are_held():
 def all_of(tokens, wrong_letters, **rules):
     """Networks over these tokens that take the first of them for likely and some pieces for wrong."""
     vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)}, **rules)
-    wrong = [tokens.index(piece) for piece in wrong_letters]
-    logits_V = torch.tensor([3.0 if number in wrong else -4.0 for number in range(len(tokens))])
-    doubtful = Network(seeing_ids, lambda states: logits_V[states[..., 0].long()], 32, "by hand")
-    likely_V = torch.tensor([9.0 if number == len(SPECIAL_TOKENS) else 0.0 for number in range(len(tokens))])
-    usual = Network(seeing_ids, lambda states: likely_V.expand(*states.shape[:-1], -1), 32, "by hand")
-    return Networks(vocabulary, "cpu", usual, doubtful)
+    return over(vocabulary, wrong_letters, [tokens[len(SPECIAL_TOKENS)]])
 
 
 @pytest.mark.parametrize("number", ["48213", "1987", "٤٨٢١", "3rdd", "x²²"])
@@ -250,10 +246,54 @@ def test_digits_in_are_digits_out(number):
     assert found.corrected == f"the {number} ({number}). the"
 
 
-@pytest.mark.parametrize(("strip_accents", "corrected"), [(None, "fürr İst fur"), (False, "für İst für")])
-def test_words_keep_the_accents_that_the_vocabulary_has_not(strip_accents, corrected):
-    word = "für" if strip_accents is False else "fur"
+@pytest.mark.parametrize(
+    ("rules", "corrected"),
+    [
+        ({}, "fürr İst fur"),
+        ({"strip_accents": False}, "für İst für"),
+        ({"lowercase": False, "strip_accents": True}, "fürr İst fur"),
+    ],
+)
+def test_words_keep_the_accents_that_the_vocabulary_has_not(rules, corrected):
+    word = "für" if rules.get("strip_accents") is False else "fur"
     pieces = ["f", "u", "i", "##u", "##ü", "##r", "##s", "##t"]
-    networks = all_of([*SPECIAL_TOKENS, word, *pieces], ["##r"], strip_accents=strip_accents)
+    networks = all_of([*SPECIAL_TOKENS, word, *pieces], ["##r"], **rules)
     found = correct(networks, Candidates(networks.vocabulary), ["fürr İst furr"])[0].corrected
     assert found == corrected
+
+
+def of_the_and_fur(kind):
+    """The words "the" and "fur" behind a blank, and the letters that others fall into."""
+    if kind == "BPE":
+        merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("Ġ", "t"), ("f", "u"), ("fu", "r"), ("Ġ", "fur")]
+        tokens = [*SPECIAL_TOKENS, *byte_letters(), *map("".join, merges)]
+        return assemble("BPE", {token: number for number, token in enumerate(tokens)}, merges)
+    tokens = [*SPECIAL_TOKENS, "▁the", "▁fur", "▁t", *"▁efhrtu"]
+    scored = [(token, -1.0 if len(token) > 2 else -5.0) for token in tokens]
+    tokenizer = Tokenizer(models.Unigram(scored, unk_id=tokens.index("[UNK]")))
+    add_special(tokenizer, SPECIAL_TOKENS, mask="[MASK]")
+    return Vocabulary(tokenizer, "SentencePiece")
+
+
+LOWER, BARE = [normalizers.Lowercase()], [normalizers.NFKD(), normalizers.StripAccents()]
+
+
+@pytest.mark.parametrize("kind", ["BPE", "Metaspace", "blanks by rules"])
+@pytest.mark.parametrize(
+    ("rules", "text", "corrected"),
+    [
+        (LOWER, "the teh Teh", "the the The"),
+        (BARE, "the teh fürr furr", "the the fürr fur"),
+        ([*BARE, *LOWER], "the teh Teh fürr furr", "the the The fürr fur"),
+    ],
+    ids=["lower", "bare", "bare lower"],
+)
+def test_capitals_and_accents_are_kept_whatever_kind_of_tokenizer_drops_them(kind, rules, text, corrected):
+    vocabulary = of_the_and_fur(kind)
+    if kind == "Metaspace":
+        vocabulary.tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    if kind == "blanks by rules":
+        rules = [*rules, normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    vocabulary.tokenizer.normalizer = normalizers.Sequence(rules)
+    networks = over(vocabulary, [*"ehr"], ["Ġthe", "▁the", "Ġfur", "▁fur"])
+    assert correct(networks, Candidates(vocabulary), [text])[0].corrected == corrected

@@ -20,7 +20,7 @@ def slow_log(model, ids, place):
 
 def test_the_likeliest_tokens_by_hand():
     networks = by_hand(frequencies({"cat": 3.0, "dog": 2.0, "##do": 1.0, "[PAD]": 9.0}))
-    found = fill(networks, ["the [MASK] sleeps", "", "no blank"], top_k=3, batch_size=8)
+    found = fill(networks, ["the [MASK] sleeps", "", "no blank"], top_k=3)
     blank = found[0].blanks[0]
     assert [filling.text for filling in blank.joint] == [" cat", " dog", "do"]
     assert blank.joint[0].probability / blank.joint[1].probability == pytest.approx(np.e)
@@ -30,11 +30,11 @@ def test_the_likeliest_tokens_by_hand():
 
 def test_tokens_and_spans_are_those_of_the_model(tmp_path, architecture):
     model = exported(tmp_path)
-    networks = open_networks(tmp_path)
+    networks = open_networks(tmp_path, batch_size=4)
     vocabulary = networks.vocabulary
     text = "[MASK] the [MASK] [MASK] on"
     ids = vocabulary.tokenizer.encode(text).ids
-    first, second = fill(networks, ["on", text], top_k=vocabulary.size, batch_size=4)[1].blanks
+    first, second = fill(networks, ["on", text], top_k=vocabulary.size)[1].blanks
     log_V = slow_log(model, ids, 1)[5:]
     assert [filling.probability for filling in first.joint] == pytest.approx(
         sorted(log_V.exp().tolist(), reverse=True), rel=1e-3
@@ -56,13 +56,13 @@ def test_long_lines_are_filled_wherever_the_blank_is(tmp_path):
     words = ["cat"] * 200
     for place in (0, 1, 29, 100, 199):
         text = " ".join([*words[:place], "[MASK]", "[MASK]", *words[place:]])
-        found = fill(networks, [text], top_k=2, batch_size=8)[0]
+        found = fill(networks, [text], top_k=2)[0]
         assert len(found.blanks) == 1 and len(found.blanks[0].joint) == 2
         assert "[MASK]" not in found.filled
-    everything = fill(networks, ["[MASK] " * 60], top_k=2, batch_size=8)[0].blanks[0]
+    everything = fill(networks, ["[MASK] " * 60], top_k=2)[0].blanks[0]
     assert len(everything.tokens) == 60 and everything.joint == []
     # Too many for a row to hold: each is filled by itself, and none is left out.
-    found = fill(by_hand(frequencies({"dog": 3.0})), ["the " + "[MASK] " * 60 + "mat"], top_k=1, batch_size=8)
+    found = fill(by_hand(frequencies({"dog": 3.0})), ["the " + "[MASK] " * 60 + "mat"], top_k=1)
     assert found[0].filled.split() == ["the", *["dog"] * 60, "mat"]
 
 
@@ -84,6 +84,6 @@ def test_fillings_keep_their_blanks():
 def test_a_special_token_is_never_written():
     networks = by_hand(frequencies({token: 30.0 for token in ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")}))
     size = vocabulary_of_words().size
-    found = fill(networks, ["[MASK] [MASK]"], top_k=size, batch_size=8)[0].blanks[0]
+    found = fill(networks, ["[MASK] [MASK]"], top_k=size)[0].blanks[0]
     assert len(found.tokens[0]) == size - 5
     assert not any("[" in filling.text for filling in found.joint + found.tokens[1])

@@ -16,13 +16,7 @@ from scipy import stats
 from span_electra.errors import InputError
 from span_electra.finetuning.turns import never_said
 from span_electra.inference.arguments import GenerationArguments
-from span_electra.inference.generate import (
-    GenerationConfig,
-    block_ngrams,
-    filter_top_k,
-    filter_top_p,
-    generate,
-)
+from span_electra.inference.generate import block_ngrams, filter_top_k, filter_top_p, generate
 
 NEVER = -math.inf
 END = 3
@@ -45,8 +39,13 @@ def scrambled(ids_BL):
     return 3 * torch.sin(key_B1 * 12.9898 + torch.arange(20) * 78.233)
 
 
+def settings_of(**others):
+    """Fitted to the rows, but drawing from all tokens."""
+    return GenerationArguments(**{"max_new_tokens": 40, "top_p": 1.0} | others)
+
+
 def greedy(**others):
-    return GenerationConfig(temperature=0.0, **others)
+    return settings_of(temperature=0.0, **others)
 
 
 # --- filters --------------------------------------------------------------------------------------------
@@ -55,7 +54,7 @@ def greedy(**others):
 def test_top_k_keeps_the_k_largest():
     logits_BV = torch.tensor([[1.0, 3.0, 2.0, 0.0], [0.0, 5.0, 5.0, 5.0]])
     assert filter_top_k(logits_BV, 2).tolist() == [[NEVER, 3, 2, NEVER], [NEVER, 5, 5, 5]]
-    assert filter_top_k(logits_BV, 0).equal(logits_BV) and filter_top_k(logits_BV, 9).equal(logits_BV)
+    assert filter_top_k(logits_BV, None).equal(logits_BV) and filter_top_k(logits_BV, 9).equal(logits_BV)
 
 
 @pytest.mark.parametrize("p, kept", [(0.01, [1]), (0.5, [1]), (0.51, [1, 2]), (0.85, [0, 1, 2])])
@@ -92,12 +91,11 @@ def test_rows_are_filtered_each_by_itself():
 def test_greedy_takes_the_likeliest_and_stops_before_the_end():
     assert generate(chain(CHAIN_TV), [0], END, greedy(max_new_tokens=5)) == [1] * 5
     assert generate(chain(CHAIN_TV), [2], END, greedy()) == []
-    assert generate(chain(CHAIN_TV), [0], END, greedy(max_new_tokens=0)) == []
 
 
 def test_a_tiny_temperature_is_greedy_whatever_the_seed():
     for seed in range(5):
-        config = GenerationConfig(temperature=1e-300, seed=seed, max_new_tokens=12)
+        config = settings_of(temperature=1e-300, seed=seed, max_new_tokens=12)
         assert generate(scrambled, [1, 2], 19, config) == generate(
             scrambled, [1, 2], 19, greedy(max_new_tokens=12)
         )
@@ -105,11 +103,9 @@ def test_a_tiny_temperature_is_greedy_whatever_the_seed():
 
 def test_banned_tokens_never_come():
     assert generate(chain(CHAIN_TV), [0], END, greedy(), banned=[1]) == [2]
-    for config in (greedy(), GenerationConfig(), GenerationConfig(beams=3)):
+    for config in (greedy(), settings_of(), settings_of(beams=3)):
         assert generate(chain(CHAIN_TV), [0], END, config, banned=range(4)) == []
-    drawn = generate(
-        constant(0.5, 0.2, 0.2, 0.1), [0], END, GenerationConfig(max_new_tokens=200), banned=[0, END]
-    )
+    drawn = generate(constant(0.5, 0.2, 0.2, 0.1), [0], END, settings_of(max_new_tokens=200), banned=[0, END])
     assert set(drawn) == {1, 2} and len(drawn) == 200
 
 
@@ -121,7 +117,7 @@ def test_broken_weights_are_named():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"top_p": 0.0}, "top_p: 0 leaves no token"),
+        ({"top_p": 0.0}, "top_p: 0.0 must be above 0"),
         ({"top_p": 1.5}, "top_p: 1.5 is too large"),
         ({"temperature": -1.0}, "temperature: -1.0 is too small"),
         ({"beams": 0}, "beams: 0 is too small"),
@@ -131,7 +127,7 @@ def test_broken_weights_are_named():
 )
 def test_settings_that_cannot_be_or_would_not_be_read_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):
-        GenerationArguments(**wrong).config(128)
+        GenerationArguments(**wrong)
 
 
 # --- draws ----------------------------------------------------------------------------------------------
@@ -150,7 +146,7 @@ def test_settings_that_cannot_be_or_would_not_be_read_are_refused(wrong, message
 )
 def test_draws_follow_the_renormalised_law(config, expected):
     drawn = generate(
-        constant(0.4, 0.3, 0.2, 0.1), [0], -1, GenerationConfig(max_new_tokens=2000, seed=3, **config)
+        constant(0.4, 0.3, 0.2, 0.1), [0], -1, settings_of(max_new_tokens=2000, seed=3, **config)
     )
     counts = torch.bincount(torch.tensor(drawn), minlength=4)
     kept = torch.tensor(expected) > 0
@@ -161,10 +157,10 @@ def test_draws_follow_the_renormalised_law(config, expected):
 
 
 def test_a_seed_is_a_text():
-    texts = [generate(scrambled, [1, 2], 19, GenerationConfig(seed=seed)) for seed in [0, 0, 1, 2]]
+    texts = [generate(scrambled, [1, 2], 19, settings_of(seed=seed)) for seed in [0, 0, 1, 2]]
     assert texts[0] == texts[1] and len({tuple(text) for text in texts}) == 3
     state = torch.get_rng_state()
-    generate(scrambled, [1, 2], 19, GenerationConfig())
+    generate(scrambled, [1, 2], 19, settings_of())
     assert state.equal(torch.get_rng_state()), "the global generator is nobody's business"
 
 
@@ -174,7 +170,7 @@ CONFIGS = [{"temperature": 0.0}, {}, {"beams": 3}]
 @given(st.lists(st.integers(0, 18), min_size=2, max_size=12), st.integers(1, 3), st.sampled_from(CONFIGS))
 @settings(deadline=None, max_examples=40)
 def test_no_ngram_is_made_twice(prompt, size, config):
-    config = GenerationConfig(no_repeat_ngram=size, max_new_tokens=25, **config)
+    config = settings_of(no_repeat_ngram=size, max_new_tokens=25, **config)
     ids = prompt + generate(scrambled, prompt, 19, config)
     runs = [tuple(ids[start : start + size]) for start in range(len(ids) - size + 1)]
     before = max(len(prompt) - size + 1, 0)  # what the prompt repeats itself is none of ours
@@ -200,7 +196,7 @@ def score(table_TV, start, answer, most):
 def test_beams_find_what_greedy_misses():
     # 1 1 has .6 * .4 = .24; 2 END has .4 * .9 = .36 and is the best of all.
     assert generate(chain(CHAIN_TV), [0], END, greedy(max_new_tokens=2)) == [1, 1]
-    config = GenerationConfig(beams=2, max_new_tokens=2)
+    config = settings_of(beams=2, max_new_tokens=2)
     assert generate(chain(CHAIN_TV), [0], END, config) == [2]
 
 
@@ -210,7 +206,7 @@ def test_enough_beams_are_an_exhaustive_search():
     differing = 0
     for _ in range(10):
         table_TV = torch.randn(4, 4, generator=rng, dtype=torch.float64).mul(1.5).softmax(1)
-        config = GenerationConfig(beams=64, max_new_tokens=3)
+        config = settings_of(beams=64, max_new_tokens=3)
         found = generate(chain(table_TV), [0], END, config)
         scores = {tuple(answer): score(table_TV, 0, answer, 3) for answer in answers}
         assert scores[tuple(found)] == pytest.approx(max(scores.values())), "orders of one chain may tie"

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ LINES = ["the cats", "", "the [MASK] sleeps", "  cat <b>  "]
 
 @pytest.fixture
 def predictor():
-    return Predictor(by_hand(frequencies({"dog": 1.0}), spotter({"cats": 3.0})), batch_size=2)
+    networks = by_hand(frequencies({"dog": 1.0}), spotter({"cats": 3.0}))
+    return Predictor(replace(networks, batch_size=2))
 
 
 def answers(predictor, task, texts, as_text=False):

@@ -117,7 +117,7 @@ def test_lines_that_cannot_be_read_are_counted_over_blocks(predictor):
 def test_a_line_that_has_no_answer_is_told_before_the_network_runs(predictor, tmp_path, monkeypatch):
     (tmp_path / "lines.txt").write_text("a\tb\n" * 3000 + "no tab\n" + "a\tb\n")
     calls = []
-    monkeypatch.setattr(TaskPredictor, "__call__", lambda *asked: calls.append(asked))
+    monkeypatch.setattr(TaskPredictor, "answers", lambda *asked: calls.append(asked))
     asked = {"in_file": str(tmp_path / "lines.txt"), "out_file": str(tmp_path / "out.jsonl")}
     with pytest.raises(InputError, match="line 3001: task 'same' .* one TAB"):
         predict_lines(predictor, ["same"], **asked)
