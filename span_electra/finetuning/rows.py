@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,6 +119,17 @@ def without_blank_end(
         yield from held_back
         held_back = []
         yield number, line
+
+
+def paired_lines(corrupt: Path, correct: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield (number from 1, line, the other file's). Raises InputError where one has more lines."""
+    # Blank lines at the end alone are passed over: one in between is a sentence without words.
+    both = (without_blank_end(read_lines(file)) for file in (corrupt, correct))
+    for line, other in zip_longest(*both):
+        if line is None or other is None:
+            shorter, longer = (corrupt, correct) if line is None else (correct, corrupt)
+            raise InputError(f"{shorter}: ends before {longer}; both need as many lines")
+        yield *line, other[1]
 
 
 def first_line(path: Path) -> str:
