@@ -11,7 +11,6 @@ in a folder beside and put in place together, once every task is done: what fail
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -40,7 +39,7 @@ from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.locks import locked
-from span_electra.storage import empty_parents_go, replace_folder, sha256_of
+from span_electra.storage import empty_parents_go, replace_folder, sha256_of, told_by_name
 from span_electra.text.noise import NoiseConfig, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.word_starts import without_blanks
@@ -298,15 +297,10 @@ def _write(
     first = list(islice(chunks, WORTH_PROCESSES))
     workers = cap_workers(workers)[0] if len(first) == WORTH_PROCESSES else 1
     rows = cut = 0
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            for chunk in run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers):
-                file.writelines(chunk.lines)
-                rows, cut = rows + len(chunk.lines), cut + chunk.cut
-    except OSError as error:
-        if error.filename or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error  # the system names nothing
+    with told_by_name(path), path.open("w", encoding="utf-8") as file:
+        for chunk in run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers):
+            file.writelines(chunk.lines)
+            rows, cut = rows + len(chunk.lines), cut + chunk.cut
     return rows, cut
 
 
