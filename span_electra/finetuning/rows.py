@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from span_electra.errors import InputError, reason_of
 from span_electra.finetuning.header_rows import refuse_header
 from span_electra.text.corpus import parquet_file
-from span_electra.text.inputs import InputFile, describe_file, open_raw, segments_of, suffixes_of
+from span_electra.text.inputs import KINDS, InputFile, describe_file, open_raw, segments_of, suffixes_of
 from span_electra.text.tables import parquet_batches
 from span_electra.text.unpacking import UNPACKING_ERRORS, unpack, way_out_of
 from span_electra.utf8 import decode_utf8, refuse_other
@@ -43,11 +43,12 @@ class Row:
 
 
 def suffix_of(path: Path) -> str:
-    """What kind of file it is, below its packing.
+    """What kind of file it is, below its packing and by the first of its kind's names.
 
-    Example: a.JSONL.zst -> .jsonl
+    Example: a.JSONL.zst, a.ndjson -> .jsonl
     """
-    return suffixes_of(str(path))[0]
+    suffix = suffixes_of(str(path))[0]
+    return ".jsonl" if KINDS.get(suffix) == "jsonl" else suffix
 
 
 # --- lines ----------------------------------------------------------------------------------------------
