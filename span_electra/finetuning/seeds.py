@@ -73,12 +73,14 @@ def hold_encoder(saved: Path, folder: Path) -> str:
 
     Its run, which may be training still, lets it go meanwhile. Raises InputError where it has gone already.
     """
-    files, run = checkpoint.read_meta(saved, hashed=False)["files"], saved.parent.parent
+    checkpoint.read_meta(saved, hashed=False)  # whether it is whole
+    run = saved.parent.parent
     # Below the name of its run, by which prepared rows and cards know it.
     held = folder / ENCODER / run.resolve().name / CHECKPOINTS / saved.name
     link_or_copy(run / TOKENIZER, held.parent.parent / TOKENIZER)
-    for name in (*files, checkpoint.META):  # meta.json last: from then on it is whole
-        link_or_copy(saved / name, held / name)
+    # Not by the names in meta.json, which may come from a stranger; that file last: then it is whole.
+    for path in (*saved.glob("*.safetensors"), saved / checkpoint.META):
+        link_or_copy(path, held / path.name)
     return str(held)
 
 
