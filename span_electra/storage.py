@@ -55,7 +55,7 @@ def atomic_file(path: str | Path, durable: bool = True) -> Iterator[Path]:
     path = Path(path)
     beside = partial_path(path)
     try:
-        with _told_by_name(path):
+        with told_by_name(path):
             yield beside
             if durable:  # the content before the name: file systems may write the two in either order
                 sync(beside)
@@ -78,7 +78,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
     beside = partial_path(path)
     try:
-        with _told_by_name(path):
+        with told_by_name(path):
             _clear_partials(path)
             beside.mkdir(parents=True)
             yield beside
@@ -96,7 +96,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told_by_name(path: Path) -> Iterator[None]:
+def told_by_name(path: Path) -> Iterator[None]:
     """Have an error of what is written beside `path` name `path`; of a full disk the system names nothing."""
     try:
         yield
@@ -142,7 +142,7 @@ def write_files(contents: dict[Path, str]) -> None:
             stack.enter_context(atomic_file(path))
         # All of the writing before any name: it is what a full disk stops. Renames take no room.
         for path, text in contents.items():
-            with _told_by_name(path):
+            with told_by_name(path):
                 partial_path(path).write_text(text, encoding="utf-8", newline="")
                 sync(partial_path(path))
 

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.evaluation.correction_metrics import sequence_detection_f1
 from span_electra.evaluation.metrics import area_under_curve, best_threshold, detection
 from span_electra.finetuning.readers import marks_of
+from span_electra.finetuning.rows import paired_lines
 from span_electra.finetuning.rows import read_lines as numbered_lines
-from span_electra.finetuning.rows import without_blank_end
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.hub.networks import Networks
 from span_electra.inference.detection import token_probabilities
@@ -72,17 +71,8 @@ def sets_below(folder: Path, *, labelled: bool) -> dict[str, Path]:
 
 def read_pair(folder: Path) -> tuple[list[str], list[str]]:
     """The lines of corrupt.txt and correct.txt. Raises InputError where one has no other."""
-    # An empty line within is a sentence without words, with an empty one opposite; at the end it is none.
-    corrupt, correct = (
-        [line for _, line in without_blank_end(numbered_lines(folder / name))]
-        for name in ("corrupt.txt", "correct.txt")
-    )
-    if len(corrupt) != len(correct):
-        raise InputError(
-            f"{folder}: corrupt.txt has {counted(len(corrupt), 'line')}, correct.txt {len(correct)}; "
-            "they go in pairs"
-        )
-    return corrupt, correct
+    pairs = [*paired_lines(folder / "corrupt.txt", folder / "correct.txt")]
+    return [corrupt for _, corrupt, _ in pairs], [correct for _, _, correct in pairs]
 
 
 def read_set(folder: Path) -> SpellingSet:

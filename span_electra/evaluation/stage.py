@@ -33,6 +33,7 @@ from span_electra.inference.candidates import Candidates
 from span_electra.inference.correction import correct
 from span_electra.report.scores import Table, tables_of
 from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, read_object, write_text
+from span_electra.text.vocabulary import Vocabulary
 
 MODEL = "evaluated"  # the section by which a file is known as one of ours
 TASKS = "tasks"  # that of a fine-tuned model
@@ -67,7 +68,9 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
     model = Path(settings.model or newest_run())
     target = prepared_target(model, settings.out_file)
     networks = open_networks(model, settings.device, settings.batch_size)
-    sections = {MODEL: described(model, networks)}
+    opened = [network for network in (networks.generator, networks.discriminator) if network]
+    digests = [weights_sha256(network.source) for network in opened]
+    sections = {MODEL: described(model, networks.vocabulary, digests)}
     jobs: dict[str, Callable[[], dict[str, Any]]] = {}
     if pairs:
         jobs["minimal pairs"] = lambda: pair_scores(networks, pairs, settings.scores)
@@ -215,15 +218,14 @@ def save_sections(target: Path, model: Path, sections: dict[str, Any]) -> str:
     return f"{target}{gone}{seen}"
 
 
-def described(model: str | Path, networks: Networks) -> dict[str, Any]:
-    """Which model the numbers are of; `weights` tells one state of a folder from another."""
-    # By the weights' bytes: a folder's name says nothing when it is trained into once more.
-    opened = [network for network in (networks.generator, networks.discriminator) if network]
-    digests = [weights_sha256(network.source)[:12] for network in opened]
+def described(model: str | Path, vocabulary: Vocabulary, digests: list[str], **told: str) -> dict[str, str]:
+    """Which model the numbers are of, by the SHA-256 of its weights too; `told`: what else says that."""
+    # A folder's name says nothing when it is trained into once more.
     return {
         "model": str(model),
-        "vocabulary": f"{networks.vocabulary.size:,} tokens, {networks.vocabulary.sha256[:12]}",
-        "weights": " and ".join(dict.fromkeys(digests)),
+        **told,
+        "vocabulary": f"{vocabulary.size:,} tokens, {vocabulary.sha256[:12]}",
+        "weights": " and ".join(dict.fromkeys(digest[:12] for digest in digests)),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from span_electra.evaluation.stage import (
     MODEL,
     TASKS,
     check_flags,
+    described,
     prepared_target,
     save_sections,
     table_text,
@@ -70,7 +71,8 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
         print(f"note: {note}", file=sys.stderr)
     asked = loaded.tasks
     learnt = [task_number(task, specs, str(task_file)) for task in asked]
-    sections = {MODEL: described(model, vocabulary, meta), TASKS: {}}
+    step = f"step-{meta['step']:08d}"
+    sections = {MODEL: described(model, vocabulary, [recorded_sha256(meta)], checkpoint=step), TASKS: {}}
     process = Process(next(network.parameters()).device)
     with tempfile.TemporaryDirectory(prefix="span_electra_") as folder:
         for number, split, source in prepared_rows(
@@ -160,13 +162,3 @@ def metrics_of(predicted: TaskPredictions, source: TaskRows) -> dict[str, Any]:
     if source.spec.type.head == "replaced":
         named["sequence_f1"] = sequence_detection_f1(predicted.predictions, predicted.targets)
     return named | {"rows": len(predicted.uids)}
-
-
-def described(model: Path, vocabulary: Vocabulary, meta: Mapping[str, Any]) -> dict[str, str]:
-    """Which model the numbers are of; `weights` tells one state of a folder from another."""
-    return {
-        "model": str(model),
-        "checkpoint": f"step-{meta['step']:08d}",
-        "vocabulary": f"{vocabulary.size:,} tokens, {vocabulary.sha256[:12]}",
-        "weights": recorded_sha256(meta)[:12],
-    }

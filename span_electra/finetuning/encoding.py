@@ -83,19 +83,6 @@ def encoded_rows(
 ) -> Iterator[tuple[dict[str, Any], bool]]:
     """Each example's row, and whether it lost text because it is too long."""
     encode = partial(spec.reading(vocabulary).tokenizer.encode_batch, add_special_tokens=False)
-    clean = [example for example in examples if spec.task.noise and example.label is None]
-    if clean:
-        # Example by example: a split may have files of both kinds.
-        labelled = encoded_rows(vocabulary, spec, [each for each in examples if each.label is not None])
-        # Misspelt anew whenever it is read; as it stands it has about as many tokens.
-        pieces = iter(encode([each.texts[0] for each in clean]))
-        for example in examples:
-            if example.label is None:
-                too_long = len(next(pieces).ids) + 2 > spec.max_seq_len
-                yield {"uid": example.uid, "text": example.texts[0]}, too_long
-            else:
-                yield next(labelled)
-        return
     if spec.type.in_turns:
         for example in examples:
             turns = [piece.ids for piece in encode(list(example.texts))]
@@ -113,8 +100,12 @@ def encoded_rows(
     encodings = iter(encode([text for pair in texts for text in pair]))
     for example, pair, spelt_words in zip(examples, texts, spelt, strict=True):
         pieces = [next(encodings) for _ in pair]
-        row = _framed(vocabulary, [piece.ids for piece in pieces], spec.max_seq_len)
         cut = sum(len(piece.ids) for piece in pieces) + len(pieces) + 1 > spec.max_seq_len
+        if spec.task.noise and example.label is None:
+            # Misspelt anew whenever it is read; as it stands it has about as many tokens.
+            yield {"uid": example.uid, "text": example.texts[0]}, cut
+            continue
+        row = _framed(vocabulary, [piece.ids for piece in pieces], spec.max_seq_len)
         if spec.type.by_word:
             # By offsets, not word by word: byte-level BPE gives a word after a blank other tokens.
             words = word_ids(pieces[0].offsets, spelt_words)

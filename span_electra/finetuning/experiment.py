@@ -74,17 +74,6 @@ def encoder_stamp(opened: Opened, pretrained: Pretrained) -> dict[str, Any]:
     return {"step": told.get("step"), "weights": weights_sha256(place)}
 
 
-def check_encoder_weights(opened: Opened, pretrained: Pretrained, run: FinetuningSettings) -> dict[str, Any]:
-    """The encoder's stamp; refuses other weights than when the command began: seeds would not be alike."""
-    stamp = encoder_stamp(opened, pretrained)
-    if run.encoder_weights not in (None, stamp["weights"]):
-        raise InputError(
-            f"{run.encoder}: holds other weights than when this command began, and seeds would start from "
-            "different ones; name one of its checkpoints, or wait until nobody writes there"
-        )
-    return stamp
-
-
 class Finetuning:
     """Every task's head on one encoder; see `training.experiment.Experiment` for what each part is.
 
@@ -100,7 +89,6 @@ class Finetuning:
         self.settings, self.process = settings, process
         opened = open_model(settings.encoder)
         pretrained = opened.need(settings.arguments.network)
-        stamp = check_encoder_weights(opened, pretrained, settings)
         prepared = open_prepared(settings.prepared)
         check_vocabulary(prepared, pretrained)
         check_rows(prepared, settings.keys)
@@ -116,7 +104,8 @@ class Finetuning:
                     check_replies(source, training=split == "train")
         self.model, self.heads_said = build_network(settings, pretrained, self.rows["train"])
         self.facts = facts_of(settings, self.model, prepared, pretrained)
-        self.facts["encoder_checkpoint"] = stamp
+        self.facts["encoder_checkpoint"] = encoder_stamp(opened, pretrained)
+        self.facts[LONGEST] = longest_row(settings, pretrained, self.rows["train"])
         self.names = [task.name for task in settings.tasks]
         self.facts["rows"] = {
             name: {split: len(rows[number]) for split, rows in self.rows.items() if rows[number]}
@@ -362,6 +351,18 @@ def open_rows(
     return opened
 
 
+def longest_row(settings: FinetuningSettings, pretrained: Pretrained, train: Sequence[TaskRows]) -> int:
+    """Tokens of the longest row that the network has learned from by the end of the run: here, or before."""
+    before = 0 if settings.arguments.from_scratch else pretrained.longest
+    if settings.arguments.freeze_encoder:  # the heads alone learn from these rows
+        return before
+    # Text that is misspelt anew in each epoch has a length that is not known before.
+    return max(
+        before,
+        *(rows.spec.max_seq_len if rows.spec.task.noise else int(rows.lengths_P.max()) for rows in train),
+    )
+
+
 # --- what checkpoints say -------------------------------------------------------------------------------
 
 
@@ -374,7 +375,6 @@ def facts_of(
         "encoder": str(Path(pretrained.source).absolute()),
         "from_scratch": settings.arguments.from_scratch,
         "model": asdict(network.config),
-        LONGEST: max(prepared.max_seq_len, 0 if settings.arguments.from_scratch else pretrained.longest),
         "heads": [asdict(task) for task in network.tasks],
         "recipes": [asdict(spec_of(task, prepared)) for task in settings.tasks],
         "measured": measured(settings.tasks, settings.training.monitor),

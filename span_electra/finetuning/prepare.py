@@ -11,17 +11,16 @@ in a folder beside and put in place together, once every task is done: what fail
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import chain, count, islice
 from pathlib import Path
-from shutil import copyfile, rmtree
+from shutil import copyfile
 from typing import Any
 
 from span_electra.errors import InputError
@@ -32,8 +31,6 @@ from span_electra.finetuning.prepared import (
     MARK,
     Prepared,
     PreparedTask,
-    is_prepared,
-    mark_of,
     open_prepared,
     write_mark,
 )
@@ -42,7 +39,7 @@ from span_electra.finetuning.task import Task, needs_label, split_files
 from span_electra.finetuning.task_file import TaskFile
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.locks import locked
-from span_electra.storage import empty_parents_go, replace_folder, sha256_of
+from span_electra.storage import empty_parents_go, replace_folder, sha256_of, told_by_name
 from span_electra.text.noise import NoiseConfig, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.word_starts import without_blanks
@@ -66,9 +63,11 @@ def prepare_tasks(
     max_seq_len: int = 128,
     lowercase: bool = False,
     workers: int = 1,
+    check: Callable[[Prepared], None] = lambda made: None,
 ) -> Prepared:
     """Encode all files of all tasks; a task that stands prepared in `folder` already is left as it is.
 
+    check: asked of all tasks' rows before any is put in place; what it raises is raised.
     Raises InputError for bad data, and for a folder that holds something else; then nothing has changed.
     """
     folder = Path(folder)
@@ -96,6 +95,7 @@ def prepare_tasks(
                     made[task.name] = _prepare(
                         task, data_dir, target, key, fresh, vocabulary=vocabulary, workers=workers
                     )
+            check(replace(before, tasks=before.tasks | made))
             prepared = _put_in_place(made, Path(beside), fresh)
     for task in task_file.tasks:
         if prepared.key(task.name) is None:  # it stood there when this command began
@@ -120,7 +120,7 @@ def _standing(fresh: Prepared) -> Prepared:
 def _put_in_place(made: dict[str, PreparedTask], beside: Path, fresh: Prepared) -> Prepared:
     """Move what was made to where it belongs; another process may have put its own tasks there meanwhile."""
     with locked(fresh.folder / LOCK, fresh.folder, "another command puts rows there", wait=True):
-        stood, prepared = is_prepared(fresh.folder), _standing(fresh)
+        prepared = _standing(fresh)
         for name in made.keys() & prepared.tasks.keys():
             prepared.tasks[name] = replace(prepared.tasks[name], key=None)
         if made:
@@ -129,23 +129,7 @@ def _put_in_place(made: dict[str, PreparedTask], beside: Path, fresh: Prepared) 
             replace_folder(beside / name, prepared.folder / name)
             prepared.tasks[name] = task
         write_mark(prepared)
-        return prepared if stood else replace(prepared, new_mark=mark_of(prepared.folder))
-
-
-def remove_new(prepared: Prepared) -> None:
-    """Remove rows that this command put where none stood, unless another has used the folder since."""
-    # Whoever prepares there writes the mark anew, even where all stands prepared already.
-    if prepared.new_mark is None or mark_of(prepared.folder) != prepared.new_mark:
-        return
-    with locked(prepared.folder / LOCK, prepared.folder, "another command puts rows there", wait=True):
-        if mark_of(prepared.folder) != prepared.new_mark:
-            return
-        (prepared.folder / MARK).unlink()  # first: a kill leaves rows that are not prepared
-        for task in prepared.tasks:
-            rmtree(prepared.folder / task, ignore_errors=True)
-        # Rows that another command is making there stay, with the lock that it will want.
-        if os.listdir(prepared.folder) == [LOCK]:
-            rmtree(prepared.folder)
+        return prepared
 
 
 def rows_key(task: Task, data_dir: str | Path, fresh: Prepared) -> str:
@@ -313,15 +297,10 @@ def _write(
     first = list(islice(chunks, WORTH_PROCESSES))
     workers = cap_workers(workers)[0] if len(first) == WORTH_PROCESSES else 1
     rows = cut = 0
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            for chunk in run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers):
-                file.writelines(chunk.lines)
-                rows, cut = rows + len(chunk.lines), cut + chunk.cut
-    except OSError as error:
-        if error.filename or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error  # the system names nothing
+    with told_by_name(path), path.open("w", encoding="utf-8") as file:
+        for chunk in run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers):
+            file.writelines(chunk.lines)
+            rows, cut = rows + len(chunk.lines), cut + chunk.cut
     return rows, cut
 
 

@@ -52,8 +52,6 @@ class Prepared:
     max_seq_len: int
     lowercase: bool
     tasks: dict[str, PreparedTask]  # by name
-    # The mark that this very command wrote where none stood, by inode and time; not in the mark itself.
-    new_mark: tuple[int, int] | None = None
 
     def path(self, task: str, split: str) -> Path | None:
         """The rows of a split; None where the task has none."""
@@ -101,19 +99,10 @@ def open_prepared(folder: str | Path) -> Prepared:
 def write_mark(prepared: Prepared) -> None:
     """Write the folder's mark, whole or not at all."""
     described = asdict(prepared)
-    del described["folder"], described["new_mark"]
+    del described["folder"]
     tasks = described.pop("tasks")
     for table, ours in TABLES.items():
         values = {name: task[ours] for name, task in tasks.items()}
         described[table] = {name: value for name, value in values.items() if value is not None}
     text = json.dumps({"span_electra_prepared": FORMAT, **described}, indent=1)
     write_text(prepared.folder / MARK, text + "\n")
-
-
-def mark_of(folder: Path) -> tuple[int, int] | None:
-    """What tells one writing of the mark from another; None where there is none."""
-    try:
-        found = (folder / MARK).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns

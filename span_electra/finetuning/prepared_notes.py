@@ -119,22 +119,13 @@ def _noted_rows(task: Task, prepared: Prepared) -> list[str]:
 def _same_files(task: Task, prepared: Prepared) -> list[str]:
     """Files of one content: of two splits, where what was learnt is tried on itself, or within one."""
     # Files that are gone by now, as those of data that were given prepared may be, say nothing.
-    alike: dict[tuple[int, ...], list[tuple[str, Path]]] = {}
+    same: dict[tuple[str, ...], list[tuple[str, Path]]] = {}
     for split in task.files:
         for path in split_files(task, split, prepared.data_dir):
             if os.access(path, os.R_OK):
-                sizes = tuple(file.stat().st_size for file in files_of(task, path))
-                alike.setdefault(sizes, []).append((split, path))
-    found = []
-    for candidates in alike.values():
-        if len(candidates) == 1:  # of a size of its own: it need not be read
-            continue
-        same: dict[tuple[str, ...], list[tuple[str, Path]]] = {}
-        for split, path in candidates:
-            digests = tuple(map(sha256_of_file, files_of(task, path)))
-            same.setdefault(digests, []).append((split, path))
-        found += [_same_files_said(task, files) for files in same.values() if len(files) > 1]
-    return found
+                digests = tuple(map(sha256_of_file, files_of(task, path)))
+                same.setdefault(digests, []).append((split, path))
+    return [_same_files_said(task, files) for files in same.values() if len(files) > 1]
 
 
 def _same_files_said(task: Task, files: list[tuple[str, Path]]) -> str:

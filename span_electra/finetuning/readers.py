@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import count, zip_longest
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,13 @@ from span_electra.finetuning.decoding import OUTSIDE
 from span_electra.finetuning.rows import (
     Row,
     first_line,
+    paired_lines,
     passing_blank_lines,
     read_headerless,
     read_json_lines,
     read_lines,
     read_table,
     suffix_of,
-    without_blank_end,
 )
 from span_electra.finetuning.task import Task, numbered_columns, split_files
 from span_electra.finetuning.task_types import MISSPELT, MOST_CLASSES
@@ -361,13 +361,8 @@ def _spelling(reading: _Reading) -> Iterator[Example]:
         for _, text in passing_blank_lines(read_lines(path)):
             yield _sentence(reading, text)
         return
-    # Of both files line by line, blank lines at the end alone are passed over: one in between is a sentence.
-    both = (without_blank_end(read_lines(file)) for file in (path, labels))
-    for line, marks in zip_longest(*both):
-        if line is None or marks is None:
-            shorter, longer = (path, labels) if line is None else (labels, path)
-            raise InputError(f"{shorter}: ends before {longer}; both need as many lines")
-        yield _sentence(reading, line[1], marks_of(line[1], marks[1], f"{labels}: line {line[0]}"))
+    for number, line, marks in paired_lines(path, labels):
+        yield _sentence(reading, line, marks_of(line, marks, f"{labels}: line {number}"))
 
 
 def marks_of(text: str, marks: str, where: str) -> tuple[str, ...]:

@@ -12,14 +12,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
 from span_electra.errors import InputError, reason_of
 from span_electra.finetuning.header_rows import refuse_header
 from span_electra.text.corpus import parquet_file
-from span_electra.text.inputs import InputFile, describe_file, open_raw, segments_of, suffixes_of
+from span_electra.text.inputs import KINDS, InputFile, describe_file, open_raw, segments_of, suffixes_of
 from span_electra.text.tables import parquet_batches
 from span_electra.text.unpacking import UNPACKING_ERRORS, unpack, way_out_of
 from span_electra.utf8 import decode_utf8, refuse_other
@@ -43,11 +43,12 @@ class Row:
 
 
 def suffix_of(path: Path) -> str:
-    """What kind of file it is, below its packing.
+    """What kind of file it is, below its packing and by the first of its kind's names.
 
-    Example: a.JSONL.zst -> .jsonl
+    Example: a.JSONL.zst, a.ndjson -> .jsonl
     """
-    return suffixes_of(str(path))[0]
+    suffix = suffixes_of(str(path))[0]
+    return ".jsonl" if KINDS.get(suffix) == "jsonl" else suffix
 
 
 # --- lines ----------------------------------------------------------------------------------------------
@@ -119,6 +120,17 @@ def without_blank_end(
         yield from held_back
         held_back = []
         yield number, line
+
+
+def paired_lines(corrupt: Path, correct: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield (number from 1, line, the other file's). Raises InputError where one has more lines."""
+    # Blank lines at the end alone are passed over: one in between is a sentence without words.
+    both = (without_blank_end(read_lines(file)) for file in (corrupt, correct))
+    for line, other in zip_longest(*both):
+        if line is None or other is None:
+            shorter, longer = (corrupt, correct) if line is None else (correct, corrupt)
+            raise InputError(f"{shorter}: ends before {longer}; both need as many lines")
+        yield *line, other[1]
 
 
 def first_line(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from span_electra.console import command_line
@@ -9,8 +10,9 @@ from span_electra.errors import InputError
 from span_electra.finetuning.arguments import FinetuningArguments
 from span_electra.finetuning.results import check_run
 from span_electra.finetuning.settings import FinetuningSettings
-from span_electra.storage import CONFIG
-from span_electra.training.run_folder import state_of
+from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, link_or_copy, read_object
+from span_electra.training import checkpoint
+from span_electra.training.run_folder import ENCODER, state_of
 
 
 def refuse_taken(settings: FinetuningArguments, folder: Path, runs: list[FinetuningSettings]) -> None:
@@ -50,9 +52,9 @@ def new_run_line(settings: FinetuningArguments, begun: FinetuningSettings, run: 
     """The command that runs a seed alone, as one that has begun does."""
     # Its file says everything of the others but what a new run alone is given.
     words = ["--config_file", Path(begun.out_dir, CONFIG)]
-    # Named or not: by then another run may be the newest.
-    saved = settings.load_saved_model
-    words += ["--load_saved_model", saved] if saved else ["--encoder", begun.encoder]
+    # Named or not: by then another run may be the newest, and another checkpoint of it.
+    encoder = held_encoder(Path(begun.out_dir).parent) or begun.encoder
+    words += ["--load_saved_model" if settings.load_saved_model else "--encoder", encoder]
     words += ["--finetune"] if settings.finetune else []
     words += ["--seed", run.training.seed, "--out_dir", run.out_dir]
     return command_line("finetune_SE", *words)
@@ -61,3 +63,41 @@ def new_run_line(settings: FinetuningArguments, begun: FinetuningSettings, run: 
 def together_line(folder: Path) -> str:
     """The command that concludes the runs of all seeds."""
     return command_line("finetune_SE", "--load_saved_model", folder, "--conclude")
+
+
+# --- what all of them start from ------------------------------------------------------------------------
+
+
+def hold_encoder(saved: Path, folder: Path) -> str:
+    """Give the checkpoint that all seeds start from a place in their `folder` too, and return that.
+
+    Its run, which may be training still, lets it go meanwhile. Raises InputError where it has gone already.
+    """
+    checkpoint.read_meta(saved, hashed=False)  # whether it is whole
+    run = saved.parent.parent
+    # Below the name of its run, by which prepared rows and cards know it.
+    held = folder / ENCODER / run.resolve().name / CHECKPOINTS / saved.name
+    link_or_copy(run / TOKENIZER, held.parent.parent / TOKENIZER)
+    # Not by the names in meta.json, which may come from a stranger; that file last: then it is whole.
+    for path in (*saved.glob("*.safetensors"), saved / checkpoint.META):
+        link_or_copy(path, held / path.name)
+    return str(held)
+
+
+def held_encoder(folder: Path) -> Path | None:
+    """The checkpoint that seeds in `folder` start from, where it is held there."""
+    held = folder.glob(f"{ENCODER}/*/{CHECKPOINTS}/*/{checkpoint.META}")
+    return next((meta.parent for meta in held), None)
+
+
+def note_other_starts(folder: Path, runs: list[Path]) -> None:
+    """Say it where seeds started from different weights: then more than the seed differs between them."""
+    metas = [read_object(next(checkpoint.in_run(run), run) / checkpoint.META) for run in runs]
+    # From scratch weights are the seed's alone; an older release did not tell what it began with.
+    starts = [meta.get("encoder_checkpoint") for meta in metas if not meta.get("from_scratch")]
+    if len({start["weights"] for start in starts if start}) > 1:
+        print(
+            f"note: {folder}: its seeds started from different weights (encoder_checkpoint in their "
+            "meta.json), which deviations hold too; name one checkpoint with --encoder for all",
+            file=sys.stderr,
+        )

@@ -24,7 +24,6 @@ class FinetuningSettings:
     order: Order
     out_dir: str
     keys: dict[str, str] = field(default_factory=dict)  # of the tasks' rows when the command began
-    encoder_weights: str | None = None  # the hash of the encoder's, when the command began
     initial_optimizer = None  # of the engine's settings: heads are new, and have no state to take over
 
     @property

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from shutil import rmtree
 
 from span_electra.config import TrainingConfig
 from span_electra.console import command_line
@@ -27,24 +26,23 @@ from span_electra.finetuning.experiment import (
     check_pooling,
     check_token_types,
     check_vocabulary,
-    encoder_stamp,
     open_rows,
     spec_of,
 )
 from span_electra.finetuning.order import Order
 from span_electra.finetuning.predictions import check_metrics
-from span_electra.finetuning.prepare import check_settings, prepare_tasks, remove_new
+from span_electra.finetuning.prepare import check_settings, prepare_tasks
 from span_electra.finetuning.prepared import Prepared, is_prepared, open_prepared
 from span_electra.finetuning.prepared_notes import check_labels_differ, check_made_so, notes, summary_lines
 from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
-from span_electra.finetuning.seeds import refuse_taken, rest_lines
+from span_electra.finetuning.seeds import hold_encoder, note_other_starts, refuse_taken, rest_lines
 from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.opening import Pretrained, open_model
 from span_electra.hub.runs import newest_run, run_of
-from span_electra.storage import CONFIG, RESULTS, RUN_LOCK, empty_parents_go
+from span_electra.storage import CONFIG, RESULTS, empty_parents_go
 from span_electra.training.run import run_training
-from span_electra.training.run_folder import locked
+from span_electra.training.run_folder import forget_if_empty
 
 # --- preparing ------------------------------------------------------------------------------------------
 
@@ -66,12 +64,9 @@ def prepare(settings: TaskDataArguments) -> int:
     network = "generator" if [*opened.readers] == ["generator"] else "discriminator"
     pretrained = opened.need(network)
     folder = prepared_folder(pretrained.name)
-    prepared = prepare_data(settings, tasks, pretrained, folder)
-    try:
-        check_labels_differ(prepared, tasks.tasks)
-    except InputError:
-        remove_new(prepared)
-        raise
+    prepared = prepare_data(
+        settings, tasks, pretrained, folder, check=lambda made: check_labels_differ(made, tasks.tasks)
+    )
     note_longer_rows(settings.max_seq_len, pretrained)
     print_summary(prepared, tasks)
     print(f"prepared with vocabulary {prepared.vocabulary_sha256[:12]} -> {folder}/")
@@ -82,9 +77,13 @@ def prepare(settings: TaskDataArguments) -> int:
 
 
 def prepare_data(
-    settings: TaskDataArguments, tasks: TaskFile, pretrained: Pretrained, folder: Path
+    settings: TaskDataArguments,
+    tasks: TaskFile,
+    pretrained: Pretrained,
+    folder: Path,
+    check: Callable[[Prepared], None],
 ) -> Prepared:
-    """Make what is not there yet of the tasks' rows in `folder`."""
+    """Make what is not there yet of the tasks' rows in `folder`, if they pass the check."""
     check_encoder(settings.max_seq_len, tasks, pretrained)
     return prepare_tasks(
         tasks,
@@ -94,6 +93,7 @@ def prepare_data(
         max_seq_len=settings.max_seq_len,
         lowercase=settings.do_lower_case,
         workers=settings.workers,
+        check=check,
     )
 
 
@@ -133,7 +133,7 @@ def note_longer_rows(max_seq_len: int, pretrained: Pretrained) -> None:
 def finetune(settings: FinetuningArguments) -> int:
     """Fine-tune as `settings` say, once for each seed; returns the exit code of the script.
 
-    What is refused (InputError) leaves no new folder behind.
+    What is refused (InputError) leaves no new run behind.
     """
     # Flags that contradict each other first: nothing has been opened or written yet.
     check_start(settings)
@@ -146,38 +146,44 @@ def finetune(settings: FinetuningArguments) -> int:
     opened = open_model(encoder)
     opened.check_tokenizer()
     pretrained = opened.need(settings.network)
-    began = None
     if not settings.resume_train and not settings.from_scratch:
-        # One checkpoint for all seeds: a run that is still training has saved another by the next.
-        encoder, began = str(opened.checkpoint or encoder), encoder_stamp(opened, pretrained)["weights"]
+        encoder = str(opened.checkpoint or encoder)  # of a run that is still training, the newest by now
     data = data_folder(settings, pretrained)
-    with nothing_left_if_refused(named_folder(settings)) as (folder, rows):
-        seeds = range(settings.seed, settings.seed + settings.seeds)
-        out_dirs = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
-        runs = [
-            run_settings(settings, tasks, encoder=encoder, data=data, folder=out_dir, seed=seed)
-            for seed, out_dir in zip(seeds, out_dirs, strict=True)
-        ]
-        refuse_taken(settings, folder, runs)  # before rows are prepared, which may take minutes
-        rows.append(rows_of(settings, tasks, pretrained, data))
-        check_prepared(settings, tasks, rows[0])
-        if not settings.from_scratch:
-            note_longer_rows(rows[0].max_seq_len, pretrained)
-        keys = {task.name: rows[0].key(task.name) for task in tasks.tasks}
-        runs = [replace(run, keys=keys, encoder_weights=began) for run in runs]
-        found = []
-        for run in runs:
-            code, results = finetune_once(run)
-            if results is None:
-                for line in rest_lines(settings, runs[len(found) :]):
-                    print(line)
-                return code
-            found.append(results)
-    if settings.seeds > 1:
-        write_results(folder, over_seeds(found))
-        print(table_of(over_seeds(found)))
-    print(f"\n{folder}: {RESULTS}, predictions, checkpoints and exported models")
-    print(f"next: {command_line('predict_SE', out_dirs[0])}")
+    named = named_folder(settings)
+    wanted = named or Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
+    new = named is None or not named.exists()
+    if named:  # before rows are prepared, which may take minutes
+        refuse_taken(settings, named, runs_of(settings, tasks, encoder=encoder, data=data, folder=named))
+    rows = rows_of(settings, tasks, pretrained, data)
+    if not settings.silent:
+        print_summary(rows, tasks)
+    if not settings.from_scratch:
+        note_longer_rows(rows.max_seq_len, pretrained)
+    with empty_parents_go(wanted / CONFIG):  # `runs/`, which the first run makes
+        folder = named or made_folder(wanted)
+        try:
+            if settings.seeds > 1 and opened.checkpoint and not settings.from_scratch:
+                encoder = hold_encoder(opened.checkpoint, folder)
+            runs = runs_of(settings, tasks, encoder=encoder, data=data, folder=folder)
+            keys = {task.name: rows.key(task.name) for task in tasks.tasks}
+            return finetune_all(settings, folder, [replace(run, keys=keys) for run in runs])
+        except InputError:
+            if new:
+                forget_if_empty(folder)
+            raise
+
+
+def finetune_all(settings: FinetuningArguments, folder: Path, runs: list[FinetuningSettings]) -> int:
+    """The runs of all seeds, one behind another; returns the exit code of the script."""
+    found = []
+    for run in runs:
+        code, results = finetune_once(run)
+        if results is None:
+            for line in rest_lines(settings, runs[len(found) :]):
+                print(line)
+            return code
+        found.append(results)
+    say_results(folder, [Path(run.out_dir) for run in runs], found)
     return 0
 
 
@@ -206,17 +212,25 @@ def conclude_saved(settings: FinetuningArguments) -> int:
     for run in runs:
         tasks, pretrained = tasks_of(settings), open_model(str(run)).need(settings.network)
         data = data_folder(settings, pretrained)
-        check_prepared(settings, tasks, rows_of(settings, tasks, pretrained, data))
+        rows = rows_of(settings, tasks, pretrained, data)
+        if not settings.silent:
+            print_summary(rows, tasks)
         concluded = run_settings(settings, tasks, encoder=str(run), data=data, folder=run, seed=settings.seed)
         found.append(conclude(concluded))
         if not settings.silent:
             print(table_of(found[-1]))
+    say_results(folder, runs, found)
+    return 0
+
+
+def say_results(folder: Path, runs: list[Path], found: list[dict]) -> None:
+    """Write and print what all runs came to together, where they are several, and say what is next."""
     if len(found) > 1:
         write_results(folder, over_seeds(found))
         print(table_of(over_seeds(found)))
-    print(f"\n{folder}: {RESULTS}, predictions and exported models")
+        note_other_starts(folder, runs)
+    print(f"\n{folder}: {RESULTS}, predictions, checkpoints and exported models")
     print(f"next: {command_line('predict_SE', runs[0])}")
-    return 0
 
 
 # --- what to start from, and where ----------------------------------------------------------------------
@@ -282,9 +296,18 @@ def tasks_of(settings: FinetuningArguments) -> TaskFile:
 
 
 def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> Prepared:
-    """Prepare what is not prepared; of data that were given prepared, see that they belong together."""
+    """Prepare what is not prepared; of data that were given prepared, see that they belong together.
+
+    Raises InputError for rows that cannot teach their tasks, or be measured as these want.
+    """
+
+    def check(made: Prepared) -> None:
+        check_labels_differ(made, tasks.tasks)
+        for task in tasks.tasks:
+            check_metrics(spec_of(task, made))
+
     if not is_prepared(settings.data_dir):
-        return prepare_data(settings, tasks, pretrained, data)
+        return prepare_data(settings, tasks, pretrained, data, check)
     # Rows of another vocabulary or another length would train without a word, and teach nonsense.
     prepared = open_prepared(data)
     check_vocabulary(prepared, pretrained)
@@ -298,54 +321,23 @@ def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrain
     for task in tasks.tasks:
         if prepared.key(task.name) is None:
             raise InputError(f"{data}: {task.name} is not whole there; run prepare_tasks_SE.py again")
+    check(prepared)
     return prepared
 
 
-def check_prepared(settings: FinetuningArguments, tasks: TaskFile, prepared: Prepared) -> None:
-    """Refuse rows that cannot teach their tasks, or be measured as these want; say what they are."""
-    check_labels_differ(prepared, tasks.tasks)
-    for task in tasks.tasks:
-        check_metrics(spec_of(task, prepared))
-    if not settings.silent:
-        print_summary(prepared, tasks)
-
-
-@contextmanager
-def nothing_left_if_refused(named: Path | None) -> Iterator[tuple[Path, list[Prepared]]]:
-    """Yield the run's folder, `named` or a new one in runs/, and a list that is to be given the rows.
-
-    Where the command is refused and nothing was trained, what of both is new goes again.
-    """
-    wanted = named or Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
-    new, rows = named is None or not named.exists(), []
-    with empty_parents_go(wanted / CONFIG):  # `runs/`, which the first run makes
-        run = named or made_folder(wanted)
-        try:
-            yield run, rows
-        except InputError:
-            # Another command that has the folder by now may be learning from these very rows.
-            if forget_if_empty(run, new):
-                for prepared in rows:
-                    remove_new(prepared)
-            raise
-
-
-def forget_if_empty(run: Path, new: bool) -> bool:
-    """Remove a new run's folder that holds no file; whether it holds none, and is nobody else's by now."""
-    try:
-        with ExitStack() as locks:
-            for lock in run.rglob(RUN_LOCK):  # of several seeds each has its own
-                locks.enter_context(locked(lock.parent))
-            # A file is a person's, or the work of hours, such as an earlier seed's.
-            empty = all(path.name == RUN_LOCK or path.is_dir() for path in run.rglob("*"))
-            if empty and new:
-                rmtree(run, ignore_errors=True)
-            return empty
-    except InputError:  # another process holds it
-        return False
-
-
 # --- settings in the words of the rooms -----------------------------------------------------------------
+
+
+def runs_of(
+    settings: FinetuningArguments, tasks: TaskFile, *, encoder: str, data: Path, folder: Path
+) -> list[FinetuningSettings]:
+    """The run of each seed: in `folder`, or in a folder there where they are several."""
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    folders = [folder / f"seed-{seed}" for seed in seeds] if settings.seeds > 1 else [folder]
+    return [
+        run_settings(settings, tasks, encoder=encoder, data=data, folder=out_dir, seed=seed)
+        for seed, out_dir in zip(seeds, folders, strict=True)
+    ]
 
 
 def run_settings(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from span_electra.finetuning.task import Task
+
 LARGEST = 2**53  # whole numbers up to here are exact as floats too
 
 
@@ -33,8 +35,9 @@ class TaskEntry:
         """Note what is wrong with a key and how to mend it."""
         self.problems.append(f"{self.name}.{key}: {text}")
 
-    def number(self, key: str, default: float, below: float = math.inf, integer: bool = False) -> float:
-        """A number of at least 0 and less than `below`; the default where it is none."""
+    def number(self, key: str, below: float = math.inf, integer: bool = False) -> float:
+        """A number of at least 0 and less than `below`; a `Task`'s default where it is none."""
+        default = getattr(Task, key)
         value = self.values.get(key, default)
         # NaN compares as False everywhere, and so is refused without a word of its own.
         right = isinstance(value, int if integer else int | float) and not isinstance(value, bool)

@@ -67,9 +67,9 @@ def task_of(entry: TaskEntry) -> Task | None:
         columns=_columns(entry, task_type),
         metrics=_metrics(entry, task_type),
         dropout_prob=_dropout(entry, task_type),
-        loss_weight=entry.number("loss_weight", 1.0),
-        limit=int(entry.number("limit", 0, integer=True)),
-        val_split=entry.number("val_split", 0.0),
+        loss_weight=entry.number("loss_weight"),
+        limit=int(entry.number("limit", integer=True)),
+        val_split=entry.number("val_split"),
         noise=_noise(entry, task_type),
         pooling=_pooling(entry, task_type),
         tuned_threshold=_tuned_threshold(entry, task_type),
@@ -181,11 +181,11 @@ def _dropout(entry: TaskEntry, task_type: TaskType) -> float:
             "dropout_prob",
             f"{task_type.name} has no dropout of its own; leave it out (--dropout is the encoder's)",
         )
-    return entry.number("dropout_prob", 0.1, below=1)
+    return entry.number("dropout_prob", below=1)
 
 
 def _pooling(entry: TaskEntry, task_type: TaskType) -> str:
-    pooling = entry.values.get("pooling", POOLINGS[0])
+    pooling = entry.values.get("pooling", Task.pooling)
     if "pooling" in entry.values and task_type.stock_head != "sequence":
         entry.problem("pooling", f"{task_type.name} has no head on whole rows; leave it out")
     if pooling not in POOLINGS:
@@ -194,7 +194,7 @@ def _pooling(entry: TaskEntry, task_type: TaskType) -> str:
 
 
 def _tuned_threshold(entry: TaskEntry, task_type: TaskType) -> bool:
-    tuned = entry.values.get("tuned_threshold", False)
+    tuned = entry.values.get("tuned_threshold", Task.tuned_threshold)
     if not isinstance(tuned, bool):
         return entry.problem("tuned_threshold", f"{tuned!r} is neither true nor false")
     if tuned and task_type.head not in TUNABLE:

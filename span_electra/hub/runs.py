@@ -83,9 +83,7 @@ def heads_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """The checkpoint with the best score, the newest where none has one; `folder` may be one itself."""
-    if (folder / checkpoint.META).is_file():
-        return folder
+    """A run's checkpoint with the best score, the newest where none has one."""
     scores: dict[Path, Any] = {}
     newest_meta: dict[str, Any] = {}
     for saved in checkpoint.in_run(folder):

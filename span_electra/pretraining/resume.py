@@ -58,10 +58,11 @@ def fingerprint(features: Features, rows: np.ndarray) -> str | None:
 def longest_row(data: Data, settings: PretrainingSettings, meta: Mapping[str, Any] | None = None) -> int:
     """Tokens of the longest row that the model has learned by the end of the run, for its checkpoints.
 
-    That of the features, or of what the model is gone on from where that had longer ones. `meta`: of the
+    That of its rows, or of what the model is gone on from where that had longer ones. `meta`: of the
     checkpoint that a run is resumed from.
     """
-    here, positions = data.train.header.max_seq_len, settings.model.max_position_embeddings
+    here = int(data.train.lengths_R[data.train_rows].max())  # not the limit, which no row need reach
+    positions = settings.model.max_position_embeddings
     begun = settings.init_from and not settings.init_only  # of one network alone the other begins here
     if meta is not None:
         # Of a release that did not tell: its rows were most likely these, but for what it began with.

@@ -24,14 +24,7 @@ from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import like_published
 from span_electra.pretraining.settings import PretrainingSettings
-from span_electra.storage import (
-    CHECKPOINTS,
-    CONFIG,
-    EXPORTED,
-    RUN_LOCK,
-    empty_parents_go,
-    read_object,
-)
+from span_electra.storage import CHECKPOINTS, CONFIG, EXPORTED, empty_parents_go, read_object
 from span_electra.text.default_files import feature_path
 
 if TYPE_CHECKING:
@@ -84,6 +77,7 @@ def pretrain(settings: PretrainingArguments) -> int:
     from span_electra.pretraining.data import open_data, settings_of_text
     from span_electra.pretraining.experiment import run_pretraining
     from span_electra.pretraining.live_report import write_live_report
+    from span_electra.training.run_folder import forget_if_empty
 
     is_main = is_leading()
     with ExitStack() as stack:
@@ -134,14 +128,6 @@ def resumed_from(settings: PretrainingArguments) -> str | None:
         return settings.checkpoint_path
     run = resumed_run(settings.resume, None, settings.output_prefix)
     return None if run is None else str(run)
-
-
-def forget_if_empty(folder: Path) -> None:
-    """Remove a folder that holds nothing but our lock and settings."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {CONFIG, RUN_LOCK}:
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
 
 
 def run_settings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import AbstractContextManager
 from pathlib import Path
+from shutil import rmtree
 
 from span_electra import locks, storage
 from span_electra.storage import CONFIG, LOG, MANIFEST, PARTS_LOCK, RUN_LOCK, RUN_MARK, TOKENIZER
@@ -12,6 +13,9 @@ from span_electra.training import checkpoint
 
 # What scripts may put into the folder before training starts, besides feature files, whatever their names.
 PREPARED = {CONFIG, "features", "tokenized", RUN_LOCK, LOG, TOKENIZER}
+
+# In a folder of several seeds: the checkpoint that all of them start from, below the name of its run.
+ENCODER = "encoder"
 
 # What lies beside feature files: of shards, and of parts whose command was broken off.
 IN_FEATURES = {MANIFEST, PARTS_LOCK}
@@ -55,6 +59,20 @@ def write_mark(folder: Path, state: str, step: int) -> None:
     """Say `running`, `stopped` or `finished`; atomic."""
     mark = {"span_electra_run": checkpoint.FORMAT, "state": state, "step": step}
     storage.write_text(folder / RUN_MARK, json.dumps(mark) + "\n")
+
+
+def forget_if_empty(folder: Path) -> None:
+    """Remove a new folder in which nothing was trained: of files it has settings, locks, a linked encoder.
+
+    One that another process holds by now stays, and so does any other file: it is a person's, or the work of
+    hours, such as an earlier seed's.
+    """
+    for path in folder.rglob("*"):
+        held = path.name == RUN_LOCK and locks.is_held(path)
+        ours = path.name in (CONFIG, RUN_LOCK) or path.is_relative_to(folder / ENCODER)
+        if held or not (ours or path.is_dir()):
+            return
+    rmtree(folder, ignore_errors=True)
 
 
 def locked(folder: Path) -> AbstractContextManager[None]:

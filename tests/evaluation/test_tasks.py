@@ -13,11 +13,12 @@ from task_examples import write
 
 from argument import EvaluateArgs, FinetuneArgs
 from span_electra.errors import InputError
-from span_electra.evaluation.tasks import described, evaluate_tasks, prepared_rows, task_number
+from span_electra.evaluation.tasks import evaluate_tasks, prepared_rows, task_number
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.stage import finetune
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_file import load_task_file
+from span_electra.hub.folders import recorded_sha256
 from span_electra.report.scores import tables_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,7 +180,7 @@ def test_what_cannot_be_tried_is_refused(tuned):
 def test_a_checkpoint_in_shares_is_told_from_others():
     def weights_of(*hashes):
         files = {f"shard-{number:05}": {"sha256": value} for number, value in enumerate(hashes)}
-        return described(Path("run"), vocabulary_of_words(), {"step": 3, "files": files})["weights"]
+        return recorded_sha256({"files": files})[:12]
 
     assert len({weights_of("a", "b"), weights_of("a", "c"), weights_of("a", "b", "c")}) == 3
 

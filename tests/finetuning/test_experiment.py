@@ -6,6 +6,7 @@ Run: pytest tests/finetuning/test_experiment.py
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from finetune_examples import settings_of, write_task
@@ -16,11 +17,14 @@ from task_examples import write
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
+from span_electra.finetuning.arguments import FinetuningArguments
+from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.experiment import (
     Finetuning,
     check_monitor,
     check_pooling,
     check_token_types,
+    longest_row,
     rate_share,
 )
 from span_electra.finetuning.task import Task
@@ -28,6 +32,23 @@ from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import open_model
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.optim import Optimizers
+
+
+@pytest.mark.parametrize(
+    ("flags", "noise", "here", "longest"),
+    [
+        ({}, {}, 17, 20),
+        ({}, {}, 30, 30),
+        ({"from_scratch": True}, {}, 17, 17),
+        ({"freeze_encoder": True}, {}, 30, 20),
+        ({}, {"kind": "artificial"}, 17, 32),  # its rows are made anew in each epoch
+    ],
+)
+def test_a_network_has_learned_rows_as_long_as_they_are_and_not_as_they_may_be(flags, noise, here, longest):
+    settings = SimpleNamespace(arguments=FinetuningArguments(**flags))
+    spec = TaskSpec(Task("t", "SpellingWords", {}, noise=noise), (), 32)
+    rows = [SimpleNamespace(spec=spec, lengths_P=np.array([length, 4])) for length in (5, here)]
+    assert longest_row(settings, SimpleNamespace(longest=20), rows) == longest
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from span_electra.finetuning.prepared import (
     Prepared,
     PreparedTask,
     is_prepared,
-    mark_of,
     open_prepared,
     write_mark,
 )
@@ -57,9 +56,9 @@ def test_the_mark_holds_tables_by_task_as_all_versions_wrote_it(tmp_path):
 )
 def test_what_is_written_is_read(tasks, tmp_path):
     made = prepared(tmp_path, **tasks)
-    assert not is_prepared(tmp_path) and mark_of(tmp_path) is None
+    assert not is_prepared(tmp_path)
     write_mark(made)
-    assert is_prepared(tmp_path) and mark_of(tmp_path) and open_prepared(tmp_path) == made
+    assert is_prepared(tmp_path) and open_prepared(tmp_path) == made
 
 
 def test_a_task_without_a_key_is_not_held(tmp_path):

@@ -108,7 +108,7 @@ def test_a_file_without_rows_is_refused(tmp_path, task_type):
 
 
 def test_named_columns_must_be_named(tmp_path):
-    for name in ("a.csv", "a.jsonl", "a.parquet"):
+    for name in ("a.csv", "a.jsonl", "a.ndjson", "a.parquet"):
         with pytest.raises(InputError, match=f"{name}: has named columns"):
             read(write(tmp_path, name, "x"), SINGLE)
 

@@ -1,4 +1,4 @@
-"""What a refused fine-tuning removes: what it made itself, and nothing that another command uses by now.
+"""What a refused fine-tuning leaves: no new run, unless another command uses it by now, and no refused rows.
 
 Run: pytest tests/finetuning/test_refused.py
 """
@@ -25,58 +25,56 @@ ROWS, RUN = Path("small_prepared_data"), Path("run")
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch):
-    """Fine-tune, and be refused behind the preparing, when something has happened meanwhile."""
+    """Fine-tune, and be refused by the first run, when something has happened meanwhile."""
 
     def run(meanwhile=lambda: None, **changes):
-        def refuse(*_):
-            monkeypatch.undo()
-            monkeypatch.chdir(tmp_path)
+        def refuse(_):
             meanwhile()
             raise InputError("refused")
 
         settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1, **changes)
-        monkeypatch.setattr(stage, "check_labels_differ", refuse)
+        monkeypatch.setattr(stage, "finetune_once", refuse)
         with pytest.raises(InputError, match="refused"):
             finetune(settings)
 
     return run
 
 
-def test_what_is_new_goes(refused):
+def test_a_new_run_goes_and_its_rows_stay_for_the_next(refused):
     refused(seeds=2)
-    assert not ROWS.exists() and not RUN.exists()
+    assert not RUN.exists() and (ROWS / "t/train.jsonl").is_file()
 
 
 @pytest.mark.parametrize("place", ["run", "run/seed-1"])
-def test_a_folder_that_another_process_holds_by_now_stays_with_its_rows(place, refused):
+def test_a_folder_that_another_process_holds_by_now_stays(place, refused):
     with ExitStack() as other:
         refused(lambda: other.enter_context(locked(Path(place))), seeds=2)
-        assert Path(place, "run.lock").is_file() and (ROWS / "t").is_dir()
+        assert Path(place, "run.lock").is_file()
 
 
 def test_so_does_one_that_holds_a_file(refused):
     refused(lambda: RUN.mkdir(exist_ok=True) or Path(RUN, "notes.txt").write_text("mine"))
-    assert Path(RUN, "notes.txt").is_file() and (ROWS / "t").is_dir()
+    assert Path(RUN, "notes.txt").is_file()
 
 
-def test_rows_that_stood_there_before_stay(tmp_path, refused):
-    settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)})
-    assert prepare(PREPARED) == 0
-    refused()
-    assert (ROWS / "t/train.jsonl").is_file() and not RUN.exists()
+@pytest.mark.parametrize("begin", [prepare, finetune])
+@pytest.mark.parametrize("stood", [False, True])
+def test_rows_that_are_refused_are_never_put_in_place(stood, begin, tmp_path, monkeypatch):
+    def refuse(made, tasks):
+        assert made.tasks["t"].rows["train"] == 26, "asked of rows that are made"
+        raise InputError("refused")
 
-
-@pytest.mark.parametrize("longest", [32, 16])
-def test_rows_that_another_command_has_used_since_stay(longest, refused):
-    refused(lambda: prepare(replace(PREPARED, max_seq_len=longest)))
-    assert (ROWS / "t/train.jsonl").is_file() and not RUN.exists()
-
-
-def test_rows_that_another_command_is_making_stay_and_ours_beside_them_go(refused):
-    making = ROWS / ".making-other/t"
-    refused(lambda: making.mkdir(parents=True))
-    assert sorted(path.name for path in ROWS.iterdir()) == [".making-lock", ".making-other"]
-    assert making.is_dir() and not RUN.exists()
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)})
+    before = []
+    if stood:  # of other settings: they would be replaced
+        assert prepare(replace(PREPARED, max_seq_len=16)) == 0
+        before = [(ROWS / name).read_text() for name in ("prepared.json", "t/train.jsonl")]
+    monkeypatch.setattr(stage, "check_labels_differ", refuse)
+    with pytest.raises(InputError, match="refused"):
+        begin(settings if begin is finetune else PREPARED)
+    assert not RUN.exists() and ROWS.exists() == stood
+    if stood:
+        assert [(ROWS / name).read_text() for name in ("prepared.json", "t/train.jsonl")] == before
 
 
 def test_rows_that_went_while_they_were_thought_to_stand_are_missed_in_a_line(tmp_path, monkeypatch):
@@ -108,6 +106,6 @@ def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch)
     assert sorted(path.name for path in Path("runs").glob("f*")) == ["finetune-now", "finetune-now-2"]
 
 
-def test_a_default_folder_goes_again(refused, monkeypatch):
+def test_a_default_folder_goes_again(refused):
     refused(out_dir=None)
-    assert not Path("runs").exists() and not ROWS.exists()
+    assert not Path("runs").exists()

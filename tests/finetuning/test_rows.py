@@ -22,6 +22,7 @@ from span_electra.finetuning.rows import (
     read_table,
     suffix_of,
 )
+from span_electra.text.inputs import KINDS
 
 PACK = {
     "": lambda data: data,
@@ -76,7 +77,8 @@ def test_what_is_written_is_read(tmp_path, cells):
     )
     assert values(write(tmp_path, "a.csv", csv), ["a"]) == expected
     lines = "".join(json.dumps(record) + "\n" for record in expected)
-    assert values(write(tmp_path, "a.jsonl", lines), ["a"]) == expected
+    for suffix in (suffix for suffix, kind in KINDS.items() if kind == "jsonl"):
+        assert values(write(tmp_path, f"a{suffix}", lines), ["a"]) == expected
 
 
 def test_quotes_are_letters_in_tsv_and_quotes_in_csv(tmp_path):

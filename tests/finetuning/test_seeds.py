@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 import sys
 from dataclasses import asdict, replace
@@ -16,10 +17,12 @@ from run_examples import stop_at
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
 from span_electra.finetuning.experiment import Finetuning
+from span_electra.finetuning.seeds import note_other_starts
 from span_electra.finetuning.stage import finetune
 from span_electra.hub.folders import weights_sha256
 from span_electra.training import checkpoint
 from span_electra.training.devices import Process
+from span_electra.training.run_folder import write_mark
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -115,32 +118,51 @@ def test_a_folder_of_something_else_is_refused_as_it_was(tmp_path):
         finetune(settings)
 
 
-def test_every_seed_starts_from_the_checkpoint_that_the_first_did(tmp_path, monkeypatch):
-    """Of a run that is still training another is the newest by the next seed."""
-    vocabulary, runs = vocabulary_of_words(), []
-    (tmp_path / "encoder").mkdir()
-    (tmp_path / "encoder/tokenizer.json").write_text(vocabulary.to_json())
+def saved_at(folder, step):
+    """A checkpoint of a pretraining that goes on: of two steps the weights differ."""
+    vocabulary, model = vocabulary_of_words(), random_model(step)
+    folder.mkdir(exist_ok=True)
+    (folder / "tokenizer.json").write_text(vocabulary.to_json())
+    meta = {"model": asdict(model.config), "mask_id": vocabulary.mask_id}
+    return checkpoint.save(folder, step, model.state_dict(), {}, meta)
 
-    def save(step):
-        model = random_model(step)
-        meta = {"model": asdict(model.config), "mask_id": vocabulary.mask_id}
-        return checkpoint.save(tmp_path / "encoder", step, model.state_dict(), {}, meta)
+
+def test_every_seed_starts_from_the_checkpoint_that_the_first_did(tmp_path, monkeypatch):
+    """A run that is still training has saved others by the next seed, and let the first go."""
+    place, told, process = tmp_path / "encoder", [], Process(torch.device("cpu"))
+    first = saved_at(place, 7)
+    start = {"step": 7, "weights": weights_sha256(first)}
 
     def once(run):
-        runs.append(run)
+        shutil.rmtree(first, ignore_errors=True)
+        saved_at(place, 10 + len(told))
+        experiment = Finetuning(run, process)
+        told.append((experiment.metadata()["encoder_checkpoint"], Path(experiment.facts["encoder"]).name))
         Path(run.out_dir).mkdir(parents=True)
-        save(10 + len(runs))
+        if len(told) == 3:
+            raise InputError("refused")
+        write_mark(Path(run.out_dir), "finished", 1)
         return 0, {"t": {"dev": {"accuracy": 0.5}}}
 
-    first = save(7)
     monkeypatch.setattr("span_electra.finetuning.stage.finetune_once", once)
     tasks = {"t": write_task(tmp_path, SINGLE)}
-    assert finetune(settings_of(tmp_path, tasks, encoder=str(tmp_path / "encoder"), seeds=2)) == 0
-    assert [run.encoder for run in runs] == [str(first)] * 2
-    process = Process(torch.device("cpu"))
-    told = Finetuning(runs[1], process).metadata()["encoder_checkpoint"]
-    assert (
-        told == {"step": 7, "weights": weights_sha256(first)} and told["weights"] == runs[1].encoder_weights
-    )
-    with pytest.raises(InputError, match="holds other weights than when this command began"):
-        Finetuning(replace(runs[1], encoder=str(tmp_path / "encoder")), process)
+    settings = settings_of(tmp_path, tasks, encoder=str(place), seeds=3)
+    with pytest.raises(InputError, match="refused"):
+        finetune(settings)
+    assert told == [(start, "encoder")] * 3
+    with pytest.raises(InputError, match="holds runs of these seeds already") as rest:  # by the next command
+        finetune(settings)
+    held = tmp_path / "run/encoder/encoder/checkpoints/step-00000007"
+    assert f"--encoder {held} --seed 2" in str(rest.value) and checkpoint.read_meta(held)["step"] == 7
+
+
+@pytest.mark.parametrize("from_scratch", [False, True])  # then they have the encoder's sizes alone
+@pytest.mark.parametrize(("starts", "said"), [("aaa", False), ("aba", True), ("a-b", True), ("a-", False)])
+def test_seeds_of_different_starts_are_said_to_be_so(starts, said, from_scratch, tmp_path, capsys):
+    runs = [tmp_path / f"seed-{seed}" for seed in range(len(starts))]
+    for run, weights in zip(runs, starts, strict=True):
+        # An older release, "-", did not tell.
+        start = {} if weights == "-" else {"encoder_checkpoint": {"step": None, "weights": weights}}
+        checkpoint.save(run, 1, {}, {}, start | {"from_scratch": from_scratch})
+    note_other_starts(tmp_path, runs)
+    assert capsys.readouterr().err.count("started from different weights") == (said and not from_scratch)

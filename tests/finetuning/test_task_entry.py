@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_entry import TaskEntry
 
 
@@ -12,15 +13,15 @@ def entry(**values) -> TaskEntry:
 
 
 def test_numbers_are_taken_within_their_limits():
-    assert entry().number("limit", 7) == 7
-    assert entry(limit=0).number("limit", 7, integer=True) == 0
-    assert entry(dropout_prob=0.5).number("dropout_prob", 0.1, below=1) == 0.5
+    assert entry().number("loss_weight") == Task.loss_weight == 1
+    assert entry(loss_weight=0).number("loss_weight", integer=True) == 0
+    assert entry(dropout_prob=0.5).number("dropout_prob", below=1) == 0.5
 
 
 @pytest.mark.parametrize("value", [-1, True, "3", None, [1], float("nan"), float("inf"), 1.5, 10**30])
 def test_what_is_no_whole_number_is_told_by_key(value):
     wrong = entry(limit=value)
-    assert wrong.number("limit", 0, integer=True) == 0
+    assert wrong.number("limit", integer=True) == 0
     assert (
         wrong.problems[0].startswith("cola.limit: ")
         and "is no whole number of at least 0" in wrong.problems[0]
@@ -29,7 +30,7 @@ def test_what_is_no_whole_number_is_told_by_key(value):
 
 def test_a_number_that_reaches_its_limit_is_told():
     wrong = entry(dropout_prob=1)
-    assert wrong.number("dropout_prob", 0.1, below=1) == 0.1
+    assert wrong.number("dropout_prob", below=1) == 0.1
     assert "1 is no number of at least 0 and below 1" in wrong.problems[0]
 
 

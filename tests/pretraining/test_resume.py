@@ -57,7 +57,8 @@ def test_other_rows_are_refused_inside_an_epoch_alone_and_releases_that_did_not_
 def test_the_longest_row_counts_whatever_a_run_goes_on_from(before, here, tmp_path):
     """Where a checkpoint of an older release does not tell, a resumed run's rows were most likely these."""
     told = {} if before is None else {"max_seq_len": before}
-    data = SimpleNamespace(train=SimpleNamespace(header=SimpleNamespace(max_seq_len=here), vocabulary=None))
+    features = SimpleNamespace(lengths_R=np.array([40, here, 5]), vocabulary=None)
+    data = SimpleNamespace(train=features, train_rows=np.array([1, 2]))  # a longer one is held out
     settings = small_run("rows.arrow", tmp_path / "run")
     positions = settings.model.max_position_embeddings
     assert longest_row(data, settings) == here

@@ -93,17 +93,6 @@ def test_a_folder_named_for_a_resumed_run_is_where_it_goes_on(no_accelerator, tm
     assert pretrain.resumed_from(again) == pretrain.resumed_from(other) == str(old)
 
 
-def test_a_folder_we_made_for_nothing_goes_and_any_other_stays(tmp_path):
-    ours, used = tmp_path / "ours", tmp_path / "used"
-    for folder in (ours, used):
-        folder.mkdir()
-        (folder / "config.json").write_text("{}")
-    (used / "notes.txt").write_text("mine")
-    pretrain.forget_if_empty(ours)
-    pretrain.forget_if_empty(used)
-    assert not ours.exists() and (used / "notes.txt").exists()
-
-
 def set_torchrun(monkeypatch, rank):
     for name, value in {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)

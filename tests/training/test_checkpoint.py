@@ -230,6 +230,27 @@ def test_weights_that_do_not_fit_the_model_are_refused_by_name():
 # --- the run folder -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("names", "goes"),
+    [
+        ((), True),
+        (("config.json", "run.lock", "seed-0/run.lock", "seed-1/config.json"), True),
+        (("encoder/small/tokenizer.json", "encoder/small/checkpoints/step-00000007/meta.json"), True),
+        (("config.json", "notes.txt"), False),
+        (("seed-0/log.txt", "seed-1/run.lock"), False),
+        (("seed-0/encoder/mine.txt",), False),
+    ],
+)
+def test_a_folder_in_which_nothing_was_trained_goes_and_any_other_stays(names, goes, tmp_path):
+    for name in names:
+        path = tmp_path / "run" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    before = sorted(tmp_path.rglob("*"))
+    runfolder.forget_if_empty(tmp_path / "run")
+    assert sorted(tmp_path.rglob("*")) == ([] if goes else before)
+
+
 def test_a_run_folder_knows_its_state(tmp_path):
     run = tmp_path / "run"
     assert runfolder.state_of(run) == "new"
