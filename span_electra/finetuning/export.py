@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from tokenizers import Tokenizer
-from torch import nn
 
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task_model import TaskModel
@@ -28,6 +27,7 @@ from span_electra.hub.model_card import (
     training_sections,
 )
 from span_electra.hub.tokenizer import SENTENCES, framed, save_tokenizer
+from span_electra.hub.weights import Joined
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import OURS, atomic_folder
 from span_electra.text.vocabulary import Vocabulary
@@ -223,11 +223,3 @@ def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
     tokenizer = Tokenizer.from_str(vocabulary.original or vocabulary.to_json())
     single, pair = TURNS if spec.type.in_turns else SENTENCES
     return framed(vocabulary, tokenizer, single=single, pair=pair)
-
-
-class Joined(nn.Module):
-    """An encoder and one of its heads, as one network of hub/weights.py."""
-
-    def __init__(self, encoder: nn.Module, head: nn.Module | None) -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, head

@@ -13,6 +13,14 @@ PARTS = ("generator", "discriminator")
 DELTA, EMBEDDINGS = "encoder.embeddings.delta.", "encoder.embeddings."
 
 
+class Joined(nn.Module):
+    """An encoder, and one of its heads or none, as the network that the functions below take."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module | None) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+
 @torch.no_grad()
 def our_weights(network: nn.Module) -> Weights:
     """A network's weights by our names, on the CPU in float32; gdes is folded in."""
@@ -96,12 +104,12 @@ def take_weights(network: nn.Module, weights: Weights, source: str) -> None:
     targets = _targets(network)
     for name in sorted(set(targets) ^ set(weights)):
         what = "lacks" if name in targets else "has no place for"
-        raise InputError(f"{source}: {what} {name}; give the model the sizes of that folder's config.json")
+        raise InputError(f"{source}: {what} {name}; its config.json tells other sizes, export it again")
     for name, weight in weights.items():
         if weight.shape != targets[name].shape:
             raise InputError(
                 f"{source}: {name} is {tuple(weight.shape)}, the model's is {tuple(targets[name].shape)}; "
-                "give the model the sizes of that folder's config.json"
+                "its config.json tells other sizes, export it again"
             )
     for name, weight in weights.items():
         targets[name].copy_(weight)
