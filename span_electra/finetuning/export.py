@@ -16,16 +16,11 @@ from tokenizers import Tokenizer
 
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.task_model import TaskModel
+from span_electra.finetuning.task_card import render_task_card
 from span_electra.finetuning.turns import never_said, usual_reply
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
-from span_electra.hub.model_card import (
-    CardFacts,
-    model_name,
-    own_metrics,
-    render_task_card,
-    training_sections,
-)
+from span_electra.hub.model_card import CardFacts, model_name, own_metrics, training_sections
 from span_electra.hub.tokenizer import SENTENCES, framed, save_tokenizer
 from span_electra.hub.weights import Joined
 from span_electra.model.multi_task import TaskNetwork
@@ -68,17 +63,7 @@ def export_task(
             write_mean_pooling(beside, network.config.discriminator.hidden_size, spec.max_seq_len)
         record = record_of(network.config, head)
         card = render_task_card(
-            spec.task.name,
-            spec.task.task_type,
-            head,
-            record,
-            facts or CardFacts(),
-            config=network.config,
-            paired=spec.type.in_turns or bool(spec.task.pairs),
-            in_turns=spec.type.in_turns,
-            several=spec.type.head == "several",
-            word_pieces=vocabulary.kind == "BERT",
-            prompt=spec.max_seq_len - most,
+            spec, record, facts or CardFacts(), config=network.config, vocabulary=vocabulary
         )
         write_network(joined, network.config, settings, beside, head=head, card=card)
         save_tokenizer(
