@@ -11,12 +11,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.task_model import TaskModel
 from span_electra.finetuning.task_card import render_task_card
+from span_electra.finetuning.task_model import TaskModel
 from span_electra.finetuning.turns import never_said, usual_reply
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
@@ -44,10 +45,11 @@ def export_task(
     vocabulary: Vocabulary,
     folder: str | Path,
     facts: CardFacts | None = None,
+    meta: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the network with the head of one task; an earlier export of ours is replaced.
 
-    facts: what its model card tells besides (`task_facts`).
+    facts: what its model card tells besides (`task_facts`). meta: the meta.json of its checkpoint.
     Raises InputError for any other folder in the way.
     """
     folder = Path(folder)
@@ -65,7 +67,7 @@ def export_task(
         card = render_task_card(
             spec, record, facts or CardFacts(), config=network.config, vocabulary=vocabulary
         )
-        write_network(joined, network.config, settings, beside, head=head, card=card)
+        write_network(joined, network.config, settings, beside, head=head, card=card, meta=meta)
         save_tokenizer(
             tokenizer_of(vocabulary, spec),
             beside,
@@ -96,6 +98,7 @@ def export_tasks(
                 vocabulary=model.vocabulary,
                 folder=Path(out_dir, spec.task.name),
                 facts=told,
+                meta=model.meta,
             )
         )
     return written
@@ -155,7 +158,8 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
     head = network.tasks[task]
     stock_head, problem_type = spec.type.stock_head, spec.type.problem_type
     config = stock_config(network.config, "discriminator", vocabulary, head=stock_head)
-    config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type}
+    lasting = {"initialization": network.config.initialization}
+    config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type, **lasting}
     if stock_head == "none":
         return config
     config["classifier_dropout"] = head.dropout

@@ -100,10 +100,9 @@ def _write_part(
     network, config, record = getattr(model, part), model.config, record_of(model.config, part)
     settings = stock_config(config, part, vocabulary)
     longest, types = trained_length(meta or {}, config.max_position_embeddings), record.token_types
-    settings[OURS] |= {STAMP: stamp_of(meta), **training_of(meta)} if meta else {}
     span_head, mask = network.span_head is not None, vocabulary.special.mask
     card = render_card(part, record, facts, config=config, span_head=span_head, mask=mask)
-    write_network(network, config, settings, folder, head=part, card=card)
+    write_network(network, config, settings, folder, head=part, card=card, meta=meta)
     save_tokenizer(framing_rows(vocabulary), folder, longest, token_types=types)
     # Aside, since no stock class has it; a folder without it opens all the same.
     if network.span_head is not None:
@@ -115,12 +114,24 @@ def _write_part(
 
 
 def write_network(
-    network: nn.Module, config: ModelConfig, settings: StockConfig, folder: Path, *, head: str, card: str
+    network: nn.Module,
+    config: ModelConfig,
+    settings: StockConfig,
+    folder: Path,
+    *,
+    head: str,
+    card: str,
+    meta: Mapping[str, Any] | None,
 ) -> None:
-    """Write the card of an encoder with a head, and config.json and weights as the stock class wants them."""
+    """Write the card of an encoder with a head, and config.json and weights as the stock class wants them.
+
+    `meta`: the meta.json of its checkpoint, of which config.json has what tells of the training.
+    """
     record = record_of(config, head)
     (folder / CARD).write_bytes(card.encode())
-    settings = settings | {OURS: settings[OURS] | {CARD_SHA256: hashlib.sha256(card.encode()).hexdigest()}}
+    trained = {STAMP: stamp_of(meta), **training_of(meta)} if meta else {}
+    written = {CARD_SHA256: hashlib.sha256(card.encode()).hexdigest()}
+    settings = settings | {OURS: settings[OURS] | trained | written}
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     # transformers refuses a file that does not say which framework's tensors it holds.
