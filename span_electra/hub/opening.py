@@ -102,7 +102,7 @@ class Opened:
         """Tokens of the longest row that any of the networks was trained on; `positions` where none tells."""
         if self.checkpoint is not None:
             return trained_length(read_object(self.checkpoint / checkpoint.META), positions)
-        told = [ours_in(read_config(folder)) for folder in self.folders.values()]
+        told = [ours_in(folder) for folder in self.folders.values()]
         return max(trained_length(ours, positions) for ours in told)
 
     def pretrained(self) -> list[str]:
@@ -220,7 +220,7 @@ def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
         config = replace(config, dim_final_feedforward=width % whole)
     if (folder / FACTORS).is_file():
         config, weights = _with_factors(config, weights, open_tensors(folder / FACTORS))
-    longest = trained_length(ours_in(settings), config.max_position_embeddings)
+    longest = trained_length(ours_in(folder), config.max_position_embeddings)
     return Pretrained(config, weights, part_of(head), vocabulary, str(folder), longest=longest)
 
 
