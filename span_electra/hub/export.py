@@ -32,14 +32,13 @@ from span_electra.hub.folders import (
     write_tensors,
 )
 from span_electra.hub.model_card import CardFacts, render_card
-from span_electra.hub.opening import FACTORS
+from span_electra.hub.opening import FACTORS, SPAN_HEADS
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
 from span_electra.hub.weights import PARTS, our_weights, stock_weights
 from span_electra.model.electra import SpanElectra
 from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG, atomic_folder, read_object
 from span_electra.text.vocabulary import Vocabulary
 
-SPAN_HEADS = "span_heads.safetensors"
 # The model card, and the key of config.json under which stands what it was when it was written.
 CARD, CARD_SHA256 = "README.md", "card_sha256"
 # All that an export may hold, those of tasks too: what else lies there is a person's.

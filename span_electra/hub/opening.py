@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from span_electra.training import checkpoint
 from span_electra.training.run_folder import last_saved, state_of
 from span_electra.utf8 import read_text
 
+SPAN_HEADS = "span_heads.safetensors"  # beside a stock network, which has no place for them
 FACTORS = "word_factors.safetensors"  # beside a folded table of words: `word` [V, E], `project` [D, E]
 
 
@@ -56,6 +57,8 @@ class Pretrained:
     source: str
     longest: int  # tokens of the longest row it was trained on; its positions, where nothing tells
     folder: str = ""  # the folder that holds the very weights, where it is another
+    # Reads its span-boundary head, which only training that goes on needs; None: it has none.
+    span_head: Callable[[], Weights] | None = None
 
     @property
     def name(self) -> str:
@@ -221,7 +224,11 @@ def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
     if (folder / FACTORS).is_file():
         config, weights = _with_factors(config, weights, open_tensors(folder / FACTORS))
     longest = trained_length(ours_in(folder), config.max_position_embeddings)
-    return Pretrained(config, weights, part_of(head), vocabulary, str(folder), longest=longest)
+    aside = folder / SPAN_HEADS
+    span_head = partial(open_tensors, aside) if aside.is_file() else None
+    return Pretrained(
+        config, weights, part_of(head), vocabulary, str(folder), longest=longest, span_head=span_head
+    )
 
 
 def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tuple[ModelConfig, Weights]:
@@ -264,8 +271,17 @@ def _read_part(
     network, longest = getattr(model.config, part), trained_length(meta, model.config.max_position_embeddings)
     width = model.config.dim_final_feedforward if part == "discriminator" else 0
     config = replace(model.config, generator=network, discriminator=network, dim_final_feedforward=width)
-    weights = our_weights(getattr(model, part))
-    return Pretrained(config, weights, part, vocabulary, str(run), longest=longest, folder=str(folder))
+    own = getattr(model, part)
+    return Pretrained(
+        config,
+        our_weights(own),
+        part,
+        vocabulary,
+        str(run),
+        longest=longest,
+        folder=str(folder),
+        span_head=own.span_head.state_dict if own.span_head is not None else None,
+    )
 
 
 def _read_fine_tuned(folder: Path, run: Path, vocabulary: Vocabulary) -> Pretrained:
