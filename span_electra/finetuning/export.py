@@ -21,6 +21,7 @@ from span_electra.finetuning.task_model import TaskModel
 from span_electra.finetuning.turns import never_said, usual_reply
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
+from span_electra.hub.folders import training_of
 from span_electra.hub.model_card import CardFacts, model_name, own_metrics, training_sections
 from span_electra.hub.tokenizer import SENTENCES, framed, save_tokenizer
 from span_electra.hub.weights import Joined
@@ -58,6 +59,7 @@ def export_task(
     with atomic_folder(folder) as beside:
         head = spec.type.stock_head
         settings = task_config(network, task, spec, vocabulary)
+        settings[OURS] |= training_of(meta)
         joined, most = Joined(network.encoder, network.heads[task]), usual_reply(spec.max_seq_len)
         if head == "causal":
             write_generation(beside, settings, most, never_said(vocabulary, network.config.vocab_size))
@@ -67,7 +69,7 @@ def export_task(
         card = render_task_card(
             spec, record, facts or CardFacts(), config=network.config, vocabulary=vocabulary
         )
-        write_network(joined, network.config, settings, beside, head=head, card=card, meta=meta)
+        write_network(joined, network.config, settings, beside, head=head, card=card)
         save_tokenizer(
             tokenizer_of(vocabulary, spec),
             beside,

@@ -56,16 +56,12 @@ def take_pretrained(network: TaskNetwork, pretrained: Pretrained) -> None:
 
     Raises InputError when something is missing or of another size; nothing has been copied then.
     """
-    kinds = [task.kind for task in network.tasks]
-    heads = [
-        head
-        for head, kind in zip(network.heads, kinds, strict=True)
-        if PRETRAINED_HEAD.get(kind) == pretrained.part
-    ]
+    pairs = zip(network.heads, network.tasks, strict=True)
+    heads = [head for head, task in pairs if PRETRAINED_HEAD.get(task.kind) == pretrained.part]
+    names = ("encoder.", "head.") if heads else "encoder."
+    taken = {name: weight for name, weight in pretrained.weights.items() if name.startswith(names)}
     # Heads of one part are alike: what fits the first fits all.
     for head in heads or [None]:
-        names = ("encoder.", "head.") if heads else ("encoder.",)
-        taken = {name: weight for name, weight in pretrained.weights.items() if name.startswith(names)}
         take_weights(Joined(network.encoder, head), taken, pretrained.source)
 
 

@@ -6,9 +6,6 @@ What all cards have (the block for hubs, sizes, metrics, limits) is hub/model_ca
 from __future__ import annotations
 
 import json
-import sys
-
-import numpy as np
 
 from span_electra.config import ModelConfig
 from span_electra.finetuning.decoding import OUTSIDE
@@ -17,17 +14,20 @@ from span_electra.finetuning.turns import usual_reply
 from span_electra.hub.architecture import Architecture
 from span_electra.hub.model_card import CardFacts, closing_sections, front_matter, pipeline_of
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.text.word_starts import CLASSES, PARTS, character_classes
+from span_electra.text.word_starts import CJK_MARKS, WITHOUT_BLANKS
 
-_USE = {
-    "task": """from transformers import pipeline
+_PIPELINE = """from transformers import pipeline
 
 answer = pipeline("{pipeline}", model="path/to/this/folder")
-answer("The quick brown fox jumps over the lazy dog.")""",
-    "text": """from transformers import pipeline
+"""
+_CLASSES = """from transformers import AutoTokenizer, {stock_class}
 
-answer = pipeline("text-classification", model="path/to/this/folder")
-answer("The quick brown fox jumps over the lazy dog.", truncation=True)""",
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = {stock_class}.from_pretrained("path/to/this/folder")"""
+_USE = {
+    "class": _CLASSES,
+    "task": _PIPELINE + 'answer("The quick brown fox jumps over the lazy dog.")',
+    "text": _PIPELINE + 'answer("The quick brown fox jumps over the lazy dog.", truncation=True)',
     "words": """import re
 from bisect import bisect
 
@@ -53,21 +53,16 @@ first = {{}}  # the answer at each word's first token; a token is of the word th
 for inside, (start, end), number in zip(row.sequence_ids(), offsets, best):
     if inside is not None:
         first.setdefault(bisect(ends, max(end - 1, start)), model.config.id2label[number])
-# A word that the row has no token of is nothing.
+# A word that the row has no token of is taken for this.
 labels = [(word, first.get(place, {outside})) for place, word in enumerate(words)]""",
-    "several": """from transformers import pipeline
-
-answer = pipeline("text-classification", model="path/to/this/folder")
-answer("The quick brown fox jumps over the lazy dog.", top_k=None, truncation=True)  # each label's score""",
-    "several of pairs": """from transformers import pipeline
-
-answer = pipeline("text-classification", model="path/to/this/folder")
-pair = {{"text": "The quick brown fox jumps.", "text_pair": "Over the lazy dog."}}
+    "several": _PIPELINE
+    + 'answer("The quick brown fox jumps over the lazy dog.", top_k=None, truncation=True)'
+    "  # each label's score",
+    "several of pairs": _PIPELINE
+    + """pair = {{"text": "The quick brown fox jumps.", "text_pair": "Over the lazy dog."}}
 answer(pair, top_k=None, truncation=True)  # each label's score""",
-    "speech": """from transformers import AutoTokenizer, {stock_class}
-
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-model = {stock_class}.from_pretrained("path/to/this/folder")
+    "speech": _CLASSES
+    + """
 # A turn that is longer loses its beginning, so that a reply has room.
 row = tokenizer("Is this seat free?", truncation=True, max_length={prompt}, return_tensors="pt")
 said = model.generate(**row)[0, row["input_ids"].shape[1] :]
@@ -76,10 +71,6 @@ reply = tokenizer.decode(said, skip_special_tokens=True)""",
 
 model = SentenceTransformer("path/to/this/folder")  # several turns: one text with the separator between
 model.similarity(model.encode("Hello."), model.encode(["Hi!", "No."]))""",
-    "class": """from transformers import AutoTokenizer, {stock_class}
-
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-model = {stock_class}.from_pretrained("path/to/this/folder")""",
 }
 _TURN_TYPES = (
     "Several turns are one text with the separator between. The tokenizer gives them all one token type, "
@@ -89,7 +80,7 @@ _TURN_TYPES = (
 _FIRST_TOKENS = (
     "A word's label is that of its first token; what the network says of the others, nothing has taught it."
 )
-_PIPELINE = (
+_BLANKS = (
     'Where blanks part the words, `pipeline("token-classification", model=folder, '
     'aggregation_strategy="first")` tells the same of a text; it takes all between two blanks for one word.'
 )
@@ -127,7 +118,7 @@ def render_task_card(
     )
     notes = {
         _FIRST_TOKENS: kind == "words",
-        _PIECES if vocabulary.kind == "BERT" else _PIPELINE: kind == "words",
+        _PIECES if vocabulary.kind == "BERT" else _BLANKS: kind == "words",
         _CUT: kind in ("text", "several", "several of pairs"),
         _SEVERAL: spec.type.head == "several",
         _SPEECH: kind == "speech" and record.token_types,
@@ -156,10 +147,7 @@ def _kind(spec: TaskSpec, record: Architecture) -> str:
 
 
 def _bare_pattern() -> str:
-    """A pattern of two characters of scripts without blanks (text/word_starts.py), as lines of code."""
-    steps_C = np.diff(character_classes() & PARTS > 0, prepend=False, append=False)
-    edges = steps_C.nonzero()[0].reshape(-1, 2)
-    edges[edges == CLASSES] = sys.maxunicode + 1  # what lies beyond the classes is as the last of them
-    ranges = [f"\\U{first:08x}-\\U{end - 1:08x}" for first, end in edges]
+    """A pattern of two characters of scripts without blanks, as lines of code."""
+    ranges = [f"\\U{first:08x}-\\U{last:08x}" for first, last in WITHOUT_BLANKS + CJK_MARKS]
     lines = ["".join(ranges[begin : begin + 4]) for begin in range(0, len(ranges), 4)]
     return "\n".join(f'    "{line}"' for line in ["[", *lines, "]{2}"])

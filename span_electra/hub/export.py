@@ -22,15 +22,7 @@ from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.hub.architecture import ORIGINAL, REPLACED, StockConfig
 from span_electra.hub.architectures import record_of
-from span_electra.hub.folders import (
-    CONFIG,
-    STAMP,
-    WEIGHTS,
-    stamp_of,
-    trained_length,
-    training_of,
-    write_tensors,
-)
+from span_electra.hub.folders import CONFIG, WEIGHTS, ours_of, trained_length, training_of, write_tensors
 from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS, SPAN_HEADS
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
@@ -98,10 +90,11 @@ def _write_part(
 ) -> None:
     network, config, record = getattr(model, part), model.config, record_of(model.config, part)
     settings = stock_config(config, part, vocabulary)
+    settings[OURS] |= training_of(meta)
     longest, types = trained_length(meta or {}, config.max_position_embeddings), record.token_types
     span_head, mask = network.span_head is not None, vocabulary.special.mask
     card = render_card(part, record, facts, config=config, span_head=span_head, mask=mask)
-    write_network(network, config, settings, folder, head=part, card=card, meta=meta)
+    write_network(network, config, settings, folder, head=part, card=card)
     save_tokenizer(framing_rows(vocabulary), folder, longest, token_types=types)
     # Aside, since no stock class has it; a folder without it opens all the same.
     if network.span_head is not None:
@@ -113,24 +106,12 @@ def _write_part(
 
 
 def write_network(
-    network: nn.Module,
-    config: ModelConfig,
-    settings: StockConfig,
-    folder: Path,
-    *,
-    head: str,
-    card: str,
-    meta: Mapping[str, Any] | None,
+    network: nn.Module, config: ModelConfig, settings: StockConfig, folder: Path, *, head: str, card: str
 ) -> None:
-    """Write the card of an encoder with a head, and config.json and weights as the stock class wants them.
-
-    `meta`: the meta.json of its checkpoint, of which config.json has what tells of the training.
-    """
+    """Write the card of an encoder with a head, and config.json and weights as the stock class wants them."""
     record = record_of(config, head)
     (folder / CARD).write_bytes(card.encode())
-    trained = {STAMP: stamp_of(meta), **training_of(meta)} if meta else {}
-    written = {CARD_SHA256: hashlib.sha256(card.encode()).hexdigest()}
-    settings = settings | {OURS: settings[OURS] | trained | written}
+    settings = settings | {OURS: settings[OURS] | {CARD_SHA256: hashlib.sha256(card.encode()).hexdigest()}}
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     # transformers refuses a file that does not say which framework's tensors it holds.
@@ -191,7 +172,7 @@ def check_free(target: Path) -> None:
                     "place; move it or choose another folder"
                 )
     # Earlier releases do not say what theirs was.
-    written = settings[OURS].get(CARD_SHA256) if isinstance(settings[OURS], dict) else None
+    written = ours_of(settings).get(CARD_SHA256)
     card = target / CARD
     if written and card.is_file() and hashlib.sha256(card.read_bytes()).hexdigest() != written:
         raise InputError(

@@ -115,9 +115,12 @@ def stamp_of(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {"step": meta["step"], "weights": recorded_sha256(meta)}
 
 
-def training_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+def training_of(meta: Mapping[str, Any] | None) -> dict[str, Any]:
     """What an exported network says of its training, by its checkpoint's meta.json. Raises InputError."""
-    law, told = law_in(meta, checkpoint.META), {LONGEST: meta[LONGEST]} if LONGEST in meta else {}
+    if not meta:
+        return {}
+    law, told = law_in(meta, checkpoint.META), {STAMP: stamp_of(meta)}
+    told |= {LONGEST: meta[LONGEST]} if LONGEST in meta else {}
     return told | ({MASKING_LAW: {name: getattr(law, name) for name in MASKING_KEYS}} if law else {})
 
 
@@ -141,7 +144,7 @@ def stamp_in(folder: Path) -> dict[str, Any] | None:
 
     Also where it was trained on since: the two networks of an export stay a pair.
     """
-    return _ours(read_object(folder / CONFIG)).get(STAMP)
+    return ours_of(read_object(folder / CONFIG)).get(STAMP)
 
 
 def ours_in(folder: str | Path) -> dict[str, Any]:
@@ -151,13 +154,14 @@ def ours_in(folder: str | Path) -> dict[str, Any]:
     nothing tells: such a folder's longest row is what its tokenizer cuts texts to, and no more is known.
     """
     settings = read_object(Path(folder, CONFIG))
-    ours = _ours(settings)
+    ours = ours_of(settings)
     if not ours or "transformers_version" not in settings:
         return ours
     return {LONGEST: read_object(Path(folder, TOKENIZER_CONFIG)).get("model_max_length")}
 
 
-def _ours(settings: StockConfig) -> dict[str, Any]:
+def ours_of(settings: StockConfig) -> dict[str, Any]:
+    """What stands under our key in a config.json."""
     ours = settings.get(OURS)
     return ours if isinstance(ours, dict) else {}
 

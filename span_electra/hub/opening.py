@@ -223,12 +223,9 @@ def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
         config = replace(config, dim_final_feedforward=width % whole)
     if (folder / FACTORS).is_file():
         config, weights = _with_factors(config, weights, open_tensors(folder / FACTORS))
-    longest = trained_length(ours_in(folder), config.max_position_embeddings)
-    aside = folder / SPAN_HEADS
-    span_head = partial(open_tensors, aside) if aside.is_file() else None
-    return Pretrained(
-        config, weights, part_of(head), vocabulary, str(folder), longest=longest, span_head=span_head
-    )
+    longest, aside = trained_length(ours_in(folder), config.max_position_embeddings), folder / SPAN_HEADS
+    told = {"longest": longest, "span_head": partial(open_tensors, aside) if aside.is_file() else None}
+    return Pretrained(config, weights, part_of(head), vocabulary, str(folder), **told)
 
 
 def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tuple[ModelConfig, Weights]:
@@ -271,17 +268,9 @@ def _read_part(
     network, longest = getattr(model.config, part), trained_length(meta, model.config.max_position_embeddings)
     width = model.config.dim_final_feedforward if part == "discriminator" else 0
     config = replace(model.config, generator=network, discriminator=network, dim_final_feedforward=width)
-    own = getattr(model, part)
-    return Pretrained(
-        config,
-        our_weights(own),
-        part,
-        vocabulary,
-        str(run),
-        longest=longest,
-        folder=str(folder),
-        span_head=own.span_head.state_dict if own.span_head is not None else None,
-    )
+    weights, head = our_weights(getattr(model, part)), getattr(model, part).span_head
+    told = {"longest": longest, "folder": str(folder), "span_head": head and head.state_dict}
+    return Pretrained(config, weights, part, vocabulary, str(run), **told)
 
 
 def _read_fine_tuned(folder: Path, run: Path, vocabulary: Vocabulary) -> Pretrained:

@@ -24,15 +24,9 @@ class Joined(nn.Module):
 @torch.no_grad()
 def our_weights(network: nn.Module) -> Weights:
     """A network's weights by our names, on the CPU in float32; gdes is folded in."""
-    ours = {
-        name: weight.detach().to("cpu", torch.float32)
-        for name, weight in network.state_dict().items()
-        if name.startswith(("encoder.", "head.")) and not name.startswith(f"{EMBEDDINGS}base.")
-    }
+    ours = {name: weight.detach().to("cpu", torch.float32) for name, weight in _targets(network).items()}
     embeddings = network.encoder.embeddings
     if isinstance(embeddings, DisentangledEmbeddings):
-        # What the change has of its own, its norm, stands where a plain network has it.
-        ours = {name.replace(DELTA, EMBEDDINGS): weight for name, weight in ours.items()}
         for name, table in embeddings.tables().items():
             ours[f"{EMBEDDINGS}{name}.weight"] = table.detach().to("cpu", torch.float32)
     return ours
