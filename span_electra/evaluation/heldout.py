@@ -93,8 +93,7 @@ def joint_model(folder: str | Path, networks: Networks) -> JointModel:
     if newest is not None:
         return load_model(newest).to(networks.device).eval()
     # Exports of older releases do not tell; where they lie in their run its own settings do.
-    exported = ours_in(networks.need("generator").source)
-    for settings in (exported, read_object(folder / CONFIG).get("model")):
+    for settings in (ours_in(networks.need("generator").source), read_object(folder / CONFIG).get("model")):
         with suppress(ValueError, TypeError, KeyError):
             return ExportedPair(networks, settings["sampling"], float(settings["temperature"]))
     return ExportedPair(networks, assumed=True)

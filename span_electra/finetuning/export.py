@@ -89,21 +89,18 @@ def export_tasks(
     facts, measured: see `task_facts`. Raises InputError.
     """
     check_places(out_dir, [spec.task.name for spec in model.specs])  # all before any is written
-    written = []
-    for number, spec in enumerate(model.specs):
-        told = task_facts(model, number, facts, measured)
-        written.append(
-            export_task(
-                model.network,
-                number,
-                spec=spec,
-                vocabulary=model.vocabulary,
-                folder=Path(out_dir, spec.task.name),
-                facts=told,
-                meta=model.meta,
-            )
+    return [
+        export_task(
+            model.network,
+            number,
+            spec=spec,
+            vocabulary=model.vocabulary,
+            folder=Path(out_dir, spec.task.name),
+            facts=task_facts(model, number, facts, measured),
+            meta=model.meta,
         )
-    return written
+        for number, spec in enumerate(model.specs)
+    ]
 
 
 def check_places(out_dir: str | Path, tasks: Iterable[str]) -> None:

@@ -15,10 +15,8 @@ from span_electra.hub.opening import Pretrained
 from span_electra.hub.weights import Joined, take_weights
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 
-PRETRAINED_HEAD = {  # by kinds of task heads, that of a network which was pretrained for just that
-    "replaced": "discriminator",  # which words are wrong
-    "language": "generator",  # the next token
-}
+# By kinds of task heads, the network which was pretrained for just that: wrong words, the next token.
+PRETRAINED_HEAD = {"replaced": "discriminator", "language": "generator"}
 
 
 def head_configs(sources: Sequence[TaskRows]) -> tuple[HeadConfig, ...]:

@@ -278,11 +278,10 @@ def _read_fine_tuned(folder: Path, run: Path, vocabulary: Vocabulary) -> Pretrai
     saved = checkpoint.load(folder)
     config = config_of(saved.meta.get("model"), f"{folder}/{checkpoint.META}")
     weights = {name: weight for name, weight in saved.weights.items() if name.startswith("encoder.")}
-    # Its source is the encoder that was there first, whose prepared data fit this one too.
     longest = trained_length(saved.meta, config.max_position_embeddings)
-    return Pretrained(
-        config, weights, "none", vocabulary, saved.meta.get("encoder", str(run)), longest=longest
-    )
+    # The encoder that was there first, whose prepared data fit this one too.
+    source = saved.meta.get("encoder", str(run))
+    return Pretrained(config, weights, "none", vocabulary, source, longest=longest)
 
 
 def load_model(folder: str | Path) -> SpanElectra:
