@@ -31,13 +31,13 @@ def spec_of(task_type, lowercase=False):
     return TaskSpec(Task("t", task_type, {}), LABELS.get(task_type, ()), 32, lowercase)
 
 
-def network_of(*task_types, seed=0):
+def network_of(*task_types, seed=0, vocab_size=VOCABULARY.size):
     """A network whose every weight is away from its start, with a head for each type."""
     heads = []
     for task_type in task_types:
         record = TASK_TYPES[task_type]
         heads.append(HeadConfig(record.head, record.outputs(LABELS.get(task_type, ())), dropout=0.25))
-    config = small_config(vocab_size=VOCABULARY.size, layer_norm_eps=1e-5)
+    config = small_config(vocab_size=vocab_size, layer_norm_eps=1e-5)
     return away_from_start(TaskNetwork(config, tuple(heads), seed).eval(), seed)
 
 

@@ -94,7 +94,7 @@ def joint_model(folder: str | Path, networks: Networks) -> JointModel:
     if newest is not None:
         return load_model(newest).to(networks.device).eval()
     # Exports of older releases do not tell; where they lie in their run its own settings do.
-    for settings in (_told_by_export(networks), read_object(folder / CONFIG).get("model")):
+    for settings in (ours_in(networks.need("generator").source), read_object(folder / CONFIG).get("model")):
         with suppress(ValueError, TypeError, KeyError):
             return ExportedPair(networks, settings["sampling"], float(settings["temperature"]))
     return ExportedPair(networks, assumed=True)
@@ -108,7 +108,8 @@ def masking_law(folder: str | Path, networks: Networks) -> MaskingConfig | None:
     newest = _checkpoint_of(Path(folder))
     if newest is not None:
         return law_in(read_object(newest / checkpoint.META), str(newest))
-    return law_in(_told_by_export(networks), networks.need("generator").source)
+    source = networks.need("generator").source
+    return law_in(ours_in(source), source)
 
 
 def _checkpoint_of(folder: Path) -> Path | None:
@@ -116,10 +117,6 @@ def _checkpoint_of(folder: Path) -> Path | None:
     if (folder / checkpoint.META).is_file():
         return folder
     return checkpoint.latest(folder) if (folder / CHECKPOINTS).is_dir() else None
-
-
-def _told_by_export(networks: Networks) -> dict[str, Any]:
-    return ours_in(read_object(Path(networks.need("generator").source) / CONFIG))
 
 
 def score_text(

@@ -19,15 +19,14 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, TaskBatches, TaskRows, check_replies
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.heads import head_configs, take_heads
+from span_electra.finetuning.heads import head_configs, take_heads, take_pretrained
 from span_electra.finetuning.metadata import SCORE, check_same_tasks, kept_shift, measured, order_of
 from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
 from span_electra.finetuning.prepared import Prepared, open_prepared
 from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.finetuning.task import SPLITS, Task
 from span_electra.hub.architectures import ARCHITECTURES, record_of
-from span_electra.hub.encoders import take_pretrained
-from span_electra.hub.folders import LONGEST, stamp_in, weights_sha256
+from span_electra.hub.folders import LONGEST, STAMP, ours_in, weights_sha256
 from span_electra.hub.opening import Opened, Pretrained, open_model
 from span_electra.model.multi_task import TaskBatch, TaskNetwork
 from span_electra.storage import read_object
@@ -70,7 +69,7 @@ def check_rows(prepared: Prepared, keys: Mapping[str, str]) -> None:
 def encoder_stamp(opened: Opened, pretrained: Pretrained) -> dict[str, Any]:
     """Which weights an encoder has: their hash, and the step of their checkpoint where that is known."""
     place = opened.checkpoint or Path(pretrained.source)
-    told = read_object(place / META) if opened.checkpoint else stamp_in(place) or {}
+    told = read_object(place / META) if opened.checkpoint else ours_in(place).get(STAMP) or {}
     return {"step": told.get("step"), "weights": weights_sha256(place)}
 
 

@@ -11,23 +11,20 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
-from torch import nn
 
 from span_electra.finetuning.encoding import TaskSpec
+from span_electra.finetuning.task_card import render_task_card
 from span_electra.finetuning.task_model import TaskModel
 from span_electra.finetuning.turns import never_said, usual_reply
 from span_electra.hub.architectures import record_of
 from span_electra.hub.export import check_free, stock_config, write_network
-from span_electra.hub.model_card import (
-    CardFacts,
-    model_name,
-    own_metrics,
-    render_task_card,
-    training_sections,
-)
+from span_electra.hub.folders import training_of
+from span_electra.hub.model_card import CardFacts, model_name, own_metrics, training_sections
 from span_electra.hub.tokenizer import SENTENCES, framed, save_tokenizer
+from span_electra.hub.weights import Joined
 from span_electra.model.multi_task import TaskNetwork
 from span_electra.storage import OURS, atomic_folder
 from span_electra.text.vocabulary import Vocabulary
@@ -49,10 +46,11 @@ def export_task(
     vocabulary: Vocabulary,
     folder: str | Path,
     facts: CardFacts | None = None,
+    meta: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the network with the head of one task; an earlier export of ours is replaced.
 
-    facts: what its model card tells besides (`task_facts`).
+    facts: what its model card tells besides (`task_facts`). meta: the meta.json of its checkpoint.
     Raises InputError for any other folder in the way.
     """
     folder = Path(folder)
@@ -61,6 +59,7 @@ def export_task(
     with atomic_folder(folder) as beside:
         head = spec.type.stock_head
         settings = task_config(network, task, spec, vocabulary)
+        settings[OURS] |= training_of(meta)
         joined, most = Joined(network.encoder, network.heads[task]), usual_reply(spec.max_seq_len)
         if head == "causal":
             write_generation(beside, settings, most, never_said(vocabulary, network.config.vocab_size))
@@ -68,17 +67,7 @@ def export_task(
             write_mean_pooling(beside, network.config.discriminator.hidden_size, spec.max_seq_len)
         record = record_of(network.config, head)
         card = render_task_card(
-            spec.task.name,
-            spec.task.task_type,
-            head,
-            record,
-            facts or CardFacts(),
-            config=network.config,
-            paired=spec.type.in_turns or bool(spec.task.pairs),
-            in_turns=spec.type.in_turns,
-            several=spec.type.head == "several",
-            word_pieces=vocabulary.kind == "BERT",
-            prompt=spec.max_seq_len - most,
+            spec, record, facts or CardFacts(), config=network.config, vocabulary=vocabulary
         )
         write_network(joined, network.config, settings, beside, head=head, card=card)
         save_tokenizer(
@@ -100,20 +89,18 @@ def export_tasks(
     facts, measured: see `task_facts`. Raises InputError.
     """
     check_places(out_dir, [spec.task.name for spec in model.specs])  # all before any is written
-    written = []
-    for number, spec in enumerate(model.specs):
-        told = task_facts(model, number, facts, measured)
-        written.append(
-            export_task(
-                model.network,
-                number,
-                spec=spec,
-                vocabulary=model.vocabulary,
-                folder=Path(out_dir, spec.task.name),
-                facts=told,
-            )
+    return [
+        export_task(
+            model.network,
+            number,
+            spec=spec,
+            vocabulary=model.vocabulary,
+            folder=Path(out_dir, spec.task.name),
+            facts=task_facts(model, number, facts, measured),
+            meta=model.meta,
         )
-    return written
+        for number, spec in enumerate(model.specs)
+    ]
 
 
 def check_places(out_dir: str | Path, tasks: Iterable[str]) -> None:
@@ -170,7 +157,8 @@ def task_config(network: TaskNetwork, task: int, spec: TaskSpec, vocabulary: Voc
     head = network.tasks[task]
     stock_head, problem_type = spec.type.stock_head, spec.type.problem_type
     config = stock_config(network.config, "discriminator", vocabulary, head=stock_head)
-    config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type}
+    lasting = {"initialization": network.config.initialization}
+    config[OURS] = {"task": spec.task.name, "task_type": spec.task.task_type, **lasting}
     if stock_head == "none":
         return config
     config["classifier_dropout"] = head.dropout
@@ -223,11 +211,3 @@ def tokenizer_of(vocabulary: Vocabulary, spec: TaskSpec) -> Vocabulary:
     tokenizer = Tokenizer.from_str(vocabulary.original or vocabulary.to_json())
     single, pair = TURNS if spec.type.in_turns else SENTENCES
     return framed(vocabulary, tokenizer, single=single, pair=pair)
-
-
-class Joined(nn.Module):
-    """An encoder and one of its heads, as one network of hub/weights.py."""
-
-    def __init__(self, encoder: nn.Module, head: nn.Module | None) -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, head

@@ -11,7 +11,12 @@ from torch import nn
 from span_electra.finetuning.batching import TaskRows
 from span_electra.finetuning.predictions import tag_orders
 from span_electra.finetuning.task_model import TaskModel, load_task_model
+from span_electra.hub.opening import Pretrained
+from span_electra.hub.weights import Joined, take_weights
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
+
+# By kinds of task heads, the network which was pretrained for just that: wrong words, the next token.
+PRETRAINED_HEAD = {"replaced": "discriminator", "language": "generator"}
 
 
 def head_configs(sources: Sequence[TaskRows]) -> tuple[HeadConfig, ...]:
@@ -42,6 +47,20 @@ def target_scale(source: TaskRows) -> tuple[float, float]:
     labels_R = np.array([source.stored(row).get("label", 0.0) for row in range(len(source))], np.float64)
     # By the extremes: of equal numbers the deviation may be the rounding of their mean.
     return float(labels_R.mean()), float(labels_R.std()) if np.ptp(labels_R) else 1.0
+
+
+def take_pretrained(network: TaskNetwork, pretrained: Pretrained) -> None:
+    """Copy the encoder, and each head that was pretrained for its task, bit for bit.
+
+    Raises InputError when something is missing or of another size; nothing has been copied then.
+    """
+    pairs = zip(network.heads, network.tasks, strict=True)
+    heads = [head for head, task in pairs if PRETRAINED_HEAD.get(task.kind) == pretrained.part]
+    names = ("encoder.", "head.") if heads else "encoder."
+    taken = {name: weight for name, weight in pretrained.weights.items() if name.startswith(names)}
+    # Heads of one part are alike: what fits the first fits all.
+    for head in heads or [None]:
+        take_weights(Joined(network.encoder, head), taken, pretrained.source)
 
 
 def take_heads(network: TaskNetwork, sources: Sequence[TaskRows], folder: str) -> list[str]:

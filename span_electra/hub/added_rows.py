@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from span_electra.hub.architecture import Weights
 from span_electra.hub.opening import Pretrained
 from span_electra.text.added_tokens import pieces_of
 from span_electra.text.vocabulary import Vocabulary
 
-# Tables with a row a token, where a network has them; `bias` is the span-boundary head's, in its own file.
+# Tables with a row a token, where a network has them; `bias` is the span-boundary head's, which stands apart.
 BY_TOKEN = ("encoder.embeddings.word.weight", "head.bias", "bias")
 
 
@@ -19,15 +20,18 @@ def with_added_rows(pretrained: Pretrained, vocabulary: Vocabulary) -> Pretraine
     Rows beyond the tokens, to which tables are padded, are used up first.
     """
     size = max(pretrained.config.vocab_size, vocabulary.size)
+    lengthen = partial(_longer_tables, before=pretrained.vocabulary, after=vocabulary, size=size)
+    head = pretrained.span_head
     return replace(
         pretrained,
         config=replace(pretrained.config, vocab_size=size),
-        weights=longer_tables(pretrained.weights, pretrained.vocabulary, vocabulary, size),
+        weights=lengthen(pretrained.weights),
         vocabulary=vocabulary,
+        span_head=head and (lambda: lengthen(head())),
     )
 
 
-def longer_tables(weights: Weights, before: Vocabulary, after: Vocabulary, size: int) -> Weights:
+def _longer_tables(weights: Weights, before: Vocabulary, after: Vocabulary, size: int) -> Weights:
     """The weights of a network for `after`, its tables of tokens with `size` rows."""
     # A brought tokenizer's token may be no text to the one before, and the mean of no rows is not finite.
     pieces = [pieces_of(before, token) or [before.unk_id] for token in after.tokens_V[before.size :]]

@@ -22,24 +22,15 @@ from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.hub.architecture import ORIGINAL, REPLACED, StockConfig
 from span_electra.hub.architectures import record_of
-from span_electra.hub.folders import (
-    CONFIG,
-    STAMP,
-    WEIGHTS,
-    stamp_of,
-    trained_length,
-    training_of,
-    write_tensors,
-)
+from span_electra.hub.folders import CONFIG, WEIGHTS, ours_of, trained_length, training_of, write_tensors
 from span_electra.hub.model_card import CardFacts, render_card
-from span_electra.hub.opening import FACTORS
+from span_electra.hub.opening import FACTORS, SPAN_HEADS
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
 from span_electra.hub.weights import PARTS, our_weights, stock_weights
 from span_electra.model.electra import SpanElectra
 from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG, atomic_folder, read_object
 from span_electra.text.vocabulary import Vocabulary
 
-SPAN_HEADS = "span_heads.safetensors"
 # The model card, and the key of config.json under which stands what it was when it was written.
 CARD, CARD_SHA256 = "README.md", "card_sha256"
 # All that an export may hold, those of tasks too: what else lies there is a person's.
@@ -99,8 +90,8 @@ def _write_part(
 ) -> None:
     network, config, record = getattr(model, part), model.config, record_of(model.config, part)
     settings = stock_config(config, part, vocabulary)
+    settings[OURS] |= training_of(meta)
     longest, types = trained_length(meta or {}, config.max_position_embeddings), record.token_types
-    settings[OURS] |= {STAMP: stamp_of(meta), **training_of(meta)} if meta else {}
     span_head, mask = network.span_head is not None, vocabulary.special.mask
     card = render_card(part, record, facts, config=config, span_head=span_head, mask=mask)
     write_network(network, config, settings, folder, head=part, card=card)
@@ -181,7 +172,7 @@ def check_free(target: Path) -> None:
                     "place; move it or choose another folder"
                 )
     # Earlier releases do not say what theirs was.
-    written = settings[OURS].get(CARD_SHA256) if isinstance(settings[OURS], dict) else None
+    written = ours_of(settings).get(CARD_SHA256)
     card = target / CARD
     if written and card.is_file() and hashlib.sha256(card.read_bytes()).hexdigest() != written:
         raise InputError(

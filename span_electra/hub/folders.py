@@ -115,14 +115,17 @@ def stamp_of(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {"step": meta["step"], "weights": recorded_sha256(meta)}
 
 
-def training_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+def training_of(meta: Mapping[str, Any] | None) -> dict[str, Any]:
     """What an exported network says of its training, by its checkpoint's meta.json. Raises InputError."""
-    law, told = law_in(meta, checkpoint.META), {LONGEST: meta[LONGEST]} if LONGEST in meta else {}
+    if not meta:
+        return {}
+    law, told = law_in(meta, checkpoint.META), {STAMP: stamp_of(meta)}
+    told |= {LONGEST: meta[LONGEST]} if LONGEST in meta else {}
     return told | ({MASKING_LAW: {name: getattr(law, name) for name in MASKING_KEYS}} if law else {})
 
 
 def law_in(told: Mapping[str, Any], source: str) -> MaskingConfig | None:
-    """The law of masks that a pretraining ended with, by a meta.json, or by `ours_in` a config.json.
+    """The law of masks that a pretraining ended with, by a meta.json, or by `ours_in` a folder.
 
     None: nothing tells. Raises InputError, naming `source`, for what is no law of ours.
     """
@@ -137,18 +140,34 @@ def law_in(told: Mapping[str, Any], source: str) -> MaskingConfig | None:
 
 
 def stamp_in(folder: Path) -> dict[str, Any] | None:
-    """What an exported network says so; None: it is of an older release, or of a stranger."""
-    return ours_in(read_object(folder / CONFIG)).get(STAMP)
+    """What an exported network says so; None: it is of an older release, or of a stranger.
+
+    Also where it was trained on since: the two networks of an export stay a pair.
+    """
+    return ours_of(read_object(folder / CONFIG)).get(STAMP)
 
 
-def ours_in(settings: StockConfig) -> dict[str, Any]:
-    """What a config.json has of ours, whatever stands there otherwise."""
+def ours_in(folder: str | Path) -> dict[str, Any]:
+    """What a stock folder's config.json has of ours that holds, whatever stands there otherwise.
+
+    Stock classes keep our key when they save, and add their version. Whether they have trained the network on
+    nothing tells: such a folder's longest row is what its tokenizer cuts texts to, and no more is known.
+    """
+    settings = read_object(Path(folder, CONFIG))
+    ours = ours_of(settings)
+    if not ours or "transformers_version" not in settings:
+        return ours
+    return {LONGEST: read_object(Path(folder, TOKENIZER_CONFIG)).get("model_max_length")}
+
+
+def ours_of(settings: StockConfig) -> dict[str, Any]:
+    """What stands under our key in a config.json."""
     ours = settings.get(OURS)
     return ours if isinstance(ours, dict) else {}
 
 
 def trained_length(told: Mapping[str, Any], positions: int) -> int:
-    """Tokens of the longest row that a network was trained on, by a meta.json, or by `ours_in` a config.json.
+    """Tokens of the longest row that a network was trained on, by a meta.json, or by `ours_in` a folder.
 
     Those of older releases and of strangers do not tell: all their positions are taken for trained.
     """

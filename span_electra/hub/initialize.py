@@ -5,8 +5,6 @@ All is read and compared before anything is taken: a model must not be left half
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,12 +12,11 @@ import torch
 
 from span_electra.config import ModelConfig
 from span_electra.errors import InputError
-from span_electra.hub.added_rows import longer_tables, with_added_rows
+from span_electra.hub.added_rows import with_added_rows
 from span_electra.hub.architecture import SIZES, Weights
 from span_electra.hub.architectures import record_of
-from span_electra.hub.export import SPAN_HEADS
-from span_electra.hub.folders import open_tensors, trained_length
-from span_electra.hub.opening import config_of, open_model
+from span_electra.hub.folders import trained_length
+from span_electra.hub.opening import Pretrained, config_of, open_model
 from span_electra.hub.weights import PARTS, take_weights
 from span_electra.model.electra import SpanElectra
 from span_electra.storage import read_object
@@ -126,12 +123,13 @@ def load_exported(
         _check_sizes(pretrained.config, part, model.config, pretrained.source)
     named = {f"{part}.{name}": w for part in found for name, w in read[part].weights.items()}
     refuse_unshared(model, named, str(folder))
+    heads = {part: _span_head(model, part, pretrained) for part, pretrained in read.items()}
     for part in found:  # the generator first: under gdes the discriminator's change is counted from it
         take_weights(getattr(model, part), read[part].weights, read[part].source)
-        origin = opened.folders.get(part, Path(read[part].folder))
-        size = read[part].config.vocab_size
-        lengthen = partial(longer_tables, before=before, after=vocabulary, size=size) if added else dict
-        notes += [f"{part}: weights from {origin}", *_take_span_head(model, part, origin, lengthen)]
+        weights, said = heads[part]
+        if weights is not None:
+            getattr(model, part).span_head.load_state_dict(weights)
+        notes += [f"{part}: weights from {read[part].folder or read[part].source}", *said]
     return notes
 
 
@@ -154,17 +152,18 @@ def _check_sizes(theirs: ModelConfig, part: str, config: ModelConfig, source: st
             raise InputError(f"{source}: {name} is {value}, the model's is {ours}; set {key}={value}")
 
 
-def _take_span_head(
-    model: SpanElectra, part: str, folder: Path, lengthen: Callable[[Weights], Weights]
-) -> list[str]:
-    """`lengthen`: gives tables with a row a token those of added tokens."""
-    head, path = getattr(model, part).span_head, Path(folder, SPAN_HEADS)
+def _span_head(model: SpanElectra, part: str, pretrained: Pretrained) -> tuple[Weights | None, list[str]]:
+    """The span-boundary head that `part` of `model` is to take, if any, and what to say of it."""
+    head, place = getattr(model, part).span_head, pretrained.folder or pretrained.source
     if head is None:
-        return [f"{part}: its span-boundary head is left out"] if path.is_file() else []
-    if not path.is_file():
-        return [f"{part}: no span-boundary head there; it starts afresh"]
-    weights, own = lengthen(open_tensors(path)), head.state_dict()
+        return None, [f"{part}: its span-boundary head is left out"] if pretrained.span_head else []
+    if pretrained.span_head is None:
+        return None, [f"{part}: no span-boundary head there; it starts afresh"]
+    weights, own = pretrained.span_head(), head.state_dict()
     if {name: weight.shape for name, weight in weights.items()} != {n: w.shape for n, w in own.items()}:
-        raise InputError(f"{path}: its names or sizes are not the model's; move it away to start afresh")
-    head.load_state_dict(weights)
-    return [f"{part}: span-boundary head from {path}"]
+        flag = "use_SBGO" if part == "generator" else "use_SBPO"
+        raise InputError(
+            f"{place}: the names or sizes of its span-boundary head are not the model's; set "
+            f"max_position_embeddings as there, or {flag}=false"
+        )
+    return weights, [f"{part}: span-boundary head from {place}"]

@@ -49,79 +49,7 @@ model = AutoModelForSequenceClassification.from_pretrained(
     ignore_mismatched_sizes=True,
 )
 model.classifier.reset_parameters()  # two labels would start from original and replaced""",
-    "task": """from transformers import pipeline
-
-answer = pipeline("{pipeline}", model="path/to/this/folder")
-answer("The quick brown fox jumps over the lazy dog.")""",
-    "text": """from transformers import pipeline
-
-answer = pipeline("text-classification", model="path/to/this/folder")
-answer("The quick brown fox jumps over the lazy dog.", truncation=True)""",
-    "words": """from transformers import pipeline
-
-find = pipeline("token-classification", model="path/to/this/folder", aggregation_strategy="first")
-find("The quick brown fox jumps over the lazy dog.")""",
-    "pieces": """import torch
-from transformers import AutoModelForTokenClassification, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-model = AutoModelForTokenClassification.from_pretrained("path/to/this/folder")
-words = "The quick brown fox jumps over the lazy dog .".split()
-row = tokenizer(words, is_split_into_words=True, truncation=True, return_tensors="pt")
-with torch.no_grad():
-    best = model(**row).logits[0].argmax(-1).tolist()
-first = {{}}  # of each word the place of its first token
-for place, word in enumerate(row.word_ids()):
-    if word is not None:
-        first.setdefault(word, place)
-labels = [(words[word], model.config.id2label[best[place]]) for word, place in first.items()]""",
-    "several": """from transformers import pipeline
-
-answer = pipeline("text-classification", model="path/to/this/folder")
-answer("The quick brown fox jumps over the lazy dog.", top_k=None, truncation=True)  # each label's score""",
-    "several of pairs": """from transformers import pipeline
-
-answer = pipeline("text-classification", model="path/to/this/folder")
-pair = {{"text": "The quick brown fox jumps.", "text_pair": "Over the lazy dog."}}
-answer(pair, top_k=None, truncation=True)  # each label's score""",
-    "speech": """from transformers import AutoTokenizer, {stock_class}
-
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-model = {stock_class}.from_pretrained("path/to/this/folder")
-# A turn that is longer loses its beginning, so that a reply has room.
-row = tokenizer("Is this seat free?", truncation=True, max_length={prompt}, return_tensors="pt")
-said = model.generate(**row)[0, row["input_ids"].shape[1] :]
-reply = tokenizer.decode(said, skip_special_tokens=True)""",
-    "vectors": """from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("path/to/this/folder")  # several turns: one text with the separator between
-model.similarity(model.encode("Hello."), model.encode(["Hi!", "No."]))""",
-    "class": """from transformers import AutoTokenizer, {stock_class}
-
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-model = {stock_class}.from_pretrained("path/to/this/folder")""",
 }
-_TURN_TYPES = (
-    "Several turns are one text with the separator between. The tokenizer gives them all one token type, "
-    "where in training types alternate by turn, the newest before the answer having 0: for the very numbers "
-    "of training give `token_type_ids` of your own."
-)
-_FIRST_TOKENS = (
-    "A word's label is that of its first token; what the network says of the others, nothing has taught it."
-)
-_PIECES = (
-    "The words are given one by one: to `transformers`' own pipeline every token that does not begin with ## "
-    "is a word, so that `u.s.` is four, with a label each."
-)
-_CUT = (
-    "`truncation=True` has a text that is too long cut, as in training. The pipeline does not by itself: it "
-    "would answer with another label, or an error."
-)
-_SEVERAL = "Any number of labels may be true of a text: those of a score from .5 on."
-_SPEECH = (
-    '`pipeline("text-generation")` gives the network no token types, by which it knows whose turn it is: '
-    "call `generate`, as above."
-)
 _WHAT = {
     "generator": "The masked language model: it fills `{mask}`. To fine-tune, take the discriminator.",
     "alone": "The masked language model: it fills `{mask}`. It is the network to fine-tune too: "
@@ -264,55 +192,10 @@ def render_card(
     lines += ["```python", usage, "```", ""]
     if span_head:
         lines += [_HEADS_ASIDE.format(name="SBGO" if part == "generator" else "SBPO"), ""]
-    return "\n".join([*lines, *_sections(config, part, facts)])
+    return "\n".join([*lines, *closing_sections(config, part, facts)])
 
 
-def render_task_card(
-    task: str,
-    task_type: str,
-    head: str,
-    record: Architecture,
-    facts: CardFacts,
-    *,
-    config: ModelConfig,
-    paired: bool = False,
-    in_turns: bool = False,
-    several: bool = False,
-    word_pieces: bool = False,
-    prompt: int = 0,
-) -> str:
-    """Return the text of README.md of a fine-tuned network with the head of one task.
-
-    `config`: of the network, its encoder under `discriminator`. `paired`: a row may be two texts.
-    `in_turns`: a text is a conversation; `prompt`: how many of its tokens leave room for a reply.
-    `several`: any number of labels may be true. `word_pieces`: the tokenizer is WordPiece.
-    """
-    title, stock_class = f"{task} ({task_type})", record.classes[head]
-    pipeline = None if paired else _pipeline(head, record)
-    by_head = {"none": "vectors", "tokens": "pieces" if word_pieces else "words", "causal": "speech"}
-    if head == "sequence" and several:
-        by_head[head] = "several of pairs" if paired else "several"
-    elif head == "sequence" and pipeline:
-        by_head[head] = "text"
-    usage = _USE[by_head.get(head, "task" if pipeline else "class")]
-    cut = "truncation=True)" in usage
-    usage = usage.format(pipeline=pipeline, stock_class=stock_class, prompt=prompt)
-    lines = [*front_matter(title, head, record, facts), f"# {title}", ""]
-    lines += [
-        f"A SpanELECTRA encoder fine-tuned for one task; `{stock_class}.from_pretrained(folder)` opens it.",
-        "",
-        *("```python", usage, "```", ""),
-        *((_FIRST_TOKENS, "") if head == "tokens" else ()),
-        *((_PIECES, "") if head == "tokens" and word_pieces else ()),
-        *((_CUT, "") if cut else ()),
-        *((_SEVERAL, "") if several else ()),
-        *((_SPEECH, "") if head == "causal" and record.token_types else ()),
-        *((_TURN_TYPES, "") if in_turns and record.token_types else ()),
-    ]
-    return "\n".join([*lines, *_sections(config, "discriminator", facts)])
-
-
-def _pipeline(head: str, record: Architecture) -> str | None:
+def pipeline_of(head: str, record: Architecture) -> str | None:
     """The pipeline that gives what the network learned; a hub offers it to everyone."""
     if head == "causal" and record.token_types:
         return None  # it would pass none, and every turn would be the other's
@@ -322,7 +205,7 @@ def _pipeline(head: str, record: Architecture) -> str | None:
 def front_matter(title: str, head: str, record: Architecture, facts: CardFacts) -> list[str]:
     """The block for hubs, between two lines of dashes. What is not known is left out, never guessed."""
     # The hub shows a model under it; a wrong one would offer a widget that fails.
-    pipeline = _pipeline(head, record)
+    pipeline = pipeline_of(head, record)
     measured = pipeline or ("text-generation" if head == "causal" else "replaced-token-detection")
     values: dict[str, Any] = {
         "language": facts.language,
@@ -349,7 +232,8 @@ def _model_index(title: str, task: str, facts: CardFacts) -> list[dict[str, Any]
     return [{"name": title, "results": results}] if measured else []
 
 
-def _sections(config: ModelConfig, part: str, facts: CardFacts) -> list[str]:
+def closing_sections(config: ModelConfig, part: str, facts: CardFacts) -> list[str]:
+    """What stands below the code in every card: sizes, metrics, what the facts tell, limits."""
     network = getattr(config, part)
     sizes = {
         "architecture": config.architecture,

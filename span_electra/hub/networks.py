@@ -154,7 +154,7 @@ def _stock(folder: Path, part: str, device: str) -> Network:
     def answer(states: Tensor) -> Tensor:
         return record.stock_head(model, part, states)
 
-    longest = trained_length(ours_in(read_config(folder)), model.config.max_position_embeddings)
+    longest = trained_length(ours_in(folder), model.config.max_position_embeddings)
     return Network(encode, answer, longest, str(folder))
 
 

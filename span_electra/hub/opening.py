@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from span_electra.training import checkpoint
 from span_electra.training.run_folder import last_saved, state_of
 from span_electra.utf8 import read_text
 
+SPAN_HEADS = "span_heads.safetensors"  # beside a stock network, which has no place for them
 FACTORS = "word_factors.safetensors"  # beside a folded table of words: `word` [V, E], `project` [D, E]
 
 
@@ -56,6 +57,8 @@ class Pretrained:
     source: str
     longest: int  # tokens of the longest row it was trained on; its positions, where nothing tells
     folder: str = ""  # the folder that holds the very weights, where it is another
+    # Reads its span-boundary head, which only training that goes on needs; None: it has none.
+    span_head: Callable[[], Weights] | None = None
 
     @property
     def name(self) -> str:
@@ -102,7 +105,7 @@ class Opened:
         """Tokens of the longest row that any of the networks was trained on; `positions` where none tells."""
         if self.checkpoint is not None:
             return trained_length(read_object(self.checkpoint / checkpoint.META), positions)
-        told = [ours_in(read_config(folder)) for folder in self.folders.values()]
+        told = [ours_in(folder) for folder in self.folders.values()]
         return max(trained_length(ours, positions) for ours in told)
 
     def pretrained(self) -> list[str]:
@@ -224,8 +227,9 @@ def read_folder(folder: Path, vocabulary: Vocabulary) -> Pretrained:
         config = replace(config, dim_final_feedforward=width % whole)
     if (folder / FACTORS).is_file():
         config, weights = _with_factors(config, weights, open_tensors(folder / FACTORS))
-    longest = trained_length(ours_in(settings), config.max_position_embeddings)
-    return Pretrained(config, weights, part_of(head), vocabulary, str(folder), longest=longest)
+    longest, aside = trained_length(ours_in(folder), config.max_position_embeddings), folder / SPAN_HEADS
+    told = {"longest": longest, "span_head": partial(open_tensors, aside) if aside.is_file() else None}
+    return Pretrained(config, weights, part_of(head), vocabulary, str(folder), **told)
 
 
 def _with_factors(config: ModelConfig, weights: Weights, factors: Weights) -> tuple[ModelConfig, Weights]:
@@ -268,8 +272,9 @@ def _read_part(
     network, longest = getattr(model.config, part), trained_length(meta, model.config.max_position_embeddings)
     width = model.config.dim_final_feedforward if part == "discriminator" else 0
     config = replace(model.config, generator=network, discriminator=network, dim_final_feedforward=width)
-    weights = our_weights(getattr(model, part))
-    return Pretrained(config, weights, part, vocabulary, str(run), longest=longest, folder=str(folder))
+    weights, head = our_weights(getattr(model, part)), getattr(model, part).span_head
+    told = {"longest": longest, "folder": str(folder), "span_head": head and head.state_dict}
+    return Pretrained(config, weights, part, vocabulary, str(run), **told)
 
 
 def _read_fine_tuned(folder: Path, run: Path, vocabulary: Vocabulary) -> Pretrained:
@@ -277,11 +282,10 @@ def _read_fine_tuned(folder: Path, run: Path, vocabulary: Vocabulary) -> Pretrai
     saved = checkpoint.load(folder)
     config = config_of(saved.meta.get("model"), f"{folder}/{checkpoint.META}")
     weights = {name: weight for name, weight in saved.weights.items() if name.startswith("encoder.")}
-    # Its source is the encoder that was there first, whose prepared data fit this one too.
     longest = trained_length(saved.meta, config.max_position_embeddings)
-    return Pretrained(
-        config, weights, "none", vocabulary, saved.meta.get("encoder", str(run)), longest=longest
-    )
+    # The encoder that was there first, whose prepared data fit this one too.
+    source = saved.meta.get("encoder", str(run))
+    return Pretrained(config, weights, "none", vocabulary, source, longest=longest)
 
 
 def load_model(folder: str | Path) -> SpanElectra:

@@ -13,18 +13,20 @@ PARTS = ("generator", "discriminator")
 DELTA, EMBEDDINGS = "encoder.embeddings.delta.", "encoder.embeddings."
 
 
+class Joined(nn.Module):
+    """An encoder, and one of its heads or none, as the network that the functions below take."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module | None) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+
 @torch.no_grad()
 def our_weights(network: nn.Module) -> Weights:
     """A network's weights by our names, on the CPU in float32; gdes is folded in."""
-    ours = {
-        name: weight.detach().to("cpu", torch.float32)
-        for name, weight in network.state_dict().items()
-        if name.startswith(("encoder.", "head.")) and not name.startswith(f"{EMBEDDINGS}base.")
-    }
+    ours = {name: weight.detach().to("cpu", torch.float32) for name, weight in _targets(network).items()}
     embeddings = network.encoder.embeddings
     if isinstance(embeddings, DisentangledEmbeddings):
-        # What the change has of its own, its norm, stands where a plain network has it.
-        ours = {name.replace(DELTA, EMBEDDINGS): weight for name, weight in ours.items()}
         for name, table in embeddings.tables().items():
             ours[f"{EMBEDDINGS}{name}.weight"] = table.detach().to("cpu", torch.float32)
     return ours
@@ -96,12 +98,12 @@ def take_weights(network: nn.Module, weights: Weights, source: str) -> None:
     targets = _targets(network)
     for name in sorted(set(targets) ^ set(weights)):
         what = "lacks" if name in targets else "has no place for"
-        raise InputError(f"{source}: {what} {name}; give the model the sizes of that folder's config.json")
+        raise InputError(f"{source}: {what} {name}; its config.json tells other sizes, export it again")
     for name, weight in weights.items():
         if weight.shape != targets[name].shape:
             raise InputError(
                 f"{source}: {name} is {tuple(weight.shape)}, the model's is {tuple(targets[name].shape)}; "
-                "give the model the sizes of that folder's config.json"
+                "its config.json tells other sizes, export it again"
             )
     for name, weight in weights.items():
         targets[name].copy_(weight)

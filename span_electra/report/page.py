@@ -92,15 +92,16 @@ def replace_page(target: Path, page: str) -> None:
 
 
 def run_page(run: RunRecord) -> str:
+    tokens = tokens_seen(run)
     return render(
         title=run.name,
         heading=run.name,
         lead=lead_of(run),
         state=run.state,
         tiles=tiles_of(run),
-        warnings=warnings_of(run),
+        warnings=health_warnings(run.last_numbers, run.commonest_share or 0.0, tokens=tokens),
         judged=judged(run.last_numbers),
-        early=f"{LEAST_TOKENS:,}" if tokens_seen(run) < LEAST_TOKENS else "",
+        early=f"{LEAST_TOKENS:,}" if tokens < LEAST_TOKENS else "",
         charts=part(run_figures, run),
         examples=part(examples_of, run),
         shown_text=shown_text(run),
@@ -194,11 +195,6 @@ def latest_metric(run: RunRecord, metric: str) -> tuple[float | None, str]:
     """The last value of a metric and its split: validation's where there is one."""
     value = run.latest(metric, "valid")
     return (run.latest(metric, "train"), "train") if value is None else (value, "valid")
-
-
-def warnings_of(run: RunRecord) -> list[str]:
-    """What is not as healthy runs are."""
-    return health_warnings(run.last_numbers, run.commonest_share or 0.0, tokens=tokens_seen(run))
 
 
 def tokens_seen(run: RunRecord) -> float:

@@ -55,7 +55,7 @@ WITHOUT_BLANKS = (
     (0xFF66, 0xFF9F),  # halfwidth Katakana
     (0x16FE0, 0x18D8F),  # Tangut, Khitan
     (0x1AFF0, 0x1B2FF),  # Kana, Nushu
-    (0x20000, 0x3FFFF),  # Han
+    (0x20000, 0x10FFFF),  # Han, and what lies beyond CLASSES
 )
 # Punctuation and symbols of these scripts end the word before them and part it from what follows.
 CJK_MARKS = (

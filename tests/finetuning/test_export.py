@@ -27,6 +27,7 @@ from tokenizers import Tokenizer, normalizers
 from span_electra.errors import InputError
 from span_electra.finetuning.export import export_task
 from span_electra.finetuning.task_types import TASK_TYPES
+from span_electra.hub.folders import stamp_in
 from span_electra.hub.opening import open_model
 from span_electra.text.own_tokenizer import open_tokenizer
 
@@ -245,6 +246,17 @@ def test_an_export_of_every_type_of_task_is_known_as_ours_again(task_type, tmp_p
     (tmp_path / "out/notes.txt").write_text("mine")
     with pytest.raises(InputError, match="notes.txt: no export of ours has it"):
         export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+
+
+@pytest.mark.parametrize("task_type", TASK_TYPES)
+def test_an_exported_task_tells_what_its_checkpoint_does_of_its_training(task_type, tmp_path):
+    network, spec = network_of(task_type), spec_of(task_type)
+    network.config = replace(network.config, initialization="local")
+    meta = {"step": 7, "files": {"model.safetensors": {"sha256": "65129b"}}, "max_seq_len": 20}
+    folder = export_task(network, 0, spec, VOCABULARY, tmp_path / "out", meta=meta)
+    pretrained = open_model(folder).need("discriminator")
+    assert pretrained.longest == 20 and pretrained.config.initialization == "local"
+    assert stamp_in(folder) == {"step": 7, "weights": "65129b"}
 
 
 @pytest.mark.parametrize("task_type, part", [("NER", "none"), ("SpellingWords", "discriminator"),

@@ -22,6 +22,7 @@ from span_electra.finetuning.batching import turn_windows
 from span_electra.finetuning.decoding import SHIFTS, direction
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.export import export_task
+from span_electra.finetuning.heads import take_pretrained
 from span_electra.finetuning.predictions import (
     TaskPredictions,
     called_replaced,
@@ -34,7 +35,6 @@ from span_electra.finetuning.predictions import (
 )
 from span_electra.finetuning.task_types import RECORDS, TASK_TYPES
 from span_electra.finetuning.turns import join_turns
-from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import open_model
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.devices import Process

@@ -6,17 +6,22 @@ import pickle
 
 import pytest
 import torch
-from network_examples import exported, vocabulary_of_words
+from network_examples import exported, random_model, vocabulary_of_words
 
 from span_electra.errors import InputError
+from span_electra.hub.export import export_run
 from span_electra.hub.folders import (
+    law_in,
     open_vocabulary,
+    ours_in,
     read_config,
     read_weights,
     recorded_sha256,
     stamp_of,
     weights_sha256,
 )
+from span_electra.hub.networks import open_networks
+from span_electra.hub.opening import open_model
 from span_electra.training import checkpoint
 
 
@@ -80,6 +85,29 @@ def test_a_checkpoint_tells_its_weights_without_the_state_of_its_optimizer(tmp_p
     written = hashlib.sha256((folder / checkpoint.MODEL).read_bytes()).hexdigest()
     assert weights_sha256(folder) == written
     assert stamp_of(checkpoint.read_meta(folder)) == {"step": 3, "weights": written}
+
+
+@pytest.mark.parametrize(("told", "longest"), [(24, 24), (10**30, 32), (None, 32)])
+def test_what_stock_classes_have_saved_tells_no_training_of_ours_but_the_row_of_its_tokenizer(
+    told, longest, tmp_path
+):
+    """They keep our key, whatever they have trained the network to since."""
+    model, law = random_model(), dict.fromkeys(("mask_ratio", "geometric_p"), 0.5)
+    meta = {"model": {}, "max_seq_len": 16, "masking_law": law | {"max_span_len": 1, "whole_words": False}}
+    meta = checkpoint.read_meta(checkpoint.save(tmp_path / "run", 7, model.state_dict(), {}, meta))
+    for place in export_run(model, vocabulary_of_words(), tmp_path, meta=meta):
+        assert open_model(place).need(place.name).longest == open_networks(place, "cpu").longest == 16
+        assert law_in(ours_in(place), "here").mask_ratio == 0.5
+        for name, changes in (
+            ("config.json", {"transformers_version": "5.24.0"}),
+            ("tokenizer_config.json", {"model_max_length": told}),
+        ):
+            settings = json.loads((place / name).read_text())
+            (place / name).write_text(json.dumps(settings | changes))
+        assert open_model(place).need(place.name).longest == open_networks(place, "cpu").longest == longest
+        assert open_model(place).trained_length(32) == longest
+        assert law_in(ours_in(place), "here") is None and "sampling" not in ours_in(place)
+    assert open_model(tmp_path).folders, "they stay a pair"
 
 
 def test_old_names_of_norms_are_read_as_todays(tmp_path):

@@ -64,6 +64,17 @@ def test_a_model_started_from_an_export_is_the_exported_one(changes, tmp_path):
     assert torch.allclose(model(batch).tally, again(batch).tally, rtol=1e-4)
 
 
+def test_a_span_head_that_does_not_fit_is_refused_before_anything_is_taken(tmp_path):
+    both = {"use_SBGO": True, "use_SBPO": True}
+    path = export(model_of(**both), tmp_path) / "discriminator/span_heads.safetensors"
+    save_file({name: weight[:1].clone() for name, weight in load_file(path).items()}, path)
+    model = model_of(seed=1, **both)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(InputError, match="discriminator: .* span-boundary head .* or use_SBPO=false"):
+        load_exported(tmp_path, model)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
 @pytest.mark.parametrize("trained", ["gdes", "none"])
 def test_networks_that_share_less_than_the_model_would_are_refused(trained, tmp_path):
     folder = export(model_of(embedding_sharing=trained), tmp_path / "run")
@@ -91,20 +102,22 @@ def test_one_network_alone_can_be_taken(tmp_path):
 
 
 def test_a_run_without_exports_and_its_checkpoint_start_a_model_whole_or_in_part(tmp_path):
-    model = model_of()
+    """Also the heads at spans' boundaries, for which exports have a file of their own."""
+    both = {"use_SBGO": True, "use_SBPO": True}
+    model = model_of(**both)
     meta = {"model": asdict(model.config), "mask_id": model.mask_id}
     place = checkpoint.save(tmp_path, 7, model.state_dict(), {}, meta)
     (tmp_path / "tokenizer.json").write_text(vocabulary_of().to_json())
     for source in (tmp_path, place, place / "model.safetensors"):
         for only in (None, "generator"):
-            again = model_of(seed=1)
+            again = model_of(seed=1, **both)
             initialize(again, source, vocabulary_of(), only)
             weights, taken = again.state_dict(), model.state_dict()
-            assert torch.equal(weights["generator.head.dense.weight"], taken["generator.head.dense.weight"])
-            head = "discriminator.head.dense.weight"
-            assert torch.equal(weights[head], taken[head]) == (only is None), source
-            shared = "discriminator.encoder.embeddings.word.weight"
-            assert torch.equal(weights[shared], taken[shared]), source
+            same = {name for name, weight in taken.items() if torch.equal(weights[name], weight)}
+            assert same >= {name for name in taken if name.startswith(only or "")}, source
+            for head in ("discriminator.head.dense.weight", "discriminator.span_head.score.weight"):
+                assert (head in same) == (only is None), source
+            assert "discriminator.encoder.embeddings.word.weight" in same, "which the two share"
 
 
 def test_a_folder_written_by_the_stock_class_starts_a_model(tmp_path):

@@ -18,7 +18,6 @@ from span_electra.hub.model_card import (
     model_name,
     own_metrics,
     render_card,
-    render_task_card,
 )
 from span_electra.hub.modernbert import MODERN
 
@@ -136,35 +135,6 @@ def test_the_card_tells_the_masks_and_the_objective_of_the_run():
     assert "SpanBERT" not in text and "take the discriminator" in text
     text = card_of("generator", facts=CardFacts(), config=small_config(objective="generator"))
     assert "SpanBERT" in text and "detection" not in text and "take the discriminator" not in text
-
-
-def test_a_fine_tuned_network_has_a_card_of_its_own():
-    facts = CardFacts(base_model="me/base")
-    sizes = {"config": small_config()}
-    text = render_task_card("mood", "SingleSenClassification", "sequence", ELECTRA, facts, **sizes)
-    assert front_of(text)["pipeline_tag"] == "text-classification"
-    assert "mood (SingleSenClassification)" in text and "ElectraForSequenceClassification" in text
-    assert 'pipeline("text-classification"' in text and "| layers |" in text
-    text = render_task_card("nli", "PairClassification", "sequence", ELECTRA, facts, paired=True, **sizes)
-    assert "pipeline(" not in text and "ElectraForSequenceClassification.from_pretrained(" in text
-    text = render_task_card("names", "NER", "tokens", ELECTRA, facts, **sizes)
-    assert front_of(text)["pipeline_tag"] == "token-classification"
-    # What follows a word's first token was never learned, and would be told like names.
-    assert 'this/folder", aggregation_strategy="first")' in text and "that of its first token" in text
-    text = render_task_card("wrong", "SpellingWords", "discriminator", MODERN, facts, **sizes)
-    assert 'pipeline("token-classification"' in text and "first" not in text
-    text = render_task_card("names", "NER", "tokens", ELECTRA, facts, word_pieces=True, **sizes)
-    assert "is_split_into_words=True" in text and "with a label each" in text and "first =" in text
-    text = render_task_card("topics", "MultiLabel", "sequence", ELECTRA, facts, several=True, **sizes)
-    assert "top_k=None" in text and "from .5 on" in text and "text_pair" not in text
-    for record, told in ((ELECTRA, True), (MODERN.decoder, False)):
-        text = render_task_card("talk", "Conversation", "causal", record, FACTS, prompt=88, **sizes)
-        assert "max_length=88" in text and "model.generate(" in text
-        assert ("gives the network no token types" in text) == ("pipeline_tag" not in front_of(text)) == told
-        assert front_of(text)["model-index"][0]["results"][0]["task"]["type"] == "text-generation"
-    for record, told in ((ELECTRA, True), (MODERN, False)):
-        text = render_task_card("reply", "ResponseRetrieval", "none", record, facts, in_turns=True, **sizes)
-        assert ("`token_type_ids` of your own" in text) == told
 
 
 def test_a_model_is_called_as_its_run_without_the_way_there():

@@ -1,6 +1,6 @@
 """One way to open whatever holds trained weights. Run: pytest tests/hub/test_opening.py
 
-Runs of fine-tuning, damaged folders and what heads are taken: test_encoders.py.
+Runs of fine-tuning, damaged folders and what heads are taken: tests/finetuning/test_take_pretrained.py.
 """
 
 import json

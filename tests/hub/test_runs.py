@@ -1,6 +1,6 @@
 """Which runs are the newest, which are fine-tuned, and which talk. Run: pytest tests/hub/test_runs.py
 
-The best checkpoint: test_encoders.py.
+The best checkpoint: tests/finetuning/test_take_pretrained.py.
 """
 
 import os

@@ -1,6 +1,6 @@
 """A pretrained encoder comes whole, bit for bit, from every kind of folder, and from no broken one.
 
-Run: pytest tests/hub/test_encoders.py
+Run: pytest tests/finetuning/test_take_pretrained.py
 """
 
 import json
@@ -14,13 +14,12 @@ from network_examples import exported, random_model, vocabulary_of_words
 from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
-from span_electra.finetuning.export import Joined
+from span_electra.finetuning.heads import take_pretrained
 from span_electra.hub.electra import ELECTRA
-from span_electra.hub.encoders import take_pretrained
 from span_electra.hub.opening import config_of, open_model
 from span_electra.hub.runs import best_checkpoint
 from span_electra.hub.tokenizer import save_tokenizer
-from span_electra.hub.weights import our_weights, stock_weights
+from span_electra.hub.weights import Joined, our_weights, stock_weights
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training import checkpoint
 
@@ -221,7 +220,9 @@ DAMAGES = {
     "another shape than its sisters": lambda place: rewrite(
         place, lambda weights: weights.update({f"{QUERY}.weight": torch.zeros(3, 5)})
     ),
-    r"\(24, 16\), which does not fit": lambda place: resize(place, intermediate_size=20),
+    r"\(24, 16\), the model's is \(20, 16\); its config.json tells other sizes": lambda place: resize(
+        place, intermediate_size=20
+    ),
     "layer.1.* has no place": lambda place: resize(place, num_hidden_layers=1),
     "lacks electra.encoder.layer.2": lambda place: resize(place, num_hidden_layers=3),
     "its tokenizer has .* tokens, its network 9": lambda place: resize(place, vocab_size=9),
@@ -260,7 +261,7 @@ def test_an_encoder_that_is_not_whole_changes_nothing(tmp_path):
     with pytest.raises(InputError, match="lacks encoder.layers.1.down_norm.bias"):
         take_pretrained(network, replace(pretrained, weights=weights))
     weights = pretrained.weights | {"head.score.bias": torch.zeros(3)}
-    with pytest.raises(InputError, match=r"heads.1.score.bias is \(3,\)"):
+    with pytest.raises(InputError, match=r"head.score.bias is \(3,\)"):
         take_pretrained(network, replace(pretrained, weights=weights))
     assert all(torch.equal(weight, before[name]) for name, weight in network.state_dict().items())
 

@@ -1,6 +1,6 @@
 """The cards of exported tasks: what they tell, and that their code does what it says.
 
-Run: pytest tests/finetuning/test_export_cards.py
+Run: pytest tests/finetuning/test_task_card.py
 """
 
 import json
@@ -11,14 +11,21 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
+from model_examples import small_config
+from own_tokenizer_examples import roberta, write_folder
 from task_network_examples import LABELS, TAGS, VOCABULARY, batch_of, network_of, ours_of, spec_of
 
 from span_electra.finetuning.encoding import encode_examples
 from span_electra.finetuning.export import export_task, metrics_of, task_facts
 from span_electra.finetuning.readers import Example
+from span_electra.finetuning.task_card import render_task_card
 from span_electra.finetuning.task_model import TaskModel
 from span_electra.finetuning.turns import never_said
+from span_electra.hub.electra import ELECTRA
 from span_electra.hub.model_card import CardFacts
+from span_electra.hub.modernbert import MODERN
+from span_electra.text.own_tokenizer import open_tokenizer
+from span_electra.text.word_starts import without_blanks
 
 
 @pytest.fixture(autouse=True)
@@ -68,15 +75,43 @@ def test_the_code_of_a_conversations_card_speaks_however_long_the_talk(architect
     assert settings["max_new_tokens"] == 16 and settings["eos_token_id"] == VOCABULARY.sep_id
 
 
-def test_the_code_of_a_taggers_card_gives_every_word_one_label(architecture, tmp_path):
-    """Of WordPiece the pipeline takes every token without ## for a word."""
-    network, spec, text = network_of("NER", seed=4), spec_of("NER"), "the u.s. cats undo un-bark"
-    folder = export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
-    row = encode_examples(VOCABULARY, spec, [Example("1", (), tuple(text.split()))])[0]
-    ((*_, logits_LC),) = ours_of(network, spec, [text])
-    best = [TAGS[logits_LC[row["word_ids"].index(word)].argmax()] for word in range(5)]
-    told = run_card(folder, "The quick brown fox jumps over the lazy dog .", text)
-    assert told["labels"] == list(zip(text.split(), best, strict=True)) and len(set(best)) > 1
+@pytest.mark.parametrize("made", ["WordPiece", "BPE"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the u.s. cats undo un-bark",
+        "แมว นอน the cats 无法 打开 PDF 。",  # mostly written without blanks
+        "the cats " * 20,  # more than a row has room for
+    ],
+)
+def test_the_code_of_a_taggers_card_gives_every_word_its_label_in_the_row_of_training(
+    architecture, words, made, tmp_path
+):
+    """Pipelines take words between blanks, or every token without ##, for a word."""
+    spec, text = spec_of("NER"), tuple(words.split())
+    vocabulary = VOCABULARY
+    if made == "BPE":
+        vocabulary = open_tokenizer(write_folder(tmp_path / "own", roberta(), {}) / "tokenizer.json")
+    network = network_of("NER", seed=4, vocab_size=vocabulary.size)
+    row = encode_examples(vocabulary, spec, [Example("1", (), text)])[0]
+    with torch.no_grad():
+        logits_LC = network.logits(batch_of(torch.tensor([row["input_ids"]])))[0]
+        network.heads[0].score.bias -= logits_LC.mean(0)  # no label is every token's
+        logits_LC = logits_LC - logits_LC.mean(0)
+    folder = export_task(network, 0, spec, vocabulary, tmp_path / "out")
+    first = {word: place for place, word in reversed([*enumerate(row["word_ids"])])}
+    best = [TAGS[logits_LC[first[word]].argmax()] if word in first else "O" for word in range(len(text))]
+    told = run_card(folder, "The quick brown fox jumps over the lazy dog .", words)
+    assert told["row"]["input_ids"][0].tolist() == row["input_ids"]
+    assert told["labels"] == list(zip(text, best, strict=True)) and len(set(best)) > 1
+
+
+def test_the_code_of_a_taggers_card_knows_the_scripts_without_blanks(tmp_path):
+    folder = export_task(network_of("NER"), 0, spec_of("NER"), VOCABULARY, tmp_path / "out")
+    told = run_card(folder, "quick", "fast")
+    for code_point in range(0x110000):
+        character = chr(code_point)
+        assert bool(told["bare"].fullmatch(2 * character)) == without_blanks(character), hex(code_point)
 
 
 @pytest.mark.parametrize("long", [False, True])
@@ -158,3 +193,39 @@ def test_metrics_go_to_the_task_whose_name_fits_them_best():
     assert metrics_of(valid, "a", ["a", "a_b", "test"]) == {"dev": {"f1": 1.0}, "test": {"f1": 3.0}}
     assert metrics_of(valid, "a_b", ["a", "a_b", "test"]) == {"dev": {"f1": 2.0}, "test": {"f1": 4.0}}
     assert metrics_of(valid, "test", ["a", "a_b", "test"]) == {"dev": {"f1": 5.0}}
+
+
+# --- which code and notes -----------------------------------------------------------------------------
+
+
+def test_each_type_of_task_has_the_code_and_the_notes_that_it_needs():
+    def card(task_type, record=ELECTRA, **task):
+        spec = spec_of(task_type)
+        spec = replace(spec, task=replace(spec.task, name="mine", **task))
+        facts = CardFacts(base_model="me/base", metrics={"f1": 0.5})
+        return render_task_card(spec, record, facts, config=small_config(), vocabulary=VOCABULARY)
+
+    def front_of(text):
+        return yaml.safe_load(text.split("---\n")[1])
+
+    text = card("SingleSenClassification")
+    assert front_of(text)["pipeline_tag"] == "text-classification"
+    assert "mine (SingleSenClassification)" in text and "ElectraForSequenceClassification" in text
+    assert 'pipeline("text-classification"' in text and "| layers |" in text
+    text = card("SentencePairClassification")
+    assert "pipeline(" not in text and "ElectraForSequenceClassification.from_pretrained(" in text
+    text = card("NER")
+    assert front_of(text)["pipeline_tag"] == "token-classification"
+    # What follows a word's first token was never learned, and would be told like names.
+    assert "that of its first token" in text and "with a label each" in text
+    text = card("SpellingWords", MODERN)
+    assert 'pipeline("token-classification"' in text and "first" not in text
+    text = card("MultiLabelClassification")
+    assert "top_k=None" in text and "from .5 on" in text and "text_pair" not in text
+    for record, told in ((ELECTRA, True), (MODERN.decoder, False)):
+        text = card("Conversation", record)
+        assert "max_length=16" in text and "model.generate(" in text
+        assert ("gives the network no token types" in text) == ("pipeline_tag" not in front_of(text)) == told
+        assert front_of(text)["model-index"][0]["results"][0]["task"]["type"] == "text-generation"
+    for record, told in ((ELECTRA, True), (MODERN, False)):
+        assert ("`token_type_ids` of your own" in card("ResponseRetrieval", record)) == told

@@ -1,0 +1,153 @@
+"""The model card of an exported task: the code that reads a text as in training, and what to know of it.
+
+What all cards have (the block for hubs, sizes, metrics, limits) is hub/model_card.py's.
+"""
+
+from __future__ import annotations
+
+import json
+
+from span_electra.config import ModelConfig
+from span_electra.finetuning.decoding import OUTSIDE
+from span_electra.finetuning.encoding import TaskSpec
+from span_electra.finetuning.turns import usual_reply
+from span_electra.hub.architecture import Architecture
+from span_electra.hub.model_card import CardFacts, closing_sections, front_matter, pipeline_of
+from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.word_starts import CJK_MARKS, WITHOUT_BLANKS
+
+_PIPELINE = """from transformers import pipeline
+
+answer = pipeline("{pipeline}", model="path/to/this/folder")
+"""
+_CLASSES = """from transformers import AutoTokenizer, {stock_class}
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = {stock_class}.from_pretrained("path/to/this/folder")"""
+_USE = {
+    "class": _CLASSES,
+    "task": _PIPELINE + 'answer("The quick brown fox jumps over the lazy dog.")',
+    "text": _PIPELINE + 'answer("The quick brown fox jumps over the lazy dog.", truncation=True)',
+    "words": """import re
+from bisect import bisect
+
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = AutoModelForTokenClassification.from_pretrained("path/to/this/folder")
+words = "The quick brown fox jumps over the lazy dog .".split()
+# As in training: a blank between words, but none where both sides are of scripts that write none.
+bare = re.compile(
+{bare}
+)
+text, ends = "", []
+for word in words:
+    text += word if not text or bare.fullmatch(text[-1] + word[0]) else " " + word
+    ends.append(len(text))
+row = tokenizer(text, truncation=True, return_offsets_mapping=True, return_tensors="pt")
+offsets = row.pop("offset_mapping")[0].tolist()
+with torch.no_grad():
+    best = model(**row).logits[0].argmax(-1).tolist()
+first = {{}}  # the answer at each word's first token; a token is of the word that its last letter is of
+for inside, (start, end), number in zip(row.sequence_ids(), offsets, best):
+    if inside is not None:
+        first.setdefault(bisect(ends, max(end - 1, start)), model.config.id2label[number])
+# A word that the row has no token of is taken for this.
+labels = [(word, first.get(place, {outside})) for place, word in enumerate(words)]""",
+    "several": _PIPELINE
+    + 'answer("The quick brown fox jumps over the lazy dog.", top_k=None, truncation=True)'
+    "  # each label's score",
+    "several of pairs": _PIPELINE
+    + """pair = {{"text": "The quick brown fox jumps.", "text_pair": "Over the lazy dog."}}
+answer(pair, top_k=None, truncation=True)  # each label's score""",
+    "speech": _CLASSES
+    + """
+# A turn that is longer loses its beginning, so that a reply has room.
+row = tokenizer("Is this seat free?", truncation=True, max_length={prompt}, return_tensors="pt")
+said = model.generate(**row)[0, row["input_ids"].shape[1] :]
+reply = tokenizer.decode(said, skip_special_tokens=True)""",
+    "vectors": """from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")  # several turns: one text with the separator between
+model.similarity(model.encode("Hello."), model.encode(["Hi!", "No."]))""",
+}
+_TURN_TYPES = (
+    "Several turns are one text with the separator between. The tokenizer gives them all one token type, "
+    "where in training types alternate by turn, the newest before the answer having 0: for the very numbers "
+    "of training give `token_type_ids` of your own."
+)
+_FIRST_TOKENS = (
+    "A word's label is that of its first token; what the network says of the others, nothing has taught it."
+)
+_BLANKS = (
+    'Where blanks part the words, `pipeline("token-classification", model=folder, '
+    'aggregation_strategy="first")` tells the same of a text; it takes all between two blanks for one word.'
+)
+_PIECES = (
+    "To `transformers`' own pipeline every token that does not begin with ## is a word, so that `u.s.` is "
+    "four, with a label each."
+)
+_CUT = (
+    "`truncation=True` has a text that is too long cut, as in training. The pipeline does not by itself: it "
+    "would answer with another label, or an error."
+)
+_SEVERAL = "Any number of labels may be true of a text: those of a score from .5 on."
+_SPEECH = (
+    '`pipeline("text-generation")` gives the network no token types, by which it knows whose turn it is: '
+    "call `generate`, as above."
+)
+
+
+def render_task_card(
+    spec: TaskSpec, record: Architecture, facts: CardFacts, *, config: ModelConfig, vocabulary: Vocabulary
+) -> str:
+    """Return the text of README.md of a fine-tuned network with the head of one task.
+
+    `record`: what it is exported by. `config`: of the network, its encoder under `discriminator`.
+    """
+    head, kind = spec.type.stock_head, _kind(spec, record)
+    title, stock_class = f"{spec.task.name} ({spec.task.task_type})", record.classes[head]
+    nothing = OUTSIDE if OUTSIDE in spec.labels else next(iter(spec.labels), "")  # as in predictions.py
+    usage = _USE[kind].format(
+        pipeline=pipeline_of(head, record),
+        stock_class=stock_class,
+        prompt=spec.max_seq_len - usual_reply(spec.max_seq_len),
+        bare=_bare_pattern(),
+        outside=json.dumps(nothing, ensure_ascii=False),
+    )
+    notes = {
+        _FIRST_TOKENS: kind == "words",
+        _PIECES if vocabulary.kind == "BERT" else _BLANKS: kind == "words",
+        _CUT: kind in ("text", "several", "several of pairs"),
+        _SEVERAL: spec.type.head == "several",
+        _SPEECH: kind == "speech" and record.token_types,
+        _TURN_TYPES: spec.type.in_turns and record.token_types,
+    }
+    lines = [*front_matter(title, head, record, facts), f"# {title}", ""]
+    lines += [
+        f"A SpanELECTRA encoder fine-tuned for one task; `{stock_class}.from_pretrained(folder)` opens it.",
+        "",
+        *("```python", usage, "```", ""),
+        *(line for note, wanted in notes.items() if wanted for line in (note, "")),
+    ]
+    return "\n".join([*lines, *closing_sections(config, "discriminator", facts)])
+
+
+def _kind(spec: TaskSpec, record: Architecture) -> str:
+    """Which code a task's card has, by its key in _USE."""
+    head, paired = spec.type.stock_head, spec.task.in_two_types
+    pipeline = None if paired else pipeline_of(head, record)  # which reads one text
+    if head == "sequence" and spec.type.head == "several":
+        return "several of pairs" if paired else "several"
+    if head == "sequence" and pipeline:
+        return "text"
+    by_head = {"none": "vectors", "tokens": "words", "causal": "speech"}
+    return by_head.get(head, "task" if pipeline else "class")
+
+
+def _bare_pattern() -> str:
+    """A pattern of two characters of scripts without blanks, as lines of code."""
+    ranges = [f"\\U{first:08x}-\\U{last:08x}" for first, last in WITHOUT_BLANKS + CJK_MARKS]
+    lines = ["".join(ranges[begin : begin + 4]) for begin in range(0, len(ranges), 4)]
+    return "\n".join(f'    "{line}"' for line in ["[", *lines, "]{2}"])
