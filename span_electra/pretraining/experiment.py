@@ -175,8 +175,6 @@ class Pretraining:
     @cached_property
     def _why_masked(self) -> str | None:
         """Why rows that share lines are kept apart by a mask; None: attention takes them as they lie."""
-        if self.process.replica_ids:
-            return "replicas take lines apart"
         return why_masked(self.model.config, self.process.device, self.process.precision)
 
     def train_batches(self, epoch: int, start: int, ticks: int = 0) -> Batches:
@@ -273,8 +271,7 @@ class Pretraining:
 
     @cached_property
     def _peak(self) -> float:
-        devices = max(self.process.world_size, len(self.process.replica_ids))
-        return matrix_peak(self.process) * devices
+        return matrix_peak(self.process) * self.process.world_size
 
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """Which shares a healthy run would not have."""

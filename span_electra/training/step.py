@@ -83,8 +83,7 @@ def train_step(
     tally = torch.zeros_like(counters.sums)
     unused = [set(experiment.unused_parameters(batch)) for batch in batches]
     for number, batch in enumerate(batches):
-        if not process.replica_ids:  # replicas take their own rows from the CPU
-            batch = batch.to(process.device, non_blocking=True)
+        batch = batch.to(process.device, non_blocking=True)
         batch_key = subkey(key, number)
         torch.manual_seed(batch_key % 2**63)
         dropout_key = batch_key if uses_dropout_keys(network, process) else None

@@ -42,9 +42,6 @@ def test_layers_are_compiled_on_gpus_alone(with_gpus):
     assert compiles(TrainingConfig())
     assert not compiles(TrainingConfig(device="cpu"))
     assert not compiles(TrainingConfig(compile="off"))
-    assert not compiles(TrainingConfig(parallel="dp", device_ids=[0, 1]))
-    with pytest.raises(InputError, match="compile: on needs processes.*use ddp"):
-        compiles(TrainingConfig(compile="on", parallel="dp", device_ids=[0, 1]))
 
 
 def test_compilation_on_a_cpu_is_refused_in_a_line():
