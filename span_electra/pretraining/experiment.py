@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from span_electra.batch import StepOutput
 from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
@@ -211,10 +210,6 @@ class Pretraining:
                 stacklevel=2,
             )
         return misspeller
-
-    def loss(self, network: nn.Module, batch: MaskedBatch, dropout_key: int | None) -> StepOutput:
-        """Both networks' weighted loss."""
-        return network(batch, dropout_key=dropout_key)
 
     def unused_parameters(self, batch: MaskedBatch) -> Iterable[nn.Parameter]:
         """The discriminator's own parameters, while the generator learns alone; SBGO's, where no span is."""

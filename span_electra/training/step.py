@@ -89,7 +89,7 @@ def train_step(
         dropout_key = batch_key if uses_dropout_keys(network, process) else None
         with no_sync(network, enabled=number + 1 < len(batches)):
             with process.autocast():
-                output = experiment.loss(network, batch, dropout_key)
+                output = network(batch, dropout_key=dropout_key)
             # A loss that is not finite makes every gradient so, on every process: all skip the step.
             factor = torch.where(output.loss.isfinite(), counters.scale * process.world_size, math.nan)
             loss = with_unused(output.loss, unused[number], network)
