@@ -31,10 +31,6 @@ class RunSettings(Protocol):
     def resume_command(self) -> str:
         """The command that goes on with the run once it was stopped."""
 
-    @property
-    def restart_flags(self) -> str:
-        """The flags that begin a new run with a run's weights, and nothing else of it."""
-
 
 class Batch(Protocol):
     """This process's share of one batch of all processes."""

@@ -321,7 +321,7 @@ def refuse_optimizer(saved: Checkpoint, settings: RunSettings, source: Path) -> 
     if before != config.optimizer and {before, config.optimizer} != {"adam", "adamw"}:
         raise InputError(
             f"{source}: its optimizer is {before}, this run's {config.optimizer}; give --optimizer {before}, "
-            f"or start a new run from its weights alone: {settings.restart_flags}"
+            "or start a new run from its weights alone"
         )
 
 
