@@ -235,7 +235,7 @@ class SpanElectra(nn.Module):
     def forward(self, masked: MaskedBatch, dropout_key: int | None = None) -> StepOutput:
         """Return this process's share of the loss, and the sums that `batch.TALLY` names.
 
-        `dropout_key`: see `dropout.py`; give it `subkey(seed, step, micro_step, rank)` on the CPU.
+        `dropout_key`: see `dropout.py`; give it `subkey(seed, step, micro_step, rank)` on the CPU, else None.
         """
         # Known before the batch is computed, so that no process waits for a network that the others leave
         # out.

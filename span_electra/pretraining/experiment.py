@@ -141,7 +141,7 @@ class Pretraining:
         self._reported = -math.inf  # when the last report was written
         self._behind = NOTHING  # of a resumed run's course
 
-    # --- batches and losses ---
+    # --- batches and validation ---
 
     @cached_property
     def _layout(self) -> dict[str, Any]:
