@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from span_electra.batch import StepOutput
 from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, NetworkConfig, OptimizerConfig
 from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans
 from span_electra.model.batch import TALLY, MaskedBatch
@@ -138,10 +137,6 @@ class Ours:
             lambda epoch: Batches(features, loader, epoch, static_shapes=static, pinned=static)
         )
         self.steps = 0
-
-    def loss(self, network: nn.Module, batch: MaskedBatch, dropout_key: int | None) -> StepOutput:
-        """The experiment's part of a step."""
-        return network(batch, dropout_key=dropout_key)
 
     def unused_parameters(self, batch: MaskedBatch) -> tuple[nn.Parameter, ...]:
         """None: both networks learn."""

@@ -103,7 +103,7 @@ def checks(device: str) -> list[tuple[str, Callable[[Setup], str]]]:
     found.append(("compiled layers", compiled))
     for name in ("ddp", "fsdp"):
         found.append((f"two processes, {name}", lambda p, n=name: two_processes(p, n)))
-    for name in ("ddp", "fsdp", "dp"):
+    for name in ("ddp", "fsdp"):
         found.append((f"two devices, {name}", lambda p, n=name: two_devices(p, n)))
     found.append(("killed and resumed, deterministic", killed_and_resumed))
     return found
@@ -318,7 +318,7 @@ def gap_of_two(setup: Setup, parallel: str, rank: int, world_size: int, store: s
 
 
 def two_devices(setup: Setup, parallel: str) -> str:
-    """A short run on two devices, over NCCL or as replicas of one process, against one on one."""
+    """A short run on two devices, over NCCL, against one on one."""
     if not setup.device.startswith("cuda") or torch.cuda.device_count() < 2:
         raise Skipped("needs two CUDA devices")
     two = short_run(setup, f"two-{parallel}", device="cuda", device_ids=[0, 1], parallel=parallel)

@@ -24,7 +24,7 @@ class Movable:
 
 
 @dataclass(frozen=True)
-class StepOutput(Movable):
+class StepOutput:
     """What one forward pass for training gives back."""
 
     loss: Tensor  # scalar; this process's share of the weighted mean loss, to be differentiated

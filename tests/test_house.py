@@ -267,6 +267,7 @@ def test_every_module_has_its_test_file():
         "evaluation/arguments",
         "finetuning/arguments",
         "inference/arguments",
+        "model/batch",
         "pretraining/arguments",
         "config",
         "pretraining/experiment",

@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import nn
 
-from span_electra.batch import StepOutput
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, TaskBatches, TaskRows, check_replies
@@ -125,10 +124,6 @@ class Finetuning:
             world=self.process.world_size,
             together=self.settings.training.gradient_accumulation_steps,
         )
-
-    def loss(self, network: nn.Module, batch: TaskBatch, dropout_key: int | None) -> StepOutput:
-        """The weighted loss of the batch's task."""
-        return network(batch, dropout_key=dropout_key)
 
     def unused_parameters(self, batch: TaskBatch) -> Iterable[nn.Parameter]:
         """The other tasks' heads."""

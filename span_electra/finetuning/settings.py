@@ -57,8 +57,3 @@ class FinetuningSettings:
     def resume_command(self) -> str:
         """The command that goes on with the run once it was stopped."""
         return command_line("finetune_SE", "--load_saved_model", self.out_dir, "--resume_train")
-
-    @property
-    def restart_flags(self) -> str:
-        """The flags that begin a new run with a run's weights, and nothing else of it."""
-        return "--load_saved_model without --resume_train"

@@ -9,7 +9,7 @@ different numbers of tokens without padding; where shapes must be static, slots 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -55,31 +55,6 @@ class MaskedBatch(Movable):
     def packing(self) -> dict[str, Tensor | None]:
         """What an encoder must know of rows that share lines, by its arguments' names."""
         return {"position_BL": self.position_BL, "cu_seqlens_P": self.cu_seqlens_P}
-
-    def split_rows(self, parts: int) -> list[MaskedBatch]:
-        """Cut into `parts` batches: part p has the rows p, p + parts, ... with their slots.
-
-        What is cut, and how, stands in the fields' names.
-        """
-        width = self.original_BL.shape[1]
-        row_S = self.slots_S // width
-        part_S = row_S % parts
-        # Sorted and split, not picked by a mask for each part: a device is waited for once, not once a part.
-        counts = part_S.bincount(minlength=parts).tolist()
-        cut = []
-        for part, mine_S in enumerate(part_S.argsort(stable=True).split(counts)):
-            shift_S = (row_S // parts - row_S)[mine_S] * width  # from the row's old number to its new one
-            changed: dict[str, Tensor | None] = {"cu_seqlens_P": None}  # a mask serves lines from everywhere
-            for entry in fields(self):
-                name, value = entry.name, getattr(self, entry.name)
-                if value is not None and name.endswith(("_B", "_BL")):
-                    changed[name] = value[part::parts]
-                elif name in ("slots_S", "left_S", "right_S"):
-                    changed[name] = value[mine_S] + shift_S
-                elif name.endswith("_S"):
-                    changed[name] = value[mine_S]
-            cut.append(replace(self, **changed))
-        return cut
 
 
 # What a step counts, in the order of the vector `StepOutput.tally`; all are sums over the process's rows.

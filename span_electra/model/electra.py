@@ -120,6 +120,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """The replaced-token detector, with SBPO if asked for."""
 
+    compiled_parts = ("detect",)
+
     def __init__(self, config: ModelConfig, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
@@ -128,19 +130,16 @@ class Discriminator(nn.Module):
         self.config = config
 
     def forward(self, ids_BL: Tensor, masked: MaskedBatch, key: int | None) -> Detected:
-        """Say of each token of a corrupted batch whether it was replaced."""
-        return self.detect(*self.encode(ids_BL, masked, key), masked)
-
-    def encode(self, ids_BL: Tensor, masked: MaskedBatch, key: int | None) -> tuple[Tensor, Tensor | None]:
-        """Return the hidden states [B, L, D], and those of the rows' crops or None."""
+        """Say of each token of a corrupted batch whether it was replaced; compare rows with their crops."""
         states_BLD = self.encoder(ids_BL, masked.attention_mask_BL, key, **masked.packing)
+        cropped_BWD = None
         # No crops in validation and where nothing is contrasted: a second pass costs as much as the first.
-        if masked.crop_B is None:
-            return states_BLD, None
-        return states_BLD, self.encoder(*crop(masked, self.config.sequence_crop), subkey(key, 1 << 20))
+        if masked.crop_B is not None:
+            cropped_BWD = self.encoder(*crop(masked, self.config.sequence_crop), subkey(key, 1 << 20))
+        return self.detect(states_BLD, cropped_BWD, masked)
 
     def detect(self, states_BLD: Tensor, cropped_BWD: Tensor | None, masked: MaskedBatch) -> Detected:
-        """What the heads say of the hidden states."""
+        """What the heads say of the hidden states, and of those of the rows' crops."""
         logits_BL, span_logits_S, loss_B = self.head(states_BLD).float(), None, None
         if self.span_head is not None:
             span_logits_S = self.span_head(*boundary(states_BLD.flatten(0, 1), masked)).float()
@@ -191,7 +190,7 @@ class SpanElectra(nn.Module):
     objective does not train has `requires_grad` off, and a frozen generator never drops out.
     """
 
-    compiled_parts = ("detect_and_score",)
+    compiled_parts = ("losses",)
 
     def __init__(self, config: ModelConfig, mask_id: int, seed: int = 0) -> None:
         super().__init__()
@@ -236,19 +235,18 @@ class SpanElectra(nn.Module):
     def forward(self, masked: MaskedBatch, dropout_key: int | None = None) -> StepOutput:
         """Return this process's share of the loss, and the sums that `batch.TALLY` names.
 
-        `dropout_key`: see `dropout.py`; give it `subkey(seed, step, micro_step, rank)` on the CPU.
+        `dropout_key`: see `dropout.py`; give it `subkey(seed, step, micro_step, rank)` on the CPU, else None.
         """
-        # A GPU draws masks by itself; a number that changes each step would make it compile anew.
-        key = None if masked.original_BL.is_cuda else dropout_key
         # Known before the batch is computed, so that no process waits for a network that the others leave
         # out.
         alone = self.config.objective == "generator" or masked.generator_alone
-        generated = self.generate(masked, subkey(key, 1), sample=not alone)
-        if alone:
-            return self.losses(masked, generated, None, None)
-        corrupted = corrupt(masked, generated.scores.sampled_S)  # no gradient flows back through the sampling
-        states_BLD, cropped_BWD = self.discriminator.encode(corrupted.ids_BL, masked, subkey(key, 2))
-        return self.detect_and_score(states_BLD, cropped_BWD, masked, generated, corrupted)
+        generated = self.generate(masked, subkey(dropout_key, 1), sample=not alone)
+        corrupted = detected = None
+        if not alone:
+            # No gradient flows back through the sampling.
+            corrupted = corrupt(masked, generated.scores.sampled_S)
+            detected = self.discriminate(masked, corrupted, subkey(dropout_key, 2))
+        return self.losses(masked, generated, corrupted, detected)
 
     def generate(self, masked: MaskedBatch, key: int | None = None, sample: bool = True) -> Generated:
         """Run the generator on the batch with its spans masked; a frozen one leaves no graph.
@@ -262,21 +260,9 @@ class SpanElectra(nn.Module):
         with torch.set_grad_enabled(learns):
             return self.generator(mask_tokens(masked, self.mask_id), masked, key, sampling)
 
-    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted) -> Detected:
+    def discriminate(self, masked: MaskedBatch, corrupted: Corrupted, key: int | None = None) -> Detected:
         """Run the discriminator on the corrupted batch."""
-        return self.discriminator(corrupted.ids_BL, masked, None)
-
-    def detect_and_score(
-        self,
-        states_BLD: Tensor,
-        cropped_BWD: Tensor | None,
-        masked: MaskedBatch,
-        generated: Generated,
-        corrupted: Corrupted,
-    ) -> StepOutput:
-        """From the discriminator's hidden states to the step's loss and tally."""
-        detected = self.discriminator.detect(states_BLD, cropped_BWD, masked)
-        return self.losses(masked, generated, corrupted, detected)
+        return self.discriminator(corrupted.ids_BL, masked, key)
 
     def losses(
         self,

@@ -157,9 +157,8 @@ class TaskNetwork(nn.Module):
 
     def forward(self, batch: TaskBatch, dropout_key: int | None = None) -> StepOutput:
         """Return this process's share of the loss; the tally is tokens, then (loss, targets) of each task."""
-        key = None if batch.ids_BL.is_cuda else dropout_key
         task = self.tasks[batch.task]
-        loss_N = self.losses(batch, key)
+        loss_N = self.losses(batch, dropout_key)
         loss = task.weight * loss_N.sum() / batch.target_total.clamp(min=1)
         # Every task has its place in each tally, so that tallies of different tasks can be added.
         tally = batch.ids_BL.new_zeros(1 + 2 * len(self.tasks), dtype=torch.float32)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from span_electra.model.token_loss import TokenScores, argmax, chunk_size, product_dtype
+from span_electra.model.token_loss import MadeForward, TokenScores, argmax, chunk_size, product_dtype
 
 
 def score_candidates(
@@ -43,8 +43,8 @@ def score_candidates(
     return TokenScores(loss, loss_S, likeliest_S, None)
 
 
-class SampledLoss(torch.autograd.Function):
-    """Cross-entropy whose gradients are made in the forward pass, as `ChunkedLoss` does."""
+class SampledLoss(MadeForward):
+    """Cross-entropy over the candidates, a chunk of slots at a time."""
 
     @staticmethod
     def forward(
@@ -104,11 +104,6 @@ class SampledLoss(torch.autograd.Function):
         ctx.save_for_backward(grad_features_SE, grad_table_VE, grad_bias_V)
         ctx.mark_non_differentiable(loss_S, likeliest_S)
         return (loss_S * weight_S).sum(), loss_S, likeliest_S
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        scaled = (part * grad.to(part.dtype) for part in ctx.saved_tensors)
-        return *scaled, None, None, None, None
 
 
 def places_among(candidate_K: Tensor, target_S: Tensor, vocabulary: int) -> Tensor:

@@ -90,8 +90,17 @@ def product_dtype(features: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
 
 
-class ChunkedLoss(torch.autograd.Function):
-    """Cross-entropy whose gradients are made in the forward pass; the backward pass multiplies them."""
+class MadeForward(torch.autograd.Function):
+    """A summed loss whose gradients, by the first three of its seven inputs, are made and saved with it."""
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        scaled = (part * grad.to(part.dtype) for part in ctx.saved_tensors)
+        return *scaled, None, None, None, None
+
+
+class ChunkedLoss(MadeForward):
+    """Cross-entropy over the whole vocabulary, a chunk of slots at a time."""
 
     @staticmethod
     def forward(
@@ -148,9 +157,3 @@ class ChunkedLoss(torch.autograd.Function):
         # The loss of each slot is for counting; a gradient through it would come twice.
         ctx.mark_non_differentiable(loss_S, *(x for x in (likeliest_S, sampled_S) if x is not None))
         return (loss_S * weight_S).sum(), loss_S, likeliest_S, sampled_S
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        features_SE, table_VE, bias_V = ctx.saved_tensors
-        scaled = (part * grad.to(part.dtype) for part in (features_SE, table_VE, bias_V))
-        return *scaled, None, None, None, None

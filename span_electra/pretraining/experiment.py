@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from span_electra.batch import StepOutput
 from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
@@ -131,7 +130,7 @@ class Pretraining:
             freeze(self.model, settings.training.freeze)
         if len(self.data.valid_rows):
             # Refused now, not after an epoch, where a row fits no batch.
-            self._batches(0, 0, EpochPhases(), validation=True)
+            self._validation(EpochPhases())
         elif interval("save_every", settings.training.save_every).unit == "evaluations":
             every = settings.training.save_every
             raise InputError(f"save_every: {every}, but no rows are held out; count steps, epochs or minutes")
@@ -141,46 +140,55 @@ class Pretraining:
         self._reported = -math.inf  # when the last report was written
         self._behind = NOTHING  # of a resumed run's course
 
-    # --- batches and losses ---
+    # --- batches and validation ---
 
-    def _batches(self, epoch: int, start: int, phases: EpochPhases, *, validation: bool) -> Batches:
-        data, settings = self.data, self.settings
-        loader, static = settings.train_loader, compiles(settings.training)
-        if validation:
-            # Compiled, it takes training's sizes: each other shape would be compiled anew.
-            sizes = {"batch_size": loader.batch_size, "batch_max_tokens": loader.batch_max_tokens}
-            loader = replace(settings.valid_loader, **sizes if static else {})
+    @cached_property
+    def _layout(self) -> dict[str, Any]:
+        """How batches lie in this process, of whichever rows."""
+        static = compiles(self.settings.training)
+        return {
+            "rank": self.process.rank,
+            "world": self.process.world_size,
+            "static_shapes": static,
+            "rounded_shapes": not static,
+            "pinned": self.process.device.type == "cuda",
+            "varlen": self.settings.train_loader.pack_rows and self._why_masked is None,
+        }
+
+    def _training(self, epoch: int, start: int, phases: EpochPhases) -> Batches:
+        """Batches of the rows that are learned from."""
         return Batches(
-            data.valid if validation else data.train,
-            loader,
+            self.data.train,
+            self.settings.train_loader,
             epoch,
             start,
             phases=phases,
-            rank=self.process.rank,
-            world=self.process.world_size,
-            rows=data.valid_rows if validation else data.train_rows,
-            together=1 if validation else settings.training.gradient_accumulation_steps,
-            static_shapes=static,
-            rounded_shapes=not static,
-            pinned=self.process.device.type == "cuda",
-            varlen=loader.pack_rows and self._why_masked is None,
-            # A second pass costs as much as the first, and its loss hangs on who shares the batch.
-            crops=settings.model.sequence_objective == "contrastive" and not validation,
-            # Held-out rows are well spelt, and predicted among the whole vocabulary.
-            candidates=None if validation else self._candidates,
-            misspeller=None if validation else self._misspeller,
+            rows=self.data.train_rows,
+            together=self.settings.training.gradient_accumulation_steps,
+            crops=self.settings.model.sequence_objective == "contrastive",
+            candidates=self._candidates,
+            misspeller=self._misspeller,
+            **self._layout,
         )
+
+    def _validation(self, phases: EpochPhases) -> Batches:
+        """Batches of the held-out rows, which are well spelt, and predicted among the whole vocabulary."""
+        loader, learned = self.settings.valid_loader, self.settings.train_loader
+        if self._layout["static_shapes"]:
+            # Compiled, it takes training's sizes: each other shape would be compiled anew.
+            loader = replace(loader, batch_size=learned.batch_size, batch_max_tokens=learned.batch_max_tokens)
+        # Without crops: a second pass costs as much as the first, and its loss hangs on who shares the batch.
+        rows = self.data.valid_rows
+        return Batches(self.data.valid, loader, 0, 0, phases=phases, rows=rows, **self._layout)
 
     @cached_property
     def _why_masked(self) -> str | None:
         """Why rows that share lines are kept apart by a mask; None: attention takes them as they lie."""
-        if self.process.replica_ids:
-            return "replicas take lines apart"
         return why_masked(self.model.config, self.process.device, self.process.precision)
 
     def train_batches(self, epoch: int, start: int, ticks: int = 0) -> Batches:
         """The epoch's batches, from batch `start` on; by the clock, as they are after so many `ticks`."""
-        return self._batches(epoch, start, self._course.training(epoch, ticks), validation=False)
+        return self._training(epoch, start, self._course.training(epoch, ticks))
 
     @cached_property
     def _course(self) -> Course:
@@ -188,7 +196,7 @@ class Pretraining:
         masking = self.data.train.header.masking
 
         def count_batches() -> int:
-            return len(self._batches(0, 0, EpochPhases(), validation=False))
+            return len(self._training(0, 0, EpochPhases()))
 
         return course_of(self.settings, count_batches, masking, self._behind)
 
@@ -213,10 +221,6 @@ class Pretraining:
             )
         return misspeller
 
-    def loss(self, network: nn.Module, batch: MaskedBatch, dropout_key: int | None) -> StepOutput:
-        """Both networks' weighted loss."""
-        return network(batch, dropout_key=dropout_key)
-
     def unused_parameters(self, batch: MaskedBatch) -> Iterable[nn.Parameter]:
         """The discriminator's own parameters, while the generator learns alone; SBGO's, where no span is."""
         unused = set(self._discriminators_own) if batch.generator_alone else set()
@@ -240,7 +244,7 @@ class Pretraining:
             return {}
         in_epoch = start // self.settings.training.gradient_accumulation_steps
         alone = self._course.alone_before(epoch, in_epoch, ticks)
-        batches = self._batches(0, 0, self._course.validation(alone), validation=True)
+        batches = self._validation(self._course.validation(alone))
         metrics = validation_metrics(self.model, batches, self.process, stop_requested)
         if alone and metrics and self.settings.training.monitor == "loss":
             del metrics["loss"]  # without the discriminator's part it would be the least of the run
@@ -272,8 +276,7 @@ class Pretraining:
 
     @cached_property
     def _peak(self) -> float:
-        devices = max(self.process.world_size, len(self.process.replica_ids))
-        return matrix_peak(self.process) * devices
+        return matrix_peak(self.process) * self.process.world_size
 
     def health_warnings(self, metrics: Mapping[str, float]) -> list[str]:
         """Which shares a healthy run would not have."""

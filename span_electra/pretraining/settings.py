@@ -35,8 +35,3 @@ class PretrainingSettings:
     def resume_command(self) -> str:
         """The command that goes on with the run once it was stopped."""
         return command_line("joint_train_span_electra", "--resume", self.out_dir)
-
-    @property
-    def restart_flags(self) -> str:
-        """The flags that begin a new run with a run's weights, and nothing else of it."""
-        return "--init_from"

@@ -27,18 +27,15 @@ def compiles(config: TrainingConfig) -> bool:
     """Whether layers are compiled, and so need batches of static shapes.
 
     Raises InputError where compilation was asked for and cannot help: on the CPU, whose dropout is compiled
-    by numba already, and under DataParallel, whose replicas are made anew for each step.
+    by numba already.
     """
     on_cuda = find_device(config.device, "device:").type == "cuda"
-    replicas = config.parallel == "dp" and len(config.device_ids) > 1
     # Unasked it is left out where it cannot help; asked for, that is an error.
     if config.compile in ("auto", "off"):
-        return config.compile == "auto" and on_cuda and not replicas
+        return config.compile == "auto" and on_cuda
     asked = f"compile: {config.compile}"
     if not on_cuda:
         raise InputError(f"{asked} gains nothing on a CPU and needs a CUDA device; leave it at auto or off")
-    if replicas:
-        raise InputError(f"{asked} needs processes, not the replicas of --parallel dp; use ddp, or off")
     if config.compile == "max" and config.parallel == "fsdp":
         raise InputError(
             f"{asked} needs weights that stay where they are, and fsdp moves them; use on, or ddp"

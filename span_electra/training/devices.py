@@ -44,7 +44,6 @@ class Process:
     device: torch.device
     rank: int = 0
     world_size: int = 1
-    replica_ids: tuple[int, ...] = ()  # devices that this one process drives (parallel dp)
     precision: torch.dtype = torch.float32
 
     @property
@@ -86,16 +85,12 @@ def plan_devices(config: TrainingConfig) -> Plan:
         if absent:
             there = "1 (device 0); leave --device_ids out" if present == 1 else f"0 to {present - 1}"
             raise InputError(f"device_ids: {absent[0]} is not there; this machine has {there}")
-        if config.parallel == "dp" and len(ids) > 1 and kind != "cuda":
-            raise InputError(f"parallel: dp needs CUDA devices, not {kind}; use ddp")
-        return Plan(kind, ids, 1 if config.parallel == "dp" else len(ids))
-    if config.parallel == "dp" and len(ids) > 1:
-        warnings.warn("parallel dp needs GPUs; one CPU process does the work", stacklevel=2)
-        return Plan(kind, (0,), 1)
-    if len(ids) > 1 or ids[0]:
+    elif len(ids) > 1 or ids[0]:
         listed = " ".join(map(str, ids))
         started = counted(len(ids), "CPU process", "CPU processes")
         warnings.warn(f"no GPU in use: --device_ids {listed} starts {started}", stacklevel=2)
+    if config.parallel == "dp" and len(ids) > 1:
+        warnings.warn("parallel dp: a process for each device, as ddp", stacklevel=2)
     return Plan(kind, ids, len(ids))
 
 
@@ -125,8 +120,7 @@ def join(plan: Plan, config: TrainingConfig, *, rank: int, world_size: int, stor
         torch.use_deterministic_algorithms(True)
     if world_size > 1:
         _init_group(plan.kind, rank, world_size, store)
-    replicas = replica_ids(plan, config, world_size)
-    return Process(device, rank, world_size, replicas, _precision(config.precision, device, world_size))
+    return Process(device, rank, world_size, _precision(config.precision, device, world_size))
 
 
 @contextmanager
@@ -142,12 +136,6 @@ def switches_kept() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(matmul)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
-def replica_ids(plan: Plan, config: TrainingConfig, world_size: int) -> tuple[int, ...]:
-    """The GPUs among which dp splits each batch; none where one device, or a process for each, takes it."""
-    splits = config.parallel == "dp" and plan.kind == "cuda" and world_size == 1 and len(plan.ids) > 1
-    return plan.ids if splits else ()
 
 
 def share_cores(local_world: int) -> None:

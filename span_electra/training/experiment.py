@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from span_electra.batch import StepOutput
 from span_electra.config import OptimizerConfig, TrainingConfig
 
 
@@ -31,10 +30,6 @@ class RunSettings(Protocol):
     @property
     def resume_command(self) -> str:
         """The command that goes on with the run once it was stopped."""
-
-    @property
-    def restart_flags(self) -> str:
-        """The flags that begin a new run with a run's weights, and nothing else of it."""
 
 
 class Batch(Protocol):
@@ -59,7 +54,9 @@ class EpochBatches(Protocol):
 class Experiment(Protocol):
     """A network and an objective, with the data for it. Built anew in every process, from settings alone."""
 
-    model: nn.Module  # as it starts, on the CPU; its names are those of checkpoints
+    # As it starts, on the CPU; its names are those of checkpoints. Called with a batch and `dropout_key`, an
+    # int or None, it gives a StepOutput.
+    model: nn.Module
     tally: tuple[str, ...]  # names of the sums in a StepOutput's tally, in order
     token_sum: str  # the name of the one whose tokens a run's speed counts
     tokenizer_json: str  # of the vocabulary that the rows were made with, kept in the run folder
@@ -71,9 +68,6 @@ class Experiment(Protocol):
 
         ticks: of a run by the clock (plan.TICKS in all), those that are over; batches follow its course.
         """
-
-    def loss(self, network: nn.Module, batch: Batch, dropout_key: int | None) -> StepOutput:
-        """One forward pass. `network` is `model`, or what wraps it over several devices."""
 
     def unused_parameters(self, batch: Batch) -> Iterable[nn.Parameter]:
         """The parameters that learn but have no part in this batch's loss; on all processes the same."""

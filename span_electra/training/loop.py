@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from span_electra.accelerators import memory_statistics, name_precision
 from span_electra.config import TrainingConfig, interval
@@ -37,11 +37,12 @@ from span_electra.training.plan import (
     progress,
     schedule_position,
 )
-from span_electra.training.readback import Readback
 from span_electra.training.signals import Signals
 from span_electra.training.step import COUNTED, Counters, train_step
 
 PATIENCE = 10  # steps skipped one after another, for losses that are not finite, that end the run
+# Steps between two looks at how many those are, since each makes the host wait; of other devices 1.
+LOOK_EVERY = {"cuda": 10, "xpu": 10}
 TIME_IS_UP = 1000  # a reason to stop that is no signal; larger than any signal's number
 WARMED_UP = 0.3  # share of the run before which metrics say nothing about its health
 
@@ -60,7 +61,6 @@ class Run:
     agreement: Agreement
     log: RunLog
     counters: Counters
-    readback: Readback
     clock: Clock = field(default_factory=Clock)
     began: float = field(default_factory=lambda: time.monotonic())  # nobody can set this clock back
 
@@ -72,8 +72,8 @@ def train(run: Run, state: LoopState) -> int:
     """
     # Seconds of earlier starts count on: intervals in minutes are minutes of training, not of this process.
     config, seconds_before = run.config, state.seconds
-    # The rows of the last steps, to be named should all be bad, which is known some steps later.
-    recent = deque(maxlen=PATIENCE + run.readback.late)
+    # The rows of the last steps, to be named should all be bad, which is known at the next look.
+    recent = deque(maxlen=PATIENCE + max(LOOK_EVERY.values()))
     log_every, eval_every = config.log_interval(config.log_steps), config.eval_interval()
     save_every = interval("save_every", config.save_every)
     run.network.train()
@@ -103,10 +103,10 @@ def train(run: Run, state: LoopState) -> int:
                 count_step(state, len(group), batches)
                 # Rows as tensors of the host: a copy back from the device would make it wait.
                 recent.append((state.step, [batch.rows_B for batch in group]))
-                watch_for_bad_steps(run, state.step, recent)
                 state.seconds = seconds_before + time.monotonic() - run.began
                 run.log.advance()
                 last = is_over(state, config)
+                stop_if_hopeless(run, state.step, recent, last=last)
 
                 # Once in a while: log, validate, save.
                 if log_every.number and (last or is_due(log_every, before, progress(state, batches))):
@@ -184,69 +184,62 @@ def stop_requested(run: Run, state: LoopState) -> int:
     return reason
 
 
-def watch_for_bad_steps(run: Run, step: int, recent: deque) -> None:
-    """End the run if this step and those before it were all skipped, as soon as that is known.
+def stop_if_hopeless(run: Run, step: int, recent: deque, *, last: bool) -> None:
+    """At a look, or the run's last step: raise InputError if PATIENCE steps or more until now were skipped.
 
-    Then InputError is raised on all processes at the same step, naming the steps, their rows and the way out.
+    It comes on all processes at the same step, and names the steps, their rows and the way out.
     """
-
-    def end_if_hopeless(in_a_row: Tensor) -> None:
-        if in_a_row < PATIENCE:
-            return
-        # Known some steps late: the rows are those of the steps that were skipped, not of the latest.
-        first = step - PATIENCE + 1
-        bad = [rows_B for made, group in recent if first <= made <= step for rows_B in group]
-        rows = sorted({int(row) for rows_B in bad for row in rows_B})
-        listed = " ".join(map(str, rows[:20])) + (" ..." if len(rows) > 20 else "")
-        good = next(checkpoint.in_run(run.folder), None)
-        rates = ", ".join(f"--{name}" for name in peak_rates(run.optimizers.config))
-        raise InputError(
-            f"steps {first} to {step}: losses or gradients were not finite {PATIENCE} times in a row "
-            f"(rows {listed}); last good checkpoint: {good or 'none yet'}; lower {rates}, lengthen --warmup "
-            "or use --precision fp32"
-        )
-
-    run.readback.ask(step, run.counters.in_a_row, end_if_hopeless)
+    if step % LOOK_EVERY.get(run.process.device.type, 1) and not last:
+        return
+    in_a_row = int(run.counters.in_a_row)
+    if in_a_row < PATIENCE:
+        return
+    first = step - in_a_row + 1
+    bad = [rows_B for made, group in recent if made >= first for rows_B in group]
+    rows = sorted({int(row) for rows_B in bad for row in rows_B})
+    listed = " ".join(map(str, rows[:20])) + (" ..." if len(rows) > 20 else "")
+    good = next(checkpoint.in_run(run.folder), None)
+    rates = ", ".join(f"--{name}" for name in peak_rates(run.optimizers.config))
+    raise InputError(
+        f"steps {first} to {step}: losses or gradients were not finite {in_a_row} times in a row "
+        f"(rows {listed}); last good checkpoint: {good or 'none yet'}; lower {rates}, lengthen --warmup "
+        "or use --precision fp32"
+    )
 
 
 # --- logging ------------------------------------------------------------------------------------------
 
 
 def log_metrics(run: Run, state: LoopState) -> None:
-    """Log the means since the last line, when they have come from the device, and warn once of bad ones."""
+    """Log the means since the last line, and warn once of bad ones."""
+    experiment, step = run.experiment, state.step
     done, total = schedule_position(state, run.config)
-    step, passed_share = state.step, done / total
+    passed_share = done / total
     if run.config.by_clock and done:
         run.log.expect(round(step / passed_share))
-    # Set now and read some steps later: the sums belong to this moment, whenever they arrive.
     seconds, state.logged_at = max(state.seconds - state.logged_at, 1e-9), state.seconds
     time_by_part = run.clock.take()
-    more = {
+    numbers = sum_over_processes(run.counters.sums, run.process).tolist()
+    run.counters.sums.zero_()
+    sums = dict(zip((*experiment.tally, *COUNTED), numbers, strict=True))
+    tokens = sums[experiment.token_sum]
+    speed = tokens / seconds
+    state.tokens += tokens
+    metrics = experiment.metrics(sums, speed) | {
         # Of the step that was made: after an epoch's last, the state stands at the next one's beginning.
         "epoch": state.epoch if state.batch else state.epoch - 1,
         "lr": max(group["lr"] for group in run.optimizers.groups),
         **memory_statistics(run.process.device),
+        "tokens": state.tokens,
+        "tokens_per_second": speed,
     }
-
-    def log(sums_read: Tensor) -> None:
-        experiment = run.experiment
-        sums = dict(zip((*experiment.tally, *COUNTED), sums_read.tolist(), strict=True))
-        tokens = sums[experiment.token_sum]
-        speed = tokens / seconds
-        state.tokens += tokens
-        metrics = experiment.metrics(sums, speed) | more
-        metrics |= {"tokens": state.tokens, "tokens_per_second": speed}
-        if sums["skipped"]:
-            metrics["skipped_steps"] = sums["skipped"]
-            bad = counted(round(sums["skipped"]), "step")
-            run.log.info(f"step {step:,}: {bad} skipped, for losses that were not finite")
-        run.log.log_metrics(step, "train", metrics, time=time_by_part)
-        if passed_share > WARMED_UP:
-            warn_once(run, state, metrics)
-
-    run.readback.ask(step, sum_over_processes(run.counters.sums, run.process), log)
-    # After the copy is under way: operations of one device come in the order they were asked for.
-    run.counters.sums.zero_()
+    if sums["skipped"]:
+        metrics["skipped_steps"] = sums["skipped"]
+        bad = counted(round(sums["skipped"]), "step")
+        run.log.info(f"step {step:,}: {bad} skipped, for losses that were not finite")
+    run.log.log_metrics(step, "train", metrics, time=time_by_part)
+    if passed_share > WARMED_UP:
+        warn_once(run, state, metrics)
 
 
 def warn_once(run: Run, state: LoopState, metrics: dict[str, float]) -> None:
@@ -267,7 +260,6 @@ def validate(run: Run, state: LoopState) -> bool:
 
     Returns whether the model is the best so far, and such ones are kept.
     """
-    run.readback.finish()  # lines of the log come in the order of steps
     ticks = elapsed_ticks(state, run.config)
     with run.clock.part("validation"), torch.no_grad():
         run.network.eval()
@@ -302,7 +294,6 @@ def validate(run: Run, state: LoopState) -> bool:
 
 def save_checkpoint(run: Run, state: LoopState) -> None:
     """Write a checkpoint, then delete those that retention does not hold. All processes must come."""
-    run.readback.finish()  # what is under way is part of the state
     with run.clock.part("saving"):
         meta = {
             **run.experiment.metadata(),

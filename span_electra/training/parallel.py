@@ -1,4 +1,4 @@
-"""One model over several devices: DDP, FSDP2, or replicas in one process; gradients are summed.
+"""One model over several devices, a process each: DDP or FSDP2; gradients are summed.
 
 A process's loss is its share of the whole batch's mean, so gradients must be added; DDP and FSDP average, and
 the loss is multiplied by the number of processes first.
@@ -7,26 +7,22 @@ the loss is multiplied by the number of processes first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel, replicate
+from torch.nn.parallel import DistributedDataParallel
 
-from span_electra.batch import StepOutput
 from span_electra.config import TrainingConfig
-from span_electra.random_keys import subkey
 from span_electra.training.devices import Process
 
 
 def wrap_model(model: nn.Module, process: Process, config: TrainingConfig) -> nn.Module:
     """Return the module to call for training; `model` keeps its names and stays the one to save."""
     if process.world_size == 1:
-        return RowParallel(model, process) if len(process.replica_ids) > 1 else model
+        return model
     if is_sharded(process, config):
         return _shard(model, process)
     # None elsewhere: then DDP goes by where the module is.
@@ -133,59 +129,3 @@ def sharded_as(tensor: Tensor, parameter: Tensor) -> Tensor:
     mesh = parameter.device_mesh
     same = DTensor.from_local(tensor.to(parameter.device), mesh, [Replicate()], run_check=False)
     return same.redistribute(placements=parameter.placements)
-
-
-# --- one process, several devices ---------------------------------------------------------------------
-
-
-class RowParallel(nn.Module):
-    """One process over several devices: a batch's rows are dealt out, losses and tallies are added.
-
-    Every step copies the model to all devices. Unlike torch.nn.DataParallel it takes batches that are
-    records, opens autocast in each replica with the run's own type (that one's threads take float16), and
-    draws other dropout masks in each.
-    """
-
-    def __init__(self, model: nn.Module, process: Process) -> None:
-        super().__init__()
-        self.model, self.process = model, process
-        kind = process.device.type
-        self.devices = [torch.device(kind, number) for number in process.replica_ids]
-
-    def forward(self, batch: SplittableBatch, dropout_key: int | None = None) -> StepOutput:
-        """The output of the whole batch, which may still be on the CPU; `dropout_key` is not for GPUs."""
-        seed, learns = torch.initial_seed(), torch.is_grad_enabled()
-
-        def run(number: int) -> StepOutput:
-            # Gradient mode, autocast and the current device belong to a thread.
-            with torch.set_grad_enabled(learns), self.process.autocast():
-                seed_device(self.devices[number], subkey(seed, number))
-                return replicas[number](parts[number].to(self.devices[number], non_blocking=True))
-
-        # The last batch of an epoch may have fewer rows than there are devices.
-        parts = [part for part in batch.split_rows(len(self.devices)) if len(part.rows_B)]
-        replicas = replicate(self.model, self.devices[: len(parts)], detach=not learns)
-        # A thread a device: kernels are queued side by side, as Python lets go of its lock inside torch.
-        with ThreadPoolExecutor(len(parts)) as pool:
-            outputs = list(pool.map(run, range(len(parts))))
-        return add_outputs([output.to(self.devices[0]) for output in outputs])
-
-
-class SplittableBatch(Protocol):
-    """A batch whose rows can be dealt out."""
-
-    def split_rows(self, parts: int) -> list:
-        """Batches of the rows p, p + parts, ... each."""
-
-
-def seed_device(device: torch.device, seed: int) -> None:
-    """Seed the generator of one accelerator, and make it the thread's own."""
-    if device.type != "cpu":
-        module = torch.get_device_module(device)
-        module.set_device(device)
-        module.manual_seed(seed % 2**63)
-
-
-def add_outputs(outputs: list[StepOutput]) -> StepOutput:
-    """Losses and tallies are shares of the whole batch's, so they add up."""
-    return StepOutput(sum(output.loss for output in outputs), sum(output.tally for output in outputs))

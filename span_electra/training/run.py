@@ -41,7 +41,6 @@ from span_electra.training.plan import (
     recut_epoch,
     what_is_left,
 )
-from span_electra.training.readback import Readback
 from span_electra.training.shards import load_sharded
 from span_electra.training.signals import Signals
 from span_electra.training.start import start_lines
@@ -168,7 +167,6 @@ def run_here(
             agreement=agreement,
             log=log,
             counters=counters,
-            readback=Readback(process.device),
         )
         log.say_start(start_lines(run, state, settings.resume_command))
         if saved:
@@ -323,7 +321,7 @@ def refuse_optimizer(saved: Checkpoint, settings: RunSettings, source: Path) -> 
     if before != config.optimizer and {before, config.optimizer} != {"adam", "adamw"}:
         raise InputError(
             f"{source}: its optimizer is {before}, this run's {config.optimizer}; give --optimizer {before}, "
-            f"or start a new run from its weights alone: {settings.restart_flags}"
+            "or start a new run from its weights alone"
         )
 
 

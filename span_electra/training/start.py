@@ -44,11 +44,11 @@ def device_line(run: Run, resumed: bool) -> str:
         device += f" ({torch.cuda.get_device_name(process.device)})"
     elif process.device.type == "cpu":
         device += f", {torch.get_num_threads()} threads"
-    shared = max(process.world_size, len(process.replica_ids))
-    many = f"{shared} times " if shared > 1 else ""
+    several = process.world_size > 1
+    many = f"{process.world_size} times " if several else ""
     # A resumed run keeps what it chose before, whatever would be chosen now.
     asked = None if resumed else run.config.precision
-    precision = describe_precision(process.precision, process.device, asked, several=shared > 1)
+    precision = describe_precision(process.precision, process.device, asked, several=several)
     return f"{many}{device}; {precision}"
 
 

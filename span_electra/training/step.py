@@ -83,14 +83,13 @@ def train_step(
     tally = torch.zeros_like(counters.sums)
     unused = [set(experiment.unused_parameters(batch)) for batch in batches]
     for number, batch in enumerate(batches):
-        if not process.replica_ids:  # replicas take their own rows from the CPU
-            batch = batch.to(process.device, non_blocking=True)
+        batch = batch.to(process.device, non_blocking=True)
         batch_key = subkey(key, number)
         torch.manual_seed(batch_key % 2**63)
         dropout_key = batch_key if uses_dropout_keys(network, process) else None
         with no_sync(network, enabled=number + 1 < len(batches)):
             with process.autocast():
-                output = experiment.loss(network, batch, dropout_key)
+                output = network(batch, dropout_key=dropout_key)
             # A loss that is not finite makes every gradient so, on every process: all skip the step.
             factor = torch.where(output.loss.isfinite(), counters.scale * process.world_size, math.nan)
             loss = with_unused(output.loss, unused[number], network)

@@ -350,5 +350,3 @@ def test_misspelt_tokens_are_to_be_found_and_are_left_as_they_are():
     away_BL = ~misspelt_BL
     differs_BL = corrupted.ids_BL != plain.original_BL
     assert torch.equal(corrupted.replaced_BL[away_BL], differs_BL[away_BL])
-    halves = [part.misspelt_BL for part in masked.split_rows(2)]
-    assert torch.equal(torch.cat([halves[0], halves[1]]).sum(), misspelt_BL.sum())

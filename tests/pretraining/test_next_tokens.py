@@ -105,16 +105,14 @@ def test_the_loss_is_that_of_each_row_read_from_left_to_right(features, tmp_path
     assert output.loss.item() == pytest.approx(nats / predicted, rel=1e-5)
 
 
-def test_shares_of_processes_and_of_replicas_add_up(features, tmp_path, architecture):
+def test_shares_of_processes_add_up(features, tmp_path, architecture):
     settings = small_run(features, tmp_path, dropout=0.0)
     model = build_model(settings, open_data(settings)).eval()
     opened, config = open_features(features), LoaderConfig(8, workers=0)
     whole = model(Batches(opened, config, 1, phases=CAUSAL).build(0))
     ranks = [model(Batches(opened, config, 1, rank=rank, world=2, phases=CAUSAL).build(0)) for rank in (0, 1)]
-    replicas = [model(part) for part in Batches(opened, config, 1, phases=CAUSAL).build(0).split_rows(2)]
-    for parts in (ranks, replicas):
-        torch.testing.assert_close(sum(part.loss for part in parts), whole.loss)
-        torch.testing.assert_close(sum(part.tally for part in parts), whole.tally)
+    torch.testing.assert_close(sum(share.loss for share in ranks), whole.loss)
+    torch.testing.assert_close(sum(share.tally for share in ranks), whole.tally)
 
 
 CANDIDATES = {"next_token_candidates": 12}

@@ -121,17 +121,15 @@ def test_slots_are_enough_for_the_rows_that_hide_most(tmp_path):
     assert {len(batch.slots_S) for batch in batches} == {16}
 
 
-def test_shares_of_processes_and_of_replicas_add_up(features, tmp_path, architecture):
+def test_shares_of_processes_add_up(features, tmp_path, architecture):
     settings = small_run(features, tmp_path, dropout=0.0)
     model = build_model(settings, open_data(settings)).eval()
     opened = open_features(features)
     whole = [model(batch) for batch in Batches(opened, PACKED, 1)]
     ranks = [[model(batch) for batch in Batches(opened, PACKED, 1, rank=rank, world=2)] for rank in (0, 1)]
-    replicas = [[model(part) for part in batch.split_rows(2)] for batch in Batches(opened, PACKED, 1)]
-    for parts in (zip(*ranks, strict=True), replicas):
-        for output, shares in zip(whole, parts, strict=True):
-            torch.testing.assert_close(sum(share.loss for share in shares), output.loss)
-            torch.testing.assert_close(sum(share.tally for share in shares), output.tally)
+    for output, *shares in zip(whole, *ranks, strict=True):
+        torch.testing.assert_close(sum(share.loss for share in shares), output.loss)
+        torch.testing.assert_close(sum(share.tally for share in shares), output.tally)
 
 
 def test_a_packed_run_stopped_and_resumed_is_one_never_stopped(features, tmp_path, architecture, monkeypatch):
@@ -154,9 +152,8 @@ def test_the_start_tells_what_keeps_rows_apart(features, tmp_path):
     said = Pretraining(small_run(features, tmp_path, loader=PACKED), Process(torch.device("cpu"))).describe()
     assert said["batches"].endswith("share lines, kept apart by a mask (attention has dropout)")
     whole = small_run(features, tmp_path, loader=PACKED, dropout=0.0)
-    for replicas, why in (((), "torch has no other way for a cpu"), ((0, 1), "replicas take lines apart")):
-        process = Process(torch.device("cpu"), replica_ids=replicas)
-        assert Pretraining(whole, process).describe()["batches"].endswith(f"kept apart by a mask ({why})")
+    said = Pretraining(whole, Process(torch.device("cpu"))).describe()
+    assert said["batches"].endswith("kept apart by a mask (torch has no other way for a cpu)")
 
 
 def test_what_cannot_share_lines_is_refused(features, tmp_path):

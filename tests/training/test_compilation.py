@@ -42,9 +42,6 @@ def test_layers_are_compiled_on_gpus_alone(with_gpus):
     assert compiles(TrainingConfig())
     assert not compiles(TrainingConfig(device="cpu"))
     assert not compiles(TrainingConfig(compile="off"))
-    assert not compiles(TrainingConfig(parallel="dp", device_ids=[0, 1]))
-    with pytest.raises(InputError, match="compile: on needs processes.*use ddp"):
-        compiles(TrainingConfig(compile="on", parallel="dp", device_ids=[0, 1]))
 
 
 def test_compilation_on_a_cpu_is_refused_in_a_line():
@@ -89,8 +86,8 @@ def graphs_of_a_step(parallel: str, rank: int, world: int, store: str) -> int:
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_a_step_is_one_graph_for_all_layers_and_one_on_either_side_of_them(parallel):
-    assert launch(functools.partial(graphs_of_a_step, parallel), 2)[0] == 6  # two networks
+def test_a_step_is_one_graph_for_all_layers_one_on_either_side_of_them_and_one_of_losses(parallel):
+    assert launch(functools.partial(graphs_of_a_step, parallel), 2)[0] == 7  # two networks
 
 
 @pytest.fixture
@@ -143,9 +140,9 @@ def test_after_an_epoch_and_a_validation_nothing_is_compiled_again(
             model.eval()
             with torch.no_grad():
                 experiment.validate(lambda: False, 0, 0, 0)
-    # A network's layers, of one kind in each, and the three parts round them; training and validation. Crops
-    # are narrower rows for the discriminator: its layers and what comes before them once more.
-    assert len(shapes) <= 4 and len(graphs) <= 2 * (2 * (1 + 3) + 3) * len(shapes)
+    # A network's layers, of one kind in each, and the three parts round them, and the losses; training and
+    # validation. Crops are narrower rows for the discriminator: its layers and what comes before once more.
+    assert len(shapes) <= 4 and len(graphs) <= 2 * (2 * (1 + 3) + 1 + 3) * len(shapes)
 
 
 # --- CUDA graphs ----------------------------------------------------------------------------------------
@@ -218,6 +215,3 @@ class Plain:
 
     def unused_parameters(self, batch):
         return ()
-
-    def loss(self, network, batch, dropout_key):
-        return network(batch, dropout_key=dropout_key)

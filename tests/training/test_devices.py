@@ -28,9 +28,8 @@ from span_electra.pretraining.data import open_data
 from span_electra.pretraining.experiment import build_model, run_pretraining
 from span_electra.pretraining.loader import Batches
 from span_electra.training import checkpoint, devices
-from span_electra.training.devices import Plan, join, leave, plan_devices, replica_ids, share_cores
+from span_electra.training.devices import join, leave, plan_devices, share_cores
 from span_electra.training.launch import launch
-from span_electra.training.parallel import add_outputs
 
 TWO = "ignore:no GPU in use"
 
@@ -47,8 +46,6 @@ def features(tmp_path_factory):
 def test_without_a_gpu_ids_name_processes_and_cuda_is_refused():
     with pytest.warns(UserWarning, match="no GPU in use: --device_ids 0 1 starts 2 CPU processes"):
         assert plan_devices(TrainingConfig(device_ids=[0, 1])).processes == 2
-    with pytest.warns(UserWarning, match="parallel dp needs GPUs"):
-        assert plan_devices(TrainingConfig(device_ids=[0, 1], parallel="dp")).processes == 1
     assert plan_devices(TrainingConfig()).processes == 1
     with pytest.raises(InputError, match="device: cuda: there is no such device here; use cpu"):
         plan_devices(TrainingConfig(device="cuda"))
@@ -71,9 +68,21 @@ def test_with_gpus_each_id_is_one_and_absent_ones_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     plan = plan_devices(TrainingConfig(device_ids=[1, 0]))
     assert (plan.kind, plan.ids, plan.processes) == ("cuda", (1, 0), 2)
-    assert plan_devices(TrainingConfig(device_ids=[1, 0], parallel="dp")).processes == 1
     with pytest.raises(InputError, match="device_ids: 2 is not there; this machine has 0 to 1"):
         plan_devices(TrainingConfig(device_ids=[0, 2]))
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda", "xpu"])
+@pytest.mark.parametrize("ids", [[0], [0, 1], [1, 0, 2]])
+@pytest.mark.filterwarnings(TWO)
+def test_dp_plans_the_processes_of_ddp_and_says_so_once_where_there_are_several(monkeypatch, kind, ids):
+    monkeypatch.setattr(devices, "count_devices", lambda kind: 3)
+    monkeypatch.setattr(accelerators, "count_devices", lambda kind: 3)
+    expected = plan_devices(TrainingConfig(device=kind, device_ids=ids))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert plan_devices(TrainingConfig(device=kind, device_ids=ids, parallel="dp")) == expected
+    assert sum("as ddp" in str(warning.message) for warning in said) == (len(ids) > 1)
 
 
 @pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
@@ -126,21 +135,6 @@ def test_several_processes_share_the_cores_and_one_is_left_alone(monkeypatch):
         monkeypatch.setenv(name, "1")
     share_cores(1)
     assert chosen[-1] == 8
-
-
-@pytest.mark.parametrize(
-    ("parallel", "ids", "world_size", "replicas"),
-    [
-        ("dp", (1, 0), 1, (1, 0)),
-        ("dp", (0,), 1, ()),
-        ("dp", (0, 1), 2, ()),
-        ("ddp", (0, 1), 1, ()),
-    ],
-)
-def test_only_dp_over_several_gpus_in_one_process_splits_batches(parallel, ids, world_size, replicas):
-    config = TrainingConfig(parallel=parallel)
-    assert replica_ids(Plan("cuda", ids, 1), config, world_size) == replicas
-    assert not replica_ids(Plan("cpu", ids, 1), config, world_size)
 
 
 def test_precision_follows_the_settings():
@@ -281,18 +275,6 @@ def test_a_checkpoint_of_two_sharded_processes_goes_on_alone_and_back(features, 
         features, tmp_path / "b", resume=resumed.checkpoint, device_ids=[0, 1], **options | {"epochs": 4}
     )
     assert run_pretraining(again).step > straight.step
-
-
-def test_dealt_rows_add_up_to_the_whole_batch(features, tmp_path, architecture):
-    settings = small_run(features, tmp_path, dropout=0.0)
-    model = build_model(settings, open_data(settings)).eval()
-    for masked in Batches(open_features(features), LoaderConfig(7, workers=0), 0):
-        whole = model(masked)
-        parts = masked.split_rows(3)
-        assert sum(len(part.rows_B) for part in parts) == len(masked.rows_B)
-        added = add_outputs([model(part) for part in parts])
-        assert torch.allclose(added.tally, whole.tally, atol=1e-3)
-        assert torch.allclose(added.loss, whole.loss, atol=1e-5)
 
 
 @pytest.mark.parametrize("key", [None, 7])

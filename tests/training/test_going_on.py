@@ -13,13 +13,9 @@ import pytest
 import torch
 from run_examples import lines_of, small_run, stop_at, write_rows
 
-from argument import FinetuneArgs, JointTrainingConfig
-from span_electra.commandline import Parser
 from span_electra.config import LoaderConfig, OptimizerConfig
 from span_electra.errors import InputError
-from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.pretraining.experiment import run_pretraining
-from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training import checkpoint, loop
 from span_electra.training import run_folder as runfolder
 
@@ -54,14 +50,6 @@ def test_a_new_run_may_start_with_another_run_s_optimizer_state(features, tmp_pa
     steps = {name: int(value) for name, value in state.items() if name.startswith("step:")}
     after = checkpoint.load(second.checkpoint).optimizer
     assert steps and all(int(after[name]) == count + 1 for name, count in steps.items())
-
-
-@pytest.mark.parametrize(
-    ("settings", "schema"), [(PretrainingSettings, JointTrainingConfig), (FinetuningSettings, FinetuneArgs)]
-)
-def test_how_to_begin_anew_from_weights_is_said_by_flags_of_the_script(settings, schema):
-    flags = set(re.findall(r"--\w+", settings.restart_flags.fget(None)))
-    assert flags and flags <= Parser(schema, "").names
 
 
 @pytest.mark.parametrize(("before", "now"), [("adamw", "sgd"), ("sgd", "adamw"), ("muon", "adamw")])

@@ -1,4 +1,4 @@
-"""What one process does with several devices' answers (processes: test_devices.py).
+"""A model is wrapped for several processes, or cut into shares (whole runs: test_devices.py).
 
 Run: pytest tests/training/test_parallel.py
 """
@@ -11,31 +11,16 @@ import torch
 from model_examples import MASK, batch_of, small_config
 from torch import nn
 
-from span_electra.batch import StepOutput
 from span_electra.config import TrainingConfig
 from span_electra.model.electra import SpanElectra
 from span_electra.model.encoder import Encoder
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
-from span_electra.training import parallel
 from span_electra.training.devices import Process
 from span_electra.training.launch import launch
-from span_electra.training.parallel import (
-    RowParallel,
-    add_outputs,
-    full_tensor,
-    no_sync,
-    uses_dropout_keys,
-    wrap_model,
-)
+from span_electra.training.parallel import full_tensor, no_sync, uses_dropout_keys, wrap_model
 from span_electra.training.run import place_model
 
 CPU = torch.device("cpu")
-
-
-def test_losses_and_tallies_of_devices_add_up():
-    parts = [StepOutput(torch.tensor(0.5), torch.tensor([1.0, 2.0])) for _ in range(3)]
-    added = add_outputs(parts)
-    assert added.loss == 1.5 and added.tally.tolist() == [3.0, 6.0]
 
 
 def test_gradients_travel_at_the_last_batch_alone():
@@ -50,54 +35,6 @@ def test_a_plain_network_draws_by_key_on_the_cpu_and_its_tensors_are_in_one_piec
     network = nn.Linear(2, 2)
     assert uses_dropout_keys(network, Process(torch.device("cpu")))
     assert full_tensor(network.weight) is network.weight
-
-
-# --- one process, several devices: two threads on the CPU stand in for two GPUs ---------------------------
-
-
-@pytest.fixture
-def two_replicas(monkeypatch):
-    """A model under RowParallel on two stand-in devices that share its weights, and the seeds they get."""
-    seeds = []
-    monkeypatch.setattr(parallel, "replicate", lambda model, devices, detach: [model] * len(devices))
-    monkeypatch.setattr(parallel, "seed_device", lambda device, seed: seeds.append(seed))
-    model = SpanElectra(small_config(), MASK)
-
-    def make(precision=torch.float32):
-        process = Process(torch.device("cpu"), replica_ids=(0, 1), precision=precision)
-        return model, RowParallel(model, process), seeds
-
-    return make
-
-
-@pytest.mark.parametrize("rows", [1, 5])
-def test_two_replicas_give_the_sums_and_gradients_of_one(two_replicas, rows):
-    model, network, seeds = two_replicas()
-    batch = batch_of(rows=rows, fill=0, padded=True)
-    expected = model(batch)
-    gradients = torch.autograd.grad(expected.loss, list(model.parameters()), allow_unused=True)
-    output = network(batch)
-    torch.testing.assert_close(output.loss, expected.loss)
-    torch.testing.assert_close(output.tally, expected.tally)
-    found = torch.autograd.grad(output.loss, list(model.parameters()), allow_unused=True)
-    for mine, theirs in zip(found, gradients, strict=True):
-        torch.testing.assert_close(mine, theirs)
-    assert len(set(seeds)) == len(seeds) == min(rows, 2)  # other dropout masks in each
-
-
-def test_each_replica_computes_in_the_type_of_the_run(two_replicas):
-    model, network, _ = two_replicas(torch.bfloat16)
-    seen = []
-    layer = model.generator.encoder.layers[0]
-    layer.register_forward_hook(lambda *_: seen.append(torch.get_autocast_dtype("cpu")))
-    network(batch_of(fill=0))
-    assert seen == [torch.bfloat16] * 2
-
-
-def test_replicas_leave_no_graph_where_none_is_wanted(two_replicas):
-    _, network, _ = two_replicas()
-    with torch.no_grad():
-        assert not network(batch_of(fill=0)).loss.requires_grad
 
 
 # --- shares of parameters -------------------------------------------------------------------------------

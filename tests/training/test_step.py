@@ -26,19 +26,20 @@ class Number:
         return self
 
 
-class Sum:
-    """The experiment's part of a step."""
+class Sum(nn.Linear):
+    """A network whose loss is its weights' sum times the batch's number."""
+
+    def forward(self, batch, dropout_key):
+        return StepOutput(self.weight.sum() * batch.factor, torch.ones(1))
 
     def unused_parameters(self, batch):
+        """The experiment's part of a step."""
         return ()
-
-    def loss(self, network, batch, dropout_key):
-        return StepOutput(network.weight.sum() * batch.factor, torch.ones(1))
 
 
 def run_of(precision, **options):
     """A function that makes a step of some numbers, its weights and its counters."""
-    network = nn.Linear(3, 1, bias=False)
+    network = Sum(3, 1, bias=False)
     nn.init.ones_(network.weight)
     config = OptimizerConfig("sgd", lr=1.0, momentum=0.0, weight_decay=0.0, **options)
     process = Process(CPU, precision=precision)
@@ -46,7 +47,7 @@ def run_of(precision, **options):
 
     def make(*factors):
         step.train_step(
-            Sum(),
+            network,
             network,
             [Number(factor) for factor in factors],
             optimizers=optimizers,
