@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from span_electra.text.letters import alphabets, is_mark, letters_for
+from span_electra.text.letters import alphabets, is_mark, letters_for, scripts
 from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.word_starts import without_blanks
@@ -78,6 +78,9 @@ class Candidates:
         most = MOST_EDITS if len(read) > SHORT else 1
         distance_N = self.distances(read, most)
         near = np.flatnonzero((distance_N <= most) & (self.blank_N == after_blank))
+        # A word of one letter is an edit away from any other, of whatever script.
+        known = scripts(typed)
+        near = near[[not known.isdisjoint(scripts(self.words[number])) for number in near]]
         score_N = log_probability_V[self.ids_N[near]] - NATS_AN_EDIT * distance_N[near]
         # Stable: of equal scores the word of the smaller id, which is mostly the commoner.
         order = np.argsort(-score_N, kind="stable")[:top_k]

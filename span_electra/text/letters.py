@@ -38,6 +38,11 @@ def script(letter: str) -> str:
     return unicodedata.name(letter, "unnamed").split()[0]
 
 
+def scripts(word: str) -> set[str]:
+    """The scripts of a word's letters. Example: "食べる" -> CJK, HIRAGANA"""
+    return {script(letter) for letter in word if letter.isalpha()}
+
+
 def is_mark(character: str) -> bool:
     """Whether it is a part of the letter before it: an accent of its own, a vowel sign, a point."""
     return unicodedata.category(character)[0] == "M"

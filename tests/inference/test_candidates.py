@@ -83,6 +83,18 @@ def test_korean_is_compared_by_its_letters_and_written_in_syllables():
     assert {*letters_within("\u1100", table.letters)} == {*unicodedata.normalize("NFD", "안녕경아")}
 
 
+def test_candidates_are_of_the_typed_words_script():
+    words = ["a", "ب", "ดี", "一", "食べる", "あ", "д", "cat", "é"]
+    table = Candidates(assemble("BERT", {token: n for n, token in enumerate([*SPECIAL_TOKENS, *words])},
+                                strip_accents=False))  # fmt: skip
+    log_V = np.zeros(len(words) + len(SPECIAL_TOKENS))
+    alone = {"x": ["a", "é"], "ต": [], "ตี": ["ดี"], "二": ["一"], "食ぺる": ["食べる"], "い": ["あ"]}
+    alone |= {"\u0441at": ["cat"]}  # of two scripts, by a slip
+    for typed, expected in alone.items():
+        scored = [table.best(typed, log_V, after_blank=blank, top_k=9) for blank in (True, False)]
+        assert [word for found in scored for word, _ in found] == expected, typed
+
+
 def test_marks_are_parts_of_letters():
     assert all(map(of_letters, ["cat", "cafe\u0301", "\u0939\u093f\u0928\u094d\u0926\u0940"]))
     assert not any(map(of_letters, ["", "a1", "a-b", ".", "\u0301"]))
