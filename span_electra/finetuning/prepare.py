@@ -260,7 +260,7 @@ def _prepare(
         if split == "train":
             examples = _noting_labels(examples, seen, unsaid)
         path = target / f"{split}.jsonl"
-        counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers, noted)
+        counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers=workers, noted=noted)
     if task.val_split:
         counts |= _hold_out(target, task, counts["train"])
         cut["train and dev"] = cut.pop("train")
@@ -308,6 +308,7 @@ def _write(
     vocabulary: Vocabulary,
     spec: TaskSpec,
     examples: Iterable[Example],
+    *,
     workers: int,
     noted: Counter[str],
 ) -> tuple[int, int]:
