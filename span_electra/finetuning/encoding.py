@@ -13,9 +13,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import starmap
 from typing import Any, NamedTuple
 
 import numpy as np
+from tokenizers import Encoding
 
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
@@ -26,6 +28,7 @@ from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.word_starts import without_blanks
 
 MISSPELLINGS = "misspellings.json"  # beside the rows that are misspelt anew by it, which need no other file
+TOKENLESS = "tokenless"  # what is noted of words
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,11 @@ class TaskSpec:
 
 
 class EncodedLines(NamedTuple):
-    """Lines of a prepared file, and how many of their examples are longer than a row."""
+    """Lines of a prepared file, and how many of their examples are too long, and of their words tokenless."""
 
     lines: list[str]
     cut: int
+    tokenless: int
 
 
 def line_encoder(settings: tuple[Vocabulary, TaskSpec]) -> Callable[[Sequence[Example]], EncodedLines]:
@@ -68,7 +72,13 @@ def encode_lines(vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Exam
     # Text to lines of JSON in the worker itself: rows as objects would be pickled on their way back.
     encoded = [*encoded_rows(vocabulary, spec, examples)]
     lines = [json.dumps(row, separators=(",", ":")) + "\n" for row, _ in encoded]
-    return EncodedLines(lines, sum(cut for _, cut in encoded))
+    return EncodedLines(lines, sum(cut for _, cut in encoded), sum(starmap(_tokenless, encoded)))
+
+
+def _tokenless(row: dict[str, Any], cut: bool) -> int:
+    """How many of a row's words have no token, those behind its end not counted."""
+    seen = {*row.get("word_ids", ())} - {-1}
+    return (max(seen, default=-1) + 1 if cut else row.get("words", 0)) - len(seen)
 
 
 def encode_examples(
@@ -100,15 +110,20 @@ def encoded_rows(
     encodings = iter(encode([text for pair in texts for text in pair]))
     for example, pair, spelt_words in zip(examples, texts, spelt, strict=True):
         pieces = [next(encodings) for _ in pair]
-        cut = sum(len(piece.ids) for piece in pieces) + len(pieces) + 1 > spec.max_seq_len
+        ids, words = [piece.ids for piece in pieces], []
+        if spec.type.by_word:
+            # By offsets, not word by word: byte-level BPE gives a word after a blank other tokens.
+            words = word_ids(pieces[0].offsets, spelt_words)
+            if words != word_ids([(start, start) for start, _ in pieces[0].offsets], spelt_words):
+                # A token that begins in one word and ends in another: none of them is any word's own.
+                ids[0], words = words_apart(encode, spelt_words)
+        cut = sum(map(len, ids)) + len(ids) + 1 > spec.max_seq_len
         if spec.task.noise and example.label is None:
             # Misspelt anew whenever it is read; as it stands it has about as many tokens.
             yield {"uid": example.uid, "text": example.texts[0]}, cut
             continue
-        row = _framed(vocabulary, [piece.ids for piece in pieces], spec.max_seq_len)
+        row = _framed(vocabulary, ids, spec.max_seq_len)
         if spec.type.by_word:
-            # By offsets, not word by word: byte-level BPE gives a word after a blank other tokens.
-            words = word_ids(pieces[0].offsets, spelt_words)
             room = len(row["input_ids"]) - 2
             row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
         label = {} if example.label is None else {"label": numbered(example.label, spec)}
@@ -161,6 +176,21 @@ def with_blanks(words: Sequence[str], joined: bool) -> list[str]:
         bare = joined and before and word and without_blanks(before[-1]) and without_blanks(word[0])
         text.append(word if bare else f" {word}")
     return text
+
+
+def words_apart(
+    encode: Callable[[list[str]], list[Encoding]], words: Sequence[str]
+) -> tuple[list[int], list[int]]:
+    """The tokens of `"".join(words)` if none may hold parts of two words, and the word of each.
+
+    Example: words "我" "无" "法" -> the tokens of 我, 无 and 法, also where 无法 is a token
+    """
+    # Byte-level BPE merges nothing over the end of a line, and puts no blank behind it; to others it is one.
+    apart = [*words[:1], *(f"\n{word}" for word in words[1:])]
+    text, [encoding] = "".join(apart), encode(["".join(apart)])
+    tokens = zip(encoding.ids, word_ids(encoding.offsets, apart), encoding.offsets, strict=True)
+    kept = [(number, word) for number, word, (_, end) in tokens if text[end - 1 : end] != "\n"]
+    return [number for number, _ in kept], [word for _, word in kept]
 
 
 def word_ids(offsets: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:

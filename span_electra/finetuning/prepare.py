@@ -25,7 +25,7 @@ from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
-from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, line_encoder
+from span_electra.finetuning.encoding import MISSPELLINGS, TOKENLESS, TaskSpec, line_encoder
 from span_electra.finetuning.prepared import (
     FORMAT,
     MARK,
@@ -147,9 +147,10 @@ def rows_key(task: Task, data_dir: str | Path, fresh: Prepared) -> str:
     # Earlier rows were folded before the tokenizer saw them, so that it found no special token in them.
     folding = "by the tokenizer" if fresh.lowercase else False
     parts = [FORMAT, deciding(task), contents, fresh.vocabulary_sha256, fresh.max_seq_len, folding]
-    # Earlier rows had a blank between any two words; where no script is without, they are the same.
+    # Earlier rows had a blank between any two words, or tokens over several; where no script is without, they
+    # are the same.
     if task.type.reader == "tagged_words" and any(_has_text_without_blanks(file) for _, file in files):
-        parts.append("words joined")
+        parts.append("words joined, none sharing a token")
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -243,7 +244,7 @@ def _prepare(
         if split == "train":
             examples = _noting_labels(examples, seen, unsaid)
         path = target / f"{split}.jsonl"
-        counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers)
+        counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers=workers, noted=noted)
     if task.val_split:
         counts |= _hold_out(target, task, counts["train"])
         cut["train and dev"] = cut.pop("train")
@@ -254,7 +255,7 @@ def _prepare(
         cut=cut,
         only_label=str(*seen) if (needs_label(task) or unsaid) and len(seen) < 2 else None,
         settings=settings,
-        noted=dict(noted),
+        noted=dict(+noted),  # without what was not found
         paired=task.paired,
     )
 
@@ -287,11 +288,17 @@ def _examples(
 
 
 def _write(
-    path: Path, vocabulary: Vocabulary, spec: TaskSpec, examples: Iterable[Example], workers: int
+    path: Path,
+    vocabulary: Vocabulary,
+    spec: TaskSpec,
+    examples: Iterable[Example],
+    *,
+    workers: int,
+    noted: Counter[str],
 ) -> tuple[int, int]:
     """Encode, in several processes where that pays, and write in order; returns all rows and those cut.
 
-    Raises InputError when a process was killed.
+    `noted` counts words without tokens. Raises InputError when a process was killed.
     """
     chunks = _chunks(examples)
     first = list(islice(chunks, WORTH_PROCESSES))
@@ -301,6 +308,7 @@ def _write(
         for chunk in run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers):
             file.writelines(chunk.lines)
             rows, cut = rows + len(chunk.lines), cut + chunk.cut
+            noted[TOKENLESS] += chunk.tokenless
     return rows, cut
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from span_electra.counted import counted
 from span_electra.errors import InputError
+from span_electra.finetuning.encoding import TOKENLESS
 from span_electra.finetuning.prepare import files_of, sha256_of_file
 from span_electra.finetuning.prepared import Prepared
 from span_electra.finetuning.readers import NUMBERS, QUOTES
@@ -100,7 +101,7 @@ def _cut_rows(task: Task, prepared: Prepared, room: str) -> list[str]:
 
 
 def _noted_rows(task: Task, prepared: Prepared) -> list[str]:
-    """What reading has counted: labels by their numbers, and fields in quotes."""
+    """What was counted: labels by their numbers, fields in quotes, and words without tokens."""
     made, found = prepared.tasks[task.name], []
     noted, labels = made.noted, made.labels
     if count := noted.get(NUMBERS):
@@ -112,6 +113,11 @@ def _noted_rows(task: Task, prepared: Prepared) -> list[str]:
         found.append(
             f"{task.name}: {said}, which are learned as part of it: files with tabs have no quoting; write "
             "them without (csv.QUOTE_NONE), or as .csv or .jsonl"
+        )
+    if count := noted.get(TOKENLESS):
+        said = counted(count, "word has", "words have")
+        found.append(
+            f"{task.name}: {said} no token in this vocabulary: their labels are neither learned nor told"
         )
     return found
 

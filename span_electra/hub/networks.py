@@ -106,12 +106,11 @@ def open_networks(folder: str | Path, device: str = "auto", batch_size: int = 32
 
 
 def _ours(pretrained: Pretrained, device: str) -> Network:
-    config = pretrained.config
+    # Heads at the spans' boundaries are for training: they ask where spans are, and a text has none.
+    config = replace(pretrained.config, use_SBGO=False, use_SBPO=False, average_span_predictions=False)
     if pretrained.part == "generator":
-        # Heads at the spans' boundaries are for training: they ask where spans are, and a text has none.
-        module = Generator(replace(config, use_SBGO=False))
+        module = Generator(config)
     else:
-        config = replace(config, use_SBPO=False)
         module = Discriminator(config, Encoder(config.discriminator, config))
     take_weights(module, pretrained.weights, pretrained.source)
     module.to(device).eval()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from span_electra.text.letters import alphabets, is_mark, letters_for
+from span_electra.text.letters import alphabets, is_mark, letters_for, scripts
 from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.word_starts import without_blanks
@@ -36,9 +36,11 @@ class Candidates:
         kept = [number for number, text in enumerate(texts) if alone_V[number] and of_letters(text.strip())]
         self.vocabulary, self.lowercase = vocabulary, vocabulary.lowercase
         special = vocabulary.special.all
-        self.letters = alphabets(text for text in texts if text.strip() not in special)
+        self.pieces_V = pieces_V
+        self.letters = alphabets(pieces_V.parted(text) for text in texts if text.strip() not in special)
         self.ids_N = np.array(kept, dtype=np.int64)
         self.words = [texts[number].strip() for number in kept]
+        self._parted = [pieces_V.parted(word) for word in self.words]
         self.blank_N = np.array([texts[number].startswith(" ") for number in kept], dtype=bool)
 
     def as_read(self, word: str) -> str:
@@ -61,7 +63,8 @@ class Candidates:
 
         if not self.words:
             return np.zeros(0, np.int32)
-        return process.cdist([word], self.words, scorer=OSA.distance, score_cutoff=most, dtype=np.int32)[0]
+        words = [self.pieces_V.parted(word)], self._parted
+        return process.cdist(*words, scorer=OSA.distance, score_cutoff=most, dtype=np.int32)[0]
 
     def best(
         self, typed: str, log_probability_V: np.ndarray, *, after_blank: bool, top_k: int
@@ -72,9 +75,13 @@ class Candidates:
         may be among them. A word that was typed with a capital keeps it where the vocabulary has none.
         """
         # The cutoff lets rapidfuzz leave a word as soon as it is too far: most of the vocabulary is.
-        most = MOST_EDITS if len(typed) > SHORT else 1
-        distance_N = self.distances(self.as_read(typed), most)
+        read = self.pieces_V.parted(self.as_read(typed))
+        most = MOST_EDITS if len(read) > SHORT else 1
+        distance_N = self.distances(read, most)
         near = np.flatnonzero((distance_N <= most) & (self.blank_N == after_blank))
+        # A word of one letter is an edit away from any other, of whatever script.
+        known = scripts(typed)
+        near = near[[not known.isdisjoint(scripts(self.words[number])) for number in near]]
         score_N = log_probability_V[self.ids_N[near]] - NATS_AN_EDIT * distance_N[near]
         # Stable: of equal scores the word of the smaller id, which is mostly the commoner.
         order = np.argsort(-score_N, kind="stable")[:top_k]

@@ -246,7 +246,8 @@ def in_pieces(
 def spelt_in(table: Candidates, text: str, suspect: Suspect, width: int) -> tuple[list[str], np.ndarray]:
     """Return what is one edit away from a suspect and has just `width` tokens, and these, int64 [C, W]."""
     vocabulary, typed = table.vocabulary, text[suspect.start : suspect.end]
-    words = one_edit_away(table.as_read(typed), letters_within(typed, table.letters))
+    read = table.pieces_V.parted(table.as_read(typed))
+    words = one_edit_away(read, letters_within(read, table.letters))
     # With what stands before it: of a word alone a tokenizer may take the blank for granted, or put it there.
     before = text[max(0, suspect.start - 2) : suspect.start]
     encodings = vocabulary.tokenizer.encode_batch([before + word for word in words], add_special_tokens=False)
@@ -259,7 +260,7 @@ def spelt_in(table: Candidates, text: str, suspect: Suspect, width: int) -> tupl
         if len(inside) == width and inside[0][1] >= first:
             ids_of[word] = [number for number, _ in inside]
     ids_CW = np.array(list(ids_of.values()), np.int64).reshape(-1, width)
-    return recased(list(ids_of), typed, table.lowercase), ids_CW
+    return recased([*map(table.pieces_V.written, ids_of)], typed, table.lowercase), ids_CW
 
 
 def at_masks(

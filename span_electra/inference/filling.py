@@ -75,7 +75,9 @@ def fill(networks: Networks, texts: list[str], *, top_k: int) -> list[Filled]:
             )
         )
     return [
-        Filled(line.text, found, fill_in(line.text, found)) for line, found in zip(lines, blanks, strict=True)
+        # Of letters that the vocabulary takes apart, a filling may go on with that before it.
+        Filled(line.text, found, pieces_V.written(fill_in(line.text, found)) if found else line.text)
+        for line, found in zip(lines, blanks, strict=True)
     ]
 
 

@@ -15,6 +15,7 @@ Shapes are in the names:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -333,7 +334,15 @@ def example_of(spec: TaskSpec, text: Text | None, vocabulary: Vocabulary) -> Exa
         if isinstance(text, str):
             # Of misspelt words a mark was learnt for all that stands between two blanks.
             alone = spec.type.reader != "tagged_words"
-            text = read_lines(spec.reading(vocabulary), [text], blanks_alone=alone)[0].words
+            words = read_lines(spec.reading(vocabulary), [text], blanks_alone=alone)[0].words
+            if words != text.split():
+                # From here, not from whoever asks: a warning is shown once a place.
+                warnings.warn(
+                    f"{spec.task.name}: where a script has no blanks, each token of a text is tagged as if "
+                    "it were a word; if you know the words, give a list of them (a line of JSON)",
+                    stacklevel=1,
+                )
+            text = words
         elif not listed:
             return None
         return Example("", (" ".join(text),), tuple(text))

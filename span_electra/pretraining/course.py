@@ -147,8 +147,11 @@ def law_facts(settings: PretrainingSettings, base: MaskingConfig) -> dict[str, A
     return {name: getattr(masking, name) for name in MASKING_KEYS}
 
 
-def describe_course(settings: PretrainingSettings, before: Behind = NOTHING) -> str:
-    """In words: what is masked and misspelt, what the generator learns alone, and which of it is over."""
+def describe_course(settings: PretrainingSettings, before: Behind = NOTHING, candidates: int = 0) -> str:
+    """In words: what is masked and misspelt, what the generator learns alone, and which of it is over.
+
+    candidates: among which next tokens are predicted; 0: the whole vocabulary.
+    """
     model, loader = settings.model, settings.train_loader
     said = ["; ".join(loader.masking_schedule) or "as the features have them"]
     if before.phases:
@@ -159,7 +162,7 @@ def describe_course(settings: PretrainingSettings, before: Behind = NOTHING) -> 
         over = " (over)" if before.alone else ""
         said.append(f"the generator alone for the first {model.generator_first:.0%}{over}")
     if model.next_token_share:
-        among = f" (among {model.next_token_candidates:,} candidates)" if model.next_token_candidates else ""
+        among = f" (among {candidates:,} candidates)" if candidates else ""
         said.append(f"alone, {model.next_token_share:.0%} of its steps from left to right{among}")
     return ", ".join(said)
 

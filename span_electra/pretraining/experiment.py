@@ -298,7 +298,9 @@ class Pretraining:
             f"{parameters_line(self.model)}",
             "data": f"{len(data.train_rows):,} of {counted(data.train.rows, 'row')}, {tokens:,} tokens; "
             f"{counted(len(data.valid_rows), 'row')} held out{validated_on}",
-            "masks": describe_course(settings, self._behind),
+            "masks": describe_course(
+                settings, self._behind, self._candidates.size if self._candidates else 0
+            ),
             "batches": self._describe_batches(),
         }
 

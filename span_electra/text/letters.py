@@ -30,12 +30,17 @@ def alphabets(texts: Iterable[str]) -> dict[str, list[str]]:
 def letters_for(word: str, known: Mapping[str, list[str]]) -> list[str]:
     """The letters of a word's script, which is that of its first letter; its own where none are known."""
     first = next(letter for letter in word if letter.isalpha())
-    return known.get(script(first), [first.lower()])
+    return known.get(script(first)) or [first.lower()]  # of a rare script marks alone may be known
 
 
 def script(letter: str) -> str:
     """The script of a letter or mark, the first word of its Unicode name: LATIN, CYRILLIC, CJK ..."""
     return unicodedata.name(letter, "unnamed").split()[0]
+
+
+def scripts(word: str) -> set[str]:
+    """The scripts of a word's letters. Example: "食べる" -> CJK, HIRAGANA"""
+    return {script(letter) for letter in word if letter.isalpha()}
 
 
 def is_mark(character: str) -> bool:

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
+from itertools import pairwise
 
 from span_electra.text.punctuation import stands_at_word
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.word_starts import CONTINUATION, without_blanks
 
+PARTS_OF_A_SYLLABLE = unicodedata.normalize("NFD", "각")
+
 
 class Pieces(dict[int, str]):
     """Token id -> its text, with the blank before it where a word starts; made when first asked for.
+
+    Letters that the vocabulary takes apart, as BERT's rules do Korean, are whole as people write them (NFC).
 
     Example: WordPiece "cat" -> " cat", "##s" -> "s"; byte-level BPE "\u0120cat" -> " cat"
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
-        self.vocabulary = vocabulary
+        self.vocabulary, rules = vocabulary, vocabulary.tokenizer.normalizer
+        self.takes_apart = rules is not None and PARTS_OF_A_SYLLABLE in rules.normalize_str("각")
 
     def __missing__(self, number: int) -> str:
         # A token may be part of a character: what is not text by itself is shown as U+FFFD.
-        text = self._bytes(number).decode("utf-8", "replace")
+        text = self.written(self._bytes(number).decode("utf-8", "replace"))
         self[number] = text
         return text
 
     def text(self, ids: Iterable[int]) -> str:
         """Neighbouring tokens as one text, in which characters that were cut are whole again."""
-        return b"".join(map(self._bytes, ids)).decode("utf-8", "replace")
+        return self.written(b"".join(map(self._bytes, ids)).decode("utf-8", "replace"))
 
     def texts(self, ids: Iterable[int]) -> list[str]:
         """Each of neighbouring tokens as text; a character that was cut is its first token's.
@@ -43,7 +50,20 @@ class Pieces(dict[int, str]):
                 parts[begun] += spelt[: len(spelt) - len(rest)]
             parts.append(rest)
             begun = len(parts) - 1 if rest else begun
-        return [part.decode("utf-8", "replace") for part in parts]
+        texts = [part.decode("utf-8", "replace") for part in parts]
+        if not self.takes_apart:
+            return texts
+        ends = [len(self.written("".join(texts[:count]))) for count in range(len(texts) + 1)]
+        text = self.written("".join(texts))
+        return [text[begin:end] for begin, end in pairwise(ends)]
+
+    def written(self, text: str) -> str:
+        """A text of tokens as people write it, NFC where the vocabulary takes letters apart."""
+        return unicodedata.normalize("NFC", text) if self.takes_apart else text
+
+    def parted(self, text: str) -> str:
+        """The same by the vocabulary's letters, of which a Korean syllable has several."""
+        return unicodedata.normalize("NFD", text) if self.takes_apart else text
 
     def _bytes(self, number: int) -> bytes:
         # Rows may only pad a published model's table to a multiple of 8 or 64.

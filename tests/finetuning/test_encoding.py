@@ -3,7 +3,9 @@
 Run: pytest tests/finetuning/test_encoding.py
 """
 
+import random
 import warnings
+from itertools import accumulate, pairwise
 
 import pytest
 from encode_examples import TEXT
@@ -16,6 +18,7 @@ from span_electra.finetuning.encoding import (
     TaskSpec,
     encode_examples,
     encode_lines,
+    encoded_rows,
     kept_of_pair,
     word_ids,
 )
@@ -23,6 +26,7 @@ from span_electra.finetuning.export import save_tokenizer, tokenizer_of
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
+from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import Vocabulary, assemble
 from span_electra.text.vocabulary_builder import VocabularyConfig, train
 
@@ -88,17 +92,62 @@ def test_every_token_of_every_word_maps_to_it(words, name, fold):
     assert len(row["word_ids"]) == len(row["input_ids"]) <= vocabulary.size
 
 
+def is_shared(encoding, parts) -> bool:
+    """Whether a token holds letters of two of these parts of a text."""
+    ends = [*accumulate(map(len, parts))]
+    return any(start < end < stop for start, stop in encoding.offsets for end in ends)
+
+
+HAN = "天地玄黄宇"
+
+
+def characters() -> Vocabulary:
+    """A vocabulary with tokens of several Han, as of running text."""
+    text = "".join(random.Random(0).choices([HAN[:2], HAN[2:4], HAN[1:4], *HAN], k=900))
+    return train([text.encode()], VocabularyConfig(vocab_size=290))
+
+
+CHARACTERS = characters()
+
+
+@settings(deadline=None, max_examples=100)
+@given(words=st.lists(st.text(HAN, min_size=1, max_size=4) | st.just("PDF"), min_size=1, max_size=8))
+def test_no_token_is_of_two_words_and_every_word_has_its_own(words):
+    spec = spec_of("NER", longest=200)
+    [(row, cut)] = encoded_rows(CHARACTERS, spec, [Example("1", (), tuple(words))])
+    pieces = Pieces(CHARACTERS)
+    spelt = [[n for n, own in zip(row["input_ids"], row["word_ids"], strict=True) if own == word]
+             for word in range(len(words))]  # fmt: skip
+    assert [pieces.text(ids).strip() for ids in spelt] == words and not cut
+    # Where no token was of two, they are those of running text; elsewhere those of each word apart.
+    blanks = ["", *(" " * ("PDF" in pair) for pair in pairwise(words))]
+    parts = [blank + word for blank, word in zip(blanks, words, strict=True)]
+    encoding = CHARACTERS.tokenizer.encode("".join(parts), add_special_tokens=False)
+    assert is_shared(encoding, parts) or row["input_ids"][1:-1] == encoding.ids
+
+
+def test_words_without_tokens_are_counted_but_for_those_behind_the_end():
+    words = ("the", "\x00", "cat", "\x00", "dogs")
+    for longest, count in ((32, 2), (4, 1)):
+        found = encode_lines(
+            vocabulary_of_words(), spec_of("NER", ("O",), longest), [Example("1", (), words)]
+        )
+        assert found.tokenless == count
+    assert encode_lines(vocabulary_of_words(), spec_of(), [SENTENCE]).tokenless == 0
+
+
 @settings(deadline=None, max_examples=100)
 @given(words=st.lists(WORD | BARE, min_size=1, max_size=6), name=st.sampled_from(list(VOCABULARIES)))
 def test_words_of_scripts_without_blanks_are_read_as_in_running_text(words, name):
     """As prediction reads them: a blank that nobody writes would be a token, or another one."""
     example, tokenizer = Example("1", (), tuple(words)), VOCABULARIES[name].tokenizer
     row = rows_of([example], spec_of("NER", longest=200), name)[0]
-    text = words[0]
-    for word in words[1:]:
-        bare = all(0xE00 <= ord(each) <= 0xEFF or ord(each) > 0x3000 for each in (text[-1], word[0]))
-        text += word if bare and "😀" not in (text[-1], word[0]) else f" {word}"
-    assert row["input_ids"][1:-1] == tokenizer.encode(text, add_special_tokens=False).ids
+    parts = words[:1]
+    for last, word in pairwise(words):
+        bare = all(0xE00 <= ord(each) <= 0xEFF or ord(each) > 0x3000 for each in (last[-1], word[0]))
+        parts.append(word if bare and "😀" not in (last[-1], word[0]) else f" {word}")
+    encoding = tokenizer.encode("".join(parts), add_special_tokens=False)
+    assert is_shared(encoding, parts) or row["input_ids"][1:-1] == encoding.ids
     told = row["word_ids"][1:-1]
     assert told == sorted(told) and set(told) <= set(range(len(words)))
     # Sentences whose words are checked for errors were parted at the blanks that they have.

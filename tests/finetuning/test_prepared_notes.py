@@ -84,12 +84,13 @@ def test_numbers_that_mark_a_missing_label_are_told(labels, kind, told):
 
 
 def test_what_reading_has_counted_is_told_once():
-    made = prepared(("no", "yes", "a", "b"), noted={"numbers": 1200, "quotes": 1})
-    numbers, quotes = notes(made, [SINGLE])
+    made = prepared(("no", "yes", "a", "b"), noted={"numbers": 1200, "quotes": 1, "tokenless": 2})
+    numbers, quotes, tokenless = notes(made, [SINGLE])
     assert numbers == (
         "t: 1,200 labels are numbers, taken as labels are listed: 0 is 'no', 1 is 'yes', 2 is 'a', ..."
     )
     assert quotes.startswith("t: 1 row has a field in quotes, which are learned as part of it:")
+    assert tokenless.startswith("t: 2 words have no token in this vocabulary: ")
 
 
 def test_a_listed_label_is_meant():

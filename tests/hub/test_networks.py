@@ -79,6 +79,16 @@ def test_a_pair_and_each_alone_compute_what_was_exported(changes, tmp_path, arch
     check(open_networks(tmp_path / "generator"), model)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("heads", [("use_SBGO",), ("use_SBPO",), ("use_SBGO", "use_SBPO")])
+def test_a_run_with_heads_at_spans_boundaries_is_opened_before_it_is_exported(heads, tmp_path):
+    model = random_model(**dict.fromkeys(heads, True), average_span_predictions=True)
+    told = {"model": asdict(model.config), "mask_id": model.mask_id}
+    checkpoint.save(tmp_path, 7, model.state_dict(), {}, told)
+    (tmp_path / "tokenizer.json").write_text(vocabulary_of_words().to_json())
+    check(open_networks(tmp_path), model)
+
+
 @pytest.mark.parametrize("trained", [10, None])
 def test_rows_are_as_long_as_those_it_was_trained_on(trained, tmp_path, architecture):
     """A model has more positions; what lies behind the longest row of its training it cannot read."""

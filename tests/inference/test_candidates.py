@@ -1,5 +1,6 @@
 """What a misspelt word may have been meant as. Run: pytest tests/inference/test_candidates.py"""
 
+import unicodedata
 from string import ascii_lowercase
 
 import numpy as np
@@ -68,6 +69,30 @@ def test_words_without_a_blank_are_candidates_where_blanks_are_part_of_tokens():
         ((word, _),) = table.best("teh", log_V, after_blank=after_blank, top_k=1)
         assert word == "the"
     assert [word for word, _ in table.best("效", log_V, after_blank=False, top_k=1)] == ["校"]
+
+
+def test_korean_is_compared_by_its_letters_and_written_in_syllables():
+    """BERT's rules take syllables apart: 안뇽 is one of six letters from 안녕."""
+    words = ["안녕", "안경", "아"]
+    tokens = [*SPECIAL_TOKENS, *(unicodedata.normalize("NFD", word) for word in words)]
+    table = Candidates(assemble("BERT", {token: n for n, token in enumerate(tokens)}))
+    assert table.words == words and table.distances("안뇽").tolist() == [1, 2, 4]
+    log_V = np.zeros(len(tokens))
+    found = [word for word, _ in table.best("안뇽", log_V, after_blank=True, top_k=9)]
+    assert found == words[:2], "of six letters it bears two edits"
+    assert {*letters_within("\u1100", table.letters)} == {*unicodedata.normalize("NFD", "안녕경아")}
+
+
+def test_candidates_are_of_the_typed_words_script():
+    words = ["a", "ب", "ดี", "一", "食べる", "あ", "д", "cat", "é"]
+    table = Candidates(assemble("BERT", {token: n for n, token in enumerate([*SPECIAL_TOKENS, *words])},
+                                strip_accents=False))  # fmt: skip
+    log_V = np.zeros(len(words) + len(SPECIAL_TOKENS))
+    alone = {"x": ["a", "é"], "ต": [], "ตี": ["ดี"], "二": ["一"], "食ぺる": ["食べる"], "い": ["あ"]}
+    alone |= {"\u0441at": ["cat"]}  # of two scripts, by a slip
+    for typed, expected in alone.items():
+        scored = [table.best(typed, log_V, after_blank=blank, top_k=9) for blank in (True, False)]
+        assert [word for found in scored for word, _ in found] == expected, typed
 
 
 def test_marks_are_parts_of_letters():

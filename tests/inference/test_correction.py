@@ -3,6 +3,7 @@
 Run: pytest tests/inference/test_correction.py
 """
 
+import unicodedata
 import weakref
 from dataclasses import replace
 
@@ -297,3 +298,17 @@ def test_capitals_and_accents_are_kept_whatever_kind_of_tokenizer_drops_them(kin
     vocabulary.tokenizer.normalizer = normalizers.Sequence(rules)
     networks = over(vocabulary, [*"ehr"], ["Ġthe", "▁the", "Ġfur", "▁fur"])
     assert correct(networks, Candidates(vocabulary), [text])[0].corrected == corrected
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_korean_is_corrected_in_syllables(whole):
+    """As a word of the vocabulary, or as what one letter makes of what was typed."""
+    word, typed = (unicodedata.normalize("NFD", text) for text in ("안녕", "안뇽"))
+    tokens = [word] if whole else [word[:4], f"##{word[4:]}"]
+    tokens += [typed[0], *(f"##{letter}" for letter in dict.fromkeys(word + typed))]
+    networks = all_of([*SPECIAL_TOKENS, *tokens], ["##\u116d"])
+    found = correct(networks, Candidates(networks.vocabulary), ["안뇽, 안뇽"], top_k=40)[0]
+    assert found.corrected == "안녕, 안녕" or not whole
+    for change in found.changes:
+        assert "안녕" in change.suggestions
+        assert change.suggestions == [unicodedata.normalize("NFC", each) for each in change.suggestions]

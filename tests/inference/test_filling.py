@@ -1,14 +1,16 @@
 """What the generator would write, against one mask at a time. Run: pytest tests/inference/test_filling.py"""
 
 import itertools
+import unicodedata
 
 import numpy as np
 import pytest
 import torch
-from network_examples import by_hand, exported, frequencies, vocabulary_of_words
+from network_examples import by_hand, exported, frequencies, seeing_ids, vocabulary_of_words
 
-from span_electra.hub.networks import open_networks
+from span_electra.hub.networks import Network, Networks, open_networks
 from span_electra.inference.filling import Blank, Filling, fill, fill_in
+from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
 
 
 @torch.no_grad()
@@ -26,6 +28,17 @@ def test_the_likeliest_tokens_by_hand():
     assert blank.joint[0].probability / blank.joint[1].probability == pytest.approx(np.e)
     assert (blank.start, blank.end) == (4, 10)
     assert [line.filled for line in found] == ["the cat sleeps", "", "no blank"]
+
+
+def test_a_filling_goes_on_with_a_syllable_that_the_vocabulary_takes_apart():
+    tokens = [*SPECIAL_TOKENS, unicodedata.normalize("NFD", "가"), "##\u11ab"]
+    vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)})
+    logits_V = torch.arange(len(tokens)).float()
+    usual = Network(seeing_ids, lambda states: logits_V.expand(*states.shape[:-1], -1), 32, "by hand")
+    texts = ["가 [MASK]", unicodedata.normalize("NFD", "가")]
+    found = fill(Networks(vocabulary, "cpu", usual), texts, top_k=2, batch_size=8)
+    assert [filling.text for filling in found[0].blanks[0].joint] == ["\u11ab", " 가"]
+    assert [line.filled for line in found] == ["간", texts[1]], "what has no blank stays as it is"
 
 
 def test_tokens_and_spans_are_those_of_the_model(tmp_path, architecture):

@@ -71,6 +71,20 @@ def test_features_that_hide_nothing_are_told(tmp_path):
     open_data(small_run(short, tmp_path / "run", loader=scheduled))  # masks them by a law of its own
 
 
+def test_held_out_rows_that_hide_nothing_are_told(tmp_path):
+    rows = write_rows(tmp_path / "rows.arrow")
+    short = write_rows(tmp_path / "short.arrow", longest=4)
+    settings = replace(small_run(rows, tmp_path / "run"), valid_features=(short,))
+    with pytest.warns(UserWarning, match="short.arrow: 60 held-out rows too short to hide a token"):
+        open_data(settings)
+    # By the masking that validates them, be it another's than their file's.
+    hidden = LoaderConfig(8, masking_schedule=["0: mask_ratio=0.1", "0.5: mask_ratio=0.5"])
+    open_data(replace(settings, train_loader=hidden))
+    none = replace(hidden, masking_schedule=["0: mask_ratio=0.5", "0.5: mask_ratio=0.01"])
+    with pytest.warns(UserWarning, match="60 held-out rows too short"):
+        open_data(replace(settings, train_loader=none))
+
+
 @pytest.mark.parametrize(
     "asked, words",
     [

@@ -156,6 +156,14 @@ def test_candidates_are_of_training_from_left_to_right_alone(features, tmp_path)
     assert "next_token_loss" in metrics and metrics == plain.validate(lambda: False, 0, 0, 0)
 
 
+def test_candidates_are_told_where_they_are_fewer_than_the_vocabulary(features, tmp_path):
+    settings = with_candidates(features, tmp_path)
+    for size, said in ((12, "(among 12 candidates)"), (2500, None)):
+        settings = replace(settings, model=replace(settings.model, next_token_candidates=size))
+        masks = Pretraining(settings, Process(torch.device("cpu"))).describe()["masks"]
+        assert masks.endswith(said or "from left to right")
+
+
 def test_processes_draw_the_same_candidates(features):
     opened, candidates = open_features(features), Candidates(np.arange(40), 12)
     shares = [

@@ -12,6 +12,7 @@ def test_letters_are_of_the_words_script():
     known = alphabets(["Да", "no", "7", "İ"])
     assert known["CYRILLIC"] == ["а", "д"] and known["LATIN"] == ["i", "n", "o"]
     assert letters_for("(Нет", known) == ["а", "д"] and letters_for("Ω", known) == ["ω"], "none are known"
+    assert letters_for("क", {"DEVANAGARI": []}) == ["क"], "nor of a script of which marks alone were"
 
 
 @pytest.mark.parametrize(

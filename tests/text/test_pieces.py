@@ -1,6 +1,9 @@
 """Tokens as people read them. Run: pytest tests/text/test_pieces.py"""
 
+import unicodedata
+
 import pytest
+from tokenizers import normalizers
 
 from span_electra.text.added_tokens import add_tokens
 from span_electra.text.pieces import Pieces
@@ -43,6 +46,33 @@ def test_added_tokens_are_read_as_they_stand(kind, tmp_path):
     assert added == ["Grüße", "привет", "##x", "日本"]
     flags_V = vocabulary.token_words.flags_V[plain.size :]
     assert flags_V[3] & BEGINS and flags_V[3] & PARTS and not any(flags_V & (OPEN | OPEN_END | CONTINUES))
+
+
+@pytest.mark.parametrize(
+    ("text", "takes_apart"), [("오늘은 좋습니다", True), ("việt nam", False), ("か\u3099 x", False)]
+)
+def test_letters_that_a_vocabulary_takes_apart_are_read_as_people_write_them(text, takes_apart):
+    """In tokens of one letter each, of which BERT's rules make several of a Korean syllable."""
+    for rules in (
+        None,
+        normalizers.NFD(),
+        normalizers.Sequence([normalizers.NFKD(), normalizers.Lowercase()]),
+    ):
+        parts = [*dict.fromkeys(unicodedata.normalize("NFD", text.replace(" ", "")))]
+        tokens = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", *parts, *(f"##{part}" for part in parts)]
+        vocabulary = assemble("BERT", {token: number for number, token in enumerate(tokens)})
+        if rules:
+            vocabulary.tokenizer.normalizer = rules
+        pieces_V = Pieces(vocabulary)
+        ids = vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
+        if rules or takes_apart:
+            assert pieces_V.text(ids).strip() == unicodedata.normalize("NFC", text)
+        texts = pieces_V.texts(ids)
+        assert len(texts) == len(ids) and "".join(texts) == pieces_V.text(ids)
+    syllable = unicodedata.normalize("NFD", "각")
+    ids = {token: number for number, token in enumerate([*tokens, syllable])}
+    texts = [Pieces(assemble("BERT", ids, strip_accents=strip))[len(tokens)] for strip in (None, False)]
+    assert texts == [" 각", f" {syllable}"], "what a vocabulary takes apart alone"
 
 
 @pytest.mark.parametrize("text", [" né 我", "a\u0e01\u0e48 \u0e02", "漢字。", " cat"])
