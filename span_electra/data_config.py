@@ -188,10 +188,14 @@ class LoaderConfig(Settings):
     spelling_noise: float = setting(
         0.0, "share of the words that are misspelt, for the discriminator to find, wherever it learns"
     )
+    paired_rows: float = setting(
+        0.0, "share of the rows that become pairs: a stretch of text and the same with tokens left out"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share("spelling_noise", self.spelling_noise)
+        check_share("paired_rows", self.paired_rows)
         if self.pack_rows and not self.batch_max_tokens:
             raise InputError("pack_rows: its batches are counted in tokens; give --batch_max_tokens too")
         if masking_phases(self.masking_schedule) and self.masking == "static":

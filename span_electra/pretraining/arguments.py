@@ -36,6 +36,7 @@ class TrainDataArguments(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
     masking: str = same(LoaderConfig, "masking")
     masking_schedule: list[str] = same(LoaderConfig, "masking_schedule")
     spelling_noise: float = same(LoaderConfig, "spelling_noise")
+    paired_rows: float = same(LoaderConfig, "paired_rows")
     raw_text_dir: str | None = setting(
         None, "text to make the training features from, as --in_file of create_feature_SE.py"
     )

@@ -148,7 +148,7 @@ def law_facts(settings: PretrainingSettings, base: MaskingConfig) -> dict[str, A
 
 
 def describe_course(settings: PretrainingSettings, before: Behind = NOTHING, candidates: int = 0) -> str:
-    """In words: what is masked and misspelt, what the generator learns alone, and which of it is over.
+    """In words: what becomes of rows, what the generator learns alone, and which of it is over.
 
     candidates: among which next tokens are predicted; 0: the whole vocabulary.
     """
@@ -158,6 +158,8 @@ def describe_course(settings: PretrainingSettings, before: Behind = NOTHING, can
         said[0] += f" ({counted(before.phases, 'phase')} over)"
     if loader.spelling_noise and model.objective != "generator":
         said.append(f"{loader.spelling_noise:.0%} of the words misspelt")
+    if loader.paired_rows:
+        said.append(f"{loader.paired_rows:.0%} of the rows made pairs")
     if model.generator_first and model.objective == "joint":
         over = " (over)" if before.alone else ""
         said.append(f"the generator alone for the first {model.generator_first:.0%}{over}")

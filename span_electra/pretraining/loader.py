@@ -25,6 +25,7 @@ from span_electra.model.batch import MaskedBatch
 from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.next_tokens import Candidates, evenly, next_token_slots
 from span_electra.pretraining.packing import PackedEpoch, cumulative_lengths, pack, plan_packed_epoch
+from span_electra.pretraining.pairing import Pairing
 
 if TYPE_CHECKING:
     from span_electra.features.store import Features
@@ -97,6 +98,9 @@ class Batches:
         self.alone_N, self.misspeller = steps_N < phases.alone_until, misspeller
         self.causal_N = self.alone_N & evenly(steps_N, phases.next_token_share)
         self.candidates, self.crops = candidates, crops
+        self.pairing = None
+        if config.paired_rows:
+            self.pairing = Pairing(config.paired_rows, features.header.sep_id, config.seed)
         self.masked_N, self.tokens_N, self.row_counts_N = self._totals(together)
 
     def __len__(self) -> int:
@@ -154,6 +158,8 @@ class Batches:
         else:
             arrays = self._masks(rows_B, lengths_B, width, self.schedule.maskings[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
+        if self.pairing is not None:
+            arrays = self._paired(arrays, rows_B, lengths_B)
         if self.misspeller is not None and not alone:
             arrays = self._misspelt(arrays, rows_B, lengths_B)
         if self.crops and not alone:
@@ -187,6 +193,14 @@ class Batches:
         if self.rounded_shapes and not self.config.batch_max_tokens:  # which no batch may exceed
             width = min(rounded_up(width, WIDTH_STEP), self.features.header.max_seq_len)
         return width
+
+    def _paired(
+        self, arrays: dict[str, np.ndarray], rows_B: np.ndarray, lengths_B: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The same with some rows made pairs; the [SEP] between is no word to be foretold."""
+        ids_BL, parted_BL = self.pairing.pair(arrays["original_BL"], lengths_B, rows_B, self.epoch)
+        unparted_S = ~parted_BL.reshape(-1)[arrays["slots_S"]]
+        return arrays | {"original_BL": ids_BL, "slot_weight_S": arrays["slot_weight_S"] * unparted_S}
 
     def _misspelt(
         self, arrays: dict[str, np.ndarray], rows_B: np.ndarray, lengths_B: np.ndarray

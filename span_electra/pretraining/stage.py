@@ -146,13 +146,15 @@ def run_settings(
         optimizer=settings.optimizer,
         training=settings.training,
         train_loader=loader,
-        # Held-out rows are masked alike and well spelt in every validation, or their curve would be noise.
+        # Held-out rows are masked alike, and as they were written, in every validation, or their curve would
+        # be noise.
         valid_loader=replace(
             loader,
             batch_size=held_out.valid_batch_size,
             masking="static",
             masking_schedule=[],
             spelling_noise=0.0,
+            paired_rows=0.0,
         ),
         train_features=train,
         out_dir=str(folder),

@@ -31,7 +31,7 @@ class InMemoryFeatures:
         self.starts_R = np.concatenate([[0], np.cumsum(self.lengths_R)[:-1]])
         self.ids_T = np.random.default_rng(seed).integers(5, 100, self.lengths_R.sum()).astype(np.uint16)
         self.ids_T[self.starts_R], self.ids_T[np.cumsum(self.lengths_R) - 1] = 0, 1
-        self.header = SimpleNamespace(max_seq_len=int(max(lengths)), masking=MASKING)
+        self.header = SimpleNamespace(max_seq_len=int(max(lengths)), masking=MASKING, sep_id=1)
 
     def gather(self, rows_B, width):
         ids_BL = np.full((len(rows_B), width), 2, np.int64)
@@ -351,3 +351,14 @@ def test_spans_go_where_their_tokens_go_when_words_are_misspelt():
             moved_S = torch.where((place_S > 1) & (place_S < sep_S), place_S + 1, place_S)
             assert torch.equal(now_S % width, torch.minimum(moved_S, sep_S))
     assert seen > 20
+
+
+def test_no_sep_between_two_parts_is_foretold():
+    features = features_of(40)
+    batches = [*Batches(features, LoaderConfig(8, paired_rows=0.9, workers=0), epoch=0)]
+    parted = 0
+    for masked in batches:
+        seps_T = (masked.original_BL == 1).reshape(-1)
+        parted += int(seps_T.sum()) - len(masked.rows_B)
+        assert not masked.slot_weight_S[seps_T[masked.slots_S]].any()
+    assert parted > 15

@@ -51,7 +51,12 @@ def small(name, features, folder, resume=None):
     sizes = {
         "model": model | {"max_position_embeddings": 24},
         "training": {"epochs": 3, "log_steps": 2, "precision": "fp32", "eval_every": "5 steps"},
-        "train_data": {"train_batch_size": 8, "batch_max_tokens": 0, "spelling_noise": 0.3},
+        "train_data": {
+            "train_batch_size": 8,
+            "batch_max_tokens": 0,
+            "spelling_noise": 0.3,
+            "paired_rows": 0.3,
+        },
         "valid_data": {"valid_split": [0.1]},
         "workers": 1,
     }
