@@ -91,6 +91,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "weight 50": {"model.discriminator_weight": 50.0},
     "no misspelt words": {"train_data.spelling_noise": 0.0},
     "a tenth misspelt": {"train_data.spelling_noise": 0.1},
+    "no pairs": {"train_data.paired_rows": 0.0},
     "weight 5": {"model.discriminator_weight": 5.0},
     "embeddings at .002": {"optimizer.embedding_lr": 2e-3},
     "no local start": {"model.initialization": "normal"},

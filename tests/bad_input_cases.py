@@ -70,7 +70,7 @@ CASES = [  # script, flags, what the line must name
     ("feature", [*IN, "data/train.txt", "--out_file", "data/train.txt"], "data/train.txt"),
     ("feature", [*IN, "data/train.txt", "--out_file", "data"], "data"),
     ("feature", [*IN, "data/train.txt", "--out_file", ""], "out_file"),
-    ("feature", [*IN, "data/train.txt", "--out_file", "new/" + "x" * 300], "new/xxx"),
+    ("feature", [*IN, "data/train.txt", "--out_file", "new/" + "x" * 300], "xxx"),
     ("feature", [*IN, "data/train.txt", "--out_file", "s4://bucket/a.arrow"], "s4"),
     ("feature", [*IN, "data/train.txt", *OUT, "--shards", "10000"], "10000"),
     ("feature", [*IN, "rows.arrow", *OUT], "rows.arrow"),

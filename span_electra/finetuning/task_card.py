@@ -41,20 +41,34 @@ words = "The quick brown fox jumps over the lazy dog .".split()
 bare = re.compile(
 {bare}
 )
-text, ends = "", []
-for word in words:
-    text += word if not text or bare.fullmatch(text[-1] + word[0]) else " " + word
-    ends.append(len(text))
-row = tokenizer(text, truncation=True, return_offsets_mapping=True, return_tensors="pt")
-offsets = row.pop("offset_mapping")[0].tolist()
+
+
+def read(parted):  # of each token the word of its first letter, that of its last, and its number
+    text, ends = "", []
+    for word in words:
+        blank = "" if not text or bare.fullmatch(text[-1] + word[0]) else " "
+        text += (parted if text else "") + blank + word
+        ends.append(len(text))
+    row = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return [
+        (bisect(ends, start), bisect(ends, max(end - 1, start)), number)
+        for number, (start, end) in zip(row.input_ids, row.offset_mapping)
+        if text[end - 1 : end] != "\\n"
+    ]
+
+
+tokens = read("")
+if any(first != last for first, last, _ in tokens):  # such words were read apart
+    tokens = read("\\n")
+tokens = tokens[: tokenizer.model_max_length - 2]
+row = [tokenizer.cls_token_id, *(number for _, _, number in tokens), tokenizer.sep_token_id]
 with torch.no_grad():
-    best = model(**row).logits[0].argmax(-1).tolist()
-first = {{}}  # the answer at each word's first token; a token is of the word that its last letter is of
-for inside, (start, end), number in zip(row.sequence_ids(), offsets, best):
-    if inside is not None:
-        first.setdefault(bisect(ends, max(end - 1, start)), model.config.id2label[number])
-# A word that the row has no token of is taken for this.
-labels = [(word, first.get(place, {outside})) for place, word in enumerate(words)]""",
+    best = model(torch.tensor([row])).logits[0, 1:-1].argmax(-1).tolist()
+answers = {{}}  # of each word's first token; a token is of the word that its last letter is of
+for (_, word, _), number in zip(tokens, best):
+    answers.setdefault(word, model.config.id2label[number])
+# A word that has no token in the row is taken for this.
+labels = [(word, answers.get(place, {outside})) for place, word in enumerate(words)]""",
     "several": _PIPELINE
     + 'answer("The quick brown fox jumps over the lazy dog.", top_k=None, truncation=True)'
     "  # each label's score",

@@ -36,7 +36,7 @@ def test_a_filling_goes_on_with_a_syllable_that_the_vocabulary_takes_apart():
     logits_V = torch.arange(len(tokens)).float()
     usual = Network(seeing_ids, lambda states: logits_V.expand(*states.shape[:-1], -1), 32, "by hand")
     texts = ["가 [MASK]", unicodedata.normalize("NFD", "가")]
-    found = fill(Networks(vocabulary, "cpu", usual), texts, top_k=2, batch_size=8)
+    found = fill(Networks(vocabulary, "cpu", usual), texts, top_k=2)
     assert [filling.text for filling in found[0].blanks[0].joint] == ["\u11ab", " 가"]
     assert [line.filled for line in found] == ["간", texts[1]], "what has no blank stays as it is"
 

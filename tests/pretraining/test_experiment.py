@@ -114,7 +114,7 @@ def test_those_wait_that_get_no_gradient_and_no_others(tmp_path, sharing, twins)
     for epoch in (0, 2):
         experiment.model.zero_grad()
         batch = experiment.train_batches(epoch, 0).build(0)
-        experiment.loss(experiment.model, batch, None).loss.backward()
+        experiment.model(batch).loss.backward()
         unused = {weight for weight in learning if weight.grad is None}
         assert unused == set(experiment.unused_parameters(batch))
     assert batch.generator_alone is False

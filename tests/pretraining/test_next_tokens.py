@@ -198,7 +198,7 @@ def test_those_wait_that_get_no_gradient_and_no_others(features, tmp_path, use_S
     experiment = Pretraining(settings, Process(torch.device("cpu")))
     batch = experiment.train_batches(0, 0).build(1)
     assert batch.causal
-    experiment.loss(experiment.model, batch, None).loss.backward()
+    experiment.model(batch).loss.backward()
     learning = {parameter for parameter in experiment.model.parameters() if parameter.requires_grad}
     assert {weight for weight in learning if weight.grad is None} == set(experiment.unused_parameters(batch))
 

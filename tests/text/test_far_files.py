@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 
+from span_electra.config import TextConfig
 from span_electra.errors import InputError
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
@@ -69,7 +70,7 @@ def read(url):
     """What is read at a URL, and the files' names as they are written down."""
     sources = []
     blocks = cut_blocks(find_inputs(url), 100, sources=sources)
-    return b"".join(map(read_block, blocks)), [source.path for source in sources]
+    return b"".join(read_block(block, TextConfig()) for block in blocks), [source.path for source in sources]
 
 
 @pytest.mark.parametrize("cache", ["", "simplecache::"])

@@ -329,13 +329,10 @@ def test_a_step_never_waits_for_the_device(features, tmp_path, waits, optimizer)
 @pytest.mark.parametrize(
     ("loader", "changes"),
     [
-        (
-            {"spelling_noise": 0.3, "paired_rows": 0.3},
-            {"sequence_objective": "contrastive", "local_attention": 4},
-        ),
+        ({"spelling_noise": 0.3}, {"sequence_objective": "contrastive", "local_attention": 4}),
         ({"batch_max_tokens": 96, "pack_rows": True}, {"use_SBGO": True, "use_SBPO": True}),
         ({}, {"use_SBGO": True, "average_span_predictions": True, "embedding_sharing": "gdes"}),
-        ({}, {"generator_first": 0.9, "next_token_share": 0.9, "use_SBGO": True}),
+        ({"paired_rows": 0.3}, {"generator_first": 0.9, "next_token_share": 0.9, "use_SBGO": True}),
         ({}, {"generator_first": 0.9, "next_token_share": 1.0, "next_token_candidates": 12}),
     ],
 )
