@@ -39,14 +39,15 @@ if ! compgen -G "vocab/*-vocab.*" > /dev/null; then
 else
     echo "taking the vocabulary in vocab/; to have one of other text, move it away first"
 fi
+stopped() { compgen -G "$run/checkpoints/step-*" > /dev/null; }
 # Rows of 128 tokens: attention over 512 would be half of so small a model's work. Called each time: the stage itself
-# knows what is made already.
+# knows what is made already. A run that goes on keeps its features, whatever data/ holds by now.
 for split in train valid; do
-    if [ -e "data/$split.txt" ]; then
+    if [ -e "data/$split.txt" ] && ! { stopped && [ -e "$features/$split.arrow" ]; }; then
         python create_feature_SE.py --in_file "data/$split.txt" --out_file "$features/$split.arrow" --max_seq_len 128
     fi
 done
-if compgen -G "$run/checkpoints/step-*" > /dev/null; then
+if stopped; then
     echo "$run/ was stopped before its end; going on with it; to train on other text, move it and vocab/ away first"
     python joint_train_span_electra.py --resume "$run"
 else

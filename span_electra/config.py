@@ -362,7 +362,7 @@ class TrainingConfig(DurationConfig, DeviceConfig, CadenceConfig):
         False, "lay the schedule over max_minutes, in as many epochs as it takes", group="schedule"
     )
     seed: int = setting(0, "seed of weights, order, masks, samples and dropout", least=0)
-    parallel: str = setting("ddp", "how several devices share the work", PARALLEL, group="devices")
+    parallel: str = setting("ddp", "how devices share the work (dp: as ddp)", PARALLEL, group="devices")
     sharded_checkpoints: bool = setting(
         False, "with fsdp: every process writes its share of a checkpoint, none gathers it", group="devices"
     )

@@ -189,7 +189,9 @@ class LoaderConfig(Settings):
         0.0, "share of the words that are misspelt, for the discriminator to find, wherever it learns"
     )
     paired_rows: float = setting(
-        0.0, "share of the rows that become pairs: a stretch of text and the same with tokens left out"
+        0.0,
+        "share of the rows that become pairs: a stretch of text and the same with tokens left out (spans may "
+        "cut words there)",
     )
 
     def __post_init__(self) -> None:

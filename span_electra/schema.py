@@ -206,7 +206,10 @@ def _take_lines(cls: type, body: Values) -> None:
     # Fields written out anew count as named too.
     anew = {name: value.default for name, value in body.items() if isinstance(value, Field) and name in known}
     anew = {name: value for name, value in anew.items() if value is not MISSING}
-    cls.NAMED = _merge({}, cls.NAMED, below, anew, named)
+    bases = [
+        vars(base).get("NAMED", {}) for base in reversed(cls.__mro__[1:])
+    ]  # of several each has its lines
+    cls.NAMED = _merge({}, *bases, below, anew, named)
 
 
 def _sections(body: Values) -> dict[str, type]:

@@ -68,6 +68,20 @@ def test_a_plain_line_gives_another_default_and_keeps_help_and_bounds():
         Mine(lr=-1)
 
 
+def test_the_lines_of_every_base_count():
+    class Slow(Rate):
+        lr = 0.25
+
+    class Other(Rate):
+        lr = 0.75
+        kind = "b"
+
+    class Both(Slow, Other):
+        pass
+
+    assert Both.NAMED == {"lr": 0.25, "kind": "b"}
+
+
 def test_lines_of_older_files_set_the_fields_they_mean():
     @dataclass(frozen=True)
     class Mine(DataArgs):

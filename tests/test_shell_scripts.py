@@ -113,6 +113,17 @@ def test_a_run_that_is_not_done_is_gone_on_with_and_what_is_kept_of_earlier_text
     assert (tmp_path / "calls").read_text().splitlines()[-1].endswith(" --resume runs/tiny")
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_that_is_gone_on_with_keeps_its_features_whatever_data_holds_by_now(tmp_path, there):
+    clone(tmp_path, PYTHON, "train.txt")
+    for name in ("runs/tiny/checkpoints/step-000009", "features/tiny"):
+        (tmp_path / name).mkdir(parents=True)
+    if there:
+        (tmp_path / "features/tiny/train.arrow").touch()
+    assert bash("./run.sh", tmp_path).returncode == 0
+    assert ("create_feature_SE.py" not in (tmp_path / "calls").read_text()) == there
+
+
 @pytest.mark.parametrize("script", [*ROOT.glob("*.sh"), *ROOT.glob("*/*.sh")], ids=lambda path: path.name)
 def test_lists_that_may_be_empty_are_asked_for_so_that_older_bash_takes_them(script):
     """Before 4.4 an empty list is an unset variable, which `set -u` refuses."""

@@ -27,7 +27,7 @@ class MaskedBatch(Movable):
     original_BL: Tensor  # int64; [CLS] content [SEP], then [PAD]
     attention_mask_BL: Tensor | None  # bool, True on tokens that are not padding; None: no row is padded
     slots_S: Tensor  # int64; flat positions b * L + l of the hidden tokens, rows in order
-    slot_weight_S: Tensor  # float32; 1 on hidden tokens, 0 on slots that only fill up (they point at 0)
+    slot_weight_S: Tensor  # float32; 0 on what is not learned, and on slots that fill up (at 0), else 1
     left_S: Tensor  # int64; flat position of the token before the slot's span
     right_S: Tensor  # int64; flat position of the token after the slot's span
     offset_S: Tensor  # int64; the slot's place in its span, from 0

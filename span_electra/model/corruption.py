@@ -32,7 +32,7 @@ class Corrupted(Movable):
 def put_in_slots(ids_BL: Tensor, masked: MaskedBatch, values_S: Tensor) -> Tensor:
     """Return a copy of `ids_BL` with values in the slots; slots of weight 0 write nothing.
 
-    Filling slots all point at position 0, so there they write back what it holds; position 0 is a [CLS] and
+    They write back what their place holds. Those that fill up all point at position 0, which is a [CLS] and
     hides nothing, hence equal writes never race with different ones.
     """
     flat = ids_BL.flatten()

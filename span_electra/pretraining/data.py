@@ -58,21 +58,21 @@ def open_data(settings: PretrainingSettings) -> Data:
     elif any(settings.valid_rows):  # of the rows held out, valid_split says how many
         warnings.warn(
             "valid_occur: counts the rows of a --valid_file, and none is named; name one or leave it out",
-            stacklevel=2,
+            stacklevel=1,
         )
     validated = final_masking(settings, train.header.masking) or valid.header.masking
     if not train.header.masked and not settings.train_loader.masking_schedule:
         warnings.warn(
             f"{settings.train_features[0]}: hides no token, so there is nothing to learn; make features with "
             "a larger --mask_ratio or --max_seq_len, or give --masking_schedule",
-            stacklevel=2,
+            stacklevel=1,
         )
     elif len(valid_rows) and not span_budget(valid.lengths_R[valid_rows], validated.mask_ratio).any():
         warnings.warn(
             f"{(settings.valid_features or settings.train_features)[0]}: "
             f"{counted(len(valid_rows), 'held-out row')} too short to hide a token: validations tell nothing "
             "of the generator, and keep no best checkpoint by it; hold out longer text",
-            stacklevel=1,  # opened again at the end, they are not told again
+            stacklevel=1,
         )
     if not len(train_rows):
         raise InputError(f"{settings.train_features[0]}: has no rows; give create_feature_SE.py more text")

@@ -159,7 +159,7 @@ class Batches:
             arrays = self._masks(rows_B, lengths_B, width, self.schedule.maskings[self.phase_N[number]])
         arrays["original_BL"] = self.features.gather(rows_B, width)
         if self.pairing is not None:
-            arrays = self._paired(arrays, rows_B, lengths_B)
+            arrays = self._paired(arrays, rows_B, lengths_B, causal)
         if self.misspeller is not None and not alone:
             arrays = self._misspelt(arrays, rows_B, lengths_B)
         if self.crops and not alone:
@@ -195,11 +195,11 @@ class Batches:
         return width
 
     def _paired(
-        self, arrays: dict[str, np.ndarray], rows_B: np.ndarray, lengths_B: np.ndarray
+        self, arrays: dict[str, np.ndarray], rows_B: np.ndarray, lengths_B: np.ndarray, causal: bool
     ) -> dict[str, np.ndarray]:
         """The same with some rows made pairs; the [SEP] between is no word to be foretold."""
         ids_BL, parted_BL = self.pairing.pair(arrays["original_BL"], lengths_B, rows_B, self.epoch)
-        unparted_S = ~parted_BL.reshape(-1)[arrays["slots_S"]]
+        unparted_S = ~parted_BL.reshape(-1)[arrays["slots_S"] + causal]  # from left to right the next is
         return arrays | {"original_BL": ids_BL, "slot_weight_S": arrays["slot_weight_S"] * unparted_S}
 
     def _misspelt(

@@ -15,7 +15,7 @@ import numpy as np
 from span_electra.features.masking import row_keys
 
 SHORTEST = 12  # tokens of a row; of fewer, two parts would say nothing
-KEPT = 0.61  # share of a stretch's tokens that its shorter copy has at least
+KEPT = 0.61  # share of a stretch's tokens that its shorter copy has at least, but for rounding
 
 
 class Pairing:

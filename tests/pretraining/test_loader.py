@@ -353,12 +353,17 @@ def test_spans_go_where_their_tokens_go_when_words_are_misspelt():
     assert seen > 20
 
 
-def test_no_sep_between_two_parts_is_foretold():
-    features = features_of(40)
-    batches = [*Batches(features, LoaderConfig(8, paired_rows=0.9, workers=0), epoch=0)]
+@pytest.mark.parametrize("causal", [False, True])
+def test_no_sep_between_two_parts_is_foretold(causal):
+    features, phases = features_of(40), EpochPhases(alone_until=99, next_token_share=float(causal))
     parted = 0
-    for masked in batches:
-        seps_T = (masked.original_BL == 1).reshape(-1)
-        parted += int(seps_T.sum()) - len(masked.rows_B)
-        assert not masked.slot_weight_S[seps_T[masked.slots_S]].any()
+    for masked in Batches(features, LoaderConfig(8, paired_rows=0.9, workers=0), epoch=0, phases=phases):
+        rows, width = masked.original_BL.shape
+        lengths_B1 = torch.tensor([[features.lengths_R[row]] for row in masked.rows_B])
+        # [SEP] is 1; that at a row's end parts nothing.
+        between_BL = (masked.original_BL == 1) & (torch.arange(width) < lengths_B1 - 1)
+        foretold_S = between_BL.reshape(-1)[masked.slots_S + causal]
+        assert torch.equal(masked.slot_weight_S > 0, ~foretold_S)
+        assert not causal or foretold_S.sum() == between_BL.sum()
+        parted += int(between_BL.sum())
     assert parted > 15
