@@ -191,7 +191,7 @@ def _take_lines(cls: type, body: Values) -> None:
     below = {name: dict(section.NAMED) for name, section in _sections(body).items() if section.NAMED}
     for lines in below.values():  # a line of a section's class may be meant for this one
         _merge(named, lines.pop("outer", {}))
-    annotations = body.get("__annotations__", {})
+    annotations, unknown = body.get("__annotations__", {}), []
     for name, value in _plain_lines(body).items():
         paths = (name,) if name in known else cls.OLDER_NAMES.get(name)
         if not paths and name in annotations:  # a new field
@@ -202,14 +202,14 @@ def _take_lines(cls: type, body: Values) -> None:
         if paths:
             _set(named, paths, value)
         else:
-            cls.UNKNOWN = (*cls.UNKNOWN, name)
+            unknown.append(name)
     # Fields written out anew count as named too.
     anew = {name: value.default for name, value in body.items() if isinstance(value, Field) and name in known}
     anew = {name: value for name, value in anew.items() if value is not MISSING}
-    bases = [
-        vars(base).get("NAMED", {}) for base in reversed(cls.__mro__[1:])
-    ]  # of several each has its lines
-    cls.NAMED = _merge({}, *bases, below, anew, named)
+    # Of each base: by inheritance they would be those of the first alone.
+    bases = [base for base in cls.__bases__ if issubclass(base, Settings)]
+    cls.NAMED = _merge({}, *(base.NAMED for base in reversed(bases)), below, anew, named)
+    cls.UNKNOWN = (*(name for base in bases for name in base.UNKNOWN), *unknown)
 
 
 def _sections(body: Values) -> dict[str, type]:

@@ -75,11 +75,12 @@ def test_the_lines_of_every_base_count():
     class Other(Rate):
         lr = 0.75
         kind = "b"
+        speed = 3
 
     class Both(Slow, Other):
         pass
 
-    assert Both.NAMED == {"lr": 0.25, "kind": "b"}
+    assert Both.NAMED == {"lr": 0.25, "kind": "b"} and Both.UNKNOWN == ("speed",)
 
 
 def test_lines_of_older_files_set_the_fields_they_mean():
