@@ -30,13 +30,13 @@ BASE = MaskingConfig(0.2)
 LATER = ["0: max_span_len=1", "0.5: mask_ratio=0.4"]
 
 
-def settings_of(lines=(), model=None, noise=0.0, **changes) -> PretrainingSettings:
+def settings_of(lines=(), model=None, loader=None, **changes) -> PretrainingSettings:
     """Four epochs, but for what is changed of the model's and the training's."""
     return PretrainingSettings(
         model=replace(ModelConfig(), **model or {}),
         optimizer=OptimizerConfig(),
         training=TrainingConfig(**{"epochs": 4} | changes),
-        train_loader=LoaderConfig(8, masking_schedule=list(lines), spelling_noise=noise),
+        train_loader=LoaderConfig(8, masking_schedule=list(lines), **loader or {}),
         valid_loader=LoaderConfig(8),
         train_features=("never opened",),
         out_dir="never written",
@@ -81,9 +81,10 @@ def test_the_discriminator_waits_up_to_its_first_step_and_one_alone_for_ever():
 
 
 def test_what_a_run_does_when_is_said_in_words():
-    tiny = settings_of(LATER, model={"generator_first": 0.25, "next_token_share": 1.0}, noise=0.1)
-    assert describe_course(tiny) == (
-        "0: max_span_len=1; 0.5: mask_ratio=0.4, 10% of the words misspelt, "
+    model = {"generator_first": 0.25, "next_token_share": 1.0}
+    loader = {"spelling_noise": 0.1, "paired_rows": 0.15}
+    assert describe_course(settings_of(LATER, model, loader)) == (
+        "0: max_span_len=1; 0.5: mask_ratio=0.4, 10% of the words misspelt, 15% of the rows made pairs, "
         "the generator alone for the first 25%, alone, 100% of its steps from left to right"
     )
     assert describe_course(settings_of()) == "as the features have them"

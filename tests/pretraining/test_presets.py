@@ -72,6 +72,11 @@ def test_each_preset_is_read_as_it_stands(name):
     assert said and {key: read[key] for key in said} == said
 
 
+def test_held_out_rows_are_read_as_they_were_written(features, tmp_path):
+    valid = small("quick", features, tmp_path).valid_loader
+    assert (valid.spelling_noise, valid.paired_rows, valid.masking_schedule) == (0, 0, [])
+
+
 @pytest.mark.parametrize("name", ["tiny", "quick"])
 @pytest.mark.parametrize("length", [64, 128, 512])
 def test_a_step_of_the_recipes_for_cpus_is_as_large_whatever_rows_there_are(name, length):
