@@ -271,18 +271,18 @@ def test_a_loss_that_is_not_finite_skips_its_step_and_is_counted(features, tmp_p
     assert all(tensor.isfinite().all() for tensor in saved.weights.values())
 
 
-@pytest.mark.parametrize(("look_every", "last"), [(1, 17), (10, 20)])
-def test_losses_that_stay_not_finite_end_the_run(features, tmp_path, monkeypatch, look_every, last):
-    """At the next look; naming the steps, their rows, the last good checkpoint and the way out."""
+@pytest.mark.parametrize(("look_every", "last", "most"), [(1, 17, 99), (10, 20, 99), (10, 19, 19)])
+def test_losses_that_stay_not_finite_end_the_run(features, tmp_path, monkeypatch, look_every, last, most):
+    """At the next look or the last step, naming steps, rows, the last good checkpoint and the way out."""
     monkeypatch.setitem(loop.LOOK_EVERY, "cpu", look_every)  # 10 as on a GPU, where each look waits
     break_losses(monkeypatch, set(range(8, 100)))
-    muon, row = OptimizerConfig("muon", adamw_lr=1e-3, discriminator_lr=1e-3), LoaderConfig(1)
-    settings = small_run(features, tmp_path / "run", optimizer=muon, loader=row, save_every="5")
+    muon = OptimizerConfig("muon", adamw_lr=1e-3, discriminator_lr=1e-3)
+    options = {"optimizer": muon, "loader": LoaderConfig(1), "save_every": "5", "max_steps": most}
+    settings = small_run(features, tmp_path / "run", **options)
     batches = list(Pretraining(settings, Process(torch.device("cpu"))).train_batches(0, 0))
     rows = " ".join(map(str, sorted(batch.rows_B.item() for batch in batches[7:last])))
     bad, good = rf"steps 8 to {last}: .* {last - 7} times in a row \(rows {rows}\)", "checkpoint: .*step-00"
-    rates = "--lr, --discriminator_lr, --adamw_lr"
-    with pytest.raises(InputError, match=rf"{bad}; last good {good}.*; lower {rates}, lengthen"):
+    with pytest.raises(InputError, match=rf"{bad}; last good {good}.*; lower --lr, --discriminator_lr, --ad"):
         run_pretraining(settings)
     for folder in checkpoint.in_run(tmp_path / "run"):
         assert all(tensor.isfinite().all() for tensor in checkpoint.load(folder).weights.values())
