@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from span_electra.report.page import make_page
+
 CONFIG = {
     "model": {"objective": "joint", "generator": {"hidden_size": 64}},
     "training": {"seed": 1, "device_ids": []},
@@ -69,3 +71,8 @@ def make_run(folder: Path, **changes) -> Path:
         if content is not None:
             (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
+
+
+def write_report(run: Path) -> Path:
+    """The run's page, as report_SE.py makes it."""
+    return make_page([str(run)])

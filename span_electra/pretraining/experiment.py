@@ -320,12 +320,8 @@ class Pretraining:
             return ""
         # With FSDP the main process has only shards of the model, which cannot read sentences alone.
         model = None if self.settings.training.parallel == "fsdp" else self.model
-        sentences = ""
-        try:
-            with uncompiled(self.settings.training):  # its few rows have a shape of their own
-                sentences = write_live_report(self.settings, self.data, model)
-        except Exception as error:  # whatever a page lacks, a training of days goes on
-            warnings.warn(f"report.html is not written: {type(error).__name__}: {error}", stacklevel=2)
+        with uncompiled(self.settings.training):  # its few rows have a shape of their own
+            sentences = write_live_report(self.settings, self.data, model)
         self._reported = time.monotonic()
         return sentences
 

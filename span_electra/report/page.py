@@ -1,7 +1,7 @@
 """A run folder -> report.html: one file that opens from disk, without network, in light and dark.
 
-The trainer calls `write_report` at every validation and at the end; `report_SE.py` also puts several runs
-side by side. The page is page.html (Jinja2, which escapes every value), page.css and page.js.
+The trainer has it made at validations and at the end; `report_SE.py` also puts several runs side by side. The
+page is page.html (Jinja2, which escapes every value), page.css and page.js.
 """
 
 from __future__ import annotations
@@ -9,25 +9,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from span_electra.counted import counted
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.report.charts import plot_bars, show
 from span_electra.report.curves import compared_figures, run_figures, values_of
 from span_electra.report.examples import verdicts
 from span_electra.report.health import LEAST_TOKENS, health_warnings, judged
 from span_electra.report.run_record import RunRecord, is_number, read_run
-from span_electra.report.scores import Table, tables_of
+from span_electra.report.scores import tables_of
 from span_electra.schema import flatten
-from span_electra.storage import REPORT, write_text
-
-log = logging.getLogger(__name__)
+from span_electra.storage import EXAMPLES, REPORT, STATISTICS, write_text
 
 HERE = Path(__file__).parent
 # metric, label, unit, what it is
@@ -36,36 +34,22 @@ TILES = (
     ("generator_accuracy", "Generator accuracy", "share", "masked tokens restored"),
     ("replaced_of_masked", "Replaced", "share", "of the masked tokens"),
     ("loss", "Total loss", "number", "weighted, per token"),
+    ("tokens_per_second", "Tokens a second", "number", "in training"),
 )
-
-
-def write_report(run_folder: str | Path) -> Path:
-    """Write the run's report.html, whole or not at all, and return its path.
-
-    A disk that cannot be written is logged, not raised: a page must not end a training of days.
-
-    Raises InputError when the folder is no run of ours.
-    """
-    page = run_page(read_run(run_folder))
-    # Made in full before anything is written: an error in a part must not cost the page that stands there.
-    target = Path(run_folder) / REPORT
-    try:
-        replace_page(target, page)
-    except OSError as error:
-        log.warning("%s: not written (%s)", target, error.strerror or error)
-    return target
 
 
 def make_page(run_folders: list[str], out_file: str | None = None) -> Path:
     """One run's page, in its folder unless `out_file` says where, or several runs' page; returns where it is.
 
-    Raises InputError when no folder is named or one is no run of ours, OSError when it cannot be written.
+    Raises InputError when no folder is named, one is no run of ours or holds a damaged file; OSError when the
+    page cannot be written.
     """
     if not run_folders:
         raise InputError("no run named; give a run's folder: python report_SE.py runs/first")
     runs = [read_run(folder) for folder in run_folders]
     if len({run.name for run in runs}) < len(runs):  # of one name in several places
         runs = [replace(run, name=str(run.folder)) for run in runs]
+    # Made in full before anything is written: an error must not cost the page that stands there.
     if len(runs) > 1:
         target, page = Path(out_file or "comparison.html"), comparison_page(runs)
     else:
@@ -93,6 +77,10 @@ def replace_page(target: Path, page: str) -> None:
 
 def run_page(run: RunRecord) -> str:
     tokens = tokens_seen(run)
+    with reading(run.folder / EXAMPLES):
+        examples = examples_of(run)
+    with reading(run.folder / STATISTICS):
+        data = data_of(run)
     return render(
         title=run.name,
         heading=run.name,
@@ -102,13 +90,13 @@ def run_page(run: RunRecord) -> str:
         warnings=health_warnings(run.last_numbers, run.commonest_share or 0.0, tokens=tokens),
         judged=judged(run.last_numbers),
         early=f"{LEAST_TOKENS:,}" if tokens < LEAST_TOKENS else "",
-        charts=part(run_figures, run),
-        examples=part(examples_of, run),
+        charts=run_figures(run),
+        examples=examples,
         shown_text=shown_text(run),
         with_verdicts=run.has_verdicts,
-        speed=part(speed_of, run),
-        data=part(data_of, run),
-        tables=part(tables_of, run.evaluation),
+        speed=speed_of(run),
+        data=data,
+        tables=tables_of(run.evaluation),
         settings=settings_of(run),
     )
 
@@ -119,9 +107,9 @@ def comparison_page(runs: list[RunRecord]) -> str:
         heading="Runs side by side",
         lead=f"{len(runs)} runs; validation where there is one, else training",
         state="compared",
-        charts=part(compared_figures, runs),
+        charts=compared_figures(runs),
         compared=compared_of(runs),
-        tables=part(compared_scores, runs),
+        tables=[table for run in runs for table in tables_of(run.evaluation, run.name)],
     )
 
 
@@ -149,17 +137,16 @@ def render(**parts: Any) -> str:
     )
 
 
-def part(make: Callable[[Any], Any], value: Any) -> Any:
-    """Make a part of the page; if it fails, a sentence that says so stands in its place.
-
-    Whatever is wrong with one part (a library, a file of another version), the training and the rest of the
-    page go on.
-    """
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Raise InputError naming the file, where something else stands in it than we write."""
     try:
-        return make(value)
-    except Exception as error:
-        log.warning("report: a part could not be made (%s: %s)", type(error).__name__, error)
-        return f"This part could not be made ({type(error).__name__}: {error})."
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{file}: damaged, or of another version ({type(error).__name__}: {reason_of(error)}); move it "
+            "away, and the page is made without it"
+        ) from error
 
 
 # --- parts of one run -----------------------------------------------------------------------------------
@@ -184,7 +171,7 @@ def lead_of(run: RunRecord) -> str:
 def tiles_of(run: RunRecord) -> list[dict[str, str]]:
     """The numbers one looks for first; validation's where there is one."""
     tiles = []
-    for metric, label, unit, note in (*TILES, ("tokens_per_second", "Speed", "number", "tokens a second")):
+    for metric, label, unit, note in TILES:
         value, split = latest_metric(run, metric)
         if value is not None:
             tiles.append({"label": label, "value": show(value, unit), "note": note, "split": split})
@@ -374,7 +361,7 @@ def setting_text(value: Any) -> str:
 def compared_of(runs: list[RunRecord]) -> dict[str, Any]:
     """Last numbers of each run, and the settings in which they differ."""
     numbers = []
-    for metric, label, unit, _ in (*TILES, ("tokens_per_second", "Tokens a second", "number", "")):
+    for metric, label, unit, _ in TILES:
         values = [latest_metric(run, metric)[0] for run in runs]
         numbers.append((label, ["–" if value is None else show(value, unit) for value in values]))
     numbers.append(("Steps", [f"{run.step:,}" for run in runs]))
@@ -387,8 +374,3 @@ def compared_of(runs: list[RunRecord]) -> dict[str, Any]:
         if len({json.dumps(flat.get(key)) for flat in settings}) > 1
     ]
     return {"names": [(run.name, run.state) for run in runs], "numbers": numbers, "different": different}
-
-
-def compared_scores(runs: list[RunRecord]) -> list[Table]:
-    """Each run's evaluation, one after another, named by the run."""
-    return [table for run in runs for table in tables_of(run.evaluation, run.name)]

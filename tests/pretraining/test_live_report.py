@@ -12,16 +12,13 @@ import torch
 from run_examples import small_run, write_rows
 
 from span_electra.config import LoaderConfig
-from span_electra.pretraining import experiment
+from span_electra.errors import InputError
+from span_electra.pretraining import experiment, live_report
 from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.pretraining.live_report import write_live_report
 from span_electra.training.checkpoint import load
 from span_electra.training.devices import Process
 from span_electra.training.log import RunLog
-
-
-def broken(settings, data, model):
-    raise OSError("no pen")
 
 
 @pytest.fixture
@@ -98,11 +95,24 @@ def test_a_report_is_not_written_again_within_a_minute(tmp_path, features, monke
     assert written == [100.0, 160.0, 220.0]
 
 
-def test_a_report_that_fails_does_not_fail_the_run(tmp_path, features, monkeypatch):
-    monkeypatch.setattr(experiment, "write_live_report", broken)
-    settings = replace(small_run(features, tmp_path / "run"), live_report=True)
-    with pytest.warns(UserWarning, match="no pen"):
-        assert run_pretraining(settings).state == "finished"
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ("collect_examples", KeyError("row")),
+        ("write_statistics", OSError(28, "No space left on device")),
+        ("make_page", InputError("report.html: stands there and is no report of ours")),
+    ],
+)
+def test_a_report_that_fails_is_a_warning_whatever_fails_in_it(part, error, monkeypatch, tmp_path, features):
+    def broken(*_):
+        raise error
+
+    settings = small_run(features, tmp_path / "run")
+    trained = Pretraining(settings, Process(torch.device("cpu")))
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(live_report, part, broken)
+    with pytest.warns(UserWarning, match=rf"report.html is not written: {type(error).__name__}: .*\w"):
+        assert write_live_report(settings, trained.data, trained.model) == ""
 
 
 def test_lines_of_training_tell_where_the_time_went(tmp_path, features):
