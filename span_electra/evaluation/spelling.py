@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from span_electra.errors import InputError
-from span_electra.evaluation.correction_metrics import sequence_detection_f1
-from span_electra.evaluation.metrics import area_under_curve, best_threshold, detection
+from span_electra.evaluation.metrics import area_under_curve, best_threshold, detection, sequence_detection_f1
 from span_electra.finetuning.readers import marks_of
 from span_electra.finetuning.rows import paired_lines
 from span_electra.finetuning.rows import read_lines as numbered_lines

@@ -20,9 +20,8 @@ from span_electra.config import TextConfig
 from span_electra.console import command_line
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
-from span_electra.evaluation.correction_metrics import correction_f1, mean_normalized_edit_distance
 from span_electra.evaluation.heldout import joint_model, masking_law, score_text
-from span_electra.evaluation.metrics import Scores
+from span_electra.evaluation.metrics import Scores, correction_f1, mean_normalized_edit_distance
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
 from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
 from span_electra.hub.folders import weights_sha256

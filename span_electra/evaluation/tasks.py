@@ -18,7 +18,7 @@ from span_electra import progress
 from span_electra.accelerators import find_device
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
-from span_electra.evaluation.correction_metrics import sequence_detection_f1
+from span_electra.evaluation.metrics import sequence_detection_f1
 from span_electra.evaluation.stage import (
     MODEL,
     TASKS,
