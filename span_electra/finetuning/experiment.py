@@ -18,12 +18,12 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import ANEW, TaskBatches, TaskRows, check_replies
 from span_electra.finetuning.encoding import TaskSpec
-from span_electra.finetuning.heads import head_configs, take_heads, take_pretrained
 from span_electra.finetuning.metadata import SCORE, check_same_tasks, kept_shift, measured, order_of
 from span_electra.finetuning.predictions import compute_metrics, one_score, predict_rows
 from span_electra.finetuning.prepared import Prepared, open_prepared
 from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.finetuning.task import SPLITS, Task
+from span_electra.finetuning.task_model import head_configs, take_heads, take_pretrained
 from span_electra.hub.architectures import ARCHITECTURES, record_of
 from span_electra.hub.folders import LONGEST, STAMP, ours_in, weights_sha256
 from span_electra.hub.opening import Opened, Pretrained, open_model

@@ -27,8 +27,8 @@ from span_electra.finetuning.experiment import (
     longest_row,
     rate_share,
 )
-from span_electra.finetuning.heads import take_pretrained
 from span_electra.finetuning.task import Task
+from span_electra.finetuning.task_model import take_pretrained
 from span_electra.hub.opening import open_model
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.optim import Optimizers

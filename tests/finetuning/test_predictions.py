@@ -22,7 +22,6 @@ from span_electra.finetuning.batching import turn_windows
 from span_electra.finetuning.decoding import SHIFTS, direction
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.export import export_task
-from span_electra.finetuning.heads import take_pretrained
 from span_electra.finetuning.predictions import (
     TaskPredictions,
     called_replaced,
@@ -33,6 +32,7 @@ from span_electra.finetuning.predictions import (
     tag_orders,
     word_scores,
 )
+from span_electra.finetuning.task_model import take_pretrained
 from span_electra.finetuning.task_types import RECORDS, TASK_TYPES
 from span_electra.finetuning.turns import join_turns
 from span_electra.hub.opening import open_model

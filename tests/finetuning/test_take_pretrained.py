@@ -14,7 +14,7 @@ from network_examples import exported, random_model, vocabulary_of_words
 from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
-from span_electra.finetuning.heads import take_pretrained
+from span_electra.finetuning.task_model import take_pretrained
 from span_electra.hub.electra import ELECTRA
 from span_electra.hub.opening import config_of, open_model
 from span_electra.hub.runs import best_checkpoint
