@@ -12,7 +12,6 @@ Sentences are grouped by length, so that no row is padded.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +24,11 @@ import torch.nn.functional as F
 from span_electra.errors import InputError
 from span_electra.evaluation.metrics import wilson_interval
 from span_electra.features.words import word_starts
+from span_electra.finetuning.rows import read_json_lines
 from span_electra.hub.networks import Networks, batch_rows, check_numbers
 from span_electra.text.encode import TextEncoder
+from span_electra.text.inputs import suffixes_of
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.utf8 import decode_utf8
 
 SCORES = ("discriminator", "pll", "pll_l2r")
 GROUPINGS = {"by field": "field", "by phenomenon": "linguistics_term", "by paradigm": "paradigm"}
@@ -47,7 +47,9 @@ class Pair:
 
 
 def read_pairs(paths: list[str]) -> list[Pair]:
-    """Read pairs from .jsonl files and folders of them. A line without UID belongs to its file's paradigm.
+    """Read pairs from .jsonl files, also packed, and folders of them.
+
+    A line without UID belongs to its file's paradigm.
 
     Raises InputError naming file and line for what is no pair.
     """
@@ -64,16 +66,9 @@ def read_pairs(paths: list[str]) -> list[Pair]:
 
 
 def _read_file(path: Path) -> Iterator[Pair]:
-    try:
-        # A JSON line ends at a newline alone: U+2028 and its like may stand in a sentence as they are.
-        lines = decode_utf8(path.read_bytes(), str(path)).split("\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error}); name a .jsonl file of minimal pairs") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    paradigm = (path.with_suffix("") if suffixes_of(path.name)[1] else path).stem
+    for number, entry in read_json_lines(path):
         try:
-            entry = json.loads(line)
             good, bad = entry["sentence_good"], entry["sentence_bad"]
             if not isinstance(good, str) or not isinstance(bad, str) or "\n" in good + bad:
                 raise TypeError
@@ -83,12 +78,12 @@ def _read_file(path: Path) -> Iterator[Pair]:
             ]
             # JSON can spell half a surrogate pair, which no tokenizer takes; its error is a ValueError too.
             "".join([good, bad, *names]).encode()
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError):
             raise InputError(
                 f"{path}: line {number} is no JSON object with sentence_good and sentence_bad, one line of "
                 "text each"
             ) from None
-        yield Pair(good, bad, names[0] or path.stem, *names[1:], place=f"{path}: line {number}")
+        yield Pair(good, bad, names[0] or paradigm, *names[1:], place=f"{path}: line {number}")
 
 
 # --- scores -------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 Run: pytest tests/evaluation/test_minimal_pairs.py
 """
 
+import gzip
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,7 +166,7 @@ def test_a_folder_without_pairs_is_named(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(InputError, match="no minimal pair in it; name files"):
         read_pairs([str(tmp_path)])
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="none.jsonl: no such file"):
         read_pairs([str(tmp_path / "none.jsonl")])
 
 
@@ -173,3 +175,11 @@ def test_a_line_of_pairs_ends_at_a_newline_alone(tmp_path):
     entry = json.dumps({"sentence_good": good, "sentence_bad": bad}, ensure_ascii=False)
     (tmp_path / "pairs.jsonl").write_bytes(f"{entry}\r\n{entry}\n".encode())
     assert [(pair.good, pair.bad) for pair in read_pairs([str(tmp_path)])] == [(good, bad)] * 2
+
+
+def test_packed_pairs_are_those_of_the_file(tmp_path):
+    content = b'{"sentence_good": "a", "sentence_bad": "b"}\n'
+    (tmp_path / "all.one.jsonl").write_bytes(content)
+    (tmp_path / "all.one.jsonl.gz").write_bytes(gzip.compress(content))
+    (plain,), (packed,) = (read_pairs([str(tmp_path / f"all.one.jsonl{end}")]) for end in ("", ".gz"))
+    assert packed == replace(plain, place=packed.place) and plain.paradigm == "all.one"
