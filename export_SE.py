@@ -26,8 +26,6 @@ def main() -> None:
     from span_electra.hub.weights import PARTS
     from span_electra.pretraining.stage import export, prediction_command
 
-    if settings.dry_run and not settings.push_to_hub:
-        raise InputError("--dry_run: shows what --push_to_hub would send; give that too")
     for name in ("checkpoint_path", "out_dir"):
         if getattr(settings, name) is None:
             raise InputError(f"--{name}: is needed; see export_SE.py --help")

@@ -47,7 +47,7 @@ def without_tasks(settings: PredictArgs, model: str, given: list[str]) -> None:
     from span_electra.inference.predictor import Predictor
 
     task, top_k = one_task(settings.task), settings.top_k or 5
-    refuse_unread(given, TASKS if settings.serve else [task], settings.serve)
+    refuse_unread(given, TASKS if settings.serve else [task])
     predictor = Predictor.from_folder(model, device=settings.device, batch_size=settings.batch_size)
     if settings.serve:
         from span_electra.inference.playground import pretrained_content, serve
@@ -82,7 +82,7 @@ def with_tasks(settings: PredictArgs, model: str | None, given: list[str]) -> No
         speech=GenerationArguments.of(settings),
     )
     types = {predictor.specs[number].type.name for number in predictor.numbers_of(settings.task)}
-    refuse_unread(given, ["Conversation"] if settings.talk else types, settings.serve)
+    refuse_unread(given, ["Conversation"] if settings.talk else types)
     if settings.serve:
         from span_electra.inference.playground import serve, task_content
 

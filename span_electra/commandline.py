@@ -240,6 +240,10 @@ def parse(
     if stack:
         layers = stack(given, layers)
     settings = compose(schema, with_optimizer_defaults(schema, layers))
+    # By what was given, not by values: a default that is written out is meant too.
+    for name, other in schema.READ_WITH.items():
+        if name in given and not getattr(settings, other):
+            raise InputError(f"--{name}: only --{other} reads it; leave it out, or give --{other}")
     for layer in layers:
         if layer.note and is_leading():  # torchrun runs us once a process
             print(layer.note(), file=sys.stderr)  # standard output is the config file of --print_config

@@ -139,6 +139,7 @@ class Settings(metaclass=_SettingsType):
     HIDDEN: ClassVar[tuple[str, ...]] = ()  # keys of sections that say nothing here: known, but in no --help
     POSITIONAL: ClassVar[str] = ""  # the setting that what stands before all flags is the value of
     RAW_TEXT: ClassVar[tuple[str, ...]] = ()  # settings of raw text, where features are the usual way
+    READ_WITH: ClassVar[dict[str, str]] = {}  # a setting -> the one without which nothing reads it
     NAMED: ClassVar[Values] = {}  # what lines of class bodies set, as nested values: a layer for `compose`
     UNKNOWN: ClassVar[tuple[str, ...]] = ()  # lines that set nothing
 

@@ -12,10 +12,17 @@ from span_electra.schema import Settings, same, setting
 class EvaluationArguments(Settings):
     """What is evaluated, and on what."""
 
+    READ_WITH = {
+        "scores": "pairs",
+        "correction_rows": "spelling",
+        **dict.fromkeys(("max_seq_len", "text_field", "errors"), "text"),
+        "data_dir": "task_file",
+    }
+
     model: str | None = setting(
         None, "a run or an exported folder; none: the newest run in runs/ (with --task_file name one)"
     )
-    pairs: list[str] = setting([], "minimal pairs: .jsonl files, or folders of them")
+    pairs: list[str] = setting([], "minimal pairs: .jsonl files, also packed, or folders of them")
     scores: list[str] = setting(
         [], "of pairs: discriminator, pll, pll_l2r; none: all that the model can give"
     )

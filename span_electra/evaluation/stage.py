@@ -40,15 +40,6 @@ DEV_ROWS = 40  # lines of dev on which a threshold of correction is chosen
 # The first, predict_SE.py's own, serves where there is no dev, and where no other does better there.
 THRESHOLDS = (0.5, 0.3, 0.1, 0.7)
 TOP_K = 5  # candidates tried for a word, as in predict_SE.py
-# Flags that are read where another is given alone.
-READ_WITH = {
-    "scores": "pairs",
-    "correction_rows": "spelling",
-    "max_seq_len": "text",
-    "text_field": "text",
-    "errors": "text",
-    "data_dir": "task_file",
-}
 
 
 def evaluate(settings: EvaluationArguments) -> Iterator[str]:
@@ -60,7 +51,6 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
     pairs, spelling, text = settings.pairs, settings.spelling, settings.text
     if not pairs and not spelling and not text:
         raise InputError("nothing to evaluate on; give --pairs, --spelling or --text")
-    check_flags(settings)
     for name in settings.scores:
         if name not in SCORES:
             raise InputError(f"scores: {name!r} is not one of {', '.join(SCORES)}")
@@ -97,14 +87,6 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
             yield table_text(table)
         yield f"{name}: {time.perf_counter() - started:.1f} s\n"
     yield said
-
-
-def check_flags(settings: EvaluationArguments) -> None:
-    """Refuse flags that nothing which was asked for reads; as their defaults are, they say nothing."""
-    usual = EvaluationArguments()
-    for name, other in READ_WITH.items():
-        if getattr(settings, name) != getattr(usual, name) and not getattr(settings, other):
-            raise InputError(f"--{name}: only --{other} reads it; leave it out, or give --{other}")
 
 
 def pair_scores(networks: Networks, paths: list[str], scores: list[str]) -> dict[str, Any]:

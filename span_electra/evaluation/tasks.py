@@ -22,7 +22,6 @@ from span_electra.evaluation.metrics import sequence_detection_f1
 from span_electra.evaluation.stage import (
     MODEL,
     TASKS,
-    check_flags,
     described,
     prepared_target,
     save_sections,
@@ -57,7 +56,6 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
             "--task_file tries a fine-tuned model, --pairs, --spelling and --text a pretrained one; "
             "run the script once for each"
         )
-    check_flags(settings)
     if not settings.model:
         raise InputError("--task_file needs a model: name the folder that finetune_SE.py made")
     model, task_file, data_dir = Path(settings.model), settings.task_file, settings.data_dir

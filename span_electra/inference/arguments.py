@@ -69,15 +69,9 @@ class GenerationArguments(Settings):
         return replace(self, max_new_tokens=most, top_p=top_p, seed=self.seed + turns)
 
 
-def refuse_unread(given: Collection[str], asked: Collection[str], serves: bool = False) -> None:
-    """Raises InputError for a flag that no task which is `asked` reads, whatever value it has.
-
-    given: the names of the flags; serves: whether the page is, whose address host and port are.
-    """
+def refuse_unread(given: Collection[str], asked: Collection[str]) -> None:
+    """Raises InputError for a flag that was given and no task which is `asked` reads, whatever its value."""
     # By what was given, not by values: a default that is written out is meant too.
-    for name in ("host", "port"):
-        if name in given and not serves:
-            raise InputError(f"--{name}: only --serve reads it; leave it out, or give --serve")
     for name, readers in READ_BY.items():
         if name in given and not set(readers) & set(asked):
             raise InputError(

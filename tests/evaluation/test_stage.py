@@ -18,8 +18,7 @@ from run_examples import small_run, write_rows
 from argument import EvaluateArgs
 from span_electra.errors import InputError
 from span_electra.evaluation.spelling import read_pair, sets_below
-from span_electra.evaluation.stage import READ_WITH, evaluate, spelling_scores, table_text
-from span_electra.evaluation.tasks import evaluate_tasks
+from span_electra.evaluation.stage import evaluate, spelling_scores, table_text
 from span_electra.hub.folders import read_weights
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.report.page import make_page
@@ -238,22 +237,6 @@ def test_what_cannot_be_done_is_refused(tried):
     with pytest.raises(InputError, match="no evaluation of ours"):
         run(tried / "model", [str(tried / "pairs")], out_file=str(tried / "mine.json"))
     assert (tried / "mine.json").read_text() == '{"thesis": 1}'
-
-
-OTHERS = {"pairs": ["x"], "spelling": "x", "text": "x", "task_file": "x"}
-CHANGED = {"scores": ["pll"], "correction_rows": 3, "max_seq_len": 64, "data_dir": "elsewhere"}
-CHANGED |= {"text_field": "body", "errors": "replace"}
-
-
-@pytest.mark.parametrize("name", READ_WITH)
-@pytest.mark.parametrize("part", OTHERS)
-def test_a_flag_that_nothing_asked_for_reads_is_refused(name, part):
-    asked = EvaluateArgs(model="none", **{part: OTHERS[part], name: CHANGED[name]})
-    how = evaluate_tasks if part == "task_file" else evaluate
-    message = "none" if part == READ_WITH[name] else f"--{name}: only --{READ_WITH[name]} reads it; leave it"
-    with pytest.raises(InputError, match=message) as told:
-        next(how(asked))
-    assert ("only --" in str(told.value)) == (part != READ_WITH[name])
 
 
 def test_a_table_in_a_terminal():

@@ -177,7 +177,7 @@ SPOKEN = ("max_new_tokens", "temperature", "top_k", "top_p", "beams", "no_repeat
 def test_a_flag_that_no_task_reads_is_refused_whatever_its_value(tmp_path, monkeypatch):
     finetuned(tmp_path, "film", "wrong", "chat")
     (tmp_path / "lines.txt").write_text("the cat\n")
-    given = {name: getattr(PredictArgs(), name) for name in ("threshold", *SPOKEN, "host", "port")}
+    given = {name: getattr(PredictArgs(), name) for name in ("threshold", *SPOKEN)}
     given |= {"top_k": 3, "top_p": 0.5, "max_new_tokens": 4}
     readers = {"threshold": ["wrong"]} | dict.fromkeys(SPOKEN, ["chat"])
     for task in ("film", "wrong", "chat"):
@@ -203,7 +203,7 @@ def test_flags_of_pretrained_models_too(task):
         else:
             with pytest.raises(InputError, match=f"^--{name}: nothing that is asked for reads it"):
                 refuse_unread([name], [task])
-    refuse_unread(["threshold", "top_k", "host", "port"], TASKS, serves=True)
+    refuse_unread(["threshold", "top_k"], TASKS)
 
 
 def test_the_script_answers_a_pipe_before_it_ends(folder):
