@@ -23,7 +23,6 @@ def main() -> None:
 
         print(describe(settings.inspect))
         return
-    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig, TextConfig
     from span_electra.console import command_line
     from span_electra.features.build import build_features

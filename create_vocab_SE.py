@@ -18,7 +18,6 @@ from span_electra.commandline import parse, run_script
 
 def main() -> None:
     settings = parse(VocabularyArgs, __doc__)
-    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.console import command_line
     from span_electra.data_config import TextConfig, VocabularyConfig
     from span_electra.text.default_files import after_vocabulary, has_text

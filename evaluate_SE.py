@@ -20,7 +20,6 @@ from span_electra.commandline import parse, run_script
 
 def main() -> None:
     settings = parse(EvaluateArgs, __doc__)
-    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.evaluation.stage import evaluate
     from span_electra.evaluation.tasks import evaluate_tasks
 

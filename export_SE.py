@@ -16,7 +16,6 @@ from span_electra.commandline import parse, run_script
 
 def main() -> None:
     settings = parse(ExportArgs, __doc__)
-    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.errors import InputError
     from span_electra.finetuning.export import export_tasks
     from span_electra.finetuning.task_model import load_task_model

@@ -19,7 +19,6 @@ def main() -> int:
     from span_electra.finetuning.defaults import stack_layers
 
     settings = parse(FinetuneArgs, __doc__, stack=stack_layers)
-    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.finetuning.stage import finetune
 
     return finetune(settings)

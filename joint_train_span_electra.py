@@ -15,7 +15,6 @@ from span_electra.commandline import parse, run_script
 
 
 def main() -> int:
-    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.pretraining.defaults import stack_layers
     from span_electra.pretraining.stage import pretrain
 

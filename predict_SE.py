@@ -28,7 +28,6 @@ from span_electra.commandline import parse, run_script
 def main() -> None:
     given: list[str] = []  # names of flags
     settings = parse(PredictArgs, __doc__, stack=lambda flags, layers: given.extend(flags) or layers)
-    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.hub.runs import is_finetuned, newest_run
 
     # Who waits for a person has nothing to say meanwhile.

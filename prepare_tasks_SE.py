@@ -13,7 +13,6 @@ from span_electra.commandline import parse, run_script
 
 def main() -> int:
     settings = parse(PrepareArgs, __doc__)
-    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.finetuning.stage import prepare
 
     return prepare(settings)

@@ -14,7 +14,6 @@ from span_electra.commandline import parse, run_script
 
 def main() -> None:
     settings = parse(ReportArgs, __doc__)
-    # Late, so that --help and a refused flag need not wait for what the work imports.
     from span_electra.report.page import make_page
 
     print(make_page(settings.runs, settings.out_file))

@@ -365,7 +365,10 @@ def in_a_line(error: Exception) -> str:
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line."""
+    """Run a script's main and exit with its code; bad input is one line and code 2, a warning one line.
+
+    A main imports within what it works with, so that --help and a refused flag need not wait for that.
+    """
     wait_asleep()
     show_warnings(aloud=is_leading())
     leave_after_crashes()
