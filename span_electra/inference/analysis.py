@@ -79,7 +79,7 @@ def text_for(spec: TaskSpec, text: str) -> Text | None:
         return (blocks[0], blocks[1]) if len(blocks) == 2 else None
     if spec.type.is_conversation:
         return lines
-    if spec.type.takes_pairs and spec.task.pairs is not False and len(lines) == 2:
+    if spec.task.pairs is not False and len(lines) == 2:
         return lines[0], lines[1]
     return None if spec.task.pairs else " ".join(lines)
 

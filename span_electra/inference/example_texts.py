@@ -13,6 +13,7 @@ from pathlib import Path
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.readers import Example, read_examples
+from span_electra.hub.runs import run_of
 from span_electra.inference.candidates import Candidates, of_letters
 from span_electra.inference.correction import core_of
 from span_electra.inference.tasks import TaskPredictor
@@ -106,8 +107,7 @@ def for_tasks(folder: str | Path, predictor: TaskPredictor) -> list[str]:
 
 def rows_of(folder: Path, spec: TaskSpec) -> list[Example]:
     """The first rows of a task's dev or train file, where it can still be read."""
-    run = folder if (folder / CONFIG).is_file() else folder.parent.parent  # a checkpoint lies two below
-    data_dir = read_object(run / CONFIG).get("data_dir")
+    data_dir = read_object(run_of(folder) / CONFIG).get("data_dir")
     if not isinstance(data_dir, str):
         return []
     for split in ("dev", "train"):

@@ -167,7 +167,7 @@ def text_of_line(spec: TaskSpec, line: str) -> Text | None:
         value = _json(line)
         listed = isinstance(value, list) and all(isinstance(one, str) for one in value)
         return value if listed else line if spec.type.by_word else [line]
-    if spec.type.takes_pairs and spec.task.pairs is not False and line.count("\t") == 1:
+    if spec.task.pairs is not False and line.count("\t") == 1:
         first, second = line.split("\t")
         return first, second
     if spec.task.pairs:

@@ -350,10 +350,9 @@ def example_of(spec: TaskSpec, text: Text | None, vocabulary: Vocabulary) -> Exa
         turns = [text] if isinstance(text, str) else text if listed else None
         return None if turns is None else Example("", tuple(turns))
     paired = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
-    pairs = spec.task.pairs  # None: a model of an earlier version, which does not tell
-    if paired and (pairs or (pairs is None and spec.type.takes_pairs)):
+    if paired and spec.task.pairs is not False:  # None: of an earlier version, which does not tell
         return Example("", text)
-    alone = isinstance(text, str) and not pairs
+    alone = isinstance(text, str) and not spec.task.pairs
     return Example("", (text,)) if alone else None
 
 
