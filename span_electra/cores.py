@@ -6,6 +6,7 @@ Of those that torchrun starts, one says what all have met, and none that failed 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from types import TracebackType
@@ -57,6 +58,14 @@ def speaks_of(error: Exception) -> bool:
         return False
     time.sleep(PATIENCE)
     return True
+
+
+def how_ended(code: int | None) -> str:
+    """An exit code in words. Example: -9 -> "was killed by SIGKILL", 3 -> "ended with code 3"."""
+    if code is None or code >= 0:
+        return f"ended with code {code}"
+    # Real-time signals have numbers alone.
+    return f"was killed by {next((one.name for one in signal.Signals if one == -code), f'signal {-code}')}"
 
 
 def leave(code: int) -> NoReturn:

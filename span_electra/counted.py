@@ -23,9 +23,12 @@ class Notes:
 
     def lines(self) -> tuple[str, ...]:
         """A line for each thing that was said, in the order in which it was said first."""
-        return tuple(f"{_few(files)}: {words}" for words, files in self._files.items())
+        return tuple(f"{few(files)}: {words}" for words, files in self._files.items())
 
 
-def _few(names: list[str]) -> str:
-    """Example: ["a", "b", "c", "d"] -> "a, b, c and 1 more"."""
+def few(names: list[str]) -> str:
+    """The first of some names, and how many more there are.
+
+    Example: ["a", "b", "c", "d"] -> "a, b, c and 1 more"
+    """
     return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")

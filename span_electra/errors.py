@@ -32,12 +32,13 @@ def said_of(error: OSError) -> str:
     return f"{where}{error.strerror or error}; mend that and run again"
 
 
-def reason_of(error: BaseException, most: int = 200) -> str:
+def reason_of(error: BaseException, most: int = 200, *, joined: bool = False) -> str:
     """Why something failed, in a line: the first of the message that says anything, else the error's type.
 
-    most: characters. Example: torch's "\\nno compiler\\n\\nSet TORCH_LOGS=..." -> "no compiler"
+    most: characters; joined: all lines as one, for libraries that break their sentences.
+    Example: torch's "\\nno compiler\\n\\nSet TORCH_LOGS=..." -> "no compiler"
     """
-    lines = (line.strip() for line in str(error).splitlines())
+    lines = [" ".join(str(error).split())] if joined else map(str.strip, str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)[:most]
 
 

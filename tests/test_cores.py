@@ -1,13 +1,14 @@
 """How many cores are ours. Run: pytest tests/test_cores.py"""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
-from span_electra.cores import PATIENCE, SPINS, available_cores, speaks_of
+from span_electra.cores import PATIENCE, SPINS, available_cores, how_ended, speaks_of
 from span_electra.errors import InputError, SharedInputError
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -93,3 +94,10 @@ def test_a_process_of_several_that_failed_ends_whatever_it_would_wait_for(error,
         [sys.executable, "-c", script], env=os.environ | ranks, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == code and done.stderr.endswith(said)
+
+
+def test_every_exit_code_has_words_and_every_signal_its_name_or_number():
+    assert how_ended(3) == "ended with code 3"
+    for number in range(1, signal.NSIG):
+        names = {one.name for one in signal.Signals if one == number}
+        assert how_ended(-number).removeprefix("was killed by ") in (names or {f"signal {number}"})

@@ -18,6 +18,7 @@ from span_electra.errors import nearest, not_among, reason_of, said_of, unknown_
 )
 def test_a_reason_is_one_line_that_says_something(said, reason):
     assert reason_of(RuntimeError(said)) == reason
+    assert reason_of(RuntimeError(said), joined=True) == (" ".join(said.split())[:200] or "RuntimeError")
 
 
 def test_an_error_of_the_system_names_its_file():

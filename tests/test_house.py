@@ -40,7 +40,7 @@ ONE_PLACE = {
     "save_file": {"training/checkpoint", "hub/folders"},
     "torch.device": {"accelerators", "training/devices", "training/parallel", "model/init"},
     "get_context": {"text/workers", "training/launch"},
-    "ProcessPoolExecutor": set(),
+    "ProcessPoolExecutor": set(),  # waits for ever where a worker is killed in sending (cpython #94777)
 }
 LOOP_MAKERS = ("njit", "compiled", "inlined")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60

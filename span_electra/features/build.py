@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from span_electra.counted import counted
+from span_electra.counted import counted, few
 from span_electra.errors import InputError
 from span_electra.features.header import FeatureHeader
 from span_electra.features.output import JoinedFile, check_place, join_shards, joined_file, staged
@@ -205,7 +205,7 @@ def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHead
 def _refuse_few_rows(job: _Job, total: PartCounts, folder: Path) -> None:
     if not total.encoded:
         _remove_parts(folder)
-        names = ", ".join(file.path for file in job.found.files[:3])
+        names = few([file.path for file in job.found.files])
         raise InputError(f"{names}: no text in it; name others")
     if total.rows < job.shards:
         _remove_parts(folder)

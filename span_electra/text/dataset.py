@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.text.far_files import far_errors, is_url
 from span_electra.text.tables import BATCH, check_column, column_texts, parquet_texts
 
@@ -167,5 +167,5 @@ def _errors() -> tuple[type[Exception], ...]:
 def _refusal(path: str, error: Exception) -> InputError:
     if isinstance(error, InputError):
         return error
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = reason_of(error, joined=True)
     return InputError(f"{path}: datasets cannot read it ({reason}); check name, configuration and split")

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from span_electra.counted import Notes, counted
+from span_electra.counted import Notes, counted, few
 from span_electra.errors import InputError
 from span_electra.storage import starts_features
 from span_electra.text.dataset import is_dataset, open_dataset
@@ -221,9 +221,8 @@ def _named(path: str, size: int, identity: str = "", address: str = "") -> Input
 
 def _note_hidden(place: str, hidden: list[str], notes: Notes) -> None:
     if hidden:
-        names = ", ".join(hidden[:3]) + (", ..." if len(hidden) > 3 else "")
         found = counted(len(hidden), "hidden file or folder", "hidden files or folders")
-        notes.add(place, f"{found} passed over ({names})")
+        notes.add(place, f"{found} passed over ({few(hidden)})")
 
 
 def _walk(folder: str, notes: Notes, text_field: str) -> list[InputFile]:

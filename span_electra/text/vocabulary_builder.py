@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import pre_tokenizers
 
-from span_electra.counted import counted
+from span_electra.counted import counted, few
 from span_electra.data_config import CHUNK_SIZE, VocabularyConfig
 from span_electra.errors import InputError
 from span_electra.locks import alone_in
@@ -84,7 +84,7 @@ def build_vocabulary(
         texts = texts_of(found, settings, bar)
         vocabulary = train(_counting(seen, texts) if unasked else texts, settings)
     if vocabulary.size == len(SPECIAL_TOKENS):
-        paths = ", ".join(file.path for file in found.files[:3])
+        paths = few([file.path for file in found.files])
         raise InputError(f"{paths}: nothing but what BERT's rules leave out; name files with text")
     notes = found.notes + marks_note(seen)
     if not named and vocabulary.size != settings.vocab_size:
@@ -120,7 +120,7 @@ def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None)
         if bar:
             bar.done(block.consumed)
     if blank:
-        paths = ", ".join(file.path for file in inputs.files[:3])
+        paths = few([file.path for file in inputs.files])
         raise InputError(f"{paths}: nothing but white space there; name files with text")
 
 

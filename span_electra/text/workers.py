@@ -6,7 +6,6 @@ Used where a task is large (megabytes of text): a process gets its next task whi
 from __future__ import annotations
 
 import multiprocessing
-import os
 import queue
 import signal
 import sys
@@ -14,14 +13,14 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from span_electra.cores import available_cores
+from span_electra.cores import available_cores, how_ended
 from span_electra.errors import InputError
 
-WATCH_SECONDS = 1.0  # how often an idle process looks whether its parent still lives
 END_SECONDS = 5.0  # how long a process may take to end before it is killed
 Settings, Task, Result = TypeVar("Settings"), TypeVar("Task"), TypeVar("Result")
 NO_MORE = object()
@@ -51,22 +50,7 @@ def run_tasks(
     Raises what a task raised: InputError, OSError and MemoryError as they are, others as a RuntimeError with
     their text; InputError when a process was killed. However it ends, no process is left.
     """
-    if workers <= 1:
-        work = prepare(settings)
-        for task in tasks:
-            yield task, work(task)
-        return
-    crew: list[_Worker] = []
-    try:
-        with warnings.catch_warnings():
-            # Python 3.12 warns of fork beside threads; _start_method has made sure that none of ours runs.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            context = multiprocessing.get_context(_start_method())
-            for _ in range(workers):
-                crew.append(_hire(context, prepare, settings))
-        yield from _distribute(iter(tasks), crew)
-    finally:
-        _dismiss(crew)
+    return ((task, result) for _, task, result in _run(prepare, settings, tasks, workers))
 
 
 def run_in_order(
@@ -78,17 +62,34 @@ def run_in_order(
     """Yield the results of `run_tasks` in the order of the tasks, which should take about equally long."""
     early: dict[int, Result] = {}
     following = 0
-    for (number, _), result in run_tasks(_numbered, (prepare, settings), enumerate(tasks), workers):
+    for number, _, result in _run(prepare, settings, tasks, workers):
         early[number] = result
         while following in early:
             yield early.pop(following)
             following += 1
 
 
-def _numbered(settings: tuple[Callable, Any]) -> Callable[[tuple[int, Any]], Any]:
-    prepare, own = settings
-    work = prepare(own)
-    return lambda task: work(task[1])
+def _run(
+    prepare: Callable, settings: object, tasks: Iterable, workers: int
+) -> Iterator[tuple[int, Any, Any]]:
+    """Yield (number, task, result), where tasks are numbered as they come."""
+    numbered = enumerate(tasks)
+    if workers <= 1:
+        work = prepare(settings)
+        for number, task in numbered:
+            yield number, task, work(task)
+        return
+    crew: list[_Worker] = []
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of fork beside threads; _start_method has made sure that none of ours runs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context = multiprocessing.get_context(_start_method())
+            for _ in range(workers):
+                crew.append(_hire(context, prepare, settings))
+        yield from _distribute(numbered, crew)
+    finally:
+        _dismiss(crew)
 
 
 def _start_method() -> str:
@@ -101,18 +102,18 @@ def _start_method() -> str:
 class _Worker:
     process: Any
     pipe: Connection
-    tasks: list = field(default_factory=list)  # handed over and not answered, oldest first
+    tasks: list = field(default_factory=list)  # numbered, handed over and not answered, oldest first
 
 
 def _hire(context: Any, prepare: Callable, settings: object) -> _Worker:
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, prepare, settings, os.getpid()), daemon=True)
+    process = context.Process(target=_work, args=(theirs, ours, prepare, settings), daemon=True)
     process.start()
     theirs.close()
     return _Worker(process, ours)
 
 
-def _distribute(tasks: Iterator[Any], crew: list[_Worker]) -> Iterator[tuple[Any, Any]]:
+def _distribute(tasks: Iterator[tuple[int, Any]], crew: list[_Worker]) -> Iterator[tuple[int, Any, Any]]:
     """Keep every process supplied, oldest supply first; yield answers."""
     more = True
     while True:
@@ -127,13 +128,14 @@ def _distribute(tasks: Iterator[Any], crew: list[_Worker]) -> Iterator[tuple[Any
         ready = wait([worker.pipe for worker in busy])
         for worker in busy:
             if worker.pipe in ready:
-                yield worker.tasks.pop(0), _receive(worker)
+                number, task = worker.tasks.pop(0)
+                yield number, task, _receive(worker)
 
 
-def _hand_over(worker: _Worker, tasks: Iterator[Any]) -> bool:
+def _hand_over(worker: _Worker, tasks: Iterator[tuple[int, Any]]) -> bool:
     """Send the next task; False when there is none."""
-    for task in tasks:
-        worker.tasks.append(task)
+    for number, task in tasks:
+        worker.tasks.append((number, task))
         try:
             worker.pipe.send(task)
         except (BrokenPipeError, ConnectionResetError):
@@ -144,34 +146,24 @@ def _hand_over(worker: _Worker, tasks: Iterator[Any]) -> bool:
 
 def _receive(worker: _Worker) -> Any:
     try:
-        status, value = worker.pipe.recv()
+        answer = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         raise _death(worker) from None
-    if status == "done":
-        return value
-    if status == "refused":
-        raise InputError(value)
-    if status == "disk":
-        raise OSError(*value)
-    if status == "memory":
-        raise MemoryError(value)
-    raise RuntimeError(f"a worker process failed:\n{value}")
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _death(worker: _Worker) -> InputError:
     worker.process.join(END_SECONDS)
     code = worker.process.exitcode
-    reason = f"ended with code {code}"
-    if code is not None and code < 0:
-        name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
-        reason = f"was killed ({name})"
     # The system kills what takes too much memory; libraries in Rust and C++ abort where they get none.
     short = code in (-signal.SIGKILL, -signal.SIGABRT)
     # Not as flags: which of the two a command has, it knows alone.
     less = "fewer processes (workers) or smaller blocks of text (chunk_size) need less"
     hint = f"; was memory short? {less}" if short else ""
     return InputError(
-        f"worker process {worker.process.pid} {reason}{hint}; run again to go on where it stopped"
+        f"worker process {worker.process.pid} {how_ended(code)}{hint}; run again to go on where it stopped"
     )
 
 
@@ -190,44 +182,43 @@ def _dismiss(crew: list[_Worker]) -> None:
 # --- in the process -----------------------------------------------------------------------------------
 
 
-def _work(pipe: Connection, prepare: Callable, settings: object, parent: int) -> None:
+def _work(pipe: Connection, parents: Connection, prepare: Callable, settings: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked process has the parent's handler
+    # So that the pipe ends with the parent, however it dies. Forked, we have the ends of those before us too:
+    # the last one ends first, and with it goes the last copy of the end of the one before.
+    parents.close()
     tasks: queue.SimpleQueue = queue.SimpleQueue()
     # By a thread: a result that fills the pipe waits for the parent, who may be waiting to hand over a task.
-    threading.Thread(target=_take, args=(pipe, tasks, parent), daemon=True).start()
+    threading.Thread(target=_take, args=(pipe, tasks), daemon=True).start()
     work = None
     while (task := tasks.get()) is not NO_MORE:
+        # Errors are made anew to be sent: not every one can be pickled, and none with its traceback.
         try:
             # With the first task, so that a failure of it is told as that of a task.
             work = work or prepare(settings)
-            answer = "done", work(task)
+            answer = work(task)
         except InputError as error:
-            answer = "refused", str(error)
+            answer = InputError(str(error))
         except OSError as error:
             # Libraries raise some with words alone, which would be lost.
-            told = (error.errno, error.strerror, error.filename)
-            answer = "disk", (str(error),) if error.errno is None else told
+            told = (str(error),) if error.errno is None else (error.errno, error.strerror, error.filename)
+            answer = OSError(*told)
         except MemoryError as error:
-            answer = "memory", str(error)
-        except BaseException:  # as text: not every exception can be pickled, and none with its traceback
-            answer = "failed", traceback.format_exc()
+            answer = MemoryError(str(error))
+        except BaseException:
+            answer = RuntimeError(f"a worker process failed:\n{traceback.format_exc()}")
         try:
             pipe.send(answer)
         except (BrokenPipeError, ConnectionResetError):
             return
 
 
-def _take(pipe: Connection, tasks: queue.SimpleQueue, parent: int) -> None:
+def _take(pipe: Connection, tasks: queue.SimpleQueue) -> None:
     """Put what the parent sends into `tasks`, and NO_MORE once it is gone."""
     try:
-        while True:
-            # Forked brothers hold copies of the pipe's other end, so its end does not tell of a dead parent.
-            while not pipe.poll(WATCH_SECONDS):
-                if os.getppid() != parent:
-                    return
-            tasks.put(pipe.recv())
-    except (EOFError, ConnectionResetError):
-        return
+        with suppress(EOFError, OSError):  # the latter where it was killed while it sent one
+            while True:
+                tasks.put(pipe.recv())
     finally:
         tasks.put(NO_MORE)

@@ -43,11 +43,11 @@ STEP_FOLDER = re.compile(r"step-(\d{8,})")
 class Checkpoint:
     """What a checkpoint folder holds; every tensor is on the CPU."""
 
-    step: int
+    folder: Path
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     meta: dict[str, Any]
-    shards: Path | None = None  # the folder, where `shards.load_sharded` is still to read the tensors
+    sharded: bool = False  # its tensors are left to `shards.load_sharded`
 
 
 # --- writing ------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def load(folder: str | Path, *, leave_shards: bool = False, hashed: bool = True)
     if meta["format"] == SHARDED:
         read_meta(folder, hashed=hashed)
         if leave_shards:
-            return Checkpoint(meta["step"], {}, {}, meta, shards=folder)
+            return Checkpoint(folder, {}, {}, meta, sharded=True)
         tensors = read_whole(folder)
         weights = {name: tensor for name, tensor in tensors.items() if not of_optimizer(name)}
         optimizer = {name: tensor for name, tensor in tensors.items() if of_optimizer(name)}
@@ -235,7 +235,7 @@ def load(folder: str | Path, *, leave_shards: bool = False, hashed: bool = True)
         if stored not in weights:
             raise InputError(f"{folder / META}: {alias!r} shares a tensor {stored!r} that is not there")
         weights[alias] = weights[stored]
-    return Checkpoint(meta["step"], weights, optimizer, meta)
+    return Checkpoint(folder, weights, optimizer, meta)
 
 
 def _load_described(path: Path, described: dict[str, Any]) -> dict[str, Tensor]:

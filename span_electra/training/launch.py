@@ -20,7 +20,9 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from span_electra import progress
-from span_electra.errors import InputError, said_of, show_warnings
+from span_electra.cores import how_ended
+from span_electra.errors import InputError, show_warnings
+from span_electra.training.consensus import words_of
 from span_electra.training.signals import Signals
 
 Result = TypeVar("Result")
@@ -114,11 +116,11 @@ def _report(child: BaseProcess, pipe: Connection) -> tuple[str, Any]:
         return pipe.recv()
     except EOFError:
         child.join()
+    ended = f"{child.name} {how_ended(child.exitcode)}"
     # Negative: by a signal. The system's memory killer leaves no other trace.
     if child.exitcode is not None and child.exitcode < 0:
-        name = signal.Signals(-child.exitcode).name
-        return "killed", f"{child.name} was killed by {name} (out of memory?); go on with the run"
-    return "crash", f"{child.name} ended with code {child.exitcode} and without a word"
+        return "killed", f"{ended} (out of memory?); go on with the run"
+    return "crash", f"{ended} and without a word"
 
 
 def _end(children: list[BaseProcess]) -> None:
@@ -139,11 +141,10 @@ def _child(work: Callable[..., Any], rank: int, world: int, store: str, pipe: Co
         if rank == 0:
             progress.start()
         report = "done", work(rank, world, store)
-    except InputError as error:
-        report = "input", str(error)
-    except OSError as error:
+    except (InputError, OSError) as error:
         # Connections break when another process dies; else the disk is full, say.
-        report = "lost" if isinstance(error, ConnectionError) else "input", said_of(error)
+        mendable, said = words_of(error)
+        report = "input" if mendable else "lost", said
     except BaseException as error:
         # Connections break when another process dies; that one's own words are better.
         lost = any(word in str(error).lower() for word in ("gloo", "nccl", "connection", "peer"))

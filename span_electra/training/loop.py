@@ -330,7 +330,7 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
 
 
 def restore(
-    saved: checkpoint.Checkpoint, optimizers: Optimizers, process: Process, *, tally: int, source: str
+    saved: checkpoint.Checkpoint, optimizers: Optimizers, process: Process, *, tally: int
 ) -> tuple[LoopState, Counters]:
     """Load a checkpoint's optimizer state; return where the run stood, and its counters.
 
@@ -343,8 +343,8 @@ def restore(
             numbers = numbers | Counters.first_scale(process)  # the factor on the loss is another type's
         counters = Counters.from_lists(numbers, process, tally)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{source}: its meta.json holds no loop state of ours ({error})") from error
+        raise InputError(f"{saved.folder}: its meta.json holds no loop state of ours ({error})") from error
     if not process.is_main_process:
         counters.sums.zero_()  # they are sums over all processes, to be counted once
-    optimizers.load(saved.optimizer, source)
+    optimizers.load(saved.optimizer, str(saved.folder))
     return state, counters

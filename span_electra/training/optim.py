@@ -60,9 +60,6 @@ def peak_rates(config: OptimizerConfig) -> dict[str, float]:
 
 # --- optimizers ---------------------------------------------------------------------------------------
 
-# What LAMB of earlier releases kept for nobody; its steps it counted by group (`group_step`).
-DROPPED = ("weight_norm", "adam_norm", "trust_ratio")
-
 
 class Optimizers:
     """One optimizer, or Muon and AdamW for one model, driven as one; state travels by parameter name."""
@@ -125,17 +122,9 @@ class Optimizers:
     def load(self, tensors: dict[str, Tensor], source: str) -> None:
         """Take back what `state` gave. Raises InputError naming `source` when it does not fit."""
         by_name: dict[str, dict[str, Tensor]] = {}
-        group_steps: dict[int, Tensor] = {}
         for label, value in tensors.items():
             key, _, name = label.partition(":")
-            if key == "group_step" and name.isdigit():
-                group_steps[int(name)] = value
-            elif key not in DROPPED:
-                by_name.setdefault(name, {})[key] = value
-        for number, group in enumerate(self.groups):
-            for name in {self.names[id(parameter)] for parameter in group["params"]} & by_name.keys():
-                if number in group_steps:
-                    by_name[name]["step"] = group_steps[number].float()
+            by_name.setdefault(name, {})[key] = value
         # State of what does not learn here would be left aside, and be missing from the next checkpoint.
         known = {self.names[id(parameter)] for parameter in self.parameters}
         for name in by_name:

@@ -78,9 +78,9 @@ def run_training(settings: Settings, build: Builder) -> RunResult:
     # Devices are chosen before any process starts: what is not there is said once, not by each.
     plan = plan_devices(settings.training)
     if plan.processes == 1:
-        return work(settings, build, plan, rank=0, world_size=1, store=None)
+        return run_process(settings, build, plan, rank=0, world_size=1, store=None)
     try:
-        result, signal_number = launch(partial(work, settings, build, plan), plan.processes)
+        result, signal_number = launch(partial(run_process, settings, build, plan), plan.processes)
     except Interrupted as interruption:
         return RunResult("stopped", 0, "", exit_code=128 + interruption.number)
     # The processes got another signal for the terminal's SIGINT; the code is for what the user sent.
@@ -89,7 +89,7 @@ def run_training(settings: Settings, build: Builder) -> RunResult:
     return result
 
 
-def work(
+def run_process(
     settings: Settings, build: Builder, plan: Plan, rank: int, world_size: int, store: str | None
 ) -> RunResult:
     """One process's part of the run: the same everywhere, but only the main process writes.
@@ -99,7 +99,7 @@ def work(
     with devices.switches_kept():
         process = devices.join(plan, settings.training, rank=rank, world_size=world_size, store=store)
         try:
-            result = run_among(settings, build, process, Agreement(process.world_size))
+            result = run_locked(settings, build, process, Agreement(process.world_size))
         except (MemoryError, RuntimeError) as error:
             if not lacks_memory(error):
                 raise
@@ -113,7 +113,7 @@ def work(
         return result
 
 
-def run_among(settings: Settings, build: Builder, process: Process, agreement: Agreement) -> RunResult:
+def run_locked(settings: Settings, build: Builder, process: Process, agreement: Agreement) -> RunResult:
     """Take the folder, on the main process, and train with the others."""
     spawned, held = process.world_size > 1 and not under_torchrun(), ExitStack()
     with Signals(spawned=spawned, relayed=under_torchrun()) as signals, held:
@@ -132,22 +132,23 @@ def run_here(
 ) -> RunResult:
     """Build the experiment, put it on this process's device, prepare the folder, then train."""
     # First: it says in which precision to go on.
-    source, saved = load_resumed(settings, process, agreement)
+    saved = load_resumed(settings, process, agreement)
     if saved:
         process = devices.go_on_in(process, settings.training, saved.meta)
     folder = Path(settings.out_dir)
     with raised_together(agreement):
         if process.is_main_process:
-            check_folder(folder, source, settings.resume_command)  # once more: nobody can change it now
+            # Once more: nobody can change it now.
+            check_folder(folder, saved and saved.folder, settings.resume_command)
         experiment = build(settings, process)
-        recut, rescored = look_back(experiment, settings, source, saved.meta) if saved else (False, None)
+        recut, rescored = compare_with_saved(experiment, settings, saved) if saved else (False, None)
     # Before the optimizers are made: their state lies where the parameters do by then.
-    network = place_model(experiment.model, settings.training, process, saved, str(source))
+    network = place_model(experiment.model, settings.training, process, saved)
     with raised_together(agreement):
-        optimizers, state, counters = take_up(experiment, settings, process, saved, source)
+        optimizers, state, counters = new_or_restored(experiment, settings, process, saved)
         recut_said = recut_epoch(state, experiment, settings.training) if recut else None
         plan_steps(experiment, settings.training, state)
-        refuse_what_cannot_be(settings, source, state)  # while nothing is written
+        refuse_what_cannot_be(settings, saved, state)  # while nothing is written
     # All have read what they need; from here on the folder changes.
     refuse_differences(agreement, {**experiment.metadata(), "loop": asdict(state)})
     with raised_together(agreement):
@@ -175,23 +176,19 @@ def run_here(
     return conclude(run, state, stopped)
 
 
-def take_up(
-    experiment: Experiment,
-    settings: RunSettings,
-    process: Process,
-    saved: Checkpoint | None,
-    source: Path | None,
+def new_or_restored(
+    experiment: Experiment, settings: RunSettings, process: Process, saved: Checkpoint | None
 ) -> tuple[Optimizers, LoopState, Counters]:
     """Optimizers on the model's parameters, where the run stands, its counters: new ones, or those saved."""
     optimizers = Optimizers(experiment.model, settings.optimizer, experiment.learning_rate, process.precision)
     state, counters = LoopState(), Counters.fresh(process, len(experiment.tally))
     if saved:
-        refuse_optimizer(saved, settings, source)
-        state, counters = restore(saved, optimizers, process, tally=len(experiment.tally), source=str(source))
+        refuse_optimizer(saved, settings)
+        state, counters = restore(saved, optimizers, process, tally=len(experiment.tally))
     elif settings.initial_optimizer:
-        path, initial = checkpoint.open_at(settings.initial_optimizer, checkpoint.load)
-        refuse_optimizer(initial, settings, path)
-        optimizers.load(initial.optimizer, str(path))
+        _, initial = checkpoint.open_at(settings.initial_optimizer, checkpoint.load)
+        refuse_optimizer(initial, settings)
+        optimizers.load(initial.optimizer, str(initial.folder))
     return optimizers, state, counters
 
 
@@ -221,11 +218,11 @@ def say_resumed(run: Run, state: LoopState, meta: dict[str, Any], *others: str |
 
 
 def place_model(
-    model: nn.Module, config: TrainingConfig, process: Process, saved: Checkpoint | None, source: str
+    model: nn.Module, config: TrainingConfig, process: Process, saved: Checkpoint | None
 ) -> nn.Module:
     """Put the model on the device, with the weights of `saved`; return what is to be called."""
-    if saved and not saved.shards:
-        checkpoint.restore_weights(model, saved.weights, source)
+    if saved and not saved.sharded:
+        checkpoint.restore_weights(model, saved.weights, str(saved.folder))
     for module in model.modules():
         if hasattr(module, "checkpointing"):  # an encoder, which makes its layers' activations again then
             module.checkpointing = config.activation_checkpointing
@@ -235,8 +232,8 @@ def place_model(
     if compiles(config):
         compile_layers(model, process.device, config)
     network = wrap_model(model, process, config)
-    if saved and saved.shards:  # read into the shards that wrapping has made
-        saved.optimizer.update(load_sharded(saved.shards, saved.meta["aliases"], model))
+    if saved and saved.sharded:  # read into the shards that wrapping has made
+        saved.optimizer.update(load_sharded(saved.folder, saved.meta["aliases"], model))
     return network
 
 
@@ -265,76 +262,74 @@ def check_place(settings: RunSettings) -> None:
     check_folder(Path(settings.out_dir), source, settings.resume_command)
 
 
-def load_resumed(
-    settings: RunSettings, process: Process, agreement: Agreement
-) -> tuple[Path | None, Checkpoint | None]:
+def load_resumed(settings: RunSettings, process: Process, agreement: Agreement) -> Checkpoint | None:
     """The checkpoint to go on from, its shards left on the disk where each process will read its own.
 
     The main process chooses it, and alone hashes shards that others read: the rest take the one of this name
     and of these very facts. Raises InputError on all where one has another.
     """
     if not settings.resume_from:
-        return None, None
-    source, saved, facts = None, None, ""
+        return None
+    saved = None
     read = partial(checkpoint.load, leave_shards=is_sharded(process, settings.training))
     with raised_together(agreement):
         if process.is_main_process:
-            source, saved = checkpoint.open_at(settings.resume_from, read)
-            facts = hash_of(saved.meta)
-    source, facts = agreement.gather((source, facts))[0]
+            _, saved = checkpoint.open_at(settings.resume_from, read)
+    folder, facts = agreement.gather(saved and (saved.folder, hash_of(saved.meta)))[0]
     with raised_together(agreement):
         if saved is None:
-            saved = read(source, hashed=False)
+            saved = read(folder, hashed=False)
             # Where its shards lie, their hashes are among its facts.
             if hash_of(saved.meta) != facts:
                 raise InputError(
-                    f"{source}: is another checkpoint here than process 0 reads; let all machines see one "
+                    f"{folder}: is another checkpoint here than process 0 reads; let all machines see one "
                     "folder"
                 )
-    return source, saved
+    return saved
 
 
-def look_back(
-    experiment: Experiment, settings: RunSettings, source: Path, meta: dict[str, Any]
+def compare_with_saved(
+    experiment: Experiment, settings: RunSettings, saved: Checkpoint
 ) -> tuple[bool, str | None]:
     """Whether the epoch that a checkpoint stopped inside is cut otherwise now; what is to be said of scores.
 
-    Its scores are taken out of `meta` where this run's cannot be held against them: those of another metric,
-    or of other held-out rows; and of a model that lies in another run's folder, beside which the best of this
-    one might never be kept. Raises InputError as `Experiment.check_resume` does.
+    Its scores are taken out of its metadata where this run's cannot be held against them: those of another
+    metric, or of other held-out rows; and of a model that lies in another run's folder, beside which the best
+    of this one might never be kept. Raises InputError as `Experiment.check_resume` does.
     """
-    recut, now = experiment.check_resume(meta, str(source)), experiment.metadata()
+    meta = saved.meta
+    recut, now = experiment.check_resume(meta, str(saved.folder)), experiment.metadata()
     same_metric, rows = checkpoint.same_score(meta, now), now.get("validation")
     same = same_metric and meta.get("validation", rows) == rows  # earlier releases did not record the rows
-    if "loop" in meta and not (same and lies_in(source, Path(settings.out_dir))):
+    if "loop" in meta and not (same and lies_in(saved.folder, Path(settings.out_dir))):
         meta["loop"] |= {"best": None, "metric": None}
     metric_changed = "loop" in meta and not same_metric
     said = "scores were of another metric until now; the best is found anew"
     return recut, said if metric_changed else None
 
 
-def refuse_optimizer(saved: Checkpoint, settings: RunSettings, source: Path) -> None:
+def refuse_optimizer(saved: Checkpoint, settings: RunSettings) -> None:
     """Raise InputError where a checkpoint's optimizer state is of another kind than the run's."""
     config = settings.optimizer
     before = saved.meta.get("optimizer", {}).get("optimizer", config.optimizer)
     # Adam and AdamW remember the same; what others remember would be passed over, and kept for ever.
     if before != config.optimizer and {before, config.optimizer} != {"adam", "adamw"}:
         raise InputError(
-            f"{source}: its optimizer is {before}, this run's {config.optimizer}; give --optimizer {before}, "
-            "or start a new run from its weights alone"
+            f"{saved.folder}: its optimizer is {before}, this run's {config.optimizer}; give --optimizer "
+            f"{before}, or start a new run from its weights alone"
         )
 
 
-def refuse_what_cannot_be(settings: RunSettings, source: Path | None, state: LoopState) -> None:
+def refuse_what_cannot_be(settings: RunSettings, saved: Checkpoint | None, state: LoopState) -> None:
     """Raise InputError for settings by which no run can begin, now that it is known what would be trained."""
     training = settings.training
     check_by_clock(training, settings.optimizer)
     if training.track:
         find_library(training.track)
     # Gone on with in another folder it would end at once, without a checkpoint to export from.
-    if source and not lies_in(source, Path(settings.out_dir)) and is_over(state, training):
+    if saved and not lies_in(saved.folder, Path(settings.out_dir)) and is_over(state, training):
         left = what_is_left(state, training, settings.optimizer)
-        raise InputError(f"{source}: {left}; its networks as they are: export_SE.py")
+        raise InputError(f"{saved.folder}: {left}; its networks as they are: export_SE.py")
 
 
 def check_folder(folder: Path, source: Path | None, resume_command: str) -> None:

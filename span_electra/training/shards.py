@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 
 SHARD = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")  # as the library names them
 Described = dict[str, tuple[torch.Size, torch.dtype]]
@@ -70,7 +70,7 @@ def read_whole(folder: Path) -> dict[str, Tensor]:
 
 def _refusal(folder: Path, error: BaseException) -> InputError:
     rank, (reason, _) = next(iter(error.failures.items()))
-    return InputError(f"{folder}: process {rank}: {' '.join(str(reason).split())[:200]}")
+    return InputError(f"{folder}: process {rank}: {reason_of(reason, joined=True)}")
 
 
 def of_optimizer(name: str) -> bool:

@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.schema import flatten
 from span_electra.storage import REPORT, read_object, write_text
 
@@ -45,7 +45,7 @@ def open_tracker(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracke
     try:
         return TRACKERS[name](library, folder, flat_settings(settings))
     except Exception as error:  # each library has its own
-        reason = " ".join(str(error).split())[:200] or type(error).__name__  # they break their sentences
+        reason = reason_of(error, joined=True)
         raise InputError(
             f"--track {name}: {reason}; see docs/ecosystem.md for following a run offline"
         ) from None

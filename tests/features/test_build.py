@@ -285,7 +285,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path, corpus, vocabula
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1
-    # Its orphans, which notice within a second, may still finish a part; the lock is gone with the command.
+    # Its orphans, which end with their task, may still finish a part; the lock is gone with the command.
     build(corpus, vocabulary, out_file, chunk_size=5)
     assert out_file.read_bytes() == (tmp_path / "whole.arrow").read_bytes() and kills > 1
 

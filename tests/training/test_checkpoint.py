@@ -39,7 +39,7 @@ def test_what_is_saved_comes_back_and_shared_tensors_are_stored_once_and_shared_
     folder = checkpoint.save(tmp_path, 7, weights, {"step:other": torch.tensor(3.0)}, {"loop": {"epoch": 2}})
     assert folder.name == "step-00000007"
     found = checkpoint.load(folder)
-    assert found.step == 7 and found.meta["loop"] == {"epoch": 2}
+    assert found.meta["step"] == 7 and found.meta["loop"] == {"epoch": 2}
     assert found.weights.keys() == weights.keys()
     assert all(torch.equal(found.weights[name], weights[name]) for name in weights)
     assert found.weights["generator.word"] is found.weights["discriminator.word"]
@@ -326,7 +326,7 @@ def test_a_checkpoint_altered_without_a_change_of_size_is_passed_over_at_a_resum
     (newest / MODEL).write_bytes(data)
     with pytest.warns(UserWarning, match="passed over.*does not match its checksum"):
         found, saved = checkpoint.open_at(tmp_path / "run", checkpoint.load)
-    assert checkpoint.step_of(found) == saved.step == 2
+    assert checkpoint.step_of(found) == saved.meta["step"] == 2
 
 
 @pytest.mark.parametrize("state", ["running", "stopped", "finished"])

@@ -18,7 +18,7 @@ from span_electra.training import checkpoint, devices
 from span_electra.training.consensus import flat, hash_of, raised_together, refuse_differences
 from span_electra.training.devices import Agreement, Process, join, leave, plan_devices
 from span_electra.training.launch import launch
-from span_electra.training.run import load_resumed, run_training, work
+from span_electra.training.run import load_resumed, run_process, run_training
 
 pytestmark = pytest.mark.filterwarnings("ignore:no GPU in use")
 CPU = torch.device("cpu")
@@ -99,7 +99,8 @@ def test_what_one_process_meets_all_do():
 
 def of_other_rows(features, folder, rank, world, store):
     settings = small_run(features[rank], folder, device_ids=[0, 1], max_steps=1)
-    return work(settings, Pretraining, plan_devices(settings.training), rank, world_size=world, store=store)
+    plan = plan_devices(settings.training)
+    return run_process(settings, Pretraining, plan, rank, world_size=world, store=store)
 
 
 def test_processes_that_read_other_rows_do_not_begin(tmp_path):
@@ -146,11 +147,10 @@ def test_the_first_process_alone_chooses_and_hashes_what_is_gone_on_from(tmp_pat
     # Newer than what the first one chose, and seen by the other alone.
     in_shares(tmp_path / "other")[0].rename(folder.with_name("step-00000009"))
     other = Answers(None, (folder, hash_of(meta)), None)
-    assert load_resumed(settings, Process(CPU, rank=1, world_size=2), other)[0] == folder
+    assert load_resumed(settings, Process(CPU, rank=1, world_size=2), other).folder == folder
     assert not hashed
-    assert (
-        load_resumed(settings, Process(CPU, world_size=2), Agreement(1))[0].name == "step-00000009" and hashed
-    )
+    chosen = load_resumed(settings, Process(CPU, world_size=2), Agreement(1))
+    assert chosen.folder.name == "step-00000009" and hashed
 
 
 def test_a_process_that_sees_another_checkpoint_of_that_name_is_refused(tmp_path):

@@ -226,22 +226,6 @@ def test_a_step_that_must_be_skipped_changes_nothing(name, mac, monkeypatch):
     assert all(torch.equal(before[label], after[label]) for label in before)
 
 
-def test_a_state_of_lamb_of_an_earlier_release_is_taken():
-    model = TwoNetworks()
-    optimizers = optimizers_of(model, OptimizerConfig("lamb"))
-    learn(model, optimizers, 2)
-    state = optimizers.state()
-    older = {label: value for label, value in state.items() if not label.startswith("step:")}
-    for number, _ in enumerate(optimizers.groups):
-        older[f"group_step:{number}"] = torch.tensor(2)
-    older["trust_ratio:generator.layers.0.weight"] = torch.tensor(0.5)
-    again = optimizers_of(TwoNetworks(), OptimizerConfig("lamb"))
-    again.load(older, "here")
-    found = again.state()
-    assert found.keys() == state.keys()
-    assert all(torch.equal(found[label], state[label]) for label in state)
-
-
 def test_state_of_another_model_is_refused():
     model = TwoNetworks()
     optimizers = optimizers_of(model, OptimizerConfig())

@@ -76,7 +76,7 @@ def losses_in_shares(rank, world, store):
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
     model = Indivisible(small_config(), MASK)
     process, config = Process(CPU, rank, world), TrainingConfig(parallel="fsdp")
-    network = place_model(model, config, process, None, "")
+    network = place_model(model, config, process, None)
     found = network(batch_of()).loss.item(), SpanElectra(small_config(), MASK)(batch_of()).loss.item()
     torch.distributed.destroy_process_group()
     return found
@@ -92,6 +92,6 @@ def test_every_encoder_is_told_to_make_activations_again(asked):
     config = small_config(embedding_sharing="none")
     for model in (SpanElectra(config, MASK), TaskNetwork(config, (HeadConfig("sequence", 2),))):
         settings = TrainingConfig(activation_checkpointing=asked, compile="off")
-        place_model(model, settings, Process(CPU), None, "")
+        place_model(model, settings, Process(CPU), None)
         encoders = [module for module in model.modules() if isinstance(module, Encoder)]
         assert encoders and all(encoder.checkpointing == asked for encoder in encoders)

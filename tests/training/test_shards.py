@@ -151,7 +151,7 @@ def read_again(folder, rank, world_size, store):
         for tensor in model.state_dict(keep_vars=True).values():
             tensor.zero_()
     saved = checkpoint.load(folder / "checkpoints" / "step-00000005", leave_shards=True)
-    optimizer = load_sharded(saved.shards, saved.meta["aliases"], model)
+    optimizer = load_sharded(saved.folder, saved.meta["aliases"], model)
     found = model.state_dict() | optimizer
     lies_as_parameter = optimizer["exp_avg:one.weight"].placements == model.one.weight.placements
     equal = [
