@@ -18,7 +18,7 @@ import numpy as np
 from span_electra.config import MaskingConfig
 from span_electra.features.keyed_random import GAMMA, finalize
 from span_electra.features.span_law_1 import place_row_1, place_tokens
-from span_electra.features.span_law_2 import place_row_2
+from span_electra.features.span_placement import place_row_2
 from span_electra.features.words import (
     Row,
     count_special,

@@ -1,6 +1,6 @@
 """Law 2 of spans: each token equally likely, lengths by the law, whole words, no character cut.
 
-Run: pytest tests/features/test_span_law_2.py
+Run: pytest tests/features/test_span_placement.py
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from span_examples import hidden_shares, rows_of, spans_of, words_of
 
 from span_electra.config import MaskingConfig
 from span_electra.features import masking as M
-from span_electra.features import span_law_2
+from span_electra.features import span_placement
 from span_electra.features.keyed_random import random_below
 from span_electra.features.words import Row
 from span_electra.text.word_starts import token_words
@@ -107,7 +107,7 @@ def test_the_longest_run_that_fits_is_that_of_a_search_through_all_sizes(charact
         taken[1:] = rng.random(content) < rng.choice([0, 0.03, 0.1, 0.5])
         row = Row(np.zeros(1, np.int64), (rng.random(content) < 0.7).astype(np.uint8), taken)
         left = int(rng.integers(1, content + 1))
-        found = span_law_2._search_run(row, content, left, bits, characters)
+        found = span_placement._search_run(row, content, left, bits, characters)
         assert found == search_all_sizes(row, content, left, bits, characters)
         drawn += found[1] > 0
     assert 200 < drawn < 400
@@ -118,7 +118,7 @@ def search_all_sizes(row, content, left, bits, characters):
     for size in range(left, 0, -1):
         for ends in (2,) if characters else (1, 0):
             fits = [
-                start for start in range(content) if span_law_2._run_fits(row, content, start, size, ends)
+                start for start in range(content) if span_placement._run_fits(row, content, start, size, ends)
             ]
             if fits:
                 return fits[random_below(bits, len(fits))], size
