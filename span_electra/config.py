@@ -17,7 +17,7 @@ from span_electra.data_config import (  # noqa: F401  settings are imported from
     LoaderConfig,
     MaskingConfig,
     MaskingPhase,
-    SpanLaw,
+    SpanMaskingConfig,
     TextConfig,
     VocabularyFiles,
     masking_phases,

@@ -337,8 +337,8 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
     try:
         features = open_features(out_file, verify=False)
         made = features.header
-        # What was made by an earlier law of spans is left as it is: runs may be going on from it.
-        wanted = replace(job.header, masking=replace(job.header.masking, law=made.masking.law))
+        # What is of an earlier format is left as it is: runs may be going on from it.
+        wanted = replace(job.header, masking=replace(job.header.masking, format=made.format))
         if (job.shards and len(features.files) != job.shards) or settings_key(made) != settings_key(wanted):
             return None
         if [(each.path, each.size) for each in made.sources] != [(file.path, file.size) for file in files]:
@@ -348,9 +348,9 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
         return None  # damaged, or of another format: made anew
     if [source.sha256 for source in made.sources] != [hash_source(file, made.text_field) for file in files]:
         return None
-    if made.masking.law != job.header.masking.law:
+    if made.format != job.header.format:
         job.say.note(
-            f"{out_file}: its spans follow law {made.masking.law} of an earlier version (format "
-            f"{made.format}), which it keeps; remove it to have it made by law {job.header.masking.law}"
+            f"{out_file}: is of format {made.format}, of an earlier version, and keeps its masks; remove it "
+            f"to have it made in format {job.header.format}"
         )
     return FeatureCounts(job.shown or str(out_file), made)

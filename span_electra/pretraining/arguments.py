@@ -9,7 +9,7 @@ from span_electra.config import (
     LoaderConfig,
     ModelConfig,
     OptimizerConfig,
-    SpanLaw,
+    SpanMaskingConfig,
     TextConfig,
     TrainingConfig,
     VocabularyFiles,
@@ -18,7 +18,7 @@ from span_electra.schema import Settings, same, setting
 
 
 @dataclass(frozen=True)
-class TrainDataArguments(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
+class TrainDataArguments(TextConfig, VocabularyFiles, ChunkConfig, SpanMaskingConfig):
     """What the model learns from, and how its rows become batches.
 
     With `raw_text_dir` in place of a feature file, features are made first, with the vocabulary, rows and
@@ -85,7 +85,7 @@ class PretrainingArguments(Settings):
     RAW_TEXT = (
         *(
             entry.name
-            for kind in (TextConfig, VocabularyFiles, ChunkConfig, SpanLaw)
+            for kind in (TextConfig, VocabularyFiles, ChunkConfig, SpanMaskingConfig)
             for entry in fields(kind)
             if entry.name != "add_tokens"
         ),

@@ -14,7 +14,6 @@ from typing import Any
 
 from span_electra.config import MaskingConfig, TrainingConfig, masking_phases
 from span_electra.counted import counted
-from span_electra.data_config import MASKING_KEYS
 from span_electra.errors import InputError
 from span_electra.features.schedule import EpochPhases, MaskingSchedule, masking_schedule
 from span_electra.pretraining.settings import PretrainingSettings
@@ -139,12 +138,6 @@ def final_masking(settings: PretrainingSettings, base: MaskingConfig) -> Masking
     """How spans are drawn at a run's end and in its validations; None: they are those of its features."""
     phases = masking_phases(settings.train_loader.masking_schedule)
     return replace(base, **phases[-1].settings) if phases else None
-
-
-def law_facts(settings: PretrainingSettings, base: MaskingConfig) -> dict[str, Any]:
-    """The law that a run over features masked by `base` ends with, as its checkpoints record it."""
-    masking = final_masking(settings, base) or base
-    return {name: getattr(masking, name) for name in MASKING_KEYS}
 
 
 def describe_course(settings: PretrainingSettings, before: Behind = NOTHING, candidates: int = 0) -> str:

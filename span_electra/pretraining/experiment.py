@@ -17,13 +17,13 @@ from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.schedule import EpochPhases
-from span_electra.hub.folders import LONGEST, MASKING_LAW
+from span_electra.hub.folders import FINAL_MASKING, LONGEST
 from span_electra.hub.initialize import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
 from span_electra.model.varlen import why_masked
-from span_electra.pretraining.course import NOTHING, Course, behind, course_of, describe_course, law_facts
+from span_electra.pretraining.course import NOTHING, Course, behind, course_of, describe_course, final_masking
 from span_electra.pretraining.data import (
     FREQUENCY_ROWS,
     Data,
@@ -333,7 +333,7 @@ class Pretraining:
 
     def metadata(self) -> dict[str, Any]:
         """Settings, vocabulary, what decides the order of the rows, and the course."""
-        settings = self.settings
+        settings, base = self.settings, self.data.train.header.masking
         return self._data_facts | {
             "model": asdict(self.model.config),
             "optimizer": asdict(settings.optimizer),
@@ -341,7 +341,7 @@ class Pretraining:
             "loader": asdict(settings.train_loader),
             "course": self._course.facts,
             LONGEST: self._longest,
-            MASKING_LAW: law_facts(self.settings, self.data.train.header.masking),
+            FINAL_MASKING: (final_masking(settings, base) or base).chosen(),
         }
 
     @cached_property

@@ -316,13 +316,13 @@ def test_other_programs_read_the_rows(tmp_path, corpus, vocabulary):
     assert [token for row in rows["input_ids"] for token in row[1:-1]] == stream(tmp_path / "f.arrow")
 
 
-def test_features_of_an_earlier_law_are_left_as_they_are_and_it_is_said(tmp_path, corpus, vocabulary, capsys):
+def test_features_of_an_earlier_format_are_left_and_it_is_said(tmp_path, corpus, vocabulary, capsys):
     out_file = tmp_path / "f.arrow"
-    build(corpus, vocabulary, out_file, masking=MaskingConfig(law=1))
+    build(corpus, vocabulary, out_file, masking=MaskingConfig(format=1))
     before = out_file.read_bytes()
     assert build(corpus, vocabulary, out_file, progress=True).made_parts == 0
     assert out_file.read_bytes() == before and open_features(out_file).header.format == 1
-    assert "law 1 of an earlier version (format 1), which it keeps" in capsys.readouterr().err
+    assert "is of format 1, of an earlier version, and keeps its masks" in capsys.readouterr().err
     build(corpus, vocabulary, out_file, masking=MaskingConfig(0.3))
     assert open_features(out_file).header.format == 2
 

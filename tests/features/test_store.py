@@ -74,7 +74,7 @@ def test_several_files_globs_and_shards_read_as_one(tmp_path):
         assert ids_BL[1, : len(second[2])].tolist() == second[2].tolist()
 
 
-def test_rows_that_break_the_law_are_refused_though_the_checksum_holds(tmp_path):
+def test_rows_masked_otherwise_are_refused_though_the_checksum_holds(tmp_path):
     make(tmp_path / "f.bin", rows=3, batches=1)
     header = read_header(tmp_path / "f.bin")
     table = pa.ipc.open_file(pa.memory_map(str(tmp_path / "f.bin"))).read_all().combine_chunks()

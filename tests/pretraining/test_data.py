@@ -68,7 +68,7 @@ def test_features_that_hide_nothing_are_told(tmp_path):
     with pytest.warns(UserWarning, match="short.arrow: hides no token.*--mask_ratio"):
         open_data(small_run(short, tmp_path / "run"))
     scheduled = LoaderConfig(8, masking_schedule=["0: mask_ratio=0.5"])
-    open_data(small_run(short, tmp_path / "run", loader=scheduled))  # masks them by a law of its own
+    open_data(small_run(short, tmp_path / "run", loader=scheduled))  # masks them in a way of its own
 
 
 def test_held_out_rows_that_hide_nothing_are_told(tmp_path):

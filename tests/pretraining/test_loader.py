@@ -15,8 +15,9 @@ from span_examples import words_of
 
 from span_electra.config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
-from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans, span_budget
+from span_electra.features.masking import Spans, row_keys, sample_spans, span_budget
 from span_electra.features.schedule import EpochPhases, masking_schedule
+from span_electra.features.words import TokenRows
 from span_electra.pretraining.loader import Batches, locate_slots, plan_epoch
 
 MASKING = MaskingConfig()
