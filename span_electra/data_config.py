@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -95,6 +96,10 @@ class MaskingConfig(SpanMaskingConfig):
         """What a user sets of it, by the names of `masking_schedule`."""
         return {name: getattr(self, name) for name in MASKING_KEYS}
 
+    def in_words(self) -> str:
+        """The same as a line. Example: mask_ratio=0.2 max_span_len=20 geometric_p=0.2 whole_words=true"""
+        return " ".join(f"{name}={json.dumps(value)}" for name, value in self.chosen().items())
+
 
 @dataclass(frozen=True)
 class MaskingPhase:
@@ -123,7 +128,7 @@ def masking_phases(lines: list[str]) -> tuple[MaskingPhase, ...]:
     hides single tokens for half of the run, then spans of at most three words, and then as the features say.
 
     Raises InputError naming the line that cannot be read, or whose turn is not after the one before. Between
-    a step and a share nobody can tell yet; features/schedule.py, which knows how many steps there are, does.
+    a step and a share nobody can tell yet; pretraining/course.py, which knows how many steps there are, does.
     """
     phases: list[MaskingPhase] = []
     for line in lines:

@@ -7,7 +7,6 @@ Shapes are in the names:
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from contextlib import suppress
@@ -23,7 +22,6 @@ from span_electra.errors import InputError
 from span_electra.evaluation.metrics import bin_of, calibration_error
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features
-from span_electra.features.schedule import EpochPhases, MaskingSchedule
 from span_electra.features.store import open_features
 from span_electra.hub.folders import final_masking_in, ours_in
 from span_electra.hub.networks import Networks, check_numbers
@@ -39,6 +37,7 @@ from span_electra.model.electra import (
     targets,
 )
 from span_electra.model.token_loss import score_logits
+from span_electra.pretraining.course import Course, MaskingSchedule
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import compute_metrics
 from span_electra.storage import CHECKPOINTS, CONFIG, read_object
@@ -146,9 +145,9 @@ def score_text(
         build_features([path], networks.vocabulary, features_file, wanted, progress=False)
         features = open_features(features_file)
         # Over the rows, as validations have it: features have whole words alone.
-        schedule = None if masking in (None, MaskingConfig()) else MaskingSchedule((0,), (masking,))
-        loader, phases = LoaderConfig(networks.batch_size, workers=0), EpochPhases(schedule)
-        batches = Batches(features, loader, epoch=0, phases=phases)
+        schedule = None if masking in (None, MaskingConfig()) else MaskingSchedule.constant(masking)
+        loader, course = LoaderConfig(networks.batch_size, workers=0), Course(schedule=schedule)
+        batches = Batches(features, loader, epoch=0, course=course)
         sums, replaced_N, probability_N = run_batches(networks, model, batches)
         content = features.header.tokens - 2 * features.rows
     if not sums["masked"]:
@@ -197,8 +196,7 @@ def run_batches(
 
 def masking_text(masking: MaskingConfig | None) -> str:
     """The masking in the words of --masking_schedule; None: the default, and that it is assumed."""
-    chosen = (masking or MaskingConfig()).chosen()
-    said = " ".join(f"{name}={json.dumps(value)}" for name, value in chosen.items())
+    said = (masking or MaskingConfig()).in_words()
     return said if masking else f"{said} (the default: the model does not tell its own)"
 
 

@@ -74,6 +74,9 @@ def test_a_masking_schedule_is_laid_over_all_steps_of_the_run(tmp_path):
     assert [batches.phase_N.tolist() for batches in epochs] == [[0] * 6, [0, 0, 1, 1, 1, 1], [1] * 6]
     assert epochs[0].schedule.maskings[0] == MaskingConfig(0.2, 1, 0.2, whole_words=False)
     assert epochs[0].schedule.maskings[1] == MaskingConfig(0.4)
+    unscheduled = Pretraining(replace(settings, train_loader=LoaderConfig(9)), CPU)
+    for run, ends_with in ((experiment, MaskingConfig(0.4)), (unscheduled, MaskingConfig(0.2))):
+        assert run.metadata()["masking_law"] == ends_with.chosen()
 
 
 def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):
