@@ -18,15 +18,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from span_electra.config import (
+from span_electra.config import DeviceConfig
+from span_electra.data_config import (
     CHUNK_SIZE,
     ChunkConfig,
-    DeviceConfig,
     SpanMaskingConfig,
     TextConfig,
+    VocabularyConfig,
     VocabularyFiles,
 )
-from span_electra.data_config import VocabularyConfig
 from span_electra.elsewhere import (
     GENERAL_DATA_NAMES,
     GENERAL_NAMES,

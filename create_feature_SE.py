@@ -24,8 +24,9 @@ def main() -> None:
         print(describe(settings.inspect))
         return
     # Late, so that --help and a refused flag need not wait for what the work imports.
-    from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig, TextConfig
+    from span_electra.config import ModelConfig
     from span_electra.console import command_line
+    from span_electra.data_config import ChunkConfig, MaskingConfig, TextConfig
     from span_electra.features.build import build_features
     from span_electra.features.header import wanted_features
     from span_electra.features.store import of_vocabulary

@@ -28,12 +28,12 @@ from span_electra.accelerators import find_device
 from span_electra.config import (
     ARCHITECTURES,
     OPTIMIZERS,
-    LoaderConfig,
     ModelConfig,
     NetworkConfig,
     OptimizerConfig,
     TrainingConfig,
 )
+from span_electra.data_config import LoaderConfig
 from span_electra.features.store import open_features
 from span_electra.model.electra import SpanElectra
 from span_electra.model.varlen import varlen_fault

@@ -248,7 +248,7 @@ def masked_scores(run: Path, valid: Path, phase: str) -> tuple[float, float]:
     """Loss (nats) and accuracy of the generator on rows that are masked by a phase of masking_schedule."""
     import torch
 
-    from span_electra.config import LoaderConfig, masking_phases
+    from span_electra.data_config import LoaderConfig, masking_phases
     from span_electra.features.store import open_features
     from span_electra.hub.opening import load_model
     from span_electra.pretraining.course import Course, masking_schedule

@@ -26,7 +26,7 @@ from electra_loops import MASK, MadeUpFeatures, row_lengths
 
 from span_electra.accelerators import automatic_precision, name_precision
 from span_electra.compose import compose, preset
-from span_electra.config import LoaderConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.model.electra import SpanElectra
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.course import Course

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.features.arrow_file import write_checked
 from span_electra.features.build import build_features
 from span_electra.features.header import feature_batch, feature_schema, wanted_features

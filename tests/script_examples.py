@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from span_electra.config import ChunkConfig, MaskingConfig
-from span_electra.data_config import VocabularyConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig, VocabularyConfig
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features
 from span_electra.features.store import open_features

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig, TextConfig
+from span_electra.data_config import ChunkConfig, LoaderConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.evaluation.metrics import bin_of, calibration_error
 from span_electra.features.build import build_features

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from span_electra import progress
-from span_electra.config import TextConfig
 from span_electra.console import command_line
+from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.correction_metrics import correction_f1, mean_normalized_edit_distance

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from span_electra.config import CHUNK_SIZE, ChunkConfig, MaskingConfig, TextConfig
+from span_electra.data_config import CHUNK_SIZE, ChunkConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
 from span_electra.features.masking import Spans

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.features.keyed_random import GAMMA, finalize
 from span_electra.features.span_placement import place_spans, place_spans_format_1, place_tokens
 from span_electra.features.words import (

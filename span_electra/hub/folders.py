@@ -19,16 +19,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from span_electra.config import MaskingConfig, masking_phases
+from span_electra.data_config import MaskingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.hub.architecture import SIZES, StockConfig, Weights
 from span_electra.hub.architectures import architecture_of
-from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG, read_object, sha256_of
+from span_electra.storage import CONFIG, OURS, TOKENIZER, TOKENIZER_CONFIG, read_object, sha256_of
 from span_electra.text.own_tokenizer import as_transformers_open, open_exported
 from span_electra.text.vocabulary import Vocabulary, load_vocabulary
 from span_electra.training import checkpoint
 
-CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
+WEIGHTS, OLD_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 STAMP = "checkpoint"  # the key under OURS of what `stamp_of` gives
 FINAL_MASKING = "masking_law"  # there and in meta.json: the settings of masking that pretraining ended with
 LONGEST = "max_seq_len"  # there and in meta.json: tokens of the longest row that was trained on

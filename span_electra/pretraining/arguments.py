@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from span_electra.config import (
-    ChunkConfig,
-    LoaderConfig,
-    ModelConfig,
-    OptimizerConfig,
-    SpanMaskingConfig,
-    TextConfig,
-    TrainingConfig,
-    VocabularyFiles,
-)
+from span_electra.config import ModelConfig, OptimizerConfig, TrainingConfig
+from span_electra.data_config import ChunkConfig, LoaderConfig, SpanMaskingConfig, TextConfig, VocabularyFiles
 from span_electra.schema import Settings, same, setting
 
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from span_electra.config import MaskingConfig, MaskingPhase, TrainingConfig, masking_phases
+from span_electra.config import TrainingConfig
 from span_electra.counted import counted
+from span_electra.data_config import MaskingConfig, MaskingPhase, masking_phases
 from span_electra.errors import InputError
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training.plan import TICKS, ticks_of

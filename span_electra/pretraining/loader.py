@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from span_electra.config import LoaderConfig, MaskingConfig
 from span_electra.counted import counted
+from span_electra.data_config import LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
 from span_electra.model.batch import MaskedBatch

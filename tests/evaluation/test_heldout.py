@@ -9,7 +9,7 @@ import pytest
 import torch
 from network_examples import by_hand, exported, frequencies, random_model, spotter, vocabulary_of_words
 
-from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig, TextConfig
+from span_electra.data_config import ChunkConfig, LoaderConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.evaluation.heldout import (
     ExportedPair,

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from feature_examples import build, text
 
-from span_electra.config import ChunkConfig, MaskingConfig, TextConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.features import build as F
 from span_electra.features.store import open_features
@@ -262,7 +262,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path, corpus, vocabula
     script = """
         import sys
         from pathlib import Path
-        from span_electra.config import ChunkConfig, MaskingConfig
+        from span_electra.data_config import ChunkConfig, MaskingConfig
         from span_electra.features import build as F
         from span_electra.features.header import wanted_features
         from span_electra.text.vocabulary import Vocabulary

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from feature_examples import VOCABULARY, make
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.header import (
     feature_schema,

@@ -6,7 +6,7 @@ Run: pytest tests/features/test_languages.py
 import pytest
 from script_examples import SCRIPTS, figures, script_text
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 
 
 @pytest.mark.parametrize("kind", ["BPE", "BERT"])

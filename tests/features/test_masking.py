@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from span_examples import rows_of, spans_of, words_of
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features import masking as M
 from span_electra.text.word_starts import SPECIAL

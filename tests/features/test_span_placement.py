@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from span_examples import hidden_shares, rows_of, spans_of, words_of
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.features import masking as M
 from span_electra.features import span_placement
 from span_electra.features.keyed_random import random_below

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from feature_examples import SPECIAL, VOCABULARY, WORDS, make
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import write_checked
 from span_electra.features.header import (

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from golden_examples import EXPECTED, STORED, check, content_digest, digest, golden_text, header_of
 
-from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
-from span_electra.data_config import VocabularyConfig
+from span_electra.data_config import ChunkConfig, LoaderConfig, MaskingConfig, VocabularyConfig
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features
 from span_electra.features.masking import row_keys, uniforms

@@ -9,14 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_examples import assert_same_end, lines_of, small_run, stop_at, write_rows
 
-from span_electra.config import (
-    LoaderConfig,
-    MaskingConfig,
-    ModelConfig,
-    OptimizerConfig,
-    TrainingConfig,
-    masking_phases,
-)
+from span_electra.config import ModelConfig, OptimizerConfig, TrainingConfig
+from span_electra.data_config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.pretraining.course import (
     NEVER,

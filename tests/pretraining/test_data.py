@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from run_examples import small_run, write_rows
 
-from span_electra.config import LoaderConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import TrainDataArguments
 from span_electra.pretraining.data import (

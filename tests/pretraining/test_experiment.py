@@ -7,7 +7,8 @@ import torch
 from model_examples import small_config
 from run_examples import small_run, write_rows
 
-from span_electra.config import LoaderConfig, MaskingConfig, OptimizerConfig
+from span_electra.config import OptimizerConfig
+from span_electra.data_config import LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from span_examples import words_of
 
-from span_electra.config import LoaderConfig, MaskingConfig, masking_phases
+from span_electra.data_config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, row_keys, sample_spans, span_budget
 from span_electra.features.words import TokenRows

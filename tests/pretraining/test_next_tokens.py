@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from model_examples import small_config
 from run_examples import assert_resumed_is_straight, lines_of, small_run, write_rows
 
-from span_electra.config import LoaderConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.features.store import open_features
 from span_electra.model.batch import TALLY

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from run_examples import LONGEST, assert_resumed_is_straight, small_run, write_rows
 from varlen_examples import written_out
 
-from span_electra.config import LoaderConfig, NetworkConfig, masking_phases
+from span_electra.config import NetworkConfig
+from span_electra.data_config import LoaderConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.features.store import open_features
 from span_electra.pretraining.course import Course, masking_schedule
