@@ -44,12 +44,10 @@ WORTH_A_PROCESS = 2 << 20  # bytes of text; starting a process takes as long as 
 
 @dataclass(frozen=True)
 class FeatureCounts:
-    """What a feature file holds, and how it came about."""
+    """What a feature file holds."""
 
     place: str  # its path, or what else to say of it
     header: FeatureHeader
-    kept_parts: int = 0  # blocks that an earlier, broken-off command had finished
-    made_parts: int = 0
 
     def __str__(self) -> str:
         header = self.header
@@ -154,13 +152,11 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     with _parts_folder(out_file) as folder:
         header, made = _make_and_join(job, out_file, folder)
         _remove_parts(folder)
-    total, blocks = made.total, len(made.finished)
-    kept = sum(part.kept for part in made.finished)
-    result = FeatureCounts(job.shown or str(out_file), header, kept, blocks - kept)
+    result, total = FeatureCounts(job.shown or str(out_file), header), made.total
     if total.fallback:
         say.note(f"the tokenizer library did all the work, more slowly: {total.fallback}")
-    if kept:
-        say.note(f"{kept} of {blocks} blocks were finished before and kept")
+    if kept := sum(part.kept for part in made.finished):
+        say.note(f"{kept} of {len(made.finished)} blocks were finished before and kept")
     say.line(str(result))
     if made.least_known and total.unknown > WORTH_A_NOTE * header.content:
         sample = read_block(made.least_known, header.reading)
