@@ -192,7 +192,7 @@ class LoaderConfig(Settings):
     masking_schedule: list[str] = setting(
         [],
         "masking by phases, each 'BEGIN: settings' with BEGIN a step or a share of all steps: "
-        "'0: mask_ratio=0.3 max_span_len=1 whole_words=false' '0.5: max_span_len=3'; none: the features'",
+        "'0: mask_ratio=0.3 max_span_len=1 whole_words=false' '0.5: max_span_len=3'; else as in the features",
     )
     spelling_noise: float = setting(
         0.0, "share of the words that are misspelt, for the discriminator to find, wherever it learns"
