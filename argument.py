@@ -18,8 +18,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from span_electra.config import CHUNK_SIZE, ChunkConfig, DeviceConfig, SpanLaw, TextConfig, VocabularyFiles
-from span_electra.data_config import VocabularyConfig
+from span_electra.config import DeviceConfig
+from span_electra.data_config import (
+    CHUNK_SIZE,
+    ChunkConfig,
+    SpanMaskingConfig,
+    TextConfig,
+    VocabularyConfig,
+    VocabularyFiles,
+)
 from span_electra.elsewhere import (
     GENERAL_DATA_NAMES,
     GENERAL_NAMES,
@@ -53,7 +60,7 @@ class VocabularyArgs(VocabularyConfig):
 
 
 @dataclass(frozen=True)
-class FeatureArgs(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
+class FeatureArgs(TextConfig, VocabularyFiles, ChunkConfig, SpanMaskingConfig):
     """create_feature_SE.py"""
 
     FIRST = (

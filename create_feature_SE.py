@@ -23,8 +23,9 @@ def main() -> None:
 
         print(describe(settings.inspect))
         return
-    from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig, TextConfig
+    from span_electra.config import ModelConfig
     from span_electra.console import command_line
+    from span_electra.data_config import ChunkConfig, MaskingConfig, TextConfig
     from span_electra.features.build import build_features
     from span_electra.features.header import wanted_features
     from span_electra.features.store import of_vocabulary

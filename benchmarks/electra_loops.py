@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, NetworkConfig, OptimizerConfig
-from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans
+from span_electra.config import ModelConfig, NetworkConfig, OptimizerConfig
+from span_electra.data_config import LoaderConfig, MaskingConfig
+from span_electra.features.masking import Spans, row_keys, sample_spans
+from span_electra.features.words import TokenRows
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.pretraining.loader import Batches
 from span_electra.text.word_starts import token_words

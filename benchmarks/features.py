@@ -44,7 +44,7 @@ def read_text(files: list[str], megabytes: float) -> str:
 
 def ours(files: list[str], vocabulary_file: str, folder: str, workers: int) -> dict:
     """Text files to a finished feature file."""
-    from span_electra.config import ChunkConfig, MaskingConfig
+    from span_electra.data_config import ChunkConfig, MaskingConfig
     from span_electra.features.build import build_features
     from span_electra.features.header import wanted_features
     from span_electra.text.vocabulary import Vocabulary

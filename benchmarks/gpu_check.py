@@ -28,16 +28,16 @@ from span_electra.accelerators import find_device
 from span_electra.config import (
     ARCHITECTURES,
     OPTIMIZERS,
-    LoaderConfig,
     ModelConfig,
     NetworkConfig,
     OptimizerConfig,
     TrainingConfig,
 )
-from span_electra.features.schedule import EpochPhases
+from span_electra.data_config import LoaderConfig
 from span_electra.features.store import open_features
 from span_electra.model.electra import SpanElectra
 from span_electra.model.varlen import varlen_fault
+from span_electra.pretraining.course import Course
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.settings import PretrainingSettings
@@ -219,8 +219,8 @@ def gradients(setup: Setup, architecture: str, *, packed: bool = False, causal: 
     """
     features = open_features(setup.features)
     rows = np.argsort(features.lengths_R)[:16] if packed else None  # the shortest
-    phases = EpochPhases(alone_until=1, next_token_share=1.0) if causal else EpochPhases()
-    batch = apart = next(iter(Batches(features, LoaderConfig(16, workers=0), 0, rows=rows, phases=phases)))
+    course = Course(alone_until=1, next_token_share=1.0) if causal else Course()
+    batch = apart = next(iter(Batches(features, LoaderConfig(16, workers=0), 0, rows=rows, course=course)))
     if packed:
         lines = LoaderConfig(batch_max_tokens=16 * features.header.max_seq_len, pack_rows=True, workers=0)
         batch = next(iter(Batches(features, lines, 0, rows=rows)))

@@ -248,10 +248,10 @@ def masked_scores(run: Path, valid: Path, phase: str) -> tuple[float, float]:
     """Loss (nats) and accuracy of the generator on rows that are masked by a phase of masking_schedule."""
     import torch
 
-    from span_electra.config import LoaderConfig, masking_phases
-    from span_electra.features.schedule import EpochPhases, masking_schedule
+    from span_electra.data_config import LoaderConfig, masking_phases
     from span_electra.features.store import open_features
     from span_electra.hub.opening import load_model
+    from span_electra.pretraining.course import Course, masking_schedule
     from span_electra.pretraining.loader import Batches
     from span_electra.training import checkpoint
 
@@ -260,7 +260,7 @@ def masked_scores(run: Path, valid: Path, phase: str) -> tuple[float, float]:
     config = LoaderConfig(batch_size=64, seed=HELD_OUT_SEED)
     loss = correct = masked = 0.0
     with torch.no_grad():
-        for batch in Batches(features, config, epoch=0, phases=EpochPhases(schedule)):
+        for batch in Batches(features, config, epoch=0, course=Course(schedule=schedule)):
             scores = model.generate(batch, sample=False).scores
             target_S = batch.original_BL.flatten().index_select(0, batch.slots_S)
             loss += scores.loss_S.sum().item()

@@ -26,16 +26,16 @@ from electra_loops import MASK, MadeUpFeatures, row_lengths
 
 from span_electra.accelerators import automatic_precision, name_precision
 from span_electra.compose import compose, preset
-from span_electra.config import LoaderConfig
-from span_electra.features.schedule import EpochPhases
+from span_electra.data_config import LoaderConfig
 from span_electra.model.electra import SpanElectra
 from span_electra.pretraining.arguments import PretrainingArguments
+from span_electra.pretraining.course import Course
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.next_tokens import Candidates
 from span_electra.training.devices import keep_freed_memory
 
 VOCABULARY = 10_000
-CAUSAL = EpochPhases(alone_until=1, next_token_share=1.0)
+CAUSAL = Course(alone_until=1, next_token_share=1.0)
 
 
 def measure(candidates: int, passes: int) -> tuple[float, float]:
@@ -46,7 +46,7 @@ def measure(candidates: int, passes: int) -> tuple[float, float]:
     sample = Candidates(np.argsort(-counts_V, kind="stable"), candidates)
     loader = LoaderConfig(batch_max_tokens=4096, workers=0)
     batches = [
-        Batches(features, loader, 1, phases=CAUSAL, rounded_shapes=True, candidates=among).build(0)
+        Batches(features, loader, 1, course=CAUSAL, rounded_shapes=True, candidates=among).build(0)
         for among in (None, sample)
     ]
     model = SpanElectra(config, MASK).train()

@@ -10,18 +10,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from span_electra.data_config import (  # noqa: F401  settings are imported from here, wherever they stand
-    CHUNK_SIZE,
-    LONGEST_ROW,
-    ChunkConfig,
-    LoaderConfig,
-    MaskingConfig,
-    MaskingPhase,
-    SpanLaw,
-    TextConfig,
-    VocabularyFiles,
-    masking_phases,
-)
 from span_electra.errors import InputError
 from span_electra.schema import Settings, check_share, setting
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -67,7 +68,7 @@ class VocabularyFiles(Settings):
 
 
 @dataclass(frozen=True)
-class SpanLaw(Settings):
+class SpanMaskingConfig(Settings):
     """Which spans of words are hidden (SpanBERT section 3.1, with an exact budget)."""
 
     # ELECTRA hides 0.15 in small and base models, 0.25 in large ones.
@@ -84,17 +85,25 @@ class SpanLaw(Settings):
 
 
 @dataclass(frozen=True)
-class MaskingConfig(SpanLaw):
+class MaskingConfig(SpanMaskingConfig):
     """How spans are hidden while training; in feature files they are always of whole words."""
 
     whole_words: bool = setting(True, "spans are of whole words; else of single tokens, wherever a word ends")
-    # Kept by whoever reads features made by an earlier law; no setting of a user.
-    law: int = setting(2, "where words begin and spans lie: 1 as in features of format 1, 2", (1, 2))
+    # Kept by whoever reads features of an earlier format; no setting of a user.
+    format: int = setting(2, "feature format whose words and places of spans are used", (1, 2))
+
+    def chosen(self) -> dict[str, float | int | bool]:
+        """What a user sets of it, by the names of `masking_schedule`."""
+        return {name: getattr(self, name) for name in MASKING_KEYS}
+
+    def in_words(self) -> str:
+        """The same as a line. Example: mask_ratio=0.2 max_span_len=20 geometric_p=0.2 whole_words=true"""
+        return " ".join(f"{name}={json.dumps(value)}" for name, value in self.chosen().items())
 
 
 @dataclass(frozen=True)
 class MaskingPhase:
-    """From where in a run which law of spans holds."""
+    """From where in a run which masking holds."""
 
     begin: float  # step; at most 1: share of all steps
     settings: dict[str, float | int | bool]  # of MaskingConfig; what is not named is as in the features
@@ -119,7 +128,7 @@ def masking_phases(lines: list[str]) -> tuple[MaskingPhase, ...]:
     hides single tokens for half of the run, then spans of at most three words, and then as the features say.
 
     Raises InputError naming the line that cannot be read, or whose turn is not after the one before. Between
-    a step and a share nobody can tell yet; features/schedule.py, which knows how many steps there are, does.
+    a step and a share nobody can tell yet; pretraining/course.py, which knows how many steps there are, does.
     """
     phases: list[MaskingPhase] = []
     for line in lines:
@@ -140,7 +149,7 @@ def masking_phases(lines: list[str]) -> tuple[MaskingPhase, ...]:
         if not (0 <= number < math.inf) or (alike and number <= before.begin):
             raise InputError(f"masking_schedule: {line!r} does not begin after the phase before it")
         try:
-            MaskingConfig(**settings)  # refuses what no law allows
+            MaskingConfig(**settings)  # refuses what is out of bounds
         except InputError as error:
             raise InputError(f"masking_schedule: {line!r}: {error}") from None
         phases.append(MaskingPhase(number, settings))
@@ -182,8 +191,8 @@ class LoaderConfig(Settings):
     workers: int = setting(1, "threads that prepare batches ahead", least=0)
     masking_schedule: list[str] = setting(
         [],
-        "the law of spans by phases, each 'BEGIN: settings' with BEGIN a step or a share of all steps: "
-        "'0: mask_ratio=0.3 max_span_len=1 whole_words=false' '0.5: max_span_len=3'; none: the features' law",
+        "masking by phases, each 'BEGIN: settings' with BEGIN a step or a share of all steps: "
+        "'0: mask_ratio=0.3 max_span_len=1 whole_words=false' '0.5: max_span_len=3'; else as in the features",
     )
     spelling_noise: float = setting(
         0.0, "share of the words that are misspelt, for the discriminator to find, wherever it learns"

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.features.arrow_file import write_checked
 from span_electra.features.build import build_features
 from span_electra.features.header import feature_batch, feature_schema, wanted_features
-from span_electra.features.masking import TokenRows, row_keys, sample_spans
+from span_electra.features.masking import row_keys, sample_spans
+from span_electra.features.words import TokenRows
 from span_electra.text.inputs import Source
 from span_electra.text.vocabulary import assemble
 

@@ -12,15 +12,8 @@ import torch
 from feature_examples import write_features
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from span_electra.config import (
-    ChunkConfig,
-    LoaderConfig,
-    MaskingConfig,
-    ModelConfig,
-    NetworkConfig,
-    OptimizerConfig,
-    TrainingConfig,
-)
+from span_electra.config import ModelConfig, NetworkConfig, OptimizerConfig, TrainingConfig
+from span_electra.data_config import ChunkConfig, LoaderConfig, MaskingConfig
 from span_electra.features.header import wanted_features
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.text.vocabulary import Vocabulary

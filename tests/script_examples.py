@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from span_electra.config import ChunkConfig, MaskingConfig
-from span_electra.data_config import VocabularyConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig, VocabularyConfig
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features
 from span_electra.features.store import open_features
@@ -75,13 +74,13 @@ class Figures:
     tokens_a_character: float
 
 
-def figures(text: str, kind: str, folder: Path, *, law: int, vocab_size: int, rows: int = 60) -> Figures:
+def figures(text: str, kind: str, folder: Path, *, format: int, vocab_size: int, rows: int = 60) -> Figures:
     """Train a vocabulary on the text, make features of it, and redraw some rows' spans for 20 epochs."""
     (folder / "text.txt").write_text(text, encoding="utf-8")
     settings = VocabularyConfig(tokenizer_type=kind, vocab_size=vocab_size)
     vocabulary = train(texts_of(find_inputs(str(folder / "text.txt")), settings), settings)
-    wanted = wanted_features(vocabulary, ChunkConfig(128), MaskingConfig(law=law))
-    out_file = folder / f"{kind}-{law}.arrow"
+    wanted = wanted_features(vocabulary, ChunkConfig(128), MaskingConfig(format=format))
+    out_file = folder / f"{kind}-{format}.arrow"
     build_features(str(folder / "text.txt"), vocabulary, out_file, wanted, progress=False)
     features = open_features(out_file)
     rows_B = np.flatnonzero(features.lengths_R == 128)[:rows]
@@ -113,7 +112,7 @@ def figures(text: str, kind: str, folder: Path, *, law: int, vocab_size: int, ro
 
 
 def table() -> str:
-    """The table of docs/languages.md: law 1 and law 2, both kinds of vocabulary, mixed text too."""
+    """The table of docs/languages.md: formats 1 and 2, both kinds of vocabulary, mixed text too."""
     lines = [
         "| script | vocabulary | tokens a character | spans a row | fewest masks in 20 epochs "
         "| never hidden | spans that cut a character |",
@@ -124,7 +123,8 @@ def table() -> str:
             text = script_text(script, 300_000, mixed)
             with tempfile.TemporaryDirectory() as folder:
                 old, new = (
-                    figures(text, kind, Path(folder), law=law, vocab_size=2500, rows=400) for law in (1, 2)
+                    figures(text, kind, Path(folder), format=format, vocab_size=2500, rows=400)
+                    for format in (1, 2)
                 )
             name = f"{script} with Latin and digits" if mixed else script
             lines.append(

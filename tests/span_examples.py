@@ -1,4 +1,4 @@
-"""Rows of made-up tokens and their spans, for the tests of the laws of spans; holds no tests."""
+"""Rows of made-up tokens and their spans, for the tests of spans; holds no tests."""
 
 import numpy as np
 

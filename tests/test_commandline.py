@@ -15,7 +15,7 @@ from argument import FeatureArgs, FinetuneArgs, JointTrainingConfig, PredictArgs
 from span_electra import commandline, progress
 from span_electra.commandline import Parser, first_as, parse
 from span_electra.compose import leaves
-from span_electra.data_config import ChunkConfig, SpanLaw, TextConfig, VocabularyFiles
+from span_electra.data_config import ChunkConfig, SpanMaskingConfig, TextConfig, VocabularyFiles
 from span_electra.errors import InputError
 
 # The users' own flags. A change here breaks somebody's scripts.
@@ -213,7 +213,11 @@ def test_the_usage_shows_what_may_stand_first_which_is_a_run_where_one_is_opened
 def test_flags_of_raw_text_stand_under_a_heading_that_says_when_they_act():
     shown = re.search(r"\nraw text, with --raw_text_dir alone:\n(.+?)\n\n", HELP, re.DOTALL)[1]
     under = set(re.findall(r"^  --([\w.]+)", shown, re.MULTILINE))
-    text = {name for kind in (TextConfig, VocabularyFiles, ChunkConfig, SpanLaw) for name in leaves(kind)}
+    text = {
+        name
+        for kind in (TextConfig, VocabularyFiles, ChunkConfig, SpanMaskingConfig)
+        for name in leaves(kind)
+    }
     keeping = {"raw_text_dir", "valid_data.raw_text_dir", "save_tokenized_text", "save_features"}
     # Added tokens belong to an exported folder's vocabulary too.
     assert under == text - {"add_tokens"} | keeping

@@ -7,7 +7,8 @@ from functools import reduce
 import pytest
 
 from span_electra.compose import Layer, compose, config_file, dump, leaves, peek, preset
-from span_electra.config import LoaderConfig, OptimizerConfig
+from span_electra.config import OptimizerConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.schema import Settings, check_fields, flatten, setting
 

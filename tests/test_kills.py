@@ -42,7 +42,7 @@ for line in sys.stdin:
 """
 
 FEATURES = """
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.features import build as features
 from span_electra.features.header import wanted_features
 from span_electra.text.vocabulary import Vocabulary

@@ -16,7 +16,7 @@ KNOWN_WORDS = 20_000  # other words are new wherever they come, which fills any 
 
 MEASURE = """
 import sys, threading, time
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features
 from span_electra.text.vocabulary import Vocabulary

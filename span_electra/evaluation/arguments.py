@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from span_electra.config import DeviceConfig, TextConfig
+from span_electra.config import DeviceConfig
+from span_electra.data_config import TextConfig
 from span_electra.schema import Settings, same, setting
 
 

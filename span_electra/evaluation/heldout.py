@@ -7,26 +7,23 @@ Shapes are in the names:
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig, TextConfig
-from span_electra.data_config import MASKING_KEYS
+from span_electra.data_config import ChunkConfig, LoaderConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.evaluation.metrics import bin_of, calibration_error
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features
-from span_electra.features.schedule import EpochPhases, MaskingSchedule
 from span_electra.features.store import open_features
-from span_electra.hub.folders import law_in, ours_in
+from span_electra.hub.folders import final_masking_in, ours_in
 from span_electra.hub.networks import Networks, check_numbers
 from span_electra.hub.opening import load_model
 from span_electra.model.batch import TALLY, MaskedBatch
@@ -40,6 +37,7 @@ from span_electra.model.electra import (
     targets,
 )
 from span_electra.model.token_loss import score_logits
+from span_electra.pretraining.course import Course, MaskingSchedule
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import compute_metrics
 from span_electra.storage import CHECKPOINTS, CONFIG, read_object
@@ -100,16 +98,16 @@ def joint_model(folder: str | Path, networks: Networks) -> JointModel:
     return ExportedPair(networks, assumed=True)
 
 
-def masking_law(folder: str | Path, networks: Networks) -> MaskingConfig | None:
-    """The law of masks that a model's pretraining ended with, by its checkpoint or export; None: none tells.
+def final_masking(folder: str | Path, networks: Networks) -> MaskingConfig | None:
+    """The masking that a model's pretraining ended with, by its checkpoint or export; None: none tells.
 
-    Raises InputError for what is no law of ours.
+    Raises InputError for what is no masking of ours.
     """
     newest = _checkpoint_of(Path(folder))
     if newest is not None:
-        return law_in(read_object(newest / checkpoint.META), str(newest))
+        return final_masking_in(read_object(newest / checkpoint.META), str(newest))
     source = networks.need("generator").source
-    return law_in(ours_in(source), source)
+    return final_masking_in(ours_in(source), source)
 
 
 def _checkpoint_of(folder: Path) -> Path | None:
@@ -125,12 +123,12 @@ def score_text(
     path: str,
     max_seq_len: int,
     *,
-    law: MaskingConfig | None = None,
+    masking: MaskingConfig | None = None,
     reading: TextConfig | None = None,
 ) -> dict[str, Any]:
     """Return generator loss, accuracy and bits per character; discriminator loss, F1 and calibration.
 
-    The text is cut into rows as create_feature_SE.py does, and masked by `law`; none: by the default. A
+    The text is cut into rows as create_feature_SE.py does, and masked by `masking`; none: by the default. A
     network that was not opened is left out; the discriminator needs a generator beside it, which makes its
     replacements. model: what computes, see `joint_model`. reading: how the text is read; none: by
     the defaults. Raises InputError for text that cannot be read.
@@ -146,16 +144,16 @@ def score_text(
         wanted = wanted_features(networks.vocabulary, chunking, MaskingConfig(), reading=reading)
         build_features([path], networks.vocabulary, features_file, wanted, progress=False)
         features = open_features(features_file)
-        # Over the rows, as validations have it: features know laws of whole words alone.
-        schedule = None if law in (None, MaskingConfig()) else MaskingSchedule((0,), (law,))
-        loader, phases = LoaderConfig(networks.batch_size, workers=0), EpochPhases(schedule)
-        batches = Batches(features, loader, epoch=0, phases=phases)
+        # Over the rows, as validations have it: features have whole words alone.
+        schedule = None if masking in (None, MaskingConfig()) else MaskingSchedule.constant(masking)
+        loader, course = LoaderConfig(networks.batch_size, workers=0), Course(schedule=schedule)
+        batches = Batches(features, loader, epoch=0, course=course)
         sums, replaced_N, probability_N = run_batches(networks, model, batches)
         content = features.header.tokens - 2 * features.rows
     if not sums["masked"]:
         raise InputError(f"{path}: so short that no token is masked; give more text")
     report = {"rows of at most": longest, "tokens": content, "hidden": int(sums["masked"])}
-    report |= {"masks": law_text(law)} | compute_metrics(sums)
+    report |= {"masks": masking_text(masking)} | compute_metrics(sums)
     # Losses a token cannot be compared between vocabularies; a bit a character can.
     # Nats a masked token -> bits a token -> bits a character, with the text's own tokens per character.
     rate = content / characters(path, reading)
@@ -196,11 +194,10 @@ def run_batches(
     return sums, np.concatenate(replaced), np.concatenate(probability)
 
 
-def law_text(law: MaskingConfig | None) -> str:
-    """The law in the words of --masking_schedule; None: the default, and that it is assumed."""
-    values = asdict(law or MaskingConfig())
-    said = " ".join(f"{name}={json.dumps(values[name])}" for name in MASKING_KEYS)
-    return said if law else f"{said} (the default: the model does not tell its own)"
+def masking_text(masking: MaskingConfig | None) -> str:
+    """The masking in the words of --masking_schedule; None: the default, and that it is assumed."""
+    said = (masking or MaskingConfig()).in_words()
+    return said if masking else f"{said} (the default: the model does not tell its own)"
 
 
 def sampling_text(model: JointModel) -> str:

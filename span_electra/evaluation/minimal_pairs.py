@@ -23,7 +23,7 @@ import torch.nn.functional as F
 
 from span_electra.errors import InputError
 from span_electra.evaluation.metrics import wilson_interval
-from span_electra.features.words import word_starts
+from span_electra.features.words import TokenRows, word_starts
 from span_electra.finetuning.rows import read_json_lines
 from span_electra.hub.networks import Networks, batch_rows, check_numbers
 from span_electra.text.encode import TextEncoder
@@ -175,15 +175,15 @@ def pseudo_score(networks: Networks, ids_GL: np.ndarray, rightward: bool) -> tup
 
 
 def word_starts_of(vocabulary: Vocabulary, ids_GL: np.ndarray) -> np.ndarray:
-    """Return where words begin, bool [G, L], by the law of whole-word masks; [CLS] and [SEP] begin some too.
+    """Return where words begin, bool [G, L], as whole-word masks have it; [CLS] and [SEP] begin some too.
 
     By the tokens around it, not by a token's spelling alone: in scripts without blanks every character is a
     word, also where a byte-level vocabulary cuts characters.
     """
     sentences, length = ids_GL.shape
     starts_GL = np.ones((sentences, length), bool)
-    rows_G, lengths_G = np.arange(sentences) * length, np.full(sentences, length)
-    marks_T = word_starts(ids_GL.ravel(), rows_G, lengths_G, vocabulary.token_words, law=2)
+    rows = TokenRows(ids_GL.ravel(), np.arange(sentences) * length, np.full(sentences, length))
+    marks_T = word_starts(rows, vocabulary.token_words)
     starts_GL[:, 1:-1] = marks_T.reshape(sentences, length - 2)
     return starts_GL
 

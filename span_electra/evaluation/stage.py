@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from span_electra import progress
-from span_electra.config import TextConfig
 from span_electra.console import command_line
+from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
-from span_electra.evaluation.heldout import joint_model, masking_law, score_text
+from span_electra.evaluation.heldout import final_masking, joint_model, score_text
 from span_electra.evaluation.metrics import Scores, correction_f1, mean_normalized_edit_distance
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
 from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
@@ -71,7 +71,7 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
             joint_model(model, networks),
             text,
             settings.max_seq_len,
-            law=masking_law(model, networks),
+            masking=final_masking(model, networks),
             reading=TextConfig.of(settings),
         )
     said = ""

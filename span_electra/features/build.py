@@ -44,12 +44,10 @@ WORTH_A_PROCESS = 2 << 20  # bytes of text; starting a process takes as long as 
 
 @dataclass(frozen=True)
 class FeatureCounts:
-    """What a feature file holds, and how it came about."""
+    """What a feature file holds."""
 
     place: str  # its path, or what else to say of it
     header: FeatureHeader
-    kept_parts: int = 0  # blocks that an earlier, broken-off command had finished
-    made_parts: int = 0
 
     def __str__(self) -> str:
         header = self.header
@@ -154,13 +152,11 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     with _parts_folder(out_file) as folder:
         header, made = _make_and_join(job, out_file, folder)
         _remove_parts(folder)
-    total, blocks = made.total, len(made.finished)
-    kept = sum(part.kept for part in made.finished)
-    result = FeatureCounts(job.shown or str(out_file), header, kept, blocks - kept)
+    result, total = FeatureCounts(job.shown or str(out_file), header), made.total
     if total.fallback:
         say.note(f"the tokenizer library did all the work, more slowly: {total.fallback}")
-    if kept:
-        say.note(f"{kept} of {blocks} blocks were finished before and kept")
+    if kept := sum(part.kept for part in made.finished):
+        say.note(f"{kept} of {len(made.finished)} blocks were finished before and kept")
     say.line(str(result))
     if made.least_known and total.unknown > WORTH_A_NOTE * header.content:
         sample = read_block(made.least_known, header.reading)
@@ -337,8 +333,8 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
     try:
         features = open_features(out_file, verify=False)
         made = features.header
-        # What was made by an earlier law of spans is left as it is: runs may be going on from it.
-        wanted = replace(job.header, masking=replace(job.header.masking, law=made.masking.law))
+        # What is of an earlier format is left as it is: runs may be going on from it.
+        wanted = replace(job.header, masking=replace(job.header.masking, format=made.format))
         if (job.shards and len(features.files) != job.shards) or settings_key(made) != settings_key(wanted):
             return None
         if [(each.path, each.size) for each in made.sources] != [(file.path, file.size) for file in files]:
@@ -348,9 +344,9 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
         return None  # damaged, or of another format: made anew
     if [source.sha256 for source in made.sources] != [hash_source(file, made.text_field) for file in files]:
         return None
-    if made.masking.law != job.header.masking.law:
+    if made.format != job.header.format:
         job.say.note(
-            f"{out_file}: its spans follow law {made.masking.law} of an earlier version (format "
-            f"{made.format}), which it keeps; remove it to have it made by law {job.header.masking.law}"
+            f"{out_file}: is of format {made.format}, of an earlier version, and keeps its masks; remove it "
+            f"to have it made in format {job.header.format}"
         )
     return FeatureCounts(job.shown or str(out_file), made)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from span_electra.config import ChunkConfig
+from span_electra.data_config import ChunkConfig
 from span_electra.features.keyed_random import random_below, random_bits
 from span_electra.text.compiled import compiled
 

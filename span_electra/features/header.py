@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from span_electra.config import CHUNK_SIZE, ChunkConfig, MaskingConfig, TextConfig
+from span_electra.data_config import CHUNK_SIZE, ChunkConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
 from span_electra.features.masking import Spans
@@ -25,7 +25,7 @@ from span_electra.storage import FEATURES_KEY
 from span_electra.text.inputs import Source
 from span_electra.text.vocabulary import Vocabulary
 
-FORMATS = (1, 2)  # each is that of the law of spans with its number; what is new is made in the last
+FORMATS = (1, 2)  # each masks rows in its own way; what is new is made in the last
 TOKENIZER_KEY = b"tokenizer.json"
 KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}  # of fields, in JSON
 COUNTS = ("rows", "tokens", "masked", "spans")
@@ -58,8 +58,8 @@ class FeatureHeader:
 
     @property
     def format(self) -> int:
-        """Which law of spans the rows are masked by, and so which settings of masking the header has."""
-        return self.masking.law
+        """By which format the rows are masked, and so which settings of masking the header has."""
+        return self.masking.format
 
     @property
     def max_seq_len(self) -> int:
@@ -131,9 +131,16 @@ def feature_schema(header: FeatureHeader) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in names.items()], metadata)
 
 
+def as_stored(header: FeatureHeader) -> dict[str, Any]:
+    """Everything in a header under the names of files, which call the format of masks their `law`."""
+    described = asdict(header)
+    described["masking"]["law"] = described["masking"].pop("format")
+    return described
+
+
 def header_json(header: FeatureHeader) -> bytes:
     """The header as it stands in a file; its length does not depend on counts, which come last."""
-    described = asdict(header)
+    described = as_stored(header)
     del described["tokenizer_json"]
     described["format"] = header.format
     if not header.chunking.respect_sentences:  # a key that says nothing new would change files made before it
@@ -207,8 +214,10 @@ def parse_header(schema: pa.Schema, path: str | Path) -> FeatureHeader:
                 "run create_feature_SE.py again"
             )
         implied = {"whole_words": True, "law": 1} if number == 1 else {}
-        described["masking"] = _checked(MaskingConfig, implied | described["masking"])
-        if described["masking"].law != number:
+        masking = implied | described["masking"]
+        masking["format"] = masking.pop("law")
+        described["masking"] = _checked(MaskingConfig, masking)
+        if described["masking"].format != number:
             raise ValueError
         described["chunking"] = _checked(ChunkConfig, {"respect_sentences": False} | described["chunking"])
         described["sources"] = tuple(_checked(Source, source) for source in described["sources"])

@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.features.keyed_random import GAMMA, finalize
-from span_electra.features.span_law_1 import place_row_1, place_tokens
-from span_electra.features.span_law_2 import place_row_2
+from span_electra.features.span_placement import place_spans, place_spans_format_1, place_tokens
 from span_electra.features.words import (
     Row,
+    TokenRows,
     count_special,
-    find_words_1,
-    find_words_2,
+    find_words,
+    find_words_format_1,
     is_special,
     leave_out_special,
     single_tokens,
@@ -67,7 +67,7 @@ def uniforms(keys_R: np.ndarray, counts_R: np.ndarray) -> np.ndarray:
     return (bits_S >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
-# --- the law --------------------------------------------------------------------------------------------
+# --- spans --------------------------------------------------------------------------------------------
 
 
 def span_budget(lengths_R: np.ndarray, mask_ratio: float | np.ndarray) -> np.ndarray:
@@ -96,18 +96,10 @@ def _thresholds(probability_L: np.ndarray) -> np.ndarray:
     return thresholds_L
 
 
-class TokenRows(NamedTuple):
-    """Rows where they lie: row r is ids_T[starts_R[r] : starts_R[r] + lengths_R[r]], with [CLS] and [SEP]."""
-
-    ids_T: np.ndarray  # uint16, uint32 or int64; may be a memory map
-    starts_R: np.ndarray  # int64
-    lengths_R: np.ndarray  # int64; tokens
-
-
-class _Law(NamedTuple):
+class _SpanSettings(NamedTuple):
     """A MaskingConfig for compiled loops, and what each row's spans depend on besides."""
 
-    number: int
+    format: int
     whole_words: int
     thresholds_L: np.ndarray  # of length_distribution
     joined: int  # up to so many words that would be left of a budget go to the span before
@@ -116,9 +108,9 @@ class _Law(NamedTuple):
 
 
 def sample_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, masking: MaskingConfig) -> Spans:
-    """Draw the spans of some rows by the law of `masking`; [CLS] and [SEP] are never hidden.
+    """Draw the spans of some rows as `masking` says; [CLS] and [SEP] are never hidden.
 
-    Nor are these, [PAD] and [MASK] where a text spells them out, by law 2, as long as the row has enough
+    Nor are these, [PAD] and [MASK] where a text spells them out (in format 2), as long as the row has enough
     other tokens for its budget: spans are laid over the row without them.
 
     Lengths are drawn one after another until they fill the budget; the last is cut to it. Where no place is
@@ -145,15 +137,15 @@ def sample_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, maskin
     probability_L = length_distribution(masking)
     mean_length = probability_L @ np.arange(1, len(probability_L) + 1)
     joined = min(2, int(mean_length / 2))  # less than half a mean span
-    law = _Law(
-        number=masking.law,
+    settings = _SpanSettings(
+        format=masking.format,
         whole_words=int(masking.whole_words),
         thresholds_L=_thresholds(probability_L),
         joined=joined,
         budgets_R=budgets_R,
         keys_R=keys_R,
     )
-    _sample_rows(TokenRows(rows.ids_T, starts_R, lengths_R), tokens, law, room, spans)
+    _sample_rows(TokenRows(rows.ids_T, starts_R, lengths_R), tokens, settings, room, spans)
     count = int(spans.row_ends_R[-1]) if len(lengths_R) else 0
     # Copies, since a view would keep the room for the most spans there can be.
     return Spans(spans.starts_S[:count].copy(), spans.lengths_S[:count].copy(), spans.row_ends_R)
@@ -163,33 +155,33 @@ def sample_spans(rows: TokenRows, tokens: TokenWords, keys_R: np.ndarray, maskin
 
 
 @compiled
-def _sample_rows(rows, tokens, law, row, spans):
+def _sample_rows(rows, tokens, settings, row, spans):
     """Fill `spans`. `row.taken` is zeros before and after each row."""
     span = 0
-    for number in range(len(law.budgets_R)):
+    for number in range(len(settings.budgets_R)):
         first, content = rows.starts_R[number] + 1, rows.lengths_R[number] - 2
-        budget, key = law.budgets_R[number], law.keys_R[number]
+        budget, key = settings.budgets_R[number], settings.keys_R[number]
         # A row too short to hide a token has no spans; its words need not be found.
         if budget > 0:
-            if law.whole_words == 0:
+            if settings.whole_words == 0:
                 words = single_tokens(content, row.word_at_W, row.begins_T)
-            elif law.number == 1:
-                words = find_words_1(rows.ids_T, first, content, tokens.starts_V, row.word_at_W)
+            elif settings.format == 1:
+                words = find_words_format_1(rows.ids_T, first, content, tokens.starts_V, row.word_at_W)
             else:
-                words = find_words_2(rows.ids_T, first, content, tokens, row=row)
+                words = find_words(rows.ids_T, first, content, tokens, row=row)
             # Spans that do not touch need so much room at most, each of them being one token.
             special = count_special(rows.ids_T, first, content, tokens.flags_V)
-            if law.number == 1 or content - special < 2 * budget - 1:
+            if settings.format == 1 or content - special < 2 * budget - 1:
                 special = 0
             if special > 0:
                 words = leave_out_special(rows.ids_T, first, content, tokens.flags_V, row=row, words=words)
-            if law.number == 1:
-                stopped = place_row_1(row, words, budget, key, law.thresholds_L)
+            if settings.format == 1:
+                stopped = place_spans_format_1(row, words, budget, key, settings.thresholds_L)
             else:
-                stopped = place_row_2(row, words, budget, key, law)
+                stopped = place_spans(row, words, budget, key, settings)
             if stopped:
                 left = content - special
-                place_tokens(row, left, budget, key=key, counter=stopped, thresholds_L=law.thresholds_L)
+                place_tokens(row, left, budget, key=key, counter=stopped, thresholds_L=settings.thresholds_L)
             if special > 0:
                 kept = content - special
                 _put_back(rows.ids_T, first, content, tokens.flags_V, taken=row.taken, kept=kept)

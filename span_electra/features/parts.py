@@ -22,9 +22,17 @@ import pyarrow as pa
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked, write_checked
 from span_electra.features.chunks import NO_SENTENCES, cut_chunks, document_ends, frame_chunks
-from span_electra.features.header import COUNTS, FeatureHeader, feature_batch, feature_schema, header_json
-from span_electra.features.masking import TokenRows, row_keys, sample_spans
+from span_electra.features.header import (
+    COUNTS,
+    FeatureHeader,
+    as_stored,
+    feature_batch,
+    feature_schema,
+    header_json,
+)
+from span_electra.features.masking import row_keys, sample_spans
 from span_electra.features.sentences import NO_LINES, begins_lines_bare, sentence_ends, sentence_marks
+from span_electra.features.words import TokenRows
 from span_electra.storage import FEATURES_KEY
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import Block
@@ -177,7 +185,7 @@ def writing_maker(
 
 def settings_key(header: FeatureHeader) -> str:
     """Hash of every setting that decides the rows' bytes."""
-    deciding = asdict(replace(header, sources=(), rows=0, tokens=0, masked=0, spans=0))
+    deciding = as_stored(replace(header, sources=(), rows=0, tokens=0, masked=0, spans=0))
     if header.chunking.respect_sentences:  # which end at line ends too, since tokenizers without blanks there
         deciding["sentences"] = 2
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()

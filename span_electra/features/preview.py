@@ -54,7 +54,7 @@ def _settings(features: Features) -> str:
         "rows": f"{header.rows:,} of at most {header.max_seq_len} tokens",
         "tokens": f"{header.content:,} of text, {header.tokens:,} with [CLS] and [SEP]",
         "masking": f"ratio {masking.mask_ratio:g}, at most {counted(masking.max_span_len, 'word')}, "
-        f"p {masking.geometric_p:g}, law {masking.law} of spans",
+        f"p {masking.geometric_p:g}, format {header.format}",
         "chunking": f"{chunking.short_chunk_prob:.0%} short, documents {documents}, sentences {sentences}, "
         f"{header.chunk_size:,} lines a block",
         "seed": str(header.seed),
@@ -80,8 +80,8 @@ def _lengths(features: Features) -> str:
 
 
 def _masks(features: Features) -> str:
-    """Share hidden, and span lengths in tokens; in words they follow the law printed beside."""
-    # The first rows do: they are drawn by the same law as all others.
+    """Share hidden, and span lengths in tokens; in words they follow the geometric law."""
+    # The first rows do: they are masked as all others are.
     rows_R = np.arange(min(features.rows, SAMPLED_ROWS))
     spans = features.spans(rows_R)
     content = int(features.lengths_R[rows_R].sum(dtype=np.int64)) - 2 * len(rows_R)

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import open_checked
 from span_electra.features.header import COUNTS, FeatureHeader, parse_header
-from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans, span_budget
-from span_electra.features.words import word_starts
+from span_electra.features.masking import Spans, row_keys, sample_spans, span_budget
+from span_electra.features.words import TokenRows, word_starts
 from span_electra.storage import MANIFEST
 from span_electra.text.compiled import compiled
 from span_electra.text.vocabulary import Vocabulary
@@ -55,7 +55,7 @@ def open_features(paths: str | Path | Sequence[str | Path], verify: bool | None 
             parts.append(_index_file(reader, headers[-1]))
         except (ValueError, OSError, SystemError):  # ours and Arrow's: whatever it is, the cure is one
             raise InputError(f"{file}: its rows are damaged; run create_feature_SE.py again") from None
-        if verify:  # sound bits may still be rows of a program that has the law wrong
+        if verify:  # sound bits may still be rows of a program that masks otherwise
             Features(headers[-1], parts[-1:], [file]).check()
     # Last, when each file is known to be sound: what is refused should name one file, not the pair.
     return Features(_common_header(files, headers), parts, files)
@@ -237,7 +237,7 @@ class Features:
         self._lengths, self._length_starts_R = _window(lengths, self.span_counts_R, small)
 
     def check(self) -> None:
-        """Raise InputError unless all ids are of the vocabulary and all spans keep the law of the header."""
+        """Raise InputError unless all ids are of the vocabulary and all spans are as the header says."""
         budgets_R = span_budget(self.lengths_R, self.header.masking.mask_ratio)
         tokens = (self._ids, self._id_starts_R, self.lengths_R, self.header.vocab_size)
         starts, lengths = (self._starts, self._span_starts_R), (self._lengths, self._length_starts_R)
@@ -289,11 +289,10 @@ class Features:
         return sample_spans(rows, self.vocabulary.token_words, keys_B, masking or self.header.masking)
 
     def word_starts(self, rows_B: np.ndarray) -> np.ndarray:
-        """Return where words begin by the header's law, bool, for all rows' content one after another."""
+        """Return where words begin by the file's format, bool, for all rows' content one after another."""
         rows_B = self._checked(rows_B)
-        starts_B, lengths_B = self._id_starts_R[rows_B], self.lengths_R[rows_B]
-        tokens, law = self.vocabulary.token_words, self.header.masking.law
-        return word_starts(self._ids, starts_B, lengths_B, tokens, law=law)
+        rows = TokenRows(self._ids, self._id_starts_R[rows_B], self.lengths_R[rows_B])
+        return word_starts(rows, self.vocabulary.token_words, self.header.format)
 
     def _checked(self, rows_B: np.ndarray) -> np.ndarray:
         rows_B = np.asarray(rows_B, dtype=np.int64)

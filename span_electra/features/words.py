@@ -1,4 +1,4 @@
-"""Rows of tokens -> where their words begin, by either law; loops over arrays.
+"""Rows of tokens -> where their words begin, by either format of features; loops over arrays.
 
 W words of one row    T content tokens of one row
 """
@@ -21,11 +21,19 @@ from span_electra.text.word_starts import (
     TokenWords,
 )
 
-# Law 1: text without word starts (Chinese in a byte-level vocabulary) was cut into words of this size.
+# Format 1: text without word starts (Chinese in a byte-level vocabulary) was cut into words of this size.
 LONGEST_WORD = 32
-# Law 2: what is longer, in tokens, is no word but text without blanks; there every character is one.
+# Format 2: what is longer, in tokens, is no word but text without blanks; there every character is one.
 # Real words of 16 tokens are rare even in small vocabularies; links and hashes are longer.
 LONGEST_REAL_WORD = 16
+
+
+class TokenRows(NamedTuple):
+    """Rows where they lie: row r is ids_T[starts_R[r] : starts_R[r] + lengths_R[r]], with [CLS] and [SEP]."""
+
+    ids_T: np.ndarray  # uint16, uint32 or int64; may be a memory map
+    starts_R: np.ndarray  # int64
+    lengths_R: np.ndarray  # int64; tokens
 
 
 class Row(NamedTuple):
@@ -40,28 +48,29 @@ class Row(NamedTuple):
     taken: np.ndarray  # uint8; 1 on the hidden tokens
 
 
-def word_starts(
-    ids_T: np.ndarray, row_starts_R: np.ndarray, row_lengths_R: np.ndarray, tokens: TokenWords, law: int
-) -> np.ndarray:
-    """Return where words begin in some rows, bool, for the content tokens of all rows one after another."""
-    lengths_R = np.asarray(row_lengths_R, dtype=np.int64)
+def word_starts(rows: TokenRows, tokens: TokenWords, format: int = 2) -> np.ndarray:
+    """Return where words begin in some rows, bool, for the content tokens of all rows one after another.
+
+    format: that of features whose words are meant.
+    """
+    starts_R, lengths_R = (np.ascontiguousarray(values, dtype=np.int64) for values in rows[1:])
     longest = int(lengths_R.max(initial=0))
     row = Row(np.empty(longest + 1, np.int64), np.ones(longest + 1, np.uint8), np.zeros(1, np.uint8))
     marks_T = np.zeros(int((lengths_R - 2).sum()), np.bool_)
-    _mark_words(ids_T, (np.asarray(row_starts_R, dtype=np.int64), lengths_R), tokens, law, (row, marks_T))
+    _mark_words(TokenRows(rows.ids_T, starts_R, lengths_R), tokens, format, row, marks_T)
     return marks_T
 
 
 @compiled
-def _mark_words(ids_T, rows, tokens, law, room):
-    (starts_R, lengths_R), (row, marks_T), place = rows, room, 0
-    for number in range(len(starts_R)):
-        first, content = starts_R[number] + 1, lengths_R[number] - 2
+def _mark_words(rows, tokens, format, row, marks_T):
+    place = 0
+    for number in range(len(rows.starts_R)):
+        first, content = rows.starts_R[number] + 1, rows.lengths_R[number] - 2
         if content > 0:
-            if law == 1:
-                words = find_words_1(ids_T, first, content, tokens.starts_V, row.word_at_W)
+            if format == 1:
+                words = find_words_format_1(rows.ids_T, first, content, tokens.starts_V, row.word_at_W)
             else:
-                words = find_words_2(ids_T, first, content, tokens, row)
+                words = find_words(rows.ids_T, first, content, tokens, row)
             for word in range(words):
                 marks_T[place + row.word_at_W[word]] = True
             place += content
@@ -77,7 +86,7 @@ def single_tokens(content, word_at_W, begins_T):
 
 
 @compiled
-def find_words_1(ids_T, first, content, starts_word_V, word_at_W):
+def find_words_format_1(ids_T, first, content, starts_word_V, word_at_W):
     """Write where the row's words begin, and behind them the row's end; return the number of words."""
     word_at_W[0] = 0
     words, latest, size = 1, 0, len(starts_word_V)
@@ -93,7 +102,7 @@ def find_words_1(ids_T, first, content, starts_word_V, word_at_W):
 
 
 @compiled
-def find_words_2(ids_T, first, content, tokens, row):
+def find_words(ids_T, first, content, tokens, row):
     """The same by the rule of word_starts.py; `begins_T` gets 1 where a token begins a character.
 
     A character whose bytes lie in several tokens is put together from them, so that its script decides and

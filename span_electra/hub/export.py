@@ -22,13 +22,13 @@ from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.hub.architecture import ORIGINAL, REPLACED, StockConfig
 from span_electra.hub.architectures import record_of
-from span_electra.hub.folders import CONFIG, WEIGHTS, ours_of, trained_length, training_of, write_tensors
+from span_electra.hub.folders import WEIGHTS, ours_of, trained_length, training_of, write_tensors
 from span_electra.hub.model_card import CardFacts, render_card
 from span_electra.hub.opening import FACTORS, SPAN_HEADS
 from span_electra.hub.tokenizer import framing_rows, save_tokenizer
 from span_electra.hub.weights import PARTS, our_weights, stock_weights
 from span_electra.model.electra import SpanElectra
-from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG, atomic_folder, read_object
+from span_electra.storage import CONFIG, OURS, TOKENIZER, TOKENIZER_CONFIG, atomic_folder, read_object
 from span_electra.text.vocabulary import Vocabulary
 
 # The model card, and the key of config.json under which stands what it was when it was written.

@@ -19,19 +19,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from span_electra.config import MaskingConfig, masking_phases
-from span_electra.data_config import MASKING_KEYS
+from span_electra.data_config import MaskingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.hub.architecture import SIZES, StockConfig, Weights
 from span_electra.hub.architectures import architecture_of
-from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG, read_object, sha256_of
+from span_electra.storage import CONFIG, OURS, TOKENIZER, TOKENIZER_CONFIG, read_object, sha256_of
 from span_electra.text.own_tokenizer import as_transformers_open, open_exported
 from span_electra.text.vocabulary import Vocabulary, load_vocabulary
 from span_electra.training import checkpoint
 
-CONFIG, WEIGHTS, OLD_WEIGHTS = "config.json", "model.safetensors", "pytorch_model.bin"
+WEIGHTS, OLD_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 STAMP = "checkpoint"  # the key under OURS of what `stamp_of` gives
-MASKING_LAW = "masking_law"  # there and in meta.json: the settings of masking that pretraining ended with
+FINAL_MASKING = "masking_law"  # there and in meta.json: the settings of masking that pretraining ended with
 LONGEST = "max_seq_len"  # there and in meta.json: tokens of the longest row that was trained on
 TOKENS = "vocab.txt"  # of folders older than tokenizer.json
 COUNTS = ("vocab_size", "max_position_embeddings", "global_attn_every_n_layers", *SIZES)
@@ -119,24 +118,24 @@ def training_of(meta: Mapping[str, Any] | None) -> dict[str, Any]:
     """What an exported network says of its training, by its checkpoint's meta.json. Raises InputError."""
     if not meta:
         return {}
-    law, told = law_in(meta, checkpoint.META), {STAMP: stamp_of(meta)}
+    masking, told = final_masking_in(meta, checkpoint.META), {STAMP: stamp_of(meta)}
     told |= {LONGEST: meta[LONGEST]} if LONGEST in meta else {}
-    return told | ({MASKING_LAW: {name: getattr(law, name) for name in MASKING_KEYS}} if law else {})
+    return told | ({FINAL_MASKING: masking.chosen()} if masking else {})
 
 
-def law_in(told: Mapping[str, Any], source: str) -> MaskingConfig | None:
-    """The law of masks that a pretraining ended with, by a meta.json, or by `ours_in` a folder.
+def final_masking_in(told: Mapping[str, Any], source: str) -> MaskingConfig | None:
+    """The masking that a pretraining ended with, by a meta.json, or by `ours_in` a folder.
 
-    None: nothing tells. Raises InputError, naming `source`, for what is no law of ours.
+    None: nothing tells. Raises InputError, naming `source`, for what is no masking of ours.
     """
     try:
-        if MASKING_LAW in told:
-            return MaskingConfig(**told[MASKING_LAW])
+        if FINAL_MASKING in told:
+            return MaskingConfig(**told[FINAL_MASKING])
         # Of older releases: what the run did not set itself, its features did, most likely by default.
         phases = masking_phases((told.get("loader") or {}).get("masking_schedule") or [])
         return MaskingConfig(**phases[-1].settings) if phases else None
     except (TypeError, AttributeError, InputError) as error:
-        raise InputError(f"{source}: records no law of masks of ours ({error})") from None
+        raise InputError(f"{source}: records no masking of ours ({error})") from None
 
 
 def stamp_in(folder: Path) -> dict[str, Any] | None:

@@ -96,7 +96,7 @@ class CardFacts:
     base_model: str | None = None  # what it was fine-tuned or trained on from, by its name on a hub
     started_from: str | None = None  # the same by the name of a folder here, which may be another's on a hub
     longest: int | None = None  # tokens of the longest row that it was trained on; none: its positions
-    masks: str = ""  # by which laws text was hidden in pretraining; empty: by the features' own
+    masks: str = ""  # how text was masked in pretraining; empty: as its features have it
     metrics: Mapping[str, float] = field(default_factory=dict)  # measured on held-out rows
     split: str = "held-out"  # which rows these are
     sections: Mapping[str, Any] = field(default_factory=dict)  # title -> a line, or a mapping for a table
@@ -181,8 +181,8 @@ def render_card(
     title, kind = f"SpanELECTRA {part}", "tokens" if record.is_token_classifier(part) else part
     alone = config.objective == "generator"  # with no discriminator beside it
     what = _WHAT["alone" if alone else kind].format(mask=mask)
-    # What the features' law is, no checkpoint tells; ours are spans unless a flag said otherwise.
-    hidden = "hidden spans, by the law of its features (SpanBERT)"
+    # How features are masked, no checkpoint tells; ours have spans unless a flag said otherwise.
+    hidden = "hidden spans, as its features have them (SpanBERT)"
     if facts.masks:
         hidden = f"text hidden by `{facts.masks}`"
     how = f"Pretrained with {hidden}{'' if alone else ' and replaced-token detection (ELECTRA)'}."

@@ -20,7 +20,6 @@ from span_electra.errors import InputError
 from span_electra.hub.architecture import Weights, cut_back
 from span_electra.hub.architectures import architecture_of, model_config
 from span_electra.hub.folders import (
-    CONFIG,
     has_tokenizer,
     open_tensors,
     open_vocabulary,
@@ -34,7 +33,7 @@ from span_electra.hub.folders import (
 from span_electra.hub.runs import best_checkpoint, is_finetuned, vocabulary_of_run
 from span_electra.hub.weights import PARTS, our_weights, weights_from_stock
 from span_electra.model.electra import SpanElectra
-from span_electra.storage import CHECKPOINTS, OURS, RUN_MARK, TOKENIZER, TOKENIZER_CONFIG, read_object
+from span_electra.storage import CHECKPOINTS, CONFIG, OURS, RUN_MARK, TOKENIZER, TOKENIZER_CONFIG, read_object
 from span_electra.text.own_tokenizer import check_folder
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from span_electra.config import (
-    ChunkConfig,
-    LoaderConfig,
-    ModelConfig,
-    OptimizerConfig,
-    SpanLaw,
-    TextConfig,
-    TrainingConfig,
-    VocabularyFiles,
-)
+from span_electra.config import ModelConfig, OptimizerConfig, TrainingConfig
+from span_electra.data_config import ChunkConfig, LoaderConfig, SpanMaskingConfig, TextConfig, VocabularyFiles
 from span_electra.schema import Settings, same, setting
 
 
 @dataclass(frozen=True)
-class TrainDataArguments(TextConfig, VocabularyFiles, ChunkConfig, SpanLaw):
+class TrainDataArguments(TextConfig, VocabularyFiles, ChunkConfig, SpanMaskingConfig):
     """What the model learns from, and how its rows become batches.
 
     With `raw_text_dir` in place of a feature file, features are made first, with the vocabulary, rows and
@@ -85,7 +77,7 @@ class PretrainingArguments(Settings):
     RAW_TEXT = (
         *(
             entry.name
-            for kind in (TextConfig, VocabularyFiles, ChunkConfig, SpanLaw)
+            for kind in (TextConfig, VocabularyFiles, ChunkConfig, SpanMaskingConfig)
             for entry in fields(kind)
             if entry.name != "add_tokens"
         ),

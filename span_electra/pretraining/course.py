@@ -1,5 +1,8 @@
 """The course of a run: which masks hold, and which networks learn, at each of its steps.
 
+What a step hides depends on the step and the length of the run alone, and a row's spans then on (seed, epoch,
+row), so a resumed run, or one on more processes, hides what the uninterrupted one hides.
+
 Its phases are shares of the run. Of one that is made longer on the way, those that were left stay left: the
 first of what is to come would else be what was over long ago.
 """
@@ -12,11 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from span_electra.config import MaskingConfig, TrainingConfig, masking_phases
+import numpy as np
+
+from span_electra.config import TrainingConfig
 from span_electra.counted import counted
-from span_electra.data_config import MASKING_KEYS
+from span_electra.data_config import MaskingConfig, MaskingPhase, masking_phases
 from span_electra.errors import InputError
-from span_electra.features.schedule import EpochPhases, MaskingSchedule, masking_schedule
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training.plan import TICKS, ticks_of
 
@@ -35,6 +39,29 @@ NOTHING = Behind()
 
 
 @dataclass(frozen=True)
+class MaskingSchedule:
+    """How spans are drawn, phase by phase, and the step that each phase begins with."""
+
+    first_steps: tuple[int, ...]  # ascending, from 0
+    maskings: tuple[MaskingConfig, ...]
+
+    @classmethod
+    def constant(cls, masking: MaskingConfig) -> MaskingSchedule:
+        """One masking throughout."""
+        return cls((0,), (masking,))
+
+    @property
+    def highest_ratio(self) -> float:
+        """The largest share that is ever hidden: what batches of static shapes need room for."""
+        return max(masking.mask_ratio for masking in self.maskings)
+
+    def phases_of(self, steps_N: np.ndarray) -> np.ndarray:
+        """The number of the phase that each step belongs to, int64."""
+        # The right side: a phase's first step belongs to it, not to the one before.
+        return np.searchsorted(self.first_steps, np.asarray(steps_N), side="right") - 1
+
+
+@dataclass(frozen=True)
 class Course:
     """What holds when. Steps are the optimizer's or, in a run by the clock, its ticks.
 
@@ -45,6 +72,7 @@ class Course:
     alone_until: int = 0  # the step in which the discriminator begins
     next_token_share: float = 0.0  # of the steps in which the generator learns alone, from left to right
     schedule: MaskingSchedule | None = None  # where a run draws other spans than its features have
+    first_step: int = 0  # the one that the epoch at hand begins with
 
     @property
     def phase_starts(self) -> tuple[int, ...]:
@@ -57,18 +85,18 @@ class Course:
         firsts = list(self.schedule.first_steps) if self.schedule else []
         return {"epoch_steps": self.epoch_steps, "alone_until": self.alone_until, "first_steps": firsts}
 
-    def training(self, epoch: int, ticks: int) -> EpochPhases:
-        """What holds at the steps of an epoch."""
-        first_step = ticks + epoch * self.epoch_steps
-        return EpochPhases(self.schedule, first_step, self.alone_until, self.next_token_share)
+    def at_epoch(self, epoch: int, ticks: int) -> Course:
+        """The course as the batches of an epoch take it."""
+        return replace(self, first_step=ticks + epoch * self.epoch_steps)
 
-    def validation(self, alone: bool) -> EpochPhases:
+    def for_validation(self, alone: bool) -> Course:
         """What holds for held-out rows: the last masking throughout; the generator's part while alone."""
         # The last one: a curve whose task grew harder on the way would seem to get worse.
         last = self.schedule.first_steps[-1] if self.schedule else 0
         # A generator that reads from left to right alone has seen no mask that it could be asked for.
         unmasked = float(self.next_token_share == 1) if alone else 0.0
-        return EpochPhases(self.schedule, last, NEVER if alone else 0, unmasked)
+        until = NEVER if alone else 0
+        return replace(self, first_step=last, alone_until=until, next_token_share=unmasked)
 
     def alone_before(self, epoch: int, in_epoch: int, ticks: int) -> bool:
         """Whether the discriminator waits, and has waited in all steps before this one of an epoch."""
@@ -103,6 +131,30 @@ def course_of(
         schedule = replace(schedule, first_steps=(0,) * (len(phases) - len(to_come)) + to_come)
     alone_until = NEVER if model.objective == "generator" else alone_until
     return Course(epoch_steps, alone_until, model.next_token_share, schedule)
+
+
+def masking_schedule(
+    phases: tuple[MaskingPhase, ...], total_steps: int, base: MaskingConfig
+) -> MaskingSchedule:
+    """Lay phases out over a run of `total_steps`; what a phase does not name is as in `base`.
+
+    A phase that begins at 1 or less begins at that share of all steps.
+
+    Example: begins 0, 0.5, 800 of 1,000 steps -> first steps 0, 500, 800
+
+    Raises InputError for a phase that does not begin after the one before it, as only these steps tell.
+    """
+    exact = [phase.first_step(total_steps) for phase in phases]
+    for number in range(1, len(exact)):
+        # Not of the rounded ones: two shares of a short run may fall on one step, of which the latter holds.
+        if exact[number] <= exact[number - 1]:
+            raise InputError(
+                f"masking_schedule: of {total_steps:,} steps, the phase of {phases[number].begin:g} begins "
+                f"at {exact[number]:,.0f}, not after the one before it ({exact[number - 1]:,.0f}); put "
+                "them in order, or write all as shares"
+            )
+    maskings = [replace(base, **phase.settings) for phase in phases]
+    return MaskingSchedule(tuple(round(first) for first in exact), tuple(maskings))
 
 
 def behind(settings: PretrainingSettings, meta: Mapping[str, Any], source: str) -> Behind:
@@ -141,19 +193,21 @@ def final_masking(settings: PretrainingSettings, base: MaskingConfig) -> Masking
     return replace(base, **phases[-1].settings) if phases else None
 
 
-def law_facts(settings: PretrainingSettings, base: MaskingConfig) -> dict[str, Any]:
-    """The law that a run over features masked by `base` ends with, as its checkpoints record it."""
-    masking = final_masking(settings, base) or base
-    return {name: getattr(masking, name) for name in MASKING_KEYS}
-
-
-def describe_course(settings: PretrainingSettings, before: Behind = NOTHING, candidates: int = 0) -> str:
+def describe_course(
+    settings: PretrainingSettings, base: MaskingConfig, before: Behind = NOTHING, candidates: int = 0
+) -> str:
     """In words: what becomes of rows, what the generator learns alone, and which of it is over.
 
-    candidates: among which next tokens are predicted; 0: the whole vocabulary.
+    base: how the features are masked. candidates: among which next tokens are predicted; 0: the whole
+    vocabulary.
     """
     model, loader = settings.model, settings.train_loader
-    said = ["; ".join(loader.masking_schedule) or "as the features have them"]
+    # In full: what a phase does not name is as in the features, and not as in the phase before it.
+    phases = [
+        f"{line.partition(':')[0]}: {replace(base, **phase.settings).in_words()}"
+        for line, phase in zip(loader.masking_schedule, masking_phases(loader.masking_schedule), strict=True)
+    ]
+    said = ["; ".join(phases) or "as the features have them"]
     if before.phases:
         said[0] += f" ({counted(before.phases, 'phase')} over)"
     if loader.spelling_noise and model.objective != "generator":

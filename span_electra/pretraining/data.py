@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from span_electra.config import ChunkConfig, MaskingConfig, ModelConfig
+from span_electra.config import ModelConfig
 from span_electra.counted import counted
+from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.masking import span_budget
 from span_electra.features.split import train_valid_split

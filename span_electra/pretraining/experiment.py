@@ -16,14 +16,13 @@ from torch import nn
 from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.features.schedule import EpochPhases
-from span_electra.hub.folders import LONGEST, MASKING_LAW
+from span_electra.hub.folders import FINAL_MASKING, LONGEST
 from span_electra.hub.initialize import initialize
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
 from span_electra.model.varlen import why_masked
-from span_electra.pretraining.course import NOTHING, Course, behind, course_of, describe_course, law_facts
+from span_electra.pretraining.course import NOTHING, Course, behind, course_of, describe_course, final_masking
 from span_electra.pretraining.data import (
     FREQUENCY_ROWS,
     Data,
@@ -130,7 +129,7 @@ class Pretraining:
             freeze(self.model, settings.training.freeze)
         if len(self.data.valid_rows):
             # Refused now, not after an epoch, where a row fits no batch.
-            self._validation(EpochPhases())
+            self._validation(Course())
         elif interval("save_every", settings.training.save_every).unit == "evaluations":
             every = settings.training.save_every
             raise InputError(f"save_every: {every}, but no rows are held out; count steps, epochs or minutes")
@@ -155,14 +154,14 @@ class Pretraining:
             "varlen": self.settings.train_loader.pack_rows and self._why_masked is None,
         }
 
-    def _training(self, epoch: int, start: int, phases: EpochPhases) -> Batches:
+    def _training(self, epoch: int, start: int, course: Course) -> Batches:
         """Batches of the rows that are learned from."""
         return Batches(
             self.data.train,
             self.settings.train_loader,
             epoch,
             start,
-            phases=phases,
+            course=course,
             rows=self.data.train_rows,
             together=self.settings.training.gradient_accumulation_steps,
             crops=self.settings.model.sequence_objective == "contrastive",
@@ -171,7 +170,7 @@ class Pretraining:
             **self._layout,
         )
 
-    def _validation(self, phases: EpochPhases) -> Batches:
+    def _validation(self, course: Course) -> Batches:
         """Batches of the held-out rows, which are well spelt, and predicted among the whole vocabulary."""
         loader, learned = self.settings.valid_loader, self.settings.train_loader
         if self._layout["static_shapes"]:
@@ -179,7 +178,7 @@ class Pretraining:
             loader = replace(loader, batch_size=learned.batch_size, batch_max_tokens=learned.batch_max_tokens)
         # Without crops: a second pass costs as much as the first, and its loss hangs on who shares the batch.
         rows = self.data.valid_rows
-        return Batches(self.data.valid, loader, 0, 0, phases=phases, rows=rows, **self._layout)
+        return Batches(self.data.valid, loader, 0, 0, course=course, rows=rows, **self._layout)
 
     @cached_property
     def _why_masked(self) -> str | None:
@@ -188,7 +187,7 @@ class Pretraining:
 
     def train_batches(self, epoch: int, start: int, ticks: int = 0) -> Batches:
         """The epoch's batches, from batch `start` on; by the clock, as they are after so many `ticks`."""
-        return self._training(epoch, start, self._course.training(epoch, ticks))
+        return self._training(epoch, start, self._course.at_epoch(epoch, ticks))
 
     @cached_property
     def _course(self) -> Course:
@@ -196,7 +195,7 @@ class Pretraining:
         masking = self.data.train.header.masking
 
         def count_batches() -> int:
-            return len(self._training(0, 0, EpochPhases()))
+            return len(self._training(0, 0, Course()))
 
         return course_of(self.settings, count_batches, masking, self._behind)
 
@@ -244,7 +243,7 @@ class Pretraining:
             return {}
         in_epoch = start // self.settings.training.gradient_accumulation_steps
         alone = self._course.alone_before(epoch, in_epoch, ticks)
-        batches = self._validation(self._course.validation(alone))
+        batches = self._validation(self._course.for_validation(alone))
         metrics = validation_metrics(self.model, batches, self.process, stop_requested)
         if alone and metrics and self.settings.training.monitor == "loss":
             del metrics["loss"]  # without the discriminator's part it would be the least of the run
@@ -285,6 +284,7 @@ class Pretraining:
     def describe(self) -> dict[str, str]:
         """Networks, rows used and held out, their masks, and what a batch is."""
         settings, data, config = self.settings, self.data, self.model.config
+        candidates = self._candidates.size if self._candidates else 0
         # Of the model as built, not of the settings: its vocabulary and published sizes are known by now.
         sizes = {name: getattr(config, name) for name in ("generator", "discriminator")}
         networks = [f"{name} {size.num_hidden_layers} x {size.hidden_size}" for name, size in sizes.items()]
@@ -298,9 +298,7 @@ class Pretraining:
             f"{parameters_line(self.model)}",
             "data": f"{len(data.train_rows):,} of {counted(data.train.rows, 'row')}, {tokens:,} tokens; "
             f"{counted(len(data.valid_rows), 'row')} held out{validated_on}",
-            "masks": describe_course(
-                settings, self._behind, self._candidates.size if self._candidates else 0
-            ),
+            "masks": describe_course(settings, data.train.header.masking, self._behind, candidates),
             "batches": self._describe_batches(),
         }
 
@@ -329,7 +327,7 @@ class Pretraining:
 
     def metadata(self) -> dict[str, Any]:
         """Settings, vocabulary, what decides the order of the rows, and the course."""
-        settings = self.settings
+        settings, base = self.settings, self.data.train.header.masking
         return self._data_facts | {
             "model": asdict(self.model.config),
             "optimizer": asdict(settings.optimizer),
@@ -337,7 +335,7 @@ class Pretraining:
             "loader": asdict(settings.train_loader),
             "course": self._course.facts,
             LONGEST: self._longest,
-            MASKING_LAW: law_facts(self.settings, self.data.train.header.masking),
+            FINAL_MASKING: (final_masking(settings, base) or base).chosen(),
         }
 
     @cached_property

@@ -6,9 +6,8 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-from span_electra.features.schedule import EpochPhases, MaskingSchedule
 from span_electra.model.electra import SpanElectra
-from span_electra.pretraining.course import final_masking
+from span_electra.pretraining.course import Course, MaskingSchedule, final_masking
 from span_electra.pretraining.data import Data
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.settings import PretrainingSettings
@@ -38,8 +37,8 @@ def _write(settings: PretrainingSettings, data: Data, model: SpanElectra | None)
         rows = data.valid_rows if held_out else data.train_rows
         # The first batch of epoch 0, the same in every report: sentences can be followed as the model learns.
         loader = replace(settings.valid_loader, workers=0, pack_rows=False)
-        phases = EpochPhases(None if masking is None else MaskingSchedule((0,), (masking,)))
-        batch = Batches(data.valid, loader, epoch=0, rows=rows, phases=phases).build(0)
+        course = Course(schedule=None if masking is None else MaskingSchedule.constant(masking))
+        batch = Batches(data.valid, loader, epoch=0, rows=rows, course=course).build(0)
         write_examples(folder, collect_examples(model, batch, data.train.vocabulary))
     valid = UsedRows(data.valid, data.valid_rows, masking) if held_out else None
     write_statistics(folder, UsedRows(data.train, data.train_rows, masking), valid)

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from span_electra.config import LoaderConfig, MaskingConfig
 from span_electra.counted import counted
+from span_electra.data_config import LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.masking import Spans, row_keys, span_budget, uniforms
-from span_electra.features.schedule import EpochPhases, masking_schedule
 from span_electra.model.batch import MaskedBatch
+from span_electra.pretraining.course import Course, MaskingSchedule
 from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.next_tokens import Candidates, evenly, next_token_slots
 from span_electra.pretraining.packing import PackedEpoch, cumulative_lengths, pack, plan_packed_epoch
@@ -34,7 +34,7 @@ AHEAD = 4  # batches in preparation for each thread; enough to hide a slow one, 
 RUNGS = 8  # static shapes: rows are padded to one of so many widths
 # Steps of rounded shapes: matrix products on a CPU keep machine code for each shape that they meet.
 WIDTH_STEP, SLOT_STEP = 8, 64
-BY_DEFAULT = EpochPhases()  # both networks learn, on the features' own spans
+BY_DEFAULT = Course()  # both networks learn, on the features' own spans
 
 
 class Batches:
@@ -49,7 +49,7 @@ class Batches:
     longest row's width, and rows share lines (see packing.py); `varlen`: where they begin is told as
     `cu_seqlens_P`.
 
-    `phases`: which spans are hidden at which step, and which networks learn; without a schedule these are the
+    `course`: which spans are hidden at which step, and which networks learn; without a schedule these are the
     features' own spans in epoch 0, and others by the same settings later. The generator's steps from left to
     right predict among `candidates`; once both networks learn `misspeller` misspells words. `crops`: say
     where to cut rows.
@@ -62,7 +62,7 @@ class Batches:
         epoch: int,
         start: int = 0,
         *,
-        phases: EpochPhases = BY_DEFAULT,
+        course: Course = BY_DEFAULT,
         rank: int = 0,
         world: int = 1,
         rows: np.ndarray | None = None,
@@ -89,14 +89,14 @@ class Batches:
             self.packed[:2] if self.packed else plan_epoch(lengths_R, config, epoch, self.ladder)
         )
         self.rows_R, self.lengths_R = rows_R[order_R], lengths_R[order_R]
-        self.schedule = phases.schedule or masking_schedule((), 0, features.header.masking)
+        self.schedule = course.schedule or MaskingSchedule.constant(features.header.masking)
         # The file's own spans do for the first epoch: they are sampled in the same way, and there already.
-        self.redrawn = phases.schedule is not None or (epoch > 0 and config.masking == "dynamic")
+        self.redrawn = course.schedule is not None or (epoch > 0 and config.masking == "dynamic")
         # A step's batches share their totals, so they share the masking too, wherever a phase ends.
-        steps_N = phases.first_step + np.arange(len(self.ends_N)) // together
+        steps_N = course.first_step + np.arange(len(self.ends_N)) // together
         self.phase_N = self.schedule.phases_of(steps_N)
-        self.alone_N, self.misspeller = steps_N < phases.alone_until, misspeller
-        self.causal_N = self.alone_N & evenly(steps_N, phases.next_token_share)
+        self.alone_N, self.misspeller = steps_N < course.alone_until, misspeller
+        self.causal_N = self.alone_N & evenly(steps_N, course.next_token_share)
         self.candidates, self.crops = candidates, crops
         self.pairing = None
         if config.paired_rows:

@@ -20,7 +20,7 @@ import numpy as np
 
 from span_electra.features.masking import row_keys
 from span_electra.features.store import Features
-from span_electra.features.words import word_starts
+from span_electra.features.words import TokenRows, word_starts
 from span_electra.text.letters import alphabets, drops_accents, letters_for
 from span_electra.text.noise import NoiseConfig, edit_word
 from span_electra.text.pieces import Pieces
@@ -61,9 +61,9 @@ class Misspeller:
         moved_BL = np.tile(np.arange(ids_BL.shape[1]), (len(ids_BL), 1))
         # A key of its own purpose: the errors of a row are no part of its masks or samples.
         keys_B = row_keys(self.seed, epoch, rows_B, "misspelling")
-        # By the law of whole-word masks: where no blank parts words, an error is not of a whole line.
-        firsts_B = np.arange(len(ids_BL)) * ids_BL.shape[1]
-        starts_T = word_starts(ids_BL.ravel(), firsts_B, lengths_B, self._token_words, law=2)
+        # As whole-word masks have it: where no blank parts words, an error is not of a whole line.
+        rows = TokenRows(ids_BL.ravel(), np.arange(len(ids_BL)) * ids_BL.shape[1], lengths_B)
+        starts_T = word_starts(rows, self._token_words)
         starts_B = np.split(starts_T, np.cumsum(lengths_B[:-1] - 2))
         for row, (length, key) in enumerate(zip(lengths_B.tolist(), keys_B.tolist(), strict=True)):
             content = slice(1, length - 1)  # between [CLS] and [SEP]

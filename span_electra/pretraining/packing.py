@@ -2,7 +2,7 @@
 
 Shapes are in the names:
   R  rows of an epoch   N  batches of an epoch   B  rows of a batch   L  tokens of a line   S  hidden tokens
-  P  where rows begin, and the end
+  P  where rows begin, and the end   W  the width of a line
 What a row holds, hides and samples follows from its number as ever; attention stays inside it, and positions
 begin anew with it (`MaskedBatch.position_BL`).
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from span_electra.features.packing import pack_into_lines
+from span_electra.text.compiled import compiled
 
 
 class PackedEpoch(NamedTuple):
@@ -41,6 +41,44 @@ def plan_packed_epoch(
     line_R = line_R[order_R]
     ends_N = np.cumsum(np.bincount(line_R // lines))
     return PackedEpoch(order_R, ends_N, line_R % lines, start_R[order_R])
+
+
+def pack_into_lines(lengths_R: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Lay rows into lines, the longest first, each where the least room that it fits is left (best fit).
+
+    Returns each row's line and the place of its first token in it, int64, and the number of lines. Rows of
+    one length go into lines in the order in which they come.
+
+    Example: lengths 3, 6, 5, 2 in lines of 8 -> lines 1, 0, 1, 0 at places 5, 0, 0, 6
+    """
+    lengths_R = np.ascontiguousarray(lengths_R, dtype=np.int64)
+    assert not len(lengths_R) or 0 < lengths_R.min() <= lengths_R.max() <= width, "a row fits no line"
+    line_R, start_R = np.empty((2, len(lengths_R)), np.int64)
+    order_R = np.argsort(-lengths_R, kind="stable")
+    return line_R, start_R, _best_fit(lengths_R, order_R, width, line_R, start_R)
+
+
+@compiled
+def _best_fit(lengths_R, order_R, width, line_R, start_R):
+    # Lines with the same room are chained, so that one is found without a look at all the others.
+    newest_W = np.full(width + 1, -1, np.int64)  # by the room that is left
+    before_N = np.empty(len(order_R), np.int64)  # the next line with as much room as this one
+    lines = 0
+    for row in order_R:
+        room = lengths_R[row]
+        while room <= width and newest_W[room] < 0:
+            room += 1
+        if room > width:
+            room, line = width, lines
+            lines += 1
+        else:
+            line = newest_W[room]
+            newest_W[room] = before_N[line]
+        line_R[row], start_R[row] = line, width - room
+        room -= lengths_R[row]
+        before_N[line] = newest_W[room]
+        newest_W[room] = line
+    return lines
 
 
 def pack(

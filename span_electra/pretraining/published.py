@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from span_electra.config import ChunkConfig, ModelConfig, NetworkConfig
+from span_electra.config import ModelConfig, NetworkConfig
+from span_electra.data_config import ChunkConfig
 from span_electra.errors import InputError
+from span_electra.storage import CONFIG
 
 if TYPE_CHECKING:
     from span_electra.hub.opening import Opened
@@ -28,7 +30,7 @@ def published_folder(settings: PretrainingArguments) -> Path | None:
 
 def _is_stock(folder: Path) -> bool:
     """Whether a folder holds a stock network; a run's own config.json has no weights beside it."""
-    from span_electra.hub.folders import CONFIG, OLD_WEIGHTS, WEIGHTS
+    from span_electra.hub.folders import OLD_WEIGHTS, WEIGHTS
 
     return (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (WEIGHTS, OLD_WEIGHTS))
 

@@ -12,8 +12,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from span_electra.config import ChunkConfig, MaskingConfig, TextConfig
 from span_electra.cores import under_torchrun
+from span_electra.data_config import ChunkConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features

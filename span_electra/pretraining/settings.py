@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from span_electra.config import LoaderConfig, ModelConfig, OptimizerConfig, TrainingConfig
+from span_electra.config import ModelConfig, OptimizerConfig, TrainingConfig
 from span_electra.console import command_line
+from span_electra.data_config import LoaderConfig
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from span_electra.compose import dump
-from span_electra.config import LoaderConfig
 from span_electra.console import command_line
 from span_electra.cores import is_leading
 from span_electra.counted import counted
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import like_published

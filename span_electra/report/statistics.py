@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.features.masking import length_distribution, span_budget
 from span_electra.features.store import Features
 from span_electra.storage import STATISTICS, write_text

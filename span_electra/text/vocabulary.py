@@ -105,7 +105,7 @@ class Vocabulary:
 
     @cached_property
     def starts_word_V(self) -> np.ndarray:
-        """bool: whether a token starts a whole word, by the first of our rules (law 1 of spans).
+        """bool: whether a token starts a whole word, by the first of our rules (features of format 1).
 
         WordPiece marks continuations by '##'. In byte-level BPE a word starts at the blank before it (spelt
         'Ġ') and at a punctuation mark; letters, digits and bytes of other scripts go on with the word.

@@ -82,7 +82,7 @@ LATER_MARKS += ((0x1F000, 0x1F3FA), (0x1F400, 0x1FAFF))  # between them: skin to
 class TokenWords(NamedTuple):
     """What a vocabulary's tokens say of words; arrays, for compiled loops."""
 
-    starts_V: np.ndarray  # bool; the rule of law 1: a blank, ASCII punctuation, no '##'
+    starts_V: np.ndarray  # bool; the rule of format 1: a blank, ASCII punctuation, no '##'
     flags_V: np.ndarray  # uint8; BEGINS, PARTS, OPEN ...
     end_V: np.ndarray  # uint32; bits of the code point of a last character that is not whole
     missing_V: np.ndarray  # uint8; how many bytes it lacks
@@ -181,7 +181,7 @@ def token_words(spelt_V: Sequence[bytes], goes_on_V: np.ndarray, starts_V: np.nd
     spelt_V: each token's UTF-8 bytes, which may begin or end inside a character.
     goes_on_V: bool; tokens that go on with a word unless their characters say else: those with '##' of
         WordPiece, all of a vocabulary that marks words by blanks. The others begin words.
-    starts_V: bool; the rule of law 1.
+    starts_V: bool; the rule of format 1.
     """
     classes_C, size = character_classes(), len(spelt_V)
     flags_V, end_V, missing_V = np.zeros(size, np.uint8), np.zeros(size, np.uint32), np.zeros(size, np.uint8)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from network_examples import by_hand, exported, frequencies, random_model, spotter, vocabulary_of_words
 
-from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig, TextConfig
+from span_electra.data_config import ChunkConfig, LoaderConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.evaluation.heldout import (
     ExportedPair,
     bins,
     characters,
+    final_masking,
     joint_model,
-    masking_law,
     sampling_text,
     score_text,
 )
@@ -167,17 +167,17 @@ def test_exports_tell_their_sampling_and_else_the_run_and_else_it_is_assumed(tmp
     assert sampling_text(joint).startswith("sample at temperature 1 (assumed")
 
 
-LAW = {"mask_ratio": 0.5, "max_span_len": 1, "geometric_p": 0.2, "whole_words": False}
+MASKING = {"mask_ratio": 0.5, "max_span_len": 1, "geometric_p": 0.2, "whole_words": False}
 SAID = "mask_ratio=0.5 max_span_len=1 geometric_p=0.2 whole_words=false"
 TOLD = {  # what a checkpoint records -> what is said
-    "law": ({"masking_law": LAW}, SAID),
+    "law": ({"masking_law": MASKING}, SAID),
     "schedule": ({"loader": {"masking_schedule": ["0: mask_ratio=0.3", f"0.5: {SAID}"]}}, SAID),
     "neither": ({"loader": {"masking_schedule": []}}, "(the default: the model does not tell its own)"),
 }
 
 
 @pytest.mark.parametrize("case", TOLD)
-def test_text_is_masked_by_the_law_that_the_model_has_learned(case, tmp_path):
+def test_text_is_masked_as_the_model_has_learned(case, tmp_path):
     """As validations, by the last of a run; and which it was stands among the numbers."""
     (told, said), model, vocabulary = TOLD[case], random_model(), vocabulary_of_words()
     meta = {"model": asdict(model.config), "mask_id": vocabulary.mask_id} | told
@@ -187,21 +187,21 @@ def test_text_is_masked_by_the_law_that_the_model_has_learned(case, tmp_path):
     path, found = written(tmp_path), []
     for folder in (tmp_path / "run", tmp_path / "exported"):
         networks = open_networks(folder)
-        law = masking_law(folder, networks)
+        masking = final_masking(folder, networks)
         joint = joint_model(folder, networks)
-        found.append(score_text(networks, joint, path, max_seq_len=24, law=law)["held-out text"])
-        share = LAW["mask_ratio"] if said == SAID else MaskingConfig().mask_ratio
+        found.append(score_text(networks, joint, path, max_seq_len=24, masking=masking)["held-out text"])
+        share = MASKING["mask_ratio"] if said == SAID else MaskingConfig().mask_ratio
         assert said in found[-1]["masks"] and found[-1]["replacements"] == "sample at temperature 1"
         assert found[-1]["hidden"] / found[-1]["tokens"] == pytest.approx(share, abs=0.05)
     assert numbers(found[0]) == pytest.approx(numbers(found[1]), rel=1e-4)
 
 
-def test_a_law_that_is_none_of_ours_is_refused(tmp_path):
+def test_a_masking_that_is_none_of_ours_is_refused(tmp_path):
     exported(tmp_path)
     path = tmp_path / "generator/config.json"
     settings = json.loads(path.read_text())
-    for law in ({"mask_ratio": 7}, {"share": 0.1}, [1]):
-        ours = settings["span_electra"] | {"masking_law": law}
+    for masking in ({"mask_ratio": 7}, {"share": 0.1}, [1]):
+        ours = settings["span_electra"] | {"masking_law": masking}
         path.write_text(json.dumps(settings | {"span_electra": ours}))
-        with pytest.raises(InputError, match="records no law of masks of ours"):
-            masking_law(tmp_path, open_networks(tmp_path))
+        with pytest.raises(InputError, match="records no masking of ours"):
+            final_masking(tmp_path, open_networks(tmp_path))

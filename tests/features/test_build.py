@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from feature_examples import build, text
 
-from span_electra.config import ChunkConfig, MaskingConfig, TextConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.features import build as F
 from span_electra.features.store import open_features
@@ -136,8 +136,8 @@ def fail_after(monkeypatch, parts):
     monkeypatch.setattr(F, "writing_maker", breaking)
 
 
-def test_a_broken_off_command_goes_on_and_gives_the_same_bytes(tmp_path, corpus, vocabulary):
-    whole = build(corpus, vocabulary, tmp_path / "whole.arrow")
+def test_a_broken_off_command_goes_on_and_gives_the_same_bytes(tmp_path, corpus, vocabulary, capsys):
+    build(corpus, vocabulary, tmp_path / "whole.arrow")
     with pytest.MonkeyPatch.context() as patch:
         fail_after(patch, 4)
         with pytest.raises(KeyboardInterrupt):
@@ -148,8 +148,8 @@ def test_a_broken_off_command_goes_on_and_gives_the_same_bytes(tmp_path, corpus,
     damaged = bytearray(parts[1].read_bytes())
     damaged[-200] ^= 1
     parts[1].write_bytes(damaged)
-    again = build(corpus, vocabulary, tmp_path / "f.arrow")
-    assert (again.kept_parts, again.made_parts) == (3, whole.made_parts - 3)
+    build(corpus, vocabulary, tmp_path / "f.arrow", progress=True)
+    assert "note: 3 of " in capsys.readouterr().err
     assert (tmp_path / "f.arrow").read_bytes() == (tmp_path / "whole.arrow").read_bytes()
     assert not (tmp_path / ".f.arrow.parts").exists()
 
@@ -173,18 +173,19 @@ def test_the_file_grows_while_parts_are_made(tmp_path, corpus, vocabulary, monke
     assert sorted(os.listdir(tmp_path)) == ["f.arrow", "in"]
 
 
-def test_a_command_that_was_broken_off_beside_its_text_goes_on(tmp_path, corpus, vocabulary):
+def test_a_command_that_was_broken_off_beside_its_text_goes_on(tmp_path, corpus, vocabulary, capsys):
     build(corpus, vocabulary, tmp_path / "whole.arrow")
     with pytest.MonkeyPatch.context() as patch:
         fail_after(patch, 4)
         with pytest.raises(KeyboardInterrupt):
             build(corpus, vocabulary, corpus / "f.arrow")
-    assert build(corpus, vocabulary, corpus / "f.arrow").kept_parts == 4
+    build(corpus, vocabulary, corpus / "f.arrow", progress=True)
+    assert "note: 4 of " in capsys.readouterr().err
     assert (corpus / "f.arrow").read_bytes() == (tmp_path / "whole.arrow").read_bytes()
 
 
 @pytest.mark.parametrize("change", ["text", "seed", "vocabulary"])
-def test_parts_of_other_text_or_settings_are_made_again(tmp_path, corpus, vocabulary, change):
+def test_parts_of_other_text_or_settings_are_made_again(tmp_path, corpus, vocabulary, capsys, change):
     with pytest.MonkeyPatch.context() as patch:
         fail_after(patch, 4)
         with pytest.raises(KeyboardInterrupt):
@@ -198,18 +199,19 @@ def test_parts_of_other_text_or_settings_are_made_again(tmp_path, corpus, vocabu
         other = json.loads(vocabulary.to_json())
         other["added_tokens"].append({**other["added_tokens"][0], "id": vocabulary.size, "content": "[NEW]"})
         vocabulary = Vocabulary.from_json(json.dumps(other))
-    again = build(corpus, vocabulary, tmp_path / "f.arrow", seed=int(change == "seed"))
-    assert again.kept_parts == 0
+    build(corpus, vocabulary, tmp_path / "f.arrow", seed=int(change == "seed"), progress=True)
+    assert "finished before" not in capsys.readouterr().err
 
 
-def test_parts_that_a_killed_command_left_go_with_the_next(tmp_path, corpus, vocabulary, monkeypatch):
+def test_parts_that_a_killed_command_left_go_with_the_next(tmp_path, corpus, vocabulary, monkeypatch, capsys):
     """It was killed when the features stood and their parts were being removed."""
     with monkeypatch.context() as patch:
         patch.setattr(F, "_remove_parts", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             build(corpus, vocabulary, tmp_path / "f.arrow")
     assert (tmp_path / "f.arrow").exists() and list((tmp_path / ".f.arrow.parts").glob("part-*"))
-    assert build(corpus, vocabulary, tmp_path / "f.arrow").made_parts == 0
+    build(corpus, vocabulary, tmp_path / "f.arrow", progress=True)
+    assert "nothing to do" in capsys.readouterr().out
     assert sorted(os.listdir(tmp_path)) == ["f.arrow", "in"]
 
 
@@ -223,12 +225,13 @@ def test_what_is_made_already_is_left_and_what_is_not_is_made(tmp_path, corpus, 
     assert out_file.stat().st_mtime_ns != stamp and "will be replaced" in capsys.readouterr().err
     assert open_features(out_file).header.seed == 1
     (corpus / "b.txt").write_text(text(8, 9))
-    assert build(corpus, vocabulary, out_file, seed=1).made_parts > 0
+    build(corpus, vocabulary, out_file, seed=1, progress=True)
     out_file.write_bytes(out_file.read_bytes()[:-7])
-    assert build(corpus, vocabulary, out_file, seed=1).made_parts > 0
+    build(corpus, vocabulary, out_file, seed=1, progress=True)
+    assert "nothing to do" not in capsys.readouterr().out
 
 
-def test_features_of_other_settings_are_not_read_through_first(tmp_path, corpus, vocabulary, monkeypatch):
+def test_features_of_other_settings_are_not_read_first(tmp_path, corpus, vocabulary, monkeypatch, capsys):
     build(corpus, vocabulary, tmp_path / "f.arrow")
     opened = []
     monkeypatch.setattr(
@@ -236,8 +239,9 @@ def test_features_of_other_settings_are_not_read_through_first(tmp_path, corpus,
     )
     build(corpus, vocabulary, tmp_path / "f.arrow", seed=1)
     assert opened == [False]
-    again = build(corpus, vocabulary, tmp_path / "f.arrow", seed=1)
-    assert again.made_parts == 0 and opened[1:] == [False, None]  # before they are called sound, every bit is
+    build(corpus, vocabulary, tmp_path / "f.arrow", seed=1, progress=True)
+    assert "nothing to do" in capsys.readouterr().out
+    assert opened[1:] == [False, None]  # before they are called sound, every bit is read
 
 
 def test_text_without_words_is_refused_and_leaves_nothing(tmp_path, vocabulary):
@@ -262,7 +266,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path, corpus, vocabula
     script = """
         import sys
         from pathlib import Path
-        from span_electra.config import ChunkConfig, MaskingConfig
+        from span_electra.data_config import ChunkConfig, MaskingConfig
         from span_electra.features import build as F
         from span_electra.features.header import wanted_features
         from span_electra.text.vocabulary import Vocabulary
@@ -316,13 +320,13 @@ def test_other_programs_read_the_rows(tmp_path, corpus, vocabulary):
     assert [token for row in rows["input_ids"] for token in row[1:-1]] == stream(tmp_path / "f.arrow")
 
 
-def test_features_of_an_earlier_law_are_left_as_they_are_and_it_is_said(tmp_path, corpus, vocabulary, capsys):
+def test_features_of_an_earlier_format_are_left_and_it_is_said(tmp_path, corpus, vocabulary, capsys):
     out_file = tmp_path / "f.arrow"
-    build(corpus, vocabulary, out_file, masking=MaskingConfig(law=1))
+    build(corpus, vocabulary, out_file, masking=MaskingConfig(format=1))
     before = out_file.read_bytes()
-    assert build(corpus, vocabulary, out_file, progress=True).made_parts == 0
+    build(corpus, vocabulary, out_file, progress=True)
     assert out_file.read_bytes() == before and open_features(out_file).header.format == 1
-    assert "law 1 of an earlier version (format 1), which it keeps" in capsys.readouterr().err
+    assert "is of format 1, of an earlier version, and keeps its masks" in capsys.readouterr().err
     build(corpus, vocabulary, out_file, masking=MaskingConfig(0.3))
     assert open_features(out_file).header.format == 2
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from span_electra.config import ChunkConfig
+from span_electra.data_config import ChunkConfig
 from span_electra.features.chunks import cut_chunks, document_ends, frame_chunks
 
 KEY = np.uint64(12345)

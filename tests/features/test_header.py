@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from feature_examples import VOCABULARY, make
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.header import (
     feature_schema,
@@ -48,7 +48,7 @@ HOSTILE = {
     "unknown key": {"masking": {"mask_raito": 0.2}},
     "code": {"vocab_size": "__import__('os').abort()"},
     "other format": {"format": 3},
-    "a law of another format": {"format": 1},
+    "masks of another format": {"format": 1},
     "sources": {"sources": [{"path": "x"}]},
     "text for a number": {"chunking": {"max_seq_len": "128"}},
     "a number for text": {"errors": 3},

@@ -10,27 +10,27 @@ from hypothesis import strategies as st
 from scipy import stats
 from span_examples import rows_of, spans_of, words_of
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features import masking as M
 from span_electra.text.word_starts import SPECIAL
 
 EVERY_TOKEN_A_WORD = words_of(np.ones(100, dtype=bool))
-LAWS = pytest.mark.parametrize("law", [1, 2])
+FORMATS = pytest.mark.parametrize("format", [1, 2])
 
 
-@LAWS
-def test_single_tokens_are_hidden_wherever_words_end(law):
+@FORMATS
+def test_single_tokens_are_hidden_wherever_words_end(format):
     tokens = words_of(np.zeros(100, dtype=bool))  # in whole words these rows are one word each
-    masking = MaskingConfig(mask_ratio=0.3, max_span_len=1, whole_words=False, law=law)
+    masking = MaskingConfig(mask_ratio=0.3, max_span_len=1, whole_words=False, format=format)
     _, spans = spans_of([66] * 500, tokens, masking)
     assert (spans.lengths_S == 1).all() and len(spans.starts_S) == 500 * round(0.3 * 64)
     assert set(np.unique(spans.starts_S)) == set(range(1, 65))
 
 
-@LAWS
-def test_with_p_of_one_spans_are_single_words(law):
-    _, spans = spans_of([66] * 50, EVERY_TOKEN_A_WORD, MaskingConfig(geometric_p=1.0, law=law))
+@FORMATS
+def test_with_p_of_one_spans_are_single_words(format):
+    _, spans = spans_of([66] * 50, EVERY_TOKEN_A_WORD, MaskingConfig(geometric_p=1.0, format=format))
     assert (spans.lengths_S == 1).all() and len(spans.starts_S) == 50 * round(0.2 * 64)
 
 
@@ -42,13 +42,13 @@ def test_with_p_of_one_spans_are_single_words(law):
     p=st.floats(0.01, 1.0),
     share=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
     seed=st.integers(0, 2**40),
-    law=st.sampled_from([1, 2]),
+    format=st.sampled_from([1, 2]),
 )
 def test_budget_is_exact_and_spans_stay_apart_inside_the_content(
-    lengths, ratio, longest, p, share, seed, law
+    lengths, ratio, longest, p, share, seed, format
 ):
     tokens = words_of(np.random.default_rng(seed).random(50) < share)
-    masking = MaskingConfig(mask_ratio=ratio, max_span_len=longest, geometric_p=p, law=law)
+    masking = MaskingConfig(mask_ratio=ratio, max_span_len=longest, geometric_p=p, format=format)
     _, spans = spans_of(lengths, tokens, masking, seed)
     for length, (starts, sizes) in zip(lengths, rows_of(spans), strict=True):
         assert sizes.sum() == round(ratio * (length - 2))
@@ -98,15 +98,15 @@ def test_special_tokens_end_words_and_leave_the_rest_as_it_is():
     assert set(spans.starts_S.tolist()) >= begins and cut < 0.4 * len(spans.starts_S)
 
 
-def test_the_law_is_spanbert_s():
+def test_the_geometric_law_is_spanbert_s():
     probability_L = M.length_distribution(MaskingConfig(max_span_len=10))
     printed = [0.2241, 0.1792, 0.1434, 0.1147, 0.0918, 0.0734, 0.0587, 0.0470, 0.0376, 0.0301]
     assert np.allclose(probability_L, printed, atol=5e-5) and np.isclose(probability_L.sum(), 1)
 
 
-@LAWS
-def test_spans_depend_on_the_key_alone(law):
-    masking, tokens = MaskingConfig(law=law), words_of(np.random.default_rng(0).random(100) < 0.6)
+@FORMATS
+def test_spans_depend_on_the_key_alone(format):
+    masking, tokens = MaskingConfig(format=format), words_of(np.random.default_rng(0).random(100) < 0.6)
     rows, whole = spans_of([128, 40, 512, 7], tokens, masking, seed=5)
     order = np.array([2, 0, 3, 1])
     others = M.TokenRows(rows.ids_T.astype(np.uint32), rows.starts_R[order], rows.lengths_R[order])
@@ -159,6 +159,6 @@ def test_no_rows_give_no_spans():
         ({"geometric_p": 1.5}, "geometric_p: 1.5 is too large; the most is 1"),
     ],
 )
-def test_what_no_law_allows_is_refused_in_round_numbers(settings, words):
+def test_what_no_masking_allows_is_refused_in_round_numbers(settings, words):
     with pytest.raises(InputError, match=words):
         MaskingConfig(**settings)

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 from feature_examples import VOCABULARY, text
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import write_checked
 from span_electra.features.header import TOKENIZER_KEY, feature_schema, wanted_features

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from span_electra.config import ChunkConfig, MaskingConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features import ray_engine
 from span_electra.features.build import build_features

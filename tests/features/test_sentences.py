@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_tokenizer_examples import BERT, bpe
 
-from span_electra.config import ChunkConfig, MaskingConfig
-from span_electra.data_config import VocabularyConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig, VocabularyConfig
 from span_electra.features.build import build_features
 from span_electra.features.chunks import cut_chunks
 from span_electra.features.header import wanted_features

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from feature_examples import SPECIAL, VOCABULARY, WORDS, make
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.arrow_file import write_checked
 from span_electra.features.header import (
@@ -74,7 +74,7 @@ def test_several_files_globs_and_shards_read_as_one(tmp_path):
         assert ids_BL[1, : len(second[2])].tolist() == second[2].tolist()
 
 
-def test_rows_that_break_the_law_are_refused_though_the_checksum_holds(tmp_path):
+def test_rows_masked_otherwise_are_refused_though_the_checksum_holds(tmp_path):
     make(tmp_path / "f.bin", rows=3, batches=1)
     header = read_header(tmp_path / "f.bin")
     table = pa.ipc.open_file(pa.memory_map(str(tmp_path / "f.bin"))).read_all().combine_chunks()

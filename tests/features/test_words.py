@@ -1,9 +1,9 @@
-"""Where words begin in rows of tokens, by law 2. Run: pytest tests/features/test_words.py"""
+"""Where words begin in rows of tokens, by format 2. Run: pytest tests/features/test_words.py"""
 
 import numpy as np
 import pytest
 
-from span_electra.features.words import LONGEST_REAL_WORD, Row, find_words_2, word_starts
+from span_electra.features.words import LONGEST_REAL_WORD, Row, TokenRows, find_words, word_starts
 from span_electra.text.word_starts import token_words
 
 
@@ -14,7 +14,7 @@ def words(tokens: list[bytes], goes_on=None) -> list[bytes]:
     table = token_words(kinds, on_V, np.zeros(len(kinds), bool))
     ids_T = np.array([kinds.index(token) for token in tokens], np.uint16)
     row = Row(np.zeros(len(ids_T) + 1, np.int64), np.zeros(len(ids_T) + 1, np.uint8), np.zeros(1, np.uint8))
-    count = find_words_2(ids_T, 0, len(ids_T), table, row)
+    count = find_words(ids_T, 0, len(ids_T), table, row)
     ends = row.word_at_W[: count + 1]
     return [b"".join(tokens[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
 
@@ -83,16 +83,16 @@ def test_wordpiece_says_itself_what_goes_on():
     assert words(tokens, on) == [word.encode() for word in expected]
 
 
-def test_words_of_several_rows_are_marked_by_either_law():
+def test_words_of_several_rows_are_marked_by_either_format():
     kinds = [b"a", b" b", "我".encode()]
     table = token_words(kinds, np.ones(3, bool), np.array([False, True, False]))
     ids_T = np.array([9, 0, 0, 1, 2, 2, 9, 9, 9, 9, 2, 0, 9], np.uint16)  # 9: [CLS] and [SEP]
-    rows = (ids_T, np.array([0, 7, 9]), np.array([7, 2, 4]), table)
-    assert word_starts(*rows, law=2).tolist() == [True, False, True, True, True, True, True]
-    assert word_starts(*rows, law=1).tolist() == [True, False, True, False, False, True, False]
+    rows = TokenRows(ids_T, np.array([0, 7, 9]), np.array([7, 2, 4]))
+    assert word_starts(rows, table).tolist() == [True, False, True, True, True, True, True]
+    assert word_starts(rows, table, format=1).tolist() == [True, False, True, False, False, True, False]
 
 
 def test_ids_outside_the_vocabulary_are_words_and_nothing_is_read_there():
     table = token_words([b"a"], np.ones(1, bool), np.zeros(1, bool))
     row = Row(np.zeros(5, np.int64), np.zeros(5, np.uint8), np.zeros(1, np.uint8))
-    assert find_words_2(np.array([0, 9, 0, 60000], np.uint16), 0, 4, table, row) == 3
+    assert find_words(np.array([0, 9, 0, 60000], np.uint16), 0, 4, table, row) == 3

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from golden_examples import EXPECTED, STORED, check, content_digest, digest, golden_text, header_of
 
-from span_electra.config import ChunkConfig, LoaderConfig, MaskingConfig
-from span_electra.data_config import VocabularyConfig
+from span_electra.data_config import ChunkConfig, LoaderConfig, MaskingConfig, VocabularyConfig
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features
 from span_electra.features.masking import row_keys, uniforms
@@ -41,19 +40,19 @@ def vocabularies():
 
 @pytest.mark.parametrize("kind", ["BPE", "BERT"])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("law", [1, 2])
-def test_features_keep_their_bytes(tmp_path, monkeypatch, vocabularies, kind, case, law):
-    """By law 1, which the program still makes where it is asked to, the bytes are those of format 1."""
+@pytest.mark.parametrize("format", [1, 2])
+def test_features_keep_their_bytes(tmp_path, monkeypatch, vocabularies, kind, case, format):
+    """Of either format: the program still makes the first where it is asked to."""
     monkeypatch.chdir(tmp_path)  # the header names sources as they were named
     (tmp_path / "golden.txt").write_text(golden_text(120), encoding="utf-8")
     settings = {"chunking": ChunkConfig(64), "masking": MaskingConfig(), "seed": 3} | CASES[case]
-    settings["masking"] = replace(settings["masking"], law=law)
-    name = f"{kind}_{case}" + ("_law_2" if law == 2 else "")
+    settings["masking"] = replace(settings["masking"], format=format)
+    name = f"{kind}_{case}" + ("_law_2" if format == 2 else "")
     wanted = wanted_features(vocabularies[kind], **settings)
     build_features("golden.txt", vocabularies[kind], "f.arrow", wanted, progress=False)
     check(f"features/{name}_rows", content_digest("f.arrow"), "the rows of a feature file")
     if case == "one_block":
-        check(f"headers/{kind}_{law}", header_of("f.arrow"), "what a feature file says of itself")
+        check(f"headers/{kind}_{format}", header_of("f.arrow"), "what a feature file says of itself")
     if all(version(name) == EXPECTED["versions"][name] for name in FRAME_LIBRARIES):
         whole = hashlib.sha256((tmp_path / "f.arrow").read_bytes()).hexdigest()
         check(f"features/{name}_file", whole, "the bytes of a feature file")
@@ -89,7 +88,7 @@ def test_a_stored_feature_file_of_format_1_opens(stored):
     check("stored/spans", digest(spans.starts_S, spans.lengths_S, spans.row_ends_R), "the spans it holds")
 
 
-def test_spans_redrawn_by_the_law_of_format_1_stay(stored):
+def test_spans_redrawn_by_format_1_stay(stored):
     for epoch in (1, 2):
         spans = stored.sample_spans(np.arange(stored.rows), epoch=epoch, seed=7)
         value = digest(spans.starts_S, spans.lengths_S, spans.row_ends_R)

@@ -11,7 +11,7 @@ from network_examples import exported, random_model, vocabulary_of_words
 from span_electra.errors import InputError
 from span_electra.hub.export import export_run
 from span_electra.hub.folders import (
-    law_in,
+    final_masking_in,
     open_vocabulary,
     ours_in,
     read_config,
@@ -92,12 +92,16 @@ def test_what_stock_classes_have_saved_tells_no_training_of_ours_but_the_row_of_
     told, longest, tmp_path
 ):
     """They keep our key, whatever they have trained the network to since."""
-    model, law = random_model(), dict.fromkeys(("mask_ratio", "geometric_p"), 0.5)
-    meta = {"model": {}, "max_seq_len": 16, "masking_law": law | {"max_span_len": 1, "whole_words": False}}
+    model, masking = random_model(), dict.fromkeys(("mask_ratio", "geometric_p"), 0.5)
+    meta = {
+        "model": {},
+        "max_seq_len": 16,
+        "masking_law": masking | {"max_span_len": 1, "whole_words": False},
+    }
     meta = checkpoint.read_meta(checkpoint.save(tmp_path / "run", 7, model.state_dict(), {}, meta))
     for place in export_run(model, vocabulary_of_words(), tmp_path, meta=meta):
         assert open_model(place).need(place.name).longest == open_networks(place, "cpu").longest == 16
-        assert law_in(ours_in(place), "here").mask_ratio == 0.5
+        assert final_masking_in(ours_in(place), "here").mask_ratio == 0.5
         for name, changes in (
             ("config.json", {"transformers_version": "5.24.0"}),
             ("tokenizer_config.json", {"model_max_length": told}),
@@ -106,7 +110,7 @@ def test_what_stock_classes_have_saved_tells_no_training_of_ours_but_the_row_of_
             (place / name).write_text(json.dumps(settings | changes))
         assert open_model(place).need(place.name).longest == open_networks(place, "cpu").longest == longest
         assert open_model(place).trained_length(32) == longest
-        assert law_in(ours_in(place), "here") is None and "sampling" not in ours_in(place)
+        assert final_masking_in(ours_in(place), "here") is None and "sampling" not in ours_in(place)
     assert open_model(tmp_path).folders, "they stay a pair"
 
 

@@ -9,25 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_examples import assert_same_end, lines_of, small_run, stop_at, write_rows
 
-from span_electra.config import LoaderConfig, MaskingConfig, ModelConfig, OptimizerConfig, TrainingConfig
+from span_electra.config import ModelConfig, OptimizerConfig, TrainingConfig
+from span_electra.data_config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.pretraining.course import (
     NEVER,
     NOTHING,
     Behind,
     Course,
+    MaskingSchedule,
     behind,
     course_of,
     describe_course,
     final_masking,
-    law_facts,
+    masking_schedule,
 )
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training.plan import TICKS
 
 BASE = MaskingConfig(0.2)
+FEATURES = MaskingConfig(mask_ratio=0.15, max_span_len=10, geometric_p=0.2)
 LATER = ["0: max_span_len=1", "0.5: mask_ratio=0.4"]
+THREE = [*LATER, "0.8: mask_ratio=0.1"]
 
 
 def settings_of(lines=(), model=None, loader=None, **changes) -> PretrainingSettings:
@@ -62,13 +66,13 @@ def test_where_nothing_changes_no_batch_is_counted():
 def test_shares_are_of_the_optimizers_steps(changes, steps):
     found = course(LATER, model={"generator_first": 0.25}, **changes)
     assert found.phase_starts == (0, steps // 2, steps // 4)
-    assert found.training(2, 0).first_step == 2 * found.epoch_steps
+    assert found.at_epoch(2, 0).first_step == 2 * found.epoch_steps
 
 
 def test_by_the_clock_shares_are_of_the_time_whatever_the_epoch():
     found = course(LATER, model={"generator_first": 0.25}, by_clock=True, max_minutes=1, epochs=1)
     assert found.phase_starts == (0, TICKS // 2, TICKS // 4)
-    assert found.training(7, 5).first_step == 5
+    assert found.at_epoch(7, 5).first_step == 5
     with pytest.raises(InputError, match="no steps"):
         course(["0: max_span_len=1", "500: mask_ratio=0.4"], by_clock=True, max_minutes=1, epochs=1)
 
@@ -83,33 +87,103 @@ def test_the_discriminator_waits_up_to_its_first_step_and_one_alone_for_ever():
 def test_what_a_run_does_when_is_said_in_words():
     model = {"generator_first": 0.25, "next_token_share": 1.0}
     loader = {"spelling_noise": 0.1, "paired_rows": 0.15}
-    assert describe_course(settings_of(LATER, model, loader)) == (
-        "0: max_span_len=1; 0.5: mask_ratio=0.4, 10% of the words misspelt, 15% of the rows made pairs, "
-        "the generator alone for the first 25%, alone, 100% of its steps from left to right"
+    assert describe_course(settings_of(LATER, model, loader), BASE) == (
+        "0: mask_ratio=0.2 max_span_len=1 geometric_p=0.2 whole_words=true; "
+        "0.5: mask_ratio=0.4 max_span_len=20 geometric_p=0.2 whole_words=true, "
+        "10% of the words misspelt, 15% of the rows made pairs, the generator alone for the first 25%, "
+        "alone, 100% of its steps from left to right"
     )
-    assert describe_course(settings_of()) == "as the features have them"
+    assert describe_course(settings_of(), BASE) == "as the features have them"
+
+
+def test_the_masks_that_are_said_are_those_of_the_run_over_any_features():
+    said = describe_course(settings_of(THREE), FEATURES).split("; ")
+    meant = masking_schedule(masking_phases(THREE), 40, FEATURES)
+    others = MaskingConfig(0.3, 7, 0.5, whole_words=False)
+    assert masking_schedule(masking_phases(said), 40, others) == meant
 
 
 def test_held_out_rows_have_the_last_masking_and_no_mask_before_one_was_seen():
     found = course(LATER, model={"generator_first": 0.25, "next_token_share": 1.0})
-    phases = found.validation(alone=True)
-    assert found.schedule.maskings[found.schedule.phases_of([phases.first_step])[0]].mask_ratio == 0.4
-    assert (phases.alone_until, phases.next_token_share) == (NEVER, 1.0)
-    assert replace(found, next_token_share=0.75).validation(alone=True).next_token_share == 0
-    assert found.validation(alone=False) == replace(phases, alone_until=0, next_token_share=0.0)
+    held_out = found.for_validation(alone=True)
+    assert found.schedule.maskings[found.schedule.phases_of([held_out.first_step])[0]].mask_ratio == 0.4
+    assert (held_out.alone_until, held_out.next_token_share) == (NEVER, 1.0)
+    assert replace(found, next_token_share=0.75).for_validation(alone=True).next_token_share == 0
+    assert found.for_validation(alone=False) == replace(held_out, alone_until=0, next_token_share=0.0)
 
 
 def test_the_final_masking_is_the_runs_own_or_none():
     assert final_masking(settings_of(LATER), BASE) == replace(BASE, mask_ratio=0.4)
     assert final_masking(settings_of(), BASE) is None
-    for lines in (LATER, ()):  # which checkpoints record, whichever of the two it is
-        settings = settings_of(lines)
-        assert MaskingConfig(**law_facts(settings, BASE)) == (final_masking(settings, BASE) or BASE)
+
+
+# --- schedules ------------------------------------------------------------------------------------------
+
+LINES = ["0: mask_ratio=0.3 max_span_len=1 whole_words=false", "0.5: max_span_len=3", "800:"]
+
+
+def test_phases_begin_at_a_share_or_a_step_and_take_the_rest_from_the_features():
+    schedule = masking_schedule(masking_phases(LINES), total_steps=1000, base=FEATURES)
+    assert schedule.first_steps == (0, 500, 800)
+    assert schedule.maskings == (
+        MaskingConfig(0.3, 1, 0.2, whole_words=False),
+        MaskingConfig(0.15, 3, 0.2),
+        FEATURES,
+    )
+    assert schedule.phases_of(np.array([0, 499, 500, 799, 800, 5000])).tolist() == [0, 0, 1, 1, 2, 2]
+    assert schedule.highest_ratio == 0.3
+
+
+def test_one_masking_holds_all_the_way():
+    schedule = MaskingSchedule.constant(FEATURES)
+    assert schedule.maskings == (FEATURES,) and schedule.phases_of(np.arange(10)).tolist() == [0] * 10
+
+
+@pytest.mark.parametrize(
+    "lines, words",
+    [
+        (["0.5: max_span_len=3"], "the first phase begins at 0.5; it must be 0"),
+        (["0: max_span_len=3", "0: "], "'0: ' does not begin after"),
+        (["0: max_span_len=3", "nan: "], "'nan: ' does not begin after"),
+        (["0: longest=3"], "'0: longest=3' is no phase.*max_span_len"),
+        (["0: max_span_len"], "is no phase"),
+        (["0: whole_words=1"], "is no phase"),
+        (
+            ["0: mask_ratio=0.7"],
+            "masking_schedule: '0: mask_ratio=0.7': mask_ratio: 0.7 is too large; the most",
+        ),
+        (["0:", "700:", "600:"], "'600:' does not begin after"),
+        (["0:", "0.7:", "0.6:"], "'0.6:' does not begin after"),
+    ],
+)
+def test_what_is_no_schedule_is_refused_with_a_way_out(lines, words):
+    with pytest.raises(InputError, match=words):
+        LoaderConfig(masking_schedule=lines)
+
+
+@pytest.mark.parametrize("order", [["0.5:", "100:"], ["100:", "0.1:"]], ids=["before", "at once"])
+def test_a_step_and_a_share_are_put_in_order_where_all_steps_are_known(order):
+    phases = masking_phases(["0: mask_ratio=0.1", *order])
+    with pytest.raises(
+        InputError, match="masking_schedule: of 1,000 steps, the phase of .* not after the one"
+    ):
+        masking_schedule(phases, total_steps=1000, base=FEATURES)
+    later = masking_schedule(masking_phases(["0:", "100:", "0.5:"]), total_steps=1000, base=FEATURES)
+    assert later.first_steps == (0, 100, 500)
+
+
+def test_shares_that_a_short_run_rounds_to_one_step_are_no_trouble():
+    schedule = masking_schedule(masking_phases(["0:", "0.5:", "0.6:"]), total_steps=4, base=FEATURES)
+    assert schedule.first_steps == (0, 2, 2) and schedule.phases_of(np.arange(4)).tolist() == [0, 0, 2, 2]
+
+
+def test_static_masks_have_no_course():
+    with pytest.raises(InputError, match="leave out --masking static"):
+        LoaderConfig(masking="static", masking_schedule=LINES)
 
 
 # --- runs that become longer or shorter -----------------------------------------------------------------
 
-THREE = [*LATER, "0.8: mask_ratio=0.1"]
 ALONE = {"generator_first": 0.25}
 
 
@@ -164,8 +238,8 @@ def test_what_is_asked_for_anew_holds_and_older_checkpoints_have_left_nothing():
     assert behind(short, {key: meta[key] for key in meta if key != "course"}, "step-1") == NOTHING
     with pytest.raises(InputError, match="step-1: its meta.json holds no course of ours"):
         behind(short, meta | {"course": {"epoch_steps": 1}}, "step-1")
-    said = describe_course(short, Behind(2, True))
-    assert "mask_ratio=0.1 (2 phases over), the generator alone for the first 25% (over)" in said
+    said = describe_course(short, BASE, Behind(2, True))
+    assert "whole_words=true (2 phases over), the generator alone for the first 25% (over)" in said
 
 
 def test_a_run_that_becomes_longer_never_has_the_generator_alone_again(tmp_path, monkeypatch, capfd):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from run_examples import small_run, write_rows
 
-from span_electra.config import LoaderConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import TrainDataArguments
 from span_electra.pretraining.data import (
@@ -68,7 +68,7 @@ def test_features_that_hide_nothing_are_told(tmp_path):
     with pytest.warns(UserWarning, match="short.arrow: hides no token.*--mask_ratio"):
         open_data(small_run(short, tmp_path / "run"))
     scheduled = LoaderConfig(8, masking_schedule=["0: mask_ratio=0.5"])
-    open_data(small_run(short, tmp_path / "run", loader=scheduled))  # masks them by a law of its own
+    open_data(small_run(short, tmp_path / "run", loader=scheduled))  # masks them in a way of its own
 
 
 def test_held_out_rows_that_hide_nothing_are_told(tmp_path):

@@ -7,7 +7,8 @@ import torch
 from model_examples import small_config
 from run_examples import small_run, write_rows
 
-from span_electra.config import LoaderConfig, MaskingConfig, OptimizerConfig
+from span_electra.config import OptimizerConfig
+from span_electra.data_config import LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
@@ -74,6 +75,9 @@ def test_a_masking_schedule_is_laid_over_all_steps_of_the_run(tmp_path):
     assert [batches.phase_N.tolist() for batches in epochs] == [[0] * 6, [0, 0, 1, 1, 1, 1], [1] * 6]
     assert epochs[0].schedule.maskings[0] == MaskingConfig(0.2, 1, 0.2, whole_words=False)
     assert epochs[0].schedule.maskings[1] == MaskingConfig(0.4)
+    unscheduled = Pretraining(replace(settings, train_loader=LoaderConfig(9)), CPU)
+    for run, ends_with in ((experiment, MaskingConfig(0.4)), (unscheduled, MaskingConfig(0.2))):
+        assert run.metadata()["masking_law"] == ends_with.chosen()
 
 
 def test_the_generator_learns_alone_for_its_share_of_all_steps(tmp_path):

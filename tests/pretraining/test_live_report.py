@@ -11,7 +11,7 @@ import pytest
 import torch
 from run_examples import small_run, write_rows
 
-from span_electra.config import LoaderConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining import experiment, live_report
 from span_electra.pretraining.experiment import Pretraining, run_pretraining

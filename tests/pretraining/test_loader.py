@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from span_examples import words_of
 
-from span_electra.config import LoaderConfig, MaskingConfig, masking_phases
+from span_electra.data_config import LoaderConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
-from span_electra.features.masking import Spans, TokenRows, row_keys, sample_spans, span_budget
-from span_electra.features.schedule import EpochPhases, masking_schedule
+from span_electra.features.masking import Spans, row_keys, sample_spans, span_budget
+from span_electra.features.words import TokenRows
+from span_electra.pretraining.course import Course, masking_schedule
 from span_electra.pretraining.loader import Batches, locate_slots, plan_epoch
 
 MASKING = MaskingConfig()
@@ -266,7 +267,7 @@ def test_a_schedule_hides_by_its_phases_the_same_on_any_processes_and_after_a_re
     features = features_of(60)
     lines = ["0: mask_ratio=0.3 max_span_len=1 whole_words=false", "0.5: mask_ratio=0.15 max_span_len=4"]
     schedule = masking_schedule(masking_phases(lines), total_steps=8, base=MASKING)
-    more = {"phases": EpochPhases(schedule, first_step=2), "together": 2}
+    more = {"course": Course(schedule=schedule, first_step=2), "together": 2}
     config = LoaderConfig(8, workers=0)
 
     def spans_of(batch):
@@ -308,8 +309,8 @@ class EverySecondToken:
 def test_words_are_misspelt_once_the_discriminator_learns_and_never_masked():
     features = features_of(24)
     config = LoaderConfig(batch_size=4, workers=0)
-    phases = EpochPhases(first_step=10, alone_until=13)
-    misspelt = Batches(features, config, 0, phases=phases, misspeller=EverySecondToken(), crops=True)
+    course = Course(first_step=10, alone_until=13)
+    misspelt = Batches(features, config, 0, course=course, misspeller=EverySecondToken(), crops=True)
     batches = list(misspelt)
     assert [batch.generator_alone for batch in batches] == [True] * 3 + [False] * 3
     for batch in batches[:3]:
@@ -355,9 +356,9 @@ def test_spans_go_where_their_tokens_go_when_words_are_misspelt():
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_no_sep_between_two_parts_is_foretold(causal):
-    features, phases = features_of(40), EpochPhases(alone_until=99, next_token_share=float(causal))
+    features, course = features_of(40), Course(alone_until=99, next_token_share=float(causal))
     parted = 0
-    for masked in Batches(features, LoaderConfig(8, paired_rows=0.9, workers=0), epoch=0, phases=phases):
+    for masked in Batches(features, LoaderConfig(8, paired_rows=0.9, workers=0), epoch=0, course=course):
         rows, width = masked.original_BL.shape
         lengths_B1 = torch.tensor([[features.lengths_R[row]] for row in masked.rows_B])
         # [SEP] is 1; that at a row's end parts nothing.

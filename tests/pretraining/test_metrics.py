@@ -6,7 +6,7 @@ from model_examples import MASK, small_config
 from network_examples import away_from_start
 from run_examples import WORDS, write_rows
 
-from span_electra.config import LoaderConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.features.store import open_features
 from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra

@@ -12,19 +12,19 @@ import torch.nn.functional as F
 from model_examples import small_config
 from run_examples import assert_resumed_is_straight, lines_of, small_run, write_rows
 
-from span_electra.config import LoaderConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
-from span_electra.features.schedule import EpochPhases
 from span_electra.features.store import open_features
 from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
+from span_electra.pretraining.course import Course
 from span_electra.pretraining.data import open_data, sized_model, token_counts
 from span_electra.pretraining.experiment import Pretraining, build_model, run_pretraining
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.next_tokens import Candidates, candidates_of, evenly
 from span_electra.training.devices import Process
 
-CAUSAL = EpochPhases(alone_until=99, next_token_share=1.0)
+CAUSAL = Course(alone_until=99, next_token_share=1.0)
 PACKED = LoaderConfig(batch_max_tokens=120, pack_rows=True, workers=0)
 
 
@@ -65,7 +65,7 @@ def test_they_are_steps_of_the_generator_alone_and_the_others_are_as_before(feat
 def test_every_token_but_a_rows_last_predicts_once(features, config, world, shapes):
     opened, found = open_features(features), 0
     for rank in range(world):
-        for batch in Batches(opened, config, 1, rank=rank, world=world, phases=CAUSAL, **{shapes: True}):
+        for batch in Batches(opened, config, 1, rank=rank, world=world, course=CAUSAL, **{shapes: True}):
             slots_S = batch.slots_S[batch.slot_weight_S > 0]
             assert len(slots_S.unique()) == len(slots_S)
             lengths_B = opened.lengths_R[batch.rows_B.numpy()]
@@ -85,7 +85,7 @@ def test_the_loss_is_that_of_each_row_read_from_left_to_right(features, tmp_path
     model = build_model(settings, open_data(settings)).eval()
     opened, generator = open_features(features), model.generator
     nats = correct = 0.0
-    batch = Batches(opened, config, 1, phases=CAUSAL).build(0)
+    batch = Batches(opened, config, 1, course=CAUSAL).build(0)
     for row in batch.rows_B.tolist():
         ids_1L = torch.from_numpy(opened.gather(np.array([row]), int(opened.lengths_R[row])))
         # Prefix by prefix, each read as a whole row: nothing that comes later can have been seen.
@@ -109,8 +109,8 @@ def test_shares_of_processes_add_up(features, tmp_path, architecture):
     settings = small_run(features, tmp_path, dropout=0.0)
     model = build_model(settings, open_data(settings)).eval()
     opened, config = open_features(features), LoaderConfig(8, workers=0)
-    whole = model(Batches(opened, config, 1, phases=CAUSAL).build(0))
-    ranks = [model(Batches(opened, config, 1, rank=rank, world=2, phases=CAUSAL).build(0)) for rank in (0, 1)]
+    whole = model(Batches(opened, config, 1, course=CAUSAL).build(0))
+    ranks = [model(Batches(opened, config, 1, rank=rank, world=2, course=CAUSAL).build(0)) for rank in (0, 1)]
     torch.testing.assert_close(sum(share.loss for share in ranks), whole.loss)
     torch.testing.assert_close(sum(share.tally for share in ranks), whole.tally)
 
@@ -167,7 +167,7 @@ def test_candidates_are_told_where_they_are_fewer_than_the_vocabulary(features, 
 def test_processes_draw_the_same_candidates(features):
     opened, candidates = open_features(features), Candidates(np.arange(40), 12)
     shares = [
-        Batches(opened, LoaderConfig(8), 1, rank=rank, world=2, candidates=candidates, phases=CAUSAL).build(3)
+        Batches(opened, LoaderConfig(8), 1, rank=rank, world=2, candidates=candidates, course=CAUSAL).build(3)
         for rank in (0, 1)
     ]
     assert torch.equal(shares[0].candidate_K, shares[1].candidate_K)

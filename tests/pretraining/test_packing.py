@@ -6,16 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from run_examples import LONGEST, assert_resumed_is_straight, small_run, write_rows
 from varlen_examples import written_out
 
-from span_electra.config import LoaderConfig, NetworkConfig, masking_phases
+from span_electra.config import NetworkConfig
+from span_electra.data_config import LoaderConfig, masking_phases
 from span_electra.errors import InputError
-from span_electra.features.schedule import EpochPhases, masking_schedule
 from span_electra.features.store import open_features
+from span_electra.pretraining.course import Course, masking_schedule
 from span_electra.pretraining.data import open_data
 from span_electra.pretraining.experiment import Pretraining, build_model, run_pretraining
 from span_electra.pretraining.loader import Batches
+from span_electra.pretraining.packing import pack_into_lines
 from span_electra.training import checkpoint
 from span_electra.training.devices import Process
 
@@ -117,7 +121,9 @@ def test_slots_are_enough_for_the_rows_that_hide_most(tmp_path):
     features.header = replace(features.header, chunking=chunking)
     schedule = masking_schedule(masking_phases(["0: mask_ratio=0.167"]), 10, features.header.masking)
     more = {"static_shapes": True, "rows": np.flatnonzero(features.lengths_R == 5)}
-    batches = Batches(features, replace(PACKED, batch_max_tokens=80), 1, phases=EpochPhases(schedule), **more)
+    batches = Batches(
+        features, replace(PACKED, batch_max_tokens=80), 1, course=Course(schedule=schedule), **more
+    )
     assert {len(batch.slots_S) for batch in batches} == {16}
 
 
@@ -166,3 +172,36 @@ def test_what_cannot_share_lines_is_refused(features, tmp_path):
     settings = small_run(features, tmp_path, loader=PACKED)
     with pytest.raises(InputError, match="pack_rows: cannot be combined with sequence_objective"):
         run_pretraining(replace(settings, model=replace(settings.model, sequence_objective="contrastive")))
+
+
+# --- rows in lines --------------------------------------------------------------------------------------
+
+
+def test_the_example_of_rows_in_lines():
+    line_R, start_R, lines = pack_into_lines(np.array([3, 6, 5, 2]), 8)
+    assert (line_R.tolist(), start_R.tolist(), lines) == ([1, 0, 1, 0], [5, 0, 0, 6], 2)
+
+
+@given(st.lists(st.integers(1, 40), max_size=80), st.integers(40, 50))
+def test_every_row_has_a_place_of_its_own(lengths, width):
+    line_R, start_R, lines = pack_into_lines(np.array(lengths, np.int64), width)
+    taken = np.zeros((lines, width), int)
+    for length, line, start in zip(lengths, line_R, start_R, strict=True):
+        assert start + length <= width
+        taken[line, start : start + length] += 1
+    assert taken.max(initial=0) <= 1 and taken.sum() == sum(lengths)
+    # No line without a row, and no gap within one: what is left lies at the end.
+    assert (taken[:, 0] == 1).all() and (np.diff(taken, axis=1) <= 0).all()
+    # Never two lines half empty: their rows would have shared one.
+    assert np.sum(2 * taken.sum(1) <= width) <= 1
+
+
+def test_rows_of_documents_leave_little_empty():
+    lengths_R = np.random.default_rng(0).integers(3, 129, 5000)
+    _, _, lines = pack_into_lines(lengths_R, 128)
+    assert lengths_R.sum() / (lines * 128) > 0.97
+
+
+def test_a_row_longer_than_a_line_is_refused():
+    with pytest.raises(AssertionError, match="fits no line"):
+        pack_into_lines(np.array([3, 9]), 8)

@@ -14,7 +14,7 @@ from feature_examples import build, text
 from run_examples import assert_same_end, lines_of, stop_at
 
 from span_electra.compose import PRESET_FOLDER, Layer, compose, preset, preset_names
-from span_electra.config import ChunkConfig, LoaderConfig
+from span_electra.data_config import ChunkConfig, LoaderConfig
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.data import open_data, token_counts
 from span_electra.pretraining.experiment import Pretraining, build_model, run_pretraining

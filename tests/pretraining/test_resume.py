@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from run_examples import small_run, stop_at, write_rows
 
-from span_electra.config import LoaderConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.data import open_data
 from span_electra.pretraining.experiment import run_pretraining

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from feature_examples import VOCABULARY, build, make
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.features.store import open_features
 from span_electra.report.statistics import UsedRows, content_of, describe_data, write_statistics
 from span_electra.text.vocabulary import assemble

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from span_electra.config import ChunkConfig, MaskingConfig
-from span_electra.data_config import TextConfig, VocabularyConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig, TextConfig, VocabularyConfig
 from span_electra.errors import InputError
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features

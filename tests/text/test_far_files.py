@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from span_electra.config import TextConfig
+from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks

@@ -13,7 +13,8 @@ from run_examples import small_run, write_rows
 from torch import nn
 
 from span_electra import accelerators
-from span_electra.config import LoaderConfig, NetworkConfig, OptimizerConfig, TrainingConfig
+from span_electra.config import NetworkConfig, OptimizerConfig, TrainingConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra

@@ -20,7 +20,8 @@ import torch
 from run_examples import lines_of, small_run, write_rows
 
 from span_electra import accelerators
-from span_electra.config import LoaderConfig, OptimizerConfig, TrainingConfig
+from span_electra.config import OptimizerConfig, TrainingConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.features.store import open_features
 from span_electra.model.dropout import drop

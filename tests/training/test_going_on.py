@@ -13,7 +13,8 @@ import pytest
 import torch
 from run_examples import lines_of, small_run, stop_at, write_rows
 
-from span_electra.config import LoaderConfig, OptimizerConfig
+from span_electra.config import OptimizerConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.training import checkpoint, loop

@@ -22,13 +22,13 @@ from run_examples import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from span_electra import accelerators
-from span_electra.config import OPTIMIZERS, LoaderConfig, OptimizerConfig, TrainingConfig
+from span_electra.config import OPTIMIZERS, OptimizerConfig, TrainingConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.hub.model_card import own_metrics
 from span_electra.hub.opening import load_model
 from span_electra.pretraining.experiment import Pretraining, run_pretraining
-from span_electra.training import checkpoint, loop
-from span_electra.training import run_folder as runfolder
+from span_electra.training import checkpoint, loop, run_folder
 from span_electra.training import step as step_module
 from span_electra.training.devices import Process, go_on_in, other_device
 
@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_end_is_the_same(features, t
 def test_out_of_time_stops_with_a_checkpoint(features, tmp_path):
     result = run_pretraining(small_run(features, tmp_path / "run", max_minutes=1e-9))
     assert (result.state, result.exit_code, result.step) == ("stopped", 0, 1)
-    assert runfolder.state_of(tmp_path / "run") == "resumable"
+    assert run_folder.state_of(tmp_path / "run") == "resumable"
 
 
 def test_a_precision_that_was_measured_stays_that_of_the_run(features, tmp_path, monkeypatch):
@@ -200,7 +200,7 @@ def test_a_run_shorter_than_every_interval_still_tells_tries_and_keeps(features,
     result = run_pretraining(small_run(features, tmp_path / "run", **long))
     assert [line["split"] for line in lines_of(tmp_path / "run")] == ["train", "valid"]
     assert checkpoint.latest(tmp_path / "run") == Path(result.checkpoint)
-    assert runfolder.state_of(tmp_path / "run") == "finished"
+    assert run_folder.state_of(tmp_path / "run") == "finished"
 
 
 def test_intervals_in_steps_and_at_epoch_ends(features, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from run_examples import small_run, write_rows
 
-from span_electra.config import LoaderConfig, OptimizerConfig
+from span_electra.config import OptimizerConfig
+from span_electra.data_config import LoaderConfig
 from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.training import log as log_module
 from span_electra.training.devices import Process

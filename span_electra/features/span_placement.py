@@ -1,4 +1,4 @@
-"""Law 2 of spans: every token of a row is equally likely to be hidden, in every script.
+"""Where a row's spans lie: every token is equally likely to be hidden, in every script.
 
 The row is taken as a ring: a span that would reach over its end goes on at its beginning, so it is clipped
 there and lies at both edges. No place of a ring is special, hence none of the row. (Spans that had to fit the
@@ -9,16 +9,18 @@ The last span meets the budget. Where what would be left is a word or two, less 
 the span before, for else every row had a very short one; otherwise the last is cut, at its end or at its
 beginning by chance, for else the ends of long words would be hidden less often; and never inside a character,
 as long as there is another way. Positions, and the marks of hidden tokens, are those of `words.Row`.
+
+Features of format 1 were made otherwise; they are masked as they ever were by the last part of this file.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from span_electra.features.keyed_random import random_below, random_bits
-from span_electra.features.span_law_1 import PLACE_TRIES, sample_length
+from span_electra.features.keyed_random import HALF_MASK, random_below, random_bits
 from span_electra.text.compiled import compiled
 
+PLACE_TRIES = 16  # random places tried for a span before the free places are counted
 # Where a row's last tokens fit no character, it is drawn anew so often before one is cut: with characters of
 # two tokens and of three a few draws find a sum that fits, with characters of three alone none does.
 ATTEMPTS = 4
@@ -26,7 +28,44 @@ BACKWARD = np.uint64(1)  # the bit by which the last span is cut at its beginnin
 
 
 @compiled
-def place_row_2(row, words, budget, key, law):
+def sample_length(bits, thresholds_L):
+    """Turn the lower half of 64 random bits into the length of a span."""
+    length = 1
+    while (bits & HALF_MASK) >= thresholds_L[length - 1]:
+        length += 1
+    return length
+
+
+@compiled
+def place_tokens(row, content, budget, key, counter, thresholds_L):
+    """Draw the row anew in tokens, not words, and lay the spans out evenly over every way not to touch.
+
+    Stars and bars: count spans need count - 1 tokens between them; the other free tokens and the spans come
+    in any order. There is always room, for at most half the content (rounded up) is hidden. The words
+    of the row are gone then: the spans' lengths take their room.
+    """
+    lengths, taken = row.word_at_W, row.taken
+    count, left = 0, budget
+    while left > 0:
+        counter += 1
+        lengths[count] = min(sample_length(random_bits(key, counter), thresholds_L), left)
+        left -= lengths[count]
+        count += 1
+    free = content - budget - (count - 1)
+    start, placed = 0, 0
+    while placed < count:
+        counter += 1
+        if random_below(random_bits(key, counter), free + count - placed) < count - placed:
+            taken[start + 1 : start + 1 + lengths[placed]] = 1
+            start += lengths[placed] + 1
+            placed += 1
+        else:
+            start += 1
+            free -= 1
+
+
+@compiled
+def place_spans(row, words, budget, key, settings):
     """Mark spans until the budget is full; return 0, or if they cannot be laid out the numbers drawn.
 
     Lengths are drawn one after another. A length keeps its value while its place is redrawn, else long spans,
@@ -34,15 +73,15 @@ def place_row_2(row, words, budget, key, law):
     """
     content, counter, left = row.word_at_W[words], 0, budget
     # Rows of long words have few spans as it is; there what is left makes one of its own.
-    most_joined = law.joined if 2 * content < 3 * words else 0
+    most_joined = settings.joined if 2 * content < 3 * words else 0
     # What was drawn before counts on: an attempt that began at number 1 again would end as the last did.
     for attempt in range(ATTEMPTS):
         left = budget
         while left > 0:
             counter += 1
             bits = random_bits(key, counter)
-            span_words, length, start = sample_length(bits, law.thresholds_L), 0, 0
-            joined = min(most_joined, len(law.thresholds_L) - span_words)
+            span_words, length, start = sample_length(bits, settings.thresholds_L), 0, 0
+            joined = min(most_joined, len(settings.thresholds_L) - span_words)
             for _ in range(PLACE_TRIES):
                 start, length = _fit(
                     row,
@@ -197,3 +236,72 @@ def _run_fits(row, content, start, size, ends):
     if ends > 1 and not row.begins_T[(start + size) % content]:
         return False
     return _free(row.taken, content, start, size)
+
+
+# --- format 1 -----------------------------------------------------------------------------------------
+# Every span lies in the row whole: its first and last tokens are hidden less often than the middle, for fewer
+# spans reach them. Kept as it was, so that files made so are masked for ever as they were.
+
+
+@compiled
+def place_spans_format_1(row, words, budget, key, thresholds_L):
+    """Mark spans one after another; 0, or the numbers drawn until no place was left, and nothing marked."""
+    word_at_W, taken, counter, left = row.word_at_W, row.taken, 0, budget
+    while left > 0:
+        counter += 1
+        bits = random_bits(key, counter)
+        span_words = sample_length(bits, thresholds_L)  # kept while places are tried, else short ones win
+        length = 0
+        for _ in range(PLACE_TRIES):
+            word = random_below(bits, words)
+            length = _fit_format_1(row, words, word, span_words, left)
+            if length > 0:
+                break
+            counter += 1
+            bits = random_bits(key, counter)
+        if length == 0:
+            counter += 1
+            word, length = _search_words_format_1(row, words, span_words, left, random_bits(key, counter))
+        if length == 0:
+            taken[: word_at_W[words] + 1] = 0
+            return counter
+        start = word_at_W[word]
+        taken[start + 1 : start + 1 + length] = 1
+        left -= length
+    return 0
+
+
+@compiled
+def _fit_format_1(row, words, word, span_words, left):
+    """Return the tokens of a span of `span_words` words at `word`, cut to `left`; 0: it does not fit."""
+    word_at_W, taken = row.word_at_W, row.taken
+    start, content = word_at_W[word], word_at_W[words]
+    if word + span_words <= words:
+        length = min(word_at_W[word + span_words] - start, left)
+    elif content - start >= left:
+        length = left  # longer than the row, but the budget cuts it before the row's end
+    else:
+        return 0
+    for place in range(start, start + length + 2):  # from the token before to the token after
+        if taken[place]:
+            return 0
+    return length
+
+
+@compiled
+def _search_words_format_1(row, words, span_words, left, bits):
+    """Choose evenly among all places that fit, as endless retries would; fewer words where there is none."""
+    for fewer in range(span_words, 0, -1):
+        fitting = 0
+        for word in range(words):
+            fitting += _fit_format_1(row, words, word, fewer, left) > 0
+        if fitting == 0:
+            continue
+        chosen = random_below(bits, fitting)
+        for word in range(words):
+            length = _fit_format_1(row, words, word, fewer, left)
+            if length > 0:
+                if chosen == 0:
+                    return word, length
+                chosen -= 1
+    return 0, 0

@@ -1,6 +1,6 @@
-"""Law 2 of spans: each token equally likely, lengths by the law, whole words, no character cut.
+"""Where spans lie: each token equally likely, lengths by the law, whole words, no character cut.
 
-Run: pytest tests/features/test_span_law_2.py
+Run: pytest tests/features/test_span_placement.py
 """
 
 import numpy as np
@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 from span_examples import hidden_shares, rows_of, spans_of, words_of
 
-from span_electra.config import MaskingConfig
+from span_electra.data_config import MaskingConfig
 from span_electra.features import masking as M
-from span_electra.features import span_law_2
+from span_electra.features import span_placement
 from span_electra.features.keyed_random import random_below
-from span_electra.features.words import Row
+from span_electra.features.words import LONGEST_WORD, Row
 from span_electra.text.word_starts import token_words
 
 ONE_TOKEN_WORDS = words_of(np.ones(100, dtype=bool))
@@ -21,11 +21,11 @@ ONE_TOKEN_WORDS = words_of(np.ones(100, dtype=bool))
 @pytest.mark.parametrize("content", [14, 30, 62, 126])
 @pytest.mark.parametrize("ratio", [0.15, 0.2, 0.3])
 def test_each_place_of_a_row_is_hidden_as_often_as_any_other(content, ratio):
-    """Within 10% of the mean over 20,000 rows; law 1 hid the first a quarter as often."""
+    """Within 10% of the mean over 20,000 rows; format 1 hid the first a quarter as often."""
     _, spans = spans_of([content + 2] * 20_000, ONE_TOKEN_WORDS, MaskingConfig(ratio))
     shares = hidden_shares(spans, content)
     assert np.abs(shares / shares.mean() - 1).max() < 0.1
-    _, earlier = spans_of([content + 2] * 20_000, ONE_TOKEN_WORDS, MaskingConfig(ratio, law=1))
+    _, earlier = spans_of([content + 2] * 20_000, ONE_TOKEN_WORDS, MaskingConfig(ratio, format=1))
     assert hidden_shares(earlier, content)[0] < 0.7 * shares[0]
 
 
@@ -51,13 +51,17 @@ def test_lengths_of_spans_off_the_edges_follow_the_law(longest, p):
     assert stats.chisquare(counts_L, law_L * counts_L.sum()).pvalue > 1e-4
 
 
-def test_spans_are_whole_words_of_at_most_max_span_len_but_for_one_cut_a_row():
+@pytest.mark.parametrize("format", [1, 2])
+def test_spans_are_whole_words_of_at_most_max_span_len_but_for_one_cut_a_row(format):
     starts_word_V = np.random.default_rng(1).random(500) < 0.7
-    rows, spans = spans_of([300] * 400, words_of(starts_word_V), MaskingConfig(max_span_len=5), seed=1)
+    masking = MaskingConfig(max_span_len=5, format=format)
+    rows, spans = spans_of([300] * 400, words_of(starts_word_V), masking, seed=1)
     for first, (starts, sizes) in zip(rows.starts_R, rows_of(spans), strict=True):
         begins_T = np.append(starts_word_V[rows.ids_T[first + 1 : first + 299]], True)
         begins_T[0] = True
-        assert (~begins_T[starts - 1]).sum() + (~begins_T[starts - 1 + sizes]).sum() <= 1
+        cut_at_start = (~begins_T[starts - 1]).sum()
+        assert cut_at_start + (~begins_T[starts - 1 + sizes]).sum() <= 1
+        assert format == 2 or not cut_at_start
         for start, size in zip(starts - 1, sizes, strict=True):
             assert begins_T[start : start + size].sum() <= 5
 
@@ -107,7 +111,7 @@ def test_the_longest_run_that_fits_is_that_of_a_search_through_all_sizes(charact
         taken[1:] = rng.random(content) < rng.choice([0, 0.03, 0.1, 0.5])
         row = Row(np.zeros(1, np.int64), (rng.random(content) < 0.7).astype(np.uint8), taken)
         left = int(rng.integers(1, content + 1))
-        found = span_law_2._search_run(row, content, left, bits, characters)
+        found = span_placement._search_run(row, content, left, bits, characters)
         assert found == search_all_sizes(row, content, left, bits, characters)
         drawn += found[1] > 0
     assert 200 < drawn < 400
@@ -118,7 +122,7 @@ def search_all_sizes(row, content, left, bits, characters):
     for size in range(left, 0, -1):
         for ends in (2,) if characters else (1, 0):
             fits = [
-                start for start in range(content) if span_law_2._run_fits(row, content, start, size, ends)
+                start for start in range(content) if span_placement._run_fits(row, content, start, size, ends)
             ]
             if fits:
                 return fits[random_below(bits, len(fits))], size
@@ -131,3 +135,71 @@ def test_what_is_left_of_a_budget_goes_to_the_span_before_if_it_is_short():
     assert 5.5 < len(spans.starts_S) / 5000 < 5.9
     ones = (spans.lengths_S == 1).mean()
     assert abs(ones - M.length_distribution(MaskingConfig())[0]) < 0.02
+
+
+# --- format 1 -----------------------------------------------------------------------------------------
+
+
+def spans_within(budget, masking, keys_R, words):
+    """The spans of rows of one-token words, one row a key, with a budget of so many tokens."""
+    count = len(keys_R)
+    rows = M.TokenRows(
+        np.zeros(words + 2, np.int64), np.zeros(count, np.int64), np.full(count, words + 2, np.int64)
+    )
+    spans = M.Spans(*np.empty((2, count * budget), np.int32), np.empty(count, np.int64))
+    thresholds_L = M._thresholds(M.length_distribution(masking))
+    settings = M._SpanSettings(1, 1, thresholds_L, joined=0, budgets_R=np.full(count, budget), keys_R=keys_R)
+    room = Row(
+        np.empty(words + 1, np.int64), np.ones(words + 1, np.uint8), np.zeros(words + 2 + M.PADDING, np.uint8)
+    )
+    M._sample_rows(rows, words_of(np.ones(1, bool)), settings, room, spans)
+    return spans
+
+
+def lengths_drawn(number, masking, keys_R, words):
+    """The lengths drawn first, second ... `number`-th: a row has k + 1 spans as soon as its budget exceeds
+    the first k lengths together."""
+    sums_RK = np.zeros((len(keys_R), number + 1), np.int64)
+    for budget in range(1, number * masking.max_span_len + 1):
+        counts_R = np.diff(spans_within(budget, masking, keys_R, words).row_ends_R, prepend=0)
+        sums_RK += counts_R[:, None] <= np.arange(number + 1)
+    return np.diff(sums_RK, axis=1)
+
+
+@pytest.mark.parametrize("longest", [2, 3, 10, 20])
+def test_lengths_follow_the_truncated_geometric_law(longest):
+    keys_R = M.row_keys(7, 0, np.arange(40_000), "spans")
+    lengths = lengths_drawn(1, MaskingConfig(max_span_len=longest), keys_R, 100)[:, 0]
+    probability_L = stats.geom.pmf(np.arange(1, longest + 1), 0.2) / stats.geom.cdf(longest, 0.2)
+    counts_L = np.bincount(lengths, minlength=longest + 1)[1:]
+    assert stats.chisquare(counts_L, probability_L * counts_L.sum()).pvalue > 1e-4
+
+
+def test_lengths_keep_the_law_where_places_are_rare():
+    """All spans but each row's last, at the densest ratio: rejection must not favour short ones.
+
+    A row stops when its budget is full, so long spans are cut more often; the share of drawn lengths is
+    compared over the first half of the budget only, before any row stops.
+    """
+    masking = MaskingConfig(mask_ratio=0.5, max_span_len=10)
+    # Twenty spans of at most ten words fill half of the row.
+    lengths_RK = lengths_drawn(20, masking, M.row_keys(3, 0, np.arange(3000), "spans"), 400)
+    counts_L = np.bincount(lengths_RK.ravel(), minlength=11)
+    assert counts_L.sum() == 3000 * 20
+    probability_L = M.length_distribution(masking)
+    assert stats.chisquare(counts_L[1:], probability_L * counts_L.sum()).pvalue > 1e-4
+
+
+def test_places_are_even():
+    masking, keys_R = MaskingConfig(max_span_len=4), M.row_keys(7, 0, np.arange(60_000), "spans")
+    lengths_R = lengths_drawn(1, masking, keys_R, 40)[:, 0]
+    for length in range(1, 5):
+        starts = spans_within(length, masking, keys_R[lengths_R == length], 40).starts_S - 1
+        counts = np.bincount(starts[: (lengths_R == length).sum()], minlength=41 - length)
+        assert len(counts) == 41 - length
+        assert stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_text_without_word_starts_is_still_hidden_all_over():
+    _, spans = spans_of([512] * 300, words_of(np.zeros(100, dtype=bool)), MaskingConfig(format=1))
+    assert set(np.unique(spans.starts_S)) >= set(range(1, 400, LONGEST_WORD))
