@@ -27,11 +27,12 @@ from span_electra.training import checkpoint
 
 def initialize(
     model: SpanElectra, source: str | Path, vocabulary: Vocabulary | None = None, only: str | None = None
-) -> list[str]:
+) -> tuple[list[str], int]:
     """Start `model` from tensors by our names, or from anything that `open_model` opens.
 
-    `only`: take this part alone. Returns a line for each thing to say; raises InputError for what does not
-    fit, and the model is as it was then.
+    `only`: take this part alone. Returns a line for each thing to say, and how many tokens the longest row
+    had that the source was trained on: the model's positions where nothing tells. Raises InputError for what
+    does not fit, and the model is as it was then.
     """
     path = Path(source)
     if path.is_file() or path.suffix == ".safetensors":
@@ -57,17 +58,7 @@ def initialize(
         for part in [only] if only else PARTS:
             _check_sizes(config_of(described["model"], str(path)), part, model.config, str(path))
     checkpoint.restore_weights(model, own | weights, str(path))
-    return []
-
-
-def trained_length_of(source: str | Path, positions: int, vocabulary: Vocabulary | None = None) -> int:
-    """Tokens of the longest row that the source of `initialize` was trained on; `positions`: none tells."""
-    path = Path(source)
-    of_tensors = path.is_file() or path.suffix == ".safetensors"
-    folder = path.parent if path.name == checkpoint.MODEL else path
-    if of_tensors or (folder / checkpoint.META).is_file():
-        return trained_length(read_object(folder / checkpoint.META), positions)
-    return open_model(path, vocabulary).trained_length(positions)
+    return [], trained_length(described, model.config.max_position_embeddings)
 
 
 def refuse_unshared(model: SpanElectra, weights: Weights, source: str) -> None:
@@ -95,12 +86,11 @@ def refuse_vocabulary(source: str | Path, theirs: str, features: Vocabulary) -> 
 
 def load_exported(
     folder: str | Path, model: SpanElectra, vocabulary: Vocabulary | None = None, only: str | None = None
-) -> list[str]:
+) -> tuple[list[str], int]:
     """Start `model` from a run, exported or not, from a pair of stock folders or from that of one network.
 
-    `vocabulary`: compared with the folder's own. `only`: take this part alone. Returns one line for each
-    thing taken or left as it was. Raises InputError for a folder that is none of ours nor stock, or has other
-    sizes; the model is as it was then.
+    `vocabulary`: compared with the folder's own. `only` and what is returned: as of `initialize`. Raises
+    InputError for a folder that is none of ours nor stock, or has other sizes; the model is as it was then.
     """
     opened = open_model(folder, vocabulary)
     found = opened.pretrained()
@@ -130,7 +120,7 @@ def load_exported(
         if weights is not None:
             getattr(model, part).span_head.load_state_dict(weights)
         notes += [f"{part}: weights from {read[part].folder or read[part].source}", *said]
-    return notes
+    return notes, opened.trained_length(model.config.max_position_embeddings)
 
 
 def _check_sizes(theirs: ModelConfig, part: str, config: ModelConfig, source: str) -> None:

@@ -118,12 +118,14 @@ class Pretraining:
         self.data = open_data(settings)
         # On the CPU, from the seed alone: every process, on whatever device, starts from the same weights.
         self.model = build_model(settings, self.data)
+        begun = 0
         if settings.init_from and not settings.resume_from:
             vocabulary = self.data.train.vocabulary
-            for note in initialize(self.model, settings.init_from, vocabulary, settings.init_only):
+            notes, begun = initialize(self.model, settings.init_from, vocabulary, settings.init_only)
+            for note in notes:
                 if process.is_main_process and not settings.silent:
                     print(note)
-        self._longest = longest_row(self.data, settings)
+        self._longest = longest_row(self.data, settings, begun=begun)
         # After the weights were taken over: what is frozen is what was named, trained elsewhere.
         if settings.training.freeze:
             freeze(self.model, settings.training.freeze)
@@ -349,7 +351,7 @@ class Pretraining:
         """
         recut = check_data(self._data_facts, meta, source, warn=self.process.is_main_process)
         self._behind = behind(self.settings, meta, source)
-        self._longest = longest_row(self.data, self.settings, meta)
+        self._longest = longest_row(self.data, self.settings, meta=meta)
         return recut
 
     def learning_rate(self, parameter: str) -> tuple[str, float]:

@@ -23,7 +23,7 @@ from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import fitting_rows, model_vocabulary
 from span_electra.storage import link_or_copy
 from span_electra.text.dataset import is_dataset
-from span_electra.text.default_files import choose_vocabulary, splits_read_together
+from span_electra.text.default_files import choose_vocabulary, plan_features
 from span_electra.text.inputs import is_url
 
 
@@ -64,7 +64,7 @@ def build_from_raw(
     else:
         out_file = Path(stack.enter_context(tempfile.TemporaryDirectory()), in_run.name)
     out_file.parent.mkdir(parents=True, exist_ok=True)
-    for note in splits_read_together([text], data.text_field):
+    for note in plan_features([text], str(out_file), data.text_field)[1]:
         print(f"note: {note}")
     build_features(
         [text],

@@ -12,7 +12,6 @@ import numpy as np
 from span_electra.errors import InputError
 from span_electra.features.store import Features
 from span_electra.hub.folders import LONGEST, trained_length
-from span_electra.hub.initialize import trained_length_of
 from span_electra.pretraining.data import Data, held_out
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training.compilation import compiles
@@ -55,23 +54,21 @@ def fingerprint(features: Features, rows: np.ndarray) -> str | None:
     return digest.hexdigest()
 
 
-def longest_row(data: Data, settings: PretrainingSettings, meta: Mapping[str, Any] | None = None) -> int:
+def longest_row(
+    data: Data, settings: PretrainingSettings, *, meta: Mapping[str, Any] | None = None, begun: int = 0
+) -> int:
     """Tokens of the longest row that the model has learned by the end of the run, for its checkpoints.
 
     That of its rows, or of what the model is gone on from where that had longer ones. `meta`: of the
-    checkpoint that a run is resumed from.
+    checkpoint that a run is resumed from. `begun`: the longest row of the weights that a new run starts from.
     """
     here = int(data.train.lengths_R[data.train_rows].max())  # not the limit, which no row need reach
+    starts = settings.init_from and not settings.init_only  # of one network alone the other begins here
+    if meta is None:
+        return max(here, begun if starts else 0)
+    # Of a release that did not tell: its rows were most likely these, but for what it began with.
     positions = settings.model.max_position_embeddings
-    begun = settings.init_from and not settings.init_only  # of one network alone the other begins here
-    if meta is not None:
-        # Of a release that did not tell: its rows were most likely these, but for what it began with.
-        before = trained_length({LONGEST: positions if begun else here, **meta}, positions)
-    elif begun and not settings.resume_from:
-        before = trained_length_of(settings.init_from, positions, data.train.vocabulary)
-    else:
-        before = here
-    return max(here, before)
+    return max(here, trained_length({LONGEST: positions if starts else here, **meta}, positions))
 
 
 def check_data(ours: Mapping[str, Any], meta: Mapping[str, Any], source: str, *, warn: bool) -> bool:

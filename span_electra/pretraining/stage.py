@@ -85,13 +85,14 @@ def pretrain(settings: PretrainingArguments) -> int:
             stack.enter_context(redirect_stdout(StringIO()))
         # First: rows, model and vocabulary all follow from what is gone on from.
         settings = like_published(settings)
-        folder = run_folder(settings)
+        resumed = resumed_run(settings.resume, settings.checkpoint_path, settings.output_prefix)
+        folder = run_folder(settings, resumed)
         new = not folder.is_dir()
         check_places(folder, settings.model.objective)
         stack.enter_context(empty_parents_go(folder))
-        train, valid = feature_files(settings, folder, stack)
+        train, valid = feature_files(settings, folder, stack, resumed=resumed)
         run = run_settings(settings, folder, train, valid)
-        run = replace(run, **initial_weights(settings), live_report=True)
+        run = replace(run, **initial_weights(settings, resumed), live_report=True)
         if is_main and (settings.train_data.train_file or not settings.train_data.raw_text_dir):
             for said in settings_of_text(settings.train_data, open_features(list(train), verify=False)):
                 warnings.warn(said, stacklevel=2)
@@ -112,22 +113,13 @@ def pretrain(settings: PretrainingArguments) -> int:
     return result.exit_code
 
 
-def run_folder(settings: PretrainingArguments) -> Path:
-    """The folder of this run: a resumed one's, `out_dir`, or <output_prefix>/<experiment_name>."""
+def run_folder(settings: PretrainingArguments, resumed: Path | None) -> Path:
+    """The folder of this run: `out_dir`, the `resumed` run's, or <output_prefix>/<experiment_name>."""
     if settings.out_dir:  # named for a resumed run: another folder, which leaves the old run as it was
         return Path(settings.out_dir)
-    resumed = resumed_run(settings.resume, settings.checkpoint_path, settings.output_prefix)
     if resumed is not None:
         return resumed
     return Path(settings.output_prefix, settings.experiment_name or time.strftime("%Y-%m-%d-%H-%M-%S"))
-
-
-def resumed_from(settings: PretrainingArguments) -> str | None:
-    """The checkpoint to go on from, or the run whose latest is meant; None for a new run."""
-    if settings.checkpoint_path:
-        return settings.checkpoint_path
-    run = resumed_run(settings.resume, None, settings.output_prefix)
-    return None if run is None else str(run)
 
 
 def run_settings(
@@ -162,7 +154,6 @@ def run_settings(
         train_rows=tuple(data.train_occur),
         valid_rows=tuple(held_out.valid_occur),
         valid_split=tuple(held_out.valid_split),
-        resume_from=resumed_from(settings),
         initial_optimizer=settings.initial_optimizer,
         config_json=dump(replace(settings, resume=None, checkpoint_path=None, out_dir=None)),
     )
@@ -172,7 +163,7 @@ def run_settings(
 
 
 def feature_files(
-    settings: PretrainingArguments, folder: Path, stack: ExitStack
+    settings: PretrainingArguments, folder: Path, stack: ExitStack, *, resumed: Path | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The training and validation features: named, built from raw text, or where the stage before left them.
 
@@ -182,7 +173,6 @@ def feature_files(
 
     data, held_out = settings.train_data, settings.valid_data
     train, valid = tuple(data.train_file), tuple(held_out.valid_file)
-    resumed = resumed_run(settings.resume, settings.checkpoint_path, settings.output_prefix)
     if not train and data.raw_text_dir:
         train = (build_from_raw(settings, folder, "train", data.raw_text_dir, stack, resumed=resumed),)
     if not valid and held_out.raw_text_dir:
@@ -213,14 +203,21 @@ def valid_beside(train: list[str]) -> str | None:
 # --- weights in and out --------------------------------------------------------------------------------
 
 
-def initial_weights(settings: PretrainingArguments) -> dict[str, str | None]:
-    """Where the first weights stand: --generator_path gives the generator alone, --init_from all it holds."""
+def initial_weights(settings: PretrainingArguments, resumed: Path | None) -> dict[str, str | None]:
+    """Where the first weights stand: --generator_path gives the generator alone, --init_from all it holds.
+
+    Those of a run that is gone on with: its checkpoint that is named, or the run, whose latest is meant.
+    """
     if settings.generator_path and settings.init_from:
         raise InputError("--init_from and --generator_path: give one of them")
     path = settings.generator_path or settings.init_from
-    if settings.model.objective == "discriminator" and not path and not resumed_from(settings):
+    if settings.model.objective == "discriminator" and not path and not resumed:
         raise InputError("objective discriminator: needs a trained generator; give --generator_path")
-    return {"init_from": path, "init_only": "generator" if settings.generator_path else None}
+    return {
+        "resume_from": settings.checkpoint_path or (resumed and str(resumed)),
+        "init_from": path,
+        "init_only": "generator" if settings.generator_path else None,
+    }
 
 
 def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None = None) -> list[Path]:

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, fields
-from itertools import chain
 from pathlib import Path
 
 from span_electra.counted import Notes
@@ -183,8 +182,11 @@ def plan_features(
     Raises InputError where data/ has no text of the split that `out_file` tells.
     """
     if named:
-        place = out_file or feature_path(_split_told(named, text_field) or "train")
-        return {place: named}, splits_read_together(named, text_field)
+        found = _named_splits(named, text_field)
+        told = {split for _, split in found}
+        split = told.pop() if len(told) == 1 else None
+        place = out_file or feature_path(split or "train")
+        return {place: named}, _splits_read_together(found, text_field)
     splits, notes = find_splits(text_field=text_field)
     if not out_file:
         return {feature_path(name): paths for name, paths in splits.items()}, notes
@@ -202,26 +204,28 @@ def plan_features(
     return {out_file: splits[split]}, notes
 
 
-def _split_told(named: Iterable[str], text_field: str) -> str | None:
-    """The one split that all names tell: of files and folders their own, else what all in a folder do."""
-    told: set[str | None] = set()
-    for name in named:
+def _named_splits(named: Iterable[str | Path], text_field: str) -> list[tuple[Path, str | None]]:
+    """What names stand for, each with its split: that of a folder's own name, else of what is in it."""
+    found: list[tuple[Path, str | None]] = []
+    for name in map(str, named):
         if name.startswith(PREFIX):  # hf:NAME:config:split
-            told.add(_split_of(Path(name.rpartition(":")[2])) if name.count(":") > 1 else None)
+            word = name.rpartition(":")[2] if name.count(":") > 1 else ""
+            found.append((Path(name), _split_of(Path(word))))
             continue
         for path in _matches(name):
-            inside = sorted(path.iterdir()) if has_text(path) and not _split_of(path) else []
-            visible = (entry for entry in inside if not entry.name.startswith("."))
-            fit = [entry for entry in visible if not passed_over(str(entry), text_field)]
-            told |= {_split_of(entry) for entry in fit or [path]}
-    return told.pop() if len(told) == 1 else None
+            own, saved = _split_of(path), is_dataset(str(path))  # a saved one is read as a whole
+            inside = [entry for entry in sorted(path.glob("[!.]*")) if _split_of(entry) or not own]
+            fit = [entry for entry in inside if not passed_over(str(entry), text_field)]
+            found += [(path if saved else entry, own or _split_of(entry)) for entry in fit] or [(path, own)]
+    return found
 
 
-def splits_read_together(named: Iterable[str | Path], text_field: str = "text") -> list[str]:
-    """A note where files, folders or patterns are of several splits, which would go into one feature file."""
+def _splits_read_together(found: Iterable[tuple[Path, str | None]], text_field: str) -> list[str]:
+    """A note where files and folders are of several splits, which would go into one feature file."""
     splits: dict[str, Path] = {}
-    for path in chain.from_iterable(_parts_of(str(name), text_field) for name in named):
-        if split := _split_of(path):
+    for path, _ in found:
+        # By its own name: what lies in a folder of one split may tell another.
+        if (split := _split_of(path)) and not passed_over(str(path), text_field):
             splits.setdefault(split, path)
     if len(splits) < 2:
         return []
@@ -229,16 +233,6 @@ def splits_read_together(named: Iterable[str | Path], text_field: str = "text") 
         f"{', '.join(map(str, splits.values()))}: all splits go into one file, and what is to be held out is "
         "learned from; name one of them. create_feature_SE.py without --in_file makes a file of each in data/"
     ]
-
-
-def _parts_of(name: str, text_field: str) -> list[Path]:
-    """What a name stands for: of a pattern what it matches, of a folder its splits, if it has any."""
-    found: list[Path] = []
-    for path in _matches(name):
-        inside = has_text(path) and not is_dataset(str(path))
-        entries = sorted(path.iterdir()) if inside else []
-        found += [entry for entry in entries if _split_of(entry)] or [path]
-    return [path for path in found if not passed_over(str(path), text_field)]
 
 
 def _matches(name: str) -> list[Path]:

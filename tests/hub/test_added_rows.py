@@ -43,7 +43,7 @@ def test_new_rows_are_means_and_old_tokens_are_judged_as_before(architecture, pa
     before.generator.head.bias.normal_()
     export_run(before, OLD, tmp_path / "old")
     after = with_rows(before, max(OLD.size + padding, new.size))
-    notes = load_exported(tmp_path / "old", after, new)
+    notes, _ = load_exported(tmp_path / "old", after, new)
     assert "added tokens: 2, whose rows start from the mean" in notes[0]
     tables = {
         name: [model.get_parameter(name) for model in (before, after)]

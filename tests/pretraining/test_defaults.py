@@ -15,7 +15,7 @@ from span_electra.commandline import parse  # noqa: E402
 from span_electra.compose import PRESET_FOLDER, Layer, preset_names  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
 from span_electra.pretraining import defaults  # noqa: E402
-from span_electra.pretraining.stage import resumed_from, run_folder  # noqa: E402
+from span_electra.pretraining.stage import initial_weights, resumed_run, run_folder  # noqa: E402
 
 DEFAULTS = JointTrainingConfig()
 TINY = json.loads((ROOT / "configs/tiny.json").read_text())["model"]["discriminator"]["hidden_size"]
@@ -256,7 +256,9 @@ def test_the_latest_run_is_looked_for_once_and_where_the_users_own_settings_say(
         (["--resume", "--config_file", mine, "--output_prefix", "runs"], "runs/a", 3),
     ):
         made = read(*flags)
-        assert made.workers == workers and run_folder(made) == Path(place) and resumed_from(made) == place
+        resumed = resumed_run(made.resume, made.checkpoint_path, made.output_prefix)
+        assert made.workers == workers and run_folder(made, resumed) == Path(place)
+        assert initial_weights(made, resumed)["resume_from"] == place
 
 
 def test_a_run_to_go_on_with_may_be_named_in_a_file(no_accelerator, tmp_path):
@@ -291,7 +293,9 @@ def test_a_resumed_run_keeps_its_folder_and_another_that_is_named_is_refused(no_
         (["--resume", "other/b", "--config_file", full], "other/b"),
         (["--resume", "runs/a", "--experiment_name", "c", "--out_dir", "new"], "new"),
     ):
-        assert run_folder(read(*flags)) == Path(folder)
+        made = read(*flags)
+        resumed = resumed_run(made.resume, made.checkpoint_path, made.output_prefix)
+        assert run_folder(made, resumed) == Path(folder)
 
 
 @pytest.mark.parametrize("flag", ["init_from", "generator_path", "initial_optimizer", "add_tokens"])

@@ -10,11 +10,13 @@ from run_examples import small_run, write_rows
 from span_electra.config import OptimizerConfig
 from span_electra.data_config import LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
+from span_electra.hub.folders import LONGEST
 from span_electra.model.batch import TALLY
 from span_electra.model.electra import SpanElectra
 from span_electra.pretraining import experiment as pretraining
 from span_electra.pretraining.experiment import Pretraining, freeze
 from span_electra.pretraining.misspelling import Misspeller
+from span_electra.training import checkpoint
 from span_electra.training.devices import Process
 from span_electra.training.optim import Optimizers
 
@@ -183,6 +185,15 @@ def test_held_out_rows_that_fit_no_batch_are_refused_before_an_epoch_is_trained(
     settings = replace(small_run(features, tmp_path / "run", loader=loader), valid_features=(held_out,))
     with pytest.raises(InputError, match="batch_max_tokens: 16 is less than the longest row"):
         Pretraining(settings, Process(torch.device("cpu")))
+
+
+def test_checkpoints_tell_the_longer_rows_of_what_a_run_starts_from(tmp_path):
+    settings = small_run(write_rows(tmp_path / "rows.arrow", longest=12), tmp_path / "run")
+    weights, longer = Pretraining(settings, CPU).model.state_dict(), 14
+    place = checkpoint.save(tmp_path, 7, weights, {}, {LONGEST: longer})
+    for only, longest in ((None, longer), ("generator", 12)):
+        started = replace(settings, init_from=str(place), init_only=only)
+        assert Pretraining(started, CPU).metadata()[LONGEST] == longest
 
 
 def test_saving_by_evaluations_needs_rows_to_evaluate(tmp_path):

@@ -62,13 +62,13 @@ def test_the_longest_row_counts_whatever_a_run_goes_on_from(before, here, tmp_pa
     settings = small_run("rows.arrow", tmp_path / "run")
     positions = settings.model.max_position_embeddings
     assert longest_row(data, settings) == here
-    assert longest_row(data, replace(settings, resume_from="run"), told) == max(here, before or here)
-    place = checkpoint.save(tmp_path, 7, {}, {}, told)
-    begun = replace(settings, init_from=str(place))
-    assert longest_row(data, begun) == max(here, before or positions)
-    assert longest_row(data, replace(begun, init_only="generator")) == here  # the other network begins here
-    resumed = replace(begun, init_from="gone", resume_from="run")
-    assert longest_row(data, resumed, told) == max(here, before or positions)
+    assert longest_row(data, replace(settings, resume_from="run"), meta=told) == max(here, before or here)
+    started, begun = replace(settings, init_from="weights"), before or positions
+    assert longest_row(data, started, begun=begun) == max(here, begun)
+    alone = replace(started, init_only="generator")  # the other network begins here
+    assert longest_row(data, alone, begun=begun) == here
+    resumed = replace(started, resume_from="run")
+    assert longest_row(data, resumed, meta=told) == max(here, begun)
     assert longest_row(data, resumed) == here
 
 

@@ -71,9 +71,9 @@ def test_what_contradicts_itself_is_refused(no_accelerator, given, words):
 def test_the_run_folder_is_named_or_made_of_prefix_and_name(no_accelerator, tmp_path):
     named = replace(DEFAULTS, out_dir="here")
     made = replace(DEFAULTS, output_prefix="there", experiment_name="first")
-    assert pretrain.run_folder(named) == Path("here")
-    assert pretrain.run_folder(made) == Path("there/first")
-    assert pretrain.run_folder(DEFAULTS).parent == Path("runs")
+    assert pretrain.run_folder(named, None) == Path("here")
+    assert pretrain.run_folder(made, None) == Path("there/first")
+    assert pretrain.run_folder(DEFAULTS, None).parent == Path("runs")
 
 
 def test_what_is_in_the_way_of_an_export_is_told_before_anything_is_trained(no_accelerator, tmp_path):
@@ -89,8 +89,28 @@ def test_a_folder_named_for_a_resumed_run_is_where_it_goes_on(no_accelerator, tm
     layers = stack_layers({"resume": str(old)}, [OLDER_WAY])
     assert not any("out_dir" in layer.values for layer in layers), "its own folder is not one that was named"
     again, other = replace(DEFAULTS, resume=str(old)), replace(DEFAULTS, resume=str(old), out_dir="new")
-    assert pretrain.run_folder(again) == old and pretrain.run_folder(other) == Path("new")
-    assert pretrain.resumed_from(again) == pretrain.resumed_from(other) == str(old)
+    assert pretrain.run_folder(again, old) == old and pretrain.run_folder(other, old) == Path("new")
+
+
+@pytest.mark.parametrize("out_dir", [None, "new"])
+def test_which_run_is_the_latest_is_asked_once(no_accelerator, tmp_path, monkeypatch, out_dir):
+    """Another one may be saved meanwhile."""
+    old, asked = make_run(tmp_path / "runs/old"), []
+
+    def latest_run(prefix):
+        asked.append(prefix)
+        return old
+
+    def refuse(run):
+        assert (run.resume_from, run.out_dir) == (str(old), out_dir or str(old))
+        raise InputError("refused")
+
+    monkeypatch.setattr(pretrain, "latest_run", latest_run)
+    monkeypatch.setattr("span_electra.pretraining.experiment.run_pretraining", refuse)
+    data = replace(DEFAULTS.train_data, train_file=[write_rows(tmp_path / "rows.arrow")])
+    with pytest.raises(InputError, match="refused"):
+        pretrain.pretrain(replace(DEFAULTS, train_data=data, resume="latest", out_dir=out_dir))
+    assert len(asked) == 1
 
 
 def set_torchrun(monkeypatch, rank):
@@ -151,7 +171,7 @@ def test_validation_features_beside_named_ones_are_taken_by_name_alone(
     data = replace(DEFAULTS.train_data, train_file=["features/train.arrow"] if train == "named" else [])
     held_out = replace(DEFAULTS.valid_data, valid_file=["features/valid.arrow"] if valid == "named" else [])
     settings = replace(DEFAULTS, train_data=data, valid_data=held_out)
-    found = pretrain.feature_files(settings, tmp_path / "run", ExitStack())
+    found = pretrain.feature_files(settings, tmp_path / "run", ExitStack(), resumed=None)
     taken = valid == "named" or (train, valid) == ("found", "beside")
     assert found == (("features/train.arrow",), ("features/valid.arrow",) if taken else ())
     said = capsys.readouterr().out
@@ -162,9 +182,12 @@ def test_validation_features_beside_named_ones_are_taken_by_name_alone(
 def test_the_discriminator_alone_needs_a_generator(no_accelerator, tmp_path):
     settings = replace(DEFAULTS, model=replace(DEFAULTS.model, objective="discriminator"))
     with pytest.raises(InputError, match="--generator_path"):
-        pretrain.initial_weights(settings)
-    found = pretrain.initial_weights(replace(settings, generator_path="there"))
-    assert found == {"init_from": "there", "init_only": "generator"}
+        pretrain.initial_weights(settings, None)
+    found = pretrain.initial_weights(replace(settings, generator_path="there"), None)
+    assert found == {"resume_from": None, "init_from": "there", "init_only": "generator"}
+    assert pretrain.initial_weights(settings, tmp_path)["resume_from"] == str(tmp_path)
+    named = pretrain.initial_weights(replace(settings, checkpoint_path="run/checkpoints/step-1"), tmp_path)
+    assert named["resume_from"] == "run/checkpoints/step-1"
 
 
 def test_a_run_is_exported_as_its_newest_checkpoint_is(tmp_path):

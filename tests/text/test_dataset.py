@@ -21,7 +21,7 @@ from span_electra.pretraining.raw_text import build_from_raw
 from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks, hash_source
 from span_electra.text.dataset import BATCH, OpenDataset, is_dataset, open_dataset
-from span_electra.text.default_files import find_splits, splits_read_together
+from span_electra.text.default_files import find_splits, plan_features
 from span_electra.text.inputs import find_inputs
 from span_electra.text.vocabulary_builder import build_vocabulary
 
@@ -118,7 +118,8 @@ def test_of_saved_splits_one_is_read_and_no_other_is_said_to_be(tmp_path):
     named = make(tmp_path / "set", "saved splits")
     assert read(f"hf:{named}:test") == [b"one\n\n"]
     assert "train is read, not test" in find_inputs(named).notes[0]
-    assert splits_read_together([named]) == []
+    assert plan_features([named])[1] == []
+    assert len(plan_features([f"{named}/train", f"{named}/test"])[1]) == 1, "named outright both are read"
 
 
 REFUSED = {

@@ -13,7 +13,6 @@ from span_electra.text.default_files import (
     find_vocabulary,
     plan_features,
     splits_beside,
-    splits_read_together,
 )
 from span_electra.text.inputs import find_inputs
 from span_electra.text.vocabulary import SPECIAL_TOKENS, assemble
@@ -79,17 +78,23 @@ def test_nothing_to_split_is_an_error(tmp_path):
 
 
 def test_splits_that_would_go_into_one_file_are_told(tmp_path):
+    def notes(named):
+        return plan_features([*map(str, named)])[1]
+
     touch(tmp_path, "hidden/.a", "train.txt", "more/train/a.txt", "more/train/b.txt")
     one = [tmp_path / name for name in ("hidden", "train.txt", "more", "absent", "absent*")]
-    assert splits_read_together([*one, "hf:me/books:test", "s3://bucket/test.txt"]) == []
+    assert notes([*one, "hf:me/books:test", "s3://bucket/test.txt"]) == []
     (tmp_path / "valid.csv").write_text("a,b\n")  # which is not read
-    assert splits_read_together([tmp_path, tmp_path / "*"]) == []
+    assert notes([tmp_path, tmp_path / "*"]) == []
     touch(tmp_path, "valid.txt")
     for named in ([tmp_path], [f"{tmp_path}/*.txt"], [tmp_path / "train.txt", tmp_path / "valid.txt"]):
-        (note,) = splits_read_together(named)
+        (note,) = notes(named)
         assert note.startswith(f"{tmp_path}/train.txt, {tmp_path}/valid.txt: all splits go into one file")
     touch(tmp_path, "other/test.txt")
-    assert len(splits_read_together([tmp_path / "more", tmp_path / "other"])) == 1
+    assert len(notes([tmp_path / "more", tmp_path / "other"])) == 1
+    # What is passed over in a folder hides no split that the folder's own name tells.
+    touch(tmp_path, "own/train/a.txt", "own/train/valid.csv", "own/valid/a.txt")
+    assert len(notes([tmp_path / "own/train", tmp_path / "own/valid"])) == 1
 
 
 @pytest.mark.parametrize(
