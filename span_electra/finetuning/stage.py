@@ -7,7 +7,6 @@ tried on dev and test, its predictions written, and its tasks exported.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,6 +39,7 @@ from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.opening import Pretrained, open_model
 from span_electra.hub.runs import newest_run, run_of
+from span_electra.progress import say_notes
 from span_electra.storage import CONFIG, RESULTS, empty_parents_go
 from span_electra.training.run import run_training
 from span_electra.training.run_folder import forget_if_empty
@@ -55,8 +55,7 @@ def prepared_folder(encoder_name: str) -> Path:
 def prepare(settings: TaskDataArguments) -> int:
     """Prepare the data of a task file for an encoder, and say what came of it."""
     tasks = load_task_file(settings.task_file, settings.data_dir)  # first: an encoder takes a while to open
-    for note in tasks.notes:
-        print(f"note: {note}", file=sys.stderr)
+    say_notes(*tasks.notes)
     encoder = str(settings.encoder or newest_run())
     opened = open_model(encoder)
     opened.check_tokenizer()
@@ -101,8 +100,7 @@ def print_summary(prepared: Prepared, tasks: TaskFile) -> None:
     """Print what was prepared, and on the other stream what may be wrong with it."""
     for line in summary_lines(prepared, tasks.tasks):
         print(line)
-    for note in notes(prepared, tasks.tasks):
-        print(f"note: {note}", file=sys.stderr)
+    say_notes(*notes(prepared, tasks.tasks))
 
 
 def check_encoder(max_seq_len: int, tasks: TaskFile, pretrained: Pretrained) -> None:
@@ -120,10 +118,9 @@ def check_encoder(max_seq_len: int, tasks: TaskFile, pretrained: Pretrained) -> 
 def note_longer_rows(max_seq_len: int, pretrained: Pretrained) -> None:
     """Say it where rows are longer than any that the encoder was trained on: it has to learn their ends."""
     if max_seq_len > pretrained.longest:
-        print(
-            f"note: max_seq_len: {max_seq_len}, but {pretrained.source} was trained on rows of at most "
-            f"{pretrained.longest}; what lies behind is new to it",
-            file=sys.stderr,
+        say_notes(
+            f"max_seq_len: {max_seq_len}, but {pretrained.source} was trained on rows of at most "
+            f"{pretrained.longest}; what lies behind is new to it"
         )
 
 
@@ -140,8 +137,6 @@ def finetune(settings: FinetuningArguments) -> int:
     if settings.conclude:
         return conclude_saved(settings)
     tasks = tasks_of(settings)  # first: an encoder takes a while to open
-    for note in tasks.notes:
-        print(f"note: {note}", file=sys.stderr)
     encoder = str(settings.load_saved_model or settings.encoder or newest_run())
     opened = open_model(encoder)
     opened.check_tokenizer()
@@ -154,9 +149,7 @@ def finetune(settings: FinetuningArguments) -> int:
     new = named is None or not named.exists()
     if named:  # before rows are prepared, which may take minutes
         refuse_taken(settings, named, runs_of(settings, tasks, encoder=encoder, data=data, folder=named))
-    rows = rows_of(settings, tasks, pretrained, data)
-    if not settings.silent:
-        print_summary(rows, tasks)
+    rows = with_rows(settings, tasks, pretrained)
     if not settings.from_scratch:
         note_longer_rows(rows.max_seq_len, pretrained)
     with empty_parents_go(wanted / CONFIG):  # `runs/`, which the first run makes
@@ -207,14 +200,10 @@ def conclude_saved(settings: FinetuningArguments) -> int:
 
     `settings`: the run's own, but where the user says otherwise. Of a folder of seeds all are concluded.
     """
-    folder, found = run_of(Path(settings.load_saved_model)), []
+    tasks, folder, found = tasks_of(settings), run_of(Path(settings.load_saved_model)), []
     runs = runs_in(folder)
     for run in runs:
-        tasks, pretrained = tasks_of(settings), open_model(str(run)).need(settings.network)
-        data = data_folder(settings, pretrained)
-        rows = rows_of(settings, tasks, pretrained, data)
-        if not settings.silent:
-            print_summary(rows, tasks)
+        data = with_rows(settings, tasks, open_model(str(run)).need(settings.network)).folder
         concluded = run_settings(settings, tasks, encoder=str(run), data=data, folder=run, seed=settings.seed)
         found.append(conclude(concluded))
         if not settings.silent:
@@ -282,17 +271,31 @@ def data_folder(settings: FinetuningArguments, pretrained: Pretrained) -> Path:
 
 
 def tasks_of(settings: FinetuningArguments) -> TaskFile:
-    """The task file, whose files lie in --data_dir, or where those lay that were prepared there."""
+    """The task file, whose files lie in --data_dir, or where those lay that were prepared there.
+
+    What is odd in it is said.
+    """
     if not is_prepared(settings.data_dir):
-        return load_task_file(settings.task_file, settings.data_dir)
+        tasks = load_task_file(settings.task_file, settings.data_dir)
+        say_notes(*tasks.notes)
+        return tasks
     # Prepared data remember where their files lay, so that --data_dir may name either.
     prepared = open_prepared(settings.data_dir)
     labels = {name: made.labels for name, made in prepared.tasks.items()}
     loaded = load_task_file(settings.task_file, prepared.data_dir, labels)
+    say_notes(*loaded.notes)
     # Told by the rows, as the files may be gone; of those that are not there it is refused later.
     paired = {name: made.paired for name, made in prepared.tasks.items()}
     tasks = tuple(replace(task, paired=paired.get(task.name)) for task in loaded.tasks)
     return replace(loaded, tasks=tasks)
+
+
+def with_rows(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained) -> Prepared:
+    """The rows of the tasks, as `rows_of` has them, and said what they are."""
+    rows = rows_of(settings, tasks, pretrained, data_folder(settings, pretrained))
+    if not settings.silent:
+        print_summary(rows, tasks)
+    return rows
 
 
 def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> Prepared:
