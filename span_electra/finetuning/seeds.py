@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from glob import escape
-from itertools import chain
 from pathlib import Path
 
 from span_electra.errors import InputError
@@ -12,7 +10,7 @@ from span_electra.finetuning.experiment import encoder_stamp
 from span_electra.finetuning.results import check_run
 from span_electra.finetuning.settings import FinetuningSettings, gone_on_with
 from span_electra.hub.opening import Opened, Pretrained
-from span_electra.hub.runs import SEEDS, run_of
+from span_electra.hub.runs import SEEDS
 from span_electra.schema import flatten
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, link_or_copy, read_object
 from span_electra.training import checkpoint
@@ -62,17 +60,18 @@ def _check_alike(run: FinetuningSettings, start: str) -> None:
 # --- what all of them start from ------------------------------------------------------------------------
 
 
-def begun_encoder(folder: Path, named: str | None = None) -> str | None:
-    """What the seeds in `folder` have started from, if it is what is named.
+def begun_encoder(folder: Path, named: str | None) -> str | None:
+    """What the seeds in `folder` have started from, if it is what is named: the checkpoint held there.
 
-    The checkpoint that is held there; else, where none is named, the encoder that one of them tells: another
-    run may be the newest by now.
+    Where none is named it may also be what one of them tells: another run may be the newest by now.
     """
-    run = escape(run_of(Path(named)).resolve().name) if named else "*"
-    held = folder.glob(f"{ENCODER}/{run}/{CHECKPOINTS}/*/{checkpoint.META}")
+    place = Path(named or ".").resolve().parts
+    for meta in folder.glob(f"{ENCODER}/*/{CHECKPOINTS}/*/{checkpoint.META}"):
+        run = meta.parts[-4]
+        if not named or place[-1] == run or place[-3:] == (run, CHECKPOINTS, meta.parent.name):
+            return str(meta.parent)
     saved = () if named else folder.glob(f"{SEEDS}/{CHECKPOINTS}/*/{checkpoint.META}")
-    told = (read_object(meta).get("encoder") for meta in saved)
-    return next(filter(None, chain((str(meta.parent) for meta in held), told)), None)
+    return next((read_object(meta).get("encoder") for meta in saved), None)
 
 
 def hold_encoder(saved: Path, folder: Path) -> str:

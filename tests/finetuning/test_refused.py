@@ -97,6 +97,16 @@ def test_rows_that_went_while_they_were_thought_to_stand_are_missed_in_a_line(tm
         prepare(PREPARED)
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_of_two_runs_of_one_second_the_second_is_refused(seeds, tmp_path, monkeypatch):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, out_dir=None, seeds=seeds)
+    monkeypatch.setattr(stage.time, "strftime", lambda _: "finetune-now")
+    place = Path("runs/finetune-now", *(["seed-0"] if seeds > 1 else []))
+    with locked(place), pytest.raises(InputError, match=f"{place}: another run is writing there"):
+        finetune(settings)
+    assert [path for path in Path("runs").rglob("*") if path.is_file()] == [place / "run.lock"]
+
+
 def test_a_default_folder_goes_again(refused):
     refused(out_dir=None)
     assert not Path("runs").exists()

@@ -16,6 +16,7 @@ from run_examples import stop_at
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
 from span_electra.finetuning.experiment import Finetuning
+from span_electra.finetuning.seeds import begun_encoder
 from span_electra.finetuning.stage import finetune
 from span_electra.hub.folders import weights_sha256
 from span_electra.training import checkpoint
@@ -148,6 +149,10 @@ def test_every_seed_starts_from_the_checkpoint_that_the_first_did(tmp_path, monk
     assert pretended == [(start, "encoder")] * 3
     held = tmp_path / "run/encoder/encoder/checkpoints/step-00000007"
     assert checkpoint.read_meta(held)["step"] == 7
+    for named, found in ((None, True), (place, True), (first, True), (tmp_path / "other", False)):
+        assert begun_encoder(tmp_path / "run", named and str(named)) == (str(held) if found else None)
+    for other in (place / "checkpoints/step-00000010", tmp_path / "other/checkpoints/step-00000007"):
+        assert begun_encoder(tmp_path / "run", str(other)) is None
 
 
 @pytest.mark.parametrize("from_scratch", [False, True])
