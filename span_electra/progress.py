@@ -76,6 +76,12 @@ def _write_line(number: int, frame: object) -> None:
             os.write(sys.stderr.fileno(), f"{line}\n".encode())
 
 
+def say_notes(*notes: str) -> None:
+    """Write notes, each a line of standard error: standard output is for what a command gives."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
 class Bar:
     """How much of `size` bytes is done, and how fast: a bar on a terminal, lines elsewhere."""
 

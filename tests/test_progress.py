@@ -103,3 +103,9 @@ def test_bars_fit_80_columns_and_are_drawn_in_two_places(capsys):
     assert all(len(line) <= COLUMNS for line in bars) and bars[-1].endswith("M tokens/s]"), bars
     drawing = [path.name for path in (ROOT / "span_electra").rglob("*.py") if "tqdm(" in path.read_text()]
     assert sorted(drawing) == ["log.py", "progress.py"], "another bar: show that it fits 80 columns too"
+
+
+def test_notes_are_lines_of_standard_error(capsys):
+    progress.say_notes(*("a", "b"))
+    progress.say_notes()
+    assert capsys.readouterr() == ("", "note: a\nnote: b\n")

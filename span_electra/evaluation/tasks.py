@@ -6,7 +6,6 @@ length of rows; so a model can be tried on other files than those it was fine-tu
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -65,8 +64,7 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
     network, specs, vocabulary, meta = load_task_model(model)
     network.to(find_device(settings.device))
     loaded = load_task_file(task_file, data_dir)
-    for note in loaded.notes:
-        print(f"note: {note}", file=sys.stderr)
+    progress.say_notes(*loaded.notes)
     asked = loaded.tasks
     learnt = [task_number(task, specs, str(task_file)) for task in asked]
     step = f"step-{meta['step']:08d}"
@@ -140,8 +138,7 @@ def prepared_rows(
     )
     for task in tasks:  # the file's metrics are not those that the run was trained for
         check_metrics(spec_of(task, prepared))
-    for note in notes(prepared, tasks, room="the model's rows have this length"):
-        print(f"note: {note}", file=sys.stderr)
+    progress.say_notes(*notes(prepared, tasks, room="the model's rows have this length"))
     opened = {split: open_rows(tasks, prepared, vocabulary, split) for split in ("dev", "test")}
     for position, number in enumerate(learnt):
         for split, sources in opened.items():

@@ -53,9 +53,8 @@ class TaskRows:
             raise InputError(f"{self.path}: its end is missing; {ANEW}")
         self.stored(0)  # what a damaged file holds is told now, not in the middle of an epoch
         self.noise = NoiseConfig(**spec.task.noise)
-        named, kept = self.noise.misspellings, self.path.with_name(MISSPELLINGS)
-        # Rows that earlier versions prepared have none beside them.
-        self.misspellings = load_misspellings(kept if kept.is_file() else named) if named else {}
+        named = self.noise.misspellings
+        self.misspellings = load_misspellings(self.path.with_name(MISSPELLINGS)) if named else {}
 
     def __len__(self) -> int:
         return len(self.ends_R)
@@ -166,13 +165,12 @@ def rows_and_targets(
 
 
 def _targets(spec: TaskSpec, rows: list[dict[str, Any]]) -> Any:
-    # Rows that earlier versions prepared may lack labels; what is not known is no target.
     if spec.type.head == "number":
-        return np.array([row.get("label", 0.0) for row in rows], np.float32)
+        return np.array([row["label"] for row in rows], np.float32)
     if spec.type.head == "sequence":
-        return np.array([row.get("label", IGNORED) for row in rows], np.int64)
+        return np.array([row["label"] for row in rows], np.int64)
     if spec.type.head == "several":
-        return marked([row.get("label", []) for row in rows], len(spec.labels)).astype(np.float32)
+        return marked([row["label"] for row in rows], len(spec.labels)).astype(np.float32)
     return [token_targets(row, spec.type.head == "replaced") for row in rows]
 
 
@@ -189,7 +187,7 @@ def token_targets(row: dict[str, Any], every: bool) -> list[int]:
     # A word is judged once, by its first token, as CoNLL counts; `every`: as in pretraining.
     targets, before = [], -1
     for word in row["word_ids"]:
-        labelled = word >= 0 and "label" in row and (every or word != before)
+        labelled = word >= 0 and (every or word != before)
         targets.append(row["label"][word] if labelled else IGNORED)
         before = word
     return targets

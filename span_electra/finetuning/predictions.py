@@ -251,7 +251,7 @@ def tag_orders(source: TaskRows) -> tuple[str, ...]:
     chunks = OUTSIDE in labels and all(map(CHUNK_TAG.fullmatch, labels))
     if source.spec.type.head != "tokens" or not chunks:
         return ()
-    rows = (source.stored(row).get("label", ()) for row in range(len(source)))
+    rows = (source.stored(row)["label"] for row in range(len(source)))
     return orders_of([labels[label] for label in row] for row in rows)
 
 

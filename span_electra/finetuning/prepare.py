@@ -42,13 +42,11 @@ from span_electra.locks import locked
 from span_electra.storage import empty_parents_go, replace_folder, sha256_of, told_by_name
 from span_electra.text.noise import NoiseConfig, load_misspellings
 from span_electra.text.vocabulary import Vocabulary
-from span_electra.text.word_starts import without_blanks
 from span_electra.text.workers import cap_workers, run_in_order
 
 LOCK = ".making-lock"
 MAKING = ".making-"  # leads the name of the folder in which rows are made; one that a kill left is no harm
 CHUNK = 2000  # examples handed to one process at a time
-BLOCK = 1 << 20  # bytes of a file that are looked at together
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
 # What a task says that decides nothing of its rows.
 # (`listed` and `paired` follow from labels and files, which do.)
@@ -144,25 +142,8 @@ def rows_key(task: Task, data_dir: str | Path, fresh: Prepared) -> str:
         files.append(("noise", Path(task.noise["misspellings"])))
     # Names without their folders: data that were moved are the same data.
     contents = [(split, file.name, sha256_of_file(file)) for split, file in files]
-    # Earlier rows were folded before the tokenizer saw them, so that it found no special token in them.
-    folding = "by the tokenizer" if fresh.lowercase else False
-    parts = [FORMAT, deciding(task), contents, fresh.vocabulary_sha256, fresh.max_seq_len, folding]
-    # Earlier rows had a blank between any two words, or tokens over several; where no script is without, they
-    # are the same.
-    if task.type.reader == "tagged_words" and any(_has_text_without_blanks(file) for _, file in files):
-        parts.append("words joined, none sharing a token")
+    parts = [FORMAT, deciding(task), contents, fresh.vocabulary_sha256, fresh.max_seq_len, fresh.lowercase]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _has_text_without_blanks(path: Path) -> bool:
-    """Whether a file has characters of scripts without blanks, as the bytes of a packed one may seem to."""
-    with path.open("rb") as file:
-        # A character cut by a block's end is no loss: text of such a script has more of them.
-        blocks = iter(lambda: file.read(BLOCK), b"")
-        return any(
-            not block.isascii() and any(map(without_blanks, {*block.decode("utf-8", "ignore")}))
-            for block in blocks
-        )
 
 
 def deciding(task: Task) -> dict[str, Any]:
@@ -170,11 +151,6 @@ def deciding(task: Task) -> dict[str, Any]:
     # All but what is known not to matter: a setting that is added later makes rows anew rather than stale.
     settings = {name: value for name, value in asdict(task).items() if name not in NO_MATTER}
     settings["noise"] = settings["noise"] | {"misspellings": None}  # what the file says is in contents
-    if task.noise:
-        # Earlier rows of labelled and clean files together lack labels, or noise: they are made anew.
-        settings["noise"]["clean"] = "row by row"
-    if task.type.in_turns and isinstance(task.columns.get("text"), list):
-        settings["turns"] = "none is empty"  # as cells that a shorter conversation leaves so were, earlier
     return json.loads(json.dumps(settings))
 
 
@@ -184,12 +160,10 @@ def check_settings(prepared: Prepared, tasks: Sequence[Task]) -> None:
     What the tasks' files hold by now is not asked: prepared data that are given are taken as they were made.
     """
     for task in tasks:
-        # Tasks that are absent are told elsewhere; an earlier version wrote no settings.
-        made = prepared.tasks.get(task.name)
-        before = made.settings if made else None
-        for name, now in deciding(task).items() if before is not None else ():
-            if before.get(name) != now:
-                told = f"{name} {str(before.get(name))[:80]}, the task file has {str(now)[:80]}"
+        made = prepared.tasks.get(task.name)  # one that is absent is told elsewhere
+        for name, now in deciding(task).items() if made else ():
+            if made.settings.get(name) != now:
+                told = f"{name} {str(made.settings.get(name))[:80]}, the task file has {str(now)[:80]}"
                 raise InputError(
                     f"{prepared.folder}: {task.name} was prepared with {told}; run prepare_tasks_SE.py again"
                 )

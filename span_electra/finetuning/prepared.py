@@ -6,7 +6,7 @@ prepare.py makes the rows; whoever reads them opens the folder here.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,15 @@ TABLES = {
 
 @dataclass(frozen=True)
 class PreparedTask:
-    """What is known of one task's rows. An earlier version wrote labels, rows and key alone."""
+    """What is known of one task's rows."""
 
     labels: tuple[str, ...]
     rows: dict[str, int]  # by split
+    cut: dict[str, int]  # rows too long, by split
+    settings: dict[str, Any]  # see `deciding`
+    noted: dict[str, int]  # see `read_examples`
     key: str | None = None  # see `rows_key`; none: the rows are being made anew, or were when it was killed
-    cut: dict[str, int] = field(default_factory=dict)  # rows too long, by split
     only_label: str | None = None  # where all train rows have the same
-    settings: dict[str, Any] | None = None  # see `deciding`
-    noted: dict[str, int] = field(default_factory=dict)  # see `read_examples`
     paired: bool | None = None  # as a `Task` has it
 
 

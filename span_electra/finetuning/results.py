@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -18,6 +17,7 @@ from span_electra.finetuning.predictions import compute_metrics, predict_rows, p
 from span_electra.finetuning.prepared import open_prepared
 from span_electra.finetuning.settings import FinetuningSettings
 from span_electra.finetuning.task_model import load_task_model
+from span_electra.progress import say_notes
 from span_electra.storage import EXPORTED, PREDICTIONS, RESULTS, write_text
 from span_electra.training.checkpoint import same_score
 from span_electra.training.devices import Process
@@ -48,10 +48,9 @@ def conclude(run: FinetuningSettings) -> dict[str, dict[str, dict[str, float]]]:
         )
     if not same_score(model.meta, {"measured": measured(run.tasks, run.training.monitor)}):
         # Of a run that goes on the best is found anew; here there is none but the one that was found.
-        print(
-            f"note: {folder}: its best checkpoint is that of other metrics than the task file has first now; "
-            "--resume_train finds the best of these",
-            file=sys.stderr,
+        say_notes(
+            f"{folder}: its best checkpoint is that of other metrics than the task file has first now; "
+            "--resume_train finds the best of these"
         )
     model.network.to(process.device)
     (folder / PREDICTIONS).mkdir(exist_ok=True)

@@ -1,71 +1,77 @@
-"""Runs of one fine-tuning under several seeds: where they may lie, and how the rest of them is run."""
+"""Runs of one fine-tuning under several seeds: which have begun, and what all of them start from."""
 
 from __future__ import annotations
 
-import sys
+import json
 from pathlib import Path
 
-from span_electra.console import command_line
 from span_electra.errors import InputError
-from span_electra.finetuning.arguments import FinetuningArguments
+from span_electra.finetuning.experiment import encoder_stamp
 from span_electra.finetuning.results import check_run
-from span_electra.finetuning.settings import FinetuningSettings
+from span_electra.finetuning.settings import FinetuningSettings, gone_on_with
+from span_electra.hub.opening import Opened, Pretrained
+from span_electra.hub.runs import SEEDS
+from span_electra.schema import flatten
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, link_or_copy, read_object
 from span_electra.training import checkpoint
 from span_electra.training.run_folder import ENCODER, state_of
 
 
-def refuse_taken(settings: FinetuningArguments, folder: Path, runs: list[FinetuningSettings]) -> None:
+def refuse_taken(
+    folder: Path, runs: list[FinetuningSettings], opened: Opened, pretrained: Pretrained
+) -> None:
     """Refuse a folder that holds something else, before anything is prepared or written.
 
-    One that holds some of these runs, after a kill, is told how the rest of them is run.
+    Of several runs those that have begun may lie there, if they began as they would now.
     """
-    if len(runs) > 1 and state_of(folder) != "new":
-        states = {run.out_dir: state_of(run.out_dir) for run in runs}
-        begun = next((run for run in runs if states[run.out_dir] in ("resumable", "finished")), None)
-        if begun is None:
-            raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
-        lines = [run.resume_command for run in runs if states[run.out_dir] == "resumable"]
-        lines += [new_run_line(settings, begun, run) for run in runs if states[run.out_dir] == "new"]
-        listed = "; ".join([*lines, together_line(folder)])
-        raise InputError(
-            f"{folder}: holds runs of these seeds already; what is left of them, and all together: {listed}; "
-            "or choose another --out_dir"
-        )
+    if len(runs) == 1:
+        return check_run(runs[0])
+    # A kill before the first seed began leaves the encoder alone there.
+    other = state_of(folder) != "new" and [*folder.glob("*")] != [folder / ENCODER]
+    if other and not any(Path(run.out_dir).exists() for run in runs):
+        raise InputError(f"{folder}: is not empty; choose another --out_dir for the runs of all seeds")
+    begun = [run for run in runs if state_of(run.out_dir) in ("resumable", "finished")]
+    start = encoder_stamp(opened, pretrained)["weights"] if begun else None
+    for run in begun:
+        _check_alike(run, start)
     for run in runs:
-        check_run(run)
+        check_run(gone_on_with(run) if run in begun else run)
 
 
-def rest_lines(settings: FinetuningArguments, runs: list[FinetuningSettings]) -> list[str]:
-    """How the seeds after a stopped one, the first of `runs`, are run, and all of them concluded."""
-    if settings.seeds == 1:
-        return []
-    stopped, *others = runs
-    lines = [f"and all together: {together_line(Path(stopped.out_dir).parent)}"]
-    if others:
-        following = new_run_line(settings, stopped, others[0])
-        lines.insert(0, f"then the next seed, and so on to {others[-1].training.seed}: {following}")
-    return lines
-
-
-def new_run_line(settings: FinetuningArguments, begun: FinetuningSettings, run: FinetuningSettings) -> str:
-    """The command that runs a seed alone, as one that has begun does."""
-    # Its file says everything of the others but what a new run alone is given.
-    words = ["--config_file", Path(begun.out_dir, CONFIG)]
-    # Named or not: by then another run may be the newest, and another checkpoint of it.
-    encoder = held_encoder(Path(begun.out_dir).parent) or begun.encoder
-    words += ["--load_saved_model" if settings.load_saved_model else "--encoder", encoder]
-    words += ["--finetune"] if settings.finetune else []
-    words += ["--seed", run.training.seed, "--out_dir", run.out_dir]
-    return command_line("finetune_SE", *words)
-
-
-def together_line(folder: Path) -> str:
-    """The command that concludes the runs of all seeds."""
-    return command_line("finetune_SE", "--load_saved_model", folder, "--conclude")
+def _check_alike(run: FinetuningSettings, start: str) -> None:
+    """Refuse a run that began with other settings, or from other weights: more than seeds would differ."""
+    place = Path(run.out_dir)
+    before, now = flatten(read_object(place / CONFIG)), flatten(json.loads(run.config_json))
+    for name, value in now.items():
+        if before.get(name) != value:
+            differing = f"{place.name} has {name} {before.get(name)!r}, this command {value!r}"
+            raise InputError(
+                f"{place.parent}: holds runs of other settings: {differing}; give that, or another --out_dir"
+            )
+    saved = next(checkpoint.in_run(place), place) / checkpoint.META
+    told = read_object(saved).get("encoder_checkpoint", {}).get("weights")
+    if told != start and not run.arguments.from_scratch:  # then it has the encoder's sizes alone
+        raise InputError(
+            f"{place.parent}: holds runs of other weights: {place.name} did not start from those of "
+            f"{run.encoder}; name its encoder, or another --out_dir"
+        )
 
 
 # --- what all of them start from ------------------------------------------------------------------------
+
+
+def begun_encoder(folder: Path, named: str | None) -> str | None:
+    """What the seeds in `folder` have started from, if it is what is named: the checkpoint held there.
+
+    Where none is named it may also be what one of them tells: another run may be the newest by now.
+    """
+    place = Path(named or ".").resolve().parts
+    for meta in folder.glob(f"{ENCODER}/*/{CHECKPOINTS}/*/{checkpoint.META}"):
+        run = meta.parts[-4]
+        if not named or place[-1] == run or place[-3:] == (run, CHECKPOINTS, meta.parent.name):
+            return str(meta.parent)
+    saved = () if named else folder.glob(f"{SEEDS}/{CHECKPOINTS}/*/{checkpoint.META}")
+    return next((read_object(meta).get("encoder") for meta in saved), None)
 
 
 def hold_encoder(saved: Path, folder: Path) -> str:
@@ -82,22 +88,3 @@ def hold_encoder(saved: Path, folder: Path) -> str:
     for path in (*saved.glob("*.safetensors"), saved / checkpoint.META):
         link_or_copy(path, held / path.name)
     return str(held)
-
-
-def held_encoder(folder: Path) -> Path | None:
-    """The checkpoint that seeds in `folder` start from, where it is held there."""
-    held = folder.glob(f"{ENCODER}/*/{CHECKPOINTS}/*/{checkpoint.META}")
-    return next((meta.parent for meta in held), None)
-
-
-def note_other_starts(folder: Path, runs: list[Path]) -> None:
-    """Say it where seeds started from different weights: then more than the seed differs between them."""
-    metas = [read_object(next(checkpoint.in_run(run), run) / checkpoint.META) for run in runs]
-    # From scratch weights are the seed's alone; an older release did not tell what it began with.
-    starts = [meta.get("encoder_checkpoint") for meta in metas if not meta.get("from_scratch")]
-    if len({start["weights"] for start in starts if start}) > 1:
-        print(
-            f"note: {folder}: its seeds started from different weights (encoder_checkpoint in their "
-            "meta.json), which deviations hold too; name one checkpoint with --encoder for all",
-            file=sys.stderr,
-        )

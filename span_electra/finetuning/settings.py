@@ -57,3 +57,8 @@ class FinetuningSettings:
     def resume_command(self) -> str:
         """The command that goes on with the run once it was stopped."""
         return command_line("finetune_SE", "--load_saved_model", self.out_dir, "--resume_train")
+
+
+def gone_on_with(run: FinetuningSettings) -> FinetuningSettings:
+    """The same run, gone on with from what it has saved, as `resume_command` does."""
+    return replace(run, arguments=replace(run.arguments, load_saved_model=run.out_dir, resume_train=True))

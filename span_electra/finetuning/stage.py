@@ -7,13 +7,11 @@ tried on dev and test, its predictions written, and its tasks exported.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
+from shlex import quote
 
 from span_electra.config import TrainingConfig
 from span_electra.console import command_line
@@ -35,14 +33,15 @@ from span_electra.finetuning.prepare import check_settings, prepare_tasks
 from span_electra.finetuning.prepared import Prepared, is_prepared, open_prepared
 from span_electra.finetuning.prepared_notes import check_labels_differ, check_made_so, notes, summary_lines
 from span_electra.finetuning.results import conclude, over_seeds, table_of, write_results
-from span_electra.finetuning.seeds import hold_encoder, note_other_starts, refuse_taken, rest_lines
-from span_electra.finetuning.settings import FinetuningSettings
+from span_electra.finetuning.seeds import begun_encoder, hold_encoder, refuse_taken
+from span_electra.finetuning.settings import FinetuningSettings, gone_on_with
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.hub.opening import Pretrained, open_model
 from span_electra.hub.runs import newest_run, run_of
+from span_electra.progress import say_notes
 from span_electra.storage import CONFIG, RESULTS, empty_parents_go
 from span_electra.training.run import run_training
-from span_electra.training.run_folder import forget_if_empty
+from span_electra.training.run_folder import forget_if_empty, state_of
 
 # --- preparing ------------------------------------------------------------------------------------------
 
@@ -55,8 +54,7 @@ def prepared_folder(encoder_name: str) -> Path:
 def prepare(settings: TaskDataArguments) -> int:
     """Prepare the data of a task file for an encoder, and say what came of it."""
     tasks = load_task_file(settings.task_file, settings.data_dir)  # first: an encoder takes a while to open
-    for note in tasks.notes:
-        print(f"note: {note}", file=sys.stderr)
+    say_notes(*tasks.notes)
     encoder = str(settings.encoder or newest_run())
     opened = open_model(encoder)
     opened.check_tokenizer()
@@ -101,8 +99,7 @@ def print_summary(prepared: Prepared, tasks: TaskFile) -> None:
     """Print what was prepared, and on the other stream what may be wrong with it."""
     for line in summary_lines(prepared, tasks.tasks):
         print(line)
-    for note in notes(prepared, tasks.tasks):
-        print(f"note: {note}", file=sys.stderr)
+    say_notes(*notes(prepared, tasks.tasks))
 
 
 def check_encoder(max_seq_len: int, tasks: TaskFile, pretrained: Pretrained) -> None:
@@ -120,10 +117,9 @@ def check_encoder(max_seq_len: int, tasks: TaskFile, pretrained: Pretrained) -> 
 def note_longer_rows(max_seq_len: int, pretrained: Pretrained) -> None:
     """Say it where rows are longer than any that the encoder was trained on: it has to learn their ends."""
     if max_seq_len > pretrained.longest:
-        print(
-            f"note: max_seq_len: {max_seq_len}, but {pretrained.source} was trained on rows of at most "
-            f"{pretrained.longest}; what lies behind is new to it",
-            file=sys.stderr,
+        say_notes(
+            f"max_seq_len: {max_seq_len}, but {pretrained.source} was trained on rows of at most "
+            f"{pretrained.longest}; what lies behind is new to it"
         )
 
 
@@ -139,48 +135,46 @@ def finetune(settings: FinetuningArguments) -> int:
     check_start(settings)
     if settings.conclude:
         return conclude_saved(settings)
-    tasks = tasks_of(settings)  # first: an encoder takes a while to open
-    for note in tasks.notes:
-        print(f"note: {note}", file=sys.stderr)
-    encoder = str(settings.load_saved_model or settings.encoder or newest_run())
+    tasks, folder = tasks_of(settings), run_folder(settings)  # first: an encoder takes a while to open
+    named = settings.load_saved_model or settings.encoder
+    begun = begun_encoder(folder, named) if settings.seeds > 1 else None
+    encoder = str(begun or named or newest_run())
     opened = open_model(encoder)
     opened.check_tokenizer()
     pretrained = opened.need(settings.network)
     if not settings.resume_train and not settings.from_scratch:
         encoder = str(opened.checkpoint or encoder)  # of a run that is still training, the newest by now
-    data = data_folder(settings, pretrained)
-    named = named_folder(settings)
-    wanted = named or Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
-    new = named is None or not named.exists()
-    if named:  # before rows are prepared, which may take minutes
-        refuse_taken(settings, named, runs_of(settings, tasks, encoder=encoder, data=data, folder=named))
-    rows = rows_of(settings, tasks, pretrained, data)
-    if not settings.silent:
-        print_summary(rows, tasks)
+    data, new = data_folder(settings, pretrained), not folder.exists()
+    runs = runs_of(settings, tasks, encoder=encoder, data=data, folder=folder)
+    refuse_taken(folder, runs, opened=opened, pretrained=pretrained)  # before minutes of preparing rows
+    rows = with_rows(settings, tasks, pretrained)
+    keys = {task.name: rows.key(task.name) for task in tasks.tasks}
     if not settings.from_scratch:
         note_longer_rows(rows.max_seq_len, pretrained)
-    with empty_parents_go(wanted / CONFIG):  # `runs/`, which the first run makes
-        folder = named or made_folder(wanted)
+    with empty_parents_go(folder / CONFIG):  # `runs/`, which the first run makes
         try:
-            if settings.seeds > 1 and opened.checkpoint and not settings.from_scratch:
+            if settings.seeds > 1 and opened.checkpoint and not (begun or settings.from_scratch):
                 encoder = hold_encoder(opened.checkpoint, folder)
-            runs = runs_of(settings, tasks, encoder=encoder, data=data, folder=folder)
-            keys = {task.name: rows.key(task.name) for task in tasks.tasks}
-            return finetune_all(settings, folder, [replace(run, keys=keys) for run in runs])
+            return finetune_all(folder, [replace(run, encoder=encoder, keys=keys) for run in runs])
         except InputError:
             if new:
                 forget_if_empty(folder)
             raise
 
 
-def finetune_all(settings: FinetuningArguments, folder: Path, runs: list[FinetuningSettings]) -> int:
-    """The runs of all seeds, one behind another; returns the exit code of the script."""
+def finetune_all(folder: Path, runs: list[FinetuningSettings]) -> int:
+    """The runs of all seeds, one behind another, what has begun gone on with; returns the exit code."""
     found = []
     for run in runs:
-        code, results = finetune_once(run)
+        state = state_of(run.out_dir) if len(runs) > 1 else "new"  # a single run does what its flags say
+        if state == "finished":
+            code, results = 0, concluded(run)
+        else:
+            code, results = finetune_once(gone_on_with(run) if state == "resumable" else run)
         if results is None:
-            for line in rest_lines(settings, runs[len(found) :]):
-                print(line)
+            if len(runs) > 1:
+                again = f"the same command with --out_dir {quote(str(folder))}"
+                print(f"{again} goes on with it, and runs the seeds that are left")
             return code
         found.append(results)
     say_results(folder, [Path(run.out_dir) for run in runs], found)
@@ -196,10 +190,15 @@ def finetune_once(run: FinetuningSettings) -> tuple[int, dict | None]:
         print(f"stopped at step {result.step:,}; go on: {run.resume_command}")
         print(f"or take its best model: {conclude_it}")
         return result.exit_code, None
+    return 0, concluded(run)
+
+
+def concluded(run: FinetuningSettings) -> dict:
+    """The results of a run's best model, printed too."""
     results = conclude(run)
     if not run.silent:
         print(table_of(results))
-    return 0, results
+    return results
 
 
 def conclude_saved(settings: FinetuningArguments) -> int:
@@ -207,18 +206,12 @@ def conclude_saved(settings: FinetuningArguments) -> int:
 
     `settings`: the run's own, but where the user says otherwise. Of a folder of seeds all are concluded.
     """
-    folder, found = run_of(Path(settings.load_saved_model)), []
+    tasks, folder, found = tasks_of(settings), run_of(Path(settings.load_saved_model)), []
     runs = runs_in(folder)
     for run in runs:
-        tasks, pretrained = tasks_of(settings), open_model(str(run)).need(settings.network)
-        data = data_folder(settings, pretrained)
-        rows = rows_of(settings, tasks, pretrained, data)
-        if not settings.silent:
-            print_summary(rows, tasks)
-        concluded = run_settings(settings, tasks, encoder=str(run), data=data, folder=run, seed=settings.seed)
-        found.append(conclude(concluded))
-        if not settings.silent:
-            print(table_of(found[-1]))
+        data = with_rows(settings, tasks, open_model(str(run)).need(settings.network)).folder
+        saved = run_settings(settings, tasks, encoder=str(run), data=data, folder=run, seed=settings.seed)
+        found.append(concluded(saved))
     say_results(folder, runs, found)
     return 0
 
@@ -228,7 +221,6 @@ def say_results(folder: Path, runs: list[Path], found: list[dict]) -> None:
     if len(found) > 1:
         write_results(folder, over_seeds(found))
         print(table_of(over_seeds(found)))
-        note_other_starts(folder, runs)
     print(f"\n{folder}: {RESULTS}, predictions, checkpoints and exported models")
     print(f"next: {command_line('predict_SE', runs[0])}")
 
@@ -259,21 +251,13 @@ def check_start(settings: FinetuningArguments) -> None:
                 raise InputError(f"--{name}: --load_saved_model has an encoder of its own; give one of them")
 
 
-def named_folder(settings: FinetuningArguments) -> Path | None:
-    """The folder of the run: `out_dir`, or a resumed run's own; None: a new one is to be made."""
+def run_folder(settings: FinetuningArguments) -> Path:
+    """The folder of the run: `out_dir`, a resumed run's own, or one by the time."""
     if settings.out_dir:
         return Path(settings.out_dir)
-    return run_of(Path(settings.load_saved_model)) if settings.resume_train else None
-
-
-def made_folder(wanted: Path) -> Path:
-    """A new folder of this name, or the next that is free: -2, -3 and so on."""
-    # Made at once: two commands of one second would look for the same name.
-    for number in count(1):
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
-        with suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            return folder
+    if settings.resume_train:
+        return run_of(Path(settings.load_saved_model))
+    return Path("runs", time.strftime("finetune-%Y-%m-%d-%H-%M-%S"))
 
 
 def data_folder(settings: FinetuningArguments, pretrained: Pretrained) -> Path:
@@ -282,17 +266,31 @@ def data_folder(settings: FinetuningArguments, pretrained: Pretrained) -> Path:
 
 
 def tasks_of(settings: FinetuningArguments) -> TaskFile:
-    """The task file, whose files lie in --data_dir, or where those lay that were prepared there."""
+    """The task file, whose files lie in --data_dir, or where those lay that were prepared there.
+
+    What is odd in it is said.
+    """
     if not is_prepared(settings.data_dir):
-        return load_task_file(settings.task_file, settings.data_dir)
+        tasks = load_task_file(settings.task_file, settings.data_dir)
+        say_notes(*tasks.notes)
+        return tasks
     # Prepared data remember where their files lay, so that --data_dir may name either.
     prepared = open_prepared(settings.data_dir)
     labels = {name: made.labels for name, made in prepared.tasks.items()}
     loaded = load_task_file(settings.task_file, prepared.data_dir, labels)
+    say_notes(*loaded.notes)
     # Told by the rows, as the files may be gone; of those that are not there it is refused later.
     paired = {name: made.paired for name, made in prepared.tasks.items()}
     tasks = tuple(replace(task, paired=paired.get(task.name)) for task in loaded.tasks)
     return replace(loaded, tasks=tasks)
+
+
+def with_rows(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained) -> Prepared:
+    """The rows of the tasks, as `rows_of` has them, and said what they are."""
+    rows = rows_of(settings, tasks, pretrained, data_folder(settings, pretrained))
+    if not settings.silent:
+        print_summary(rows, tasks)
+    return rows
 
 
 def rows_of(settings: FinetuningArguments, tasks: TaskFile, pretrained: Pretrained, data: Path) -> Prepared:

@@ -32,6 +32,7 @@ from span_electra.inference.tasks import (
     Words,
     example_of,
 )
+from span_electra.progress import say_notes
 
 
 def predict_lines(
@@ -61,7 +62,7 @@ def predict_lines(
     answer = line_function(predictor, names, as_text, cut)
     lines.deliver(answer, in_file=in_file, out_file=out_file, hint=hint)
     if cut.count:
-        print(f"note: {cut.said(predictor)}", file=sys.stderr)
+        say_notes(cut.said(predictor))
 
 
 @dataclass

@@ -67,16 +67,6 @@ def test_a_task_is_made_again_only_when_something_changed(tmp_path):
     assert prepared(tmp_path, {"t": task}).path("t", "train").is_file()
 
 
-@pytest.mark.parametrize(("word", "anew"), [("Ünder", False), ("打开", True), ("เปิด", True)])
-def test_rows_whose_words_are_joined_now_are_made_anew_and_no_others(word, anew, tmp_path, monkeypatch):
-    task = write_task(tmp_path, "NER")
-    with (tmp_path / "data/t/train.tsv").open("a", encoding="utf-8") as file:
-        file.write(f"99\t['O', 'O']\t['{word}', '{word}']\n")
-    key = prepared(tmp_path, {"t": task}).key("t")
-    monkeypatch.setattr(prepare, "_has_text_without_blanks", lambda path: False)  # as earlier releases did
-    assert (prepared(tmp_path, {"t": task}).key("t") != key) == anew
-
-
 def test_a_broken_row_is_named_and_changes_nothing(tmp_path):
     task = write_task(tmp_path, SINGLE)
     write(tmp_path / "data", "t/dev.tsv", "1\tyes\tthe cat\n2\tmaybe\tthe dog\n")
@@ -229,11 +219,6 @@ def test_rows_that_are_too_long_are_counted(tmp_path):
     assert prepared(tmp_path, {"t": task}).tasks["t"].cut == {"train": 1, "dev": 0, "test": 0}
     assert open_prepared(tmp_path / "out").tasks["t"].cut["train"] == 1
     assert prepared(tmp_path, {"t": task}).tasks["t"].cut["train"] == 1, "also where nothing is made anew"
-    mark = tmp_path / "out" / MARK
-    described = json.loads(mark.read_text())
-    del described["cut"]
-    mark.write_text(json.dumps(described))
-    assert open_prepared(tmp_path / "out").tasks["t"].cut == {}, "as an earlier version wrote it"
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ def prepared(folder, **tasks):
     return Prepared(folder, "data", "abc", max_seq_len=32, lowercase=True, tasks=tasks)
 
 
-def test_the_mark_holds_tables_by_task_as_all_versions_wrote_it(tmp_path):
-    write_mark(prepared(tmp_path, a=FULL, b=PreparedTask((), {"train": 3})))
+def test_the_mark_holds_tables_by_task(tmp_path):
+    write_mark(prepared(tmp_path, a=FULL, b=PreparedTask((), {"train": 3}, cut={}, settings={}, noted={})))
     assert json.loads((tmp_path / MARK).read_text()) == {
         "span_electra_prepared": 1,
         "data_dir": "data",
@@ -44,7 +44,7 @@ def test_the_mark_holds_tables_by_task_as_all_versions_wrote_it(tmp_path):
         "keys": {"a": "f00"},
         "cut": {"a": {"train": 1, "dev": 0}, "b": {}},
         "only_label": {"a": "no"},
-        "settings": {"a": {"limit": 0}},
+        "settings": {"a": {"limit": 0}, "b": {}},
         "noted": {"a": {"quotes": 2}, "b": {}},
         "paired": {"a": False},
     }
@@ -52,7 +52,7 @@ def test_the_mark_holds_tables_by_task_as_all_versions_wrote_it(tmp_path):
 
 @pytest.mark.parametrize(
     "tasks",
-    [{}, {"a": FULL}, {"a": FULL, "b": replace(FULL, key=None, only_label=None, settings=None, paired=None)}],
+    [{}, {"a": FULL}, {"a": FULL, "b": replace(FULL, key=None, only_label=None, paired=None)}],
 )
 def test_what_is_written_is_read(tasks, tmp_path):
     made = prepared(tmp_path, **tasks)
@@ -71,7 +71,7 @@ def test_a_task_without_a_key_is_not_held(tmp_path):
     assert made.holds("a", "f00") and not made.holds("a", "f01") and not made.holds("c", "f00")
 
 
-@pytest.mark.parametrize("table", ["labels", "rows"])
+@pytest.mark.parametrize("table", ["labels", "rows", "cut", "settings", "noted"])
 def test_a_task_that_a_table_lacks_is_no_sound_mark(table, tmp_path):
     write_mark(prepared(tmp_path, a=FULL))
     described = json.loads((tmp_path / MARK).read_text())

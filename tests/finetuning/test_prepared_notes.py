@@ -12,8 +12,9 @@ from span_electra.finetuning.prepared_notes import check_labels_differ, notes, s
 from span_electra.finetuning.task import Task
 
 
-def prepared(labels=("no", "yes"), cut=None, **changes) -> Prepared:
-    task = PreparedTask(labels, {"train": 1000, "dev": 7}, "k", cut or {}, **changes)
+def prepared(labels=("no", "yes"), **changes) -> Prepared:
+    known = {"cut": {}, "settings": {}, "noted": {}, "key": "k"} | changes
+    task = PreparedTask(labels, {"train": 1000, "dev": 7}, **known)
     return Prepared(*(Path("out"), "data", "f00", 32), lowercase=False, tasks={"t": task})
 
 
@@ -46,7 +47,7 @@ def test_rows_that_lost_text_are_told():
     assert note.startswith(
         "t: 1,000 rows are longer than 32 tokens and lost the end (train 1,000); --max_seq_len"
     )
-    assert "a turn's beginning" in notes(prepared((), {"dev": 1}), [TALK])[0]
+    assert "a turn's beginning" in notes(prepared((), cut={"dev": 1}), [TALK])[0]
 
 
 def test_one_label_is_nothing_to_learn():

@@ -13,7 +13,7 @@ from finetune_examples import settings_of, write_task
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
 from span_electra.finetuning.arguments import TaskDataArguments
-from span_electra.finetuning.stage import finetune, made_folder, prepare
+from span_electra.finetuning.stage import finetune, prepare
 from span_electra.training.run_folder import locked
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -97,13 +97,14 @@ def test_rows_that_went_while_they_were_thought_to_stand_are_missed_in_a_line(tm
         prepare(PREPARED)
 
 
-def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
-    assert [made_folder(Path("runs/now")).name for _ in range(3)] == ["now", "now-2", "now-3"]
-    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1, max_steps=1)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_of_two_runs_of_one_second_the_second_is_refused(seeds, tmp_path, monkeypatch):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, out_dir=None, seeds=seeds)
     monkeypatch.setattr(stage.time, "strftime", lambda _: "finetune-now")
-    for _ in range(2):
-        assert finetune(replace(settings, out_dir=None)) == 0
-    assert sorted(path.name for path in Path("runs").glob("f*")) == ["finetune-now", "finetune-now-2"]
+    place = Path("runs/finetune-now", *(["seed-0"] if seeds > 1 else []))
+    with locked(place), pytest.raises(InputError, match=f"{place}: another run is writing there"):
+        finetune(settings)
+    assert [path for path in Path("runs").rglob("*") if path.is_file()] == [place / "run.lock"]
 
 
 def test_a_default_folder_goes_again(refused):

@@ -1,27 +1,27 @@
 """Runs under several seeds, one of which is stopped. Run: pytest tests/finetuning/test_seeds.py"""
 
 import json
-import shlex
 import shutil
 import signal
-import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from finetune_examples import settings_of, write_task
-from network_examples import random_model, vocabulary_of_words
+from network_examples import exported, random_model, vocabulary_of_words
 from run_examples import stop_at
 
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
 from span_electra.finetuning.experiment import Finetuning
-from span_electra.finetuning.seeds import note_other_starts
+from span_electra.finetuning.seeds import begun_encoder
 from span_electra.finetuning.stage import finetune
 from span_electra.hub.folders import weights_sha256
 from span_electra.training import checkpoint
 from span_electra.training.devices import Process
+from span_electra.training.run import prepare_folder
 from span_electra.training.run_folder import write_mark
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -33,81 +33,54 @@ def results_of(folder):
     return json.loads((Path(folder) / "results.json").read_text())
 
 
-def test_seeds_after_a_stopped_one_are_run_as_told_and_concluded_together(tmp_path, monkeypatch, capsys):
-    import finetune_SE
-
-    with monkeypatch.context() as patch:
-        stop_at(patch, 2)
-        settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=2, epochs=1)
-        assert finetune(settings) == 128 + signal.SIGTERM
-    lines = [line for line in capsys.readouterr().out.splitlines() if "finetune_SE.py" in line]
-    go_on, _, following, together = (shlex.split(line.partition(": ")[2])[1:] for line in lines)
-    for argv in (go_on, following, together):
-        monkeypatch.setattr(sys, "argv", argv)
-        assert finetune_SE.main() == 0
-    assert len(results_of("run")["t"]["dev"]["accuracy"]["values"]) == 2
+def weights_of(folder):
+    return [checkpoint.load(next(checkpoint.in_run(seed))).weights for seed in sorted(folder.glob("seed-*"))]
 
 
-def test_seeds_that_are_left_are_run_from_the_encoder_that_was_taken(tmp_path, monkeypatch, capsys):
-    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
-    monkeypatch.setattr(stage, "newest_run", lambda: "small")
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3)
-        assert finetune(replace(settings, encoder=None, seeds=2)) != 0
-    assert "--encoder small --seed 1" in capsys.readouterr().out
+def assert_same_bits(one, other):
+    assert len(one) == len(other)
+    for mine, theirs in zip(one, other, strict=True):
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine | theirs)
 
 
-def run_each(lines, monkeypatch):
-    import finetune_SE
-
-    for line in lines:
-        monkeypatch.setattr(sys, "argv", shlex.split(line)[1:])
-        assert finetune_SE.main() == 0
-
-
-@pytest.mark.parametrize(("seed", "step"), [(1, 2), (1, 0), (2, 3)])
-def test_after_a_kill_the_same_command_tells_how_the_rest_is_run(seed, step, tmp_path, monkeypatch):
-    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=3, epochs=1)
-    once = stage.finetune_once
-
-    def killed(run):
-        if run.training.seed < seed:
-            return once(run)
-        if step:  # else it has no checkpoint yet
-            with monkeypatch.context() as patch:
-                stop_at(patch, step)
-                once(run)
-        raise SystemExit
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(stage, "finetune_once", killed)
-        finetune(settings)
-    with pytest.raises(InputError, match="run: holds runs of these seeds already; .*choose another") as told:
-        finetune(settings)
-    assert "\n" not in str(told.value)
-    lines = [line for line in str(told.value).partition("together: ")[2].split("; ") if "finetune_SE" in line]
-    assert ["--resume_train" in line for line in lines].count(True) == bool(step)
-    run_each(lines, monkeypatch)
-    assert len(results_of("run")["t"]["dev"]["accuracy"]["values"]) == 3
-
-
-def test_all_are_concluded_together_where_the_last_was_stopped(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("seed", "step"), [(0, 0), (0, 2), (1, 0), (1, 3)])  # 0: it has no checkpoint yet
+def test_stopped_in_any_seed_the_same_command_ends_as_if_never_stopped(
+    seed, step, tmp_path, monkeypatch, capsys
+):
     settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=2, epochs=1)
-    once = stage.finetune_once
+    assert finetune(settings) == 0
+    once, other = stage.finetune_once, replace(settings, out_dir="other")
 
     def stopped(run):
         with monkeypatch.context() as patch:
-            if run.training.seed == 1:
-                stop_at(patch, 2)
+            if run.training.seed == seed:
+                if not step:
+                    Path(run.out_dir).mkdir(parents=True)
+                    raise KeyboardInterrupt
+                stop_at(patch, step, signal.SIGINT)
             return once(run)
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
         patch.setattr(stage, "finetune_once", stopped)
-        assert finetune(settings) == 128 + signal.SIGTERM
-    lines = [line for line in capsys.readouterr().out.splitlines() if "finetune_SE.py" in line]
-    assert len(lines) == 3 and lines[2].startswith("and all together: ")
-    run_each([line.partition(": ")[2] for line in (lines[0], lines[2])], monkeypatch)
-    assert len(results_of("run")["t"]["dev"]["accuracy"]["values"]) == 2
+        assert finetune(other) == 128 + signal.SIGINT
+        assert "the same command with --out_dir other goes on with it" in capsys.readouterr().out
+    assert finetune(other) == 0
+    assert results_of("other") == results_of("run")
+    assert_same_bits(weights_of(Path("other")), weights_of(Path("run")))
+
+
+def test_a_finished_command_says_its_results_again_and_more_seeds_are_run_beside(tmp_path, capsys):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=2, epochs=1)
+    assert finetune(settings) == 0
+    said, files = capsys.readouterr().out, [path for path in Path("run").rglob("*") if path.is_file()]
+    before, weights = {path: path.read_bytes() for path in files}, weights_of(Path("run"))
+    assert finetune(settings) == 0
+    assert capsys.readouterr().out == said and " ± " in said
+    assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
+    found = results_of("run")["t"]["dev"]["accuracy"]["values"]
+    assert finetune(replace(settings, seeds=3)) == 0
+    assert results_of("run")["t"]["dev"]["accuracy"]["values"][:2] == found
+    assert_same_bits(weights_of(Path("run"))[:2], weights)
 
 
 def test_a_folder_of_something_else_is_refused_as_it_was(tmp_path):
@@ -116,6 +89,35 @@ def test_a_folder_of_something_else_is_refused_as_it_was(tmp_path):
     (tmp_path / "run/mine.txt").write_text("mine")
     with pytest.raises(InputError, match="run: is not empty; choose another --out_dir for the runs of all"):
         finetune(settings)
+
+
+# --- what they start from -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pretended(monkeypatch, request):
+    """Seeds end without training, and the third, or that of the parameter, does not begin at first.
+
+    Gives what each started from.
+    """
+    told, process, interrupted = [], Process(torch.device("cpu")), []
+
+    def once(run):
+        experiment, place = Finetuning(run, process), Path(run.out_dir)
+        if run.training.seed == getattr(request, "param", 2) and not interrupted:
+            interrupted.append(run)
+            raise KeyboardInterrupt
+        facts = experiment.metadata()
+        told.append((facts["encoder_checkpoint"], Path(facts["encoder"]).name))
+        place.mkdir(parents=True)
+        prepare_folder(place, run.config_json, experiment.tokenizer_json, 0)
+        checkpoint.save(place, 1, {}, {}, facts)
+        write_mark(place, "finished", 1)
+        return 0, {"t": {"dev": {"accuracy": 0.5}}}
+
+    monkeypatch.setattr(stage, "finetune_once", once)
+    monkeypatch.setattr(stage, "conclude", lambda run: {"t": {"dev": {"accuracy": 0.5}}})
+    return told
 
 
 def saved_at(folder, step):
@@ -127,42 +129,67 @@ def saved_at(folder, step):
     return checkpoint.save(folder, step, model.state_dict(), {}, meta)
 
 
-def test_every_seed_starts_from_the_checkpoint_that_the_first_did(tmp_path, monkeypatch):
+@pytest.mark.parametrize("pretended", [0, 2], indirect=True)
+def test_every_seed_starts_from_the_checkpoint_that_the_first_did(tmp_path, monkeypatch, pretended):
     """A run that is still training has saved others by the next seed, and let the first go."""
-    place, told, process = tmp_path / "encoder", [], Process(torch.device("cpu"))
+    place, once = tmp_path / "encoder", stage.finetune_once
     first = saved_at(place, 7)
     start = {"step": 7, "weights": weights_sha256(first)}
 
-    def once(run):
+    def goes_on(run):
         shutil.rmtree(first, ignore_errors=True)
-        saved_at(place, 10 + len(told))
-        experiment = Finetuning(run, process)
-        told.append((experiment.metadata()["encoder_checkpoint"], Path(experiment.facts["encoder"]).name))
-        Path(run.out_dir).mkdir(parents=True)
-        if len(told) == 3:
-            raise InputError("refused")
-        write_mark(Path(run.out_dir), "finished", 1)
-        return 0, {"t": {"dev": {"accuracy": 0.5}}}
+        saved_at(place, 10 + len(pretended))
+        return once(run)
 
-    monkeypatch.setattr("span_electra.finetuning.stage.finetune_once", once)
-    tasks = {"t": write_task(tmp_path, SINGLE)}
-    settings = settings_of(tmp_path, tasks, encoder=str(place), seeds=3)
-    with pytest.raises(InputError, match="refused"):
+    monkeypatch.setattr(stage, "finetune_once", goes_on)
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, encoder=str(place), seeds=3)
+    with pytest.raises(KeyboardInterrupt):
         finetune(settings)
-    assert told == [(start, "encoder")] * 3
-    with pytest.raises(InputError, match="holds runs of these seeds already") as rest:  # by the next command
-        finetune(settings)
+    assert finetune(settings) == 0
+    assert pretended == [(start, "encoder")] * 3
     held = tmp_path / "run/encoder/encoder/checkpoints/step-00000007"
-    assert f"--encoder {held} --seed 2" in str(rest.value) and checkpoint.read_meta(held)["step"] == 7
+    assert checkpoint.read_meta(held)["step"] == 7
+    for named, found in ((None, True), (place, True), (first, True), (tmp_path / "other", False)):
+        assert begun_encoder(tmp_path / "run", named and str(named)) == (str(held) if found else None)
+    for other in (place / "checkpoints/step-00000010", tmp_path / "other/checkpoints/step-00000007"):
+        assert begun_encoder(tmp_path / "run", str(other)) is None
 
 
-@pytest.mark.parametrize("from_scratch", [False, True])  # then they have the encoder's sizes alone
-@pytest.mark.parametrize(("starts", "said"), [("aaa", False), ("aba", True), ("a-b", True), ("a-", False)])
-def test_seeds_of_different_starts_are_said_to_be_so(starts, said, from_scratch, tmp_path, capsys):
-    runs = [tmp_path / f"seed-{seed}" for seed in range(len(starts))]
-    for run, weights in zip(runs, starts, strict=True):
-        # An older release, "-", did not tell.
-        start = {} if weights == "-" else {"encoder_checkpoint": {"step": None, "weights": weights}}
-        checkpoint.save(run, 1, {}, {}, start | {"from_scratch": from_scratch})
-    note_other_starts(tmp_path, runs)
-    assert capsys.readouterr().err.count("started from different weights") == (said and not from_scratch)
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_seeds_that_are_left_start_from_the_encoder_that_was_the_newest(
+    from_scratch, tmp_path, monkeypatch, pretended
+):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=3)
+    settings = replace(settings, encoder=None, from_scratch=from_scratch)
+    exported(tmp_path / "newer", seed=1)
+    monkeypatch.setattr(stage, "newest_run", lambda: "small")
+    with pytest.raises(KeyboardInterrupt):
+        finetune(settings)
+    monkeypatch.setattr(stage, "newest_run", lambda: "newer")
+    assert finetune(settings) == 0
+    assert len(pretended) == 3 and pretended == pretended[:1] * 3
+
+
+def anew(settings):
+    """The same encoder, exported from other weights."""
+    shutil.rmtree("small")
+    exported(Path("small"), seed=1)
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "said"),
+    [
+        (lambda settings: replace(settings, epochs=3), "other settings: seed-0 has epochs 2, this command 3"),
+        (lambda settings: replace(settings, encoder="newer"), "other settings: seed-0 has encoder '.*small'"),
+        (anew, "other weights: seed-0 did not start from those of .*small"),
+    ],
+)
+def test_seeds_that_would_differ_in_more_than_the_seed_are_refused(otherwise, said, tmp_path, pretended):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=3)
+    exported(tmp_path / "newer", seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(settings)
+    with pytest.raises(InputError, match=f"run: holds runs of {said}.*; .* or another --out_dir"):
+        finetune(otherwise(settings))
+    assert len(pretended) == 2

@@ -154,7 +154,3 @@ def test_so_are_those_of_labels_and_misspellings_that_had_a_file(tmp_path):
     source = open_rows(tasks.tasks, prepared, vocabulary_of_words(), "train")[1]
     assert source.misspellings == {"the": ["teh"]}
     assert finetune(replace(settings, max_seq_len=24)) == 0
-    (rows / "misspellings.json").unlink()  # as an earlier version left them
-    write(tmp_path / "data", "teh.json", '{"the": ["hte"]}')
-    source = open_rows(tasks.tasks, prepared, vocabulary_of_words(), "train")[1]
-    assert source.misspellings == {"the": ["hte"]}
