@@ -36,6 +36,7 @@ MAY_IMPORT = {
 }
 # What is called -> the modules of docs/architecture.md that may; storage's own are in test_storage.py.
 ONE_PLACE = {
+    "cpu_count": {"cores"},
     "from_pretrained": {"text/own_tokenizer", "hub/networks"},
     "load_file": {"training/checkpoint"},
     "save_file": {"training/checkpoint", "hub/folders"},
