@@ -39,6 +39,9 @@ LONGEST_SCHEMA = 1 << 28  # bytes; tokenizers, which stand in it too, take some 
 PARTS, PARTS_LOCK = ".parts", "lock"
 MANIFEST = "manifest.json"  # lists the shards of a folder of feature files
 
+# What a file system says that cannot sync folders (some network and shared mounts); names wait for it there.
+WITHOUT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
 
 # --- whole or not at all ------------------------------------------------------------------------------
 
@@ -236,6 +239,9 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in WITHOUT_SYNC or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 

@@ -18,7 +18,8 @@ BESIDE = [*sorted(ROOT.glob("tests/**/*.py")), *sorted(ROOT.glob("benchmarks/*.p
 # What a room may import of the package, besides itself and the ground.
 GROUND = {
     *("accelerators", "batch", "commandline", "compose", "config", "data_config", "elsewhere", "errors"),
-    *("counted", "cores", "progress", "locks", "random_keys", "schema", "storage", "utf8", "console"),
+    *("counted", "cores", "progress", "locks", "machine_code", "random_keys", "schema", "storage"),
+    *("utf8", "console"),
 }
 BELOW = {"text", "features", "model", "training", "hub"}
 MAY_IMPORT = {
@@ -35,6 +36,7 @@ MAY_IMPORT = {
 }
 # What is called -> the modules of docs/architecture.md that may; storage's own are in test_storage.py.
 ONE_PLACE = {
+    "cpu_count": {"cores"},
     "from_pretrained": {"text/own_tokenizer", "hub/networks"},
     "load_file": {"training/checkpoint"},
     "save_file": {"training/checkpoint", "hub/folders"},

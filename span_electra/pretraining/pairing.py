@@ -10,12 +10,23 @@ Shapes are in the names:
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from span_electra.features.masking import row_keys
 
 SHORTEST = 12  # tokens of a row; of fewer, two parts would say nothing
 KEPT = 0.61  # share of a stretch's tokens that its shorter copy has at least, but for rounding
+
+
+def check_lengths(share: float, lengths_R: np.ndarray) -> None:
+    """Say it where rows of these lengths are to be paired, and all are too short."""
+    if share and lengths_R.max(initial=0) < SHORTEST:
+        warnings.warn(
+            f"paired_rows: {share} makes no pairs: no row has {SHORTEST} tokens; give 0, or make longer rows",
+            stacklevel=2,
+        )
 
 
 class Pairing:

@@ -12,7 +12,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from span_electra.cores import under_torchrun
+from span_electra.cores import available_cores, under_torchrun
 from span_electra.data_config import ChunkConfig, MaskingConfig, TextConfig
 from span_electra.errors import InputError
 from span_electra.features.build import build_features
@@ -71,7 +71,7 @@ def build_from_raw(
         vocabulary,
         out_file,
         wanted,
-        workers=os.cpu_count() or 1,
+        workers=available_cores(),
         shown=None if out_file in (in_run, beside) else "used by this run alone (--save_features keeps them)",
     )
     if data.save_features and out_file != in_run:

@@ -16,6 +16,7 @@ from span_electra.model.electra import SpanElectra
 from span_electra.pretraining import experiment as pretraining
 from span_electra.pretraining.experiment import Pretraining, freeze
 from span_electra.pretraining.misspelling import Misspeller
+from span_electra.pretraining.pairing import SHORTEST
 from span_electra.training import checkpoint
 from span_electra.training.devices import Process
 from span_electra.training.optim import Optimizers
@@ -107,6 +108,14 @@ def test_noise_that_misspells_nothing_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(Misspeller, "_edited", lambda *_: None)
     with pytest.warns(UserWarning, match="spelling_noise: 0.01 misspells nothing"):
         Pretraining(settings, CPU).train_batches(0, 0)
+
+
+@pytest.mark.parametrize("longest", [SHORTEST - 1, SHORTEST])
+def test_a_share_of_pairs_is_told_where_all_rows_are_too_short(tmp_path, recwarn, longest):
+    features = write_rows(tmp_path / "rows.arrow", longest=longest)
+    Pretraining(small_run(features, tmp_path / "run", loader=LoaderConfig(8, paired_rows=0.1)), CPU)
+    told = ["paired_rows: 0.1 makes no pairs" in str(warning.message) for warning in recwarn]
+    assert told == [True] * (longest < SHORTEST)
 
 
 @pytest.mark.parametrize("sharing", ["auto", "embeddings", "gdes", "none"])

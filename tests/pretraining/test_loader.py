@@ -21,6 +21,7 @@ from span_electra.pretraining.course import Course, masking_schedule
 from span_electra.pretraining.loader import Batches, locate_slots, plan_epoch
 
 MASKING = MaskingConfig()
+SPECIAL = range(4)  # [CLS], [SEP], [PAD], [MASK]
 
 
 class InMemoryFeatures:
@@ -32,7 +33,8 @@ class InMemoryFeatures:
         self.starts_R = np.concatenate([[0], np.cumsum(self.lengths_R)[:-1]])
         self.ids_T = np.random.default_rng(seed).integers(5, 100, self.lengths_R.sum()).astype(np.uint16)
         self.ids_T[self.starts_R], self.ids_T[np.cumsum(self.lengths_R) - 1] = 0, 1
-        self.header = SimpleNamespace(max_seq_len=int(max(lengths)), masking=MASKING, sep_id=1)
+        special = dict(zip(("cls_id", "sep_id", "pad_id", "mask_id"), SPECIAL, strict=True))
+        self.header = SimpleNamespace(max_seq_len=int(max(lengths)), masking=MASKING, **special)
 
     def gather(self, rows_B, width):
         ids_BL = np.full((len(rows_B), width), 2, np.int64)
@@ -368,3 +370,15 @@ def test_no_sep_between_two_parts_is_foretold(causal):
         assert not causal or foretold_S.sum() == between_BL.sum()
         parted += int(between_BL.sum())
     assert parted > 15
+
+
+def test_special_tokens_that_a_text_spells_out_are_not_hidden_in_pairs():
+    features, rng, special = features_of(60), np.random.default_rng(0), torch.tensor(SPECIAL)
+    spelt_T = rng.random(len(features.ids_T)) < 0.2
+    features.ids_T[spelt_T] = rng.choice(SPECIAL, spelt_T.sum())
+    slots = 0
+    for masked in Batches(features, LoaderConfig(8, paired_rows=0.9, workers=0), epoch=0):
+        spelt_S = torch.isin(masked.original_BL.flatten()[masked.slots_S], special)
+        assert torch.equal(masked.slot_weight_S > 0, ~spelt_S)
+        slots += int(spelt_S.sum())
+    assert slots > 20
