@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -144,7 +145,9 @@ def score_text(
         # No short rows: they are for training, and would only make the figure depend on their share.
         chunking = ChunkConfig(max_seq_len=longest, short_chunk_prob=0.0)
         wanted = wanted_features(networks.vocabulary, chunking, MaskingConfig(), reading=reading)
-        build_features([path], networks.vocabulary, features_file, wanted, progress=False)
+        made = build_features([path], networks.vocabulary, features_file, wanted, progress=False)
+        for note in made.notes:
+            print(f"note: {path}: {note}", file=sys.stderr)
         features = open_features(features_file)
         # Over the rows, as validations have it: features know laws of whole words alone.
         schedule = None if law in (None, MaskingConfig()) else MaskingSchedule((0,), (law,))
