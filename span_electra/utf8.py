@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from span_electra.errors import InputError
@@ -17,13 +18,18 @@ MARKS = {
 UTF8_MARK = b"\xef\xbb\xbf"
 ESCAPES = (b"\x1b$B", b"\x1b$@")  # by which ISO-2022-JP, bytes of ASCII alone, goes over to Japanese
 LOOKED_AT = 4096  # bytes that tell of an encoding without a mark
+BEGINNING = 1 << 18  # bytes that tell of an encoding by what is no UTF-8
+# Characters that are wrong in text of another encoding: in German one of fifty. Fewer are faults of a line.
+FEW_WRONG, MANY_WRONG = 50, 0.01
+# Each refuses text of those behind it, which would take its own: the commonest letters lie in their gaps.
+ENCODINGS = ("shift_jis", "euc_kr", "euc_jp", "big5", "gb18030", "cp1251")
 MANY_NULS = 0.02  # share of these; text has none, in units of 16 bits each blank and line end has one
 
 
-def begins_as_utf8(data: bytes) -> bool:
-    """Whether these first bytes of a file are UTF-8; the last character may go on behind them."""
+def begins_as_utf8(data: bytes, encoding: str = "utf-8") -> bool:
+    """Whether these first bytes of a file are UTF-8, or `encoding`; the last character may go on behind."""
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(data)
+        codecs.getincrementaldecoder(encoding)().decode(data)
     except UnicodeDecodeError:
         return False
     return True
@@ -39,9 +45,10 @@ def is_encodable(text: str) -> bool:
 
 
 def refuse_other(data: bytes, where: str) -> None:
-    """Refuse a file that begins so and is in another Unicode encoding, in ISO-2022-JP, or binary.
+    """Refuse a file that begins so and is in another encoding, or binary.
 
-    Raises InputError that begins with `where`, and names the encoding where a mark or an escape tells it.
+    Raises InputError that begins with `where`, and names the encoding: where a mark or an escape tells it,
+    and else one in which the bytes are text.
     """
     name = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)
     if not data.startswith(UTF8_MARK) and any(escape in data for escape in ESCAPES):
@@ -52,6 +59,27 @@ def refuse_other(data: bytes, where: str) -> None:
     if head.count(0) > max(2, MANY_NULS * len(head)):  # fewer are faults of a line
         kinds = "binary, or UTF-16 or UTF-32 without a mark"
         raise InputError(f"{where}: full of NUL bytes: {kinds}; convert it to UTF-8 (iconv)")
+    _refuse_mostly_wrong(data[:BEGINNING], where)
+
+
+def _refuse_mostly_wrong(data: bytes, where: str) -> None:
+    """Refuse text of which more is wrong than a few bytes: with U+FFFD in their place it would be lost."""
+    if 0 in data or begins_as_utf8(data):  # a NUL beside bytes that are no UTF-8 is told as binary
+        return
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+    wrong = text.count("\ufffd") - data.count("\ufffd".encode())
+    if wrong <= max(FEW_WRONG, MANY_WRONG * len(text)):
+        return
+    # Bytes above ASCII stand alone in words of Latin letters, and beside each other in other scripts.
+    runs = re.findall(rb"[\x80-\xff]+", data)
+    likely = ("cp1252",) if sum(map(len, runs)) < 2 * len(runs) else ENCODINGS
+    name = next((name for name in likely if begins_as_utf8(data, name)), None)
+    if name is None:
+        way_out = "is it text? If so, convert it, or leave out what is wrong (iconv -c -f UTF-8 -t UTF-8)"
+    else:
+        name = name.upper().replace("EUC_", "EUC-")  # as iconv has it
+        way_out = f"perhaps {name}; convert it and look at it (iconv -f {name} -t UTF-8)"
+    raise InputError(f"{where}: not UTF-8 ({wrong / len(text):.0%} of the characters are wrong), {way_out}")
 
 
 def read_text(path: str | Path, way_out: str = "check the path", most: int | None = None) -> str:

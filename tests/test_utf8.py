@@ -52,6 +52,43 @@ def test_japanese_by_escapes_is_named():
     refuse_other(b"\x1b[1mbold\x1b[0m costs $B\n", "a.txt")  # of a terminal
 
 
+OLD = {
+    "gb18030": "今天天气很好，我们去公园散步。上海的生活设施很方便，前面有一条河，请大家注意安全。\n",
+    "big5": "今天天氣很好，我們一起去公園散步。他是一個好人，上海的生活設施很方便。\n",
+    "shift_jis": "今日はとても良い天気です。コンピュータのファイルを開いて、文を書く。\n",
+    "euc_jp": "今日はとても良い天気です。コンピュータのファイルを開いて、文を書く。\n",
+    "euc_kr": "오늘은 날씨가 매우 좋습니다. 우리는 함께 공원에 갔다. 그는 좋은 사람입니다.\n",
+    "cp1251": "Сегодня очень хорошая погода, и мы пошли в парк. Он хороший человек из Москвы.\n",
+    "cp1252": "Die Katze sitzt über dem Tisch, während wir müde sind. Ich weiß, daß sie groß ist.\n",
+}
+
+
+def read(path, errors: str) -> str:
+    blocks = cut_blocks(find_inputs(path), chunk_size=99)
+    return b"".join(read_block(block, TextConfig(errors=errors)) for block in blocks).decode()
+
+
+@pytest.mark.parametrize("errors", ["strict", "replace"])
+@pytest.mark.parametrize("encoding", OLD)
+def test_text_of_an_old_encoding_is_refused_by_its_name_and_never_replaced(encoding, errors, tmp_path):
+    path, name = tmp_path / "a.txt", encoding.upper().replace("EUC_", "EUC-")
+    for begin in (b"", "Plain English, and é.\n".encode() * 9):
+        path.write_bytes(begin + (OLD[encoding] * 30).encode(encoding))
+        likely = "" if begin else f", perhaps {name}; .*iconv -f {name} -t UTF-8"
+        with pytest.raises(InputError, match=f"a.txt: not UTF-8 .*% of the characters are wrong.{likely}"):
+            read(path, errors=errors)
+
+
+def test_what_is_utf_8_but_for_a_few_bytes_is_no_other_encoding(tmp_path):
+    sound = "".join(TEXTS.values()) * 999
+    (tmp_path / "a.txt").write_bytes(b"\xff\xe4".join(f"{part}\n".encode() for part in [sound] * 9))
+    with pytest.raises(InputError, match="line [0-9]+ is not UTF-8 .*--errors replace"):
+        read(tmp_path / "a.txt", errors="strict")
+    assert read(tmp_path / "a.txt", errors="replace").count("\ufffd") == 16
+    refuse_other("é".encode()[:1], "a.txt")  # a segment may end inside a character
+    refuse_other("漢".encode() * 9999 + "漢".encode()[:2], "a.txt")
+
+
 @pytest.mark.parametrize("text", ["", "x\na", "Le café est fermé, l'été naît.\n" * 90])
 def test_a_stray_nul_makes_no_other_encoding(text):
     for encoding in ("utf-8", "latin-1"):

@@ -8,6 +8,7 @@ Shapes are in the names:
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,7 +143,9 @@ def score_text(
         # No short rows: they are for training, and would only make the figure depend on their share.
         chunking = ChunkConfig(max_seq_len=longest, short_chunk_prob=0.0)
         wanted = wanted_features(networks.vocabulary, chunking, MaskingConfig(), reading=reading)
-        build_features([path], networks.vocabulary, features_file, wanted, progress=False)
+        made = build_features([path], networks.vocabulary, features_file, wanted, progress=False)
+        for note in made.notes:
+            print(f"note: {path}: {note}", file=sys.stderr)
         features = open_features(features_file)
         # Over the rows, as validations have it: features have whole words alone.
         schedule = None if masking in (None, MaskingConfig()) else MaskingSchedule.constant(masking)

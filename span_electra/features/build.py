@@ -31,7 +31,7 @@ from span_electra.features.store import open_features
 from span_electra.locks import locked
 from span_electra.progress import Bar
 from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, recover
-from span_electra.text.clean import read_block
+from span_electra.text.clean import Replaced, read_block
 from span_electra.text.corpus import Block, cut_blocks, hash_source
 from span_electra.text.far_files import is_url, without_keys
 from span_electra.text.inputs import Inputs, Source, find_inputs
@@ -48,6 +48,7 @@ class FeatureCounts:
 
     place: str  # its path, or what else to say of it
     header: FeatureHeader
+    notes: tuple[str, ...] = ()  # what a person should hear of the text
 
     def __str__(self) -> str:
         header = self.header
@@ -152,18 +153,15 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
     with _parts_folder(out_file) as folder:
         header, made = _make_and_join(job, out_file, folder)
         _remove_parts(folder)
-    result, total = FeatureCounts(job.shown or str(out_file), header), made.total
+    total, notes = made.total, _text_notes(job, made, header)
+    result = FeatureCounts(job.shown or str(out_file), header, notes)
     if total.fallback:
         say.note(f"the tokenizer library did all the work, more slowly: {total.fallback}")
     if kept := sum(part.kept for part in made.finished):
         say.note(f"{kept} of {len(made.finished)} blocks were finished before and kept")
     say.line(str(result))
-    if made.least_known and total.unknown > WORTH_A_NOTE * header.content:
-        sample = read_block(made.least_known, header.reading)
-        say.note(unknown_note(job.vocabulary, total.unknown, header.content, sample))
-    if total.special:
-        names = ", ".join(job.vocabulary.special.framing)
-        say.note(f"special tokens that the text spells out ({names}): {total.special:,}; they are not hidden")
+    for note in notes:
+        say.note(note)
     if not header.masked:
         longest, ratio = header.max_seq_len - 2, header.masking.mask_ratio
         say.note(
@@ -171,6 +169,20 @@ def _build(job: _Job, out_file: Path) -> FeatureCounts:
             "nothing can be learned from them. Raise --mask_ratio or --max_seq_len"
         )
     return result
+
+
+def _text_notes(job: _Job, made: _Parts, header: FeatureHeader) -> tuple[str, ...]:
+    """What was lost of the text, and what in it is read otherwise than it looks."""
+    total, notes = made.total, [*made.replaced.notes()]
+    if total.lost > WORTH_A_NOTE * total.characters:
+        sample = read_block(made.least_known, header.reading)
+        notes.append(unknown_note(job.vocabulary, total.lost, total.characters, sample))
+    if total.special:
+        names = ", ".join(job.vocabulary.special.framing)
+        notes.append(
+            f"special tokens that the text spells out ({names}): {total.special:,}; they are not hidden"
+        )
+    return tuple(notes)
 
 
 def _make_and_join(job: _Job, out_file: Path, folder: Path) -> tuple[FeatureHeader, _Parts]:
@@ -226,7 +238,8 @@ class _Parts:
 
     finished: list[_Finished]  # by block
     sources: tuple[Source, ...]
-    least_known: Block | None  # the block with most unknown tokens; none: there are none
+    least_known: Block | None  # the block of which most is unknown; none: of none is anything
+    replaced: Replaced
 
     @property
     def total(self) -> PartCounts:
@@ -238,18 +251,19 @@ def _make_parts(job: _Job, folder: Path, joined: JoinedFile | None) -> _Parts:
     """Make the parts that are not there yet, and join what can be joined."""
     finished: dict[int, _Finished] = {}
     sources: list[Source] = []
-    most_unknown, least_known = 0, None
-    found, header = job.found, job.header
+    most_lost, least_known = 0, None
+    found, header, replaced = job.found, job.header, Replaced(job.header.reading)
     identities = {file.path: file.identity for file in found.files}
     settings = settings_key(header)
     with job.say.bar(found.size) as bar:
 
         def add(block: Block, part: _Finished) -> None:
-            nonlocal most_unknown, least_known
+            nonlocal most_lost, least_known
             finished[block.number] = part
             # The one block is kept, for text that came from far would have to be fetched again.
-            if part.counts.unknown > most_unknown:
-                most_unknown, least_known = part.counts.unknown, block
+            if part.counts.lost > most_lost:
+                most_lost, least_known = part.counts.lost, block
+            replaced.add(block, part.counts.replaced)
             # Parts come in any order and are joined in theirs: the file has the same bytes each time.
             while joined is not None and joined.parts in finished:
                 joined.append(finished[joined.parts].key)
@@ -271,7 +285,8 @@ def _make_parts(job: _Job, folder: Path, joined: JoinedFile | None) -> _Parts:
     for file in found.files:
         if not file.remote and find_inputs(file.path).files[0].identity != file.identity:
             raise InputError(f"{file.path}: was changed while it was read; run again")
-    return _Parts([finished[number] for number in range(len(finished))], tuple(sources), least_known)
+    in_order = [finished[number] for number in range(len(finished))]
+    return _Parts(in_order, tuple(sources), least_known, replaced)
 
 
 def _run(

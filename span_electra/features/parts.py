@@ -13,7 +13,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,10 @@ from span_electra.features.masking import row_keys, sample_spans
 from span_electra.features.sentences import NO_LINES, begins_lines_bare, sentence_ends, sentence_marks
 from span_electra.features.words import TokenRows
 from span_electra.storage import FEATURES_KEY
-from span_electra.text.clean import read_block
+from span_electra.text.clean import read_block, replaced_in
 from span_electra.text.corpus import Block
-from span_electra.text.encode import TextEncoder
+from span_electra.text.encode import EncodedLines, TextEncoder
+from span_electra.text.unknown import characters_of, lost_of_block
 from span_electra.text.vocabulary import Vocabulary
 
 PART_KEY = b"span_electra.part"
@@ -51,8 +52,10 @@ class PartCounts:
     tokens: int = 0  # [CLS] and [SEP] included
     masked: int = 0
     spans: int = 0
-    unknown: int = 0  # tokens of text that are [UNK]; parts of earlier versions do not tell and count none
-    special: int = 0  # tokens of text that are [CLS], [SEP], [PAD] or [MASK], spelt out there; the same
+    characters: int = 0  # of the text, blanks not counted
+    lost: int = 0  # characters that are [UNK] or have no token, from a sample of the lines that lost some
+    replaced: int = 0  # characters that are U+FFFD, by `errors: replace`
+    special: int = 0  # tokens of text that are [CLS], [SEP], [PAD] or [MASK], spelt out there
     fallback: str = ""  # why the tokenizer library had to do all the work, if so
 
     @property
@@ -63,6 +66,9 @@ class PartCounts:
     def __add__(self, other: PartCounts) -> PartCounts:
         added = [a + b for a, b in zip(astuple(self)[:-1], astuple(other)[:-1], strict=True)]
         return PartCounts(*added, self.fallback or other.fallback)
+
+
+_COUNTED = [field.name for field in fields(PartCounts)]
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
             raise InputError(f"{block.pieces[-1].path}: {error}") from None
         # Held against what is written, at the end: no token may be lost on the way.
         encoded = len(lines.ids_T)
+        told = _text_counts(text, lines, vocabulary, header)
         ends_D, ends_S = np.array([encoded]), NO_SENTENCES
         if chunking.respect_documents:
             ends_D = document_ends(text, lines.line_ends_N)
@@ -117,14 +124,25 @@ def part_maker(header: FeatureHeader, vocabulary: Vocabulary) -> Callable[[Block
             tokens=len(framed_T),
             masked=int(spans.lengths_S.sum()),
             spans=len(spans.starts_S),
-            # Before framing: [CLS] or [SEP] may be the same token, as in GPT-2's vocabulary.
-            unknown=int(np.count_nonzero(ids_T == header.unk_id)),
-            special=int(np.count_nonzero(np.isin(ids_T, vocabulary.framing_ids))),
+            **told,
             fallback=encoder.fallback_reason or "",
         )
         return Part(feature_batch(framed_T, ends_R, spans, schema), counts)
 
     return make
+
+
+def _text_counts(
+    text: bytes, lines: EncodedLines, vocabulary: Vocabulary, header: FeatureHeader
+) -> dict[str, int]:
+    """What PartCounts tells of the text itself."""
+    return {
+        "characters": characters_of(text),
+        "lost": lost_of_block(vocabulary, text, lines),
+        "replaced": replaced_in(text, header.reading),
+        # Before framing: [CLS] or [SEP] may be the same token as one of text, as in GPT-2's vocabulary.
+        "special": int(np.count_nonzero(np.isin(lines.ids_T, vocabulary.framing_ids))),
+    }
 
 
 def _part_schema(header: FeatureHeader) -> pa.Schema:
@@ -150,7 +168,9 @@ def kept_counts(path: Path, key: str) -> PartCounts | None:
         return None
     try:
         described = json.loads(open_checked(path).schema.metadata[PART_KEY])
-        return PartCounts(**described["counts"]) if described["key"] == key else None
+        # Earlier versions counted other things besides: unknown tokens, where characters are now.
+        counts = {name: count for name, count in described["counts"].items() if name in _COUNTED}
+        return PartCounts(**counts) if described["key"] == key else None
     except (InputError, KeyError, TypeError, ValueError, RecursionError):
         return None
 

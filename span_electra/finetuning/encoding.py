@@ -10,6 +10,7 @@ when they are read; sentences that are misspelt anew in each epoch hold `text`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -24,11 +25,12 @@ from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TaskType
 from span_electra.finetuning.turns import row_length
 from span_electra.text.token_spans import words_of_tokens
+from span_electra.text.unknown import lost_characters
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.word_starts import without_blanks
 
 MISSPELLINGS = "misspellings.json"  # beside the rows that are misspelt anew by it, which need no other file
-TOKENLESS = "tokenless"  # what is noted of words
+TOKENLESS, CHARACTERS, LOST = "tokenless", "characters", "lost"  # what is noted of words and texts
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ class TaskSpec:
 
 
 class EncodedLines(NamedTuple):
-    """Lines of a prepared file, and how many of their examples are too long, and of their words tokenless."""
+    """Lines of a prepared file, and what of their examples a person should hear of."""
 
     lines: list[str]
-    cut: int
-    tokenless: int
+    cut: int  # examples that are too long
+    noted: Counter[str]  # words that are TOKENLESS, CHARACTERS of the texts and those LOST
 
 
 def line_encoder(settings: tuple[Vocabulary, TaskSpec]) -> Callable[[Sequence[Example]], EncodedLines]:
@@ -70,9 +72,11 @@ def line_encoder(settings: tuple[Vocabulary, TaskSpec]) -> Callable[[Sequence[Ex
 def encode_lines(vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]) -> EncodedLines:
     """The lines of a prepared file for these examples, in order."""
     # Text to lines of JSON in the worker itself: rows as objects would be pickled on their way back.
-    encoded = [*encoded_rows(vocabulary, spec, examples)]
+    noted: Counter[str] = Counter()
+    encoded = [*encoded_rows(vocabulary, spec, examples, noted)]
+    noted[TOKENLESS] = sum(starmap(_tokenless, encoded))
     lines = [json.dumps(row, separators=(",", ":")) + "\n" for row, _ in encoded]
-    return EncodedLines(lines, sum(cut for _, cut in encoded), sum(starmap(_tokenless, encoded)))
+    return EncodedLines(lines, sum(cut for _, cut in encoded), noted)
 
 
 def _tokenless(row: dict[str, Any], cut: bool) -> int:
@@ -89,10 +93,10 @@ def encode_examples(
 
 
 def encoded_rows(
-    vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example]
+    vocabulary: Vocabulary, spec: TaskSpec, examples: Sequence[Example], noted: Counter[str] | None = None
 ) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Each example's row, and whether it lost text because it is too long."""
-    encode = partial(spec.reading(vocabulary).tokenizer.encode_batch, add_special_tokens=False)
+    """Each example's row, and whether it lost text because it is too long; `noted` counts what is unknown."""
+    encode = partial(_encode, spec.reading(vocabulary), noted)
     if spec.type.in_turns:
         for example in examples:
             turns = [piece.ids for piece in encode(list(example.texts))]
@@ -128,6 +132,14 @@ def encoded_rows(
             row |= {"word_ids": [-1, *words[:room], -1], "words": len(example.words)}
         label = {} if example.label is None else {"label": numbered(example.label, spec)}
         yield {"uid": example.uid} | row | label, cut
+
+
+def _encode(vocabulary: Vocabulary, noted: Counter[str] | None, texts: list[str]) -> list[Encoding]:
+    encodings = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
+    if noted is not None:
+        noted[CHARACTERS] += sum(len(text) - text.count(" ") for text in texts)
+        noted[LOST] += lost_characters(vocabulary, texts, encodings)
+    return encodings
 
 
 def _loses_turns(turns: list[list[int]], spec: TaskSpec) -> bool:

@@ -25,7 +25,7 @@ from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
-from span_electra.finetuning.encoding import MISSPELLINGS, TOKENLESS, TaskSpec, line_encoder
+from span_electra.finetuning.encoding import CHARACTERS, LOST, MISSPELLINGS, TaskSpec, line_encoder
 from span_electra.finetuning.prepared import (
     FORMAT,
     MARK,
@@ -222,6 +222,8 @@ def _prepare(
     if task.val_split:
         counts |= _hold_out(target, task, counts["train"])
         cut["train and dev"] = cut.pop("train")
+    if not noted[LOST]:
+        del noted[CHARACTERS]
     return PreparedTask(
         labels=labels,
         rows=counts,
@@ -272,7 +274,7 @@ def _write(
 ) -> tuple[int, int]:
     """Encode, in several processes where that pays, and write in order; returns all rows and those cut.
 
-    `noted` counts words without tokens. Raises InputError when a process was killed.
+    `noted` counts what is unknown to the vocabulary. Raises InputError when a process was killed.
     """
     chunks = _chunks(examples)
     first = list(islice(chunks, WORTH_PROCESSES))
@@ -282,7 +284,7 @@ def _write(
         for chunk in run_in_order(line_encoder, (vocabulary, spec), chain(first, chunks), workers):
             file.writelines(chunk.lines)
             rows, cut = rows + len(chunk.lines), cut + chunk.cut
-            noted[TOKENLESS] += chunk.tokenless
+            noted.update(chunk.noted)
     return rows, cut
 
 

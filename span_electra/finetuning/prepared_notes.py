@@ -10,11 +10,12 @@ from typing import Any
 
 from span_electra.counted import counted
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import TOKENLESS
+from span_electra.finetuning.encoding import CHARACTERS, LOST, TOKENLESS
 from span_electra.finetuning.prepare import files_of, sha256_of_file
 from span_electra.finetuning.prepared import Prepared
 from span_electra.finetuning.readers import NUMBERS, QUOTES
 from span_electra.finetuning.task import Task, split_files
+from span_electra.text.unknown import WORTH_A_NOTE
 
 # What pandas writes, what JSON and .parquet hold, and what people put, where a label is missing.
 MISSING = ("nan", "<na>", "na", "n/a", "null", "none", "-", "?")
@@ -118,6 +119,13 @@ def _noted_rows(task: Task, prepared: Prepared) -> list[str]:
         said = counted(count, "word has", "words have")
         found.append(
             f"{task.name}: {said} no token in this vocabulary: their labels are neither learned nor told"
+        )
+    if (lost := noted.get(LOST, 0)) > WORTH_A_NOTE * noted.get(CHARACTERS, 0):
+        share = lost / noted[CHARACTERS]
+        found.append(
+            f"{task.name}: {share:.1%} of the texts' characters are unknown to the vocabulary, which learns "
+            "nothing from them; take a model of this language, or one whose vocabulary knows every text "
+            "(byte-level BPE)"
         )
     return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +38,37 @@ def read_block(block: Block, reading: TextConfig) -> bytes:
             text = _rows_text(_rows_of(piece, reading))
         texts.append(text + b"\n" if text and not text.endswith(b"\n") else text)
     return b"\n".join(texts)  # each file is a document of its own; one alone is not copied
+
+
+@dataclass
+class Replaced:
+    """How many characters of a text are U+FFFD, and the block that has most of them."""
+
+    reading: TextConfig
+    count: int = 0
+    most: int = 0
+    block: Block | None = None
+
+    def add(self, block: Block, count: int) -> None:
+        self.count += count
+        # It is kept, for text that came from far would have to be fetched again.
+        if count > self.most:
+            self.most, self.block = count, block
+
+    def notes(self) -> tuple[str, ...]:
+        if self.block is None:
+            return ()
+        pieces = [(replaced_in(self._text(piece), self.reading), piece.path) for piece in self.block.pieces]
+        said = counted(self.count, "character is", "characters are")
+        return (f"{said} U+FFFD, for what is not UTF-8 (--errors replace), most in {max(pieces)[1]}",)
+
+    def _text(self, piece: Piece) -> bytes:
+        return read_block(replace(self.block, pieces=(piece,)), self.reading)
+
+
+def replaced_in(text: bytes, reading: TextConfig) -> int:
+    """How many characters of a text that was read so are U+FFFD; strict reading puts none in."""
+    return text.count(REPLACEMENT) if reading.errors == "replace" else 0
 
 
 def _bytes_of(piece: Piece) -> bytes:

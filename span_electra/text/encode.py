@@ -30,7 +30,7 @@ from span_electra.text.word_ids import new_scratch
 from span_electra.text.word_starts import byte_letters
 
 MAX_WORDS = 1 << 20  # in the table: 64 MB of slots; 150 MB of English text has about half as many words
-# Characters of a line that goes to the library, which takes some hundred bytes of memory for each.
+# Characters of a line or a word that goes to the library, which takes some hundred bytes of memory for each.
 LONGEST_BY_LIBRARY = 1 << 24
 LIBRARY_BATCH = 1024  # lines handed to the library at a time where it does all the work
 
@@ -84,7 +84,7 @@ class TextEncoder:
     def encode(self, text: bytes) -> EncodedLines:
         """Ids of every line of `text`: valid UTF-8; a newline ends a line, the last may lack it.
 
-        Raises InputError for a line that is too long for the library and not for the loops.
+        Raises InputError for a line or a word that is too long for the library and not for the loops.
         """
         if self.fallback_reason is not None:
             return self._encode_by_library(text)
@@ -120,11 +120,12 @@ class TextEncoder:
 
     def _ask_library(self, word: bytes, progress: np.ndarray) -> None:
         """Keep the ids of a word that the loops cannot encode; write them out if it is too long to keep."""
+        text = _checked_length(word.decode(), "word")
         if self._characters.bpe:
             written = word.decode("latin-1").translate(_AS_LETTERS)
             ids = [token.id for token in self.tokenizer.model.tokenize(written)]
         else:
-            ids = self.tokenizer.encode(word.decode(), add_special_tokens=False).ids
+            ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         ids_B = np.array(ids, self.id_dtype).view(np.uint8)
         # What fits a slot is kept, and met there the next time; a longer word is seldom met twice.
         if len(word) <= lookup.MAX_KEPT and len(ids) <= lookup.MAX_KEPT:
@@ -160,10 +161,10 @@ class TextEncoder:
         return EncodedLines(np.concatenate([np.empty(0, self.id_dtype), *ids]), ends_N)
 
 
-def _checked_length(line: str) -> str:
+def _checked_length(line: str, kind: str = "line") -> str:
     if len(line) > LONGEST_BY_LIBRARY:
         raise InputError(
-            f"a line of {len(line):,} characters, of which the tokenizer library would need gigabytes "
+            f"a {kind} of {len(line):,} characters, of which the tokenizer library would need gigabytes "
             f"({line[:20]!r} ...); break it into lines"
         )
     return line

@@ -25,7 +25,7 @@ from span_electra.locks import alone_in
 from span_electra.progress import Bar
 from span_electra.storage import write_files
 from span_electra.text.bpe_trainer import train_bpe, train_wordpiece
-from span_electra.text.clean import read_block
+from span_electra.text.clean import Replaced, read_block, replaced_in
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.encode import TextEncoder
 from span_electra.text.inputs import Inputs, find_inputs
@@ -54,7 +54,11 @@ READ_WITHOUT_ACCENTS = ("GREEK ", "COMBINING ")  # a script, and marks that make
 LETTERS_WORTH_A_NOTE = 0.005  # of all letters; in Russian й alone is 1.2%, names in English text far less
 LATIN_WORTH_A_NOTE = 0.1  # in French 4% have accents, in Czech 13%, in Vietnamese, which has tones, 25%
 LINES_LOOKED_AT = 1000  # of a block, for its letters: evenly, as files of several languages may share it
-TURKISH = "ıİşŞğĞ"  # and its neighbours; without marks, words become others (açı, aci)
+# Latin letters with a mark that an alphabet has as its own, in small letters and İ: without it, words become
+# others (Turkish açı and aci, Finnish säde and sade, German wurde and würde). French has none of them.
+OWN_LETTERS = "İışğåäöüőűąęćńśźżășşțţñõčďěňřšťůžāēīūģķļņėįųĉĝĥĵŝŭċġľĺŕơư"
+JOINERS = "\u200b\u200c\u200d"  # blanks without width, which part words or shape letters
+MANY_CHARACTERS = 0.5  # share of a WordPiece vocabulary; what is left for words is less
 MODEL_MAX_LENGTH = 512  # what the folder's tokenizer_config.json says; features and exports say their own
 
 
@@ -77,38 +81,43 @@ def build_vocabulary(
     if settings.tokenizer_type == "BPE" and settings.vocab_size < LEAST_BPE:
         raise InputError(f"--vocab_size {settings.vocab_size}: byte-level BPE needs at least {LEAST_BPE}")
     found = find_inputs(inputs, settings.text_field)
-    seen: Counter[str] = Counter()
-    # Accents are dropped though nobody said so: what goes with them is told.
-    unasked = settings.tokenizer_type == "BERT" and settings.lowercase and settings.strip_accents is None
+    seen, replaced = Counter(), Replaced(settings)
     with Bar("vocabulary", found.size) as bar:
-        texts = texts_of(found, settings, bar)
-        vocabulary = train(_counting(seen, texts) if unasked else texts, settings)
+        texts = texts_of(found, settings, bar, replaced)
+        vocabulary = train(_counting(seen, texts) if settings.tokenizer_type == "BERT" else texts, settings)
     if vocabulary.size == len(SPECIAL_TOKENS):
         paths = few([file.path for file in found.files])
         raise InputError(f"{paths}: nothing but what BERT's rules leave out; name files with text")
-    notes = found.notes + marks_note(seen)
-    if not named and vocabulary.size != settings.vocab_size:
-        notes += (
-            f"vocabulary: {vocabulary.size:,} tokens, not the usual {DEFAULT_SIZE:,}: as many as this text "
-            f"gives at --min_fre {settings.min_fre}",
-        )
-    elif vocabulary.size > settings.vocab_size:
+    notes = (
+        found.notes + replaced.notes() + joiners_note(seen) + characters_note(vocabulary, settings.vocab_size)
+    )
+    # Accents are dropped though nobody said so: what goes with them is told.
+    if settings.lowercase and settings.strip_accents is None:
+        notes += marks_note(seen)
+    if named and vocabulary.size > settings.vocab_size:
         raise InputError(
             f"--vocab_size {settings.vocab_size}: the text's single characters alone make {vocabulary.size} "
             f"tokens; give at least that, or --tokenizer_type BPE"
         )
     # Smaller than what was named is refused, not taken: the model's size would silently be another.
-    elif vocabulary.size < settings.vocab_size:
+    if named and vocabulary.size < settings.vocab_size:
         raise InputError(
             f"--vocab_size {settings.vocab_size}: the text allows only {vocabulary.size} tokens at --min_fre "
             f"{settings.min_fre}; give --vocab_size {vocabulary.size}, or more text"
+        )
+    if vocabulary.size < settings.vocab_size:
+        notes += (
+            f"vocabulary: {vocabulary.size:,} tokens, not the usual {DEFAULT_SIZE:,}: as many as this text "
+            f"gives at --min_fre {settings.min_fre}",
         )
     files, note = write_vocabulary(vocabulary, out_dir, model_name, preview(vocabulary, found, settings))
     return vocabulary, files, notes + note
 
 
-def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None) -> Iterator[bytes]:
-    """Clean text of the inputs, some megabytes at a time; `bar` is told what was read.
+def texts_of(
+    inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None, replaced: Replaced | None = None
+) -> Iterator[bytes]:
+    """Clean text of the inputs, some megabytes at a time; `bar` and `replaced` are told what was read.
 
     Raises InputError, at its end, for text that is white space throughout.
     """
@@ -116,6 +125,8 @@ def texts_of(inputs: Inputs, settings: VocabularyConfig, bar: Bar | None = None)
     for block in cut_blocks(inputs, CHUNK_SIZE):
         text = read_block(block, settings)
         blank = blank and not text.strip()
+        if replaced:
+            replaced.add(block, replaced_in(text, settings))
         yield text
         if bar:
             bar.done(block.consumed)
@@ -148,27 +159,53 @@ def train(texts: Iterable[bytes], settings: VocabularyConfig) -> Vocabulary:
     return assemble(kind, ids, merges, **rules)
 
 
+def characters_note(vocabulary: Vocabulary, size: int) -> tuple[str, ...]:
+    """What to say of a WordPiece vocabulary that single characters fill, so that words are cut into them."""
+    singles = sum(len(token.removeprefix("##")) == 1 for token in vocabulary.tokens_V)
+    # Smaller than it may be, it has all that the text gives.
+    if vocabulary.kind != "BERT" or vocabulary.size < size or singles <= MANY_CHARACTERS * vocabulary.size:
+        return ()
+    return (
+        f"vocabulary: single characters alone make {singles:,} of its {vocabulary.size:,} tokens, and few "
+        f"words have their own; give --vocab_size {3 * singles}, or --tokenizer_type BPE",
+    )
+
+
+def joiners_note(seen: Counter[str]) -> tuple[str, ...]:
+    """What to say of blanks without width, which BERT's rules drop whatever is asked of accents."""
+    joiners = Counter({joiner: seen[joiner] for joiner in JOINERS if seen[joiner]})
+    share = joiners.total() / max(1, sum(_letters(seen).values()))
+    if share <= LETTERS_WORTH_A_NOTE:
+        return ()
+    names = ", ".join(f"U+{ord(one):04X} {unicodedata.name(one)}" for one, _ in joiners.most_common())
+    return (
+        f"vocabulary: BERT's rules drop what parts words or shapes letters here ({names}), one for each "
+        f"{1 / share:.0f} letters; give --tokenizer_type BPE, which keeps it",
+    )
+
+
+def _letters(seen: Counter[str]) -> dict[str, int]:
+    return {mark: uses for mark, uses in seen.items() if unicodedata.category(mark)[0] in "LM"}
+
+
 def marks_note(seen: Counter[str]) -> tuple[str, ...]:
     """What to say of characters that lose a mark with their accents, where that makes other letters of them.
 
-    Greek is read without, and Latin that has few; elsewhere a mark tells letters apart (が from か), or is a
-    vowel itself.
+    Greek is read without, and Latin that has few and none of OWN_LETTERS; elsewhere a mark tells letters
+    apart (が from か), or is a vowel itself.
     """
-    letters = {mark: uses for mark, uses in seen.items() if unicodedata.category(mark)[0] in "LM"}
+    letters = _letters(seen)
     total, changed, latin = sum(letters.values()), Counter(), Counter()
     for letter, uses in letters.items():
         # Put together again, for Korean is taken apart and loses nothing.
         kept, was = (unicodedata.normalize("NFC", text) for text in (without_accents(letter), letter))
         name = unicodedata.name(letter, "")
-        if (
-            kept != was
-            and unicodedata.category(letter)[0] in "LM"
-            and not name.startswith(READ_WITHOUT_ACCENTS)
-        ):
+        if kept != was and not name.startswith(READ_WITHOUT_ACCENTS):
             (latin if name.startswith("LATIN ") else changed)[letter] = uses
-    # Turkish has few of them, but as words of their own.
-    turkish = sum(uses for letter, uses in letters.items() if letter in TURKISH)
-    if latin.total() > LATIN_WORTH_A_NOTE * total or turkish > LETTERS_WORTH_A_NOTE * total:
+    own = sum(
+        uses for letter, uses in letters.items() if letter in OWN_LETTERS or letter.lower() in OWN_LETTERS
+    )
+    if latin.total() > LATIN_WORTH_A_NOTE * total or own > LETTERS_WORTH_A_NOTE * total:
         changed += latin
     if changed.total() <= LETTERS_WORTH_A_NOTE * total:
         return ()

@@ -61,7 +61,7 @@ def test_everything_lands_in_one_file_and_later_calls_add_to_it(tried):
     assert set(found["minimal pairs"]["by field"]["all"]) >= {"discriminator", "pll", "pll_l2r, 95%"}
 
 
-def test_held_out_text_is_read_as_text_for_features_is(tried):
+def test_held_out_text_is_read_as_text_for_features_is(tried, capsys):
     exported(tried / "model")
 
     def found(path, **reading):
@@ -77,7 +77,9 @@ def test_held_out_text_is_read_as_text_for_features_is(tried):
         found("a.txt")
     with pytest.raises(InputError, match="row 1 has no field 'text'.*--text_field"):
         found("c.jsonl")
-    assert found("a.txt", errors="replace") == found("b.txt") == found("c.jsonl", text_field="body")
+    with_replaced = found("a.txt", errors="replace")
+    assert "a.txt: 30 characters are U+FFFD" in capsys.readouterr().err
+    assert with_replaced == found("b.txt") == found("c.jsonl", text_field="body")
 
 
 def test_what_is_done_is_kept_where_a_later_part_is_refused(tried):

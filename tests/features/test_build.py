@@ -347,7 +347,17 @@ def test_text_that_the_vocabulary_does_not_know_is_told_with_its_characters(tmp_
     (tmp_path / "t.txt").write_text("a b a b 漢 漢 字\n" * 50)
     build(tmp_path / "t.txt", vocabulary, tmp_path / "f.arrow", chunking=ChunkConfig(16), progress=True)
     note = capsys.readouterr().err
-    assert "42.9% of the tokens are [UNK]" in note and "most often 漢 字" in note
+    assert "42.9% of the characters are [UNK]" in note and "most often 漢 字" in note
+
+
+def test_characters_that_were_replaced_are_told_of_their_file(tmp_path, vocabulary, capsys):
+    for name, wrong in (("a", 1), ("b", 3)):
+        (tmp_path / f"{name}.txt").write_bytes(b"plain text\n" * 9 + b"\xff\n" * wrong)
+    reading = TextConfig(errors="replace")
+    made = build(tmp_path, vocabulary, tmp_path / "f.arrow", reading=reading, progress=True)
+    [note] = [note for note in made.notes if "U+FFFD" in note]
+    assert note.startswith("4 characters are") and note.endswith("b.txt")
+    assert f"note: {note}\n" in capsys.readouterr().err
 
 
 def test_the_characters_told_are_those_of_the_text_that_is_unknown(tmp_path, capsys):

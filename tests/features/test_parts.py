@@ -73,14 +73,14 @@ def test_a_part_holds_no_tokenizer(tmp_path, blocks):
     assert TOKENIZER_KEY not in part.batch.schema.metadata
 
 
-def test_parts_of_a_version_that_did_not_count_unknown_tokens_are_kept(tmp_path, blocks):
+def test_parts_of_versions_that_counted_other_things_are_kept(tmp_path, blocks):
     path, part = part_path(tmp_path, 0), part_maker(HEADER, VOCABULARY)(blocks[0])
     counts = asdict(part.counts)
-    del counts["unknown"]
-    described = {PART_KEY: json.dumps({"key": "key", "counts": counts}).encode()}
+    counts = {name: count for name, count in counts.items() if name not in ("lost", "characters")}
+    described = {PART_KEY: json.dumps({"key": "key", "counts": counts | {"unknown": 7}}).encode()}
     schema = feature_schema(HEADER)
     write_checked(path, schema.with_metadata({**schema.metadata, **described}), [part.batch])
-    assert kept_counts(path, "key") == replace(part.counts, unknown=0)
+    assert kept_counts(path, "key") == replace(part.counts, lost=0, characters=0)
     assert read_part(path, "key").equals(part.batch)
 
 

@@ -27,7 +27,7 @@ from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
 from span_electra.text.pieces import Pieces
-from span_electra.text.vocabulary import Vocabulary, assemble
+from span_electra.text.vocabulary import SPECIAL_TOKENS, Vocabulary, assemble
 from span_electra.text.vocabulary_builder import VocabularyConfig, train
 
 
@@ -132,8 +132,20 @@ def test_words_without_tokens_are_counted_but_for_those_behind_the_end():
         found = encode_lines(
             vocabulary_of_words(), spec_of("NER", ("O",), longest), [Example("1", (), words)]
         )
-        assert found.tokenless == count
-    assert encode_lines(vocabulary_of_words(), spec_of(), [SENTENCE]).tokenless == 0
+        assert found.noted["tokenless"] == count
+    assert not encode_lines(vocabulary_of_words(), spec_of(), [SENTENCE]).noted["tokenless"]
+
+
+def test_characters_that_are_unknown_are_counted_in_texts_of_every_kind():
+    vocabulary = assemble("BERT", {token: number for number, token in enumerate([*SPECIAL_TOKENS, "a", "b"])})
+    for name, example in (
+        ("SingleSenClassification", Example("1", ("a 漢字漢字 b",))),
+        ("SingleSenClassification", Example("1", ("a 漢字", "漢字 b"))),
+        ("NER", Example("1", (), ("a", "漢字漢字", "b"))),
+        ("Conversation", Example("1", ("a 漢字", "漢字 b"))),
+    ):
+        noted = encode_lines(vocabulary, spec_of(name, ("O",)), [example] * 3).noted
+        assert (noted["lost"], noted["characters"]) == (12, 18)
 
 
 @settings(deadline=None, max_examples=100)

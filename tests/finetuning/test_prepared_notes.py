@@ -94,6 +94,12 @@ def test_what_reading_has_counted_is_told_once():
     assert tokenless.startswith("t: 2 words have no token in this vocabulary: ")
 
 
+def test_text_that_the_vocabulary_does_not_know_is_told_from_one_percent_on():
+    assert notes(prepared(noted={"lost": 10, "characters": 1000}), [SINGLE]) == []
+    [note] = notes(prepared(noted={"lost": 11, "characters": 1000}), [SINGLE])
+    assert note.startswith("t: 1.1% of the texts' characters are unknown to the vocabulary")
+
+
 def test_a_listed_label_is_meant():
     assert notes(prepared(("none", "-", "a")), [replace(SINGLE, listed=True)]) == []
 

@@ -5,13 +5,14 @@ Run: pytest tests/text/test_clean.py
 
 import csv
 import io
+import itertools
 import json
 
 import pytest
 
 from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
-from span_electra.text.clean import read_block
+from span_electra.text.clean import Replaced, read_block, replaced_in
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import SEGMENT, find_inputs
 
@@ -42,6 +43,20 @@ def test_replace_goes_on_where_strict_stops(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"ok\nb\xff\x80d\n")
     assert read(path, errors="replace") == ["ok\nb\ufffd\ufffdd\n".encode()]
+
+
+def test_what_was_replaced_is_counted_with_the_file_that_has_most_of_it(tmp_path):
+    for name, wrong in (("a", 1), ("b", 3), ("c", 0)):
+        (tmp_path / f"{name}.txt").write_bytes(b"sound\n" * 9 + b"\xff\n" * wrong)
+    for errors, chunk_size in itertools.product(("strict", "replace"), (4, 1000)):
+        reading = TextConfig(errors=errors)
+        replaced = Replaced(reading)
+        for block in cut_blocks(find_inputs(tmp_path), chunk_size):
+            if errors == "replace":
+                replaced.add(block, replaced_in(read_block(block, reading), reading))
+        assert replaced_in("\ufffd".encode(), reading) == (errors == "replace")
+        told = [note for note in replaced.notes() if note.startswith("4 characters are U+FFFD")]
+        assert len(told) == (errors == "replace") and all(note.endswith("b.txt") for note in told)
 
 
 @pytest.mark.parametrize("before", [0, SEGMENT], ids=["first", "later"])

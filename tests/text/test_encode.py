@@ -65,6 +65,16 @@ def test_lines_that_the_library_has_no_memory_for_are_refused(monkeypatch):
     assert len(by_loops.encode(b"x" * 1000).line_ends_N) == 1
 
 
+@pytest.mark.parametrize("name", ["bpe", "wordpiece uncased"])
+def test_words_that_the_library_has_no_memory_for_are_refused(name, monkeypatch):
+    # As lines are, though the loops cut the line: what has no blank is one word.
+    monkeypatch.setattr(encode, "LONGEST_BY_LIBRARY", 70_000)
+    for line in ("x" * 70_001, "กข" * 35_000 + "ค"):
+        with pytest.raises(InputError, match="a word of 70,00. characters.*break it into lines"):
+            ENCODERS[name].encode(f"short {line} short\n".encode())
+    assert len(ENCODERS[name].encode(b"x " * 70_001).line_ends_N) == 1
+
+
 # Characters where the rules meet: apostrophes, blanks of all sorts, marks, capitals, Chinese, controls.
 PEPPER = "aBst're l1٣!.[]— \t\r\u00a0\u2003\u3000"
 PEPPER += "\u0301\u0323\u302e\u200d\u00ad\x00\x0b\x85éİΣßﬁ漢한😀\ue000\u0378\ufffd"

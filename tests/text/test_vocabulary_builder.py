@@ -188,7 +188,13 @@ MARKED = {
     "Vietnamese": ("Tôi muốn học tiếng Việt ở đây với các bạn", "ô becomes o"),
     "Turkish": ("Bu dosya sistemde bulunmuyor ve kullanıcı listesi de değil", "ğ becomes g"),
     "English with a Turkish name": ("plain words " * 60 + "Şahin", None),
-    "German": ("Die Katze sitzt auf dem Tisch und trinkt über Nacht etwas Milch", None),
+    "German": ("Die Katze sitzt auf dem Tisch und trinkt über Nacht etwas Milch", "ü becomes u"),
+    "Finnish": ("Sade tuli, ja säde valaisi koko talon ja pihan ja metsän", "ä becomes a"),
+    "Swedish": ("Han gick till skolan för att läsa och skriva på svenska", "ö becomes o"),
+    "Polish": ("Dziś rano poszedłem do sklepu, żeby kupić chleb i mleko", "ś becomes s"),
+    "Romanian": ("Fata mergea la școala din sat în fiecare zi cu fratele ei și cu mama", "ș becomes s"),
+    "Hungarian": ("A fiú este hazament, mert az eső esett és nagyon fázott, őt várta a tűz", "ő becomes o"),
+    "French": ("Le café est fermé, nous irons demain avec les enfants de la voisine et son chien", None),
     "Greek": ("Ελληνικά κείμενα", None),
     "Korean": ("한국어 문장입니다", None),
     "English with a name": ("plain words " * 40 + "Горбачёв", None),
@@ -206,6 +212,39 @@ def test_marks_that_make_letters_are_told_before_they_are_lost(language, form, t
         told = [note for note in notes if "--strip_accents false" in note]
         assert len(told) == (words is not None and not asked)
         assert not told or words in told[0]
+
+
+@pytest.mark.parametrize("joiner, name", [("\u200b", "200B"), ("\u200c", "200C"), ("\u200d", "200D")])
+def test_blanks_without_width_are_told_before_any_of_bert_s_rules_drops_them(joiner, name, tmp_path):
+    (tmp_path / "t.txt").write_text(f"می{joiner}روم به خانه\n" * 9)
+    (tmp_path / "few.txt").write_text("plain words\n" * 99 + f"می{joiner}روم\n")
+    rules = ({}, {"strip_accents": False}, {"lowercase": False}, {"lowercase": False, "strip_accents": False})
+    for number, asked in enumerate(rules):
+        settings = VocabularyConfig(tokenizer_type="BERT", **asked)
+        made, _, notes = build_vocabulary(tmp_path / "t.txt", tmp_path / str(number), "x", settings)
+        assert joiner not in "".join(made.tokens_V)
+        [told] = [note for note in notes if f"U+{name} " in note]
+        assert "drop" in told and "--tokenizer_type BPE" in told
+    for path, kind in (("few.txt", "BERT"), ("t.txt", "BPE")):
+        settings = VocabularyConfig(tokenizer_type=kind)
+        _, _, notes = build_vocabulary(tmp_path / path, tmp_path / path[0] / kind, "x", settings)
+        assert not any("U+200" in note for note in notes)
+
+
+def test_a_vocabulary_that_characters_fill_is_told_whether_its_size_was_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(vocabulary_builder, "DEFAULT_SIZE", 200)
+    for number, (han, size, singles) in enumerate([(300, None, True), (100, 200, True), (10, 200, False)]):
+        characters = "".join(map(chr, range(0x4E00, 0x4E00 + han)))
+        (tmp_path / "t.txt").write_text(words(1) + characters)
+        settings = VocabularyConfig(tokenizer_type="BERT", vocab_size=size, min_fre=1)
+        made, _, notes = build_vocabulary(tmp_path / "t.txt", tmp_path / str(number), "x", settings)
+        told = [note for note in notes if "single characters alone make" in note]
+        assert len(told) == singles and not any("as many as this text gives" in note for note in notes)
+        assert not told or f"of its {made.size:,} tokens" in told[0] and "give --vocab_size" in told[0]
+    _, _, notes = build_vocabulary(
+        tmp_path / "t.txt", tmp_path / "bpe", "x", VocabularyConfig(vocab_size=261)
+    )
+    assert not any("single characters" in note for note in notes)
 
 
 @pytest.mark.parametrize("first, last", [("plain words", "がぎ"), ("がぎ", "plain words")])
