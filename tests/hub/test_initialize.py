@@ -13,7 +13,6 @@ from model_examples import batch_of, small_config
 from safetensors.torch import load_file, save_file
 
 from span_electra.errors import InputError
-from span_electra.hub.export import export_run
 from span_electra.hub.folders import LONGEST
 from span_electra.hub.initialize import initialize, load_exported
 from span_electra.training import checkpoint
@@ -59,8 +58,9 @@ def test_a_checkpoint_of_a_network_that_computes_otherwise_is_refused_by_name(ou
 def test_a_model_started_from_an_export_is_the_exported_one(changes, tmp_path):
     model, again = model_of(**changes), model_of(seed=1, **changes)
     export(model, tmp_path)
-    notes, _ = load_exported(tmp_path, again, vocabulary_of())
+    notes, longest = load_exported(tmp_path, again, vocabulary_of())
     assert len(notes) == (4 if "use_SBGO" in changes else 2)
+    assert longest == again.config.max_position_embeddings, "where nothing tells, all are taken for trained"
     batch = batch_of()
     assert torch.allclose(model(batch).loss, again(batch).loss, rtol=1e-5)
     assert torch.allclose(model(batch).tally, again(batch).tally, rtol=1e-4)
@@ -107,32 +107,19 @@ def test_a_run_without_exports_and_its_checkpoint_start_a_model_whole_or_in_part
     """Also the heads at spans' boundaries, for which exports have a file of their own."""
     both = {"use_SBGO": True, "use_SBPO": True}
     model = model_of(**both)
-    meta = {"model": asdict(model.config), "mask_id": model.mask_id}
+    meta = {"model": asdict(model.config), "mask_id": model.mask_id, LONGEST: 10}
     place = checkpoint.save(tmp_path, 7, model.state_dict(), {}, meta)
     (tmp_path / "tokenizer.json").write_text(vocabulary_of().to_json())
     for source in (tmp_path, place, place / "model.safetensors"):
         for only in (None, "generator"):
             again = model_of(seed=1, **both)
-            initialize(again, source, vocabulary_of(), only)
+            assert initialize(again, source, vocabulary_of(), only)[1] == 10
             weights, taken = again.state_dict(), model.state_dict()
             same = {name for name, weight in taken.items() if torch.equal(weights[name], weight)}
             assert same >= {name for name in taken if name.startswith(only or "")}, source
             for head in ("discriminator.head.dense.weight", "discriminator.span_head.score.weight"):
                 assert (head in same) == (only is None), source
             assert "discriminator.encoder.embeddings.word.weight" in same, "which the two share"
-
-
-@pytest.mark.parametrize("told", [None, 10])
-def test_whatever_starts_a_model_tells_the_longest_row_that_it_was_trained_on(told, tmp_path):
-    """Where nothing tells, all positions are taken for trained."""
-    model = model_of()
-    meta = {"model": asdict(model.config), "mask_id": model.mask_id} | ({LONGEST: told} if told else {})
-    place = checkpoint.save(tmp_path / "run", 7, model.state_dict(), {}, meta)
-    (tmp_path / "run/tokenizer.json").write_text(vocabulary_of().to_json())
-    export_run(model, vocabulary_of(), tmp_path / "exported", meta=checkpoint.read_meta(place))
-    for source in (tmp_path / "run", place, place / "model.safetensors", tmp_path / "exported"):
-        length = initialize(model_of(seed=1), source, vocabulary_of())[1]
-        assert length == (told or model.config.max_position_embeddings), source
 
 
 def test_a_folder_written_by_the_stock_class_starts_a_model(tmp_path):

@@ -15,7 +15,7 @@ from span_electra.commandline import parse  # noqa: E402
 from span_electra.compose import PRESET_FOLDER, Layer, preset_names  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
 from span_electra.pretraining import defaults  # noqa: E402
-from span_electra.pretraining.stage import initial_weights, resumed_run, run_folder  # noqa: E402
+from span_electra.pretraining.stage import resumed_run, run_folder  # noqa: E402
 
 DEFAULTS = JointTrainingConfig()
 TINY = json.loads((ROOT / "configs/tiny.json").read_text())["model"]["discriminator"]["hidden_size"]
@@ -257,8 +257,7 @@ def test_the_latest_run_is_looked_for_once_and_where_the_users_own_settings_say(
     ):
         made = read(*flags)
         resumed = resumed_run(made.resume, made.checkpoint_path, made.output_prefix)
-        assert made.workers == workers and run_folder(made, resumed) == Path(place)
-        assert initial_weights(made, resumed)["resume_from"] == place
+        assert made.workers == workers and resumed == Path(place)
 
 
 def test_a_run_to_go_on_with_may_be_named_in_a_file(no_accelerator, tmp_path):

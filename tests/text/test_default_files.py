@@ -79,7 +79,7 @@ def test_nothing_to_split_is_an_error(tmp_path):
 
 def test_splits_that_would_go_into_one_file_are_told(tmp_path):
     def notes(named):
-        return plan_features([*map(str, named)])[1]
+        return plan_features(named)[1]
 
     touch(tmp_path, "hidden/.a", "train.txt", "more/train/a.txt", "more/train/b.txt")
     one = [tmp_path / name for name in ("hidden", "train.txt", "more", "absent", "absent*")]
