@@ -4,7 +4,9 @@ A sentence ends behind a token whose last character ends sentences, and behind t
 brackets that close right after it. “ ‘ « open quotations in English and French; in German, Czech, Danish and
 others they close what „ ‚ » has opened, and do so while one of these is open. The full stop of Latin scripts
 does much else (3.5, example.org), so what follows it must begin with a blank, or a line; "Mr. Smith" is taken
-for an end all the same, which costs no token. Text that marks no sentences (Thai, lists of words) has none.
+for an end all the same, which costs no token. So must what follows ! and ?, or with a character of a script
+without blanks: normalizers (NFKC) and keyboards make them of ！ and ？. Text that marks no sentences (Thai,
+lists of words) has none.
 
 V vocabulary    T tokens    S sentences    N lines
 """
@@ -18,6 +20,7 @@ import numpy as np
 from span_electra.text.compiled import compiled
 from span_electra.text.punctuation import ENDS_ALWAYS, ENDS_BEFORE_BLANK
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.word_starts import CONTINUATION, without_blanks
 
 # Of a token: a sentence ends with it; only if a blank follows; it closes quotations or brackets and no more;
 # it follows a blank.
@@ -27,6 +30,8 @@ IN_QUOTATION = np.uint16(4)
 # Of its last quotation mark: it opens („ ‚); it closes one of these, else it opens (“ ‘ «); it closes (”); it
 # closes one of the second kind, else it opens (»).
 LOW, LEFT, RIGHT, POINTS_RIGHT = np.uint16(256), np.uint16(512), np.uint16(1024), np.uint16(2048)
+# It begins with a character of a script without blanks; with it, ! or ?, a sentence ends before these too.
+UNSPACED, OR_UNSPACED = np.uint16(4096), np.uint16(8192)
 QUOTATION_MARKS = dict.fromkeys("„‚", LOW) | dict.fromkeys("“‘«‹", LEFT)
 QUOTATION_MARKS |= {"”": RIGHT, "»": POINTS_RIGHT, "›": POINTS_RIGHT}  # ’ is an apostrophe, and says nothing
 DEEPEST = 2  # quotations one in another; one that is never closed must not add up with others
@@ -35,7 +40,7 @@ NO_LINES = np.empty(0, np.int64)
 
 
 def sentence_marks(vocabulary: Vocabulary) -> np.ndarray:
-    """What each token says of sentences, uint16 [V]: ENDS, IF_BLANK, CLOSES, AFTER_BLANK, LOW ..."""
+    """What each token says of sentences, uint16 [V]: ENDS, IF_BLANK, CLOSES, AFTER_BLANK, UNSPACED ..."""
     spelt_V, goes_on_V = vocabulary.spelt
     marks_V = np.zeros(vocabulary.size, np.uint16)
     special = {vocabulary.tokenizer.token_to_id(token) for token in vocabulary.special.all}
@@ -47,6 +52,11 @@ def sentence_marks(vocabulary: Vocabulary) -> np.ndarray:
         blank = text[0].isspace() if goes_on_V[token] else not text[0].isdigit()
         marks_V[token] = AFTER_BLANK * np.uint16(blank) | _end_marks(text, ("Pe", "Pf"))
         marks_V[token] |= _end_marks(text, ("Pe", "Pf", "Pi")) << IN_QUOTATION
+        # Of byte-level vocabularies it may be a character's first bytes alone, which tell the script.
+        first = (spelt + CONTINUATION[:1] * 3).decode("utf-8", "replace")[0]
+        ends = [each for each in text if each in ENDS_BEFORE_BLANK]
+        marks_V[token] |= UNSPACED * np.uint16(without_blanks(first))
+        marks_V[token] |= OR_UNSPACED * np.uint16(ends[-1:] not in ([], ["."]))
         quotations = [QUOTATION_MARKS[each] for each in text if each in QUOTATION_MARKS]
         marks_V[token] |= quotations[-1] if quotations else np.uint16(0)
     return marks_V
@@ -94,7 +104,8 @@ def _mark_ends(ids_T, marks_V, begins_T, ends_at_T):
         marks = marks_V[number] if number < size else np.uint16(0)
         says = marks
         if low > 0:
-            marks = says >> IN_QUOTATION & (ENDS | IF_BLANK | CLOSES) | says & AFTER_BLANK
+            kept = says & (AFTER_BLANK | UNSPACED | OR_UNSPACED)
+            marks = says >> IN_QUOTATION & (ENDS | IF_BLANK | CLOSES) | kept
         if says & LOW:
             low = min(low + 1, DEEPEST)
         elif says & LEFT:
@@ -105,7 +116,8 @@ def _mark_ends(ids_T, marks_V, begins_T, ends_at_T):
                 low = max(low - 1, 0) if says & RIGHT else min(low + 1, DEEPEST)
             left = False
         if ended and not marks & (CLOSES | ENDS):
-            ends_at_T[token] = marks & AFTER_BLANK != 0 or ended & IF_BLANK == 0 or begins_T[token]
+            begins = marks & AFTER_BLANK or marks & UNSPACED and ended & OR_UNSPACED
+            ends_at_T[token] = begins != 0 or ended & IF_BLANK == 0 or begins_T[token]
         if marks & ENDS:
             ended = marks
         elif not marks & CLOSES:

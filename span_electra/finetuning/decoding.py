@@ -24,7 +24,7 @@ SHIFTS = np.arange(-3.0, 3.25, 0.5)
 def orders_of(rows: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """Which tags follow each other in rows, by their letters and whether the types are the same.
 
-    So BIO, IOB1, BIOES or BILOU need no names, and a type has what another one has.
+    So BIO, IOB1, BIOES, BILOU or BMES need no names, and a type has what another one has.
     Example: O B-PER I-PER O -> "B I same", "I O", "O B"
     """
     pairs = set()

@@ -104,15 +104,15 @@ def correlation(kind: str, predictions: Any, targets: Any) -> float:
 def chunk_score(kind: str, predictions: Sequence[Sequence[str]], targets: Sequence[Sequence[str]]) -> float:
     """Return what seqeval.metrics calls by this name: found is a chunk of the same words and the same type.
 
-    An I- that follows no chunk of its type begins one, as in conlleval. Tags are BIO, IOB1, BIOES or BILOU.
+    An I- that follows no chunk of its type begins one, as in conlleval. Tags are those of CHUNK_TAG.
 
     Example: f1_score, found B-PER I-PER O of B-PER O O -> 0.0  (its end is elsewhere)
     """
     import seqeval.metrics
 
     # Other tags were refused before the training (`check_metrics`): seqeval would count nonsense of them.
-    # It reads BIO, IOB1 and BIOES together; BILOU has other letters for the ends of BIOES.
-    other_letters = str.maketrans("LU", "ES")
+    # It reads BIO, IOB1 and BIOES together; BILOU, BMES and BMEWO have other letters for the parts of BIOES.
+    other_letters = str.maketrans("LUMW", "ESIS")
     rows = [
         [[tag[0].translate(other_letters) + tag[1:] for tag in row] for row in rows]
         for rows in (targets, predictions)

@@ -43,8 +43,9 @@ from span_electra.training.devices import Process
 
 HELD_OUT = 0  # the epoch whose noise and candidates are those of every evaluation
 # Tags that say where chunks are: O, and a letter with the type. BIO (IOB1 and IOB2) has B and I, BIOES
-# adds E, the end of a chunk, and S, one of a single word, which BILOU calls L(ast) and U(nit).
-CHUNK_TAG = re.compile(r"O|[BIESLU](-.+)?")
+# adds E, the end of a chunk, and S, one of a single word, which BILOU calls L(ast) and U(nit). BMES has M,
+# the middle, for I, and BMEWO besides W, a whole chunk, for S.
+CHUNK_TAG = re.compile(r"O|[BIESLUMW](-.+)?")
 
 
 @dataclass(frozen=True)

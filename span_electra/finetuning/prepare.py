@@ -35,7 +35,7 @@ from span_electra.finetuning.prepared import (
     write_mark,
 )
 from span_electra.finetuning.readers import Example, label_map, read_examples
-from span_electra.finetuning.task import Task, needs_label, split_files
+from span_electra.finetuning.task import Task, needs_label, numbered_columns, split_files
 from span_electra.finetuning.task_file import TaskFile
 from span_electra.finetuning.task_types import MISSPELT
 from span_electra.locks import locked
@@ -48,6 +48,8 @@ LOCK = ".making-lock"
 MAKING = ".making-"  # leads the name of the folder in which rows are made; one that a kill left is no harm
 CHUNK = 2000  # examples handed to one process at a time
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
+HEADER = "header: "  # leads what is noted of a label that the first rows of files alone have
+ROWS_A_LABEL = 5  # at least, on average, for that to be strange
 # What a task says that decides nothing of its rows.
 # (`listed` and `paired` follow from labels and files, which do.)
 NO_MATTER = ("metrics", "dropout_prob", "loss_weight", "pooling", "tuned_threshold", "listed", "paired")
@@ -203,7 +205,8 @@ def _prepare(
     """Write the rows of one task into `target`."""
     settings = deciding(task)
     # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
-    labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir))
+    alone: dict[str, bool] = {}
+    labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir, alone=alone))
     task = replace(task, labels=labels or None)
     spec = TaskSpec(task, labels, fresh.max_seq_len, fresh.lowercase)
     target.mkdir()
@@ -214,11 +217,14 @@ def _prepare(
     # Noise that makes no errors leaves clean rows right, each like the other.
     unsaid = MISSPELT[0] if task.noise and not makes_errors(task) else None
     for split in task.files:
-        examples = _examples(task, split, data_dir, noted)
+        examples = _examples(task, split, data_dir, noted, alone or None)  # {}: labels are no question
         if split == "train":
             examples = _noting_labels(examples, seen, unsaid)
         path = target / f"{split}.jsonl"
         counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers=workers, noted=noted)
+    # Of labels that are all rare one says nothing.
+    if sum(counts.values()) >= ROWS_A_LABEL * len(labels):
+        noted.update(f"{HEADER}{label}" for label in alone if alone[label])
     if task.val_split:
         counts |= _hold_out(target, task, counts["train"])
         cut["train and dev"] = cut.pop("train")
@@ -248,6 +254,18 @@ def _noting_labels(
         yield example
 
 
+def _noting_first(examples: Iterable[Example], alone: dict[str, bool]) -> Iterator[Example]:
+    """The examples of a file; `alone` has of each label whether none but files' first rows have it.
+
+    So has what a header says in the column of labels, in whatever language.
+    """
+    for row, example in enumerate(examples):
+        labels = (example.label,) if isinstance(example.label, str) else example.label or ()
+        for place, label in enumerate(labels):
+            alone[label] = alone.get(label, True) and row == place == 0
+        yield example
+
+
 def makes_errors(task: Task) -> bool:
     """Whether the task's noise can make any."""
     noise = NoiseConfig(**task.noise)
@@ -255,11 +273,18 @@ def makes_errors(task: Task) -> bool:
 
 
 def _examples(
-    task: Task, split: str, data_dir: str | Path, noted: Counter[str] | None = None
+    task: Task,
+    split: str,
+    data_dir: str | Path,
+    noted: Counter[str] | None = None,
+    alone: dict[str, bool] | None = None,
 ) -> Iterator[Example]:
-    """The examples of a split; of train no more than the task's limit."""
+    """The examples of a split; of train no more than the task's limit. alone: see `_noting_first`."""
     files, numbers = split_files(task, split, data_dir), count(1)  # a number stands for one row of all files
-    examples = chain.from_iterable(read_examples(task, path, noted, numbers) for path in files)
+    of_files = (read_examples(task, path, noted, numbers) for path in files)
+    if alone is not None and (not task.columns or numbered_columns(task.columns)):
+        of_files = (_noting_first(examples, alone) for examples in of_files)
+    examples = chain.from_iterable(of_files)
     return islice(examples, task.limit) if split == "train" and task.limit else examples
 
 

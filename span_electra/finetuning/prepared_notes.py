@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import CHARACTERS, LOST, TOKENLESS
-from span_electra.finetuning.prepare import files_of, sha256_of_file
+from span_electra.finetuning.prepare import HEADER, files_of, sha256_of_file
 from span_electra.finetuning.prepared import Prepared
 from span_electra.finetuning.readers import NUMBERS, QUOTES
 from span_electra.finetuning.task import Task, split_files
@@ -19,6 +20,7 @@ from span_electra.text.unknown import WORTH_A_NOTE
 
 # What pandas writes, what JSON and .parquet hold, and what people put, where a label is missing.
 MISSING = ("nan", "<na>", "na", "n/a", "null", "none", "-", "?")
+OTHER_COMMAS = re.compile("[，、،؛；;|]")  # what people part labels by as well, in other scripts too
 
 
 def summary_lines(prepared: Prepared, tasks: Iterable[Task]) -> list[str]:
@@ -127,6 +129,11 @@ def _noted_rows(task: Task, prepared: Prepared) -> list[str]:
             "nothing from them; take a model of this language, or one whose vocabulary knows every text "
             "(byte-level BPE)"
         )
+    for label in (key.removeprefix(HEADER) for key in noted if key.startswith(HEADER)):
+        found.append(
+            f"{task.name}: the first row has the label {label!r}, which no other has; if it is a header, "
+            "remove it, or say which column is which (columns:)"
+        )
     return found
 
 
@@ -160,9 +167,14 @@ def _strange_labels(task: Task, labels: tuple[str, ...]) -> list[str]:
         for label in (() if task.listed else labels)
         if label.lower() in MISSING or _marks_missing(label, labels, task)
     ]
+    if task.type.labels == "classes" and not (task.listed or isinstance(task.columns.get("label"), list)):
+        for label in filter(OTHER_COMMAS.search, labels):
+            found.append(f"{name}: the label {label!r} is one: labels of a row are parted by ',' alone")
     # A blank too many makes a class of its own, of the rows that have it; so does 1.0 beside 1, which tables
     # with gaps are saved with. Nobody means that.
-    for key, why in ((_without_blanks, "differ in blanks alone"), (_as_number, "are one number")):
+    same_text = "are one text in two ways to encode its letters (NFC, NFD)"
+    keys = ((_without_blanks, "differ in blanks alone"), (_as_number, "are one number"), (_nfc, same_text))
+    for key, why in keys:
         alike: dict[str, list[str]] = {}
         for label in labels:
             alike.setdefault(key(label), []).append(label)
@@ -184,6 +196,10 @@ def _marks_missing(label: str, labels: tuple[str, ...], task: Task) -> bool:
 
 def _without_blanks(label: str) -> str:
     return " ".join(label.split())
+
+
+def _nfc(label: str) -> str:
+    return unicodedata.normalize("NFC", label)
 
 
 def _as_number(label: str) -> str:

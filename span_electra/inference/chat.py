@@ -57,9 +57,10 @@ def text_of(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
     """A reply as people write it, without special tokens that it may hold."""
     added = vocabulary.tokenizer.get_added_tokens_decoder()
     special = {number for number, token in added.items() if token.special}
-    said = Pieces(vocabulary).text(number for number in ids if number not in special)
+    pieces_V = Pieces(vocabulary)
+    said = pieces_V.text(number for number in ids if number not in special)
     # WordPiece parts "don't" at its apostrophe.
-    return (said.replace(" ' ", "'") if vocabulary.kind == "BERT" else said).strip()
+    return (said.replace(" ' ", "'") if pieces_V.adds_blanks else said).strip()
 
 
 def next_token(network: TaskNetwork, task: int, row: TurnRow) -> Callable[[Tensor], Tensor]:

@@ -11,15 +11,17 @@ from tokenizers import AddedToken, Tokenizer
 from span_electra.errors import InputError
 from span_electra.text.tokenizer_file import rewritten
 from span_electra.text.vocabulary import Vocabulary
+from span_electra.text.word_starts import without_blanks
 from span_electra.utf8 import read_text
 
 
 def add_tokens(vocabulary: Vocabulary, path: str | Path) -> Vocabulary:
     """Return the vocabulary with the tokens of a file, one a line, as `transformers`' `add_tokens` has them.
 
-    A token stands for a whole word (or several, with the blanks between), never for a part of one. Lines that
-    are one token already, and those that the tokenizer reads as an earlier one, add nothing; nor do those,
-    with a warning, that it takes for no text. Raises InputError where no line adds any.
+    A token stands for a whole word (or several, with the blanks between), never for a part of one; of scripts
+    without blanks, for its characters wherever they stand. Lines that are one token already, and those that
+    the tokenizer reads as an earlier one, add nothing; nor do those, with a warning, that it takes for no
+    text. Raises InputError where no line adds any.
     """
     lines = dict.fromkeys(line.strip() for line in read_text(path).split("\n"))
     lines.pop("", None)
@@ -38,7 +40,10 @@ def add_tokens(vocabulary: Vocabulary, path: str | Path) -> Vocabulary:
     for line in lines:
         if line not in known and not is_token(vocabulary, line):
             forms.setdefault(rules.normalize_str(line) if rules else line, line)
-    new = [AddedToken(line, single_word=True, normalized=normalized) for line in forms.values()]
+    new = [
+        AddedToken(line, single_word=not any(map(without_blanks, (line[0], line[-1]))), normalized=normalized)
+        for line in forms.values()
+    ]
     if not new:
         raise InputError(f"{path}: holds no word that is not one token already; give one a line")
     tokenizer = Tokenizer.from_str(vocabulary.original or vocabulary.to_json())

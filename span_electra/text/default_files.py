@@ -242,8 +242,9 @@ def _matches(name: str) -> list[Path]:
 
 
 def _split_of(path: Path) -> str | None:
-    # By the first word: train.txt, train-00000-of-00003.parquet and a folder train/ are of one split.
-    return SPLIT_NAMES.get(re.split(r"[^a-zA-Z]", path.name)[0].lower())
+    # By the first word: train.txt, train-00000-of-00003.parquet, train语料.txt and a folder train/ are of one
+    # split, but valência.txt of none.
+    return SPLIT_NAMES.get(re.split(r"[^a-zA-ZÀ-ɏ]", path.name)[0].lower())
 
 
 def feature_path(split: str) -> Path:

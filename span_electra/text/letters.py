@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # settings of noise are read where no tokenizer is needed
     from span_electra.text.vocabulary import Vocabulary
 
 
+JOINERS = "\u200c\u200d"  # of no width: Persian and Indic scripts have them inside words
+
+
 def alphabets(texts: Iterable[str]) -> dict[str, list[str]]:
     """The small letters and marks that occur in `texts`, by script, each sorted.
 
@@ -20,10 +23,14 @@ def alphabets(texts: Iterable[str]) -> dict[str, list[str]]:
     """
     found: dict[str, set[str]] = {}
     for text in texts:
-        for letter in text.lower():
-            # In small letters some (the Turkish capital I) are no longer one character.
-            if len(letter.lower()) == 1 and (letter.isalpha() or is_mark(letter)):
-                found.setdefault(script(letter), set()).add(letter)
+        name = "COMBINING"
+        # In small letters some (the Turkish capital I) are no longer one character.
+        for letter in (character.lower()[0] for character in text):
+            if letter.isalpha() or is_mark(letter):
+                # Accents that letters of many scripts have, in NFD, are of the script that they occur with.
+                own = script(letter)
+                name = name if own == "COMBINING" else own
+                found.setdefault(name, set()).add(letter)
     return {name: sorted(letters) for name, letters in found.items()}
 
 
@@ -46,6 +53,11 @@ def scripts(word: str) -> set[str]:
 def is_mark(character: str) -> bool:
     """Whether it is a part of the letter before it: an accent of its own, a vowel sign, a point."""
     return unicodedata.category(character)[0] == "M"
+
+
+def goes_on(character: str) -> bool:
+    """Whether nobody parts it from the character before: a mark, a joiner, a part of a syllable (NFD)."""
+    return is_mark(character) or character in JOINERS or "\u1160" <= character <= "\u11ff"
 
 
 def is_spelt(word: str) -> bool:

@@ -23,7 +23,7 @@ import numpy as np
 
 from span_electra.errors import InputError, not_among, reason_of
 from span_electra.schema import check_fields, setting
-from span_electra.text.letters import alphabets, letters_for
+from span_electra.text.letters import JOINERS, alphabets, goes_on, letters_for
 from span_electra.utf8 import is_encodable, read_text
 
 KINDS = ("none", "artificial", "realistic", "mixed", "white_space")
@@ -317,7 +317,11 @@ def _move_spaces(units: list[Unit], share: float, rng: np.random.Generator) -> l
 
 def _split(word: str, where: float) -> tuple[str, ...]:
     before, core, _ = cut_core(word)
-    if len(core) < 2 or not any(mark.isalpha() for mark in core):
+    # Between letters as people write them: no part of one is left at an end, to be told from a right word by.
+    cuts = [
+        place for place in range(1, len(core)) if not goes_on(core[place]) and core[place - 1] not in JOINERS
+    ]
+    if not cuts or not any(mark.isalpha() for mark in core):
         return (word,)
-    cut = len(before) + 1 + int(where * (len(core) - 1))
+    cut = len(before) + cuts[int(where * len(cuts))]
     return word[:cut], word[cut:]

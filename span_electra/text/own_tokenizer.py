@@ -172,9 +172,13 @@ def _check_file(path: Path, described: dict, way_out: str) -> None:
 
 
 def _with_added(text: str, described: dict, special: SpecialTokens, path: Path) -> str:
-    """The tokenizer.json with the special tokens that it lacks added; as it was if it lacks none."""
+    """The tokenizer.json with the special tokens that it lacks added; as it was if it lacks none.
+
+    Those of its model alone, too, which keep their ids: in text they are read as special by `transformers`.
+    """
     known = vocabulary_of(described)
-    lacking = [token for token in special.all if token not in known]
+    added = {token["content"] for token in described.get("added_tokens") or []}
+    lacking = [token for token in special.all if token not in added]
     if not lacking:
         return text
     try:
@@ -183,8 +187,8 @@ def _with_added(text: str, described: dict, special: SpecialTokens, path: Path) 
         raise InputError(f"{path}: not a tokenizer ({error}); name one, or its folder") from None
     add_special(tokenizer, lacking, mask=special.mask)
     # The library numbers a new token by how many there are, which is another's id where some are left out.
-    taken = set(known.values())
-    double = next((token for token in lacking if tokenizer.token_to_id(token) in taken), None)
+    taken, new = set(known.values()), [token for token in lacking if token not in known]
+    double = next((token for token in new if tokenizer.token_to_id(token) in taken), None)
     if double is not None:
         raise InputError(
             f"{path}: its ids have gaps, so that the new token {double!r} would share the id "

@@ -57,6 +57,17 @@ def test_sentences_end_where_they_were_joined(vocabulary, sentences, between):
         assert len(sentence_ends(ids_T, sentence_marks(vocabulary))) == len(told) - 1
 
 
+def test_marks_that_are_folded_end_sentences_where_no_blank_follows(vocabulary):
+    """！ and ？ are ! and ? under NFKC, and on many keyboards."""
+    text = "".join(CHINESE * 2).replace("！", "!").replace("？", "?")
+    ids_T = np.array(vocabulary.tokenizer.encode(text, add_special_tokens=False).ids)
+    assert len(sentence_ends(ids_T, sentence_marks(vocabulary))) == len(CHINESE * 2) - 1
+    cut = Vocabulary(bpe(BERT), "BPE")  # of whose tokens a character has several
+    for text, ends in (("好!没有?「我」", 2), ("第1.我们a!b?3.50", 0)):
+        ids_T = np.array(cut.tokenizer.encode(text, add_special_tokens=False).ids)
+        assert len(sentence_ends(ids_T, sentence_marks(cut))) == ends
+
+
 @pytest.mark.parametrize("prefix_space", [False, True])
 def test_a_sentence_a_line_is_a_sentence_by_every_vocabulary(tmp_path, prefix_space):
     """RoBERTa's writes no blank before a line's first word, by which a full stop would be known."""

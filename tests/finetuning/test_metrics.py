@@ -112,6 +112,8 @@ SCHEMES = {
     "IOB1": [["I-PER", "I-PER", "O", "I-LOC", "B-LOC"], ["O", "I-LOC"]],
     "BIOES": [["B-PER", "E-PER", "O", "S-LOC", "S-LOC"], ["O", "S-LOC"]],
     "BILOU": [["B-PER", "L-PER", "O", "U-LOC", "U-LOC"], ["O", "U-LOC"]],
+    "BMES": [["B-PER", "E-PER", "O", "S-LOC", "S-LOC"], ["O", "S-LOC"]],
+    "BMEWO": [["B-PER", "E-PER", "O", "W-LOC", "W-LOC"], ["O", "W-LOC"]],
 }
 
 
@@ -132,17 +134,19 @@ letters = st.sampled_from(["O", "B-A", "I-A", "E-A", "S-A", "B-B", "I-B", "E-B",
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.tuples(letters, letters), min_size=1, max_size=6), min_size=1, max_size=3))
-def test_chunks_are_seqevals_in_bioes_and_in_bilou(rows):
+def test_chunks_are_seqevals_in_bioes_and_what_has_other_letters_for_it(rows):
     from seqeval.metrics import f1_score
 
     found, wanted = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
     expected = f1_score(wanted, found, zero_division=0)
     assert compute_metric("chunk_f1", found, wanted) == pytest.approx(expected)
-    found, wanted = (
-        [[tag.replace("E-", "L-").replace("S-", "U-") for tag in row] for row in side]
-        for side in (found, wanted)
-    )
-    assert compute_metric("chunk_f1", found, wanted) == pytest.approx(expected)
+    for others in ("BILU", "BMES", "BMEW"):
+        letters_of = str.maketrans("BIES", others)
+        renamed = (
+            [[tag[0].translate(letters_of) + tag[1:] for tag in row] for row in side]
+            for side in (found, wanted)
+        )
+        assert compute_metric("chunk_f1", *renamed) == pytest.approx(expected)
 
 
 def test_tags_may_come_as_ids():

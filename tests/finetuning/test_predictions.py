@@ -241,4 +241,5 @@ def test_metrics_that_cannot_be_taken_are_refused_before_training(tmp_path):
         InputError, match=r"chunk_f1 needs tags .* not 'NN'; write metrics: \[accuracy\], .*label_map_or_file"
     ):
         check_metrics(TaskSpec(task, ("O", "NN"), 32))
-    check_metrics(TaskSpec(task, ("O", "B-X"), 32))
+    for letters in ("BI", "BIES", "BILU", "BMES", "BMEW"):
+        check_metrics(TaskSpec(task, ("O", *(f"{letter}-X" for letter in letters)), 32))

@@ -13,7 +13,7 @@ from task_examples import task_file, write
 
 from span_electra.errors import InputError
 from span_electra.finetuning import prepare
-from span_electra.finetuning.prepare import LOCK
+from span_electra.finetuning.prepare import HEADER, LOCK
 from span_electra.finetuning.prepared import MARK, open_prepared
 from span_electra.finetuning.prepared_notes import check_labels_differ
 
@@ -159,6 +159,20 @@ def test_what_is_noted_of_rows_is_of_each_once_and_kept(tmp_path):
     made = prepared(tmp_path, {"t": task})
     assert made.tasks["t"].noted == open_prepared(made.folder).tasks["t"].noted == {"numbers": 3, "quotes": 3}
     assert [row["label"] for row in rows_of(made, "train") + rows_of(made, "dev")] == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("header", ["编号\t标签\t文本", "номер\tметка\tтекст", "nr\tetykieta\tzdanie"])
+@pytest.mark.parametrize("again", [None, "train", "dev"])
+def test_a_header_in_any_language_is_told_by_its_label(header, again, tmp_path):
+    """Which no row but the files' first ones has; one that a later row has is a label."""
+    files = {"train": ["b.tsv", "c.tsv"], "dev": "d.tsv"}
+    rows = [f"{number}\t{'yes' if number % 2 else 'no'}\tthe cat" for number in range(9)]
+    for name, split in (("b", "train"), ("c", ""), ("d", "dev")):
+        later = [header] if split == again else []
+        write(tmp_path / "data", f"{name}.tsv", "\n".join([header, *rows, *later]) + "\n")
+    section = {"task_type": SINGLE, "file_names": files}
+    noted = prepared(tmp_path, {"t": section}).tasks["t"].noted
+    assert noted == ({} if again else {f"{HEADER}{header.split()[1]}": 1})
 
 
 @pytest.mark.parametrize(

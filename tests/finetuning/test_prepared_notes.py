@@ -1,5 +1,6 @@
 """What is told of prepared data. Run: pytest tests/finetuning/test_prepared_notes.py"""
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from task_examples import write
 
 from span_electra.errors import InputError
+from span_electra.finetuning.prepare import HEADER
 from span_electra.finetuning.prepared import Prepared, PreparedTask
 from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
 from span_electra.finetuning.task import Task
@@ -114,6 +116,28 @@ def test_labels_that_differ_in_blanks_are_told():
     [note] = notes(prepared(("good", "good ", "so so", "so  so", "bad")), [SINGLE])[:1]
     assert note == "t: the labels 'good' and 'good ' differ in blanks alone, and count as 2"
     assert len(notes(prepared(("good", "good ", "so so", "so  so", "bad")), [SINGLE])) == 2
+
+
+@pytest.mark.parametrize("mark", "，、،؛；;|")
+def test_labels_of_a_row_that_other_marks_part_are_told(mark):
+    """Each combination of them would be a class of its own."""
+    several = Task("t", "MultiLabelClassification", {})
+    [note] = notes(prepared(("a", f"a{mark}b")), [several])
+    assert note == f"t: the label {f'a{mark}b'!r} is one: labels of a row are parted by ',' alone"
+    for task in (SINGLE, replace(several, listed=True), replace(several, columns={"label": ["a", "b"]})):
+        assert not notes(prepared(("a", f"a{mark}b")), [task])
+
+
+@pytest.mark.parametrize("label", ["phủ định", "が", "é", "각"])
+def test_labels_that_differ_in_their_encoding_alone_are_told(label):
+    forms = [unicodedata.normalize(form, label) for form in ("NFC", "NFD")]
+    [note] = notes(prepared((*forms, "other")), [SINGLE])
+    assert note.endswith("are one text in two ways to encode its letters (NFC, NFD), and count as 2")
+
+
+def test_a_first_row_that_may_be_a_header_is_told():
+    [note] = notes(prepared(noted={f"{HEADER}标签": 1}), [SINGLE])
+    assert note.startswith("t: the first row has the label '标签', which no other has; if it is a header, ")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from span_electra.text.own_tokenizer import open_tokenizer
 from span_electra.text.vocabulary import Vocabulary
 
 NEW = ["zygomorph", "spike protein", "кремний"]
+UNSPACED = ["量子コンピュータ", "บล็อกเชน", "机器学习", "ភាសាខ្មែរ"]
 
 
 @pytest.fixture(params=TOKENIZERS)
@@ -49,9 +50,19 @@ def test_a_word_becomes_one_id_and_all_else_keeps_its_own(vocabulary, words, tmp
     assert again.tokens_V == extended.tokens_V and again.sha256 == extended.sha256
 
 
+def test_words_of_scripts_without_blanks_are_met_in_running_text(vocabulary, tmp_path):
+    (tmp_path / "words.txt").write_text("\n".join(UNSPACED) + "\n", encoding="utf-8")
+    extended = add_tokens(vocabulary, tmp_path / "words.txt")
+    assert extended.size == vocabulary.size + len(UNSPACED)
+    for number, word in enumerate(UNSPACED, start=vocabulary.size):
+        for line in (word, f"その{word}は、{word}。", f"ใน{word}ที่ {word}", f"the {word}, a {word} it"):
+            assert ids_of(extended, line).count(number) == line.count(word)
+
+
 def test_exports_and_features_give_the_same_ids(vocabulary, words, tmp_path):
+    words.write_text("\n".join(NEW + UNSPACED), encoding="utf-8")
     extended = add_tokens(vocabulary, words)
-    lines = [*TEXT, f"the {NEW[0]}, a {NEW[1]}.", f"{NEW[2]} {NEW[0]}{NEW[0]}"]
+    lines = [*TEXT, f"the {NEW[0]}, a {NEW[1]}.", f"{NEW[2]} {NEW[0]}{NEW[0]}", "は".join(UNSPACED)]
     save_tokenizer(extended, tmp_path, 64)
     stock = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
     encoded, begin = TextEncoder(extended.tokenizer).encode("\n".join(lines).encode()), 0

@@ -60,6 +60,11 @@ def test_splits_go_by_their_names(tmp_path):
     touch(tmp_path, *("train.txt", "train_2.jsonl.gz", "dev/a.txt", "notes.txt", ".hidden"))
     splits = {split: [path.name for path in paths] for split, paths in find_splits(tmp_path)[0].items()}
     assert splits == {"train": ["train.txt", "train_2.jsonl.gz"], "valid": ["dev"]}
+    touch(tmp_path / "names", "valência.txt", "testé.txt", "devşirme.txt", "test语料.txt")
+    splits = {
+        split: [path.name for path in paths] for split, paths in find_splits(tmp_path / "names")[0].items()
+    }
+    assert splits == {"test": ["test语料.txt"]}, "a letter with an accent goes on with its word"
     touch(tmp_path / "more", "training.txt", "evaluation.txt", "testing.txt")
     assert set(find_splits(tmp_path / "more")[0]) == {"train", "valid", "test"}
 

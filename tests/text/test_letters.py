@@ -1,5 +1,7 @@
 """Alphabets of scripts, and what is a word of letters. Run: pytest tests/text/test_letters.py"""
 
+import unicodedata
+
 import pytest
 
 from span_electra.text.letters import alphabets, drops_accents, is_spelt, letters_for
@@ -22,6 +24,13 @@ def test_letters_are_of_the_words_script():
 def test_marks_are_letters_of_their_script(word, marks):
     letters = letters_for(word, alphabets([word, "no"]))
     assert set(marks) <= set(letters) and not set("no") & set(letters)
+
+
+@pytest.mark.parametrize("word", ["việt", "пойдём", "が", "ᾧ", "שָׁ"])
+def test_accents_that_many_scripts_have_are_letters_of_those_they_occur_with(word):
+    parted = unicodedata.normalize("NFD", word)
+    known = alphabets(["no", parted])
+    assert {*parted} <= {*letters_for(word, known)} and "COMBINING" not in known
 
 
 def test_a_word_with_a_digit_in_any_script_is_no_spelling():

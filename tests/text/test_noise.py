@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from span_electra.errors import InputError
+from span_electra.text.letters import JOINERS, is_mark
 from span_electra.text.noise import (
     EDITS,
     KINDS,
@@ -290,6 +291,27 @@ def test_white_space_noise_moves_spaces_and_nothing_else():
         noisy = corrupt_words(ROW, config, LIST, (0, 0, row))
         assert "".join(noisy.words) == "".join(ROW)
         check_laws(ROW, noisy)
+
+
+def nfc(text):
+    return unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize(
+    "text", ["Việt được tiếng 한국어 пойдём", "हिन्दी क\u094d\u200dष می\u200cروم น้ำที่ é e\u0301"]
+)
+def test_white_space_never_parts_a_letter(text):
+    words = unicodedata.normalize("NFD", text).split()
+    rows = [
+        corrupt_words(words, noise("white_space", white_space_share=0.5), {}, (0, 0, row))
+        for row in range(200)
+    ]
+    for word in (word for noisy in rows for word in noisy.words):
+        assert not is_mark(word[0]) and word[0] not in JOINERS and word[-1] not in JOINERS
+    assert {"".join(map(nfc, noisy.words)) for noisy in rows} == {"".join(map(nfc, words))}
+    assert max(len(noisy.words) for noisy in rows) > len(words)
+    letter = corrupt_words(["e\u0301"], noise("white_space", white_space_share=1.0), {}, (0, 0, 0))
+    assert letter.words == ("e\u0301",)
 
 
 def test_the_share_of_lost_and_new_spaces_is_as_asked():

@@ -15,7 +15,7 @@ from span_electra.hub.tokenizer import framing_rows, save_tokenizer
 from span_electra.text.added_tokens import add_tokens
 from span_electra.text.encode import TextEncoder
 from span_electra.text.own_tokenizer import bring_tokenizer, open_exported, open_tokenizer
-from span_electra.text.special_tokens import SpecialTokens
+from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
 from span_electra.text.vocabulary import (
     Vocabulary,
     load_vocabulary,
@@ -83,6 +83,30 @@ def test_transformers_opens_the_exported_one_with_the_same_ids_and_roles(name, t
         assert opened.encode(line, add_special_tokens=False) == ids
     assert opened.mask_token_id == vocabulary.mask_id and opened.pad_token_id == vocabulary.pad_id
     assert opened.cls_token_id == vocabulary.cls_id and opened.sep_token_id == vocabulary.sep_id
+
+
+@pytest.mark.parametrize("name", [name for name, (*_, named) in TOKENIZERS.items() if not named])
+def test_a_role_s_token_that_the_model_alone_has_is_special_as_it_is_to_transformers(name, tmp_path):
+    """As in vocabularies made by hand, of which no text could be hidden, or filled."""
+    from transformers import AutoTokenizer
+
+    described = json.loads(TOKENIZERS[name][0]().to_str())
+    special = [token["content"] for token in described["added_tokens"]]
+    described["added_tokens"] = []
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
+    vocabulary = open_tokenizer(tmp_path / "tokenizer.json")
+    assert {*vocabulary.special.all} <= {*special}
+    ids = vocabulary_of(described)
+    assert all(vocabulary.tokenizer.token_to_id(token) == ids[token] for token in vocabulary.special.all)
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    save_tokenizer(vocabulary, exported, 128)
+    stock = AutoTokenizer.from_pretrained(exported, local_files_only=True)
+    for token in vocabulary.special.all:
+        for line in (f"words {token} swords", f"{token}words{token}"):
+            found = vocabulary.tokenizer.encode(line, add_special_tokens=False).ids
+            assert stock.encode(line, add_special_tokens=False) == found
+            assert found.count(ids[token]) == line.count(token)
 
 
 def test_a_role_without_a_token_is_asked_for_by_its_flag(tmp_path):

@@ -1,13 +1,16 @@
 """Tokens as people read them. Run: pytest tests/text/test_pieces.py"""
 
+import json
 import unicodedata
 
 import pytest
+from own_tokenizer_examples import TOKENIZERS
 from tokenizers import normalizers
 
 from span_electra.text.added_tokens import add_tokens
 from span_electra.text.pieces import Pieces
-from span_electra.text.vocabulary import assemble
+from span_electra.text.tokenizer_file import kind_of
+from span_electra.text.vocabulary import Vocabulary, assemble
 from span_electra.text.word_starts import BEGINS, CONTINUES, OPEN, OPEN_END, PARTS, byte_letters
 
 
@@ -32,6 +35,22 @@ def test_a_word_of_wordpiece_has_a_blank_before_it_where_people_write_one():
     pieces_V = Pieces(assemble("BERT", {token: number for number, token in enumerate(tokens)}))
     assert [pieces_V[number] for number in range(5, 12)] == [" cat", "s", "我", "。", ",", " (", " на"]
     assert pieces_V.text([5, 6, 9, 5]) == " cats, cat"
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_what_a_tokenizer_reads_is_written_as_people_write_it(name):
+    """By those too that drop blanks, or say where a word ends rather than where one begins."""
+    tokenizer = TOKENIZERS[name][0]()
+    pieces_V = Pieces(Vocabulary(tokenizer, kind_of(json.loads(tokenizer.to_str()))))
+    lines = ["understand words, reword wording!", "words", "misunderstanding swords!"]
+    if pieces_V.adds_blanks:  # others write one before an added token or behind it as a token of its own
+        tokenizer.add_tokens(["zygomorph"])
+        pieces_V = Pieces(Vocabulary(tokenizer, pieces_V.vocabulary.kind))
+        lines += ["zygomorph words, zygomorph!"]
+    for line in lines:
+        ids = tokenizer.encode(line, add_special_tokens=False).ids
+        assert pieces_V.text(ids).strip() == line
+        assert "".join(pieces_V.texts(ids)) == pieces_V.text(ids)
 
 
 @pytest.mark.parametrize("kind", ["BPE", "BERT"])
