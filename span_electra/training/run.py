@@ -293,19 +293,17 @@ def compare_with_saved(
 ) -> tuple[bool, str | None]:
     """Whether the epoch that a checkpoint stopped inside is cut otherwise now; what is to be said of scores.
 
-    Its scores are taken out of its metadata where this run's cannot be held against them: those of another
-    metric, or of other held-out rows; and of a model that lies in another run's folder, beside which the best
-    of this one might never be kept. Raises InputError as `Experiment.check_resume` does.
+    Its scores are taken out of its metadata where this run's cannot be held against them (`same_score`), and
+    those of a model that lies in another run's folder, beside which the best of this one might never be kept.
+    Raises InputError as `Experiment.check_resume` does.
     """
     meta = saved.meta
-    recut, now = experiment.check_resume(meta, str(saved.folder)), experiment.metadata()
-    same_metric, rows = checkpoint.same_score(meta, now), now.get("validation")
-    same = same_metric and meta.get("validation", rows) == rows  # earlier releases did not record the rows
+    recut = experiment.check_resume(meta, str(saved.folder))
+    same = checkpoint.same_score(meta, experiment.metadata())
     if "loop" in meta and not (same and lies_in(saved.folder, Path(settings.out_dir))):
         meta["loop"] |= {"best": None, "metric": None}
-    metric_changed = "loop" in meta and not same_metric
-    said = "scores were of another metric until now; the best is found anew"
-    return recut, said if metric_changed else None
+    said = "scores were of another metric, or on other rows or masks, until now; the best is found anew"
+    return recut, said if "loop" in meta and not same else None
 
 
 def refuse_optimizer(saved: Checkpoint, settings: RunSettings) -> None:
