@@ -73,10 +73,8 @@ def pretrain(settings: PretrainingArguments) -> int:
     """Train as `settings` say and export the networks; returns the exit code of the script."""
     from span_electra.features.store import open_features
     from span_electra.hub.export import check_places
-    from span_electra.hub.opening import load_model
-    from span_electra.pretraining.data import open_data, settings_of_text
+    from span_electra.pretraining.data import settings_of_text
     from span_electra.pretraining.experiment import run_pretraining
-    from span_electra.pretraining.live_report import write_live_report
     from span_electra.training.run_folder import forget_if_empty
 
     is_main = is_leading()
@@ -108,7 +106,6 @@ def pretrain(settings: PretrainingArguments) -> int:
         # Not of a run that was stopped: whoever wants its networks as they are has export_SE.py.
         if result.state == "finished":
             export(result.checkpoint, folder)
-            write_live_report(run, open_data(run), load_model(result.checkpoint))
     print(epilogue(folder, result, from_nothing=not run.init_from))
     return result.exit_code
 

@@ -241,9 +241,11 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
     """Mark the folder and return how it ended."""
     run.agreement.finish()  # a reduction still under way would not survive the group
     name = "stopped" if stopped else "finished"
+    newest = run.folder / CHECKPOINTS / f"step-{state.step:08d}"
     if run.process.is_main_process:
         run_folder.write_mark(run.folder, name, state.step)
-    newest = run.folder / CHECKPOINTS / f"step-{state.step:08d}"
+        if not stopped:  # by the data at hand: their files may be others by now
+            run.experiment.write_report(newest)
     exit_code = 128 + stopped if 0 < stopped < TIME_IS_UP else 0
     return RunResult(name, state.step, checkpoint=str(newest), metrics=state.valid, exit_code=exit_code)
 
