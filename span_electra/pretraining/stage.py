@@ -245,10 +245,12 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
 def epilogue(folder: Path, result: RunResult, from_nothing: bool) -> str:
     """Where everything is, how good it is, and what to do next."""
     if result.state != "finished":
+        if not result.checkpoint:
+            return "stopped before anything was saved; give the same command again"
         resume = command_line("joint_train_span_electra", "--resume", folder)
         words = ("--checkpoint_path", result.checkpoint, "--out_dir", folder / EXPORTED)
-        networks = f"\nits networks as they are: {command_line('export_SE', *words)}"
-        return f"stopped at step {result.step:,}; go on: {resume}{networks if result.checkpoint else ''}"
+        networks = f"its networks as they are: {command_line('export_SE', *words)}"
+        return f"stopped at step {result.step:,}; go on: {resume}\n{networks}"
     shown = {
         "generator accuracy": "generator_accuracy",
         "discriminator F1": "discriminator_f1",

@@ -58,7 +58,7 @@ class RunResult:
 
     state: str  # finished, or stopped (resumable)
     step: int
-    checkpoint: str  # the newest one
+    checkpoint: str  # the newest one; empty: none was saved, and the same command begins again
     metrics: dict = field(default_factory=dict)  # of the last validation
     exit_code: int = 0  # 0, or 128 + the number of the signal that stopped it
 
@@ -79,14 +79,23 @@ def run_training(settings: Settings, build: Builder) -> RunResult:
     plan = plan_devices(settings.training)
     if plan.processes == 1:
         return run_process(settings, build, plan, rank=0, world_size=1, store=None)
+    before = newest_in(settings)
     try:
         result, signal_number = launch(partial(run_process, settings, build, plan), plan.processes)
     except Interrupted as interruption:
-        return RunResult("stopped", 0, "", exit_code=128 + interruption.number)
+        # Most likely while they were starting, and nothing has been saved since.
+        saved = newest_in(settings)
+        step, saved = (0, "") if saved in (None, before) else (checkpoint.step_of(saved), str(saved))
+        return RunResult("stopped", step, saved, exit_code=128 + interruption.number)
     # The processes got another signal for the terminal's SIGINT; the code is for what the user sent.
     if signal_number and result.exit_code:
         result = replace(result, exit_code=128 + signal_number)
     return result
+
+
+def newest_in(settings: RunSettings) -> Path | None:
+    """The newest checkpoint in a run's folder, unchecked."""
+    return next(checkpoint.in_run(Path(settings.out_dir)), None)
 
 
 def run_process(

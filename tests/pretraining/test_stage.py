@@ -209,6 +209,14 @@ def test_a_run_of_few_steps_says_how_to_make_more(tmp_path):
     assert "by_clock" not in said(9, from_nothing=False) + said(5000, from_nothing=True)
 
 
+def test_a_stopped_run_names_a_command_that_goes_on():
+    saved = "runs/a/checkpoints/step-00000007"
+    said = pretrain.epilogue(Path("runs/a"), RunResult("stopped", 7, saved), from_nothing=True)
+    assert "stopped at step 7; go on: " in said and "--resume runs/a" in said and saved in said
+    nothing = pretrain.epilogue(Path("runs/a"), RunResult("stopped", 0, ""), from_nothing=True)
+    assert "give the same command again" in nothing and "step" not in nothing and "runs/a" not in nothing
+
+
 @pytest.mark.parametrize("parts", [("generator", "discriminator"), ("generator",), ()])
 def test_each_network_that_was_exported_is_named_with_its_use(tmp_path, parts):
     for part in parts:
