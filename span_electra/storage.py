@@ -127,6 +127,13 @@ def replace_folder(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Delete a folder of ours. Half gone it no longer has its name; `recover` clears what a kill leaves."""
+    beside = partial_path(path)
+    path.rename(beside)
+    _remove(beside)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a file of UTF-8 text, whole or not at all; line ends stay as they are."""
     with atomic_file(path) as beside:

@@ -196,7 +196,7 @@ class Finetuning:
             **({"heads": f"\n{' ' * 10}".join(self.heads_said)} if self.heads_said else {}),
         }
 
-    def write_report(self) -> str:
+    def write_report(self, checkpoint: Path | None = None) -> str:
         """Nothing: report_SE.py is for pretraining; rows' answers are in predictions/."""
         return ""
 

@@ -186,6 +186,9 @@ def finetune_once(run: FinetuningSettings) -> tuple[int, dict | None]:
     # Results are of a run that came to its end; a stopped one is not yet the best that it will have.
     result = run_training(run, Finetuning)
     if result.state != "finished":
+        if not result.checkpoint:
+            print("stopped before anything was saved; give the same command again")
+            return result.exit_code, None
         conclude_it = command_line("finetune_SE", "--load_saved_model", run.out_dir, "--conclude")
         print(f"stopped at step {result.step:,}; go on: {run.resume_command}")
         print(f"or take its best model: {conclude_it}")

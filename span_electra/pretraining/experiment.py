@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.hub.folders import FINAL_MASKING, LONGEST
 from span_electra.hub.initialize import initialize
+from span_electra.hub.opening import load_model
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
 from span_electra.model.flops import training_flops
@@ -317,12 +319,15 @@ class Pretraining:
         how = "varlen attention" if self._why_masked is None else f"a mask ({self._why_masked})"
         return f"{said}; rows share lines, kept apart by {how}"
 
-    def write_report(self) -> str:
-        """Write report.html, unless it was written within the last minute; return its sentences."""
-        if not self.settings.live_report or time.monotonic() - self._reported < REPORT_EVERY:
+    def write_report(self, checkpoint: Path | None = None) -> str:
+        """Write report.html, but not again within a minute before a run's end; return its sentences."""
+        early = checkpoint is None and time.monotonic() - self._reported < REPORT_EVERY
+        if early or not self.settings.live_report:
             return ""
+        model = self.model
         # With FSDP the main process has only shards of the model, which cannot read sentences alone.
-        model = None if self.settings.training.parallel == "fsdp" else self.model
+        if self.settings.training.parallel == "fsdp":
+            model = load_model(checkpoint) if checkpoint else None
         with uncompiled(self.settings.training):  # its few rows have a shape of their own
             sentences = write_live_report(self.settings, self.data, model)
         self._reported = time.monotonic()

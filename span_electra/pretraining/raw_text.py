@@ -12,9 +12,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from span_electra.cores import available_cores, under_torchrun
+from span_electra.cores import available_cores
 from span_electra.data_config import ChunkConfig, MaskingConfig, TextConfig
-from span_electra.errors import InputError
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features
 from span_electra.features.parts import settings_key
@@ -42,9 +41,6 @@ def build_from_raw(
     nowhere, they are gone when `stack` closes. `resumed`: the run that is gone on with.
     """
     data = settings.train_data
-    # Each process would make them, all in one place.
-    if under_torchrun() and os.environ["WORLD_SIZE"] != "1":
-        raise InputError(f"{text}: raw text under torchrun; run create_feature_SE.py first")
     # A model's own comes first: the rows of its table are its vocabulary's.
     vocabulary = model_vocabulary(settings, resumed) or choose_vocabulary(data)
     wanted = wanted_features(

@@ -12,6 +12,7 @@ import numpy as np
 from span_electra.errors import InputError
 from span_electra.features.store import Features
 from span_electra.hub.folders import LONGEST, trained_length
+from span_electra.pretraining.course import final_masking
 from span_electra.pretraining.data import Data, held_out
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.training.compilation import compiles
@@ -30,12 +31,16 @@ def data_facts(data: Data, settings: PretrainingSettings) -> dict[str, Any]:
         order["static_shapes"] = compiles(training)
         order["pack_rows"] = loader.pack_rows
     order["gradient_accumulation_steps"] = training.gradient_accumulation_steps
+    header = data.train.header
+    validated = final_masking(settings, header.masking) or data.valid.header.masking
+    measured = {"rows": fingerprint(data.valid, data.valid_rows), "masking": validated.chosen()}
     return {
-        "vocabulary_sha256": data.train.header.vocabulary_sha256,
-        "mask_id": data.train.header.mask_id,
+        "vocabulary_sha256": header.vocabulary_sha256,
+        "mask_id": header.mask_id,
         "order": order,
+        "masks": {**header.masking.chosen(), "seed": header.seed},
         "held_out": held_out(data),
-        "validation": fingerprint(data.valid, data.valid_rows),
+        "measured": measured if len(data.valid_rows) else None,
     }
 
 
@@ -74,7 +79,7 @@ def longest_row(
 def check_data(ours: Mapping[str, Any], meta: Mapping[str, Any], source: str, *, warn: bool) -> bool:
     """Refuse another vocabulary and, inside an epoch, other rows; whether its batches are others now.
 
-    ours: what this run's own checkpoints would record. warn: say it where other rows are held out.
+    ours: what this run's own checkpoints would record. warn: say it where rows or masks are others now.
     Raises InputError naming `source`.
     """
     if meta.get("vocabulary_sha256") != ours["vocabulary_sha256"]:
@@ -82,28 +87,45 @@ def check_data(ours: Mapping[str, Any], meta: Mapping[str, Any], source: str, *,
             f"{source}: trained with vocabulary {str(meta.get('vocabulary_sha256'))[:12]}, the features "
             f"have {ours['vocabulary_sha256'][:12]}; go on with the features it was trained on"
         )
-    # At the end of an epoch any order may follow; inside one, rows would come twice and others never.
-    if not meta.get("loop", {}).get("batch"):
-        # An earlier release did not tell what it held out.
-        if warn and ours["held_out"] and meta.get("held_out", ours["held_out"]) != ours["held_out"]:
-            warnings.warn(
-                f"{source}: the rows held out are others now (--seed, --valid_split), and it may have "
-                "been trained on some of them; their numbers may flatter",
-                stacklevel=2,
-            )
-        return False
     now = ours["order"]
     # Releases that could not pack rows do not say that they did not; nor did all say which rows they were.
     before = {"pack_rows": False, "content": now["content"]} | meta.get("order", {})
-    for key in ("seed", "rows"):
+    inside = bool(meta.get("loop", {}).get("batch"))
+    if inside:  # at the end of an epoch any order may follow; here rows would come twice and others never
+        refuse_other_rows(before, now, source)
+    if warn and (said := what_differs(ours, {**ours, **meta, "order": before})):
+        warnings.warn(f"{source}: {said}", stacklevel=2)
+    return inside and any(before.get(key) != value for key, value in now.items())
+
+
+def refuse_other_rows(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:
+    """Raise InputError where a checkpoint's `order` is not of the rows that this run has `now`."""
+    flags = {"seed": "--seed", "rows": "--train_file, --train_occur, --valid_file and --valid_split decide"}
+    for key, deciding in flags.items():
         if before.get(key) != now[key]:
             raise InputError(
                 f"{source}: stopped inside an epoch with {key} {before.get(key)}, now it is {now[key]}; "
-                "keep it as it was"
+                f"keep it as it was ({deciding})"
             )
     if before["content"] != now["content"]:
         raise InputError(
             f"{source}: stopped inside an epoch of {now['rows']:,} other rows; go on with the features it "
             "was trained on, or start a new run from its weights with --init_from"
         )
-    return any(before.get(key) != value for key, value in now.items())
+
+
+def what_differs(now: Mapping[str, Any], before: Mapping[str, Any]) -> str | None:
+    """What a run goes on with that is not what a checkpoint records, in words: the first of it."""
+    if now["held_out"] and before["held_out"] != now["held_out"]:
+        return (
+            "the rows held out are others now (--seed, --valid_split, other features), and it may have been "
+            "trained on some of them; their numbers may flatter"
+        )
+    if before["order"]["content"] != now["order"]["content"]:
+        return f"goes on with {now['order']['rows']:,} rows, which are not those it was trained on until now"
+    if before["masks"] != now["masks"]:
+        then, here = (
+            " ".join(f"{name}={value}" for name, value in facts["masks"].items()) for facts in (before, now)
+        )
+        return f"its features were masked with {then}, these with {here}"
+    return None

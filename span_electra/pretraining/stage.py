@@ -6,9 +6,11 @@ are.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from span_electra.compose import dump
 from span_electra.console import command_line
-from span_electra.cores import is_leading
+from span_electra.cores import is_leading, under_torchrun
 from span_electra.counted import counted
 from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
@@ -73,10 +75,8 @@ def pretrain(settings: PretrainingArguments) -> int:
     """Train as `settings` say and export the networks; returns the exit code of the script."""
     from span_electra.features.store import open_features
     from span_electra.hub.export import check_places
-    from span_electra.hub.opening import load_model
-    from span_electra.pretraining.data import open_data, settings_of_text
+    from span_electra.pretraining.data import settings_of_text
     from span_electra.pretraining.experiment import run_pretraining
-    from span_electra.pretraining.live_report import write_live_report
     from span_electra.training.run_folder import forget_if_empty
 
     is_main = is_leading()
@@ -90,16 +90,17 @@ def pretrain(settings: PretrainingArguments) -> int:
         new = not folder.is_dir()
         check_places(folder, settings.model.objective)
         stack.enter_context(empty_parents_go(folder))
-        train, valid = feature_files(settings, folder, stack, resumed=resumed)
-        run = run_settings(settings, folder, train, valid)
-        run = replace(run, **initial_weights(settings, resumed), live_report=True)
-        if is_main and (settings.train_data.train_file or not settings.train_data.raw_text_dir):
-            for said in settings_of_text(settings.train_data, open_features(list(train), verify=False)):
-                warnings.warn(said, stacklevel=2)
+        weights = initial_weights(settings, resumed)
         # Some flags are found not to fit only with the data at hand; they should leave no empty run behind.
         try:
+            with place_for_text(settings, replace(run_settings(settings, folder, (), ()), **weights)):
+                train, valid = feature_files(settings, folder, stack, resumed=resumed)
+            run = replace(run_settings(settings, folder, train, valid), **weights, live_report=True)
+            if is_main and (settings.train_data.train_file or not settings.train_data.raw_text_dir):
+                for said in settings_of_text(settings.train_data, open_features(list(train), verify=False)):
+                    warnings.warn(said, stacklevel=2)
             result = run_pretraining(run)
-        except InputError:
+        except (InputError, OSError, KeyboardInterrupt):
             if new and is_main:  # another process would find half of it gone
                 forget_if_empty(folder)
             raise
@@ -108,7 +109,6 @@ def pretrain(settings: PretrainingArguments) -> int:
         # Not of a run that was stopped: whoever wants its networks as they are has export_SE.py.
         if result.state == "finished":
             export(result.checkpoint, folder)
-            write_live_report(run, open_data(run), load_model(result.checkpoint))
     print(epilogue(folder, result, from_nothing=not run.init_from))
     return result.exit_code
 
@@ -155,11 +155,46 @@ def run_settings(
         valid_rows=tuple(held_out.valid_occur),
         valid_split=tuple(held_out.valid_split),
         initial_optimizer=settings.initial_optimizer,
-        config_json=dump(replace(settings, resume=None, checkpoint_path=None, out_dir=None)),
+        config_json=described(settings, train, valid),
     )
 
 
+def described(settings: PretrainingArguments, train: tuple[str, ...], valid: tuple[str, ...]) -> str:
+    """The settings as the run keeps them in config.json, with the features that were found by default.
+
+    A file that lies there when the run is gone on with, and did not when it began, is then none of its own.
+    """
+    data, held_out = settings.train_data, settings.valid_data
+    if not data.train_file and not data.raw_text_dir:
+        data = replace(data, train_file=list(train))
+    if not held_out.raw_text_dir:
+        held_out = replace(held_out, valid_file=list(valid))
+    kept = replace(settings, train_data=data, valid_data=held_out)
+    return dump(replace(kept, resume=None, checkpoint_path=None, out_dir=None))
+
+
 # --- data ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def place_for_text(settings: PretrainingArguments, run: PretrainingSettings) -> Iterator[None]:
+    """Hold the run's folder while raw text becomes features, which may be put there.
+
+    Raises InputError where the run may not have it, before the work and not after it, and where several
+    processes would all do it, in one place.
+    """
+    from span_electra.training.run import check_place
+    from span_electra.training.run_folder import locked
+
+    text = settings.train_data.raw_text_dir or settings.valid_data.raw_text_dir
+    if not text:
+        yield
+        return
+    if under_torchrun() and os.environ["WORLD_SIZE"] != "1":
+        raise InputError(f"{text}: raw text under torchrun; run create_feature_SE.py first")
+    check_place(run)
+    with locked(Path(run.out_dir)):
+        yield
 
 
 def feature_files(
@@ -248,10 +283,12 @@ def export(checkpoint_folder: str | Path, folder: Path, facts: CardFacts | None 
 def epilogue(folder: Path, result: RunResult, from_nothing: bool) -> str:
     """Where everything is, how good it is, and what to do next."""
     if result.state != "finished":
+        if not result.checkpoint:
+            return "stopped before anything was saved; give the same command again"
         resume = command_line("joint_train_span_electra", "--resume", folder)
         words = ("--checkpoint_path", result.checkpoint, "--out_dir", folder / EXPORTED)
-        networks = f"\nits networks as they are: {command_line('export_SE', *words)}"
-        return f"stopped at step {result.step:,}; go on: {resume}{networks if result.checkpoint else ''}"
+        networks = f"its networks as they are: {command_line('export_SE', *words)}"
+        return f"stopped at step {result.step:,}; go on: {resume}\n{networks}"
     shown = {
         "generator accuracy": "generator_accuracy",
         "discriminator F1": "discriminator_f1",

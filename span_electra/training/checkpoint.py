@@ -28,6 +28,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from span_electra import storage
 from span_electra.errors import InputError
 from span_electra.storage import CHECKPOINTS, CONFIG, RUN_MARK, atomic_folder, read_object, recover, sha256_of
 from span_electra.training.shards import SHARD, check_fit, of_optimizer, read_whole, write_shards
@@ -372,13 +373,12 @@ def more_is_better(monitor: str, mode: str) -> bool:
 
 def _remove(folder: Path) -> None:
     """Delete the files that are ours, and the folder if nothing else is in it."""
-    shards = [path.name for path in folder.glob("shard-*") if SHARD.fullmatch(path.name)]
-    for name in (META, OPTIMIZER, MODEL, *shards):  # meta first: from then on no one takes it for whole
-        (folder / name).unlink(missing_ok=True)
-    try:
-        folder.rmdir()
-    except OSError:
-        pass  # somebody keeps something there
+    there = sorted(folder.iterdir())
+    ours = [path for path in there if path.name in (META, OPTIMIZER, MODEL) or SHARD.fullmatch(path.name)]
+    if ours == there and not folder.is_symlink():
+        return storage.remove_folder(folder)
+    for path in ours:  # a person keeps something there; meta.json first: then no one takes it for whole
+        path.unlink()
 
 
 def set_aside(run: Path, after: int) -> list[Path]:

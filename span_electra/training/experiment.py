@@ -7,6 +7,7 @@ knows neither what they mean nor which networks there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,9 +95,10 @@ class Experiment(Protocol):
     def describe(self) -> dict[str, str]:
         """What is trained on what, by name: network, rows, batches."""
 
-    def write_report(self) -> str:
-        """Show how the run stands; called on the main process after each validation.
+    def write_report(self, checkpoint: Path | None = None) -> str:
+        """Show how the run stands; called on the main process after each validation and when it is finished.
 
+        checkpoint: of a finished run, its last.
         Returns held-out sentences as the model has just read them, in Markdown; empty where none are new.
         """
 

@@ -58,7 +58,7 @@ class RunResult:
 
     state: str  # finished, or stopped (resumable)
     step: int
-    checkpoint: str  # the newest one
+    checkpoint: str  # the newest one; empty: none was saved, and the same command begins again
     metrics: dict = field(default_factory=dict)  # of the last validation
     exit_code: int = 0  # 0, or 128 + the number of the signal that stopped it
 
@@ -79,14 +79,23 @@ def run_training(settings: Settings, build: Builder) -> RunResult:
     plan = plan_devices(settings.training)
     if plan.processes == 1:
         return run_process(settings, build, plan, rank=0, world_size=1, store=None)
+    before = newest_in(settings)
     try:
         result, signal_number = launch(partial(run_process, settings, build, plan), plan.processes)
     except Interrupted as interruption:
-        return RunResult("stopped", 0, "", exit_code=128 + interruption.number)
+        # Most likely while they were starting, and nothing has been saved since.
+        saved = newest_in(settings)
+        step, saved = (0, "") if saved in (None, before) else (checkpoint.step_of(saved), str(saved))
+        return RunResult("stopped", step, saved, exit_code=128 + interruption.number)
     # The processes got another signal for the terminal's SIGINT; the code is for what the user sent.
     if signal_number and result.exit_code:
         result = replace(result, exit_code=128 + signal_number)
     return result
+
+
+def newest_in(settings: RunSettings) -> Path | None:
+    """The newest checkpoint in a run's folder, unchecked."""
+    return next(checkpoint.in_run(Path(settings.out_dir)), None)
 
 
 def run_process(
@@ -241,9 +250,11 @@ def conclude(run: Run, state: LoopState, stopped: int) -> RunResult:
     """Mark the folder and return how it ended."""
     run.agreement.finish()  # a reduction still under way would not survive the group
     name = "stopped" if stopped else "finished"
+    newest = run.folder / CHECKPOINTS / f"step-{state.step:08d}"
     if run.process.is_main_process:
         run_folder.write_mark(run.folder, name, state.step)
-    newest = run.folder / CHECKPOINTS / f"step-{state.step:08d}"
+        if not stopped:  # by the data at hand: their files may be others by now
+            run.experiment.write_report(newest)
     exit_code = 128 + stopped if 0 < stopped < TIME_IS_UP else 0
     return RunResult(name, state.step, checkpoint=str(newest), metrics=state.valid, exit_code=exit_code)
 
@@ -293,19 +304,17 @@ def compare_with_saved(
 ) -> tuple[bool, str | None]:
     """Whether the epoch that a checkpoint stopped inside is cut otherwise now; what is to be said of scores.
 
-    Its scores are taken out of its metadata where this run's cannot be held against them: those of another
-    metric, or of other held-out rows; and of a model that lies in another run's folder, beside which the best
-    of this one might never be kept. Raises InputError as `Experiment.check_resume` does.
+    Its scores are taken out of its metadata where this run's cannot be held against them (`same_score`), and
+    those of a model that lies in another run's folder, beside which the best of this one might never be kept.
+    Raises InputError as `Experiment.check_resume` does.
     """
     meta = saved.meta
-    recut, now = experiment.check_resume(meta, str(saved.folder)), experiment.metadata()
-    same_metric, rows = checkpoint.same_score(meta, now), now.get("validation")
-    same = same_metric and meta.get("validation", rows) == rows  # earlier releases did not record the rows
+    recut = experiment.check_resume(meta, str(saved.folder))
+    same = checkpoint.same_score(meta, experiment.metadata())
     if "loop" in meta and not (same and lies_in(saved.folder, Path(settings.out_dir))):
         meta["loop"] |= {"best": None, "metric": None}
-    metric_changed = "loop" in meta and not same_metric
-    said = "scores were of another metric until now; the best is found anew"
-    return recut, said if metric_changed else None
+    said = "scores were of another metric, or on other rows or masks, until now; the best is found anew"
+    return recut, said if "loop" in meta and not same else None
 
 
 def refuse_optimizer(saved: Checkpoint, settings: RunSettings) -> None:

@@ -6,6 +6,7 @@ Run: pytest tests/pretraining/test_live_report.py
 import json
 from dataclasses import asdict, replace
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,6 +94,28 @@ def test_a_report_is_not_written_again_within_a_minute(tmp_path, features, monke
         now[0] += passed
         trained.write_report()
     assert written == [100.0, 160.0, 220.0]
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_the_last_report_is_of_the_end_of_the_run_and_its_own_data(tmp_path, features, monkeypatch, parallel):
+    """Within a minute of another one, and whatever lies in the places of its features by then."""
+    written = []
+
+    def writing(settings, data, model):
+        Path(features).unlink(missing_ok=True)
+        state = json.loads((tmp_path / "run" / "run.json").read_text())["state"]
+        written.append((state, model is not None, data.train.rows))
+        return write_live_report(settings, data, model)
+
+    monkeypatch.setattr(experiment, "write_live_report", writing)
+    settings = small_run(features, tmp_path / "run", max_steps=3, parallel=parallel)
+    described = json.dumps({"model": asdict(settings.model)})
+    run_pretraining(replace(settings, live_report=True, config_json=described))
+    # Of one that is sharded a validation has no whole model, and the end has that of its checkpoint.
+    assert written == [("running", parallel == "ddp", 60), ("finished", True, 60)]
+    assert {"report.html", "examples.json", "statistics.json"} <= {
+        path.name for path in (tmp_path / "run").iterdir()
+    }
 
 
 @pytest.mark.parametrize(

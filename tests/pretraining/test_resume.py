@@ -38,6 +38,7 @@ def facts(**order):
     return {
         "vocabulary_sha256": "v",
         "held_out": None,
+        "masks": {"mask_ratio": 0.2, "seed": 0},
         "order": {"seed": 0, "rows": 4, "content": "c"} | order,
     }
 
@@ -46,10 +47,31 @@ def test_other_rows_are_refused_inside_an_epoch_alone_and_releases_that_did_not_
     meta = facts(content="other") | {"loop": {"batch": 2}}
     with pytest.raises(InputError, match="step-3: stopped inside an epoch of 4 other rows; go on with"):
         check_data(facts(), meta, "step-3", warn=True)
-    assert not check_data(facts(), meta | {"loop": {"batch": 0}}, "step-3", warn=True)
+    with pytest.warns(UserWarning, match="step-3: goes on with 4 rows, which are not those it was"):
+        assert not check_data(facts(), meta | {"loop": {"batch": 0}}, "step-3", warn=True)
     del meta["order"]["content"]
     assert not check_data(facts(pack_rows=False), meta, "step-3", warn=True)
     assert check_data(facts(pack_rows=True), meta, "step-3", warn=True), "its batches are others"
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"held_out": "h"}, "the rows held out are others now"),
+        ({"masks": {"mask_ratio": 0.3, "seed": 0}}, "with mask_ratio=0.2 seed=0, these with mask_ratio=0.3"),
+        ({"masks": {"mask_ratio": 0.2, "seed": 1}}, "these with mask_ratio=0.2 seed=1"),
+        ({}, None),
+    ],
+)
+def test_what_is_not_as_it_was_is_said_in_a_line_wherever_a_run_stopped(other, said, batch):
+    meta = facts(pack_rows=False) | {"loop": {"batch": batch}}
+    with pytest.warns(UserWarning, match=f"step-3: .*{said}") if said else nullcontext():
+        assert not check_data(facts() | other, meta, "step-3", warn=True)
+    assert not check_data(facts() | other, meta, "step-3", warn=False)
+    for name in other:  # of a release that did not tell it
+        meta.pop(name)
+    assert not check_data(facts() | other, meta, "step-3", warn=True)
 
 
 @pytest.mark.parametrize("before", [None, 10, 20])
@@ -83,6 +105,36 @@ def test_rows_of_a_batch_change_its_order_where_they_decide_it(tokens, tmp_path)
     # A release that told them always.
     few["order"]["batch_size"] = 4
     assert check_data(many, few | {"loop": {"batch": 2}}, "step-3", warn=True) == (tokens == 0)
+
+
+@pytest.mark.parametrize("change", ["nothing", "seed", "split", "file", "schedule", "masks"])
+@pytest.mark.parametrize("separate", [True, False])
+def test_scores_are_compared_on_the_same_rows_and_masks_alone(change, separate, tmp_path):
+    """In the loop and in retention, which both ask `same_score`."""
+    names = [write_rows(tmp_path / f"{name}.arrow", rows=20, seed=ord(name)) for name in "tvw"]
+    plain = small_run(names[0], tmp_path)
+    plain = replace(plain, valid_features=(names[1],)) if separate else plain
+    training = replace(plain.training, seed=1)
+    other = {
+        "nothing": plain,
+        "seed": replace(plain, training=training),
+        "split": replace(plain, valid_split=(0.5,)),
+        "file": replace(plain, valid_features=(names[2],)),
+        "schedule": replace(
+            plain, train_loader=LoaderConfig(8, masking_schedule=["0: mask_ratio=0.4", "0.5: mask_ratio=0.3"])
+        ),
+        "masks": plain,
+    }[change]
+    data = open_data(other)
+    if change == "masks":
+        masking = replace(data.valid.header.masking, mask_ratio=0.3)
+        data.valid.header = replace(data.valid.header, masking=masking)
+    now, before = data_facts(data, other), data_facts(open_data(plain), plain)
+    same = change == "nothing" or (separate and change in ("seed", "split"))
+    assert checkpoint.same_score(before, now) == same
+    assert checkpoint.score_of({"metric": 0.5}, now) == 0.5, "an earlier release did not tell them"
+    none = data_facts(open_data(replace(plain, valid_features=(), valid_split=(0.0,))), plain)
+    assert none["measured"] is None
 
 
 @pytest.fixture
@@ -132,5 +184,6 @@ def test_scores_on_other_held_out_rows_are_no_best_to_be_beaten(tmp_path, other)
     again = replace(again, resume_from=str(tmp_path / "run"), training=replace(first.training, epochs=3))
     with pytest.warns(UserWarning, match="held out are others") if other == "rows" else nullcontext():
         result = run_pretraining(replace(again, **shorter))
+    assert (tmp_path / "run" / "log.txt").read_text().count("the best is found anew") == 1
     kept = checkpoint.read_meta(Path(result.checkpoint))
     assert kept["loop"]["best"] == kept["metric"] > 0

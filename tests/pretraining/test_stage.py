@@ -6,7 +6,7 @@ Run: pytest tests/pretraining/test_stage.py
 import json
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,12 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from argument import JointTrainingConfig  # noqa: E402
-from span_electra.compose import Layer  # noqa: E402
+from span_electra.compose import Layer, compose  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
+from span_electra.locks import is_held  # noqa: E402
 from span_electra.pretraining import defaults  # noqa: E402
 from span_electra.pretraining import stage as pretrain  # noqa: E402
 from span_electra.pretraining.defaults import stack_layers  # noqa: E402
 from span_electra.training.run import RunResult  # noqa: E402
+from span_electra.training.run_folder import locked, write_mark  # noqa: E402
 
 DEFAULTS = JointTrainingConfig()
 OLDER_WAY = Layer("argument.py", {})
@@ -171,6 +173,100 @@ def test_validation_features_beside_named_ones_are_taken_by_name_alone(
     assert said.count("\n") == bool(said)
 
 
+@pytest.mark.parametrize("later", [(), ("valid",), ("train", "valid")])
+def test_features_that_a_run_found_are_named_in_its_settings_and_others_are_none_of_its_own(
+    no_accelerator, tmp_path, monkeypatch, later
+):
+    """Whatever lies at the default places by the time it is gone on with."""
+    taken = []
+
+    def train(run):
+        taken.append((run.train_features, run.valid_features))
+        if not run.resume_from:
+            make_run(tmp_path / "run")
+            (tmp_path / "run/config.json").write_text(run.config_json)
+        raise InputError("refused")
+
+    monkeypatch.setattr("span_electra.pretraining.experiment.run_pretraining", train)
+    for given in ({"out_dir": "run"}, {"resume": "run"}):
+        layers = [Layer("--" + name, {name: value}) for name, value in given.items()]
+        settings = compose(JointTrainingConfig, stack_layers(given, [OLDER_WAY, *layers]))
+        for name in ("train",) if "out_dir" in given else later:
+            Path("features").mkdir(exist_ok=True)
+            write_rows(f"features/{name}.arrow")
+        with pytest.raises(InputError, match="refused"):
+            pretrain.pretrain(settings)
+    assert taken == [(("features/train.arrow",), ())] * 2
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("keeps", [{}, {"save_features": True}, {"save_tokenized_text": True}])
+@pytest.mark.parametrize("state", ["foreign", "finished", "running", "stopped", "held"])
+def test_raw_text_becomes_no_features_for_a_folder_that_the_run_may_not_have(
+    no_accelerator, tmp_path, monkeypatch, state, keeps
+):
+    run = tmp_path / "run"
+    if state in ("foreign", "held"):
+        run.mkdir()
+    if state == "foreign":
+        (run / "thesis.txt").write_text("mine")
+    elif state != "held":
+        make_run(run)
+        write_mark(run, state, 1)
+    monkeypatch.setattr(pretrain, "feature_files", lambda *_, **__: pytest.fail("they are made"))
+    data = replace(DEFAULTS.train_data, raw_text_dir="text", **keeps)
+    settings = replace(DEFAULTS, train_data=data, out_dir=str(run))
+    words = {"foreign": "holds no run of ours", "held": "another run is writing there"}
+    with locked(run) if state == "held" else nullcontext():
+        before = files_in(tmp_path)
+        with pytest.raises(InputError, match=words.get(state, "run already; go on: ")):
+            pretrain.pretrain(settings)
+        assert files_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("ended", [InputError("refused"), KeyboardInterrupt()])
+@pytest.mark.parametrize("part", ["train_data", "valid_data"])
+def test_a_folder_is_held_while_raw_text_becomes_features_and_goes_where_none_were_made(
+    no_accelerator, tmp_path, monkeypatch, part, ended
+):
+    def build(*given, **more):
+        assert is_held(tmp_path / "runs/a/run.lock")
+        raise ended
+
+    monkeypatch.setattr("span_electra.pretraining.raw_text.build_from_raw", build)
+    settings = replace(DEFAULTS, **{part: replace(getattr(DEFAULTS, part), raw_text_dir="text")})
+    with pytest.raises(type(ended)):
+        pretrain.pretrain(replace(settings, out_dir=str(tmp_path / "runs/a")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_raw_text_under_torchrun_is_refused_by_each_process(no_accelerator, tmp_path, monkeypatch):
+    set_torchrun(monkeypatch, "0")
+    data = replace(DEFAULTS.train_data, raw_text_dir="text")
+    with pytest.raises(InputError, match="text: raw text under torchrun; run create_feature_SE.py first"):
+        pretrain.pretrain(replace(DEFAULTS, train_data=data, out_dir=str(tmp_path / "run")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_features_that_are_gone_or_others_when_a_run_is_done_change_nothing(
+    no_accelerator, tmp_path, monkeypatch, capsys
+):
+    features = Path(write_rows(tmp_path / "rows.arrow"))
+
+    def train(run):
+        features.unlink()
+        saved = ROOT / "tests/golden/stored/run-format-1/checkpoints/step-00000004"
+        return RunResult("finished", 4, str(saved))
+
+    monkeypatch.setattr("span_electra.pretraining.experiment.run_pretraining", train)
+    data = replace(DEFAULTS.train_data, train_file=[str(features)])
+    assert pretrain.pretrain(replace(DEFAULTS, train_data=data, out_dir=str(tmp_path / "run"))) == 0
+    assert "trained 4 steps" in capsys.readouterr().out
+
+
 def test_the_discriminator_alone_needs_a_generator(no_accelerator, tmp_path):
     settings = replace(DEFAULTS, model=replace(DEFAULTS.model, objective="discriminator"))
     with pytest.raises(InputError, match="--generator_path"):
@@ -198,6 +294,14 @@ def test_a_run_of_few_steps_says_how_to_make_more(tmp_path):
 
     assert "--max_minutes 10 --by_clock" in said(9, from_nothing=True)
     assert "by_clock" not in said(9, from_nothing=False) + said(5000, from_nothing=True)
+
+
+def test_a_stopped_run_names_a_command_that_goes_on():
+    saved = "runs/a/checkpoints/step-00000007"
+    said = pretrain.epilogue(Path("runs/a"), RunResult("stopped", 7, saved), from_nothing=True)
+    assert "stopped at step 7; go on: " in said and "--resume runs/a" in said and saved in said
+    nothing = pretrain.epilogue(Path("runs/a"), RunResult("stopped", 0, ""), from_nothing=True)
+    assert "give the same command again" in nothing and "step" not in nothing and "runs/a" not in nothing
 
 
 @pytest.mark.parametrize("parts", [("generator", "discriminator"), ("generator",), ()])

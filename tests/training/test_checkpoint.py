@@ -5,6 +5,7 @@ Run: pytest tests/training/test_checkpoint.py
 
 import errno
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -106,6 +107,37 @@ def test_retention_keeps_the_newest_the_best_and_whatever_is_not_ours(tmp_path):
     assert kept == ["step-00000000", "step-00000001", "step-00000002", "step-00000004", "step-00000005"]
     assert (foreign / "thesis.txt").exists()
     assert [path.name for path in (tmp_path / "checkpoints" / "step-00000001").iterdir()] == ["note.txt"]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_kill_while_a_checkpoint_goes_leaves_nothing_that_the_next_start_does_not_clear(
+    tmp_path, monkeypatch, at
+):
+    """Whichever of its files is the last to go, and of the folder itself."""
+    write(tmp_path, 1)
+    newest, left = write(tmp_path, 2), [at]
+
+    def until_killed(remove):
+        def removing(*given, **more):
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            remove(*given, **more)
+
+        return removing
+
+    with monkeypatch.context() as patch:
+        for name in ("unlink", "rmdir"):
+            patch.setattr(os, name, until_killed(getattr(os, name)))
+            patch.setattr(Path, name, until_killed(getattr(Path, name)))
+        with pytest.raises(Killed):
+            checkpoint.retain(tmp_path, last=1, best=0, now={}, higher_is_better=True, newest=newest)
+    checkpoint.clear_unfinished(tmp_path)
+    assert list((tmp_path / "checkpoints").iterdir()) == [newest]
 
 
 def test_retention_can_prefer_the_lowest(tmp_path):

@@ -6,8 +6,10 @@ Run: pytest tests/training/test_going_on.py
 import json
 import os
 import re
+import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,8 +19,9 @@ from span_electra.config import OptimizerConfig
 from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.experiment import run_pretraining
-from span_electra.training import checkpoint, loop
+from span_electra.training import checkpoint, loop, run
 from span_electra.training import run_folder as runfolder
+from span_electra.training.launch import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +213,28 @@ def test_a_time_limit_holds_for_one_start_of_the_command(features, tmp_path, mon
     assert min(steps) > 1 and max(steps) < 3 * min(steps)
 
 
+@pytest.mark.parametrize("before", [(), (3,)])
+@pytest.mark.parametrize("saved", [(), (5,)])
+def test_processes_that_a_signal_ended_leave_what_they_have_saved(tmp_path, monkeypatch, before, saved):
+    """Most often nothing, as they were starting."""
+
+    def write(steps):
+        for step in steps:
+            checkpoint.save(tmp_path, step, {"a": torch.zeros(1)}, {}, {})
+
+    def interrupted(*_):
+        write(saved)
+        raise Interrupted(signal.SIGINT)
+
+    write(before)
+    monkeypatch.setattr(run, "launch", interrupted)
+    monkeypatch.setattr(run, "plan_devices", lambda config: SimpleNamespace(processes=2))
+    result = run.run_training(small_run("rows.arrow", tmp_path), None)
+    assert (result.state, result.exit_code) == ("stopped", 128 + signal.SIGINT)
+    newest = str(next(checkpoint.in_run(tmp_path))) if saved else ""
+    assert (result.step, result.checkpoint) == (sum(saved), newest)
+
+
 def test_a_folder_of_feature_files_is_a_fine_place_for_a_run(features, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -256,7 +281,8 @@ def test_rows_held_out_that_were_trained_on_are_told(features, tmp_path):
     run(2, (0.1,))
     with pytest.warns(UserWarning, match="the rows held out are others now"):
         run(3, (0.2,))
-    run(4, (0.0,))
+    with pytest.warns(UserWarning, match="goes on with 60 rows, which are not those"):
+        run(4, (0.0,))
     with pytest.warns(UserWarning, match="the rows held out are others now"):
         run(5, (0.1,))
 
