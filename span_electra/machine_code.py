@@ -22,7 +22,7 @@ from numba import config, njit
 
 PACKAGE = Path(__file__).resolve().parent
 # Where loops, and the records and numbers they use, are written.
-SOURCES = ("text/*.py", "features/*.py", "model/kernels.py")
+SOURCES = ("text/*.py", "features/*.py", "pretraining/packing.py", "model/kernels.py")
 KEPT = 30 * 24 * 3600  # seconds since its last use that machine code is kept
 
 

@@ -89,7 +89,7 @@ def lines_of(folder):
 
 def assert_same_end(one, other):
     first, second = checkpoint.load(one.checkpoint), checkpoint.load(other.checkpoint)
-    assert first.step == second.step
+    assert first.meta["step"] == second.meta["step"]
     for mine, theirs in ((first.weights, second.weights), (first.optimizer, second.optimizer)):
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)

@@ -139,7 +139,8 @@ def test_a_conclusion_refuses_flags_of_training_whatever_their_values():
 def test_flags_of_rows_are_held_against_prepared_ones_even_as_defaults(flag):
     """Rows of 64 tokens would train at 64, without a word."""
     Path("data").mkdir()
-    task = {"labels": {"t": []}, "rows": {"t": {"train": 2}}, "keys": {"t": "k"}}
+    told = {"cut": {"t": {}}, "settings": {"t": {}}, "noted": {"t": {}}}
+    task = {"labels": {"t": []}, "rows": {"t": {"train": 2}}, "keys": {"t": "k"}} | told
     settings = {"max_seq_len": 64, "lowercase": flag[0] == "--no-do_lower_case"}
     mark = {"span_electra_prepared": 1, "data_dir": "d", "vocabulary_sha256": "f0"} | settings | task
     Path("data/prepared.json").write_text(json.dumps(mark))

@@ -44,7 +44,8 @@ def evaluated(predictor, name, examples, folder):
     """What training's evaluation predicts of the same examples."""
     spec = spec_of(name)
     spec = replace(spec, task=replace(spec.task, noise={}))
-    rows = encode_examples(predictor.vocabulary, spec, examples)
+    label = {"number": 0.0, "sequence": 0, "several": []}.get(spec.type.head, [0] * LONGEST)  # any
+    rows = [row | {"label": label} for row in encode_examples(predictor.vocabulary, spec, examples)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = TaskRows(folder / "rows.jsonl", spec, predictor.vocabulary)
     return predict_rows(predictor.network, NUMBER[name], source, 2, Process(torch.device("cpu"))).predictions
