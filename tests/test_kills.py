@@ -138,7 +138,7 @@ def same_files(whole: Path, killed: Path) -> None:
 
 def same_run(whole: Path, killed: Path) -> None:
     ends = [checkpoint.load(checkpoint.latest(folder)) for folder in (whole, killed)]
-    assert ends[0].step == ends[1].step
+    assert ends[0].meta["step"] == ends[1].meta["step"]
     assert all(torch.equal(weight, ends[1].weights[name]) for name, weight in ends[0].weights.items())
     told = []
     for folder in (whole, killed):

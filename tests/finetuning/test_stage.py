@@ -131,7 +131,7 @@ def test_stopped_and_resumed_is_never_stopped(step, tmp_path, monkeypatch, capsy
     changes = {"load_saved_model": "stopped", "resume_train": True, "out_dir": None}
     assert finetune(replace(settings, **changes)) == 0
     straight, resumed = (checkpoint.load(next(checkpoint.in_run(Path(f)))) for f in ("run", "stopped"))
-    assert straight.step == resumed.step == 8
+    assert straight.meta["step"] == resumed.meta["step"] == 8
     assert_same_bits(straight.weights, resumed.weights)
     assert_same_bits(straight.optimizer, resumed.optimizer)
     assert results_of("run") == results_of("stopped")
