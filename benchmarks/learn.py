@@ -36,6 +36,8 @@ PAIR_EVERY = 16  # of the minimal pairs, unless --full: 4,188 of BLiMP's 67,000
 SPELLING_LINES = 2000  # of each set, unless --full
 
 SINGLE_30 = "0: mask_ratio=0.3 max_span_len=1 whole_words=false"
+SINGLE_25 = "0: mask_ratio=0.25 max_span_len=1 whole_words=false"
+LATER_12 = "0.8: mask_ratio=0.12 max_span_len=1 whole_words=false"
 SPANS = "mask_ratio=0.2 max_span_len=10 geometric_p=0.2 whole_words=true"
 
 # How the text is cut into rows: flags of create_feature_SE.py.
@@ -101,7 +103,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "spans": {"train_data.masking_schedule": [f"0: {SPANS}"]},
     "spans later": {"train_data.masking_schedule": [SINGLE_30, f"0.6: {SPANS}"]},
     "15% masked": {"train_data.masking_schedule": [HELD_OUT]},
-    "25% masked": {"train_data.masking_schedule": ["0: mask_ratio=0.25 max_span_len=1 whole_words=false"]},
+    "25% masked": {"train_data.masking_schedule": [SINGLE_25]},
+    "fewer masks later": {"train_data.masking_schedule": [SINGLE_25, LATER_12]},
 }
 
 
