@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.finetuning.experiment import encoder_stamp
@@ -15,6 +18,8 @@ from span_electra.schema import flatten
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, link_or_copy, read_object
 from span_electra.training import checkpoint
 from span_electra.training.run_folder import ENCODER, state_of
+
+LEARNED = ("dropout_prob", "loss_weight", "pooling", "metrics", "tuned_threshold")  # of a task's settings
 
 
 def refuse_taken(
@@ -41,20 +46,29 @@ def refuse_taken(
 def _check_alike(run: FinetuningSettings, start: str) -> None:
     """Refuse a run that began with other settings, or from other weights: more than seeds would differ."""
     place = Path(run.out_dir)
-    before, now = flatten(read_object(place / CONFIG)), flatten(json.loads(run.config_json))
+    saved = read_object(next(checkpoint.in_run(place), place) / checkpoint.META)
+    before = flatten(read_object(place / CONFIG))
+    before |= _taught(saved.get("order", {}), [recipe["task"] for recipe in saved.get("recipes", [])])
+    now = flatten(json.loads(run.config_json))
+    now |= _taught(asdict(run.order), json.loads(json.dumps([asdict(task) for task in run.tasks])))
     for name, value in now.items():
         if before.get(name) != value:
             differing = f"{place.name} has {name} {before.get(name)!r}, this command {value!r}"
             raise InputError(
                 f"{place.parent}: holds runs of other settings: {differing}; give that, or another --out_dir"
             )
-    saved = next(checkpoint.in_run(place), place) / checkpoint.META
-    told = read_object(saved).get("encoder_checkpoint", {}).get("weights")
+    told = saved.get("encoder_checkpoint", {}).get("weights")
     if told != start and not run.arguments.from_scratch:  # then it has the encoder's sizes alone
         raise InputError(
             f"{place.parent}: holds runs of other weights: {place.name} did not start from those of "
             f"{run.encoder}; name its encoder, or another --out_dir"
         )
+
+
+def _taught(order: Mapping[str, Any], tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a task file says of how its tasks are learned; the rows' keys tell the rest."""
+    learned = {f"{task['name']}.{name}": task.get(name) for task in tasks for name in LEARNED}
+    return {"sampling": order.get("sampling")} | learned
 
 
 # --- what all of them start from ------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from span_electra.text.clean import Replaced, read_block, replaced_in
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.encode import TextEncoder
 from span_electra.text.inputs import Inputs, find_inputs
+from span_electra.text.letters import JOINERS
 from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import (
     SPECIAL_TOKENS,
@@ -57,7 +58,7 @@ LINES_LOOKED_AT = 1000  # of a block, for its letters: evenly, as files of sever
 # Latin letters with a mark that an alphabet has as its own, in small letters and İ: without it, words become
 # others (Turkish açı and aci, Finnish säde and sade, German wurde and würde). French has none of them.
 OWN_LETTERS = "İışğåäöüőűąęćńśźżășşțţñõčďěňřšťůžāēīūģķļņėįųĉĝĥĵŝŭċġľĺŕơư"
-JOINERS = "\u200b\u200c\u200d"  # blanks without width, which part words or shape letters
+WIDTHLESS = "\u200b" + JOINERS  # what parts words or shapes letters
 MANY_CHARACTERS = 0.5  # share of a WordPiece vocabulary; what is left for words is less
 MODEL_MAX_LENGTH = 512  # what the folder's tokenizer_config.json says; features and exports say their own
 
@@ -173,7 +174,7 @@ def characters_note(vocabulary: Vocabulary, size: int) -> tuple[str, ...]:
 
 def joiners_note(seen: Counter[str]) -> tuple[str, ...]:
     """What to say of blanks without width, which BERT's rules drop whatever is asked of accents."""
-    joiners = Counter({joiner: seen[joiner] for joiner in JOINERS if seen[joiner]})
+    joiners = Counter({joiner: seen[joiner] for joiner in WIDTHLESS if seen[joiner]})
     share = joiners.total() / max(1, sum(_letters(seen).values()))
     if share <= LETTERS_WORTH_A_NOTE:
         return ()

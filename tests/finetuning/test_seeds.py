@@ -177,10 +177,25 @@ def anew(settings):
     return settings
 
 
+def taught_otherwise(settings, **entry):
+    """The same tasks, with other settings in the file."""
+    path = Path(settings.task_file)
+    path.write_text(json.dumps({"t": json.loads(path.read_text())["t"] | entry}))
+    return settings
+
+
 @pytest.mark.parametrize(
     ("otherwise", "said"),
     [
         (lambda settings: replace(settings, epochs=3), "other settings: seed-0 has epochs 2, this command 3"),
+        (
+            lambda settings: taught_otherwise(settings, dropout_prob=0.3),
+            "other settings: seed-0 has t.dropout_prob 0.1, this command 0.3",
+        ),
+        (
+            lambda settings: taught_otherwise(settings, sampling="square_root"),
+            "other settings: seed-0 has sampling 'proportional', this command 'square_root'",
+        ),
         (lambda settings: replace(settings, encoder="newer"), "other settings: seed-0 has encoder '.*small'"),
         (anew, "other weights: seed-0 did not start from those of .*small"),
     ],
