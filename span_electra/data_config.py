@@ -195,7 +195,9 @@ class LoaderConfig(Settings):
         "'0: mask_ratio=0.3 max_span_len=1 whole_words=false' '0.5: max_span_len=3'; else as in the features",
     )
     spelling_noise: float = setting(
-        0.0, "share of the words that are misspelt, for the discriminator to find, wherever it learns"
+        0.0,
+        "share of all words that are misspelt, most of the rows having none, for the discriminator to find, "
+        "wherever it learns",
     )
     paired_rows: float = setting(
         0.0,

@@ -7,6 +7,10 @@ pushed over its end is cut. A word whose ids do not come back from its text alon
 token, stays as it is. In scripts without blanks a word is encoded behind its neighbour, since alone it would
 begin a text; it stays where what comes of it cannot be parted from that one.
 
+As in what people write, errors come together: most rows have none, and the others each a share of its own. So
+both networks also read most text as they will meet it, and what is asked of plain sentences gains
+(docs/learning.md).
+
 Shapes are in the names:
   B  rows   L  tokens of the longest row   T  tokens of one row's content   V  vocabulary
 """
@@ -28,10 +32,11 @@ from span_electra.text.vocabulary import Vocabulary
 from span_electra.text.word_starts import without_blanks
 
 KEPT_WORDS = 1 << 16  # decoded words that are remembered; a word is edited anew each time
+NOISY_ROWS = 1 / 3  # share of the rows that have errors, if these can hold them all
 
 
 class Misspeller:
-    """Misspells a share of the words of rows; which and how depends on (seed, epoch, row) alone."""
+    """Misspells a share of the words of all rows; which and how depends on (seed, epoch, row) alone."""
 
     def __init__(self, vocabulary: Vocabulary, share: float, seed: int) -> None:
         self.share, self.seed = share, seed
@@ -40,7 +45,7 @@ class Misspeller:
         self._token_words = vocabulary.token_words
         self._config = NoiseConfig(kind="artificial")
         known = alphabets(self._tokenizer.decode([number]) for number in range(vocabulary.size))
-        # Where blanks part words, errors bring no marks: runs that are resumed meet the errors that they had.
+        # Where blanks part words, errors bring no marks.
         self._letters = {
             name: [letter for letter in letters if letter.isalpha() or without_blanks(letter)]
             for name, letters in known.items()
@@ -68,7 +73,8 @@ class Misspeller:
         for row, (length, key) in enumerate(zip(lengths_B.tolist(), keys_B.tolist(), strict=True)):
             content = slice(1, length - 1)  # between [CLS] and [SEP]
             rng = np.random.Generator(np.random.Philox(key=key))
-            found = self._row(ids_BL[row, content], starts_B[row], rng)
+            share = share_of_row(self.share, *rng.random(2))
+            found = self._row(ids_BL[row, content], starts_B[row], share, rng)
             ids_BL[row, content], wrong_BL[row, content], moved_T = found
             moved_BL[row, content] = 1 + moved_T
         return {"original_BL": ids_BL, "misspelt_BL": wrong_BL}, moved_BL
@@ -82,7 +88,7 @@ class Misspeller:
         return bool(every.misspell(ids_BL, lengths_R, rows_R, 0)[0]["misspelt_BL"].any())
 
     def _row(
-        self, ids_T: np.ndarray, starts_T: np.ndarray, rng: np.random.Generator
+        self, ids_T: np.ndarray, starts_T: np.ndarray, share: float, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # In the ids, not in the text: rows are cut at tokens, and their text might not give these ids again.
         # A row's first token begins no word that began in another row.
@@ -90,7 +96,7 @@ class Misspeller:
         starts = np.flatnonzero(starts_T)[int(goes_on) :]
         ids, wrong, moved, done = [], [], [], 0
         # The last word may go on in the next row, and what comes before the first began in another.
-        for number in np.flatnonzero(rng.random(max(0, len(starts) - 1)) < self.share):
+        for number in np.flatnonzero(rng.random(max(0, len(starts) - 1)) < share):
             begin, end = starts[number], starts[number + 1]
             # A word without a blank before it begins no text: its neighbour says how it is encoded.
             behind = ids_T[starts[number - 1] if number else 0 : begin]
@@ -164,3 +170,15 @@ class Misspeller:
         if tuple(self._tokenizer.encode(decoded, add_special_tokens=False).ids) != word:
             return None  # part of a character, say: what is written back would differ by more than the error
         return space, text, letters_for(text, self._letters)
+
+
+def share_of_row(share: float, which: float, how_many: float) -> float:
+    """The share of one row's words that is misspelt, by two draws from [0, 1); over all rows `share`.
+
+    `which` says whether the row has errors, `how_many` how many, evenly up to twice the mean of such rows.
+    Example: share 0.05 -> 0 for two thirds of the rows, 0 to 0.3 for the others
+    """
+    noisy = min(1.0, max(NOISY_ROWS, 2 * share))
+    most = min(1.0, 2 * share / noisy)
+    least = 2 * share / noisy - most  # above 0 where half of all words and more are misspelt
+    return least + how_many * (most - least) if which < noisy else 0.0

@@ -11,7 +11,7 @@ from encode_examples import SPECIAL, train
 from tokenizers import pre_tokenizers, trainers
 
 from span_electra.data_config import VocabularyConfig
-from span_electra.pretraining.misspelling import Misspeller
+from span_electra.pretraining.misspelling import Misspeller, share_of_row
 from span_electra.text.pieces import Pieces
 from span_electra.text.vocabulary import assemble
 from span_electra.text.vocabulary_builder import train as build
@@ -85,6 +85,23 @@ def test_errors_depend_on_seed_epoch_and_row_alone(vocabulary):
     assert (found["original_BL"][1] == first[0][0]).all()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.05, 1 / 6, 0.3, 0.5, 0.8, 1.0])
+def test_rows_differ_in_their_errors_and_have_the_share_together(share):
+    draws = (np.arange(300) + 0.5) / 300
+    shares_R = np.array([share_of_row(share, which, how_many) for which in draws for how_many in draws])
+    assert (shares_R >= 0).all() and (shares_R <= 1).all()
+    np.testing.assert_allclose(shares_R.mean(), share, atol=1e-9)
+    if 0 < share <= 1 / 6:
+        np.testing.assert_allclose((shares_R > 0).mean(), 1 / 3, atol=1e-9)
+
+
+def test_most_rows_have_no_error(vocabulary):
+    ids_BL = np.repeat(row_of(vocabulary), 300, axis=0)
+    lengths_B = np.full(300, ids_BL.shape[1])
+    found, _ = Misspeller(vocabulary, 0.1, 0).misspell(ids_BL, lengths_B, np.arange(300), 0)
+    assert 0.2 < found["misspelt_BL"].any(1).mean() < 0.4
+
+
 def test_where_no_blank_parts_words_an_error_is_one_characters():
     han = [chr(0x4E00 + number) for number in range(60)]
     letters = np.random.default_rng(0).choice(han, (20, 20))
@@ -97,9 +114,9 @@ def test_where_no_blank_parts_words_an_error_is_one_characters():
     model = json.loads(tokenizer.to_str())["model"]
     vocabulary = assemble("BPE", model["vocab"], [tuple(pair) for pair in model["merges"]])
     ids_BL = row_of(vocabulary, text)
-    _, wrong_BL = misspelt(vocabulary, ids_BL, share=0.05)
-    runs = "".join(map(str, wrong_BL[0].astype(int))).split("0")
-    assert 0 < max(map(len, runs)) < 10, "of the characters that have an error, not of all between two commas"
+    found = [misspelt(vocabulary, ids_BL, share=0.05, row=row)[1][0] for row in range(20)]
+    runs = "".join(map(str, np.concatenate(found).astype(int))).split("0")
+    assert 0 < max(map(len, runs)) < 20, "of the characters that have an error, not of all between two commas"
 
 
 @pytest.mark.parametrize("kind", ["BPE", "BERT"])
@@ -111,7 +128,7 @@ def test_scripts_without_blanks_are_misspelt_as_others_are(kind):
     vocabulary = build(["\n".join(lines).encode()], settings)
     ids_BL = row_of(vocabulary, "".join(lines[:4]))
     for seed in range(3):
-        noisy_BL, wrong_BL = misspelt(vocabulary, ids_BL, share=0.5, seed=seed)
+        noisy_BL, wrong_BL = misspelt(vocabulary, ids_BL, share=0.7, seed=seed)
         assert 0.2 < wrong_BL.mean() < 0.9
         text = Pieces(vocabulary).text(noisy_BL[0, 1:-1].tolist()).strip()
         # No blank that was not there, and no letter but the script's.
