@@ -196,8 +196,8 @@ class LoaderConfig(Settings):
     )
     spelling_noise: float = setting(
         0.0,
-        "share of all words that are misspelt, most of the rows having none, for the discriminator to find, "
-        "wherever it learns",
+        "share of all words that are misspelt, in a third of the rows where these can hold them, for the "
+        "discriminator to find, wherever it learns",
     )
     paired_rows: float = setting(
         0.0,

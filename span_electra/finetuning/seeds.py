@@ -47,28 +47,29 @@ def _check_alike(run: FinetuningSettings, start: str) -> None:
     """Refuse a run that began with other settings, or from other weights: more than seeds would differ."""
     place = Path(run.out_dir)
     saved = read_object(next(checkpoint.in_run(place), place) / checkpoint.META)
-    before = flatten(read_object(place / CONFIG))
-    before |= _taught(saved.get("order", {}), [recipe["task"] for recipe in saved.get("recipes", [])])
-    now = flatten(json.loads(run.config_json))
-    now |= _taught(asdict(run.order), json.loads(json.dumps([asdict(task) for task in run.tasks])))
+    learned = _learned(asdict(run.order), json.loads(json.dumps([asdict(task) for task in run.tasks])))
+    now = flatten(json.loads(run.config_json)) | learned
+    # What an earlier state did not record is not held against it.
+    told = _learned(saved.get("order", {}), [recipe["task"] for recipe in saved.get("recipes", [])])
+    before = flatten(read_object(place / CONFIG)) | learned | told
     for name, value in now.items():
         if before.get(name) != value:
             differing = f"{place.name} has {name} {before.get(name)!r}, this command {value!r}"
             raise InputError(
                 f"{place.parent}: holds runs of other settings: {differing}; give that, or another --out_dir"
             )
-    told = saved.get("encoder_checkpoint", {}).get("weights")
-    if told != start and not run.arguments.from_scratch:  # then it has the encoder's sizes alone
+    began = saved.get("encoder_checkpoint", {}).get("weights")
+    if began != start and not run.arguments.from_scratch:  # then it has the encoder's sizes alone
         raise InputError(
             f"{place.parent}: holds runs of other weights: {place.name} did not start from those of "
             f"{run.encoder}; name its encoder, or another --out_dir"
         )
 
 
-def _taught(order: Mapping[str, Any], tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a task file says of how its tasks are learned; the rows' keys tell the rest."""
-    learned = {f"{task['name']}.{name}": task.get(name) for task in tasks for name in LEARNED}
-    return {"sampling": order.get("sampling")} | learned
+def _learned(order: Mapping[str, Any], tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a task file says of how its tasks are learned, by its own keys; the rows' keys tell the rest."""
+    named = {f"{task['name']}.{key}": task[key] for task in tasks for key in LEARNED if key in task}
+    return named | {key: order[key] for key in ("sampling",) if key in order}
 
 
 # --- what all of them start from ------------------------------------------------------------------------

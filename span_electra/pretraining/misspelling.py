@@ -44,12 +44,7 @@ class Misspeller:
         self._special = {self._tokenizer.token_to_id(token) for token in vocabulary.special.all}
         self._token_words = vocabulary.token_words
         self._config = NoiseConfig(kind="artificial")
-        known = alphabets(self._tokenizer.decode([number]) for number in range(vocabulary.size))
-        # Where blanks part words, errors bring no marks.
-        self._letters = {
-            name: [letter for letter in letters if letter.isalpha() or without_blanks(letter)]
-            for name, letters in known.items()
-        }
+        self._letters = alphabets(self._tokenizer.decode([number]) for number in range(vocabulary.size))
         self._accents, self._pieces = not drops_accents(vocabulary), Pieces(vocabulary)
         self._text_of = lru_cache(KEPT_WORDS)(self._decode)
 

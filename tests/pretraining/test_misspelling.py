@@ -137,6 +137,15 @@ def test_scripts_without_blanks_are_misspelt_as_others_are(kind):
         assert all(token in rest for token in noisy_BL[0][~wrong_BL[0]].tolist()), "a subsequence of the row"
 
 
+def test_errors_bring_the_marks_of_a_script_where_blanks_part_words_too():
+    words, marks = ["\u0915\u092e\u0932", "\u0928\u0917\u0930", "\u092e\u093f\u0932"], "\u093f"
+    settings = VocabularyConfig(tokenizer_type="BERT", vocab_size=100, min_fre=1, strip_accents=False)
+    vocabulary = build([" ".join(words * 50).encode()], settings)
+    ids_BL = row_of(vocabulary, " ".join(words[:2] * 20))
+    noisy = [misspelt(vocabulary, ids_BL, share=1.0, seed=seed)[0][0] for seed in range(3)]
+    assert any(marks in vocabulary.tokenizer.decode(ids_L.tolist()) for ids_L in noisy)
+
+
 def test_padding_stays(vocabulary):
     ids_BL = row_of(vocabulary)
     padded_BL = np.pad(ids_BL, ((0, 0), (0, 4)), constant_values=vocabulary.pad_id)
