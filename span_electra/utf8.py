@@ -98,6 +98,18 @@ def read_text(path: str | Path, way_out: str = "check the path", most: int | Non
     return decode_utf8(data, str(path))
 
 
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a file of tokens, whose ends may be Windows'. Raises InputError as `read_text` does.
+
+    Not splitlines(): a token may be a separator that Python takes for the end of a line, or hold a \\r, which
+    is of an end only where all lines have one.
+    """
+    text = read_text(path)
+    if text.count("\r\n") == text.count("\n"):
+        text = text.replace("\r\n", "\n")
+    return text.removesuffix("\n").split("\n")
+
+
 def decode_utf8(data: bytes, where: str, first: bool = True) -> str:
     """The text of `data`, without a byte order mark; `first`: it is the beginning of its file.
 

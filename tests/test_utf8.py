@@ -14,7 +14,7 @@ from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
 from span_electra.text.noise import load_misspellings
-from span_electra.utf8 import decode_utf8, is_encodable, read_text, refuse_other
+from span_electra.utf8 import decode_utf8, is_encodable, read_lines, read_text, refuse_other
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))  # of which text has none
@@ -142,3 +142,18 @@ def test_every_reader_of_text_takes_a_mark_and_names_other_encodings(tmp_path, n
     path.write_bytes(text.encode("utf-16"))
     with pytest.raises(InputError, match=rf"{name}.*UTF-16 text; .*iconv -f UTF-16 -t UTF-8"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "content, lines",
+    [
+        (b"a\r\nb\r\n", ["a", "b"]),
+        (b"a\r\nb", ["a", "b"]),
+        (b"a\nb\r\n", ["a", "b\r"]),  # a token, as not all lines end so
+        ("a\n\u2028\n".encode(), ["a", "\u2028"]),
+        (b"", [""]),
+    ],
+)
+def test_lines_of_tokens_lose_windows_ends_where_all_have_them(content, lines, tmp_path):
+    (tmp_path / "tokens.txt").write_bytes(content)
+    assert read_lines(tmp_path / "tokens.txt") == lines

@@ -19,7 +19,7 @@ from span_electra.text.encode import TextEncoder
 from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, json_object, vocabulary_of
 from span_electra.text.tokenizer_file import check_described, check_unknown, rewritten
 from span_electra.text.vocabulary import Vocabulary, add_special
-from span_electra.utf8 import read_text
+from span_electra.utf8 import read_lines, read_text
 
 # Lines that show where two readings of a folder differ: capitals, accents, blanks, other scripts, digits.
 PROBES = (
@@ -161,11 +161,11 @@ def _first_difference(one: Tokenizer, other: Tokenizer) -> str | None:
 
 def _check_file(path: Path, described: dict, way_out: str) -> None:
     """Raise InputError where a vocabulary file numbers a token otherwise than a tokenizer.json."""
-    ids, content = vocabulary_of(described), read_text(path)
+    ids = vocabulary_of(described)
     if path.suffix == ".txt":
-        theirs = {token: number for number, token in enumerate(content.removesuffix("\n").split("\n"))}
+        theirs = {token: number for number, token in enumerate(read_lines(path))}
     else:
-        theirs = json_object(content, str(path))
+        theirs = json_object(read_text(path), str(path))
     other = next((token for token, number in theirs.items() if ids.get(token) != number), None)
     if other is not None:
         raise InputError(f"{path}: {other!r} has another id than in the tokenizer.json; {way_out}")

@@ -216,6 +216,13 @@ def test_a_vocabulary_named_beside_a_tokenizer_must_be_its_own(tmp_path, capsys)
         bring_tokenizer(folder / "tokenizer.json", {}, str(own))
 
 
+def test_a_vocabulary_named_beside_a_tokenizer_may_have_the_line_ends_of_windows(tmp_path):
+    folder = write_folder(tmp_path, wordpiece(), PLAIN)
+    ids, own = vocabulary_of(json.loads((folder / "tokenizer.json").read_text())), tmp_path / "own.txt"
+    own.write_bytes("".join(f"{token}\r\n" for token in sorted(ids, key=ids.get)).encode())
+    assert bring_tokenizer(folder / "tokenizer.json", {}, str(own)).size == len(ids)
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"model": {"vocab": 3}}', "no json"])
 def test_what_is_no_tokenizer_is_refused_in_one_line(text, tmp_path):
     path = tmp_path / "tokenizer.json"

@@ -51,6 +51,16 @@ def test_files_give_the_same_vocabulary_back(name, tmp_path):
     assert Vocabulary.from_json(made.to_json()).sha256 == made.sha256
 
 
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_line_ends_of_windows_are_none_of_the_tokens(name, tmp_path):
+    files = write(VOCABULARIES[name](), tmp_path)
+    made = load_vocabulary(VOCABULARIES[name]().kind, *files)
+    for path in files:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    again = load_vocabulary(made.kind, *files)
+    assert again.sha256 == made.sha256 and again.tokens_V == made.tokens_V
+
+
 def test_casing_belongs_to_the_hash():
     assert bert(lowercase=True).sha256 != bert(lowercase=False).sha256
 
