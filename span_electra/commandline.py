@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TextIO, TypeVar
 
 from span_electra import progress
-from span_electra.compose import Layer, compose, config_file, dump, leaves, peek, preset
+from span_electra.compose import Layer, compose, config_file, dump, leaves, peek, preset, section_of
 from span_electra.config import OPTIMIZER_DEFAULTS
 from span_electra.cores import is_leading, leave, leave_after_crashes, speaks_of, wait_asleep
 from span_electra.elsewhere import meant
@@ -37,6 +37,7 @@ GROUPS = ("most needed", "data", RAW_TEXT, "model", "optimization", "schedule", 
 SECTION_GROUPS = {"model": "model", "optimizer": "optimization", "train_data": "data", "valid_data": "data"}
 WIDEST = 100  # columns of --help; a narrower terminal gets narrower lines
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+")  # one number, as we print it
 IN_CLONE = Path(__file__).resolve().parents[1].joinpath("run.sh").is_file()  # not in an installed package
 
 
@@ -146,7 +147,8 @@ class Parser(argparse.ArgumentParser):
     def written_as_ours(self, argv: list[str]) -> list[str]:
         """The command line with plain meanings brought into our form.
 
-        Hyphens for underscores; `--device ids 0 1`; `--device_ids 0,1`; `--resume_train True` for a switch.
+        Hyphens for underscores; `--device ids 0 1`; `--device_ids 0,1`; `--train_occur 20,000`;
+        `--resume_train True` for a switch.
         """
         ours = {flag.replace("-", "_"): flag for flag in self.names}
         words, numbers = [], False
@@ -154,7 +156,7 @@ class Parser(argparse.ArgumentParser):
         while rest:
             word = rest.pop(0)
             if not word.startswith("--"):
-                words += word.strip("[]").replace(",", " ").split() if numbers else [word]
+                words += listed(word) if numbers else [word]
                 continue
             name, equals, value = word.partition("=")
             name = ours.get(name.replace("-", "_"), name)
@@ -167,10 +169,16 @@ class Parser(argparse.ArgumentParser):
             if name in self.switches and value.lower() in YES + NO:
                 words.append(name if value.lower() in YES else f"--no-{name[2:]}")
             elif equals and numbers:
-                words += [name, *value.strip("[]").replace(",", " ").split()]
+                words += [name, *listed(value)]
             else:
                 words.append(name + equals + value)
         return words
+
+
+def listed(word: str) -> list[str]:
+    """The numbers of a list's word. Examples: [0,1] -> 0 and 1; 20,000 -> 20000"""
+    word = word.replace(",", "") if THOUSANDS.fullmatch(word) else word
+    return word.strip("[]").replace(",", " ").split()
 
 
 def positional_of(schema: type[Settings]) -> str:
@@ -273,12 +281,6 @@ def with_optimizer_defaults(schema: type[Settings], layers: list[Layer]) -> list
     values = {"embedding_lr": None} | OPTIMIZER_DEFAULTS.get(str(kinds[-1]), {})
     missing = {name: value for name, value in values.items() if name not in by_user}
     return [*layers, Layer(f"defaults of {kinds[-1]}", {"optimizer": missing})] if missing else layers
-
-
-def section_of(layer: Layer, name: str) -> Values:
-    """What a layer says of a section."""
-    section = layer.values.get(name)
-    return section if isinstance(section, dict) else {}
 
 
 def _nested(key: str, value: object, choices: Collection[object]) -> Values:

@@ -48,6 +48,12 @@ class Layer:
     note: Callable[[], str] | None = None  # what the user should know of it, once all settings are accepted
 
 
+def section_of(layer: Layer, name: str) -> Values:
+    """What a layer says of a section."""
+    section = layer.values.get(name)
+    return section if isinstance(section, dict) else {}
+
+
 def compose(schema: type[Settings], layers: list[Layer]) -> Settings:
     """Lay `layers` over the defaults of `schema`, later ones on top, and make the checked settings.
 

@@ -26,6 +26,25 @@ def test_none_alone_empties_a_list_and_among_others_is_a_name(key):
         assert reduce(getattr, key.split("."), made) == ["a", "none"]
 
 
+@pytest.mark.parametrize(
+    "words, key, value",
+    [
+        (["--train_occur", "20,000"], "train_data.train_occur", [20_000]),
+        (["--train_occur=1,234,567", "5"], "train_data.train_occur", [1_234_567, 5]),
+        (["--train_occur", "20,000", "500"], "train_data.train_occur", [20_000, 500]),
+        (["--valid_split", "1,000"], "valid_data.valid_split", [1000.0]),
+        (["--valid_split", "0.1,0.02"], "valid_data.valid_split", [0.1, 0.02]),
+        (["--train_occur", "0,100"], "train_data.train_occur", [0, 100]),
+        (["--train_occur", "[1,100]"], "train_data.train_occur", [1, 100]),
+        (["--device_ids", "0,1"], "training.device_ids", [0, 1]),
+        (["--device_ids", "1,2,3"], "training.device_ids", [1, 2, 3]),
+    ],
+)
+def test_a_comma_of_thousands_is_of_one_number_in_a_list(words, key, value):
+    made = parse(JointTrainingConfig, "", words)
+    assert reduce(getattr, key.split("."), made) == value
+
+
 def test_none_where_a_value_is_needed_is_said_so():
     with pytest.raises(InputError, match="^--lr: optimizer.lr: is needed; give a number$"):
         parse(JointTrainingConfig, "", ["--lr", "none"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from span_electra.commandline import leaf, section_of
-from span_electra.compose import Layer, config_file, peek, preset
+from span_electra.commandline import leaf
+from span_electra.compose import Layer, config_file, peek, preset, section_of
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
