@@ -75,7 +75,13 @@ def check_fields(settings: object) -> None:
 def _check_item(name: str, value: object, bounds: Mapping[str, Any]) -> None:
     least, above, most = bounds.get("least"), bounds.get("above"), bounds.get("most", LARGEST)
     if isinstance(value, dict | list):
-        raise InputError(f"{name}: {value!r} stands where one value belongs; give a number or a text")
+        way_out = "give a number or a text"
+        if isinstance(value, dict) and len(value) == 1:
+            key, inner = next(iter(value.items()))
+            # YAML takes a phase of a masking_schedule for a key and its value.
+            if not isinstance(inner, dict | list):
+                way_out = f"write it in quotes: '{key}: {'' if inner is None else inner}'"
+        raise InputError(f"{name}: {value!r} stands where one value belongs; {way_out}")
     if isinstance(value, str) and (not value.strip() or "\0" in value):
         raise InputError(f"{name}: {value!r} is no usable text; give another, or leave the setting out")
     if isinstance(value, int | float):

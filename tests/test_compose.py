@@ -167,6 +167,22 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(case, tmp_path):
     assert not (tmp_path / "hacked").exists()
 
 
+@pytest.mark.parametrize(
+    "phase, way_out",
+    [
+        ("0: mask_ratio=0.3", "write it in quotes: '0: mask_ratio=0.3'"),
+        ("0.5:", "write it in quotes: '0.5: '"),
+        ("{a: 1, b: 2}", "give a number or a text"),
+        ("a: [b]", "give a number or a text"),
+    ],
+)
+def test_a_text_that_yaml_takes_for_a_key_is_asked_for_in_quotes(phase, way_out, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"loader:\n  masking_schedule:\n    - {phase}\n")
+    with pytest.raises(InputError, match=rf"mine.yaml: masking_schedule: {{.* one value belongs; {way_out}$"):
+        compose(Everything, [config_file(path)])
+
+
 def test_keys_written_twice_in_included_files_are_told_with_their_file(tmp_path):
     write(tmp_path / "part.json", '{"lr": 1,\t"lr": 2}')
     with pytest.raises(InputError, match="part.json: lr stands there twice"):
