@@ -120,7 +120,7 @@ class ExportArgs(Settings):
     """export_SE.py"""
 
     POSITIONAL = "checkpoint_path"
-    READ_WITH = {"dry_run": "push_to_hub"}
+    READ_WITH = {"dry_run": ("push_to_hub",)}
 
     checkpoint_path: str | None = setting(
         None, "a checkpoint folder, runs/<run>/checkpoints/step-..., or a run: its newest, of tasks its best"
@@ -163,7 +163,7 @@ class PredictArgs(GenerationArguments):
 
     POSITIONAL = "model"
     FIRST = ("model", "task", "talk", "in_file", "out_file", "output")
-    READ_WITH = {"host": "serve", "port": "serve"}
+    READ_WITH = {"host": ("serve",), "port": ("serve",)}
 
     model: str | None = setting(None, "a run or an exported folder; none: the newest run in runs/")
     task: list[str] = setting(

@@ -25,7 +25,7 @@ from span_electra.config import OPTIMIZER_DEFAULTS
 from span_electra.cores import is_leading, leave, leave_after_crashes, speaks_of, wait_asleep
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError, reason_of, said_of, show_warnings
-from span_electra.schema import Settings, Values, flatten
+from span_electra.schema import Settings, Values, flatten, refuse_unread
 from span_electra.storage import CONFIG
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -248,10 +248,7 @@ def parse(
     if stack:
         layers = stack(given, layers)
     settings = compose(schema, with_optimizer_defaults(schema, layers))
-    # By what was given, not by values: a default that is written out is meant too.
-    for name, other in schema.READ_WITH.items():
-        if name in given and not getattr(settings, other):
-            raise InputError(f"--{name}: only --{other} reads it; leave it out, or give --{other}")
+    refuse_unread(settings, given.keys() & parser.settings.keys(), parser.flags)
     for layer in layers:
         if layer.note and is_leading():  # torchrun runs us once a process
             print(layer.note(), file=sys.stderr)  # standard output is the config file of --print_config

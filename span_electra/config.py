@@ -44,6 +44,14 @@ OBJECTIVES = ("joint", "generator", "discriminator")
 class ModelConfig(Settings):
     """Generator, discriminator, what they share, and what they are trained for."""
 
+    READ_WITH = {"temperature": ("sampling", "sample")}
+    READ_WITH |= dict.fromkeys(
+        ("local_attention", "global_attention_every", "rope_theta"), ("architecture", "modern")
+    )
+    READ_WITH |= dict.fromkeys(
+        ("sequence_weight", "sequence_crop", "sequence_temperature"), ("sequence_objective", "contrastive")
+    )
+
     architecture: str = setting(
         "electra",
         "electra: ELECTRA's layers; modern: ModernBERT's (pre-norm, rotary positions, GeGLU), which learn "
@@ -196,6 +204,10 @@ SCHEDULES = ("linear", "cosine", "step", "constant", "wsd")
 @dataclass(frozen=True)
 class OptimizerConfig(Settings):
     """Optimizer, learning rates and their course."""
+
+    READ_WITH = {"adamw_lr": ("optimizer", "muon"), "momentum": ("optimizer", "sgd", "muon")}
+    READ_WITH |= {"decay": ("schedule", "wsd")}
+    READ_WITH |= dict.fromkeys(("step_size", "step_factor"), ("schedule", "step"))
 
     optimizer: str = setting("adamw", "the optimizer", OPTIMIZERS)
     lr: float = setting(5e-4, "peak learning rate", least=0)

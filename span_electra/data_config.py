@@ -25,6 +25,8 @@ class TextConfig(Settings):
 class VocabularyConfig(TextConfig):
     """What decides a vocabulary besides the text."""
 
+    READ_WITH = {"lowercase": ("tokenizer_type", "BERT")}
+
     tokenizer_type: str = setting("BPE", "byte-level BPE, or BERT's WordPiece", ("BPE", "BERT"))
     min_fre: int = setting(2, "a pair of tokens seen less often is not merged", least=1)
     vocab_size: int | None = setting(

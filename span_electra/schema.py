@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields
+from functools import reduce
 from typing import Any, ClassVar, TypeVar
 
 from span_electra.elsewhere import meant
@@ -145,7 +146,11 @@ class Settings(metaclass=_SettingsType):
     HIDDEN: ClassVar[tuple[str, ...]] = ()  # keys of sections that say nothing here: known, but in no --help
     POSITIONAL: ClassVar[str] = ""  # the setting that what stands before all flags is the value of
     RAW_TEXT: ClassVar[tuple[str, ...]] = ()  # settings of raw text, where features are the usual way
-    READ_WITH: ClassVar[dict[str, str]] = {}  # a setting -> the one without which nothing reads it
+    # A setting -> the one beside it without which nothing reads it; where values follow, it must have one of
+    # these.
+    READ_WITH: ClassVar[dict[str, tuple[str, ...]]] = {}
+    # A setting by its dotted path -> the one whose model brings its value, after all settings are made.
+    BROUGHT_BY: ClassVar[dict[str, str]] = {}
     NAMED: ClassVar[Values] = {}  # what lines of class bodies set, as nested values: a layer for `compose`
     UNKNOWN: ClassVar[tuple[str, ...]] = ()  # lines that set nothing
 
@@ -159,6 +164,28 @@ class Settings(metaclass=_SettingsType):
         """The part of `settings` that is of this class; fields that they lack keep their defaults."""
         names = [entry.name for entry in fields(cls) if hasattr(settings, entry.name)]
         return cls(**{name: getattr(settings, name) for name in names})
+
+
+def refuse_unread(settings: Settings, given: Iterable[str], flags: Mapping[str, str]) -> None:
+    """Raise InputError for a setting of `given`, dotted paths, that nothing reads beside the others.
+
+    flags: how a path is shown. By what was given, not by values: a default that is written out is meant too.
+    What is given as none or off asks for nothing.
+    """
+    for key in sorted(given):
+        section, _, name = key.rpartition(".")
+        owner = reduce(getattr, section.split("."), settings) if section else settings
+        value, rule = getattr(owner, name), owner.READ_WITH.get(name)
+        if rule is None or value is None or value is False:
+            continue
+        other, *values = rule
+        path = f"{section}.{other}" if section else other
+        now, brought_by = getattr(owner, other), settings.BROUGHT_BY.get(path)
+        if (now in values if values else now) or (brought_by and getattr(settings, brought_by)):
+            continue
+        reader = f"{flags.get(path, f'--{other}')} {' or '.join(values)}".rstrip()
+        flag = flags.get(key, f"--{name}")
+        raise InputError(f"{flag}: only {reader} reads it; leave it out, or give {reader}")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Values:

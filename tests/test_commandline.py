@@ -52,22 +52,6 @@ def test_every_setting_has_a_flag_and_help(schema):
         assert entry.metadata["help"] and parser.flags[key] in parser.format_help(), key
 
 
-@pytest.mark.parametrize(
-    ("script", "name"), [(script, name) for script in SCRIPTS for name in SCHEMAS[script].READ_WITH]
-)
-def test_a_flag_that_is_read_with_another_alone_is_refused_without_it(script, name):
-    schema = SCHEMAS[script]
-    other, usual = schema.READ_WITH[name], schema()
-    flag, more = (
-        [f"--{key}"] if isinstance(value, bool) else [f"--{key}", str(value or "x")]  # a default that is said
-        for key, value in ((name, getattr(usual, name)), (other, getattr(usual, other)))
-    )
-    message = f"^--{name}: only --{other} reads it; leave it out, or give --{other}$"
-    with pytest.raises(InputError, match=message):
-        parse(schema, "", flag)
-    parse(schema, "", [*flag, *more])
-
-
 def test_precedence_default_preset_file_flag(tmp_path):
     config = tmp_path / "mine.json"
     config.write_text(json.dumps({"optimizer": {"lr": 0.5}, "model": {"embedding_size": 32}}))

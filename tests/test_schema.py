@@ -3,12 +3,16 @@
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from shell_examples import SCHEMAS
 
-from span_electra.compose import Layer, compose
+from argument import JointTrainingConfig, VocabularyArgs
+from span_electra.commandline import Parser, parse
+from span_electra.compose import Layer, compose, leaves, preset_names
 from span_electra.errors import InputError
 from span_electra.schema import Settings, flatten, same, setting
 
@@ -258,3 +262,54 @@ def test_the_document_s_lines_pasted_into_argument_py_do_what_they_say(tmp_path)
     program = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]" + CHECK
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def sections(schema, prefix=""):
+    """The classes of settings in one, by their dotted paths; its own is "" """
+    kinds = get_type_hints(schema)
+    found = {prefix: schema}
+    for entry in fields(schema):
+        if is_dataclass(kinds[entry.name]):
+            found |= sections(kinds[entry.name], f"{prefix}{entry.name}.")
+    return found
+
+
+SCRIPTS = [name for name in SCHEMAS if name.endswith(".py")]
+READ_WITH = [
+    (script, prefix, name)
+    for script in SCRIPTS
+    for prefix, kind in sections(SCHEMAS[script]).items()
+    for name in kind.READ_WITH
+]
+
+
+@pytest.mark.parametrize(("script", "prefix", "name"), READ_WITH)
+def test_a_flag_that_is_read_with_another_alone_is_refused_without_it(script, prefix, name):
+    schema = SCHEMAS[script]
+    kind, flags = sections(schema)[prefix], Parser(schema, "").flags
+    (other, *values), usual = kind.READ_WITH[name], kind()
+    flag, more = (
+        [flags[prefix + key]] if isinstance(value, bool) else [flags[prefix + key], str(value or "1")]
+        for key, value in ((name, getattr(usual, name)), (other, values[-1] if values else None))
+    )
+    more = more[:1] if isinstance(getattr(usual, other), bool) else more
+    choices = leaves(schema)[prefix + other].metadata["choices"] if values else ()
+    lacking = next(([flags[prefix + other], choice] for choice in choices if choice not in values), [])
+    reader = f"{flags[prefix + other]} {' or '.join(values)}".rstrip()
+    message = f"^{flag[0]}: only {reader} reads it; leave it out, or give {reader}$"
+    with pytest.raises(InputError, match=message):
+        parse(schema, "", [*flag, *lacking])  # a default that is said
+    parse(schema, "", [*flag, *more])
+
+
+def test_what_the_model_gone_on_with_decides_is_not_judged_and_off_asks_for_nothing():
+    modern = ["--architecture", "electra", "--local_attention", "4"]
+    with pytest.raises(InputError, match="--local_attention: only --architecture modern reads it"):
+        parse(JointTrainingConfig, "", modern)
+    parse(JointTrainingConfig, "", [*modern, "--init_from", "published"])
+    for words in (["--no-lowercase"], ["--tokenizer_type", "BERT", "--lowercase"]):
+        parse(VocabularyArgs, "", words)
+    parse(JointTrainingConfig, "", ["--adamw_lr", "none"])
+    # What presets say of another optimizer's is no word of the user's.
+    for preset in preset_names():
+        parse(JointTrainingConfig, "", ["--preset", preset, "--optimizer", "adamw", "--schedule", "linear"])

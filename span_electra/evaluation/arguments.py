@@ -14,10 +14,10 @@ class EvaluationArguments(Settings):
     """What is evaluated, and on what."""
 
     READ_WITH = {
-        "scores": "pairs",
-        "correction_rows": "spelling",
-        **dict.fromkeys(("max_seq_len", "text_field", "errors"), "text"),
-        "data_dir": "task_file",
+        "scores": ("pairs",),
+        "correction_rows": ("spelling",),
+        **dict.fromkeys(("max_seq_len", "text_field", "errors"), ("text",)),
+        "data_dir": ("task_file",),
     }
 
     model: str | None = setting(

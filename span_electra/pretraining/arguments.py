@@ -84,6 +84,8 @@ class PretrainingArguments(Settings):
         *("raw_text_dir", "save_tokenized_text", "save_features"),
     )
 
+    BROUGHT_BY = {"model.architecture": "init_from"}
+
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
