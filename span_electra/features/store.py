@@ -27,6 +27,7 @@ from span_electra.features.masking import Spans, row_keys, sample_spans, span_bu
 from span_electra.features.words import TokenRows, word_starts
 from span_electra.storage import MANIFEST
 from span_electra.text.compiled import compiled
+from span_electra.text.far_files import is_url, without_keys
 from span_electra.text.vocabulary import Vocabulary
 
 VERIFIED_BYTES = 4 << 30  # up to here every bit is checked on opening (about a second); above, on request
@@ -66,8 +67,13 @@ def _find_files(paths: Sequence[str | Path]) -> list[Path]:
     if not paths:
         raise InputError("no feature file named; make one with create_feature_SE.py")
     files = []
-    for path in paths:
-        path = Path(path)
+    for name in paths:
+        if is_url(name := str(name).removeprefix("file://")):
+            raise InputError(
+                f"{without_keys(name)}: features are mapped from a disk of this machine; copy them here and "
+                "name the copy"
+            )
+        path = Path(name)
         if path.is_dir():
             # By the manifest, not by the names there: a shard that was left out would be missed by nobody.
             files.extend(_read_manifest(path))

@@ -19,6 +19,7 @@ from span_electra.features.header import (
     feature_schema,
     read_header,
 )
+from span_electra.features.preview import describe
 from span_electra.features.store import of_vocabulary, open_features
 from span_electra.text.vocabulary import assemble
 
@@ -164,6 +165,18 @@ def test_other_files_are_refused_by_name(tmp_path):
     ):
         with pytest.raises(InputError, match=f"{name[:6]}.*({words})"):
             open_features(tmp_path / name)
+
+
+@pytest.mark.parametrize("opened", [open_features, describe], ids=["train", "inspect"])
+def test_features_elsewhere_are_refused_as_such_and_a_file_url_is_a_path(opened, tmp_path):
+    make(tmp_path / "f.arrow")
+    assert opened(f"file://{tmp_path}/f.arrow")
+    for url, shown in (
+        ("s3://bucket/train.arrow", "s3://bucket/train.arrow"),
+        ("https://me:key@host.org/a.arrow?signature=7", "https://host.org/a.arrow"),
+    ):
+        with pytest.raises(InputError, match=f"^{shown}: features are mapped from a disk of this machine"):
+            opened(url)
 
 
 def test_features_of_another_vocabulary_are_told(tmp_path):
