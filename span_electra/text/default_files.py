@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from span_electra.counted import Notes
+from span_electra.counted import Notes, few
 from span_electra.data_config import TextConfig, VocabularyFiles
 from span_electra.errors import InputError
 from span_electra.storage import TOKENIZER
@@ -166,7 +166,7 @@ def find_splits(
             f"{folder}/: {names}: left out, for the names say no split (train, valid, test); rename them, or "
             "name what is to be read with --in_file"
         )
-    return splits or {"train": fit}, notes
+    return splits or {"train": fit}, notes + ([] if splits else _later_words(others))
 
 
 def plan_features(
@@ -186,7 +186,11 @@ def plan_features(
         told = {split for _, split in found}
         split = told.pop() if len(told) == 1 else None
         place = out_file or feature_path(split or "train")
-        return {place: named}, _splits_read_together(found, text_field)
+        notes = _splits_read_together(found, text_field)
+        if _split_of(Path(place)) in ("train", None):  # else the file's name says what the text is for
+            fit = [path for path, told in found if not told and not passed_over(str(path), text_field)]
+            notes += _later_words(path for path in fit if not str(path).startswith(PREFIX))
+        return {place: named}, notes
     splits, notes = find_splits(text_field=text_field)
     if not out_file:
         return {feature_path(name): paths for name, paths in splits.items()}, notes
@@ -235,6 +239,20 @@ def _splits_read_together(found: Iterable[tuple[Path, str | None]], text_field: 
     ]
 
 
+def _later_words(paths: Iterable[Path]) -> list[str]:
+    """A note where names tell that text is held out in a later word than the first, which alone counts.
+
+    Example: wiki.test.raw and de-dev.txt, but neither latest.txt nor wiki.train.raw
+    """
+    held = [path for path in paths if {*map(SPLIT_NAMES.get, _words(path)[1:])} & {"valid", "test"}]
+    if not held:
+        return []
+    return [
+        f"{few([str(path) for path in held])}: read for training, as only a name's first word tells a split; "
+        "rename what is to be held out test..., valid..."
+    ]
+
+
 def _matches(name: str) -> list[Path]:
     # A shell hands over what a pattern matches, which one in a config file does not.
     pattern = glob.has_magic(name) and not os.path.lexists(name)
@@ -244,7 +262,11 @@ def _matches(name: str) -> list[Path]:
 def _split_of(path: Path) -> str | None:
     # By the first word: train.txt, train-00000-of-00003.parquet, train语料.txt and a folder train/ are of one
     # split, but valência.txt of none.
-    return SPLIT_NAMES.get(re.split(r"[^a-zA-ZÀ-ɏ]", path.name)[0].lower())
+    return SPLIT_NAMES.get(_words(path)[0])
+
+
+def _words(path: Path) -> list[str]:
+    return [word.lower() for word in re.split(r"[^a-zA-ZÀ-ɏ]", path.name)]
 
 
 def feature_path(split: str) -> Path:

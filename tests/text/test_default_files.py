@@ -159,6 +159,30 @@ def test_files_of_no_split_are_told_where_others_are_of_one(tmp_path, monkeypatc
     assert note.startswith("data/: notes.txt: left out")
 
 
+@pytest.mark.parametrize(
+    "names, held",
+    [
+        (["wiki.train.raw", "wiki.valid.raw", "wiki.test.raw"], ["wiki.test.raw", "wiki.valid.raw"]),
+        (["de-test.txt", "de.txt"], ["de-test.txt"]),
+        (["corpus_dev.txt"], ["corpus_dev.txt"]),
+        (["latest.txt", "contest.txt", "testament.txt", "wiki.train.raw", "the testé.txt"], []),
+    ],
+)
+def test_a_split_in_a_later_word_of_a_name_is_told(names, held, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, *(f"data/{name}" for name in names))
+    files = [f"data/{name}" for name in names]
+    for outputs, notes in (plan_features([]), plan_features(files), plan_features(["data"], "mine.arrow")):
+        assert len(outputs) == 1 and len(notes) == bool(held)
+        for note in notes:
+            assert ": read for training, as only a name's first word tells a split; rename" in note
+            assert {*note.partition(": ")[0].split(", ")} == {f"data/{name}" for name in held}
+    assert plan_features(files, "features/test.arrow")[1] == [], "whose name says what it is for"
+    touch(tmp_path, "data/train.txt")
+    (note,) = plan_features([])[1]
+    assert "left out" in note, "beside files of a split"
+
+
 def test_what_holds_no_text_is_of_no_split_and_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "data/a.txt", "data/labels.csv", "data/my BPE-merges.txt")
