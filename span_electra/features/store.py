@@ -39,12 +39,14 @@ VERIFIED_BYTES = 4 << 30  # up to here every bit is checked on opening (about a 
 def open_features(paths: str | Path | Sequence[str | Path], verify: bool | None = None) -> Features:
     """Open a file, a folder of shards, a glob, or several of these as one sequence of rows, memory-mapped.
 
+    A file that is met twice is read once.
+
     verify: check every bit and every row first; None does so up to VERIFIED_BYTES. Sizes are always checked.
 
     Raises InputError when a file is missing, damaged or no feature file, or when the files do not belong
     together.
     """
-    files = _find_files([paths] if isinstance(paths, str | Path) else paths)
+    files, _ = find_files([paths] if isinstance(paths, str | Path) else paths)
     if verify is None:
         verify = sum(file.stat().st_size for file in files) <= VERIFIED_BYTES
     headers, parts = [], []
@@ -60,6 +62,17 @@ def open_features(paths: str | Path | Sequence[str | Path], verify: bool | None 
             Features(headers[-1], parts[-1:], [file]).check()
     # Last, when each file is known to be sound: what is refused should name one file, not the pair.
     return Features(_common_header(files, headers), parts, files)
+
+
+def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
+    """The files that names, folders of shards and globs mean, each once, and those that were met again."""
+    once: dict[tuple[int, int], Path] = {}
+    again = []
+    for file in _find_files(paths):
+        status = file.stat()  # by its place on the disk: two names may be of one file
+        if once.setdefault((status.st_dev, status.st_ino), file) is not file:
+            again.append(file)
+    return [*once.values()], again
 
 
 def _find_files(paths: Sequence[str | Path]) -> list[Path]:

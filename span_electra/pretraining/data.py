@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from span_electra.config import ModelConfig
-from span_electra.counted import counted
+from span_electra.counted import counted, few
 from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.features.masking import span_budget
 from span_electra.features.split import train_valid_split
-from span_electra.features.store import Features, open_features
+from span_electra.features.store import Features, find_files, open_features
 from span_electra.pretraining.arguments import TrainDataArguments
 from span_electra.pretraining.course import final_masking
 from span_electra.pretraining.settings import PretrainingSettings
@@ -56,6 +56,7 @@ def open_data(settings: PretrainingSettings) -> Data:
                 f"{settings.valid_features[0]}: made with vocabulary {theirs[:12]}, the training features "
                 f"with {ours[:12]}; run create_feature_SE.py again with one vocabulary for both"
             )
+        warn_of_shared(train, valid)
     elif any(settings.valid_rows):  # of the rows held out, valid_split says how many
         warnings.warn(
             "valid_occur: counts the rows of a --valid_file, and none is named; name one or leave it out",
@@ -87,6 +88,19 @@ def open_data(settings: PretrainingSettings) -> Data:
     return Data(train, train_rows, valid, valid_rows)
 
 
+def warn_of_shared(train: Features, valid: Features) -> None:
+    """Warn where named validation features are also trained on, or made of texts that are."""
+    learned = {source.sha256 for source in train.header.sources}
+    shared = find_files([*train.files, *valid.files])[1]
+    shared = shared or [source.path for source in valid.header.sources if source.sha256 in learned]
+    if shared:
+        warnings.warn(
+            f"{few([str(name) for name in shared])}: in the training features and in those of --valid_file, "
+            "so that held-out rows are learned from, and their numbers flatter; leave it out of one of them",
+            stacklevel=2,
+        )
+
+
 def rows_of(
     paths: tuple[str, ...],
     limits: tuple[int, ...],
@@ -114,6 +128,8 @@ def rows_of(
                 f"{name}: one count ({values[0]:,.0f}), but {other} has one value for each file; give one "
                 "count for each file"
             )
+    if again := find_files(paths)[1]:  # it is read once, and no value could be both
+        raise InputError(f"{again[0]}: named twice, where each file has a value; name it once, with one")
     # File by file, so that each gives its share to validation; numbers go on from file to file.
     used, held, before = [], [], 0
     for number, path in enumerate(paths):

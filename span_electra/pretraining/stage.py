@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 from span_electra.compose import dump
 from span_electra.console import command_line
 from span_electra.cores import is_leading, under_torchrun
-from span_electra.counted import counted
+from span_electra.counted import counted, few
 from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import like_published
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.storage import CHECKPOINTS, CONFIG, EXPORTED, empty_parents_go, read_object
-from span_electra.text.default_files import feature_path
+from span_electra.text.default_files import feature_path, matches, several_splits
 
 if TYPE_CHECKING:
     from span_electra.hub.model_card import CardFacts
@@ -223,14 +223,34 @@ def feature_files(
             valid = (str(feature_path("valid")),)
     elif not valid and resumed is None and (beside := valid_beside(data.train_file)):
         print(f"note: {beside}: left out, as --train_file is named; --valid_file {quote(beside)} takes it")
+    tell_of_named(train, valid)
     return train, valid
 
 
+def tell_of_named(train: tuple[str, ...], valid: tuple[str, ...]) -> None:
+    """Say where training features are of several splits, and where a file is named twice."""
+    from span_electra.features.store import find_files
+
+    if several := several_splits(path for name in train for path in matches(name)):
+        print(
+            f"note: {', '.join(map(str, several))}: features of several splits are all learned from, and "
+            "what is to be held out with them; name those of one with --train_file"
+        )
+    for again in (find_files(names)[1] for names in (train, valid) if names):
+        if again:
+            print(f"note: {few([str(file) for file in again])}: named twice, read once")
+
+
 def valid_beside(train: list[str]) -> str | None:
-    """The validation features beside named training ones, where both have the names that they are made by."""
-    for path in map(Path, train):
+    """The validation features beside named training ones, where both have the names that they are made by.
+
+    Not where they are among the named: as they are, as a pattern's, or by their shards.
+    """
+    named = [path for name in train for path in matches(name)]
+    among = {place for path in named for place in (path.resolve(), *path.resolve().parents)}
+    for path in named:
         beside = path.with_name(feature_path("valid").name)
-        if path.name == feature_path("train").name and beside.exists():
+        if path.name == feature_path("train").name and beside.exists() and beside.resolve() not in among:
             return str(beside)
     return None
 

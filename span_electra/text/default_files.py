@@ -216,7 +216,7 @@ def _named_splits(named: Iterable[str | Path], text_field: str) -> list[tuple[Pa
             word = name.rpartition(":")[2] if name.count(":") > 1 else ""
             found.append((Path(name), _split_of(Path(word))))
             continue
-        for path in _matches(name):
+        for path in matches(name):
             own, saved = _split_of(path), is_dataset(str(path))  # a saved one is read as a whole
             inside = [entry for entry in sorted(path.glob("[!.]*")) if _split_of(entry) or not own]
             fit = [entry for entry in inside if not passed_over(str(entry), text_field)]
@@ -226,17 +226,23 @@ def _named_splits(named: Iterable[str | Path], text_field: str) -> list[tuple[Pa
 
 def _splits_read_together(found: Iterable[tuple[Path, str | None]], text_field: str) -> list[str]:
     """A note where files and folders are of several splits, which would go into one feature file."""
-    splits: dict[str, Path] = {}
-    for path, _ in found:
-        # By its own name: what lies in a folder of one split may tell another.
-        if (split := _split_of(path)) and not passed_over(str(path), text_field):
-            splits.setdefault(split, path)
-    if len(splits) < 2:
+    several = several_splits(path for path, _ in found if not passed_over(str(path), text_field))
+    if not several:
         return []
     return [
-        f"{', '.join(map(str, splits.values()))}: all splits go into one file, and what is to be held out is "
+        f"{', '.join(map(str, several))}: all splits go into one file, and what is to be held out is "
         "learned from; name one of them. create_feature_SE.py without --in_file makes a file of each in data/"
     ]
+
+
+def several_splits(paths: Iterable[Path]) -> list[Path]:
+    """The first path of each split, by their own names, where these tell more than one; else none."""
+    splits: dict[str, Path] = {}
+    for path in paths:
+        # By its own name: what lies in a folder of one split may tell another.
+        if split := _split_of(path):
+            splits.setdefault(split, path)
+    return [*splits.values()] if len(splits) > 1 else []
 
 
 def _later_words(paths: Iterable[Path]) -> list[str]:
@@ -253,7 +259,8 @@ def _later_words(paths: Iterable[Path]) -> list[str]:
     ]
 
 
-def _matches(name: str) -> list[Path]:
+def matches(name: str) -> list[Path]:
+    """What a name stands for: itself, or what it matches as a pattern."""
     # A shell hands over what a pattern matches, which one in a config file does not.
     pattern = glob.has_magic(name) and not os.path.lexists(name)
     return sorted(map(Path, glob.glob(name, recursive=True))) if pattern else [Path(name)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from feature_examples import make
 from run_examples import small_run, write_rows
 
 from span_electra.data_config import LoaderConfig
@@ -47,7 +48,28 @@ def test_each_file_has_its_own_limit_and_split(two):
 def test_a_limit_of_validation_rows_without_a_file_of_them_is_told(two):
     with pytest.warns(UserWarning, match="valid_occur: counts the rows of a --valid_file.*name one"):
         open_data(replace(two, valid_rows=(5,)))
-    open_data(replace(two, valid_features=two.train_features, valid_rows=(5,)))
+    first, second = two.train_features
+    open_data(replace(two, train_features=(first,), valid_features=(second,), valid_rows=(5,)))
+
+
+def test_held_out_rows_that_are_learned_from_are_told(two, tmp_path):
+    first, second = two.train_features
+    open_data(replace(two, train_features=(first,), valid_features=(second,)))
+    with pytest.warns(UserWarning, match=f"^{second}: in the training features and in those of --valid_file"):
+        open_data(replace(two, valid_features=(second,)))
+    make(tmp_path / "one.arrow"), make(tmp_path / "other.arrow", seed=1)  # of the same text
+    files = {"train_features": (f"{tmp_path}/one.arrow",), "valid_features": (f"{tmp_path}/other.arrow",)}
+    model = replace(two.model, max_position_embeddings=64)
+    with pytest.warns(UserWarning, match="^text.txt: in the training features.*numbers flatter"):
+        open_data(replace(two, model=model, **files))
+
+
+def test_a_file_that_is_named_twice_is_read_once_and_has_one_value(two):
+    first, second = two.train_features
+    data = open_data(replace(two, train_features=(first, second, first), valid_split=(0.0,)))
+    assert len(data.train_rows) == data.train.rows == 50
+    with pytest.raises(InputError, match=f"^{first}: named twice, where each file has a value; name it once"):
+        open_data(replace(two, train_features=(first, first), train_rows=(10, 20)))
 
 
 def test_one_number_for_all_files_does_not_stand_beside_values_for_each(two):

@@ -173,6 +173,28 @@ def test_validation_features_beside_named_ones_are_taken_by_name_alone(
     assert said.count("\n") == bool(said)
 
 
+@pytest.mark.parametrize(
+    "train, notes",
+    [
+        (["features/*.arrow"], ["several splits"]),
+        (["features/test.arrow", "features/train.arrow", "features/valid.arrow"], ["several splits"]),
+        (["features/train.arrow", "features/train.arrow", "features/t*n.arrow"], ["left out", "named twice"]),
+        (["features/t*n.arrow"], ["left out"]),
+        (["features/valid.arrow"], []),
+        (["shards/train.arrow", "shards/valid.arrow/*.arrow"], []),
+    ],
+)
+def test_what_named_features_are_is_told_and_no_more(tmp_path, monkeypatch, capsys, train, notes):
+    monkeypatch.chdir(tmp_path)
+    for name in ("features/train", "features/valid", "features/test", "shards/train", "shards/valid.arrow/0"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(f"{name}.arrow").touch()
+    settings = replace(DEFAULTS, train_data=replace(DEFAULTS.train_data, train_file=train))
+    assert pretrain.feature_files(settings, tmp_path / "run", ExitStack(), resumed=None)[0] == tuple(train)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == len(notes) and all(note in line for note, line in zip(notes, said, strict=True))
+
+
 @pytest.mark.parametrize("later", [(), ("valid",), ("train", "valid")])
 def test_features_that_a_run_found_are_named_in_its_settings_and_others_are_none_of_its_own(
     no_accelerator, tmp_path, monkeypatch, later
