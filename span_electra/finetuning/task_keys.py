@@ -13,6 +13,7 @@ from span_electra.finetuning.readers import packed_file
 from span_electra.finetuning.task import POOLINGS, ROLES, SPLITS, Task, needs_label, numbered_columns
 from span_electra.finetuning.task_entry import TaskEntry
 from span_electra.finetuning.task_types import TASK_TYPES, TaskType
+from span_electra.text.default_files import SPLIT_NAMES
 from span_electra.text.noise import NoiseConfig
 
 # What a task may say: its own fields, under the names that users write.
@@ -301,7 +302,10 @@ def _files(entry: TaskEntry, task_type: TaskType) -> dict[str, tuple[str, ...]]:
     files = {}
     for split, names in named.items():
         if split not in SPLITS:
-            entry.problem("file_names", unknown_key(split, SPLITS))
+            # Names that splits have elsewhere say which is meant; by its letters `val` is nearest to train.
+            meant = SPLIT_NAMES.get(str(split).lower(), "").replace("valid", "dev")
+            near = f"unknown key {split!r}; did you mean {meant!r}?"
+            entry.problem("file_names", near if meant else unknown_key(split, SPLITS))
         files[split] = tuple(names) if isinstance(names, list) else (names,)
         if not files[split]:
             entry.problem(f"file_names.{split}", "an empty list; name a file or leave it out")
