@@ -50,6 +50,7 @@ MAKING = ".making-"  # leads the name of the folder in which rows are made; one 
 CHUNK = 2000  # examples handed to one process at a time
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
 HEADER = "header: "  # leads what is noted of a label that the first rows of files alone have
+ALIKE = "alike: "  # leads what is noted of dev or test where all rows have one label: the split, and that
 ROWS_A_LABEL = 5  # at least, on average, for that to be strange
 # What a task says that decides nothing of its rows.
 # (`listed` and `paired` follow from labels and files, which do.)
@@ -215,15 +216,17 @@ def _prepare(
     if misspellings := task.noise.get("misspellings"):
         load_misspellings(misspellings)  # what is wrong with it is told before hours of encoding
         copyfile(misspellings, target / MISSPELLINGS)
-    counts, cut, seen, noted = {}, {}, set(), Counter()
+    counts, cut, noted = {}, {}, Counter()
+    seen: dict[str, set] = {split: set() for split in task.files}
     # Noise that makes no errors leaves clean rows right, each like the other.
     unsaid = MISSPELT[0] if task.noise and not makes_errors(task) else None
     for split in task.files:
         examples = _examples(task, split, data_dir, noted, alone or None)  # {}: labels are no question
-        if split == "train":
-            examples = _noting_labels(examples, seen, unsaid)
+        examples = _noting_labels(examples, seen[split], unsaid)
         path = target / f"{split}.jsonl"
         counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers=workers, noted=noted)
+        if split != "train" and len(seen[split]) == 1:
+            noted[f"{ALIKE}{split}: {next(iter(seen[split]))}"] = counts[split]
     # Of labels that are all rare one says nothing.
     if sum(counts.values()) >= ROWS_A_LABEL * len(labels):
         noted.update(f"{HEADER}{label}" for label in alone if alone[label])
@@ -237,7 +240,7 @@ def _prepare(
         rows=counts,
         key=key,
         cut=cut,
-        only_label=str(*seen) if (needs_label(task) or unsaid) and len(seen) < 2 else None,
+        only_label=str(*seen["train"]) if (needs_label(task) or unsaid) and len(seen["train"]) < 2 else None,
         settings=settings,
         noted=dict(+noted),  # without what was not found
         paired=task.paired,
