@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from span_electra.compose import dump
 from span_electra.errors import InputError
+from span_electra.finetuning.arguments import FinetuningArguments
 from span_electra.finetuning.experiment import encoder_stamp
 from span_electra.finetuning.results import check_run
 from span_electra.finetuning.settings import FinetuningSettings, gone_on_with
@@ -49,12 +51,13 @@ def _check_alike(run: FinetuningSettings, start: str) -> None:
     saved = read_object(next(checkpoint.in_run(place), place) / checkpoint.META)
     learned = _learned(asdict(run.order), json.loads(json.dumps([asdict(task) for task in run.tasks])))
     now = flatten(json.loads(run.config_json)) | learned
-    # What an earlier state did not record is not held against it.
+    # What an earlier state did not record is not held against it: a new setting had its default there.
     told = _learned(saved.get("order", {}), [recipe["task"] for recipe in saved.get("recipes", [])])
-    before = flatten(read_object(place / CONFIG)) | learned | told
+    usual = flatten(json.loads(dump(FinetuningArguments())))
+    before = usual | flatten(read_object(place / CONFIG)) | learned | told
     for name, value in now.items():
-        if before.get(name) != value:
-            differing = f"{place.name} has {name} {before.get(name)!r}, this command {value!r}"
+        if before[name] != value:
+            differing = f"{place.name} has {name} {before[name]!r}, this command {value!r}"
             raise InputError(
                 f"{place.parent}: holds runs of other settings: {differing}; give that, or another --out_dir"
             )

@@ -155,6 +155,19 @@ def test_every_seed_starts_from_the_checkpoint_that_the_first_did(tmp_path, monk
         assert begun_encoder(tmp_path / "run", str(other)) is None
 
 
+def test_settings_that_an_earlier_state_did_not_record_had_their_defaults(tmp_path, pretended):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=3)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(settings)
+    path = tmp_path / "run/seed-0/config.json"
+    recorded = json.loads(path.read_text())
+    del recorded["layer_lr_decay"], recorded["optimizer"]["embedding_lr"]
+    path.write_text(json.dumps(recorded))
+    with pytest.raises(InputError, match="seed-0 has layer_lr_decay 1.0, this command 0.5; give that"):
+        finetune(replace(settings, layer_lr_decay=0.5))
+    assert finetune(settings) == 0 and len(pretended) == 3
+
+
 @pytest.mark.parametrize("from_scratch", [False, True])
 def test_seeds_that_are_left_start_from_the_encoder_that_was_the_newest(
     from_scratch, tmp_path, monkeypatch, pretended
