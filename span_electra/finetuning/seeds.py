@@ -14,8 +14,10 @@ from span_electra.finetuning.arguments import FinetuningArguments
 from span_electra.finetuning.experiment import encoder_stamp
 from span_electra.finetuning.results import check_run
 from span_electra.finetuning.settings import FinetuningSettings, gone_on_with
+from span_electra.hub.folders import recorded_sha256, weights_sha256
 from span_electra.hub.opening import Opened, Pretrained
-from span_electra.hub.runs import SEEDS
+from span_electra.hub.runs import SEEDS, run_of
+from span_electra.progress import say_notes
 from span_electra.schema import flatten
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, link_or_copy, read_object
 from span_electra.training import checkpoint
@@ -86,10 +88,33 @@ def begun_encoder(folder: Path, named: str | None) -> str | None:
     place = Path(named or ".").resolve().parts
     for meta in folder.glob(f"{ENCODER}/*/{CHECKPOINTS}/*/{checkpoint.META}"):
         run = meta.parts[-4]
-        if not named or place[-1] == run or place[-3:] == (run, CHECKPOINTS, meta.parent.name):
+        if not named:
+            return str(meta.parent)
+        if place[-1] == run or place[-3:] == (run, CHECKPOINTS, meta.parent.name):
+            compare_named(meta.parent, Path(named))
             return str(meta.parent)
     saved = () if named else folder.glob(f"{SEEDS}/{CHECKPOINTS}/*/{checkpoint.META}")
     return next((read_object(meta).get("encoder") for meta in saved), None)
+
+
+def compare_named(held: Path, named: Path) -> None:
+    """Say it where all seeds start from what is held, though the run that is named is elsewhere by now.
+
+    Raises InputError where the checkpoint of its name there has other weights: that run was trained anew.
+    """
+    run = run_of(named)
+    there = run / CHECKPOINTS / held.name
+    recorded = read_object(there / checkpoint.META)
+    if recorded.get("files") and recorded_sha256(recorded) != weights_sha256(held):
+        raise InputError(
+            f"{there}: has other weights than the seeds began from, which are kept in {held}; name that, or "
+            "another --out_dir"
+        )
+    newest = next(checkpoint.in_run(run), there)
+    if named == run and newest != there:
+        say_notes(f"{run}: is at {newest.name} by now; all seeds start from {held}, as the first did")
+    elif not recorded:
+        say_notes(f"{there}: is no longer there; all seeds start from {held}, as the first did")
 
 
 def hold_encoder(saved: Path, folder: Path) -> str:
