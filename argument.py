@@ -185,9 +185,10 @@ class PredictArgs(GenerationArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.talk and (self.in_file or self.out_file or self.serve):
+        if self.talk and (self.in_file or self.out_file or self.serve or self.output != "auto"):
             raise InputError(
-                "talk: is held on the terminal or through a pipe; leave out in_file, out_file and serve"
+                "talk: is held on the terminal or through a pipe; leave out in_file, out_file, output "
+                "and serve"
             )
         if self.serve and (self.in_file or self.out_file or self.task or self.output != "auto"):
             raise InputError(

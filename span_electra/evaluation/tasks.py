@@ -15,6 +15,7 @@ from typing import Any
 
 from span_electra import progress
 from span_electra.accelerators import find_device
+from span_electra.counted import few
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.metrics import sequence_detection_f1
@@ -32,7 +33,7 @@ from span_electra.finetuning.experiment import open_rows, spec_of
 from span_electra.finetuning.predictions import TaskPredictions, check_metrics, compute_metrics, predict_rows
 from span_electra.finetuning.prepare import prepare_tasks
 from span_electra.finetuning.prepared_notes import notes
-from span_electra.finetuning.task import Task
+from span_electra.finetuning.task import Task, UnknownLabel
 from span_electra.finetuning.task_file import TaskFile, load_task_file
 from span_electra.finetuning.task_model import load_task_model
 from span_electra.hub.folders import recorded_sha256
@@ -128,14 +129,18 @@ def prepared_rows(
         for task, number in zip(asked, learnt, strict=True)
     )
     first = specs[0]  # all tasks of a run share the length of rows and the folding of letters
-    prepared = prepare_tasks(
-        TaskFile(tasks),
-        data_dir,
-        folder=folder,
-        vocabulary=vocabulary,
-        max_seq_len=first.max_seq_len,
-        lowercase=first.lowercase,
-    )
+    try:
+        prepared = prepare_tasks(
+            TaskFile(tasks),
+            data_dir,
+            folder=folder,
+            vocabulary=vocabulary,
+            max_seq_len=first.max_seq_len,
+            lowercase=first.lowercase,
+        )
+    except UnknownLabel as error:  # more labels listed would change nothing: the model has its own
+        said = f"the model did not learn label {error.label!r}; it knows {few(error.known)}"
+        raise InputError(f"{error.where}: {said}; mend the row, or fine-tune anew with it") from None
     for task in tasks:  # the file's metrics are not those that the run was trained for
         check_metrics(spec_of(task, prepared))
     progress.say_notes(*notes(prepared, tasks, room="the model's rows have this length"))

@@ -81,6 +81,7 @@ class Finetuning:
     shown_metrics: Mapping[str, str] = {}
     phase_starts = ()
     token_sum = "tokens"
+    validation_size = "--eval_batch_size"
 
     def __init__(self, settings: FinetuningSettings, process: Process) -> None:
         check_monitor(settings)

@@ -159,6 +159,7 @@ def paired(predictions: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
     return found, wanted
 
 
+OF_DIFFERENT = ("matthews", "pearson", "spearman")  # 0 where all rows are of one label: it explains nothing
 METRICS: dict[str, Callable[[Any, Any], float]] = {
     "accuracy": accuracy,
     "f1": f1,

@@ -23,6 +23,7 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.features.split import train_valid_split
 from span_electra.finetuning.encoding import CHARACTERS, LOST, MISSPELLINGS, TaskSpec, line_encoder
@@ -49,6 +50,7 @@ MAKING = ".making-"  # leads the name of the folder in which rows are made; one 
 CHUNK = 2000  # examples handed to one process at a time
 WORTH_PROCESSES = 8  # chunks; starting processes takes as long as encoding these
 HEADER = "header: "  # leads what is noted of a label that the first rows of files alone have
+ALIKE = "alike: "  # leads what is noted of dev or test where all rows have one label: the split, and that
 ROWS_A_LABEL = 5  # at least, on average, for that to be strange
 # What a task says that decides nothing of its rows.
 # (`listed` and `paired` follow from labels and files, which do.)
@@ -204,6 +206,7 @@ def _prepare(
 ) -> PreparedTask:
     """Write the rows of one task into `target`."""
     settings = deciding(task)
+    check_val_split(task, data_dir)
     # Of the whole file, whatever the limit: the rows left out may have labels that dev has too.
     alone: dict[str, bool] = {}
     labels = label_map(task, _examples(replace(task, limit=0), "train", data_dir, alone=alone))
@@ -213,20 +216,22 @@ def _prepare(
     if misspellings := task.noise.get("misspellings"):
         load_misspellings(misspellings)  # what is wrong with it is told before hours of encoding
         copyfile(misspellings, target / MISSPELLINGS)
-    counts, cut, seen, noted = {}, {}, set(), Counter()
+    counts, cut, noted = {}, {}, Counter()
+    seen: dict[str, set] = {split: set() for split in task.files}
     # Noise that makes no errors leaves clean rows right, each like the other.
     unsaid = MISSPELT[0] if task.noise and not makes_errors(task) else None
     for split in task.files:
         examples = _examples(task, split, data_dir, noted, alone or None)  # {}: labels are no question
-        if split == "train":
-            examples = _noting_labels(examples, seen, unsaid)
+        examples = _noting_labels(examples, seen[split], unsaid)
         path = target / f"{split}.jsonl"
         counts[split], cut[split] = _write(path, vocabulary, spec, examples, workers=workers, noted=noted)
+        if split != "train" and len(seen[split]) == 1:
+            noted[f"{ALIKE}{split}: {next(iter(seen[split]))}"] = counts[split]
     # Of labels that are all rare one says nothing.
     if sum(counts.values()) >= ROWS_A_LABEL * len(labels):
         noted.update(f"{HEADER}{label}" for label in alone if alone[label])
     if task.val_split:
-        counts |= _hold_out(target, task, counts["train"])
+        counts |= _hold_out(target, task, counts["train"], data_dir)
         cut["train and dev"] = cut.pop("train")
     if not noted[LOST]:
         del noted[CHARACTERS]
@@ -235,10 +240,27 @@ def _prepare(
         rows=counts,
         key=key,
         cut=cut,
-        only_label=str(*seen) if (needs_label(task) or unsaid) and len(seen) < 2 else None,
+        only_label=str(*seen["train"]) if (needs_label(task) or unsaid) and len(seen["train"]) < 2 else None,
         settings=settings,
         noted=dict(+noted),  # without what was not found
         paired=task.paired,
+    )
+
+
+def check_val_split(task: Task, data_dir: str | Path) -> None:
+    """Raise InputError where there are no more rows than `val_split` counts, before any is encoded."""
+    # Of a share only a handful of rows, or one row, leaves none; that is told once they are counted.
+    most = int(task.val_split)
+    if most and (rows := sum(1 for _ in islice(_examples(task, "train", data_dir), most + 1))) <= most:
+        raise _none_left(task, rows, data_dir)
+
+
+def _none_left(task: Task, rows: int, data_dir: str | Path) -> InputError:
+    files = ", ".join(str(file) for file in split_files(task, "train", data_dir))
+    there = f"only {counted(rows, 'row is', 'rows are')} read (limit)" if task.limit else counted(rows, "row")
+    return InputError(
+        f"{files}: {there}, and val_split {task.val_split:g} of {task.name} leaves none to learn from; lower "
+        "val_split, or name a dev file"
     )
 
 
@@ -319,12 +341,12 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield chunk
 
 
-def _hold_out(target: Path, task: Task, rows: int) -> dict[str, int]:
+def _hold_out(target: Path, task: Task, rows: int, data_dir: str | Path) -> dict[str, int]:
     """Move the rows of `val_split` from train to dev; returns how many each has then."""
     try:
         kept_R, held_R = train_valid_split(rows, valid=task.val_split)
-    except InputError as error:
-        raise InputError(f"{task.name}: {error}; lower val_split") from None
+    except InputError:  # in the words of pretraining
+        raise _none_left(task, rows, data_dir) from None
     held = set(held_R.tolist())
     # After encoding, line by line: which rows are held out depends on how many there are, labels on all.
     every_row = (target / "train.jsonl").replace(target / "every_row.jsonl")

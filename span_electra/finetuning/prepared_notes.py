@@ -12,7 +12,8 @@ from typing import Any
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.finetuning.encoding import CHARACTERS, LOST, TOKENLESS
-from span_electra.finetuning.prepare import HEADER, files_of, sha256_of_file
+from span_electra.finetuning.metrics import OF_DIFFERENT
+from span_electra.finetuning.prepare import ALIKE, HEADER, files_of, sha256_of_file
 from span_electra.finetuning.prepared import Prepared
 from span_electra.finetuning.readers import NUMBERS, QUOTES
 from span_electra.finetuning.task import Task, split_files
@@ -48,7 +49,7 @@ def _label_1(task: Task, labels: tuple[str, ...]) -> str:
 def notes(
     prepared: Prepared, tasks: Iterable[Task], room: str = "--max_seq_len gives them room"
 ) -> list[str]:
-    """Rows that lost text, have quotes or are there twice; labels alike, missing, or numbers of names.
+    """Rows that lost text, have quotes or are there twice; labels alike, missing, one alone, or numbers.
 
     room: what a person can do about rows that are too long.
     """
@@ -57,6 +58,7 @@ def notes(
         found += _cut_rows(task, prepared, room)
         found += _strange_labels(task, prepared.tasks[task.name].labels)
         found += _noted_rows(task, prepared)
+        found += _one_label(task, prepared.tasks[task.name].noted)
         found += _same_files(task, prepared)
     return found
 
@@ -135,6 +137,17 @@ def _noted_rows(task: Task, prepared: Prepared) -> list[str]:
             "remove it, or say which column is which (columns:)"
         )
     return found
+
+
+def _one_label(task: Task, noted: Mapping[str, int]) -> list[str]:
+    """Splits whose rows all have one label, where a metric of the task compares rows that differ."""
+    metrics = [name for name in task.metrics if name in OF_DIFFERENT]
+    named = f"{' and '.join(metrics)} {'says' if len(metrics) == 1 else 'say'} nothing"
+    alike = [key.removeprefix(ALIKE).split(": ", 1) for key in noted if metrics and key.startswith(ALIKE)]
+    return [
+        f"{task.name}, {split}: every row has the label {label!r}, of which {named}; are labels missing?"
+        for split, label in alike
+    ]
 
 
 def _same_files(task: Task, prepared: Prepared) -> list[str]:

@@ -42,7 +42,7 @@ from span_electra.finetuning.rows import (
     read_table,
     suffix_of,
 )
-from span_electra.finetuning.task import Task, numbered_columns, split_files
+from span_electra.finetuning.task import Task, UnknownLabel, numbered_columns, split_files
 from span_electra.finetuning.task_types import MISSPELT, MOST_CLASSES
 from span_electra.finetuning.values import list_of, text_of, word_of, words_of
 from span_electra.text.unpacking import PACKINGS
@@ -88,13 +88,12 @@ class _Reading:
             self.noted[NUMBERS] += 1
             return self.by_number[number]
         if not self.task.labels_of_train:
-            raise InputError(f"{where}: label {not_among(label, self.known)}")
+            raise UnknownLabel(f"label {not_among(label, self.known)}", where, label, self.known)
         near = difflib.get_close_matches(label, self.known, 1, VERY_NEAR)
         meant = f"did you mean {near[0]!r}? Else list" if near else "list"
-        raise InputError(
-            f"{where}: the train file has no label {label!r}; {meant} all labels in label_map_or_file, or "
-            "mend the row"
-        )
+        way_out = f"{meant} all labels in label_map_or_file, or mend the row"
+        said = f"the train file has no label {label!r}; {way_out}"
+        raise UnknownLabel(said, where, label, self.known)
 
 
 def with_pairs_settled(task: Task, data_dir: str | Path) -> Task:

@@ -8,12 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from span_electra.compose import dump
 from span_electra.errors import InputError
+from span_electra.finetuning.arguments import FinetuningArguments
 from span_electra.finetuning.experiment import encoder_stamp
 from span_electra.finetuning.results import check_run
 from span_electra.finetuning.settings import FinetuningSettings, gone_on_with
+from span_electra.hub.folders import recorded_sha256, weights_sha256
 from span_electra.hub.opening import Opened, Pretrained
-from span_electra.hub.runs import SEEDS
+from span_electra.hub.runs import SEEDS, run_of
+from span_electra.progress import say_notes
 from span_electra.schema import flatten
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, link_or_copy, read_object
 from span_electra.training import checkpoint
@@ -49,12 +53,13 @@ def _check_alike(run: FinetuningSettings, start: str) -> None:
     saved = read_object(next(checkpoint.in_run(place), place) / checkpoint.META)
     learned = _learned(asdict(run.order), json.loads(json.dumps([asdict(task) for task in run.tasks])))
     now = flatten(json.loads(run.config_json)) | learned
-    # What an earlier state did not record is not held against it.
+    # What an earlier state did not record is not held against it: a new setting had its default there.
     told = _learned(saved.get("order", {}), [recipe["task"] for recipe in saved.get("recipes", [])])
-    before = flatten(read_object(place / CONFIG)) | learned | told
+    usual = flatten(json.loads(dump(FinetuningArguments())))
+    before = usual | flatten(read_object(place / CONFIG)) | learned | told
     for name, value in now.items():
-        if before.get(name) != value:
-            differing = f"{place.name} has {name} {before.get(name)!r}, this command {value!r}"
+        if before[name] != value:
+            differing = f"{place.name} has {name} {before[name]!r}, this command {value!r}"
             raise InputError(
                 f"{place.parent}: holds runs of other settings: {differing}; give that, or another --out_dir"
             )
@@ -83,10 +88,33 @@ def begun_encoder(folder: Path, named: str | None) -> str | None:
     place = Path(named or ".").resolve().parts
     for meta in folder.glob(f"{ENCODER}/*/{CHECKPOINTS}/*/{checkpoint.META}"):
         run = meta.parts[-4]
-        if not named or place[-1] == run or place[-3:] == (run, CHECKPOINTS, meta.parent.name):
+        if not named:
+            return str(meta.parent)
+        if place[-1] == run or place[-3:] == (run, CHECKPOINTS, meta.parent.name):
+            compare_named(meta.parent, Path(named))
             return str(meta.parent)
     saved = () if named else folder.glob(f"{SEEDS}/{CHECKPOINTS}/*/{checkpoint.META}")
     return next((read_object(meta).get("encoder") for meta in saved), None)
+
+
+def compare_named(held: Path, named: Path) -> None:
+    """Say it where all seeds start from what is held, though the run that is named is elsewhere by now.
+
+    Raises InputError where the checkpoint of its name there has other weights: that run was trained anew.
+    """
+    run = run_of(named)
+    there = run / CHECKPOINTS / held.name
+    recorded = read_object(there / checkpoint.META)
+    if recorded.get("files") and recorded_sha256(recorded) != weights_sha256(held):
+        raise InputError(
+            f"{there}: has other weights than the seeds began from, which are kept in {held}; name that, or "
+            "another --out_dir"
+        )
+    newest = next(checkpoint.in_run(run), there)
+    if named == run and newest != there:
+        say_notes(f"{run}: is at {newest.name} by now; all seeds start from {held}, as the first did")
+    elif not recorded:
+        say_notes(f"{there}: is no longer there; all seeds start from {held}, as the first did")
 
 
 def hold_encoder(saved: Path, folder: Path) -> str:

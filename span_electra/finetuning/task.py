@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from span_electra.errors import InputError
 from span_electra.finetuning.task_types import TASK_TYPES, TaskType
 
 SPLITS = ("train", "dev", "test")
@@ -59,6 +60,14 @@ class Task:
         """Whether the labels are those that the train file has, as nobody listed or counted them."""
         in_columns = isinstance(self.columns.get("label"), list)
         return self.type.named_labels and not (self.listed or in_columns) and self.class_num is None
+
+
+class UnknownLabel(InputError):
+    """A label that is none of its task's; who has these from elsewhere than its files says it otherwise."""
+
+    def __init__(self, said: str, where: str, label: str, known: Iterable[str]) -> None:
+        super().__init__(f"{where}: {said}")
+        self.where, self.label, self.known = where, label, list(known)
 
 
 def split_files(task: Task, split: str, data_dir: str | Path) -> tuple[Path, ...]:

@@ -13,6 +13,7 @@ from span_electra.finetuning.readers import packed_file
 from span_electra.finetuning.task import POOLINGS, ROLES, SPLITS, Task, needs_label, numbered_columns
 from span_electra.finetuning.task_entry import TaskEntry
 from span_electra.finetuning.task_types import TASK_TYPES, TaskType
+from span_electra.text.default_files import SPLIT_NAMES
 from span_electra.text.noise import NoiseConfig
 
 # What a task may say: its own fields, under the names that users write.
@@ -255,6 +256,9 @@ def _columns(entry: TaskEntry, task_type: TaskType) -> dict[str, str | int | lis
             entry.problem(
                 "columns", "in CoNLL files give both text and label as column numbers, and no other role"
             )
+    read = [name for role in ("text", "pair", "label") for name in _listed(columns.get(role, []))]
+    for name in dict.fromkeys(name for name in read if isinstance(name, str | int) and read.count(name) > 1):
+        entry.problem("columns", f"{name!r} is named more than once; name each column once")
     # Both ways of naming two texts: a list, or one column each.
     two = "pair" in columns or isinstance(columns["text"], list)
     if task_type.inputs == "pair" and not two:
@@ -267,13 +271,19 @@ def _columns(entry: TaskEntry, task_type: TaskType) -> dict[str, str | int | lis
 def _check_role(entry: TaskEntry, task_type: TaskType, role: str, names: Any) -> None:
     if role not in ROLES:
         return entry.problem("columns", unknown_key(role, ROLES))
-    for name in names if isinstance(names, list) and names else [names]:
+    for name in _listed(names) or [names]:
         if task_type.reader == "tagged_words" and type(name) is int and name > 0:
             continue  # the number of a column in a file with a token a line
-        if not isinstance(name, str) or not name:
+        if task_type.reader == "tagged_words" and type(name) is int:
+            entry.problem(f"columns.{role}", f"{name} is no column's number; the first column is 1")
+        elif not isinstance(name, str) or not name:
             entry.problem(f"columns.{role}", f"{name!r} is no column's name; quote it")
     if isinstance(names, list) and not _takes_list(role, len(names), task_type):
         entry.problem(f"columns.{role}", f"{task_type.name} takes one column here; name one")
+
+
+def _listed(names: Any) -> list[Any]:
+    return names if isinstance(names, list) else [names]
 
 
 def _takes_list(role: str, count: int, task_type: TaskType) -> bool:
@@ -301,7 +311,10 @@ def _files(entry: TaskEntry, task_type: TaskType) -> dict[str, tuple[str, ...]]:
     files = {}
     for split, names in named.items():
         if split not in SPLITS:
-            entry.problem("file_names", unknown_key(split, SPLITS))
+            # Names that splits have elsewhere say which is meant; by its letters `val` is nearest to train.
+            meant = SPLIT_NAMES.get(str(split).lower(), "").replace("valid", "dev")
+            near = f"unknown key {split!r}; did you mean {meant!r}?"
+            entry.problem("file_names", near if meant else unknown_key(split, SPLITS))
         files[split] = tuple(names) if isinstance(names, list) else (names,)
         if not files[split]:
             entry.problem(f"file_names.{split}", "an empty list; name a file or leave it out")

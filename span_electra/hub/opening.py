@@ -30,7 +30,7 @@ from span_electra.hub.folders import (
     stamp_of,
     trained_length,
 )
-from span_electra.hub.runs import best_checkpoint, is_finetuned, vocabulary_of_run
+from span_electra.hub.runs import best_checkpoint, is_finetuned, refuse_seeds, vocabulary_of_run
 from span_electra.hub.weights import PARTS, our_weights, weights_from_stock
 from span_electra.model.electra import SpanElectra
 from span_electra.storage import CHECKPOINTS, CONFIG, OURS, RUN_MARK, TOKENIZER, TOKENIZER_CONFIG, read_object
@@ -142,6 +142,7 @@ def open_model(folder: str | Path, vocabulary: Vocabulary | None = None) -> Open
                 f"{folder}: this run has kept no checkpoint yet; wait for its first, or name another"
             )
         return _open_checkpoint(step_folder, folder)
+    refuse_seeds(folder)
     return _open_folders(folder, {part_of(head_of(folder)): folder}, vocabulary)
 
 

@@ -65,10 +65,15 @@ def is_finetuned(folder: str | Path) -> bool:
     Raises InputError for one that holds a run of each of several seeds.
     """
     folder = Path(folder)
+    refuse_seeds(folder)
+    return bool(heads_of(folder))
+
+
+def refuse_seeds(folder: Path) -> None:
+    """Raise InputError for a folder that holds a run of each of several seeds, and is none itself."""
     seeds = sorted(path.parent for path in folder.glob(f"{SEEDS}/{CHECKPOINTS}"))
     if seeds and not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder}: holds a run of each seed; name one, such as {seeds[0]}")
-    return bool(heads_of(folder))
 
 
 def heads_of(folder: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from itertools import chain, takewhile
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -79,14 +79,15 @@ def next_token(network: TaskNetwork, task: int, row: TurnRow) -> Callable[[Tenso
 
 
 def talk(answer: Callable[[list[str]], str]) -> None:
-    """Answer a person, or a pipe line by line, until an empty line or the end of input.
+    """Answer a person until an empty line, or each line of a pipe that says anything, until its end.
 
     `answer` gets all turns so far, its own among them.
     """
     if sys.stdin.isatty():
         lines = typed("say something, then Enter; an empty line ends")
     else:
-        lines = takewhile(str.strip, chain.from_iterable(blocks_of(None)))
+        # A blank line there parts what was written, and would cost all that stands behind it.
+        lines = filter(str.strip, chain.from_iterable(blocks_of(None)))
     turns: list[str] = []
     # All turns go in each time: what no longer fits is left out where rows are made.
     for line in lines:

@@ -100,8 +100,8 @@ class Pretraining:
     Raises InputError where features, model and settings do not fit together.
     """
 
-    tally = TALLY
-    shown_metrics = SHOWN
+    tally, shown_metrics = TALLY, SHOWN
+    validation_size = "--valid_batch_size, or batch_max_tokens where that is set"
     token_sum = "seen"  # also while the generator learns alone, and the discriminator judges none of them
 
     def __init__(self, settings: PretrainingSettings, process: Process) -> None:

@@ -102,7 +102,8 @@ def plot_lines(chart: Chart) -> str:
             axes.plot(x, y, linewidth=1.1, zorder=4, **hue, **style)
         else:
             faint = any(other.points for other in chart.series)
-            axes.plot(x, y, linewidth=1.1 if faint else 1.6, alpha=0.55 if faint else 1, **hue)
+            dots = {"marker": "o", "markersize": 3.4, "markevery": alone} if (alone := lone_points(y)) else {}
+            axes.plot(x, y, linewidth=1.1 if faint else 1.6, alpha=0.55 if faint else 1, **hue, **dots)
         curves.append((series, x, y))  # as drawn, so that the pointer shows the very points
     axes.set_xlabel("step", fontsize=8.1, color=MUTED, labelpad=2)
     limit_axes(axes, chart, curves)
@@ -117,6 +118,15 @@ def plot_lines(chart: Chart) -> str:
     data = pointer_data(axes, steps, shown, chart.unit)
     data |= {"x": [f"step {step:,.0f}" for step in steps], "x_name": "step"}
     return themed(figure, chart.title, data | {"x_numbers": [json_number(step) for step in steps]})
+
+
+def lone_points(y: Sequence[float]) -> list[int]:
+    """Places of the numbers without a number beside them, to which no line leads.
+
+    Example: 3, nan, 2, 1 -> [0]
+    """
+    there = [False, *map(math.isfinite, y), False]
+    return [at for at in range(len(y)) if there[at + 1] and not (there[at] or there[at + 2])]
 
 
 def shade_of(series: Series) -> str:

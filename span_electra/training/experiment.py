@@ -60,6 +60,7 @@ class Experiment(Protocol):
     model: nn.Module
     tally: tuple[str, ...]  # names of the sums in a StepOutput's tally, in order
     token_sum: str  # the name of the one whose tokens a run's speed counts
+    validation_size: str  # what says how many rows a validation computes together, for error messages
     tokenizer_json: str  # of the vocabulary that the rows were made with, kept in the run folder
     shown_metrics: Mapping[str, str]  # metric -> its short name in a line on the screen; empty: all, as named
     phase_starts: tuple[int, ...]  # ticks of a run by the clock from which on batches are others

@@ -9,7 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from span_electra.accelerators import memory_statistics, name_precision
+from span_electra.accelerators import lacks_memory, memory_statistics, name_precision
 from span_electra.config import TrainingConfig, interval
 from span_electra.counted import counted
-from span_electra.errors import InputError
+from span_electra.errors import InputError, reason_of
 from span_electra.random_keys import subkey
 from span_electra.training import checkpoint
 from span_electra.training.clock import Clock
@@ -261,7 +261,7 @@ def validate(run: Run, state: LoopState) -> bool:
     Returns whether the model is the best so far, and such ones are kept.
     """
     ticks = elapsed_ticks(state, run.config)
-    with run.clock.part("validation"), torch.no_grad():
+    with run.clock.part("validation"), saved_if_it_fails(run, state), torch.no_grad():
         run.network.eval()
         metrics = run.experiment.validate(
             lambda: bool(stop_requested(run, state)), state.epoch, state.batch, ticks
@@ -289,10 +289,32 @@ def validate(run: Run, state: LoopState) -> bool:
     return bool(sum_over_processes(improved, run.process) > 0)
 
 
+@contextmanager
+def saved_if_it_fails(run: Run, state: LoopState) -> Iterator[None]:
+    """Save where training stands before an error of a validation is raised: both are due at the same steps.
+
+    A resumed run begins with that validation. Raises InputError where memory ran out, with what needs less.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Of several processes this one alone may have failed: the others wait for it in a sum of the
+        # validation, and a save, which all must come to, would wait for ever.
+        if alone := run.process.world_size == 1:
+            state.validation_due = True
+            # The others stay: answers that are not numbers may come of weights that are worth nothing.
+            save_checkpoint(run, state, retain=False)
+        if not isinstance(error, (MemoryError, RuntimeError)) or not lacks_memory(error):
+            raise
+        said = f"out of memory in the validation of step {state.step} ({reason_of(error)})"
+        then = "go on with the run, which is saved" if alone else "go on from the newest checkpoint"
+        raise InputError(f"{said}: halve {run.experiment.validation_size}, and {then}") from error
+
+
 # --- saving -------------------------------------------------------------------------------------------
 
 
-def save_checkpoint(run: Run, state: LoopState) -> None:
+def save_checkpoint(run: Run, state: LoopState, *, retain: bool = True) -> None:
     """Write a checkpoint, then delete those that retention does not hold. All processes must come."""
     with run.clock.part("saving"):
         meta = {
@@ -317,7 +339,7 @@ def save_checkpoint(run: Run, state: LoopState) -> None:
             weights, optimizer = (gather_tensors(tensors, run.process) for tensors in (weights, optimizer))
             if is_main_process:
                 newest = checkpoint.save(run.folder, state.step, weights, optimizer, meta)
-        if is_main_process:
+        if is_main_process and retain:
             config = run.config
             checkpoint.retain(
                 run.folder,

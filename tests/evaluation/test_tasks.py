@@ -120,6 +120,16 @@ def test_the_labels_are_the_models_whatever_the_train_file_has_now(tuned, tmp_pa
     assert now == {"mood, dev": before["mood, dev"]}
 
 
+@pytest.mark.parametrize("listed", [{}, {"label_map_or_file": ["bad", "good", "neutral"]}])
+def test_a_label_that_the_model_has_not_is_told_as_such(tuned, listed):
+    write(tuned / "data", "other.tsv", "1\tgood\tthe cat\n2\tneutral\tthe dog\n")
+    section = TASKS["mood"] | {"file_names": {"train": "mood-train.tsv", "dev": "other.tsv"}} | listed
+    write(tuned, "other.yaml", json.dumps({"mood": section}))
+    said = "line 2: the model did not learn label 'neutral'; it knows bad, good; mend the row, or"
+    with pytest.raises(InputError, match=f"other.tsv: {said}"):
+        tried(tuned, "other.yaml")
+
+
 def test_dev_is_split_from_train_as_in_fine_tuning(tuned):
     named = {"train": "mood-train.tsv"}
     write(tuned, "split.yaml", json.dumps({"mood": TASKS["mood"] | {"file_names": named, "val_split": 5}}))

@@ -101,8 +101,35 @@ def test_val_split_moves_rows_without_loss(tmp_path):
     train, dev = rows_of(made, "train"), rows_of(made, "dev")
     assert len(dev) == made.tasks["t"].rows["dev"] == 5
     assert sorted(train + dev, key=lambda row: int(row["uid"])) == whole
-    with pytest.raises(InputError, match="t: .*lower val_split"):
-        prepared(tmp_path, {"t": task | {"val_split": 26}})
+
+
+@pytest.mark.parametrize(
+    ("settings", "encoded", "said"),
+    [
+        (
+            {"val_split": 26},
+            False,
+            "data/t/train.tsv: 26 rows, and val_split 26 of t leaves none",
+        ),
+        (
+            {"val_split": 99, "limit": 7},
+            False,
+            r"7 rows are read \(limit\), and val_split 99 of t leaves",
+        ),
+        (
+            {"val_split": 0.9, "limit": 1},
+            True,
+            r"1 row is read \(limit\), and val_split 0.9 of t leaves",
+        ),
+    ],
+)
+def test_a_val_split_that_takes_every_row_is_refused_soon(settings, encoded, said, tmp_path, monkeypatch):
+    task, write, written = write_task(tmp_path, SINGLE), prepare._write, []
+    del task["file_names"]["dev"]
+    monkeypatch.setattr(prepare, "_write", lambda *given, **more: written.append(1) or write(*given, **more))
+    with pytest.raises(InputError, match=said) as caught:
+        prepared(tmp_path, {"t": task | settings})
+    assert str(caught.value).endswith("; lower val_split, or name a dev file") and bool(written) == encoded
 
 
 def test_labels_are_those_of_the_whole_train_file_whatever_the_limit(tmp_path):

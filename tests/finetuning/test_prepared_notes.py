@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from finetune_examples import prepared as from_files
+from finetune_examples import write_task
 from task_examples import write
 
 from span_electra.errors import InputError
-from span_electra.finetuning.prepare import HEADER
+from span_electra.finetuning.prepare import ALIKE, HEADER
 from span_electra.finetuning.prepared import Prepared, PreparedTask
 from span_electra.finetuning.prepared_notes import check_labels_differ, notes, summary_lines
 from span_electra.finetuning.task import Task
@@ -133,6 +135,20 @@ def test_labels_that_differ_in_their_encoding_alone_are_told(label):
     forms = [unicodedata.normalize(form, label) for form in ("NFC", "NFD")]
     [note] = notes(prepared((*forms, "other")), [SINGLE])
     assert note.endswith("are one text in two ways to encode its letters (NFC, NFD), and count as 2")
+
+
+def test_a_split_of_one_label_is_told_where_a_metric_compares_rows(tmp_path):
+    """The test rows of GLUE's STS-B as the hub has them: each is -1.0, and a correlation of them 0."""
+    task = write_task(tmp_path, "Regression") | {"metrics": ["pearson", "spearman"]}
+    write(tmp_path / "data", "t/test.tsv", "".join(f"{n}\t-1.0\tthe cat\n" for n in range(3)))
+    made = from_files(tmp_path, {"t": task})
+    asked = Task("t", "Regression", {}, metrics=("pearson", "spearman"))
+    said = "t, test: every row has the label '-1.0', of which pearson and spearman say nothing; are labels "
+    assert [note.startswith(said) for note in notes(made, [asked])] == [True]
+    [note] = notes(made, [replace(asked, metrics=("pearson",))])
+    assert note.endswith("of which pearson says nothing; are labels missing?")
+    assert not notes(prepared(noted={f"{ALIKE}dev: yes": 3}), [replace(SINGLE, metrics=("accuracy",))])
+    assert notes(prepared(noted={f"{ALIKE}dev: yes": 3}), [replace(SINGLE, metrics=("matthews",))])
 
 
 def test_a_first_row_that_may_be_a_header_is_told():

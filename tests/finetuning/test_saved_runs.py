@@ -19,6 +19,7 @@ from argument import FinetuneArgs
 from span_electra.commandline import parse
 from span_electra.config import OptimizerConfig
 from span_electra.errors import InputError
+from span_electra.finetuning import experiment
 from span_electra.finetuning.defaults import stack_layers
 from span_electra.finetuning.stage import finetune
 from span_electra.hub.runs import best_checkpoint
@@ -68,6 +69,22 @@ def test_a_run_that_was_stopped_is_concluded_with_its_best_model(tmp_path, monke
     write(tmp_path / "data", "a/dev.tsv", lines_of(SINGLE, seed=99))
     with pytest.raises(InputError, match="run: was trained on other data than small_prepared_data holds"):
         finetune(saved("--conclude"))
+
+
+def test_a_validation_without_memory_keeps_the_training_and_names_its_own_flag(tmp_path, monkeypatch):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, epochs=1)
+
+    def no_memory(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "predict_rows", no_memory)
+        with pytest.raises(InputError, match="in the validation .*: halve --eval_batch_size, and go"):
+            finetune(settings)
+    saved_steps = [checkpoint.step_of(folder) for folder in checkpoint.in_run(Path("run"))]
+    assert finetune(saved("--resume_train", "--eval_batch_size", "8")) == 0
+    assert [checkpoint.step_of(folder) for folder in checkpoint.in_run(Path("run"))] == saved_steps != []
+    assert json.loads(Path("run/results.json").read_text())["t"]["dev"]
 
 
 def test_a_run_whose_files_have_moved_is_concluded_by_the_flags_that_say_where(tmp_path):

@@ -1,6 +1,7 @@
 """Runs under several seeds, one of which is stopped. Run: pytest tests/finetuning/test_seeds.py"""
 
 import json
+import re
 import shutil
 import signal
 from contextlib import suppress
@@ -120,9 +121,9 @@ def pretended(monkeypatch, request):
     return told
 
 
-def saved_at(folder, step):
-    """A checkpoint of a pretraining that goes on: of two steps the weights differ."""
-    vocabulary, model = vocabulary_of_words(), random_model(step)
+def saved_at(folder, step, seed=None):
+    """A checkpoint of a pretraining that goes on: of two steps, or seeds, the weights differ."""
+    vocabulary, model = vocabulary_of_words(), random_model(step if seed is None else seed)
     folder.mkdir(exist_ok=True)
     (folder / "tokenizer.json").write_text(vocabulary.to_json())
     meta = {"model": asdict(model.config), "mask_id": vocabulary.mask_id}
@@ -153,6 +154,47 @@ def test_every_seed_starts_from_the_checkpoint_that_the_first_did(tmp_path, monk
         assert begun_encoder(tmp_path / "run", named and str(named)) == (str(held) if found else None)
     for other in (place / "checkpoints/step-00000010", tmp_path / "other/checkpoints/step-00000007"):
         assert begun_encoder(tmp_path / "run", str(other)) is None
+
+
+def test_what_the_encoder_that_is_named_has_become_is_told_or_refused(tmp_path, capsys, pretended):
+    place = tmp_path / "encoder"
+    first = saved_at(place, 7)
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, encoder=str(place), seeds=3)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(settings)
+    capsys.readouterr()
+
+    def told(named):
+        held = begun_encoder(tmp_path / "run", str(named))
+        assert held == str(tmp_path / "run/encoder/encoder/checkpoints/step-00000007")
+        return capsys.readouterr().err
+
+    assert told(place) == told(first) == ""
+    saved_at(place, 9)
+    start = "all seeds start from .*/run/encoder/encoder/checkpoints/step-00000007, as the first did"
+    assert re.search(f"^note: {place}: is at step-00000009 by now; {start}$", told(place)) and not told(first)
+    shutil.rmtree(first)
+    assert re.search(f"^note: {first}: is no longer there; {start}$", told(first))
+    shutil.rmtree(place)
+    assert re.search(f"^note: {first}: is no longer there; {start}$", told(place))
+    saved_at(place, 7, seed=8)
+    for named in (place, first):
+        with pytest.raises(InputError, match=f"{first}: has other weights than the seeds began from, which"):
+            finetune(replace(settings, encoder=str(named)))
+    assert told(tmp_path / "run/encoder/encoder/checkpoints/step-00000007") == ""
+
+
+def test_settings_that_an_earlier_state_did_not_record_had_their_defaults(tmp_path, pretended):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=3)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(settings)
+    path = tmp_path / "run/seed-0/config.json"
+    recorded = json.loads(path.read_text())
+    del recorded["layer_lr_decay"], recorded["optimizer"]["embedding_lr"]
+    path.write_text(json.dumps(recorded))
+    with pytest.raises(InputError, match="seed-0 has layer_lr_decay 1.0, this command 0.5; give that"):
+        finetune(replace(settings, layer_lr_decay=0.5))
+    assert finetune(settings) == 0 and len(pretended) == 3
 
 
 @pytest.mark.parametrize("from_scratch", [False, True])

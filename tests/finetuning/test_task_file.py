@@ -90,6 +90,7 @@ def test_the_sampling_of_all_tasks_is_one(tmp_path):
         task_file(tmp_path, {"a": SINGLE}, sampling="squareroot")
 
 
+TWICE = {"task_type": "MultiLabelClassification"}
 COLUMNS = {"task_type": "MultiLabelClassification", "columns": {"text": "a", "label": ["toxic", "insult"]}}
 
 
@@ -109,7 +110,10 @@ COLUMNS = {"task_type": "MultiLabelClassification", "columns": {"text": "a", "la
         ({"file_names": {"train": ["a.tsv", 3]}}, "t.file_names.train: 3 is no file's name"),
         ({"file_names": {"train": []}}, "an empty list"),
         ({"file_names": {"dev": "a.tsv"}}, "t.file_names.train: missing"),
-        ({"file_names": {"train": "a.tsv", "valid": "a.tsv"}}, "unknown key 'valid'"),
+        ({"file_names": {"train": "a.tsv", "valid": "a.tsv"}}, "unknown key 'valid'; did you mean 'dev'"),
+        ({"file_names": {"train": "a.tsv", "val": "a.tsv"}}, "unknown key 'val'; did you mean 'dev'"),
+        ({"file_names": {"train": "a.tsv", "Evaluation": "a.tsv"}}, "'Evaluation'; did you mean 'dev'"),
+        ({"file_names": {"train": "a.tsv", "tset": "a.tsv"}}, "unknown key 'tset'; did you mean 'test'"),
         ({"file_names": "a.tsv"}, "is no mapping"),
         ({"file_names": ["a.tsv"] * 4}, "4 entries"),
         ({"class_num": 1}, "t.class_num: 1; for SingleSenClassification it is a whole number from 2"),
@@ -131,6 +135,10 @@ COLUMNS = {"task_type": "MultiLabelClassification", "columns": {"text": "a", "la
         ({"columns": {"text": ["a", "b"], "label": "c"}}, "takes one column here"),
         (COLUMNS | {"class_num": 6}, "t.class_num: 6, but there are 2 labels; drop it"),
         (COLUMNS | {"label_map_or_file": ["toxic", "rude"]}, "t.columns.label: 'insult' is not known"),
+        (TWICE | {"columns": {"text": "a", "label": ["b", "b"]}}, "t.columns: 'b' is named more than once"),
+        (TWICE | {"columns": {"text": ["a", "a"], "label": "b"}}, "t.columns: 'a' is named more than once"),
+        (TWICE | {"columns": {"text": "a", "pair": "a", "label": "b"}}, "t.columns: 'a' is named more than"),
+        ({"columns": {"text": "a", "label": "a"}}, "t.columns: 'a' is named more than once; name each"),
         ({"columns": {"text": "a", "pair": "b", "label": "c"}}, "t.columns.pair: .* has no place for it"),
         ({"metrics": ["f2"]}, "t.metrics: 'f2' is not known"),
         ({"metrics": "acuracy"}, "did you mean 'accuracy'"),
@@ -290,8 +298,9 @@ def test_columns_of_conll_have_numbers(tmp_path):
     for wrong in ({"text": 2, "label": "tag"}, {"text": 1, "label": 2, "uid": 3}):
         with pytest.raises(InputError, match="in CoNLL files give both text and label as column numbers"):
             one_task(tmp_path, "NER", columns=wrong)
-    with pytest.raises(InputError, match="t.columns.text: 0 is no column's name"):
-        one_task(tmp_path, "NER", columns={"text": 0, "label": 1})
+    for first in (0, -1):
+        with pytest.raises(InputError, match=f"text: {first} is no column's number; the first column is 1"):
+            one_task(tmp_path, "NER", columns={"text": first, "label": 3})
 
 
 def test_an_absent_task_file_is_named(tmp_path):

@@ -10,6 +10,7 @@ from network_examples import exported
 from predictor_examples import finetuned
 
 from span_electra.errors import InputError
+from span_electra.hub.opening import open_model
 from span_electra.hub.runs import heads_of, is_finetuned, newest, newest_run, newest_talker
 
 
@@ -31,8 +32,9 @@ def runs(tmp_path):
 def test_which_folders_are_fine_tuned(runs):
     assert is_finetuned(runs / "two") and is_finetuned(runs / "two/checkpoints/step-00000001")
     assert not is_finetuned(runs / "pretrained") and not is_finetuned(runs / "nowhere")
-    with pytest.raises(InputError, match="one/seed-3"):
-        is_finetuned(runs / "one")
+    for opener in (is_finetuned, open_model):
+        with pytest.raises(InputError, match="one: holds a run of each seed; name one, such as .*one/seed-3"):
+            opener(runs / "one")
     for damage in ("not JSON", "[" * 100_000, "[]"):
         (runs / "two/checkpoints/step-00000001/meta.json").write_text(damage)
         assert heads_of(runs / "two") == [], "what is damaged is found when it is opened"

@@ -13,6 +13,7 @@ import pytest
 import torch
 from predictor_examples import LONGEST, finetuned
 
+from argument import PredictArgs
 from span_electra.config import ARCHITECTURES
 from span_electra.errors import InputError
 from span_electra.finetuning.turns import OWN_VOICE
@@ -119,10 +120,16 @@ class Pipe(io.StringIO):
         return io.BytesIO(self.getvalue().encode())
 
 
-def test_a_pipe_is_answered_until_an_empty_line(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", Pipe("Hello.\nWho?\n\nnot this\n"))
+def test_a_pipe_is_answered_to_its_end_and_its_blank_lines_are_no_turns(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", Pipe("Hello.\n\nWho?\n \nthis too\n"))
     talk(echo)
-    assert capsys.readouterr().out == "1 Hello.\n3 Who?\n"
+    assert capsys.readouterr().out == "1 Hello.\n3 Who?\n5 this too\n"
+
+
+@pytest.mark.parametrize("flags", [{"in_file": "a.txt"}, {"output": "json"}, {"output": "text"}])
+def test_what_a_talk_does_not_read_is_refused(flags):
+    with pytest.raises(InputError, match="talk: .*; leave out in_file, out_file, output and serve"):
+        PredictArgs(talk=True, **flags)
 
 
 def test_a_reply_of_several_lines_is_one_answer_and_one_turn(monkeypatch, capsys):

@@ -43,6 +43,15 @@ def test_the_line_goes_through_the_numbers():
     assert math.isclose(half - top, bottom - half, rel_tol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("y", "dots"), [([7], 1), ([3, 2], 0), ([3, math.nan, 2, 1], 1), ([math.nan, 3, math.nan, 2], 2), ([], 0)]
+)
+def test_a_number_without_neighbours_is_seen_though_no_line_leads_to_it(y, dots):
+    root, _ = parse(plot_lines(Chart("Loss", (line(y), line([5.0, 6.0], color=1)))))
+    marks = [entry for entry in root.iter("use") if "var(--series-1)" in (entry.get("style") or "")]
+    assert len(marks) == dots
+
+
 def test_a_chart_speaks_the_pages_colours_alone_and_keeps_its_text():
     chart = Chart("Share", (line([0.1, 0.2], "F1"),), "share", band=(0.1, 0.3))
     svg = plot_lines(chart)

@@ -29,7 +29,15 @@ from span_electra.pretraining.data import open_data
 from span_electra.pretraining.experiment import build_model, run_pretraining
 from span_electra.pretraining.loader import Batches
 from span_electra.training import checkpoint, devices
-from span_electra.training.devices import join, leave, plan_devices, share_cores
+from span_electra.training.devices import (
+    Process,
+    go_on_in,
+    join,
+    leave,
+    other_device,
+    plan_devices,
+    share_cores,
+)
 from span_electra.training.launch import launch
 
 TWO = "ignore:no GPU in use"
@@ -160,6 +168,22 @@ def meet(rank, world, store):
     torch.distributed.all_reduce(total)
     leave(process)
     return total.item()
+
+
+def test_a_run_that_recorded_no_precision_goes_on_in_float32_on_a_cpu():
+    process = Process(torch.device("cpu"), precision=torch.bfloat16)
+    auto, named = TrainingConfig(), TrainingConfig(precision="bf16")
+    assert go_on_in(process, auto, {}).precision is torch.float32
+    assert go_on_in(process, auto, {"device": "cuda", "precision": "fp16"}).precision is torch.bfloat16
+    assert go_on_in(process, named, {"precision": "fp32"}).precision is torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+def test_a_gpu_without_bf16_goes_on_in_what_it_has(name):
+    process = Process(torch.device("cuda"), precision=torch.float16)  # what such a one chooses
+    gone_on = go_on_in(process, TrainingConfig(), {"device": "cuda", "precision": name})
+    assert gone_on.precision is {"fp32": torch.float32}.get(name, torch.float16)
+    assert bool(other_device(gone_on, {"device": "cuda", "precision": name})) == (name == "bf16")
 
 
 def test_processes_meet_in_a_folder_of_any_name(tmp_path, monkeypatch):

@@ -39,6 +39,18 @@ def test_starting_from_other_weights(features, tmp_path):
         run_pretraining(replace(settings, out_dir=str(tmp_path / "c"), init_from=features))
 
 
+def test_a_used_folder_is_never_written_over(features, tmp_path):
+    run_pretraining(small_run(features, tmp_path / "run", epochs=1))
+    with pytest.raises(InputError, match="holds a finished run already; go on: .* --resume"):
+        run_pretraining(small_run(features, tmp_path / "run"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(InputError, match="holds no run of ours"):
+        run_pretraining(small_run(features, tmp_path / "mine"))
+    with pytest.raises(InputError, match="holds no whole checkpoint"):
+        run_pretraining(small_run(features, tmp_path / "new", resume=tmp_path / "mine"))
+
+
 def test_lines_and_validations_by_the_epoch(features, tmp_path):
     run_pretraining(small_run(features, tmp_path / "a", epochs=2, log_per_epoch=2, eval_per_epoch=4))
     lines = lines_of(tmp_path / "a")

@@ -22,7 +22,7 @@ from run_examples import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from span_electra import accelerators
-from span_electra.config import OPTIMIZERS, OptimizerConfig, TrainingConfig
+from span_electra.config import OPTIMIZERS, OptimizerConfig
 from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.hub.model_card import own_metrics
@@ -30,7 +30,7 @@ from span_electra.hub.opening import load_model
 from span_electra.pretraining.experiment import Pretraining, run_pretraining
 from span_electra.training import checkpoint, loop, run_folder
 from span_electra.training import step as step_module
-from span_electra.training.devices import Process, go_on_in, other_device
+from span_electra.training.devices import Process
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,33 @@ def test_a_validation_that_is_cut_short_twice_is_still_made_up_for(features, tmp
     assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
 
 
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
+NO_NUMBERS = InputError("its answers are not numbers")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OUT_OF_MEMORY, "step 7 .*: halve --valid_batch_size"), (NO_NUMBERS, "not numbers")],
+)
+def test_a_validation_that_fails_loses_no_training(features, tmp_path, monkeypatch, error, said):
+    options = {"save_every": "3", "save_last": 1}
+    straight = run_pretraining(small_run(features, tmp_path / "a", **options))
+
+    def fail(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "validate", fail)
+        for resume in (None, tmp_path / "b"):
+            with pytest.raises(InputError, match=said):
+                run_pretraining(small_run(features, tmp_path / "b", resume=resume, **options))
+    saved = [checkpoint.step_of(folder) for folder in checkpoint.in_run(tmp_path / "b")]
+    assert saved == [7, 6], "weights whose answers are no numbers replace none"
+    resumed = run_pretraining(small_run(features, tmp_path / "b", resume=tmp_path / "b", **options))
+    assert_same_end(straight, resumed)
+    assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_the_end_is_the_same(features, tmp_path, monkeypatch):
     options = {"save_every": "4", "save_last": 5}
     straight = run_pretraining(small_run(features, tmp_path / "a", **options))
@@ -165,22 +192,6 @@ def test_a_precision_that_was_measured_stays_that_of_the_run(features, tmp_path,
     assert checkpoint.load(resumed.checkpoint).meta["precision"] == "bf16"
     assert_same_end(straight, resumed)
     assert lines_of(tmp_path / "a") == lines_of(tmp_path / "b")
-
-
-def test_a_run_that_recorded_no_precision_goes_on_in_float32_on_a_cpu():
-    process = Process(torch.device("cpu"), precision=torch.bfloat16)
-    auto, named = TrainingConfig(), TrainingConfig(precision="bf16")
-    assert go_on_in(process, auto, {}).precision is torch.float32
-    assert go_on_in(process, auto, {"device": "cuda", "precision": "fp16"}).precision is torch.bfloat16
-    assert go_on_in(process, named, {"precision": "fp32"}).precision is torch.bfloat16
-
-
-@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
-def test_a_gpu_without_bf16_goes_on_in_what_it_has(name):
-    process = Process(torch.device("cuda"), precision=torch.float16)  # what such a one chooses
-    gone_on = go_on_in(process, TrainingConfig(), {"device": "cuda", "precision": name})
-    assert gone_on.precision is {"fp32": torch.float32}.get(name, torch.float16)
-    assert bool(other_device(gone_on, {"device": "cuda", "precision": name})) == (name == "bf16")
 
 
 # --- log, validate, save ------------------------------------------------------------------------------
@@ -354,23 +365,11 @@ def test_a_boolean_index_is_seen_to_wait():
 
 def test_memory_that_runs_out_names_the_settings_that_need_less(features, tmp_path, monkeypatch):
     def no_memory(*arguments, **options):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        raise OUT_OF_MEMORY
 
     monkeypatch.setattr(loop, "train_step", no_memory)
     with pytest.raises(InputError, match="out of memory.*--train_batch_size"):
         run_pretraining(small_run(features, tmp_path / "run"))
-
-
-def test_a_used_folder_is_never_written_over(features, tmp_path):
-    run_pretraining(small_run(features, tmp_path / "run", epochs=1))
-    with pytest.raises(InputError, match="holds a finished run already; go on: .* --resume"):
-        run_pretraining(small_run(features, tmp_path / "run"))
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("x")
-    with pytest.raises(InputError, match="holds no run of ours"):
-        run_pretraining(small_run(features, tmp_path / "mine"))
-    with pytest.raises(InputError, match="holds no whole checkpoint"):
-        run_pretraining(small_run(features, tmp_path / "new", resume=tmp_path / "mine"))
 
 
 def test_settings_that_do_not_fit_are_refused(features, tmp_path):
