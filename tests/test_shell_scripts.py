@@ -56,6 +56,8 @@ def test_run_validates_on_a_text_of_its_own_alone(tmp_path, splits, left):
     training = (tmp_path / "calls").read_text().splitlines()[-1]
     assert "--train_file features/tiny/train.arrow" in training and "--out_dir runs/tiny" in training
     assert ("--valid_file features/tiny/valid.arrow" in training) == ("valid" in splits)
+    # However slow the machine is, a first run ends soon.
+    assert "--by_clock" in training and "--max_minutes" in training
 
 
 @pytest.mark.parametrize(
