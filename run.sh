@@ -14,7 +14,7 @@ if compgen -G "data/*" > /dev/null && [ ! -e data/train.txt ] && [ ! -e "$featur
 fi
 
 . ./environment.sh requirements.txt
-# By the clock: the preset's epochs take six minutes where bf16 is fast, and twice as long where it is not.
+# By the clock: three epochs take six minutes where bf16 is fast, and some ten where it is not.
 training() {  # the command that trains into a folder
     train=(python joint_train_span_electra.py --preset tiny --max_minutes 5.5 --by_clock)
     train+=(--train_file "$features/train.arrow" --out_dir "$1")

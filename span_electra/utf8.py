@@ -98,7 +98,7 @@ def read_text(path: str | Path, way_out: str = "check the path", most: int | Non
     return decode_utf8(data, str(path))
 
 
-def read_lines(path: str | Path) -> list[str]:
+def token_lines(path: str | Path) -> list[str]:
     """The lines of a file of tokens, whose ends may be Windows'. Raises InputError as `read_text` does.
 
     Not splitlines(): a token may be a separator that Python takes for the end of a line, or hold a \\r, which

@@ -14,7 +14,7 @@ from span_electra.text.clean import read_block
 from span_electra.text.corpus import cut_blocks
 from span_electra.text.inputs import find_inputs
 from span_electra.text.noise import load_misspellings
-from span_electra.utf8 import decode_utf8, is_encodable, read_lines, read_text, refuse_other
+from span_electra.utf8 import decode_utf8, is_encodable, read_text, refuse_other, token_lines
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))  # of which text has none
@@ -156,4 +156,4 @@ def test_every_reader_of_text_takes_a_mark_and_names_other_encodings(tmp_path, n
 )
 def test_lines_of_tokens_lose_windows_ends_where_all_have_them(content, lines, tmp_path):
     (tmp_path / "tokens.txt").write_bytes(content)
-    assert read_lines(tmp_path / "tokens.txt") == lines
+    assert token_lines(tmp_path / "tokens.txt") == lines

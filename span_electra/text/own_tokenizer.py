@@ -19,7 +19,7 @@ from span_electra.text.encode import TextEncoder
 from span_electra.text.special_tokens import SpecialTokens, find_special_tokens, json_object, vocabulary_of
 from span_electra.text.tokenizer_file import check_described, check_unknown, rewritten
 from span_electra.text.vocabulary import Vocabulary, add_special
-from span_electra.utf8 import read_lines, read_text
+from span_electra.utf8 import read_text, token_lines
 
 # Lines that show where two readings of a folder differ: capitals, accents, blanks, other scripts, digits.
 PROBES = (
@@ -163,7 +163,7 @@ def _check_file(path: Path, described: dict, way_out: str) -> None:
     """Raise InputError where a vocabulary file numbers a token otherwise than a tokenizer.json."""
     ids = vocabulary_of(described)
     if path.suffix == ".txt":
-        theirs = {token: number for number, token in enumerate(read_lines(path))}
+        theirs = {token: number for number, token in enumerate(token_lines(path))}
     else:
         theirs = json_object(read_text(path), str(path))
     other = next((token for token, number in theirs.items() if ids.get(token) != number), None)

@@ -29,7 +29,7 @@ from span_electra.storage import OURS, TOKENIZER, TOKENIZER_CONFIG
 from span_electra.text.special_tokens import SpecialTokens, vocabulary_of
 from span_electra.text.tokenizer_file import check_described, check_unknown, kind_of, rewritten
 from span_electra.text.word_starts import SPECIAL, TokenWords, spelt_tokens, token_words
-from span_electra.utf8 import is_encodable, read_lines, read_text
+from span_electra.utf8 import is_encodable, read_text, token_lines
 
 SPECIAL_TOKENS = SpecialTokens().all
 
@@ -307,7 +307,7 @@ def load_vocabulary(
         return _load_bpe(vocab_file, merges_file)
     if merges_file:
         raise InputError(f"{merges_file}: a BERT vocabulary has no merges; drop --merges_file or use BPE")
-    tokens = read_lines(vocab_file)
+    tokens = token_lines(vocab_file)
     if tokens[:1] and tokens[0].startswith("{"):
         raise InputError(f"{vocab_file}: looks like JSON, as BPE vocabularies are; use --tokenizer_type BPE")
     ids = {token: number for number, token in enumerate(tokens)}
@@ -350,7 +350,7 @@ def _load_bpe(vocab_file: Path, merges_file: str | Path | None) -> Vocabulary:
     beside = vocab_file.parent / TOKENIZER
     described = _with_same_tokens(beside, ids)
     merges = []
-    for row, line in enumerate(read_lines(merges_file), start=1):
+    for row, line in enumerate(token_lines(merges_file), start=1):
         if row == 1 and line.startswith("#version"):
             continue
         pair = line.split(" ")  # a token never holds a blank: bytes are spelt as visible characters
