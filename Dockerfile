@@ -1,8 +1,8 @@
-# Runs on the CPU by default; with CUDA: docker build --build-arg BASE=nvidia/cuda:12.8.1-runtime-ubuntu24.04 .
-#
 #   docker build -t span-electra .
+#   docker build -t span-electra --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .    without CUDA, a tenth in size
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" span-electra vocab --data_dir data
 #
+# With --gpus all (NVIDIA's container toolkit) it sees the GPUs; several want --ipc=host too.
 # --user: /work is then your folder, in which the image's own user could not write.
 ARG BASE=python:3.12-slim-bookworm
 FROM ${BASE}

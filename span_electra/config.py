@@ -287,7 +287,7 @@ class DurationConfig(Settings):
         0, "stop after so many optimizer steps; 0: epochs alone decide", least=0, group="schedule"
     )
     max_minutes: float = setting(
-        0.0, "stop in time, with a checkpoint; 0: no limit", least=0, group="schedule"
+        0.0, "minutes of this start, with --by_clock of the whole run; 0: no limit", least=0, group="schedule"
     )
 
 
@@ -376,7 +376,9 @@ class TrainingConfig(DurationConfig, DeviceConfig, CadenceConfig):
         [], "parts that do not learn: embeddings, generator, discriminator", group="optimization"
     )
     log_steps: int = setting(50, "steps between two lines of the log; 0: none", least=0)
-    save_every: str = setting("1 epoch", "checkpoint each: any of these, or evaluations; 0: at the end")
+    save_every: str = setting(
+        "1 epoch", "a checkpoint every so many steps, samples, epochs, minutes or evaluations; 0: at the end"
+    )
     # Two: the newest may turn out to be damaged, and a run then goes on from the one before.
     save_last: int = setting(2, "newest checkpoints to keep", least=1)
     monitor_mode: str = setting(

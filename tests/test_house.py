@@ -312,6 +312,6 @@ def test_default_json_holds_the_defaults():
 
 def test_the_readme_names_every_file_at_the_top():
     readme = (ROOT / "README.md").read_text()
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
-    for name in {name.split("/")[0] for name in tracked} - {".gitignore", ".ci", "README.md"}:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout
+    for name in {name.split("/")[0] for name in tracked.splitlines()} - {".gitignore", ".ci", "README.md"}:
         assert re.search(rf"\b{re.escape(name)}\b", readme), f"README.md does not mention {name}"

@@ -16,7 +16,7 @@ from span_electra.commandline import Parser
 
 README = (ROOT / "README.md").read_text()
 # What waits, trains long or needs files of a long training: its flags are read, no more.
-READ_ONLY = ("--serve", "--config_file configs/small.json", "step-00001000", "--max_minutes 60")
+READ_ONLY = ("--serve", "--push_to_hub", "--max_minutes 60")
 # What keeps a run short, besides what the README says.
 SHORTER = {
     "create_vocab_SE.py": ["--vocab_size", "300", "--min_fre", "1"],
@@ -37,13 +37,14 @@ def blocks() -> list[list[str]]:
 
 
 def command_of(line: str) -> tuple[list[str], str]:
-    """The words of a command and what is piped into it; a caption follows after two blanks."""
+    """The words of a command and what is piped into it; a comment follows after two blanks."""
     line = re.split(r"\s{2,}", line)[0]
     piped, _, command = line.rpartition(" | ")
     text = shlex.split(piped)[1] if piped else ""
     return shlex.split(command), text
 
 
+PYTHON = r"from transformers|pipeline\(|Auto|model[ .]|\"runs/|\)"  # how lines of a program begin
 LINES = [line for block in blocks() for line in block]
 COMMANDS = [line for line in LINES if line.startswith(("python ", "echo "))]
 OTHERS = [line for line in LINES if line not in COMMANDS]
@@ -51,7 +52,7 @@ OTHERS = [line for line in LINES if line not in COMMANDS]
 
 def test_there_are_commands_and_every_other_line_is_known():
     assert len(COMMANDS) > 12
-    known = r"(\. )?\./(run|test|environment)\.sh|CONFIG=\S+ \./train\.sh|from transformers|pipeline\(|Auto"
+    known = rf"(\. )?\./(run|test|environment)\.sh|CONFIG=\S+ \./train\.sh|{PYTHON}"
     assert not [line for line in OTHERS if not re.match(known, line)]
 
 
@@ -119,7 +120,7 @@ def test_the_commands_run_in_their_order(place, monkeypatch, capsys):
             (run,) = Path("runs").iterdir()  # the README goes on with these two
             shutil.copytree(run, "runs/mine")
             run.rename("runs/tiny")
-    program = [line for line in OTHERS if re.match(r"from transformers|pipeline\(|Auto", line)]
+    program = [line for line in OTHERS if re.match(PYTHON, line)]
     exec("\n".join(program), {})
     assert Path("runs/tiny/evaluation.json").is_file() and Path("comparison.html").is_file()
 
@@ -127,9 +128,9 @@ def test_the_commands_run_in_their_order(place, monkeypatch, capsys):
 # --- the other pages ------------------------------------------------------------------------------------
 
 FLAG = r"(?<![\w-])--[a-z][a-z_.]*[a-z]"
-FOREIGN = {  # flags of benchmarks, of pip and pre-commit, of every script, and a placeholder
+FOREIGN = {  # flags of benchmarks, of other programs, of every script, a negation, and a placeholder
     *("--arms", "--data", "--eval", "--languages", "--list", "--minutes", "--rounds", "--rows", "--tasks"),
-    *("--resolution", "--all", "--flag", "--version", "--help"),
+    *("--local", "--nodes", "--gpus", "--no", "--resolution", "--all", "--flag", "--version", "--help"),
 }
 
 

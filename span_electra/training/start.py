@@ -25,6 +25,8 @@ def start_lines(run: Run, state: LoopState, resume_command: str) -> dict[str, st
     if config.by_clock:
         amount = f"{config.max_minutes:g} minutes, over which the schedule is laid"
         amount += f"; {counted(plan.steps_an_epoch, 'step')} an epoch"
+    elif config.max_minutes:
+        amount += f"; this start ends after {config.max_minutes:g} minutes (--by_clock would fit it all in)"
     own = "".join(f", {name} {rate:g}" for name, rate in peak_rates(optimizer).items() if name != "lr")
     warmup, rates = steps_of(optimizer.warmup, state.total), f"rate {optimizer.lr:g}{own}"
     if not config.by_clock and warmup > state.total:

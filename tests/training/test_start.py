@@ -76,6 +76,12 @@ def test_every_rate_that_is_used_is_told(features, tmp_path, capfd, optimizer):
     assert set(said.split(", ")[2:]) == {f"{name} {rate}" for name, rate in used.items()}
 
 
+def test_a_limit_in_time_is_no_length_of_the_run(features, tmp_path, capfd):
+    """Whoever gave an hour had neither a lowered rate nor exports at its end."""
+    run_pretraining(small_run(features, tmp_path / "run", max_minutes=1e-9))
+    assert "ends after 1e-09 minutes (--by_clock" in facts_in(capfd.readouterr().err)["training"]
+
+
 def test_a_resumed_run_says_what_it_goes_on_with(features, tmp_path, capfd):
     run = tmp_path / "run"
     run_pretraining(small_run(features, run, max_minutes=1e-9))
