@@ -66,13 +66,10 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
     if spelling:
         jobs["spelling"] = lambda: spelling_scores(networks, spelling, settings.correction_rows)
     if text:  # by the forward and the masks of training's validation
+        # Now: a run that is still training lets the checkpoint go while other parts take their hour.
+        joint, masking = joint_model(model, networks), final_masking(model, networks)
         jobs["held-out text"] = lambda: score_text(
-            networks,
-            joint_model(model, networks),
-            text,
-            settings.max_seq_len,
-            masking=final_masking(model, networks),
-            reading=TextConfig.of(settings),
+            networks, joint, text, settings.max_seq_len, masking=masking, reading=TextConfig.of(settings)
         )
     said = ""
     for name, job in jobs.items():

@@ -5,14 +5,15 @@ Run: pytest tests/evaluation/test_stage.py
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from network_examples import by_hand, exported, frequencies, spotter
+from network_examples import by_hand, exported, frequencies, random_model, spotter, vocabulary_of_words
 from run_examples import small_run, write_rows
 
 from argument import EvaluateArgs
@@ -23,6 +24,7 @@ from span_electra.hub.folders import read_weights
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.report.page import make_page
 from span_electra.report.scores import Table
+from span_electra.training import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -227,6 +229,31 @@ def test_an_unfinished_run_is_scored_at_its_checkpoint_and_its_report_shows_it(t
     (tried / "pairs" / "a.jsonl").write_text('{"sentence_good": "w1 w2", "sentence_bad": "w2 w1"}\n')
     assert f"report_SE.py {tried / 'run'}" in run(tried / "run", [str(tried / "pairs")])
     assert "by field" in make_page([str(tried / "run")]).read_text(encoding="utf-8")
+
+
+def saved_at(folder, step):
+    """A checkpoint of a run that goes on: of two steps the weights differ."""
+    model, vocabulary = random_model(step), vocabulary_of_words()
+    meta = {"model": asdict(model.config), "mask_id": vocabulary.mask_id}
+    saved = checkpoint.save(folder, step, model.state_dict(), {}, meta)
+    (folder / "tokenizer.json").write_text(vocabulary.to_json())
+    return saved
+
+
+def test_all_numbers_of_a_run_that_goes_on_meanwhile_are_of_one_checkpoint(tried):
+    for name in ("alone", "living"):
+        saved = saved_at(tried / name, 1)
+    more = {"pairs": [str(tried / "pairs")], "text": str(tried / "text.txt")}
+    run(tried / "alone", **more)
+    going = evaluate(EvaluateArgs(model=str(tried / "living"), **more))
+    next(going)  # the pairs are done
+    saved_at(tried / "living", 2)
+    shutil.rmtree(saved)
+    list(going)
+    files = (tried / name / "evaluation.json" for name in ("alone", "living"))
+    alone, living = (json.loads(path.read_text()) for path in files)
+    assert living["held-out text"] == alone["held-out text"]
+    assert living["evaluated"]["weights"] == alone["evaluated"]["weights"]
 
 
 def test_what_cannot_be_done_is_refused(tried):
