@@ -150,6 +150,7 @@ def test_without_a_generator_or_with_no_lines_asked_for_nothing_is_corrected(tri
     assert "correction F1" in run(tried / "model", spelling=str(tried / "spelling"))
     assert set(json.loads((tried / "model" / "evaluation.json").read_text())) == {
         "evaluated",
+        "evaluated on",
         "spelling",
         "spelling correction",
     }
@@ -169,6 +170,39 @@ def test_numbers_of_other_weights_do_not_mix(tried):
     said = run(tried / "model", text=str(tried / "text.txt"))
     assert said.endswith("(in place of what stood there of other weights)")
     assert "minimal pairs" not in json.loads((tried / "model" / "evaluation.json").read_text())
+
+
+def test_scores_of_the_same_pairs_are_put_together_and_those_of_others_are_told(tried):
+    exported(tried / "model")
+    target, pairs = tried / "model" / "evaluation.json", str(tried / "pairs")
+    run(tried / "model", [pairs])
+    whole = json.loads(target.read_text())
+    target.unlink()
+    run(tried / "model", [pairs], scores=["pll_l2r", "pll"])
+    assert run(tried / "model", [f"{pairs}/"], scores=["discriminator"]).endswith(str(target))
+    assert json.loads(target.read_text()) == whole
+    assert whole["evaluated on"]["minimal pairs"].startswith(f"{pairs}, ")
+    (tried / "pairs" / "a.jsonl").write_text('{"sentence_good": "the dog", "sentence_bad": "dog the"}\n')
+    said = run(tried / "model", [pairs], scores=["pll"])
+    assert said.endswith(f"(in place of those of {whole['evaluated on']['minimal pairs']})")
+    assert "discriminator" not in json.loads(target.read_text())["minimal pairs"]["by field"]["all"]
+
+
+def test_what_data_numbers_are_of_stands_beside_them_and_what_others_they_replace_is_said(tried):
+    exported(tried / "model")
+    target, first, second = tried / "model" / "evaluation.json", tried / "text.txt", tried / "b.txt"
+    second.write_text("the dog barks on the mat\n" * 30)
+    assert run(tried / "model", text=str(first)).endswith(str(target))
+    assert run(tried / "model", text=str(first)).endswith(str(target))
+    more = {"text": str(second), "spelling": str(tried / "spelling")}
+    assert run(tried / "model", **more).endswith(f"{target}  (in place of those of {first})")
+    found = json.loads(target.read_text())
+    names = {"held-out text", "calibration of the discriminator", "spelling"}
+    assert set(found["evaluated on"]) == names and found["evaluated on"]["held-out text"] == str(second)
+    del found["evaluated on"]
+    target.write_text(json.dumps(found))
+    said = run(tried / "model", text=str(second))
+    assert said.endswith("(in place of those of data that an earlier version did not name)")
 
 
 def test_two_calls_at_a_time_keep_both_their_numbers(tried):
