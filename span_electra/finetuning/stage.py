@@ -153,8 +153,8 @@ def finetune(settings: FinetuningArguments) -> int:
         note_longer_rows(rows.max_seq_len, pretrained)
     with empty_parents_go(folder / CONFIG):  # `runs/`, which the first run makes
         try:
-            if settings.seeds > 1 and opened.checkpoint and not (begun or settings.from_scratch):
-                encoder = hold_encoder(opened.checkpoint, folder)
+            if settings.seeds > 1 and not (begun or settings.from_scratch):
+                encoder = hold_encoder(opened, folder)
             return finetune_all(folder, [replace(run, encoder=encoder, keys=keys) for run in runs])
         except InputError:
             if new:
