@@ -2,7 +2,7 @@
 
 Reads a run folder of joint_train_span_electra.py or an exported ELECTRA (generator/ and discriminator/, or
 the folder of one stock network). Prints tables and writes evaluation.json into the run's folder, where
-report_SE.py finds it; later calls add to it.
+report_SE.py finds it; later calls add to it, and say which numbers of other data they replace.
 
     python evaluate_SE.py runs/first --pairs blimp/           minimal pairs: .jsonl files or folders of them
     python evaluate_SE.py runs/first --spelling spelling/     spelling errors: found, by words and lines

@@ -24,7 +24,7 @@ from span_electra.evaluation.metrics import bin_of, calibration_error
 from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features
 from span_electra.features.store import open_features
-from span_electra.hub.folders import final_masking_in, ours_in
+from span_electra.hub.folders import final_masking_in, ours_in, stamp_in, stamp_of
 from span_electra.hub.networks import Networks, check_numbers
 from span_electra.hub.opening import load_model
 from span_electra.model.batch import TALLY, MaskedBatch
@@ -84,14 +84,14 @@ JointModel = SpanElectra | ExportedPair  # which have the forward of training in
 def joint_model(folder: str | Path, networks: Networks) -> JointModel:
     """Return the run's own model, as validation has it: span-boundary heads, sampling, temperature.
 
-    A run whose checkpoints are gone, and any other folder, is taken from its exports, with the sampling that
-    their config.json tells, or the run's.
+    Of the checkpoint that `networks` are of. A run which has let that go, and any other folder, is taken from
+    its exports, with the sampling that their config.json tells, or the run's.
     """
     folder = Path(folder)
     # The checkpoint has what no stock folder does: heads at the spans' boundaries, which may shape answers.
-    newest = _checkpoint_of(folder)
-    if newest is not None:
-        return load_model(newest).to(networks.device).eval()
+    saved = _checkpoint_of(folder, networks)
+    if saved is not None:
+        return load_model(saved).to(networks.device).eval()
     # Exports of older releases do not tell; where they lie in their run its own settings do.
     for settings in (ours_in(networks.need("generator").source), read_object(folder / CONFIG).get("model")):
         with suppress(ValueError, TypeError, KeyError):
@@ -104,18 +104,22 @@ def final_masking(folder: str | Path, networks: Networks) -> MaskingConfig | Non
 
     Raises InputError for what is no masking of ours.
     """
-    newest = _checkpoint_of(Path(folder))
-    if newest is not None:
-        return final_masking_in(read_object(newest / checkpoint.META), str(newest))
+    saved = _checkpoint_of(Path(folder), networks)
+    if saved is not None:
+        return final_masking_in(read_object(saved / checkpoint.META), str(saved))
     source = networks.need("generator").source
     return final_masking_in(ours_in(source), source)
 
 
-def _checkpoint_of(folder: Path) -> Path | None:
-    """The checkpoint that is named, or a run's newest."""
-    if (folder / checkpoint.META).is_file():
-        return folder
-    return checkpoint.latest(folder) if (folder / CHECKPOINTS).is_dir() else None
+def _checkpoint_of(folder: Path, networks: Networks) -> Path | None:
+    """The checkpoint that the networks were opened at, or that a run's exports are of, if it is there."""
+    if networks.checkpoint is not None or not (folder / CHECKPOINTS).is_dir():
+        return networks.checkpoint
+    newest, stamp = checkpoint.latest(folder), stamp_in(Path(networks.need("generator").source))
+    # Numbers of two states would stand under one's name: the run may have gone on, or its last be damaged.
+    if newest is not None and stamp in (None, stamp_of(read_object(newest / checkpoint.META))):
+        return newest  # older exports tell no checkpoint
+    return None
 
 
 def score_text(

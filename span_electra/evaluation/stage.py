@@ -1,17 +1,21 @@
 """Trained networks -> numbers without fine-tuning: what evaluate_SE.py does once its flags are read.
 
-The numbers go to a JSON file, section by section, so that a later call adds to what an earlier one found;
-beside a run's config it is the file whose tables stand in the run's report.
+The numbers go to a JSON file, section by section, so that a later call adds to what an earlier one found; one
+section names the data of each other one. Beside a run's config it is the file whose tables stand in the run's
+report.
 
 W words of a set
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.heldout import final_masking, joint_model, score_text
 from span_electra.evaluation.metrics import Scores, correction_f1, mean_normalized_edit_distance
-from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
+from span_electra.evaluation.minimal_pairs import SCORES, Pair, read_pairs, score_pairs
 from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
 from span_electra.hub.folders import weights_sha256
 from span_electra.hub.networks import Networks, open_networks
@@ -32,10 +36,12 @@ from span_electra.inference.candidates import Candidates
 from span_electra.inference.correction import correct
 from span_electra.report.scores import Table, tables_of
 from span_electra.storage import CHECKPOINTS, CONFIG, EVALUATION, RUN_MARK, read_object, write_text
+from span_electra.text.far_files import without_keys
 from span_electra.text.vocabulary import Vocabulary
 
 MODEL = "evaluated"  # the section by which a file is known as one of ours
-TASKS = "tasks"  # that of a fine-tuned model
+DATA = "evaluated on"  # that which names the data of each other one, and of each row of TASKS
+PAIRS, TASKS = "minimal pairs", "tasks"  # the latter of a fine-tuned model
 DEV_ROWS = 40  # lines of dev on which a threshold of correction is chosen
 # The first, predict_SE.py's own, serves where there is no dev, and where no other does better there.
 THRESHOLDS = (0.5, 0.3, 0.1, 0.7)
@@ -59,43 +65,47 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
     networks = open_networks(model, settings.device, settings.batch_size)
     opened = [network for network in (networks.generator, networks.discriminator) if network]
     digests = [weights_sha256(network.source) for network in opened]
-    sections = {MODEL: described(model, networks.vocabulary, digests)}
-    jobs: dict[str, Callable[[], dict[str, Any]]] = {}
+    sections = {MODEL: described(model, networks.vocabulary, digests), DATA: {}}
+    jobs: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {}  # on what data, and what gives the numbers
     if pairs:
-        jobs["minimal pairs"] = lambda: pair_scores(networks, pairs, settings.scores)
+        read = read_pairs(pairs)
+        jobs[PAIRS] = source_of(pairs, read), lambda: pair_scores(networks, read, settings.scores)
     if spelling:
-        jobs["spelling"] = lambda: spelling_scores(networks, spelling, settings.correction_rows)
+        score = partial(spelling_scores, networks, spelling, settings.correction_rows)
+        jobs["spelling"] = str(Path(spelling)), score
     if text:  # by the forward and the masks of training's validation
-        jobs["held-out text"] = lambda: score_text(
-            networks,
-            joint_model(model, networks),
-            text,
-            settings.max_seq_len,
-            masking=final_masking(model, networks),
-            reading=TextConfig.of(settings),
-        )
-    said = ""
-    for name, job in jobs.items():
+        # Now: a run that is still training lets the checkpoint go while other parts take their hour.
+        joint, masking = joint_model(model, networks), final_masking(model, networks)
+        reading = TextConfig.of(settings)
+        score = partial(score_text, networks, joint, text, settings.max_seq_len)
+        jobs["held-out text"] = without_keys(text), partial(score, masking=masking, reading=reading)
+    replaced: list[str] = []
+    for name, (source, job) in jobs.items():
         started = time.perf_counter()
         with progress.saying(lambda name=name: f"evaluate: {name}"):
             found = job()
         sections |= found
-        # At once: the next part may be refused. What was replaced the first of them tells.
-        written = save_sections(target, model, sections)
-        said = said or written
+        sections[DATA] |= dict.fromkeys(found, source)
+        replaced += save_sections(target, sections)  # at once: the next part may be refused
         for table in tables_of(found):  # as each part is done: the next may take an hour
             yield table_text(table)
         yield f"{name}: {time.perf_counter() - started:.1f} s\n"
-    yield said
+    yield written_line(target, model, replaced)
 
 
-def pair_scores(networks: Networks, paths: list[str], scores: list[str]) -> dict[str, Any]:
+def source_of(paths: list[str], pairs: list[Pair]) -> str:
+    """The files of minimal pairs, and a hash of these: numbers of the same ones are put together."""
+    content = repr([replace(pair, place="") for pair in pairs]).encode()
+    return f"{' '.join(str(Path(path)) for path in paths)}, {hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def pair_scores(networks: Networks, pairs: list[Pair], scores: list[str]) -> dict[str, Any]:
     """Minimal pairs under the scores asked for; none asked: those that the opened networks can give."""
     # A generator alone has pseudo-likelihoods, a discriminator alone its own verdict.
     able = [
         name for name in SCORES if (networks.discriminator if name == "discriminator" else networks.generator)
     ]
-    return {"minimal pairs": score_pairs(networks, read_pairs(paths), scores or able)}
+    return {PAIRS: score_pairs(networks, pairs, scores or able)}
 
 
 # --- spelling -----------------------------------------------------------------------------------------
@@ -183,18 +193,46 @@ def earlier_sections(target: Path) -> dict[str, Any]:
     return found
 
 
-def save_sections(target: Path, model: Path, sections: dict[str, Any]) -> str:
-    """Write the sections beside those of an earlier call, if they are of the same weights; say where."""
+def save_sections(target: Path, sections: dict[str, Any]) -> list[str]:
+    """Write the sections beside those of an earlier call, if they are of the same weights.
+
+    Returns what they replace that is of other weights or other data.
+    """
     # Read again: another call may have added to it in the hours since.
-    earlier, gone = earlier_sections(target), ""
+    earlier, replaced = earlier_sections(target), []
     # Numbers of other weights under one name would be taken for this model's.
     if earlier and earlier[MODEL].get("weights") != sections[MODEL]["weights"]:
-        earlier, gone = {}, "  (in place of what stood there of other weights)"
-    merged = earlier | sections
+        earlier, replaced = {}, ["what stood there of other weights"]
+    merged, before, now = earlier | sections, earlier.get(DATA, {}), sections[DATA]
+    merged[DATA] = before | now
     if TASKS in sections:  # of several task files each adds its own
         merged[TASKS] = earlier.get(TASKS, {}) | sections[TASKS]
+    if PAIRS in sections and before.get(PAIRS) == now[PAIRS]:  # under other scores
+        merged[PAIRS] = joined(earlier[PAIRS], sections[PAIRS])
+    there = earlier | earlier.get(TASKS, {})
+    for name in [name for name in now if name in there and before.get(name) != now[name]]:
+        replaced.append(f"those of {before.get(name, 'data that an earlier version did not name')}")
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, json.dumps(merged, indent=1) + "\n")
+    return replaced
+
+
+def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Two sections that differ in their columns alone, as one.
+
+    Example: {"all": {"pll": 0.6}} and {"all": {"pairs": 9}} -> {"all": {"pll": 0.6, "pairs": 9}}
+    """
+    deeper = {
+        name: joined(before[name], value)
+        for name, value in now.items()
+        if isinstance(value, dict) and name in before
+    }
+    return before | now | deeper
+
+
+def written_line(target: Path, model: Path, replaced: list[str]) -> str:
+    """Where the numbers stand, in place of what, and how to see them."""
+    gone = f"  (in place of {' and '.join(dict.fromkeys(replaced))})" if replaced else ""
     seen = f"  (to see it: {command_line('report_SE', model)})" if is_run(model) else ""
     return f"{target}{gone}{seen}"
 

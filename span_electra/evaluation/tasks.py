@@ -20,12 +20,14 @@ from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
 from span_electra.evaluation.metrics import sequence_detection_f1
 from span_electra.evaluation.stage import (
+    DATA,
     MODEL,
     TASKS,
     described,
     prepared_target,
     save_sections,
     table_text,
+    written_line,
 )
 from span_electra.finetuning.batching import TEST_CANDIDATES, TaskRows
 from span_electra.finetuning.encoding import TaskSpec
@@ -69,7 +71,8 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
     asked = loaded.tasks
     learnt = [task_number(task, specs, str(task_file)) for task in asked]
     step = f"step-{meta['step']:08d}"
-    sections = {MODEL: described(model, vocabulary, [recorded_sha256(meta)], checkpoint=step), TASKS: {}}
+    sections = {MODEL: described(model, vocabulary, [recorded_sha256(meta)], checkpoint=step)}
+    sections |= {DATA: {}, TASKS: {}}
     process = Process(next(network.parameters()).device)
     with tempfile.TemporaryDirectory(prefix="span_electra_") as folder:
         for number, split, source in prepared_rows(
@@ -79,12 +82,14 @@ def evaluate_tasks(settings: EvaluationArguments) -> Iterator[str]:
             with progress.saying(lambda name=name: f"evaluate: {name}"):
                 predicted = predict_rows(network, number, source, settings.batch_size, process)
             sections[TASKS][name] = metrics_of(predicted, source)
+            files = source.spec.task.files.get(split) or source.spec.task.files["train"]  # dev, split from it
+            sections[DATA][name] = few([str(Path(data_dir, file)) for file in files])
     if not sections[TASKS]:
         raise InputError(f"{task_file}: no task has labelled dev or test rows; name files that have some")
     for table in tables_of(sections[TASKS], TASKS):
         yield table_text(table)
     yield f"tasks: {time.perf_counter() - started:.1f} s\n"
-    yield save_sections(target, model, sections)
+    yield written_line(target, model, save_sections(target, sections))
 
 
 def task_number(task: Task, specs: tuple[TaskSpec, ...], source: str) -> int:

@@ -104,6 +104,7 @@ class Finetuning:
         self.model, self.heads_said = build_network(settings, pretrained, self.rows["train"])
         self.facts = facts_of(settings, self.model, prepared, pretrained)
         self.facts["encoder_checkpoint"] = encoder_stamp(opened, pretrained)
+        self.facts["finetune"] = settings.arguments.finetune  # whether a saved model's heads were left there
         self.facts[LONGEST] = longest_row(settings, pretrained, self.rows["train"])
         self.names = [task.name for task in settings.tasks]
         self.facts["rows"] = {
@@ -208,7 +209,8 @@ class Finetuning:
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
         """Refuse other data or another seed; whether its batches are others now."""
         check_same_tasks(self.facts, meta, source)
-        self.facts["encoder_checkpoint"] = meta.get("encoder_checkpoint")  # it began from; not its own
+        # What it began from; not its own.
+        self.facts |= {key: meta.get(key) for key in ("encoder_checkpoint", "finetune")}
         specs = self.settings.tasks
         for number, head in enumerate(meta.get("heads", [])):
             before = replace(specs[number], metrics=tuple(meta["recipes"][number]["task"]["metrics"]))

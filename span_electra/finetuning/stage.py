@@ -40,6 +40,7 @@ from span_electra.hub.opening import Pretrained, open_model
 from span_electra.hub.runs import newest_run, run_of
 from span_electra.progress import say_notes
 from span_electra.storage import CONFIG, RESULTS, empty_parents_go
+from span_electra.training import checkpoint
 from span_electra.training.run import run_training
 from span_electra.training.run_folder import forget_if_empty, state_of
 
@@ -153,8 +154,8 @@ def finetune(settings: FinetuningArguments) -> int:
         note_longer_rows(rows.max_seq_len, pretrained)
     with empty_parents_go(folder / CONFIG):  # `runs/`, which the first run makes
         try:
-            if settings.seeds > 1 and opened.checkpoint and not (begun or settings.from_scratch):
-                encoder = hold_encoder(opened.checkpoint, folder)
+            if settings.seeds > 1 and not (begun or settings.from_scratch):
+                encoder = hold_encoder(opened, folder)
             return finetune_all(folder, [replace(run, encoder=encoder, keys=keys) for run in runs])
         except InputError:
             if new:
@@ -209,10 +210,15 @@ def conclude_saved(settings: FinetuningArguments) -> int:
 
     `settings`: the run's own, but where the user says otherwise. Of a folder of seeds all are concluded.
     """
-    tasks, folder, found = tasks_of(settings), run_of(Path(settings.load_saved_model)), []
-    runs = runs_in(folder)
-    for run in runs:
-        data = with_rows(settings, tasks, open_model(str(run)).need(settings.network)).folder
+    tasks, folder, found = tasks_of(settings), Path(settings.load_saved_model), []
+    every = runs_in(folder)
+    runs = [run for run in every if any(checkpoint.in_run(run))] or every[:1]  # of none is told why
+    for run in every:
+        if run not in runs:
+            say_notes(f"{run}: has no checkpoint yet, and is left out")
+    opened = [open_model(str(run)) for run in runs]  # all, before the first is concluded
+    for run, model in zip(runs, opened, strict=True):
+        data = with_rows(settings, tasks, model.need(settings.network)).folder
         saved = run_settings(settings, tasks, encoder=str(run), data=data, folder=run, seed=settings.seed)
         found.append(concluded(saved))
     say_results(folder, runs, found)
@@ -245,6 +251,11 @@ def check_start(settings: FinetuningArguments) -> None:
         raise InputError(
             "--conclude needs --load_saved_model and the folder of a run; leave out --resume_train and "
             "--finetune"
+        )
+    if settings.conclude and run_of(Path(saved)) != Path(saved):
+        raise InputError(
+            f"{saved}: --conclude takes the best checkpoint of a run; name {run_of(Path(saved))}, or export "
+            "this one with export_SE.py"
         )
     if settings.resume_train and settings.seeds > 1:
         raise InputError(f"--resume_train goes on with one run; name {saved}/seed-... and leave out --seeds")

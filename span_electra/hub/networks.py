@@ -56,6 +56,7 @@ class Networks:
     generator: Network | None = None
     discriminator: Network | None = None
     batch_size: int = 32  # rows computed together, at most
+    checkpoint: Path | None = None  # the one that they were opened at; none: stock folders
 
     @property
     def longest(self) -> int:
@@ -102,7 +103,9 @@ def open_networks(folder: str | Path, device: str = "auto", batch_size: int = 32
         raise InputError(
             f"{folder}: holds no generator and no discriminator; name a run of pretraining or its exports"
         )
-    return Networks(opened.vocabulary, chosen, **networks, batch_size=batch_size)
+    return Networks(
+        opened.vocabulary, chosen, **networks, batch_size=batch_size, checkpoint=opened.checkpoint
+    )
 
 
 def _ours(pretrained: Pretrained, device: str) -> Network:

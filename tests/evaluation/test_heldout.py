@@ -25,6 +25,7 @@ from span_electra.features.header import wanted_features
 from span_electra.features.store import open_features
 from span_electra.hub.export import export_run
 from span_electra.hub.networks import open_networks
+from span_electra.model.electra import SpanElectra
 from span_electra.pretraining.loader import Batches
 from span_electra.pretraining.metrics import validation_metrics
 from span_electra.training import checkpoint
@@ -165,6 +166,19 @@ def test_exports_tell_their_sampling_and_else_the_run_and_else_it_is_assumed(tmp
     (tmp_path / "config.json").unlink()
     joint = joint_model(tmp_path, open_networks(tmp_path))
     assert sampling_text(joint).startswith("sample at temperature 1 (assumed")
+
+
+def test_exports_are_not_computed_by_another_checkpoint(tmp_path):
+    """Where the one that they are of is damaged or gone, the run's newest is another model."""
+    model, vocabulary = random_model(), vocabulary_of_words()
+    meta = {"model": asdict(model.config), "mask_id": vocabulary.mask_id}
+    checkpoint.save(tmp_path, 3, random_model(1).state_dict(), {}, meta)
+    newest = checkpoint.save(tmp_path, 7, model.state_dict(), {}, meta)
+    export_run(model, vocabulary, tmp_path, meta=checkpoint.read_meta(newest))
+    assert isinstance(joint_model(tmp_path, open_networks(tmp_path)), SpanElectra)
+    (newest / "model.safetensors").write_bytes(b"cut off")
+    with pytest.warns(UserWarning, match="passed over"):
+        assert isinstance(joint_model(tmp_path, open_networks(tmp_path)), ExportedPair)
 
 
 MASKING = {"mask_ratio": 0.5, "max_span_len": 1, "geometric_p": 0.2, "whole_words": False}

@@ -5,14 +5,15 @@ Run: pytest tests/evaluation/test_stage.py
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from network_examples import by_hand, exported, frequencies, spotter
+from network_examples import by_hand, exported, frequencies, random_model, spotter, vocabulary_of_words
 from run_examples import small_run, write_rows
 
 from argument import EvaluateArgs
@@ -23,6 +24,7 @@ from span_electra.hub.folders import read_weights
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.report.page import make_page
 from span_electra.report.scores import Table
+from span_electra.training import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,6 +150,7 @@ def test_without_a_generator_or_with_no_lines_asked_for_nothing_is_corrected(tri
     assert "correction F1" in run(tried / "model", spelling=str(tried / "spelling"))
     assert set(json.loads((tried / "model" / "evaluation.json").read_text())) == {
         "evaluated",
+        "evaluated on",
         "spelling",
         "spelling correction",
     }
@@ -167,6 +170,39 @@ def test_numbers_of_other_weights_do_not_mix(tried):
     said = run(tried / "model", text=str(tried / "text.txt"))
     assert said.endswith("(in place of what stood there of other weights)")
     assert "minimal pairs" not in json.loads((tried / "model" / "evaluation.json").read_text())
+
+
+def test_scores_of_the_same_pairs_are_put_together_and_those_of_others_are_told(tried):
+    exported(tried / "model")
+    target, pairs = tried / "model" / "evaluation.json", str(tried / "pairs")
+    run(tried / "model", [pairs])
+    whole = json.loads(target.read_text())
+    target.unlink()
+    run(tried / "model", [pairs], scores=["pll_l2r", "pll"])
+    assert run(tried / "model", [f"{pairs}/"], scores=["discriminator"]).endswith(str(target))
+    assert json.loads(target.read_text()) == whole
+    assert whole["evaluated on"]["minimal pairs"].startswith(f"{pairs}, ")
+    (tried / "pairs" / "a.jsonl").write_text('{"sentence_good": "the dog", "sentence_bad": "dog the"}\n')
+    said = run(tried / "model", [pairs], scores=["pll"])
+    assert said.endswith(f"(in place of those of {whole['evaluated on']['minimal pairs']})")
+    assert "discriminator" not in json.loads(target.read_text())["minimal pairs"]["by field"]["all"]
+
+
+def test_what_data_numbers_are_of_stands_beside_them_and_what_others_they_replace_is_said(tried):
+    exported(tried / "model")
+    target, first, second = tried / "model" / "evaluation.json", tried / "text.txt", tried / "b.txt"
+    second.write_text("the dog barks on the mat\n" * 30)
+    assert run(tried / "model", text=str(first)).endswith(str(target))
+    assert run(tried / "model", text=str(first)).endswith(str(target))
+    more = {"text": str(second), "spelling": str(tried / "spelling")}
+    assert run(tried / "model", **more).endswith(f"{target}  (in place of those of {first})")
+    found = json.loads(target.read_text())
+    names = {"held-out text", "calibration of the discriminator", "spelling"}
+    assert set(found["evaluated on"]) == names and found["evaluated on"]["held-out text"] == str(second)
+    del found["evaluated on"]
+    target.write_text(json.dumps(found))
+    said = run(tried / "model", text=str(second))
+    assert said.endswith("(in place of those of data that an earlier version did not name)")
 
 
 def test_two_calls_at_a_time_keep_both_their_numbers(tried):
@@ -227,6 +263,31 @@ def test_an_unfinished_run_is_scored_at_its_checkpoint_and_its_report_shows_it(t
     (tried / "pairs" / "a.jsonl").write_text('{"sentence_good": "w1 w2", "sentence_bad": "w2 w1"}\n')
     assert f"report_SE.py {tried / 'run'}" in run(tried / "run", [str(tried / "pairs")])
     assert "by field" in make_page([str(tried / "run")]).read_text(encoding="utf-8")
+
+
+def saved_at(folder, step):
+    """A checkpoint of a run that goes on: of two steps the weights differ."""
+    model, vocabulary = random_model(step), vocabulary_of_words()
+    meta = {"model": asdict(model.config), "mask_id": vocabulary.mask_id}
+    saved = checkpoint.save(folder, step, model.state_dict(), {}, meta)
+    (folder / "tokenizer.json").write_text(vocabulary.to_json())
+    return saved
+
+
+def test_all_numbers_of_a_run_that_goes_on_meanwhile_are_of_one_checkpoint(tried):
+    for name in ("alone", "living"):
+        saved = saved_at(tried / name, 1)
+    more = {"pairs": [str(tried / "pairs")], "text": str(tried / "text.txt")}
+    run(tried / "alone", **more)
+    going = evaluate(EvaluateArgs(model=str(tried / "living"), **more))
+    next(going)  # the pairs are done
+    saved_at(tried / "living", 2)
+    shutil.rmtree(saved)
+    list(going)
+    files = (tried / name / "evaluation.json" for name in ("alone", "living"))
+    alone, living = (json.loads(path.read_text()) for path in files)
+    assert living["held-out text"] == alone["held-out text"]
+    assert living["evaluated"]["weights"] == alone["evaluated"]["weights"]
 
 
 def test_what_cannot_be_done_is_refused(tried):

@@ -156,6 +156,18 @@ def test_another_task_file_adds_to_the_numbers_of_the_first(tuned, tmp_path):
     )
 
 
+def test_numbers_of_other_files_of_a_task_are_replaced_and_told(tuned, tmp_path):
+    out, data = tmp_path / "scores.json", tuned / "data"
+    for name, said in (
+        ("mood-dev.tsv", ""),
+        ("mood-test.tsv", f"  (in place of those of {data}/mood-dev.tsv)"),
+    ):
+        named = {"train": "mood-train.tsv", "dev": name}
+        one = write(tmp_path, "one.yaml", json.dumps({"mood": TASKS["mood"] | {"file_names": named}}))
+        assert [*evaluate_tasks(asked(tuned, one, out_file=str(out)))][-1] == f"{out}{said}"
+        assert json.loads(out.read_text())["evaluated on"] == {"mood, dev": str(data / name)}
+
+
 def test_the_folder_of_the_numbers_is_made_before_they_are(tuned, monkeypatch):
     target = tuned / "new" / "folder" / "scores.json"
     named = asked(tuned, tuned / "split.yaml", out_file=str(target))

@@ -4,6 +4,7 @@ Run: pytest tests/finetuning/test_saved_runs.py
 """
 
 import json
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,38 @@ def test_seeds_are_concluded_together(tmp_path):
     Path("run/results.json").unlink()
     assert finetune(saved("--conclude")) == 0
     assert Path("run/results.json").read_text() == whole
+
+
+def test_seeds_without_a_checkpoint_are_left_out_before_the_first_is_concluded(tmp_path, capsys):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, seeds=3, max_steps=1)
+    assert finetune(settings) == 0
+    for path in (Path("run/results.json"), Path("run/seed-1/results.json")):
+        path.unlink()
+    shutil.rmtree("run/seed-2/checkpoints")
+    capsys.readouterr()
+    assert finetune(saved("--conclude")) == 0
+    said = capsys.readouterr()
+    assert "note: run/seed-2: has no checkpoint yet, and is left out\n" in said.err
+    assert len(json.loads(Path("run/results.json").read_text())["t"]["dev"]["accuracy"]["values"]) == 2
+    # One that is damaged is found before any results are written.
+    Path("run/results.json").unlink()
+    Path("run/seed-0/results.json").unlink()
+    for weights in Path("run/seed-1/checkpoints").glob("*/model.safetensors"):
+        weights.write_bytes(b"cut off")
+    with pytest.raises(InputError, match="run/seed-1: holds no whole checkpoint"):
+        finetune(saved("--conclude"))
+    assert not Path("run/seed-0/results.json").exists()
+    for seed in (0, 1):
+        shutil.rmtree(f"run/seed-{seed}/checkpoints")
+    with pytest.raises(InputError, match="run/seed-0: this run has kept no checkpoint yet"):
+        finetune(saved("--conclude"))
+
+
+def test_a_checkpoint_is_not_concluded_in_place_of_its_runs_best(tmp_path):
+    assert finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, max_steps=1)) == 0
+    named = best_checkpoint(Path("run"))
+    with pytest.raises(InputError, match=f"{named}: --conclude takes the best .*; name run, or export this"):
+        finetune(saved("--conclude", run=str(named)))
 
 
 def edited(tmp_path, **changes):

@@ -17,9 +17,10 @@ from run_examples import stop_at
 from span_electra.errors import InputError
 from span_electra.finetuning import stage
 from span_electra.finetuning.experiment import Finetuning
-from span_electra.finetuning.seeds import begun_encoder
+from span_electra.finetuning.seeds import begun_encoder, hold_encoder
 from span_electra.finetuning.stage import finetune
 from span_electra.hub.folders import weights_sha256
+from span_electra.hub.opening import open_model
 from span_electra.training import checkpoint
 from span_electra.training.devices import Process
 from span_electra.training.run import prepare_folder
@@ -156,6 +157,69 @@ def test_every_seed_starts_from_the_checkpoint_that_the_first_did(tmp_path, monk
         assert begun_encoder(tmp_path / "run", str(other)) is None
 
 
+@pytest.mark.parametrize("named", ["small", "small/discriminator"])
+@pytest.mark.parametrize("pretended", [0, 2], indirect=True)
+def test_every_seed_starts_from_the_export_that_the_first_did(
+    named, tmp_path, monkeypatch, capsys, pretended
+):
+    """Its run is trained on meanwhile, and exported anew."""
+    once = stage.finetune_once
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, encoder=named, seeds=3)
+    start = {"step": None, "weights": weights_sha256(Path("small/discriminator"))}
+
+    def goes_on(run):
+        exported(Path("small"), seed=1 + len(pretended))
+        return once(run)
+
+    monkeypatch.setattr(stage, "finetune_once", goes_on)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(settings)
+    capsys.readouterr()
+    assert finetune(settings) == 0
+    assert [found for found, _ in pretended] == [start] * 3
+    held = f"run/encoder/{named}"
+    said = f"{named}: has other weights by now; all seeds start from .*/{held}, as the first did"
+    assert re.search(f"^note: {said}$", capsys.readouterr().err, re.MULTILINE)
+    assert begun_encoder(Path("run"), None) == "run/encoder/small"
+    assert begun_encoder(Path("run"), held) == held and not capsys.readouterr().err
+    shutil.rmtree("small")
+    assert begun_encoder(Path("run"), named) == held
+    assert f"{named}: is no longer there; all seeds start from {held}" in capsys.readouterr().err
+
+
+def test_a_fine_tuned_run_is_where_it_was_while_its_best_is(tmp_path, capsys):
+    place, folder = tmp_path / "mood", tmp_path / "run"
+    saved = [checkpoint.save(place, step, {}, {}, scored(0.9 - step / 10)) for step in (1, 2)]
+    (place / "tokenizer.json").write_text(vocabulary_of_words().to_json())
+    held = hold_encoder(open_model(place), folder)
+    assert Path(held).name == saved[0].name
+    assert begun_encoder(folder, str(place)) == held and not capsys.readouterr().err
+    checkpoint.save(place, 3, {}, {}, scored(0.95))
+    assert begun_encoder(folder, str(place)) == held
+    assert f"{place}: is at step-00000003 by now" in capsys.readouterr().err
+
+
+def scored(metric):
+    """What a checkpoint of fine-tuning tells."""
+    return {"heads": [{"kind": "labels"}], "training": {"monitor": "score"}, "metric": metric}
+
+
+def test_more_seeds_take_heads_only_where_the_first_did(tmp_path):
+    settings = settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}, max_steps=1)
+    assert finetune(replace(settings, out_dir="mood")) == 0
+    settings = replace(settings, encoder=None, load_saved_model="mood", seeds=2)
+    assert finetune(settings) == 0
+    more = replace(settings, finetune=True, seeds=3)
+    with pytest.raises(InputError, match="seed-0 has finetune False, this command True; give that, or"):
+        finetune(more)
+    assert finetune(replace(settings, seeds=3)) == 0
+    for meta in Path("run").glob("seed-*/checkpoints/*/meta.json"):  # of an earlier version
+        meta.write_text(
+            json.dumps({k: v for k, v in json.loads(meta.read_text()).items() if k != "finetune"})
+        )
+    assert finetune(more) == 0
+
+
 def test_what_the_encoder_that_is_named_has_become_is_told_or_refused(tmp_path, capsys, pretended):
     place = tmp_path / "encoder"
     first = saved_at(place, 7)
@@ -181,7 +245,9 @@ def test_what_the_encoder_that_is_named_has_become_is_told_or_refused(tmp_path, 
     for named in (place, first):
         with pytest.raises(InputError, match=f"{first}: has other weights than the seeds began from, which"):
             finetune(replace(settings, encoder=str(named)))
-    assert told(tmp_path / "run/encoder/encoder/checkpoints/step-00000007") == ""
+    held = tmp_path / "run/encoder/encoder/checkpoints/step-00000007"
+    assert told(held) == ""
+    assert finetune(replace(settings, encoder=str(held))) == 0 and len(pretended) == 3
 
 
 def test_settings_that_an_earlier_state_did_not_record_had_their_defaults(tmp_path, pretended):
@@ -213,8 +279,9 @@ def test_seeds_that_are_left_start_from_the_encoder_that_was_the_newest(
 
 
 def anew(settings):
-    """The same encoder, exported from other weights."""
+    """The same encoder, exported from other weights; an earlier version held none."""
     shutil.rmtree("small")
+    shutil.rmtree("run/encoder")
     exported(Path("small"), seed=1)
     return settings
 
@@ -239,7 +306,7 @@ def taught_otherwise(settings, **entry):
             "other settings: seed-0 has sampling 'proportional', this command 'square_root'",
         ),
         (lambda settings: replace(settings, encoder="newer"), "other settings: seed-0 has encoder '.*small'"),
-        (anew, "other weights: seed-0 did not start from those of .*small"),
+        (anew, "other weights: seed-0 did not start from those of .*small; choose"),
     ],
 )
 def test_seeds_that_would_differ_in_more_than_the_seed_are_refused(otherwise, said, tmp_path, pretended):
@@ -247,6 +314,6 @@ def test_seeds_that_would_differ_in_more_than_the_seed_are_refused(otherwise, sa
     exported(tmp_path / "newer", seed=1)
     with pytest.raises(KeyboardInterrupt):
         finetune(settings)
-    with pytest.raises(InputError, match=f"run: holds runs of {said}.*; .* or another --out_dir"):
+    with pytest.raises(InputError, match=f"run: holds runs of {said}.*another --out_dir"):
         finetune(otherwise(settings))
     assert len(pretended) == 2
