@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from span_electra.hub.runs import SEEDS, run_of
 from span_electra.hub.weights import PARTS
 from span_electra.progress import say_notes
 from span_electra.schema import flatten
-from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, link_or_copy, read_object
+from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, atomic_file, link_or_copy, read_object
 from span_electra.training import checkpoint
 from span_electra.training.run_folder import ENCODER, state_of
 
@@ -173,5 +174,9 @@ def _hold_exports(opened: Opened, folder: Path) -> str:
     files = [path for place in opened.folders.values() for path in place.iterdir() if path.suffix in READ]
     # Last what networks are found by: then they are whole. Of hubs' caches not the links, which lead nowhere.
     for path in sorted(files, key=lambda path: path.name == CONFIG):
-        link_or_copy(path.resolve(), held / path.relative_to(opened.source))
+        target = held / path.relative_to(opened.source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A copy, as others' programs write over their files, and a link would change with them.
+        with atomic_file(target) as beside:
+            shutil.copyfile(path, beside)
     return str(held)
