@@ -20,6 +20,7 @@ from span_electra import progress
 from span_electra.counted import counted
 from span_electra.errors import InputError, nearest
 from span_electra.finetuning.header_rows import looks_like_header
+from span_electra.hub.weights import PARTS
 from span_electra.inference.predictor import Predictor
 from span_electra.inference.records import (
     corrected_record,
@@ -34,6 +35,7 @@ from span_electra.text.inputs import suffixes_of
 from span_electra.utf8 import decode_utf8
 
 TASKS = ("detect", "fill", "correct", "embed")  # the first is done where none is named
+ALONE = {"generator": ("fill", "embed"), "discriminator": ("detect", "embed")}  # what one can do by itself
 TABLES = (".csv", ".parquet", ".arrow", ".xlsx")  # a line of these is no text
 # Lines of a file that are answered together, so that rows of one length find each other; fewer for what takes
 # many passes a line, so that answers are seen to come.
@@ -54,8 +56,10 @@ def predict(
 ) -> None:
     """Answer every line of the file, or of standard input, there or on standard output.
 
-    Raises InputError for a file that is not there, is not UTF-8, or is in the way.
+    Raises InputError for a file that is not there, is not UTF-8, or is in the way, and for a task that needs
+    a network which is not there.
     """
+    check_networks(predictor, task)
     check_file(in_file)
     if out_file and out_file.endswith(".npy"):
         if task != "embed":
@@ -90,6 +94,17 @@ def one_task(names: list[str]) -> str:
     if len(names) > 1:
         raise InputError(f"--task {' '.join(names)}: a pretrained model does one at a time; name one of them")
     return names[0] if names else TASKS[0]
+
+
+def check_networks(predictor: Predictor, task: str) -> None:
+    """Refuse a task of two networks, or of the other one, where there is but one. Raises InputError."""
+    there = [part for part in PARTS if getattr(predictor.networks, part)]
+    able = ALONE[there[0]]
+    if len(there) == 1 and task not in able:
+        raise InputError(
+            f"--task {task}: {predictor.networks.need(there[0]).source} has a {there[0]} alone; give --task "
+            f"{' or '.join(able)}, or name a model with both networks"
+        )
 
 
 def deliver(

@@ -157,6 +157,20 @@ def test_what_holds_no_lines_of_text_is_named(name, text, told, tmp_path):
             check_file(str(tmp_path / name))
 
 
+@pytest.mark.parametrize(
+    ("part", "able", "unable"), [("generator", "fill", "detect"), ("discriminator", "detect", "fill")]
+)
+def test_what_one_network_alone_can_do_is_told(part, able, unable, tmp_path):
+    networks = by_hand(frequencies({"dog": 1.0}), spotter({"cats": 3.0}))
+    other = "discriminator" if part == "generator" else "generator"
+    alone = Predictor(replace(networks, **{other: None}))
+    for task in (unable, "correct"):
+        told = f"--task {task}: by hand has a {part} alone; give --task {able} or embed, or name a model"
+        with pytest.raises(InputError, match=told):
+            predict(alone, task, in_file="not read")
+    predict(alone, able, in_file=written(tmp_path), out_file=str(tmp_path / "out"))
+
+
 def test_what_can_be_read_but_once_is_not_read_before(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     check_file(str(tmp_path / "pipe"))  # which would wait for a writer, and take the lines away
