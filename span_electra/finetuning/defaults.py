@@ -12,10 +12,10 @@ from span_electra.schema import Values
 from span_electra.storage import CONFIG
 
 WHICH = ("load_saved_model", "resume_train", "finetune", "conclude")  # which run, and what is to become of it
-BEGUN = ("encoder", "from_scratch")  # what a run began from, which is behind it
+BEGUN = ("encoder", "from_scratch", "network")  # what a run began from, which is behind it
 # Flags that a conclusion reads, those about files of settings among them; all others are about training.
 CONCLUSION_READS = (
-    *(*WHICH, "config_file", "preset", "print_config", "task_file", "data_dir", "network", "monitor"),
+    *(*WHICH, "config_file", "preset", "print_config", "task_file", "data_dir", "monitor"),
     *("max_seq_len", "do_lower_case", "workers", "eval_batch_size", "device", "device_ids", "silent"),
 )
 OF_ROWS = ("max_seq_len", "do_lower_case")  # what rows that are prepared already have of their own
@@ -29,6 +29,8 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
     Raises InputError for flags that nothing would read, whatever value they give.
     """
     layers = _with_saved_run(given, layers)
+    if "network" in given:
+        _check_network(layers)
     of_rows = [name for name in OF_ROWS if name in given]
     if of_rows:
         from span_electra.finetuning.prepared import is_prepared, open_prepared
@@ -39,6 +41,17 @@ def stack_layers(given: Values, layers: list[Layer]) -> list[Layer]:
         if is_prepared(data_dir):
             check_made_so(open_prepared(data_dir), said)
     return layers
+
+
+def _check_network(layers: list[Layer]) -> None:
+    """Refuse --network where the encoder is one network, which would be taken whatever its name."""
+    from span_electra.hub.opening import open_model
+    from span_electra.hub.weights import PARTS
+
+    said = peek(FinetuningArguments, layers, ["load_saved_model", "encoder", "network"])
+    encoder = said.get("load_saved_model") or said.get("encoder")
+    if encoder and said["network"] in PARTS:  # another name is refused with the other settings
+        open_model(encoder).check_part(said["network"])
 
 
 def _with_saved_run(given: Values, layers: list[Layer]) -> list[Layer]:

@@ -18,6 +18,7 @@ import torch
 
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import (
+    TEST_CANDIDATES,
     TaskRows,
     collate,
     marked,
@@ -36,7 +37,7 @@ from span_electra.finetuning.decoding import (
 )
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.metrics import compute_metric, perplexity
-from span_electra.hub.networks import check_numbers
+from span_electra.hub.networks import batch_rows, check_numbers, length_batches
 from span_electra.model.multi_task import HeadConfig, TaskNetwork
 from span_electra.training.checkpoint import more_is_better
 from span_electra.training.devices import Process
@@ -73,13 +74,11 @@ def predict_rows(
     shift: of the scores that labels are decided by (decoding.py); None: the one that these rows ask for.
     Raises InputError where the network's answers are not numbers.
     """
-    order_R = np.argsort(-source.lengths_R, kind="stable")  # longest first: memory runs out at once or never
     found: list[Any] = [None] * len(source)
     targets: list[Any] = [None] * len(source)
     uids = [""] * len(source)
     network.eval()
-    for begin in range(0, len(order_R), batch_size):
-        rows_B = order_R[begin : begin + batch_size]
+    for rows_B in length_batches(_tokens_R(source), batch_size):
         # Seed 0 for every run: the same errors are asked for, or two runs could not be compared.
         rows = source.rows(rows_B, 0, HELD_OUT)
         if source.spec.type.is_conversation:
@@ -96,6 +95,15 @@ def predict_rows(
             return None
     predicted = TaskPredictions(uids, found, targets, shift or 0.0)
     return predicted if shift is not None else _tuned(predicted, source, network.tasks[task])
+
+
+def _tokens_R(source: TaskRows) -> np.ndarray:
+    """Tokens that each row takes in the network, about; those of all its candidates at most."""
+    if not source.spec.type.has_candidates:
+        return source.lengths_R
+    # Each in a row of its own, as long as the longest last turn of any conversation may make it.
+    padded_R = np.minimum(source.lengths_R + max(map(len, source.last_turns)), source.spec.max_seq_len)
+    return padded_R * (TEST_CANDIDATES + source.spec.type.compares_vectors)
 
 
 def _tuned(scored: TaskPredictions, source: TaskRows, head: HeadConfig) -> TaskPredictions:
@@ -206,9 +214,10 @@ def _perplexity_counts(
         for begin, end in turn_windows(row["turns"], longest)
     ]
     nats_R, tokens_R = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
-    for first in range(0, len(windows), batch_size):
-        owner_B = np.array([number for number, _ in windows[first : first + batch_size]])
-        unpadded = windows_and_targets(source, [turns for _, turns in windows[first : first + batch_size]])
+    size = batch_rows(longest, batch_size)
+    for first in range(0, len(windows), size):
+        owner_B = np.array([number for number, _ in windows[first : first + size]])
+        unpadded = windows_and_targets(source, [turns for _, turns in windows[first : first + size]])
         batch = collate(task, unpadded, source.vocabulary.pad_id, 1.0, owner_B).to(process.device)
         with process.autocast():
             loss_N = network.losses(batch).cpu().double().numpy()

@@ -261,7 +261,7 @@ def _label(
         return tuple(column for column in name if _truth(row, reading.check(column, row.where)))
     value = row.values[name]
     if task_type.by_word:
-        labels = words_of(row, value, "labels", split=bool(reading.task.columns))
+        labels = words_of(row, value, "labels", split=bool(reading.task.columns), numbers=True)
         if len(labels) != len(words):
             found = f"{counted(len(labels), 'label')} for {counted(len(words), 'word')}"
             raise InputError(f"{row.where}: {found}; give one a word")

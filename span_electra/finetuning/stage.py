@@ -261,7 +261,7 @@ def check_start(settings: FinetuningArguments) -> None:
         raise InputError(f"--resume_train goes on with one run; name {saved}/seed-... and leave out --seeds")
     if saved and not (settings.resume_train or settings.conclude):
         for name in BEGUN:
-            if getattr(settings, name):
+            if getattr(settings, name) != getattr(FinetuningArguments(), name):
                 raise InputError(f"--{name}: --load_saved_model has an encoder of its own; give one of them")
 
 

@@ -39,9 +39,15 @@ def word_of(row: Row, value: Any, name: str) -> str:
     return text
 
 
-def words_of(row: Row, value: Any, name: str, split: bool) -> tuple[str, ...]:
-    """Words or their labels: a list, one written out in brackets, or, to `split`, a text with white space."""
+def words_of(row: Row, value: Any, name: str, split: bool, *, numbers: bool = False) -> tuple[str, ...]:
+    """Words or their labels: a list, one written out in brackets, or, to `split`, a text with white space.
+
+    numbers: one that is written out may hold some, as labels do.
+    """
     listed = list_of(row, value, name)
+    # `[1990]` may be a token too, and would be learned without its brackets.
+    if isinstance(value, str) and not (numbers or all(isinstance(entry, str) for entry in listed or ())):
+        raise _no_list(row, value, name)
     if listed is None:
         text = text_of(row, value, name)
         if not split:

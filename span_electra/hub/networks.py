@@ -21,8 +21,9 @@ from torch import Tensor
 from span_electra.accelerators import find_device
 from span_electra.errors import InputError, reason_of
 from span_electra.hub.architectures import architecture_of, model_config
-from span_electra.hub.folders import ours_in, read_config, trained_length
+from span_electra.hub.folders import ours_in, ours_of, read_config, trained_length
 from span_electra.hub.opening import Pretrained, head_of, open_model
+from span_electra.hub.runs import heads_of
 from span_electra.hub.weights import PARTS, take_weights
 from span_electra.model.electra import Discriminator, Generator
 from span_electra.model.encoder import Encoder
@@ -68,9 +69,7 @@ class Networks:
         network = getattr(self, part)
         if network is None:
             other = (self.generator or self.discriminator).source
-            raise InputError(
-                f"{other}: this needs a {part}; name a run, or a folder that holds both networks"
-            )
+            raise InputError(f"{other}: this needs a {part}; name a model with both networks")
         return network
 
 
@@ -100,9 +99,14 @@ def open_networks(folder: str | Path, device: str = "auto", batch_size: int = 32
         else:
             networks[part] = _ours(opened.need(part), chosen)
     if not networks:
-        raise InputError(
-            f"{folder}: holds no generator and no discriminator; name a run of pretraining or its exports"
-        )
+        task = ours_of(read_config(folder)).get("task") if opened.folders else None
+        # `finetune_SE.py` writes exports to exported/ in the run.
+        run = Path(folder).parent.parent
+        said = "holds no generator and no discriminator; name a run of pretraining or its exports"
+        if task:
+            named = f"its run, {run}," if heads_of(run) else "its run,"
+            said = f"holds task {task!r} as exported; name {named} or open it with transformers"
+        raise InputError(f"{folder}: {said}")
     return Networks(
         opened.vocabulary, chosen, **networks, batch_size=batch_size, checkpoint=opened.checkpoint
     )

@@ -89,6 +89,17 @@ class Opened:
         there = next(iter(self.readers))
         raise InputError(f"{self.source}: trained its {there} alone; use --network {there}")
 
+    def check_part(self, part: str) -> None:
+        """Refuse the folder of one network where another was asked for by name. Raises InputError."""
+        there = next(iter(self.readers))
+        if len(self.readers) > 1 or there == part:
+            return
+        if there == "none":
+            raise InputError(f"--network {part}: {self.source} holds an encoder alone; leave it out")
+        beside = self.source.parent / part
+        other = beside if (beside / CONFIG).is_file() else f"a run, or the folder of a {part}"
+        raise InputError(f"--network {part}: {self.source} holds a {there} alone; name {other}")
+
     def check_tokenizer(self) -> None:
         """Refuse strangers' folders whose tokenizer `transformers` reads otherwise than we; takes seconds.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from span_electra.errors import InputError
 from span_electra.hub.weights import PARTS
+from span_electra.progress import say_notes
 from span_electra.storage import CHECKPOINTS, TOKENIZER, read_object
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
@@ -34,16 +35,20 @@ def newest(folders: Iterable[Path]) -> Path | None:
 
 
 def newest_run(prefix: str | Path = "runs") -> Path:
-    """The newest exported run under `prefix`. Raises InputError when there is none."""
+    """The newest exported run under `prefix`, which is told. Raises InputError when there is none."""
     # Exported ones alone: a run that is still training has nothing to predict with yet.
     run = newest(path.parent for part in PARTS for path in Path(prefix).glob(f"*/{part}"))
     if run is None:
         raise InputError(f"no model named and none in {prefix}/; name a run or an exported folder")
+    say_notes(f"no model named; {run} is taken, the newest")
     return run
 
 
 def newest_talker(prefix: str | Path = "runs") -> Path:
-    """The newest run under `prefix` that has a Conversation task. Raises InputError when there is none."""
+    """The newest run under `prefix` that has a Conversation task, which is told.
+
+    Raises InputError when there is none.
+    """
     folders = [
         path.parent
         for pattern in ("*", f"*/{SEEDS}")
@@ -56,6 +61,7 @@ def newest_talker(prefix: str | Path = "runs") -> Path:
         raise InputError(
             f"no model named and none in {prefix}/ that talks; fine-tune one on a task of type Conversation"
         )
+    say_notes(f"no model named; {run} is taken, the newest that talks")
     return run
 
 

@@ -10,9 +10,10 @@ import ctypes
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from span_electra import progress
 from span_electra.counted import counted
 from span_electra.errors import InputError, nearest
 from span_electra.finetuning.header_rows import looks_like_header
+from span_electra.hub.weights import PARTS
 from span_electra.inference.predictor import Predictor
 from span_electra.inference.records import (
     corrected_record,
@@ -34,12 +36,24 @@ from span_electra.text.inputs import suffixes_of
 from span_electra.utf8 import decode_utf8
 
 TASKS = ("detect", "fill", "correct", "embed")  # the first is done where none is named
+ALONE = {"generator": ("fill", "embed"), "discriminator": ("detect", "embed")}  # what one can do by itself
 TABLES = (".csv", ".parquet", ".arrow", ".xlsx")  # a line of these is no text
+TOKENS = (".conll", ".conllu")  # one of these is a word with its tags
 # Lines of a file that are answered together, so that rows of one length find each other; fewer for what takes
 # many passes a line, so that answers are seen to come.
 BLOCK, SLOW_BLOCK = 1024, 32
 BLOCK_CHARACTERS = 200_000  # of a block at most (but one line at least), so that memory is bounded
+Answers = TypeVar("Answers")
 LineFunction = Callable[[list[str]], list[str]]  # lines -> what is written for each
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a line may be besides a text: what some task that is asked for reads."""
+
+    pairs: bool = False  # a TAB between two texts
+    lists: bool = False  # of words or turns, in JSON
+    candidates: bool = False  # an object of turns and candidates, in JSON
 
 
 def predict(
@@ -54,8 +68,10 @@ def predict(
 ) -> None:
     """Answer every line of the file, or of standard input, there or on standard output.
 
-    Raises InputError for a file that is not there, is not UTF-8, or is in the way.
+    Raises InputError for a file that is not there, is not UTF-8, or is in the way, and for a task that needs
+    a network which is not there.
     """
+    check_networks(predictor, task)
     check_file(in_file)
     if out_file and out_file.endswith(".npy"):
         if task != "embed":
@@ -64,7 +80,8 @@ def predict(
             )
         with new_file(out_file) as beside, beside.open("wb") as file:
             # An array's header tells how many rows there are, so all are made before it is written.
-            blocks = [predictor.embed(block) for block in blocks_of(in_file)]
+            embed = refusing_tables(predictor.embed, in_file, Reads())
+            blocks = [embed(block) for block in blocks_of(in_file)]
             np.save(file, np.concatenate([predictor.embed([])[:0], *blocks]))
         return
     # Colours and layout are for eyes; a pipe gets what a program can read.
@@ -92,13 +109,31 @@ def one_task(names: list[str]) -> str:
     return names[0] if names else TASKS[0]
 
 
+def check_networks(predictor: Predictor, task: str) -> None:
+    """Refuse a task of two networks, or of the other one, where there is but one. Raises InputError."""
+    there = [part for part in PARTS if getattr(predictor.networks, part)]
+    able = ALONE[there[0]]
+    if len(there) == 1 and task not in able:
+        raise InputError(
+            f"--task {task}: {predictor.networks.need(there[0]).source} has a {there[0]} alone; give --task "
+            f"{' or '.join(able)}, or name a model with both networks"
+        )
+
+
 def deliver(
-    answer: LineFunction, *, in_file: str | None, out_file: str | None, hint: str, block: int = BLOCK
+    answer: LineFunction,
+    *,
+    in_file: str | None,
+    out_file: str | None,
+    hint: str,
+    block: int = BLOCK,
+    reads: Reads = Reads(),
 ) -> None:
     """Answer every line of the file, of a pipe, or of a person, who is told by `hint` what to type.
 
-    block: lines of a file that `answer` gets together.
+    block: lines of a file that `answer` gets together. reads: see `check_file`.
     """
+    answer = refusing_tables(answer, in_file, reads)
     if out_file:
         with new_file(out_file) as beside, beside.open("w", encoding="utf-8") as file:
             write_answers(answer, blocks_of(in_file, block), file, waits=not in_file)
@@ -199,13 +234,15 @@ def blocks_of(in_file: str | None, lines: int = BLOCK) -> Iterator[list[str]]:
 
 
 def check_file(
-    in_file: str | None, check: Callable[[list[str], int], None] = lambda lines, first: None
+    in_file: str | None,
+    check: Callable[[list[str], int], None] = lambda lines, first: None,
+    reads: Reads = Reads(),
 ) -> None:
     """Read a file to its end before a network does: a bad line there would cost the answers of hours.
 
     check: is given lines and the number of the first, and raises InputError for one that has no answer.
-    Raises InputError for a table, a packed file, and what is not UTF-8. What can be read but once, as a pipe,
-    and standard input are left for later.
+    reads: what is no table though it looks like one. Raises InputError for a table, a packed file, and what
+    is not UTF-8. What can be read but once is left for later: see `refusing_tables`.
     """
     if in_file is None:
         return
@@ -214,36 +251,82 @@ def check_file(
         raise InputError(f"{in_file}: packed ({packing}); unpack it, or give its text on standard input")
     if suffix in TABLES:
         raise InputError(f"{in_file}: a table, and lines of text are read; cut the column out first")
-    # A device may be a pipe under a file's name, or give its lines only once.
-    if in_file.startswith("/dev/") or (Path(in_file).exists() and not Path(in_file).is_file()):
+    if suffix in TOKENS:
+        raise InputError(f"{in_file}: a token a line, and lines of text are read; write each sentence as one")
+    if comes_once(in_file):
         return
-    checked = 0
+    checked, tabs = 0, set()
     with progress.saying(lambda: f"{counted(checked, 'line')} checked"):
         for block in blocks_of(in_file):
             if not checked:
-                _refuse_header(block[0], in_file, suffix)
+                _refuse_first(block[0], in_file, suffix, reads)
             check(block, checked + 1)
             checked += len(block)
+            tabs |= _tabs_in(block)
+    _refuse_columns(tabs, in_file, reads)
 
 
-def _refuse_header(line: str, in_file: str, suffix: str) -> None:
-    """Refuse what its first line shows to be a table, of suffixes that lines of text may have too."""
-    # Pairs have a TAB between, and conversations are JSON: both may come so.
-    fields = line.split("\t")
+def comes_once(in_file: str | None) -> bool:
+    """Whether lines cannot be read twice: those of standard input, a pipe or a device."""
+    # A device may be a pipe under a file's name.
+    return (
+        in_file is None
+        or in_file.startswith("/dev/")
+        or (Path(in_file).exists() and not Path(in_file).is_file())
+    )
+
+
+def refusing_tables(
+    answer: Callable[[list[str]], Answers], in_file: str | None, reads: Reads
+) -> Callable[[list[str]], Answers]:
+    """What answers lines, so that those which come but once are no table's, by all that have come so far."""
+    if not comes_once(in_file):  # all lines were seen by `check_file`
+        return answer
+    seen: set[int] = set()
+
+    def answer_texts(lines: list[str]) -> Answers:
+        found = seen | _tabs_in(lines)
+        _refuse_columns(found, in_file or "standard input", reads)
+        seen.update(found)
+        return answer(lines)
+
+    return answer_texts
+
+
+def _tabs_in(lines: list[str]) -> set[int]:
+    """How many TABs lines hold, but for blank ones, which end a sentence of tokens, and for an indent."""
+    return {line.lstrip("\t").count("\t") for line in lines if line.strip()}
+
+
+def _refuse_columns(tabs: set[int], source: str, reads: Reads) -> None:
+    """Refuse lines that are all cut into as many columns: a uid or a label would be read as text."""
+    if len(tabs) == 1 and max(tabs) > reads.pairs:
+        raise InputError(
+            f"{source}: all lines have {counted(max(tabs), 'TAB')}, as those of a table, and lines of text "
+            "are read; cut the column out first, or write blanks for the TABs of a text"
+        )
+
+
+def _refuse_first(line: str, in_file: str, suffix: str, reads: Reads) -> None:
+    """Refuse what its first line shows to be no text, of suffixes that lines of text may have too."""
+    fields, value = line.split("\t"), None
+    if suffix in (".jsonl", ".ndjson", ".jsonlines"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(line)
+    if isinstance(value, str) or (isinstance(value, list) and not reads.lists):
+        kind = "string" if isinstance(value, str) else "list"
+        raise InputError(
+            f"{in_file}: line 1: a JSON {kind}, and lines of text are read; write each text as it is"
+        )
     if suffix == ".tsv" and len(fields) > 1 and looks_like_header(fields):
-        named = ", ".join(fields)[:80]
-    elif suffix in (".jsonl", ".ndjson", ".jsonlines") and line.lstrip().startswith("{"):
-        try:
-            keys = json.loads(line).keys()
-        except (ValueError, RecursionError):
-            return
-        if keys == {"turns", "candidates"}:
-            return
-        named = ", ".join(keys)[:80]
+        named = fields
+    elif isinstance(value, dict) and not (reads.candidates and value.keys() == {"turns", "candidates"}):
+        named = [*value]
     else:
         return
     raise InputError(
-        f"{in_file}: line 1: a table's ({named}), and lines of text are read; cut the column out first"
+        f"{in_file}: line 1: a table's ({', '.join(named)[:80]}), and lines of text are read; "
+        "cut the column out first"
     )
 
 

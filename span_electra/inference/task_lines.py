@@ -53,16 +53,26 @@ def predict_lines(
         raise InputError(f"--out_file {out_file}: answers are lines; name a .jsonl or .txt file")
     cut = CutLines()
     as_text = output == "text" or (output == "auto" and not out_file and sys.stdout.isatty())
-    pairs = any(predictor.specs[number].type.takes_pairs for number in asked)
-    hint = "a pair with a TAB between, or a text" if pairs else "a text"
+    reads = reads_of([predictor.specs[number] for number in asked])
+    hint = "a pair with a TAB between, or a text" if reads.pairs else "a text"
     lines.check_file(
         in_file,
         lambda texts, first: _examples_of_lines(predictor, names, texts, range(first, first + len(texts))),
+        reads,
     )
     answer = line_function(predictor, names, as_text, cut)
-    lines.deliver(answer, in_file=in_file, out_file=out_file, hint=hint)
+    lines.deliver(answer, in_file=in_file, out_file=out_file, hint=hint, reads=reads)
     if cut.count:
         say_notes(cut.said(predictor))
+
+
+def reads_of(specs: Sequence[TaskSpec]) -> lines.Reads:
+    """What some of the tasks read besides texts, as `text_of_line` does."""
+    return lines.Reads(
+        pairs=any(spec.type.takes_pairs and spec.task.pairs is not False for spec in specs),
+        lists=any(spec.type.is_conversation or spec.type.by_word for spec in specs),
+        candidates=any(spec.type.has_candidates for spec in specs),
+    )
 
 
 @dataclass

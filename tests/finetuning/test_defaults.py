@@ -7,6 +7,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from network_examples import exported
+from predictor_examples import finetuned
 
 from argument import FinetuneArgs
 from span_electra.commandline import parse
@@ -101,10 +103,10 @@ def test_seeds_stand_in_the_order_of_their_numbers():
 
 
 @pytest.mark.parametrize("what", ["--resume_train", "--conclude"])
-@pytest.mark.parametrize("flag", ["--encoder", "--from_scratch"])
+@pytest.mark.parametrize("flag", ["--encoder", "--from_scratch", "--network"])
 def test_what_a_run_began_from_is_behind_it(what, flag):
     store("run")
-    value = ["small"] if flag == "--encoder" else []
+    value = {"--encoder": ["small"], "--network": ["discriminator"]}.get(flag, [])
     with pytest.raises(InputError, match=f"{flag}: a saved run goes on as it began; leave it out"):
         read("--load_saved_model", "run", what, flag, *value)
 
@@ -115,6 +117,21 @@ def test_results_of_a_saved_run_go_into_it():
     with pytest.raises(InputError, match="--out_dir: --conclude writes into the run itself"):
         read("--load_saved_model", "run", "--conclude", "--out_dir", "other")
     assert read("--load_saved_model", "run", "--resume_train", "--out_dir", "other").out_dir == "other"
+
+
+def test_a_network_is_asked_of_who_has_it():
+    exported(Path("small"))
+    with pytest.raises(InputError, match="--network generator: small/discriminator .* name small/generator"):
+        read("--encoder", "small/discriminator", "--network", "generator")
+    read("--encoder", "small/generator", "--network", "generator")
+    with pytest.raises(InputError, match="network: 'generater' is not one of"):
+        read("--encoder", "small/generator", "--network", "generater")
+    assert read("--encoder", "small", "--network", "generator").network == "generator"
+    # Files of settings hold every one, whatever was meant by it.
+    read("--encoder", "small/generator", *mine(network="discriminator"))
+    finetuned(Path("tuned"), "film")
+    with pytest.raises(InputError, match="--network discriminator: tuned holds an encoder alone"):
+        read("--load_saved_model", "tuned", "--finetune", "--network", "discriminator")
 
 
 def test_a_conclusion_refuses_flags_of_training_whatever_their_values():

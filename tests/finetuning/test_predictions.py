@@ -64,6 +64,20 @@ def test_predictions_come_in_the_rows_order_whatever_the_batch_size(kind, tmp_pa
 
 
 @pytest.mark.parametrize("kind", TASK_TYPES)
+def test_batches_hold_few_tokens_those_of_candidates_too(kind, tmp_path, monkeypatch):
+    network, source = network_and_rows(tmp_path, kind)
+    one, seen, states = predict_rows(network, 0, source, 1, CPU), [], TaskNetwork.states
+    # The turns and ten candidates, each in a row of its own.
+    most = source.spec.max_seq_len * (11 if source.spec.type.has_candidates else 1)
+    monkeypatch.setattr("span_electra.hub.networks.BATCH_TOKENS", most)
+    monkeypatch.setattr(
+        TaskNetwork, "states", lambda self, batch, key: seen.append(batch.ids_BL) or states(self, batch, key)
+    )
+    assert predict_rows(network, 0, source, 256, CPU).uids == one.uids
+    assert len(seen) > 1 and max(ids_BL.numel() for ids_BL in seen) <= most
+
+
+@pytest.mark.parametrize("kind", TASK_TYPES)
 def test_answers_that_are_not_numbers_are_refused(kind, tmp_path):
     network, source = network_and_rows(tmp_path, kind)
     with torch.no_grad():

@@ -84,3 +84,14 @@ def test_words_stand_in_a_list_or_between_white_space():
         words_of(ROW, "My name", "words", split=False)
     with pytest.raises(InputError, match="line 7: words is empty"):
         words_of(ROW, ["My", ""], "words", split=False)
+
+
+@pytest.mark.parametrize("value", ["[1990]", "[1, 2]", "['In', 1990]", "[true]", "[null]", "[['In']]"])
+def test_a_token_in_brackets_loses_them_to_no_list(value):
+    """Where blanks part words, `[1990]` is a token as well as a list of one."""
+    for split in (True, False):
+        with pytest.raises(InputError, match=r"line 7: .* is no list; write words as \['one', 'two'\]"):
+            words_of(ROW, value, "words", split=split)
+    assert words_of(ROW, '["[1990]", "."]', "words", split=True) == ("[1990]", ".")
+    assert words_of(ROW, ["In", 1990], "words", split=True) == ("In", "1990")  # as .jsonl has it
+    assert words_of(ROW, "[0, 1]", "labels", split=True, numbers=True) == ("0", "1")

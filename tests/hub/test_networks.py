@@ -208,9 +208,18 @@ def test_a_network_from_left_to_right_is_no_generator_of_masked_tokens(tmp_path,
         open_networks(folder)
 
 
+@pytest.mark.parametrize("task", ["film", "tags", "near it"])
+def test_an_exported_task_is_called_so_and_its_run_is_named(task, tmp_path):
+    finetuned(tmp_path / "run", task)
+    for out, named in (("run/exported", f"its run, {tmp_path}/run, or"), ("elsewhere", "its run, or")):
+        [folder] = export_tasks(load_task_model(tmp_path / "run"), tmp_path / out)
+        with pytest.raises(InputError, match=f"{folder}: holds task '{task}' as exported; name {named} open"):
+            open_networks(folder)
+
+
 def test_a_network_that_is_not_there_is_named(tmp_path):
     exported(tmp_path)
-    with pytest.raises(InputError, match="needs a generator"):
+    with pytest.raises(InputError, match="needs a generator; name a model with both networks"):
         open_networks(tmp_path / "discriminator").need("generator")
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 import pytest
 import torch
 from network_examples import exported, random_model, vocabulary_of_words
+from predictor_examples import finetuned
 
 from span_electra.config import ARCHITECTURES
 from span_electra.errors import InputError
@@ -127,6 +128,22 @@ def test_a_part_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match="trained its generator alone; use --network generator"):
         open_model(tmp_path / "alone").need("discriminator")
     assert open_model(tmp_path / "alone/generator").need("discriminator").part == "generator", "there is one"
+
+
+@pytest.mark.parametrize(("there", "asked"), [("generator", "discriminator"), ("discriminator", "generator")])
+def test_one_network_is_not_taken_for_another_that_was_asked_for(there, asked, tmp_path):
+    exported(tmp_path)
+    told = f"--network {asked}: .*{there} holds a {there} alone; name"
+    with pytest.raises(InputError, match=f"{told} .*{tmp_path.name}/{asked}$"):
+        open_model(tmp_path / there).check_part(asked)
+    shutil.rmtree(tmp_path / asked)
+    with pytest.raises(InputError, match=f"{told} a run, or the folder of a {asked}$"):
+        open_model(tmp_path / there).check_part(asked)
+    open_model(tmp_path / there).check_part(there)
+    (tmp_path / "tuned").mkdir()
+    finetuned(tmp_path / "tuned", "film")
+    with pytest.raises(InputError, match=f"--network {asked}: .*tuned holds an encoder alone; leave it out"):
+        open_model(tmp_path / "tuned").check_part(asked)
 
 
 def test_both_networks_of_a_checkpoint_come_back_as_one_model(model, tmp_path):

@@ -56,3 +56,10 @@ def test_where_there_is_none_it_says_what_to_name(runs):
         newest_run(runs / "two")
     with pytest.raises(InputError, match="none in .* that talks"):
         newest_talker(runs / "two")
+
+
+def test_which_run_is_taken_where_none_was_named_is_told(runs, capsys):
+    newest_run(runs)
+    assert capsys.readouterr().err == f"note: no model named; {runs}/pretrained is taken, the newest\n"
+    newest_talker(runs)
+    assert "is taken, the newest that talks\n" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from network_examples import by_hand, exported, frequencies, spotter
 from span_electra.errors import InputError
 from span_electra.inference.lines import (
     BLOCK_CHARACTERS,
+    Reads,
     blocks_of,
     check_file,
     deliver,
@@ -140,11 +141,18 @@ def test_a_bad_line_at_the_end_is_told_before_the_network_runs(predictor, tmp_pa
         ("a.CSV.zst", "x", r"packed \(.zst\)"),
         ("a.tsv", "id\tsentence\n7\tA cat.\n", r"line 1: a table's \(id, sentence\)"),
         ("a.jsonl", '{"text": "A cat."}\n', r"line 1: a table's \(text\)"),
-        ("a.tsv", "A cat.\tA dog.\n", None),  # pairs
-        ("a.jsonl", '["Hello.", "Hi!"]\n', None),
-        ("a.jsonl", '{"turns": ["Hello."], "candidates": ["Hi!"]}\n', None),
+        ("a.conll", "Riga B-LOC\n", "a token a line"),
+        ("a.CONLLU", "1\tRiga\n", "a token a line"),
+        ("a.tsv", "7\t0\tA cat.\n8\t1\tA dog.\n", "all lines have 2 TABs, as those of a table"),
+        ("a.txt", "Riga\tB-LOC\n\nRiga\tB-LOC\n", "all lines have 1 TAB, as those of a table"),
+        ("a.txt", "\tan indent\n\tand another\n", None),
+        ("a.txt", "a text\tand more\nanother\n", None),
+        ("a.jsonl", '"A caf\\u00e9"\n', "line 1: a JSON string"),
+        ("a.ndjson", '["Hello.", "Hi!"]\n', "line 1: a JSON list"),
+        ("a.jsonl", '{"turns": [], "candidates": []}\n', r"line 1: a table's \(turns, candidates\)"),
         ("a.jsonl", "{a brace\n", None),
-        ("a.txt", "id\tsentence\n", None),
+        ("a.jsonl", "A cat.\n", None),
+        ("a.txt", '["Hello.", "Hi!"]\n', None),
         ("a.txt", "", None),
     ],
 )
@@ -155,6 +163,49 @@ def test_what_holds_no_lines_of_text_is_named(name, text, told, tmp_path):
     else:
         with pytest.raises(InputError, match=f"{name}: {told}"):
             check_file(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("part", "able", "unable"), [("generator", "fill", "detect"), ("discriminator", "detect", "fill")]
+)
+def test_what_one_network_alone_can_do_is_told(part, able, unable, tmp_path):
+    networks = by_hand(frequencies({"dog": 1.0}), spotter({"cats": 3.0}))
+    other = "discriminator" if part == "generator" else "generator"
+    alone = Predictor(replace(networks, **{other: None}))
+    for task in (unable, "correct"):
+        told = f"--task {task}: by hand has a {part} alone; give --task {able} or embed, or name a model"
+        with pytest.raises(InputError, match=told):
+            predict(alone, task, in_file="not read")
+    predict(alone, able, in_file=written(tmp_path), out_file=str(tmp_path / "out"))
+
+
+def test_what_a_task_reads_is_no_table(tmp_path):
+    for name, text, reads in (
+        ("a.tsv", "A cat.\tA dog.\n", Reads(pairs=True)),
+        ("a.jsonl", '["Hello.", "Hi!"]\n', Reads(lists=True)),
+        ("a.jsonl", '{"turns": ["Hello."], "candidates": ["Hi!"]}\n', Reads(candidates=True)),
+    ):
+        (tmp_path / name).write_text(text)
+        check_file(str(tmp_path / name), reads=reads)
+    (tmp_path / "a.tsv").write_text("7\tA cat.\tA dog.\n")
+    with pytest.raises(InputError, match="2 TABs"):
+        check_file(str(tmp_path / "a.tsv"), reads=Reads(pairs=True))
+    (tmp_path / "a.jsonl").write_text('"Hello."\n')
+    with pytest.raises(InputError, match="a JSON string"):
+        check_file(str(tmp_path / "a.jsonl"), reads=Reads(lists=True))
+
+
+def test_a_table_in_a_pipe_is_known_by_its_first_line(predictor, tmp_path, monkeypatch, capsys):
+    def piped(text):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+
+    for out in ("a.jsonl", "a.npy"):
+        piped(b"\n7\tthe cat\n8\tthe dog\n")
+        with pytest.raises(InputError, match="standard input: all lines have 1 TAB"):
+            predict(predictor, "embed", out_file=str(tmp_path / out))
+    piped(b"the cat\nthe\tcat\nthe\tdog\n")
+    predict(predictor, "detect", output="text")
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_what_can_be_read_but_once_is_not_read_before(tmp_path):

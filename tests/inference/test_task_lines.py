@@ -127,6 +127,32 @@ def test_a_line_that_has_no_answer_is_told_before_the_network_runs(predictor, tm
     assert not calls and not (tmp_path / "out.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "text", "told"),
+    [
+        ("film", "a.tsv", "7\tno\tthe cat\n8\tyes\tthe dog\n", "all lines have 2 TABs"),
+        ("film", "a.tsv", "no\tthe cat\n", "all lines have 1 TAB,"),
+        ("tags", "a.txt", "the\tO\ncat\tB-X\n\nthe\tO\n", "all lines have 1 TAB,"),
+        ("film", "a.jsonl", '["the", "cat"]\n', "a JSON list"),
+        ("tags", "a.jsonl", '["the", "cat"]\n', None),
+        ("chat", "a.jsonl", '["the cat", "a dog"]\n', None),
+        ("select", "a.jsonl", '{"turns": ["a"], "candidates": ["b"]}\n', None),
+        ("near", "a.tsv", "the cat\tthe dog\n", None),
+        ("same", "a.tsv", "the cat\tthe dog\n", None),
+    ],
+)
+def test_the_files_of_a_task_are_not_read_as_its_texts(name, file, text, told, tmp_path):
+    finetuned(tmp_path, name)
+    predictor = TaskPredictor.from_folder(tmp_path, "cpu")
+    (tmp_path / file).write_text(text)
+    asked = {"in_file": str(tmp_path / file), "out_file": str(tmp_path / "out.jsonl")}
+    if told is None:
+        predict_lines(predictor, [], **asked)
+    else:
+        with pytest.raises(InputError, match=f"{file}: .*{told}"):
+            predict_lines(predictor, [], **asked)
+
+
 def test_text_for_the_eye():
     words = Words(("My", "name", "is", "Ann"), ("O", "O", "O", "B-PER"), (0.9, 0.9, 0.9, 0.8))
     assert shown({"a": Label("1", 0.97), "b": words}, True) == "a: 1 97.0%   b: My name is Ann{B-PER}"
