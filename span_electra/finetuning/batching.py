@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from span_electra.errors import InputError
-from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, encode_examples
+from span_electra.finetuning.encoding import MISSPELLINGS, TaskSpec, encode_examples, kept_of_pair
 from span_electra.finetuning.order import REPLIES, Order, plan_tasks
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.turns import TurnRow, join_turns, row_length
@@ -250,7 +250,13 @@ def rows_of_candidates(
         # Of one form, so that a text has one vector whether it asks or answers.
         texts = [turns, *([reply] for reply in replies)]
         return [join_turns(text, sep_id, longest, open_ended=True) for text in texts]
-    return [join_turns([*turns, reply], sep_id, longest) for reply in replies]
+    # As two texts are cut, from the left: none is read without the other.
+    before = row_length(turns) - 2  # the turns and the separators between them
+    kept = [kept_of_pair(before, len(reply), longest - 3)[1] for reply in replies]
+    return [
+        join_turns([*turns, reply[len(reply) - length :]], sep_id, longest)
+        for reply, length in zip(replies, kept, strict=True)
+    ]
 
 
 def _other_replies(

@@ -1,7 +1,7 @@
 """Scores of labels -> the labels that are given: tags in an order that training has, thresholds by dev rows.
 
 Shapes are in the names:
-  W  words of a row   C  labels
+  W  words of a row   C  labels   E  labels and the edge of a row
 """
 
 from __future__ import annotations
@@ -45,9 +45,11 @@ def _sameness(tag: str, following: str) -> str:
 
 @cache
 def legal_orders(labels: tuple[str, ...], orders: tuple[str, ...]) -> np.ndarray | None:
-    """Whether each tag may follow each, bool [C, C]; None where all may."""
-    legal_CC = np.array([[_order(tag, following) in orders for following in labels] for tag in labels])
-    return None if not orders or legal_CC.all() else legal_CC
+    """Whether each tag may follow each, bool [E, E], the edge of a row last; None where all may."""
+    # The edge is as O is, and stands apart from it: tags of word segmentation have no O.
+    tags = (*labels, OUTSIDE)
+    legal_EE = np.array([[_order(tag, following) in orders for following in tags] for tag in tags])
+    return None if not orders or legal_EE.all() else legal_EE
 
 
 def best_tags(scores_WC: np.ndarray, labels: tuple[str, ...], orders: tuple[str, ...]) -> np.ndarray:
@@ -56,11 +58,10 @@ def best_tags(scores_WC: np.ndarray, labels: tuple[str, ...], orders: tuple[str,
     Scores of each word may have a number of its own added: logits do as well as log-probabilities.
     """
     likeliest_W = scores_WC.argmax(-1)
-    legal_CC = legal_orders(labels, orders)
-    if legal_CC is None or not len(likeliest_W):
+    legal_EE = legal_orders(labels, orders)
+    if legal_EE is None or not len(likeliest_W):
         return likeliest_W
-    outside = labels.index(OUTSIDE)
-    first_C, last_C = legal_CC[outside], legal_CC[:, outside]
+    legal_CC, first_C, last_C = legal_EE[:-1, :-1], legal_EE[-1, :-1], legal_EE[:-1, -1]
     # What each word wants is nearly always legal, and then nothing is better.
     legal = legal_CC[likeliest_W[:-1], likeliest_W[1:]].all()
     if legal and first_C[likeliest_W[0]] and last_C[likeliest_W[-1]]:

@@ -67,7 +67,12 @@ def export_task(
             write_mean_pooling(beside, network.config.discriminator.hidden_size, spec.max_seq_len)
         record = record_of(network.config, head)
         card = render_task_card(
-            spec, record, facts or CardFacts(), config=network.config, vocabulary=vocabulary
+            spec,
+            record,
+            facts or CardFacts(),
+            config=network.config,
+            vocabulary=vocabulary,
+            orders=network.tasks[task].orders,
         )
         write_network(joined, network.config, settings, beside, head=head, card=card)
         save_tokenizer(

@@ -190,14 +190,15 @@ def word_scores(
     """The scores of each word [W, C], those of its first token, and that token's place [W].
 
     word_L: the word of each token; below 0 there is none. A word without tokens has the place -1 and is O, or
-    label 0 where that is none.
+    where that is none any label: the first, or what the order of tags leaves.
     """
     first_W = np.full(words, -1)
     seen_S, place_S = np.unique(word_L, return_index=True)
     seen_S, place_S = seen_S[seen_S >= 0], place_S[seen_S >= 0]
     # What nothing was seen of is no part of a name: label 0 may be any, in the order of a label file.
-    scores_WC = np.full((words, len(labels)), IMPOSSIBLE)
-    scores_WC[:, labels.index(OUTSIDE) if OUTSIDE in labels else 0] = 0.0
+    scores_WC = np.zeros((words, len(labels)))
+    if OUTSIDE in labels:
+        scores_WC[:] = [0.0 if label == OUTSIDE else IMPOSSIBLE for label in labels]
     if len(seen_S):  # a row of no words has no scores either
         first_W[seen_S], scores_WC[seen_S] = place_S, logits_LC[place_S]
     return scores_WC, first_W
@@ -258,8 +259,7 @@ def check_metrics(spec: TaskSpec) -> None:
 def tag_orders(source: TaskRows) -> tuple[str, ...]:
     """Which tags follow each other in rows; () of labels that are no tags of chunks: these stand anywhere."""
     labels = source.spec.labels
-    chunks = OUTSIDE in labels and all(map(CHUNK_TAG.fullmatch, labels))
-    if source.spec.type.head != "tokens" or not chunks:
+    if source.spec.type.head != "tokens" or not all(map(CHUNK_TAG.fullmatch, labels)):
         return ()
     rows = (source.stored(row)["label"] for row in range(len(source)))
     return orders_of([labels[label] for label in row] for row in rows)

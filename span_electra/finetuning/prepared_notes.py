@@ -96,7 +96,7 @@ def _cut_rows(task: Task, prepared: Prepared, room: str) -> list[str]:
     if not cut:
         return []
     counts = ", ".join(f"{split} {rows:,}" for split, rows in cut.items())
-    lost = "the oldest turns" if task.type.has_candidates else "the end"
+    lost = "the beginning" if task.type.has_candidates else "the end"
     lost = "a turn's beginning" if task.type.is_conversation else lost
     rows = sum(cut.values())
     return [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from span_electra.config import ModelConfig
-from span_electra.finetuning.decoding import OUTSIDE
+from span_electra.finetuning.decoding import OUTSIDE, legal_orders
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.turns import usual_reply
 from span_electra.hub.architecture import Architecture
@@ -63,12 +63,15 @@ if any(first != last for first, last, _ in tokens):  # such words were read apar
 tokens = tokens[: tokenizer.model_max_length - 2]
 row = [tokenizer.cls_token_id, *(number for _, _, number in tokens), tokenizer.sep_token_id]
 with torch.no_grad():
-    best = model(torch.tensor([row])).logits[0, 1:-1].argmax(-1).tolist()
-answers = {{}}  # of each word's first token; a token is of the word that its last letter is of
-for (_, word, _), number in zip(tokens, best):
-    answers.setdefault(word, model.config.id2label[number])
-# A word that has no token in the row is taken for this.
-labels = [(word, answers.get(place, {outside})) for place, word in enumerate(words)]""",
+    logits = model(torch.tensor([row])).logits[0, 1:-1]
+tags = [model.config.id2label[number] for number in range(model.config.num_labels)]
+{unseen}
+first = {{}}  # the scores of each word's first token; a token is of the word that its last letter is of
+for (_, word, _), score in zip(tokens, logits):
+    first.setdefault(word, score)
+scores = torch.stack([first.get(place, unseen) for place in range(len(words))]).double()
+{decoding}
+labels = [(word, tags[number]) for word, number in zip(words, best)]""",
     "several": _PIPELINE
     + 'answer("The quick brown fox jumps over the lazy dog.", top_k=None, truncation=True)'
     "  # each label's score",
@@ -86,6 +89,34 @@ reply = tokenizer.decode(said, skip_special_tokens=True)""",
 model = SentenceTransformer("path/to/this/folder")  # several turns: one text with the separator between
 model.similarity(model.encode("Hello."), model.encode(["Hi!", "No."]))""",
 }
+_UNSEEN_OUTSIDE = (
+    'unseen = torch.tensor([0.0 if tag == "O" else -1e9 for tag in tags])  # a word without a token is O'
+)
+_UNSEEN = "unseen = torch.zeros(len(tags))  # what is known of a word without a token"
+_LIKELIEST = "best = scores.argmax(-1).tolist()"
+_IN_ORDER = """
+# Which tags follow each other in the rows of training, by their letters and whether the types are the same;
+# O is also what stands before a row and behind it.
+orders = {{
+{orders}
+}}
+
+
+def cost(tag, after):
+    same = "" if "O" in (tag, after) else " same" if tag[1:] == after[1:] else " other"
+    return 0.0 if f"{{tag[:1]}} {{after[:1]}}{{same}}" in orders else -1e9
+
+
+# Of all tags in such an order those of the highest sum of scores (Viterbi's algorithm).
+costs = torch.tensor([[cost(tag, after) for after in tags] for tag in tags])
+sums, before = scores[0] + torch.tensor([cost("O", tag) for tag in tags]), []
+for score in scores[1:]:
+    sums, places = (sums[:, None] + costs).max(0)
+    sums = sums + score
+    before.append(places.tolist())
+best = [int((sums + torch.tensor([cost(tag, "O") for tag in tags])).argmax())]
+for places in reversed(before):
+    best.insert(0, places[best[0]])"""
 _TURN_TYPES = (
     "Several turns are one text with the separator between. The tokenizer gives them all one token type, "
     "where in training types alternate by turn, the newest before the answer having 0: for the very numbers "
@@ -96,11 +127,15 @@ _FIRST_TOKENS = (
 )
 _BLANKS = (
     'Where blanks part the words, `pipeline("token-classification", model=folder, '
-    'aggregation_strategy="first")` tells the same of a text; it takes all between two blanks for one word.'
+    'aggregation_strategy="first")` gives each its likeliest tag; all between two blanks is one word to it.'
 )
 _PIECES = (
     "To `transformers`' own pipeline every token that does not begin with ## is a word, so that `u.s.` is "
     "four, with a label each."
+)
+_ORDER = (
+    "The metrics are of tags in an order that the rows of training have, as the code above gives them; "
+    "pipelines take each word's likeliest tag."
 )
 _CUT = (
     "`truncation=True` has a text that is too long cut, as in training. The pipeline does not by itself: it "
@@ -114,25 +149,34 @@ _SPEECH = (
 
 
 def render_task_card(
-    spec: TaskSpec, record: Architecture, facts: CardFacts, *, config: ModelConfig, vocabulary: Vocabulary
+    spec: TaskSpec,
+    record: Architecture,
+    facts: CardFacts,
+    *,
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    orders: tuple[str, ...] = (),
 ) -> str:
     """Return the text of README.md of a fine-tuned network with the head of one task.
 
     `record`: what it is exported by. `config`: of the network, its encoder under `discriminator`.
+    `orders`: of tags, as the head has them.
     """
     head, kind = spec.type.stock_head, _kind(spec, record)
     title, stock_class = f"{spec.task.name} ({spec.task.task_type})", record.classes[head]
-    nothing = OUTSIDE if OUTSIDE in spec.labels else next(iter(spec.labels), "")  # as in predictions.py
+    ordered = legal_orders(spec.labels, orders) is not None
     usage = _USE[kind].format(
         pipeline=pipeline_of(head, record),
         stock_class=stock_class,
         prompt=spec.max_seq_len - usual_reply(spec.max_seq_len),
         bare=_bare_pattern(),
-        outside=json.dumps(nothing, ensure_ascii=False),
+        unseen=_UNSEEN_OUTSIDE if OUTSIDE in spec.labels else _UNSEEN,  # as in predictions.py
+        decoding=_IN_ORDER.format(orders=_lines_of(orders)) if ordered else _LIKELIEST,
     )
     notes = {
         _FIRST_TOKENS: kind == "words",
         _PIECES if vocabulary.kind == "BERT" else _BLANKS: kind == "words",
+        _ORDER: kind == "words" and ordered,
         _CUT: kind in ("text", "several", "several of pairs"),
         _SEVERAL: spec.type.head == "several",
         _SPEECH: kind == "speech" and record.token_types,
@@ -158,6 +202,12 @@ def _kind(spec: TaskSpec, record: Architecture) -> str:
         return "text"
     by_head = {"none": "vectors", "tokens": "words", "causal": "speech"}
     return by_head.get(head, "task" if pipeline else "class")
+
+
+def _lines_of(orders: tuple[str, ...]) -> str:
+    """Orders of tags as lines of code."""
+    quoted = [json.dumps(order) + "," for order in orders]
+    return "\n".join("    " + " ".join(quoted[begin : begin + 6]) for begin in range(0, len(quoted), 6))
 
 
 def _bare_pattern() -> str:

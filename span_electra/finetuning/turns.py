@@ -1,4 +1,4 @@
-"""A conversation's turns -> one row for the encoder: `sep t0 sep t1 ... sep`, newest turns first to stay.
+"""A conversation's turns -> one row for the encoder: `sep t0 sep t1 ... sep`, newest tokens first to stay.
 
 A separator belongs to the turn that follows it: there a causal network foretells that turn's first token, and
 must know by the token type whose turn it is. So the last separator belongs to the turn to come.
@@ -46,20 +46,20 @@ class TurnRow:
 def join_turns(
     turns: Sequence[Sequence[int]], sep_id: int, longest: int, open_ended: bool = False
 ) -> TurnRow:
-    """Join as many of the newest whole turns as `longest` tokens hold, separators included.
+    """Join turns, of which the newest tokens stay where `longest` holds not all, separators included.
 
-    A last turn that is too long alone keeps its newest tokens, and stands alone. Without turns the row is one
-    separator. open_ended: an answer is to follow, for which the caller leaves room in `longest`.
+    Without turns the row is one separator. open_ended: an answer is to follow, for which the caller leaves
+    room in `longest`.
 
-    Example: turns [5 6] [7] [8], sep 1, longest 6
-        closed      1 7 1 8 1   types 0 0 1 1 0   two turns stay; the 8 is OWN_VOICE
-        open-ended  1 7 1 8 1   types 1 1 0 0 1   so is what follows the last 1
+    Example: turns [4] [5 6] [7] [8], sep 1, longest 7
+        closed      1 6 1 7 1 8 1   types 1 1 0 0 1 1 0   the 8 is OWN_VOICE
+        open-ended  1 6 1 7 1 8 1   types 0 0 1 1 0 0 1   so is what follows the last 1
 
     Raises InputError where not one token of a turn fits.
     """
     if longest < 3:
         raise InputError(f"longest: {longest} tokens hold no turn between two separators; give 3 or more")
-    kept = _newest(turns, longest)
+    kept = _newest_tokens(turns, longest)
     last = len(kept) if open_ended else len(kept) - 1  # the turn that has OWN_VOICE, maybe one to come
     ids: list[int] = []
     types: list[int] = []
@@ -74,16 +74,25 @@ def row_length(turns: Sequence[Sequence[int]]) -> int:
     return 1 + sum(len(turn) + 1 for turn in turns)
 
 
-def _newest(turns: Sequence[Sequence[int]], longest: int) -> list[Sequence[int]]:
-    """The newest whole turns that fit, oldest first; at least the end of the last."""
+def newest_whole(turns: Sequence[Sequence[int]], longest: int) -> Sequence[Sequence[int]]:
+    """The newest turns that fit a row of `longest` as a whole; at least the last."""
+    begin = max(0, len(turns) - 1)
+    while begin and row_length(turns[begin - 1 :]) <= longest:
+        begin -= 1
+    return turns[begin:]
+
+
+def _newest_tokens(turns: Sequence[Sequence[int]], longest: int) -> list[Sequence[int]]:
+    """The turns that a row holds, of the oldest its end, maybe none of it.
+
+    So the row is the end of the longer one behind a separator, as of stock tokenizers that cut from the left.
+    """
     kept: list[Sequence[int]] = []
     # Newest first: what was said last decides what is said next.
     room = longest - 1  # the separator at the end
     for turn in reversed(turns):
         room -= 1 + len(turn)
-        if room < 0:
+        kept.append(turn[max(0, -room) :])
+        if room <= 0:
             break
-        kept.append(turn)
-    if turns and not kept:
-        kept.append(turns[-1][len(turns[-1]) - (longest - 2) :])
     return kept[::-1]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from span_electra.finetuning.encoding import TaskSpec, encode_examples
 from span_electra.finetuning.readers import Example
-from span_electra.finetuning.turns import OWN_VOICE, TurnRow, join_turns, never_said, row_length
+from span_electra.finetuning.turns import OWN_VOICE, TurnRow, join_turns, never_said, newest_whole, row_length
 from span_electra.inference.arguments import GenerationArguments
 from span_electra.inference.generate import generate
 from span_electra.inference.lines import blocks_of, typed
@@ -44,9 +44,9 @@ def reply(
     assert spec.type.is_conversation, spec.type.name
     config = speech.fitted(spec.max_seq_len, len(turns))
     ids = encode_examples(vocabulary, spec, [Example("", tuple(turns))])[0]["turns"]
-    # Of a row that is full the oldest turn is left out as a whole, before the reply begins.
+    # What is too much is left out by whole turns, before the reply begins: training cuts between turns.
     room = spec.max_seq_len - config.max_new_tokens
-    row = join_turns(ids, vocabulary.sep_id, room, open_ended=True)
+    row = join_turns(newest_whole(ids, room), vocabulary.sep_id, room, open_ended=True)
     banned = never_said(vocabulary, network.config.vocab_size)
     follows = next_token(network, task, row)
     answer = generate(follows, row.ids, end_id=vocabulary.sep_id, config=config, banned=banned)

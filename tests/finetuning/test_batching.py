@@ -5,6 +5,7 @@ Run: pytest tests/finetuning/test_batching.py
 
 import json
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import torch
 from finetune_examples import sources_of, write_task
 from network_examples import vocabulary_of_words
 from task_examples import write
+from task_network_examples import VOCABULARY, network_of, spec_of
+from transformers import AutoTokenizer
 
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import (
@@ -21,9 +24,11 @@ from span_electra.finetuning.batching import (
     TaskRows,
     check_replies,
     rows_and_targets,
+    rows_of_candidates,
     turn_windows,
 )
 from span_electra.finetuning.encoding import TaskSpec
+from span_electra.finetuning.export import export_task
 from span_electra.finetuning.order import Order
 from span_electra.finetuning.task import Task
 from span_electra.finetuning.task_types import TASK_TYPES
@@ -127,6 +132,21 @@ def test_the_true_reply_is_first_and_none_equals_it(tmp_path):
         last = stored["turns"][-1]
         assert group[0][-1 - len(last) : -1] == last
         assert len(set(map(tuple, group))) == TEST_CANDIDATES
+
+
+@pytest.mark.parametrize("question", [3, 30])
+@pytest.mark.parametrize("reply", [3, 12, 30])
+def test_question_and_reply_too_long_are_cut_as_the_stock_tokenizer_cuts_them(question, reply, tmp_path):
+    """A reply is never ranked without what it answers."""
+    spec = spec_of("ResponseSelection")
+    texts = ["the cats sleep " * (question // 3), "dogs bark undo " * (reply // 3)]
+    export_task(network_of("ResponseSelection"), 0, spec, VOCABULARY, tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    asked, said = (VOCABULARY.tokenizer.encode(text, add_special_tokens=False).ids for text in texts)
+    for longest in (24, 25):
+        spec = replace(spec, max_seq_len=longest)
+        [row] = rows_of_candidates(spec, VOCABULARY.sep_id, [asked], [said])
+        assert row.ids == tokenizer(*texts, truncation=True, max_length=longest)["input_ids"]
 
 
 def test_turns_and_replies_are_read_apart_for_a_retrieval(tmp_path):

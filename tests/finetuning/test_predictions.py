@@ -19,7 +19,7 @@ from task_examples import one_task
 
 from span_electra.errors import InputError
 from span_electra.finetuning.batching import turn_windows
-from span_electra.finetuning.decoding import SHIFTS, direction
+from span_electra.finetuning.decoding import SHIFTS, best_tags, direction, orders_of
 from span_electra.finetuning.encoding import TaskSpec
 from span_electra.finetuning.export import export_task
 from span_electra.finetuning.predictions import (
@@ -151,6 +151,32 @@ def test_tags_are_in_an_order_that_the_training_rows_have(tmp_path):
     assert not any(pair == ("B-N", "B-N") for row in tags for pair in zip(row, row[1:], strict=False))
     network.heads[0].score.bias.data[source.spec.labels.index("O")] -= 50
     assert predict_rows(network, 0, source, 7, CPU).predictions != found, "O only where it must be"
+
+
+@pytest.mark.parametrize(
+    ("labels", "row", "orders"),
+    [
+        (("B", "E", "M", "S"), [0, 2, 1, 3], ("B M same", "E S same", "M E same", "O B", "S O")),
+        (("NOUN", "VERB"), [0, 1], ()),  # parts of speech stand anywhere
+        (("O", "NN"), [0, 1], ()),
+    ],
+)
+def test_tags_of_chunks_have_an_order_with_and_without_an_outside(labels, row, orders):
+    class Rows(list):
+        spec = SimpleNamespace(labels=labels, type=SimpleNamespace(head="tokens"))
+        stored = list.__getitem__
+
+    assert tag_orders(Rows([{"label": row}])) == orders
+
+
+def test_words_that_the_row_has_no_token_of_end_what_was_begun_where_no_tag_is_outside():
+    """As in Chinese word segmentation, B M E and S, of a text that is longer than a row."""
+    labels = ("B", "E", "M", "S")
+    orders = orders_of([["S", "B", "E", "B", "M", "E", "S"], ["B", "E"]])
+    word_L = np.array([-1, 0, 1, -1])
+    scores_WC, _ = word_scores(np.eye(4)[[3, 3, 0, 3]], word_L, 4, labels)
+    found = [labels[tag] for tag in best_tags(scores_WC, labels, orders)]
+    assert found[:2] == ["S", "B"] and {*orders} >= {*orders_of([found])}
 
 
 def told(kind, labels=(), metrics=()):

@@ -8,6 +8,7 @@ import math
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -15,8 +16,10 @@ from model_examples import small_config
 from own_tokenizer_examples import roberta, write_folder
 from task_network_examples import LABELS, TAGS, VOCABULARY, batch_of, network_of, ours_of, spec_of
 
+from span_electra.finetuning.decoding import orders_of
 from span_electra.finetuning.encoding import encode_examples
 from span_electra.finetuning.export import export_task, metrics_of, task_facts
+from span_electra.finetuning.predictions import decided, word_scores
 from span_electra.finetuning.readers import Example
 from span_electra.finetuning.task_card import render_task_card
 from span_electra.finetuning.task_model import TaskModel
@@ -104,6 +107,28 @@ def test_the_code_of_a_taggers_card_gives_every_word_its_label_in_the_row_of_tra
     told = run_card(folder, "The quick brown fox jumps over the lazy dog .", words)
     assert told["row"] == row["input_ids"]
     assert told["labels"] == list(zip(text, best, strict=True)) and len(set(best)) > 1
+
+
+@pytest.mark.parametrize("labels", [TAGS, ("B", "M", "E", "S")])
+@pytest.mark.parametrize("words", ["the u.s. cats undo un-bark", "the cats " * 20])
+def test_the_code_of_a_taggers_card_gives_the_tags_that_predictions_have(labels, words, tmp_path):
+    """Tags in an order that training has, where the likeliest ones are in none."""
+    rows = [labels, [*labels[:3], "O"]] if "O" in labels else [["B", "M", "E", "S"], ["B", "E", "B", "E"]]
+    spec, text, orders = replace(spec_of("NER"), labels=labels), tuple(words.split()), orders_of(rows)
+    network = network_of("NER", seed=4)
+    network.tasks = (replace(network.tasks[0], orders=orders),)
+    row = encode_examples(VOCABULARY, spec, [Example("1", (), text)])[0]
+    with torch.no_grad():
+        logits_LC = network.logits(batch_of(torch.tensor([row["input_ids"]])))[0]
+        network.heads[0].score.bias -= logits_LC.mean(0)  # no label is every token's
+        logits_LC = (logits_LC - logits_LC.mean(0)).numpy()
+    scores_WC, _ = word_scores(logits_LC, np.array(row["word_ids"]), len(text), labels)
+    [best] = decided([scores_WC], spec, network.tasks[0], shift=0.0)
+    assert best != scores_WC.argmax(-1).tolist()
+    folder = export_task(network, 0, spec, VOCABULARY, tmp_path / "out")
+    told = run_card(folder, "The quick brown fox jumps over the lazy dog .", words)
+    assert told["labels"] == [(word, labels[tag]) for word, tag in zip(text, best, strict=True)]
+    assert "pipelines take each word's likeliest tag" in (folder / "README.md").read_text()
 
 
 def test_the_code_of_a_taggers_card_knows_the_scripts_without_blanks(tmp_path):

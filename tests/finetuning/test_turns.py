@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_electra.errors import InputError
-from span_electra.finetuning.turns import OWN_VOICE, join_turns, never_said
+from span_electra.finetuning.turns import OWN_VOICE, join_turns, never_said, newest_whole
 
 SEP = 1
 TURNS = st.lists(st.lists(st.integers(2, 99), max_size=6), max_size=7)
@@ -23,10 +23,10 @@ def whole(turns):
 
 
 def test_worked_example():
-    closed = join_turns([[5, 6], [7], [8]], SEP, longest=6)
-    assert (closed.ids, closed.types) == ([1, 7, 1, 8, 1], [0, 0, 1, 1, 0])
-    open_ended = join_turns([[5, 6], [7], [8]], SEP, longest=6, open_ended=True)
-    assert (open_ended.ids, open_ended.types) == ([1, 7, 1, 8, 1], [1, 1, 0, 0, 1])
+    closed = join_turns([[4], [5, 6], [7], [8]], SEP, longest=7)
+    assert (closed.ids, closed.types) == ([1, 6, 1, 7, 1, 8, 1], [1, 1, 0, 0, 1, 1, 0])
+    open_ended = join_turns([[4], [5, 6], [7], [8]], SEP, longest=7, open_ended=True)
+    assert (open_ended.ids, open_ended.types) == ([1, 6, 1, 7, 1, 8, 1], [0, 0, 1, 1, 0, 0, 1])
 
 
 def test_a_last_turn_too_long_keeps_its_newest_tokens_and_stands_alone():
@@ -35,7 +35,8 @@ def test_a_last_turn_too_long_keeps_its_newest_tokens_and_stands_alone():
 
 
 def test_older_short_turns_do_not_jump_over_a_long_one():
-    assert join_turns([[2], [3] * 9, [4]], SEP, longest=7).ids == [1, 4, 1]
+    assert join_turns([[2], [3] * 9, [4]], SEP, longest=7).ids == [1, 3, 3, 3, 1, 4, 1]
+    assert newest_whole([[2], [3] * 9, [4]], longest=7) == [[4]]
 
 
 def test_a_talk_may_begin_with_nothing():
@@ -49,17 +50,19 @@ def test_a_row_without_room_is_refused():
 
 
 @given(TURNS, LENGTHS, st.booleans())
-def test_ids_are_the_kept_turns_which_are_the_newest(turns, longest, open_ended):
+def test_ids_are_the_newest_of_all_turns_behind_a_separator(turns, longest, open_ended):
     row = join_turns(turns, SEP, longest, open_ended)
     assert len(row.ids) == len(row.types) <= longest
-    if len(whole(turns[-1:])) <= longest:
-        kept = row.ids.count(SEP) - 1
-        assert row.ids == whole(turns[len(turns) - kept :])
-        if kept < len(turns):
-            assert len(whole(turns[-kept - 1 :])) > longest, "one more turn would have fitted"
-    else:
-        assert len(row.ids) == longest
-        assert row.ids == [SEP, *whole(turns[-1:])[-(longest - 1) :]]
+    assert row.ids == [SEP, *whole(turns)[1:][-(longest - 1) :]]
+
+
+@given(TURNS, LENGTHS)
+def test_whole_turns_are_the_newest_that_fit_and_the_last_in_any_case(turns, longest):
+    kept = newest_whole(turns, longest)
+    assert kept == turns[len(turns) - len(kept) :] and bool(kept) == bool(turns)
+    assert len(whole(kept)) <= longest or len(kept) == 1
+    if len(kept) < len(turns):
+        assert len(whole(turns[-len(kept) - 1 :])) > longest, "one more turn would have fitted"
 
 
 @given(TURNS, st.booleans())
