@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from span_electra.features.parts import (
 )
 from span_electra.features.store import open_features
 from span_electra.locks import locked
-from span_electra.progress import Bar
+from span_electra.progress import Bar, say_notes
 from span_electra.storage import PARTS, PARTS_LOCK, empty_parents_go, recover
 from span_electra.text.clean import Replaced, read_block
 from span_electra.text.corpus import Block, cut_blocks, hash_source
@@ -88,39 +87,19 @@ def build_features(
     then kept for the next time. Raises OSError when the disk is full.
     """
     assert engine in ("local", "ray")
-    say = Speaker(progress)
     found = find_inputs(inputs, wanted.text_field)
-    for note in found.notes:
-        say.note(note)
     # By our own writing, which is whole or not at all; a file system of a library would copy once more.
     target = str(out_file).removeprefix("file://")
     # The place where it is built goes again.
     shown = shown or (without_keys(target) if is_url(target) else None)
-    job = _Job(found, wanted, vocabulary, workers=workers, shards=shards, engine=engine, say=say, shown=shown)
+    job = _Job(found, wanted, vocabulary, workers, shards=shards, engine=engine, aloud=progress, shown=shown)
+    job.note(*found.notes)
     if is_url(target):
         with staged(target, shards) as local:
             return _build(job, local)
     if Path(target).is_symlink():  # it stays, and leads to the new file: on another disk, where there is room
         return _build(replace(job, shown=shown or target), Path(os.path.realpath(target)))
     return _build(job, Path(target))
-
-
-class Speaker:
-    """Tells the user what happens; silent where nobody listens, as in tests."""
-
-    def __init__(self, aloud: bool) -> None:
-        self._aloud = aloud
-
-    def line(self, text: str) -> None:
-        if self._aloud:
-            print(text)
-
-    def note(self, text: str) -> None:
-        if self._aloud:
-            print(f"note: {text}", file=sys.stderr)
-
-    def bar(self, size: int) -> Bar:
-        return Bar("features", size, self._aloud)
 
 
 @dataclass(frozen=True)
@@ -133,38 +112,44 @@ class _Job:
     workers: int
     shards: int
     engine: str
-    say: Speaker
+    aloud: bool
     shown: str | None = None
+
+    def say(self, line: str) -> None:
+        if self.aloud:
+            print(line)
+
+    def note(self, *notes: str) -> None:
+        if self.aloud:
+            say_notes(*notes)
 
 
 def _build(job: _Job, out_file: Path) -> FeatureCounts:
-    say = job.say
     check_place(out_file, job.shards)
     # Before anything is locked or made: a second command with the same settings leaves no trace.
     done = _already_made(job, out_file)
     if done:
         _remove_left_parts(out_file)
-        say.line(f"{done}\nfeatures: made already, from the same text with the same settings; nothing to do")
+        job.say(f"{done}\nfeatures: made already, from the same text with the same settings; nothing to do")
         return done
     if out_file.exists():
-        say.note(f"{out_file}: features of other text or settings; will be replaced when the new are whole")
+        job.note(f"{out_file}: features of other text or settings; will be replaced when the new are whole")
     files, size = len(job.found.files), job.found.size
-    say.line(f"features: {counted(files, 'file')}" + (f", {size / 1e6:,.1f} MB of text" if size else ""))
+    job.say(f"features: {counted(files, 'file')}" + (f", {size / 1e6:,.1f} MB of text" if size else ""))
     with _parts_folder(out_file) as folder:
         header, made = _make_and_join(job, out_file, folder)
         _remove_parts(folder)
     total, notes = made.total, _text_notes(job, made, header)
     result = FeatureCounts(job.shown or str(out_file), header, notes)
     if total.fallback:
-        say.note(f"the tokenizer library did all the work, more slowly: {total.fallback}")
+        job.note(f"the tokenizer library did all the work, more slowly: {total.fallback}")
     if kept := sum(part.kept for part in made.finished):
-        say.note(f"{kept} of {len(made.finished)} blocks were finished before and kept")
-    say.line(str(result))
-    for note in notes:
-        say.note(note)
+        job.note(f"{kept} of {len(made.finished)} blocks were finished before and kept")
+    job.say(str(result))
+    job.note(*notes)
     if not header.masked:
         longest, ratio = header.max_seq_len - 2, header.masking.mask_ratio
-        say.note(
+        job.note(
             f"no token is hidden: {ratio:g} of rows of at most {longest} tokens of text rounds to none; "
             "nothing can be learned from them. Raise --mask_ratio or --max_seq_len"
         )
@@ -255,7 +240,7 @@ def _make_parts(job: _Job, folder: Path, joined: JoinedFile | None) -> _Parts:
     found, header, replaced = job.found, job.header, Replaced(job.header.reading)
     identities = {file.path: file.identity for file in found.files}
     settings = settings_key(header)
-    with job.say.bar(found.size) as bar:
+    with Bar("features", found.size, job.aloud) as bar:
 
         def add(block: Block, part: _Finished) -> None:
             nonlocal most_lost, least_known
@@ -299,7 +284,7 @@ def _run(
     # Small texts are encoded sooner than a second process starts; a stream need not say how large it is.
     workers, note = cap_workers(job.workers)
     if note:
-        job.say.note(note)
+        job.note(note)
     if all(file.size for file in job.found.files):
         workers = min(workers, 1 + job.found.size // WORTH_A_PROCESS)
     return run_tasks(writing_maker, (job.header, job.vocabulary, folder), tasks, workers)
@@ -360,7 +345,7 @@ def _already_made(job: _Job, out_file: Path) -> FeatureCounts | None:
     if [source.sha256 for source in made.sources] != [hash_source(file, made.text_field) for file in files]:
         return None
     if made.format != job.header.format:
-        job.say.note(
+        job.note(
             f"{out_file}: is of format {made.format}, of an earlier version, and keeps its masks; remove it "
             f"to have it made in format {job.header.format}"
         )

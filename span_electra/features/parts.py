@@ -13,7 +13,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +66,6 @@ class PartCounts:
     def __add__(self, other: PartCounts) -> PartCounts:
         added = [a + b for a, b in zip(astuple(self)[:-1], astuple(other)[:-1], strict=True)]
         return PartCounts(*added, self.fallback or other.fallback)
-
-
-_COUNTED = [field.name for field in fields(PartCounts)]
 
 
 @dataclass(frozen=True)
@@ -168,9 +165,8 @@ def kept_counts(path: Path, key: str) -> PartCounts | None:
         return None
     try:
         described = json.loads(open_checked(path).schema.metadata[PART_KEY])
-        # Earlier versions counted other things besides: unknown tokens, where characters are now.
-        counts = {name: count for name, count in described["counts"].items() if name in _COUNTED}
-        return PartCounts(**counts) if described["key"] == key else None
+        # One of a version that counted other things is made again: its counts are a TypeError.
+        return PartCounts(**described["counts"]) if described["key"] == key else None
     except (InputError, KeyError, TypeError, ValueError, RecursionError):
         return None
 

@@ -37,7 +37,6 @@ from span_electra.storage import CHECKPOINTS, CONFIG, OURS, RUN_MARK, TOKENIZER,
 from span_electra.text.own_tokenizer import check_folder
 from span_electra.text.vocabulary import Vocabulary
 from span_electra.training import checkpoint
-from span_electra.training.run_folder import last_saved, state_of
 from span_electra.utf8 import read_text
 
 SPAN_HEADS = "span_heads.safetensors"  # beside a stock network, which has no place for them
@@ -164,9 +163,6 @@ def are_current(run: Path, exports: Collection[Path]) -> bool:
     no checkpoint tells and they are not of each other.
     """
     stamps = [stamp_in(folder) for folder in exports]
-    if not any(stamps):  # older exports: a run that was saved after them and goes on was given more epochs
-        exported = max((folder / CONFIG).stat().st_mtime for folder in exports)
-        return state_of(run) != "resumable" or last_saved(run) <= exported
     with suppress(StopIteration, KeyError, TypeError, AttributeError):  # there is none, or a damaged one
         newest = stamp_of(read_object(next(checkpoint.in_run(run)) / checkpoint.META))
         return all(stamp == newest for stamp in stamps)

@@ -340,6 +340,8 @@ def test_settings_that_hide_nothing_say_so(tmp_path, corpus, vocabulary, capsys,
     assert counts.header.masked == 0 and "no token is hidden" in said and "--max_seq_len" in said
     build(corpus, vocabulary, tmp_path / "g.arrow", progress=True)
     assert "no token is hidden" not in capsys.readouterr().err
+    build(corpus, vocabulary, tmp_path / "h.arrow", **settings)
+    assert capsys.readouterr() == ("", ""), "silent where nobody listens"
 
 
 def test_text_that_the_vocabulary_does_not_know_is_told_with_its_characters(tmp_path, capsys):
@@ -376,16 +378,3 @@ def test_a_token_that_is_unknown_and_frames_rows_is_counted_in_the_text_alone(tm
     (tmp_path / "t.txt").write_text("a b a b\n" * 50)
     build(tmp_path / "t.txt", vocabulary, tmp_path / "f.arrow", progress=True)
     assert "[UNK]" not in capsys.readouterr().err
-
-
-def test_lines_go_to_standard_output_and_notes_to_standard_error_or_nothing_anywhere(capsys):
-    for aloud in (True, False):
-        say = F.Speaker(aloud)
-        say.line("done")
-        say.note("by the way")
-        with say.bar(100) as bar:
-            bar.done(60, 5)
-            bar.done(40, 5)
-        out, err = capsys.readouterr()
-        assert out == ("done\n" if aloud else "")
-        assert err.startswith("note: by the way\n") if aloud else not err

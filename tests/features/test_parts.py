@@ -73,15 +73,12 @@ def test_a_part_holds_no_tokenizer(tmp_path, blocks):
     assert TOKENIZER_KEY not in part.batch.schema.metadata
 
 
-def test_parts_of_versions_that_counted_other_things_are_kept(tmp_path, blocks):
+def test_a_part_that_counts_other_things_is_made_again(tmp_path, blocks):
     path, part = part_path(tmp_path, 0), part_maker(HEADER, VOCABULARY)(blocks[0])
-    counts = asdict(part.counts)
-    counts = {name: count for name, count in counts.items() if name not in ("lost", "characters")}
-    described = {PART_KEY: json.dumps({"key": "key", "counts": counts | {"unknown": 7}}).encode()}
-    schema = feature_schema(HEADER)
-    write_checked(path, schema.with_metadata({**schema.metadata, **described}), [part.batch])
-    assert kept_counts(path, "key") == replace(part.counts, lost=0, characters=0)
-    assert read_part(path, "key").equals(part.batch)
+    described = {"key": "key", "counts": asdict(part.counts) | {"unknown": 7}}
+    schema = feature_schema(HEADER).with_metadata({PART_KEY: json.dumps(described)})
+    write_checked(path, schema, [part.batch])
+    assert kept_counts(path, "key") is None
 
 
 def test_keys_tell_settings_blocks_and_files_apart(blocks):
