@@ -20,7 +20,7 @@ from span_electra.console import command_line
 from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
-from span_electra.evaluation.heldout import final_masking, joint_model, score_text
+from span_electra.evaluation.heldout import joint_model, masking_of, score_text
 from span_electra.evaluation.metrics import Scores, correction_f1, mean_normalized_edit_distance
 from span_electra.evaluation.minimal_pairs import SCORES, read_pairs, score_pairs
 from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
@@ -71,7 +71,7 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
             joint_model(model, networks),
             text,
             settings.max_seq_len,
-            masking=final_masking(model, networks),
+            masking=masking_of(model, networks),
             reading=TextConfig.of(settings),
         )
     said = ""
