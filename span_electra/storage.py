@@ -205,8 +205,7 @@ def recover(path: Path) -> None:
 
 def _clear_partials(path: Path) -> None:
     """Remove what processes that are no more were writing, to become `path`."""
-    # Earlier versions wrote `.<name>.<process>` without the ending.
-    leftover = re.compile(rf"\.{re.escape(path.name)}\.(\d+)(\.partial)?")
+    leftover = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.partial")
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         found = leftover.fullmatch(left.name)
         if found and not _another_lives(int(found[1])):

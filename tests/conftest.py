@@ -34,6 +34,25 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture
+def no_accelerator(here, monkeypatch):
+    """A machine without one, where a run of the default sizes would take seven hours."""
+    monkeypatch.setattr("span_electra.pretraining.defaults.has_accelerator", lambda: False)
+    monkeypatch.setattr("span_electra.pretraining.defaults.estimated_hours", lambda layers: 7.0)
+
+
+@pytest.fixture
+def torchrun(monkeypatch) -> Callable[..., None]:
+    """Sets the variables of a process that torchrun starts, of two unless others are given."""
+
+    def set_variables(**others: str) -> None:
+        of_first = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+        for name, value in (of_first | others).items():
+            monkeypatch.setenv(name, value)
+
+    return set_variables
+
+
 @pytest.fixture(params=ARCHITECTURES)
 def architecture(request, monkeypatch):
     """Each encoder type in turn: what `small_config`, and all examples made with it, are of."""

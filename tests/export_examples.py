@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from model_examples import MASK, VOCAB, small_config
 
+from span_electra.hub.architectures import record_of
 from span_electra.hub.export import export_run
 from span_electra.hub.model_card import CardFacts
 from span_electra.model.electra import SpanElectra
@@ -64,3 +65,10 @@ def spoil_config(folder: Path, **changes) -> None:
     """Write other values into an exported config.json."""
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def written_settings(config, head="discriminator"):
+    """The config.json of an export of a network with this head."""
+    record = record_of(config, head)
+    settings = record.write_settings(config, config.discriminator, head)
+    return settings | {"model_type": record.model_type, "architectures": [record.classes[head]]}

@@ -19,6 +19,12 @@ def factors(shape, key=KEY, rate=RATE):
     return drop(torch.ones(shape), rate, key)
 
 
+def heads_of(qkv_BLZ, heads):
+    """Query, keys and values [3, B, H, L, Z / 3H] of what lies side by side."""
+    rows, length, triple = qkv_BLZ.shape
+    return qkv_BLZ.view(rows, length, 3, heads, triple // 3 // heads).permute(2, 0, 3, 1, 4)
+
+
 def gradients(function, direction, *inputs):
     inputs = [x.detach().clone().requires_grad_() for x in inputs]
     copies = [x * 1 for x in inputs]  # the fused passes may overwrite what they are given

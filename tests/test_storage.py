@@ -148,10 +148,9 @@ def test_a_link_to_a_folder_stays_and_leads_to_the_new_one(tmp_path):
 def test_what_a_kill_left_is_cleared_and_a_folder_between_two_renames_comes_back(tmp_path):
     (tmp_path / ".d.old").mkdir()
     (tmp_path / ".d.old" / "kept").write_text("x")
-    for name in (f".d.{GONE}.partial", f".d.{GONE}"):  # of this version and of an earlier one
-        (tmp_path / name).mkdir()
+    (tmp_path / f".d.{GONE}.partial").mkdir()
     (tmp_path / f".d.{GONE + 1}.partial").write_text("half")
-    others = [".d.mine", "e", f".e.{GONE}.partial", f".d.{os.getppid()}.partial"]
+    others = [".d.mine", f".d.{GONE}", "e", f".e.{GONE}.partial", f".d.{os.getppid()}.partial"]
     for name in others:
         (tmp_path / name).write_text("not of d")
     recover(tmp_path / "d")

@@ -99,7 +99,7 @@ def joint_model(folder: str | Path, networks: Networks) -> JointModel:
     return ExportedPair(networks, assumed=True)
 
 
-def final_masking(folder: str | Path, networks: Networks) -> MaskingConfig | None:
+def masking_of(folder: str | Path, networks: Networks) -> MaskingConfig | None:
     """The masking that a model's pretraining ended with, by its checkpoint or export; None: none tells.
 
     Raises InputError for what is no masking of ours.

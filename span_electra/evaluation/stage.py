@@ -24,7 +24,7 @@ from span_electra.console import command_line
 from span_electra.data_config import TextConfig
 from span_electra.errors import InputError
 from span_electra.evaluation.arguments import EvaluationArguments
-from span_electra.evaluation.heldout import final_masking, joint_model, score_text
+from span_electra.evaluation.heldout import joint_model, masking_of, score_text
 from span_electra.evaluation.metrics import Scores, correction_f1, mean_normalized_edit_distance
 from span_electra.evaluation.minimal_pairs import SCORES, Pair, read_pairs, score_pairs
 from span_electra.evaluation.spelling import read_pair, score_spelling, sets_below
@@ -75,7 +75,7 @@ def evaluate(settings: EvaluationArguments) -> Iterator[str]:
         jobs["spelling"] = str(Path(spelling)), score
     if text:  # by the forward and the masks of training's validation
         # Now: a run that is still training lets the checkpoint go while other parts take their hour.
-        joint, masking = joint_model(model, networks), final_masking(model, networks)
+        joint, masking = joint_model(model, networks), masking_of(model, networks)
         reading = TextConfig.of(settings)
         score = partial(score_text, networks, joint, text, settings.max_seq_len)
         jobs["held-out text"] = without_keys(text), partial(score, masking=masking, reading=reading)

@@ -121,7 +121,7 @@ class RunLog:
             return line
         seconds = (time.monotonic() - begun) / (self.step - first)
         left = max(0, self.total - self.step)  # by the clock the total is a guess
-        return f"{line}; {seconds:.2g} s a step, {duration(seconds * left)} to go"
+        return f"{line}; {seconds:.2g} s a step, {about(seconds * left)} to go"
 
     def say_start(self, lines: Mapping[str, str]) -> None:
         """Print what is begun, a fact a line, and keep it in the log."""
@@ -193,7 +193,7 @@ def as_utf8(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def duration(seconds: float) -> str:
+def about(seconds: float) -> str:
     """Example: 5400 -> about 90 minutes"""
     for unit, size in (("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:

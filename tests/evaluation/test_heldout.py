@@ -15,8 +15,8 @@ from span_electra.evaluation.heldout import (
     ExportedPair,
     bins,
     characters,
-    final_masking,
     joint_model,
+    masking_of,
     sampling_text,
     score_text,
 )
@@ -201,7 +201,7 @@ def test_text_is_masked_as_the_model_has_learned(case, tmp_path):
     path, found = written(tmp_path), []
     for folder in (tmp_path / "run", tmp_path / "exported"):
         networks = open_networks(folder)
-        masking = final_masking(folder, networks)
+        masking = masking_of(folder, networks)
         joint = joint_model(folder, networks)
         found.append(score_text(networks, joint, path, max_seq_len=24, masking=masking)["held-out text"])
         share = MASKING["mask_ratio"] if said == SAID else MaskingConfig().mask_ratio
@@ -218,4 +218,4 @@ def test_a_masking_that_is_none_of_ours_is_refused(tmp_path):
         ours = settings["span_electra"] | {"masking_law": masking}
         path.write_text(json.dumps(settings | {"span_electra": ours}))
         with pytest.raises(InputError, match="records no masking of ours"):
-            final_masking(tmp_path, open_networks(tmp_path))
+            masking_of(tmp_path, open_networks(tmp_path))

@@ -177,9 +177,8 @@ def test_a_threshold_and_orders_of_tags_are_kept_over_a_stop(step, tmp_path, mon
         assert heads[0] == heads[1]
 
 
-def test_processes_that_we_did_not_start_are_refused(tmp_path, monkeypatch):
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
-        monkeypatch.setenv(name, value)
+def test_processes_that_we_did_not_start_are_refused(tmp_path, torchrun):
+    torchrun()
     with pytest.raises(InputError, match="torchrun: .*--device_ids"):
         finetune(settings_of(tmp_path, {"t": write_task(tmp_path, SINGLE)}))
     assert not Path("run").exists()

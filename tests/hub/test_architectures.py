@@ -4,12 +4,13 @@ Run: pytest tests/hub/test_architectures.py   (that logits agree: test_export.py
 """
 
 import pytest
+from export_examples import written_settings
 from model_examples import small_config
 
 from span_electra.config import ARCHITECTURES as NAMES
 from span_electra.config import NetworkConfig
 from span_electra.errors import InputError
-from span_electra.hub.architectures import ARCHITECTURES, architecture_of, model_config, record_of
+from span_electra.hub.architectures import ARCHITECTURES, architecture_of, model_config
 from span_electra.model.layers import LAYERS
 
 KEPT = ("hidden_act", "layer_norm_eps", "vocab_size")
@@ -18,12 +19,6 @@ WINDOWS = [
     {"local_attention": 6},
     {"local_attention": 8, "global_attention_every": 2, "rope_theta": 500.0},
 ]
-
-
-def written(config, head="discriminator"):
-    record = record_of(config, head)
-    settings = record.write_settings(config, config.discriminator, head)
-    return settings | {"model_type": record.model_type, "architectures": [record.classes[head]]}
 
 
 def test_every_architecture_has_a_layer_and_a_record():
@@ -37,7 +32,7 @@ def test_settings_come_back(name, windows, head):
     windows = windows if name == "modern" else {}
     deep = NetworkConfig(16, 5, 4, 24)
     config = small_config(architecture=name, discriminator=deep, hidden_act="silu", **windows)
-    again = model_config(written(config, head), "here")
+    again = model_config(written_settings(config, head), "here")
     assert again.discriminator == config.discriminator
     for key in (*KEPT, "local_attention", "rope_theta", "architecture"):
         assert getattr(again, key) == getattr(config, key), key

@@ -1,17 +1,11 @@
 """Of ModernBERTs, those that ours computes, and no others. Run: pytest tests/hub/test_modernbert.py"""
 
 import pytest
+from export_examples import written_settings
 from model_examples import small_config
 
-from span_electra.hub.architectures import model_config, record_of
+from span_electra.hub.architectures import model_config
 from span_electra.hub.modernbert import MODERN
-
-
-def written(config, head="discriminator"):
-    record = record_of(config, head)
-    settings = record.write_settings(config, config.discriminator, head)
-    return settings | {"model_type": record.model_type, "architectures": [record.classes[head]]}
-
 
 FOREIGN = [
     {"attention_bias": False},
@@ -28,7 +22,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("changes", FOREIGN, ids=str)
 def test_modernberts_that_ours_does_not_compute_are_none_of_ours(changes):
-    settings = written(small_config(architecture="modern"))
+    settings = written_settings(small_config(architecture="modern"))
     settings.pop("global_rope_theta")
     settings.pop("local_rope_theta")
     assert model_config(settings, "here") is not None
@@ -45,7 +39,7 @@ def test_one_class_for_two_heads_is_told_by_its_labels():
 @pytest.mark.parametrize("head", ["generator", "causal"])
 def test_a_network_that_sees_all_is_written_with_windows_that_hold_every_row(head):
     config = small_config(architecture="modern")
-    settings = written(config, head)
+    settings = written_settings(config, head)
     # Without a local layer transformers 5.10 to 5.16 would refuse it.
     assert settings["layer_types"] == ["full_attention", "sliding_attention"]
     assert settings["local_attention"] // 2 >= config.max_position_embeddings

@@ -6,7 +6,7 @@ Run: pytest tests/model/test_attention.py
 import pytest
 import torch
 import torch.nn.functional as F
-from gradient_examples import KEY, RATE, assert_same, factors, gradients
+from gradient_examples import KEY, RATE, assert_same, factors, gradients, heads_of
 
 from span_electra.model.attention import NarrowAttend, attend
 
@@ -36,11 +36,6 @@ def test_attention_and_its_gradient(heads, padded, piece, monkeypatch):
     assert torch.equal(qkv, before), "attention leaves its input alone"
     given = gradients(lambda qkv: attend(qkv, heads, allowed if padded else None, RATE, KEY), direction, qkv)
     assert_same(given, gradients(written_out, direction, qkv))
-
-
-def heads_of(qkv_BLZ, heads):
-    rows, length, triple = qkv_BLZ.shape
-    return qkv_BLZ.view(rows, length, 3, heads, triple // 3 // heads).permute(2, 0, 3, 1, 4)
 
 
 @pytest.mark.parametrize("rate", [0.0, RATE])

@@ -4,14 +4,9 @@ Run: pytest tests/model/test_rotary.py
 """
 
 import torch
-from gradient_examples import assert_same, gradients
+from gradient_examples import assert_same, gradients, heads_of
 
 from span_electra.model.rotary import rotate, rotation_of
-
-
-def heads_of(qkv_BLZ, heads):
-    rows, length, triple = qkv_BLZ.shape
-    return qkv_BLZ.view(rows, length, 3, heads, triple // 3 // heads).permute(2, 0, 3, 1, 4)
 
 
 def test_rotation_is_that_of_roformer_and_leaves_values_alone():

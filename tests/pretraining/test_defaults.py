@@ -22,13 +22,6 @@ TINY = json.loads((ROOT / "configs/tiny.json").read_text())["model"]["discrimina
 FULL = DEFAULTS.model.discriminator.hidden_size
 
 
-@pytest.fixture
-def no_accelerator(monkeypatch, tmp_path):
-    monkeypatch.setattr(defaults, "has_accelerator", lambda: False)
-    monkeypatch.setattr(defaults, "estimated_hours", lambda layers: 7.0)
-    monkeypatch.chdir(tmp_path)
-
-
 def read(*argv: str) -> JointTrainingConfig:
     return parse(JointTrainingConfig, "", list(argv), stack=defaults.stack_layers)
 

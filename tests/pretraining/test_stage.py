@@ -20,7 +20,6 @@ from argument import JointTrainingConfig  # noqa: E402
 from span_electra.compose import Layer, compose  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
 from span_electra.locks import is_held  # noqa: E402
-from span_electra.pretraining import defaults  # noqa: E402
 from span_electra.pretraining import stage as pretrain  # noqa: E402
 from span_electra.pretraining.defaults import stack_layers  # noqa: E402
 from span_electra.training.run import RunResult  # noqa: E402
@@ -28,13 +27,6 @@ from span_electra.training.run_folder import locked, write_mark  # noqa: E402
 
 DEFAULTS = JointTrainingConfig()
 OLDER_WAY = Layer("argument.py", {})
-
-
-@pytest.fixture
-def no_accelerator(monkeypatch, tmp_path):
-    monkeypatch.setattr(defaults, "has_accelerator", lambda: False)
-    monkeypatch.setattr(defaults, "estimated_hours", lambda layers: 7.0)
-    monkeypatch.chdir(tmp_path)
 
 
 def make_run(folder: Path, **settings) -> Path:
@@ -107,17 +99,16 @@ def test_the_latest_run_stays_the_one_though_another_is_saved_meanwhile(tmp_path
         pretrain.pretrain(replace(DEFAULTS, train_data=data, resume="latest", out_dir=out_dir))
 
 
-def set_torchrun(monkeypatch, rank):
-    for name, value in {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
-        monkeypatch.setenv(name, value)
-
-
-def test_a_rank_without_torchrun_is_nobodys(monkeypatch, capsys):
+@pytest.fixture
+def stopped_after_sizes(monkeypatch):
     def stop_after(settings):
         print("sizes taken over")
         raise InputError("stopped")
 
     monkeypatch.setattr(pretrain, "like_published", stop_after)
+
+
+def test_a_rank_without_torchrun_is_nobodys(stopped_after_sizes, monkeypatch, capsys):
     monkeypatch.setenv("RANK", "a")
     with pytest.raises(InputError, match="stopped"):
         pretrain.pretrain(DEFAULTS)
@@ -125,27 +116,24 @@ def test_a_rank_without_torchrun_is_nobodys(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("rank", "said"), [("0", "sizes taken over\n"), ("1", "")])
-def test_of_several_processes_one_says_what_the_model_takes_over(tmp_path, monkeypatch, capsys, rank, said):
-    def stop_after(settings):
-        print("sizes taken over")
-        raise InputError("stopped")
-
-    monkeypatch.setattr(pretrain, "like_published", stop_after)
-    set_torchrun(monkeypatch, rank)
+def test_of_several_processes_one_says_what_the_model_takes_over(
+    stopped_after_sizes, torchrun, capsys, rank, said
+):
+    torchrun(RANK=rank)
     with pytest.raises(InputError, match="stopped"):
         pretrain.pretrain(DEFAULTS)
     assert capsys.readouterr().out == said
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_of_several_processes_one_clears_what_a_refused_run_left(tmp_path, monkeypatch, rank):
+def test_of_several_processes_one_clears_what_a_refused_run_left(tmp_path, monkeypatch, torchrun, rank):
     def refuse(run):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "run.lock").touch()
         raise InputError("refused")
 
     monkeypatch.setattr("span_electra.pretraining.experiment.run_pretraining", refuse)
-    set_torchrun(monkeypatch, rank)
+    torchrun(RANK=rank)
     data = replace(DEFAULTS.train_data, train_file=[write_rows(tmp_path / "rows.arrow")])
     with pytest.raises(InputError, match="refused"):
         pretrain.pretrain(replace(DEFAULTS, train_data=data, out_dir=str(tmp_path / "run")))
@@ -265,8 +253,8 @@ def test_a_folder_is_held_while_raw_text_becomes_features_and_goes_where_none_we
     assert not list(tmp_path.iterdir())
 
 
-def test_raw_text_under_torchrun_is_refused_by_each_process(no_accelerator, tmp_path, monkeypatch):
-    set_torchrun(monkeypatch, "0")
+def test_raw_text_under_torchrun_is_refused_by_each_process(no_accelerator, tmp_path, torchrun):
+    torchrun()
     data = replace(DEFAULTS.train_data, raw_text_dir="text")
     with pytest.raises(InputError, match="text: raw text under torchrun; run create_feature_SE.py first"):
         pretrain.pretrain(replace(DEFAULTS, train_data=data, out_dir=str(tmp_path / "run")))

@@ -114,25 +114,22 @@ def test_a_device_with_its_number_is_that_one(monkeypatch):
         plan_devices(TrainingConfig(device="cuda:1", device_ids=[0]))
 
 
-def test_devices_that_torchrun_numbers_itself_are_said_to_be_left_out(monkeypatch):
+def test_devices_that_torchrun_numbers_itself_are_said_to_be_left_out(monkeypatch, torchrun):
     monkeypatch.setattr("span_electra.training.devices.count_devices", lambda kind: 4)
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
-        monkeypatch.setenv(name, value)
+    torchrun()
     with pytest.warns(UserWarning, match="device ids 2 3 are left out: torchrun .*CUDA_VISIBLE_DEVICES"):
         plan_devices(TrainingConfig(device="cpu", device_ids=[2, 3]))
 
 
-def test_more_processes_than_gpus_under_torchrun_are_refused(monkeypatch):
+def test_more_processes_than_gpus_under_torchrun_are_refused(monkeypatch, torchrun):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    for name, value in {"RANK": "2", "LOCAL_RANK": "2", "WORLD_SIZE": "3", "MASTER_ADDR": "x"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MASTER_PORT", "1")
+    torchrun(RANK="2", LOCAL_RANK="2", WORLD_SIZE="3")
     with pytest.raises(InputError, match="LOCAL_RANK 2: this machine has 2 cuda devices"):
         plan_devices(TrainingConfig())
 
 
-def test_several_processes_share_the_cores_and_one_is_left_alone(monkeypatch):
+def test_several_processes_share_the_cores_and_one_is_left_alone(monkeypatch, torchrun):
     chosen = []
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
@@ -140,8 +137,7 @@ def test_several_processes_share_the_cores_and_one_is_left_alone(monkeypatch):
     for processes in (1, 2, 3, 16):
         share_cores(processes)
     assert chosen == [alone, 4, 2, 1]
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "1")
+    torchrun(WORLD_SIZE="1")
     share_cores(1)
     assert chosen[-1] == 8
 

@@ -101,4 +101,4 @@ def test_the_time_that_is_left_is_told_once_after_the_first_seconds(features, tm
     ("seconds", "said"), [(1.2, "1 second"), (119, "119 seconds"), (5400, "90 minutes"), (9000, "2 hours")]
 )
 def test_durations_are_said_in_the_unit_that_fits(seconds, said):
-    assert log_module.duration(seconds) == f"about {said}"
+    assert log_module.about(seconds) == f"about {said}"
