@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import Field
 from functools import partial, reduce
 from pathlib import Path
@@ -25,7 +25,7 @@ from span_electra.config import OPTIMIZER_DEFAULTS
 from span_electra.cores import is_leading, leave, leave_after_crashes, speaks_of, wait_asleep
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError, reason_of, said_of, show_warnings
-from span_electra.schema import Settings, Values, flatten, refuse_unread
+from span_electra.schema import Settings, Values, flatten, refuse_unread, shown
 from span_electra.storage import CONFIG
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -216,10 +216,10 @@ def leaf(key: str) -> str:
 def help_of(entry: Field, default: object) -> str:
     """The help of a setting, with its choices and its default."""
     choices = entry.metadata.get("choices")
-    listed = f" ({', '.join(map(str, choices))})" if choices else ""
-    shown = " ".join(map(str, default)) if isinstance(default, list) else default
+    listed = f" ({', '.join(map(shown, choices))})" if choices else ""
+    now = " ".join(map(str, default)) if isinstance(default, list) else shown(default)
     # argparse fills in what follows a percent sign.
-    return f"{entry.metadata['help']}{listed} [{'none' if shown in (None, '') else shown}]".replace("%", "%%")
+    return f"{entry.metadata['help']}{listed} [{now or 'none'}]".replace("%", "%%")
 
 
 # --- settings -----------------------------------------------------------------------------------------
@@ -238,10 +238,7 @@ def parse(
     layers = [Layer(f"{schema.__module__}.py", schema.NAMED)]
     layers += [*map(preset, given.get("preset", [])), *map(config_file, given.get("config_file", []))]
     layers += [
-        Layer(
-            parser.flags.get(key, f"--{leaf(key)}"),
-            _nested(key, value, parser.settings[key].metadata["choices"]),
-        )
+        Layer(parser.flags.get(key, f"--{leaf(key)}"), _nested(key, value))
         for key, value in given.items()
         if key not in OWN_FLAGS
     ]
@@ -280,23 +277,17 @@ def with_optimizer_defaults(schema: type[Settings], layers: list[Layer]) -> list
     return [*layers, Layer(f"defaults of {kinds[-1]}", {"optimizer": missing})] if missing else layers
 
 
-def _nested(key: str, value: object, choices: Collection[object]) -> Values:
+def _nested(key: str, value: object) -> Values:
     """Example: ("model.generator.hidden_size", "64") -> {"model": {"generator": {"hidden_size": "64"}}}"""
     head, _, rest = key.partition(".")
     if rest:
-        return {head: _nested(rest, value, choices)}
-    if isinstance(value, list):  # alone, none is the empty list; among others it is a name as any
-        absent = len(value) == 1 and _plain(value[0], choices) is None
-        return {head: [] if absent else [_plain(item, [item]) for item in value]}
-    return {head: _plain(value, choices)}
+        return {head: _nested(rest, value)}
+    return {head: [*map(_plain, value)] if isinstance(value, list) else _plain(value)}
 
 
-def _plain(value: object, choices: Collection[object]) -> object:
-    """A flag's text as it stands: 'none' is none but where it is a choice, and no interpolation is one."""
-    if not isinstance(value, str):
-        return value
-    absent = value.lower() in ("none", "null") and value not in choices
-    return None if absent else value.replace("${", "\\${")
+def _plain(value: object) -> object:
+    """A flag's text as it stands: no interpolation is one."""
+    return value.replace("${", "\\${") if isinstance(value, str) else value
 
 
 def first_as(name: str, argv: list[str]) -> list[str]:

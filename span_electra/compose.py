@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from span_electra.elsewhere import meant
 from span_electra.errors import InputError
@@ -175,13 +175,15 @@ def _read(path: Path, including: tuple[Path, ...]) -> Any:
     """The plain content of a file, with what it includes in place."""
     import yaml
 
+    from span_electra.plain_yaml import read_yaml
+
     absolute = Path(os.path.abspath(path))  # not resolve(): a link that leads to itself raises there
     if absolute in including:
         chain = " -> ".join(str(file) for file in (*including, absolute))
         raise InputError(f"{path}: includes itself ({chain}); break the circle")
     text = read_text(path, "give a file of settings, such as configs/default.json", LARGEST_FILE)
     try:
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        content = json.loads(text) if path.suffix == ".json" else read_yaml(text)
         _check_tree(content)
         twice = _duplicates(text)
     # Of a value that its tag does not fit (!!bool abc) the library raises whatever its parts do.
@@ -315,23 +317,36 @@ def _unknown_keys(schema: type, values: Values, keys: list[str], prefix: str = "
             problems += _unknown_keys(hints[key], value, keys, f"{path}.")
         elif is_dataclass(hints[key]):
             problems.append(f"{path} is a section; give it keys of its own")
+        elif str in (hints[key], *get_args(hints[key])):
+            # As text it would be another: 1.1 of 1.10, and 100000.0 of 1e5.
+            problems += [
+                f"{path}: {item} is a number; put what you wrote in quotes"
+                for item in (value if isinstance(value, list) else [value])
+                if isinstance(item, float)
+            ]
     return problems
 
 
 def _listed(schema: type, values: Values) -> Values:
-    """The same values, with a single one where the schema wants a list made a list of one, none of none."""
-    hints = get_type_hints(schema)
-    listed = {}
+    """The same values: a single one where the schema wants a list is a list of one, 'none' is none.
+
+    Where it is a choice, or one of several in a list, none is a name as any.
+    """
+    hints, listed = get_type_hints(schema), {}
+    choices = {entry.name: entry.metadata.get("choices", ()) for entry in fields(schema)}
     for key, value in values.items():
         if is_dataclass(hints[key]):
             listed[key] = _listed(hints[key], value)
-        elif get_origin(hints[key]) is list and value in (None, [None]):
-            listed[key] = []
-        elif get_origin(hints[key]) is list and not isinstance(value, list):
-            listed[key] = [value]
+        elif get_origin(hints[key]) is list:
+            items = value if isinstance(value, list) else [value]
+            listed[key] = [] if len(items) == 1 and _is_none(items[0]) else items
         else:
-            listed[key] = value
+            listed[key] = None if _is_none(value) and value not in choices[key] else value
     return listed
+
+
+def _is_none(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.lower() in ("none", "null"))
 
 
 def _last_to_set(layers: list[Layer], leaf: str) -> str | None:

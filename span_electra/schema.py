@@ -64,10 +64,13 @@ def check_fields(settings: object) -> None:
         value, choices = getattr(settings, entry.name), entry.metadata.get("choices")
         if choices and value not in choices:
             # Cutoff 0: with few choices even a far one tells what kind of word is wanted.
-            allowed = [str(choice) for choice in choices]
+            allowed = [shown(choice) for choice in choices]
+            # Other systems have a truth value there.
+            said_no = str(value).lower() in ("false", "no")
+            off = [word for word in allowed if said_no and word in ("off", "none")]
+            meant = off[0] if off else nearest(value, allowed, 0.0)
             raise InputError(
-                f"{entry.name}: {value!r} is not one of {', '.join(allowed)}; "
-                f"did you mean {nearest(value, allowed, 0.0)!r}?"
+                f"{entry.name}: {value!r} is not one of {', '.join(allowed)}; did you mean {meant!r}?"
             )
         for item in value if isinstance(value, list) else [value]:
             _check_item(entry.name, item, entry.metadata)
@@ -94,6 +97,11 @@ def _check_item(name: str, value: object, bounds: Mapping[str, Any]) -> None:
             raise InputError(f"{name}: {value} must be above {above}")
         if value > most or value == -math.inf:
             raise InputError(f"{name}: {value} is too large; the most is {most}")
+
+
+def shown(value: object) -> str:
+    """A choice as flags and config files take it."""
+    return "none" if value is None else str(value)
 
 
 def check_share(name: str, value: float) -> None:

@@ -91,6 +91,44 @@ def test_a_single_value_serves_where_a_list_is_wanted():
     assert compose(Everything, [Layer("x", {"files": "one"})]).files == ["one"]
 
 
+@dataclass(frozen=True)
+class Words(Settings):
+    track: str | None = setting(None, "a service", (None, "wandb"))
+    sharing: str = setting("auto", "what is shared", ("auto", "none"))
+    compile: str = setting("auto", "whether", ("auto", "max", "off"))
+    name: str | None = setting(None, "a name")
+    steps: int = setting(1, "a number")
+    files: list[str] = setting(["a"], "some files")
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("track: none", None), ("track: None", None), ("track: NULL", None), ("sharing: none", "none"),
+        ("compile: off", "off"), ("name: none", None), ("name: no", "no"), ("name: 007", "007"),
+        ("name: 2024-01-01", "2024-01-01"), ("name: 10:30", "10:30"), ("files: none", []),
+        ("files: [none]", []), ("files: [none, b]", ["none", "b"]), ("steps: 1_000", 1000),
+    ],
+)  # fmt: skip
+def test_words_of_a_file_mean_what_they_mean_as_flags(line, value, tmp_path):
+    layers = [config_file(write(tmp_path / "a.yaml", line))]
+    key = line.partition(":")[0]
+    assert getattr(compose(Words, layers), key) == peek(Words, layers, [key])[key] == value
+
+
+@pytest.mark.parametrize("line", ["name: 1.10", "name: 1e5", "files: [a, 1.10]"])
+def test_a_number_that_would_not_be_written_as_it_was_is_asked_for_in_quotes(line, tmp_path):
+    with pytest.raises(InputError, match=r"a.yaml: (name|files): (1.1|100000.0) is a number; .* in quotes"):
+        compose(Words, [config_file(write(tmp_path / "a.yaml", line))])
+
+
+@pytest.mark.parametrize(("line", "meant"), [("track: wand", "wandb"), ("compile: false", "off")])
+def test_advice_on_words_of_a_file_can_be_followed(line, meant, tmp_path):
+    with pytest.raises(InputError, match=f"a.yaml: .*did you mean '{meant}'") as caught:
+        compose(Words, [config_file(write(tmp_path / "a.yaml", line))])
+    assert "None" not in str(caught.value)
+
+
 def is_list(entry):
     return "list" in str(entry.type)
 

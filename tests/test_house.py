@@ -19,7 +19,7 @@ BESIDE = [*sorted(ROOT.glob("tests/**/*.py")), *sorted(ROOT.glob("benchmarks/*.p
 GROUND = {
     *("accelerators", "batch", "commandline", "compose", "config", "data_config", "elsewhere", "errors"),
     *("counted", "cores", "progress", "locks", "machine_code", "random_keys", "schema", "storage"),
-    *("utf8", "console"),
+    *("utf8", "console", "plain_yaml"),
 }
 BELOW = {"text", "features", "model", "training", "hub"}
 MAY_IMPORT = {

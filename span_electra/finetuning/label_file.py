@@ -38,7 +38,7 @@ def labels_from_value(value: Any) -> tuple[str, ...]:
 
 
 def _label(entry: Any) -> str:
-    # YAML reads yes, no, on and off as truth values, and nothing as null.
+    # In YAML and JSON true and false are no texts, and nothing is null.
     if isinstance(entry, bool) or not isinstance(entry, str | int | float) or entry == "":
         raise ValueError(f"{entry!r} is no label; put it in quotes")
     return str(entry)

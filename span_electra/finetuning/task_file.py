@@ -104,7 +104,7 @@ def _resolved(values: dict[str, Any], path: Path) -> dict[str, Any]:
 def _wrong_name(key: Any) -> list[str]:
     """What is wrong with a task's name: files and folders are called by it."""
     if isinstance(key, bool) or not isinstance(key, str | int):
-        kind = "a truth value (no, yes, on, off ...)" if isinstance(key, bool) else f"a {type(key).__name__}"
+        kind = "a truth value" if isinstance(key, bool) else f"a {type(key).__name__}"
         return [f"{key}: this task's name is {kind} to YAML; put it in quotes"]
     name = str(key)
     try:

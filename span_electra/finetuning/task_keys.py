@@ -131,7 +131,7 @@ def _class_num(entry: TaskEntry, task_type: TaskType) -> int | None:
     if task_type.class_range is None:
         return entry.problem("class_num", f"{task_type.name} has no classes; leave it out")
     least, most = task_type.class_range
-    # YAML's `yes` is True, and True is an int to Python.
+    # True is an int to Python.
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         allowed = str(least) if least == most else f"a whole number from {least} to {most}"
         return entry.problem("class_num", f"{value!r}; for {task_type.name} it is {allowed}")

@@ -33,6 +33,18 @@ class Behind:
 
     phases: int = 0  # of its masking schedule, how many were left
     alone: bool = False  # whether the generator has learned alone, and both learn now
+    epoch_steps: int = 0  # of its epochs; 0: by the clock, or nothing changed on its way
+    position: int = 0  # where in them it stands
+    shift: int = 0  # its Course's
+
+    def shifted(self, epoch_steps: int) -> int:
+        """The shift of a run that goes on from there in epochs of so many steps.
+
+        Example: 25 steps made in epochs of 10; in epochs of 20 they would be 50 -> -25
+        """
+        if not (epoch_steps and self.epoch_steps):
+            return 0
+        return self.position + self.shift - round(self.position * epoch_steps / self.epoch_steps)
 
 
 NOTHING = Behind()
@@ -72,6 +84,8 @@ class Course:
     alone_until: int = 0  # the step in which the discriminator begins
     next_token_share: float = 0.0  # of the steps in which the generator learns alone, from left to right
     schedule: MaskingSchedule | None = None  # where a run draws other spans than its features have
+    # Steps made less those that its epochs would have by now: others than 0 once its batches were changed.
+    shift: int = 0
     first_step: int = 0  # the one that the epoch at hand begins with
 
     @property
@@ -83,11 +97,12 @@ class Course:
     def facts(self) -> dict[str, Any]:
         """What a checkpoint records of it, for `behind`."""
         firsts = list(self.schedule.first_steps) if self.schedule else []
-        return {"epoch_steps": self.epoch_steps, "alone_until": self.alone_until, "first_steps": firsts}
+        steps = {"epoch_steps": self.epoch_steps, "shift": self.shift}
+        return steps | {"alone_until": self.alone_until, "first_steps": firsts}
 
     def at_epoch(self, epoch: int, ticks: int) -> Course:
         """The course as the batches of an epoch take it."""
-        return replace(self, first_step=ticks + epoch * self.epoch_steps)
+        return replace(self, first_step=ticks + epoch * self.epoch_steps + self.shift)
 
     def for_validation(self, alone: bool) -> Course:
         """What holds for held-out rows: the last masking throughout; the generator's part while alone."""
@@ -101,7 +116,7 @@ class Course:
     def alone_before(self, epoch: int, in_epoch: int, ticks: int) -> bool:
         """Whether the discriminator waits, and has waited in all steps before this one of an epoch."""
         waits = 0 < self.alone_until < NEVER
-        return waits and ticks + epoch * self.epoch_steps + in_epoch <= self.alone_until
+        return waits and self.at_epoch(epoch, ticks).first_step + in_epoch <= self.alone_until
 
 
 def course_of(
@@ -123,14 +138,14 @@ def course_of(
         return Course()
     if training.by_clock and any(phase.begin > 1 for phase in phases):
         raise InputError("masking_schedule: by_clock knows shares of the time, at most 1, and no steps")
-    epoch_steps, total = _steps(training, count_batches)
+    epoch_steps, total, shift = _steps(training, count_batches, before)
     alone_until = 0 if before.alone else round(first * total)
     schedule = masking_schedule(phases, total, base) if phases else None
     if schedule:
         to_come = schedule.first_steps[before.phases + 1 :]
         schedule = replace(schedule, first_steps=(0,) * (len(phases) - len(to_come)) + to_come)
     alone_until = NEVER if model.objective == "generator" else alone_until
-    return Course(epoch_steps, alone_until, model.next_token_share, schedule)
+    return Course(epoch_steps, alone_until, model.next_token_share, schedule, shift)
 
 
 def masking_schedule(
@@ -173,10 +188,12 @@ def behind(settings: PretrainingSettings, meta: Mapping[str, Any], source: str) 
 
 def _behind(settings: PretrainingSettings, meta: Mapping[str, Any]) -> Behind:
     laid, loop, before = meta["course"], meta["loop"], meta["training"]
+    shift = laid.get("shift", 0)  # of a release without it, batches were not changed
     if before["by_clock"]:
         at = ticks_of(loop["agreed_seconds"], before["max_minutes"])
     else:
         at = loop["epoch"] * laid["epoch_steps"] + loop["batch"] // before["gradient_accumulation_steps"]
+        at += shift
     same_maskings = meta["loader"]["masking_schedule"] == list(settings.train_loader.masking_schedule)
     shares = ("objective", "generator_first")
     same_share = all(meta["model"][name] == getattr(settings.model, name) for name in shares)
@@ -184,6 +201,9 @@ def _behind(settings: PretrainingSettings, meta: Mapping[str, Any]) -> Behind:
         max(0, bisect(laid["first_steps"], at) - 1) if same_maskings else 0,
         # After its very last step a validation still sees the generator alone.
         same_share and laid["alone_until"] < at,
+        laid["epoch_steps"],
+        at - shift,
+        shift,
     )
 
 
@@ -223,11 +243,14 @@ def describe_course(
     return ", ".join(said)
 
 
-def _steps(training: TrainingConfig, count_batches: Callable[[], int]) -> tuple[int, int]:
-    """Optimizer steps of an epoch and of the run; by the clock: ticks."""
+def _steps(
+    training: TrainingConfig, count_batches: Callable[[], int], before: Behind
+) -> tuple[int, int, int]:
+    """Optimizer steps of an epoch and of the run, as plan.py has them, and its shift; by the clock: ticks."""
     if training.by_clock:
-        return 0, TICKS
+        return 0, TICKS, 0
     # Counted, not estimated: batches by tokens differ in rows. Epochs differ by a batch or two at most.
     epoch_steps = math.ceil(count_batches() / training.gradient_accumulation_steps)
-    total = epoch_steps * training.epochs
-    return epoch_steps, min(total, training.max_steps) if training.max_steps else total
+    shift = before.shifted(epoch_steps)
+    total = epoch_steps * training.epochs + shift
+    return epoch_steps, min(total, training.max_steps) if training.max_steps else total, shift

@@ -229,12 +229,37 @@ def test_by_the_clock_too(minutes, seconds):
     assert (again.alone_until == 0) == (seconds > 15)
 
 
+@pytest.mark.parametrize("each", [5, 20, 10])
+def test_with_other_batches_shares_and_steps_are_of_the_steps_that_the_run_makes(each):
+    lines = ["0: max_span_len=1", "0.96: mask_ratio=0.4"]
+    whole = settings_of(lines, model={"generator_first": 0.9}, epochs=10, max_steps=50)
+    meta = meta_of(whole, course_of(whole, lambda: 10, BASE), epoch=2, batch=5)
+    for epoch, in_epoch, step in ((2, each // 2, 25), (3, 0, 25 + each - each // 2)):
+        # The second time over, as a checkpoint of the run that went on has it.
+        found = course_of(whole, lambda: each, BASE, behind(whole, meta, "step-1"))
+        assert found.schedule.first_steps == (0, 48) and found.alone_until == 45
+        assert abs(found.at_epoch(epoch, 0).first_step + in_epoch - step) <= 1
+        assert not found.alone_before(epoch, in_epoch + 47 - step, 0)
+        assert found.alone_before(epoch, in_epoch + 44 - step, 0)
+        meta = meta_of(whole, found, epoch=3, batch=0)
+
+
+def test_a_longer_run_with_other_batches_ends_with_its_epochs():
+    short = settings_of(THREE)
+    meta = meta_of(short, course_of(short, lambda: 10, BASE), epoch=1)
+    longer = replace(short, training=TrainingConfig(epochs=5))
+    again = course_of(longer, lambda: 20, BASE, behind(short, meta, "step-1"))
+    assert again.schedule.first_steps == (0, 45, 72), "of 90 steps: 10 made, 4 epochs of 20 to come"
+    assert again.at_epoch(5, 0).first_step == 90
+
+
 def test_what_is_asked_for_anew_holds_and_older_checkpoints_have_left_nothing():
     short = settings_of(THREE, model=ALONE)
-    meta = meta_of(short, course_of(short, lambda: 10, BASE), epoch=4)
-    assert behind(short, meta, "step-1") == Behind(2, True)
-    assert behind(settings_of(LATER, model=ALONE), meta, "step-1") == Behind(0, True)
-    assert behind(settings_of(THREE, model={"generator_first": 0.5}), meta, "step-1") == Behind(2, False)
+    meta, made = meta_of(short, course_of(short, lambda: 10, BASE), epoch=4), (10, 40)
+    assert behind(short, meta, "step-1") == Behind(2, True, *made)
+    assert behind(settings_of(LATER, model=ALONE), meta, "step-1") == Behind(0, True, *made)
+    other_share = settings_of(THREE, model={"generator_first": 0.5})
+    assert behind(other_share, meta, "step-1") == Behind(2, False, *made)
     assert behind(short, {key: meta[key] for key in meta if key != "course"}, "step-1") == NOTHING
     with pytest.raises(InputError, match="step-1: its meta.json holds no course of ours"):
         behind(short, meta | {"course": {"epoch_steps": 1}}, "step-1")

@@ -4,12 +4,13 @@ Run: pytest tests/text/test_windows.py
 """
 
 import json
+import time
 
 from encode_examples import TOKENIZERS
 
 from span_electra.text import windows
 from span_electra.text.tokenizer_rules import CharacterTable
-from span_electra.text.windows import WordCutter
+from span_electra.text.windows import WordCutter, lines_with
 
 TOKENIZER = TOKENIZERS["bpe"]
 
@@ -40,3 +41,15 @@ def test_lines_with_literals_are_left_whole():
 def test_a_literal_at_the_very_end_cut_short_is_none():
     (window,) = cutter(b"[MASK]").windows(b"x [MASK")
     assert not window.skipped
+
+
+def test_thousands_of_literals_are_found_together():
+    words = [f"{a}{b}{c}".encode() for a in "abcde" for b in "xyz" for c in range(600)]
+    text = b"\n".join(b" ".join(words[i::97]) + b" ax bx0 e" for i in range(40)) * 40
+    lines = text.split(b"\n")
+    for few in (words[:3], words[5::400], [b"e", b"ax0", b"ax00000", b"bx0 e"]):
+        expected = [number for number, line in enumerate(lines) if any(word in line for word in few)]
+        assert lines_with(few, text).tolist() == expected
+    began = time.process_time()
+    assert len(lines_with(words, text)) == len(lines)
+    assert time.process_time() - began < 1  # each by itself, they take seconds
