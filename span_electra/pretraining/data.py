@@ -82,10 +82,12 @@ def open_data(settings: PretrainingSettings) -> Data:
         raise InputError(f"{settings.train_features[0]}: has no rows; give create_feature_SE.py more text")
     # Now, not at the first batch that holds a row too long, which may come after hours.
     longest = max(train.header.max_seq_len, valid.header.max_seq_len)
-    if longest > settings.model.max_position_embeddings:
+    if longest > (most := settings.model.max_position_embeddings):
+        # Weights that are gone on with have as many rows for positions as they have.
+        raises = "" if settings.init_from or settings.resume_from else "raise it or "
         raise InputError(
-            f"max_position_embeddings: {settings.model.max_position_embeddings} is less than the features' "
-            f"max_seq_len {longest}; raise it or make shorter features"
+            f"max_position_embeddings: {most} is less than the features' max_seq_len {longest}; {raises}make "
+            f"shorter features (create_feature_SE.py --max_seq_len {most})"
         )
     return Data(train, train_rows, valid, valid_rows)
 

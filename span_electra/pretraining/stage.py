@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from io import StringIO
@@ -71,8 +71,11 @@ def latest_run(prefix: Path) -> Path:
 # --- the stage ----------------------------------------------------------------------------------------
 
 
-def pretrain(settings: PretrainingArguments) -> int:
-    """Train as `settings` say and export the networks; returns the exit code of the script."""
+def pretrain(settings: PretrainingArguments, named: Iterable[str] = ()) -> int:
+    """Train as `settings` say and export the networks; returns the exit code of the script.
+
+    `named`: the settings, by dotted paths, that flags give.
+    """
     from span_electra.features.store import open_features
     from span_electra.hub.export import check_places
     from span_electra.pretraining.data import settings_of_text
@@ -84,7 +87,7 @@ def pretrain(settings: PretrainingArguments) -> int:
         if not is_main:  # what is said of files and folders all of them know, and one says it
             stack.enter_context(redirect_stdout(StringIO()))
         # First: rows, model and vocabulary all follow from what is gone on from.
-        settings = like_published(settings)
+        settings = like_published(settings, named)
         resumed = resumed_run(settings.resume, settings.checkpoint_path, settings.output_prefix)
         folder = run_folder(settings, resumed)
         new = not folder.is_dir()

@@ -54,6 +54,14 @@ def test_a_limit_of_validation_rows_without_a_file_of_them_is_told(two):
     open_data(replace(two, train_features=(first,), valid_features=(second,), valid_rows=(5,)))
 
 
+@pytest.mark.parametrize("fixed", [{}, {"init_from": "published"}, {"resume_from": "run"}])
+def test_rows_longer_than_all_positions_are_refused_with_what_can_be_done(two, fixed):
+    short = replace(two, model=replace(two.model, max_position_embeddings=12), **fixed)
+    way_out = "max_seq_len 24; " + ("" if fixed else "raise it or ") + "make shorter .* --max_seq_len 12"
+    with pytest.raises(InputError, match=f"max_position_embeddings: 12 is less .*{way_out}"):
+        open_data(short)
+
+
 def test_held_out_rows_that_are_learned_from_are_told(two, tmp_path):
     first, second = two.train_features
     open_data(replace(two, train_features=(first,), valid_features=(second,)))

@@ -118,7 +118,7 @@ def set_torchrun(monkeypatch, rank):
 
 
 def test_a_rank_without_torchrun_is_nobodys(monkeypatch, capsys):
-    def stop_after(settings):
+    def stop_after(settings, named):
         print("sizes taken over")
         raise InputError("stopped")
 
@@ -131,7 +131,7 @@ def test_a_rank_without_torchrun_is_nobodys(monkeypatch, capsys):
 
 @pytest.mark.parametrize(("rank", "said"), [("0", "sizes taken over\n"), ("1", "")])
 def test_of_several_processes_one_says_what_the_model_takes_over(tmp_path, monkeypatch, capsys, rank, said):
-    def stop_after(settings):
+    def stop_after(settings, named):
         print("sizes taken over")
         raise InputError("stopped")
 
