@@ -65,6 +65,10 @@ def build_from_raw(
         out_file = in_run
     else:
         out_file = Path(stack.enter_context(tempfile.TemporaryDirectory()), in_run.name)
+        print(
+            f"note: {text}: its features lie where temporary files do, and go when this run ends or breaks "
+            "off; --save_features keeps them, finished parts too"
+        )
     out_file.parent.mkdir(parents=True, exist_ok=True)
     for note in plan_features([text], str(out_file), data.text_field)[1]:
         print(f"note: {note}")
