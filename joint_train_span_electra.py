@@ -12,13 +12,21 @@ settings, metrics, checkpoints, both exported networks and a report.
 
 from argument import JointTrainingConfig
 from span_electra.commandline import parse, run_script
+from span_electra.compose import Layer
+from span_electra.schema import Values
 
 
 def main() -> int:
     from span_electra.pretraining.defaults import stack_layers
     from span_electra.pretraining.stage import pretrain
 
-    return pretrain(parse(JointTrainingConfig, __doc__, stack=stack_layers))
+    named: list[str] = []
+
+    def stack(given: Values, layers: list[Layer]) -> list[Layer]:
+        named.extend(given)
+        return stack_layers(given, layers)
+
+    return pretrain(parse(JointTrainingConfig, __doc__, stack=stack), named)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,9 @@ class ValidDataArguments(Settings):
         "for each",
         least=0,
     )
-    raw_text_dir: str | None = setting(None, "text to make the validation features from")
+    raw_text_dir: str | None = setting(
+        None, "text to make the validation features from, with training's vocabulary, rows and masks"
+    )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from span_electra.config import ModelConfig
 from span_electra.counted import counted, few
 from span_electra.data_config import ChunkConfig, MaskingConfig
 from span_electra.errors import InputError
+from span_electra.features.header import FeatureHeader
 from span_electra.features.masking import span_budget
 from span_electra.features.split import train_valid_split
 from span_electra.features.store import Features, find_files, open_features
@@ -57,6 +58,7 @@ def open_data(settings: PretrainingSettings) -> Data:
                 f"with {ours[:12]}; run create_feature_SE.py again with one vocabulary for both"
             )
         warn_of_shared(train, valid)
+        warn_of_other_rows(settings, train.header, valid.header)
     elif any(settings.valid_rows):  # of the rows held out, valid_split says how many
         warnings.warn(
             "valid_occur: counts the rows of a --valid_file, and none is named; name one or leave it out",
@@ -80,10 +82,12 @@ def open_data(settings: PretrainingSettings) -> Data:
         raise InputError(f"{settings.train_features[0]}: has no rows; give create_feature_SE.py more text")
     # Now, not at the first batch that holds a row too long, which may come after hours.
     longest = max(train.header.max_seq_len, valid.header.max_seq_len)
-    if longest > settings.model.max_position_embeddings:
+    if longest > (most := settings.model.max_position_embeddings):
+        # Weights that are gone on with have as many rows for positions as they have.
+        raises = "" if settings.init_from or settings.resume_from else "raise it or "
         raise InputError(
-            f"max_position_embeddings: {settings.model.max_position_embeddings} is less than the features' "
-            f"max_seq_len {longest}; raise it or make shorter features"
+            f"max_position_embeddings: {most} is less than the features' max_seq_len {longest}; {raises}make "
+            f"shorter features (create_feature_SE.py --max_seq_len {most})"
         )
     return Data(train, train_rows, valid, valid_rows)
 
@@ -97,6 +101,24 @@ def warn_of_shared(train: Features, valid: Features) -> None:
         warnings.warn(
             f"{few([str(name) for name in shared])}: in the training features and in those of --valid_file, "
             "so that held-out rows are learned from, and their numbers flatter; leave it out of one of them",
+            stacklevel=2,
+        )
+
+
+def warn_of_other_rows(settings: PretrainingSettings, train: FeatureHeader, valid: FeatureHeader) -> None:
+    """Warn where named validation features have other rows, or other masks that count, than training's.
+
+    It may be meant; but in rows of another length, or masked otherwise, the same text has other losses.
+    """
+    ours, theirs = ({"max_seq_len": header.max_seq_len} for header in (train, valid))
+    if not settings.train_loader.masking_schedule:  # whose last phase masks held-out rows, whatever is theirs
+        ours |= train.masking.chosen()
+        theirs |= valid.masking.chosen()
+    if other := [name for name in ours if ours[name] != theirs[name]]:
+        made = ", ".join(f"{name} {theirs[name]} (training {ours[name]})" for name in other)
+        warnings.warn(
+            f"{settings.valid_features[0]}: made with {made}: its numbers are of other rows or masks than "
+            "those that are learned; unless that is meant, run create_feature_SE.py again as for training",
             stacklevel=2,
         )
 

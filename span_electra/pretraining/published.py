@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,11 +37,12 @@ def _is_stock(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (WEIGHTS, OLD_WEIGHTS))
 
 
-def model_like(opened: Opened, config: ModelConfig) -> ModelConfig:
+def model_like(opened: Opened, config: ModelConfig, named: Collection[str] = ()) -> ModelConfig:
     """`config` with the sizes of the opened networks, so that their weights fit.
 
     The network that was not published has a quarter of the discriminator's width, or four times the
-    generator's, and as many layers. Raises InputError for a folder of neither network.
+    generator's, and as many layers, but for sizes of it that are `named`, as `generator.hidden_size`. Raises
+    InputError for a folder of neither network, and where something else is named than its networks have.
     """
     from span_electra.hub.architectures import record_of
 
@@ -51,11 +54,22 @@ def model_like(opened: Opened, config: ModelConfig) -> ModelConfig:
         networks["generator"] = _scaled(networks["discriminator"], 1, NARROWER)
     if "discriminator" not in networks:
         networks["discriminator"] = _scaled(networks["generator"], NARROWER, 1)
+    for part in networks.keys() - found.keys():
+        asked = {key.partition(".")[2] for key in named if key.startswith(f"{part}.")}
+        own = {name: getattr(getattr(config, part), name) for name in asked}
+        networks[part] = replace(networks[part], **own)
     head = found.get("discriminator", config).dim_final_feedforward
     # What the layers compute with cannot be chosen anew.
     computed = ("architecture", "vocab_size", "max_position_embeddings", *record_of(one, "none").sizes)
     sizes = {name: getattr(one, name) for name in computed}
-    return replace(config, dim_final_feedforward=head, **sizes, **networks)
+    model = replace(config, dim_final_feedforward=head, **sizes, **networks)
+    for key in sorted(named):
+        wanted, theirs = attrgetter(key)(config), attrgetter(key)(model)
+        if wanted not in (None, theirs):
+            raise InputError(
+                f"{key}: {wanted}, but the weights of {opened.source} are for {theirs}; leave it out"
+            )
+    return model
 
 
 def _scaled(network: NetworkConfig, times: int, over: int) -> NetworkConfig:
@@ -67,8 +81,11 @@ def _scaled(network: NetworkConfig, times: int, over: int) -> NetworkConfig:
     return NetworkConfig(head * heads, network.num_hidden_layers, heads, wide)
 
 
-def like_published(settings: PretrainingArguments) -> PretrainingArguments:
-    """The settings with the published model's sizes, where --init_from names one; says so in a line each."""
+def like_published(settings: PretrainingArguments, named: Iterable[str] = ()) -> PretrainingArguments:
+    """The settings with the published model's sizes, where --init_from names one; says so in a line each.
+
+    `named`: the settings, by dotted paths, that flags give. Raises InputError as `model_like` does.
+    """
     if settings.resume or settings.checkpoint_path:
         return settings  # the run's own settings have the sizes, whatever stands in that folder now
     folder, words = published_folder(settings), settings.train_data.add_tokens
@@ -82,7 +99,8 @@ def like_published(settings: PretrainingArguments) -> PretrainingArguments:
     from span_electra.hub.opening import open_model
 
     opened = open_model(folder)
-    model = model_like(opened, settings.model)
+    of_model = [key.removeprefix("model.") for key in named if key.startswith("model.")]
+    model = model_like(opened, settings.model, of_model)
     if words:
         from span_electra.text.added_tokens import add_tokens
 

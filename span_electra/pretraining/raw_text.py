@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from span_electra.cores import available_cores
@@ -18,6 +19,7 @@ from span_electra.features.build import build_features
 from span_electra.features.header import wanted_features
 from span_electra.features.parts import settings_key
 from span_electra.features.preview import write_tokens
+from span_electra.features.store import Features
 from span_electra.pretraining.arguments import PretrainingArguments
 from span_electra.pretraining.published import fitting_rows, model_vocabulary
 from span_electra.storage import link_or_copy
@@ -34,21 +36,25 @@ def build_from_raw(
     stack: ExitStack,
     *,
     resumed: Path | None = None,
+    like: Features | None = None,
 ) -> str:
     """The features of a split from raw text, made, or found where an earlier run kept them.
 
     With --save_features they are in the run's `folder` too, with --save_tokenized_text the tokens. Kept
-    nowhere, they are gone when `stack` closes. `resumed`: the run that is gone on with.
+    nowhere, they are gone when `stack` closes. `resumed`: the run that is gone on with. `like`: the features
+    whose vocabulary, rows and masks these have, whatever the settings say.
     """
     data = settings.train_data
-    # A model's own comes first: the rows of its table are its vocabulary's.
-    vocabulary = model_vocabulary(settings, resumed) or choose_vocabulary(data)
+    if like is not None:
+        vocabulary, chunking = like.vocabulary, like.header.chunking
+        masking = replace(like.header.masking, format=MaskingConfig.format)  # what is new is of the last one
+    else:
+        # A model's own comes first: the rows of its table are its vocabulary's.
+        vocabulary = model_vocabulary(settings, resumed) or choose_vocabulary(data)
+        chunking = fitting_rows(ChunkConfig.of(data), settings, resumed)
+        masking = MaskingConfig.of(data)
     wanted = wanted_features(
-        vocabulary,
-        fitting_rows(ChunkConfig.of(data), settings, resumed),
-        MaskingConfig.of(data),
-        seed=settings.training.seed,
-        reading=TextConfig.of(data),
+        vocabulary, chunking, masking, seed=settings.training.seed, reading=TextConfig.of(data)
     )
     keeps = data.save_features or data.save_tokenized_text
     # Features of raw text are as large as the text: they are kept when that is asked for.
@@ -59,6 +65,10 @@ def build_from_raw(
         out_file = in_run
     else:
         out_file = Path(stack.enter_context(tempfile.TemporaryDirectory()), in_run.name)
+        print(
+            f"note: {text}: its features lie where temporary files do, and go when this run ends or breaks "
+            "off; --save_features keeps them, finished parts too"
+        )
     out_file.parent.mkdir(parents=True, exist_ok=True)
     for note in plan_features([text], str(out_file), data.text_field)[1]:
         print(f"note: {note}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from io import StringIO
@@ -71,8 +71,11 @@ def latest_run(prefix: Path) -> Path:
 # --- the stage ----------------------------------------------------------------------------------------
 
 
-def pretrain(settings: PretrainingArguments) -> int:
-    """Train as `settings` say and export the networks; returns the exit code of the script."""
+def pretrain(settings: PretrainingArguments, named: Iterable[str] = ()) -> int:
+    """Train as `settings` say and export the networks; returns the exit code of the script.
+
+    `named`: the settings, by dotted paths, that flags give.
+    """
     from span_electra.features.store import open_features
     from span_electra.hub.export import check_places
     from span_electra.pretraining.data import settings_of_text
@@ -84,7 +87,7 @@ def pretrain(settings: PretrainingArguments) -> int:
         if not is_main:  # what is said of files and folders all of them know, and one says it
             stack.enter_context(redirect_stdout(StringIO()))
         # First: rows, model and vocabulary all follow from what is gone on from.
-        settings = like_published(settings)
+        settings = like_published(settings, named)
         resumed = resumed_run(settings.resume, settings.checkpoint_path, settings.output_prefix)
         folder = run_folder(settings, resumed)
         new = not folder.is_dir()
@@ -204,14 +207,14 @@ def feature_files(
 
     Raises InputError naming the command that makes them when there are none.
     """
+    from span_electra.features.store import open_features
     from span_electra.pretraining.raw_text import build_from_raw
 
     data, held_out = settings.train_data, settings.valid_data
     train, valid = tuple(data.train_file), tuple(held_out.valid_file)
+    held_out_text = None if valid else held_out.raw_text_dir
     if not train and data.raw_text_dir:
         train = (build_from_raw(settings, folder, "train", data.raw_text_dir, stack, resumed=resumed),)
-    if not valid and held_out.raw_text_dir:
-        valid = (build_from_raw(settings, folder, "valid", held_out.raw_text_dir, stack, resumed=resumed),)
     if not train:
         if not feature_path("train").exists():
             raise InputError(
@@ -219,10 +222,13 @@ def feature_files(
             )
         train = (str(feature_path("train")),)
         # Only beside features found there too: a named training file has nothing to do with that folder.
-        if not valid and feature_path("valid").exists():
+        if not (valid or held_out_text) and feature_path("valid").exists():
             valid = (str(feature_path("valid")),)
-    elif not valid and resumed is None and (beside := valid_beside(data.train_file)):
+    elif not (valid or held_out_text or resumed) and (beside := valid_beside(data.train_file)):
         print(f"note: {beside}: left out, as --train_file is named; --valid_file {quote(beside)} takes it")
+    if held_out_text:  # as the training rows are: their numbers are of the model that learns from these
+        like = open_features(list(train), verify=False)
+        valid = (build_from_raw(settings, folder, "valid", held_out_text, stack, like=like),)
     tell_of_named(train, valid)
     return train, valid
 

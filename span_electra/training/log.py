@@ -83,11 +83,12 @@ class RunLog:
             self.entered.enter_context(progress.saying(self.pace))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.enabled:
             self.entered.close()
             self.bar.close()
-            self._track(lambda tracker: tracker.close())  # while the log is open: it may fail now too
+            # While the log is open: it may fail now too.
+            self._track(lambda tracker: tracker.close(failed=kind is not None))
             for file in (self.lines, self.log, self.curves):
                 file.close()
 

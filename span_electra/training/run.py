@@ -45,7 +45,7 @@ from span_electra.training.shards import load_sharded
 from span_electra.training.signals import Signals
 from span_electra.training.start import start_lines
 from span_electra.training.step import Counters
-from span_electra.training.track import as_table, find_library, open_tracker
+from span_electra.training.track import Tracker, as_table, find_library, open_tracker
 
 Settings = TypeVar("Settings", bound=RunSettings)
 # A class or function of a module, so that it can be sent to other processes by its name.
@@ -161,9 +161,11 @@ def run_here(
     # All have read what they need; from here on the folder changes.
     refuse_differences(agreement, {**experiment.metadata(), "loop": asdict(state)})
     with raised_together(agreement):
+        # First: a tracker that does not begin leaves the folder as it was.
+        tracker = begin_tracking(settings) if process.is_main_process else None
         if process.is_main_process:
             prepare_folder(folder, settings.config_json, experiment.tokenizer_json, state.step)
-        run_log = open_log(experiment, settings, process, state)
+        run_log = open_log(experiment, settings, process, state, tracker)
     with run_log as log:
         log.log_text(state.step, "settings", as_table(json.loads(settings.config_json or "{}")))
         run = Run(
@@ -182,7 +184,7 @@ def run_here(
         if saved:
             say_resumed(run, state, saved.meta, recut_said, rescored)
         stopped = train(run, state)
-    return conclude(run, state, stopped)
+        return conclude(run, state, stopped)  # within: a tracker takes the last report along
 
 
 def new_or_restored(
@@ -201,12 +203,22 @@ def new_or_restored(
     return optimizers, state, counters
 
 
-def open_log(experiment: Experiment, settings: RunSettings, process: Process, state: LoopState) -> RunLog:
+def begin_tracking(settings: RunSettings) -> Tracker | None:
+    """The tracker that the settings ask for."""
+    name, described = settings.training.track, json.loads(settings.config_json or "{}")
+    return open_tracker(name, Path(settings.out_dir), described) if name else None
+
+
+def open_log(
+    experiment: Experiment,
+    settings: RunSettings,
+    process: Process,
+    state: LoopState,
+    tracker: Tracker | None,
+) -> RunLog:
     """The log of a run that stands at `state`; only on the main process it writes."""
-    folder, followed = Path(settings.out_dir), settings.training.track if process.is_main_process else None
-    described = json.loads(settings.config_json or "{}")
     return RunLog(
-        folder,
+        Path(settings.out_dir),
         enabled=process.is_main_process,
         step=state.step,
         total=state.total,
@@ -214,7 +226,7 @@ def open_log(experiment: Experiment, settings: RunSettings, process: Process, st
         silent=settings.silent,
         shown=experiment.shown_metrics,
         epoch_digits=settings.training.num_epoch_digits,
-        tracker=open_tracker(followed, folder, described) if followed else None,
+        tracker=tracker,
     )
 
 

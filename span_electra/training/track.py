@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, Protocol
 
 from span_electra.errors import InputError, reason_of
@@ -22,6 +23,7 @@ from span_electra.storage import REPORT, read_object, write_text
 
 PROJECT = "span-electra"
 IDENTITY = "track.json"  # in the run's folder: under which name the libraries know it
+WANDB = "wandb"  # the folder that wandb makes there
 LONGEST_VALUE = 500  # characters of a setting; mlflow refuses longer ones
 
 
@@ -32,8 +34,8 @@ class Tracker(Protocol):
 
     def log_text(self, step: int, name: str, text: str) -> None: ...
 
-    def close(self) -> None:
-        """Hand over the report and end."""
+    def close(self, *, failed: bool = False) -> None:
+        """Hand over the report and end; `failed`: by an error, where the library has a word for it."""
 
 
 def open_tracker(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracker:
@@ -42,9 +44,15 @@ def open_tracker(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracke
     Raises InputError where the library is not installed, or does not begin: nobody is logged in, no server.
     """
     library = find_library(name)
+    new = [path for path in (folder / IDENTITY, folder / WANDB) if not path.exists()]
     try:
         return TRACKERS[name](library, folder, flat_settings(settings))
     except Exception as error:  # each library has its own
+        for path in new:  # of a run that never was
+            if path.is_dir():
+                rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         reason = reason_of(error, joined=True)
         raise InputError(
             f"--track {name}: {reason}; see docs/ecosystem.md for following a run offline"
@@ -84,13 +92,16 @@ class _WithArtifacts:
     library: Any
     folder: Path
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         report = self.folder / REPORT
         if report.is_file():
             artifact = self.library.Artifact(f"report-{identity_of(self.folder)}", type="report")
             artifact.add_file(str(report))
             self.library.log_artifact(artifact)
-        self.library.finish()
+        self._finish(failed)
+
+    def _finish(self, failed: bool) -> None:
+        self.library.finish()  # trackio's knows no failed run
 
 
 class _Wandb(_WithArtifacts):
@@ -112,6 +123,9 @@ class _Wandb(_WithArtifacts):
 
     def log_text(self, step: int, name: str, text: str) -> None:
         self.library.log({name: self.library.Html(f"<pre>{escape(text)}</pre>"), "step": step})
+
+    def _finish(self, failed: bool) -> None:
+        self.library.finish(exit_code=int(failed))
 
 
 class _Trackio(_WithArtifacts):
@@ -157,11 +171,11 @@ class _Mlflow:
     def log_text(self, step: int, name: str, text: str) -> None:
         self.library.log_text(text, f"{name}/step-{step:08d}.md")
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         report = self.folder / REPORT
         if report.is_file():
             self.library.log_artifact(str(report))
-        self.library.end_run()
+        self.library.end_run("FAILED" if failed else "FINISHED")
 
 
 TRACKERS = {"wandb": _Wandb, "mlflow": _Mlflow, "trackio": _Trackio}

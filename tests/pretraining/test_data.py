@@ -3,6 +3,8 @@
 Run: pytest tests/pretraining/test_data.py
 """
 
+import re
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from feature_examples import make
 from run_examples import small_run, write_rows
 
-from span_electra.data_config import LoaderConfig
+from span_electra.data_config import LoaderConfig, MaskingConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.arguments import TrainDataArguments
 from span_electra.pretraining.data import (
@@ -50,6 +52,14 @@ def test_a_limit_of_validation_rows_without_a_file_of_them_is_told(two):
         open_data(replace(two, valid_rows=(5,)))
     first, second = two.train_features
     open_data(replace(two, train_features=(first,), valid_features=(second,), valid_rows=(5,)))
+
+
+@pytest.mark.parametrize("fixed", [{}, {"init_from": "published"}, {"resume_from": "run"}])
+def test_rows_longer_than_all_positions_are_refused_with_what_can_be_done(two, fixed):
+    short = replace(two, model=replace(two.model, max_position_embeddings=12), **fixed)
+    way_out = "max_seq_len 24; " + ("" if fixed else "raise it or ") + "make shorter .* --max_seq_len 12"
+    with pytest.raises(InputError, match=f"max_position_embeddings: 12 is less .*{way_out}"):
+        open_data(short)
 
 
 def test_held_out_rows_that_are_learned_from_are_told(two, tmp_path):
@@ -93,6 +103,7 @@ def test_features_that_hide_nothing_are_told(tmp_path):
     open_data(small_run(short, tmp_path / "run", loader=scheduled))  # masks them in a way of its own
 
 
+@pytest.mark.filterwarnings("ignore:.*other rows or masks")
 def test_held_out_rows_that_hide_nothing_are_told(tmp_path):
     rows = write_rows(tmp_path / "rows.arrow")
     short = write_rows(tmp_path / "short.arrow", longest=4)
@@ -105,6 +116,34 @@ def test_held_out_rows_that_hide_nothing_are_told(tmp_path):
     none = replace(hidden, masking_schedule=["0: mask_ratio=0.5", "0.5: mask_ratio=0.01"])
     with pytest.warns(UserWarning, match="60 held-out rows too short"):
         open_data(replace(settings, train_loader=none))
+
+
+@pytest.mark.parametrize(
+    "made, words",
+    [
+        ({}, None),
+        ({"longest": 30}, "max_seq_len 30 .training 40."),
+        ({"masking": MaskingConfig(mask_ratio=0.3, max_span_len=5)}, "mask_ratio 0.3 .training 0.2., max_s"),
+    ],
+)
+def test_held_out_features_of_other_rows_or_masks_are_told_where_these_count(two, tmp_path, made, words):
+    make(tmp_path / "one.arrow"), make(tmp_path / "other.arrow", seed=1, **made)
+    files = {"train_features": (f"{tmp_path}/one.arrow",), "valid_features": (f"{tmp_path}/other.arrow",)}
+    settings = replace(two, model=replace(two.model, max_position_embeddings=64), **files)
+
+    def told(settings):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            open_data(settings)
+        said = [str(warning.message) for warning in caught]
+        return [line for line in said if "other rows or masks" in line]
+
+    said = told(settings)
+    assert len(said) == (words is not None)
+    assert all(re.search(f"other.arrow: made with {words}", line) for line in said)
+    # Masked by the schedule, theirs do not count.
+    scheduled = LoaderConfig(8, masking_schedule=["0: mask_ratio=0.1", "0.5: "])
+    assert len(told(replace(settings, train_loader=scheduled))) == ("longest" in made)
 
 
 @pytest.mark.parametrize(

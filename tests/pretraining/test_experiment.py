@@ -187,6 +187,7 @@ def test_compiled_validation_has_the_shapes_of_training(tmp_path, monkeypatch):
     assert shapes[0] <= shapes[1]
 
 
+@pytest.mark.filterwarnings("ignore:.*other rows or masks")
 def test_held_out_rows_that_fit_no_batch_are_refused_before_an_epoch_is_trained(tmp_path):
     features = write_rows(tmp_path / "short.arrow", longest=12)
     held_out = write_rows(tmp_path / "long.arrow")

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from network_examples import vocabulary_of_words
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import joint_train_span_electra  # noqa: E402
 from argument import JointTrainingConfig  # noqa: E402
 from span_electra.commandline import parse  # noqa: E402
 from span_electra.config import ModelConfig, NetworkConfig  # noqa: E402
@@ -130,6 +132,33 @@ def test_a_quarter_never_has_less_than_a_head(tmp_path):
     publish(tmp_path, parts=("discriminator",))
     config = model_like(open_model(tmp_path / "discriminator"), PLAIN)
     assert config.generator == NetworkConfig(8, 2, 1, 12)
+
+
+@pytest.mark.parametrize(
+    "given, refused",
+    [
+        (["--embedding_size", "8"], "embedding_size: 8, but the weights of .* are for 16; leave it out"),
+        (["--model.discriminator.hidden_size", "8"], "discriminator.hidden_size: 8, .* are for 16"),
+        (["--max_position_embeddings", "512"], "max_position_embeddings: 512, .* are for 40"),
+        (["--embedding_size", "16", "--model.generator_weight", "2", "--vocab_size", "none"], None),
+    ],
+)
+def test_another_size_than_the_model_has_is_refused_where_a_flag_names_it(
+    given, refused, tmp_path, monkeypatch
+):
+    publish(tmp_path, parts=("discriminator",))
+    own = ["--model.generator.hidden_size", "12", "--model.generator.num_hidden_layers", "1"]
+    argv = ["train", "--init_from", str(tmp_path / "discriminator"), *given, *own]
+
+    def begin(settings, named):
+        sizes = like_published(settings, named).model
+        assert sizes.generator == NetworkConfig(12, 1, 1, 12)  # the flags', and for the rest a quarter's
+        assert sizes.discriminator == NetworkConfig(16, 2, 2, 24)
+
+    monkeypatch.setattr("sys.argv", argv)
+    monkeypatch.setattr("span_electra.pretraining.stage.pretrain", begin)
+    with pytest.raises(InputError, match=refused) if refused else nullcontext():
+        joint_train_span_electra.main()
 
 
 @pytest.mark.parametrize("word", [None, "undogs"])

@@ -75,6 +75,8 @@ def test_what_is_kept_nowhere_is_named_nowhere(arguments, capsys):
     said = "".join(capsys.readouterr())
     assert not path.exists() and str(path.parent) not in said
     assert "--save_features keeps them" in said
+    # First of all: who breaks it off should know before that hours of it are lost.
+    assert said.startswith("note: text: its features lie where temporary") and "finished parts too" in said
     assert sorted(entry.name for entry in Path().iterdir()) == ["text", "vocab"]
 
 

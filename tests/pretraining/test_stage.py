@@ -11,17 +11,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from feature_examples import SPECIAL, build
 from run_examples import write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from argument import JointTrainingConfig  # noqa: E402
+from span_electra.commandline import parse  # noqa: E402
 from span_electra.compose import Layer, compose  # noqa: E402
+from span_electra.data_config import ChunkConfig, MaskingConfig  # noqa: E402
 from span_electra.errors import InputError  # noqa: E402
+from span_electra.features.store import open_features  # noqa: E402
 from span_electra.locks import is_held  # noqa: E402
 from span_electra.pretraining import stage as pretrain  # noqa: E402
 from span_electra.pretraining.defaults import stack_layers  # noqa: E402
+from span_electra.text.vocabulary import assemble  # noqa: E402
 from span_electra.training.run import RunResult  # noqa: E402
 from span_electra.training.run_folder import locked, write_mark  # noqa: E402
 
@@ -101,7 +106,7 @@ def test_the_latest_run_stays_the_one_though_another_is_saved_meanwhile(tmp_path
 
 @pytest.fixture
 def stopped_after_sizes(monkeypatch):
-    def stop_after(settings):
+    def stop_after(settings, named):
         print("sizes taken over")
         raise InputError("stopped")
 
@@ -240,17 +245,41 @@ def test_raw_text_becomes_no_features_for_a_folder_that_the_run_may_not_have(
 @pytest.mark.parametrize("ended", [InputError("refused"), KeyboardInterrupt()])
 @pytest.mark.parametrize("part", ["train_data", "valid_data"])
 def test_a_folder_is_held_while_raw_text_becomes_features_and_goes_where_none_were_made(
-    no_accelerator, tmp_path, monkeypatch, part, ended
+    no_accelerator, tmp_path, tmp_path_factory, monkeypatch, part, ended
 ):
     def build(*given, **more):
         assert is_held(tmp_path / "runs/a/run.lock")
         raise ended
 
     monkeypatch.setattr("span_electra.pretraining.raw_text.build_from_raw", build)
-    settings = replace(DEFAULTS, **{part: replace(getattr(DEFAULTS, part), raw_text_dir="text")})
+    learned = [write_rows(tmp_path_factory.mktemp("made") / "rows.arrow")] if part == "valid_data" else []
+    settings = replace(DEFAULTS, train_data=replace(DEFAULTS.train_data, train_file=learned))
+    settings = replace(settings, **{part: replace(getattr(settings, part), raw_text_dir="text")})
     with pytest.raises(type(ended)):
         pretrain.pretrain(replace(settings, out_dir=str(tmp_path / "runs/a")))
     assert not list(tmp_path.iterdir())
+
+
+def test_validation_text_becomes_features_as_the_named_training_ones_are(
+    no_accelerator, tmp_path, monkeypatch, recwarn
+):
+    text = "the cat sat on the mat.\n" * 40
+    Path("a.txt").write_text(text), Path("v.txt").write_text(text.replace("cat", "mat"))
+    vocabulary = assemble("BERT", {token: number for number, token in enumerate([*SPECIAL, *"theca"])})
+    made = {"chunking": ChunkConfig(128), "masking": MaskingConfig(mask_ratio=0.3)}
+    build(["a.txt"], vocabulary, "train.arrow", **made)
+
+    def train(run):
+        header = open_features(list(run.valid_features)).header
+        assert (header.chunking, header.masking) == (made["chunking"], made["masking"])
+        assert header.vocabulary_sha256 == vocabulary.sha256
+        raise InputError("trained")
+
+    monkeypatch.setattr("span_electra.pretraining.experiment.run_pretraining", train)
+    given = ["--train_file", "train.arrow", "--valid_data.raw_text_dir", "v.txt", "--max_seq_len", "256"]
+    with pytest.raises(InputError, match="trained"):  # and no vocabulary is asked for: there is none
+        pretrain.pretrain(parse(JointTrainingConfig, "", [*given, "--out_dir", "run"], stack=stack_layers))
+    assert "max_seq_len: 256 changes nothing" in str(recwarn.pop().message)
 
 
 def test_raw_text_under_torchrun_is_refused_by_each_process(no_accelerator, tmp_path, torchrun):

@@ -21,6 +21,7 @@ from span_electra.errors import InputError
 from span_electra.pretraining.experiment import run_pretraining
 from span_electra.training import track
 from span_electra.training.log import RunLog
+from span_electra.training.run_folder import state_of
 from span_electra.training.track import as_table, find_library, flat_settings, identity_of, open_tracker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,8 +57,8 @@ class Recorder:
     def log_text(self, step, name, text):
         self._note("text", step, name, text)
 
-    def close(self):
-        self._note("close")
+    def close(self, *, failed=False):
+        self._note("close", *(["failed"] if failed else []))
 
 
 def test_the_log_tells_the_tracker_what_it_tells_tensorboard(tmp_path):
@@ -115,16 +116,25 @@ def test_a_library_that_is_not_there_is_named(monkeypatch):
         find_library("wandb")
 
 
-def test_a_library_that_does_not_begin_is_told_in_a_line(tmp_path, monkeypatch):
+def test_a_library_that_does_not_begin_is_told_in_a_line_and_leaves_no_run(tmp_path, monkeypatch):
     def init(**given):
+        Path(given["dir"], "wandb/run-1").mkdir(parents=True)
         raise ConnectionError("nobody is\nlogged in")
 
     monkeypatch.setattr(track, "find_library", lambda name: SimpleNamespace(init=init))
-    with pytest.raises(InputError, match="--track wandb: nobody is logged in; see docs/ecosystem.md"):
+    refused = pytest.raises(InputError, match="--track wandb: nobody is logged in; see docs/ecosystem.md")
+    with refused:
         open_tracker("wandb", tmp_path, SETTINGS)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("span_electra.training.run.find_library", lambda name: None)
+    run = small_run(write_rows(tmp_path / "train"), tmp_path / "run", track="wandb")
+    with refused:
+        run_pretraining(run)
+    assert state_of(tmp_path / "run") == "new" and not (tmp_path / "run/run.json").exists()
 
 
-def test_the_report_goes_along_as_an_artefact(tmp_path, monkeypatch):
+@pytest.mark.parametrize("failed", [False, True])
+def test_the_report_goes_along_as_an_artefact_and_how_the_run_ended(tmp_path, monkeypatch, failed):
     (tmp_path / "report.html").write_text("page")
     said = []
     artifact = SimpleNamespace(add_file=lambda path: said.append(("file", path)))
@@ -132,15 +142,15 @@ def test_the_report_goes_along_as_an_artefact(tmp_path, monkeypatch):
         init=lambda **given: said.append(("init", given["config"], given["resume"])),
         Artifact=lambda name, type: artifact,
         log_artifact=lambda given: said.append(("artifact", given is artifact)),
-        finish=lambda: said.append(("finish",)),
+        finish=lambda exit_code: said.append(("finish", exit_code)),
     )
     monkeypatch.setattr(track, "find_library", lambda name: library)
-    open_tracker("wandb", tmp_path, SETTINGS).close()
+    open_tracker("wandb", tmp_path, SETTINGS).close(failed=failed)
     assert said == [
         ("init", flat_settings(SETTINGS), "allow"),
         ("file", str(tmp_path / "report.html")),
         ("artifact", True),
-        ("finish",),
+        ("finish", int(failed)),
     ]
 
 
@@ -183,7 +193,10 @@ def test_the_library_itself_offline(name, tmp_path):
 
 
 def test_a_training_run_is_followed_with_settings_metrics_and_sentences(tmp_path, monkeypatch):
-    recorder = Recorder()
+    recorder, handed = Recorder(), []
+    monkeypatch.setattr(
+        recorder, "close", lambda **_: handed.append(Path(tmp_path, "run/report.html").read_text())
+    )
     opened = []
     monkeypatch.setattr("span_electra.training.run.find_library", lambda name: None)
     monkeypatch.setattr(
@@ -194,6 +207,14 @@ def test_a_training_run_is_followed_with_settings_metrics_and_sentences(tmp_path
     run_pretraining(replace(run, config_json=settings, live_report=True))
     assert opened[0][0] == "wandb" and opened[0][2] == json.loads(settings)
     kinds = [call[0] for call in recorder.calls]
-    assert kinds[-1] == "close" and "metrics" in kinds
+    assert "metrics" in kinds
+    assert handed == [(tmp_path / "run/report.html").read_text()], "the last report is the one that goes"
     texts = [call[2] for call in recorder.calls if call[0] == "text"]
     assert texts == ["settings", "start", "validation sentences"]
+
+
+def test_a_run_that_ends_by_an_error_is_told_as_failed(tmp_path):
+    recorder = Recorder()
+    with pytest.raises(InputError), RunLog(tmp_path, enabled=True, step=0, total=2, tracker=recorder):
+        raise InputError("out of memory")
+    assert recorder.calls == [("close", "failed")]
