@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from span_electra.config import ModelConfig
 from span_electra.counted import counted, few
-from span_electra.data_config import ChunkConfig, MaskingConfig
+from span_electra.data_config import ChunkConfig, MaskingConfig, masking_phases
 from span_electra.errors import InputError
 from span_electra.features.header import FeatureHeader
 from span_electra.features.masking import span_budget
@@ -164,6 +165,13 @@ def rows_of(
     return np.concatenate(used), np.concatenate(held)
 
 
+def settings_unread(asked: TrainDataArguments, train_files: Sequence[str]) -> list[str]:
+    """What is asked of rows and masks that nothing reads; a line for each."""
+    if asked.raw_text_dir and not asked.train_file:  # the features were made just now, and as is asked
+        return masks_unread(asked)
+    return settings_of_text(asked, open_features(list(train_files), verify=False))
+
+
 def settings_of_text(asked: TrainDataArguments, train: Features) -> list[str]:
     """What is asked of rows and masks that the features were not made with: it changes nothing, and is said.
 
@@ -183,6 +191,18 @@ def settings_of_text(asked: TrainDataArguments, train: Features) -> list[str]:
     if given:
         said.append(f"{', '.join(given)}: not read, as the features are made already")
     return said
+
+
+def masks_unread(asked: TrainDataArguments) -> list[str]:
+    """What is asked of masks that every phase of the masking_schedule says itself: it decides nothing."""
+    phases = masking_phases(asked.masking_schedule)
+    return [
+        f"{entry.name}: {getattr(asked, entry.name)} changes nothing, as every phase of the masking_schedule "
+        f"says its own (a preset's, where you gave none); give --masking_schedule '0: {entry.name}=...'"
+        for entry in fields(MaskingConfig)
+        if phases and getattr(asked, entry.name, entry.default) != entry.default
+        if all(entry.name in phase.settings for phase in phases)
+    ]
 
 
 def commonest_share(data: Data) -> float:

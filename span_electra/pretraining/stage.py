@@ -76,9 +76,8 @@ def pretrain(settings: PretrainingArguments, named: Iterable[str] = ()) -> int:
 
     `named`: the settings, by dotted paths, that flags give.
     """
-    from span_electra.features.store import open_features
     from span_electra.hub.export import check_places
-    from span_electra.pretraining.data import settings_of_text
+    from span_electra.pretraining.data import settings_unread
     from span_electra.pretraining.experiment import run_pretraining
     from span_electra.training.run_folder import forget_if_empty
 
@@ -99,8 +98,8 @@ def pretrain(settings: PretrainingArguments, named: Iterable[str] = ()) -> int:
             with place_for_text(settings, replace(run_settings(settings, folder, (), ()), **weights)):
                 train, valid = feature_files(settings, folder, stack, resumed=resumed)
             run = replace(run_settings(settings, folder, train, valid), **weights, live_report=True)
-            if is_main and (settings.train_data.train_file or not settings.train_data.raw_text_dir):
-                for said in settings_of_text(settings.train_data, open_features(list(train), verify=False)):
+            if is_main:
+                for said in settings_unread(settings.train_data, train):
                     warnings.warn(said, stacklevel=2)
             result = run_pretraining(run)
         except (InputError, OSError, KeyboardInterrupt):

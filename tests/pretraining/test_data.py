@@ -19,6 +19,7 @@ from span_electra.pretraining.data import (
     commonest_share,
     open_data,
     settings_of_text,
+    settings_unread,
     sized_model,
     token_counts,
 )
@@ -158,6 +159,21 @@ def test_held_out_features_of_other_rows_or_masks_are_told_where_these_count(two
 def test_what_made_features_cannot_give_is_said(two, asked, words):
     said = settings_of_text(TrainDataArguments(**asked), open_data(two).train)
     assert len(said) == bool(words) and all(word in said[0] for word in words), said
+
+
+@pytest.mark.parametrize(
+    "schedule, said",
+    [
+        ([], []),
+        (["0: mask_ratio=0.3", "0.5: mask_ratio=0.1"], ["mask_ratio"]),
+        (["0: mask_ratio=0.3", "0.5: max_span_len=1"], []),  # until the end one of the two is asked for
+        (["0: mask_ratio=0.3 max_span_len=1 geometric_p=0.2"], ["mask_ratio", "max_span_len"]),
+    ],
+)
+def test_masks_that_every_phase_of_a_schedule_says_itself_are_told(schedule, said):
+    """--raw_text_dir X --mask_ratio 0.4 trained by the schedule of configs/tiny.json without a word."""
+    asked = TrainDataArguments(raw_text_dir="x", mask_ratio=0.4, max_span_len=5, masking_schedule=schedule)
+    assert [line.partition(":")[0] for line in settings_unread(asked, [])] == said
 
 
 def test_a_model_without_a_size_takes_the_vocabularys(two):
