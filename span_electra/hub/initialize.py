@@ -5,9 +5,8 @@ All is read and compared before anything is taken: a model must not be left half
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 
@@ -55,7 +54,9 @@ def initialize(
     unknown = sorted(weights.keys() - own.keys())
     if unknown or not weights:
         raise InputError(f"{path}: tensor {(unknown or ['?'])[0]!r} is none of the model's")
-    check_computes(described, model.config, str(path), only)
+    if described.get("model"):
+        for part in [only] if only else PARTS:
+            _check_sizes(config_of(described["model"], str(path)), part, model.config, str(path))
     checkpoint.restore_weights(model, own | weights, str(path))
     return [], trained_length(described, model.config.max_position_embeddings)
 
@@ -120,19 +121,6 @@ def load_exported(
             getattr(model, part).span_head.load_state_dict(weights)
         notes += [f"{part}: weights from {read[part].folder or read[part].source}", *said]
     return notes, opened.trained_length(model.config.max_position_embeddings)
-
-
-def check_computes(
-    described: Mapping[str, Any], config: ModelConfig, source: str, only: str | None = None
-) -> None:
-    """Refuse weights of a network that computes otherwise than that of `config`, of `only` or of both.
-
-    described: what their checkpoint, named in errors as `source`, records beside them; nothing is compared
-    where it does not tell of its model. Raises InputError.
-    """
-    if described.get("model"):
-        for part in [only] if only else PARTS:
-            _check_sizes(config_of(described["model"], source), part, config, source)
 
 
 def _check_sizes(theirs: ModelConfig, part: str, config: ModelConfig, source: str) -> None:

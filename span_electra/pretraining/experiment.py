@@ -18,7 +18,7 @@ from span_electra.config import interval
 from span_electra.counted import counted
 from span_electra.errors import InputError
 from span_electra.hub.folders import FINAL_MASKING, LONGEST
-from span_electra.hub.initialize import check_computes, initialize
+from span_electra.hub.initialize import initialize
 from span_electra.hub.opening import load_model
 from span_electra.model.batch import TALLY, MaskedBatch
 from span_electra.model.electra import SpanElectra
@@ -353,10 +353,11 @@ class Pretraining:
         return data_facts(self.data, self.settings)
 
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
-        """Refuse another network or vocabulary, or other rows inside an epoch; whether batches are others."""
-        check_computes(meta, self.model.config, source)
+        """Refuse another vocabulary and, inside an epoch, other rows; whether its batches are others now.
+
+        What the run has left of its course it has behind it from now on.
+        """
         recut = check_data(self._data_facts, meta, source, warn=self.process.is_main_process)
-        # What the run has left of its course it has behind it from now on.
         self._behind = behind(self.settings, meta, source)
         self._longest = longest_row(self.data, self.settings, meta=meta)
         return recut

@@ -157,15 +157,6 @@ def test_as_many_other_rows_are_refused_by_a_stopped_run(stopped, tmp_path):
         run_pretraining(stopped(other, resume=tmp_path / "run"))
 
 
-def test_weights_of_a_network_that_computes_otherwise_are_not_gone_on_with(stopped, tmp_path):
-    """No shape of a weight tells of an activation: the run went on, and its model was another by then."""
-    asked = stopped(str(tmp_path / "rows.arrow"), resume=tmp_path / "run")
-    other = replace(asked, model=replace(asked.model, hidden_act="relu"))
-    with pytest.raises(InputError, match="step-00000016: hidden_act is gelu, the model's is relu; set"):
-        run_pretraining(other)
-    run_pretraining(replace(asked, model=replace(asked.model, temperature=2.0)))
-
-
 def test_an_epoch_without_a_batch_that_is_left_is_an_error_and_no_endless_loop(stopped, tmp_path):
     file = next(checkpoint.in_run(tmp_path / "run")) / checkpoint.META
     meta = json.loads(file.read_text())
