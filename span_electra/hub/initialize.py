@@ -56,7 +56,7 @@ def initialize(
         raise InputError(f"{path}: tensor {(unknown or ['?'])[0]!r} is none of the model's")
     if described.get("model"):
         for part in [only] if only else PARTS:
-            _check_sizes(config_of(described["model"], str(path)), part, model.config, str(path))
+            check_sizes(config_of(described["model"], str(path)), part, model.config, str(path))
     checkpoint.restore_weights(model, own | weights, str(path))
     return [], trained_length(described, model.config.max_position_embeddings)
 
@@ -110,7 +110,7 @@ def load_exported(
         count = vocabulary.size - before.size
         notes.append(f"added tokens: {count:,}, whose rows start from the mean of their pieces'")
     for part, pretrained in read.items():
-        _check_sizes(pretrained.config, part, model.config, pretrained.source)
+        check_sizes(pretrained.config, part, model.config, pretrained.source)
     named = {f"{part}.{name}": w for part in found for name, w in read[part].weights.items()}
     refuse_unshared(model, named, str(folder))
     heads = {part: _span_head(model, part, pretrained) for part, pretrained in read.items()}
@@ -123,7 +123,7 @@ def load_exported(
     return notes, opened.trained_length(model.config.max_position_embeddings)
 
 
-def _check_sizes(theirs: ModelConfig, part: str, config: ModelConfig, source: str) -> None:
+def check_sizes(theirs: ModelConfig, part: str, config: ModelConfig, source: str) -> None:
     """Raise InputError where the network `part` of `theirs` computes otherwise than that of `config`.
 
     Not all of it shows in the shapes of weights: heads, activations and wavelengths do not.

@@ -45,7 +45,7 @@ from span_electra.pretraining.metrics import (
 from span_electra.pretraining.misspelling import Misspeller
 from span_electra.pretraining.next_tokens import candidates_of
 from span_electra.pretraining.pairing import check_lengths
-from span_electra.pretraining.resume import check_data, data_facts, longest_row
+from span_electra.pretraining.resume import check_data, check_model, data_facts, longest_row
 from span_electra.pretraining.settings import PretrainingSettings
 from span_electra.report.health import health_warnings
 from span_electra.text.vocabulary import Vocabulary
@@ -199,12 +199,11 @@ class Pretraining:
     @cached_property
     def _course(self) -> Course:
         """Which masks hold, and which networks learn, at each step."""
-        masking = self.data.train.header.masking
 
         def count_batches() -> int:
             return len(self._training(0, 0, Course()))
 
-        return course_of(self.settings, count_batches, masking, self._behind)
+        return course_of(self.settings, count_batches, self.data.train.header.masking, self._behind)
 
     @property
     def phase_starts(self) -> tuple[int, ...]:
@@ -353,10 +352,11 @@ class Pretraining:
         return data_facts(self.data, self.settings)
 
     def check_resume(self, meta: Mapping[str, Any], source: str) -> bool:
-        """Refuse another vocabulary and, inside an epoch, other rows; whether its batches are others now.
+        """Refuse other networks, vocabulary and, inside an epoch, rows; whether its batches are others now.
 
         What the run has left of its course it has behind it from now on.
         """
+        check_model(self.model.config, meta, source)
         recut = check_data(self._data_facts, meta, source, warn=self.process.is_main_process)
         self._behind = behind(self.settings, meta, source)
         self._longest = longest_row(self.data, self.settings, meta=meta)

@@ -1,17 +1,25 @@
-"""What a checkpoint of pretraining records of its data, and whether a run may go on from it with these."""
+"""What a checkpoint of pretraining records of its data, and whether a run may go on from it.
+
+With these data, and as these networks.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from span_electra.config import ModelConfig
 from span_electra.errors import InputError
 from span_electra.features.store import Features
 from span_electra.hub.folders import LONGEST, trained_length
+from span_electra.hub.initialize import check_sizes
+from span_electra.hub.opening import config_of
+from span_electra.hub.weights import PARTS
 from span_electra.pretraining.course import final_masking
 from span_electra.pretraining.data import Data, held_out
 from span_electra.pretraining.settings import PretrainingSettings
@@ -74,6 +82,25 @@ def longest_row(
     # Of a release that did not tell: its rows were most likely these, but for what it began with.
     positions = settings.model.max_position_embeddings
     return max(here, trained_length({LONGEST: positions if starts else here, **meta}, positions))
+
+
+def check_model(config: ModelConfig, meta: Mapping[str, Any], source: str) -> None:
+    """Raise InputError, naming `source`, where a checkpoint's weights are of networks that compute otherwise.
+
+    What only trains them, such as dropout, weights of losses or the temperature, may be another.
+    """
+    ours, told = asdict(config), meta.get("model", {})
+    # What a release did not record is taken for the same.
+    networks = {part: ours[part] | told.get(part, {}) for part in PARTS}
+    theirs = config_of({**ours, **told, **networks}, source)
+    for part in PARTS:
+        check_sizes(theirs, part, config, source)
+    # Two tables that were learned apart would be one from now on, and one of them lost.
+    if theirs.embedding_sharing != config.embedding_sharing:
+        raise InputError(
+            f"{source}: embedding_sharing is {theirs.embedding_sharing}, the model's is "
+            f"{config.embedding_sharing}; set embedding_sharing={theirs.embedding_sharing}"
+        )
 
 
 def check_data(ours: Mapping[str, Any], meta: Mapping[str, Any], source: str, *, warn: bool) -> bool:

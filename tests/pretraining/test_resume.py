@@ -2,19 +2,20 @@
 
 import json
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from model_examples import small_config
 from run_examples import small_run, stop_at, write_rows
 
 from span_electra.data_config import LoaderConfig
 from span_electra.errors import InputError
 from span_electra.pretraining.data import open_data
 from span_electra.pretraining.experiment import run_pretraining
-from span_electra.pretraining.resume import check_data, data_facts, fingerprint, longest_row
+from span_electra.pretraining.resume import check_data, check_model, data_facts, fingerprint, longest_row
 from span_electra.text.inputs import Source
 from span_electra.training import checkpoint
 
@@ -187,3 +188,37 @@ def test_scores_on_other_held_out_rows_are_no_best_to_be_beaten(tmp_path, other)
     assert (tmp_path / "run" / "log.txt").read_text().count("the best is found anew") == 1
     kept = checkpoint.read_meta(Path(result.checkpoint))
     assert kept["loop"]["best"] == kept["metric"] > 0
+
+
+def test_a_network_that_computes_otherwise_is_refused_and_what_only_trains_it_is_free():
+    """Names and shapes of weights do not tell: other heads or wavelengths would go on from damaged ones."""
+    config = small_config(architecture="modern", vocab_size=300)
+    meta = {"model": asdict(config)}
+    others = {
+        "hidden_act is gelu, .* is relu; set hidden_act=gelu": {"hidden_act": "relu"},
+        "rope_theta is 10000.0, .* is 500": {"rope_theta": 500.0},
+        "local_attention is 0, .* is 8": {"local_attention": 8},
+        "embedding_sharing is auto, .* is none": {"embedding_sharing": "none"},
+        "set generator.num_attention_heads=": {"generator": replace(config.generator, num_attention_heads=1)},
+    }
+    for said, changes in others.items():
+        with pytest.raises(InputError, match=f"step-3: .*{said}"):
+            check_model(replace(config, **changes), meta, "step-3")
+    free = replace(
+        config, hidden_dropout_prob=0.3, generator_weight=2.0, temperature=0.5, objective="generator"
+    )
+    check_model(free, meta, "step-3")
+    # What a release did not record is taken for the same, of a network too.
+    del meta["model"]["rope_theta"], meta["model"]["generator"]["num_attention_heads"]
+    check_model(
+        replace(config, rope_theta=500.0, generator=replace(config.generator, num_attention_heads=1)),
+        meta,
+        "step-3",
+    )
+    check_model(config, {}, "step-3")
+
+
+def test_a_run_is_not_gone_on_with_as_another_network(stopped, tmp_path):
+    again = stopped(str(tmp_path / "rows.arrow"), resume=tmp_path / "run")
+    with pytest.raises(InputError, match="step-00000016: hidden_act is gelu, the model's is relu"):
+        run_pretraining(replace(again, model=replace(again.model, hidden_act="relu")))
