@@ -24,7 +24,7 @@ from span_electra.progress import say_notes
 from span_electra.schema import flatten
 from span_electra.storage import CHECKPOINTS, CONFIG, TOKENIZER, atomic_file, link_or_copy, read_object
 from span_electra.training import checkpoint
-from span_electra.training.run_folder import ENCODER, state_of
+from span_electra.training.run_folder import ENCODER, locked, state_of
 
 LEARNED = ("dropout_prob", "loss_weight", "pooling", "metrics", "tuned_threshold")  # of a task's settings
 READ = {".json", ".txt", ".model", ".safetensors", ".bin"}  # of a stock folder: tokenizers, settings, weights
@@ -47,6 +47,10 @@ def refuse_taken(
     start = encoder_stamp(opened, pretrained)["weights"] if begun else None
     for run in begun:
         _check_alike(run, start)
+    for place in (Path(run.out_dir) for run in runs):
+        if place.exists():
+            with locked(place):  # another command at work there has an encoder of its own beside it
+                pass
     for run in runs:
         check_run(gone_on_with(run) if run in begun else run)
 

@@ -185,7 +185,7 @@ def test_less_of_a_loss_is_better_unless_one_says_otherwise(monitor, mode, more)
 def test_a_resumed_run_sets_its_old_future_aside_and_clears_half_written_folders(tmp_path):
     for step in (1, 2, 3):
         write(tmp_path, step)
-    (tmp_path / "checkpoints" / f".step-00000004.{GONE}").mkdir()
+    (tmp_path / "checkpoints" / f".step-00000004.{GONE}.partial").mkdir()
     (tmp_path / "checkpoints" / "step-00000003").rename(tmp_path / "checkpoints" / ".step-00000003.old")
     checkpoint.clear_unfinished(tmp_path)
     moved = checkpoint.set_aside(tmp_path, after=1)
